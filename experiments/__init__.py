@@ -1,0 +1,1 @@
+"""Experiments, one page each: paper, command, expected result and time."""

@@ -1,0 +1,1 @@
+"""Neuron and synapse models, one small file each: equations, parameters, units, source."""

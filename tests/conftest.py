@@ -1,0 +1,27 @@
+"""Fixtures and switches shared by all tests."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real data: $GENN_EVENTPROP_DATA, else ../shared/data beside the repository; skips the test if absent."""
+    folder = Path(os.environ.get("GENN_EVENTPROP_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data folder {folder} is absent (set GENN_EVENTPROP_DATA)")
+    return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked needs_genn are skipped by name where pygenn is not installed."""
+    if item.get_closest_marker("needs_genn") and importlib.util.find_spec("pygenn") is None:
+        pytest.skip("pygenn is not installed")
