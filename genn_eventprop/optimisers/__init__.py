@@ -1,0 +1,39 @@
+"""Optimisers and learning-rate schedules.
+
+An optimiser is a short text of elementwise assignments (`Optimiser.code`). NumPy executes it here, which is its
+definition; a compiling engine turns the same text into C (`OptimiserStep` carries all it needs).
+"""
+
+from .base import Optimiser, OptimiserStep, ParameterStep, gradient_norm
+from .rules import SGD, Adam, AdamW, RMSprop
+from .schedules import (
+    Constant,
+    Cosine,
+    EaseIn,
+    Exponential,
+    HalveOnPlateau,
+    Product,
+    Progress,
+    Schedule,
+    Step,
+)
+
+__all__ = [
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "EaseIn",
+    "Exponential",
+    "HalveOnPlateau",
+    "Optimiser",
+    "OptimiserStep",
+    "ParameterStep",
+    "Product",
+    "Progress",
+    "RMSprop",
+    "SGD",
+    "Schedule",
+    "Step",
+    "gradient_norm",
+]

@@ -1,0 +1,216 @@
+"""What every optimiser shares: settings by group, state arrays, bounds, clipping, saving and loading."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import CheckpointError, SettingError, TrainingError, suggest
+from .text import check_text, execute
+
+Bounds = tuple[Any, Any]
+"""(lower, upper) of a parameter; a number, an array that broadcasts to it, or None for open."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterStep:
+    """One parameter's share of one optimiser step.
+
+    Args:
+        name: the parameter, e.g. ``"input_hidden.weight"``.
+        scalars: the numbers in `OptimiserStep.code`, float64, computed on the host for this very step.
+        state: the state arrays, shaped like the parameter; changed in place.
+        lower, upper: bounds applied after the update, None for open.
+    """
+
+    name: str
+    scalars: dict[str, float]
+    state: dict[str, np.ndarray]
+    lower: Any = None
+    upper: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class OptimiserStep:
+    """Everything an engine needs to change its parameters once.
+
+    `code` reads and assigns `x` (the parameter), `g` (its gradient) and the state; `local_names` are its temporaries;
+    `scalar_names` is the order in which a compiled version takes the scalars.
+    """
+
+    code: str
+    state_names: tuple[str, ...]
+    scalar_names: tuple[str, ...]
+    local_names: tuple[str, ...]
+    parameters: tuple[ParameterStep, ...]
+
+    def apply(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
+        """Change `parameters` and the state in place (the definition; engines may run the same text compiled)."""
+        for item in self.parameters:
+            x, g = parameters[item.name], gradients[item.name]
+            result = execute(self.code, {**item.scalars, **item.state, "x": x, "g": g})
+            for name, array in item.state.items():
+                array[...] = result[name]
+            x[...] = result["x"]
+            if item.lower is not None or item.upper is not None:
+                np.clip(x, item.lower, item.upper, out=x)
+
+
+class Optimiser:
+    """Base class. A subclass gives `state_names`, `code`, `scalar_names`, `defaults` and `scalars`.
+
+    Args:
+        learning_rate: step size eta; a schedule multiplies it.
+        groups: settings for parameters by name pattern, e.g. ``{"*.tau_mem": {"learning_rate": 1e-2}}``;
+            a later pattern overrides an earlier one.
+        bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
+            that the parameter itself declares.
+        clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips.
+            `clipped_steps` counts how often it happened.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+    scalar_names: ClassVar[tuple[str, ...]] = ()
+    code: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        settings: dict[str, float],
+        groups: Mapping[str, Mapping[str, float]] | None,
+        bounds: Mapping[str, Bounds] | None,
+        clip_norm: float | None,
+    ) -> None:
+        self.name = type(self).__name__
+        self.settings = dict(settings)
+        self.groups = {pattern: dict(values) for pattern, values in (groups or {}).items()}
+        self.bounds = dict(bounds or {})
+        self.clip_norm = clip_norm
+        self.steps = 0
+        self.clipped_steps = 0
+        self.state: dict[str, dict[str, np.ndarray]] = {}
+        self._bounds: dict[str, Bounds] = {}
+        self._settings: dict[str, dict[str, float]] = {}
+        self._check_settings()
+        full = self.full_code()
+        self._locals = check_text(full, {"x", "g", *self.state_names, *self.full_scalar_names()}, self.name)
+
+    def scalars(self, step: int, settings: Mapping[str, float]) -> dict[str, float]:
+        """The numbers in `code` for update number `step` (1 for the first), bias corrections folded in, float64."""
+        raise NotImplementedError
+
+    def check(self, settings: Mapping[str, float], where: str) -> None:
+        """Refuse unusable settings; subclasses add their own rules."""
+        if not (np.isfinite(settings["learning_rate"]) and settings["learning_rate"] >= 0):
+            raise SettingError(f"{where}: learning_rate must be finite and >= 0, got {settings['learning_rate']}")
+
+    def full_code(self) -> str:
+        """`code`, preceded by the scaling of the gradient when clipping is on."""
+        return self.code if self.clip_norm is None else "g = gradient_scale * g\n" + self.code
+
+    def full_scalar_names(self) -> tuple[str, ...]:
+        return self.scalar_names if self.clip_norm is None else (*self.scalar_names, "gradient_scale")
+
+    def prepare(self, parameters: Mapping[str, np.ndarray], bounds: Mapping[str, Bounds] | None = None) -> None:
+        """Allocate zero state for `parameters` and settle each one's settings and bounds.
+
+        Args:
+            parameters: the arrays to be trained, by name; the state takes their shapes and types.
+            bounds: (lower, upper) that the parameters themselves declare.
+
+        Raises:
+            SettingError: a group or bound pattern that matches no parameter.
+        """
+        for pattern in (*self.groups, *self.bounds):
+            if not fnmatch.filter(parameters, pattern):
+                raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
+        self.steps = self.clipped_steps = 0
+        for name, array in parameters.items():
+            self.state[name] = {state: np.zeros_like(array) for state in self.state_names}
+            self._settings[name] = dict(self.settings)
+            for pattern, values in self.groups.items():
+                if fnmatch.fnmatchcase(name, pattern):
+                    self._settings[name].update(values)
+            self._bounds[name] = (bounds or {}).get(name, (None, None))
+            for pattern, pair in self.bounds.items():
+                if fnmatch.fnmatchcase(name, pattern):
+                    self._bounds[name] = pair
+
+    def next_step(self, factor: float = 1.0, gradients: Mapping[str, np.ndarray] | None = None) -> OptimiserStep:
+        """Count one step and return its record for `engine.update`.
+
+        Args:
+            factor: what the schedule multiplies the learning rate with.
+            gradients: needed when `clip_norm` is set, to know their norm.
+        """
+        scale: dict[str, float] = {} if self.clip_norm is None else {"gradient_scale": self._clip(gradients)}
+        self.steps += 1
+        items = []
+        for name, settings in self._settings.items():
+            scaled = {**settings, "learning_rate": settings["learning_rate"] * factor}
+            scalars = {**self.scalars(self.steps, scaled), **scale}
+            items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
+        return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
+
+    def update(
+        self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray], factor: float = 1.0
+    ) -> None:
+        """One step with NumPy, in place."""
+        if not self.state:
+            self.prepare(parameters)
+        self.next_step(factor, gradients).apply(parameters, gradients)
+
+    def _clip(self, gradients: Mapping[str, np.ndarray] | None) -> float:
+        if gradients is None:
+            raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
+        norm, limit = gradient_norm({name: gradients[name] for name in self._settings}), float(self.clip_norm or 0.0)
+        if norm <= limit:
+            return 1.0
+        self.clipped_steps += 1
+        return limit / norm
+
+    def _check_settings(self) -> None:
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise SettingError(f"{self.name}: clip_norm must be > 0 or None, got {self.clip_norm}")
+        self.check(self.settings, self.name)
+        for pattern, values in self.groups.items():
+            for key in values:
+                if key not in self.settings:
+                    raise SettingError(
+                        f"{self.name}: unknown setting {key!r} of group {pattern!r}; {suggest(key, self.settings)}"
+                    )
+            self.check({**self.settings, **values}, f"{self.name} group {pattern!r}")
+        for pattern, (lower, upper) in self.bounds.items():
+            if lower is not None and upper is not None and np.any(np.asarray(lower) > np.asarray(upper)):
+                raise SettingError(f"{self.name}: bounds of {pattern!r} are the wrong way round: {lower} > {upper}")
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays named ``"parameter/state"``, JSON-able counters and settings)."""
+        arrays = {f"{name}/{key}": array.copy() for name, state in self.state.items() for key, array in state.items()}
+        info = {"name": self.name, "steps": self.steps, "clipped_steps": self.clipped_steps, "settings": self.settings}
+        return arrays, info
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave; `prepare` must have been called with the same parameters.
+
+        Raises:
+            CheckpointError: another optimiser, or arrays that are missing or misshapen.
+        """
+        if info["name"] != self.name:
+            raise CheckpointError(f"the checkpoint was written by optimiser {info['name']}, this run uses {self.name}")
+        for name, state in self.state.items():
+            for key, array in state.items():
+                saved = arrays.get(f"{name}/{key}")
+                if saved is None or saved.shape != array.shape:
+                    found = "missing" if saved is None else f"of shape {saved.shape}"
+                    raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {found}")
+                array[...] = saved
+        self.steps, self.clipped_steps = int(info["steps"]), int(info["clipped_steps"])
+
+
+def gradient_norm(gradients: Mapping[str, np.ndarray]) -> float:
+    """L2 norm over all gradients together, summed in float64."""
+    return float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients.values())))

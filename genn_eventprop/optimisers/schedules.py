@@ -1,0 +1,185 @@
+"""Learning-rate schedules: what the base learning rate is multiplied with at each update.
+
+Schedules multiply: ``EaseIn() * Exponential(0.95)``. Every schedule can be saved and restored as JSON; those that are
+plain functions of the progress have nothing to save.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CheckpointError, SettingError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: epochs finished, and updates made so far (both 0 at the first batch)."""
+
+    epoch: int
+    update: int
+
+
+class Schedule:
+    """Base class; a subclass gives `factor` and, if it watches the training, `end_epoch` and its state."""
+
+    def factor(self, progress: Progress) -> float:
+        """The multiplier of the learning rate for the update at `progress`."""
+        raise NotImplementedError
+
+    def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
+        """Called once after each epoch (counted from 0); most schedules need nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"name": type(self).__name__}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("name") != type(self).__name__:
+            raise CheckpointError(
+                f"the checkpoint was written with schedule {state.get('name')}, this run uses {type(self).__name__}"
+            )
+
+    def __mul__(self, other: Schedule) -> Product:
+        return Product(self, other)
+
+
+class Product(Schedule):
+    """Several schedules at once; their factors multiply."""
+
+    def __init__(self, *parts: Schedule) -> None:
+        flat = [p.parts if isinstance(p, Product) else (p,) for p in parts]
+        self.parts: tuple[Schedule, ...] = tuple(p for group in flat for p in group)
+
+    def factor(self, progress: Progress) -> float:
+        return math.prod(part.factor(progress) for part in self.parts)
+
+    def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
+        for part in self.parts:
+            part.end_epoch(epoch, validation_accuracy)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"name": "Product", "parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if len(state["parts"]) != len(self.parts):
+            raise CheckpointError(f"the checkpoint has {len(state['parts'])} schedules, this run has {len(self.parts)}")
+        for part, saved in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+
+
+class Constant(Schedule):
+    """Factor 1 for ever."""
+
+    def factor(self, progress: Progress) -> float:
+        return 1.0
+
+
+class Exponential(Schedule):
+    """gamma^epoch: Wunderlich & Pehle's 0.95 an epoch (doi 10.1038/s41598-021-91786-z)."""
+
+    def __init__(self, gamma: float = 0.95) -> None:
+        self.gamma = _checked(gamma, "Exponential: gamma", 0.0, 1.0)
+
+    def factor(self, progress: Progress) -> float:
+        return float(self.gamma**progress.epoch)
+
+
+class Step(Schedule):
+    """gamma^floor(epoch / every)."""
+
+    def __init__(self, every: int, gamma: float = 0.1) -> None:
+        self.every = _whole(every, "Step: every")
+        self.gamma = _checked(gamma, "Step: gamma", 0.0, 1.0)
+
+    def factor(self, progress: Progress) -> float:
+        return float(self.gamma ** (progress.epoch // self.every))
+
+
+class Cosine(Schedule):
+    """From 1 to `final` over `epochs` along half a cosine, then `final`.
+
+    factor = final + (1 - final) (1 + cos(pi epoch / epochs)) / 2.  Source: Loshchilov & Hutter 2017, arXiv 1608.03983.
+    """
+
+    def __init__(self, epochs: int, final: float = 0.0) -> None:
+        self.epochs = _whole(epochs, "Cosine: epochs")
+        if not 0.0 <= final <= 1.0:
+            raise SettingError(f"Cosine: final must lie in [0, 1], got {final}")
+        self.final = final
+
+    def factor(self, progress: Progress) -> float:
+        share = min(progress.epoch / self.epochs, 1.0)
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+class EaseIn(Schedule):
+    """min(1, start growth^update): a thousandth at first, 5 % more each batch, until the full learning rate.
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+    """
+
+    def __init__(self, start: float = 1e-3, growth: float = 1.05) -> None:
+        self.start = _checked(start, "EaseIn: start", 0.0, 1.0)
+        if not (math.isfinite(growth) and growth > 1.0):
+            raise SettingError(f"EaseIn: growth must be > 1, got {growth}")
+        self.growth = growth
+        self._full_after = 0 if start == 1.0 else math.ceil(-math.log(self.start) / math.log(growth))
+
+    def factor(self, progress: Progress) -> float:
+        if progress.update >= self._full_after:
+            return 1.0
+        return float(min(1.0, self.start * self.growth**progress.update))
+
+
+class HalveOnPlateau(Schedule):
+    """Halve when a fast moving average of validation accuracy is no better than a slow one.
+
+    After each epoch fast = 0.8 fast + 0.2 accuracy and slow = 0.85 slow + 0.15 accuracy (both start at 0, so the
+    fast one leads while accuracy rises); if fast <= slow and the last change is at least `wait` epochs ago, the
+    factor halves.  Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+    """
+
+    def __init__(self, fast: float = 0.8, slow: float = 0.85, wait: int = 50, gamma: float = 0.5) -> None:
+        self.fast = _checked(fast, "HalveOnPlateau: fast", 0.0, 1.0)
+        self.slow = _checked(slow, "HalveOnPlateau: slow", 0.0, 1.0)
+        if not fast < slow:
+            raise SettingError(f"HalveOnPlateau: fast ({fast}) must be smaller than slow ({slow})")
+        self.wait = _whole(wait, "HalveOnPlateau: wait")
+        self.gamma = _checked(gamma, "HalveOnPlateau: gamma", 0.0, 1.0)
+        self.fast_average = self.slow_average = 0.0
+        self.last_change, self.current = 0, 1.0
+
+    def factor(self, progress: Progress) -> float:
+        return self.current
+
+    def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
+        if validation_accuracy is None:
+            raise SettingError("HalveOnPlateau needs a validation set: give one to fit, or use another schedule")
+        self.fast_average = self.fast * self.fast_average + (1.0 - self.fast) * validation_accuracy
+        self.slow_average = self.slow * self.slow_average + (1.0 - self.slow) * validation_accuracy
+        if self.fast_average <= self.slow_average and epoch - self.last_change >= self.wait:
+            self.current *= self.gamma
+            self.last_change = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        values = (self.fast_average, self.slow_average, self.last_change, self.current)
+        return {"name": "HalveOnPlateau", "values": list(values)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.fast_average, self.slow_average, self.last_change, self.current = state["values"]
+
+
+def _checked(value: float, where: str, low: float, high: float) -> float:
+    if not low < value <= high:
+        raise SettingError(f"{where} must lie in ({low:g}, {high:g}], got {value}")
+    return float(value)
+
+
+def _whole(value: int, where: str) -> int:
+    if not (isinstance(value, int) and value >= 1):
+        raise SettingError(f"{where} must be a whole number >= 1, got {value!r}")
+    return value
