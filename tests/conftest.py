@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of real data: $GENN_EVENTPROP_DATA, else ../shared/data beside the repository; skips the test if absent."""
+    """Folder of real data: $GENN_EVENTPROP_DATA, else ../shared/data beside the repository; skips if absent."""
     folder = Path(os.environ.get("GENN_EVENTPROP_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data folder {folder} is absent (set GENN_EVENTPROP_DATA)")

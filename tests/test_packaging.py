@@ -1,0 +1,102 @@
+"""The wheel holds everything, under the right names, and the tests see the packages under those names only."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {
+    "genn_eventprop": "genn_eventprop",
+    "models": "genn_eventprop/models",
+    "experiments": "genn_eventprop/experiments",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Paths inside the wheel: the one that CI built, else one built from a copy of the sources."""
+    built = os.environ.get("GENN_EVENTPROP_WHEEL_DIR")
+    folder = Path(built) if built else tmp_path_factory.mktemp("wheel")
+    if not built:
+        build_wheel(folder)
+    (wheel,) = folder.glob("genn_eventprop-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def build_wheel(folder: Path) -> None:
+    """Build in a copy: a build inside the checkout leaves a build folder whose stale files enter the next wheel."""
+    copy = folder / "source"
+    copy.mkdir()
+    for name in (*FOLDERS, "pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def sources() -> list[tuple[Path, str]]:
+    """(file, its path in the wheel) of every Python file of the three folders."""
+    found = []
+    for folder, target in FOLDERS.items():
+        for file in (ROOT / folder).rglob("*.py"):
+            found.append((file, f"{target}/{file.relative_to(ROOT / folder).as_posix()}"))
+    return found
+
+
+def test_every_source_file_is_in_the_wheel(wheel_names: set[str]) -> None:
+    missing = [path for _, path in sources() if path not in wheel_names]
+    assert len(sources()) > 10
+    assert not missing
+
+
+def test_wheel_has_type_marker_and_no_other_top_level_package(wheel_names: set[str]) -> None:
+    assert "genn_eventprop/py.typed" in wheel_names
+    top = {name.split("/")[0] for name in wheel_names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"genn_eventprop"}
+
+
+def test_every_folder_with_code_is_a_regular_package() -> None:
+    without = {
+        str(file.parent.relative_to(ROOT)) for file, _ in sources() if not (file.parent / "__init__.py").exists()
+    }
+    assert not without, "these folders have Python files but no __init__.py"
+
+
+@pytest.mark.parametrize("name", ["models", "experiments"])
+def test_no_second_name_for_the_same_code(name: str) -> None:
+    """`pytest` must not put the checkout on sys.path: models.lif would be a second genn_eventprop.models.lif."""
+    assert importlib.util.find_spec(name) is None
+
+
+def test_models_and_experiments_import_under_the_package() -> None:
+    import genn_eventprop.experiments
+    import genn_eventprop.models
+
+    assert genn_eventprop.models.__name__ == "genn_eventprop.models"
+    assert genn_eventprop.experiments.__name__ == "genn_eventprop.experiments"
+
+
+def test_console_script_points_to_the_command_line() -> None:
+    from importlib.metadata import entry_points
+
+    (script,) = [e for e in entry_points(group="console_scripts") if e.name == "genn-eventprop"]
+    assert script.value == "genn_eventprop.cli:main"
+
+
+def test_version_is_that_of_the_metadata() -> None:
+    from importlib.metadata import version
+
+    import genn_eventprop
+
+    assert genn_eventprop.__version__ == version("genn_eventprop")
