@@ -1,3 +1,51 @@
-"""Exact gradients for spiking neural networks (EventProp)."""
+"""Exact gradients of spiking neural networks by EventProp: write a neuron as equations, train it, prove its gradient."""
+
+from typing import TYPE_CHECKING, Any
+
+from .modelling import (
+    Connection,
+    Dense,
+    Event,
+    FanIn,
+    Gamma,
+    Mode,
+    Network,
+    NeuronModel,
+    Normal,
+    Param,
+    Population,
+    SynapseModel,
+    Uniform,
+)
+
+if TYPE_CHECKING:
+    from .data import Events
+    from .training import Trainer
 
 __version__ = "0.1.0"
+__all__ = [
+    "Connection",
+    "Dense",
+    "Event",
+    "Events",
+    "FanIn",
+    "Gamma",
+    "Mode",
+    "Network",
+    "NeuronModel",
+    "Normal",
+    "Param",
+    "Population",
+    "SynapseModel",
+    "Trainer",
+    "Uniform",
+]
+_LATER = {"Events": "data", "Trainer": "training"}  # kept out of the first import: they pull in the engines
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

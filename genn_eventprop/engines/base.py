@@ -1,0 +1,167 @@
+"""What every engine offers: load a data set, run a batch of trials, hand out gradients, apply an optimiser.
+
+One test suite runs on all of them. Whatever the engine, nothing is lost silently: see `Result` and `Data`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DataError, EngineError, suggest
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
+
+    steps (E,) int32 and, in exact mode, shifts (E,) float64 ms inside the step; channels (E,) int32; offsets (S + 1,);
+    labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step.
+    """
+
+    steps: np.ndarray
+    shifts: np.ndarray | None
+    channels: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    clipped: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """Recorded spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
+
+    sample: np.ndarray
+    time: np.ndarray
+    neuron: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One batch of B trials.
+
+    loss (B,) float64, nan without a label. prediction (B,) int64, -1 if no output decides. readout (B, K) float64;
+    first-spike readouts in ms, inf where silent. spike_counts: population -> (B, N) int64. guarded: how often the
+    guard on 1 / gdot acted. spikes: population -> `Spikes`, if asked for.
+    """
+
+    loss: np.ndarray
+    prediction: np.ndarray
+    readout: np.ndarray
+    spike_counts: dict[str, np.ndarray]
+    guarded: int
+    spikes: dict[str, Spikes] | None
+
+
+class Engine(ABC):
+    """Runs one plan. `parameters` are live: write into them in place. `gradients` belong to the last training run.
+
+    Args:
+        plan: what to run.
+        parameters: first values, by the names of `Network.initial_parameters`.
+        slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive.
+
+    Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch.
+    """
+
+    name = "engine"
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
+        self.plan = plan
+        self.slope_floor = float(slope_floor)
+        self.reason = "asked for"
+        expected = {k: v.shape for k, v in parameter_shapes(plan).items()}
+        for key in parameters:
+            if key not in expected:
+                raise EngineError(f"unknown parameter {key!r} ({suggest(key, expected)})")
+        for key, shape in expected.items():
+            if key not in parameters:
+                raise EngineError(f"no value was given for parameter {key!r} of shape {shape}")
+            if np.shape(parameters[key]) != shape:
+                raise EngineError(f"parameter {key!r} has shape {np.shape(parameters[key])}, this network needs {shape}")
+        plan.network.check_parameters({k: np.asarray(v) for k, v in parameters.items()})
+
+    parameters: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]
+
+    @abstractmethod
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
+
+    def load(self, events: Events) -> Data:
+        """Quantise a data set once for this plan's grid (DESIGN: step floor(t / dt + 0.5), at most T / dt - 1).
+
+        Raises:
+            DataError: if channels, labels or times do not fit the network and the trial.
+        """
+        return quantise(events, self.plan)
+
+    def update(self, optimiser: Any) -> None:
+        """One optimiser step on the trainable parameters with the gradients of the last training run."""
+        names = self.plan.trainable
+        optimiser.update({k: self.parameters[k] for k in names}, {k: self.gradients[k] for k in names})
+
+    def close(self) -> None:
+        """Free threads and memory; the engine cannot be used afterwards."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    shape: tuple[int, ...]
+
+
+def parameter_shapes(plan: Plan) -> dict[str, Shape]:
+    """Shape of every parameter: weights (M, N), neuron parameters (N,) or (1,)."""
+    shapes = {c.weight: Shape((c.pre, c.post)) for c in plan.connections}
+    for p in plan.populations:
+        for n in p.derived.params:
+            shapes[f"{p.name}.{n}"] = Shape((p.size,) if n in p.per_neuron else (1,))
+    return shapes
+
+
+def quantise(events: Events, plan: Plan) -> Data:
+    """Events on the plan's grid; see `Engine.load`."""
+    if events.n_channels != plan.input.size:
+        raise DataError(f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}")
+    late = np.flatnonzero(events.times >= plan.duration)
+    if late.size:
+        sample = int(np.searchsorted(events.offsets, late[0], side="right") - 1)
+        raise DataError(
+            f"sample {sample} has a spike at {events.times[late[0]]:g} ms, outside the trial of {plan.duration:g} ms "
+            f"({late.size} such spikes in all); use a longer duration or crop the data"
+        )
+    labels = np.full(len(events), -1, np.int64) if events.labels is None else np.asarray(events.labels, np.int64)
+    n_classes = plan.loss.n_classes
+    if labels.size and labels.max() >= n_classes:
+        bad = int(np.argmax(labels >= n_classes))
+        raise DataError(f"sample {bad} has label {labels[bad]}, but the output {plan.output.name!r} has {n_classes} classes")
+    scaled = events.times / plan.dt
+    if plan.spike_times == "exact":
+        steps = np.minimum(np.floor(scaled), plan.n_steps - 1)
+        shifts, clipped = events.times - steps * plan.dt, 0
+    else:
+        steps, shifts = np.floor(scaled + 0.5), None
+        clipped = int(np.count_nonzero(steps > plan.n_steps - 1))
+        steps = np.minimum(steps, plan.n_steps - 1)
+    return Data(steps.astype(np.int32), shifts, events.channels.astype(np.int32), events.offsets, labels, clipped)
+
+
+def batch_indices(data: Data, samples: Any) -> np.ndarray:
+    """`samples` as an int64 array, checked against the data set."""
+    samples = np.atleast_1d(np.asarray(samples, dtype=np.int64))
+    if samples.ndim != 1 or samples.size == 0:
+        raise DataError(f"a batch needs a list of at least one sample, got an array of shape {samples.shape}")
+    if samples.min() < 0 or samples.max() >= len(data):
+        raise DataError(f"sample {samples.max()} of a data set with {len(data)} samples")
+    return samples

@@ -1,0 +1,58 @@
+"""Exceptions of the package. Every message says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EventPropError(Exception):
+    """Base of every error that the package raises on purpose; the command line prints it without a traceback."""
+
+
+class ModelError(EventPropError, ValueError):
+    """A neuron or synapse model is wrong: unknown symbols, a threshold without a state, algebra that cannot be done."""
+
+
+class NetworkError(EventPropError, ValueError):
+    """A network does not fit together: sizes, names, populations of another network, parameter values."""
+
+
+class LossError(EventPropError, ValueError):
+    """A loss does not fit its population or its settings are wrong."""
+
+
+class PlanError(EventPropError, ValueError):
+    """The time grid, or a combination of settings, cannot be planned."""
+
+
+class DataError(EventPropError, ValueError):
+    """Input spikes, labels or data files are wrong."""
+
+
+class SettingError(EventPropError, ValueError):
+    """An unknown or unusable setting of an experiment, a trainer or the command line."""
+
+
+class ToolchainError(EventPropError, RuntimeError):
+    """No compiler, a failed compilation, or a code cache that cannot be used."""
+
+
+class EngineError(EventPropError, RuntimeError):
+    """An engine cannot run here, or ran into a limit (a runaway population, memory)."""
+
+
+class TrainingError(EventPropError, RuntimeError):
+    """Training had to stop, for example because a gradient was not finite."""
+
+
+class CheckpointError(EventPropError, RuntimeError):
+    """A checkpoint is damaged, incomplete, or belongs to another network."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``"did you mean 'x'? known: a, b, x"`` for an unknown `name`; the tail of every unknown-name message."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) if names else 'none'}"

@@ -1,0 +1,88 @@
+"""Strings to sympy, without ``eval``: the small expression language of models, time weights and losses.
+
+Names are looked up in a table given by the caller, so ``I``, ``E`` or ``S`` mean the model's own symbols and never
+sympy's constants, and an unknown name is an error that says where it stands.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sympy as sp
+
+from ..errors import ModelError, suggest
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "exp": sp.exp,
+    "log": sp.log,
+    "sqrt": sp.sqrt,
+    "sin": sp.sin,
+    "cos": sp.cos,
+    "tan": sp.tan,
+    "sinh": sp.sinh,
+    "cosh": sp.cosh,
+    "tanh": sp.tanh,
+    "abs": sp.Abs,
+}
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+}
+
+
+def symbol(name: str) -> sp.Symbol:
+    """The real symbol that stands for a state, parameter or time everywhere in the package."""
+    return sp.Symbol(name, real=True)
+
+
+def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str) -> sp.Expr:
+    """Parse an expression such as ``"(I - V) / tau_mem"``.
+
+    Args:
+        text: the expression, or a number.
+        symbols: the names that may be used.
+        where: words for the error message, e.g. ``"LIF: dynamics of V"``.
+
+    Raises:
+        ModelError: on a syntax error, an unknown name or function, or anything beyond arithmetic.
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        return sp.nsimplify(text) if float(text).is_integer() else sp.Float(text)
+    if not isinstance(text, str):
+        raise ModelError(f"{where}: expected an expression as a string or a number, got {type(text).__name__}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise ModelError(f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset})") from None
+    return _Builder(symbols, text, where).build(tree.body)
+
+
+class _Builder:
+    def __init__(self, symbols: Mapping[str, sp.Symbol], text: str, where: str) -> None:
+        self.symbols, self.text, self.where = symbols, text, where
+
+    def fail(self, what: str) -> ModelError:
+        return ModelError(f"{self.where}: {what} in {self.text!r}")
+
+    def build(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+            return sp.Integer(node.value) if isinstance(node.value, int) else sp.Float(node.value)
+        if isinstance(node, ast.Name):
+            if node.id not in self.symbols:
+                raise self.fail(f"unknown symbol {node.id!r} ({suggest(node.id, self.symbols)})")
+            return self.symbols[node.id]
+        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            return _BINARY[type(node.op)](self.build(node.left), self.build(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            value = self.build(node.operand)
+            return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            if node.func.id not in FUNCTIONS:
+                raise self.fail(f"unknown function {node.func.id!r} ({suggest(node.func.id, FUNCTIONS)})")
+            return FUNCTIONS[node.func.id](*[self.build(a) for a in node.args])
+        raise self.fail(f"{ast.unparse(node)!r} is not arithmetic")

@@ -1,0 +1,207 @@
+"""`Network`: populations and the connections between them. It holds no arrays and knows no engine."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import NetworkError
+from .neuron import Neuron, NeuronModel
+from .parameters import Initialiser, Param, as_initialiser
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A source of given spikes: one channel of the data a neuron."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """`size` neurons of one model. Built by `Network.population`."""
+
+    name: str
+    size: int
+    neuron: Neuron
+
+    @property
+    def model(self) -> NeuronModel:
+        return self.neuron.model
+
+
+class Dense:
+    """All-to-all weights.
+
+    Args:
+        weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
+        bounds: (lower, upper) of every weight, None for open.
+    """
+
+    def __init__(self, weight: Any, bounds: tuple[float | None, float | None] = (None, None)) -> None:
+        self.weight: Initialiser = as_initialiser(weight, "Dense")
+        self.bounds = bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """Weights from one population (or input) to another, with one fixed delay. Built by `Network.connect`.
+
+    Args:
+        delay: ms from a spike to its arrival, >= 0.
+        receptor: the input of the target's model that the spikes act on.
+        trainable: learn the weights.
+    """
+
+    name: str
+    source: Input | Population
+    target: Population
+    connectivity: Dense
+    delay: float
+    receptor: str
+    trainable: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.source.size, self.target.size)
+
+
+class Network:
+    """A spiking network: one input, populations, connections.
+
+    Example:
+        >>> net = Network()
+        >>> inp = net.input(5)
+        >>> hidden = net.population(LIF(tau_mem=20.0), 200, name="hidden")
+        >>> net.connect(inp, hidden, Dense(Normal(1.5, 0.78)))
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[Input] = []
+        self.populations: list[Population] = []
+        self.connections: list[Connection] = []
+
+    def input(self, size: int, name: str = "input") -> Input:
+        """The source of the data's spikes, `size` channels."""
+        if self.inputs:
+            raise NetworkError("a network has one input; give its channels to several populations by connections")
+        self.inputs.append(Input(self._free_name(name), _positive(size, name)))
+        return self.inputs[-1]
+
+    def population(self, neuron: Neuron | NeuronModel, size: int, name: str) -> Population:
+        """`size` neurons of a model, e.g. ``net.population(LIF(tau_mem=20.0), 256, name="hidden")``."""
+        if isinstance(neuron, NeuronModel):
+            neuron = neuron()
+        if not isinstance(neuron, Neuron):
+            raise NetworkError(f"population {name!r}: expected a neuron such as LIF(), got {type(neuron).__name__}")
+        population = Population(self._free_name(name), _positive(size, name), neuron)
+        self.populations.append(population)
+        return population
+
+    def connect(
+        self,
+        source: Input | Population,
+        target: Population,
+        connectivity: Dense,
+        *,
+        delay: float = 0.0,
+        receptor: str | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> Connection:
+        """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``."""
+        name = name or f"{getattr(source, 'name', '?')}_{getattr(target, 'name', '?')}"
+        if source not in self.inputs and source not in self.populations:
+            raise NetworkError(f"connection {name!r}: its source is not part of this network")
+        if target not in self.populations:
+            raise NetworkError(f"connection {name!r}: its target is not a population of this network")
+        if isinstance(source, Population) and not source.model.spiking:
+            raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
+        if not isinstance(connectivity, Dense):
+            raise NetworkError(f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}")
+        if not (math.isfinite(delay) and delay >= 0):
+            raise NetworkError(f"connection {name!r}: delay must be a finite time >= 0 ms, got {delay}")
+        receptors = list(target.model.receptors)
+        if not receptors:
+            raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
+        if receptor is None and len(receptors) > 1:
+            raise NetworkError(f"connection {name!r}: say receptor=..., one of {', '.join(receptors)}")
+        if receptor is not None and receptor not in receptors:
+            raise NetworkError(f"connection {name!r}: no receptor {receptor!r}; one of {', '.join(receptors)}")
+        connection = Connection(
+            self._free_name(name), source, target, connectivity, float(delay), receptor or receptors[0], trainable
+        )
+        self.connections.append(connection)
+        return connection
+
+    def initial_parameters(self, rng: np.random.Generator | int) -> dict[str, np.ndarray]:
+        """First values of everything, float64.
+
+        Returns ``"connection.weight"`` of shape (M, N) and ``"population.parameter"`` of shape (N,), or (1,) where
+        one value serves the whole population. Every entry has a random stream of its own, named by the entry, so
+        that adding a population changes no other draw.
+
+        Raises:
+            NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time
+                constants that are not positive.
+        """
+        base = rng if isinstance(rng, int) else int(rng.integers(2**63))
+        stream = lambda name: np.random.default_rng([base, zlib.crc32(name.encode())])  # noqa: E731
+        values: dict[str, np.ndarray] = {}
+        for c in self.connections:
+            key = f"{c.name}.weight"
+            try:
+                values[key] = c.connectivity.weight.sample(stream(key), c.shape, c.source.size)
+            except NetworkError as error:
+                raise NetworkError(f"{key}: {error} (rows are neurons of {c.source.name!r})") from None
+        for p in self.populations:
+            for n, param in p.neuron.params.items():
+                values[f"{p.name}.{n}"] = param.draw(stream(f"{p.name}.{n}"), p.size, f"{p.name}.{n}")
+        self.check_parameters(values)
+        return values
+
+    def check_parameters(self, values: dict[str, np.ndarray]) -> None:
+        """Raise `NetworkError` unless all values are finite and all time constants positive."""
+        for key, value in values.items():
+            if not np.all(np.isfinite(value)):
+                raise NetworkError(f"{key}: values must be finite")
+        for p in self.populations:
+            for n, param in p.neuron.params.items():
+                key = f"{p.name}.{n}"
+                if param.unit == "ms" and key in values and np.any(values[key] <= 0):
+                    raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
+
+    def bounds(self) -> dict[str, tuple[float | None, float | None]]:
+        """Bounds of every parameter that has any, by the names of `initial_parameters`."""
+        pairs = {f"{c.name}.weight": c.connectivity.bounds for c in self.connections}
+        for p in self.populations:
+            pairs |= {f"{p.name}.{n}": q.bounds for n, q in p.neuron.params.items()}
+        return {k: b for k, b in pairs.items() if b != (None, None)}
+
+    def trainable(self) -> tuple[str, ...]:
+        """Names of what is learned, in the order of `initial_parameters`."""
+        names = [f"{c.name}.weight" for c in self.connections if c.trainable]
+        names += [f"{p.name}.{n}" for p in self.populations for n, q in p.neuron.params.items() if q.trainable]
+        return tuple(names)
+
+    def _free_name(self, name: str) -> str:
+        taken = [x.name for x in (*self.inputs, *self.populations, *self.connections)]
+        if not isinstance(name, str) or not name.isidentifier():
+            raise NetworkError(f"{name!r} cannot name a part of a network; use letters, digits and underscores")
+        if name in taken:
+            raise NetworkError(f"the name {name!r} is taken; names in a network are unique")
+        return name
+
+
+def _positive(size: int, name: str) -> int:
+    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+        raise NetworkError(f"{name!r}: the size must be a whole number >= 1, got {size!r}")
+    return int(size)
+
+
+__all__ = ["Connection", "Dense", "Input", "Network", "Param", "Population"]

@@ -1,0 +1,280 @@
+"""`NeuronModel` and `SynapseModel`: a model is data, written once as equations.
+
+Between events the state x follows dx/dt = f(x, p); an own event happens when a threshold g(x, p) crosses zero from
+below and sets x to h(x, p). Everything else (adjoint, propagators, generated code) is derived from these strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+from ..errors import ModelError, suggest
+from .expressions import FUNCTIONS, parse, symbol
+from .parameters import Param
+
+Expression = str | float | int
+RESERVED = frozenset({"t", "dt", "T", "g", "w", "lambda", "E"}) | frozenset(FUNCTIONS)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One kind of own event of a neuron.
+
+    Args:
+        name: unique in the model; "spike" for the usual one.
+        threshold: g(x, p); the event happens when it crosses zero from below.
+        reset: state -> value right after the event, from the state right before it; states not named keep theirs.
+        emits: whether targets receive a spike.
+        modes: the modes in which the event can happen; empty means all.
+        next_mode: the mode after the event, or None to stay.
+    """
+
+    name: str
+    threshold: Expression
+    reset: Mapping[str, Expression] = field(default_factory=dict)
+    emits: bool = True
+    modes: tuple[str, ...] = ()
+    next_mode: str | None = None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode with dynamics of its own, e.g. a refractory period that freezes V.
+
+    Args:
+        name: unique in the model.
+        dynamics: the right-hand sides that differ from the model's.
+        lasts: name of the parameter that gives the duration in ms after which `then` begins; None: until an event.
+        then: the mode that follows.
+    """
+
+    name: str
+    dynamics: Mapping[str, Expression]
+    lasts: str | None = None
+    then: str | None = None
+
+
+@dataclass(frozen=True)
+class SynapseModel:
+    """States that arriving spikes act on, to be put in front of a neuron's current.
+
+    Args:
+        name: of the model.
+        state: state -> initial value.
+        params: parameter -> `Param`.
+        dynamics: state -> right-hand side of its ODE.
+        input: the state to which an arriving spike adds its weight (or state -> amount a unit weight).
+        current: expression that the neuron sees as its input current.
+
+    See `NeuronModel.with_synapses`.
+    """
+
+    name: str
+    state: Mapping[str, Expression]
+    params: Mapping[str, Param]
+    dynamics: Mapping[str, Expression]
+    input: str | Mapping[str, Expression]
+    current: Expression
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronModel:
+    """A neuron as equations.
+
+    Args:
+        name: of the model.
+        state: state -> initial value, a number or an expression in parameters.
+        params: parameter -> `Param`; times are in ms.
+        dynamics: state -> right-hand side of its ODE, an expression in states and parameters, per ms.
+        threshold: g(x, p), shorthand for one event called "spike"; None for a readout that never spikes.
+        reset: state -> value after the spike; shorthand like `threshold`.
+        input: the state to which an arriving spike adds its weight; or receptor -> state; or receptor ->
+            {state: amount a unit weight}. A single name makes the receptor "input".
+        events: the events in full, instead of `threshold` and `reset`.
+        modes: further modes; the first mode is the model itself.
+        readout: the state that losses read, "V" unless said otherwise.
+
+    Raises:
+        ModelError: naming the model, the line and the symbol.
+
+    Example:
+        >>> LIF = NeuronModel(
+        ...     name="LIF",
+        ...     state={"V": "v_reset", "I": 0.0},
+        ...     params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"),
+        ...             "v_thresh": Param(1.0), "v_reset": Param(0.0)},
+        ...     dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+        ...     threshold="V - v_thresh",
+        ...     reset={"V": "v_reset"},
+        ...     input="I",
+        ... )
+        >>> hidden_model = LIF(tau_mem=10.0)
+    """
+
+    name: str
+    state: Mapping[str, Expression]
+    params: Mapping[str, Param]
+    dynamics: Mapping[str, Expression]
+    threshold: Expression | None = None
+    reset: Mapping[str, Expression] | None = None
+    input: str | Mapping[str, str | Mapping[str, Expression]] | None = None
+    events: Sequence[Event] = ()
+    modes: Sequence[Mode] = ()
+    readout: str = "V"
+
+    def __post_init__(self) -> None:
+        events = tuple(self.events)
+        if self.threshold is not None:
+            if events:
+                raise ModelError(f"{self.name}: give either threshold/reset or events, not both")
+            events = (Event("spike", self.threshold, dict(self.reset or {})),)
+        elif self.reset:
+            raise ModelError(f"{self.name}: a reset without a threshold; add threshold= or remove reset=")
+        object.__setattr__(self, "events", events)
+        object.__setattr__(self, "modes", tuple(self.modes))
+        _check(self)
+
+    def __call__(self, **values: Any) -> Neuron:
+        """The model with parameter values: numbers, arrays (one value a neuron), initialisers or `Param`.
+
+        Raises:
+            ModelError: for a parameter that the model does not have.
+        """
+        for name in values:
+            if name not in self.params:
+                raise ModelError(f"{self.name} has no parameter {name!r} ({suggest(name, self.params)})")
+        params = {n: p.with_value(values[n]) if n in values else p for n, p in self.params.items()}
+        return Neuron(self, params)
+
+    @property
+    def receptors(self) -> dict[str, dict[str, Expression]]:
+        """receptor -> {state: amount that an arriving spike of unit weight adds}."""
+        if self.input is None:
+            return {}
+        if isinstance(self.input, str):
+            return {"input": {self.input: 1}}
+        return {r: {e: 1} if isinstance(e, str) else dict(e) for r, e in self.input.items()}
+
+    @property
+    def spiking(self) -> bool:
+        """True if some event sends spikes."""
+        return any(e.emits for e in self.events)
+
+    def symbols(self) -> dict[str, sp.Symbol]:
+        """name -> sympy symbol of every state and parameter."""
+        return {n: symbol(n) for n in (*self.state, *self.params)}
+
+    def with_synapses(self, current: str = "I", **synapses: SynapseModel) -> NeuronModel:
+        """The same neuron with its parameter `current` replaced by the sum of the synapses' currents.
+
+        Each synapse becomes a receptor of its name; its states and parameters get the suffix ``_name``. The neuron
+        must use `current` in its dynamics without defining it as a state; declare it as a parameter.
+        """
+        if current not in self.params or current in self.state:
+            raise ModelError(f"{self.name}: with_synapses needs {current!r} as a parameter that the dynamics use")
+        state, dynamics = dict(self.state), dict(self.dynamics)
+        params = {n: p for n, p in self.params.items() if n != current}
+        inputs: dict[str, Any] = dict(self.receptors)
+        currents = []
+        for receptor, synapse in synapses.items():
+            rename = {n: f"{n}_{receptor}" for n in (*synapse.state, *synapse.params)}
+            where = f"{self.name}, synapse {receptor}"
+            currents.append(f"({_renamed(synapse.current, rename, where)})")
+            state |= {rename[s]: _renamed(v, rename, where) for s, v in synapse.state.items()}
+            params |= {rename[n]: p for n, p in synapse.params.items()}
+            dynamics |= {rename[s]: _renamed(f, rename, where) for s, f in synapse.dynamics.items()}
+            target = {synapse.input: 1} if isinstance(synapse.input, str) else synapse.input
+            inputs[receptor] = {rename[s]: _renamed(e, rename, where) for s, e in target.items()}
+        total = {current: " + ".join(currents)}
+        for name in self.dynamics:
+            dynamics[name] = _renamed(self.dynamics[name], total, self.name)
+        return replace(
+            self, state=state, params=params, dynamics=dynamics, input=inputs, threshold=None, reset=None,
+            events=self.events,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """A model together with its parameter values; what a population is made of."""
+
+    model: NeuronModel
+    params: Mapping[str, Param]
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+
+def _renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
+    """`text` with symbols replaced by other names or bracketed expressions; names not listed stay."""
+    import ast
+
+    class Rename(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.AST:
+            if node.id not in names:
+                return node
+            return ast.parse(f"({names[node.id]})", mode="eval").body
+
+    try:
+        return ast.unparse(Rename().visit(ast.parse(str(text), mode="eval")))
+    except SyntaxError:
+        raise ModelError(f"{where}: {text!r} is not an expression") from None
+
+
+def _check(model: NeuronModel) -> None:
+    name = model.name
+    for n in (*model.state, *model.params):
+        if not n.isidentifier() or n in RESERVED or n.startswith(("lambda_", "P_", "_")):
+            raise ModelError(f"{name}: {n!r} cannot name a state or parameter (reserved or not an identifier)")
+        if n in model.state and n in model.params:
+            raise ModelError(f"{name}: {n!r} is both a state and a parameter")
+    for n, param in model.params.items():
+        if not isinstance(param, Param):
+            raise ModelError(f"{name}: parameter {n!r} must be a Param, got {type(param).__name__}")
+    if set(model.dynamics) != set(model.state):
+        odd = set(model.dynamics) ^ set(model.state)
+        raise ModelError(f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}")
+    symbols = model.symbols()
+    params = {n: symbols[n] for n in model.params}
+    for s in model.state:
+        parse(model.state[s], params, f"{name}: initial value of {s}")
+        parse(model.dynamics[s], symbols, f"{name}: dynamics of {s}")
+    if model.readout not in model.state and (model.readout != "V"):
+        raise ModelError(f"{name}: readout {model.readout!r} is not a state ({suggest(model.readout, model.state)})")
+    for receptor, entry in model.receptors.items():
+        for s, amount in entry.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})")
+            parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
+    _check_events(model, symbols)
+
+
+def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
+    name = model.name
+    modes = {m.name for m in model.modes}
+    if len({e.name for e in model.events}) != len(model.events):
+        raise ModelError(f"{name}: two events have the same name")
+    for event in model.events:
+        g = parse(event.threshold, symbols, f"{name}: threshold of event {event.name!r}")
+        if not any(symbols[s] in g.free_symbols for s in model.state):
+            raise ModelError(
+                f"{name}: threshold {event.threshold!r} of event {event.name!r} uses no state, so nothing can cross it; "
+                f"write it in terms of {', '.join(model.state)}"
+            )
+        for s, value in event.reset.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: reset of {s!r}, which is not a state ({suggest(s, model.state)})")
+            parse(value, symbols, f"{name}: reset of {s}")
+        for m in (*event.modes, *([event.next_mode] if event.next_mode else [])):
+            if m not in modes:
+                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(m, modes)})")
+    for mode in model.modes:
+        for s, rhs in mode.dynamics.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: mode {mode.name!r} has dynamics of {s!r} ({suggest(s, model.state)})")
+            parse(rhs, symbols, f"{name}: mode {mode.name!r}, dynamics of {s}")

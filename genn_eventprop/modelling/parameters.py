@@ -1,0 +1,166 @@
+"""Parameters of a model and where their first values come from.
+
+Axis letters used in every docstring of the package: B batch, T steps, N neurons of the target, M neurons of the
+source, K classes. Times are in ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Union
+
+import numpy as np
+
+from ..errors import NetworkError
+
+
+class Initialiser(Protocol):
+    """Draws an array of first values; `fan_in` is the number of presynaptic neurons (1 for neuron parameters)."""
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Every value the same."""
+
+    value: float
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return np.full(shape, float(self.value))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform on [low, high)."""
+
+    low: float
+    high: float
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return rng.uniform(self.low, self.high, shape)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal with mean `mean` and standard deviation `std`."""
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if not self.std >= 0:
+            raise NetworkError(f"Normal: std must be >= 0, got {self.std}")
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return rng.normal(self.mean, self.std, shape)
+
+
+@dataclass(frozen=True)
+class FanIn:
+    """Normal whose mean and standard deviation are `mean` / M and `gain` / sqrt(M), M the number of sources."""
+
+    gain: float = 1.0
+    mean: float = 0.0
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return rng.normal(self.mean / fan_in, self.gain / np.sqrt(fan_in), shape)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Gamma(`shape`, mean / `shape`) clipped to [`low`, `high`]: the heterogeneous time constants of loss shaping.
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (shape 3, clipped at 3 times the mean).
+    """
+
+    mean: float
+    shape: float = 3.0
+    low: float = 0.0
+    high: float = np.inf
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return np.clip(rng.gamma(self.shape, self.mean / self.shape, shape), self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """Given values, copied; the shape must match exactly."""
+
+    values: Any
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        values = np.array(self.values, dtype=np.float64)
+        if values.shape != shape:
+            raise NetworkError(f"an array of shape {values.shape} was given where {shape} is needed")
+        return values
+
+
+Value = Union[float, int, np.ndarray, list, tuple, Initialiser]
+
+
+def as_initialiser(value: Any, where: str) -> Initialiser:
+    """A number, array or initialiser as an initialiser.
+
+    Raises:
+        NetworkError: for anything else, and for values that are not finite.
+    """
+    if hasattr(value, "sample"):
+        return value
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise NetworkError(f"{where}: expected a number, an array or an initialiser, got {value!r}") from None
+    if not np.all(np.isfinite(array)):
+        raise NetworkError(f"{where}: values must be finite, got {value!r}")
+    return Constant(float(array)) if array.ndim == 0 else Array(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Param:
+    """A parameter of a neuron or synapse model.
+
+    Args:
+        value: a number, an array (one value a neuron) or an initialiser such as `Gamma`.
+        unit: for humans and messages; time constants have "ms".
+        trainable: learn it; its gradient is exact like a weight's.
+        shared: a trainable number is one value for the whole population instead of one a neuron.
+        bounds: (lower, upper), None for open; enforced after every optimiser step.
+    """
+
+    value: Any
+    unit: str = ""
+    trainable: bool = False
+    shared: bool = False
+    bounds: tuple[float | None, float | None] = (None, None)
+
+    def with_value(self, value: Any) -> Param:
+        """This parameter with another value, or `value` itself if it is a full `Param` (the unit is kept)."""
+        if isinstance(value, Param):
+            return replace(value, unit=value.unit or self.unit)
+        return replace(self, value=value)
+
+    def draw(self, rng: np.random.Generator, size: int, where: str) -> np.ndarray:
+        """First values: shape (1,) when one number serves the population, else (N,)."""
+        initialiser = as_initialiser(self.value, where)
+        shape = (size,) if self.per_neuron else (1,)
+        try:
+            values = initialiser.sample(rng, shape, 1)
+        except NetworkError as error:
+            raise NetworkError(f"{where}: {error}") from None
+        low, high = self.bounds
+        if (low is not None and np.any(values < low)) or (high is not None and np.any(values > high)):
+            raise NetworkError(f"{where}: the start value {_show(values)} lies outside the bounds {self.bounds}")
+        return values
+
+    @property
+    def per_neuron(self) -> bool:
+        """True if every neuron has its own value: an array, a random draw, or trainable and not shared."""
+        fixed_number = np.ndim(self.value) == 0 and not hasattr(self.value, "sample")
+        if self.shared:
+            return False
+        return self.trainable or not (fixed_number or isinstance(self.value, Constant))
+
+
+def _show(values: np.ndarray) -> str:
+    return f"{values.flat[0]:g}" if values.size == 1 else f"{values.min():g} to {values.max():g}"

@@ -1,0 +1,65 @@
+"""Numbers that kernels need, from parameter values and the grid: propagators, readout integrals, their derivatives.
+
+Computed in float64 on the host whenever a parameter of the dynamics changes. S is 1 if all neurons of the population
+share the dynamics, else N; n states, J basis functions of the time weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..adjoint import Propagator
+from .records import Plan, PopulationRecord
+
+
+@dataclass(frozen=True)
+class PopulationCoefficients:
+    """P (S, n, n), c (S, n): x <- P x + c over a step. dP, dc: their derivatives by each trainable parameter.
+
+    For the output of an integral readout: u (J, S, n), u0 (J, S): the step adds sum_j weight[k, j] (u_j . x + u0_j) to
+    r, x the state at the start of the step; du, du0: derivatives. Empty (J = 0) elsewhere.
+    """
+
+    P: np.ndarray
+    c: np.ndarray
+    dP: dict[str, np.ndarray]
+    dc: dict[str, np.ndarray]
+    u: np.ndarray
+    u0: np.ndarray
+    du: dict[str, np.ndarray]
+    du0: dict[str, np.ndarray]
+
+
+def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, np.ndarray]) -> PopulationCoefficients:
+    """Coefficients of one population; `values`: parameter -> (1,) or (N,)."""
+    propagator = Propagator(population.derived, values)
+    n, dt = propagator.n, plan.dt
+    learned = [p for p in population.trainable if p in population.derived.dynamic_params]
+    step = propagator(dt)
+    d_step = {p: propagator.step_derivative(p, dt) for p in learned}
+    rows = np.zeros((0, *propagator.shape, n + 1))
+    d_rows = {p: rows for p in learned}
+    if plan.loss.readout == "integral" and plan.loss.population.name == population.name:
+        state = population.derived.states.index(population.derived.model.readout)
+        _, nodes, phi = plan.loss.weight.basis(dt, plan.n_steps)
+        phi = phi / plan.duration
+        rows = np.einsum("jq,qsi->jsi", phi, np.stack([propagator(s)[:, state] for s in nodes]))
+        for p in learned:
+            at_nodes = np.stack([propagator.step_derivative(p, s)[:, state] for s in nodes])
+            d_rows[p] = np.einsum("jq,qsi->jsi", phi, at_nodes)
+    return PopulationCoefficients(
+        P=step[:, :n, :n], c=step[:, :n, n],
+        dP={p: d[:, :n, :n] for p, d in d_step.items()}, dc={p: d[:, :n, n] for p, d in d_step.items()},
+        u=rows[..., :n], u0=rows[..., n],
+        du={p: d[..., :n] for p, d in d_rows.items()}, du0={p: d[..., n] for p, d in d_rows.items()},
+    )  # fmt: skip
+
+
+def weight_coefficients(plan: Plan) -> np.ndarray:
+    """(T, J) coefficients of the time weight's basis at every step; J = 0 unless the readout is an integral."""
+    if plan.loss.readout != "integral":
+        return np.zeros((plan.n_steps, 0))
+    return plan.loss.weight.basis(plan.dt, plan.n_steps)[0]

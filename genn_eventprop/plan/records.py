@@ -1,0 +1,154 @@
+"""The records. They hold structure, never parameter values, so that a change of values or dt compiles nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..adjoint import Derived, derive
+from ..errors import PlanError
+from ..losses import Loss
+from ..modelling.network import Input, Network
+
+SPIKE_TIMES = ("grid", "exact")
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationRecord:
+    """A population: its derived equations and which parameters vary over neurons or are learned."""
+
+    name: str
+    size: int
+    derived: Derived
+    per_neuron: frozenset[str]
+    trainable: tuple[str, ...]
+
+    @property
+    def spiking(self) -> bool:
+        return bool(self.derived.events)
+
+    @cached_property
+    def stores_states(self) -> bool:
+        """True if the backward pass needs the state at every step: a learned parameter stands in the dynamics."""
+        return any(n in self.derived.dynamic_params for n in self.trainable)
+
+
+@dataclass(frozen=True)
+class ConnectionRecord:
+    """Dense weights (M, N) from `source` to `target`'s receptor; `delay` in ms, `delay_steps` on the grid."""
+
+    name: str
+    source: str
+    target: str
+    pre: int
+    post: int
+    receptor: str
+    delay: float
+    delay_steps: int
+    trainable: bool
+
+    @property
+    def weight(self) -> str:
+        return f"{self.name}.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything an engine needs to know.
+
+    dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
+    `Network.initial_parameters`.
+    """
+
+    network: Network
+    input: Input
+    populations: tuple[PopulationRecord, ...]
+    connections: tuple[ConnectionRecord, ...]
+    loss: Loss
+    dt: float
+    duration: float
+    n_steps: int
+    spike_times: str
+
+    @property
+    def output(self) -> PopulationRecord:
+        """The population that the loss reads."""
+        return self.population(self.loss.population.name)
+
+    def population(self, name: str) -> PopulationRecord:
+        return next(p for p in self.populations if p.name == name)
+
+    @cached_property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the learned parameters."""
+        return self.network.trainable()
+
+    def into(self, population: str) -> tuple[ConnectionRecord, ...]:
+        return tuple(c for c in self.connections if c.target == population)
+
+    def out_of(self, source: str) -> tuple[ConnectionRecord, ...]:
+        return tuple(c for c in self.connections if c.source == source)
+
+
+def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike_times: str = "grid") -> Plan:
+    """Freeze a network, a loss and a time grid.
+
+    Args:
+        dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
+
+    Raises:
+        PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
+    """
+    if not (math.isfinite(dt) and dt > 0 and math.isfinite(duration) and duration > 0):
+        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt} and duration={duration}")
+    n_steps = round(duration / dt)
+    if n_steps < 1 or abs(n_steps * dt - duration) > 1e-9 * duration:
+        nearest = max(1, n_steps)
+        raise PlanError(
+            f"duration {duration:g} ms is not a whole number of steps of {dt:g} ms; "
+            f"use duration={nearest * dt:g} or dt={duration / nearest:g}"
+        )
+    if spike_times not in SPIKE_TIMES:
+        raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
+    if not network.inputs:
+        raise PlanError("the network has no input; add one with network.input(n_channels)")
+    if loss.population not in network.populations:
+        raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
+    return Plan(
+        network=network, input=network.inputs[0], populations=_populations(network),
+        connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
+        spike_times=spike_times,
+    )  # fmt: skip
+
+
+def _populations(network: Network) -> tuple[PopulationRecord, ...]:
+    derived: dict[int, Derived] = {}
+    records = []
+    for p in network.populations:
+        d = derived.setdefault(id(p.model), derive(p.model))
+        if p.model.modes or len(p.model.events) > 1 or any(not e.emits for e in p.model.events):
+            raise PlanError(f"{p.name!r}: {p.model.name} has more than one event or mode; no engine runs that yet")
+        if not d.linear:
+            raise PlanError(f"{p.name!r}: {p.model.name} is not linear between events; no engine runs that yet")
+        params = p.neuron.params
+        records.append(
+            PopulationRecord(
+                name=p.name, size=p.size, derived=d,
+                per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
+                trainable=tuple(n for n, q in params.items() if q.trainable),
+            )
+        )  # fmt: skip
+    return tuple(records)
+
+
+def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
+    return tuple(
+        ConnectionRecord(
+            name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
+            receptor=c.receptor, delay=c.delay, delay_steps=int(np.floor(c.delay / dt + 0.5)), trainable=c.trainable,
+        )
+        for c in network.connections
+    )  # fmt: skip
