@@ -1,0 +1,235 @@
+"""Events: one container for a data set of spike trains.
+
+All samples lie one after the other in flat arrays; sample i is the slice offsets[i]:offsets[i+1]. The arrays may be
+memory-mapped files, so that a data set larger than the memory trains: nothing here copies more than what is asked for.
+
+Axis letters: S samples, E events of all samples together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genn_eventprop.data import check
+from genn_eventprop.errors import DataError
+
+if TYPE_CHECKING:
+    from genn_eventprop.data.statistics import Statistics
+
+Index = int | np.integer | slice | Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A data set of spike trains. The arrays are checked once, here, and are read-only afterwards.
+
+    Args:
+        times: (E,) ms from the start of the trial, ascending within each sample, finite and not negative.
+        channels: (E,) input channel of each event, 0 .. n_channels - 1 (n_channels up to 2^31).
+        offsets: (S + 1,) sample i holds events offsets[i] .. offsets[i + 1] - 1; an empty sample is allowed and kept.
+        n_channels: number of input channels.
+        labels: (S,) class 0 .. n_classes - 1, or -1 for a sample without label; None if no sample has one.
+        groups: (S,) what samples have in common (a speaker, a subject), integers or texts; None if nothing is known.
+        n_classes: number of classes; default: the largest label + 1.
+        name: what messages and plots call this data set.
+
+    Raises:
+        DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
+    """
+
+    times: np.ndarray
+    channels: np.ndarray
+    offsets: np.ndarray
+    n_channels: int
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    n_classes: int | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        where = self.name or "events"
+        times = check.as_vector(self.times, np.float64, f"{where}: times")
+        channels = check.as_vector(self.channels, np.int32, f"{where}: channels")
+        offsets = check.as_vector(self.offsets, np.int64, f"{where}: offsets")
+        n_channels = check.n_channels(self.n_channels, where)
+        check.offsets(offsets, len(times), len(channels), where)
+        check.events(times, channels, offsets, n_channels, where)
+        labels, n_classes = check.labels(self.labels, len(offsets) - 1, self.n_classes, where)
+        self._set(
+            times, channels, offsets, n_channels, labels, check.groups(self.groups, len(offsets) - 1, where), n_classes
+        )
+
+    def _set(
+        self,
+        times: np.ndarray,
+        channels: np.ndarray,
+        offsets: np.ndarray,
+        n_channels: int,
+        labels: np.ndarray | None,
+        groups: np.ndarray | None,
+        n_classes: int | None,
+    ) -> None:
+        values = {"times": times, "channels": channels, "offsets": offsets, "labels": labels, "groups": groups}
+        for field, array in values.items():
+            if array is not None:
+                array = array.view()
+                array.flags.writeable = False
+            object.__setattr__(self, field, array)
+        object.__setattr__(self, "n_channels", n_channels)
+        object.__setattr__(self, "n_classes", n_classes)
+
+    @classmethod
+    def trusted(
+        cls,
+        times: np.ndarray,
+        channels: np.ndarray,
+        offsets: np.ndarray,
+        n_channels: int,
+        labels: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        n_classes: int | None = None,
+        name: str = "",
+    ) -> Events:
+        """Events from arrays that are right by construction (parts of checked ones): no check, no copy."""
+        new = object.__new__(cls)
+        object.__setattr__(new, "name", name)
+        new._set(times, channels, offsets, n_channels, labels, groups, n_classes)
+        return new
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Iterable[tuple[Any, Any]],
+        n_channels: int,
+        labels: Any = None,
+        groups: Any = None,
+        n_classes: int | None = None,
+        name: str = "",
+        sort: bool = False,
+    ) -> Events:
+        """Events from one (times in ms, channels) pair a sample; `sort` puts each sample in order of time (stable)."""
+        times, channels = [], []
+        for i, (t, c) in enumerate(samples):
+            where = f"{name or 'events'}: sample {i}"
+            t, c = check.as_vector(t, np.float64, f"{where}: times"), check.as_vector(c, np.int32, f"{where}: channels")
+            if len(t) != len(c):
+                raise DataError(f"{where}: {len(t)} times but {len(c)} channels; give one channel for each time")
+            order = np.argsort(t, kind="stable") if sort else slice(None)
+            times.append(t[order])
+            channels.append(c[order])
+        flat_times = np.concatenate(times) if times else np.empty(0)
+        flat_channels = np.concatenate(channels) if channels else np.empty(0, np.int32)
+        offsets = np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64)
+        return cls(flat_times, flat_channels, offsets, n_channels, labels, groups, n_classes, name)
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Events], name: str = "") -> Events:
+        """All samples of `parts`, in order; channels must agree, labels and groups be in all parts or in none."""
+        parts = list(parts)
+        check.same_layout(parts)
+        shifts = np.cumsum([0] + [len(p.times) for p in parts])
+        first = parts[0]
+        n_classes = None if first.n_classes is None else max(p.n_classes or 0 for p in parts)
+        return cls.trusted(
+            np.concatenate([p.times for p in parts]),
+            np.concatenate([p.channels for p in parts]),
+            np.concatenate([[0]] + [p.offsets[1:] - p.offsets[0] + s for p, s in zip(parts, shifts, strict=False)]),
+            first.n_channels,
+            None if first.labels is None else np.concatenate([p.labels for p in parts if p.labels is not None]),
+            None if first.groups is None else np.concatenate([p.groups for p in parts if p.groups is not None]),
+            n_classes,
+            name or first.name,
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[Events]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Events:
+        """The chosen samples, in the order given: an index, a slice, indices (repeats allowed) or a boolean mask (S,).
+
+        Samples that lie side by side are a view; others are gathered into new arrays.
+        """
+        chosen = check.sample_indices(index, len(self), self.name or "events")
+        starts, counts = self.offsets[chosen], self.counts[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        if len(chosen) and np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
+            where: slice | np.ndarray = slice(int(starts[0]), int(starts[0] + offsets[-1]))
+        else:
+            where = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Events.trusted(
+            self.times[where],
+            self.channels[where],
+            offsets,
+            self.n_channels,
+            None if self.labels is None else self.labels[chosen],
+            None if self.groups is None else self.groups[chosen],
+            self.n_classes,
+            self.name,
+        )
+
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """(times in ms, channels) of sample i, as views."""
+        i = int(check.sample_indices(i, len(self), self.name or "events")[0])
+        where = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+        return self.times[where], self.channels[where]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(S,) number of events of each sample."""
+        return np.diff(self.offsets)
+
+    @property
+    def sample_of_event(self) -> np.ndarray:
+        """(E,) sample that each event belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def durations(self) -> np.ndarray:
+        """(S,) ms: time of the last event of each sample, 0 for an empty one."""
+        last = np.zeros(len(self))
+        filled = self.counts > 0
+        last[filled] = self.times[self.offsets[1:][filled] - 1]
+        return last
+
+    @property
+    def duration(self) -> float:
+        """ms: time of the last event of the data set, 0 if there is none; a trial must be longer."""
+        return float(self.durations.max(initial=0.0))
+
+    def statistics(self) -> Statistics:
+        """Counts, rates and class sizes of this data set; prints as a short table."""
+        from genn_eventprop.data.statistics import statistics
+
+        return statistics(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write to `path`: one compressed file if it ends in .npz, else a folder that can be memory-mapped. Atomic."""
+        from genn_eventprop.data import storage
+
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, mmap: bool = True) -> Events:
+        """Read what `save` wrote; of a folder, times and channels stay on disk and are mapped unless mmap is False."""
+        from genn_eventprop.data import storage
+
+        return storage.load(Path(path), mmap)
+
+    def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
+        """Raster of one or some samples; returns the matplotlib figure, and writes it to `path` if given."""
+        from genn_eventprop.data.raster import plot
+
+        return plot(self, samples, path, **options)
+
+    def __repr__(self) -> str:
+        labels = f", {self.n_classes} classes" if self.labels is not None else ""
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Events({name}{len(self)} samples, {len(self.times)} events, {self.n_channels} channels{labels})"
