@@ -75,7 +75,9 @@ def test_converges_on_a_quadratic(make):
 def test_groups_and_schedule_factor():
     parameters = {"a.weight": np.zeros(2), "a.tau_mem": np.zeros(2)}
     grads = {name: np.ones(2) for name in parameters}
-    SGD(0.1, groups={"*.tau_mem": {"learning_rate": 1.0}}).update(parameters, grads, factor=0.5)
+    optimiser = SGD(0.1, groups={"*.tau_mem": {"learning_rate": 1.0}})
+    optimiser.factor = 0.5
+    optimiser.update(parameters, grads)
     np.testing.assert_allclose(parameters["a.weight"], -0.05)
     np.testing.assert_allclose(parameters["a.tau_mem"], -0.5)
 

@@ -71,6 +71,8 @@ class Optimiser:
             that the parameter itself declares.
         clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips.
             `clipped_steps` counts how often it happened.
+
+    `factor` multiplies the learning rates of the next step; a schedule sets it.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -89,6 +91,7 @@ class Optimiser:
         self.groups = {pattern: dict(values) for pattern, values in (groups or {}).items()}
         self.bounds = dict(bounds or {})
         self.clip_norm = clip_norm
+        self.factor = 1.0
         self.steps = 0
         self.clipped_steps = 0
         self.state: dict[str, dict[str, np.ndarray]] = {}
@@ -139,29 +142,26 @@ class Optimiser:
                 if fnmatch.fnmatchcase(name, pattern):
                     self._bounds[name] = pair
 
-    def next_step(self, factor: float = 1.0, gradients: Mapping[str, np.ndarray] | None = None) -> OptimiserStep:
-        """Count one step and return its record for `engine.update`.
+    def next_step(self, gradients: Mapping[str, np.ndarray] | None = None) -> OptimiserStep:
+        """Count one step and return its record; an engine may run it compiled.
 
-        Args:
-            factor: what the schedule multiplies the learning rate with.
-            gradients: needed when `clip_norm` is set, to know their norm.
+        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients are
+        needed only when `clip_norm` is set, to know their norm.
         """
         scale: dict[str, float] = {} if self.clip_norm is None else {"gradient_scale": self._clip(gradients)}
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
-            scaled = {**settings, "learning_rate": settings["learning_rate"] * factor}
+            scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor}
             scalars = {**self.scalars(self.steps, scaled), **scale}
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
         return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
 
-    def update(
-        self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray], factor: float = 1.0
-    ) -> None:
+    def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         """One step with NumPy, in place."""
         if not self.state:
             self.prepare(parameters)
-        self.next_step(factor, gradients).apply(parameters, gradients)
+        self.next_step(gradients).apply(parameters, gradients)
 
     def _clip(self, gradients: Mapping[str, np.ndarray] | None) -> float:
         if gradients is None:

@@ -1,0 +1,102 @@
+"""What can watch a training: a small protocol, and the progress display as its first user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from .tally import Tally
+    from .trainer import Trainer
+
+
+class Callback:
+    """Override what you need. Call ``trainer.stop()`` to end training after the current epoch.
+
+    A callback with a memory of its own returns it from `state_dict` (JSON-able) and takes it back after resuming.
+    """
+
+    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        """Before the first batch of `fit`; `batches` an epoch."""
+
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
+        """After an update; epoch and batch count from 0, `tally` holds the epoch so far."""
+
+    def end_epoch(self, trainer: Trainer, metrics: Mapping[str, Any]) -> None:
+        """After the epoch's validation, with the line that goes into metrics.jsonl; before the checkpoint."""
+
+    def end(self, trainer: Trainer, results: Mapping[str, Any]) -> None:
+        """After the final evaluation."""
+
+    def close(self) -> None:
+        """Always called last, also when training failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+class Progress(Callback):
+    """A progress bar within the epoch (on a terminal) and one line after it.
+
+    The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        self._epochs, self._batches = epochs, batches
+        print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
+
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            name = f"epoch {epoch + 1}/{self._epochs}"
+            self._bar = tqdm(
+                total=self._batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
+            )
+        if self._bar.update(1):  # true when the bar is drawn anew, some ten times a second
+            self._bar.set_postfix_str(f"{_score(tally.loss, tally.accuracy)}{_activity(tally)}")
+
+    def end_epoch(self, trainer: Trainer, metrics: Mapping[str, Any]) -> None:
+        self.close()
+        print(describe_epoch(metrics, self._epochs), file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
+    """One line for people, e.g.
+
+    ``epoch   3/100  loss 0.412  accuracy 91.20 %  validation 90.10 %  hidden 1.4 spikes, 12 silent  0.6 s``
+    """
+    parts = [f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}"]
+    parts.append(_score(metrics["train_loss"], metrics["train_accuracy"]))
+    if metrics["validation_accuracy"] is not None:
+        parts.append(f"validation {100 * metrics['validation_accuracy']:.2f} %")
+    for name, spikes in metrics["spikes_per_neuron"].items():
+        text = f"{name} {spikes:.2f} spikes, {metrics['silent'][name]} silent"
+        parts.append(text + (f", {metrics['runaway'][name]} runaway" if metrics["runaway"][name] else ""))
+    for name, label in (("guarded", "guarded slopes"), ("clipped_gradients", "clipped gradients")):
+        if metrics[name]:
+            parts.append(f"{metrics[name]} {label}")
+    parts.append(f"{metrics['seconds']:.1f} s")
+    return "  ".join(parts)
+
+
+def _score(loss: float, accuracy: float) -> str:
+    return f"loss {loss:.4f}  accuracy {100 * accuracy:.2f} %"
+
+
+def _activity(tally: Tally) -> str:
+    return "".join(f"  {n} {a.spikes_per_neuron:.2f} spikes, {a.silent} silent" for n, a in tally.activity().items())

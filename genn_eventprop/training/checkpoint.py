@@ -1,0 +1,123 @@
+"""Checkpoints: arrays as safetensors, everything else as JSON in the same file's header, replaced in one step.
+
+One file and one rename make it atomic: the new checkpoint is written under a temporary name, synced, and renamed over
+the old one, so a full disk or a killed process leaves the last good checkpoint untouched. No pickle. A SHA-256 over
+all contents detects damage that the format itself would not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from ..errors import CheckpointError
+from .run_folder import jsonable
+
+FORMAT = "genn_eventprop checkpoint 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """arrays: name -> array; info: JSON-able state. Names are ``"parameters/input_hidden.weight"`` and the like."""
+
+    arrays: dict[str, np.ndarray]
+    info: dict[str, Any]
+
+    def section(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays below ``prefix/``, without the prefix."""
+        return {k[len(prefix) + 1 :]: v for k, v in self.arrays.items() if k.startswith(prefix + "/")}
+
+
+def save_checkpoint(path: Path | str, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically; an older one at `path` stays loadable until the very last step.
+
+    Raises:
+        CheckpointError: if the file cannot be written, e.g. because the disk is full.
+    """
+    path = Path(path)
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(jsonable(info), allow_nan=False)
+    header = {"format": FORMAT, "info": text, "sha256": _digest(tensors, text)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _remove_leftovers(path)
+        with temporary.open("wb") as file:
+            file.write(save_tensors(tensors, metadata=header))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        old = "; the previous checkpoint is untouched" if path.exists() else ""
+        raise CheckpointError(f"could not write checkpoint {path}: {error.strerror or error}{old}") from error
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Raises:
+        CheckpointError: missing, cut short, altered, or not a checkpoint of this package.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint at {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from None
+    try:
+        arrays = load_tensors(content)
+        header = _header(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint ({error})") from None
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this version ({FORMAT!r}), it says {header.get('format')!r}"
+        )
+    if header.get("sha256") != _digest(arrays, header.get("info", "")):
+        raise CheckpointError(f"checkpoint {path} is damaged: its contents do not match its checksum")
+    return Checkpoint(arrays, json.loads(header["info"]))
+
+
+def _header(content: bytes) -> dict[str, str]:
+    """The ``__metadata__`` of a safetensors file: 8 bytes of length, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+
+
+def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of processes that were killed while writing this checkpoint."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut; not every file system offers this."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

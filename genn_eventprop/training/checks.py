@@ -1,0 +1,71 @@
+"""What stops a training before it damages weights or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..engines import Result
+from ..errors import DataError, TrainingError
+from ..plan import Plan
+
+
+def check_batch(plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse a batch whose loss or gradient is not finite.
+
+    Args:
+        where: words for the message, e.g. ``"epoch 3, batch 17"``.
+
+    Raises:
+        TrainingError: naming the parameter, the population and the first bad entry.
+    """
+    for name in plan.trainable:
+        bad = ~np.isfinite(gradients[name])
+        if bad.any():
+            raise TrainingError(
+                f"the gradient of {name} is not finite ({_first(plan, name, bad)}; {np.count_nonzero(bad)} of "
+                f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {_ADVICE}"
+            )
+    if not np.all(np.isfinite(result.loss)):
+        trial = int(np.argmin(np.isfinite(result.loss)))
+        raise TrainingError(
+            f"the loss of trial {trial} is {result.loss[trial]} in {where}; weights and checkpoint are untouched. "
+            f"{_ADVICE}"
+        )
+
+
+_ADVICE = "Try a smaller learning rate, clip_norm of the optimiser, or slope_floor of the trainer."
+
+
+def check_parameters(parameters: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse to save parameters that are not finite.
+
+    Raises:
+        TrainingError: naming the parameter.
+    """
+    for name, value in parameters.items():
+        if not np.all(np.isfinite(value)):
+            raise TrainingError(f"{name} is not finite after {where}; no checkpoint was written. {_ADVICE}")
+
+
+def check_labels(labels: np.ndarray, what: str) -> None:
+    """Training, validation and test sets need a label for every sample.
+
+    Raises:
+        DataError: naming the set and the first sample without one.
+    """
+    if len(labels) == 0:
+        raise DataError(f"the {what} set is empty")
+    if np.any(labels < 0):
+        raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
+
+
+def _first(plan: Plan, name: str, bad: np.ndarray) -> str:
+    """Words for the first bad entry: which population and neuron it belongs to."""
+    index = tuple(int(i[0]) for i in np.nonzero(bad))
+    for c in plan.connections:
+        if c.weight == name:
+            return f"from neuron {index[0]} of {c.source!r} to neuron {index[1]} of {c.target!r}"
+    population, parameter = name.split(".", 1)
+    return f"{parameter} of neuron {index[0]} of {population!r}"

@@ -1,0 +1,51 @@
+"""Running a data set forwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engines import Data, Engine
+from .tally import Activity, Tally
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A data set of S samples run forwards.
+
+    Args:
+        loss: mean, nan without labels.
+        accuracy: in 0..1; an undecided sample is wrong; nan without labels.
+        undecided: samples where no output decides.
+        predictions: (S,) int64, -1 where undecided.
+        readout: (S, K), see `engines.Result`.
+        activity: population -> spikes a neuron, silent and runaway neurons.
+    """
+
+    loss: float
+    accuracy: float
+    undecided: int
+    predictions: np.ndarray
+    readout: np.ndarray
+    activity: dict[str, Activity]
+
+
+def evaluate(engine: Engine, data: Data, batch_size: int, runaway_spikes: float) -> Evaluation:
+    """Run all samples of `data`, `batch_size` at a time, with the engine's current parameters."""
+    tally = Tally(runaway_spikes)
+    predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
+    for first in range(0, len(data), batch_size):
+        samples = np.arange(first, min(first + batch_size, len(data)))
+        result = engine.run(data, samples)
+        tally.add(result, data.labels[samples])
+        predictions.append(result.prediction)
+        readouts.append(result.readout)
+    return Evaluation(
+        loss=tally.loss,
+        accuracy=tally.accuracy,
+        undecided=tally.undecided,
+        predictions=np.concatenate(predictions),
+        readout=np.concatenate(readouts),
+        activity=tally.activity(),
+    )

@@ -1,0 +1,78 @@
+"""What makes two networks, or two runs, the same: plain descriptions that are stored in checkpoints and compared."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..losses import Loss
+from ..modelling import Network
+from ..modelling.neuron import NeuronModel
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+
+def describe_network(network: Network) -> dict[str, str]:
+    """Part of the network -> what it is, in words. Values of parameters are not part of it."""
+    parts = {f"input {i.name}": f"{i.size} channels" for i in network.inputs}
+    for p in network.populations:
+        learned = [n for n, q in p.neuron.params.items() if q.trainable]
+        parts[f"population {p.name}"] = (
+            f"{p.size} {_describe_model(p.model)}, learned: {', '.join(learned) or 'nothing'}"
+        )
+    for c in network.connections:
+        learned_weights = "learned" if c.trainable else "fixed"
+        parts[f"connection {c.name}"] = (
+            f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}, "
+            f"delay {c.delay:g} ms, {learned_weights}"
+        )
+    return parts
+
+
+def _describe_model(model: NeuronModel) -> str:
+    equations = [f"d{name}/dt = {right}" for name, right in model.dynamics.items()]
+    resets = [", ".join(f"{name} = {right}" for name, right in e.reset.items()) for e in model.events]
+    events = [f"{e.name} at {e.threshold} >= 0: {reset}" for e, reset in zip(model.events, resets, strict=True)]
+    return f"{model.name} ({'; '.join([*equations, *events])})"
+
+
+def describe_loss(loss: Loss) -> str:
+    """The loss in words, with its constants."""
+    constants = ", ".join(f"{k}={v:g}" for k, v in loss.constants.items())
+    return (
+        f"{loss.readout} of {loss.population.name}, weight {loss.weight.expression}, score {loss.score}, "
+        f"term {loss.term}, silent {loss.silent}, {constants}"
+    )
+
+
+def describe_data(events: Events) -> str:
+    """Size and a checksum of spikes and labels."""
+    sums = [events.times, events.channels, events.offsets]
+    sums += [] if events.labels is None else [events.labels]
+    crc = 0
+    for array in sums:
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc) if array.size else crc
+    return f"{len(events)} samples, {len(events.times)} spikes, checksum {crc:08x}"
+
+
+def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+    """Raise `CheckpointError` at the first difference, naming it.
+
+    Args:
+        what: words for the message, e.g. ``"network"``.
+    """
+    for key in (*saved, *(k for k in now if k not in saved)):
+        if saved.get(key) != now.get(key):
+            raise CheckpointError(
+                f"the checkpoint belongs to another {what}: {key} is {_or_absent(saved, key)} there "
+                f"and {_or_absent(now, key)} here"
+            )
+
+
+def _or_absent(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "absent"

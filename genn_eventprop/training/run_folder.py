@@ -1,0 +1,182 @@
+"""The folder of one run: what was asked, where it ran, every epoch's numbers, the final ones, checkpoints, plots.
+
+config.json        the experiment and all its settings
+command.txt        the command line that started the run
+environment.json   versions, machine, commit
+metrics.jsonl      a line an epoch
+results.json       the final numbers
+checkpoints/       best.safetensors, last.safetensors
+plots/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import SettingError
+
+
+class RunFolder:
+    """Paths and writers of a run folder; `create` starts one, `open` finds one that exists."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path | str, config: Mapping[str, Any] | None = None) -> RunFolder:
+        """Make the folder and write config.json, command.txt and environment.json.
+
+        Raises:
+            SettingError: if the folder exists and is not empty: a run is never overwritten.
+        """
+        folder = cls(path)
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise SettingError(
+                f"run folder {folder.path} exists and is not empty; choose another --run-dir, "
+                f"or continue it with: genn-eventprop resume {folder.path}"
+            )
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        folder.plots.mkdir(exist_ok=True)
+        write_json(folder.path / "config.json", dict(config or {}))
+        write_text(folder.path / "command.txt", shlex.join(sys.argv) + "\n")
+        write_json(folder.path / "environment.json", environment())
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            SettingError: if there is none.
+        """
+        folder = cls(path)
+        if not (folder.path / "config.json").is_file():
+            raise SettingError(f"{folder.path} is not a run folder (it has no config.json)")
+        return folder
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self._read("config.json")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return self._read("results.json")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One dictionary an epoch."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one epoch."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
+
+    def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write all epochs anew: after resuming, epochs beyond the checkpoint are dropped."""
+        text = "".join(json.dumps(jsonable(line), allow_nan=False) + "\n" for line in lines)
+        write_text(self.path / "metrics.jsonl", text)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        write_json(self.path / "results.json", results)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise SettingError(f"{self.path} has no {name}; has the run finished?") from None
+        except json.JSONDecodeError as error:
+            raise SettingError(f"{path} is damaged: {error}") from None
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with NumPy numbers as Python ones, paths as text, and NaN or infinity as None (JSON has neither)."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, to understand a run later. No environment variables: they may hold secrets."""
+    packages = ("genn_eventprop", "numpy", "sympy", "safetensors", "matplotlib", "pygenn", "tonic")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "commit": _commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this package runs from, with "+" if files were changed; None when installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -1,0 +1,104 @@
+"""Where a training stands, and how that goes into a checkpoint and comes back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint
+from .tally import Tally
+
+
+@dataclass
+class Position:
+    """How far training has come.
+
+    Args:
+        epoch: finished epochs. batch: finished batches of the current epoch. updates: optimiser steps in all.
+        seconds: training time, without the final evaluation. epoch_seconds: of the current epoch so far.
+        best_epoch, best_accuracy, best_loss: the epoch (from 1) chosen on validation so far, and its numbers.
+        metrics: the lines of metrics.jsonl.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_epoch: int | None = None
+    best_accuracy: float = -1.0
+    best_loss: float | None = None
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def improves(self, accuracy: float, loss: float) -> bool:
+        """True if a validation result beats the best: larger accuracy, or the same with a smaller loss."""
+        if self.best_epoch is None or accuracy > self.best_accuracy:
+            return True
+        return accuracy == self.best_accuracy and (self.best_loss is None or loss < self.best_loss)
+
+
+def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Everything that continuing bit for bit needs: (arrays, JSON-able info)."""
+    optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
+    tally_arrays, tally_info = trainer.tally.state_dict()
+    sections = {
+        "parameters": trainer.engine.parameters,
+        "optimiser": optimiser_arrays,
+        "tally": tally_arrays,
+        "best": trainer.best_parameters or {},
+    }
+    arrays = {f"{section}/{name}": array for section, part in sections.items() for name, array in part.items()}
+    info = {
+        "network": trainer.network_description,
+        "settings": trainer.settings,
+        "data": trainer.data_description,
+        "position": asdict(trainer.position),
+        "optimiser": optimiser_info,
+        "tally": tally_info,
+        "schedule": trainer.schedule.state_dict(),
+        "streams": trainer.streams.state_dict(),
+        "callbacks": [callback.state_dict() for callback in trainer.callbacks],
+    }
+    return arrays, info
+
+
+def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
+    """The reverse of `pack`; the trainer must be built with the same network and settings.
+
+    Raises:
+        CheckpointError: if something that the trainer needs is missing.
+    """
+    info = checkpoint.info
+    write_parameters(trainer.engine.parameters, checkpoint.section("parameters"))
+    trainer.best_parameters = checkpoint.section("best") or None
+    trainer.optimiser.load_state_dict(checkpoint.section("optimiser"), info["optimiser"])
+    trainer.schedule.load_state_dict(info["schedule"])
+    trainer.streams.load_state_dict(info["streams"])
+    trainer.position = Position(**info["position"])
+    trainer.tally = Tally(trainer.tally.runaway_spikes)
+    trainer.tally.load_state_dict(checkpoint.section("tally"), info["tally"])
+    trainer.data_description = info["data"]
+    if len(info["callbacks"]) != len(trainer.callbacks):
+        raise CheckpointError(
+            f"the checkpoint was written with {len(info['callbacks'])} callbacks, this run has {len(trainer.callbacks)}"
+        )
+    for callback, saved in zip(trainer.callbacks, info["callbacks"], strict=True):
+        callback.load_state_dict(saved)
+
+
+def write_parameters(parameters: dict[str, np.ndarray], saved: dict[str, np.ndarray]) -> None:
+    """Copy `saved` into the live arrays `parameters`, all of them.
+
+    Raises:
+        CheckpointError: for a missing array or another shape, before anything is written.
+    """
+    for name, array in parameters.items():
+        if name not in saved:
+            raise CheckpointError(f"the checkpoint has no parameter {name!r}")
+        if saved[name].shape != array.shape:
+            raise CheckpointError(f"{name!r} has shape {saved[name].shape} there and {array.shape} here")
+    for name, array in parameters.items():
+        array[...] = saved[name]

@@ -1,0 +1,87 @@
+"""Numbers gathered over many batches: loss, accuracy, activity of every population."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..engines import Result
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One population over a set of trials.
+
+    Args:
+        spikes_per_neuron: mean number of spikes a neuron and trial.
+        silent: neurons that never spiked in the whole set.
+        runaway: neurons that spiked faster than the limit on average.
+    """
+
+    spikes_per_neuron: float
+    silent: int
+    runaway: int
+
+
+class Tally:
+    """Sums over trials; `add` a batch at a time, then read the means.
+
+    Args:
+        runaway_spikes: a neuron with more spikes a trial than this, on average, counts as runaway.
+    """
+
+    def __init__(self, runaway_spikes: float) -> None:
+        self.runaway_spikes = runaway_spikes
+        self.trials = self.labelled = self.correct = self.undecided = self.guarded = 0
+        self.loss_sum = 0.0
+        self.spikes: dict[str, np.ndarray] = {}
+
+    def add(self, result: Result, labels: np.ndarray) -> None:
+        """Add one batch; labels (B,) int64, -1 without a label."""
+        known = labels >= 0
+        self.trials += len(labels)
+        self.labelled += int(np.count_nonzero(known))
+        self.correct += int(np.count_nonzero(known & (result.prediction == labels)))
+        self.undecided += int(np.count_nonzero(result.prediction < 0))
+        self.guarded += int(result.guarded)
+        self.loss_sum += float(np.sum(result.loss[known]))
+        for name, counts in result.spike_counts.items():
+            total = counts.sum(axis=0, dtype=np.int64)
+            self.spikes[name] = self.spikes[name] + total if name in self.spikes else total
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the labelled trials, nan if there are none."""
+        return self.loss_sum / self.labelled if self.labelled else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of labelled trials whose prediction is right; an undecided one is wrong. nan without labels."""
+        return self.correct / self.labelled if self.labelled else float("nan")
+
+    def activity(self) -> dict[str, Activity]:
+        """Population -> `Activity`."""
+        return {
+            name: Activity(
+                spikes_per_neuron=float(total.sum() / (max(self.trials, 1) * total.size)),
+                silent=int(np.count_nonzero(total == 0)),
+                runaway=int(np.count_nonzero(total > self.runaway_spikes * max(self.trials, 1))),
+            )
+            for name, total in self.spikes.items()
+        }
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, JSON-able numbers); the sum of the loss keeps all its bits in an array."""
+        numbers = ("trials", "labelled", "correct", "undecided", "guarded")
+        arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
+        return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        for key, value in numbers.items():
+            setattr(self, key, int(value))
+        self.loss_sum = float(arrays["loss_sum"][0])
+        self.spikes = {k.removeprefix("spikes/"): v.copy() for k, v in arrays.items() if k.startswith("spikes/")}

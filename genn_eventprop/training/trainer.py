@@ -1,0 +1,315 @@
+"""`Trainer`: fit a network to labelled spikes, evaluate it, predict with it, stop and continue."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import engines
+from ..engines import Data
+from ..errors import CheckpointError, SettingError
+from ..losses import Loss
+from ..modelling import Network
+from ..optimisers import Adam, Constant, Optimiser, Schedule
+from ..optimisers import Progress as ScheduleProgress
+from ..plan import make_plan
+from .callbacks import Callback, Progress
+from .checkpoint import load_checkpoint, save_checkpoint
+from .checks import check_batch, check_labels, check_parameters
+from .evaluation import Evaluation, evaluate
+from .identity import check_same, describe_data, describe_loss, describe_network
+from .report import epoch_metrics, run_results
+from .run_folder import RunFolder
+from .state import Position, pack, unpack, write_parameters
+from .streams import Streams
+from .tally import Tally
+from .weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+
+class Trainer:
+    """Trains one network on one engine.
+
+    Args:
+        network, loss: what to train; the loss names the output population.
+        duration, dt: trial length and step in ms. spike_times: "grid" or "exact".
+        engine: name of an engine, or "auto" for the fastest that this machine can run.
+        optimiser: Adam(1e-3) if not given. schedule: of the learning rate, constant if not given.
+        batch_size: trials a step; an incomplete last batch is learned with its own size.
+        seed: of initial values and the order of samples (`Streams`).
+        threads: for engines with threads; results do not depend on it.
+        dtype: "float32" or "float64", for engines that have the choice.
+        run_dir: where to write config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
+        checkpoint_batches: also write a checkpoint every so many batches, not only after each epoch.
+        callbacks: see `Callback`. progress: show progress on stderr.
+        slope_floor: lower bound of gdot in 1 / gdot, per ms; how often it acts is the metric ``guarded``.
+        runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
+        config: written to config.json; defaults to the trainer's own settings.
+
+    Raises:
+        SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        *,
+        duration: float,
+        dt: float,
+        spike_times: str = "grid",
+        engine: str = "auto",
+        optimiser: Optimiser | None = None,
+        schedule: Schedule | None = None,
+        batch_size: int = 32,
+        seed: int = 1,
+        threads: int | None = None,
+        dtype: str = "float32",
+        run_dir: Path | str | None = None,
+        checkpoint_batches: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+        slope_floor: float = 0.0,
+        runaway_rate: float = 0.5,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.batch_size = _whole(batch_size, "batch_size")
+        self.checkpoint_batches = (
+            None if checkpoint_batches is None else _whole(checkpoint_batches, "checkpoint_batches")
+        )
+        self.network, self.streams = network, Streams(seed)
+        self.plan = make_plan(network, loss, dt=dt, duration=duration, spike_times=spike_times)
+        self.engine = engines.create(
+            self.plan, network.initial_parameters(self.streams.at("initial values")), engine=engine, dtype=dtype,
+            threads=threads, slope_floor=slope_floor,
+        )  # fmt: skip
+        self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
+        self.optimiser.prepare({name: self.engine.parameters[name] for name in self.plan.trainable}, network.bounds())
+        self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.folder: RunFolder | None = None
+        self.position, self.tally = Position(), Tally(runaway_rate * duration)
+        self.best_parameters: dict[str, np.ndarray] | None = None
+        self.network_description = describe_network(network)
+        self.data_description: str | None = None
+        self.settings: dict[str, Any] = {
+            "loss": describe_loss(loss), "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
+            "engine": self.engine.name, "dtype": str(next(iter(self.engine.parameters.values())).dtype),
+            "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
+        }  # fmt: skip
+        self.config = dict(config) if config is not None else dict(self.settings)
+        self._stop = False
+
+    # training
+
+    def fit(
+        self, train: Events, validation: Events | None = None, test: Events | None = None, *, epochs: int
+    ) -> dict[str, Any]:
+        """Train until `epochs` epochs are done in all, then evaluate the test set once.
+
+        The checkpoint is chosen on validation accuracy (ties: the smaller validation loss), never on the test or
+        training set; without a validation set it is the last one. Afterwards the engine holds the last weights;
+        see `best_weights`.
+
+        Returns:
+            What results.json holds: ``test_accuracy`` (chosen weights), ``final_test_accuracy`` (last weights), ...
+
+        Raises:
+            TrainingError: a gradient or loss is not finite; weights and checkpoints stay as they were.
+            DataError, SettingError: data or run folder cannot be used.
+        """
+        epochs = _whole(epochs, "epochs")
+        sets = {"training": train, "validation": validation, "test": test}
+        data = {name: self._load(events, name) for name, events in sets.items() if events is not None}
+        self._accept_data(describe_data(train))
+        self._open_folder()
+        self._stop = False
+        try:
+            for callback in self.callbacks:
+                callback.start(self, epochs, math.ceil(len(data["training"]) / self.batch_size))
+            while self.position.epoch < epochs and not self._stop:
+                self._epoch(data["training"], data.get("validation"))
+            results = self._results(data.get("test"))
+            for callback in self.callbacks:
+                callback.end(self, results)
+        finally:
+            for callback in self.callbacks:
+                callback.close()
+        return results
+
+    def stop(self) -> None:
+        """End `fit` after the current epoch; for callbacks."""
+        self._stop = True
+
+    def _epoch(self, train: Data, validation: Data | None) -> None:
+        """The rest of the current epoch: all of it, unless training was resumed in the middle."""
+        position, began = self.position, time.perf_counter()
+        before = position.epoch_seconds
+        order = self.streams.at("order", position.epoch).permutation(len(train))
+        for first in range(position.batch * self.batch_size, len(train), self.batch_size):
+            self._batch(train, order[first : first + self.batch_size])
+            position.epoch_seconds = before + time.perf_counter() - began
+            in_the_middle = first + self.batch_size < len(train)
+            if in_the_middle and self.checkpoint_batches and position.batch % self.checkpoint_batches == 0:
+                self._save("last")
+        held_out = None if validation is None else self._run(validation)
+        position.epoch_seconds = before + time.perf_counter() - began
+        self._end_epoch(train, held_out)
+
+    def _batch(self, train: Data, samples: np.ndarray) -> None:
+        position = self.position
+        result = self.engine.run(train, samples, training=True)
+        where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
+        check_batch(self.plan, result, self.engine.gradients, where)
+        self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
+        self.engine.update(self.optimiser)
+        self.tally.add(result, train.labels[samples])
+        position.batch += 1
+        position.updates += 1
+        for callback in self.callbacks:
+            callback.end_batch(self, position.epoch, position.batch - 1, self.tally)
+
+    def _end_epoch(self, train: Data, held_out: Evaluation | None) -> None:
+        """Metrics, choice of the best weights, checkpoints; then the position moves to the next epoch."""
+        position = self.position
+        check_parameters(self.engine.parameters, f"epoch {position.epoch + 1}")
+        metrics = epoch_metrics(position, self.tally, self.optimiser, train.clipped, held_out)
+        accuracy = None if held_out is None else held_out.accuracy
+        self.schedule.end_epoch(position.epoch, accuracy)
+        improved = held_out is not None and position.improves(held_out.accuracy, held_out.loss)
+        if held_out is not None and improved:
+            position.best_epoch, position.best_accuracy = position.epoch + 1, held_out.accuracy
+            position.best_loss = held_out.loss
+            self.best_parameters = {name: value.copy() for name, value in self.engine.parameters.items()}
+        position.metrics.append(metrics)
+        position.seconds += position.epoch_seconds
+        position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
+        self.tally = Tally(self.tally.runaway_spikes)
+        for callback in self.callbacks:
+            callback.end_epoch(self, metrics)
+        if improved:
+            self._save("best")
+        self._save("last")
+        if self.folder is not None:
+            self.folder.append_metrics(metrics)
+
+    def _results(self, test: Data | None) -> dict[str, Any]:
+        final = None if test is None else self._run(test)
+        chosen = final
+        if test is not None and self.best_parameters is not None:
+            with self.best_weights():
+                chosen = self._run(test)
+        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed)
+        if self.folder is not None:
+            self.folder.write_results(results)
+        return results
+
+    # evaluation
+
+    def evaluate(self, events: Events) -> Evaluation:
+        """Run a data set forwards with the current weights."""
+        return self._run(self.engine.load(events))
+
+    def predict(self, events: Events) -> np.ndarray:
+        """Predicted class of every sample, (S,) int64; -1 where no output decides."""
+        return self.evaluate(events).predictions
+
+    def _run(self, data: Data) -> Evaluation:
+        return evaluate(self.engine, data, self.batch_size, self.tally.runaway_spikes)
+
+    @contextmanager
+    def best_weights(self) -> Iterator[None]:
+        """The weights chosen on validation, inside a ``with`` block; the current ones come back after it."""
+        if self.best_parameters is None:
+            yield
+            return
+        current = {name: value.copy() for name, value in self.engine.parameters.items()}
+        write_parameters(self.engine.parameters, self.best_parameters)
+        try:
+            yield
+        finally:
+            write_parameters(self.engine.parameters, current)
+
+    # files
+
+    def resume(self, run_dir: Path | str | None = None) -> Trainer:
+        """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
+
+        The thread count may differ from the first time.
+
+        Raises:
+            CheckpointError: a damaged or missing checkpoint, another network, other settings.
+        """
+        run_dir = run_dir if run_dir is not None else self.run_dir
+        if run_dir is None:
+            raise SettingError("resume needs the folder of the run")
+        folder = RunFolder.open(run_dir)
+        checkpoint = load_checkpoint(folder.checkpoints / "last.safetensors")
+        self._check_identity(checkpoint.info)
+        unpack(self, checkpoint)
+        folder.replace_metrics(self.position.metrics)
+        self.folder, self.run_dir = folder, folder.path
+        return self
+
+    def load_checkpoint(self, path: Path | str) -> None:
+        """Take the weights of a checkpoint of the same network, nothing else; for evaluation.
+
+        Raises:
+            CheckpointError: a damaged file or another network.
+        """
+        checkpoint = load_checkpoint(path)
+        check_same(checkpoint.info["network"], self.network_description, "network")
+        write_parameters(self.engine.parameters, checkpoint.section("parameters"))
+
+    def save_weights(self, path: Path | str) -> None:
+        """All parameters to ``file.npz`` or to a folder of CSV files."""
+        save_weights(path, self.engine.parameters)
+
+    def load_weights(self, path: Path | str) -> None:
+        """Parameters from ``file.npz`` or a folder of CSV files; those not in it keep their values."""
+        found = load_weights(path, self.engine.parameters)
+        self.network.check_parameters({**self.engine.parameters, **found})
+        for name, value in found.items():
+            self.engine.parameters[name][...] = value
+
+    def close(self) -> None:
+        """Free the engine's threads and memory."""
+        self.engine.close()
+
+    def _save(self, name: str) -> None:
+        if self.folder is not None:
+            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self))
+
+    def _check_identity(self, info: Mapping[str, Any]) -> None:
+        check_same(info["network"], self.network_description, "network")
+        check_same(info["settings"], self.settings, "run")
+
+    def _load(self, events: Events, what: str) -> Data:
+        data = self.engine.load(events)
+        check_labels(data.labels, what)
+        return data
+
+    def _accept_data(self, description: str) -> None:
+        if self.data_description not in (None, description):
+            raise CheckpointError(
+                f"this run was trained on {self.data_description}; the training set given now has {description}"
+            )
+        self.data_description = description
+
+    def _open_folder(self) -> None:
+        if self.run_dir is not None and self.folder is None:
+            self.folder = RunFolder.create(self.run_dir, self.config)
+
+
+def _whole(value: int, name: str) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise SettingError(f"{name} must be a whole number >= 1, got {value!r}")
+    return int(value)
