@@ -48,7 +48,10 @@ class Statistics:
             low, high = self.class_counts.min(), self.class_counts.max()
             lines.append(f"  classes          {len(self.class_counts)} of {low} to {high} samples{missing}{unlabelled}")
         if self.group_counts:
-            lines.append(f"  groups           {len(self.group_counts)}: {self.group_counts}")
+            sizes = self.group_counts.values()
+            names = ", ".join(str(name) for name in list(self.group_counts)[:8])
+            more = ", ..." if len(sizes) > 8 else ""
+            lines.append(f"  groups           {len(sizes)} of {min(sizes)} to {max(sizes)} samples: {names}{more}")
         return "\n".join(lines)
 
 

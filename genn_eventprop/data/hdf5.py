@@ -1,0 +1,168 @@
+"""HDF5 files in the layout of the Spiking Heidelberg Digits (SHD, SSC and any file written like them).
+
+    spikes/times   (S,) arrays of times in s        labels         (S,) class
+    spikes/units   (S,) arrays of channels          extra/speaker  (S,) optional group
+                                                    extra/keys     (K,) optional class names
+
+Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364. h5py (extra `data`) is imported on use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+import numpy as np
+
+from genn_eventprop.data import check
+from genn_eventprop.data.events import Events
+from genn_eventprop.data.needs import need
+from genn_eventprop.data.storage import EventsWriter
+from genn_eventprop.errors import DataError
+
+ROWS = 256  # samples read together
+
+
+def read_shd(path: str | Path, n_channels: int = 700, n_classes: int | None = None) -> Events:
+    """All samples of an SHD-layout file in memory; speakers become groups.
+
+    Raises:
+        DataError: not an HDF5 file, cut short, arrays missing, lengths that differ, values out of range.
+    """
+    path = Path(path)
+    with open_layout(path) as file:
+        counts, times, channels = [], [], []
+        for _, t, c in samples(file, path, n_channels):
+            counts.append(len(t))
+            times.append(t)
+            channels.append(c)
+        labels, groups, keys = meta(file, path)
+    return Events(
+        np.concatenate([np.empty(0), *times]),
+        np.concatenate([np.empty(0, np.int32), *channels]),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        n_channels,
+        labels,
+        groups,
+        n_classes or keys,
+        path.name,
+    )
+
+
+def convert_shd(path: str | Path, folder: str | Path, n_channels: int = 700, n_classes: int | None = None) -> Events:
+    """The same, through a folder of memory-mapped events: needs memory for a few samples only (SSC has 75,466)."""
+    path, folder = Path(path), Path(folder)
+    with open_layout(path) as file:
+        labels, groups, keys = meta(file, path)
+        classes = n_classes or keys or (int(labels.max(initial=0)) + 1)
+        check.labels(labels, len(labels), classes, path.name)
+        with EventsWriter(folder, n_channels, classes, path.name) as writer:
+            for _, t, c in samples(file, path, n_channels):
+                writer.append(t, c)
+            writer.finish(None, labels, groups)
+    return Events.load(folder)
+
+
+def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, dtype: type = np.float32) -> None:
+    """Write `events` in the SHD layout, so that tonic and others read them.
+
+    Args:
+        keys: class names, default "0", "1", ...
+        dtype: of the times in s. float32 keeps 60 ns at 1 s; the published files have float16 (0.5 ms at 1 s).
+
+    Groups are written as numbers, as in the published files; texts are numbered in alphabetical order.
+    """
+    h5py = need("h5py", "HDF5 files")
+    path = Path(path)
+    if events.labels is None:
+        raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
+    speakers = None if events.groups is None else np.unique(events.groups, return_inverse=True)
+    keys = keys or [str(k) for k in range(events.n_classes or 0)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        with h5py.File(temporary, "w") as file:
+            times = file.create_dataset("spikes/times", (len(events),), h5py.vlen_dtype(np.dtype(dtype)))
+            units = file.create_dataset("spikes/units", (len(events),), h5py.vlen_dtype(np.dtype(np.uint16)))
+            for i in range(len(events)):
+                t, c = events.sample(i)
+                times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(np.uint16)
+            file["labels"] = events.labels.astype(np.int16 if (events.labels < 0).any() else np.uint16)
+            file["extra/keys"] = np.array(keys, dtype="S")
+            if speakers is not None:
+                file["extra/speaker"] = speakers[1].astype(np.uint16)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_layout(path: Path) -> Iterator[Any]:
+    """The open file, once it is sure that it has the layout."""
+    h5py = need("h5py", "HDF5 files")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path}: not a readable HDF5 file ({error}); fetch it again") from error
+    with file:
+        missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
+        if missing:
+            raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} absent; it has {', '.join(file)}")
+        sizes = {name: len(file[name]) for name in ("spikes/times", "spikes/units", "labels")}
+        if len(set(sizes.values())) > 1:
+            raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
+        yield file
+
+
+def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index, times in ms, channels) of each sample, checked and in order of time."""
+    times, units = file["spikes/times"], file["spikes/units"]
+    for start in range(0, len(times), ROWS):
+        try:
+            rows = zip(times[start : start + ROWS], units[start : start + ROWS], strict=True)
+        except OSError as error:
+            raise DataError(
+                f"{path}: samples from {start} on cannot be read ({error}); fetch the file again"
+            ) from error
+        for i, (t, c) in enumerate(rows, start):
+            yield i, *one_sample(np.asarray(t), np.asarray(c), f"{path}: sample {i}", n_channels)
+
+
+def one_sample(seconds: np.ndarray, units: np.ndarray, where: str, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times in ms and channels; events of a file may be out of order, which is mended (stable sort)."""
+    if len(seconds) != len(units):
+        raise DataError(f"{where}: {len(seconds)} times but {len(units)} units; the file is damaged")
+    t = check.as_vector(seconds, np.float64, f"{where}: times") * 1000.0
+    c = check.as_vector(units, np.int32, f"{where}: units")
+    if len(t) and not (np.diff(t) >= 0).all():
+        order = np.argsort(t, kind="stable")
+        t, c = t[order], c[order]
+    check.events(t, c, np.array([0, len(t)]), n_channels, where)
+    return t, c
+
+
+def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | None]:
+    """(labels, speakers or None, number of class names or None)."""
+    labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
+    speakers = file["extra/speaker"][:].astype(np.int64) if "extra/speaker" in file else None
+    if speakers is not None and len(speakers) != len(labels):
+        raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
+    keys = len(file["extra/keys"]) if "extra/keys" in file else None
+    return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
+
+
+def class_names(path: str | Path) -> list[str]:
+    """Names of the classes, extra/keys of the file; "0", "1", ... if it has none."""
+    with open_layout(Path(path)) as file:
+        if "extra/keys" not in file:
+            return [str(k) for k in range(int(file["labels"][:].max(initial=-1)) + 1)]
+        return [k.decode() if isinstance(k, bytes) else str(k) for k in file["extra/keys"][:]]
