@@ -106,7 +106,9 @@ class Derived:
 
     def _need_linear(self) -> None:
         if not self.linear:
-            raise ModelError(f"{self.model.name}: the dynamics are not linear in the state, so no exact propagator exists")
+            raise ModelError(
+                f"{self.model.name}: the dynamics are not linear in the state, so no exact propagator exists"
+            )
 
 
 def derive(model: NeuronModel) -> Derived:

@@ -48,7 +48,9 @@ def numeric(entries: Sequence[sp.Expr] | sp.Matrix, symbols: Sequence[sp.Symbol]
     def evaluate(*values: np.ndarray) -> np.ndarray:
         parts = np.broadcast_arrays(*function(*values), *values) if values else [np.asarray(v) for v in function()]
         shape = parts[0].shape if parts else ()
-        flat = np.stack([np.asarray(v, dtype=np.float64) for v in parts[: rows * cols]], axis=-1) if rows * cols else None
+        flat = (
+            np.stack([np.asarray(v, dtype=np.float64) for v in parts[: rows * cols]], axis=-1) if rows * cols else None
+        )
         return np.zeros((*shape, rows, cols)) if flat is None else flat.reshape(*shape, rows, cols)
 
     return evaluate

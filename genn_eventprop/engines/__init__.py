@@ -1,6 +1,18 @@
-"""Engines: one contract (`base.py`), several ways to run it."""
+"""Engines: one contract (`base.py`), several ways to run it (`registry.py` says which run here)."""
 
 from .base import Data, Engine, Result, Spikes, quantise
 from .reference_clock import ReferenceClock
+from .registry import NAMES, Availability, availability, create
 
-__all__ = ["Data", "Engine", "ReferenceClock", "Result", "Spikes", "quantise"]
+__all__ = [
+    "NAMES",
+    "Availability",
+    "Data",
+    "Engine",
+    "ReferenceClock",
+    "Result",
+    "Spikes",
+    "availability",
+    "create",
+    "quantise",
+]

@@ -89,7 +89,9 @@ class Engine(ABC):
             if key not in parameters:
                 raise EngineError(f"no value was given for parameter {key!r} of shape {shape}")
             if np.shape(parameters[key]) != shape:
-                raise EngineError(f"parameter {key!r} has shape {np.shape(parameters[key])}, this network needs {shape}")
+                raise EngineError(
+                    f"parameter {key!r} has shape {np.shape(parameters[key])}, this network needs {shape}"
+                )
         plan.network.check_parameters({k: np.asarray(v) for k, v in parameters.items()})
 
     parameters: dict[str, np.ndarray]
@@ -133,7 +135,9 @@ def parameter_shapes(plan: Plan) -> dict[str, Shape]:
 def quantise(events: Events, plan: Plan) -> Data:
     """Events on the plan's grid; see `Engine.load`."""
     if events.n_channels != plan.input.size:
-        raise DataError(f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}")
+        raise DataError(
+            f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}"
+        )
     late = np.flatnonzero(events.times >= plan.duration)
     if late.size:
         sample = int(np.searchsorted(events.offsets, late[0], side="right") - 1)
@@ -145,7 +149,9 @@ def quantise(events: Events, plan: Plan) -> Data:
     n_classes = plan.loss.n_classes
     if labels.size and labels.max() >= n_classes:
         bad = int(np.argmax(labels >= n_classes))
-        raise DataError(f"sample {bad} has label {labels[bad]}, but the output {plan.output.name!r} has {n_classes} classes")
+        raise DataError(
+            f"sample {bad} has label {labels[bad]}, but the output {plan.output.name!r} has {n_classes} classes"
+        )
     scaled = events.times / plan.dt
     if plan.spike_times == "exact":
         steps = np.minimum(np.floor(scaled), plan.n_steps - 1)

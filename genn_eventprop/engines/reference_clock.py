@@ -1,8 +1,8 @@
 """`reference_clock`: NumPy float64, step for step what every grid engine must do. Clear, not fast.
 
 Step k takes the state at k dt, adds the spikes due at k dt, propagates by dt and tests g >= 0 at (k + 1) dt. A spike
-found there has step k + 1, resets there, and reaches its targets there plus delay; one found at step T/dt counts and has
-its own jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
+found there has step k + 1, resets there, and reaches its targets there plus delay; one found at step T/dt counts and
+has its own jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
 that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) / dt, positive by construction.
 """
 
@@ -31,9 +31,6 @@ class _Functions:
         every = (*d.x, *d.p)
         self.x0, self.dx0_dp = numeric(d.x0, d.p), numeric(d.dx0_dp, d.p)
         self.f = numeric(d.f, every)
-        # D of an arrival of unit weight is -q . lambda with q = A e
-        self.feedback = {r: numeric(-(d.A * e), d.p) for r, e in d.receptors.items()}
-        self.direction = {r: numeric(e, d.p) for r, e in d.receptors.items()}
         if d.events:
             e = d.events[0]
             self.g, self.h, self.a = numeric([e.g], every), numeric(e.h, every), numeric(e.a, every)
@@ -187,8 +184,7 @@ class _Trial:
 
     def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
         """(n, N or 1) direction e, or the feedback vector -A e, of a receptor."""
-        value = getattr(self.engine._functions[p.name], kind)[receptor](*self.params[p.name].values())[..., 0]
-        return np.atleast_2d(value).T
+        return getattr(self.coef[p.name], kind)[receptor].T
 
     def _advance(self, p: PopulationRecord, k: int, x: np.ndarray) -> np.ndarray:
         coef, fn, trace = self.coef[p.name], self.engine._functions[p.name], self.traces[p.name]

@@ -49,7 +49,9 @@ class Loss:
         if self.readout not in KINDS:
             raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, KINDS)})")
         if self.readout == "first_spike" and not model.spiking:
-            raise LossError(f"a first-spike loss needs spikes, but {name!r} is made of {model.name}, which never spikes")
+            raise LossError(
+                f"a first-spike loss needs spikes, but {name!r} is made of {model.name}, which never spikes"
+            )
         if self.readout == "max" and model.spiking:
             raise LossError(
                 f"a maximum-voltage loss needs an output that cannot spike; {name!r} is made of {model.name}: use LI()"

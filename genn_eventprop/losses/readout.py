@@ -26,7 +26,7 @@ class TimeWeight:
 
     Over one step, w(t_k + s) = sum_j c_j(t_k) phi_j(s). For sums of products of polynomials and exponentials the
     split is found symbolically, so the integral of w V over a step is exact; for any other weight phi_j is a
-    Gauss-Legendre node: 3 a step up to 1 ms, 6 up to 5 ms, more beyond.
+    Gauss-Legendre node: 6 a step up to 5 ms, 20 beyond.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
 
@@ -87,7 +87,7 @@ class TimeWeight:
         start = np.arange(n_steps) * dt
         self(np.append(start, duration), duration)  # raises where the weight is not finite
         if self.split is None:
-            nodes, weights = gauss_legendre(3 if dt <= 1 else 6 if dt <= 5 else 20, dt)
+            nodes, weights = gauss_legendre(6 if dt <= 5 else 20, dt)
             return self(start[:, None] + nodes, duration), nodes, np.diag(weights)
         nodes, weights = gauss_legendre(20, dt)
         t, s, T = symbol("t"), symbol("s"), symbol("T")

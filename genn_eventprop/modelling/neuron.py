@@ -238,7 +238,9 @@ def _check(model: NeuronModel) -> None:
             raise ModelError(f"{name}: parameter {n!r} must be a Param, got {type(param).__name__}")
     if set(model.dynamics) != set(model.state):
         odd = set(model.dynamics) ^ set(model.state)
-        raise ModelError(f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}")
+        raise ModelError(
+            f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}"
+        )
     symbols = model.symbols()
     params = {n: symbols[n] for n in model.params}
     for s in model.state:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import sympy as sp
 
 from ..adjoint import Propagator
+from ..adjoint.propagator import numeric
 from .records import Plan, PopulationRecord
 
 
@@ -21,6 +23,8 @@ class PopulationCoefficients:
 
     For the output of an integral readout: u (J, S, n), u0 (J, S): the step adds sum_j weight[k, j] (u_j . x + u0_j) to
     r, x the state at the start of the step; du, du0: derivatives. Empty (J = 0) elsewhere.
+
+    direction, feedback: receptor -> e and -A e, (S, n): an arrival of weight w adds w e, and D = w (-A e) . lambda.
     """
 
     P: np.ndarray
@@ -31,6 +35,8 @@ class PopulationCoefficients:
     u0: np.ndarray
     du: dict[str, np.ndarray]
     du0: dict[str, np.ndarray]
+    direction: dict[str, np.ndarray]
+    feedback: dict[str, np.ndarray]
 
 
 def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, np.ndarray]) -> PopulationCoefficients:
@@ -41,7 +47,7 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     step = propagator(dt)
     d_step = {p: propagator.step_derivative(p, dt) for p in learned}
     rows = np.zeros((0, *propagator.shape, n + 1))
-    d_rows = {p: rows for p in learned}
+    d_rows = dict.fromkeys(learned, rows)
     if plan.loss.readout == "integral" and plan.loss.population.name == population.name:
         state = population.derived.states.index(population.derived.model.readout)
         _, nodes, phi = plan.loss.weight.basis(dt, plan.n_steps)
@@ -50,12 +56,22 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
         for p in learned:
             at_nodes = np.stack([propagator.step_derivative(p, s)[:, state] for s in nodes])
             d_rows[p] = np.einsum("jq,qsi->jsi", phi, at_nodes)
+    d = population.derived
+    all_values = [np.asarray(values[name], dtype=np.float64) for name in d.params]
     return PopulationCoefficients(
         P=step[:, :n, :n], c=step[:, :n, n],
-        dP={p: d[:, :n, :n] for p, d in d_step.items()}, dc={p: d[:, :n, n] for p, d in d_step.items()},
+        dP={p: v[:, :n, :n] for p, v in d_step.items()}, dc={p: v[:, :n, n] for p, v in d_step.items()},
         u=rows[..., :n], u0=rows[..., n],
-        du={p: d[..., :n] for p, d in d_rows.items()}, du0={p: d[..., n] for p, d in d_rows.items()},
+        du={p: v[..., :n] for p, v in d_rows.items()}, du0={p: v[..., n] for p, v in d_rows.items()},
+        direction={r: _vector(e, d.p, all_values) for r, e in d.receptors.items()},
+        feedback={r: _vector(-(d.A * e), d.p, all_values) for r, e in d.receptors.items()},
     )  # fmt: skip
+
+
+def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...], values: list[np.ndarray]) -> np.ndarray:
+    """A symbolic (n,) vector at parameter values, (S, n), S = 1 where it depends on nothing that varies."""
+    used = [(s, x) for s, x in zip(symbols, values) if v.has(s)]
+    return np.atleast_2d(numeric(v, [s for s, _ in used])(*(x for _, x in used))[..., 0])
 
 
 def weight_coefficients(plan: Plan) -> np.ndarray:

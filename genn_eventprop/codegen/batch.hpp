@@ -1,0 +1,128 @@
+// A whole batch in one call: slices of samples over threads, each slice processed whole by one thread, in order.
+
+namespace {
+
+struct Recording {
+    std::vector<std::vector<int32_t>> neuron, step;
+    void keep(int64_t sample, const int32_t* neurons, const int32_t* start, int64_t n_steps) {
+        auto& n = neuron[size_t(sample)];
+        auto& s = step[size_t(sample)];
+        n.assign(neurons, neurons + start[n_steps + 1]);
+        s.clear();
+        for (int64_t k = 0; k <= n_steps; ++k)
+            for (int32_t i = start[k]; i < start[k + 1]; ++i) s.push_back(int32_t(k));
+    }
+};
+
+struct Engine {
+    explicit Engine(int threads) : pool(threads), work(size_t(threads)) {}
+    Pool pool;
+    std::vector<Work> work;
+    std::vector<Recording> recorded;
+};
+
+void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample);
+
+// Outer loss of one trial: prediction, loss, and dL/dr / batch in work.dr.
+void outer_loss(const Args& args, Work& work, int64_t sample) {
+    bool valid[N_OUT];
+    double value[N_OUT], r[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
+    int64_t best = -1;
+    for (int n = 0; n < N_OUT; ++n) {
+        r[n] = double(work.readout[n]);
+        valid[n] = READS_SPIKES ? work.first_step[n] >= 0 : true;
+        value[n] = score(r[n], args);
+        if (valid[n] && (best < 0 || value[n] > value[best])) best = n;
+        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
+        if (!SILENT_EXCLUDED) valid[n] = true;
+        if (valid[n] && value[n] > top) top = value[n];
+    }
+    args.prediction[sample] = best;
+    const int64_t label = args.labels[sample];
+    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+    if (label < 0) {
+        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
+        return;
+    }
+    args.loss[sample] = 0;
+    if (!valid[label]) return;
+    for (int n = 0; n < N_OUT; ++n) total += valid[n] ? std::exp(value[n] - top) : 0.0;
+    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
+    for (int n = 0; n < N_OUT; ++n) {
+        const double p = valid[n] ? std::exp(value[n] - top) / total : 0.0;
+        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
+        work.dr[n] = scalar(slope / double(args.batch));
+    }
+}
+
+int run_batch(Engine& engine, const Args& args) {
+    if (args.record)
+        for (auto& r : engine.recorded) {
+            r.neuron.resize(size_t(args.batch));
+            r.step.resize(size_t(args.batch));
+        }
+    std::atomic<int> failed{0};
+    auto task = [&](int64_t slice, int thread) {
+        try {
+            Work& work = engine.work[size_t(thread)];
+            work.prepare(args.n_steps);
+            work.guarded = 0;
+            const int64_t begin = slice * args.batch / args.n_slices, end = (slice + 1) * args.batch / args.n_slices;
+            for (int64_t sample = begin; sample < end; ++sample) {
+                forward(args, work, sample);
+                outer_loss(args, work, sample);
+                if (args.record) keep_spikes(engine, args, work, sample);
+                if (args.training) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+            }
+            args.guarded[slice] = work.guarded;
+        } catch (const std::bad_alloc&) {
+            failed.store(1);
+        }
+    };
+    engine.pool.run(args.n_slices, task);
+    if (failed.load()) return failed.load();
+    if (args.training) reduce_slices(args.gradient, args.slices, GRADIENT_SIZE, args.n_slices, engine.pool);
+    return 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+void* eventprop_create(int threads, int populations) {
+    try {
+        Engine* engine = new Engine(threads);
+        engine->recorded.resize(size_t(populations));
+        return engine;
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+void eventprop_destroy(void* engine) { delete static_cast<Engine*>(engine); }
+
+// 0: done, 1: out of memory.
+int eventprop_run(void* engine, void* const* arrays, const double* numbers, const int64_t* integers) {
+    return run_batch(*static_cast<Engine*>(engine), unpack(arrays, numbers, integers));
+}
+
+int64_t eventprop_recorded(void* engine, int population, int64_t sample) {
+    return int64_t(static_cast<Engine*>(engine)->recorded[size_t(population)].neuron[size_t(sample)].size());
+}
+
+void eventprop_copy_recorded(void* engine, int population, int64_t sample, int32_t* neuron, int32_t* step) {
+    const Recording& r = static_cast<Engine*>(engine)->recorded[size_t(population)];
+    const auto& n = r.neuron[size_t(sample)];
+    const auto& s = r.step[size_t(sample)];
+    std::copy(n.begin(), n.end(), neuron);
+    std::copy(s.begin(), s.end(), step);
+}
+
+// Runs task(context, i) for i < n on the engine's threads; lets other generated code (optimisers) share them.
+void eventprop_parallel(void* engine, void (*task)(void*, int64_t), void* context, int64_t n) {
+    auto call = [&](int64_t i, int) { task(context, i); };
+    static_cast<Engine*>(engine)->pool.run(n, call);
+}
+}
+
+namespace {

@@ -1,0 +1,87 @@
+"""sympy expressions as text of one dialect. A dialect is a table of differences, never an ``if`` in a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sympy as sp
+from sympy.printing.c import C99CodePrinter
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one target writes things.
+
+    Args:
+        name: "genn" or "cpp".
+        literal: format of a floating-point number, e.g. "{}" or "scalar({})".
+        declare: how a temporary is declared.
+        functions: sympy function name -> name in the target, where it differs from C99.
+    """
+
+    name: str
+    literal: str = "{}"
+    declare: str = "const scalar"
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+
+GENN = Dialect("genn")
+CPP = Dialect("cpp", literal="scalar({})")
+DIALECTS = {d.name: d for d in (GENN, CPP)}
+
+
+class _Printer(C99CodePrinter):
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__({"user_functions": dict(dialect.functions)})
+        self.dialect = dialect
+
+    def _print_Float(self, expr: sp.Float) -> str:
+        text = repr(float(expr))
+        return self.dialect.literal.format(text)
+
+    def _print_Integer(self, expr: sp.Integer) -> str:
+        return self.dialect.literal.format(f"{int(expr)}.0")
+
+    _print_Zero = _print_One = _print_NegativeOne = _print_Integer
+
+    def _print_Rational(self, expr: sp.Rational) -> str:
+        return self.dialect.literal.format(repr(float(expr)))
+
+    _print_Half = _print_Rational
+
+    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+        base, exponent = expr.as_base_exp()
+        if exponent.is_Integer and 1 < abs(int(exponent)) <= 4:
+            product = " * ".join([self.parenthesize(base, 1000)] * abs(int(exponent)))
+            return f"({product})" if exponent > 0 else f"({self._print(sp.Integer(1))} / ({product}))"
+        return super()._print_Pow(expr, rational)
+
+
+def expression(expr: sp.Expr, dialect: Dialect) -> str:
+    """One expression as text."""
+    return _Printer(dialect).doprint(sp.sympify(expr))
+
+
+def assignments(
+    targets: Mapping[str, sp.Expr] | Sequence[tuple[str, sp.Expr]], dialect: Dialect, *, add: Iterable[str] = ()
+) -> str:
+    """Simultaneous assignments ``target = expression``; all right-hand sides see the old values.
+
+    Common subexpressions are shared; targets in `add` are added to instead (``+=``).
+    """
+    items = list(targets.items()) if isinstance(targets, Mapping) else list(targets)
+    items = [(t, e) for t, e in items if e != sp.Symbol(t, real=True)]
+    shared, reduced = sp.cse([e for _, e in items], symbols=sp.numbered_symbols("_c", real=True), order="canonical")
+    lines = [f"{dialect.declare} {s} = {expression(e, dialect)};" for s, e in shared]
+    names = {t for t, _ in items}
+    plain = []
+    for i, (target, e) in enumerate(zip([t for t, _ in items], reduced)):
+        read_later = any(sp.Symbol(target, real=True) in later.free_symbols for later in reduced[i + 1 :])
+        op = "+=" if target in set(add) else "="
+        if read_later and target in names:
+            lines.append(f"{dialect.declare} _{target} = {expression(e, dialect)};")
+            plain.append(f"{target} {op} _{target};")
+        else:
+            lines.append(f"{target} {op} {expression(e, dialect)};")
+    return "\n".join(lines + plain)

@@ -1,0 +1,253 @@
+// What every generated network uses: vectors of W bytes, row operations, spike storage, a thread pool.
+// No OpenMP, no -ffast-math: reassociation happens only in the reductions written out here.
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, UNROLL = 16;
+#elif defined(__AVX__)
+constexpr int VECTOR_BYTES = 32, UNROLL = 8;
+#else
+constexpr int VECTOR_BYTES = 16, UNROLL = 8;
+#endif
+constexpr int LANES = VECTOR_BYTES / int(sizeof(scalar));
+typedef scalar vec __attribute__((vector_size(VECTOR_BYTES)));
+
+inline vec load(const scalar* p) { return *reinterpret_cast<const vec*>(p); }
+inline void store(scalar* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+
+// Sum of the lanes in a fixed order, the same on every run.
+inline scalar lane_sum(vec v) {
+    scalar t[LANES];
+    std::memcpy(t, &v, sizeof v);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) t[i] += t[i + half];
+    return t[0];
+}
+
+// Bit i set where g[i] >= 0; one block of LANES.
+inline unsigned crossed(const scalar* g) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(scalar) == 4)
+        return _mm512_cmp_ps_mask(_mm512_load_ps(reinterpret_cast<const float*>(g)), _mm512_setzero_ps(), _CMP_GE_OQ);
+    else
+        return _mm512_cmp_pd_mask(_mm512_load_pd(reinterpret_cast<const double*>(g)), _mm512_setzero_pd(), _CMP_GE_OQ);
+#else
+    unsigned mask = 0;
+    for (int i = 0; i < LANES; ++i) mask |= unsigned(g[i] >= scalar(0)) << i;
+    return mask;
+#endif
+}
+
+// acc[0:N] += sum over r < n of base[index[r] * N : + N]; the sum stays in registers over all rows.
+template <int N, bool Zero = false>
+inline void add_rows(scalar* __restrict acc, const scalar* __restrict base, const int32_t* __restrict index, int64_t n) {
+    constexpr int V = N / LANES, U = V < UNROLL ? V : UNROLL;
+    for (int v = 0; v + U <= V; v += U) {
+        vec s[U];
+#pragma GCC unroll 16
+        for (int u = 0; u < U; ++u) s[u] = Zero ? vec{} : load(acc + (v + u) * LANES);
+        for (int64_t r = 0; r < n; ++r) {
+            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
+#pragma GCC unroll 16
+            for (int u = 0; u < U; ++u) s[u] += load(row + u * LANES);
+        }
+#pragma GCC unroll 16
+        for (int u = 0; u < U; ++u) store(acc + (v + u) * LANES, s[u]);
+    }
+    for (int v = V / U * U; v < V; ++v) {
+        vec s = Zero ? vec{} : load(acc + v * LANES);
+        for (int64_t r = 0; r < n; ++r) s += load(base + int64_t(index[r]) * N + v * LANES);
+        store(acc + v * LANES, s);
+    }
+}
+
+// out[r] += base[index[r] * N : + N] . q, r < n.
+template <int N>
+inline void dot_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
+                     const scalar* __restrict q) {
+    constexpr int V = N / LANES, U = V < UNROLL ? V : UNROLL;
+    for (int v = 0; v + U <= V; v += U) {
+        vec c[U];
+#pragma GCC unroll 16
+        for (int u = 0; u < U; ++u) c[u] = load(q + (v + u) * LANES);
+        for (int64_t r = 0; r < n; ++r) {
+            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
+            vec s[4] = {};
+#pragma GCC unroll 16
+            for (int u = 0; u < U; ++u) s[u % 4] += load(row + u * LANES) * c[u];
+            out[r] += lane_sum((s[0] + s[1]) + (s[2] + s[3]));
+        }
+    }
+    for (int v = V / U * U; v < V; ++v) {
+        const vec c = load(q + v * LANES);
+        for (int64_t r = 0; r < n; ++r) out[r] += lane_sum(load(base + int64_t(index[r]) * N + v * LANES) * c);
+    }
+}
+
+// Memory aligned for vectors; grows, keeps its content, is never touched by exceptions across the C border.
+template <typename T>
+struct Buffer {
+    T* data = nullptr;
+    int64_t size = 0;
+    Buffer() = default;
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { std::free(data); }
+    void reserve(int64_t n) {
+        if (n <= size) return;
+        n = n > 2 * size ? n : 2 * size;
+        void* fresh = nullptr;
+        if (posix_memalign(&fresh, 64, (size_t(n) * sizeof(T) + 63) / 64 * 64)) throw std::bad_alloc();
+        if (size) std::memcpy(fresh, data, size_t(size) * sizeof(T));
+        std::free(data);
+        data = static_cast<T*>(fresh);
+        size = n;
+    }
+    void zero(int64_t n) {
+        reserve(n);
+        std::memset(data, 0, size_t(n) * sizeof(T));
+    }
+    T& operator[](int64_t i) { return data[i]; }
+    operator T*() { return data; }
+};
+
+// The spikes of one population in one trial: those of step k are start[k] .. start[k + 1].
+template <int Records>
+struct Spikes {
+    Buffer<int32_t> neuron, start;
+    Buffer<scalar> record[Records];
+    int64_t count = 0;
+    void reserve(int64_t extra) {
+        if (count + extra <= neuron.size) return;
+        neuron.reserve(count + extra);
+        for (auto& r : record) r.reserve(neuron.size);
+    }
+};
+
+// Groups arrivals by source: after sort(), source m arrived at steps[begin[m] .. begin[m + 1]], in time order.
+struct BySource {
+    Buffer<int32_t> begin, steps, fill;
+    void reset(int64_t sources) { begin.zero(sources + 2); }
+    void count(const int32_t* source, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) ++begin[source[i] + 2];
+    }
+    void prepare(int64_t sources, int64_t total) {
+        for (int64_t m = 2; m <= sources + 1; ++m) begin[m] += begin[m - 1];
+        steps.reserve(total);
+    }
+    // begin[m + 1] is the write position of source m while filling and its end afterwards.
+    void put(int32_t source, int32_t step) { steps[begin[source + 1]++] = step; }
+};
+
+// grad[m] (+)= sum of the history rows of source m's arrivals; `first` overwrites.
+template <int N>
+inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict history, BySource& by, int64_t sources,
+                            bool first) {
+    for (int64_t m = 0; m < sources; ++m) {
+        const int64_t from = by.begin[m], n = by.begin[m + 1] - from;
+        if (first)
+            add_rows<N, true>(grad + m * N, history, by.steps.data + from, n);
+        else if (n)
+            add_rows<N>(grad + m * N, history, by.steps.data + from, n);
+    }
+}
+
+// Threads that wait for work; task i of n always goes to thread i * threads / n (static schedule).
+class Pool {
+  public:
+    explicit Pool(int threads) : threads_(threads) {
+        for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
+    }
+    ~Pool() {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            stop_ = true;
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        for (auto& w : workers_) w.join();
+    }
+    int threads() const { return threads_; }
+    template <typename F>
+    void run(int64_t n, F& task) {
+        call_ = [](void* f, int64_t i, int t) { (*static_cast<F*>(f))(i, t); };
+        context_ = &task;
+        n_ = n;
+        pending_.store(threads_ - 1, std::memory_order_relaxed);
+        if (threads_ > 1) {
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+                generation_.fetch_add(1, std::memory_order_release);
+            }
+            wake_.notify_all();
+        }
+        share(0);
+        for (int spin = 0; pending_.load(std::memory_order_acquire) > 0; ++spin)
+            if (spin > 2000) std::this_thread::yield();
+    }
+
+  private:
+    void share(int t) {
+        const int64_t from = n_ * t / threads_, to = n_ * (t + 1) / threads_;
+        for (int64_t i = from; i < to; ++i) call_(context_, i, t);
+    }
+    void loop(int t) {
+        uint64_t seen = 0;
+        for (;;) {
+            for (int spin = 0; spin < 4000 && generation_.load(std::memory_order_acquire) == seen; ++spin)
+                std::atomic_signal_fence(std::memory_order_seq_cst);
+            if (generation_.load(std::memory_order_acquire) == seen) {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+            }
+            ++seen;
+            if (stop_) return;
+            share(t);
+            pending_.fetch_sub(1, std::memory_order_acq_rel);
+        }
+    }
+    int threads_;
+    std::vector<std::thread> workers_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::atomic<uint64_t> generation_{0};
+    std::atomic<int> pending_{0};
+    void (*call_)(void*, int64_t, int) = nullptr;
+    void* context_ = nullptr;
+    int64_t n_ = 0;
+    bool stop_ = false;
+};
+
+// out[i] = sum over slices of grad[s * size + i] by a fixed tree, whatever the number of threads.
+inline void reduce_slices(scalar* out, scalar* grad, int64_t size, int64_t slices, Pool& pool) {
+    constexpr int64_t CHUNK = 2048;
+    auto task = [&](int64_t c, int) {
+        const int64_t from = c * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
+        for (int64_t stride = 1; stride < slices; stride *= 2)
+            for (int64_t s = 0; s + stride < slices; s += 2 * stride) {
+                scalar* __restrict a = grad + s * size + from;
+                const scalar* __restrict b = grad + (s + stride) * size + from;
+                for (int64_t i = 0; i < n; ++i) a[i] += b[i];
+            }
+        std::memcpy(out + from, grad + from, size_t(n) * sizeof(scalar));
+    };
+    pool.run((size + CHUNK - 1) / CHUNK, task);
+}
+
+}  // namespace

@@ -1,0 +1,139 @@
+"""A model as GeNN-style code snippets, forward and adjoint: the common form that every engine consumes.
+
+Names inside the snippets: the model's states and parameters, ``lambda_<state>`` for the adjoint, ``P_<i>_<j>`` and
+``c_<i>`` for the exact propagator over dt and ``Q_<receptor>_<i>`` for -A e (numbers computed on the host), ``dl_dt`` for dL/dt_k plus all feedback D,
+``inv_gdot`` for 1 / gdot, ``grad_<param>`` for parameter gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ..adjoint import Derived
+from ..modelling.expressions import symbol
+from .printer import GENN, Dialect, assignments, expression
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """Text of one model in one dialect.
+
+    sim_code: one step forwards. threshold: g; threshold_condition_code: g >= 0. reset_code: at an own spike.
+    adjoint_sim_code: one step backwards. adjoint_jump_code: at an own spike, with the states in `jump_states` from right
+    before it. feedback: receptor -> q with D = w q for an arrival of weight w. direction: receptor -> lambda . e, the
+    gradient of a unit weight. parameter_rates: parameter -> what one step adds to its gradient. jump_gradients: code
+    that adds to ``grad_<param>`` at an own spike, before the jump changes lambda.
+    """
+
+    model: str
+    dialect: str
+    states: tuple[str, ...]
+    params: tuple[str, ...]
+    sim_code: str
+    threshold: str
+    threshold_condition_code: str
+    reset_code: str
+    adjoint_sim_code: str
+    adjoint_jump_code: str
+    jump_states: tuple[str, ...]
+    feedback: dict[str, str]
+    direction: dict[str, str]
+    parameter_rates: dict[str, str]
+    jump_gradients: dict[str, str]
+
+    def sections(self) -> list[tuple[str, str]]:
+        """(title, code) in reading order, for `genn-eventprop show` and the golden files."""
+        parts = [
+            ("sim_code", self.sim_code), ("threshold_condition_code", self.threshold_condition_code),
+            ("reset_code", self.reset_code), ("adjoint_sim_code", self.adjoint_sim_code),
+            ("adjoint_jump_code", self.adjoint_jump_code),
+        ]  # fmt: skip
+        parts += [(f"feedback of receptor {r}: D = w *", code) for r, code in self.feedback.items()]
+        parts += [(f"weight gradient of receptor {r}: dL/dw +=", code) for r, code in self.direction.items()]
+        parts += [(f"gradient of {n}, each step: +=", code) for n, code in self.parameter_rates.items()]
+        parts += [(f"gradient of {n}, each spike: +=", code) for n, code in self.jump_gradients.items()]
+        return [(title, code) for title, code in parts if code]
+
+
+def propagator_symbols(d: Derived) -> tuple[sp.Matrix, sp.Matrix]:
+    """P (n, n) and c (n,) as symbols, zero where one state cannot reach another."""
+    n = len(d.states)
+    P = sp.Matrix(n, n, lambda i, j: symbol(f"P_{d.states[i]}_{d.states[j]}") if d.coupling[i][j] else 0)
+    reached = [any(d.coupling[i][j] and d.b[j] != 0 for j in range(n)) for i in range(n)]
+    return P, sp.Matrix([symbol(f"c_{s}") if r else 0 for s, r in zip(d.states, reached)])
+
+
+def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
+    """-A e (n,) as symbols, zero where it is."""
+    q = d.A * d.receptors[receptor]
+    return sp.Matrix([symbol(f"Q_{receptor}_{s}") if v != 0 else 0 for s, v in zip(d.states, q)])
+
+
+def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...] | None = None) -> Snippets:
+    """Snippets of a linear model.
+
+    Args:
+        learned: parameters to write gradients for; all of them if None.
+    """
+    learned = d.params if learned is None else learned
+    lam = sp.Matrix([symbol(f"lambda_{s}") for s in d.states])
+    P, c = propagator_symbols(d)
+    x = sp.Matrix(d.x)
+    rates = {n: expression(_rate(d, n, lam), dialect) for n in learned if n in d.dynamic_params}
+    event = d.events[0] if d.events else None
+    jump, gradients, reset, g = "", {}, "", ""
+    if event is not None:
+        g = expression(event.g, dialect)
+        reset = assignments(dict(zip(d.states, event.h)), dialect)
+        rate = (symbol("dl_dt") + lam.dot(event.a)) * symbol("inv_gdot")
+        after = event.dh_dx.T * lam - event.dg_dx * rate
+        jump = assignments(dict(zip((str(v) for v in lam), after)), dialect)
+        for i, n in enumerate(d.params):
+            change = lam.dot(event.dh_dp[:, i]) - event.dg_dp[i] * rate
+            if n in learned and change != 0:
+                gradients[n] = expression(change, dialect)
+    return Snippets(
+        model=d.model.name, dialect=dialect.name, states=d.states, params=d.params,
+        sim_code=assignments(dict(zip(d.states, P * x + c)), dialect),
+        threshold=g, threshold_condition_code=f"{g} >= {expression(sp.Integer(0), dialect)}" if g else "",
+        reset_code=reset,
+        adjoint_sim_code=assignments(dict(zip((str(v) for v in lam), P.T * lam)), dialect),
+        adjoint_jump_code=jump, jump_states=tuple(str(s) for s in event.jump_states(d.x)) if event else (),
+        feedback={r: expression(feedback_symbols(d, r).dot(lam), dialect) for r in d.receptors},
+        direction={r: expression(e.dot(lam), dialect) for r, e in d.receptors.items()},
+        parameter_rates=rates, jump_gradients=gradients,
+    )  # fmt: skip
+
+
+def _rate(d: Derived, param: str, lam: sp.Matrix) -> sp.Expr:
+    """lambda^T (dP/dparam x + dc/dparam) with symbols dP_<param>_<i>_<j>, dc_<param>_<i>; x from the step's start."""
+    pattern, constant = derivative_pattern(d, param)
+    total = sp.Integer(0)
+    for i, s in enumerate(d.states):
+        for j, r in enumerate(d.states):
+            if pattern[i][j]:
+                total += lam[i] * symbol(f"dP_{param}_{s}_{r}") * d.x[j]
+        if constant[i]:
+            total += lam[i] * symbol(f"dc_{param}_{s}")
+    return total
+
+
+def derivative_pattern(d: Derived, param: str) -> tuple[list[list[bool]], list[bool]]:
+    """Where dP/dparam (n, n) and dc/dparam (n,) can be non-zero: i reaches k, dA_kl != 0, l reaches j."""
+    p = d.p[d.params.index(param)]
+    n, dA, db = len(d.states), d.A.diff(p), d.b.diff(p)
+    touched = [[dA[k, l] != 0 for l in range(n)] for k in range(n)]
+    pattern = [
+        [
+            any(d.coupling[i][k] and touched[k][l] and d.coupling[l][j] for k in range(n) for l in range(n))
+            for j in range(n)
+        ]
+        for i in range(n)
+    ]
+    constant = [
+        any(pattern[i][j] and d.b[j] != 0 for j in range(n)) or any(d.coupling[i][k] and db[k] != 0 for k in range(n))
+        for i in range(n)
+    ]
+    return pattern, constant

@@ -1,0 +1,88 @@
+"""The numbers that generated code refers to by name, from a plan's coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..plan import Plan, PopulationRecord, coefficients
+from .snippets import derivative_pattern, feedback_symbols, propagator_symbols
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named number of a population's generated code; `per_neuron` if it is an array (N,), else one number."""
+
+    name: str
+    per_neuron: bool
+
+
+def basis_size(plan: Plan, p: PopulationRecord) -> int:
+    """J, the number of basis functions of the time weight that population `p` integrates; 0 if it is not read so."""
+    if plan.loss.readout != "integral" or plan.loss.population.name != p.name:
+        return 0
+    return plan.loss.weight.basis(plan.dt, 1)[0].shape[1]
+
+
+def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
+    """Every named value of a population, in a fixed order: coefficients first, then the model's parameters."""
+    d = p.derived
+    varies = any(n in p.per_neuron for n in d.dynamic_params)
+    P, c = propagator_symbols(d)
+    names = [str(v) for v in (*P, *c) if v != 0]
+    for n in p.trainable:
+        if n in d.dynamic_params:
+            pattern, constant = derivative_pattern(d, n)
+            names += [
+                f"dP_{n}_{s}_{r}" for i, s in enumerate(d.states) for j, r in enumerate(d.states) if pattern[i][j]
+            ]
+            names += [f"dc_{n}_{s}" for i, s in enumerate(d.states) if constant[i]]
+    learned = [n for n in p.trainable if n in d.dynamic_params]
+    for j in range(basis_size(plan, p)):
+        for tail in readout_row(p):
+            names += [f"u{j}_{tail}", *(f"d{n}_u{j}_{tail}" for n in learned)]
+    values = [Value(n, varies) for n in names]
+    for r, e in d.receptors.items():
+        values += [Value(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
+        values += [Value(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
+    return values + [Value(n, n in p.per_neuron) for n in d.params]
+
+
+def readout_row(p: PopulationRecord) -> list[str]:
+    """States that an integral of the readout state depends on within a step, then "1" if a constant drives it."""
+    d = p.derived
+    v = d.states.index(d.model.readout)
+    reached = [s for j, s in enumerate(d.states) if d.coupling[v][j]]
+    return reached + (["1"] if any(d.b[d.states.index(s)] != 0 for s in reached) else [])
+
+
+def _varies(p: PopulationRecord, v: object) -> bool:
+    return any(v.has(s) for n, s in zip(p.derived.params, p.derived.p) if n in p.per_neuron)  # type: ignore[attr-defined]
+
+
+def value_arrays(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """float64 arrays, (N,) or (1,), of everything in `value_names`."""
+    d = p.derived
+    own = {n: np.asarray(parameters[f"{p.name}.{n}"], dtype=np.float64) for n in d.params}
+    k = coefficients(plan, p, own)
+    index = {s: i for i, s in enumerate(d.states)}
+    arrays: dict[str, np.ndarray] = dict(own)
+    for s, i in index.items():
+        arrays[f"c_{s}"] = k.c[:, i]
+        for r, j in index.items():
+            arrays[f"P_{s}_{r}"] = k.P[:, i, j]
+            arrays |= {f"dP_{n}_{s}_{r}": k.dP[n][:, i, j] for n in k.dP}
+        arrays |= {f"dc_{n}_{s}": k.dc[n][:, i] for n in k.dc}
+        arrays |= {f"Q_{r}_{s}": k.feedback[r][:, i] for r in d.receptors}
+        arrays |= {f"e_{r}_{s}": k.direction[r][:, i] for r in d.receptors}
+        for b in range(len(k.u)):
+            arrays[f"u{b}_{s}"] = k.u[b, :, i]
+            arrays |= {f"d{n}_u{b}_{s}": k.du[n][b, :, i] for n in k.du}
+    for b in range(len(k.u)):
+        arrays[f"u{b}_1"] = k.u0[b]
+        arrays |= {f"d{n}_u{b}_1": k.du0[n][b] for n in k.du0}
+    wanted = value_names(plan, p)
+    shape = {v.name: (p.size,) if v.per_neuron else (1,) for v in wanted}
+    return {v.name: np.broadcast_to(arrays[v.name], shape[v.name]) for v in wanted}

@@ -1,0 +1,264 @@
+"""`native`: generated C++ for this network, a whole batch forwards and backwards in one call.
+
+Samples of a batch go to threads in slices; a slice is processed whole by one thread and the slices' gradients are
+summed in a fixed tree, so the bits of a result depend neither on the number of threads nor on the run (on one kind of
+CPU). dt, the duration and all parameter values are run-time arguments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..codegen.cpp import generate, padded
+from ..codegen.optimiser import update_source
+from ..codegen.values import value_arrays
+from ..errors import EngineError
+from ..plan import Plan
+from ..plan.coefficients import weight_coefficients
+from ..toolchain import build
+from .base import Data, Engine, Result, Spikes, batch_indices
+
+MAX_SLICES = 16
+
+
+class NativeEngine(Engine):
+    """See the module.
+
+    Args:
+        dtype: "float32" or "float64", of everything in the trial.
+        threads: samples run on this many threads; None: all processors this process may use.
+        slices: gradients are summed in min(B, slices) slices; part of what defines a result's bits.
+    """
+
+    name = "native"
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Mapping[str, np.ndarray],
+        *,
+        slope_floor: float = 0.0,
+        dtype: str = "float32",
+        threads: int | None = None,
+        slices: int = MAX_SLICES,
+    ) -> None:
+        super().__init__(plan, parameters, slope_floor=slope_floor)
+        if dtype not in ("float32", "float64"):
+            raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
+        if plan.spike_times != "grid":
+            raise EngineError("the native engine runs spike_times='grid'; use reference_event for exact spike times")
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads={threads}: at least one is needed")
+        self.dtype, self.slices = np.dtype(dtype), slices
+        self.threads = threads or available_processors()
+        self.source = generate(plan, dtype)
+        self._library = _declare(build(self.source.text))
+        self._spiking = [p.name for p in plan.populations if p.spiking]
+        self._handle: int | None = None
+        self._pid = 0
+        self._allocate(parameters)
+
+    # memory: weights have padded rows; `parameters` and `gradients` are views without the padding
+
+    def _allocate(self, parameters: Mapping[str, np.ndarray]) -> None:
+        self._padded: dict[str, np.ndarray] = {}
+        self.parameters = {}
+        for key, value in parameters.items():
+            value = np.asarray(value, dtype=self.dtype)
+            if value.ndim == 2:
+                full = aligned((value.shape[0], padded(value.shape[1])), self.dtype)
+                view = full[:, : value.shape[1]]
+            else:
+                full = aligned((padded(value.size),), self.dtype)
+                view = full[: value.size]
+            view[...] = value
+            self._padded[key], self.parameters[key] = full, view
+        self._gradient = aligned((self.source.gradient_size,), self.dtype)
+        self._slices = aligned((0, self.source.gradient_size), self.dtype)
+        self.gradients = {}
+        self._shared: list[tuple[np.ndarray, np.ndarray]] = []
+        for key, (offset, rows, columns) in self.source.gradients.items():
+            full = self._gradient[offset : offset + rows * columns].reshape(rows, columns)
+            shape = self.parameters[key].shape
+            if len(shape) == 2:
+                self.gradients[key] = full[:, : shape[1]]
+            elif shape == (1,) and self._size(key) > 1:
+                total = np.zeros(1, self.dtype)
+                self._shared.append((total, full[0, : self._size(key)]))
+                self.gradients[key] = total
+            else:
+                self.gradients[key] = full[0, : shape[0]]
+        self._values: dict[str, np.ndarray] = {}
+        self._seen: dict[str, bytes] = {}
+        plan = self.plan
+        self._time_weight = weight_coefficients(plan).astype(self.dtype)
+        times = np.arange(plan.n_steps + 1) * plan.dt
+        integral = plan.loss.readout == "integral"
+        weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
+        self._integrand_weight = weight.astype(self.dtype)
+
+    def _size(self, key: str) -> int:
+        return self.plan.population(key.split(".")[0]).size
+
+    def _refresh_values(self) -> None:
+        """Recompute the coefficients of populations whose parameters changed since the last run."""
+        for p in self.plan.populations:
+            now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
+            if self._seen.get(p.name) == now:
+                continue
+            for name, value in value_arrays(self.plan, p, self.parameters).items():
+                full = aligned((padded(value.size),), self.dtype)
+                full[: value.size] = value
+                # padding repeats the last value, so that idle lanes never divide by zero
+                full[value.size :] = value[-1]
+                self._values[f"p_{p.name}_{name}"] = full
+            self._seen[p.name] = now
+
+    # running
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        labels = data.labels[samples]
+        if training and np.any(labels < 0):
+            raise EngineError("training needs a label for every sample; some have none")
+        plan, B, K = self.plan, len(samples), self.plan.output.size
+        self._refresh_values()
+        n_slices = min(B, self.slices)
+        if training and len(self._slices) < n_slices:
+            self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
+        out: dict[str, np.ndarray] = {
+            "loss": np.empty(B), "readout": np.empty((B, K)), "prediction": np.empty(B, np.int64),
+            "guarded": np.zeros(n_slices, np.int64), "slices": self._slices, "gradient": self._gradient,
+        }  # fmt: skip
+        out |= {f"p_{p}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
+        given = {
+            "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
+            "labels": labels, "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
+        }  # fmt: skip
+        given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
+        self._call({**given, **self._values, **out}, B, n_slices, training, record_spikes)
+        for total, full in self._shared if training else ():
+            total[0] = full.sum(dtype=np.float64)
+        return Result(
+            loss=out["loss"], prediction=out["prediction"], readout=out["readout"],
+            spike_counts={p: out[f"p_{p}_counts"].astype(np.int64) for p in self._spiking},
+            guarded=int(out["guarded"].sum()) if training else 0,
+            spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
+        )  # fmt: skip
+
+    def _call(self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool) -> None:
+        source, plan, loss = self.source, self.plan, self.plan.loss
+        pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
+        push = loss.push(plan.duration) if loss.readout == "first_spike" else 0.0
+        numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
+        numbers |= loss.constants
+        integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
+        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
+        status = self._library.eventprop_run(
+            self._engine(), pointers,
+            (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
+            (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
+        )  # fmt: skip
+        if status != 0:
+            raise EngineError(
+                f"out of memory while running {B} trials of {plan.n_steps} steps on {self.threads} threads; "
+                "use fewer threads or a smaller network"
+            )
+
+    def _engine(self) -> int:
+        """The C++ side with its threads; made anew in a forked child, where threads do not exist."""
+        if self._handle is None or self._pid != os.getpid():
+            handle = self._library.eventprop_create(self.threads, len(self._spiking))
+            if not handle:
+                raise EngineError(f"could not start {self.threads} threads; ask for fewer with threads=")
+            self._handle, self._pid = handle, os.getpid()
+        return self._handle
+
+    def _recorded(self, population: int, B: int) -> Spikes:
+        parts = []
+        for b in range(B):
+            n = self._library.eventprop_recorded(self._engine(), population, b)
+            neuron, step = np.empty(n, np.int32), np.empty(n, np.int32)
+            self._library.eventprop_copy_recorded(
+                self._engine(), population, b, neuron.ctypes.data, step.ctypes.data
+            )  # fmt: skip
+            parts.append((np.full(n, b), step * self.plan.dt, neuron.astype(np.int64)))
+        return Spikes(*(np.concatenate(c) for c in zip(*parts)))
+
+    def update(self, optimiser: Any) -> None:
+        """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
+        names = self.plan.trainable
+        gradients = {k: self.gradients[k] for k in names}
+        step = optimiser.next_step(gradients)
+        library = build(
+            update_source(step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name)
+        )
+        for item in step.parameters:
+            x, g = self.parameters[item.name], self.gradients[item.name]
+            _update(library, self._library, self._engine(), item, step, x, g)
+
+    def close(self) -> None:
+        if self._handle is not None and self._pid == os.getpid():
+            self._library.eventprop_destroy(self._handle)
+        self._handle = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+
+def _update(
+    library: ctypes.CDLL, owner: ctypes.CDLL, engine: int, item: Any, step: Any, x: np.ndarray, g: np.ndarray
+) -> None:
+    rows, columns = (x.shape[0], x.shape[1]) if x.ndim == 2 else (1, x.size)
+    state = [item.state[n] for n in step.state_names]
+    lower, upper = (_bound(b, x) for b in (item.lower, item.upper))
+    stride = lambda a: a.strides[0] // a.itemsize if a.ndim == 2 else a.size  # noqa: E731
+    pointers = [x, g, *state, *(b for b in (lower, upper) if b is not None)]
+    strides = [stride(a) for a in pointers]
+    library.eventprop_update(
+        (ctypes.c_void_p * len(pointers))(*[a.ctypes.data for a in pointers]),
+        (ctypes.c_int64 * len(strides))(*strides), ctypes.c_int64(rows), ctypes.c_int64(columns),
+        (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names]),
+        ctypes.c_int(lower is not None), ctypes.c_int(upper is not None),
+        ctypes.cast(owner.eventprop_parallel, ctypes.c_void_p), ctypes.c_void_p(engine),
+    )  # fmt: skip
+
+
+def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
+    return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A zeroed array that starts on a cache line."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def available_processors() -> int:
+    """Processors that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    c = ctypes
+    library.eventprop_create.restype = c.c_void_p
+    library.eventprop_create.argtypes = [c.c_int, c.c_int]
+    library.eventprop_destroy.argtypes = [c.c_void_p]
+    library.eventprop_destroy.restype = None
+    library.eventprop_run.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]
+    library.eventprop_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]
+    library.eventprop_recorded.restype = c.c_int64
+    library.eventprop_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]
+    library.eventprop_copy_recorded.restype = None
+    return library

@@ -1,0 +1,98 @@
+"""Which engines there are, which of them run here, and `create`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError, SettingError, ToolchainError, suggest
+from ..plan import Plan
+from ..toolchain import find_compiler
+from .base import Engine
+
+NAMES = ("native", "reference_clock", "reference_event")
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether an engine runs on this machine, and why (not)."""
+
+    name: str
+    runs: bool
+    detail: str
+
+
+def availability() -> tuple[Availability, ...]:
+    """Every engine on this machine, fastest first."""
+    try:
+        compiler = find_compiler()
+        native = Availability("native", True, f"{compiler.version} ({' '.join(compiler.command)})")
+    except ToolchainError as error:
+        native = Availability("native", False, str(error))
+    return (
+        native,
+        Availability("reference_clock", True, "NumPy float64, spikes on the grid; slow, for checking"),
+        Availability("reference_event", True, "NumPy float64, exact spike times; slow, the truth for gradients"),
+    )
+
+
+def create(
+    plan: Plan,
+    parameters: Mapping[str, np.ndarray],
+    *,
+    engine: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+    slope_floor: float = 0.0,
+) -> Engine:
+    """An engine for a plan.
+
+    Args:
+        parameters: first values, from `Network.initial_parameters`.
+        engine: a name, or "auto" for the fastest that runs here and can do what the plan asks.
+        dtype: "float32" or "float64" for engines with a choice; the references are always float64.
+        threads: for `native`; None: all processors.
+        slope_floor: see `Engine`.
+
+    Raises:
+        SettingError: for an unknown name. EngineError, ToolchainError: if it cannot run here.
+    """
+    if engine == "auto":
+        name, reason = _choose(plan)
+    elif engine in NAMES:
+        name, reason = engine, "asked for"
+    else:
+        raise SettingError(f"unknown engine {engine!r} ({suggest(engine, (*NAMES, 'auto'))})")
+    made = _make(name, plan, parameters, dtype, threads, slope_floor)
+    made.reason = reason
+    return made
+
+
+def _choose(plan: Plan) -> tuple[str, str]:
+    if plan.spike_times == "exact":
+        return "reference_event", "the engine with exact spike times"
+    native = availability()[0]
+    if native.runs:
+        return "native", f"fastest here, compiled by {native.detail}"
+    return "reference_clock", f"no compiler for the native engine: {native.detail}"
+
+
+def _make(
+    name: str, plan: Plan, parameters: Mapping[str, Any], dtype: str, threads: int | None, floor: float
+) -> Engine:
+    if name == "native":
+        from .native import NativeEngine
+
+        return NativeEngine(plan, parameters, slope_floor=floor, dtype=dtype, threads=threads)
+    if name == "reference_clock":
+        from .reference_clock import ReferenceClock
+
+        return ReferenceClock(plan, parameters, slope_floor=floor)
+    from .reference_event import ReferenceEvent
+
+    if floor:
+        raise EngineError("reference_event takes exact slopes; slope_floor is for grid engines")
+    return ReferenceEvent(plan, parameters)
