@@ -114,7 +114,7 @@ class Engine(ABC):
         names = self.plan.trainable
         optimiser.update({k: self.parameters[k] for k in names}, {k: self.gradients[k] for k in names})
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
 
 

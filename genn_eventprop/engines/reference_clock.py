@@ -9,7 +9,7 @@ that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) /
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -47,16 +47,17 @@ class _Trace:
     before: np.ndarray
     g_before: np.ndarray
     end: np.ndarray
-    lam: np.ndarray | None = None
+    lam: np.ndarray
 
 
 @dataclass(eq=False)
 class _Readout:
+    """Readouts (B, K), whether they are valid, the step of a maximum or first spike, Vdot(t*-) at a kink."""
+
     value: np.ndarray
     valid: np.ndarray
-    step: np.ndarray | None = None
-    kink: np.ndarray | None = None
-    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    step: np.ndarray
+    kink: np.ndarray
 
 
 class ReferenceClock(Engine):
@@ -109,7 +110,7 @@ class ReferenceClock(Engine):
         for p in self.plan.populations:
             trace = trial.traces[p.name]
             out[p.name] = {s: trace.x[:, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)}
-            if trace.lam is not None:
+            if adjoint:
                 out[p.name] |= {
                     f"lambda_{s}": trace.lam[:-1, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)
                 }
@@ -132,7 +133,7 @@ class _Trial:
         self.input = np.zeros((self.K + 1, self.B, self.plan.input.size))
         for b, i in enumerate(samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
-            np.add.at(self.input, (data.steps[part], b, data.channels[part]), 1.0)
+            np.add.at(self.input[:, b], (data.steps[part], data.channels[part]), 1.0)
 
     # forwards
 
@@ -160,7 +161,7 @@ class _Trial:
     def _start(self, p: PopulationRecord) -> _Trace:
         n, shape = len(p.derived.states), (self.K + 1, self.B, p.size)
         full = np.zeros((self.K + 1, self.B, n, p.size))
-        return _Trace(full[:-1].copy(), np.zeros(shape, bool), full, np.zeros(shape), np.zeros(shape))
+        return _Trace(full[:-1].copy(), np.zeros(shape, bool), full, np.zeros(shape), np.zeros(shape), np.zeros(0))
 
     def _initial(self, p: PopulationRecord) -> np.ndarray:
         x0 = self.engine._functions[p.name].x0(*self.params[p.name].values())[..., 0]
@@ -223,7 +224,7 @@ class _Trial:
         """A maximum is sampled at k dt before the arrivals of step k, on which V(k dt) does not depend."""
         if self.plan.loss.readout != "max":
             return
-        self._larger = (k == 0) | (x[:, self._v] > self.readout.value)
+        self._larger = np.full_like(self.readout.valid, k == 0) | (x[:, self._v] > self.readout.value)
         self.readout.value = np.where(self._larger, x[:, self._v], self.readout.value)
         self.readout.step = np.where(self._larger, k, self.readout.step)
         self._slope = self._readout_slope(x)
@@ -307,9 +308,7 @@ class _Trial:
             self.grad[c.weight] += self._source_at(c, s).T @ along
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
-        lam = self.traces[p.name].lam
-        assert lam is not None
-        return lam[k]
+        return self.traces[p.name].lam[k]
 
     def _feedback(self, p: PopulationRecord, k: int) -> np.ndarray:
         """(B, N) sum of D over everything that a spike at step k causes, D = w lambda_m(s) . (-A e) (+ the kink)."""
@@ -342,7 +341,6 @@ class _Trial:
         """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight."""
         if self.plan.loss.readout != "max":
             return np.zeros((self.B, w.shape[0]))
-        assert self.readout.step is not None and self.readout.kink is not None
         here = (self.readout.step == s) * self.readout.kink * self.dr
         total = np.zeros_like(here)
         for other in self.plan.into(c.target):

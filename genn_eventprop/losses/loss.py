@@ -79,7 +79,8 @@ class Loss:
     @cached_property
     def derivatives(self) -> tuple[sp.Expr, sp.Expr]:
         """d/dr of `expressions`."""
-        return tuple(sp.diff(e, symbol("r")) for e in self.expressions)  # type: ignore[return-value]
+        score, term = self.expressions
+        return sp.diff(score, symbol("r")), sp.diff(term, symbol("r"))
 
     @property
     def n_classes(self) -> int:

@@ -190,7 +190,7 @@ class Network:
         return tuple(names)
 
     def _free_name(self, name: str) -> str:
-        taken = [x.name for x in (*self.inputs, *self.populations, *self.connections)]
+        taken = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
         if not isinstance(name, str) or not name.isidentifier():
             raise NetworkError(f"{name!r} cannot name a part of a network; use letters, digits and underscores")
         if name in taken:

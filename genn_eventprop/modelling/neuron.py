@@ -265,8 +265,8 @@ def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
         g = parse(event.threshold, symbols, f"{name}: threshold of event {event.name!r}")
         if not any(symbols[s] in g.free_symbols for s in model.state):
             raise ModelError(
-                f"{name}: threshold {event.threshold!r} of event {event.name!r} uses no state, so nothing can cross it; "
-                f"write it in terms of {', '.join(model.state)}"
+                f"{name}: threshold {event.threshold!r} of event {event.name!r} uses no state, so nothing can cross "
+                f"it; write it in terms of {', '.join(model.state)}"
             )
         for s, value in event.reset.items():
             if s not in model.state:

@@ -7,7 +7,7 @@ source, K classes. Times are in ms.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -94,9 +94,6 @@ class Array:
         if values.shape != shape:
             raise NetworkError(f"an array of shape {values.shape} was given where {shape} is needed")
         return values
-
-
-Value = Union[float, int, np.ndarray, list, tuple, Initialiser]
 
 
 def as_initialiser(value: Any, where: str) -> Initialiser:

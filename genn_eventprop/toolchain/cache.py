@@ -46,7 +46,7 @@ class Cache:
             raise ToolchainError(f"the code cache {self.folder} belongs to another user and is not trusted{move}")
         if stat.S_IMODE(status.st_mode) & 0o022:
             raise ToolchainError(
-                f"the code cache {self.folder} can be written by others and is not trusted; run: chmod 700 {self.folder}"
+                f"the code cache can be written by others and is not trusted; run: chmod 700 {self.folder}"
             )
 
     def path(self, key: str) -> Path:
