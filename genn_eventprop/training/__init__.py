@@ -3,6 +3,8 @@
 from .callbacks import Callback, Progress
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .evaluation import Evaluation, evaluate
+from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
+from .recording import Trial, record_trial
 from .run_folder import RunFolder
 from .streams import Streams
 from .tally import Activity, Tally
@@ -14,14 +16,22 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Evaluation",
+    "Experiment",
+    "ExperimentConfig",
+    "ExperimentFile",
     "Progress",
     "RunFolder",
     "Streams",
     "Tally",
+    "Trial",
     "Trainer",
     "evaluate",
+    "experiment_names",
     "load_checkpoint",
+    "load_experiment",
     "load_weights",
+    "record_trial",
+    "run_experiment",
     "save_checkpoint",
     "save_weights",
 ]

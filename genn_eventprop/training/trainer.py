@@ -222,6 +222,13 @@ class Trainer:
         """Predicted class of every sample, (S,) int64; -1 where no output decides."""
         return self.evaluate(events).predictions
 
+    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
+        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        data = self.engine.load(events)
+        chunks = np.array_split(np.arange(len(data)), math.ceil(len(data) / self.batch_size) or 1)
+        counts = [self.engine.run(data, samples).spike_counts for samples in chunks]
+        return {name: np.concatenate([c[name] for c in counts]) for name in counts[0]}
+
     def _run(self, data: Data) -> Evaluation:
         return evaluate(self.engine, data, self.batch_size, self.tally.runaway_spikes)
 

@@ -1,0 +1,7 @@
+"""``python -m genn_eventprop.cli`` is the same as ``genn-eventprop``."""
+
+import sys
+
+from .app import main
+
+sys.exit(main())

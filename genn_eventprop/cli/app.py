@@ -1,0 +1,67 @@
+"""Which command does what, and what users see when something is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from ..errors import EventPropError, suggest
+from . import inspect_commands, run_commands, train
+
+PROGRAM = "genn-eventprop"
+Command = Callable[[Sequence[str], str], None]
+COMMANDS: dict[str, Command] = {
+    "train": train.train,
+    "evaluate": run_commands.evaluate,
+    "resume": run_commands.resume,
+    "show": inspect_commands.show,
+    "engines": inspect_commands.engines,
+    "cache": inspect_commands.cache,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit status, 0 only if all went well.
+
+    Mistakes of the user (`EventPropError`, files that cannot be read or written) become one message on stderr without
+    a traceback; anything else is a bug and keeps its traceback.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        return _complain(f"unknown command {name!r} ({suggest(name, COMMANDS)})", status=2)
+    return run(COMMANDS[name], rest, f"{PROGRAM} {name}")
+
+
+def run(command: Command, arguments: Sequence[str], program: str) -> int:
+    """Run a command and turn what can go wrong into a message and an exit status."""
+    try:
+        command(arguments, program)
+    except SystemExit as stop:  # the option parser has already spoken
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        return _complain("interrupted", status=130)
+    except (EventPropError, OSError) as error:
+        return _complain(str(error), status=1)
+    return 0
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    return status
+
+
+def _help() -> str:
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
+    for name, command in COMMANDS.items():
+        first = (command.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:10} {first}")
+    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more; {PROGRAM} --version prints the version."])

@@ -1,0 +1,85 @@
+"""``show MODEL``, ``engines`` and ``cache clear``: what the package knows, can run, and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import tyro
+
+from ..modelling import NeuronModel
+from .models import load_model
+
+
+def show(arguments: Sequence[str], program: str) -> None:
+    """Print a model's equations and the code generated from them: show lif --dialect cpp."""
+    tyro.cli(_show, args=arguments, prog=program)
+
+
+def _show(model: Annotated[str, tyro.conf.Positional], dialect: Literal["genn", "cpp"] = "genn") -> None:
+    """Print a model's equations, and the forward and adjoint snippets generated from them.
+
+    Args:
+        model: Name of an installed model, or a Python file that defines one.
+        dialect: Form of the snippets.
+    """
+    from ..adjoint import derive
+    from ..codegen import DIALECTS, derive_snippets
+
+    neuron = load_model(model)
+    print(describe_model(neuron))
+    snippets = derive_snippets(derive(neuron), DIALECTS[dialect])
+    for title, code in snippets.sections():
+        print(f"\n{title}\n" + "\n".join(f"    {line}" for line in code.strip().splitlines()))
+
+
+def describe_model(model: NeuronModel) -> str:
+    """Equations, parameters and events of a model in plain text."""
+    lines = [model.name, "", "dynamics"]
+    lines += [f"    d{name}/dt = {right}" for name, right in model.dynamics.items()]
+    lines += ["initial state", *(f"    {name}(0) = {value}" for name, value in model.state.items())]
+    for event in model.events:
+        lines.append(f"event {event.name}, when {event.threshold} reaches 0 from below")
+        lines += [f"    {name} -> {right}" for name, right in event.reset.items()] or ["    no reset"]
+    for receptor, change in model.receptors.items():
+        changes = [
+            f"{name} -> {name} + {'' if str(by) in ('1', '1.0') else f'({by}) '}w" for name, by in change.items()
+        ]
+        lines.append(f"receptor {receptor}, a spike of weight w")
+        lines += [f"    {text}" for text in changes]
+    lines.append("parameters")
+    lines += [f"    {name} = {param.value} {param.unit}".rstrip() for name, param in model.params.items()]
+    return "\n".join(lines)
+
+
+def engines(arguments: Sequence[str], program: str) -> None:
+    """List the engines: which of them this machine can run, and what is missing for the others."""
+    tyro.cli(_engines, args=arguments, prog=program)
+
+
+def _engines() -> None:
+    """List the engines, fastest first: which of them this machine can run, and what is missing for the others."""
+    from ..engines import availability
+
+    for engine in availability():
+        print(f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}")
+
+
+def cache(arguments: Sequence[str], program: str) -> None:
+    """Empty the folder of compiled code: cache clear."""
+    tyro.cli(_cache, args=arguments, prog=program)
+
+
+def _cache(action: Annotated[Literal["clear", "where"], tyro.conf.Positional]) -> None:
+    """Look after the folder of compiled code; what is cleared is compiled again when it is needed.
+
+    Args:
+        action: "clear" removes everything in it, "where" prints its path.
+    """
+    from ..toolchain import cache_folder, clear
+
+    if action == "where":
+        print(cache_folder())
+        return
+    files, size = clear()
+    print(f"removed {files} files, {size / 1e6:.1f} MB, from {cache_folder()}")

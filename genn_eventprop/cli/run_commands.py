@@ -1,0 +1,72 @@
+"""``evaluate RUN`` and ``resume RUN``: commands on an existing run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ..errors import SettingError
+from ..training.experiment import open_run, run_experiment
+from .train import describe_results
+
+Run = Annotated[Path, tyro.conf.Positional]
+
+
+def evaluate(arguments: Sequence[str], program: str) -> None:
+    """Evaluate the saved weights of a run on one of its data sets."""
+    tyro.cli(_evaluate, args=arguments, prog=program)
+
+
+def _evaluate(
+    run: Run,
+    checkpoint: Literal["best", "last"] = "best",
+    data: Literal["train", "validation", "test"] = "test",
+    engine: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Evaluate the saved weights of a run on one of its data sets.
+
+    Args:
+        run: The run folder.
+        checkpoint: The weights chosen on validation, or those of the last epoch.
+        data: Which data set of the experiment.
+        engine: Another engine than in training.
+        threads: Threads of the engine.
+    """
+    file, config, folder = open_run(run, engine=engine, threads=threads)
+    experiment = file.build(config)
+    events = getattr(experiment, data)
+    if events is None:
+        raise SettingError(f"experiment {file.name} has no {data} set")
+    path = folder.checkpoints / f"{checkpoint}.safetensors"
+    if checkpoint == "best" and not path.exists():
+        path = folder.checkpoints / "last.safetensors"  # a run without validation has no other choice
+    experiment.trainer.load_checkpoint(path)
+    result = experiment.trainer.evaluate(events)
+    print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
+    print(f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.5f}, undecided {result.undecided}")
+    for name, activity in result.activity.items():
+        print(f"{name}: {activity.spikes_per_neuron:.2f} spikes a neuron, {activity.silent} silent neurons")
+
+
+def resume(arguments: Sequence[str], program: str) -> None:
+    """Continue a run from its last checkpoint, bit for bit as if it had never stopped."""
+    tyro.cli(_resume, args=arguments, prog=program)
+
+
+def _resume(run: Run, epochs: int | None = None, threads: int | None = None, engine: str | None = None) -> None:
+    """Continue a run from its last checkpoint, bit for bit as if it had never stopped.
+
+    Args:
+        run: The run folder.
+        epochs: Train until this many epochs in all, instead of what the run was started with.
+        threads: Threads of the engine; results do not depend on it.
+        engine: The engine of the run, if "auto" would choose another one here.
+    """
+    file, config, _ = open_run(run, epochs=epochs, threads=threads, engine=engine)
+    results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
+    print(describe_results(results))

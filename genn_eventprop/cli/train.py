@@ -1,0 +1,117 @@
+"""``train EXPERIMENT``: the fields of the experiment's frozen config are the options."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from ..errors import SettingError
+from ..training.experiment import (
+    ExperimentConfig,
+    ExperimentFile,
+    check_settings,
+    config_from_json,
+    experiment_names,
+    load_experiment,
+    run_experiment,
+)
+
+
+def train(arguments: Sequence[str], program: str) -> None:
+    """Train an experiment by name, or from a Python file: train yin_yang --quick."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        names = ", ".join(experiment_names())
+        print(f"usage: {program} EXPERIMENT [OPTIONS]\n\nExperiments: {names}; or a Python file.")
+        print(f"{program} EXPERIMENT --help lists its options with their defaults.")
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0].startswith("-"):
+        raise SettingError(f"name the experiment before its options: {program} EXPERIMENT {arguments[0]}")
+    train_file(load_experiment(arguments[0]), arguments[1:], f"{program} {arguments[0]}")
+
+
+def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> None:
+    """Parse the options of a loaded experiment and run it."""
+    config = parse(file, arguments, program)
+    results = run_experiment(file, config)
+    print(describe_results(results))
+
+
+def parse(file: ExperimentFile, arguments: Sequence[str], program: str) -> ExperimentConfig:
+    """The experiment's settings. Later wins: its defaults, QUICK if asked for, the TOML file, the options."""
+    table = _read_toml(file, arguments)
+    quick = "--quick" in arguments or (table.get("quick") is True and "--no-quick" not in arguments)
+    defaults = config_from_json(file.config, {**(file.quick if quick else {}), **table})
+    return tyro.cli(file.config, args=arguments, prog=program, default=defaults, description=file.text)
+
+
+def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]:
+    """Settings of the file named by --config, checked by name and type."""
+    path = _value_of("--config", arguments)
+    if path is None:
+        return {}
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise SettingError(f"there is no config file {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} is not valid TOML: {error}") from None
+    table = {name.replace("-", "_"): value for name, value in table.items()}
+    check_settings(file.config, table, path)
+    _check_types(file.config, table, path)
+    return table
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """The value given to `option`, as ``--option VALUE`` or ``--option=VALUE``."""
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(option + "="):
+            return argument[len(option) + 1 :]
+    return None
+
+
+def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) -> None:
+    """Hand each value to the option parser, so that a file is checked exactly like the command line."""
+    for name, value in table.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            given = [option if value else f"--no-{name.replace('_', '-')}"]
+        else:
+            given = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
+        try:
+            parsed = tyro.cli(config, args=given, console_outputs=False)
+        except SystemExit:
+            raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
+        if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):
+            raise SettingError(f"{path}: {name} = {value!r} is a text; write the number without quotation marks")
+
+
+def describe_results(results: Mapping[str, Any]) -> str:
+    """The final numbers for people."""
+    lines = []
+    for key, words in (
+        ("test_accuracy", "test accuracy, weights chosen on validation"),
+        ("final_test_accuracy", "test accuracy, last epoch"),
+        ("best_validation_accuracy", "best validation accuracy"),
+    ):
+        if results[key] is not None:
+            lines.append(f"{words:45} {100 * results[key]:.2f} %")
+    lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")
+    return "\n".join(lines)
+
+
+def main_of(source: str) -> None:
+    """What an experiment file calls when it is run directly: ``main_of(__file__)``."""
+    from .app import run
+
+    name = Path(source).name
+    sys.exit(
+        run(lambda arguments, program: train_file(load_experiment(source), arguments, program), sys.argv[1:], name)
+    )

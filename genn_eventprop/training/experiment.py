@@ -1,0 +1,195 @@
+"""An experiment is a Python file with a `Config`, a function `build` and, if it likes, `QUICK` and `plot`.
+
+    @dataclass(frozen=True)
+    class Config(ExperimentConfig):             # its fields become the options of the command line
+        hidden: int = 200
+
+    QUICK = {"epochs": 5}                       # what --quick changes: the one-minute variant
+
+    def build(config: Config) -> Experiment: ...
+
+    def plot(experiment: Experiment, folder: Path) -> None: ...
+
+`genn-eventprop train` runs the experiments of `genn_eventprop.experiments` by name, and any such file by its path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import SettingError, suggest
+from .run_folder import RunFolder, jsonable
+from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+PACKAGE = "genn_eventprop.experiments"
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Settings that every experiment has."""
+
+    epochs: int = 100
+    """Passes through the training set."""
+    seed: int = 1
+    """Of initial weights and the order of samples."""
+    engine: str = "auto"
+    """Engine by name, or auto for the fastest this machine can run."""
+    batch_size: int = 32
+    """Trials a step of the optimiser."""
+    dt: float = 0.1
+    """Time step in ms."""
+    spike_times: Literal["grid", "exact"] = "grid"
+    """Spikes at whole steps, or solved within the step."""
+    threads: int | None = None
+    """Threads of the engine; results do not depend on it."""
+    run_dir: Path | None = None
+    """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
+    data_dir: Path | None = None
+    """Folder of data files, for experiments that read some."""
+    quick: bool = False
+    """The one-minute variant; options given explicitly still count."""
+    config: Path | None = None
+    """TOML file with settings by the names of these options."""
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What `build` returns: a trainer and its data sets."""
+
+    trainer: Trainer
+    train: Events
+    validation: Events | None = None
+    test: Events | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentFile:
+    """A loaded experiment; `source` is the name or path that finds it again."""
+
+    name: str
+    source: str
+    config: type[ExperimentConfig]
+    build: Callable[[Any], Experiment]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    plot: Callable[[Experiment, Path], None] | None = None
+    text: str = ""
+
+
+def experiment_names() -> list[str]:
+    """The experiments that are installed with the package."""
+    package = importlib.import_module(PACKAGE)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def load_experiment(source: str | Path) -> ExperimentFile:
+    """An experiment by name, or from a Python file.
+
+    Raises:
+        SettingError: no such experiment or file, or a file that is not an experiment.
+    """
+    text = str(source)
+    if text.endswith(".py"):
+        path = Path(text).resolve()
+        return _from_module(_import_file(path), path.stem, str(path))
+    if text not in experiment_names():
+        raise SettingError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
+    return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SettingError(f"there is no experiment file {path}")
+    spec = importlib.util.spec_from_file_location(f"genn_eventprop_experiment_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses and tyro look a class's module up by name
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
+    config: Any = getattr(module, "Config", None)
+    build: Any = getattr(module, "build", None)
+    is_config = isinstance(config, type) and issubclass(config, ExperimentConfig) and dataclasses.is_dataclass(config)
+    if not is_config or not callable(build):
+        raise SettingError(f"{source} is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()")
+    quick = getattr(module, "QUICK", {})
+    check_settings(config, quick, f"QUICK of {source}")
+    return ExperimentFile(name, source, config, build, quick, getattr(module, "plot", None), module.__doc__ or "")
+
+
+def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], where: str) -> None:
+    """Raise `SettingError` for names that `config` does not have."""
+    known = [f.name for f in dataclasses.fields(config)]
+    for name in settings:
+        if name not in known:
+            raise SettingError(f"{where}: unknown setting {name!r}; {suggest(name, known)}")
+
+
+def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:
+    """Train, evaluate, plot; everything goes to `config.run_dir`.
+
+    Returns:
+        What results.json holds.
+    """
+    if config.run_dir is None:
+        config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
+    experiment = file.build(config)
+    trainer = experiment.trainer
+    trainer.run_dir = config.run_dir
+    trainer.config = {"experiment": file.source, "settings": jsonable(dataclasses.asdict(config))}
+    if resume:
+        trainer.resume(config.run_dir)
+    results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
+    if file.plot is not None and trainer.folder is not None:
+        file.plot(experiment, trainer.folder.plots)
+    return results
+
+
+def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
+    """``runs/NAME-seedSEED-NUMBER`` with the first free number, for runs without --run-dir."""
+    number = 1
+    while (path := Path(root) / f"{name}-seed{seed}-{number}").exists():
+        number += 1
+    return path
+
+
+def open_run(path: Path | str, **changes: Any) -> tuple[ExperimentFile, ExperimentConfig, RunFolder]:
+    """Experiment and settings of an existing run folder; `changes` replace settings that are not None.
+
+    Raises:
+        SettingError: not a run folder, or its experiment or a setting no longer exists.
+    """
+    folder = RunFolder.open(path)
+    saved = folder.config
+    if "experiment" not in saved:
+        raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
+    file = load_experiment(saved["experiment"])
+    check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
+    values = {**saved["settings"], "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
+    return file, config_from_json(file.config, values), folder
+
+
+def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:
+    """A config from JSON values: texts become paths and lists tuples where the fields say so."""
+    hints = typing.get_type_hints(config)
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, str) and Path in (hints[name], *typing.get_args(hints[name])):
+            value = Path(value)
+        converted[name] = tuple(value) if isinstance(value, list) else value
+    return config(**converted)

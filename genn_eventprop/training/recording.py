@@ -1,0 +1,53 @@
+"""One trial looked at closely: voltages and adjoints over time, spikes of every population."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..engines import ReferenceClock, Spikes
+from ..plan import Plan
+from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial on the time grid.
+
+    Args:
+        times: (T,) ms, start of every step.
+        states: population -> state ("V", "lambda_V", ...) -> (T, N).
+        spikes: population -> `Spikes` of this trial.
+        input_times, input_channels: (E,) ms and channel of every input spike.
+        label: of the sample, -1 without one.
+    """
+
+    times: np.ndarray
+    states: dict[str, dict[str, np.ndarray]]
+    spikes: dict[str, Spikes]
+    input_times: np.ndarray
+    input_channels: np.ndarray
+    label: int
+
+
+def record_trial(trainer: Trainer, events: Events, index: int) -> Trial:
+    """Record sample `index` with the trainer's current weights, on `reference_clock` in float64.
+
+    Adjoints (``lambda_V``...) are there if the sample has a label; they belong to this sample's loss alone.
+    """
+    plan: Plan = dataclasses.replace(trainer.plan, spike_times="grid")
+    engine = ReferenceClock(plan, trainer.engine.parameters)
+    sample = events[index : index + 1]
+    data = engine.load(sample)
+    label = int(data.labels[0])
+    recorded = engine.record(data, [0], adjoint=label >= 0)
+    spikes = engine.run(data, [0], record_spikes=True).spikes or {}
+    states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
+    times = np.arange(plan.n_steps) * plan.dt
+    return Trial(times, states, spikes, np.asarray(sample.times), np.asarray(sample.channels), label)
