@@ -273,13 +273,15 @@ class _Generator:
         body += [f"p_{p.name}.count = 0; p_{p.name}.start[0] = p_{p.name}.start[1] = 0;" for p in self._spiking]
         body.append(self.readout.begin())
         body += [f"int64_t next_{c.name} = from;" for c in self._from_input]
+        body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
+        body.append("(void)dt; (void)least_rise;")
         body.append("for (int64_t step = 0; step < n_steps; ++step) {")
         body.append(self.readout.before_arrivals())
         body += [self._arrivals(c) for c in self.plan.connections]
         body.append(self.readout.after_arrivals())
         body += [self._advance(p) for p in self.plan.populations]
         body += ["}", self.readout.at_end(), *(self._count(p) for p in self._spiking)]
-        return "void forward(const Args& args, Work& work, int64_t sample) {\n" + _indent("\n".join(body)) + "}\n"
+        return "__attribute__((noinline)) void forward(const Args& args, Work& work, int64_t sample) {\n" + _indent("\n".join(body)) + "}\n"
 
     @property
     def _from_input(self) -> list[ConnectionRecord]:
@@ -337,8 +339,8 @@ class _Generator:
         if not p.spiking:
             return trace + "{\n" + constants + self._loop(p, code) + "}\n"
         code = f"g_before = {snippet.threshold};\n{code}g = {snippet.threshold};\n"
-        loop = self._loop(p, code.replace("g_before = ", "g_before = "), extra=("g", "g_before"))
-        return trace + "{\n" + constants + loop + "}\n" + self._spikes(p)
+        loop = self._loop(p, code, extra=("g", "g_before"))
+        return trace + "{\n" + constants + loop + "}\n{\n" + self._spikes(p) + "}\n"
 
     def _spikes(self, p: PopulationRecord) -> str:
         snippet = self.snippets[p.name]
@@ -348,21 +350,19 @@ class _Generator:
         return f"""\
 {name}.start[step + 1] = int32_t({name}.count);
 {name}.reserve({np_});
-for (int block = 0; block < {np_}; block += LANES) {{
-    unsigned mask = crossed({name}_g + block);
-    while (mask) {{
-        const int neuron = block + __builtin_ctz(mask);
-        mask &= mask - 1;
-        if (neuron >= N_p_{p.name}) break;
-        const int64_t i = {name}.count++;
-        {name}.neuron[i] = neuron;
-        scalar gdot = ({name}_g[neuron] - {name}_g_before[neuron]) / scalar(args.dt);
-        if (gdot <= 0 || gdot < scalar(args.slope_floor)) {{ ++work.guarded; gdot = scalar(args.slope_floor); }}
-        {name}.record[0][i] = gdot > 0 ? scalar(1) / gdot : scalar(0);
-{_indent(chr(10).join(records), 2)}
-{_indent(reset, 2)}
+const int64_t end = {name}.count + find_crossed<N_{name}>({name}.neuron + {name}.count, {name}_g);
+for (int64_t i = {name}.count; i < end; ++i) {{
+    const int neuron = {name}.neuron[i];
+    const scalar rise = {name}_g[neuron] - {name}_g_before[neuron];
+    {name}.record[0][i] = dt / rise;
+    if (!(rise > 0) || rise < least_rise) {{
+        ++work.guarded;
+        {name}.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
     }}
+{_indent(chr(10).join(records))}
+{_indent(reset)}
 }}
+{name}.count = end;
 {name}.start[step + 2] = int32_t({name}.count);
 """
 
@@ -427,7 +427,7 @@ for (int block = 0; block < {np_}; block += LANES) {{
         body += [self._initial_gradient(p) for p in self.plan.populations]
         body += [self._gather(c) for c in self.plan.connections if c.trainable]
         body += [self._hand_over(p, n) for p in self.plan.populations for n in p.trainable]
-        head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
+        head = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
         return head + _indent("\n".join(body)) + "}\n"
 
     def _push(self) -> str:

@@ -31,27 +31,48 @@ typedef scalar vec __attribute__((vector_size(VECTOR_BYTES)));
 inline vec load(const scalar* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(scalar* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
 
-// Sum of the lanes in a fixed order, the same on every run.
-inline scalar lane_sum(vec v) {
-    scalar t[LANES];
-    std::memcpy(t, &v, sizeof v);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) t[i] += t[i + half];
-    return t[0];
+// Sum of the lanes in a fixed order: halves are added until one is left.
+template <int Bytes>
+inline scalar halves_sum(scalar __attribute__((vector_size(Bytes))) v) {
+    if constexpr (Bytes == 2 * sizeof(scalar)) {
+        return v[0] + v[1];
+    } else {
+        typedef scalar part __attribute__((vector_size(Bytes / 2)));
+        part low, high;
+        std::memcpy(&low, &v, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+        return halves_sum<Bytes / 2>(low + high);
+    }
 }
+inline scalar lane_sum(vec v) { return halves_sum<VECTOR_BYTES>(v); }
 
-// Bit i set where g[i] >= 0; one block of LANES.
-inline unsigned crossed(const scalar* g) {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(scalar) == 4)
-        return _mm512_cmp_ps_mask(_mm512_load_ps(reinterpret_cast<const float*>(g)), _mm512_setzero_ps(), _CMP_GE_OQ);
-    else
-        return _mm512_cmp_pd_mask(_mm512_load_pd(reinterpret_cast<const double*>(g)), _mm512_setzero_pd(), _CMP_GE_OQ);
+// Writes the neurons below N with g >= 0 to `out`, in order; returns how many.
+template <int N>
+inline int64_t find_crossed(int32_t* out, const scalar* g) {
+    int64_t count = 0;
+    for (int n = 0; n < N; n += LANES) {
+        unsigned mask = 0;
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+        if constexpr (sizeof(scalar) == 4) {
+            mask = _mm512_cmp_ps_mask(_mm512_load_ps(reinterpret_cast<const float*>(g + n)), _mm512_setzero_ps(), _CMP_GE_OQ);
+            if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
+            const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            const __m512i neuron = _mm512_add_epi32(lane, _mm512_set1_epi32(n));
+            _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi32(__mmask16(mask), neuron));
+        } else {
+            mask = _mm512_cmp_pd_mask(_mm512_load_pd(reinterpret_cast<const double*>(g + n)), _mm512_setzero_pd(), _CMP_GE_OQ);
+            if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
+            const __m256i neuron = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(n));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + count), _mm256_maskz_compress_epi32(__mmask8(mask), neuron));
+        }
+        count += __builtin_popcount(mask);
 #else
-    unsigned mask = 0;
-    for (int i = 0; i < LANES; ++i) mask |= unsigned(g[i] >= scalar(0)) << i;
-    return mask;
+        for (int i = 0; i < LANES; ++i) mask |= unsigned(g[n + i] >= scalar(0)) << i;
+        if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
+        for (; mask; mask &= mask - 1) out[count++] = n + __builtin_ctz(mask);
 #endif
+    }
+    return count;
 }
 
 // acc[0:N] += sum over r < n of base[index[r] * N : + N]; the sum stays in registers over all rows.
@@ -133,9 +154,10 @@ struct Spikes {
     Buffer<int32_t> neuron, start;
     Buffer<scalar> record[Records];
     int64_t count = 0;
+    // Room for `extra` more spikes, and for one vector that find_crossed may write beyond them.
     void reserve(int64_t extra) {
-        if (count + extra <= neuron.size) return;
-        neuron.reserve(count + extra);
+        if (count + extra + 16 <= neuron.size) return;
+        neuron.reserve(count + extra + 16);
         for (auto& r : record) r.reserve(neuron.size);
     }
 };
