@@ -16,7 +16,10 @@ def show(arguments: Sequence[str], program: str) -> None:
     tyro.cli(_show, args=arguments, prog=program)
 
 
-def _show(model: Annotated[str, tyro.conf.Positional], dialect: Literal["genn", "cpp"] = "genn") -> None:
+Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+
+
+def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
     """Print a model's equations, and the forward and adjoint snippets generated from them.
 
     Args:

@@ -13,7 +13,7 @@ from ..errors import SettingError
 from ..training.experiment import open_run, run_experiment
 from .train import describe_results
 
-Run = Annotated[Path, tyro.conf.Positional]
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 def evaluate(arguments: Sequence[str], program: str) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, GREY, ORANGE, figure
+from .style import BLUE, GREY, ORANGE, figure, styled
 
 
+@styled
 def spike_counts(counts: np.ndarray, name: str) -> Figure:
     """Histograms of spikes a trial, and of the mean over trials of every neuron.
 
@@ -18,23 +19,23 @@ def spike_counts(counts: np.ndarray, name: str) -> Figure:
     """
     fig, (left, right) = figure(1, 2, size=(8.0, 3.2))
     most = int(counts.max(initial=0))
-    share = 100.0 * np.bincount(counts.ravel(), minlength=most + 1) / max(counts.size, 1)
-    left.bar(np.arange(most + 1), share, width=0.86, color=BLUE)
-    left.set(
-        title=f"Spikes of one {name} neuron in one trial", xlabel="spikes", ylabel="share of neurons and trials (%)"
-    )
+    share: np.ndarray = 100.0 * np.bincount(counts.ravel(), minlength=most + 1) / max(counts.size, 1)
+    bars = left.bar(np.arange(most + 1), share, width=0.86, color=BLUE)
+    if most < 8:
+        left.bar_label(bars, labels=[f"{value:.2g} %" for value in share], fontsize=8, color=GREY, padding=2)
+    left.set(title=f"{name}: spikes of a neuron in a trial", xlabel="spikes", ylabel="share of neurons and trials (%)")
+    left.set_ylim(top=1.08 * float(share.max()))
     left.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     means = counts.mean(axis=0) if len(counts) else np.zeros(counts.shape[1])
-    silent = int(np.count_nonzero(counts.sum(axis=0) == 0))
-    right.hist(means, bins=min(40, max(10, counts.shape[1] // 5)), color=ORANGE)
-    right.axvline(means.mean(), color=GREY, linewidth=1.0, linestyle=(0, (4, 3)))
-    right.text(
-        0.98, 0.96, f"mean {means.mean():.2f}\nsilent {silent} of {counts.shape[1]}", transform=right.transAxes, ha="right",
-        va="top", color=GREY, fontsize=8.5,
-    )  # fmt: skip
-    right.set(
-        title=f"Mean of every {name} neuron", xlabel=f"spikes a trial, mean over {len(counts)} trials", ylabel="neurons"
-    )
+    active = means[means > 0]
+    right.hist(active, bins=np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31), color=ORANGE)
+    silent = f"{means.size - active.size} of {means.size} neurons silent, not shown"
+    note = f"mean over all neurons {means.mean():.2f}\n{silent}"
+    right.text(0.98, 0.97, note, transform=right.transAxes, ha="right", va="top", color=GREY, fontsize=8.5)
+    right.set(title=f"{name}: mean of every active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
+    right.set_ylabel("neurons")
+    right.set_ylim(top=1.25 * right.get_ylim()[1])  # room for the note
+    right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     right.set_xlim(left=0)
     for ax in (left, right):
         ax.grid(False, axis="x")

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import SettingError
-from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure
+from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled
 
 
+@styled
 def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None = None) -> Figure:
     """Loss, error and activity of every epoch.
 
@@ -39,7 +40,9 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None =
             epochs[0], 100 * target, f" published {100 * target:.1f} %", color=GREY, fontsize=8, va="bottom", ha="left"
         )
     for (name, values), colour in zip(_spikes(metrics).items(), CLASS_COLOURS, strict=False):
-        axes[2].plot(epochs, values, color=colour, label=name)
+        silent = metrics[-1]["silent"][name]
+        label = f"{name}: {values[-1]:.2f} at the end, {silent} silent"
+        axes[2].plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) == 1 else None)
     axes[2].set(title="Activity", ylabel="spikes a neuron and trial")
     axes[2].set_ylim(bottom=0)
     axes[1].legend(loc="lower right")

@@ -11,8 +11,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Arc, Circle
+from matplotlib.ticker import MaxNLocator
 
-from .style import CLASS_COLOURS, LIGHT, figure
+from .style import CLASS_COLOURS, LIGHT, figure, styled
 
 UNDECIDED = "#FFFFFF"
 
@@ -34,6 +35,7 @@ def four_inputs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([x, y, 1.0 - x, 1.0 - y], axis=1)
 
 
+@styled
 def yin_yang_plane(
     x: np.ndarray,
     y: np.ndarray,
@@ -51,7 +53,7 @@ def yin_yang_plane(
         class_names: K names.
     """
     n_classes = len(class_names)
-    fig, axes = figure(1, n_classes + 1, size=(2.9 * (n_classes + 1) + 0.6, 3.3))
+    fig, axes = figure(1, n_classes + 1, size=(2.9 * (n_classes + 1) + 0.6, 3.5))
     colours = ListedColormap([UNDECIDED, *CLASS_COLOURS[:n_classes]])
     axes[0].pcolormesh(
         *_edges(inside), _image(predictions + 1.0, inside), cmap=colours, vmin=-0.5, vmax=n_classes + 0.5
@@ -62,9 +64,9 @@ def yin_yang_plane(
     ]
     if np.any(predictions < 0):
         handles.append(Line2D([], [], marker="s", ls="", markerfacecolor="w", markeredgecolor="k", label="undecided"))
+    handles.append(Line2D([], [], color="k", lw=0.8, label="true border"))
     axes[0].legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=len(handles), handletextpad=0.1,
-        columnspacing=1.0,
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, handletextpad=0.3, columnspacing=1.0,
     )  # fmt: skip
     finite = first_spikes[np.isfinite(first_spikes)]
     # the shared scale stops at the 99th percentile: a few very late spikes would take all the contrast
@@ -74,12 +76,11 @@ def yin_yang_plane(
         times = np.where(np.isfinite(first_spikes[:, k]), first_spikes[:, k], np.nan)
         mesh = axes[k + 1].pcolormesh(*_edges(inside), _image(times, inside), cmap="viridis_r", vmin=low, vmax=high)
         axes[k + 1].set_title(f"First spike of “{name}”")
-        axes[k + 1].set_facecolor("w")
     for ax in axes:
         _outline(ax)
     assert mesh is not None
-    bar = fig.colorbar(mesh, ax=list(axes[1:]), shrink=0.75, pad=0.015, aspect=22, extend="max")
-    bar.set_label("ms (hatched: silent)")
+    bar = fig.colorbar(mesh, ax=list(axes[1:]), shrink=0.75, pad=0.015, aspect=22, extend="max", ticks=MaxNLocator(6))
+    bar.set_label("ms (grey: silent)")
     bar.outline.set_linewidth(0.5)
     return fig
 
@@ -97,10 +98,10 @@ def _edges(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _outline(ax: Axes) -> None:
-    """The figure itself: circle, the S-curve, the two dots; hatching shows wherever nothing is drawn over it."""
+    """The figure itself: circle, the S-curve, the two dots; its grey shows wherever nothing is drawn over it."""
     ax.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_axis_off()
-    ax.add_patch(Circle((0.5, 0.5), 0.5, facecolor="w", edgecolor=LIGHT, hatch="////", linewidth=0, zorder=0))
+    ax.add_patch(Circle((0.5, 0.5), 0.5, facecolor=LIGHT, linewidth=0, zorder=0))
     line: dict[str, Any] = {"edgecolor": "k", "linewidth": 0.8, "zorder": 3}
     ax.add_patch(Circle((0.5, 0.5), 0.5, facecolor="none", **line))
     ax.add_patch(Arc((0.25, 0.5), 0.5, 0.5, theta1=180, theta2=360, **line))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, CLASS_COLOURS, GREY, figure
+from .style import BLUE, CLASS_COLOURS, GREY, figure, styled
 
 if TYPE_CHECKING:
     from ..training import Trial
 
 
+@styled
 def trial(
     record: Trial,
     class_names: Sequence[str] = (),
@@ -32,17 +34,21 @@ def trial(
     """
     populations = list(record.states)
     output = populations[-1]
+    n_inputs = record.n_inputs
     shown = neurons if neurons is not None else {name: _interesting(record, name) for name in populations}
     heights = [1.0, *[2.2 if record.states[p]["V"].shape[1] > 20 else 0.9 for p in populations]]
     heights += [1.5] * (2 * len(populations))
     fig, axes = figure(
         len(heights), 1, size=(7.2, 1.0 + 0.72 * sum(heights)), sharex=True, gridspec_kw={"height_ratios": heights}
     )
-    _raster(axes[0], record.input_times, record.input_channels, "input", "input")
-    colour = dict.fromkeys(populations, BLUE)
+    _raster(axes[0], record.input_times, record.input_channels, "input", n_inputs, BLUE)
     for ax, name in zip(axes[1:], populations, strict=False):
+        size = record.states[name]["V"].shape[1]
         if name in record.spikes:
-            _raster(ax, record.spikes[name].time, record.spikes[name].neuron, name, colour[name], record, name)
+            _raster(ax, record.spikes[name].time, record.spikes[name].neuron, name, size, "k")
+        else:
+            ax.text(0.5, 0.5, "never spikes", transform=ax.transAxes, ha="center", color=GREY)
+            ax.set_ylabel(name)
     row = 1 + len(populations)
     for name in populations:
         labels = class_names if name == output and class_names else ()
@@ -51,7 +57,8 @@ def trial(
         _traces(axes[row + 1], record, name, "lambda_V", shown[name], labels)
         row += 2
     axes[-1].set_xlabel("time (ms)")
-    axes[-1].set_xlim(0, record.times[-1] + record.times[1])
+    end = record.times[-1] + record.times[1]
+    axes[-1].set_xlim(-0.01 * end, end)
     title = "One trial" + (f", class “{class_names[record.label]}”" if class_names and record.label >= 0 else "")
     axes[0].set_title(title)
     fig.align_ylabels(axes)
@@ -64,23 +71,23 @@ def _interesting(record: Trial, name: str) -> list[int]:
     size = states["V"].shape[1]
     if size <= 4:
         return list(range(size))
-    weight = np.abs(states.get("lambda_V", states["V"])).max(axis=0)
-    if name in record.spikes:
-        spiked = np.zeros(size, bool)
-        spiked[record.spikes[name].neuron] = True
-        weight = np.where(spiked, weight, -1.0)
-    return sorted(int(i) for i in np.argsort(weight)[::-1][:3])
+    candidates = np.arange(size)
+    if name in record.spikes and len(record.spikes[name].neuron):
+        candidates = np.unique(record.spikes[name].neuron)
+    weight = np.abs(states.get("lambda_V", states["V"])).max(axis=0)[candidates]
+    return sorted(int(i) for i in candidates[np.argsort(-weight, kind="stable")[:3]])
 
 
-def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, *_: Any) -> None:
-    ax.scatter(times, neurons, marker="|", s=26, linewidths=0.9, color=BLUE if name == "input" else "k")
-    ax.set_ylabel(name)
+def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, size: int, colour: str) -> None:
+    ax.scatter(times, neurons, marker="|", s=26, linewidths=0.9, color=colour)
+    ax.set(ylabel=name, ylim=(-0.5 - 0.02 * size, size - 0.5 + 0.02 * size))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     ax.grid(False, axis="y")
 
 
 def _traces(ax: Axes, record: Trial, name: str, state: str, neurons: Sequence[int], labels: Sequence[str]) -> None:
     values = record.states[name].get(state)
-    ax.set_ylabel(f"{name}\n{'V' if state == 'V' else 'λ' + chr(0x1D65)}")
+    ax.set_ylabel(f"{name}\n" + {"V": "$V$", "lambda_V": r"$\lambda_V$"}[state])
     if values is None:
         ax.text(0.5, 0.5, "no adjoint: the sample has no label", transform=ax.transAxes, ha="center", color=GREY)
         return

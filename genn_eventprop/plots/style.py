@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -21,12 +22,11 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
     "#F0E442",
 )
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, YELLOW)
-GREY, LIGHT = "#5F6368", "#D9DCE0"
+GREY, LIGHT = "#5F6368", "#DFE2E6"
 
 RC: Any = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
-    "axes.titleweight": "medium",
     "axes.titlelocation": "left",
     "axes.labelsize": 9.0,
     "axes.labelcolor": "#202124",
@@ -47,19 +47,30 @@ RC: Any = {
     "lines.linewidth": 1.5,
     "figure.dpi": 110,
     "savefig.dpi": 160,
-    "figure.constrained_layout.use": True,
 }
+
+
+P = ParamSpec("P")
+
+
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Give a plotting function the look: titles and legends read it when they are made."""
+
+    @functools.wraps(plot)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with rc_context(RC):
+            return plot(*args, **kwargs)
+
+    return inner
 
 
 def figure(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0), **options: Any
 ) -> tuple[Figure, Any]:
     """A figure and its axes; `size` in inches, `options` as for ``Figure.subplots``."""
-    with rc_context(RC):
-        fig = Figure(figsize=size)
-        FigureCanvasAgg(fig)
-        axes = fig.subplots(rows, columns, **options)
-    return fig, axes
+    fig = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, **options)
 
 
 def save(fig: Figure, path: Path | str) -> Path:
@@ -69,11 +80,3 @@ def save(fig: Figure, path: Path | str) -> Path:
     with rc_context(RC):
         fig.savefig(path)
     return path
-
-
-def label_line(axes: Axes, x: float, y: float, text: str, colour: str, **options: Any) -> None:
-    """A label at the end of a line, in the line's colour: no legend to look up."""
-    axes.annotate(
-        text, (x, y), xytext=(4, 0), textcoords="offset points", color=colour, va="center", fontsize=8.5,
-        annotation_clip=False, **options,
-    )  # fmt: skip

@@ -25,6 +25,7 @@ class Trial:
         states: population -> state ("V", "lambda_V", ...) -> (T, N).
         spikes: population -> `Spikes` of this trial.
         input_times, input_channels: (E,) ms and channel of every input spike.
+        n_inputs: number of input channels.
         label: of the sample, -1 without one.
     """
 
@@ -33,6 +34,7 @@ class Trial:
     spikes: dict[str, Spikes]
     input_times: np.ndarray
     input_channels: np.ndarray
+    n_inputs: int
     label: int
 
 
@@ -50,4 +52,4 @@ def record_trial(trainer: Trainer, events: Events, index: int) -> Trial:
     spikes = engine.run(data, [0], record_spikes=True).spikes or {}
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
     times = np.arange(plan.n_steps) * plan.dt
-    return Trial(times, states, spikes, np.asarray(sample.times), np.asarray(sample.channels), label)
+    return Trial(times, states, spikes, np.asarray(sample.times), np.asarray(sample.channels), plan.input.size, label)

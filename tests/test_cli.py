@@ -1,0 +1,257 @@
+"""The command line: what it runs, what it says, and its exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop.cli import main
+from genn_eventprop.training import load_checkpoint
+
+EXPERIMENT = '''
+"""A tiny experiment."""
+from dataclasses import dataclass
+from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.losses import FirstSpikeCrossEntropy
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.training import Experiment, ExperimentConfig
+
+QUICK = {"epochs": 1, "hidden": 3}
+
+@dataclass(frozen=True)
+class Config(ExperimentConfig):
+    epochs: int = 3
+    dt: float = 1.0
+    engine: str = "reference_clock"
+    batch_size: int = 4
+    hidden: int = 5
+    """Hidden neurons."""
+    spread: tuple[float, float] = (2.0, 0.8)
+
+def build(config):
+    net = Network()
+    inp, hidden = net.input(2), net.population(LIF(), config.hidden, name="hidden")
+    out = net.population(LIF(), 2, name="output")
+    net.connect(inp, hidden, Dense(Normal(*config.spread)))
+    net.connect(hidden, out, Dense(Normal(1.5, 0.3)))
+    trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=config.dt, engine=config.engine,
+                      spike_times=config.spike_times, batch_size=config.batch_size, seed=config.seed,
+                      threads=config.threads)
+    samples = [([1.0, 4.0 + 0.3 * i], [i % 2, 1 - i % 2]) for i in range(10)]
+    events = Events.from_samples(samples, n_channels=2, labels=[i % 2 for i in range(10)])
+    return Experiment(trainer, events[:6], events[6:8], events[8:])
+
+def plot(experiment, folder):
+    (folder / "done.txt").write_text(str(experiment.trainer.position.epoch))
+
+if __name__ == "__main__":
+    from genn_eventprop.cli import main_of
+    main_of(__file__)
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.py"
+    path.write_text(EXPERIMENT)
+    return str(path)
+
+
+def settings(run):
+    return json.loads((Path(run) / "config.json").read_text())["settings"]
+
+
+def test_train_writes_a_run_and_prints_the_numbers(tiny, capsys):
+    assert main(["train", tiny, "--run-dir", "run", "--seed", "4", "--spread", "2.5", "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "test accuracy, weights chosen on validation" in out and "3 epochs" in out
+    saved = settings("run")
+    assert (saved["seed"], saved["epochs"], saved["hidden"], saved["spread"]) == (4, 3, 5, [2.5, 0.5])
+    assert Path("run/plots/done.txt").read_text() == "3"
+    assert json.loads(Path("run/results.json").read_text())["epochs"] == 3
+
+
+def test_without_run_dir_a_new_folder_is_found_each_time(tiny):
+    assert main(["train", tiny, "--epochs", "1"]) == main(["train", tiny, "--epochs", "1"]) == 0
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["tiny-seed1-1", "tiny-seed1-2"]
+
+
+def test_quick_config_file_and_options_in_this_order(tiny):
+    Path("c.toml").write_text("hidden = 4\nbatch-size = 2\nspread = [1.0, 0.1]\n")
+    assert main(["train", tiny, "--quick", "--config", "c.toml", "--batch-size", "3", "--run-dir", "run"]) == 0
+    saved = settings("run")
+    assert (saved["epochs"], saved["hidden"], saved["batch_size"], saved["spread"]) == (1, 4, 3, [1.0, 0.1])
+    Path("q.toml").write_text("quick = true\n")
+    assert main(["train", tiny, "--config=q.toml", "--run-dir", "run2"]) == 0
+    assert (settings("run2")["epochs"], settings("run2")["hidden"]) == (1, 3)
+
+
+def test_resume_continues_and_evaluate_reproduces(tiny, capsys):
+    assert main(["train", tiny, "--run-dir", "whole", "--epochs", "3"]) == 0
+    assert main(["train", tiny, "--run-dir", "run", "--epochs", "1"]) == 0
+    assert main(["resume", "run", "--epochs", "3"]) == 0
+    a, b = (load_checkpoint(f"{run}/checkpoints/last.safetensors") for run in ("whole", "run"))
+    for name, value in a.arrays.items():
+        np.testing.assert_array_equal(value, b.arrays[name])
+    capsys.readouterr()
+    for checkpoint, key in (("best", "test_accuracy"), ("last", "final_test_accuracy")):
+        assert main(["evaluate", "run", "--checkpoint", checkpoint]) == 0
+        expected = json.loads(Path("run/results.json").read_text())[key]
+        assert f"accuracy {100 * expected:.2f} %" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--data", "train"]) == 0
+    assert "train set, 6 samples, engine reference_clock" in capsys.readouterr().out
+
+
+def test_an_experiment_file_runs_directly(tiny):
+    command = [sys.executable, tiny, "--epochs", "1", "--run-dir", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "training time" in done.stdout and Path("run/results.json").exists()
+    wrong = subprocess.run([*command, "--epoch", "1"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "--epochs" in wrong.stderr
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1 and "exists and is not empty" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_help_lists_options_with_defaults(tiny, capsys):
+    assert main(["train", tiny, "--help"]) == 0
+    text = capsys.readouterr().out
+    names = "epochs seed engine batch-size dt spike-times threads run-dir data-dir quick config hidden"
+    for name in names.split():
+        assert f"--{name}" in text
+    assert "A tiny experiment." in text and "(default: 5)" in text and "Hidden neurons." in text
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("train", "evaluate", "resume", "show", "engines", "cache"):
+        assert f"\n  {command} " in text
+    assert main(["train", "--help"]) == 0
+    assert "yin_yang" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("genn-eventprop 0.")
+    assert main([]) == 2 and main(["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["trian", "x"], 2, "unknown command 'trian' (did you mean 'train'?"),
+        (["train", "yin_yan"], 1, "unknown experiment 'yin_yan' (did you mean 'yin_yang'?"),
+        (["train", "--quick", "yin_yang"], 1, "name the experiment before its options"),
+        (["train", "absent.py"], 1, "there is no experiment file"),
+        (["train", "{tiny}", "--epoch", "3"], 2, "--epochs"),
+        (["train", "{tiny}", "--epochs", "three"], 2, "--epochs"),
+        (["train", "{tiny}", "--spike-times", "grid2"], 2, "grid2"),
+        (["train", "{tiny}", "--epochs", "0"], 1, "epochs must be a whole number >= 1, got 0"),
+        (["train", "{tiny}", "--dt", "0.7"], 1, "duration 20 ms is not a whole number of steps"),
+        (["train", "{tiny}", "--engine", "nativ"], 1, "unknown engine 'nativ' (did you mean 'native'?"),
+        (["train", "{tiny}", "--config", "absent.toml"], 1, "there is no config file absent.toml"),
+        (["train", "{tiny}", "--config", "broken.toml"], 1, "broken.toml is not valid TOML"),
+        (
+            ["train", "{tiny}", "--config", "unknown.toml"],
+            1,
+            "unknown.toml: unknown setting 'epoch'; did you mean 'epochs'?",
+        ),
+        (["train", "{tiny}", "--config", "type.toml"], 1, "type.toml: hidden = 'many' cannot be used; see --hidden in"),
+        (
+            ["train", "{tiny}", "--config", "text.toml"],
+            1,
+            "text.toml: hidden = '7' is a text; write the number without",
+        ),
+        (
+            ["train", "no_config.py"],
+            1,
+            "is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()",
+        ),
+        (["train", "bad_quick.py"], 1, "unknown setting 'epoch'; did you mean 'epochs'?"),
+        (["evaluate", "absent"], 1, "absent is not a run folder"),
+        (["resume", "absent"], 1, "absent is not a run folder"),
+        (["resume"], 2, "RUN"),
+        (["evaluate", "foreign"], 1, "foreign was not made by an experiment"),
+        (["show", "lfi"], 1, "unknown model 'lfi' (did you mean 'li'?"),
+        (["show", "absent.py"], 1, "there is no model file absent.py"),
+        (["show", "no_config.py"], 1, "no_config.py defines 0 neuron models; it must define one"),
+        (["cache", "clean"], 2, "clean"),
+    ],
+)
+def test_mistakes_get_one_message_and_a_status(tiny, capsys, arguments, status, message):
+    Path("broken.toml").write_text("epochs = = 3")
+    Path("unknown.toml").write_text("epoch = 3")
+    Path("type.toml").write_text('hidden = "many"')
+    Path("text.toml").write_text('hidden = "7"')
+    Path("no_config.py").write_text("x = 1")
+    Path("bad_quick.py").write_text(EXPERIMENT.replace('{"epochs": 1, ', '{"epoch": 1, '))
+    Path("foreign").mkdir()
+    Path("foreign/config.json").write_text("{}")
+    assert main([a.format(tiny=tiny) for a in arguments]) == status
+    captured = capsys.readouterr()
+    text = " ".join((captured.out + captured.err).split())
+    assert message in text and "Traceback" not in text
+
+
+def test_a_run_of_a_changed_experiment_is_refused(tiny, capsys):
+    assert main(["train", tiny, "--run-dir", "run", "--epochs", "1"]) == 0
+    Path(tiny).write_text(
+        EXPERIMENT.replace("hidden: int = 5", "neurons: int = 5")
+        .replace("config.hidden", "config.neurons")
+        .replace(', "hidden": 3', "")
+    )
+    assert main(["resume", "run"]) == 1
+    assert "unknown setting 'hidden'" in capsys.readouterr().err
+
+
+def test_interrupting_and_failing_are_not_success(tiny, monkeypatch, capsys):
+    from genn_eventprop.training import Trainer
+
+    def interrupt(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", interrupt)
+    assert main(["train", tiny, "--run-dir", "run"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+    def no_space(*_args, **_settings):
+        raise OSError(28, "No space left on device", "run/metrics.jsonl")
+
+    monkeypatch.setattr(Trainer, "fit", no_space)
+    assert main(["train", tiny, "--run-dir", "run"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_show_prints_equations_and_snippets(capsys, tmp_path):
+    assert main(["show", "lif"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "dV/dt = (I - V) / tau_mem",
+        "tau_mem = 20.0 ms",
+        "V -> v_reset",
+        "sim_code",
+        "adjoint_jump_code",
+        "lambda_V",
+    ):
+        assert part in text
+    assert main(["show", "li", "--dialect", "cpp"]) == 0
+    assert "scalar" in capsys.readouterr().out
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from genn_eventprop import NeuronModel\n"
+        'Mine = NeuronModel(name="Mine", state={"V": 0.0}, params={}, dynamics={"V": "-V / 7"}, input="V")\n'
+    )
+    assert main(["show", str(own)]) == 0
+    assert "dV/dt = -V / 7" in capsys.readouterr().out
+
+
+def test_engines_and_cache(capsys, tmp_path, monkeypatch):
+    assert main(["engines"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines][:3] == ["native", "reference_clock", "reference_event"]
+    assert all(line.split()[1] in ("yes", "no") for line in lines)
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
+    (tmp_path / "old.so").write_bytes(bytes(3000))
+    assert main(["cache", "where"]) == main(["cache", "clear"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == str(tmp_path) and "removed 1 files, 0.0 MB" in out
+    assert not list(tmp_path.iterdir())

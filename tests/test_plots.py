@@ -1,0 +1,119 @@
+"""Figures are made from edge cases without a warning, show the numbers they are given, and touch no global state."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from genn_eventprop import plots
+from genn_eventprop.engines import Spikes
+from genn_eventprop.errors import SettingError
+from genn_eventprop.training import Trial
+
+
+def metrics(epochs, validation=True):
+    return [
+        {
+            "epoch": e + 1,
+            "train_loss": 1.0 / (e + 1),
+            "train_accuracy": 0.5 + 0.04 * e,
+            "validation_loss": 2.0 / (e + 1) if validation else None,
+            "validation_accuracy": 0.45 + 0.04 * e if validation else None,
+            "spikes_per_neuron": {"hidden": 1.5, "output": 0.5},
+            "silent": {"hidden": 3, "output": 0},
+        }
+        for e in range(epochs)
+    ]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 12])
+@pytest.mark.parametrize("validation", [True, False])
+def test_learning_curves(tmp_path, epochs, validation):
+    fig = plots.learning_curves(metrics(epochs, validation), target=0.98)
+    loss, accuracy, activity = fig.axes
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50 + 4 * e for e in range(epochs)])
+    assert len(loss.lines) == 1 + validation
+    assert "hidden: 1.50 at the end, 3 silent" in [t.get_text() for t in activity.get_legend().get_texts()]
+    assert plots.save(fig, tmp_path / "new" / "curves.png").stat().st_size > 10_000
+
+
+def test_no_epoch():
+    with pytest.raises(SettingError, match="there is no epoch to plot yet"):
+        plots.learning_curves([])
+
+
+def test_disc_and_inputs():
+    x, y, inside = plots.disc(resolution=41)
+    assert inside.shape == (41, 41) and len(x) == len(y) == inside.sum()
+    assert np.all((x - 0.5) ** 2 + (y - 0.5) ** 2 <= 0.25 + 1e-12) and inside[20, 20] and not inside[0, 0]
+    rows, columns = np.nonzero(inside)
+    np.testing.assert_allclose(x, columns / 40)
+    np.testing.assert_allclose(y, rows / 40)
+    np.testing.assert_allclose(plots.four_inputs(x, y)[7], [x[7], y[7], 1 - x[7], 1 - y[7]])
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_plane(tmp_path, silent):
+    x, y, inside = plots.disc(31)
+    times = np.stack([10 + 20 * x, 10 + 20 * y, np.full_like(x, np.inf)], axis=1)
+    if silent:
+        times[:] = np.inf
+    predictions = np.full(len(x), -1) if silent else times.argmin(axis=1)
+    fig = plots.yin_yang_plane(x, y, inside, predictions, times, ("yin", "yang", "dot"))
+    drawn = fig.axes[0].collections[0].get_array()
+    np.testing.assert_array_equal(drawn[inside], predictions + 1)
+    assert drawn.mask[0, 0]
+    legend = [t.get_text() for t in fig.axes[0].get_legend().get_texts()]
+    assert ("undecided" in legend) == silent
+    plots.save(fig, tmp_path / "plane.png")
+
+
+def record(adjoint=True, spiking=True, size=30):
+    times = np.arange(50) * 0.5
+    states = {}
+    for name, n in (("hidden", size), ("output", 3)):
+        states[name] = {"V": np.random.default_rng(1).random((50, n))}
+        if adjoint:
+            states[name]["lambda_V"] = np.outer(times, np.arange(n))
+    one = np.array([0, 0]), np.array([5.0, 9.0]), np.array([size - 9, 4])
+    spikes = {"hidden": Spikes(*one)} if spiking else {}
+    return Trial(times, states, spikes, np.array([0.0, 3.0]), np.array([4, 1]), 5, 1 if adjoint else -1)
+
+
+@pytest.mark.parametrize("adjoint", [True, False])
+@pytest.mark.parametrize("spiking", [True, False])
+def test_trial(tmp_path, adjoint, spiking):
+    fig = plots.trial(record(adjoint, spiking), class_names=("yin", "yang", "dot"))
+    assert [ax.get_ylabel().split("\n")[0] for ax in fig.axes] == [
+        "input",
+        "hidden",
+        "output",
+        *2 * ["hidden"],
+        *2 * ["output"],
+    ]
+    assert ("class “yang”" in fig.axes[0].get_title("left")) == adjoint
+    assert fig.axes[0].get_ylim()[0] < 0 and fig.axes[0].get_ylim()[1] > 4
+    plots.save(fig, tmp_path / "trial.png")
+
+
+def test_trial_shows_the_neurons_that_matter_most_or_those_asked_for():
+    fig = plots.trial(record())
+    labels = [t.get_text() for t in fig.axes[3].get_legend().get_texts()]
+    assert labels == ["neuron 4", "neuron 21"]
+    fig = plots.trial(record(), neurons={"hidden": [2], "output": [0]})
+    np.testing.assert_allclose(fig.axes[3].lines[0].get_ydata(), record().states["hidden"]["V"][:, 2])
+
+
+@pytest.mark.parametrize("counts", [np.zeros((4, 9), int), np.arange(60).reshape(6, 10), np.eye(5, dtype=int)])
+def test_spike_counts(tmp_path, counts):
+    fig = plots.spike_counts(counts, "hidden")
+    heights = [bar.get_height() for bar in fig.axes[0].patches]
+    assert sum(heights) == pytest.approx(100)
+    silent = np.count_nonzero(counts.sum(0) == 0)
+    assert f"{silent} of {counts.shape[1]} neurons silent" in fig.axes[1].texts[0].get_text()
+    plots.save(fig, tmp_path / "counts.png")
+
+
+def test_global_settings_are_left_alone():
+    before = dict(matplotlib.rcParams)
+    plots.learning_curves(metrics(3))
+    assert dict(matplotlib.rcParams) == before
