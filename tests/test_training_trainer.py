@@ -339,6 +339,12 @@ def test_predict_and_evaluate():
     unlabelled = Events(data.times, data.channels, data.offsets, data.n_channels)
     np.testing.assert_array_equal(t.predict(unlabelled), evaluation.predictions)
     assert np.isnan(t.evaluate(unlabelled).accuracy)
+    samples = [data[i] for i in range(10)]
+    arrays = [(sample.times, sample.channels) for sample in samples]
+    np.testing.assert_array_equal(t.predict(arrays), evaluation.predictions)
+    counts = t.spike_counts(data)
+    assert counts["hidden"].shape == (10, 6)
+    assert counts["hidden"].mean() == pytest.approx(evaluation.activity["hidden"].spikes_per_neuron)
 
 
 def test_weights_out_and_in(tmp_path):
@@ -362,6 +368,7 @@ def test_another_network_other_settings_or_other_data_are_refused(tmp_path):
         trainer(optimiser=SGD()).resume(tmp_path / "run")
     with pytest.raises(CheckpointError, match="written with 0 callbacks, this run has 1"):
         trainer(callbacks=[Keep()]).resume(tmp_path / "run")
+    trainer(progress=True).resume(tmp_path / "run")  # a progress display makes no difference
     with pytest.raises(CheckpointError, match="trained on 8 samples, 32 spikes, .* now has 9 samples"):
         trainer().resume(tmp_path / "run").fit(events(9, 1), epochs=2)
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"

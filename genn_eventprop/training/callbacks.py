@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tqdm import tqdm
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class Callback:
     """Override what you need. Call ``trainer.stop()`` to end training after the current epoch.
 
-    A callback with a memory of its own returns it from `state_dict` (JSON-able) and takes it back after resuming.
+    A callback with a memory of its own returns it from `state_dict` (JSON-able) and takes it back after resuming;
+    with `checkpointed` False it may be left out or added when a run is resumed.
     """
+
+    checkpointed: ClassVar[bool] = True
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first batch of `fit`; `batches` an epoch."""
@@ -46,6 +49,8 @@ class Progress(Callback):
 
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons.
     """
+
+    checkpointed = False
 
     def __init__(self) -> None:
         self._bar: Any = None

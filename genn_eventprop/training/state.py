@@ -60,7 +60,7 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "tally": tally_info,
         "schedule": trainer.schedule.state_dict(),
         "streams": trainer.streams.state_dict(),
-        "callbacks": [callback.state_dict() for callback in trainer.callbacks],
+        "callbacks": [callback.state_dict() for callback in trainer.callbacks if callback.checkpointed],
     }
     return arrays, info
 
@@ -81,11 +81,12 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.tally = Tally(trainer.tally.runaway_spikes)
     trainer.tally.load_state_dict(checkpoint.section("tally"), info["tally"])
     trainer.data_description = info["data"]
-    if len(info["callbacks"]) != len(trainer.callbacks):
+    callbacks = [callback for callback in trainer.callbacks if callback.checkpointed]
+    if len(info["callbacks"]) != len(callbacks):
         raise CheckpointError(
-            f"the checkpoint was written with {len(info['callbacks'])} callbacks, this run has {len(trainer.callbacks)}"
+            f"the checkpoint was written with {len(info['callbacks'])} callbacks, this run has {len(callbacks)}"
         )
-    for callback, saved in zip(trainer.callbacks, info["callbacks"], strict=True):
+    for callback, saved in zip(callbacks, info["callbacks"], strict=True):
         callback.load_state_dict(saved)
 
 

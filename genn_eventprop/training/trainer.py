@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from ..data import Events
 
 
+Sample = tuple[Any, Any]
+"""(times, channels) of one sample: two arrays or lists of one length, ms and channel numbers."""
+
+
 class Trainer:
     """Trains one network on one engine.
 
@@ -187,7 +191,7 @@ class Trainer:
         improved = held_out is not None and position.improves(held_out.accuracy, held_out.loss)
         if held_out is not None and improved:
             position.best_epoch, position.best_accuracy = position.epoch + 1, held_out.accuracy
-            position.best_loss = held_out.loss
+            position.best_loss = held_out.loss if math.isfinite(held_out.loss) else None
             self.best_parameters = {name: value.copy() for name, value in self.engine.parameters.items()}
         position.metrics.append(metrics)
         position.seconds += position.epoch_seconds
@@ -214,13 +218,20 @@ class Trainer:
 
     # evaluation
 
-    def evaluate(self, events: Events) -> Evaluation:
-        """Run a data set forwards with the current weights."""
-        return self._run(self.engine.load(events))
+    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
+        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights."""
+        return self._run(self.engine.load(self._as_events(events)))
 
-    def predict(self, events: Events) -> np.ndarray:
+    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
         """Predicted class of every sample, (S,) int64; -1 where no output decides."""
         return self.evaluate(events).predictions
+
+    def _as_events(self, events: Events | Sequence[Sample]) -> Events:
+        from ..data import Events
+
+        if isinstance(events, Events):
+            return events
+        return Events.from_samples(events, n_channels=self.plan.input.size)
 
     def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample."""
