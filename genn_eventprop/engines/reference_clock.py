@@ -154,8 +154,8 @@ class _Trial:
         self._look_at_maximum(self.K, self.state[out])
         if self.plan.loss.readout == "first_spike":
             spikes = self.traces[out].spikes
-            self.readout.valid = spikes.any(0)
-            self.readout.step = spikes.argmax(0)
+            self.readout.valid = np.asarray(spikes.any(0))
+            self.readout.step = np.asarray(spikes.argmax(0))
             self.readout.value = np.where(self.readout.valid, self.readout.step * self.plan.dt, self.plan.duration)
 
     def _start(self, p: PopulationRecord) -> _Trace:

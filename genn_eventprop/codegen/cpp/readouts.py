@@ -6,8 +6,20 @@ readout does not need is empty.
 
 from __future__ import annotations
 
-from ..plan import Plan
-from .values import basis_size, readout_row
+import re
+
+from ...plan import Plan, PopulationRecord
+from ..printer import CPP, expression
+from ..values import basis_size, readout_row
+
+
+def expression_at(p: PopulationRecord, state: str) -> str:
+    """f of one state with the states and parameters read from the population's arrays at `neuron`."""
+    d = p.derived
+    text = expression(d.f[d.states.index(state)], CPP)
+    arrays = {s: f"p_{p.name}_{s}[neuron]" for s in d.states}
+    arrays |= {n: f"args.p_{p.name}_{n}[{'neuron' if n in p.per_neuron else '0'}]" for n in d.params}
+    return re.sub(r"[A-Za-z_]\w*", lambda m: arrays.get(m.group(), m.group()), text)
 
 
 class ReadoutCode:
@@ -115,8 +127,6 @@ class Maximum(ReadoutCode):
     buffers = ("readout", "maximum_slope", "maximum_kink")
 
     def _slope(self) -> str:
-        from .cpp import expression_at
-
         return expression_at(self.plan.output, self.v)
 
     def begin(self) -> str:

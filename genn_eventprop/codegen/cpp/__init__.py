@@ -1,0 +1,49 @@
+"""A plan as one C++ file: a whole trial forwards and backwards, fused, samples over threads, neurons over SIMD lanes.
+
+Input: a `Plan` (structure only). Output: `Source`, the text and the order in which Python hands over pointers and
+numbers. The text is a pure function of the plan; dt, the duration, parameter values and the batch are run-time
+arguments, sizes are compiled in (they let a population's state stay in registers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+from ...plan import Plan
+from .backward import backward
+from .context import Context, padded
+from .declarations import args, outer, record, sizes, title, work
+from .forward import forward, negative_arrivals
+
+__all__ = ["Source", "generate", "padded"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Generated code and its calling convention.
+
+    arrays: (C type, name) of every pointer; numbers: names of the doubles; integers: names of the int64s; in order.
+    gradients: parameter -> (offset, rows, padded columns) in the flat gradient; gradient_size: its length.
+    """
+
+    text: str
+    arrays: tuple[tuple[str, str], ...]
+    numbers: tuple[str, ...]
+    integers: tuple[str, ...]
+    gradients: dict[str, tuple[int, int, int]]
+    gradient_size: int
+
+
+def generate(plan: Plan, dtype: str) -> Source:
+    """C++ for a plan; dtype "float32" or "float64"."""
+    ctx = Context(plan, dtype)
+    files = resources.files(__package__)
+    parts = [
+        title(ctx), f"typedef {ctx.real} scalar;\n", files.joinpath("runtime.hpp").read_text(), "namespace {\n",
+        sizes(ctx), args(ctx), outer(ctx), work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx),
+        "}  // namespace\n", files.joinpath("batch.hpp").read_text(), record(ctx), "}  // namespace\n",
+    ]  # fmt: skip
+    return Source(
+        "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
+    )

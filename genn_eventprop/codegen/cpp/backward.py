@@ -1,0 +1,185 @@
+"""One trial backwards, spikes on the grid: the adjoint of `forward.py`, step by step."""
+
+from __future__ import annotations
+
+import re
+
+from ...modelling.expressions import symbol
+from ...plan import ConnectionRecord, PopulationRecord
+from ..printer import CPP, expression
+from .context import Context, indent
+
+
+def backward(ctx: Context) -> str:
+    body = [ctx.pointers(backward=True)]
+    for p in ctx.plan.populations:
+        names = [f"lambda_{s}" for s in p.derived.states] + [f"grad_{n}" for n in p.trainable]
+        body += [f"std::memset(p_{p.name}_{n}, 0, NP_p_{p.name} * sizeof(scalar));" for n in names]
+    body.append(_push(ctx))
+    body.append("for (int64_t step = n_steps; step >= 0; --step) {")
+    body.append("if (step < n_steps) {")
+    body += [_keep(ctx, p) for p in ctx.plan.populations]
+    body.append("}")
+    body += [_feedback(ctx, p) for p in ctx.spiking]
+    body.append(ctx.readout.sample())
+    body += [_jump(ctx, p) for p in ctx.spiking]
+    body.append("if (step == 0) break;")
+    body += [_retreat(ctx, p) for p in ctx.plan.populations]
+    body.append("}")
+    body += [_initial_gradient(ctx, p) for p in ctx.plan.populations]
+    body += [_gather(ctx, c) for c in ctx.plan.connections if c.trainable]
+    body += [_hand_over(ctx, p, n) for p in ctx.plan.populations for n in p.trainable]
+    head = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
+    return head + indent("\n".join(body)) + "}\n"
+
+
+def _push(ctx: Context) -> str:
+    if ctx.plan.loss.readout != "first_spike" or ctx.plan.loss.silent != "end":
+        return ""
+    p = ctx.plan.output
+    index = "label" if "tau_mem" in p.per_neuron else "0"
+    return (
+        "{ const int64_t label = args.labels[sample];\n"
+        f"if (first_step[label] < 0) p_{p.name}_lambda_{ctx.readout.v}[label] -= "
+        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push / double(args.batch)); }}\n"
+    )
+
+
+def _keep(ctx: Context, p: PopulationRecord) -> str:
+    """What step `step` of the adjoint leaves for others: weight-gradient rows and feedback vectors."""
+    snippet, out = ctx.snippets[p.name], []
+    for r in ctx.learned_receptors(p):
+        code = f"row[neuron] = {snippet.direction[r]};"
+        out.append(
+            f"{{ scalar* __restrict row = work.p_{p.name}_history_{r} + step * NP_p_{p.name};\n{ctx.loop(p, code)}}}"
+        )
+    for r in ctx.fed(p):
+        out.append(ctx.loop(p, f"p_{p.name}_Q_{r}[neuron] = {snippet.feedback[r]};"))
+    for r in ctx.delayed_receptors(p):
+        out.append(
+            f"std::memcpy(work.p_{p.name}_Q_history_{r} + step * NP_p_{p.name}, p_{p.name}_Q_{r}, NP_p_{p.name} * sizeof(scalar));"
+        )
+    return "\n".join(out)
+
+
+def _feedback(ctx: Context, p: PopulationRecord) -> str:
+    name = f"p_{p.name}"
+    out = [
+        "{", f"const int64_t start = step > 0 ? {name}.start[step] : 0;",
+        f"const int64_t count = step > 0 ? {name}.start[step + 1] - start : 0;",
+        "if (count) {", f"const int32_t* index = {name}.neuron + start; (void)index;",
+        f"work.p_{p.name}_feedback.zero(count);",
+        f"scalar* __restrict feedback = work.p_{p.name}_feedback;",
+    ]  # fmt: skip
+    for c in ctx.plan.out_of(p.name):
+        target = f"NP_p_{c.target}"
+        delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
+        q = (
+            f"work.p_{c.target}_Q_history_{c.receptor} + arrival * {target}"
+            if c.delay > 0
+            else f"p_{c.target}_Q_{c.receptor}"
+        )
+        out.append(f"{{ const int64_t arrival = step{delay};\nif (arrival < n_steps) {{")
+        out.append(f"dot_rows<{target}>(feedback, args.c_{c.name}_weight, index, count, {q});")
+        if c.target == ctx.plan.output.name:
+            out.append(ctx.readout.feedback(c.name, p.name, target))
+        out.append("} }")
+    return "\n".join([*out, "}", "}"]) + "\n"
+
+
+def _own_spike(ctx: Context, p: PopulationRecord) -> str:
+    """The readout's own term at an output spike; an integral needs its state before and after the reset."""
+    code, v = ctx.readout.own_spike(), ctx.readout.v
+    if f"{v}_before" not in code:
+        return code
+    event = p.derived.events[0]
+    after = expression(event.h[p.derived.states.index(v)], CPP)
+    names = {n: f"args.p_{p.name}_{n}[{'neuron' if n in p.per_neuron else '0'}]" for n in p.derived.params}
+    after = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), after)
+    return f"const scalar {v}_before = {v}, {v}_after = {after};\n{code}"
+
+
+def _retreat(ctx: Context, p: PopulationRecord) -> str:
+    """lambda from the end of step `step - 1` to its start, with parameter integrals and the readout's source."""
+    snippet, is_output = ctx.snippets[p.name], p.name == ctx.plan.output.name
+    rates = ""
+    for n in p.trainable:
+        if n in snippet.parameter_rates:
+            extra = ctx.readout.parameter_rate(n) if is_output else ""
+            rates += f"p_{p.name}_grad_{n}[neuron] += {snippet.parameter_rates[n]}{extra};\n"
+    source = ctx.readout.source() if is_output else ""
+    constants, reads = "", ""
+    if is_output and hasattr(ctx.readout, "step_constants"):
+        constants = ctx.readout.step_constants()
+    if rates:
+        reads = "".join(
+            f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + (step - 1) * NP_p_{p.name};\n"
+            for s in p.derived.states
+        )
+        rates = re.sub(
+            r"[A-Za-z_]\w*",
+            lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group(),
+            rates,
+        )
+    constants = constants.replace("[step *", "[(step - 1) *")
+    return "{\n" + constants + reads + ctx.loop(p, rates + snippet.adjoint_sim_code + "\n" + source) + "}\n"
+
+
+def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
+    d, lines = p.derived, []
+    lam = [symbol(f"lambda_{s}") for s in d.states]
+    for n in p.trainable:
+        change = sum(v * d.dx0_dp[i, d.params.index(n)] for i, v in enumerate(lam))
+        if change != 0:
+            lines.append(f"p_{p.name}_grad_{n}[neuron] += {expression(change, CPP)};\n")
+    return ctx.loop(p, "".join(lines)) if lines else ""
+
+
+def _gather(ctx: Context, c: ConnectionRecord) -> str:
+    """Weight gradients: history rows summed once per presynaptic neuron instead of a row update per spike."""
+    delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
+    offset = ctx.gradients[c.weight][0]
+    tail = (
+        f"gather_gradient<NP_p_{c.target}>(slice + {offset}, work.p_{c.target}_history_{c.receptor}, by, {c.pre}, first);\n}}\n"
+    )  # fmt: skip
+    head = f"{{\nBySource& by = work.by_source;\nby.reset({c.pre});\n"
+    if c.source == ctx.plan.input.name:
+        end = f"int64_t end = to;\nwhile (end > from && args.steps[end - 1]{delay} >= n_steps) --end;\n"
+        fill = f"for (int64_t i = from; i < end; ++i) by.put(args.channels[i], args.steps[i]{delay});\n"
+        return f"{head}{end}by.count(args.channels + from, end - from);\nby.prepare({c.pre}, end - from);\n{fill}{tail}"
+    s = f"p_{c.source}"
+    last = f"n_steps{delay.replace('+', '-')}"
+    end = f"const int64_t last = {last};\nconst int64_t end = last > 0 ? {s}.start[last] : 0;\n"
+    fill = (
+        f"for (int64_t at = 1; at < last; ++at) for (int64_t i = {s}.start[at]; i < {s}.start[at + 1]; ++i)\n"
+        f"    by.put({s}.neuron[i], int32_t(at{delay}));\n"
+    )
+    return f"{head}{end}by.count({s}.neuron, end);\nby.prepare({c.pre}, end);\n{fill}{tail}"
+
+
+def _hand_over(ctx: Context, p: PopulationRecord, param: str) -> str:
+    offset = ctx.gradients[f"{p.name}.{param}"][0]
+    return (
+        f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron)\n"
+        f"    slice[{offset} + neuron] = (first ? scalar(0) : slice[{offset} + neuron]) + p_{p.name}_grad_{param}[neuron];\n"
+    )
+
+
+def _jump(ctx: Context, p: PopulationRecord) -> str:
+    snippet, name = ctx.snippets[p.name], f"p_{p.name}"
+    own, given = "", ctx.recorded(p)
+    if p.name == ctx.plan.output.name and ctx.readout.own_spike():
+        own = _own_spike(ctx, p)
+    records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
+    gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
+    code = ctx.at_neuron(p, gradients + snippet.adjoint_jump_code, given=given)
+    return f"""\
+if (step > 0) for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{
+    const int neuron = {name}.neuron[i];
+    scalar dl_dt = work.{name}_feedback[i - {name}.start[step]];
+    const scalar inv_gdot = {name}.record[0][i];
+{indent(chr(10).join(records))}
+{indent(own)}
+{indent(code)}
+}}
+"""

@@ -1,0 +1,161 @@
+"""What the generators of one network share: the calling convention, loops over neurons, access to single neurons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ...plan import ConnectionRecord, Plan, PopulationRecord
+from ..printer import CPP
+from ..snippets import Snippets, derive_snippets
+from ..values import value_names
+from .readouts import READOUTS, ReadoutCode
+
+PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
+RANGE = (
+    "const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
+    "(void)from; (void)to;",
+)
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to a multiple of `PAD`."""
+    return -(-size // PAD) * PAD
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names without repetition, in order."""
+    return list(dict.fromkeys(names))
+
+
+def indent(text: str, levels: int = 1) -> str:
+    """Indented text without empty lines, ending in a newline."""
+    pad = "    " * levels
+    return "".join(pad + line + "\n" for line in text.split("\n") if line.strip())
+
+
+class Context:
+    """A plan with everything that its generators look up.
+
+    gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
+    """
+
+    def __init__(self, plan: Plan, dtype: str) -> None:
+        self.plan = plan
+        self.real = {"float32": "float", "float64": "double"}[dtype]
+        self.snippets: dict[str, Snippets] = {
+            p.name: derive_snippets(p.derived, CPP, p.trainable) for p in plan.populations
+        }
+        self.readout: ReadoutCode = READOUTS[plan.loss.readout](plan)
+        self.values = {p.name: {v.name: v.per_neuron for v in value_names(plan, p)} for p in plan.populations}
+        self.gradients, self.gradient_size = self.gradient_layout()
+
+    def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
+        layout, offset = {}, 0
+        for c in self.plan.connections:
+            if c.trainable:
+                layout[c.weight] = (offset, c.pre, padded(c.post))
+                offset += c.pre * padded(c.post)
+        for p in self.plan.populations:
+            for n in p.trainable:
+                layout[f"{p.name}.{n}"] = (offset, 1, padded(p.size))
+                offset += padded(p.size)
+        return layout, offset
+
+    def arrays(self) -> list[tuple[str, str]]:
+        given = [
+            ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
+            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const scalar*", "time_weight"),
+            ("const scalar*", "integrand_weight"),
+        ]  # fmt: skip
+        given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
+        given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
+        given += [
+            ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
+            ("scalar*", "slices"), ("scalar*", "gradient"),
+        ]  # fmt: skip
+        return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
+
+    @property
+    def numbers(self) -> list[str]:
+        return ["dt", "duration", "slope_floor", "push", *self.plan.loss.constants]
+
+    @property
+    def integers(self) -> list[str]:
+        return ["n_steps", "batch", "n_slices", "training", "record", *(f"c_{c.name}_delay" for c in self.delayed)]
+
+    @property
+    def spiking(self) -> list[PopulationRecord]:
+        return [p for p in self.plan.populations if p.spiking]
+
+    @property
+    def delayed(self) -> list[ConnectionRecord]:
+        return [c for c in self.plan.connections if c.delay > 0]
+
+    @property
+    def from_input(self) -> list[ConnectionRecord]:
+        return [c for c in self.plan.connections if c.source == self.plan.input.name]
+
+    def recorded(self, p: PopulationRecord) -> tuple[str, ...]:
+        """States kept from right before every spike: what the jump, or an integral over the reset, needs."""
+        states = self.snippets[p.name].jump_states
+        read = p.name == self.plan.output.name and self.plan.loss.readout == "integral"
+        return (*states, self.readout.v) if read and self.readout.v not in states else states
+
+    def fed(self, p: PopulationRecord) -> list[str]:
+        """Receptors that spikes of populations (not the input) act on: these need D."""
+        return unique(c.receptor for c in self.plan.into(p.name) if c.source != self.plan.input.name)
+
+    def learned_receptors(self, p: PopulationRecord) -> list[str]:
+        return unique(c.receptor for c in self.plan.into(p.name) if c.trainable)
+
+    def delayed_receptors(self, p: PopulationRecord) -> list[str]:
+        return unique(
+            c.receptor for c in self.plan.into(p.name) if c.source != self.plan.input.name and c.delay > 0
+        )  # fmt: skip
+
+    def loop(self, p: PopulationRecord, code: str, extra: tuple[str, ...] = ()) -> str:
+        """A loop over the neurons of `p` around snippet code: loads and stores what the code names."""
+        used = set(re.findall(r"[A-Za-z_]\w*", code))
+        arrays = [v for v in (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states), *extra) if v in used]
+        written = {v for v in arrays if re.search(rf"\b{v} [+]?= ", code)}
+        fixed = [v for v, per_neuron in self.values[p.name].items() if v in used and not per_neuron]
+        varying = [v for v, per_neuron in self.values[p.name].items() if v in used and per_neuron]
+        lines = ["{", *(f"const scalar {v} = args.p_{p.name}_{v}[0];" for v in fixed)]
+        lines += [f"const scalar* __restrict all_{v} = args.p_{p.name}_{v};" for v in varying]
+        lines.append(f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{")
+        lines += [f"const scalar {v} = all_{v}[neuron];" for v in varying]
+        lines += [f"scalar {v} = p_{p.name}_{v}[neuron];" for v in arrays]
+        lines += [code.rstrip(), *(f"p_{p.name}_{v}[neuron] = {v};" for v in arrays if v in written), "}", "}"]
+        return "\n".join(lines) + "\n"
+
+    def at_neuron(self, p: PopulationRecord, code: str, lam: bool = False, given: tuple[str, ...] = ()) -> str:
+        """Snippet code for one neuron: scalar loads, the code, stores."""
+        used = set(re.findall(r"[A-Za-z_]\w*", code))
+        variables = [
+            v for v in (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states)) if v in used - set(given)
+        ]
+        written = [v for v in variables if re.search(rf"\b{v} [+]?= ", code)]
+        loads = [
+            f"const scalar {v} = args.p_{p.name}_{v}[{'neuron' if varies else '0'}];"
+            for v, varies in self.values[p.name].items() if v in used
+        ]  # fmt: skip
+        loads += [f"scalar {v} = p_{p.name}_{v}[neuron];" for v in variables]
+        return "{\n" + "\n".join([*loads, code, *(f"p_{p.name}_{v}[neuron] = {v};" for v in written)]) + "\n}\n"
+
+    def pointers(self, backward: bool) -> str:
+        lines = []
+        for p in self.plan.populations:
+            names = list(p.derived.states)
+            if backward:
+                names = [f"lambda_{s}" for s in p.derived.states] + [f"grad_{n}" for n in p.trainable]
+                names += [f"Q_{r}" for r in self.fed(p)]
+            elif p.spiking:
+                names += ["g", "g_before"]
+            lines += [f"scalar* __restrict p_{p.name}_{n} = work.p_{p.name}_{n}; (void)p_{p.name}_{n};" for n in names]
+            if p.spiking:
+                lines.append(f"auto& p_{p.name} = work.p_{p.name}_spikes;")
+        lines += [f"scalar* __restrict {b} = work.{b}; (void){b};" for b in (*self.readout.buffers, "dr", "drive")]
+        lines += ["int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;"]
+        lines += ["int32_t* __restrict first_step = work.first_step; (void)first_step;"]
+        return "\n".join([*lines, "const int64_t n_steps = args.n_steps;", *RANGE]) + "\n"

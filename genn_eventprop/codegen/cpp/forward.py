@@ -1,0 +1,140 @@
+"""One trial forwards, spikes on the grid."""
+
+from __future__ import annotations
+
+from ...plan import ConnectionRecord, PopulationRecord
+from ..printer import CPP, expression
+from .context import RANGE, Context, indent
+
+
+def forward(ctx: Context) -> str:
+    body = [ctx.pointers(backward=False)]
+    body += [_initial(ctx, p) for p in ctx.plan.populations]
+    body += [f"p_{p.name}.count = 0; p_{p.name}.start[0] = p_{p.name}.start[1] = 0;" for p in ctx.spiking]
+    body.append(ctx.readout.begin())
+    body += [f"int64_t next_{c.name} = from;" for c in ctx.from_input]
+    body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
+    body.append("(void)dt; (void)least_rise;")
+    body.append("for (int64_t step = 0; step < n_steps; ++step) {")
+    body.append(ctx.readout.before_arrivals())
+    body += [_arrivals(ctx, c) for c in ctx.plan.connections]
+    body.append(ctx.readout.after_arrivals())
+    body += [_advance(ctx, p) for p in ctx.plan.populations]
+    body += ["}", ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking)]
+    return (
+        "__attribute__((noinline)) void forward(const Args& args, Work& work, int64_t sample) {\n"
+        + indent("\n".join(body))
+        + "}\n"
+    )
+
+
+def _initial(ctx: Context, p: PopulationRecord) -> str:
+    d = p.derived
+    code = "\n".join(f"{s} = {expression(e, CPP)};" for s, e in zip(d.states, d.x0))
+    return ctx.loop(p, code)
+
+
+def _arrivals(ctx: Context, c: ConnectionRecord) -> str:
+    delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
+    if c.source == ctx.plan.input.name:
+        lines = [
+            f"const int64_t first = next_{c.name};",
+            f"while (next_{c.name} < to && args.steps[next_{c.name}]{delay} == step) ++next_{c.name};",
+            f"const int32_t* index = args.channels + first; const int64_t count = next_{c.name} - first;",
+        ]
+    else:
+        at = f"step - args.c_{c.name}_delay" if c.delay > 0 else "step"
+        lines = [
+            f"const int64_t at = {at};",
+            f"const int64_t first = at > 0 ? p_{c.source}.start[at] : 0;",
+            f"const int64_t count = at > 0 ? p_{c.source}.start[at + 1] - first : 0;",
+            f"const int32_t* index = p_{c.source}.neuron + first;",
+        ]
+    return "{\n" + "\n".join(lines) + "\n" + _add_rows(ctx, c) + "}\n"
+
+
+def _add_rows(ctx: Context, c: ConnectionRecord) -> str:
+    p = ctx.plan.population(c.target)
+    e = p.derived.receptors[c.receptor]
+    touched = [(s, v) for s, v in zip(p.derived.states, e) if v != 0]
+    if len(touched) == 1 and touched[0][1] == 1:
+        return f"add_rows<NP_p_{p.name}>(p_{p.name}_{touched[0][0]}, args.c_{c.name}_weight, index, count);\n"
+    code = "\n".join(
+        f"{s} += {'arrived' if v == 1 else f'e_{c.receptor}_{s} * arrived'};" for s, v in touched
+    )  # fmt: skip
+    loop = ctx.loop(p, "const scalar arrived = drive[neuron];\n" + code)
+    return (
+        f"if (count) {{\nadd_rows<NP_p_{p.name}, true>(drive, args.c_{c.name}_weight, index, count);\n{loop}}}\n"
+    )  # fmt: skip
+
+
+def _advance(ctx: Context, p: PopulationRecord) -> str:
+    snippet = ctx.snippets[p.name]
+    is_output = p.name == ctx.plan.output.name
+    before = ctx.readout.in_step() if is_output else ""
+    constants = ctx.readout.step_constants() if before and hasattr(ctx.readout, "step_constants") else ""
+    trace = ""
+    if p.stores_states:
+        trace = "".join(
+            f"std::memcpy(work.p_{p.name}_trace_{s} + step * NP_p_{p.name}, p_{p.name}_{s}, NP_p_{p.name} * sizeof(scalar));\n"
+            for s in p.derived.states
+        )
+    code = before + snippet.sim_code + "\n"
+    if not p.spiking:
+        return trace + "{\n" + constants + ctx.loop(p, code) + "}\n"
+    code = f"g_before = {snippet.threshold};\n{code}g = {snippet.threshold};\n"
+    loop = ctx.loop(p, code, extra=("g", "g_before"))
+    return trace + "{\n" + constants + loop + "}\n{\n" + _spikes(ctx, p) + "}\n"
+
+
+def _count(ctx: Context, p: PopulationRecord) -> str:
+    return (
+        f"{{\nint32_t* counts = args.p_{p.name}_counts + sample * N_p_{p.name};\n"
+        f"std::memset(counts, 0, N_p_{p.name} * sizeof(int32_t));\n"
+        f"for (int64_t i = 0; i < p_{p.name}.count; ++i) ++counts[p_{p.name}.neuron[i]];\n}}\n"
+    )
+
+
+def negative_arrivals(ctx: Context) -> str:
+    """Sum of the negative weights that arrive at one output neuron at one step, for the kink rule."""
+    if ctx.plan.loss.readout != "max":
+        return ""
+    lines = [*RANGE]
+    for c in ctx.plan.into(ctx.plan.output.name):
+        at = f"arrival - args.c_{c.name}_delay" if c.delay > 0 else "arrival"
+        weight = f"args.c_{c.name}_weight[int64_t(source) * NP_OUT + neuron]"
+        if c.source == ctx.plan.input.name:
+            each = "for (int64_t i = from; i < to; ++i) if (args.steps[i] == at) { const int32_t source = args.channels[i];"
+        else:
+            s = f"work.p_{c.source}_spikes"
+            each = f"if (at > 0) for (int64_t i = {s}.start[at]; i < {s}.start[at + 1]; ++i) {{ const int32_t source = {s}.neuron[i];"
+        lines.append(f"{{ const int64_t at = {at}; {each} total += {weight} < 0 ? {weight} : scalar(0); }} }}")
+    return (
+        "scalar negative_arrivals(const Args& args, Work& work, int64_t arrival, int neuron, int64_t sample) {\n"
+        "    (void)work;\n    scalar total = 0;\n" + indent("\n".join(lines)) + "    return total;\n}\n"
+    )  # fmt: skip
+
+
+def _spikes(ctx: Context, p: PopulationRecord) -> str:
+    snippet = ctx.snippets[p.name]
+    name, np_ = f"p_{p.name}", f"NP_p_{p.name}"
+    records = [f"{name}.record[{i + 1}][i] = {name}_{s}[neuron];" for i, s in enumerate(ctx.recorded(p))]
+    reset = ctx.at_neuron(p, snippet.reset_code)
+    return f"""\
+{name}.start[step + 1] = int32_t({name}.count);
+{name}.reserve({np_});
+const int64_t end = {name}.count + find_crossed<N_{name}>({name}.neuron + {name}.count, {name}_g);
+for (int64_t i = {name}.count; i < end; ++i) {{
+    const int neuron = {name}.neuron[i];
+    const scalar rise = {name}_g[neuron] - {name}_g_before[neuron];
+    {name}.record[0][i] = dt / rise;
+    if (!(rise > 0) || rise < least_rise) {{
+        ++work.guarded;
+        {name}.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
+    }}
+{indent(chr(10).join(records))}
+{indent(reset)}
+}}
+{name}.count = end;
+{name}.start[step + 2] = int32_t({name}.count);
+"""
