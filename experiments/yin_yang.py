@@ -10,7 +10,7 @@ stays silent contributes nothing, as in the paper.
 
 Expected: 98.10 +- 0.18 % test accuracy in the paper (event-driven, 10 seeds, last epoch); an independent program on a
 grid of 0.1 ms reached 97.88 +- 0.62 %. Seed 1 here: 97.5 % (98.2 % with the weights chosen on validation), 41 s on two
-cores with the native engine; --quick takes 15 epochs and 6 s to 97.6 %.
+cores with the native engine; --quick takes 15 epochs and 6 s to about 97 %.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def test_train_writes_a_run_and_prints_the_numbers(tiny, capsys):
     assert main(["train", tiny, "--run-dir", "run", "--seed", "4", "--spread", "2.5", "0.5"]) == 0
     out = capsys.readouterr().out
     assert "test accuracy, weights chosen on validation" in out and "3 epochs" in out
+    assert out.splitlines()[-1].split() == ["run", "folder", "run"]
     saved = settings("run")
     assert (saved["seed"], saved["epochs"], saved["hidden"], saved["spread"]) == (4, 3, 5, [2.5, 0.5])
     assert Path("run/plots/done.txt").read_text() == "3"
@@ -206,18 +207,28 @@ def test_a_run_of_a_changed_experiment_is_refused(tiny, capsys):
 def test_interrupting_and_failing_are_not_success(tiny, monkeypatch, capsys):
     from genn_eventprop.training import Trainer
 
-    def interrupt(*_args, **_settings):
-        raise KeyboardInterrupt
+    epoch, count = Trainer._epoch, [0]
 
-    monkeypatch.setattr(Trainer, "fit", interrupt)
+    def interrupted_in_the_second(self, *data):
+        count[0] += 1
+        if count[0] == 2:
+            raise KeyboardInterrupt
+        epoch(self, *data)
+
+    monkeypatch.setattr(Trainer, "_epoch", interrupted_in_the_second)
     assert main(["train", tiny, "--run-dir", "run"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted; continue with: genn-eventprop resume run" in capsys.readouterr().err
+    count[0] = 1
+    assert main(["train", tiny, "--run-dir", "early"]) == 130
+    assert capsys.readouterr().err.rstrip().endswith("genn-eventprop: interrupted")
+    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    assert main(["resume", "run"]) == 0
 
     def no_space(*_args, **_settings):
         raise OSError(28, "No space left on device", "run/metrics.jsonl")
 
     monkeypatch.setattr(Trainer, "fit", no_space)
-    assert main(["train", tiny, "--run-dir", "run"]) == 1
+    assert main(["train", tiny, "--run-dir", "full"]) == 1
     assert "No space left on device" in capsys.readouterr().err
 
 

@@ -433,3 +433,13 @@ def test_progress_lines(capsys):
     line = next(line for line in text.splitlines() if line.startswith("epoch 2/2"))
     for part in ("loss ", "accuracy ", "validation ", "hidden ", " spikes, ", " silent", " s"):
         assert part in line
+
+
+def test_progress_bar_on_a_terminal(capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    trainer(progress=True, batch_size=1).fit(events(8, 1), epochs=1)
+    text = capsys.readouterr().err
+    assert "epoch 1/1:" in text and "/8" in text and "batch" in text
+    assert "epoch 1/1  loss" in text

@@ -46,8 +46,8 @@ def run(command: Command, arguments: Sequence[str], program: str) -> int:
         command(arguments, program)
     except SystemExit as stop:  # the option parser has already spoken
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        return _complain("interrupted", status=130)
+    except KeyboardInterrupt as stop:
+        return _complain("; ".join(["interrupted", *map(str, stop.args)]), status=130)
     except (EventPropError, OSError) as error:
         return _complain(str(error), status=1)
     return 0

@@ -104,6 +104,7 @@ def describe_results(results: Mapping[str, Any]) -> str:
         if results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
     lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")
+    lines.append(f"{'run folder':45} {results['run_dir']}")
     return "\n".join(lines)
 
 

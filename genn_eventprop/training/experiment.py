@@ -144,7 +144,7 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     """Train, evaluate, plot; everything goes to `config.run_dir`.
 
     Returns:
-        What results.json holds.
+        What results.json holds, and the ``run_dir``.
     """
     if config.run_dir is None:
         config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
@@ -154,10 +154,15 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     trainer.config = {"experiment": file.source, "settings": jsonable(dataclasses.asdict(config))}
     if resume:
         trainer.resume(config.run_dir)
-    results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
+    try:
+        results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
+    except KeyboardInterrupt:
+        if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
+            raise KeyboardInterrupt(f"continue with: genn-eventprop resume {trainer.folder.path}") from None
+        raise
     if file.plot is not None and trainer.folder is not None:
         file.plot(experiment, trainer.folder.plots)
-    return results
+    return {**results, "run_dir": str(config.run_dir)}
 
 
 def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
