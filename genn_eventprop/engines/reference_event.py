@@ -1,0 +1,169 @@
+"""`reference_event`: NumPy float64, event by event with exact spike times: the truth for gradients. Clear, not fast.
+
+Crossing times solve the analytic flow, input times and delays are taken as given, and the gradient is the derivative
+of exactly what was computed, for every parameter whether trained or not. The result does not depend on dt.
+
+Parts: `event_flow` (trajectories and crossings), `event_forward`, `event_readout`, `event_backward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import EngineError
+from ..plan import Plan
+from .base import Data, Engine, Result, Spikes, batch_indices, quantise
+from .event_backward import Backward
+from .event_forward import Forward, PopulationModel, Recording
+from .event_readout import KINDS, Readout
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+
+@dataclass(frozen=True, eq=False)
+class ExactData(Data):
+    """`Data` with the exact input times (E,) in ms."""
+
+    times: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial as it ran: recording, readout, and the numbers it ran with."""
+
+    recording: Recording
+    readout: Readout
+    n_inputs: int
+
+
+class ReferenceEvent(Engine):
+    """See the module.
+
+    Args:
+        plan, parameters: see `Engine`; the plan needs spike_times="exact".
+        max_spikes: of one population in one trial; beyond it an `EngineError` names the population.
+
+    Attributes:
+        full_gradients: after a training run, gradients of the batch mean loss by everything: "connection.weight",
+            "connection.delay" (a number), "population.parameter", and "input_times" (one entry an input spike of the
+            batch, sample after sample).
+        smallest_slope: smallest |gdot| among the own spikes of the last training run, per ms.
+        trials: the trials of the last run, with all events in order.
+    """
+
+    name = "reference_event"
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
+        super().__init__(plan, parameters)
+        if plan.spike_times != "exact":
+            raise EngineError(
+                "reference_event runs spike_times='exact' only; use reference_clock or native for spikes on the grid"
+            )
+        self.max_spikes = max_spikes
+        self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
+        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
+        self.full_gradients: dict[str, np.ndarray] = {}
+        self.smallest_slope = np.inf
+        self.trials: list[Trial] = []
+        self._models()
+
+    def load(self, events: Events) -> ExactData:
+        """Check a data set against the plan and keep its times as they are; see `Engine.load`."""
+        d = quantise(events, self.plan)
+        return ExactData(d.steps, d.shifts, d.channels, d.offsets, d.labels, 0, np.asarray(events.times, np.float64))
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        labels = data.labels[samples]
+        if training and np.any(labels < 0):
+            raise EngineError("training needs a label for every sample; some have none")
+        models = self._models()
+        self.trials = [self._forward(data, int(i), models) for i in samples]
+        value = np.stack([t.readout.value for t in self.trials])
+        valid = np.stack([t.readout.valid for t in self.trials])
+        plan, has = self.plan, labels >= 0
+        loss, dr = plan.loss.outer(value, valid, np.maximum(labels, 0), plan.duration)
+        if training:
+            self._backward(models, dr / len(samples), valid, labels)
+        return Result(
+            loss=np.where(has, loss, np.nan),
+            prediction=plan.loss.predict(value, valid, plan.duration),
+            readout=np.where(valid, value, np.inf),
+            spike_counts=self._counts(),
+            guarded=0,
+            spikes=self._spikes() if record_spikes else None,
+        )
+
+    def _models(self) -> dict[str, PopulationModel]:
+        """Numbers for the present parameters."""
+        return {
+            p.name: PopulationModel(
+                p, {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.params}, self.plan.duration
+            )
+            for p in self.plan.populations
+        }
+
+    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
+        part = slice(data.offsets[sample], data.offsets[sample + 1])
+        times, channels = _exact_times(data, part, self.plan.dt), data.channels[part]
+        recording = Forward(self.plan, models, self.parameters, self.max_spikes, sample).run(times, channels)
+        readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording)
+        return Trial(recording, readout, len(times))
+
+    def _backward(
+        self, models: dict[str, PopulationModel], dr: np.ndarray, valid: np.ndarray, labels: np.ndarray
+    ) -> None:
+        total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
+        total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
+        inputs, self.smallest_slope = [], np.inf
+        weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
+        push = self._push(models, valid, labels)
+        for b, trial in enumerate(self.trials):
+            back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
+            back.run(dr[b], push[b])
+            for key, g in back.gradients.items():
+                total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
+            inputs.append(back.input_times)
+            self.smallest_slope = min(self.smallest_slope, back.smallest_slope)
+        self.gradients = {k: total[k] for k in self.plan.trainable}
+        self.full_gradients = total | {"input_times": np.concatenate(inputs)}
+
+    def _push(self, models: dict[str, PopulationModel], valid: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(B, K) jump of lambda_V at T where the right class stays silent; a heuristic (see `Loss.silent`)."""
+        push, loss = np.zeros(valid.shape), self.plan.loss
+        if loss.readout == "first_spike" and loss.silent == "end":
+            tau = np.broadcast_to(self.parameters[f"{self.plan.output.name}.tau_mem"], valid.shape[1])
+            rows = np.flatnonzero(~valid[np.arange(len(labels)), labels])
+            push[rows, labels[rows]] = -tau[labels[rows]] * loss.push(self.plan.duration) / len(labels)
+        return push
+
+    def _counts(self) -> dict[str, np.ndarray]:
+        sizes = {p.name: p.size for p in self.plan.populations if p.spiking}
+        return {
+            name: np.stack(
+                [np.bincount([s.neuron for s in t.recording.spikes[name]], minlength=n) for t in self.trials]
+            ).astype(np.int64)
+            for name, n in sizes.items()
+        }
+
+    def _spikes(self) -> dict[str, Spikes]:
+        out = {}
+        for p in self.plan.populations:
+            if p.spiking:
+                every = [(b, s.time, s.neuron) for b, t in enumerate(self.trials) for s in t.recording.spikes[p.name]]
+                sample, time, neuron = zip(*every) if every else ((), (), ())
+                out[p.name] = Spikes(np.array(sample, np.int64), np.array(time, float), np.array(neuron, np.int64))
+        return out
+
+
+def _exact_times(data: Data, part: slice, dt: float) -> np.ndarray:
+    if isinstance(data, ExactData):
+        return data.times[part]
+    if data.shifts is None:
+        raise EngineError("this data set was loaded for spikes on the grid; load it with this engine")
+    return data.steps[part] * dt + data.shifts[part]
