@@ -1,0 +1,186 @@
+"""Spoken words from audio: wav files to spikes of an inner-ear model, as in the Spiking Heidelberg Digits.
+
+sound -> 48 kHz, one loudness, soft ends -> basilar membrane (cochlea) -> hair cells, fibres, bushy cells (hair_cell).
+The same model and parameters as the published converter (Cramer et al. 2020), in steps of 1/4 ms and vectorised over
+channels and recordings. Channel 0 is the highest frequency.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from genn_eventprop.data import cochlea, hair_cell
+from genn_eventprop.data.events import Events
+from genn_eventprop.data.hdf5 import write_shd
+from genn_eventprop.data.needs import need
+from genn_eventprop.errors import DataError
+
+TOGETHER = 8
+"""Recordings that go through the hair cells side by side (memory: about 120 MB for one second each)."""
+
+
+@dataclass(frozen=True)
+class Ear:
+    """Settings of the whole chain."""
+
+    membrane: cochlea.Membrane = cochlea.Membrane()
+    cell: hair_cell.HairCell = hair_cell.HairCell()
+    level: float = 0.3
+    """Root mean square that every recording is scaled to."""
+    ramp: float = 30.0
+    """ms of fade-in and fade-out."""
+
+
+def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
+    """(samples as float64, channels averaged; rate in Hz) of a PCM or float wav file.
+
+    Raises:
+        DataError: absent, not a wav file, cut short, or of another encoding.
+    """
+    wavfile = need("scipy.io.wavfile", "wav files")
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", wavfile.WavFileWarning)
+            warnings.filterwarnings("ignore", "Chunk \\(non-data\\)", wavfile.WavFileWarning)
+            rate, data = wavfile.read(path)
+    except (ValueError, OSError, EOFError, struct.error, wavfile.WavFileWarning) as error:
+        raise DataError(f"{path}: not a readable wav file ({error}); convert it to 16-bit PCM") from error
+    if data.dtype == np.uint8:
+        data = data.astype(np.float64) - 128.0
+    samples = np.asarray(data, np.float64)
+    return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)
+
+
+def prepare(sound: np.ndarray, rate: int, ear: Ear, where: str) -> np.ndarray:
+    """The sound at cochlea.RATE with the ear's loudness and soft ends; silence stays silence."""
+    signal = need("scipy.signal", "inner-ear models")
+    sound = np.asarray(sound, np.float64)
+    if sound.ndim != 1 or not np.isfinite(sound).all():
+        raise DataError(f"{where}: sound must be one-dimensional and finite")
+    if not 1000 <= rate <= 400_000:
+        raise DataError(f"{where}: a sampling rate of {rate} Hz is not that of speech; give the true one")
+    common = gcd(int(rate), cochlea.RATE)
+    sound = signal.resample_poly(sound, cochlea.RATE // common, int(rate) // common) if len(sound) else sound
+    loudness = np.sqrt(np.mean(sound**2)) if len(sound) else 0.0
+    if loudness == 0:
+        return np.zeros(len(sound))
+    ends = min(int(ear.ramp * 1e-3 * cochlea.RATE), len(sound) // 2)
+    window = np.ones(len(sound))
+    window[:ends] = 0.5 - 0.5 * np.cos(np.pi * np.arange(ends) / max(ends, 1))
+    window[len(sound) - ends :] = window[:ends][::-1]
+    return sound * (ear.level / loudness) * window
+
+
+def permeability(sound: np.ndarray, ear: Ear, highest: float) -> np.ndarray:
+    """(T, C) hair-cell permeability of a prepared sound without frequencies above `highest` (Hz)."""
+    steps = len(sound) // (cochlea.RATE // hair_cell.RATE)
+    k = np.empty((steps, ear.membrane.n_channels), np.float32)
+    for band in cochlea.bands(ear.membrane, hair_cell.RATE, highest):
+        speed = cochlea.velocity(band, sound)
+        k[:, band.channels] = hair_cell.permeability(ear.cell, speed, band.rate)[:, :steps].T
+    return k
+
+
+def hear(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: int = 0) -> Iterator[tuple]:
+    """(times in ms, channels) of each (samples, rate); random numbers belong to (seed, first + position) alone."""
+    waiting: list[np.ndarray] = []
+    position = first
+    for n, (sound, rate) in enumerate(sounds):
+        prepared = prepare(sound, rate, ear, f"sound {first + n}")
+        waiting.append(permeability(prepared, ear, min(rate, cochlea.RATE) / 2))
+        if len(waiting) == TOGETHER:
+            yield from fire(waiting, ear, seed, position)
+            position += len(waiting)
+            waiting = []
+    if waiting:
+        yield from fire(waiting, ear, seed, position)
+
+
+def fire(parts: list[np.ndarray], ear: Ear, seed: int, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Spikes of some recordings at once; shorter ones are padded, and what fires in the padding is dropped."""
+    steps, channels = max(len(p) for p in parts), ear.membrane.n_channels
+    k = np.zeros((steps, len(parts), channels), np.float32)
+    uniform = np.zeros(k.shape, np.uint16)
+    for b, part in enumerate(parts):
+        k[: len(part), b] = part
+        rng = np.random.default_rng([seed, first + b])
+        uniform[: len(part), b] = rng.integers(0, hair_cell.LEVELS, part.shape, np.uint16)
+    fired = hair_cell.spikes(ear.cell, k, uniform)
+    for b, part in enumerate(parts):
+        step, channel = np.nonzero(fired[: len(part), b])
+        yield step * (1000.0 / hair_cell.RATE), channel.astype(np.int32)
+
+
+def to_events(
+    sounds: Iterable[tuple[np.ndarray, int]],
+    labels: object = None,
+    groups: object = None,
+    n_classes: int | None = None,
+    ear: Ear | None = None,
+    seed: int = 0,
+    name: str = "",
+) -> Events:
+    """Events of (samples, rate in Hz) pairs, one sample each."""
+    ear = ear or Ear()
+    return Events.from_samples(hear(sounds, ear, seed), ear.membrane.n_channels, labels, groups, n_classes, name)
+
+
+def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray | None, list[str]]:
+    """(files, labels, speakers or None, class names) of a folder of wav files, in a fixed order.
+
+    Two layouts: a sub-folder for each class (CLASS/*.wav; speaker = the part of the name before "_nohash_", if all
+    names have it), or files CLASS_SPEAKER_NUMBER.wav or CLASS_NUMBER.wav. Classes are numbered in the order of their
+    names (numbers by value).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    nested = sorted(p for p in folder.glob("*/*.wav") if not p.parent.name.startswith(("_", ".")))
+    files = nested or sorted(folder.glob("*.wav"))
+    if not files:
+        raise DataError(f"{folder}: no wav files; expected CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav")
+    words = [p.stem.split("_") for p in files]
+    if not nested and min(map(len, words)) < 2:
+        bad = next(p for p, w in zip(files, words, strict=True) if len(w) < 2)
+        raise DataError(
+            f"{bad}: cannot tell the class; name it CLASS_SPEAKER_NUMBER.wav or use a folder for each class"
+        )
+    classes = [p.parent.name if nested else w[0] for p, w in zip(files, words, strict=True)]
+    names = sorted(set(classes), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c))
+    if nested:
+        known = all("_nohash_" in p.stem for p in files)
+        speakers = [p.stem.split("_nohash_")[0] for p in files] if known else None
+    else:
+        speakers = [w[1] for w in words] if min(map(len, words)) >= 3 else None
+    labels = np.array([names.index(c) for c in classes])
+    return files, labels, None if speakers is None else np.array(speakers), names
+
+
+def convert_folder(
+    folder: str | Path, ear: Ear | None = None, seed: int = 0, progress: bool = False
+) -> tuple[Events, list[str]]:
+    """(Events, class names) of a folder of wav files; see `recordings` for how classes and speakers are told."""
+    from tqdm import tqdm
+
+    files, labels, speakers, names = recordings(folder)
+    sounds = (read_wav(path) for path in tqdm(files, desc="listening", disable=not progress))
+    return to_events(sounds, labels, speakers, len(names), ear, seed, Path(folder).name), names
+
+
+def convert_audio(
+    folder: str | Path, out: str | Path, ear: Ear | None = None, seed: int = 0, progress: bool = True
+) -> Events:
+    """Convert a folder of wav files to a file in the SHD layout, and return its events."""
+    events, names = convert_folder(folder, ear, seed, progress)
+    write_shd(events, out, names)
+    return events
