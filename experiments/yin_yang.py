@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from genn_eventprop import Dense, Network, Normal, Trainer, plots
 from genn_eventprop.data import yin_yang
 from genn_eventprop.losses import FirstSpikeCrossEntropy
@@ -95,10 +97,20 @@ def plot(experiment: Experiment, folder: Path) -> None:
         evaluation = trainer.evaluate(points)
         plane = plots.yin_yang_plane(x, y, inside, evaluation.predictions, evaluation.readout, yin_yang.CLASSES)
         plots.save(plane, folder / "plane.png")
-        trial = record_trial(trainer, test, index=0)
+        trial = record_trial(trainer, test, closest_decision(trainer.evaluate(test).readout, test.labels))
         plots.save(plots.trial(trial, class_names=yin_yang.CLASSES), folder / "trial.png")
         counts = trainer.spike_counts(test)
         plots.save(plots.spike_counts(counts["hidden"], "hidden"), folder / "hidden_spikes.png")
+
+
+def closest_decision(first_spikes: np.ndarray, labels: np.ndarray) -> int:
+    """The sample in which the right output (if it spikes) and the fastest other one are closest in time."""
+    is_right = np.arange(first_spikes.shape[1]) == labels[:, None]
+    right = np.where(is_right, first_spikes, np.inf).min(axis=1)
+    other = np.where(is_right, np.inf, first_spikes).min(axis=1)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(right - other)
+    return int(np.where(np.isfinite(gap), gap, np.inf).argmin())
 
 
 if __name__ == "__main__":

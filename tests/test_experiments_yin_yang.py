@@ -49,6 +49,13 @@ def test_a_short_run_learns_and_plots(tmp_path, capsys):
     assert min(sizes.values()) > 10_000
 
 
+def test_closest_decision():
+    inf = np.inf
+    times = np.array([[10, 19, inf], [inf, 12, 12.5], [12, 11, inf], [inf, inf, inf], [15, 40, 13]])
+    assert yin_yang.closest_decision(times, np.array([0, 0, 0, 0, 0])) == 2
+    assert yin_yang.closest_decision(times, np.array([0, 1, 0, 0, 0])) == 1
+
+
 def test_one_trial_recorded_agrees_with_the_engine():
     experiment = yin_yang.build(yin_yang.Config(engine="reference_clock", dt=0.5, hidden=40, train_size=20))
     trial = record_trial(experiment.trainer, experiment.train, 3)

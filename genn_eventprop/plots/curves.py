@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..errors import SettingError
 from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled
@@ -30,15 +30,16 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None =
     fig, axes = figure(1, 3, size=(10.5, 3.2))
     epochs = np.array([m["epoch"] for m in metrics])
     _pair(axes[0], epochs, _column(metrics, "train_loss"), _column(metrics, "validation_loss"))
-    axes[0].set(title="Loss", ylabel="mean loss", yscale=_scale(metrics))
+    axes[0].set(title="Loss", ylabel="mean loss")
+    _loss_scale(axes[0], metrics)
     training, validation = 100 * _column(metrics, "train_accuracy"), 100 * _column(metrics, "validation_accuracy")
     _pair(axes[1], epochs, training, validation)
-    axes[1].set(title="Accuracy", ylabel="right predictions (%)", ylim=_accuracy_limits(training, validation))
+    axes[1].set(title="Accuracy", ylabel="right predictions (%)")
+    _accuracy_scale(axes[1], float(np.nanmin([training, validation])))
     if target is not None:
         axes[1].axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes[1].text(
-            epochs[0], 100 * target, f" published {100 * target:.1f} %", color=GREY, fontsize=8, va="bottom", ha="left"
-        )
+        words = f"published {100 * target:.1f} %"
+        axes[1].text(epochs[-1], 100 * target, words, color=GREY, fontsize=8, va="bottom", ha="right")
     for (name, values), colour in zip(_spikes(metrics).items(), CLASS_COLOURS, strict=False):
         silent = metrics[-1]["silent"][name]
         label = f"{name}: {values[-1]:.2f} at the end, {silent} silent"
@@ -65,17 +66,24 @@ def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([np.nan if m[name] is None else m[name] for m in metrics], dtype=np.float64)
 
 
-def _scale(metrics: Sequence[Mapping[str, Any]]) -> str:
+def _loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     """Logarithmic when the loss is positive and falls by more than a factor of five."""
     both = np.concatenate([_column(metrics, "train_loss"), _column(metrics, "validation_loss")])
     both = both[np.isfinite(both)]
-    return "log" if both.size and both.min() > 0 and both.max() > 5 * both.min() else "linear"
+    if both.size and both.min() > 0 and both.max() > 5 * both.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _accuracy_limits(training: np.ndarray, validation: np.ndarray) -> tuple[float, float]:
-    """From a little below the lowest value to 100."""
-    low = float(np.nanmin(np.concatenate([training, validation])))
-    return max(0.0, 5 * np.floor((low - 1) / 5)), 100.0
+def _accuracy_scale(ax: Axes, low: float) -> None:
+    """Stretched towards 100 %, so that 97 and 98 can be told apart: distance goes as log(101 - accuracy)."""
+    ax.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(101 - a, 1e-3)), lambda f: 101 - 10.0**-f))
+    low = max(0.0, low - 0.1 * (101 - low))
+    ticks = (0, 20, 40, 60, 70, 80, 90, 95, 97, 98, 99, 100)
+    ax.set_yticks([tick for tick in ticks if tick >= low])
+    ax.set_ylim(low, 100)
 
 
 def _spikes(metrics: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -65,9 +65,8 @@ def yin_yang_plane(
     if np.any(predictions < 0):
         handles.append(Line2D([], [], marker="s", ls="", markerfacecolor="w", markeredgecolor="k", label="undecided"))
     handles.append(Line2D([], [], color="k", lw=0.8, label="true border"))
-    axes[0].legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, handletextpad=0.3, columnspacing=1.0,
-    )  # fmt: skip
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 4}
+    axes[0].legend(handles=handles, handlelength=1.0, handletextpad=0.4, columnspacing=0.9, **below)
     finite = first_spikes[np.isfinite(first_spikes)]
     # the shared scale stops at the 99th percentile: a few very late spikes would take all the contrast
     low, high = (float(finite.min()), float(np.percentile(finite, 99))) if finite.size else (0.0, 1.0)
