@@ -18,15 +18,17 @@ class Dialect:
         literal: format of a floating-point number, e.g. "{}" or "scalar({})".
         declare: how a temporary is declared.
         functions: sympy function name -> name in the target, where it differs from C99.
+        temporary: first letters of a temporary's name; GeNN's scanner knows no names that begin with an underscore.
     """
 
     name: str
     literal: str = "{}"
     declare: str = "const scalar"
     functions: Mapping[str, str] = field(default_factory=dict)
+    temporary: str = "_"
 
 
-GENN = Dialect("genn")
+GENN = Dialect("genn", temporary="tmp_")
 CPP = Dialect("cpp", literal="scalar({})")
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
@@ -72,7 +74,7 @@ def assignments(
     """
     items = list(targets.items()) if isinstance(targets, Mapping) else list(targets)
     items = [(t, e) for t, e in items if e != sp.Symbol(t, real=True)]
-    shared, reduced = sp.cse([e for _, e in items], symbols=sp.numbered_symbols("_c", real=True), order="canonical")
+    shared, reduced = sp.cse([e for _, e in items], symbols=sp.numbered_symbols(f"{dialect.temporary}c", real=True), order="canonical")
     lines = [f"{dialect.declare} {s} = {expression(e, dialect)};" for s, e in shared]
     names = {t for t, _ in items}
     plain = []
@@ -80,8 +82,8 @@ def assignments(
         read_later = any(sp.Symbol(target, real=True) in later.free_symbols for later in reduced[i + 1 :])
         op = "+=" if target in set(add) else "="
         if read_later and target in names:
-            lines.append(f"{dialect.declare} _{target} = {expression(e, dialect)};")
-            plain.append(f"{target} {op} _{target};")
+            lines.append(f"{dialect.declare} {dialect.temporary}{target} = {expression(e, dialect)};")
+            plain.append(f"{target} {op} {dialect.temporary}{target};")
         else:
             lines.append(f"{target} {op} {expression(e, dialect)};")
     return "\n".join(lines + plain)
