@@ -74,7 +74,9 @@ def assignments(
     """
     items = list(targets.items()) if isinstance(targets, Mapping) else list(targets)
     items = [(t, e) for t, e in items if e != sp.Symbol(t, real=True)]
-    shared, reduced = sp.cse([e for _, e in items], symbols=sp.numbered_symbols(f"{dialect.temporary}c", real=True), order="canonical")
+    shared, reduced = sp.cse(
+        [e for _, e in items], symbols=sp.numbered_symbols(f"{dialect.temporary}c", real=True), order="canonical"
+    )
     lines = [f"{dialect.declare} {s} = {expression(e, dialect)};" for s, e in shared]
     names = {t for t, _ in items}
     plain = []
