@@ -89,7 +89,7 @@ def build(config: Config) -> Experiment:
 def plot(experiment: Experiment, folder: Path) -> None:
     """Learning curves, the plane, one trial, hidden spike counts."""
     trainer, test = experiment.trainer, experiment.test
-    assert test is not None
+    assert test is not None and test.labels is not None
     plots.save(plots.learning_curves(trainer.position.metrics, target=0.981), folder / "learning_curves.png")
     with trainer.best_weights():
         x, y, inside = plots.disc(resolution=121)

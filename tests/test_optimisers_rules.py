@@ -72,6 +72,14 @@ def test_converges_on_a_quadratic(make):
     np.testing.assert_allclose(x, target, atol=0.02)
 
 
+def test_prepare_forgets_another_network():
+    optimiser = Adam(1e-2)
+    optimiser.update({"old": np.zeros(2)}, {"old": np.ones(2)})
+    optimiser.prepare({"new": np.zeros(3)})
+    optimiser.update({"new": np.zeros(3)}, {"new": np.ones(3)})
+    assert list(optimiser.state) == ["new"] and optimiser.steps == 1
+
+
 def test_groups_and_schedule_factor():
     parameters = {"a.weight": np.zeros(2), "a.tau_mem": np.zeros(2)}
     grads = {name: np.ones(2) for name in parameters}

@@ -131,6 +131,7 @@ class Optimiser:
             if not fnmatch.filter(parameters, pattern):
                 raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
         self.steps = self.clipped_steps = 0
+        self.state, self._settings, self._bounds = {}, {}, {}
         for name, array in parameters.items():
             self.state[name] = {state: np.zeros_like(array) for state in self.state_names}
             self._settings[name] = dict(self.settings)
@@ -159,7 +160,7 @@ class Optimiser:
 
     def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         """One step with NumPy, in place."""
-        if not self.state:
+        if not self._settings:
             self.prepare(parameters)
         self.next_step(gradients).apply(parameters, gradients)
 
