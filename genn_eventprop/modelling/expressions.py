@@ -7,6 +7,7 @@ sympy's constants, and an unknown name is an error that says where it stands.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,9 +50,12 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
         where: words for the error message, e.g. ``"LIF: dynamics of V"``.
 
     Raises:
-        ModelError: on a syntax error, an unknown name or function, or anything beyond arithmetic.
+        ModelError: on a syntax error, an unknown name or function, anything beyond arithmetic, or an expression such
+            as 1 / 0 that has no finite real value.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
+        if not math.isfinite(text):
+            raise ModelError(f"{where}: {text} is not a finite real number")
         return sp.nsimplify(text) if float(text).is_integer() else sp.Float(text)
     if not isinstance(text, str):
         raise ModelError(f"{where}: expected an expression as a string or a number, got {type(text).__name__}")
@@ -59,7 +63,12 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise ModelError(f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset})") from None
-    return _Builder(symbols, text, where).build(tree.body)
+    except ValueError as error:  # a null byte, on some versions of Python
+        raise ModelError(f"{where}: {text!r} is not an expression ({error})") from None
+    result = _Builder(symbols, text, where).build(tree.body)
+    if result.has(sp.zoo, sp.oo, -sp.oo, sp.nan, sp.I):
+        raise ModelError(f"{where}: {text!r} has no finite real value")
+    return result
 
 
 class _Builder:
@@ -84,5 +93,7 @@ class _Builder:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             if node.func.id not in FUNCTIONS:
                 raise self.fail(f"unknown function {node.func.id!r} ({suggest(node.func.id, FUNCTIONS)})")
-            return FUNCTIONS[node.func.id](*[self.build(a) for a in node.args])
+            if len(node.args) != 1:
+                raise self.fail(f"{node.func.id} takes one argument, got {len(node.args)},")
+            return FUNCTIONS[node.func.id](self.build(node.args[0]))
         raise self.fail(f"{ast.unparse(node)!r} is not arithmetic")

@@ -124,8 +124,8 @@ class Network:
             raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
         if not isinstance(connectivity, Dense):
             raise NetworkError(f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}")
-        if not (math.isfinite(delay) and delay >= 0):
-            raise NetworkError(f"connection {name!r}: delay must be a finite time >= 0 ms, got {delay}")
+        if not (isinstance(delay, (int, float, np.number)) and math.isfinite(delay) and delay >= 0):
+            raise NetworkError(f"connection {name!r}: delay must be a finite time >= 0 ms, got {delay!r}")
         receptors = list(target.model.receptors)
         if not receptors:
             raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
@@ -150,7 +150,9 @@ class Network:
             NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time
                 constants that are not positive.
         """
-        base = rng if isinstance(rng, int) else int(rng.integers(2**63))
+        base = int(rng) if isinstance(rng, (int, np.integer)) else int(rng.integers(2**63))
+        if base < 0:
+            raise NetworkError(f"a random seed must be a whole number >= 0, got {base}")
         stream = lambda name: np.random.default_rng([base, zlib.crc32(name.encode())])  # noqa: E731
         values: dict[str, np.ndarray] = {}
         for c in self.connections:
@@ -191,10 +193,10 @@ class Network:
 
     def _free_name(self, name: str) -> str:
         taken = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
-        if not isinstance(name, str) or not name.isidentifier():
-            raise NetworkError(f"{name!r} cannot name a part of a network; use letters, digits and underscores")
+        if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+            raise NetworkError(f"{name!r} cannot name a part of a network; use ASCII letters, digits and underscores")
         if name in taken:
-            raise NetworkError(f"the name {name!r} is taken; names in a network are unique")
+            raise NetworkError(f"the name {name!r} is taken; names in a network are unique, choose another with name=")
         return name
 
 

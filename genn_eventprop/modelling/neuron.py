@@ -13,11 +13,11 @@ from typing import Any
 import sympy as sp
 
 from ..errors import ModelError, suggest
-from .expressions import FUNCTIONS, parse, symbol
+from .expressions import parse, symbol
+from .names import usable
 from .parameters import Param
 
 Expression = str | float | int
-RESERVED = frozenset({"t", "dt", "T", "g", "w", "lambda", "E"}) | frozenset(FUNCTIONS)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class NeuronModel:
         Each synapse becomes a receptor of its name; its states and parameters get the suffix ``_name``. The neuron
         must use `current` in its dynamics without defining it as a state; declare it as a parameter.
         """
-        if current not in self.params or current in self.state:
+        used = any(symbol(current) in parse(f, self.symbols(), self.name).free_symbols for f in self.dynamics.values())
+        if current not in self.params or not used:
             raise ModelError(f"{self.name}: with_synapses needs {current!r} as a parameter that the dynamics use")
         state, dynamics = dict(self.state), dict(self.dynamics)
         params = {n: p for n, p in self.params.items() if n != current}
@@ -229,8 +230,11 @@ def _renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
 def _check(model: NeuronModel) -> None:
     name = model.name
     for n in (*model.state, *model.params):
-        if not n.isidentifier() or n in RESERVED or n.startswith(("lambda_", "P_", "_")):
-            raise ModelError(f"{name}: {n!r} cannot name a state or parameter (reserved or not an identifier)")
+        if not usable(n, model.state, model.receptors):
+            raise ModelError(
+                f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
+                "word that the formulas or the generated code use"
+            )
         if n in model.state and n in model.params:
             raise ModelError(f"{name}: {n!r} is both a state and a parameter")
     for n, param in model.params.items():
@@ -280,3 +284,12 @@ def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
             if s not in model.state:
                 raise ModelError(f"{name}: mode {mode.name!r} has dynamics of {s!r} ({suggest(s, model.state)})")
             parse(rhs, symbols, f"{name}: mode {mode.name!r}, dynamics of {s}")
+        if mode.lasts is not None and mode.lasts not in model.params:
+            raise ModelError(
+                f"{name}: mode {mode.name!r} lasts for {mode.lasts!r}, which is not a parameter "
+                f"({suggest(mode.lasts, model.params)})"
+            )
+        if mode.then is not None and mode.then not in modes:
+            raise ModelError(
+                f"{name}: mode {mode.name!r} is followed by mode {mode.then!r} ({suggest(mode.then, modes)})"
+            )

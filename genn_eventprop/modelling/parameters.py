@@ -37,6 +37,10 @@ class Uniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
+            raise NetworkError(f"Uniform: needs finite low <= high, got {self.low} and {self.high}")
+
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         return rng.uniform(self.low, self.high, shape)
 
@@ -49,8 +53,8 @@ class Normal:
     std: float
 
     def __post_init__(self) -> None:
-        if not self.std >= 0:
-            raise NetworkError(f"Normal: std must be >= 0, got {self.std}")
+        if not (self.std >= 0 and np.isfinite(self.mean) and np.isfinite(self.std)):
+            raise NetworkError(f"Normal: needs a finite mean and std >= 0, got {self.mean} and {self.std}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         return rng.normal(self.mean, self.std, shape)
@@ -62,6 +66,10 @@ class FanIn:
 
     gain: float = 1.0
     mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.gain >= 0 and np.isfinite(self.mean) and np.isfinite(self.gain)):
+            raise NetworkError(f"FanIn: needs a finite mean and gain >= 0, got {self.mean} and {self.gain}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         return rng.normal(self.mean / fan_in, self.gain / np.sqrt(fan_in), shape)
@@ -78,6 +86,12 @@ class Gamma:
     shape: float = 3.0
     low: float = 0.0
     high: float = np.inf
+
+    def __post_init__(self) -> None:
+        if not (0 < self.mean < np.inf and 0 < self.shape < np.inf):
+            raise NetworkError(f"Gamma: mean and shape must be positive, got {self.mean} and {self.shape}")
+        if not self.low <= self.high:
+            raise NetworkError(f"Gamma: low must not exceed high, got {self.low} and {self.high}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         return np.clip(rng.gamma(self.shape, self.mean / self.shape, shape), self.low, self.high)

@@ -1,0 +1,34 @@
+"""Names that a model may not use, because the formulas or the generated code use them for something else."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+
+from .expressions import FUNCTIONS
+
+FORMULA = frozenset({"t", "dt", "T", "g", "w", "lambda", "dl_dt", "inv_gdot", "g_before"})
+CPP_KEYWORDS = frozenset(
+    "alignas alignof asm auto bool break case catch char class const constexpr continue decltype default delete do "
+    "double else enum explicit export extern false final float for friend goto if inline int long mutable namespace "
+    "new noexcept nullptr operator override private protected public register return short signed sizeof static "
+    "static_assert static_cast struct switch template this throw true try typedef typeid typename union unsigned "
+    "using virtual void volatile while".split()
+)
+GENERATED = frozenset(
+    "args arrival arrived at block by count counts drive dr end feedback first first_step from guarded i id index "
+    "label last least_rise load maximum_kink maximum_slope maximum_step mid n_steps neuron readout ready rise row "
+    "sample scalar share slice source start std step store to total vec weight work".split()
+)
+RESERVED = FORMULA | CPP_KEYWORDS | GENERATED | frozenset(FUNCTIONS)
+_PREFIXES = ("_", "lambda_", "P_", "Q_", "dP_", "dc_", "p_", "grad_", "all_", "trace_")
+_READOUT_ROW = re.compile(r"u\d+_")
+
+
+def usable(name: str, states: Iterable[str], receptors: Iterable[str]) -> bool:
+    """Whether `name` can name a state or parameter of a model with these states and receptors."""
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name in RESERVED:
+        return False
+    taken = {f"c_{s}" for s in states} | {f"e_{r}_{s}" for r in receptors for s in states}
+    return name not in taken and not name.startswith(_PREFIXES) and not _READOUT_ROW.match(name)
