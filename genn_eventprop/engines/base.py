@@ -165,9 +165,37 @@ def quantise(events: Events, plan: Plan) -> Data:
 
 def batch_indices(data: Data, samples: Any) -> np.ndarray:
     """`samples` as an int64 array, checked against the data set."""
-    samples = np.atleast_1d(np.asarray(samples, dtype=np.int64))
+    samples = np.atleast_1d(np.asarray(samples))
     if samples.ndim != 1 or samples.size == 0:
         raise DataError(f"a batch needs a list of at least one sample, got an array of shape {samples.shape}")
-    if samples.min() < 0 or samples.max() >= len(data):
-        raise DataError(f"sample {samples.max()} of a data set with {len(data)} samples")
-    return samples
+    if samples.dtype.kind not in "iu":
+        raise DataError(
+            f"a batch is a list of sample indices, got {samples.dtype}; for a mask use np.flatnonzero(mask)"
+        )
+    outside = samples[(samples < 0) | (samples >= len(data))]
+    if outside.size:
+        raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
+    return samples.astype(np.int64)
+
+
+def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:
+    """For engines without the rules for arrivals that make their target cross by themselves.
+
+    Raises:
+        EngineError: if an arrival moves a threshold, or an amount that an arrival adds depends on a learned parameter.
+    """
+    for c in plan.connections:
+        p = plan.population(c.target)
+        d = p.derived
+        e = d.receptors[c.receptor]
+        if any((event.dg_dx.T * e)[0] != 0 for event in d.events):
+            raise EngineError(
+                f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
+                "moves its threshold at once; let arrivals act on a current, or use engine='reference_event'"
+            )
+        for n, s in zip(d.params, d.p):
+            if n in p.trainable and e.has(s):
+                raise EngineError(
+                    f"{engine} cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an "
+                    "amount that depends on it; fix the parameter, or use engine='reference_event'"
+                )

@@ -21,7 +21,7 @@ from ..errors import EngineError
 from ..plan import Plan
 from ..plan.coefficients import weight_coefficients
 from ..toolchain import build
-from .base import Data, Engine, Result, Spikes, batch_indices
+from .base import Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
 
 MAX_SLICES = 16
 
@@ -54,6 +54,7 @@ class NativeEngine(Engine):
             raise EngineError("the native engine runs spike_times='grid'; use reference_event for exact spike times")
         if threads is not None and threads < 1:
             raise EngineError(f"threads={threads}: at least one is needed")
+        refuse_jumps_of_the_threshold(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or available_processors()
         self.source = generate(plan, dtype)

@@ -19,7 +19,7 @@ from ..adjoint.propagator import numeric
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..plan.coefficients import weight_coefficients
-from .base import Data, Engine, Result, Spikes, batch_indices
+from .base import Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
 
 
 class _Functions:
@@ -69,6 +69,7 @@ class ReferenceClock(Engine):
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if plan.spike_times != "grid":
             raise EngineError("reference_clock runs spike_times='grid' only; use reference_event for exact spike times")
+        refuse_jumps_of_the_threshold(plan, self.name)
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self._functions = {p.name: _Functions(p) for p in plan.populations}

@@ -40,7 +40,12 @@ class PopulationCoefficients:
 
 
 def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, np.ndarray]) -> PopulationCoefficients:
-    """Coefficients of one population; `values`: parameter -> (1,) or (N,)."""
+    """Coefficients of one population; `values`: parameter -> (1,) or (N,).
+
+    Raises:
+        NetworkError: if a value is not finite or a time constant not positive, for example after an optimiser's step.
+    """
+    plan.network.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
     propagator = Propagator(population.derived, values)
     n, dt = propagator.n, plan.dt
     learned = [p for p in population.trainable if p in population.derived.dynamic_params]

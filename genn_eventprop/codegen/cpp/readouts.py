@@ -114,7 +114,8 @@ class Integral(ReadoutCode):
         e = d.receptors[c.receptor][d.states.index(self.v)]
         if e == 0:
             return ""
-        amount = "scalar(1)" if e == 1 else f"args.{self.p}_e_{c.receptor}_{self.v}[0]"
+        index = "neuron" if any(e.has(s) for n, s in zip(d.params, d.p) if n in self.plan.output.per_neuron) else "0"
+        amount = "scalar(1)" if e == 1 else f"args.{self.p}_e_{c.receptor}_{self.v}[{index}]"
         return (
             f"for (int neuron = 0; neuron < {target_np}; ++neuron) drive[neuron] = -args.integrand_weight[arrival] * dr[neuron] * {amount};\n"
             f"dot_rows<{target_np}>(feedback, args.c_{connection}_weight, index, count, drive);\n"

@@ -1,0 +1,296 @@
+"""`native` in float64 equals `reference_clock` to 1e-10 on the same spikes: shapes x losses x parameters x delays."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Gamma, Network, NeuronModel, Normal, Param, Uniform, losses
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+
+TOLERANCE = 1e-10
+LIF_VALUES = {"tau_mem": 18.0, "tau_syn": 4.0, "v_thresh": 0.9, "v_reset": -0.1}
+LI_VALUES = {"tau_mem": 15.0, "tau_syn": 5.0}
+SPIKING_OUTPUT = ("first", "first end", "first inverse end", "integral of spiking")
+
+
+def parameters(kind, values):
+    """Parameter values of a population by how they vary and whether they are learned."""
+    units = {n: "ms" if n.startswith("tau") else "" for n in values}
+    spread = {n: Gamma(v, 40.0, 0.8 * v, 1.2 * v) if v > 0 else Uniform(v, 0.0) for n, v in values.items()}
+    return {
+        "fixed": values,
+        "learned": {n: Param(v, units[n], trainable=True) for n, v in values.items()},
+        "shared": {n: Param(v, units[n], trainable=True, shared=True) for n, v in values.items()},
+        "spread": spread,
+        "spread learned": {n: Param(v, units[n], trainable=True) for n, v in spread.items()},
+    }[kind]
+
+
+def make_loss(name, output):
+    return {
+        "first": lambda: losses.FirstSpikeCrossEntropy(output),
+        "first end": lambda: losses.FirstSpikeCrossEntropy(output, tau0=2.0, tau1=20.0, alpha=0.1, silent="end"),
+        "first inverse end": lambda: losses.FirstSpikeCrossEntropy(output, form="inverse", alpha=3.0, silent="end"),
+        "max": lambda: losses.MaxVoltageCrossEntropy(output),
+        "integral": lambda: losses.IntegratedVoltageCrossEntropy(output),
+        "integral exponential": lambda: losses.IntegratedVoltageCrossEntropy(output, "exponential"),
+        "integral sigmoid": lambda: losses.IntegratedVoltageCrossEntropy(output, "sigmoid"),
+        "integral of spiking": lambda: losses.IntegratedVoltageCrossEntropy(output, "linear"),
+    }[name]()
+
+
+def build(topology, loss_name, kind, delay, hidden_model=None, duration=50.0, dt=0.5):
+    """A small network of the wanted shape; every population fires and no size is a multiple of the vector width."""
+    net = Network()
+    inp = net.input(7)
+    lif = lambda: LIF(**parameters(kind, LIF_VALUES))  # noqa: E731
+    hidden = net.population(hidden_model or lif(), 21, name="hidden")
+    net.connect(inp, hidden, Dense(Normal(0.8, 0.6)), delay=delay)
+    last = hidden
+    if topology == "recurrent":
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=delay)
+    if topology in ("deep", "skip"):
+        last = net.population(lif(), 18, name="second")
+        net.connect(hidden, last, Dense(Normal(0.3, 0.3)))
+    spiking = loss_name in SPIKING_OUTPUT
+    output = net.population(lif() if spiking else LI(**parameters(kind, LI_VALUES)), 4, name="output")
+    net.connect(last, output, Dense(Normal(0.3, 0.4)), delay=delay)
+    if topology == "skip":
+        net.connect(hidden, output, Dense(Normal(0.1, 0.2)), delay=2 * delay)
+        net.connect(inp, output, Dense(Normal(0.1, 0.2)), delay=delay)
+    return make_plan(net, make_loss(loss_name, output), dt=dt, duration=duration)
+
+
+def random_events(plan, n_samples=6, seed=5, spikes=(8, 40)):
+    """Uniform spike times; the first sample ends with a spike in the last step and another one doubled."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for s in range(n_samples):
+        n = int(rng.integers(*spikes))
+        times, channels = np.sort(rng.uniform(0, plan.duration - 1, n)), rng.integers(0, plan.input.size, n)
+        if s == 0:  # three spikes on one channel in one step, one in the last step
+            times = np.sort(np.concatenate([times, np.full(3, 4.0), [plan.duration - plan.dt]]))
+            channels = np.concatenate([channels, [2, 2, 2, 1]])
+        samples.append((times, channels))
+    labels = rng.integers(0, plan.loss.n_classes, n_samples)
+    return Events.from_samples(samples, n_channels=plan.input.size, labels=labels)
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
+
+
+def check_same(plan, events, tolerance=TOLERANCE, threads=2, values=None):
+    """Run both engines and compare everything they return; gives back the reference's result and gradients."""
+    values = plan.network.initial_parameters(3) if values is None else values
+    clock, native = ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float64", threads=threads)
+    every = np.arange(len(events))
+    want = clock.run(clock.load(events), every, training=True, record_spikes=True)
+    got = native.run(native.load(events), every, training=True, record_spikes=True)
+    native.close()
+    assert set(got.spikes) == set(want.spikes)
+    for name in want.spikes:
+        assert want.spike_counts[name].sum() > 5, f"{name} is silent: the comparison would be empty"
+        for field in ("sample", "time", "neuron"):
+            np.testing.assert_array_equal(getattr(got.spikes[name], field), getattr(want.spikes[name], field))
+        np.testing.assert_array_equal(got.spike_counts[name], want.spike_counts[name])
+    np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(got.readout, want.readout, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(got.prediction, want.prediction)
+    assert got.guarded == want.guarded
+    assert set(native.gradients) == set(clock.gradients) == set(plan.trainable)
+    for key, gradient in clock.gradients.items():
+        assert native.gradients[key].shape == gradient.shape
+        assert gradient.any(), f"the gradient of {key} is zero: the comparison would be empty"
+        assert relative(native.gradients[key], gradient) < tolerance, key
+    return want, clock.gradients
+
+
+@pytest.mark.parametrize(
+    ("topology", "loss", "kind", "delay"),
+    [
+        ("feed-forward", "first", "fixed", 0.0),
+        ("feed-forward", "first end", "learned", 1.5),
+        ("feed-forward", "max", "shared", 0.0),
+        ("feed-forward", "integral sigmoid", "spread", 0.0),
+        ("recurrent", "first", "spread learned", 1.5),
+        ("recurrent", "first inverse end", "learned", 0.0),
+        ("recurrent", "max", "learned", 1.5),
+        ("recurrent", "integral exponential", "shared", 0.0),
+        ("recurrent", "integral of spiking", "learned", 1.5),
+        ("deep", "first", "shared", 0.0),
+        ("deep", "max", "spread", 1.5),
+        ("deep", "integral", "learned", 0.0),
+        ("skip", "first", "learned", 0.2),  # rounds to a delay of no step
+        ("skip", "max", "fixed", 0.0),
+        ("skip", "integral exponential", "spread learned", 1.5),
+        ("skip", "integral of spiking", "shared", 0.0),
+    ],
+)
+def test_native_equals_the_clocked_reference(topology, loss, kind, delay):
+    plan = build(topology, loss, kind, delay)
+    check_same(plan, random_events(plan))
+
+
+ADAPTIVE = NeuronModel(
+    name="AdaptiveThreshold",
+    state={"V": "v_reset", "I": 0.0, "B": "b_start"},
+    params={
+        "tau_mem": Param(18.0, "ms"),
+        "tau_syn": Param(4.0, "ms"),
+        "tau_adapt": Param(30.0, "ms"),
+        "v_thresh": Param(0.7),
+        "v_reset": Param(-0.1),
+        "strength": Param(0.3),
+        "b_start": Param(0.2),
+    },
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn", "B": "-B / tau_adapt"},
+    threshold="V - v_thresh - strength * B",
+    reset={"V": "v_reset", "B": "B + 1"},
+    input="I",
+)
+BIASED = NeuronModel(
+    name="Biased",
+    state={"V": 0.0, "I": 0.0},
+    params={"tau_mem": Param(18.0, "ms"), "tau_syn": Param(4.0, "ms"), "bias": Param(0.9), "v_thresh": Param(1.0)},
+    dynamics={"V": "(I - V + bias) / tau_mem", "I": "-I / tau_syn"},
+    threshold="V - v_thresh",
+    reset={"V": "V - v_thresh"},  # a relative reset: dh/dp and dh/dx are not those of LIF
+    input="I",
+)
+
+
+def learned(model):
+    return model(**{n: Param(p.value, p.unit, trainable=True) for n, p in model.params.items()})
+
+
+@pytest.mark.parametrize("model", [ADAPTIVE, BIASED], ids=lambda m: m.name)
+@pytest.mark.parametrize("loss", ["first", "integral exponential"])
+def test_models_defined_here_run_on_both_engines(model, loss):
+    """Three states with a history that survives the reset; a constant drive and a relative reset; all learned."""
+    plan = build("recurrent", loss, "learned", 0.0, hidden_model=learned(model))
+    check_same(plan, random_events(plan))
+
+
+def test_a_driven_readout_integrates_its_constant_part():
+    """A leaky integrator with a learned bias: u_1, c and their derivatives reach the loss."""
+    driven = NeuronModel(
+        name="DrivenLI",
+        state={"V": 0.0, "I": 0.0},
+        params={"tau_mem": Param(12.0, "ms"), "tau_syn": Param(4.0, "ms"), "bias": Param(Uniform(-1.0, 1.0))},
+        dynamics={"V": "(I - V + bias) / tau_mem", "I": "-I / tau_syn"},
+        input="I",
+    )
+    net = Network()
+    hidden = net.population(LIF(**LIF_VALUES), 21, name="hidden")
+    net.connect(net.input(7), hidden, Dense(Normal(0.8, 0.6)))
+    output = net.population(learned(driven), 4, name="output")
+    net.connect(hidden, output, Dense(Normal(0.3, 0.4)))
+    plan = make_plan(net, make_loss("integral exponential", output), dt=0.5, duration=50.0)
+    check_same(plan, random_events(plan))
+
+
+@pytest.mark.parametrize("loss", ["integral", "max"])
+def test_receptors_with_amounts_of_their_own(loss):
+    """Two receptors on one population, one jumps V and I by amounts that differ from neuron to neuron."""
+    model = NeuronModel(
+        name="TwoReceptors",
+        state={"V": 0.0, "I": 0.0},
+        params={
+            "tau_mem": Param(12.0, "ms"),
+            "tau_syn": Param(4.0, "ms"),
+            "kick": Param(Uniform(0.1, 0.3)),
+            "gain": Param(Uniform(0.5, 1.5)),
+        },
+        dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+        input={"slow": "I", "fast": {"V": "kick", "I": "gain"}},
+    )
+    net = Network()
+    inp = net.input(7)
+    hidden = net.population(LIF(**LIF_VALUES), 21, name="hidden")
+    net.connect(inp, hidden, Dense(Normal(0.8, 0.6)))
+    output = net.population(model(), 4, name="output")
+    net.connect(hidden, output, Dense(Normal(0.3, 0.4)), receptor="fast")
+    net.connect(inp, output, Dense(Normal(0.3, 0.4)), receptor="slow")
+    net.connect(hidden, output, Dense(Normal(0.2, 0.4)), receptor="slow", delay=1.0, name="late")
+    plan = make_plan(net, make_loss(loss, output), dt=0.5, duration=50.0)
+    check_same(plan, random_events(plan))
+
+
+def test_equal_time_constants_are_no_special_case():
+    values = {**LIF_VALUES, "tau_mem": 10.0, "tau_syn": 10.0}
+    net = Network()
+    hidden = net.population(LIF(**parameters("learned", values)), 21, name="hidden")
+    net.connect(net.input(7), hidden, Dense(Normal(0.8, 0.6)))
+    output = net.population(LI(**parameters("learned", {"tau_mem": 8.0, "tau_syn": 8.0})), 4, name="output")
+    net.connect(hidden, output, Dense(Normal(0.3, 0.4)))
+    plan = make_plan(net, make_loss("integral exponential", output), dt=0.5, duration=50.0)
+    _, gradients = check_same(plan, random_events(plan))
+    assert all(np.all(np.isfinite(g)) for g in gradients.values())
+
+
+def test_more_neurons_than_registers_hold():
+    """Populations larger than 256 and no multiple of 16: blocks of rows, tails and padding lanes."""
+    net = Network()
+    hidden = net.population(LIF(tau_mem=18.0, tau_syn=4.0), 301, name="hidden")
+    net.connect(net.input(37), hidden, Dense(Normal(0.3, 0.3)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.06)))
+    output = net.population(LI(), 35, name="output")
+    net.connect(hidden, output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output, "exponential"), dt=0.5, duration=30.0)
+    check_same(plan, random_events(plan, n_samples=3, spikes=(60, 90)))
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.5])
+def test_a_spike_in_the_last_step_counts_and_reaches_nobody(delay):
+    """A neuron driven over threshold by an input in the last step: found at K, own jump, no arrival at targets."""
+    net = Network()
+    hidden = net.population(LIF(tau_mem=1.0, tau_syn=5.0), 1, name="hidden")
+    net.connect(net.input(1), hidden, Dense(np.array([[20.0]])))
+    output = net.population(LIF(v_thresh=Param(0.01, trainable=True)), 1, name="output")
+    net.connect(hidden, output, Dense(np.array([[50.0]])), delay=delay)
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=10.0)
+    events = Events.from_samples([([9.5], [0])], n_channels=1, labels=[0])
+    values = net.initial_parameters(0)
+    for engine in (ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float64", threads=1)):
+        result = engine.run(engine.load(events), [0], training=True, record_spikes=True)
+        assert result.spike_counts["hidden"].tolist() == [[1]]
+        assert result.spikes["hidden"].time.tolist() == [10.0]
+        assert result.spike_counts["output"].tolist() == [[0]]
+        assert result.readout[0, 0] == np.inf and result.prediction[0] == -1
+        assert not engine.gradients["input_hidden.weight"].any()
+
+
+def test_float32_agrees_to_its_precision_where_spikes_agree():
+    plan = build("recurrent", "integral exponential", "learned", 1.5)
+    events, values = random_events(plan), plan.network.initial_parameters(3)
+    clock, native = ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float32", threads=2)
+    same = 0
+    for s in range(len(events)):
+        want = clock.run(clock.load(events), [s], training=True, record_spikes=True)
+        got = native.run(native.load(events), [s], training=True, record_spikes=True)
+        if not np.array_equal(got.spikes["hidden"].time, want.spikes["hidden"].time):
+            continue  # a spike moved by a step where V grazes the threshold
+        same += 1
+        np.testing.assert_allclose(got.loss, want.loss, rtol=1e-5)
+        for key, gradient in clock.gradients.items():
+            assert relative(native.gradients[key].astype(float), gradient) < 1e-4, key
+    assert same >= 4
+
+
+def test_samples_without_spikes_and_without_labels():
+    """No input at all: loss of a uniform softmax, no prediction-by-accident, gradients of the weights are zero."""
+    plan = build("feed-forward", "integral", "fixed", 0.0)
+    silent = Events.from_samples([([], []), ([], [])], n_channels=7, labels=[1, 2])
+    values = plan.network.initial_parameters(3)
+    for engine in (ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float64", threads=2)):
+        result = engine.run(engine.load(silent), [0, 1], training=True, record_spikes=True)
+        np.testing.assert_allclose(result.loss, np.log(4.0))
+        assert result.spike_counts["hidden"].sum() == 0 and result.spikes["hidden"].time.size == 0
+        assert not any(g.any() for g in engine.gradients.values())
+        unlabelled = Events.from_samples([([1.0], [0])], n_channels=7)
+        result = engine.run(engine.load(unlabelled), [0])
+        assert np.isnan(result.loss[0]) and result.prediction[0] >= 0
