@@ -160,13 +160,10 @@ class Events:
         chosen = check.sample_indices(index, len(self), self.name or "events")
         starts, counts = self.offsets[chosen], self.counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        if len(chosen) and np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
-            where: slice | np.ndarray = slice(int(starts[0]), int(starts[0] + offsets[-1]))
-        else:
-            where = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        times, channels = (gather(a, starts, counts, offsets) for a in (self.times, self.channels))
         return Events.trusted(
-            self.times[where],
-            self.channels[where],
+            times,
+            channels,
             offsets,
             self.n_channels,
             None if self.labels is None else self.labels[chosen],
@@ -233,3 +230,12 @@ class Events:
         labels = f", {self.n_classes} classes" if self.labels is not None else ""
         name = f"{self.name!r}, " if self.name else ""
         return f"Events({name}{len(self)} samples, {len(self.times)} events, {self.n_channels} channels{labels})"
+
+
+def gather(flat: np.ndarray, starts: np.ndarray, counts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The parts starts[i] : starts[i] + counts[i] of a flat array in one; a view if they lie side by side already."""
+    if len(starts) and np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
+        return flat[starts[0] : starts[0] + offsets[-1]]
+    if offsets[-1] > 32 * len(starts):  # long parts: copying each is faster than an index for every event
+        return np.concatenate([flat[a : a + n] for a, n in zip(starts.tolist(), counts.tolist(), strict=True)])
+    return flat[np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])]

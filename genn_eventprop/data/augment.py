@@ -1,0 +1,262 @@
+"""Augmentations and input tricks, on whole batches at once.
+
+Each is a small frozen record, `step(events, draw) -> events`; random ones take their numbers from `draw`
+(data.counter), so a sample gets the same augmentation in an epoch whatever its batch. `Augmented` applies a chain of
+them to the batches of a data set. Source: the tricks of Nowotny, Turner, Knight 2025 (doi 10.1088/2634-4386/ada852),
+whose verdict was that shift and blend help.
+
+Axis letters: B samples of a batch, E their events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from genn_eventprop.data.counter import Draw
+from genn_eventprop.data.events import Events
+from genn_eventprop.errors import DataError
+
+
+class Step(Protocol):
+    """What an augmentation must be able to do."""
+
+    def __call__(self, events: Events, draw: Draw) -> Events: ...
+
+
+def changed(
+    events: Events,
+    times: np.ndarray | None = None,
+    channels: np.ndarray | None = None,
+    keep: np.ndarray | None = None,
+    n_channels: int | None = None,
+    sort: bool = False,
+) -> Events:
+    """`events` with other times or channels, without the events where `keep` is False, put in order again if `sort`."""
+    times = events.times if times is None else times
+    channels = events.channels if channels is None else channels
+    offsets = events.offsets
+    if keep is not None and not keep.all():
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        times, channels, offsets = times[keep], channels[keep], kept[offsets]
+    if sort:
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        order = np.lexsort((times, owner))
+        times, channels = times[order], channels[order]
+    width = events.n_channels if n_channels is None else n_channels
+    channels = channels.astype(np.int32, copy=False)
+    return Events.trusted(times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name)
+
+
+def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:
+    """(E,) whether the channel exists."""
+    return (channels >= 0) & (channels < n_channels)
+
+
+def check_range(what: str, value: float, low: float, high: float) -> None:
+    """Raises unless low <= value <= high."""
+    if isinstance(value, bool) or not low <= value <= high:
+        raise DataError(f"{what} must be from {low:g} to {high:g}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """All channels of a sample move by one whole number, uniform in -channels .. channels; what leaves is dropped."""
+
+    channels: int = 40
+
+    def __post_init__(self) -> None:
+        check_range("Shift: channels", self.channels, 0, 2**31)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        by = np.floor(draw.per_sample("shift") * (2 * self.channels + 1)).astype(np.int32) - np.int32(self.channels)
+        moved = events.channels + np.repeat(by, events.counts)
+        return changed(events, channels=moved, keep=inside(moved, events.n_channels))
+
+
+@dataclass(frozen=True)
+class Dilate:
+    """Time of a sample is multiplied by exp(U(log low, log high))."""
+
+    low: float = 0.8
+    high: float = 1.25
+
+    def __post_init__(self) -> None:
+        check_range("Dilate: low", self.low, 1e-6, self.high)
+        check_range("Dilate: high", self.high, self.low, 1e6)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        low, high = np.log(self.low), np.log(self.high)
+        factor = np.exp(low + (high - low) * draw.per_sample("dilate"))
+        return changed(events, times=events.times * np.repeat(factor, events.counts))
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """The channel of each event moves by N(0, sigma), rounded; what leaves is dropped."""
+
+    sigma: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_range("Jitter: sigma", self.sigma, 0, 1e6)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        noise = np.floor(self.sigma * draw.normal("jitter", events.counts) + 0.5)
+        moved = events.channels + noise.astype(np.int64)
+        return changed(events, channels=moved, keep=inside(moved, events.n_channels))
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Each event is dropped with probability p."""
+
+    p: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_range("Dropout: p", self.p, 0, 1)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        return changed(events, keep=draw.per_event("dropout", events.counts) >= self.p)
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Samples of more than `count` events keep each with probability count / (their number): about `count` of them.
+
+    `count` is usually the mean of the data set, events.statistics().mean_events.
+    """
+
+    count: float
+
+    def __post_init__(self) -> None:
+        check_range("Thin: count", self.count, 0, np.inf)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        share = self.count / np.maximum(events.counts, 1)
+        return changed(events, keep=draw.per_event("thin", events.counts) < np.repeat(share, events.counts))
+
+
+@dataclass(frozen=True)
+class MergeChannels:
+    """Every `factor` neighbouring channels become one: n_channels / factor, rounded up."""
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        check_range("MergeChannels: factor", self.factor, 1, 2**31)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        width = -(-events.n_channels // self.factor)
+        return changed(events, channels=events.channels // self.factor, n_channels=width)
+
+
+@dataclass(frozen=True)
+class CompressTime:
+    """Times are divided by `factor`."""
+
+    factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_range("CompressTime: factor", self.factor, 1e-6, 1e6)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        return changed(events, times=events.times / self.factor)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Only events in start <= t < stop (ms) stay, and start becomes 0."""
+
+    start: float = 0.0
+    stop: float = np.inf
+
+    def __post_init__(self) -> None:
+        check_range("Crop: start", self.start, 0, self.stop)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        keep = (events.times >= self.start) & (events.times < self.stop)
+        return changed(events, times=events.times - self.start, keep=keep)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Silence of `before` ms at the start of each sample."""
+
+    before: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("Pad: before", self.before, 0, 1e9)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        return changed(events, times=events.times + self.before)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Times move to the grid, floor(t / dt + 0.5) dt; at most one event a channel and step unless `duplicates`."""
+
+    dt: float = 1.0
+    duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("Bin: dt", self.dt, 1e-9, 1e9)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        step = np.floor(events.times / self.dt + 0.5)
+        times = step * self.dt
+        if self.duplicates or not len(step):
+            return changed(events, times=times)
+        owner = events.sample_of_event
+        order = np.lexsort((events.channels, step, owner))
+        same = np.ones(len(order), bool)
+        for values in (owner, step, events.channels):
+            ordered = values[order]
+            same[1:] &= ordered[1:] == ordered[:-1]
+        same[0] = False
+        keep = np.ones(len(order), bool)
+        keep[order[same]] = False
+        return changed(events, times=times, keep=keep)
+
+
+@dataclass(frozen=True)
+class DelayLine:
+    """The input again `copies` times, each `delay` ms after the last, on channels of their own.
+
+    n_channels becomes (copies + 1) n_channels: copy j of channel c is channel j n_channels + c. Divide the initial
+    weights of this input by the number of copies.
+    """
+
+    copies: int = 10
+    delay: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_range("DelayLine: copies", self.copies, 0, 10_000)
+        check_range("DelayLine: delay", self.delay, 0, 1e9)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        lines = np.arange(self.copies + 1)
+        if len(lines) * events.n_channels > 2**31:
+            raise DataError(f"DelayLine: {len(lines)} x {events.n_channels} channels are more than 2^31")
+        times = (events.times + self.delay * lines[:, None]).ravel()
+        channels = (events.channels + events.n_channels * lines[:, None]).ravel()
+        order = np.lexsort((times, np.tile(events.sample_of_event, len(lines))))
+        whole = changed(events, n_channels=events.n_channels * len(lines))
+        return Events.trusted(
+            times[order],
+            channels[order].astype(np.int32),
+            events.offsets * len(lines),
+            whole.n_channels,
+            events.labels,
+            events.groups,
+            events.n_classes,
+            events.name,
+        )
+
+
+STEPS: dict[str, Any] = {
+    step.__name__: step
+    for step in (Shift, Dilate, Jitter, Dropout, Thin, MergeChannels, CompressTime, Crop, Pad, Bin, DelayLine)
+}
+"""Augmentations by name, for the command line and configuration files."""

@@ -1,0 +1,141 @@
+"""Augmented: the batches of a data set, augmented anew each epoch; and blend, which makes new samples of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genn_eventprop.data import check
+from genn_eventprop.data.augment import Step, check_range, inside
+from genn_eventprop.data.counter import Draw
+from genn_eventprop.data.events import Events
+from genn_eventprop.errors import DataError
+
+
+@dataclass(frozen=True)
+class Blend:
+    """New samples, each mixed from recordings of one class.
+
+    The recordings' centres of mass are aligned in channel and time (at their mean), then each event of recording i is
+    kept with probability keep[i]. Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+
+    Args:
+        keep: one probability for each recording that is mixed.
+        times: how many times its size the data set becomes; the published 2 doubles it.
+    """
+
+    keep: tuple[float, ...] = (0.5, 0.5)
+    times: float = 2.0
+
+    def __post_init__(self) -> None:
+        if len(self.keep) < 2:
+            raise DataError(f"Blend: keep needs a probability for each of two or more recordings, got {self.keep!r}")
+        for p in self.keep:
+            check_range("Blend: keep", p, 0, 1)
+        check_range("Blend: times", self.times, 1, 1000)
+
+    def partners(self, labels: np.ndarray, draw: Draw) -> np.ndarray:
+        """(B, k) indices of the recordings of each new sample.
+
+        New sample S + j starts from recording j mod S, so that classes keep their shares; the others are drawn from its
+        class (another recording where there is one).
+        """
+        first = draw.samples % len(labels)
+        order = np.argsort(labels, kind="stable")
+        sizes = np.bincount(labels)
+        start = (np.cumsum(sizes) - sizes)[labels[first]]
+        size = sizes[labels[first]]
+        rank = np.empty(len(labels), np.int64)
+        rank[order] = np.arange(len(labels))
+        chosen = [first]
+        for k in range(1, len(self.keep)):
+            away = 1 + np.floor(draw.per_sample(f"blend partner {k}") * np.maximum(size - 1, 1)).astype(np.int64)
+            chosen.append(order[start + (rank[first] - start + away) % size])
+        return np.stack(chosen, axis=1)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        """(B,) new samples of the data set `events`; draw.samples are their numbers, S .. times S - 1."""
+        if events.labels is None or (events.labels < 0).any():
+            raise DataError(
+                f"{events.name or 'events'}: Blend mixes recordings of one class: every sample needs a label"
+            )
+        partners = self.partners(events.labels, draw)
+        parts = [events[partners[:, k]] for k in range(len(self.keep))]
+        centres = [centre_of_mass(part) for part in parts]
+        target = np.mean(centres, axis=0)  # (2, B)
+        times, channels, owner = [], [], []
+        for k, (part, centre) in enumerate(zip(parts, centres, strict=True)):
+            by = target - centre
+            kept = draw.per_event(f"blend keep {k}", part.counts) < self.keep[k]
+            moved = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int64), part.counts)
+            late = part.times + np.repeat(by[0], part.counts)
+            kept &= inside(moved, events.n_channels) & (late >= 0)
+            times.append(late[kept])
+            channels.append(moved[kept])
+            owner.append(part.sample_of_event[kept])
+        t, c, o = (np.concatenate(x) for x in (times, channels, owner))
+        order = np.lexsort((t, o))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(o, minlength=len(partners)))])
+        about = parts[0]
+        return Events.trusted(
+            t[order],
+            c[order].astype(np.int32),
+            offsets,
+            events.n_channels,
+            about.labels,
+            about.groups,
+            events.n_classes,
+            events.name,
+        )
+
+
+def centre_of_mass(events: Events) -> np.ndarray:
+    """(2, B) mean time (ms) and mean channel of each sample; 0 for an empty one."""
+    owner, size = events.sample_of_event, np.maximum(events.counts, 1)
+    return np.stack([np.bincount(owner, x, len(events)) / size for x in (events.times, events.channels)])
+
+
+class Augmented:
+    """A data set whose batches are augmented, the same for the same (seed, epoch, sample).
+
+    Args:
+        events: the data set.
+        steps: augmentations, applied in order.
+        blend: extends the data set with blended samples; indices len(events) .. are those.
+        seed: of the run.
+
+    Example:
+        >>> train = Augmented(events, [Shift(40), Crop(0, 1000)], Blend(), seed=1)
+        >>> batch = train.batch([3, 17, 9000], epoch=5)      # Events
+    """
+
+    def __init__(self, events: Events, steps: Sequence[Step] = (), blend: Blend | None = None, seed: int = 0) -> None:
+        self.events, self.steps, self.blend, self.seed = events, tuple(steps), blend, seed
+        self.size = len(events) if blend is None else round(blend.times * len(events))
+        self.n_channels = self.batch([], epoch=0).n_channels
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Events:
+        """The samples of that epoch, in the order asked for."""
+        chosen = check.sample_indices(indices, self.size, self.events.name or "events")
+        new = chosen >= len(self.events)
+        if self.blend is None or not new.any():
+            batch = self.events[chosen]
+        else:
+            made = self.blend(self.events, Draw(self.seed, epoch, chosen[new]))
+            both = Events.concatenate([self.events[chosen[~new]], made])
+            place = np.empty(len(chosen), np.int64)
+            place[np.flatnonzero(~new)] = np.arange((~new).sum())
+            place[np.flatnonzero(new)] = (~new).sum() + np.arange(new.sum())
+            batch = both[place]
+        for position, step in enumerate(self.steps):
+            batch = step(batch, Draw(self.seed, epoch, chosen).of(position))
+        return batch
+
+    def epoch(self, epoch: int) -> Events:
+        """All samples of that epoch at once."""
+        return self.batch(np.arange(self.size), epoch)

@@ -1,0 +1,255 @@
+"""Augmentations: what each does to every event, and that it depends on seed, epoch and sample alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genn_eventprop.data import Events, augment
+from genn_eventprop.data.augment import (
+    Bin,
+    CompressTime,
+    Crop,
+    DelayLine,
+    Dilate,
+    Dropout,
+    Jitter,
+    MergeChannels,
+    Pad,
+    Shift,
+    Thin,
+)
+from genn_eventprop.data.augmented import Augmented, Blend, centre_of_mass
+from genn_eventprop.data.counter import Draw
+from genn_eventprop.errors import DataError
+
+N = 50
+
+
+def some(n: int = 12, seed: int = 0, most: int = 60) -> Events:
+    rng = np.random.default_rng(seed)
+    samples = [(np.sort(rng.uniform(0, 100, k)), rng.integers(0, N, k)) for k in rng.integers(0, most, n)]
+    return Events.from_samples(samples, N, np.arange(n) % 3, np.arange(n) % 4, name="some")
+
+
+def draw_for(events: Events, seed: int = 1, epoch: int = 0) -> Draw:
+    return Draw(seed, epoch, np.arange(len(events)))
+
+
+def same(a: Events, b: Events) -> bool:
+    return all(
+        np.array_equal(getattr(a, f), getattr(b, f)) for f in ("times", "channels", "offsets", "labels", "groups")
+    )
+
+
+def valid(events: Events) -> Events:
+    """Passes the full check of the constructor."""
+    return Events(
+        events.times, events.channels, events.offsets, events.n_channels, events.labels, events.groups, events.n_classes
+    )
+
+
+ALL: list[Any] = [
+    Shift(7),
+    Dilate(0.5, 2.0),
+    Jitter(3.0),
+    Dropout(0.3),
+    Thin(20),
+    MergeChannels(3),
+    CompressTime(2.0),
+    Crop(10.0, 60.0),
+    Pad(5.0),
+    Bin(2.0),
+    Bin(2.0, duplicates=True),
+    DelayLine(3, 30.0),
+]
+
+
+@pytest.mark.parametrize("step", ALL, ids=repr)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), order=st.permutations(range(12)))
+def test_a_sample_is_treated_alike_in_every_batch(step: Any, seed: int, order: list[int]) -> None:
+    train = Augmented(some(seed=seed), [step, step], seed=seed)
+    whole = train.epoch(3)
+    valid(whole)
+    assert same(train.batch(order, 3), whole[order])
+    assert same(train.batch(order[:5], 3), whole[order[:5]])
+    assert len(whole) == 12 and whole.labels is not None
+
+
+@pytest.mark.parametrize("step", [Shift(7), Dilate(0.5, 2.0), Jitter(3.0), Dropout(0.3), Thin(20)], ids=repr)
+def test_epoch_seed_and_place_in_the_chain_change_the_numbers(step: Any) -> None:
+    events = some(most=200)
+    base = Augmented(events, [step], seed=1).epoch(0)
+    assert not same(base, Augmented(events, [step], seed=1).epoch(1))
+    assert not same(base, Augmented(events, [step], seed=2).epoch(0))
+    twice = Augmented(events, [step, step], seed=1).epoch(0)
+    again = step(base, draw_for(base, 1, 0).of(0))
+    assert not same(twice, again)  # the second step has numbers of its own
+
+
+def test_shift_moves_whole_samples_uniformly() -> None:
+    events = Events.from_samples([([1.0, 2.0], [20, 25])] * 4000, N)
+    moved = Shift(3)(events, draw_for(events))
+    by = (moved.channels - events.channels).reshape(-1, 2)
+    assert (by[:, 0] == by[:, 1]).all()
+    counts = np.bincount(by[:, 0] + 3, minlength=7)
+    assert counts.sum() == 4000 and (abs(counts - 4000 / 7) < 5 * np.sqrt(4000 / 7)).all()
+    edge = Events.from_samples([([1.0, 2.0], [0, 49])] * 100, N)
+    assert (Shift(3)(edge, draw_for(edge)).counts >= 1).all() and Shift(3)(edge, draw_for(edge)).counts.min() == 1
+
+
+def test_dilate_is_log_uniform_and_one_factor_a_sample() -> None:
+    events = Events.from_samples([([1.0, 10.0], [0, 1])] * 4000, N)
+    times = Dilate(0.5, 4.0)(events, draw_for(events)).times.reshape(-1, 2)
+    np.testing.assert_allclose(times[:, 1], 10 * times[:, 0])
+    logs = np.log(times[:, 0])
+    assert np.log(0.5) <= logs.min() and logs.max() <= np.log(4.0)
+    assert logs.mean() == pytest.approx((np.log(0.5) + np.log(4.0)) / 2, abs=0.05)
+    assert logs.std() == pytest.approx(np.log(8.0) / np.sqrt(12), abs=0.03)
+
+
+def test_jitter_is_normal_and_independent_for_each_event() -> None:
+    events = Events.from_samples([(np.arange(50.0), np.full(50, 500))] * 200, 1000)
+    by = Jitter(20.0)(events, draw_for(events)).channels - 500
+    assert by.mean() == pytest.approx(0, abs=1) and by.std() == pytest.approx(20, rel=0.03)
+    assert np.corrcoef(by[:-1], by[1:])[0, 1] == pytest.approx(0, abs=0.04)
+
+
+def test_dropout_and_thin_keep_the_right_share() -> None:
+    events = Events.from_samples([(np.arange(200.0), np.zeros(200))] * 100 + [(np.arange(10.0), np.zeros(10))] * 100, 1)
+    assert Dropout(0.2)(events, draw_for(events)).counts.sum() / events.counts.sum() == pytest.approx(0.8, abs=0.01)
+    thin = Thin(50)(events, draw_for(events))
+    assert thin.counts[:100].mean() == pytest.approx(50, abs=2) and (thin.counts[100:] == 10).all()
+    assert Dropout(1.0)(events, draw_for(events)).counts.sum() == 0
+
+
+def test_steps_without_chance() -> None:
+    events = Events.from_samples([([0.0, 10.0, 10.4, 59.0], [0, 4, 4, 49]), ([], [])], N)
+    draw = draw_for(events)
+    merged = MergeChannels(4)(events, draw)
+    assert merged.n_channels == 13 and merged.channels.tolist() == [0, 1, 1, 12]
+    assert CompressTime(2.0)(events, draw).times.tolist() == [0, 5, 5.2, 29.5]
+    crop = Crop(10.0, 59.0)(events, draw)
+    assert crop.times == pytest.approx([0, 0.4]) and crop.offsets.tolist() == [0, 2, 2]
+    assert Pad(3.0)(events, draw).times.tolist() == [3, 13, 13.4, 62]
+    binned = Bin(1.0)(events, draw)
+    assert binned.times.tolist() == [0, 10, 59] and binned.channels.tolist() == [0, 4, 49]
+    assert Bin(1.0, duplicates=True)(events, draw).times.tolist() == [0, 10, 10, 59]
+    line = DelayLine(2, 30.0)(events, draw)
+    assert line.n_channels == 150 and line.counts.tolist() == [12, 0]
+    found = sorted(zip(line.times.tolist(), line.channels.tolist(), strict=True))
+    expected = [
+        (t + 30.0 * j, c + N * j)
+        for t, c in zip(*map(np.ndarray.tolist, events.sample(0)), strict=True)
+        for j in range(3)
+    ]
+    assert found == sorted(expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([0.5, 3.0, 40.0]))
+def test_bin_leaves_one_event_a_channel_and_step(seed: int, dt: float) -> None:
+    events = some(seed=seed)
+    binned = Bin(dt)(events, draw_for(events))
+    for i in range(len(events)):
+        times, channels = events.sample(i)
+        expected = sorted({(float(np.floor(t / dt + 0.5) * dt), int(c)) for t, c in zip(times, channels, strict=True)})
+        assert sorted(zip(*map(np.ndarray.tolist, binned.sample(i)), strict=True)) == expected
+
+
+# blend
+
+
+def test_blend_extends_the_data_set_with_mixtures_of_one_class() -> None:
+    events = some(30, most=200)
+    train = Augmented(events, blend=Blend((1.0, 1.0)), seed=1)
+    assert len(train) == 60
+    assert same(train.batch(range(30), 5), events)  # the recordings themselves stay
+    new = train.batch(range(30, 60), 5)
+    valid(new)
+    assert np.array_equal(new.labels, events.labels)
+    partners = Blend().partners(events.labels, Draw(1, 5, np.arange(30, 60)))
+    assert (partners[:, 0] == np.arange(30)).all() and (partners[:, 0] != partners[:, 1]).all()
+    assert (events.labels[partners[:, 1]] == events.labels).all()
+    assert not same(new, train.batch(range(30, 60), 6))
+    mixed = [55, 3, 31, 7, 3]
+    whole = train.epoch(5)
+    assert same(train.batch(mixed, 5), whole[mixed])
+
+
+def test_blend_aligns_centres_of_mass() -> None:
+    early, late = ([10.0, 12.0, 14.0], [10, 12, 14]), ([30.0, 34.0, 38.0], [28, 30, 32])
+    events = Events.from_samples([early, late], N, [0, 0])
+    new = Blend((1.0, 1.0))(events, Draw(0, 0, np.array([2])))
+    assert centre_of_mass(new)[:, 0] == pytest.approx([23.0, 21.0])
+    assert sorted(zip(new.times.tolist(), new.channels.tolist(), strict=True)) == [
+        (19.0, 19),
+        (21.0, 19),
+        (23.0, 21),
+        (23.0, 21),
+        (25.0, 23),
+        (27.0, 23),
+    ]
+    half = Augmented(some(300, most=200), blend=Blend(), seed=0)
+    share = half.batch(range(300, 600), 0).counts.sum() / half.events.counts.sum()
+    assert share == pytest.approx(1.0, abs=0.05)  # two halves; little leaves the channels
+
+
+def test_blend_of_a_class_with_one_recording_mixes_it_with_itself() -> None:
+    events = Events.from_samples([([1.0], [3]), ([2.0], [4])], N, [0, 1])
+    assert Blend((1.0, 1.0))(events, Draw(0, 0, np.array([2, 3]))).channels.tolist() == [3, 3, 4, 4]
+
+
+def test_uniform_numbers_are_uniform_and_pinned() -> None:
+    draw = Draw(7, 3, np.arange(1000))
+    numbers = draw.per_event("x", np.full(1000, 100))
+    assert numbers.min() >= 0 and numbers.max() < 1
+    assert numbers.mean() == pytest.approx(0.5, abs=0.005) and numbers.var() == pytest.approx(1 / 12, abs=0.002)
+    table = np.histogram2d(numbers[:-1], numbers[1:], bins=8, range=[[0, 1], [0, 1]])[0]
+    assert (abs(table - len(numbers) / 64) < 6 * np.sqrt(len(numbers) / 64)).all()
+    # the same numbers on every machine and in every version: a run can be repeated
+    assert Draw(1, 2, np.array([3])).keys("shift").tolist() == [14095384053546955964]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Shift(-1), "Shift: channels must be from 0 to"),
+        (lambda: Dilate(2.0, 1.0), "Dilate: low must be from 1e-06 to 1, got 2.0"),
+        (lambda: Jitter(-1.0), "Jitter: sigma must be from 0"),
+        (lambda: Dropout(1.5), "Dropout: p must be from 0 to 1, got 1.5"),
+        (lambda: Thin(-1), "Thin: count must be from 0"),
+        (lambda: MergeChannels(0), "MergeChannels: factor must be from 1"),
+        (lambda: CompressTime(0.0), "CompressTime: factor must be from"),
+        (lambda: Crop(5.0, 1.0), "Crop: start must be from 0 to 1, got 5.0"),
+        (lambda: Pad(-1.0), "Pad: before must be from 0"),
+        (lambda: Bin(0.0), "Bin: dt must be from"),
+        (lambda: DelayLine(-1), "DelayLine: copies must be from 0"),
+        (lambda: DelayLine(1, -2.0), "DelayLine: delay must be from 0"),
+        (lambda: Blend((0.5,)), "Blend: keep needs a probability for each of two or more"),
+        (lambda: Blend((0.5, 2.0)), "Blend: keep must be from 0 to 1, got 2.0"),
+        (lambda: Blend(times=0.5), "Blend: times must be from 1"),
+        (lambda: Draw(-1, 0, np.arange(2)), "seed must be a whole number, not negative, got -1"),
+        (lambda: Draw(0, 1.5, np.arange(2)), "epoch must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Augmented(some()).batch([12], 0), "some: no sample 12; there are 12"),
+    ],
+)
+def test_settings_that_make_no_sense(make: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make()
+
+
+def test_what_cannot_be_done() -> None:
+    unlabelled = Events([1.0], [0], [0, 1], 1, name="plain")
+    with pytest.raises(DataError, match="plain: Blend mixes recordings of one class: every sample needs a label"):
+        Augmented(unlabelled, blend=Blend()).batch([1], 0)
+    wide = Events([1.0], [0], [0, 1], 2**31)
+    with pytest.raises(DataError, match=r"DelayLine: 11 x 2147483648 channels are more than 2\^31"):
+        DelayLine()(wide, draw_for(wide))
+
+
+def test_augmentations_have_names() -> None:
+    assert set(augment.STEPS) == {type(step).__name__ for step in ALL}
