@@ -253,3 +253,10 @@ def test_what_cannot_be_done() -> None:
 
 def test_augmentations_have_names() -> None:
     assert set(augment.STEPS) == {type(step).__name__ for step in ALL}
+
+
+def test_bin_does_the_same_with_and_without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = some(most=400)
+    with_table = Bin(4.0)(events, draw_for(events))
+    monkeypatch.setattr(augment, "TABLE", 0)
+    assert same(Bin(4.0)(events, draw_for(events)), with_table)

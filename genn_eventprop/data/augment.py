@@ -11,6 +11,7 @@ Axis letters: B samples of a batch, E their events.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ import numpy as np
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
+
+TABLE = 1 << 24
+"""Largest table of steps x channels that `first_of_each` uses; beyond, it sorts."""
 
 
 class Step(Protocol):
@@ -32,19 +36,15 @@ def changed(
     channels: np.ndarray | None = None,
     keep: np.ndarray | None = None,
     n_channels: int | None = None,
-    sort: bool = False,
 ) -> Events:
-    """`events` with other times or channels, without the events where `keep` is False, put in order again if `sort`."""
+    """`events` with other times or channels, without the events where `keep` is False; order must not change."""
     times = events.times if times is None else times
     channels = events.channels if channels is None else channels
     offsets = events.offsets
-    if keep is not None and not keep.all():
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        times, channels, offsets = times[keep], channels[keep], kept[offsets]
-    if sort:
-        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        order = np.lexsort((times, owner))
-        times, channels = times[order], channels[order]
+    if keep is not None:
+        kept = np.flatnonzero(keep)
+        if len(kept) < len(keep):
+            times, channels, offsets = times.take(kept), channels.take(kept), np.searchsorted(kept, offsets)
     width = events.n_channels if n_channels is None else n_channels
     channels = channels.astype(np.int32, copy=False)
     return Events.trusted(times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name)
@@ -53,6 +53,33 @@ def changed(
 def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:
     """(E,) whether the channel exists."""
     return (channels >= 0) & (channels < n_channels)
+
+
+def in_order(times: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One sample put in order of time; the stable sort merges parts that are in order already, in linear time."""
+    order = times.argsort(kind="stable")
+    return times[order], channels[order]
+
+
+def joined(samples: list[tuple[np.ndarray, np.ndarray]], about: Events, n_channels: int) -> Events:
+    """Events of (times, channels) in order, with the labels, groups and name of `about`."""
+    times = np.concatenate([np.empty(0), *(t for t, _ in samples)])
+    channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in samples)]).astype(np.int32, copy=False)
+    offsets = np.concatenate([[0], np.cumsum([len(t) for t, _ in samples])]).astype(np.int64)
+    return Events.trusted(times, channels, offsets, n_channels, about.labels, about.groups, about.n_classes, about.name)
+
+
+def first_of_each(values: np.ndarray, limit: int) -> np.ndarray:
+    """(n,) whether no earlier element is the same; values are from 0 to limit - 1."""
+    if limit > TABLE:
+        keep = np.zeros(len(values), bool)
+        keep[np.unique(values, return_index=True)[1]] = True
+        return keep
+    # the last one to write into a place is the first element of that value; only places just written are read
+    position = np.arange(len(values) - 1, -1, -1, dtype=np.int32)
+    table = np.empty(limit, np.int32)
+    table[values[::-1]] = position
+    return table[values] == position[::-1]
 
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
@@ -208,15 +235,11 @@ class Bin:
         times = step * self.dt
         if self.duplicates or not len(step):
             return changed(events, times=times)
-        owner = events.sample_of_event
-        order = np.lexsort((events.channels, step, owner))
-        same = np.ones(len(order), bool)
-        for values in (owner, step, events.channels):
-            ordered = values[order]
-            same[1:] &= ordered[1:] == ordered[:-1]
-        same[0] = False
-        keep = np.ones(len(order), bool)
-        keep[order[same]] = False
+        steps = int(step.max()) + 1
+        place = step.astype(np.int64) * events.n_channels + events.channels
+        keep = np.ones(len(step), bool)
+        for a, b in pairwise(events.offsets.tolist()):
+            keep[a:b] = first_of_each(place[a:b], steps * events.n_channels)
         return changed(events, times=times, keep=keep)
 
 
@@ -237,22 +260,16 @@ class DelayLine:
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         lines = np.arange(self.copies + 1)
-        if len(lines) * events.n_channels > 2**31:
+        width = len(lines) * events.n_channels
+        if width > 2**31:
             raise DataError(f"DelayLine: {len(lines)} x {events.n_channels} channels are more than 2^31")
-        times = (events.times + self.delay * lines[:, None]).ravel()
-        channels = (events.channels + events.n_channels * lines[:, None]).ravel()
-        order = np.lexsort((times, np.tile(events.sample_of_event, len(lines))))
-        whole = changed(events, n_channels=events.n_channels * len(lines))
-        return Events.trusted(
-            times[order],
-            channels[order].astype(np.int32),
-            events.offsets * len(lines),
-            whole.n_channels,
-            events.labels,
-            events.groups,
-            events.n_classes,
-            events.name,
-        )
+        merged = []
+        for i in range(len(events)):
+            t, c = events.sample(i)
+            times = (t + self.delay * lines[:, None]).ravel()
+            channels = (c + (events.n_channels * lines[:, None]).astype(np.int32)).ravel()
+            merged.append(in_order(times, channels))
+        return joined(merged, events, width)
 
 
 STEPS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genn_eventprop.data import check
-from genn_eventprop.data.augment import Step, check_range, inside
+from genn_eventprop.data.augment import Step, changed, check_range, in_order, inside, joined
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
@@ -65,30 +65,19 @@ class Blend:
         parts = [events[partners[:, k]] for k in range(len(self.keep))]
         centres = [centre_of_mass(part) for part in parts]
         target = np.mean(centres, axis=0)  # (2, B)
-        times, channels, owner = [], [], []
+        moved = []
         for k, (part, centre) in enumerate(zip(parts, centres, strict=True)):
             by = target - centre
             kept = draw.per_event(f"blend keep {k}", part.counts) < self.keep[k]
-            moved = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int64), part.counts)
-            late = part.times + np.repeat(by[0], part.counts)
-            kept &= inside(moved, events.n_channels) & (late >= 0)
-            times.append(late[kept])
-            channels.append(moved[kept])
-            owner.append(part.sample_of_event[kept])
-        t, c, o = (np.concatenate(x) for x in (times, channels, owner))
-        order = np.lexsort((t, o))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(o, minlength=len(partners)))])
-        about = parts[0]
-        return Events.trusted(
-            t[order],
-            c[order].astype(np.int32),
-            offsets,
-            events.n_channels,
-            about.labels,
-            about.groups,
-            events.n_classes,
-            events.name,
-        )
+            channels = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int32), part.counts)
+            times = part.times + np.repeat(by[0], part.counts)
+            kept &= inside(channels, events.n_channels) & (times >= 0)
+            moved.append(changed(part, times, channels, kept))
+        mixed = []
+        for b in range(len(partners)):
+            times, channels = zip(*(part.sample(b) for part in moved), strict=True)
+            mixed.append(in_order(np.concatenate(times), np.concatenate(channels)))
+        return joined(mixed, parts[0], events.n_channels)
 
 
 def centre_of_mass(events: Events) -> np.ndarray:
