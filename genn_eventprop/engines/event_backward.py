@@ -16,6 +16,7 @@ import numpy as np
 
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
+from .event_equations import AT_SPIKE
 from .event_flow import LinearFlow
 from .event_forward import Arrival, PopulationModel, Recording, Segments, Spike
 from .event_readout import NODES, Readout, density_rows
@@ -49,9 +50,9 @@ class _Adjoint:
         self.end = np.zeros_like(self.sources)
         self.gradient = {n: np.zeros(model.size) for n in model.record.derived.params}
         spikes = recording.spikes.get(model.name, [])
-        if spikes and model.spike is not None:
+        if spikes:
             x, neurons = np.stack([s.x for s in spikes], axis=1), np.array([s.neuron for s in spikes])
-            at = {n: model.spike.at(n, x, neurons) for n in ("a", "gdot", "dg_dp", "dh_dx", "dh_dp")}
+            at = {n: model.equations.at_spike(n, x, neurons) for n in AT_SPIKE}
             self.a, self.gdot, self.dg_dp = at["a"][..., 0], at["gdot"][:, 0, 0], at["dg_dp"][..., 0]
             self.dh_dx, self.dh_dp = at["dh_dx"], at["dh_dp"]
 
@@ -136,9 +137,7 @@ class Backward:
             self.smallest_slope = min(self.smallest_slope, abs(float(adjoint.gdot[i])))
         else:
             event.cause.extra += E
-        spike = adjoint.model.spike
-        assert spike is not None
-        adjoint.end[event.before] = adjoint.dh_dx[i].T @ lam - spike.slope[:, n] * rate
+        adjoint.end[event.before] = adjoint.dh_dx[i].T @ lam - adjoint.model.equations.slope[:, n] * rate
         jump = lam @ adjoint.dh_dp[i] - adjoint.dg_dp[i] * rate
         for name, value in zip(adjoint.gradient, jump):
             adjoint.gradient[name][n] += value
@@ -193,7 +192,7 @@ class Backward:
         flow, d = adjoint.model.flow, adjoint.model.record.derived
         if not d.dynamic_params:
             return
-        generators = {n: flow.propagator.derivative(n)[:, : flow.n] for n in d.dynamic_params}
+        generators = {n: adjoint.model.equations.dM[n][:, : flow.n] for n in d.dynamic_params}
         for first in range(0, len(seg.neuron), BLOCK):
             g = slice(first, first + BLOCK)
             x, lam, weights = _at_nodes(flow, seg, end, density, g, self.readout.v)

@@ -1,8 +1,8 @@
 """The flow of a linear model between events, as power series whose remainder is below rounding.
 
 A trajectory is kept in pieces of at most `LinearFlow.span` ms. On a piece every state is the polynomial
-x(t0 + u span) = sum_k C_k u^k, 0 <= u <= 1, with C_0 = x and C_k = A^(k-1) (A x + b) span^k / k!. So states, thresholds,
-slopes and integrals at many times cost one small matrix product, tau_mem = tau_syn or complex eigenvalues are no
+x(t0 + u span) = sum_k C_k u^k, 0 <= u <= 1, with C_0 = x and C_k = A^(k-1) (A x + b) span^k / k!. So states,
+thresholds, slopes and integrals at many times cost one small matrix product, tau_mem = tau_syn or complex eigenvalues are no
 special case, and a crossing cannot be missed: the Bernstein coefficients of a polynomial bound it (Farouki 2012,
 doi 10.1016/j.cagd.2012.03.001). A nonlinear flow would offer the same methods.
 
@@ -12,13 +12,9 @@ Axis letters: n states, N neurons, G pieces (each of one neuron), S = 1 if all n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
-
-from ..adjoint import Propagator
-from ..plan import PopulationRecord
 
 ORDER = 20  # 1 / 21! = 2e-20: the remainder where norm(A) span <= 1
 
@@ -27,20 +23,15 @@ class LinearFlow:
     """dx/dt = A x + b of one population.
 
     Args:
-        record: the population.
-        values: parameter -> (1,) or (N,).
-        duration: ms; no piece is longer.
+        M: (S, n + 1, n + 1) generator [[A, b], [0, 0]]. duration: ms; no piece is longer.
 
     Attributes:
         span: ms, the longest piece.
     """
 
-    def __init__(self, record: PopulationRecord, values: Mapping[str, np.ndarray], duration: float) -> None:
-        self.propagator = Propagator(record.derived, values)
-        self.n, self.size = self.propagator.n, record.size
-        self.M = self.propagator.M
-        self.A, self.b = self.M[:, : self.n, : self.n], self.M[:, : self.n, self.n]
-        self.shared = len(self.M) == 1
+    def __init__(self, M: np.ndarray, duration: float) -> None:
+        self.M, self.n, self.shared = M, M.shape[-1] - 1, len(M) == 1
+        self.A, self.b = M[:, : self.n, : self.n], M[:, : self.n, self.n]
         self.span = self._longest_piece(duration)
         self._series = self._powers()
 

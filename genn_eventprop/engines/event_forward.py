@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import EngineError
-from ..plan import ConnectionRecord, Plan, PopulationRecord
-from .event_equations import Equations, SpikeEquations
-from .event_flow import LinearFlow, bernstein, first_upward_root
+from ..plan import ConnectionRecord, Plan
+from .event_equations import Compiled, Equations
+from .event_flow import ORDER, LinearFlow, bernstein, first_upward_root
 
 
 @dataclass(eq=False)
@@ -80,15 +80,25 @@ class Recording:
     last: dict[str, np.ndarray]
     spikes: dict[str, list[Spike]]
 
+    def order(self) -> dict[str, list[tuple[str, int]]]:
+        """Population -> (own spike or connection, neuron) in order of time: what small changes must not change."""
+        out: dict[str, list[tuple[str, int]]] = {name: [] for name in self.segments}
+        for e in self.events:
+            if isinstance(e, Spike):
+                out[e.population].append(("", e.neuron))
+            elif isinstance(e, Arrival):
+                out[e.connection.target].append((e.connection.name, e.row))
+        return out
+
 
 class PopulationModel:
-    """Numbers of one population for the current parameters: flow, equations, and the own event if it has one."""
+    """Numbers of one population for the current parameters: equations and flow. values: parameter -> (1,) or (N,)."""
 
-    def __init__(self, record: PopulationRecord, values: Mapping[str, np.ndarray], duration: float) -> None:
-        self.record, self.name, self.size = record, record.name, record.size
-        self.flow = LinearFlow(record, values, duration)
-        self.equations = Equations(record, values)
-        self.spike = SpikeEquations(self.equations) if record.spiking else None
+    def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray], duration: float) -> None:
+        self.record, self.name, self.size = compiled.record, compiled.record.name, compiled.record.size
+        self.equations = Equations(compiled, values)
+        self.flow = LinearFlow(self.equations.M, duration)
+        self.spiking = compiled.record.spiking
 
 
 @dataclass(eq=False)
@@ -112,7 +122,7 @@ class _Running:
     def begin(cls, model: PopulationModel) -> _Running:
         N, n = model.size, model.flow.n
         new = cls(
-            model, np.zeros(N), np.zeros(N), np.full(N, np.inf), np.zeros((len(model.flow._series[0]), n, N)),
+            model, np.zeros(N), np.zeros(N), np.full(N, np.inf), np.zeros((ORDER + 1, n, N)),
             np.zeros(N, bool), np.zeros(N, np.int64), [None] * N,
         )  # fmt: skip
         every = np.arange(N)
@@ -131,8 +141,8 @@ class _Running:
         self.segment[neurons], self.start[neurons], self.end[neurons] = ids, time, time + self.model.flow.span
         series = self.model.flow.series(x, neurons)
         self.series[:, :, neurons] = series
-        if self.model.spike is not None:
-            self._look_ahead(self.model.spike.threshold(series, neurons), neurons, time, cause)
+        if self.model.spiking:
+            self._look_ahead(self.model.equations.threshold(series, neurons), neurons, time, cause)
         return ids
 
     def close(self, neurons: np.ndarray, time: np.ndarray) -> np.ndarray:
@@ -200,7 +210,7 @@ class Forward:
             self.events,
             {name: r.segments(duration) for name, r in self.running.items()},
             {name: r.segment for name, r in self.running.items()},
-            {name: r.spikes for name, r in self.running.items() if r.model.spike is not None},
+            {name: r.spikes for name, r in self.running.items() if r.model.spiking},
         )
 
     def _schedule(self, c: ConnectionRecord, time: float, row: int, source: Spike | int) -> None:
@@ -235,8 +245,7 @@ class Forward:
         self.events.append(Renewal(r.model.name, before, r.open(neurons, x, time, None)))
 
     def _spike(self, r: _Running, neuron: int, time: float) -> None:
-        name, spike = r.model.name, r.model.spike
-        assert spike is not None
+        name = r.model.name
         if len(r.spikes) >= self.max_spikes:
             raise EngineError(
                 f"population {name!r} emitted more than {self.max_spikes} spikes in the trial of sample {self.sample} "
@@ -247,7 +256,7 @@ class Forward:
         before = int(r.close(one, at)[0])
         event = Spike(name, neuron, time, x, len(r.spikes), before, 0, r.cause[neuron])
         r.cause[neuron], r.armed[neuron] = None, False
-        event.after = int(r.open(one, spike.reset(x, neuron)[:, None], at, None)[0])
+        event.after = int(r.open(one, r.model.equations.reset(x, neuron)[:, None], at, None)[0])
         r.spikes.append(event)
         self.events.append(event)
         for c in self.plan.out_of(name):
@@ -260,7 +269,7 @@ class Forward:
         x = r.states(every, at)
         direction = r.model.equations.direction[c.receptor]
         event = Arrival(c, row, source, time, r.close(every, at), self.empty)
-        jumps = r.model.spike is not None and bool(np.any(r.model.spike.slope * direction))
+        jumps = r.model.spiking and bool(np.any(r.model.equations.slope * direction))
         event.after = r.open(every, x + self.weights[c.weight][row] * direction, at, event if jumps else None)
         self.events.append(event)
 

@@ -148,17 +148,28 @@ class Maximum(Readout):
         self.place[c] = place
 
     def signature(self) -> tuple:
-        return tuple(zip(self.place, self.segment.tolist()))
+        """For every class: at which arrival the maximum is, or between which."""
+        arrivals = [e.time for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        seg, out = self.segments, []
+        for c in range(self.model.size):
+            g = self.segment[c]
+            t = {"end": seg.end[g], "start": seg.start[g]}.get(self.place[c], seg.start[g] + self.offset[c])
+            kind = "kink" if t in arrivals else "edge" if t in (0.0, self.plan.duration) else "inside"
+            out.append((kind, sum(s < t for s in arrivals)))
+        return tuple(out)
+
+    def _mine(self, event: Arrival) -> bool:
+        return event.connection.target == self.model.name
 
     def sources(self, dr: np.ndarray) -> Sources:
-        """Points at t*; and the kink rule: an arrival at t* gets dL/dr times Vdot on the side that lambda leaves out."""
+        """Points at t*; and the kink rule: an arrival at t* gets dL/dr times Vdot of the side that lambda left out."""
         self._kinks(dr)
         return Sources(None, self.segment, self.offset, dr)
 
     def _kinks(self, dr: np.ndarray) -> None:
         flow = self.model.flow
         for event in self.recording.events:
-            if not isinstance(event, Arrival) or event.connection.target != self.model.name:
+            if not isinstance(event, Arrival) or not self._mine(event):
                 continue
             for c in range(self.model.size):
                 if self.place[c] == "end" and event.before[c] == self.segment[c]:

@@ -18,6 +18,7 @@ from ..errors import EngineError
 from ..plan import Plan
 from .base import Data, Engine, Result, Spikes, batch_indices, quantise
 from .event_backward import Backward
+from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel, Recording
 from .event_readout import KINDS, Readout
 
@@ -70,7 +71,7 @@ class ReferenceEvent(Engine):
         self.full_gradients: dict[str, np.ndarray] = {}
         self.smallest_slope = np.inf
         self.trials: list[Trial] = []
-        self._models()
+        self._compiled = {p.name: Compiled(p) for p in plan.populations}
 
     def load(self, events: Events) -> ExactData:
         """Check a data set against the plan and keep its times as they are; see `Engine.load`."""
@@ -103,7 +104,9 @@ class ReferenceEvent(Engine):
         """Numbers for the present parameters."""
         return {
             p.name: PopulationModel(
-                p, {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.params}, self.plan.duration
+                self._compiled[p.name],
+                {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.params},
+                self.plan.duration,
             )
             for p in self.plan.populations
         }

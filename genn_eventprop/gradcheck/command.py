@@ -1,0 +1,64 @@
+"""`genn-eventprop gradcheck MODEL`: a built-in model by name, or ``my_neuron.py:MyNeuron``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..errors import ModelError, suggest
+from ..modelling import Neuron, NeuronModel
+from .draw import check
+
+
+def main(target: str, seed: int = 0, engine: str = "reference_event") -> int:
+    """Check a model, print the table, return the exit status: 0 only if every block is right and something was shown.
+
+    Raises:
+        ModelError: if `target` names no model.
+    """
+    report = check(find_model(target), seed=seed, engine=engine)
+    print(report.text())
+    return 0 if report.passed else 1
+
+
+def find_model(target: str) -> NeuronModel:
+    """The model that `target` names: "lif", or a Python file and the model's name in it, "my_neuron.py:MyNeuron"."""
+    if ":" in target:
+        path, _, name = target.rpartition(":")
+        return _model_in(_load(Path(path)), name, path)
+    known = [m.name for m in pkgutil.iter_modules(models.__path__)]
+    if target.lower() not in known:
+        raise ModelError(
+            f"no built-in model {target!r} ({suggest(target.lower(), known)}); for your own write my_neuron.py:MyNeuron"
+        )
+    module = importlib.import_module(f"{models.__name__}.{target.lower()}")
+    found = [n for n, v in vars(module).items() if isinstance(v, NeuronModel) and n.lower() == target.lower()]
+    found = found or [n for n, v in vars(module).items() if isinstance(v, NeuronModel)]
+    if not found:
+        raise ModelError(f"{module.__name__} defines no NeuronModel")
+    return _model_in(module, found[0], target)
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(f"no file {str(path)!r}; write path/to/my_neuron.py:MyNeuron")
+    spec = importlib.util.spec_from_file_location(f"gradcheck_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _model_in(module: Any, name: str, where: str) -> NeuronModel:
+    value = getattr(module, name, None)
+    if isinstance(value, Neuron):
+        return value.model
+    if not isinstance(value, NeuronModel):
+        known = [n for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))]
+        raise ModelError(f"{where}: {name!r} is not a NeuronModel ({suggest(name, known)})")
+    return value

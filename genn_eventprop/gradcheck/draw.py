@@ -1,0 +1,222 @@
+"""Small random networks around a model, and the check of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from .. import losses
+from ..data import Events
+from ..engines.reference_event import ReferenceEvent
+from ..errors import EngineError, SettingError, suggest
+from ..losses import Loss
+from ..modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
+from ..models.li import LI
+from ..models.lif import LIF
+from ..plan import Plan, make_plan
+from .compare import compare
+from .report import Report
+
+N_INPUT, N_HIDDEN, N_OUTPUT, N_SAMPLES, N_EVENTS = 4, 3, 3, 2, 9
+
+LOSSES: dict[str, Callable[[Population], Loss]] = {
+    "first_spike": partial(losses.FirstSpikeCrossEntropy, tau0=2.0, alpha=0.05),
+    "first_spike_inverse": partial(losses.FirstSpikeCrossEntropy, tau0=2.0, alpha=2.0, form="inverse"),
+    "first_spike_end": partial(losses.FirstSpikeCrossEntropy, tau0=2.0, alpha=0.05, silent="end"),
+    "max": losses.MaxVoltageCrossEntropy,
+    **{
+        f"integral_{w}": partial(losses.IntegratedVoltageCrossEntropy, weight=w)
+        for w in ("constant", "linear", "exponential", "sigmoid")
+    },
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Hidden layers, recurrence in them, whether the output is the model under test, and the loss."""
+
+    hidden: int
+    recurrent: bool
+    model_is_output: bool
+    loss: str
+
+    @property
+    def name(self) -> str:
+        layers = f"{self.hidden} hidden layer{'s' if self.hidden > 1 else ''}"
+        return f"{layers}{', recurrent' if self.recurrent else ''}, {self.loss}"
+
+
+SPIKING = (
+    Layout(1, False, False, "first_spike"),
+    Layout(1, True, True, "first_spike_inverse"),
+    Layout(2, False, False, "max"),
+    Layout(1, True, False, "integral_exponential"),
+    Layout(1, False, True, "integral_sigmoid"),
+)
+READOUT = (
+    Layout(1, True, True, "max"),
+    *(Layout(1, i % 2 == 1, True, f"integral_{w}") for i, w in enumerate(("constant", "linear", "exponential"))),
+    Layout(2, False, True, "integral_sigmoid"),
+)
+
+
+def check(
+    model: NeuronModel | Neuron,
+    *,
+    loss: str | None = None,
+    seed: int = 0,
+    engine: str = "reference_event",
+    tolerance: float = 1e-6,
+) -> Report:
+    """Check a neuron model in small random networks: feed-forward, recurrent, two hidden layers, each with a loss.
+
+    A spiking model stands in the hidden layers and, in some networks, in the output; another one is the output.
+
+    Args:
+        loss: only the networks with this loss (a name of `LOSSES`); default all that fit the model.
+        seed: of networks, parameters and input.
+        engine: whose gradient; differences always come from `reference_event`.
+    """
+    model = model.model if isinstance(model, Neuron) else model
+    layouts = SPIKING if model.spiking else READOUT
+    if loss is not None:
+        if loss not in LOSSES:
+            raise SettingError(f"unknown loss {loss!r} ({suggest(loss, LOSSES)})")
+        layouts = _with_loss(model, loss)
+    report = Report([])
+    for i, layout in enumerate(layouts):
+        plan, parameters, events = draw(model, layout, np.random.default_rng([seed, i]))
+        under_test = frozenset(f"{p.name}.{n}" for p in plan.populations for n in p.derived.params if p.spiking)
+        report.cases.append(
+            compare(
+                f"{model.name}, {layout.name}", plan, parameters, events, engine=engine, tolerance=tolerance,
+                seed=seed, may_vanish=under_test,
+            )
+        )  # fmt: skip
+    _never_moved(model, report)
+    return report
+
+
+def _with_loss(model: NeuronModel, loss: str) -> tuple[Layout, ...]:
+    if not model.spiking and loss.startswith("first_spike"):
+        raise SettingError(f"{model.name} never spikes, so it cannot be checked with {loss!r}")
+    as_output = not model.spiking or loss != "max"
+    return tuple(Layout(h, r, as_output, loss) for h, r in ((1, False), (1, True), (2, False)))
+
+
+def _never_moved(model: NeuronModel, report: Report) -> None:
+    """A parameter may have no influence in one network (what happens after a first spike), but not in all."""
+    for n in model.params:
+        blocks = [b for c in report.cases for b in c.blocks if b.name.split(".")[-1] == n]
+        if all(b.zero for b in blocks):
+            report.failures.append(f"proves nothing: the gradient of {n} is all zero in every network")
+
+
+def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[Plan, dict[str, np.ndarray], Events]:
+    """A network in which every layer spikes, its parameters and labelled input.
+
+    Raises:
+        EngineError: if no scale of the weights makes the layers spike.
+    """
+    duration = _duration(model)
+    for _ in range(20):
+        network, plan = _network(model, layout, duration, rng)
+        parameters = network.initial_parameters(rng)
+        events = _input(duration, rng)
+        if _tune(plan, parameters, events):
+            return plan, parameters, events
+    raise EngineError(
+        f"{model.name}: found no weights with which every layer of a small network spikes a few times in "
+        f"{duration:g} ms; is the threshold within reach of its input?"
+    )
+
+
+def _duration(model: NeuronModel) -> float:
+    times = [float(np.max(p.value)) for p in model.params.values() if p.unit == "ms" and not hasattr(p.value, "sample")]
+    return float(np.clip(3 * max(times, default=20.0), 40.0, 300.0))
+
+
+def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random.Generator) -> tuple[Network, Plan]:
+    network = Network()
+    previous: Input | Population = network.input(N_INPUT)
+    hidden_model, other = (model, LIF if layout.loss.startswith("first_spike") else LI) if model.spiking else (LIF, LI)
+    delay = lambda: float(rng.uniform(0.3, 3.0))  # noqa: E731
+    for i in range(layout.hidden):
+        hidden = network.population(_random(hidden_model, rng, N_HIDDEN), N_HIDDEN, f"hidden{i + 1}")
+        for receptor in hidden_model.receptors:
+            name = f"{previous.name}_{hidden.name}_{receptor}"
+            network.connect(previous, hidden, Dense(Normal(1.2, 0.6)), delay=delay(), receptor=receptor, name=name)
+        if layout.recurrent:
+            for receptor in hidden_model.receptors:
+                name = f"{hidden.name}_{hidden.name}_{receptor}"
+                network.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=delay(), receptor=receptor, name=name)
+        previous = hidden
+    output_model = model if layout.model_is_output else other
+    output = network.population(_random(output_model, rng, N_OUTPUT), N_OUTPUT, "output")
+    spread = Normal(0.9, 0.6) if output_model.spiking else Normal(0.0, 0.8)
+    for i, receptor in enumerate(output_model.receptors):
+        name = f"{previous.name}_output_{receptor}"
+        network.connect(previous, output, Dense(spread), delay=0.0 if i == 0 else delay(), receptor=receptor, name=name)
+    if layout.loss == "max":  # else all arrivals at the output would move together, and its maxima with them
+        receptor = next(iter(output_model.receptors))
+        network.connect(network.inputs[0], output, Dense(Normal(0.0, 0.3)), delay=delay(), receptor=receptor)
+    loss = LOSSES[layout.loss](output)
+    return network, make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
+
+
+def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
+    """Every parameter different for every neuron, near its default; a default of 0 becomes something else."""
+    values = {}
+    for n, p in model.params.items():
+        if hasattr(p.value, "sample"):
+            values[n] = p
+            continue
+        default = np.resize(np.asarray(p.value, dtype=np.float64), size)
+        drawn = np.where(default == 0, rng.uniform(0.05, 0.25, size) * rng.choice([-1, 1], size), default)
+        values[n] = Param(drawn * rng.uniform(0.85, 1.15, size), p.unit)
+    return model(**values)
+
+
+def _input(duration: float, rng: np.random.Generator) -> Events:
+    samples = [
+        (np.sort(rng.uniform(0.01, 0.6, N_EVENTS)) * duration, rng.integers(0, N_INPUT, N_EVENTS))
+        for _ in range(N_SAMPLES)
+    ]
+    return Events.from_samples(samples, N_INPUT, labels=rng.integers(0, N_OUTPUT, N_SAMPLES), n_classes=N_OUTPUT)
+
+
+def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events) -> bool:
+    """Scale the weights layer by layer until each spikes a few times a neuron, 24 times in all; False if that fails."""
+    spiking = [p for p in plan.populations if p.spiking]
+    low = max(1.5, 24 / (len(events) * sum(p.size for p in spiking)))
+    engine = ReferenceEvent(plan, parameters, max_spikes=60 * N_HIDDEN)
+    data, samples = engine.load(events), np.arange(len(events))
+    for p in spiking:
+        for _ in range(40):
+            try:
+                rate = float(engine.run(data, samples).spike_counts[p.name].mean())
+            except EngineError:
+                rate = np.inf
+            if low <= rate <= 2.5 * low:
+                break
+            for c in plan.into(p.name):
+                engine.parameters[c.weight][...] *= 1.25 if rate < low else 0.85
+        else:
+            return False
+    for key in parameters:
+        parameters[key] = engine.parameters[key]
+    return _decided(plan, engine.run(data, samples).readout, events)
+
+
+def _decided(plan: Plan, readout: np.ndarray, events: Events) -> bool:
+    """The right class of every sample spikes, and another one too, so that the loss moves."""
+    labels = np.asarray(events.labels)
+    if plan.loss.readout != "first_spike":
+        return True
+    return bool(np.isfinite(readout[np.arange(len(labels)), labels]).all() and np.isfinite(readout).sum(1).min() > 1)
+
+
+__all__ = ["LOSSES", "Layout", "check", "draw"]

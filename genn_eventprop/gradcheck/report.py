@@ -1,0 +1,117 @@
+"""What a gradient check found, as numbers and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One array of gradients against differences of the same shape; `unsettled`: elements without a safe difference;
+    `rounding`: what a difference of losses can show where the derivative is zero."""
+
+    name: str
+    gradient: np.ndarray
+    difference: np.ndarray
+    unsettled: int = 0
+    rounding: float = 0.0
+
+    @property
+    def zero(self) -> bool:
+        """True if neither gradient nor differences rise above `rounding`."""
+        return bool(max(np.abs(self.gradient).max(), np.abs(self.difference).max()) <= self.rounding)
+
+    @property
+    def relative_error(self) -> float:
+        """norm(gradient - difference) / norm(difference)."""
+        return _ratio(float(np.linalg.norm(self.gradient - self.difference)), float(np.linalg.norm(self.difference)))
+
+    @property
+    def largest_error(self) -> float:
+        """Largest error of an element over the largest difference."""
+        return _ratio(float(np.abs(self.gradient - self.difference).max()), float(np.abs(self.difference).max()))
+
+
+def _ratio(error: float, scale: float) -> float:
+    return error / scale if scale > 0 else (0.0 if error == 0 else np.inf)
+
+
+@dataclass(eq=False)
+class Case:
+    """One network with one loss.
+
+    spikes: population -> number over the batch. smallest_slope: smallest |gdot|, per ms. slope: order of the Taylor
+    remainder, 2 for a right gradient. may_vanish: blocks that may be all zero in this network.
+    """
+
+    name: str
+    blocks: list[Block]
+    spikes: dict[str, int]
+    smallest_slope: float
+    slope: float
+    tolerance: float
+    may_vanish: frozenset[str] = frozenset()
+    failures: list[str] = field(default_factory=list)
+
+    MINIMUM_SPIKES = 20
+
+    def judge(self) -> None:
+        """Fill `failures`: wrong blocks, and everything by which the check would prove nothing."""
+        total = sum(self.spikes.values())
+        if total < self.MINIMUM_SPIKES:
+            self.failures.append(f"proves nothing: {total} spikes, at least {self.MINIMUM_SPIKES} are needed")
+        self.failures += [f"proves nothing: layer {name!r} is silent" for name, n in self.spikes.items() if n == 0]
+        for b in self.blocks:
+            if b.unsettled:
+                self.failures.append(f"{b.name}: spikes change under the smallest step ({b.unsettled} elements)")
+            elif b.zero and b.name not in self.may_vanish:
+                self.failures.append(f"proves nothing: the gradient of {b.name} is all zero")
+            elif not b.zero and not max(b.relative_error, b.largest_error) < self.tolerance:
+                self.failures.append(f"{b.name}: relative error {b.relative_error:.1e}, largest {b.largest_error:.1e}")
+        if not self.slope > 1.9:
+            self.failures.append(f"Taylor remainder falls with order {self.slope:.2f}, not 2")
+
+    @property
+    def worst(self) -> float:
+        """Largest relative error among the blocks that do not vanish."""
+        return max((b.relative_error for b in self.blocks if not b.zero), default=np.inf)
+
+    def text(self) -> str:
+        spikes = ", ".join(f"{name} {n}" for name, n in self.spikes.items())
+        lines = [
+            f"{self.name}: spikes {spikes}; smallest |gdot| {self.smallest_slope:.2e} / ms; "
+            f"Taylor order {self.slope:.2f}",
+            f"  {'block':28s} {'elements':>8s} {'norm':>9s} {'rel. error':>10s} {'largest':>9s}",
+        ]
+        for b in self.blocks:
+            lines.append(
+                f"  {b.name:28s} {b.gradient.size:8d} {np.linalg.norm(b.gradient):9.2e} "
+                + ("     zero here" if b.zero else f"{b.relative_error:10.1e} {b.largest_error:9.1e}")
+            )
+        return "\n".join(lines + [f"  FAILED {f}" for f in self.failures])
+
+
+@dataclass(eq=False)
+class Report:
+    """All cases of a check."""
+
+    cases: list[Case]
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.cases) and not self.failures and not any(c.failures for c in self.cases)
+
+    @property
+    def worst(self) -> float:
+        return max((c.worst for c in self.cases), default=np.inf)
+
+    def text(self) -> str:
+        n = sum(b.gradient.size for c in self.cases for b in c.blocks)
+        verdict = "passed" if self.passed else "FAILED"
+        tail = f"{verdict}: {len(self.cases)} networks, {n} elements, worst relative error {self.worst:.1e}"
+        return "\n\n".join(
+            [*(c.text() for c in self.cases), "\n".join([*(f"FAILED {f}" for f in self.failures), tail])]
+        )
