@@ -127,7 +127,7 @@ def test_help_lists_options_with_defaults(tiny, capsys):
     assert "A tiny experiment." in text and "(default: 5)" in text and "Hidden neurons." in text
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("train", "evaluate", "resume", "show", "engines", "cache"):
+    for command in ("train", "evaluate", "resume", "show", "gradcheck", "engines", "cache"):
         assert f"\n  {command} " in text
     assert main(["train", "--help"]) == 0
     assert "yin_yang" in capsys.readouterr().out
@@ -172,9 +172,11 @@ def test_help_lists_options_with_defaults(tiny, capsys):
         (["resume", "absent"], 1, "absent is not a run folder"),
         (["resume"], 2, "RUN"),
         (["evaluate", "foreign"], 1, "foreign was not made by an experiment"),
-        (["show", "lfi"], 1, "unknown model 'lfi' (did you mean 'li'?"),
-        (["show", "absent.py"], 1, "there is no model file absent.py"),
-        (["show", "no_config.py"], 1, "no_config.py defines 0 neuron models; it must define one"),
+        (["show", "lfi"], 1, "no built-in model 'lfi' (did you mean 'li'?"),
+        (["show", "absent.py:Mine"], 1, "no file 'absent.py'"),
+        (["show", "no_config.py:Mine"], 1, "no_config.py: 'Mine' is not a NeuronModel"),
+        (["gradcheck", "lfi"], 1, "no built-in model 'lfi' (did you mean 'li'?"),
+        (["gradcheck"], 2, "MODEL"),
         (["cache", "clean"], 2, "clean"),
     ],
 )
@@ -251,8 +253,24 @@ def test_show_prints_equations_and_snippets(capsys, tmp_path):
         "from genn_eventprop import NeuronModel\n"
         'Mine = NeuronModel(name="Mine", state={"V": 0.0}, params={}, dynamics={"V": "-V / 7"}, input="V")\n'
     )
-    assert main(["show", str(own)]) == 0
+    assert main(["show", f"{own}:Mine"]) == 0
     assert "dV/dt = -V / 7" in capsys.readouterr().out
+
+
+def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch):
+    asked = []
+
+    def check(model, **settings):
+        asked.append((model, settings))
+        return 0 if settings["seed"] == 0 else 1
+
+    monkeypatch.setattr("genn_eventprop.gradcheck.main", check)
+    assert main(["gradcheck", "lif"]) == 0
+    assert main(["gradcheck", "lif", "--seed", "7", "--engine", "native"]) == 1
+    assert asked == [
+        ("lif", {"seed": 0, "engine": "reference_event"}),
+        ("lif", {"seed": 7, "engine": "native"}),
+    ]
 
 
 def test_engines_and_cache(capsys, tmp_path, monkeypatch):

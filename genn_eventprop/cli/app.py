@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": run_commands.evaluate,
     "resume": run_commands.resume,
     "show": inspect_commands.show,
+    "gradcheck": inspect_commands.gradcheck,
     "engines": inspect_commands.engines,
     "cache": inspect_commands.cache,
 }

@@ -1,4 +1,4 @@
-"""``show MODEL``, ``engines`` and ``cache clear``: what the package knows, can run, and keeps."""
+"""``show MODEL``, ``gradcheck MODEL``, ``engines`` and ``cache clear``: what the package knows, can run, and keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import tyro
 
 from ..modelling import NeuronModel
-from .models import load_model
 
 
 def show(arguments: Sequence[str], program: str) -> None:
@@ -23,13 +22,14 @@ def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
     """Print a model's equations, and the forward and adjoint snippets generated from them.
 
     Args:
-        model: Name of an installed model, or a Python file that defines one.
+        model: Name of an installed model, or my_neuron.py:MyNeuron.
         dialect: Form of the snippets.
     """
     from ..adjoint import derive
     from ..codegen import DIALECTS, derive_snippets
+    from ..gradcheck.command import find_model
 
-    neuron = load_model(model)
+    neuron = find_model(model)
     print(describe_model(neuron))
     snippets = derive_snippets(derive(neuron), DIALECTS[dialect])
     for title, code in snippets.sections():
@@ -53,6 +53,26 @@ def describe_model(model: NeuronModel) -> str:
     lines.append("parameters")
     lines += [f"    {name} = {param.value} {param.unit}".rstrip() for name, param in model.params.items()]
     return "\n".join(lines)
+
+
+def gradcheck(arguments: Sequence[str], program: str) -> None:
+    """Prove a model's gradient against finite differences of exact forward runs: gradcheck lif."""
+    tyro.cli(_gradcheck, args=arguments, prog=program)
+
+
+def _gradcheck(model: Model, seed: int = 0, engine: str = "reference_event") -> None:
+    """Compare every gradient of a model with finite differences, in small random networks; status 1 if one is wrong.
+
+    Args:
+        model: Name of an installed model, or my_neuron.py:MyNeuron.
+        seed: Of the networks, parameters and input.
+        engine: Whose gradient; the differences always come from reference_event.
+    """
+    from ..gradcheck import main
+
+    status = main(model, seed=seed, engine=engine)
+    if status:
+        raise SystemExit(status)
 
 
 def engines(arguments: Sequence[str], program: str) -> None:
