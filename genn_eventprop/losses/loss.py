@@ -11,8 +11,15 @@ import sympy as sp
 
 from ..errors import LossError, ModelError, suggest
 from ..modelling.expressions import parse, symbol
+from ..modelling.names import usable
 from ..modelling.network import Population
 from .readout import KINDS, TimeWeight
+
+# what stands beside a loss's constants in expressions and in the arguments of generated code
+_TAKEN = frozenset(
+    "r T dt duration slope_floor push n_steps batch n_slices training record steps shifts channels offsets samples "
+    "labels time_weight integrand_weight loss readout prediction guarded slices gradient".split()
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,8 @@ class Loss:
         if self.silent == "end" and "tau_mem" not in model.params:
             raise LossError(f"silent='end' pushes V by tau_mem, which {model.name} does not have; use silent='exclude'")
         for key, value in self.constants.items():
+            if key in _TAKEN or not usable(key, (), ()) or key.startswith("c_"):
+                raise LossError(f"loss constant {key!r}: the generated code cannot use that name; give it another name")
             if not np.isfinite(value):
                 raise LossError(f"loss constant {key} must be finite, got {value}")
         _ = self.expressions
