@@ -113,6 +113,11 @@ def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike
         )
     if spike_times not in SPIKE_TIMES:
         raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
+    for c in network.connections:
+        if c.delay >= duration:
+            raise PlanError(
+                f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
+            )
     if not network.inputs:
         raise PlanError("the network has no input; add one with network.input(n_channels)")
     if loss.population not in network.populations:
