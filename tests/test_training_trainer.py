@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.data.augment import Dilate, Jitter
+from genn_eventprop.data.augmented import Augmented, Blend
 from genn_eventprop.errors import CheckpointError, DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
@@ -217,6 +219,58 @@ def test_a_finished_run_can_be_extended(tmp_path):
     again = trainer().resume(tmp_path / "run")
     again.fit(*data, epochs=3)
     same_parameters(long.engine.parameters, again.engine.parameters)
+
+
+def augmented(seed=1):
+    return Augmented(events(14, 1), [Jitter(1.0), Dilate(0.8, 1.2)], Blend(times=1.5), seed=seed)
+
+
+def test_augmented_batches_are_those_of_the_epoch():
+    """21 samples, 7 of them blended; each batch is what the data set gives for that epoch and those samples."""
+    t, seen = trainer(), []
+    run = t.engine.run
+
+    def spy(data, samples, **k):
+        seen.append((data.steps.copy(), data.labels.copy(), len(samples)))
+        return run(data, samples, **k)
+
+    t.engine.run = spy
+    t.fit(augmented(), epochs=2)
+    assert [n for _, _, n in seen] == [4, 4, 4, 4, 4, 1] * 2
+    for epoch in (0, 1):
+        order = t.streams.at("order", epoch).permutation(21)
+        for i in range(6):
+            expected = t.engine.load(augmented().batch(order[4 * i : 4 * i + 4], epoch))
+            np.testing.assert_array_equal(seen[6 * epoch + i][0], expected.steps)
+            np.testing.assert_array_equal(seen[6 * epoch + i][1], expected.labels)
+    assert not np.array_equal(
+        np.sort(np.concatenate([s for s, _, _ in seen[:6]])), np.sort(np.concatenate([s for s, _, _ in seen[6:]]))
+    )
+
+
+def test_resuming_with_augmentation_gives_the_same_bits(tmp_path):
+    whole = trainer(run_dir=tmp_path / "whole")
+    whole.fit(augmented(), epochs=3)
+    broken = trainer(run_dir=tmp_path / "run", checkpoint_batches=1, callbacks=[Interrupt(9)])
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(augmented(), epochs=3)
+    again = trainer(checkpoint_batches=1, callbacks=[Callback()]).resume(tmp_path / "run")
+    assert again.position.batch == 2
+    with pytest.raises(CheckpointError, match="augmented by .*seed 1; the training set given now has .*seed 2"):
+        again.fit(augmented(seed=2), epochs=3)
+    again.fit(augmented(), epochs=3)
+    same_parameters(whole.engine.parameters, again.engine.parameters)
+    assert without_seconds(whole.folder.metrics) == without_seconds(again.folder.metrics)
+
+
+def test_clipped_input_spikes_are_counted():
+    late = Events([19.9, 1.0, 19.8, 19.0], [0, 1, 0, 1], [0, 1, 3, 4], 4, labels=[0, 1, 0])
+    for train in (late, Augmented(late)):
+        t, keep = trainer(batch_size=2), []
+        t.callbacks.append(Callback())
+        t.callbacks[-1].end_epoch = lambda trainer, metrics, keep=keep: keep.append(metrics["clipped_spikes"])
+        t.fit(train, epochs=2)
+        assert keep == [2, 2]  # 19.9 and 19.8 ms would fall on step 20 of 0 .. 19
 
 
 def spoil(t, name, after):

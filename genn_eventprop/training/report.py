@@ -31,7 +31,7 @@ def epoch_metrics(
         "silent": {name: a.silent for name, a in activity.items()},
         "runaway": {name: a.runaway for name, a in activity.items()},
         "guarded": tally.guarded,
-        "clipped_spikes": clipped_spikes,
+        "clipped_spikes": clipped_spikes + tally.clipped_spikes,
         "clipped_gradients": optimiser.clipped_steps,
         "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
         "seconds": position.epoch_seconds,

@@ -35,12 +35,13 @@ class Tally:
 
     def __init__(self, runaway_spikes: float) -> None:
         self.runaway_spikes = runaway_spikes
-        self.trials = self.labelled = self.correct = self.undecided = self.guarded = 0
+        self.trials = self.labelled = self.correct = self.undecided = self.guarded = self.clipped_spikes = 0
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
 
-    def add(self, result: Result, labels: np.ndarray) -> None:
+    def add(self, result: Result, labels: np.ndarray, clipped_spikes: int = 0) -> None:
         """Add one batch; labels (B,) int64, -1 without a label."""
+        self.clipped_spikes += clipped_spikes
         known = labels >= 0
         self.trials += len(labels)
         self.labelled += int(np.count_nonzero(known))
@@ -75,7 +76,7 @@ class Tally:
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, JSON-able numbers); the sum of the loss keeps all its bits in an array."""
-        numbers = ("trials", "labelled", "correct", "undecided", "guarded")
+        numbers = ("trials", "labelled", "correct", "undecided", "guarded", "clipped_spikes")
         arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 

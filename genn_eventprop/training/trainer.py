@@ -19,11 +19,12 @@ from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule
 from ..optimisers import Progress as ScheduleProgress
 from ..plan import make_plan
+from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters
 from .evaluation import Evaluation, evaluate
-from .identity import check_same, describe_data, describe_loss, describe_network
+from .identity import check_same, describe_loss, describe_network
 from .report import epoch_metrics, run_results
 from .run_folder import RunFolder
 from .state import Position, pack, unpack, write_parameters
@@ -33,6 +34,7 @@ from .weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from ..data import Events
+    from ..data.augmented import Augmented
 
 
 Sample = tuple[Any, Any]
@@ -120,10 +122,11 @@ class Trainer:
     # training
 
     def fit(
-        self, train: Events, validation: Events | None = None, test: Events | None = None, *, epochs: int
+        self, train: Events | Augmented, validation: Events | None = None, test: Events | None = None, *, epochs: int
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in all, then evaluate the test set once.
 
+        The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
         The checkpoint is chosen on validation accuracy (ties: the smaller validation loss), never on the test or
         training set; without a validation set it is the last one. Afterwards the engine holds the last weights;
         see `best_weights`.
@@ -136,16 +139,17 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         epochs = _whole(epochs, "epochs")
-        sets = {"training": train, "validation": validation, "test": test}
+        batches = batches_of(train, self.engine)
+        sets = {"validation": validation, "test": test}
         data = {name: self._load(events, name) for name, events in sets.items() if events is not None}
-        self._accept_data(describe_data(train))
+        self._accept_data(batches.description)
         self._open_folder()
         self._stop = False
         try:
             for callback in self.callbacks:
-                callback.start(self, epochs, math.ceil(len(data["training"]) / self.batch_size))
+                callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
             while self.position.epoch < epochs and not self._stop:
-                self._epoch(data["training"], data.get("validation"))
+                self._epoch(batches, data.get("validation"))
             results = self._results(data.get("test"))
             for callback in self.callbacks:
                 callback.end(self, results)
@@ -158,39 +162,40 @@ class Trainer:
         """End `fit` after the current epoch; for callbacks."""
         self._stop = True
 
-    def _epoch(self, train: Data, validation: Data | None) -> None:
+    def _epoch(self, train: Batches, validation: Data | None) -> None:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
         position, began = self.position, time.perf_counter()
         before = position.epoch_seconds
-        order = self.streams.at("order", position.epoch).permutation(len(train))
-        for first in range(position.batch * self.batch_size, len(train), self.batch_size):
-            self._batch(train, order[first : first + self.batch_size])
+        samples = self.streams.at("order", position.epoch).permutation(len(train))
+        order = [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
+        for batch in train.of(order[position.batch :], position.epoch):
+            self._batch(*batch)
             position.epoch_seconds = before + time.perf_counter() - began
-            in_the_middle = first + self.batch_size < len(train)
+            in_the_middle = position.batch < len(order)
             if in_the_middle and self.checkpoint_batches and position.batch % self.checkpoint_batches == 0:
                 self._save("last")
         held_out = None if validation is None else self._run(validation)
         position.epoch_seconds = before + time.perf_counter() - began
-        self._end_epoch(train, held_out)
+        self._end_epoch(train.clipped, held_out)
 
-    def _batch(self, train: Data, samples: np.ndarray) -> None:
+    def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
         position = self.position
-        result = self.engine.run(train, samples, training=True)
+        result = self.engine.run(data, samples, training=True)
         where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
         check_batch(self.plan, result, self.engine.gradients, where)
         self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
         self.engine.update(self.optimiser)
-        self.tally.add(result, train.labels[samples])
+        self.tally.add(result, data.labels[samples], clipped_spikes)
         position.batch += 1
         position.updates += 1
         for callback in self.callbacks:
             callback.end_batch(self, position.epoch, position.batch - 1, self.tally)
 
-    def _end_epoch(self, train: Data, held_out: Evaluation | None) -> None:
+    def _end_epoch(self, clipped_spikes: int, held_out: Evaluation | None) -> None:
         """Metrics, choice of the best weights, checkpoints; then the position moves to the next epoch."""
         position = self.position
         check_parameters(self.engine.parameters, f"epoch {position.epoch + 1}")
-        metrics = epoch_metrics(position, self.tally, self.optimiser, train.clipped, held_out)
+        metrics = epoch_metrics(position, self.tally, self.optimiser, clipped_spikes, held_out)
         accuracy = None if held_out is None else held_out.accuracy
         self.schedule.end_epoch(position.epoch, accuracy)
         improved = held_out is not None and position.improves(held_out.accuracy, held_out.loss)

@@ -1,0 +1,77 @@
+"""The training set as the trainer sees it: fixed and loaded once, or augmented anew each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..engines import Data, Engine
+from .checks import check_labels
+from .identity import describe_data
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.augmented import Augmented
+
+Batch = tuple[Data, np.ndarray, int]
+"""(data, samples of it that form the batch, input spikes clipped that `Batches.clipped` does not count)."""
+
+
+class Batches:
+    """Batches of a fixed data set, quantised once for the engine's grid.
+
+    `clipped` counts the input spikes of the whole set that were moved back into the trial's last step; `description`
+    tells two sets apart.
+    """
+
+    def __init__(self, events: Events, engine: Engine) -> None:
+        self.data = engine.load(events)
+        check_labels(self.data.labels, "training")
+        self.clipped = self.data.clipped
+        self.description = describe_data(events)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+        """The batches of `order`, lists of sample numbers."""
+        for samples in order:
+            yield self.data, samples, 0
+
+
+class AugmentedBatches(Batches):
+    """Batches of a set that is augmented; the next one is prepared while the engine runs the one before."""
+
+    def __init__(self, augmented: Augmented, engine: Engine) -> None:
+        self.augmented, self.engine = augmented, engine
+        labels = augmented.events.labels
+        check_labels(np.full(len(augmented.events), -1) if labels is None else np.asarray(labels), "training")
+        self.clipped = 0
+        steps = (*augmented.steps, augmented.blend)
+        self.description = f"{describe_data(augmented.events)}, augmented by {steps}, seed {augmented.seed}"
+
+    def __len__(self) -> int:
+        return len(self.augmented)
+
+    def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            waiting = [worker.submit(self._prepare, samples, epoch) for samples in order[:1]]
+            for following in [*order[1:], None]:
+                batch = waiting.pop().result()
+                if following is not None:
+                    waiting.append(worker.submit(self._prepare, following, epoch))
+                yield batch
+
+    def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
+        data = self.engine.load(self.augmented.batch(samples, epoch))
+        return data, np.arange(len(data)), data.clipped
+
+
+def batches_of(train: Events | Augmented, engine: Engine) -> Batches:
+    """The batches of either kind of training set."""
+    from ..data.augmented import Augmented
+
+    return AugmentedBatches(train, engine) if isinstance(train, Augmented) else Batches(train, engine)
