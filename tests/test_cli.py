@@ -276,7 +276,7 @@ def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch
 def test_engines_and_cache(capsys, tmp_path, monkeypatch):
     assert main(["engines"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines][:3] == ["native", "reference_clock", "reference_event"]
+    assert {"native", "reference_clock", "reference_event"} <= {line.split()[0] for line in lines}
     assert all(line.split()[1] in ("yes", "no") for line in lines)
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
     (tmp_path / "old.so").write_bytes(bytes(3000))

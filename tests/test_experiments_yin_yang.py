@@ -8,7 +8,7 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.engines import availability
 from genn_eventprop.experiments import yin_yang
-from genn_eventprop.training import experiment_names, record_trial
+from genn_eventprop.training import experiment_names, load_checkpoint, record_trial
 
 SMALL = "--epochs 2 --hidden 60 --output-weight 3 0.3 --dt 0.5 --train-size 960 --batch-size 32".split()
 
@@ -73,9 +73,8 @@ def test_one_trial_recorded_agrees_with_the_engine():
 
 
 @pytest.mark.skipif(not availability()[0].runs, reason="no compiler for the native engine")
-def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path):
-    from genn_eventprop.training import load_checkpoint
-
+def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(yin_yang, "plot", None)  # tested above, and slow
     whole, run = tmp_path / "whole", tmp_path / "run"
     options = [*SMALL, "--engine", "native"]
     assert main(["train", "yin_yang", *options, "--threads", "2", "--run-dir", str(whole)]) == 0
