@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..toolchain import find_compiler
 from .base import Engine
 
-NAMES = ("native", "reference_clock", "reference_event")
+NAMES = ("native", "genn", "reference_clock", "reference_event")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,19 @@ def availability() -> tuple[Availability, ...]:
         native = Availability("native", False, str(error))
     return (
         native,
+        _genn_availability(),
         Availability("reference_clock", True, "NumPy float64, spikes on the grid; slow, for checking"),
         Availability("reference_event", True, "NumPy float64, exact spike times; slow, the truth for gradients"),
     )
+
+
+def _genn_availability() -> Availability:
+    from .genn.install import VERSION, available_backends
+
+    try:
+        return Availability("genn", True, f"pygenn {VERSION} with {', '.join(available_backends())}")
+    except EngineError as error:
+        return Availability("genn", False, str(error))
 
 
 def create(
@@ -47,6 +57,7 @@ def create(
     dtype: str = "float32",
     threads: int | None = None,
     slope_floor: float = 0.0,
+    genn_backend: str | None = None,
 ) -> Engine:
     """An engine for a plan.
 
@@ -56,6 +67,7 @@ def create(
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
+        genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
 
     Raises:
         SettingError: for an unknown name. EngineError, ToolchainError: if it cannot run here.
@@ -66,7 +78,7 @@ def create(
         name, reason = engine, "asked for"
     else:
         raise SettingError(f"unknown engine {engine!r} ({suggest(engine, (*NAMES, 'auto'))})")
-    made = _make(name, plan, parameters, dtype, threads, slope_floor)
+    made = _make(name, plan, parameters, dtype, threads, slope_floor, genn_backend)
     made.reason = reason
     return made
 
@@ -81,12 +93,17 @@ def _choose(plan: Plan) -> tuple[str, str]:
 
 
 def _make(
-    name: str, plan: Plan, parameters: Mapping[str, Any], dtype: str, threads: int | None, floor: float
-) -> Engine:
+    name: str, plan: Plan, parameters: Mapping[str, Any], dtype: str, threads: int | None, floor: float,
+    genn_backend: str | None,
+) -> Engine:  # fmt: skip
     if name == "native":
         from .native import NativeEngine
 
         return NativeEngine(plan, parameters, slope_floor=floor, dtype=dtype, threads=threads)
+    if name == "genn":
+        from .genn import GennEngine
+
+        return GennEngine(plan, parameters, slope_floor=floor, dtype=dtype, backend=genn_backend)
     if name == "reference_clock":
         from .reference_clock import ReferenceClock
 

@@ -1,0 +1,99 @@
+"""What the host does around the two GeNN networks: input events in order, recorded spikes, the kink's arrivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...plan import Plan
+from ..base import Data, Spikes
+
+
+@dataclass(frozen=True)
+class InputEvents:
+    """A data set for the spike source: grouped by sample and channel, in time order, equal ones counted.
+
+    step, count (E',) int32. start (S, M + 1): events of channel m of sample s are start[s, m]:start[s, m + 1].
+    """
+
+    step: np.ndarray
+    count: np.ndarray
+    start: np.ndarray
+
+
+def input_events(data: Data, n_channels: int) -> InputEvents:
+    """`data` as a spike source reads it."""
+    samples = np.repeat(np.arange(len(data)), np.diff(data.offsets))
+    key = samples * n_channels + data.channels
+    order = np.argsort(key, kind="stable")  # a sample's events are in time order already
+    key, steps = key[order], data.steps[order]
+    fresh = np.ones(len(key), bool)
+    fresh[1:] = (key[1:] != key[:-1]) | (steps[1:] != steps[:-1])
+    where = np.flatnonzero(fresh)
+    count = np.diff(np.append(where, len(key))).astype(np.int32)
+    edge = np.searchsorted(key[where], np.arange(len(data) * n_channels + 1))
+    first = np.arange(len(data))[:, None] * n_channels + np.arange(n_channels + 1)
+    return InputEvents(steps[where].astype(np.int32), count, edge[first].astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Store:
+    """Spikes that one population kept in one forward run of B examples.
+
+    n (B, N) how many; step (B, N, capacity) of each, in order; entries from n on are left over and mean nothing.
+    """
+
+    n: np.ndarray
+    step: np.ndarray
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(B, N, capacity) True for entries that are spikes."""
+        return np.arange(self.step.shape[2]) < self.n[:, :, None]
+
+    def first_step(self) -> np.ndarray:
+        """(B, N) step of the first spike, -1 where there is none."""
+        return np.where(self.n > 0, self.step[:, :, 0], -1)
+
+    def at(self, b: int, step: int) -> np.ndarray:
+        """(N,) number of spikes at a step of example b, 0 or 1."""
+        return ((self.step[b] == step) & self.valid[b]).sum(axis=1)
+
+    def spikes(self, dt: float, first: int) -> Spikes:
+        """All spikes by sample, then time, then neuron; samples are counted from `first`."""
+        b, neuron, i = np.nonzero(self.valid)
+        step = self.step[b, neuron, i]
+        order = np.lexsort((neuron, step, b))
+        return Spikes(b[order] + first, step[order] * dt, neuron[order])
+
+
+def joined(parts: list[Spikes]) -> Spikes:
+    return Spikes(
+        np.concatenate([p.sample for p in parts]), np.concatenate([p.time for p in parts]),
+        np.concatenate([p.neuron for p in parts]),
+    )  # fmt: skip
+
+
+def kink_shares(
+    plan: Plan, data: Data, samples: np.ndarray, stores: dict[str, Store], weights: dict[str, np.ndarray],
+    max_step: np.ndarray, kink: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """(B, K) Vdot(t*-) over the sum of the negative weights that arrived at t*, 0 where there is no kink.
+
+    The kink of a maximum is shared by the inhibitory arrivals of its step in proportion to their weight.
+    """
+    shares = np.zeros(kink.shape)
+    for b, k in zip(*np.nonzero(kink > 0)):
+        total = 0.0
+        for c in plan.into(plan.output.name):
+            step = int(max_step[b, k]) - c.delay_steps
+            negative = np.minimum(weights[c.weight][:, k], 0.0)
+            if c.source == plan.input.name:
+                part = slice(data.offsets[samples[b]], data.offsets[samples[b] + 1])
+                total += negative[data.channels[part][data.steps[part] == step]].sum()
+            elif step > 0:
+                total += float(stores[c.source].at(int(b), step) @ negative)
+        if total < 0:
+            shares[b, k] = kink[b, k] / total
+    return shares
