@@ -80,6 +80,7 @@ def build(config: Config) -> Experiment:
         batch_size=config.batch_size,
         seed=config.seed,
         threads=config.threads,
+        genn_backend=config.genn_backend,
     )
     return Experiment(
         trainer, yin_yang.load("train", config.train_size), yin_yang.load("validation"), yin_yang.load("test")

@@ -241,13 +241,14 @@ def test_show_prints_equations_and_snippets(capsys, tmp_path):
         "dV/dt = (I - V) / tau_mem",
         "tau_mem = 20.0 ms",
         "V -> v_reset",
-        "sim_code",
-        "adjoint_jump_code",
+        "forward, neuron: sim_code",
+        "backward, neuron: sim_code",
         "lambda_V",
     ):
         assert part in text
-    assert main(["show", "li", "--dialect", "cpp"]) == 0
-    assert "scalar" in capsys.readouterr().out
+    assert main(["show", "lif", "--dialect", "cpp"]) == 0
+    text = capsys.readouterr().out
+    assert "scalar" in text and "adjoint_jump_code" in text
     own = tmp_path / "mine.py"
     own.write_text(
         "from genn_eventprop import NeuronModel\n"

@@ -19,20 +19,22 @@ Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 
 
 def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
-    """Print a model's equations, and the forward and adjoint snippets generated from them.
+    """Print a model's equations, and the forward and adjoint code generated from them.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
-        dialect: Form of the snippets.
+        dialect: genn prints exactly the strings that the genn engine hands to pygenn, cpp the snippets of native.
     """
     from ..adjoint import derive
     from ..codegen import DIALECTS, derive_snippets
+    from ..engines.genn import model_texts
     from ..gradcheck.command import find_model
 
     neuron = find_model(model)
     print(describe_model(neuron))
-    snippets = derive_snippets(derive(neuron), DIALECTS[dialect])
-    for title, code in snippets.sections():
+    genn = dialect == "genn"
+    parts = model_texts(neuron) if genn else derive_snippets(derive(neuron), DIALECTS[dialect]).sections()
+    for title, code in parts:
         print(f"\n{title}\n" + "\n".join(f"    {line}" for line in code.strip().splitlines()))
 
 

@@ -55,6 +55,8 @@ class ExperimentConfig:
     """Spikes at whole steps, or solved within the step."""
     threads: int | None = None
     """Threads of the engine; results do not depend on it."""
+    genn_backend: str = "auto"
+    """Of the engine genn: cuda, hip or single_threaded_cpu; auto takes the first that this pygenn has."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     data_dir: Path | None = None

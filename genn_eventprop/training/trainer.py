@@ -52,6 +52,7 @@ class Trainer:
         batch_size: trials a step; an incomplete last batch is learned with its own size.
         seed: of initial values and the order of samples (`Streams`).
         threads: for engines with threads; results do not depend on it.
+        genn_backend: for the engine genn: "cuda", "hip" or "single_threaded_cpu"; None takes the first it has.
         dtype: "float32" or "float64", for engines that have the choice.
         run_dir: where to write config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
         checkpoint_batches: also write a checkpoint every so many batches, not only after each epoch.
@@ -83,6 +84,7 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 1,
         threads: int | None = None,
+        genn_backend: str | None = None,
         dtype: str = "float32",
         run_dir: Path | str | None = None,
         checkpoint_batches: int | None = None,
@@ -100,7 +102,7 @@ class Trainer:
         self.plan = make_plan(network, loss, dt=dt, duration=duration, spike_times=spike_times)
         self.engine = engines.create(
             self.plan, network.initial_parameters(self.streams.at("initial values")), engine=engine, dtype=dtype,
-            threads=threads, slope_floor=slope_floor,
+            threads=threads, slope_floor=slope_floor, genn_backend=genn_backend,
         )  # fmt: skip
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         self.optimiser.prepare({name: self.engine.parameters[name] for name in self.plan.trainable}, network.bounds())

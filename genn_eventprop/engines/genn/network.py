@@ -216,9 +216,8 @@ def _failure(name: str, backend: str, error: Exception, log: Path) -> str:
         advice = "is there a device? see `genn-eventprop engines`, or use --genn-backend single_threaded_cpu"
     else:
         advice = "engine='native' runs the same network without GeNN"
-    return (
-        f"GeNN could not build the {name} network for {backend}: {error}; {advice}. Its code is in {log.parent}{tail}"
-    )
+    what = str(error) or type(error).__name__
+    return f"GeNN could not build the {name} network for {backend}: {what}; {advice}. Its code is in {log.parent}{tail}"
 
 
 @contextlib.contextmanager

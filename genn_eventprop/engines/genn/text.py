@@ -25,6 +25,7 @@ TAKEN = frozenset(
     "dr readout max_step max_slope max_kink larger kink first_lambda time_weight integrand_weight gradient weight "
     "count begin end".split()
 )
+TAKEN_STARTS = ("G_", "D_", "spike_", "arrived_", "tmp_")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def indent(code: str) -> str:
 
 def check_names(p: PopulationRecord) -> None:
     """Raise `EngineError` where a state or parameter has a name that the generated code needs."""
-    clash = sorted(TAKEN & {*p.derived.states, *p.derived.params})
+    clash = [n for n in (*p.derived.states, *p.derived.params) if n in TAKEN or n.startswith(TAKEN_STARTS)]
     if clash:
         raise EngineError(
             f"population {p.name!r}: {p.derived.model.name} has a state or parameter called {', '.join(clash)}, a name "

@@ -1,0 +1,233 @@
+"""The genn engine's surface: messages, golden text, the command line, a short training; most of it needs no pygenn."""
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses
+from genn_eventprop.cli import main
+from genn_eventprop.engines import availability, create
+from genn_eventprop.engines.genn import model_texts
+from genn_eventprop.engines.genn.forward import forward_network
+from genn_eventprop.engines.genn.network import Network as GennNetwork
+from genn_eventprop.engines.genn.text import NetworkText, NeuronText
+from genn_eventprop.errors import EngineError, SettingError, TrainingError
+from genn_eventprop.experiments import yin_yang
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+
+GOLDEN = Path(__file__).parent / "golden"
+THREE_SPIKES = Events(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 2]), np.array([0, 3]), 3, labels=[1])
+
+
+def small_plan(neuron=None, spike_times="grid", **loss):
+    net = Network()
+    inp = net.input(3)
+    hidden = net.population(neuron or LIF(), 4, name="hidden")
+    output = net.population(LI(), 2, name="output")
+    net.connect(inp, hidden, Dense(Normal(1.0, 0.2)))
+    net.connect(hidden, output, Dense(Normal(0.0, 0.2)))
+    return make_plan(
+        net, losses.IntegratedVoltageCrossEntropy(output, **loss), dt=1.0, duration=20.0, spike_times=spike_times
+    )
+
+
+def make(plan, **settings):
+    return create(plan, plan.network.initial_parameters(1), engine="genn", **settings)
+
+
+def shown(parts):
+    return "".join(f"// {title}\n{code.strip()}\n\n" for title, code in parts)
+
+
+@pytest.mark.parametrize("model", [LIF, LI], ids=["lif", "li"])
+def test_text_is_the_golden_one(model):
+    """After a wanted change run the tests once with GENN_EVENTPROP_GOLDEN=write and read the difference."""
+    file, text = GOLDEN / f"genn_{model.name.lower()}.txt", shown(model_texts(model))
+    if os.environ.get("GENN_EVENTPROP_GOLDEN") == "write":
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def test_no_text_uses_what_only_one_backend_has():
+    text = shown(model_texts(LIF) + model_texts(LI))
+    assert not re.search(
+        r"__|shfl|warp|atomic|&\w|\b_\w", text
+    )  # GeNN's language has no address operator and no _names
+
+
+@pytest.mark.parametrize("model", [LIF, LI], ids=["lif", "li"])
+def test_show_prints_the_strings_handed_to_pygenn(capsys, model):
+    assert main(["show", model.name.lower(), "--dialect", "genn"]) == 0
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for _, code in model_texts(model):
+        lines = [line.strip() for line in code.strip().splitlines()]
+        assert any(printed[i : i + len(lines)] == lines for i in range(len(printed)))
+
+
+def test_show_is_what_a_network_of_the_model_is_made_of():
+    neuron = forward_network(small_plan()).populations["hidden"][1]
+    assert dict(model_texts(LIF))["forward, neuron: sim_code"] == neuron.sim_code
+    assert dict(model_texts(LIF))["forward, neuron: reset_code"] == neuron.reset_code
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "pygenn is not installed: install GeNN 5.4.0 from its release archive.*engine='native'"),
+        ("5.3.0", "pygenn 5.3.0 is installed, but this engine is written for 5.4"),
+        ("broken", r"pygenn is installed but cannot be imported \(no libffi\)"),
+    ],
+)
+def test_pygenn_absent_broken_or_of_another_version(monkeypatch, found, message):
+    real_spec, real_import = importlib.util.find_spec, importlib.import_module
+
+    def import_module(name, *rest):
+        if name != "pygenn":
+            return real_import(name, *rest)
+        if found == "broken":
+            raise ImportError("no libffi")
+        return types.SimpleNamespace(__version__=found)
+
+    spec = lambda n, *rest: (None if found is None else object()) if n == "pygenn" else real_spec(n, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", spec)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(EngineError, match=message):
+        make(small_plan())
+    entry = next(a for a in availability() if a.name == "genn")
+    assert not entry.runs and re.search(message, entry.detail)
+
+
+def with_pygenn(monkeypatch, backends=("single_threaded_cpu",)):
+    """As if pygenn 5.4 were here, with these backends."""
+    modules = {
+        "pygenn": types.SimpleNamespace(__version__="5.4.0"),
+        "pygenn.genn_model": types.SimpleNamespace(backend_modules=dict.fromkeys(backends)),
+    }
+    real_spec, real_import = importlib.util.find_spec, importlib.import_module
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *r: object() if n in modules else real_spec(n, *r))
+    monkeypatch.setattr(importlib, "import_module", lambda n, *r: modules.get(n) or real_import(n, *r))
+
+
+def test_the_backend_is_the_best_that_pygenn_has(monkeypatch):
+    with_pygenn(monkeypatch, ("single_threaded_cpu", "cuda"))
+    assert make(small_plan()).backend == make(small_plan(), genn_backend="auto").backend == "cuda"
+    assert make(small_plan(), genn_backend="single_threaded_cpu").backend == "single_threaded_cpu"
+    with pytest.raises(EngineError, match="built without the backend 'hip'.*HIP_PATH.*--genn-backend cuda"):
+        make(small_plan(), genn_backend="hip")
+    with pytest.raises(SettingError, match="unknown GeNN backend 'cuda2'.*did you mean 'cuda'"):
+        make(small_plan(), genn_backend="cuda2")
+
+
+def clashing():
+    return NeuronModel(
+        name="Clash", state={"V": 0.0, "I": 0.0, "spike_V": 0.0}, params={"tau_mem": Param(9.0, "ms")},
+        dynamics={"V": "(I - V) / tau_mem", "I": "-I / 5", "spike_V": "-spike_V"}, threshold="V - 1",
+        reset={"V": 0.0}, input="I",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plan", "settings", "message"),
+    [
+        (lambda: small_plan(spike_times="exact"), {}, "genn engine runs spike_times='grid'; use reference_event"),
+        (small_plan, {"dtype": "float16"}, "dtype='float16': the genn engine runs"),
+        (lambda: small_plan(clashing()()), {}, "'hidden': Clash has a state or parameter called spike_V"),
+    ],
+)
+def test_what_it_cannot_run_is_refused_by_name(monkeypatch, plan, settings, message):
+    with_pygenn(monkeypatch)
+    with pytest.raises(EngineError, match=message):
+        make(plan(), **settings)
+
+
+@pytest.mark.needs_genn
+def test_a_failed_build_keeps_its_folder_and_the_next_network_builds():
+    wrong = NetworkText("forward", {"hidden": (3, NeuronText((), (), (), (), sim_code="V = nonsense(1.0);\n"))})
+    with pytest.raises(EngineError, match="GeNN could not build the forward network.*engine='native'") as caught:
+        GennNetwork(wrong, "float32", 1, "single_threaded_cpu")
+    assert "Undefined identifier" in str(caught.value)  # GeNN's own message
+    folder = Path(re.search(r"Its code is in (\S+)", str(caught.value)).group(1))
+    assert (folder / "build.log").is_file()
+    assert len(train_one_batch()) == 2
+
+
+@pytest.mark.needs_genn
+def test_a_failed_compilation_shows_the_compilers_message(monkeypatch, tmp_path):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho 'out of registers' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(EngineError, match="(?s)could not build.*out of registers"):
+        train_one_batch()
+    monkeypatch.undo()
+    train_one_batch()
+
+
+def train_one_batch():
+    plan = small_plan()
+    engine = make(plan, genn_backend="single_threaded_cpu")
+    engine.run(engine.load(THREE_SPIKES), [0], training=True)
+    folders = [n.folder for n in engine.networks.values()]
+    engine.close()
+    assert not any(f.exists() for f in folders)
+    return folders
+
+
+@pytest.mark.needs_genn
+def test_two_networks_in_one_process_do_not_disturb_each_other():
+    plans = [small_plan(), small_plan(weight="exponential")]
+    engines = [make(p, dtype="float64", genn_backend="single_threaded_cpu") for p in plans]
+    clocks = [create(p, p.network.initial_parameters(1), engine="reference_clock") for p in plans]
+    for _ in range(2):
+        for engine, clock in zip(engines, clocks):
+            engine.run(engine.load(THREE_SPIKES), [0], training=True)
+            clock.run(clock.load(THREE_SPIKES), [0], training=True)
+            for k, g in clock.gradients.items():
+                np.testing.assert_allclose(engine.gradients[k], g, rtol=1e-9, atol=1e-15)
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.needs_genn
+def test_yin_yang_trains_an_epoch_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(yin_yang, "plot", None)
+    runs = {}
+    for engine in ("genn", "native"):
+        options = "--epochs 1 --hidden 30 --output-weight 3 0.3 --dt 0.5 --train-size 320 --batch-size 30".split()
+        more = ["--engine", engine, "--genn-backend", "single_threaded_cpu", "--run-dir", str(tmp_path / engine)]
+        assert main(["train", "yin_yang", *options, *more]) == 0, capsys.readouterr().err
+        runs[engine] = json.loads((tmp_path / engine / "results.json").read_text())
+    assert runs["genn"]["engine"] == "genn"
+    assert abs(runs["genn"]["final_test_accuracy"] - runs["native"]["final_test_accuracy"]) < 0.05
+
+
+@pytest.mark.needs_genn
+def test_a_gradient_that_is_not_finite_is_seen_by_the_host(monkeypatch):
+    """GeNN compiles with -ffast-math, so its code cannot test for NaN: training must."""
+    net = Network()
+    inp = net.input(3)
+    output = net.population(LI(), 2, name="output")
+    net.connect(inp, output, Dense(1.0))
+    trainer = Trainer(
+        net, losses.IntegratedVoltageCrossEntropy(output), duration=20.0, dt=1.0, engine="genn", progress=False,
+        genn_backend="single_threaded_cpu",
+    )  # fmt: skip
+    trainer.engine.parameters["input_output.weight"][0, 0] = np.nan
+    with pytest.raises(TrainingError, match="input_output.weight|finite|nan"):
+        trainer.fit(THREE_SPIKES, epochs=1)
+
+
+def test_pygenn_is_not_imported_by_importing_the_package():
+    code = "import genn_eventprop, genn_eventprop.engines.genn, sys; raise SystemExit('pygenn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
