@@ -18,19 +18,27 @@ TYPES = {"scalar": ("scalar", np.float64), "int": ("int", np.int32)}
 
 
 class HarnessEngine(GennEngine):
-    """The genn engine on the harness: everything but pygenn itself."""
+    """The genn engine on the harness: everything but pygenn itself. `batch_size` is GeNN's, None for the batch's."""
+
+    batch_size = 1
 
     def _choose_backend(self, asked):
         return "single_threaded_cpu"
 
+    def _group_size(self, batch):
+        return self.batch_size or batch
+
     def _build(self, text):
-        return HarnessNetwork(text)
+        return HarnessNetwork(text, self.group)
 
 
 def neuron_source(name, size, text):
     """C++ of one neuron model: `update_NAME` does one step of all neurons."""
-    lines = [f'extern "C" void update_{name}(void** memory, const double* numbers, double time, const scalar* inputs,']
-    lines += ["        int* sent) {", f"    const scalar t = time; const int batch = 0, num_neurons = {size};"]
+    lines = [f'extern "C" void update_{name}(void** memory, const double* numbers, double time, int batch,']
+    lines += [
+        "        const scalar* inputs, int* sent) {",
+        f"    const scalar t = time; const int num_neurons = {size};",
+    ]
     lines += ["    (void)t; (void)batch; (void)num_neurons; (void)inputs; (void)numbers;"]
     lines += [f"    const {k} {n} = ({k})numbers[{i}]; (void){n};" for i, (n, k) in enumerate(text.params)]
     kinds = [(n, k) for n, k, _ in text.vars] + list(text.arrays)
@@ -80,25 +88,36 @@ def pointers(arrays):
 
 
 class HarnessNetwork:
-    """Has the methods of `genn_eventprop.engines.genn.network.Network`, batch size 1."""
+    """Has the methods of `genn_eventprop.engines.genn.network.Network`."""
 
-    def __init__(self, text):
-        self.text = text
+    def __init__(self, text, batch):
+        self.text, self.batch = text, batch
         self.library = build(network_source(text))
         self.numbers = {(p, n): 1.0 for p, (_, t) in text.populations.items() for n, _ in t.params}
         self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, _ in t.arrays}
         self.reload()
 
     def reload(self):
+        """Memory: (N,) of shared variables, (B, N) of others, flat arrays."""
         self.memory = {}
         for p, (size, t) in self.text.populations.items():
-            self.memory |= {(p, n): np.zeros(size, TYPES[k][1]) for n, k, _ in t.vars}
+            for n, k, access in t.vars:
+                self.memory[p, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
             self.memory |= {(p, n): np.zeros(self.lengths[p, n], TYPES[k][1]) for n, k in t.arrays}
         for c, s in self.text.synapses.items():
-            size = self.text.populations[s.source][0] * self.text.populations[s.target][0]
-            self.memory |= {(c, n): np.zeros(size, TYPES[k][1]) for n, k, _ in s.update.vars}
-        self.in_syn = {c: np.zeros(self.text.populations[s.target][0]) for c, s in self.text.synapses.items()}
-        self.past = []  # of every step: population -> (spikes, copies of the variables that synapses read)
+            size = self.size(s.source) * self.size(s.target)
+            for n, k, access in s.update.vars:
+                self.memory[c, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
+        self.in_syn = {c: np.zeros((self.batch, self.size(s.target))) for c, s in self.text.synapses.items()}
+        self.past = []  # of every step and example: population -> (spikes, copies of the variables that synapses read)
+
+    def size(self, population):
+        return self.text.populations[population][0]
+
+    def of(self, b, group, names):
+        """Example b's memory of variables and arrays."""
+        parts = [(n, self.memory[group, n]) for n in names]
+        return [x[b] if x.ndim == 2 else x for _, x in parts]
 
     def close(self):
         self.memory = {}
@@ -107,9 +126,7 @@ class HarnessNetwork:
         self.numbers[population, name] = float(value)
 
     def neurons(self, population, name, *, pull=False):
-        access = next(a for n, _, a in self.text.populations[population][1].vars if n == name)
-        view = self.memory[population, name]
-        return view if access == "READ_ONLY" else view.reshape(1, -1)
+        return self.memory[population, name]
 
     def synapses(self, name, variable):
         return self.memory[name, variable]
@@ -132,55 +149,57 @@ class HarnessNetwork:
 
     def run(self, steps):
         for t in range(steps):
-            self.step(t)
+            self.past.append([self.step(t, b) for b in range(self.batch)])
 
-    def step(self, t):
-        sizes = {p: size for p, (size, _) in self.text.populations.items()}
-        inputs = {p: np.zeros((max(1, len(x.inputs)), sizes[p])) for p, (_, x) in self.text.populations.items()}
+    def step(self, t, b):
+        """One step of example b: synapses, then neurons."""
+        inputs = {p: np.zeros((max(1, len(x.inputs)), n)) for p, (n, x) in self.text.populations.items()}
+        row = lambda p, i: inputs[p][self.text.populations[p][1].inputs.index(i)]  # noqa: E731
         for name, s in self.text.synapses.items():
-            row = lambda p, i: inputs[p][self.text.populations[p][1].inputs.index(i)]  # noqa: E731
-            to_pre = row(s.source, s.pre_input) if s.pre_input else np.zeros(sizes[s.source])
-            self.spread(name, s, to_pre)
+            self.spread(b, name, s, row(s.source, s.pre_input) if s.pre_input else np.zeros(self.size(s.source)))
         for name, s in self.text.synapses.items():
             if s.post_input:
-                target = inputs[s.target][self.text.populations[s.target][1].inputs.index(s.post_input)]
-                self.library.arrive(
-                    *map(ctypes.c_void_p, pointers([self.in_syn[name], target])), ctypes.c_int(target.size)
-                )
-        sent = {p: np.zeros(size, np.int32) for p, size in sizes.items()}
-        for p, (_, x) in self.text.populations.items():
-            memory = [self.memory[p, n] for n, *_ in (*x.vars, *x.arrays)]
-            numbers = np.array([self.numbers[p, n] for n, _ in x.params])
-            getattr(self.library, f"update_{p}")(
-                pointers(memory), ctypes.c_void_p(numbers.ctypes.data), ctypes.c_double(t),
-                ctypes.c_void_p(inputs[p].ctypes.data), ctypes.c_void_p(sent[p].ctypes.data),
-            )  # fmt: skip
-        self.past.append({p: (np.flatnonzero(sent[p]).astype(np.int32), self.copies(p)) for p in sizes})
+                self.call("arrive", [self.in_syn[name][b]], [row(s.target, s.post_input)], self.size(s.target))
+        return {p: self.update(t, b, p, x, inputs[p]) for p, (_, x) in self.text.populations.items()}
 
-    def copies(self, p):
+    def update(self, t, b, p, x, inputs):
+        sent = np.zeros(self.size(p), np.int32)
+        memory = pointers(self.of(b, p, [n for n, *_ in (*x.vars, *x.arrays)]))
+        numbers = np.array([self.numbers[p, n] for n, _ in x.params])
+        self.call(f"update_{p}", memory, [numbers], float(t), b, [inputs], [sent])
+        copies = {v: self.memory[p, v][b].copy() for v in self.read_of(p)}
+        return np.flatnonzero(sent).astype(np.int32), copies
+
+    def read_of(self, p):
+        """Variables of a population that synapses read."""
         read = set()
         for s in self.text.synapses.values():
             read |= {v for _, _, v in s.update.pre_refs} if s.source == p else set()
             read |= {v for _, _, v in s.update.post_refs} if s.target == p else set()
-        return {v: self.memory[p, v].copy() for v in read}
+        return read
 
-    def spread(self, name, s, to_pre):
+    def spread(self, b, name, s, to_pre):
         if len(self.past) <= max(s.delay, s.look_back):
             return
-        spikes, pre = self.past[-1 - s.delay][s.source]
-        post = self.past[-1 - s.look_back][s.target][1]
+        spikes, pre = self.past[-1 - s.delay][b][s.source]
+        post = self.past[-1 - s.look_back][b][s.target][1]
         if len(spikes):
-            getattr(self.library, f"spread_{name}")(
-                pointers([self.memory[name, n] for n, *_ in s.update.vars]),
-                pointers([pre[v] for _, _, v in s.update.pre_refs]),
-                pointers([post[v] for _, _, v in s.update.post_refs]),
-                ctypes.c_void_p(spikes.ctypes.data), ctypes.c_int(len(spikes)),
-                ctypes.c_void_p(self.in_syn[name].ctypes.data), ctypes.c_void_p(to_pre.ctypes.data),
-            )  # fmt: skip
+            memory = pointers(self.of(b, name, [n for n, *_ in s.update.vars]))
+            refs = [
+                pointers([x[v] for _, _, v in r]) for x, r in ((pre, s.update.pre_refs), (post, s.update.post_refs))
+            ]
+            self.call(f"spread_{name}", memory, *refs, [spikes], len(spikes), [self.in_syn[name][b]], [to_pre])
+
+    def call(self, function, *given):
+        """Numbers as they are, a list of one array as its pointer."""
+        kinds = {int: ctypes.c_int, float: ctypes.c_double, list: lambda x: ctypes.c_void_p(x[0].ctypes.data)}
+        getattr(self.library, function)(*[kinds.get(type(g), lambda x: x)(g) for g in given])
 
     def reduced(self):
         for name in self.text.reduced:
-            gradient = self.memory[name, "gradient"]
-            total = np.full_like(gradient, np.nan)
-            self.library.reduce(*map(ctypes.c_void_p, pointers([gradient, total])), ctypes.c_int(gradient.size))
+            total = np.zeros(self.memory[name, "gradient"].shape[1])
+            for gradient in self.memory[name, "gradient"]:
+                part = np.full_like(total, np.nan)
+                self.call("reduce", [gradient], [part], total.size)
+                total += part
             yield name, total

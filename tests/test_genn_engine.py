@@ -190,6 +190,19 @@ def test_a_trial_leaves_nothing_behind(make):
     assert all(np.array_equal(engine.gradients[k], v) for k, v in alone.items())
 
 
+@pytest.mark.parametrize("batch_size", [None, 2], ids=["all at once", "groups of 2, the last one short"])
+@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[5], CASES[8]], ids=lambda c: f"{c[0]} {c[1]}")
+def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):
+    """As on cuda and hip, where GeNN has a batch size; after a batch of 3 come 5, and an incomplete group."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
+    plan = build(*case)
+    values = plan.network.initial_parameters(3)
+    engine, events = harness.HarnessEngine(plan, values, dtype="float64"), random_events(plan)
+    for samples in ([4, 0, 1], [0, 1, 2, 3, 4], [2, 0]):
+        check_same(engine, plan, values, events, samples=np.array(samples))
+    assert engine.group == (batch_size or 3)
+
+
 def test_inference_builds_no_adjoint_network(make):
     plan = build("feed-forward", "integral", "fixed", 0.0)
     values = plan.network.initial_parameters(3)

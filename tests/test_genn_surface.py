@@ -123,10 +123,24 @@ def test_the_backend_is_the_best_that_pygenn_has(monkeypatch):
     with_pygenn(monkeypatch, ("single_threaded_cpu", "cuda"))
     assert make(small_plan()).backend == make(small_plan(), genn_backend="auto").backend == "cuda"
     assert make(small_plan(), genn_backend="single_threaded_cpu").backend == "single_threaded_cpu"
-    with pytest.raises(EngineError, match="built without the backend 'hip'.*HIP_PATH.*--genn-backend cuda"):
+    with pytest.raises(EngineError, match="no backend 'hip'.*HIP_PATH.*--genn-backend cuda"):
         make(small_plan(), genn_backend="hip")
     with pytest.raises(SettingError, match="unknown GeNN backend 'cuda2'.*did you mean 'cuda'"):
         make(small_plan(), genn_backend="cuda2")
+
+
+def test_no_device_is_an_error_that_names_the_way_out(monkeypatch):
+    with_pygenn(monkeypatch, ("cuda",))
+
+    def no_device(*args, **settings):
+        assert settings["backend"] == "cuda" and settings["optimize_code"] is True
+        raise RuntimeError("no CUDA-capable device is detected")
+
+    monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", no_device, raising=False)
+    engine = make(small_plan())
+    message = "for cuda: no CUDA-capable device is detected; is there a device.*--genn-backend single_threaded_cpu"
+    with pytest.raises(EngineError, match=message):
+        engine.run(engine.load(THREE_SPIKES), [0])
 
 
 def clashing():

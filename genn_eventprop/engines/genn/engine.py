@@ -66,10 +66,13 @@ class GennEngine(Engine):
         self._seen: dict[tuple[str, str], Any] = {}
         self._running = False
 
-    # these two are all that ties the engine to pygenn
+    # these three are all that ties the engine to pygenn
 
     def _choose_backend(self, asked: str | None) -> str:
         return choose_backend(asked)
+
+    def _group_size(self, batch: int) -> int:
+        return 1 if self.backend == "single_threaded_cpu" else batch
 
     def _build(self, text: NetworkText) -> Any:
         return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code)
@@ -112,7 +115,7 @@ class GennEngine(Engine):
     def _prepare(self, data: Data, batch: int, training: bool) -> None:
         """Both networks built where needed, with this data set, these parameters and zero gradients."""
         if not self.networks:
-            self.group = 1 if self.backend == "single_threaded_cpu" else batch
+            self.group = self._group_size(batch)
         if self._events is None or self._events[0] is not data:
             self._events = (data, input_events(data, self.plan.input.size))
             self._forget("events")

@@ -54,7 +54,8 @@ def choose_backend(asked: str | None) -> str:
         return here[0]
     if asked not in here:
         raise EngineError(
-            f"this pygenn was built without the backend {asked!r} (it has: {', '.join(here)}); "
-            f"build it where {'CUDA_PATH' if asked == 'cuda' else 'HIP_PATH'} is set, or use --genn-backend {here[0]}"
+            f"this pygenn has no backend {asked!r} (it has: {', '.join(here)}): it was built where "
+            f"{'CUDA_PATH' if asked == 'cuda' else 'HIP_PATH'} was not set, or its driver is missing here; "
+            f"use --genn-backend {here[0]}"
         )
     return str(asked)
