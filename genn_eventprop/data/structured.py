@@ -95,11 +95,13 @@ def from_map_dataset(
     pool: int = 1,
     dt: float = 1.0,
     progress: bool = False,
+    sort: bool = False,
 ) -> Events:
     """Events from a data set with __len__ and __getitem__ -> (events, label): tonic (with transforms) or PyTorch.
 
     An item is a structured array, or a dense raster (steps, ...) of spike counts, dt ms a step, whose other axes are
-    flattened to channels. With `folder` the samples go to disk one by one and are memory-mapped.
+    flattened to channels. With `folder` the samples go to disk one by one and are memory-mapped. `sort` puts events of
+    a sample that are out of order in order.
     """
     from tqdm import tqdm
 
@@ -114,6 +116,9 @@ def from_map_dataset(
             where = f"{name}: sample {i}"
             array = np.asarray(item)
             t, c = flatten(array, sensor, where, unit, pool) if array.dtype.names else raster_events(array, dt, where)
+            if sort and (np.diff(t) < 0).any():
+                order = np.argsort(t, kind="stable")
+                t, c = t[order], c[order]
             check.events(t, c, np.array([0, len(t)]), width, where)
             yield t, c
 

@@ -1,0 +1,112 @@
+"""Converted data sets on disk, keyed by the content of their sources and the settings of the conversion.
+
+An entry is a folder of memory-mapped events (data.storage), named by a hash: a source that changes by a byte, or
+another setting, is another entry. An entry appears by one rename when it is complete; of two processes that build the
+same one, the later discards its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from genn_eventprop.data.events import Events
+from genn_eventprop.errors import DataError
+
+VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
+VERSION = 1
+"""Part of every key: raised when a conversion changes its result."""
+
+
+def cache_folder() -> Path:
+    """$GENN_EVENTPROP_DATA_CACHE, else genn_eventprop/data in the user's cache folder."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genn_eventprop" / "data"
+
+
+def key_of(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
+    """Hash of the sources' names and bytes, in order, and of the settings (anything that JSON can write)."""
+    try:
+        text = json.dumps({"version": VERSION, **settings}, sort_keys=True)
+    except TypeError as error:
+        raise DataError(f"cache settings must be plain values: {error}") from error
+    total = hashlib.sha256(text.encode())
+    for source in sources:
+        try:
+            with open(source, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else slow_digest(file)
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+        total.update(f"{source.parent.name}/{source.name}".encode() + b"\0" + digest.digest())
+    return total.hexdigest()[:32]
+
+
+def slow_digest(file: Any) -> Any:
+    """hashlib.file_digest for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest
+
+
+def cached(
+    name: str,
+    sources: Iterable[Path],
+    settings: Mapping[str, Any],
+    build: Callable[[Path], object],
+    folder: Path | None = None,
+) -> Events:
+    """The events of the entry; built by `build(path)`, which writes a folder of events at `path`, if there is none yet.
+
+    A damaged entry is built again. Nothing half-built is ever read: the entry gets its name last.
+
+    Raises:
+        DataError: a source cannot be read, or the cache folder cannot be written (with the variable that moves it).
+    """
+    root = folder or cache_folder()
+    entry = root / f"{name}-{key_of(sources, {'name': name, **settings})}"
+    if entry.is_dir():
+        try:
+            return Events.load(entry)
+        except DataError:
+            shutil.rmtree(entry, ignore_errors=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(mkdtemp(dir=root, prefix=f".{entry.name}."))
+    except OSError as error:
+        raise DataError(f"the data cache {root} cannot be written ({error.strerror}); set {VARIABLE}") from error
+    try:
+        build(work / "events")
+        keep(work / "events", entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Events.load(entry)
+
+
+def keep(new: Path, entry: Path) -> None:
+    """Give a finished entry its name, unless another process was first."""
+    try:
+        os.rename(new, entry)
+    except OSError as error:
+        if not entry.is_dir():  # a rename over a full folder fails: then the other process's entry is as good
+            raise DataError(
+                f"the data cache entry {entry} cannot be made ({error.strerror}); set {VARIABLE}"
+            ) from error
+
+
+def clear(folder: Path | None = None) -> tuple[int, int]:
+    """Remove every entry, and what interrupted builds left. Returns (entries, bytes)."""
+    root = folder or cache_folder()
+    entries = [p for p in root.glob("*") if (p / "events.json").is_file()] if root.is_dir() else []
+    left = [p for p in root.glob(".*-*") if p.is_dir()] if root.is_dir() else []
+    size = sum(f.stat().st_size for p in entries + left for f in p.rglob("*") if f.is_file())
+    for path in entries + left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(entries), size

@@ -1,0 +1,117 @@
+"""Cache of converted data: rebuilt when a source or setting changes, never half-read, safe with two writers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genn_eventprop.data import Events, cache
+from genn_eventprop.errors import DataError
+
+
+def build_from(source: Path, calls: list[int]) -> Any:
+    def build(path: Path) -> None:
+        calls.append(1)
+        times = [float(word) for word in source.read_text().split()]
+        Events(times, [0] * len(times), [0, len(times)], 1, name="built").save(path)
+
+    return build
+
+
+def test_an_entry_is_built_once_for_the_same_content_and_settings(tmp_path: Path) -> None:
+    source, calls = tmp_path / "source.txt", []
+    source.write_text("1 2 3")
+
+    def get(**settings: Any) -> list[float]:
+        return cache.cached("x", [source], settings, build_from(source, calls), tmp_path / "cache").times.tolist()
+
+    assert get(a=1) == get(a=1) == [1, 2, 3] and len(calls) == 1
+    assert get(a=2) == [1, 2, 3] and len(calls) == 2
+    source.write_text("1 2 4")  # of the same length
+    assert get(a=1) == [1, 2, 4] and len(calls) == 3
+    source.write_text("1 2 3")
+    assert get(a=1) == [1, 2, 3] and len(calls) == 3
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_damaged_entries_are_built_again(tmp_path: Path) -> None:
+    source, calls = tmp_path / "source.txt", []
+    source.write_text("1 2 3")
+    for k in range(2):
+        events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+        assert events.times.tolist() == [1, 2, 3] and len(calls) == k + 1
+        (entry,) = (tmp_path / "cache").iterdir()
+        (entry / "times.f8").write_bytes(b"cut")
+
+
+def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    def build(path: Path) -> None:
+        path.mkdir()
+        (path / "times.f8").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.cached("x", [], {}, build, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_loser_of_a_race_discards_its_own(tmp_path: Path) -> None:
+    def build(path: Path) -> None:
+        # another process finishes the same entry meanwhile
+        cache.cached("x", [], {}, lambda p: Events([1.0], [0], [0, 1], 1).save(p), tmp_path)
+        Events([1.0], [0], [0, 1], 1).save(path)
+
+    assert cache.cached("x", [], {}, build, tmp_path).times.tolist() == [1.0]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from genn_eventprop.data import Events, cache
+
+def build(path):
+    time.sleep(0.3)
+    Events([1.0, 2.0], [0, 0], [0, 2], 1).save(path)
+
+print(len(cache.cached("x", [], {}, build, Path(sys.argv[1])).times))
+"""
+
+
+def test_two_processes_build_one_entry(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RACE, str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0].strip() for process in both] == ["2", "2"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_clear(tmp_path: Path) -> None:
+    cache.cached("x", [], {}, lambda p: Events([1.0], [0], [0, 1], 1).save(p), tmp_path)
+    (tmp_path / ".x-abc.left").mkdir()
+    (tmp_path / "unrelated").mkdir()
+    entries, size = cache.clear(tmp_path)
+    assert entries == 1 and size > 100
+    assert [p.name for p in tmp_path.iterdir()] == ["unrelated"]
+    assert cache.clear(tmp_path / "absent") == (0, 0)
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path))
+    assert cache.cache_folder() == tmp_path
+    monkeypatch.delenv("GENN_EVENTPROP_DATA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_folder() == tmp_path / "xdg" / "genn_eventprop" / "data"
+
+
+def test_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="absent.txt: cannot be read"):
+        cache.key_of([tmp_path / "absent.txt"], {})
+    with pytest.raises(DataError, match="cache settings must be plain values"):
+        cache.key_of([], {"f": print})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="the data cache .* cannot be written .*; set GENN_EVENTPROP_DATA_CACHE"):
+        cache.cached("x", [], {}, lambda path: None, tmp_path / "file" / "cache")
+    with pytest.raises(DataError, match="cannot be made .*; set GENN_EVENTPROP_DATA_CACHE"):
+        cache.cached("x", [], {}, lambda path: None, tmp_path / "cache")  # a build that wrote nothing
