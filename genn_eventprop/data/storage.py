@@ -145,11 +145,12 @@ class EventsWriter:
         """Complete the folder and give it its name; an older folder of that name is replaced."""
         if offsets is None:
             offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        samples = {"offsets": offsets, "labels": labels, "groups": groups}
+        samples: dict[str, Any] = {"offsets": offsets, "labels": labels, "groups": groups}
+        samples = {name: np.asarray(value) for name, value in samples.items() if value is not None}
         facts = {"format": FORMAT, "name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
         facts |= {"samples": len(offsets) - 1, "events": int(offsets[-1])}
         try:
-            np.savez(self.temporary / "samples.npz", **{k: np.asarray(v) for k, v in samples.items() if v is not None})
+            np.savez(self.temporary / "samples.npz", **samples)
             for file in self.files:
                 file.flush()
                 os.fsync(file.fileno())
