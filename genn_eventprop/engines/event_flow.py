@@ -2,8 +2,8 @@
 
 A trajectory is kept in pieces of at most `LinearFlow.span` ms. On a piece every state is the polynomial
 x(t0 + u span) = sum_k C_k u^k, 0 <= u <= 1, with C_0 = x and C_k = A^(k-1) (A x + b) span^k / k!. So states,
-thresholds, slopes and integrals at many times cost one small matrix product, tau_mem = tau_syn or complex eigenvalues are no
-special case, and a crossing cannot be missed: the Bernstein coefficients of a polynomial bound it (Farouki 2012,
+thresholds, slopes and integrals at many times cost one small matrix product, tau_mem = tau_syn or complex eigenvalues
+are no special case, and a crossing cannot be missed: the Bernstein coefficients of a polynomial bound it (Farouki 2012,
 doi 10.1016/j.cagd.2012.03.001). A nonlinear flow would offer the same methods.
 
 Axis letters: n states, N neurons, G pieces (each of one neuron), S = 1 if all neurons share the dynamics, else N.

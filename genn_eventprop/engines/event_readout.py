@@ -136,7 +136,9 @@ class Maximum(Readout):
         mine = mine[np.argsort(self.segments.start[mine], kind="stable")]
         start, end = self.segments.x[self.v, mine], self.at_end[self.v, mine]
         i, j = int(start.argmax()), int(end.argmax())
-        if end[j] >= start[i]:
+        if start[0] >= max(start[i], end[j]):  # nothing above V(0): the first of equal maxima
+            best, place = (float(start[0]), int(mine[0]), 0.0), "start"
+        elif end[j] >= start[i]:
             best, place = (float(end[j]), int(mine[j]), float(self.length[mine[j]])), "end"
         else:
             best, place = (float(start[i]), int(mine[i]), 0.0), "start"

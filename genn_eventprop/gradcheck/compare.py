@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..data import Events
-from ..engines import create
-from ..engines.reference_event import ExactData, ReferenceEvent
+from ..engines import Data, create
+from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, SettingError
 from ..losses import Loss
 from ..modelling import Network
@@ -34,7 +34,7 @@ class Problem:
         self.plan, self.events = plan, events
         self.samples = np.arange(len(events))
         self.engine = ReferenceEvent(plan, parameters)
-        self.data: ExactData = self.engine.load(events)
+        self.data: Data = self.engine.load(events)
         self.values = {k: v.copy() for k, v in self.engine.parameters.items()}
         self.values |= {f"{c.name}.delay": np.array(c.delay) for c in plan.connections}
         self.values["input_times"] = self.data.times.copy()

@@ -1,0 +1,203 @@
+"""`reference_event` forwards: closed-form spike times, no missed crossing, order of events, ends of trials, errors."""
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
+from genn_eventprop.engines.event_flow import ORDER, LinearFlow, bernstein, first_upward_root
+from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.errors import DataError, EngineError
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+
+
+def one_neuron(neuron, weight, times, *, delay=0.0, out_delay=0.0, duration=50.0, **options):
+    """One input channel, one hidden neuron, one LI output. Returns (engine, data)."""
+    net = Network()
+    inp = net.input(1)
+    hidden = net.population(neuron, 1, name="hidden")
+    out = net.population(LI(), 1, name="output")
+    net.connect(inp, hidden, Dense(weight), delay=delay)
+    net.connect(hidden, out, Dense(1.0), delay=out_delay)
+    plan = make_plan(
+        net, losses.IntegratedVoltageCrossEntropy(out), dt=duration, duration=duration, spike_times="exact"
+    )
+    engine = ReferenceEvent(plan, net.initial_parameters(0), **options)
+    return engine, engine.load(Events.from_samples([(times, np.zeros(len(times), int))], 1, labels=[0]))
+
+
+def spike_times(engine, data):
+    return engine.run(data, [0], record_spikes=True).spikes["hidden"].time
+
+
+def closed_form(weight, tau_mem=20.0):
+    """LIF with tau_mem = 2 tau_syn, V(0) = 0, one spike at 0: V = w (z - z^2), z = exp(-t / tau_mem)."""
+    return -tau_mem * np.log(0.5 * (1 + np.sqrt(1 - 4 / weight)))
+
+
+@pytest.mark.parametrize("weight", [4.0001, 4.5, 7.0, 30.0, 2000.0])
+def test_spike_time_equals_the_closed_form(weight):
+    engine, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), weight, [3.25], delay=1.5)
+    assert spike_times(engine, data)[0] == pytest.approx(4.75 + closed_form(weight), rel=0, abs=1e-10)
+
+
+def test_the_peak_just_above_threshold_is_found_and_just_below_is_not():
+    above, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 4 * (1 + 1e-11), [3.0])
+    assert len(spike_times(above, data)) == 1
+    below, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 4 * (1 - 1e-11), [3.0])
+    assert len(spike_times(below, data)) == 0
+
+
+def test_equal_time_constants_are_no_special_case():
+    engine, data = one_neuron(LIF(tau_mem=10.0, tau_syn=10.0), 6.0, [0.0])
+    t = spike_times(engine, data)[0]
+    assert 6.0 * t / 10.0 * np.exp(-t / 10.0) == pytest.approx(1.0, abs=1e-14)
+    near, data = one_neuron(LIF(tau_mem=10.0, tau_syn=10.0 * (1 + 1e-12)), 6.0, [0.0])
+    assert spike_times(near, data)[0] == pytest.approx(t, abs=1e-10)
+
+
+def test_no_crossing_is_missed_against_dense_sampling():
+    """300 random LIF trajectories sampled every 2 us: the same neurons spike, at the same time."""
+    rng = np.random.default_rng(0)
+    N, span = 300, 40.0
+    A = np.array([[-1 / 17.0, 1 / 17.0], [0.0, -1 / 4.0]])
+    flow = LinearFlow(np.block([[A, np.zeros((2, 1))], [np.zeros((1, 3))]])[None], 4.0)
+    x = np.stack([rng.uniform(-0.5, 0.999, N), rng.uniform(-1, 12, N)])
+    C = flow.series(x, np.arange(N))
+    g = C[:, 0].copy()
+    g[0] -= 1.0
+    found = [first_upward_root(g[:, i], b) for i, b in enumerate(bernstein(g).T)]
+    step, y = expm(A * 2e-3), x.copy()
+    first = np.full(N, np.inf)
+    for k in range(1, int(flow.span / 2e-3) + 1):
+        y = step @ y
+        first = np.where((y[0] >= 1) & np.isinf(first), k * 2e-3, first)
+    times = np.array([np.inf if u is None else u * flow.span for u in found])
+    assert 50 < np.isfinite(times).sum() < 250 and span > flow.span
+    np.testing.assert_array_equal(np.isfinite(first) & (first <= flow.span), np.isfinite(times) & (times <= flow.span))
+    both = np.isfinite(times) & np.isfinite(first)
+    assert np.all(np.abs(first[both] - times[both]) <= 2e-3)
+
+
+def test_two_crossings_inside_one_piece_and_one_that_only_touches():
+    u = np.zeros(ORDER + 1)
+    u[:3] = -0.21, 1.0, -1.0  # (u - 0.3)(0.7 - u): up at 0.3, down at 0.7
+    assert first_upward_root(u, bernstein(u)) == pytest.approx(0.3, abs=1e-15)
+    down = -u  # above, down at 0.3, up at 0.7
+    assert first_upward_root(down, bernstein(down)) == pytest.approx(0.7, abs=1e-15)
+    for above, found in ((1e-10, True), (-1e-10, False)):  # all but touches zero at 0.5
+        u[0] = -0.25 + above
+        assert (first_upward_root(u, bernstein(u)) is not None) == found
+
+
+def test_flow_equals_the_matrix_exponential_with_complex_eigenvalues_and_heterogeneous_parameters():
+    rng = np.random.default_rng(1)
+    M = np.zeros((5, 4, 4))
+    M[:, :3] = rng.normal(0, 0.4, (5, 3, 4))
+    M[0, :3, :3] = [[-0.1, 2.0, 0], [-2.0, -0.1, 0], [0, 0, -1e-3]]
+    flow = LinearFlow(M, 30.0)
+    x, neurons = rng.normal(size=(3, 5)), np.arange(5)
+    s = rng.uniform(0.2, 1.0, 5) * flow.span
+    exact = [expm(M[i] * s[i]) for i in range(5)]
+    want = np.stack([(e @ np.append(x[:, i], 1.0))[:3] for i, e in enumerate(exact)], axis=1)
+    np.testing.assert_allclose(flow.at(flow.series(x, neurons), s), want, atol=1e-14)
+    np.testing.assert_allclose(flow.transition(s, neurons), [e[:3, :3] for e in exact], atol=1e-14)
+    back = flow.transition(s, neurons) @ flow.transition(-s, neurons)
+    np.testing.assert_allclose(back, np.broadcast_to(np.eye(3), back.shape), atol=1e-14)
+
+
+def test_result_does_not_depend_on_dt():
+    losses_seen = []
+    for dt in (0.1, 5.0):
+        net = Network()
+        inp, hidden = net.input(3), net.population(LIF(v_reset=-0.2), 4, name="hidden")
+        out = net.population(LI(), 2, name="output")
+        net.connect(inp, hidden, Dense(2.0), delay=0.7)
+        net.connect(hidden, hidden, Dense(0.3))
+        net.connect(hidden, out, Dense([[1.0, -1.0]] * 4))
+        loss = losses.MaxVoltageCrossEntropy(out)
+        engine = ReferenceEvent(
+            make_plan(net, loss, dt=dt, duration=40.0, spike_times="exact"), net.initial_parameters(0)
+        )
+        data = engine.load(Events.from_samples([([1.0, 2.0, 2.5, 9.0], [0, 1, 2, 0])], 3, labels=[0]))
+        losses_seen.append(float(engine.run(data, [0]).loss[0]))
+    assert losses_seen[0] == losses_seen[1]
+
+
+def test_crossings_come_before_arrivals_and_equal_neurons_spike_together():
+    """Two equal neurons, each the other's target at no delay: both cross first, then both arrivals act."""
+    net = Network()
+    inp, hidden = net.input(1), net.population(LIF(), 2, name="hidden")
+    out = net.population(LI(), 1, name="output")
+    net.connect(inp, hidden, Dense(9.0))
+    net.connect(hidden, hidden, Dense([[0.0, -50.0], [-50.0, 0.0]]))
+    net.connect(hidden, out, Dense(1.0))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(out), dt=1.0, duration=30.0, spike_times="exact")
+    engine = ReferenceEvent(plan, net.initial_parameters(0))
+    spikes = engine.run(
+        engine.load(Events.from_samples([([1.0], [0])], 1, labels=[0])), [0], record_spikes=True
+    ).spikes["hidden"]
+    assert spikes.neuron.tolist() == [0, 1] and spikes.time[0] == spikes.time[1]
+    order = engine.trials[0].recording.order()["hidden"]
+    assert order == [("input_hidden", 0), ("", 0), ("", 1), ("hidden_hidden", 0), ("hidden_hidden", 1)]
+
+
+def test_a_spike_at_the_end_counts_and_has_no_targets():
+    end = closed_form(5.0)
+    engine, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 5.0, [0.0], duration=end * (1 + 1e-12))
+    assert len(spike_times(engine, data)) == 1
+    assert [name for name, _ in engine.trials[0].recording.order()["output"]] == ["hidden_output"]
+    engine, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 5.0, [0.0], duration=end * (1 - 1e-12))
+    assert len(spike_times(engine, data)) == 0
+    engine, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 5.0, [0.0], duration=end + 1.0, out_delay=1.5)
+    assert len(spike_times(engine, data)) == 1
+    assert engine.trials[0].recording.order()["output"] == []
+
+
+def test_runaway_population_is_an_error_that_names_it():
+    net = Network()
+    inp, hidden = net.input(1), net.population(LIF(), 3, name="loop")
+    out = net.population(LI(), 1, name="output")
+    net.connect(inp, hidden, Dense(30.0))
+    net.connect(hidden, hidden, Dense(40.0))
+    net.connect(hidden, out, Dense(1.0))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(out), dt=1.0, duration=50.0, spike_times="exact")
+    engine = ReferenceEvent(plan, net.initial_parameters(0), max_spikes=500)
+    data = engine.load(Events.from_samples([([1.0], [0])], 1, labels=[0]))
+    with pytest.raises(EngineError, match=r"population 'loop' emitted more than 500 spikes in the trial of sample 0"):
+        engine.run(data, [0])
+
+
+def test_grid_plans_unlabelled_training_and_curved_thresholds_are_refused():
+    net = Network()
+    inp, out = net.input(1), net.population(LIF(), 1, name="output")
+    net.connect(inp, out, Dense(6.0))
+    loss = losses.FirstSpikeCrossEntropy(out)
+    with pytest.raises(EngineError, match="spike_times='exact' only"):
+        ReferenceEvent(make_plan(net, loss, dt=1.0, duration=20.0), net.initial_parameters(0))
+    engine = ReferenceEvent(make_plan(net, loss, dt=1.0, duration=20.0, spike_times="exact"), net.initial_parameters(0))
+    with pytest.raises(EngineError, match="needs a label"):
+        engine.run(engine.load(Events.from_samples([([1.0], [0])], 1)), [0], training=True)
+    with pytest.raises(DataError, match="outside the trial"):
+        engine.load(Events.from_samples([([21.0], [0])], 1, labels=[0]))
+    curved = NeuronModel(
+        name="Curved",
+        state={"V": 0.0},
+        params={"tau": Param(5.0, "ms")},
+        dynamics={"V": "-V / tau"},
+        threshold="V * V - 1",
+        reset={"V": 0.0},
+        input="V",
+    )
+    with pytest.raises(EngineError, match="'hidden': the threshold .* is not linear in the state"):
+        one_neuron(curved(), 1.0, [1.0])
+
+
+def test_data_of_a_grid_engine_is_refused():
+    engine, data = one_neuron(LIF(), 6.0, [1.0])
+    grid = engine.load(Events.from_samples([([1.0], [0])], 1, labels=[0]))
+    object.__setattr__(grid, "times", None)
+    with pytest.raises(EngineError, match="loaded for spikes on the grid"):
+        engine.run(grid, [0])
