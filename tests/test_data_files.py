@@ -80,7 +80,7 @@ def test_wrong_events_in_shd_layout(tmp_path: Path) -> None:
     hdf5.write_shd(digits(), tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.h5", "r+") as file:
         file["spikes/units"][3] = np.full(len(file["spikes/units"][3]), 700, np.uint16)
-    with pytest.raises(DataError, match=r"x.h5: sample 3: sample 0, event 0: channel 700 is outside 0 .. 699"):
+    with pytest.raises(DataError, match=r"x.h5: sample 3: event 0: channel 700 is outside 0 .. 699"):
         hdf5.read_shd(tmp_path / "x.h5")
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=701).n_channels == 701
     with h5py.File(tmp_path / "x.h5", "r+") as file:

@@ -65,7 +65,9 @@ def offsets(values: np.ndarray, n_times: int, n_channels: int, where: str) -> No
 
 
 def place(position: int, offsets: np.ndarray) -> str:
-    """'sample i, event j' of a position in the flat arrays."""
+    """'sample i, event j' of a position in the flat arrays; 'event j' where there is one sample only."""
+    if len(offsets) == 2:
+        return f"event {position}"
     sample = int(np.searchsorted(offsets, position, side="right")) - 1
     return f"sample {sample}, event {position - int(offsets[sample])}"
 

@@ -1,0 +1,76 @@
+"""One way in for data that a user points at: the kind of file or folder is told from what it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from genn_eventprop.data import audio, fsdd, hdf5
+from genn_eventprop.data.cache import cached
+from genn_eventprop.data.events import Events
+from genn_eventprop.data.storage import open_npz
+from genn_eventprop.errors import DataError
+
+KINDS = (
+    "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
+    "an HDF5 file in the SHD layout (.h5, .hdf5)",
+    "an npz file of FSDD spikes",
+    "a file or folder that Events.save wrote",
+)
+
+
+def open_events(
+    path: str | Path, seed: int = 0, progress: bool = True, cache: Path | None = None
+) -> tuple[Events, list[str]]:
+    """(Events, class names) of what lies at `path`; recordings and HDF5 files are converted once, into the cache.
+
+    Args:
+        path: see KINDS.
+        seed: of the inner-ear model, for wav files.
+
+    Raises:
+        DataError: nothing there, or nothing that is known.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir() and not (path / "events.json").is_file():
+        return _recordings(path, seed, progress, cache)
+    if path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
+        events = cached(path.stem, [path], {}, lambda folder: hdf5.convert_shd(path, folder), cache)
+        return events, numbered(events, hdf5.class_names(path))
+    if path.suffix == ".npz" and path.is_file():
+        with open_npz(path) as file:
+            is_fsdd = "ticks" in file.files
+        events = fsdd.load(path) if is_fsdd else Events.load(path)
+        return events, numbered(events, [])
+    if path.is_dir():
+        events = Events.load(path)
+        return events, numbered(events, [])
+    raise DataError(
+        f"{path}: {'not a known kind of data' if path.exists() else 'nothing there'}; give {'; '.join(KINDS)}"
+    )
+
+
+def numbered(events: Events, names: list[str]) -> list[str]:
+    """Class names, completed by numbers where the data set has more classes."""
+    return names + [str(k) for k in range(len(names), events.n_classes or 0)]
+
+
+def _recordings(folder: Path, seed: int, progress: bool, cache: Path | None) -> tuple[Events, list[str]]:
+    files, _, _, names = audio.recordings(folder)
+    ear = audio.Ear()
+
+    def build(path: Path) -> None:
+        audio.convert_folder(folder, ear, seed, progress)[0].save(path)
+
+    return cached(folder.name, files, {"ear": asdict(ear), "seed": seed}, build, cache), names
+
+
+def official_test(path: str | Path) -> np.ndarray | None:
+    """(S,) whether a recording belongs to the official test set; None if the file does not say (only FSDD does)."""
+    path = Path(path).expanduser()
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    with open_npz(path) as file:
+        return np.asarray(file["is_test"], bool) if "is_test" in file.files else None

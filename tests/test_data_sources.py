@@ -1,0 +1,66 @@
+"""Whatever a user points at: told apart by what it is."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop.data import Events, hdf5, sources
+from genn_eventprop.errors import DataError
+
+
+def some_events() -> Events:
+    return Events([1.0, 2.0, 0.5], [0, 1, 2], [0, 2, 2, 3], 700, [0, 1, 2], [4, 5, 4], n_classes=4, name="some")
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.hdf5", "x.npz", "folder"])
+def test_files_and_folders_of_events(tmp_path: Path, name: str) -> None:
+    if name.endswith("5"):
+        hdf5.write_shd(some_events(), tmp_path / name, keys=["a", "b", "c", "d"])
+    else:
+        some_events().save(tmp_path / name)
+    events, names = sources.open_events(tmp_path / name, cache=tmp_path / "cache")
+    assert np.allclose(events.times, some_events().times) and np.array_equal(events.channels, some_events().channels)
+    assert events.groups.tolist() == ([0, 1, 0] if name.endswith("5") else [4, 5, 4])
+    assert names == (list("abcd") if name.endswith("5") else list("0123"))
+
+
+def test_fsdd_and_its_official_split(data_dir: Path) -> None:
+    path = data_dir / "fsdd" / "fsdd_spikes_700ch.npz"
+    events, names = sources.open_events(path)
+    assert len(events) == 2500 and names == [str(k) for k in range(10)]
+    test = sources.official_test(path)
+    assert test is not None and test.sum() == 250
+    assert sources.official_test(data_dir / "fsdd" / "wav") is None
+
+
+def test_a_folder_of_recordings_is_converted_once(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for name in ("0_george_0.wav", "1_lucas_0.wav"):
+        shutil.copy(data_dir / "fsdd" / "wav" / name, folder / name)
+    events, names = sources.open_events(folder, progress=False, cache=tmp_path / "cache")
+    assert names == ["0", "1"] and events.groups.tolist() == ["george", "lucas"] and events.counts.min() > 1000
+
+    def never(*args: object) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(sources.audio, "convert_folder", never)
+    again, _ = sources.open_events(folder, progress=False, cache=tmp_path / "cache")
+    assert np.array_equal(again.times, events.times)
+    with pytest.raises(AssertionError, match="converted again"):
+        sources.open_events(folder, seed=1, progress=False, cache=tmp_path / "cache")
+
+
+def test_what_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: nothing there; give a folder of wav files .*; an HDF5 file"):
+        sources.open_events(tmp_path / "absent")
+    (tmp_path / "x.txt").write_text("text")
+    with pytest.raises(DataError, match="x.txt: not a known kind of data; give"):
+        sources.open_events(tmp_path / "x.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: no wav files"):
+        sources.open_events(tmp_path / "empty")
