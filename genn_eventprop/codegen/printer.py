@@ -19,6 +19,7 @@ class Dialect:
         declare: how a temporary is declared.
         functions: sympy function name -> name in the target, where it differs from C99.
         temporary: first letters of a temporary's name; GeNN's scanner knows no names that begin with an underscore.
+        step: name of the step in ms; GeNN's own dt is its unit of time, which is one step here.
     """
 
     name: str
@@ -26,9 +27,10 @@ class Dialect:
     declare: str = "const scalar"
     functions: Mapping[str, str] = field(default_factory=dict)
     temporary: str = "_"
+    step: str = "dt"
 
 
-GENN = Dialect("genn", temporary="tmp_")
+GENN = Dialect("genn", temporary="tmp_", step="ms_per_step")
 CPP = Dialect("cpp", literal="scalar({})")
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
@@ -52,12 +54,12 @@ class _Printer(C99CodePrinter):
 
     _print_Half = _print_Rational
 
-    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+    def _print_Pow(self, expr: sp.Pow) -> str:
         base, exponent = expr.as_base_exp()
         if exponent.is_Integer and 1 < abs(int(exponent)) <= 4:
             product = " * ".join([self.parenthesize(base, 1000)] * abs(int(exponent)))
             return f"({product})" if exponent > 0 else f"({self._print(sp.Integer(1))} / ({product}))"
-        return super()._print_Pow(expr, rational)
+        return super()._print_Pow(expr)
 
 
 def expression(expr: sp.Expr, dialect: Dialect) -> str:

@@ -7,12 +7,14 @@ Names inside the snippets: the model's states and parameters, ``lambda_<state>``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from ..adjoint import Derived
 from ..modelling.expressions import symbol
+from ..modelling.handwritten import plain
 from .printer import GENN, Dialect, assignments, expression
 
 
@@ -94,7 +96,7 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
             change = lam.dot(event.dh_dp[:, i]) - event.dg_dp[i] * rate
             if n in learned and change != 0:
                 gradients[n] = expression(change, dialect)
-    return Snippets(
+    derived = Snippets(
         model=d.model.name, dialect=dialect.name, states=d.states, params=d.params,
         sim_code=assignments(dict(zip(d.states, P * x + c)), dialect),
         threshold=g, threshold_condition_code=f"{g} >= {expression(sp.Integer(0), dialect)}" if g else "",
@@ -105,6 +107,16 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
         direction={r: expression(e.dot(lam), dialect) for r, e in d.receptors.items()},
         parameter_rates=rates, jump_gradients=gradients,
     )  # fmt: skip
+    return _with_handwritten(d, derived, dialect)
+
+
+def _with_handwritten(d: Derived, derived: Snippets, dialect: Dialect) -> Snippets:
+    """The model's own code in place of the derived one; dt in it has the dialect's name."""
+    own = {n: re.sub(r"\bdt\b", dialect.step, plain(code)) for n, code in d.model.snippets.items()}
+    if "adjoint_jump_code" in own:
+        used = set(re.findall(r"[A-Za-z_]\w*", " ".join([own["adjoint_jump_code"], *derived.jump_gradients.values()])))
+        derived = replace(derived, jump_states=tuple(s for s in d.states if s in used))
+    return replace(derived, **own)  # type: ignore[arg-type]
 
 
 def _rate(d: Derived, param: str, lam: sp.Matrix) -> sp.Expr:

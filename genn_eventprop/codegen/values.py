@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import EngineError
 from ..plan import Plan, PopulationRecord, coefficients
 from .snippets import derivative_pattern, feedback_symbols, propagator_symbols
 
@@ -47,6 +48,13 @@ def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
     for r, e in d.receptors.items():
         values += [Value(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
         values += [Value(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
+    if d.model.snippets:
+        if plan.spike_times == "exact":
+            raise EngineError(
+                f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be run "
+                "with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
+            )
+        values.append(Value("dt", False))
     return values + [Value(n, n in p.per_neuron) for n in d.params]
 
 
@@ -83,6 +91,7 @@ def value_arrays(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.nd
     for b in range(len(k.u)):
         arrays[f"u{b}_1"] = k.u0[b]
         arrays |= {f"d{n}_u{b}_1": k.du0[n][b] for n in k.du0}
+    arrays["dt"] = np.array([plan.dt])
     wanted = value_names(plan, p)
     shape = {v.name: (p.size,) if v.per_neuron else (1,) for v in wanted}
     return {v.name: np.broadcast_to(arrays[v.name], shape[v.name]) for v in wanted}

@@ -14,6 +14,7 @@ import sympy as sp
 
 from ..errors import ModelError, suggest
 from .expressions import parse, symbol
+from .handwritten import check_snippets
 from .names import usable
 from .parameters import Param
 
@@ -97,6 +98,9 @@ class NeuronModel:
         events: the events in full, instead of `threshold` and `reset`.
         modes: further modes; the first mode is the model itself.
         readout: the state that losses read, "V" unless said otherwise.
+        snippets: hand-written GeNN code instead of the derived one, see `modelling.handwritten`: "sim_code" (one step
+            of dt ms), "reset_code", "adjoint_sim_code" (lambda_<state> one step back), "adjoint_jump_code" (lambda at
+            an own spike, from the states right before it, dl_dt and inv_gdot).
 
     Raises:
         ModelError: naming the model, the line and the symbol.
@@ -125,6 +129,7 @@ class NeuronModel:
     events: Sequence[Event] = ()
     modes: Sequence[Mode] = ()
     readout: str = "V"
+    snippets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         events = tuple(self.events)
@@ -174,6 +179,10 @@ class NeuronModel:
         Each synapse becomes a receptor of its name; its states and parameters get the suffix ``_name``. The neuron
         must use `current` in its dynamics without defining it as a state; declare it as a parameter.
         """
+        if self.snippets:
+            raise ModelError(
+                f"{self.name}: with_synapses changes the equations that its hand-written snippets stand for"
+            )
         used = any(symbol(current) in parse(f, self.symbols(), self.name).free_symbols for f in self.dynamics.values())
         if current not in self.params or not used:
             raise ModelError(f"{self.name}: with_synapses needs {current!r} as a parameter that the dynamics use")
@@ -258,6 +267,7 @@ def _check(model: NeuronModel) -> None:
                 raise ModelError(f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})")
             parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
     _check_events(model, symbols)
+    check_snippets(name, model.snippets, model.state, model.params, model.spiking)
 
 
 def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:

@@ -31,6 +31,8 @@ from .text import (
     value_vars,
 )
 
+PARAMS = (("lead", "int"), ("n_steps", "int"), ("capacity", "int"), ("ms_per_step", "scalar"))
+
 SOURCE = NeuronText(
     params=(("lead", "int"), ("n_steps", "int")),
     vars=(("begin", "int", GIVEN), ("end", "int", GIVEN), ("next", "int", OWN), ("count", "int", OWN)),
@@ -103,16 +105,14 @@ def backward_neuron(plan: Plan, p: PopulationRecord) -> NeuronText:
     variables += [("kink_now", "scalar", OWN)] if readout.kink and _fed(plan, p) else []
     variables += [(f"grad_{n}", "scalar", OWN) for n in p.trainable]
     arrays = list(readout.backward_arrays)
-    params = [("lead", "int"), ("n_steps", "int")]
     if p.spiking:
         variables += [("n_spikes", "int", GIVEN), ("next", "int", OWN), ("next_step", "int", OWN)]
         arrays += [("spike_step", "int"), ("inverse_slope", "scalar"), *((f"spike_{s}", "scalar") for s in recorded)]
-        params.append(("capacity", "int"))
     if p.stores_states:
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states]
     return NeuronText(
-        params=(*params, *value_params(values)), vars=(*variables, *value_vars(values)), arrays=used(arrays, sim),
-        inputs=("feedback",) if p.spiking else (), sim_code=sim,
+        params=(*used(PARAMS, sim), *value_params(values)), vars=(*variables, *value_vars(values)),
+        arrays=used(arrays, sim), inputs=("feedback",) if p.spiking else (), sim_code=sim,
         threshold_condition_code="step > 0 && step <= n_steps && next_step == step - 1" if sends else "", values=values,
     )  # fmt: skip
 

@@ -30,6 +30,11 @@ from .text import (
     value_vars,
 )
 
+PARAMS = (
+    ("start", "int"), ("n_steps", "int"), ("capacity", "int"), ("ms_per_step", "scalar"), ("least_rise", "scalar"),
+    ("guarded_inverse", "scalar"),
+)  # fmt: skip
+
 SOURCE = NeuronText(
     params=(("lead", "int"),),
     vars=(("begin", "int", GIVEN), ("end", "int", GIVEN), ("next", "int", OWN), ("count", "int", OWN)),
@@ -93,19 +98,15 @@ def forward_neuron(plan: Plan, p: PopulationRecord) -> NeuronText:
     reset = _reset_code(snippets, recorded_states(plan, p, snippets)) if p.spiking else ""
     values = used_values(value_names(plan, p), sim, threshold, reset)
     arrays = list(readout.forward_arrays)
-    params = [("start", "int")]
     variables = [(s, "scalar", OWN) for s in p.derived.states] + list(readout.forward_vars)
     if p.stores_states:
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states]
-        params.append(("n_steps", "int"))
     if p.spiking:
         variables += [("n_spikes", "int", OWN), ("n_guarded", "int", OWN)]
         arrays += [("spike_step", "int"), ("inverse_slope", "scalar")]
         arrays += [(f"spike_{s}", "scalar") for s in recorded_states(plan, p, snippets)]
-        params += [("capacity", "int"), ("ms_per_step", "scalar"), ("least_rise", "scalar")]
-        params.append(("guarded_inverse", "scalar"))
     return NeuronText(
-        params=(*params, *value_params(values)), vars=(*variables, *value_vars(values)),
+        params=(*used(PARAMS, sim, reset), *value_params(values)), vars=(*variables, *value_vars(values)),
         arrays=used(arrays, sim, reset), inputs=tuple(f"arrived_{r}" for r in p.derived.receptors), sim_code=sim,
         threshold_condition_code=threshold, reset_code=reset, values=values,
     )  # fmt: skip
