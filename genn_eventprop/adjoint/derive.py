@@ -7,7 +7,8 @@ With costate lambda(t) = dL/dx(t), between events -dlambda/dt = (df/dx)^T lambda
 
 where D = lambda_m . (f_m(x-) - f_m(x+)) + l_m(x-) - l_m(x+) for every arrival that the event causes, and
 
-    dL/dp = lambda(0) . dx0/dp + int (lambda . df/dp + dl/dp) dt + sum_k [lambda+ . dh/dp - (dg/dp) E / gdot].
+    dL/dp = lambda(0) . dx0/dp + int (lambda . df/dp + dl/dp) dt + sum_k [lambda+ . dh/dp + dl_p/dp - (dg/dp) E / gdot]
+            + sum over arrivals of w lambda_m . de/dp.
 
 Source: the costate form of Wunderlich & Pehle 2021 (doi 10.1038/s41598-021-91786-z) for a general hybrid system; for
 LIF it is their rule, ours = -tau_mem, -tau_syn times their lambda_V, lambda_I.

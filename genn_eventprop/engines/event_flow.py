@@ -100,7 +100,7 @@ def bernstein_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def bernstein(coefficients: np.ndarray) -> np.ndarray:
     """Bernstein coefficients on [0, 1] of power coefficients (ORDER + 1, ...): they bound the polynomial."""
-    return np.tensordot(bernstein_matrices()[0], coefficients, axes=(1, 0))
+    return bernstein_matrices()[0] @ coefficients
 
 
 def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | None:
