@@ -114,3 +114,21 @@ def test_mnist_latency_of_the_real_images(data_dir: Path) -> None:
     assert 0.0 <= events.times.min() and events.times.max() < 20.0
     pixel = images["x_test"][4].ravel()
     assert as_dict(events, 4) == pytest.approx({c: (1 - p / 255) * 20 for c, p in enumerate(pixel.tolist()) if p > 1})
+
+
+def test_mnist_splits(data_dir: Path) -> None:
+    path = data_dir / "mnist" / "mnist.npz"
+    sets = {split: mnist.load_events(path, split, size=100) for split in ("train", "validation", "test")}
+    images = mnist.load(path)
+    for split, labels in (
+        ("train", images["y_train"][5000:]),
+        ("validation", images["y_train"]),
+        ("test", images["y_test"]),
+    ):
+        assert len(sets[split]) == 100 and np.array_equal(sets[split].labels, labels[:100])
+        assert sets[split].n_classes == 10 and sets[split].name == f"mnist {split}"
+    assert len(mnist.load_events(path, "validation")) == 5000
+    spikes = mnist.load_events(path, "test", encode.sequential, size=3, thresholds=20)
+    assert spikes.n_channels == 40 and 700 < spikes.duration < 784
+    with pytest.raises(DataError, match="mnist: no split 'dev'; known: test, train, validation"):
+        mnist.load_events(path, "dev")

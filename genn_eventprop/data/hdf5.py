@@ -81,6 +81,7 @@ def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, d
     if events.labels is None:
         raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
     speakers = None if events.groups is None else np.unique(events.groups, return_inverse=True)
+    unit = np.uint16 if events.n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
     keys = keys or [str(k) for k in range(events.n_classes or 0)]
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -88,10 +89,10 @@ def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, d
     try:
         with h5py.File(temporary, "w") as file:
             times = file.create_dataset("spikes/times", (len(events),), h5py.vlen_dtype(np.dtype(dtype)))
-            units = file.create_dataset("spikes/units", (len(events),), h5py.vlen_dtype(np.dtype(np.uint16)))
+            units = file.create_dataset("spikes/units", (len(events),), h5py.vlen_dtype(np.dtype(unit)))
             for i in range(len(events)):
                 t, c = events.sample(i)
-                times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(np.uint16)
+                times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
             file["labels"] = events.labels.astype(np.int16 if (events.labels < 0).any() else np.uint16)
             file["extra/keys"] = np.array(keys, dtype="S")
             if speakers is not None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from genn_eventprop.data.encode import latency_linear
+from genn_eventprop.data.events import Events
 from genn_eventprop.data.storage import open_npz, read_array
-from genn_eventprop.errors import DataError
+from genn_eventprop.errors import DataError, suggest
 
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 FILES = {
@@ -20,6 +24,34 @@ FILES = {
 }
 HELD_OUT = 5000
 """Images that Wunderlich & Pehle 2021 keep for validation: the first of the training set."""
+
+
+def load_events(
+    path: str | Path,
+    split: str,
+    encoder: Callable[..., Events] = latency_linear,
+    size: int | None = None,
+    held_out: int = HELD_OUT,
+    **settings: Any,
+) -> Events:
+    """Events of "train", "validation" (the first `held_out` training images) or "test".
+
+    Args:
+        path: npz file, or folder of IDX files.
+        encoder: of data.encode, called with the images, the labels and `settings`.
+        size: the first `size` images of the split only.
+    """
+    splits = {
+        "train": ("train", slice(held_out, None)),
+        "validation": ("train", slice(0, held_out)),
+        "test": ("test", slice(None)),
+    }
+    if split not in splits:
+        raise DataError(f"mnist: no split {split!r}; {suggest(split, splits)}")
+    part, rows = splits[split]
+    arrays = load(path)
+    images, labels = arrays[f"x_{part}"][rows][:size], arrays[f"y_{part}"][rows][:size]
+    return encoder(images, labels, n_classes=10, name=f"mnist {split}", **settings)
 
 
 def read_idx(path: str | Path) -> np.ndarray:
