@@ -22,7 +22,7 @@ NODES = 20
 
 @dataclass(eq=False)
 class Sources:
-    """dL/dx that enters inside segments: `constant` rows of weight over time, or points.
+    """dL/dx that enters inside segments: spread over time, or at points.
 
     density: (G, Q) dl/dV at the nodes of every segment, or None. segment (J,), offset (J,), size (J,): points where
     lambda_V jumps, offset in ms from the start of the segment.

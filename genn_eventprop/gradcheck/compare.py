@@ -37,7 +37,7 @@ class Problem:
         self.data: Data = self.engine.load(events)
         self.values = {k: v.copy() for k, v in self.engine.parameters.items()}
         self.values |= {f"{c.name}.delay": np.array(c.delay) for c in plan.connections}
-        self.values["input_times"] = self.data.times.copy()
+        self.values["input_times"] = np.array(events.times, dtype=np.float64)
 
     def run(self, values: Mapping[str, np.ndarray]) -> tuple[float, Any]:
         """(mean loss, signature) at `values`, forward only."""

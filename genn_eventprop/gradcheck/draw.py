@@ -168,7 +168,7 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
 
 
 def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
-    """Every parameter different for every neuron, near its default; a default of 0 becomes something else."""
+    """Every parameter learned, different for every neuron, near its default; a default of 0 becomes something else."""
     values = {}
     for n, p in model.params.items():
         if hasattr(p.value, "sample"):
@@ -176,7 +176,7 @@ def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
             continue
         default = np.resize(np.asarray(p.value, dtype=np.float64), size)
         drawn = np.where(default == 0, rng.uniform(0.05, 0.25, size) * rng.choice([-1, 1], size), default)
-        values[n] = Param(drawn * rng.uniform(0.85, 1.15, size), p.unit)
+        values[n] = Param(drawn * rng.uniform(0.85, 1.15, size), p.unit, trainable=True)
     return model(**values)
 
 
