@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Network:
         self._kept: list[Any] = []  # GeNN holds no reference to model classes; without one they are freed under it
         self._lengths = {(p, a): 1 for p, (_, t) in text.populations.items() for a, _ in t.arrays}
         self.folder = Path(tempfile.mkdtemp(prefix="genn_eventprop_genn_"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         log = self.folder / "build.log"
         try:
             with _output_to(log):
@@ -46,6 +48,7 @@ class Network:
                 self._model.build(str(self.folder))
                 self._load()
         except Exception as error:
+            self._remove.detach()
             raise EngineError(_failure(text.name, backend, error, log)) from error
 
     def close(self) -> None:
@@ -53,7 +56,7 @@ class Network:
         if self._model is not None:
             self._model.unload()
             self._model = None
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
 
     # building
 
