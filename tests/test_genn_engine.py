@@ -190,6 +190,22 @@ def test_a_trial_leaves_nothing_behind(make):
     assert all(np.array_equal(engine.gradients[k], v) for k, v in alone.items())
 
 
+def test_a_data_set_for_every_batch_reloads_nothing(make):
+    """Augmented batches come as data sets of their own; only a larger one needs new memory."""
+    plan = build("feed-forward", "integral", "fixed", 0.0)
+    engine = make(plan, plan.network.initial_parameters(3), dtype="float64")
+    events, reloads = random_events(plan, n_samples=8), []
+    engine.run(engine.load(events[:4]), np.arange(4))
+    forward = engine.networks["forward"]
+    reload = forward.reload
+    forward.reload = lambda: (reloads.append(1), reload())
+    for part in (events[4:6], events[2:3], events[:4], events[:3]):
+        engine.run(engine.load(part), [0])
+    assert not reloads
+    engine.run(engine.load(events), [0])
+    assert len(reloads) == 1
+
+
 @pytest.mark.parametrize("batch_size", [None, 2], ids=["all at once", "groups of 2, the last one short"])
 @pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[5], CASES[8]], ids=lambda c: f"{c[0]} {c[1]}")
 def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):

@@ -63,6 +63,7 @@ class GennEngine(Engine):
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._capacity = dict.fromkeys(self._spiking, FIRST_CAPACITY)
         self._events: tuple[Data, InputEvents] | None = None
+        self._event_room = 0
         self._seen: dict[tuple[str, str], Any] = {}
         self._running = False
 
@@ -119,6 +120,11 @@ class GennEngine(Engine):
         if self._events is None or self._events[0] is not data:
             self._events = (data, input_events(data, self.plan.input.size))
             self._forget("events")
+            n = max(1, len(self._events[1].step))
+            if (
+                n > self._event_room
+            ):  # with some to spare from the second data set on: augmented batches come one by one
+                self._event_room = n + (n // 4 if self._event_room else 0)
         for phase in ("forward", "backward") if training else ("forward",):
             if phase not in self.networks:
                 self.networks[phase] = self._build(self.texts[phase])
@@ -172,13 +178,12 @@ class GennEngine(Engine):
 
     def _lengths(self, text: NetworkText) -> dict[tuple[str, str], int]:
         """Length of every extra global parameter of a network."""
-        assert self._events is not None
         lengths: dict[tuple[str, str], int] = {}
         K = self.plan.n_steps
         for name, (size, neuron) in text.populations.items():
             for a, _ in neuron.arrays:
                 if a in ("event_step", "event_count"):
-                    lengths[name, a] = max(1, len(self._events[1].step))
+                    lengths[name, a] = self._event_room
                 elif a == "time_weight":
                     lengths[name, a] = max(1, weight_coefficients(self.plan).size)
                 elif a == "integrand_weight":
