@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class Data:
     """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
 
-    steps (E,) int32 and, in exact mode, shifts (E,) float64 ms inside the step; channels (E,) int32; offsets (S + 1,);
+    steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
     labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step.
     """
 
     steps: np.ndarray
-    shifts: np.ndarray | None
+    times: np.ndarray | None
     channels: np.ndarray
     offsets: np.ndarray
     labels: np.ndarray
@@ -79,6 +79,8 @@ class Engine(ABC):
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         self.plan = plan
+        if not (np.isfinite(slope_floor) and slope_floor >= 0):
+            raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
         self.slope_floor = float(slope_floor)
         self.reason = "asked for"
         expected = {k: v.shape for k, v in parameter_shapes(plan).items()}
@@ -112,7 +114,13 @@ class Engine(ABC):
     def update(self, optimiser: Any) -> None:
         """One optimiser step on the trainable parameters with the gradients of the last training run."""
         names = self.plan.trainable
+        self._prepare(optimiser)
         optimiser.update({k: self.parameters[k] for k in names}, {k: self.gradients[k] for k in names})
+
+    def _prepare(self, optimiser: Any) -> None:
+        """Settle parameters and bounds of an optimiser that is used for the first time."""
+        if not optimiser.state:
+            optimiser.prepare({k: self.parameters[k] for k in self.plan.trainable}, self.plan.network.bounds())
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
@@ -155,12 +163,12 @@ def quantise(events: Events, plan: Plan) -> Data:
     scaled = events.times / plan.dt
     if plan.spike_times == "exact":
         steps = np.minimum(np.floor(scaled), plan.n_steps - 1)
-        shifts, clipped = events.times - steps * plan.dt, 0
+        times, clipped = np.ascontiguousarray(events.times, np.float64), 0
     else:
-        steps, shifts = np.floor(scaled + 0.5), None
+        steps, times = np.floor(scaled + 0.5), None
         clipped = int(np.count_nonzero(steps > plan.n_steps - 1))
         steps = np.minimum(steps, plan.n_steps - 1)
-    return Data(steps.astype(np.int32), shifts, events.channels.astype(np.int32), events.offsets, labels, clipped)
+    return Data(steps.astype(np.int32), times, events.channels.astype(np.int32), events.offsets, labels, clipped)
 
 
 def batch_indices(data: Data, samples: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded
+from ..codegen.exact_values import exact_tables, longest_segment
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -50,10 +51,9 @@ class NativeEngine(Engine):
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
-        if plan.spike_times != "grid":
-            raise EngineError("the native engine runs spike_times='grid'; use reference_event for exact spike times")
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads={threads}: at least one is needed")
+        for name, number in (("threads", threads), ("slices", slices)):
+            if number is not None and number < 1:
+                raise EngineError(f"{name}={number}: at least one is needed")
         refuse_jumps_of_the_threshold(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or available_processors()
@@ -95,6 +95,7 @@ class NativeEngine(Engine):
             else:
                 self.gradients[key] = full[0, : shape[0]]
         self._values: dict[str, np.ndarray] = {}
+        self._longest = self.plan.dt
         self._seen: dict[str, bytes] = {}
         plan = self.plan
         self._time_weight = weight_coefficients(plan).astype(self.dtype)
@@ -108,6 +109,7 @@ class NativeEngine(Engine):
 
     def _refresh_values(self) -> None:
         """Recompute the coefficients of populations whose parameters changed since the last run."""
+        changed = False
         for p in self.plan.populations:
             now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
             if self._seen.get(p.name) == now:
@@ -119,6 +121,23 @@ class NativeEngine(Engine):
                 full[value.size :] = value[-1]
                 self._values[f"p_{p.name}_{name}"] = full
             self._seen[p.name] = now
+            changed = True
+        if changed and self.plan.spike_times == "exact":
+            self._refresh_tables()
+
+    def _refresh_tables(self) -> None:
+        """Tables of the exact engine; see `codegen.exact_values`."""
+        self._longest = longest_segment(self.plan, self.parameters)
+        for p in self.plan.populations:
+            tables = exact_tables(p, self.parameters, self._longest)
+            series = {"taylor": tables.taylor} | {f"derivative_{n}": t for n, t in tables.derivative.items()}
+            for name, table in series.items():
+                dtype = self.dtype if table.shape[-1] > 1 else np.dtype(np.float64)
+                self._values[f"x_{p.name}_{name}"] = _padded_last(table, dtype)
+            for name, table in (("limit", tables.limit), ("A", tables.A)):
+                self._values[f"x_{p.name}_{name}"] = np.ascontiguousarray(table)
+            for name, table in (("dg", tables.dg), ("slope", tables.slope), ("curve", tables.curve)):
+                self._values[f"x_{p.name}_{name}"] = _padded_last(table, self.dtype)
 
     # running
 
@@ -141,6 +160,8 @@ class NativeEngine(Engine):
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": labels, "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
         }  # fmt: skip
+        if data.times is not None:
+            given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         self._call({**given, **self._values, **out}, B, n_slices, training, record_spikes)
         for total, full in self._shared if training else ():
@@ -157,7 +178,7 @@ class NativeEngine(Engine):
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
         push = loss.push(plan.duration) if loss.readout == "first_spike" else 0.0
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
-        numbers |= loss.constants
+        numbers |= {"longest": self._longest, **{f"d_{c.name}": c.delay for c in plan.connections}, **loss.constants}
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(
@@ -165,6 +186,11 @@ class NativeEngine(Engine):
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
             (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
         )  # fmt: skip
+        if status > 1:
+            raise EngineError(
+                f"population {self._spiking[status - 2]!r} has run away: more than 200 spikes a neuron in "
+                f"{min(plan.dt, self._longest):g} ms; use smaller weights or an engine on the grid"
+            )
         if status != 0:
             raise EngineError(
                 f"out of memory while running {B} trials of {plan.n_steps} steps on {self.threads} threads; "
@@ -184,17 +210,18 @@ class NativeEngine(Engine):
         parts = []
         for b in range(B):
             n = self._library.eventprop_recorded(self._engine(), population, b)
-            neuron, step = np.empty(n, np.int32), np.empty(n, np.int32)
+            neuron, time = np.empty(n, np.int32), np.empty(n)
             self._library.eventprop_copy_recorded(
-                self._engine(), population, b, neuron.ctypes.data, step.ctypes.data
+                self._engine(), population, b, neuron.ctypes.data, time.ctypes.data
             )  # fmt: skip
-            parts.append((np.full(n, b), step * self.plan.dt, neuron.astype(np.int64)))
+            parts.append((np.full(n, b), time, neuron.astype(np.int64)))
         return Spikes(*(np.concatenate(c) for c in zip(*parts)))
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
         names = self.plan.trainable
         gradients = {k: self.gradients[k] for k in names}
+        self._prepare(optimiser)
         step = optimiser.next_step(gradients)
         library = build(
             update_source(step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name)
@@ -233,6 +260,17 @@ def _update(
 
 def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
     return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
+
+
+def _padded_last(table: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The last axis padded with its last value for vectors, unless it is a single one."""
+    size = table.shape[-1]
+    if size == 1:
+        return np.ascontiguousarray(table, dtype)
+    full = aligned((*table.shape[:-1], padded(size)), dtype)
+    full[..., :size] = table
+    full[..., size:] = table[..., -1:]
+    return full
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class ExactData(Data):
-    """`Data` with the exact input times (E,) in ms."""
-
-    times: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Trial:
     """One trial as it ran: recording, readout, and the numbers it ran with."""
 
@@ -73,10 +66,9 @@ class ReferenceEvent(Engine):
         self.trials: list[Trial] = []
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
 
-    def load(self, events: Events) -> ExactData:
+    def load(self, events: Events) -> Data:
         """Check a data set against the plan and keep its times as they are; see `Engine.load`."""
-        d = quantise(events, self.plan)
-        return ExactData(d.steps, d.shifts, d.channels, d.offsets, d.labels, 0, np.asarray(events.times, np.float64))
+        return quantise(events, self.plan)
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
@@ -113,7 +105,7 @@ class ReferenceEvent(Engine):
 
     def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
-        times, channels = _exact_times(data, part, self.plan.dt), data.channels[part]
+        times, channels = _exact_times(data, part), data.channels[part]
         recording = Forward(self.plan, models, self.parameters, self.max_spikes, sample).run(times, channels)
         readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording)
         return Trial(recording, readout, len(times))
@@ -164,9 +156,7 @@ class ReferenceEvent(Engine):
         return out
 
 
-def _exact_times(data: Data, part: slice, dt: float) -> np.ndarray:
-    if isinstance(data, ExactData):
-        return data.times[part]
-    if data.shifts is None:
+def _exact_times(data: Data, part: slice) -> np.ndarray:
+    if data.times is None:
         raise EngineError("this data set was loaded for spikes on the grid; load it with this engine")
-    return data.steps[part] * dt + data.shifts[part]
+    return data.times[part]

@@ -84,12 +84,11 @@ def create(
 
 
 def _choose(plan: Plan) -> tuple[str, str]:
-    if plan.spike_times == "exact":
-        return "reference_event", "the engine with exact spike times"
     native = availability()[0]
     if native.runs:
         return "native", f"fastest here, compiled by {native.detail}"
-    return "reference_clock", f"no compiler for the native engine: {native.detail}"
+    slow = "reference_event" if plan.spike_times == "exact" else "reference_clock"
+    return slow, f"no compiler for the native engine: {native.detail}"
 
 
 def _make(

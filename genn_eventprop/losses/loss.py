@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -91,6 +91,12 @@ class Loss:
         score, term = self.expressions
         return sp.diff(score, symbol("r")), sp.diff(term, symbol("r"))
 
+    @cached_property
+    def _evaluate(self) -> Callable[..., list[np.ndarray]]:
+        """[score, term, dscore/dr, dterm/dr] as a NumPy function of r, T and the constants."""
+        symbols = [symbol(n) for n in ("r", "T", *self.constants)]
+        return sp.lambdify(symbols, [*self.expressions, *self.derivatives], "numpy")
+
     @property
     def n_classes(self) -> int:
         return self.population.size
@@ -106,11 +112,9 @@ class Loss:
         Returns:
             loss (B,) and dL/dr (B, K), not divided by B.
         """
-        symbols = [symbol(n) for n in ("r", "T", *self.constants)]
-        evaluate = sp.lambdify(symbols, [*self.expressions, *self.derivatives], "numpy")
         in_softmax = valid if self.silent == "exclude" else np.ones_like(valid)
         r = np.where(valid, readout, duration)
-        parts = evaluate(r, duration, *self.constants.values())
+        parts = self._evaluate(r, duration, *self.constants.values())
         score, term, dscore, dterm = (np.broadcast_to(np.asarray(v, dtype=np.float64), r.shape) for v in parts)
         rows = np.arange(len(labels))
         right = in_softmax[rows, labels]
@@ -126,14 +130,10 @@ class Loss:
 
     def push(self, duration: float) -> float:
         """dterm/dr at r = T: the size of the push on a silent right class, before -tau_mem / B."""
-        symbols = [symbol(n) for n in ("r", "T", *self.constants)]
-        return float(sp.lambdify(symbols, self.derivatives[1], "math")(duration, duration, *self.constants.values()))
+        return float(self._evaluate(np.float64(duration), duration, *self.constants.values())[3])
 
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
         """(B,) class of the largest score among valid outputs, -1 where there is none."""
-        symbols = [symbol(n) for n in ("r", "T", *self.constants)]
-        score = sp.lambdify(symbols, self.expressions[0], "numpy")(
-            np.where(valid, readout, duration), duration, *self.constants.values()
-        )
+        score = self._evaluate(np.where(valid, readout, duration), duration, *self.constants.values())[0]
         best = np.where(valid, score, -np.inf).argmax(axis=1)
         return np.where(valid.any(axis=1), best, -1)

@@ -14,6 +14,7 @@ from ...plan import Plan
 from .backward import backward
 from .context import Context, padded
 from .declarations import args, outer, record, sizes, title, work
+from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import forward, negative_arrivals
 
 __all__ = ["Source", "generate", "padded"]
@@ -39,11 +40,17 @@ def generate(plan: Plan, dtype: str) -> Source:
     """C++ for a plan; dtype "float32" or "float64"."""
     ctx = Context(plan, dtype)
     files = resources.files(__package__)
-    parts = [
-        title(ctx), f"typedef {ctx.real} scalar;\n", files.joinpath("runtime.hpp").read_text(), "namespace {\n",
-        sizes(ctx), args(ctx), outer(ctx), work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx),
-        "}  // namespace\n", files.joinpath("batch.hpp").read_text(), record(ctx), "}  // namespace\n",
-    ]  # fmt: skip
+    read = lambda name: files.joinpath(name).read_text()  # noqa: E731
+    head = [title(ctx), f"typedef {ctx.real} scalar;\n", read("runtime.hpp")]
+    common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
+    if ctx.exact:
+        trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
+        parts = [*head, *common, time_weight(ctx), "}  // namespace\n", read("exact.hpp"), "namespace {\n", *trial]
+        keep = keep_spikes_exact(ctx)
+    else:
+        parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]
+        keep = record(ctx)
+    parts += ["}  // namespace\n", read("batch.hpp"), keep, "}  // namespace\n"]
     return Source(
         "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
     )

@@ -3,14 +3,19 @@
 namespace {
 
 struct Recording {
-    std::vector<std::vector<int32_t>> neuron, step;
-    void keep(int64_t sample, const int32_t* neurons, const int32_t* start, int64_t n_steps) {
-        auto& n = neuron[size_t(sample)];
-        auto& s = step[size_t(sample)];
-        n.assign(neurons, neurons + start[n_steps + 1]);
-        s.clear();
-        for (int64_t k = 0; k <= n_steps; ++k)
-            for (int32_t i = start[k]; i < start[k + 1]; ++i) s.push_back(int32_t(k));
+    std::vector<std::vector<int32_t>> neuron;
+    std::vector<std::vector<double>> time;
+    // Spikes on the grid: those of step k are start[k] .. start[k + 1].
+    void keep(int64_t sample, const int32_t* neurons, const int32_t* start, int64_t n_steps, double dt) {
+        neuron[size_t(sample)].assign(neurons, neurons + start[n_steps + 1]);
+        auto& t = time[size_t(sample)];
+        t.clear();
+        for (int64_t k = 0; k <= n_steps; ++k) t.insert(t.end(), size_t(start[k + 1] - start[k]), double(k) * dt);
+    }
+    // Spikes with times of their own.
+    void keep(int64_t sample, const int32_t* neurons, const double* times, int64_t count) {
+        neuron[size_t(sample)].assign(neurons, neurons + count);
+        time[size_t(sample)].assign(times, times + count);
     }
 };
 
@@ -59,7 +64,7 @@ int run_batch(Engine& engine, const Args& args) {
     if (args.record)
         for (auto& r : engine.recorded) {
             r.neuron.resize(size_t(args.batch));
-            r.step.resize(size_t(args.batch));
+            r.time.resize(size_t(args.batch));
         }
     std::atomic<int> failed{0};
     auto task = [&](int64_t slice, int thread) {
@@ -69,7 +74,10 @@ int run_batch(Engine& engine, const Args& args) {
             work.guarded = 0;
             const int64_t begin = slice * args.batch / args.n_slices, end = (slice + 1) * args.batch / args.n_slices;
             for (int64_t sample = begin; sample < end; ++sample) {
-                forward(args, work, sample);
+                if (const int ran_away = forward(args, work, sample)) {
+                    failed.store(1 + ran_away);
+                    return;
+                }
                 outer_loss(args, work, sample);
                 if (args.record) keep_spikes(engine, args, work, sample);
                 if (args.training) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
@@ -101,7 +109,7 @@ void* eventprop_create(int threads, int populations) {
 
 void eventprop_destroy(void* engine) { delete static_cast<Engine*>(engine); }
 
-// 0: done, 1: out of memory.
+// 0: done, 1: out of memory, 2 + i: the i-th spiking population ran away.
 int eventprop_run(void* engine, void* const* arrays, const double* numbers, const int64_t* integers) {
     return run_batch(*static_cast<Engine*>(engine), unpack(arrays, numbers, integers));
 }
@@ -110,12 +118,12 @@ int64_t eventprop_recorded(void* engine, int population, int64_t sample) {
     return int64_t(static_cast<Engine*>(engine)->recorded[size_t(population)].neuron[size_t(sample)].size());
 }
 
-void eventprop_copy_recorded(void* engine, int population, int64_t sample, int32_t* neuron, int32_t* step) {
+void eventprop_copy_recorded(void* engine, int population, int64_t sample, int32_t* neuron, double* time) {
     const Recording& r = static_cast<Engine*>(engine)->recorded[size_t(population)];
     const auto& n = r.neuron[size_t(sample)];
-    const auto& s = r.step[size_t(sample)];
+    const auto& t = r.time[size_t(sample)];
     std::copy(n.begin(), n.end(), neuron);
-    std::copy(s.begin(), s.end(), step);
+    std::copy(t.begin(), t.end(), time);
 }
 
 // Runs task(context, i) for i < n on the engine's threads; lets other generated code (optimisers) share them.

@@ -42,6 +42,7 @@ class Context:
 
     def __init__(self, plan: Plan, dtype: str) -> None:
         self.plan = plan
+        self.exact = plan.spike_times == "exact"
         self.real = {"float32": "float", "float64": "double"}[dtype]
         self.snippets: dict[str, Snippets] = {
             p.name: derive_snippets(p.derived, CPP, p.trainable) for p in plan.populations
@@ -74,11 +75,31 @@ class Context:
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
             ("scalar*", "slices"), ("scalar*", "gradient"),
         ]  # fmt: skip
+        given += self.exact_arrays() if self.exact else []
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
+
+    def exact_arrays(self) -> list[tuple[str, str]]:
+        """Pointers that exact spike times need besides those of the grid; see `codegen.exact_values`."""
+        arrays = [("const double*", "times")]
+        for p in self.plan.populations:
+            table, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
+            arrays += [(table, f"{x}_taylor"), ("const double*", f"{x}_limit"), ("const double*", f"{x}_A")]
+            arrays += [("const scalar*", f"{x}_{n}") for n in ("dg", "slope", "curve")]
+            arrays += [(table, f"{x}_derivative_{n}") for n in self.learned_dynamics(p)]
+        return arrays
+
+    def varies(self, p: PopulationRecord) -> bool:
+        """True if the neurons of a population differ in their dynamics."""
+        return any(n in p.per_neuron for n in p.derived.dynamic_params)
+
+    def learned_dynamics(self, p: PopulationRecord) -> list[str]:
+        """Learned parameters that stand in the dynamics."""
+        return [n for n in p.trainable if n in p.derived.dynamic_params]
 
     @property
     def numbers(self) -> list[str]:
-        return ["dt", "duration", "slope_floor", "push", *self.plan.loss.constants]
+        exact = ["longest", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
+        return ["dt", "duration", "slope_floor", "push", *exact, *self.plan.loss.constants]
 
     @property
     def integers(self) -> list[str]:

@@ -20,9 +20,9 @@ def forward(ctx: Context) -> str:
     body += [_arrivals(ctx, c) for c in ctx.plan.connections]
     body.append(ctx.readout.after_arrivals())
     body += [_advance(ctx, p) for p in ctx.plan.populations]
-    body += ["}", ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking)]
+    body += ["}", ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking), "return 0;"]
     return (
-        "__attribute__((noinline)) void forward(const Args& args, Work& work, int64_t sample) {\n"
+        "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
         + indent("\n".join(body))
         + "}\n"
     )

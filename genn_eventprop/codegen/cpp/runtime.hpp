@@ -28,6 +28,13 @@ constexpr int VECTOR_BYTES = 16, UNROLL = 8;
 constexpr int LANES = VECTOR_BYTES / int(sizeof(scalar));
 typedef scalar vec __attribute__((vector_size(VECTOR_BYTES)));
 
+// The iterations of the following loop touch different memory.
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 inline vec load(const scalar* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(scalar* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
 
@@ -194,9 +201,15 @@ inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict hi
 class Pool {
   public:
     explicit Pool(int threads) : threads_(threads) {
-        for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
+        try {
+            for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
+        } catch (...) {  // the system refuses more threads: end those that run, or their destructor ends the process
+            end();
+            throw;
+        }
     }
-    ~Pool() {
+    ~Pool() { end(); }
+    void end() {
         {
             std::lock_guard<std::mutex> lock(mutex_);
             stop_ = true;

@@ -1,0 +1,247 @@
+"""`native` with exact spike times against `reference_event`: times, losses and gradients, whatever the step."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Gamma, Network, NeuronModel, Normal, Param, engines, losses
+from genn_eventprop.data import Events
+from genn_eventprop.errors import EngineError, PlanError
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+
+ADAPTIVE = NeuronModel(
+    name="adaptive",
+    state={"V": "v_reset", "I": 0.0, "B": 0.0},
+    params={
+        "tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "tau_B": Param(30.0, "ms"),
+        "v_thresh": Param(1.0), "v_reset": Param(0.0), "increment": Param(0.2), "bias": Param(0.02),
+    },
+    dynamics={"V": "(I - V + bias) / tau_mem", "I": "-I / tau_syn", "B": "-B / tau_B"},
+    threshold="V - v_thresh - B",
+    reset={"V": "v_reset", "B": "B + increment"},
+    input="I",
+)  # fmt: skip
+
+LOSSES = {
+    "first": lambda o: losses.FirstSpikeCrossEntropy(o),
+    "first_inverse": lambda o: losses.FirstSpikeCrossEntropy(o, form="inverse", alpha=3.0, silent="end"),
+    "max": losses.MaxVoltageCrossEntropy,
+    "exponential": lambda o: losses.IntegratedVoltageCrossEntropy(o, "exponential"),
+    "sigmoid_spiking": lambda o: losses.IntegratedVoltageCrossEntropy(o, "sigmoid"),
+}
+CASES = [
+    ("feed-forward", "first", "fixed", 0.0),
+    ("feed-forward", "first", "trained", 0.0),
+    ("feed-forward", "max", "heterogeneous", 1.3),
+    ("feed-forward", "sigmoid_spiking", "trained", 0.0),
+    ("recurrent", "first_inverse", "trained", 0.0),
+    ("recurrent", "max", "trained", 0.0),
+    ("recurrent", "exponential", "heterogeneous", 0.4),
+    ("deep", "first", "fixed", 1.3),
+    ("deep", "exponential", "trained", 0.0),
+    ("adaptive", "first", "trained", 0.0),
+    ("adaptive", "max", "fixed", 0.0),
+]
+
+
+def neuron(kind: str, spiking: bool = True):
+    start = {"tau_mem": 18.0, "tau_syn": 4.0} | ({"v_thresh": 0.9, "v_reset": -0.1} if spiking else {})
+    model = LIF if spiking else LI
+    if kind == "trained":
+        return model(**{n: Param(v, trainable=True) for n, v in start.items()})
+    if kind == "heterogeneous":
+        return model(**(start | {"tau_mem": Gamma(18.0, low=5.0, high=40.0), "tau_syn": Gamma(4.0, low=2.0, high=9.0)}))
+    return model(**start)
+
+
+def network(topology: str, loss: str, kind: str, delay: float, scale: float = 1.0):
+    net = Network()
+    inp = net.input(7)
+    if topology == "adaptive":
+        learned = ("tau_B", "increment", "bias", "v_thresh") if kind == "trained" else ()
+        hidden = net.population(
+            ADAPTIVE(**{n: Param(ADAPTIVE.params[n].value, trainable=True) for n in learned}), 21, "hidden"
+        )
+    else:
+        hidden = net.population(neuron(kind), 21, "hidden")
+    net.connect(inp, hidden, Dense(Normal(0.8 * scale, 0.6 * scale)), delay=delay)
+    last = hidden
+    if topology == "recurrent":
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=delay)
+    if topology == "deep":
+        last = net.population(neuron(kind), 18, "second")
+        net.connect(hidden, last, Dense(Normal(0.5, 0.3)))
+    output = net.population(neuron(kind, spiking=loss.startswith("first") or loss.endswith("spiking")), 4, "output")
+    net.connect(last, output, Dense(Normal(0.4, 0.4)), delay=delay)
+    return net, LOSSES[loss](output)
+
+
+def spikes(n_samples: int = 3, seed: int = 5) -> Events:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(10, 40, n_samples)
+    samples = [(np.sort(rng.uniform(0, 45, n)), rng.integers(0, 7, n)) for n in sizes]
+    return Events.from_samples(samples, n_channels=7, labels=rng.integers(0, 4, n_samples))
+
+
+def run(net, loss, events, engine, dt=1.0, dtype="float64", threads=1, slope_floor=0.0):
+    plan = make_plan(net, loss, dt=dt, duration=50.0, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(3), engine=engine, dtype=dtype, threads=threads)
+    result = made.run(made.load(events), np.arange(len(events)), training=True, record_spikes=True)
+    gradients = {k: np.array(v, dtype=np.float64) for k, v in made.gradients.items()}
+    made.close()
+    return result, gradients
+
+
+def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """Largest relative difference over blocks; every block must be non-zero."""
+    assert all(np.linalg.norm(v) > 0 for v in a.values())
+    return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a)
+
+
+@pytest.mark.parametrize(("topology", "loss", "kind", "delay"), CASES)
+def test_native_is_the_event_exact_reference_at_any_step(topology, loss, kind, delay):
+    net, criterion = network(topology, loss, kind, delay)
+    events = spikes()
+    truth, gradients = run(net, criterion, events, "reference_event")
+    assert truth.spike_counts["hidden"].sum() > 20
+    for dt in (0.1, 1.0, 5.0):
+        result, mine = run(net, criterion, events, "native", dt=dt)
+        for name, expected in truth.spikes.items():
+            assert np.array_equal(result.spikes[name].neuron, expected.neuron)
+            np.testing.assert_allclose(result.spikes[name].time, expected.time, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-10)
+        assert np.array_equal(result.prediction, truth.prediction)
+        assert distance(gradients, mine) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("topology", "loss"), [("feed-forward", "first"), ("feed-forward", "max"), ("deep", "exponential")]
+)
+def test_float32_keeps_spike_times_and_gradients(topology, loss):
+    net, criterion = network(topology, loss, "fixed", 0.0)
+    events = spikes()
+    truth, gradients = run(net, criterion, events, "native", dtype="float64")
+    result, mine = run(net, criterion, events, "native", dtype="float32")
+    for name, expected in truth.spikes.items():
+        assert np.array_equal(result.spikes[name].neuron, expected.neuron)
+        np.testing.assert_allclose(result.spikes[name].time, expected.time, rtol=0, atol=1e-3)
+    assert distance(gradients, mine) < 1e-3
+
+
+def test_central_differences_on_the_engine_itself():
+    net, criterion = network("recurrent", "first", "fixed", 0.0)
+    events = spikes()
+    plan = make_plan(net, criterion, dt=1.0, duration=50.0, spike_times="exact")
+    engine = engines.create(plan, net.initial_parameters(3), engine="native", dtype="float64", threads=1)
+    data, samples, h = engine.load(events), np.arange(len(events)), 1e-6
+    counts = engine.run(data, samples, training=True).spike_counts["hidden"]
+    gradients = {k: v.copy() for k, v in engine.gradients.items()}
+    for name, gradient in gradients.items():
+        rows, columns = np.unravel_index(np.argsort(-np.abs(gradient), axis=None)[:6], gradient.shape)
+        for at in zip(rows, columns):
+            value, losses_at = engine.parameters[name][at], []
+            for sign in (1, -1):
+                engine.parameters[name][at] = value + sign * h
+                result = engine.run(data, samples)
+                assert np.array_equal(result.spike_counts["hidden"], counts)
+                losses_at.append(result.loss.mean())
+            engine.parameters[name][at] = value
+            assert (losses_at[0] - losses_at[1]) / (2 * h) == pytest.approx(gradient[at], rel=1e-6)
+
+
+def test_bits_do_not_depend_on_threads():
+    net, criterion = network("recurrent", "first", "trained", 0.0)
+    events = spikes(9)
+    (one, first), (three, second) = (run(net, criterion, events, "native", dtype="float32", threads=t) for t in (1, 3))
+    assert one.loss.tobytes() == three.loss.tobytes()
+    assert all(first[k].tobytes() == second[k].tobytes() for k in first)
+
+
+def test_a_crossing_that_falls_back_within_the_step_is_found():
+    # one strong input right after the start: V peaks above threshold and is below it again at the end of a 5 ms step
+    net = Network()
+    inp = net.input(1)
+    hidden = net.population(LIF(tau_mem=2.0, tau_syn=0.5), 1, name="hidden")
+    output = net.population(LI(), 2, name="output")
+    net.connect(inp, hidden, Dense(7.0))
+    net.connect(hidden, output, Dense(np.array([[0.5, -0.5]])))
+    events = Events.from_samples([(np.array([0.3]), np.array([0]))], n_channels=1, labels=[0])
+    criterion = losses.MaxVoltageCrossEntropy(output)
+    truth, _ = run(net, criterion, events, "reference_event")
+    result, _ = run(net, criterion, events, "native", dt=5.0)
+    assert truth.spike_counts["hidden"].sum() == 1
+    np.testing.assert_allclose(result.spikes["hidden"].time, truth.spikes["hidden"].time, atol=1e-11)
+
+
+def test_simultaneous_input_spikes_and_samples_without_spikes():
+    net, criterion = network("feed-forward", "max", "fixed", 0.0, scale=2.0)
+    twice = (np.array([3.0, 3.0, 3.0, 9.0, 9.0]), np.array([0, 0, 4, 2, 6]))
+    events = Events.from_samples([twice, (np.zeros(0), np.zeros(0, int)), twice], n_channels=7, labels=[0, 1, 2])
+    truth, gradients = run(net, criterion, events, "reference_event")
+    result, mine = run(net, criterion, events, "native")
+    np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-12)
+    assert distance(gradients, mine) < 1e-8
+
+
+def test_a_runaway_network_is_an_error_that_names_it_and_leaves_the_engine_usable():
+    net = Network()
+    inp = net.input(7)
+    hidden = net.population(LIF(), 5, name="hidden")
+    output = net.population(LI(), 4, name="output")
+    net.connect(inp, hidden, Dense(50.0))
+    net.connect(hidden, hidden, Dense(400.0))
+    net.connect(hidden, output, Dense(0.1))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=50.0, spike_times="exact")
+    engine = engines.create(plan, net.initial_parameters(1), engine="native")
+    data = engine.load(spikes())
+    with pytest.raises(EngineError, match="'hidden' has run away"):
+        engine.run(data, [0])
+    engine.parameters["hidden_hidden.weight"][...] = 0.0
+    engine.parameters["input_hidden.weight"][...] = 0.5
+    assert np.isfinite(engine.run(data, [0], training=True).loss).all()
+
+
+def test_a_change_of_step_or_values_compiles_nothing(monkeypatch):
+    from genn_eventprop.toolchain import compiler
+
+    net, criterion = network("feed-forward", "first", "fixed", 0.0)
+    run(net, criterion, spikes(), "native", dt=1.0)
+    monkeypatch.setattr(compiler.Compiler, "compile", lambda *a: pytest.fail("compiled again"))
+    for dt, scale in itertools.product((0.5, 2.0), (1.0, 1.1)):
+        other, loss = network("feed-forward", "first", "fixed", 0.0, scale)
+        run(other, loss, spikes(), "native", dt=dt)
+
+
+def test_a_threshold_that_is_not_linear_is_refused():
+    model = NeuronModel(
+        name="squared", state={"V": 0.0, "J": 0.0}, params={"tau": Param(10.0, "ms"), "v_thresh": Param(1.0)},
+        dynamics={"V": "(J - V) / tau", "J": "-J / tau"}, threshold="V * V - v_thresh", reset={"V": 0.0}, input="J",
+    )  # fmt: skip
+    net = Network()
+    inp = net.input(7)
+    hidden = net.population(model, 3, name="hidden")
+    output = net.population(LI(), 4, name="output")
+    net.connect(inp, hidden, Dense(0.1))
+    net.connect(hidden, output, Dense(0.1))
+    with pytest.raises(PlanError, match="linear in the state"):
+        run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
+
+
+def test_delta_synapses_are_refused():
+    direct = NeuronModel(
+        name="direct", state={"V": 0.0}, params={"tau": Param(10.0, "ms"), "v_thresh": Param(1.0)},
+        dynamics={"V": "-V / tau"}, threshold="V - v_thresh", reset={"V": 0.0}, input="V",
+    )  # fmt: skip
+    net = Network()
+    inp = net.input(7)
+    hidden = net.population(direct, 3, name="hidden")
+    output = net.population(LI(), 4, name="output")
+    net.connect(inp, hidden, Dense(0.1))
+    net.connect(hidden, output, Dense(0.1))
+    with pytest.raises(EngineError, match="moves its threshold at once"):
+        run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
