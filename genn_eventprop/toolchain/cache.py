@@ -7,6 +7,7 @@ temporary name, synced and renamed; who loses a race discards its own.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -55,9 +56,12 @@ class Cache:
     def hit(self, key: str) -> Path | None:
         """The library of `key` if it is there; its time of last use is renewed."""
         path = self.path(key)
-        if not path.exists():
+        try:
+            os.utime(path)
+        except FileNotFoundError:
             return None
-        os.utime(path)
+        except OSError:  # a cache that may only be read still serves
+            return path if path.exists() else None
         return path
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
@@ -105,9 +109,12 @@ def clear(folder: Path | None = None) -> tuple[int, int]:
     files = size = 0
     for pattern in ("*.so", "failed/*.cpp", "failed/*.log", "build-*/*"):
         for path in folder.glob(pattern):
-            size += path.stat().st_size
-            path.unlink(missing_ok=True)
+            try:
+                size += path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:  # removed by another process
+                continue
             files += 1
     for left in folder.glob("build-*"):
-        left.rmdir()
+        shutil.rmtree(left, ignore_errors=True)
     return files, size

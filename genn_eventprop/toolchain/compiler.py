@@ -70,7 +70,10 @@ def find_compiler() -> Compiler:
     """
     wanted = os.environ.get("CXX")
     if wanted:
-        found = _probe(tuple(shlex.split(wanted)))
+        try:
+            found = _probe(tuple(shlex.split(wanted)))
+        except ValueError:  # an open quote
+            found = None
         if found is None:
             raise ToolchainError(f"CXX is set to {wanted!r}, which does not run; unset it or set it to a C++ compiler")
         return found
@@ -100,7 +103,7 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
     if done.returncode != 0 or not done.stdout.strip():
         return None
     version = done.stdout.strip().splitlines()[0]
-    if "ziglang" in command:
+    if "ziglang" in command or Path(command[0]).stem == "zig":
         kind = "zig"
     elif "clang" in version:
         kind = "apple-clang" if "Apple" in version else "clang"
