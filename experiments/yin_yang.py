@@ -68,12 +68,13 @@ def build(config: Config) -> Experiment:
     output = net.population(LIF(tau_mem=config.tau_mem, tau_syn=config.tau_syn), 3, name="output")
     net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)))
     net.connect(hidden, output, Dense(Normal(*config.output_weight)))
+    spike_times, dt = config.time_grid()
     trainer = Trainer(
         net,
         FirstSpikeCrossEntropy(output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha),
         duration=config.duration,
-        dt=config.dt,
-        spike_times=config.spike_times,
+        dt=dt,
+        spike_times=spike_times,
         engine=config.engine,
         optimiser=Adam(config.learning_rate),
         schedule=Exponential(config.decay),

@@ -37,8 +37,8 @@ def build(config):
     out = net.population(LIF(), 2, name="output")
     net.connect(inp, hidden, Dense(Normal(*config.spread)))
     net.connect(hidden, out, Dense(Normal(1.5, 0.3)))
-    trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=config.dt, engine=config.engine,
-                      spike_times=config.spike_times, batch_size=config.batch_size, seed=config.seed,
+    trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=config.time_grid()[1], engine=config.engine,
+                      spike_times=config.time_grid()[0], batch_size=config.batch_size, seed=config.seed,
                       threads=config.threads)
     samples = [([1.0, 4.0 + 0.3 * i], [i % 2, 1 - i % 2]) for i in range(10)]
     events = Events.from_samples(samples, n_channels=2, labels=[i % 2 for i in range(10)])

@@ -49,10 +49,10 @@ class ExperimentConfig:
     """Engine by name, or auto for the fastest this machine can run."""
     batch_size: int = 32
     """Trials a step of the optimiser."""
-    dt: float = 0.1
-    """Time step in ms."""
-    spike_times: Literal["grid", "exact"] = "grid"
-    """Spikes at whole steps, or solved within the step."""
+    dt: float | None = None
+    """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
+    spike_times: Literal["grid", "exact"] | None = None
+    """Spikes solved within the step (exact), or at whole steps (grid); by default exact where the engine can."""
     threads: int | None = None
     """Threads of the engine; results do not depend on it."""
     genn_backend: str = "auto"
@@ -65,6 +65,11 @@ class ExperimentConfig:
     """The one-minute variant; options given explicitly still count."""
     config: Path | None = None
     """TOML file with settings by the names of these options."""
+
+    def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1) -> tuple[str, float]:
+        """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid."""
+        spike_times = self.spike_times or ("grid" if self.engine in ("genn", "reference_clock") else "exact")
+        return spike_times, self.dt or (exact_dt if spike_times == "exact" else grid_dt)
 
 
 @dataclass(frozen=True, eq=False)

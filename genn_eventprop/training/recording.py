@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engines import ReferenceClock, Spikes
-from ..plan import Plan
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -41,9 +41,14 @@ class Trial:
 def record_trial(trainer: Trainer, events: Events, index: int) -> Trial:
     """Record sample `index` with the trainer's current weights, on `reference_clock` in float64.
 
+    A network with exact spike times is recorded on a grid of at most 0.05 ms.
+
     Adjoints (``lambda_V``...) are there if the sample has a label; they belong to this sample's loss alone.
     """
-    plan: Plan = dataclasses.replace(trainer.plan, spike_times="grid")
+    plan = trainer.plan
+    if plan.spike_times == "exact":
+        n_steps = plan.n_steps * max(1, math.ceil(plan.dt / 0.05))
+        plan = dataclasses.replace(plan, spike_times="grid", dt=plan.duration / n_steps, n_steps=n_steps)
     engine = ReferenceClock(plan, trainer.engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
