@@ -69,7 +69,7 @@ def _feedback(ctx: Context, p: PopulationRecord) -> str:
         f"const int64_t count = step > 0 ? {name}.start[step + 1] - start : 0;",
         "if (count) {", f"const int32_t* index = {name}.neuron + start; (void)index;",
         f"work.p_{p.name}_feedback.zero(count);",
-        f"scalar* __restrict feedback = work.p_{p.name}_feedback;",
+        f"scalar* __restrict feedback = work.p_{p.name}_feedback; (void)feedback;",
     ]  # fmt: skip
     for c in ctx.plan.out_of(p.name):
         target = f"NP_p_{c.target}"

@@ -25,7 +25,7 @@ def title(ctx: Context) -> str:
 
 def sizes(ctx: Context) -> str:
     pops = [f"constexpr int N_p_{p.name} = {p.size}, NP_p_{p.name} = {padded(p.size)};" for p in ctx.plan.populations]
-    return "\n".join([*pops, f"constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)]) + "\n"
+    return "\n".join([*pops, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)]) + "\n"
 
 
 def _aliases(ctx: Context) -> list[str]:
