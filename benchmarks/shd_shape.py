@@ -35,7 +35,7 @@ import tyro
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import availability, create
-from genn_eventprop.engines.native import available_processors
+from genn_eventprop.engines.native import aligned, available_processors
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
@@ -171,7 +171,7 @@ def row_times(s: Settings, rows: int = 400_000) -> dict[str, float]:
     """ns for one row: "read_wide", "update_wide" (256 floats) and "read_narrow", "update_narrow" (32 floats)."""
     library, rng, times = build(ROWS), np.random.default_rng(s.seed), {}
     for width, name in ((256, "wide"), (32, "narrow")):
-        base = np.zeros((s.inputs + s.hidden, width), np.float32)
+        base = aligned((s.inputs + s.hidden, width), np.dtype(np.float32))  # rows on cache lines, as in the engine
         index = rng.integers(0, len(base), rows).astype(np.int32)
         x = np.zeros(width, np.float32)
         for kind in ("read", "update"):
