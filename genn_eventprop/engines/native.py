@@ -60,6 +60,7 @@ class NativeEngine(Engine):
         self.source = generate(plan, dtype)
         self._library = _declare(build(self.source.text))
         self._spiking = [p.name for p in plan.populations if p.spiking]
+        self._update_code, self._update_library = "", self._library
         self._handle: int | None = None
         self._pid = 0
         self._allocate(parameters)
@@ -223,9 +224,11 @@ class NativeEngine(Engine):
         gradients = {k: self.gradients[k] for k in names}
         self._prepare(optimiser)
         step = optimiser.next_step(gradients)
-        library = build(
-            update_source(step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name)
-        )
+        if self._update_code != step.code:
+            names = (step.state_names, step.scalar_names, step.local_names)
+            self._update_library = build(update_source(step.code, *names, self.dtype.name))
+            self._update_code = step.code
+        library = self._update_library
         for item in step.parameters:
             x, g = self.parameters[item.name], self.gradients[item.name]
             _update(library, self._library, self._engine(), item, step, x, g)

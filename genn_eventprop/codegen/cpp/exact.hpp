@@ -9,6 +9,11 @@ namespace {
 
 constexpr int DEGREE = 20, RUNAWAY = 200;  // more than RUNAWAY spikes a neuron between two borders end the trial
 
+// 1 / q of the power series.
+constexpr double INVERSE[DEGREE + 1] = {0,       1.,      1. / 2,  1. / 3,  1. / 4,  1. / 5,  1. / 6,
+                                        1. / 7,  1. / 8,  1. / 9,  1. / 10, 1. / 11, 1. / 12, 1. / 13,
+                                        1. / 14, 1. / 15, 1. / 16, 1. / 17, 1. / 18, 1. / 19, 1. / 20};
+
 struct LogEntry {
     double time, delta;  // of the event; length of the segment that ends there, 0 for none
     int32_t kind;        // BORDER, a connection >= 0, or -2 - population for an own spike
@@ -196,7 +201,7 @@ struct Neurons {
                 w[i] = q == 1 ? a[i * (n + 1) + n] : 0.0;
                 for (int j = 0; j < n; ++j) w[i] += a[i * (n + 1) + j] * v[j];
             }
-            for (int i = 0; i < n; ++i) state[i][q] = v[i] = w[i] / q;
+            for (int i = 0; i < n; ++i) state[i][q] = v[i] = w[i] * INVERSE[q];
         }
         for (int q = 0; q <= m; ++q) {
             g[q] = q == 0 ? double(dg[n * R + r]) : 0.0;
