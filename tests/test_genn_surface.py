@@ -16,7 +16,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses
 from genn_eventprop.cli import main
 from genn_eventprop.engines import availability, create
-from genn_eventprop.engines.genn import model_texts
+from genn_eventprop.engines.genn import install, model_texts
 from genn_eventprop.engines.genn.forward import forward_network
 from genn_eventprop.engines.genn.network import Network as GennNetwork
 from genn_eventprop.engines.genn.text import NetworkText, NeuronText
@@ -108,7 +108,7 @@ def test_pygenn_absent_broken_or_of_another_version(monkeypatch, found, message)
     assert not entry.runs and re.search(message, entry.detail)
 
 
-def with_pygenn(monkeypatch, backends=("single_threaded_cpu",)):
+def with_pygenn(monkeypatch, backends=("single_threaded_cpu",), without_device=()):
     """As if pygenn 5.4 were here, with these backends."""
     modules = {
         "pygenn": types.SimpleNamespace(__version__="5.4.0"),
@@ -117,29 +117,66 @@ def with_pygenn(monkeypatch, backends=("single_threaded_cpu",)):
     real_spec, real_import = importlib.util.find_spec, importlib.import_module
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *r: object() if n in modules else real_spec(n, *r))
     monkeypatch.setattr(importlib, "import_module", lambda n, *r: modules.get(n) or real_import(n, *r))
+    monkeypatch.setattr(install, "devices", lambda backend: int(backend not in without_device))
 
 
 def test_the_backend_is_the_best_that_pygenn_has(monkeypatch):
     with_pygenn(monkeypatch, ("single_threaded_cpu", "cuda"))
     assert make(small_plan()).backend == make(small_plan(), genn_backend="auto").backend == "cuda"
     assert make(small_plan(), genn_backend="single_threaded_cpu").backend == "single_threaded_cpu"
-    with pytest.raises(EngineError, match="no backend 'hip'.*HIP_PATH.*--genn-backend cuda"):
+    with pytest.raises(EngineError, match="no backend 'hip'.*HIP_PATH.*use --genn-backend cuda"):
         make(small_plan(), genn_backend="hip")
     with pytest.raises(SettingError, match="unknown GeNN backend 'cuda2'.*did you mean 'cuda'"):
         make(small_plan(), genn_backend="cuda2")
 
 
 def test_no_device_is_an_error_that_names_the_way_out(monkeypatch):
+    """GeNN would end the process; auto takes what has a device."""
+    with_pygenn(monkeypatch, ("cuda", "single_threaded_cpu"), without_device=("cuda",))
+    message = (
+        "no device for the GeNN backend cuda on this machine, or no driver; use --genn-backend single_threaded_cpu"
+    )
+    with pytest.raises(EngineError, match=message):
+        make(small_plan(), genn_backend="cuda")
+    assert make(small_plan()).backend == "single_threaded_cpu"
+    entry = next(a for a in availability() if a.name == "genn")
+    assert entry.runs and entry.detail == "pygenn 5.4 with cuda (no device), single_threaded_cpu"
+    with_pygenn(monkeypatch, ("cuda",), without_device=("cuda",))
+    with pytest.raises(EngineError, match="no device for the GeNN backend cuda.*use --engine native"):
+        make(small_plan())
+    assert not next(a for a in availability() if a.name == "genn").runs
+
+
+@pytest.mark.parametrize(
+    ("started", "counted", "count", "expected"), [(0, 0, 2, 2), (100, 0, 2, 0), (0, 3, 2, 0), (None, 0, 2, 0)]
+)
+def test_devices_are_counted_by_the_driver(monkeypatch, started, counted, count, expected):
+    """A driver that starts and counts, does not start, cannot count, is not there."""
+
+    def get_count(pointer):
+        pointer._obj.value = count
+        return counted
+
+    def load(name):
+        if started is None:
+            raise OSError(name)
+        return types.SimpleNamespace(cuInit=lambda flags: started, cuDeviceGetCount=get_count)
+
+    monkeypatch.setattr(install.ctypes, "CDLL", load)
+    assert install.devices("cuda") == expected
+    assert install.devices("single_threaded_cpu") == 1
+
+
+def test_what_genn_says_about_a_device_is_passed_on(monkeypatch):
     with_pygenn(monkeypatch, ("cuda",))
 
-    def no_device(*args, **settings):
+    def out_of_memory(*args, **settings):
         assert settings["backend"] == "cuda" and settings["optimize_code"] is True
-        raise RuntimeError("no CUDA-capable device is detected")
+        raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", no_device, raising=False)
+    monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", out_of_memory, raising=False)
     engine = make(small_plan())
-    message = "for cuda: no CUDA-capable device is detected; is there a device.*--genn-backend single_threaded_cpu"
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises(EngineError, match="for cuda: out of memory; see .*or use --genn-backend single_threaded_cpu"):
         engine.run(engine.load(THREE_SPIKES), [0])
 
 

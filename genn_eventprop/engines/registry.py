@@ -41,10 +41,12 @@ def availability() -> tuple[Availability, ...]:
 
 
 def _genn_availability() -> Availability:
-    from .genn.install import VERSION, available_backends
+    from .genn.install import VERSION, available_backends, choose_backend, devices
 
     try:
-        return Availability("genn", True, f"pygenn {VERSION} with {', '.join(available_backends())}")
+        choose_backend(None)
+        backends = (b if devices(b) else f"{b} (no device)" for b in available_backends())
+        return Availability("genn", True, f"pygenn {VERSION} with {', '.join(backends)}")
     except EngineError as error:
         return Availability("genn", False, str(error))
 

@@ -82,7 +82,7 @@ class GennEngine(Engine):
         samples = batch_indices(data, samples)
         if training and np.any(data.labels[samples] < 0):
             raise EngineError("training needs a label for every sample; some have none")
-        self._prepare(data, len(samples), training)
+        self._set_up(data, len(samples), training)
         self._running = True
         parts = []
         for first in range(0, len(samples), self.group):
@@ -113,18 +113,17 @@ class GennEngine(Engine):
 
     # handing over
 
-    def _prepare(self, data: Data, batch: int, training: bool) -> None:
+    def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """Both networks built where needed, with this data set, these parameters and zero gradients."""
         if not self.networks:
             self.group = self._group_size(batch)
         if self._events is None or self._events[0] is not data:
             self._events = (data, input_events(data, self.plan.input.size))
             self._forget("events")
-            n = max(1, len(self._events[1].step))
-            if (
-                n > self._event_room
-            ):  # with some to spare from the second data set on: augmented batches come one by one
-                self._event_room = n + (n // 4 if self._event_room else 0)
+            needed = max(1, len(self._events[1].step))
+            if needed > self._event_room:
+                # some to spare from the second data set on, since augmented batches come as one data set each
+                self._event_room = needed + (needed // 4 if self._event_room else 0)
         for phase in ("forward", "backward") if training else ("forward",):
             if phase not in self.networks:
                 self.networks[phase] = self._build(self.texts[phase])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 from typing import Any
@@ -41,21 +42,48 @@ def available_backends() -> tuple[str, ...]:
     return tuple(b for b in BACKENDS if b in modules)
 
 
+# library, function that starts it (or ""), function that counts devices
+_DRIVERS = {
+    "cuda": (("libcuda.so.1", "nvcuda.dll"), "cuInit", "cuDeviceGetCount"),
+    "hip": (("libamdhip64.so",), "", "hipGetDeviceCount"),
+}
+
+
+def devices(backend: str) -> int:
+    """How many devices a backend has here. GeNN itself ends the whole process where it finds none."""
+    if backend not in _DRIVERS:
+        return 1
+    names, start, counter = _DRIVERS[backend]
+    for name in names:
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        count = ctypes.c_int(0)
+        if (start and getattr(library, start)(0)) or getattr(library, counter)(ctypes.byref(count)):
+            return 0
+        return count.value
+    return 0
+
+
 def choose_backend(asked: str | None) -> str:
-    """The backend to use: the one asked for, else the first that this pygenn has.
+    """The backend to use: the one asked for, else the first that this pygenn has and that has a device.
 
     Raises:
-        SettingError: for an unknown name. EngineError: if pygenn was built without it.
+        SettingError: for an unknown name. EngineError: if pygenn was built without it, or it has no device here.
     """
     if asked not in (None, "auto", *BACKENDS):
         raise SettingError(f"unknown GeNN backend {asked!r} ({suggest(str(asked), (*BACKENDS, 'auto'))})")
-    here = available_backends()
-    if asked in (None, "auto"):
+    built = available_backends()
+    here = [b for b in built if devices(b) > 0]
+    if asked in (None, "auto") and here:
         return here[0]
-    if asked not in here:
-        raise EngineError(
-            f"this pygenn has no backend {asked!r} (it has: {', '.join(here)}): it was built where "
-            f"{'CUDA_PATH' if asked == 'cuda' else 'HIP_PATH'} was not set, or its driver is missing here; "
-            f"use --genn-backend {here[0]}"
-        )
-    return str(asked)
+    other = f"use --genn-backend {here[0]}" if here else "use --engine native"
+    if asked in built or asked in (None, "auto"):
+        if asked in here:
+            return str(asked)
+        raise EngineError(f"no device for the GeNN backend {asked or built[0]} on this machine, or no driver; {other}")
+    raise EngineError(
+        f"this pygenn has no backend {asked!r} (it has: {', '.join(built)}): it was built where "
+        f"{'CUDA_PATH' if asked == 'cuda' else 'HIP_PATH'} was not set, or its driver is missing here; {other}"
+    )

@@ -216,7 +216,7 @@ def _failure(name: str, backend: str, error: Exception, log: Path) -> str:
     text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     tail = "".join(f"\n    {line}" for line in text[-12:])
     if backend in ("cuda", "hip") and not isinstance(error, subprocess.CalledProcessError):
-        advice = "is there a device? see `genn-eventprop engines`, or use --genn-backend single_threaded_cpu"
+        advice = "see `genn-eventprop engines` for its devices, or use --genn-backend single_threaded_cpu"
     else:
         advice = "engine='native' runs the same network without GeNN"
     what = str(error) or type(error).__name__
