@@ -51,6 +51,11 @@ def test_polynomials_and_exponentials_are_split_and_others_are_not():
     assert TimeWeight("sigmoid").split is None and TimeWeight("cos(t)").split is None
     assert TimeWeight("sigmoid").basis(1.0, 4)[0].shape == (4, 6)
     assert TimeWeight("sigmoid").basis(10.0, 4)[0].shape == (4, 20)
+    for name in ("linear", "sigmoid"):
+        assert [TimeWeight(name).size(dt) for dt in (1.0, 10.0)] == [
+            TimeWeight(name).basis(dt, 4)[0].shape[1] for dt in (1.0, 10.0)
+        ]
+    assert TimeWeight("1 / (T - 1)").size(1.0) == 1, "the number of functions must not need a trial of one step"
 
 
 def integral_of_trial(weight, model, values, x0, dt):

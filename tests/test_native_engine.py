@@ -356,7 +356,7 @@ print(np.isfinite(small.run(small.load(cases.random_events()), [0, 1]).loss).all
 def test_memory_that_runs_out_is_an_error_and_the_engine_recovers(plan):
     engine_of(plan)
     out = run_limited("""
-plan = cases.make(duration=400000.0)
+plan = cases.make(duration=100000.0)
 engine = cases.engine_of(plan, threads=1)
 data = engine.load(cases.random_events(2))
 limit(150 * 2**20)
@@ -367,4 +367,4 @@ except cases.EngineError as error:
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(np.isfinite(engine.run(data, [0], training=True).loss).all())
 """)
-    assert "out of memory while running 2 trials of 800000 steps on 1 threads" in out and "True" in out
+    assert "out of memory while running 2 trials of 200000 steps on 1 threads" in out and "True" in out

@@ -24,7 +24,7 @@ def basis_size(plan: Plan, p: PopulationRecord) -> int:
     """J, the number of basis functions of the time weight that population `p` integrates; 0 if it is not read so."""
     if plan.loss.readout != "integral" or plan.loss.population.name != p.name:
         return 0
-    return plan.loss.weight.basis(plan.dt, 1)[0].shape[1]
+    return plan.loss.weight.size(plan.dt)
 
 
 def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:

@@ -76,6 +76,12 @@ class TimeWeight:
             basis[phi] = basis.get(phi, sp.Integer(0)) + c
         return tuple(basis.values()), tuple(basis)
 
+    def size(self, dt: float) -> int:
+        """J, the number of functions phi_j on a grid of step dt."""
+        if self.split is not None:
+            return len(self.split[0])
+        return 6 if dt <= 5 else 20
+
     def basis(self, dt: float, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The split on a grid.
 
@@ -87,7 +93,7 @@ class TimeWeight:
         start = np.arange(n_steps) * dt
         self(np.append(start, duration), duration)  # raises where the weight is not finite
         if self.split is None:
-            nodes, weights = gauss_legendre(6 if dt <= 5 else 20, dt)
+            nodes, weights = gauss_legendre(self.size(dt), dt)
             return self(start[:, None] + nodes, duration), nodes, np.diag(weights)
         nodes, weights = gauss_legendre(20, dt)
         t, s, T = symbol("t"), symbol("s"), symbol("T")
