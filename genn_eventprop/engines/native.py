@@ -225,8 +225,10 @@ class NativeEngine(Engine):
         self._prepare(optimiser)
         step = optimiser.next_step(gradients)
         if self._update_code != step.code:
-            names = (step.state_names, step.scalar_names, step.local_names)
-            self._update_library = build(update_source(step.code, *names, self.dtype.name))
+            source = update_source(
+                step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name
+            )  # fmt: skip
+            self._update_library = build(source)
             self._update_code = step.code
         library = self._update_library
         for item in step.parameters:
