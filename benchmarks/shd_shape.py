@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from peers import PEERS
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import availability, create
@@ -42,7 +43,6 @@ from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 from genn_eventprop.toolchain import build
 
-PEERS = {"mlGeNN": "ml_genn", "Spyx": "spyx"}
 ROWS = """
 #include <cstdint>
 #include <cstring>
@@ -216,11 +216,11 @@ def lines(s: Settings) -> list[str]:
             say(_line(name, threads, s, row))
     for name in (n for n, e in here.items() if not e.runs):
         say(f"{name} absent: {here[name].detail}")
-    for peer, module in PEERS.items():
+    for peer, (module, _) in PEERS.items():
         if importlib.util.find_spec(module) is None:
             say(f"{peer} absent: the package {module} is not installed")
         else:
-            say(f"{peer} is installed, but this benchmark has no runner for it")
+            say(_peer_line(peer, s))
     return out
 
 
@@ -234,6 +234,21 @@ def _line(name: str, threads: int, s: Settings, row: dict[str, float]) -> str:
         f"spikes a sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
         f"a neuron; ready after {t.build_seconds:.1f} s)"
     )
+
+
+def measure_peer(peer: str, s: Settings) -> tuple[float, str, float]:
+    """ms a sample, a remark, peak memory in MB; runs in a process of its own."""
+    ms, remark = PEERS[peer][1](s, random_events(s))
+    return ms, remark, peak_memory()
+
+
+def _peer_line(peer: str, s: Settings) -> str:
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            ms, remark, peak = pool.submit(measure_peer, peer, s).result()
+    except Exception as error:  # a peer's failure is a line of the report, not the end of it
+        return f"{peer} failed: {type(error).__name__}: {error}"
+    return f"{peer} {ms:.2f} ms/sample peak {peak:.0f} MB ({remark}, training step)"
 
 
 def main() -> int:
