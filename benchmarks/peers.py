@@ -6,6 +6,8 @@ JAX; its current-based recurrent LIF layer has the same state and the same weigh
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,8 @@ import numpy as np
 def mlgenn(s: Any, events: Any) -> tuple[float, str]:
     """EventPropCompiler on its default backend; batch size 1 where that is the CPU, which allows no other."""
     import pygenn
+
+    os.chdir(tempfile.mkdtemp())  # mlGeNN writes its code into the working folder
     from ml_genn import Connection, Network, Population
     from ml_genn.compilers import EventPropCompiler
     from ml_genn.compilers.event_prop_compiler import default_params
@@ -26,10 +30,7 @@ def mlgenn(s: Any, events: Any) -> tuple[float, str]:
     from ml_genn.synapses import Exponential
     from ml_genn.utils.data import preprocess_spikes
 
-    gpu = (
-        any(hasattr(pygenn.genn_model, name) for name in ("CUDABackend",))
-        or "cuda" in pygenn.genn_model.backend_modules
-    )
+    gpu = "cuda" in pygenn.genn_model.backend_modules
     batch = s.batch if gpu else 1
     samples = [preprocess_spikes(*events.sample(i), s.inputs) for i in range(len(events))]
     network = Network(default_params)
