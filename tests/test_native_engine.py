@@ -368,3 +368,14 @@ resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_IN
 print(np.isfinite(engine.run(data, [0], training=True).loss).all())
 """)
     assert "out of memory while running 2 trials of 200000 steps on 1 threads" in out and "True" in out
+
+
+def test_idle_threads_are_reported():
+    net = Network()
+    inp = net.input(2)
+    output = net.population(LI(), 2, name="output")
+    net.connect(inp, output, Dense(0.1))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=10.0)
+    engine = create(plan, net.initial_parameters(0), engine="native", threads=18)
+    assert engine.reason == "asked for; 2 of 18 threads stay idle: a batch is 16 slices"
+    assert create(plan, net.initial_parameters(0), engine="native").reason == "asked for"

@@ -76,6 +76,7 @@ class Engine(ABC):
     """
 
     name = "engine"
+    remark = ""  # what a user should know of how it runs here
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         self.plan = plan

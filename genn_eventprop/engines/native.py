@@ -32,7 +32,7 @@ class NativeEngine(Engine):
 
     Args:
         dtype: "float32" or "float64", of everything in the trial.
-        threads: samples run on this many threads; None: all processors this process may use.
+        threads: samples run on this many threads; None: all processors this process may use, but no more than slices.
         slices: gradients are summed in min(B, slices) slices; part of what defines a result's bits.
     """
 
@@ -56,7 +56,9 @@ class NativeEngine(Engine):
                 raise EngineError(f"{name}={number}: at least one is needed")
         refuse_jumps_of_the_threshold(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
-        self.threads = threads or available_processors()
+        self.threads = threads or min(available_processors(), slices)
+        if self.threads > slices:
+            self.remark = f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
         self.source = generate(plan, dtype)
         self._library = _declare(build(self.source.text))
         self._spiking = [p.name for p in plan.populations if p.spiking]

@@ -242,7 +242,7 @@ def _check(model: NeuronModel) -> None:
         if not usable(n, model.state, model.receptors):
             raise ModelError(
                 f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
-                "word that the formulas or the generated code use"
+                f"word that the formulas or the generated code use ({n}_0, say)"
             )
         if n in model.state and n in model.params:
             raise ModelError(f"{name}: {n!r} is both a state and a parameter")
