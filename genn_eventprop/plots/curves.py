@@ -39,7 +39,7 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None =
     if target is not None:
         axes[1].axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         words = f"published {100 * target:.1f} %"
-        axes[1].text(epochs[-1], 100 * target, words, color=GREY, fontsize=8, va="bottom", ha="right")
+        axes[1].text(epochs[-1], 100 * target, words, color=GREY, fontsize=8, va="top", ha="right")
     for (name, values), colour in zip(_spikes(metrics).items(), CLASS_COLOURS, strict=False):
         silent = metrics[-1]["silent"][name]
         label = f"{name}: {values[-1]:.2f} at the end, {silent} silent"
