@@ -119,6 +119,12 @@ def test_the_code_compiles_without_a_warning(tmp_path, name, dtype):
     compile_strictly(source, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["first", "max", "sigmoid"])
+def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name):
+    plan = dataclasses.replace(plan_for(name), spike_times="exact")
+    compile_strictly(generate(plan, "float32").text, tmp_path)
+
+
 def test_the_optimiser_compiles_without_a_warning(tmp_path):
     optimiser = Adam(1e-3, clip_norm=1.0)
     optimiser.prepare({"x": np.zeros((2, 3))})
