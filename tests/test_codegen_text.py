@@ -3,6 +3,7 @@
 After a wanted change run ``UPDATE_GOLDEN=1 pytest tests/test_codegen_text.py`` and read the difference.
 """
 
+import dataclasses
 import importlib.util
 import os
 import re
