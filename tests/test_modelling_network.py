@@ -192,3 +192,20 @@ def test_wrong_populations_say_what_and_where():
     with pytest.raises(NetworkError, match="a network has one input"):
         net.input(3, name="second")
     assert net.population(LIF, np.int64(3), name="bare").size == 3
+
+
+def test_bounds_hold_from_the_start():
+    for bounds, message in ((3.0, "bounds are a pair"), ((1.0, 0.0), "the wrong way round")):
+        with pytest.raises(NetworkError, match=message):
+            Dense(0.5, bounds=bounds)
+        with pytest.raises(NetworkError, match=message):
+            Param(0.5, bounds=bounds)
+    net = Network()
+    source, target = net.input(40), net.population(LIF(), 30, name="target")
+    net.connect(source, target, Dense(Normal(0.1, 0.3), bounds=(0.0, 0.2)))
+    weight = net.initial_parameters(1)["input_target.weight"]
+    assert weight.min() == 0.0 and weight.max() == 0.2
+    given = Network()
+    given.connect(given.input(2), given.population(LIF(), 1, name="target"), Dense(5.0, bounds=(0.0, 1.0)))
+    with pytest.raises(NetworkError, match="input_target.weight: given weights of 5 to 5 lie outside the bounds"):
+        given.initial_parameters(1)

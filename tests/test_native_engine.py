@@ -379,3 +379,17 @@ def test_idle_threads_are_reported():
     engine = create(plan, net.initial_parameters(0), engine="native", threads=18)
     assert engine.reason == "asked for; 2 of 18 threads stay idle: a batch is 16 slices"
     assert create(plan, net.initial_parameters(0), engine="native").reason == "asked for"
+
+
+def test_delays_that_the_grid_changes_are_told():
+    net = Network()
+    inp = net.input(2)
+    output = net.population(LI(), 2, name="output")
+    net.connect(inp, output, Dense(0.1), delay=0.3)
+    loss = losses.MaxVoltageCrossEntropy(output)
+    told = {
+        mode: create(make_plan(net, loss, dt=1.0, duration=10.0, spike_times=mode), net.initial_parameters(0)).reason
+        for mode in ("grid", "exact")
+    }
+    assert told["grid"].endswith("delays rounded to whole steps: input_output 0.3 -> 0 ms")
+    assert "delays" not in told["exact"]

@@ -247,3 +247,19 @@ def test_delta_synapses_are_refused():
     net.connect(hidden, output, Dense(0.1))
     with pytest.raises(EngineError, match="moves its threshold at once"):
         run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
+
+
+@pytest.mark.parametrize("name", ["x", "k", "state", "entry"])
+def test_short_names_do_not_clash_with_the_generated_code(name):
+    model = NeuronModel(
+        name="named", state={"V": 0.0, "I": 0.0}, params={name: Param(20.0, "ms", trainable=True)},
+        dynamics={"V": f"(I - V) / {name}", "I": "-I / 5"}, threshold="V - 1", reset={"V": 0}, input="I",
+    )  # fmt: skip
+    net = Network()
+    inp = net.input(7)
+    hidden = net.population(model, 3, name="hidden")
+    output = net.population(LI(), 4, name="output")
+    net.connect(inp, hidden, Dense(1.0))
+    net.connect(hidden, output, Dense(Normal(0.0, 0.5)))
+    _, gradients = run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
+    assert np.abs(gradients[f"hidden.{name}"]).sum() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -49,6 +50,9 @@ def run(command: Command, arguments: Sequence[str], program: str) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt as stop:
         return _complain("; ".join(["interrupted", *map(str, stop.args)]), status=130)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (EventPropError, OSError) as error:
         return _complain(str(error), status=1)
     return 0

@@ -76,7 +76,6 @@ class Engine(ABC):
     """
 
     name = "engine"
-    remark = ""  # what a user should know of how it runs here
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         self.plan = plan
@@ -84,6 +83,7 @@ class Engine(ABC):
             raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
         self.slope_floor = float(slope_floor)
         self.reason = "asked for"
+        self.remarks = _rounded_delays(plan)  # what a user should know of how it runs here
         expected = {k: v.shape for k, v in parameter_shapes(plan).items()}
         for key in parameters:
             if key not in expected:
@@ -125,6 +125,15 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
+
+
+def _rounded_delays(plan: Plan) -> list[str]:
+    """A remark on the delays that the grid changes."""
+    if plan.spike_times != "grid":
+        return []
+    moved = [c for c in plan.connections if abs(c.delay_steps * plan.dt - c.delay) > 1e-9 * plan.dt]
+    changes = ", ".join(f"{c.name} {c.delay:g} -> {c.delay_steps * plan.dt:g} ms" for c in moved)
+    return [f"delays rounded to whole steps: {changes}"] if moved else []
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ class NativeEngine(Engine):
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:
-            self.remark = f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
+            self.remarks.append(
+                f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
+            )
         self.source = generate(plan, dtype)
         self._library = _declare(build(self.source.text))
         self._spiking = [p.name for p in plan.populations if p.spiking]

@@ -81,7 +81,7 @@ def create(
     else:
         raise SettingError(f"unknown engine {engine!r} ({suggest(engine, (*NAMES, 'auto'))})")
     made = _make(name, plan, parameters, dtype, threads, slope_floor, genn_backend)
-    made.reason = "; ".join(part for part in (reason, made.remark) if part)
+    made.reason = "; ".join((reason, *made.remarks))
     return made
 
 

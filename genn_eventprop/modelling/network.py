@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import NetworkError
 from .neuron import Neuron, NeuronModel
-from .parameters import Initialiser, Param, as_initialiser
+from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ class Dense:
 
     def __init__(self, weight: Any, bounds: tuple[float | None, float | None] = (None, None)) -> None:
         self.weight: Initialiser = as_initialiser(weight, "Dense")
+        check_bounds(bounds, "Dense")
         self.bounds = bounds
 
 
@@ -53,7 +54,8 @@ class Connection:
     """Weights from one population (or input) to another, with one fixed delay. Built by `Network.connect`.
 
     Args:
-        delay: ms from a spike to its arrival, >= 0.
+        delay: ms from a spike to its arrival, >= 0. On the grid it is rounded to whole steps, floor(delay / dt + 0.5);
+            the engine's `reason` says where that changed it.
         receptor: the input of the target's model that the spikes act on.
         trainable: learn the weights.
     """
@@ -161,6 +163,7 @@ class Network:
                 values[key] = c.connectivity.weight.sample(stream(key), c.shape, c.source.size)
             except NetworkError as error:
                 raise NetworkError(f"{key}: {error} (rows are neurons of {c.source.name!r})") from None
+            values[key] = _within_bounds(values[key], c.connectivity, key)
         for p in self.populations:
             for n, param in p.neuron.params.items():
                 values[f"{p.name}.{n}"] = param.draw(stream(f"{p.name}.{n}"), p.size, f"{p.name}.{n}")
@@ -198,6 +201,16 @@ class Network:
         if name in taken:
             raise NetworkError(f"the name {name!r} is taken; names in a network are unique, choose another with name=")
         return name
+
+
+def _within_bounds(weight: np.ndarray, connectivity: Dense, key: str) -> np.ndarray:
+    """Random draws are clipped to the bounds, as they will be after every step; given values must lie inside."""
+    clipped = np.clip(weight, *connectivity.bounds) if connectivity.bounds != (None, None) else weight
+    if isinstance(connectivity.weight, (Array, Constant)) and not np.array_equal(clipped, weight):
+        raise NetworkError(
+            f"{key}: given weights of {weight.min():g} to {weight.max():g} lie outside the bounds {connectivity.bounds}"
+        )
+    return clipped
 
 
 def _positive(size: int, name: str) -> int:

@@ -127,6 +127,14 @@ def as_initialiser(value: Any, where: str) -> Initialiser:
     return Constant(float(array)) if array.ndim == 0 else Array(array)
 
 
+def check_bounds(bounds: Any, where: str) -> None:
+    """Raise `NetworkError` unless bounds are a pair (lower, upper) with lower <= upper, None for open."""
+    if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2):
+        raise NetworkError(f"{where}: bounds are a pair (lower, upper), None for open; got {bounds!r}")
+    if None not in bounds and bounds[0] > bounds[1]:
+        raise NetworkError(f"{where}: bounds {tuple(bounds)} are the wrong way round")
+
+
 @dataclass(frozen=True, eq=False)
 class Param:
     """A parameter of a neuron or synapse model.
@@ -144,6 +152,9 @@ class Param:
     trainable: bool = False
     shared: bool = False
     bounds: tuple[float | None, float | None] = (None, None)
+
+    def __post_init__(self) -> None:
+        check_bounds(self.bounds, "Param")
 
     def with_value(self, value: Any) -> Param:
         """This parameter with another value, or `value` itself if it is a full `Param` (the unit is kept)."""

@@ -109,7 +109,7 @@ def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike
         nearest = max(1, n_steps)
         raise PlanError(
             f"duration {duration:g} ms is not a whole number of steps of {dt:g} ms; "
-            f"use duration={nearest * dt:g} or dt={duration / nearest:g}"
+            f"use duration={nearest * dt:.12g} or dt={duration / nearest!r}"
         )
     if spike_times not in SPIKE_TIMES:
         raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")

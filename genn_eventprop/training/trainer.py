@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import engines
 from ..engines import Data
-from ..errors import CheckpointError, SettingError
+from ..errors import CheckpointError, DataError, SettingError
 from ..losses import Loss
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule
@@ -104,6 +104,8 @@ class Trainer:
             self.plan, network.initial_parameters(self.streams.at("initial values")), engine=engine, dtype=dtype,
             threads=threads, slope_floor=slope_floor, genn_backend=genn_backend,
         )  # fmt: skip
+        if optimiser is not None and not isinstance(optimiser, Optimiser):
+            raise SettingError(f"optimiser must be one such as Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         self.optimiser.prepare({name: self.engine.parameters[name] for name in self.plan.trainable}, network.bounds())
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
@@ -323,6 +325,11 @@ class Trainer:
         check_same(info["settings"], self.settings, "run")
 
     def _load(self, events: Events, what: str) -> Data:
+        if isinstance(events, (list, tuple)):
+            raise DataError(
+                f"the {what} must be Events, got {type(events).__name__}; make them with "
+                "Events.from_samples([(times, channels), ...], n_channels, labels=...)"
+            )
         data = self.engine.load(events)
         check_labels(data.labels, what)
         return data

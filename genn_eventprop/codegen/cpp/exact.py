@@ -85,17 +85,17 @@ def _reset(ctx: Context, p: PopulationRecord) -> str:
 
 
 def _jump(ctx: Context, p: PopulationRecord) -> str:
-    """lambda and parameter gradients at an own spike; x: the state before it."""
+    """lambda and parameter gradients at an own spike; kept: the state before it."""
     snippet, d = ctx.snippets[p.name], p.derived
     code = "".join(
         f"grad[{i}].data[neuron] += {snippet.jump_gradients[n]};\n" for i, n in enumerate(p.trainable) if n in snippet.jump_gradients
     ) + snippet.adjoint_jump_code + "\n"  # fmt: skip
-    states = "".join(f"const scalar {s} = x[{i}]; (void){s};\n" for i, s in enumerate(d.states))
+    states = "".join(f"const scalar {s} = kept[{i}]; (void){s};\n" for i, s in enumerate(d.states))
     lam = "".join(f"scalar lambda_{s} = lambda[{i}].data[neuron];\n" for i, s in enumerate(d.states))
     back = "".join(f"lambda[{i}].data[neuron] = lambda_{s};\n" for i, s in enumerate(d.states))
     body = indent(states + lam + _loads(ctx, p, code, "scalar") + code + back, 2)
     return (
-        "    static void jump(const Args& args, int neuron, const scalar* x, scalar dl_dt, scalar inv_gdot,\n"
+        "    static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,\n"
         "                     Buffer<scalar>* lambda, Buffer<scalar>* grad) {\n"
         f"        (void)args; (void)grad; (void)dl_dt; (void)inv_gdot;\n{body}    }}\n"
     )  # fmt: skip
