@@ -36,6 +36,8 @@ DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 
 class _Printer(C99CodePrinter):
+    reserved_words: set[str] = set()  # `modelling.names` has refused what the targets reserve; rename nothing
+
     def __init__(self, dialect: Dialect) -> None:
         super().__init__({"user_functions": dict(dialect.functions)})
         self.dialect = dialect
