@@ -82,6 +82,7 @@ class Settings:
     Args:
         engines: Engines to time; all fast ones that run here if empty.
         threads: Thread counts; 1 and every processor if empty.
+        spike_times: "grid" or, for native, "exact".
         mean, spread: Of the input weights; the defaults give about 25 spikes a hidden neuron.
         repeats: Timed training steps; the median is printed.
     """
@@ -94,6 +95,7 @@ class Settings:
     steps: int = 1000
     input_spikes: int = 8000
     batch: int = 32
+    spike_times: str = "grid"
     mean: float = 0.03
     spread: float = 0.015
     repeats: int = 10
@@ -122,7 +124,7 @@ def network(s: Settings) -> Plan:
     net.connect(hidden, hidden, Dense(Normal(0.0, 0.02)))
     net.connect(hidden, output, Dense(Normal(0.0, 0.03)))
     loss = losses.IntegratedVoltageCrossEntropy(output, "exponential")
-    return make_plan(net, loss, dt=1.0, duration=float(s.steps))
+    return make_plan(net, loss, dt=1.0, duration=float(s.steps), spike_times=s.spike_times)
 
 
 def random_events(s: Settings) -> Events:

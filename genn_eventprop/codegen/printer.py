@@ -32,6 +32,7 @@ class Dialect:
 
 GENN = Dialect("genn", temporary="tmp_", step="ms_per_step")
 CPP = Dialect("cpp", literal="scalar({})")
+DOUBLE = Dialect("double", declare="const double")  # C++ on the host side of a trial, whatever `scalar` is
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 

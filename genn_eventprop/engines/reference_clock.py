@@ -168,9 +168,6 @@ class _Trial:
         x0 = self.engine._functions[p.name].x0(*self.params[p.name].values())[..., 0]
         return np.broadcast_to(np.atleast_2d(x0).T, (self.B, len(p.derived.states), p.size)).copy()
 
-    def _source(self, name: str) -> np.ndarray:
-        return self.input if name == self.plan.input.name else self.traces[name].spikes.astype(np.float64)
-
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))
         for c in self.plan.into(p.name):

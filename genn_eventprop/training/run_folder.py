@@ -159,13 +159,9 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((n.split(":", 1)[1].strip() for n in lines if n.startswith("model name")), platform.processor())
 
 
 def _commit() -> str | None:

@@ -109,7 +109,7 @@ def _retreat(ctx: Context, p: PopulationRecord) -> str:
             rates += f"p_{p.name}_grad_{n}[neuron] += {snippet.parameter_rates[n]}{extra};\n"
     source = ctx.readout.source() if is_output else ""
     constants, reads = "", ""
-    if is_output and hasattr(ctx.readout, "step_constants"):
+    if is_output:
         constants = ctx.readout.step_constants()
     if rates:
         reads = "".join(

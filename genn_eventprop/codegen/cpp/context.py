@@ -150,7 +150,7 @@ class Context:
         lines += [code.rstrip(), *(f"p_{p.name}_{v}[neuron] = {v};" for v in arrays if v in written), "}", "}"]
         return "\n".join(lines) + "\n"
 
-    def at_neuron(self, p: PopulationRecord, code: str, lam: bool = False, given: tuple[str, ...] = ()) -> str:
+    def at_neuron(self, p: PopulationRecord, code: str, given: tuple[str, ...] = ()) -> str:
         """Snippet code for one neuron: scalar loads, the code, stores."""
         used = set(re.findall(r"[A-Za-z_]\w*", code))
         variables = [

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..printer import Dialect, expression
+from ..printer import DOUBLE, expression
 from .context import Context, padded
-
-DOUBLE = Dialect("double", literal="{}", declare="const double")
 
 
 def title(ctx: Context) -> str:

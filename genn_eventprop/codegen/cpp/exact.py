@@ -6,10 +6,9 @@ import re
 
 from ...plan import ConnectionRecord, PopulationRecord
 from ..exact_values import varying_threshold
-from ..printer import CPP, Dialect, expression
+from ..printer import CPP, DOUBLE, expression
 from .context import RANGE, Context, indent, padded
 
-DOUBLE = Dialect("double", literal="{}", declare="const double")
 READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral"}
 
 

@@ -72,7 +72,7 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     snippet = ctx.snippets[p.name]
     is_output = p.name == ctx.plan.output.name
     before = ctx.readout.in_step() if is_output else ""
-    constants = ctx.readout.step_constants() if before and hasattr(ctx.readout, "step_constants") else ""
+    constants = ctx.readout.step_constants() if is_output else ""
     trace = ""
     if p.stores_states:
         trace = "".join(

@@ -51,6 +51,10 @@ class ReadoutCode:
     def at_end(self) -> str:
         return ""
 
+    def step_constants(self) -> str:
+        """Before a loop over neurons of a step, forward and backward: numbers of the step that the loop needs."""
+        return ""
+
     def own_spike(self) -> str:
         """Backward: adds to dl_dt of an output spike."""
         return ""
