@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from genn_eventprop import NeuronModel, Param
+from genn_eventprop import Event, Mode, NeuronModel, Param
 from genn_eventprop.adjoint import derive
 from genn_eventprop.errors import ModelError
 from genn_eventprop.modelling.expressions import symbol
@@ -169,3 +169,39 @@ def test_derivatives_are_those_of_the_equations():
             np.testing.assert_allclose(
                 float(d.events[0].dg_dp[j].subs(at)), difference(sp.Matrix([d.events[0].g]), s)[0], atol=1e-8
             )
+
+
+def test_modes_have_their_own_dynamics_and_jumps_between_them():
+    """A refractory LIF: V is frozen for t_ref ms after a spike; gdot and a know the modes before and after."""
+    model = NeuronModel(
+        name="Refractory", state={"V": 0.0, "I": 0.0},
+        params={"tau": Param(10.0, "ms"), "t_ref": Param(2.0, "ms")},
+        dynamics={"V": "(I - V) / tau", "I": "-I / tau"}, input="I",
+        events=[
+            Event("spike", "V - 1", {"V": 0}, modes=("free",), next_mode="refractory"),
+            Event("early end", "-1 - V", {}, emits=False, next_mode="free"),
+        ],
+        modes=[Mode("refractory", {"V": "0"}, lasts="t_ref")],
+    )  # fmt: skip
+    d = derive(model)
+    V, I, tau = (model.symbols()[n] for n in ("V", "I", "tau"))
+    assert [(m.name, m.lasts, m.then) for m in d.modes] == [("free", None, 0), ("refractory", "t_ref", 0)]
+    assert d.durations == ("t_ref",) and d.dynamic_params == ("tau",) and d.linear and d.scheme == "exact"
+    assert d.modes[1].f == sp.Matrix([0, -I / tau]) and d.modes[1].df_dx[0, 1] == 0
+    spike, end = d.events
+    assert (spike.modes, spike.next_mode, end.modes, end.next_mode) == ((0,), 1, (0, 1), 0)
+    assert set(spike.gdots) == {0} and sp.simplify(spike.gdots[0] - (I - V) / tau) == 0
+    assert spike.jumps[0] == sp.Matrix([0, 0]) and end.gdots[1] == 0
+    assert sp.simplify(end.jumps[1][0] + (I - V) / tau) == 0 and end.jumps[0] == sp.Matrix([0, 0])
+
+
+def test_the_scheme_is_exact_for_linear_dynamics_and_never_for_others():
+    arguments = {"state": {"V": 0.0}, "params": {"tau": Param(10.0, "ms")}}
+    nonlinear = {"dynamics": {"V": "V * V / tau"}}
+    assert derive(NeuronModel("N", **arguments, **nonlinear)).scheme == "rk4"
+    assert derive(NeuronModel("N", **arguments, **nonlinear, scheme="exponential_euler")).scheme == "exponential_euler"
+    assert derive(NeuronModel("L", **arguments, dynamics={"V": "-V / tau"}, scheme="rk4")).scheme == "rk4"
+    with pytest.raises(ModelError, match="N: the dynamics are not linear in the state, so no exact propagator"):
+        derive(NeuronModel("N", **arguments, **nonlinear, scheme="exact"))
+    with pytest.raises(ModelError, match="unknown scheme 'rk5' .*did you mean 'rk4'"):
+        NeuronModel("N", **arguments, **nonlinear, scheme="rk5")

@@ -7,6 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.base import LINEAR_ONE_EVENT, refuse
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -89,16 +90,23 @@ def quadratic(**changes):
     return NeuronModel("Quadratic", **(arguments | changes))
 
 
-def test_what_no_engine_runs_yet_is_refused_when_planned():
-    with pytest.raises(PlanError, match="'hidden': Quadratic is not linear between events; no engine runs that yet"):
-        plan_of(quadratic())
-    linear = {"dynamics": {"V": "(I - V) / tau", "I": "-I / tau"}, "threshold": None, "reset": None}
-    two = quadratic(**linear, events=[Event("spike", "V - 1"), Event("burst", "V - 2")])
-    silent = quadratic(**linear, events=[Event("switch", "V - 1", emits=False), Event("spike", "V - 2")])
-    modes = quadratic(**linear, events=[Event("spike", "V - 1")], modes=[Mode("resting", {"V": "0"})])
-    for model in (two, silent, modes):
-        with pytest.raises(PlanError, match="Quadratic has more than one event or mode; no engine runs that yet"):
-            plan_of(model)
+LINEAR = {"dynamics": {"V": "(I - V) / tau", "I": "-I / tau"}, "threshold": None, "reset": None}
+
+
+@pytest.mark.parametrize(
+    "feature, changes",
+    [
+        ("dynamics that are not linear in the state", {}),
+        ("several events", LINEAR | {"events": [Event("spike", "V - 1"), Event("burst", "V - 2")]}),
+        ("an event that sends no spike", LINEAR | {"events": [Event("on", "V", emits=False), Event("spike", "V - 1")]}),
+        ("several modes", LINEAR | {"events": [Event("spike", "V - 1")], "modes": [Mode("resting", {"V": "0"})]}),
+    ],
+)
+def test_an_engine_refuses_what_it_cannot_run(feature, changes):
+    """By name of the engine, the population, the model and the feature, when the engine is created."""
+    with pytest.raises(EngineError, match=f"some_engine cannot run population 'hidden': Quadratic has {feature}; use"):
+        refuse(plan_of(quadratic(**changes)), "some_engine", (feature,))
+    refuse(plan_of(), "some_engine", LINEAR_ONE_EVENT)
 
 
 def test_grid_engines_refuse_arrivals_that_move_a_threshold():

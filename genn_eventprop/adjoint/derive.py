@@ -23,19 +23,23 @@ import sympy as sp
 
 from ..errors import ModelError
 from ..modelling.expressions import parse, symbol
-from ..modelling.neuron import Event, NeuronModel
+from ..modelling.neuron import FREE, Event, Mode, NeuronModel
 
 
 @dataclass(frozen=True, eq=False)
 class DerivedEvent:
     """An own event and its jump; vectors are over states n, parameters p.
 
-    g: threshold. h: (n,) state after. dg_dx (n,), dg_dp (p,), dh_dx (n, n), dh_dp (n, p), gdot: slope of g along f(x-).
-    a: (n,) dh/dx f(x-) - f(x+), the coefficient of lambda+ in E.
+    g: threshold. h: (n,) state after. dg_dx (n,), dg_dp (p,), dh_dx (n, n), dh_dp (n, p).
+    modes: indices into `Derived.modes` in which it can happen. next_mode: index of the mode after it, None to stay.
+    gdots: mode before -> slope of g along f(x-). jumps: mode before -> a (n,) = dh/dx f(x-) - f_next(x+), the
+    coefficient of lambda+ in E. gdot, a: those of the first of `modes`, all there is for a model without modes.
     """
 
     name: str
     emits: bool
+    modes: tuple[int, ...]
+    next_mode: int | None
     g: sp.Expr
     h: sp.Matrix
     dg_dx: sp.Matrix
@@ -44,19 +48,45 @@ class DerivedEvent:
     dh_dp: sp.Matrix
     gdot: sp.Expr
     a: sp.Matrix
+    gdots: dict[int, sp.Expr]
+    jumps: dict[int, sp.Matrix]
 
     def jump_states(self, x: tuple[sp.Symbol, ...]) -> tuple[sp.Symbol, ...]:
         """The states whose value right before the event the jump needs, besides gdot."""
-        used = set().union(*(m.free_symbols for m in (self.a, self.dg_dx, self.dg_dp, self.dh_dx, self.dh_dp)))
+        used = set().union(
+            *(m.free_symbols for m in (*self.jumps.values(), self.dg_dx, self.dg_dp, self.dh_dx, self.dh_dp))
+        )
         return tuple(s for s in x if s in used)
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedMode:
+    """One mode: f (n,), df_dx (n, n), df_dp (n, p); it lasts for parameter `lasts` (None: until an event), and then
+    comes the mode with index `then`."""
+
+    name: str
+    f: sp.Matrix
+    df_dx: sp.Matrix
+    df_dp: sp.Matrix
+    lasts: str | None
+    then: int
+
+    def linear(self, x: tuple[sp.Symbol, ...]) -> bool:
+        """True if f = A x + b with A, b free of the states x."""
+        return not any(entry.has(*x) for entry in self.df_dx)
+
+    def b(self, x: tuple[sp.Symbol, ...]) -> sp.Matrix:
+        """The constant part of a linear f, (n,)."""
+        return sp.simplify(self.f - self.df_dx * sp.Matrix(x))
 
 
 @dataclass(frozen=True, eq=False)
 class Derived:
     """A model's equations and their derivatives.
 
-    states, params: names; x, p: their symbols. f: (n,) right-hand side; x0: (n,) initial values; dx0_dp: (n, p).
-    df_dx: (n, n); df_dp: (n, p). receptors: name -> e, the (n,) state change of a unit weight.
+    states, params: names; x, p: their symbols. x0: (n,) initial values; dx0_dp: (n, p). modes: index 0 is "free", the
+    model's own dynamics. receptors: name -> e, the (n,) state change of a unit weight.
+    f (n,), df_dx (n, n), df_dp (n, p): of mode "free".
     """
 
     model: NeuronModel
@@ -64,41 +94,63 @@ class Derived:
     params: tuple[str, ...]
     x: tuple[sp.Symbol, ...]
     p: tuple[sp.Symbol, ...]
-    f: sp.Matrix
-    df_dx: sp.Matrix
-    df_dp: sp.Matrix
+    modes: tuple[DerivedMode, ...]
     x0: sp.Matrix
     dx0_dp: sp.Matrix
     receptors: dict[str, sp.Matrix]
     events: tuple[DerivedEvent, ...]
 
+    @property
+    def f(self) -> sp.Matrix:
+        return self.modes[0].f
+
+    @property
+    def df_dx(self) -> sp.Matrix:
+        return self.modes[0].df_dx
+
+    @property
+    def df_dp(self) -> sp.Matrix:
+        return self.modes[0].df_dp
+
     @cached_property
     def linear(self) -> bool:
-        """True if f = A x + b with A, b free of states: then steps are exact propagators."""
-        return not any(entry.has(*self.x) for entry in self.df_dx)
+        """True if f = A x + b in every mode, with A, b free of states: then steps are exact propagators."""
+        return all(m.linear(self.x) for m in self.modes)
+
+    @property
+    def scheme(self) -> str:
+        """ "exact", "exponential_euler" or "rk4": how grid engines integrate between events."""
+        asked = self.model.scheme
+        return asked if asked != "auto" else "exact" if self.linear else "rk4"
 
     @property
     def A(self) -> sp.Matrix:
-        """df/dx of a linear model, (n, n)."""
+        """df/dx of a linear model in mode "free", (n, n)."""
         self._need_linear()
         return self.df_dx
 
     @property
     def b(self) -> sp.Matrix:
-        """The constant part of f of a linear model, (n,)."""
+        """The constant part of f of a linear model in mode "free", (n,)."""
         self._need_linear()
-        return sp.simplify(self.f - self.df_dx * sp.Matrix(self.x))
+        return self.modes[0].b(self.x)
 
     @cached_property
     def dynamic_params(self) -> tuple[str, ...]:
-        """The parameters that f depends on: their gradient needs the integral of lambda . df/dp."""
-        return tuple(n for n, s in zip(self.params, self.p) if self.f.has(s))
+        """The parameters that f depends on in some mode: their gradient needs the integral of lambda . df/dp."""
+        return tuple(n for n, s in zip(self.params, self.p) if any(m.f.has(s) for m in self.modes))
+
+    @cached_property
+    def durations(self) -> tuple[str, ...]:
+        """The parameters that a timed mode lasts for: their gradient is the sum of D over its ends."""
+        return tuple(n for n in self.params if any(m.lasts == n for m in self.modes))
 
     @cached_property
     def coupling(self) -> tuple[tuple[bool, ...], ...]:
         """(n, n): whether state j can influence state i within a step, the non-zero pattern of the propagator."""
         n = len(self.x)
-        reach = [[i == j or self.df_dx[i, j] != 0 for j in range(n)] for i in range(n)]
+        direct = lambda i, j: any(m.df_dx[i, j] != 0 for m in self.modes)  # noqa: E731
+        reach = [[i == j or direct(i, j) for j in range(n)] for i in range(n)]
         for k in range(n):
             for i in range(n):
                 for j in range(n):
@@ -122,25 +174,42 @@ def derive(model: NeuronModel) -> Derived:
     table = model.symbols()
     x, p = tuple(table[s] for s in states), tuple(table[n] for n in params)
     only_params = {n: table[n] for n in params}
-    f = sp.Matrix([parse(model.dynamics[s], table, f"{model.name}: dynamics of {s}") for s in states])
+    modes = _derive_modes(model, table, x, p)
     x0 = sp.Matrix([parse(model.state[s], only_params, f"{model.name}: initial value of {s}") for s in states])
     receptors = {
         r: sp.Matrix([parse(to.get(s, 0), only_params, f"{model.name}: input {r!r}") for s in states])
         for r, to in model.receptors.items()
     }
-    return Derived(
-        model=model, states=states, params=params, x=x, p=p, f=f, df_dx=f.jacobian(x), df_dp=_jacobian(f, p),
-        x0=x0, dx0_dp=_jacobian(x0, p), receptors=receptors,
-        events=tuple(_derive_event(model, e, f, x, p) for e in model.events),
+    derived = Derived(
+        model=model, states=states, params=params, x=x, p=p, modes=modes, x0=x0, dx0_dp=_jacobian(x0, p),
+        receptors=receptors, events=tuple(_derive_event(model, e, modes, x, p) for e in model.events),
     )  # fmt: skip
+    if model.scheme == "exact":
+        derived._need_linear()
+    return derived
+
+
+def _derive_modes(model: NeuronModel, table: dict, x: tuple, p: tuple) -> tuple[DerivedMode, ...]:
+    names = [FREE, *(m.name for m in model.modes)]
+    modes = []
+    for mode in (Mode(FREE, {}), *model.modes):
+        where = f"{model.name}: " if mode.name == FREE else f"{model.name}: mode {mode.name!r}, "
+        right = {**model.dynamics, **mode.dynamics}
+        f = sp.Matrix([parse(right[s], table, f"{where}dynamics of {s}") for s in model.state])
+        then = names.index(mode.then or FREE)
+        modes.append(DerivedMode(mode.name, f, f.jacobian(x), _jacobian(f, p), mode.lasts, then))
+    return tuple(modes)
 
 
 def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
     return v.jacobian(p) if p else sp.zeros(v.rows, 0)
 
 
-def _derive_event(model: NeuronModel, event: Event, f: sp.Matrix, x: tuple, p: tuple) -> DerivedEvent:
+def _derive_event(model: NeuronModel, event: Event, modes: tuple[DerivedMode, ...], x: tuple, p: tuple) -> DerivedEvent:
     table = model.symbols()
+    names = [m.name for m in modes]
+    possible = tuple(i for i, n in enumerate(names) if not event.modes or n in event.modes)
+    next_mode = None if event.next_mode is None else names.index(event.next_mode)
     g = parse(event.threshold, table, f"{model.name}: threshold of event {event.name!r}")
     h = sp.Matrix(
         [
@@ -150,12 +219,17 @@ def _derive_event(model: NeuronModel, event: Event, f: sp.Matrix, x: tuple, p: t
     )
     dg_dx = sp.Matrix([sp.diff(g, s) for s in x])
     dh_dx = h.jacobian(x)
-    f_after = f.subs(dict(zip(x, h)), simultaneous=True)
+    after = dict(zip(x, h))
+    gdots, jumps = {}, {}
+    for i in possible:
+        f_after = modes[i if next_mode is None else next_mode].f.subs(after, simultaneous=True)
+        gdots[i] = sp.simplify((dg_dx.T * modes[i].f)[0])
+        jumps[i] = (dh_dx * modes[i].f - f_after).applyfunc(sp.simplify)
     return DerivedEvent(
-        name=event.name, emits=event.emits, g=g, h=h, dg_dx=dg_dx, dg_dp=sp.Matrix([sp.diff(g, s) for s in p]),
-        dh_dx=dh_dx, dh_dp=_jacobian(h, p), gdot=sp.simplify((dg_dx.T * f)[0]),
-        a=(dh_dx * f - f_after).applyfunc(sp.simplify),
+        name=event.name, emits=event.emits, modes=possible, next_mode=next_mode, g=g, h=h, dg_dx=dg_dx,
+        dg_dp=sp.Matrix([sp.diff(g, s) for s in p]),
+        dh_dx=dh_dx, dh_dp=_jacobian(h, p), gdot=gdots[possible[0]], a=jumps[possible[0]], gdots=gdots, jumps=jumps,
     )  # fmt: skip
 
 
-__all__ = ["Derived", "DerivedEvent", "derive", "symbol"]
+__all__ = ["Derived", "DerivedEvent", "DerivedMode", "derive", "symbol"]

@@ -6,14 +6,14 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import DataError, EngineError, suggest
-from ..plan import Plan
+from ..plan import Plan, PopulationRecord
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -76,8 +76,10 @@ class Engine(ABC):
     """
 
     name = "engine"
+    cannot: tuple[str, ...] = ()  # what it refuses, among FEATURES
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
+        refuse(plan, self.name, self.cannot)
         self.plan = plan
         if not (np.isfinite(slope_floor) and slope_floor >= 0):
             raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
@@ -125,6 +127,30 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
+
+
+FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {
+    "dynamics that are not linear in the state": lambda p: not p.derived.linear,
+    "several modes": lambda p: len(p.derived.modes) > 1,
+    "several events": lambda p: len(p.derived.events) > 1,
+    "an event that sends no spike": lambda p: any(not e.emits for e in p.derived.events),
+}
+LINEAR_ONE_EVENT = tuple(FEATURES)  # for engines that run linear models with one spiking event and no modes
+
+
+def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:
+    """Refuse a plan with a population that has one of the `features` (keys of `FEATURES`).
+
+    Raises:
+        EngineError: naming engine, population, model and feature.
+    """
+    for p in plan.populations:
+        for feature in features:
+            if FEATURES[feature](p):
+                raise EngineError(
+                    f"{engine} cannot run population {p.name!r}: {p.derived.model.name} has {feature}; "
+                    "use engine='reference_event' with spike_times='exact'"
+                )
 
 
 def _rounded_delays(plan: Plan) -> list[str]:

@@ -22,7 +22,7 @@ from ..errors import EngineError
 from ..plan import Plan
 from ..plan.coefficients import weight_coefficients
 from ..toolchain import build
-from .base import Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
+from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
 
 MAX_SLICES = 16
 
@@ -37,6 +37,7 @@ class NativeEngine(Engine):
     """
 
     name = "native"
+    cannot = LINEAR_ONE_EVENT
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from ..adjoint.propagator import numeric
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..plan.coefficients import weight_coefficients
-from .base import Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
+from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
 
 
 class _Functions:
@@ -64,6 +64,7 @@ class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
+    cannot = LINEAR_ONE_EVENT
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)

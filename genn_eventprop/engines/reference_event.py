@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan
-from .base import Data, Engine, Result, Spikes, batch_indices, quantise
+from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel, Recording
@@ -51,6 +51,7 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
+    cannot = LINEAR_ONE_EVENT
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, parameters)

@@ -19,6 +19,8 @@ from .names import usable
 from .parameters import Param
 
 Expression = str | float | int
+FREE = "free"
+SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Event:
         threshold: g(x, p); the event happens when it crosses zero from below.
         reset: state -> value right after the event, from the state right before it; states not named keep theirs.
         emits: whether targets receive a spike.
-        modes: the modes in which the event can happen; empty means all.
-        next_mode: the mode after the event, or None to stay.
+        modes: the modes in which the event can happen; empty means all. The model's own dynamics are mode "free".
+        next_mode: the mode after the event, "free" or the name of a `Mode`; None to stay. A timed mode that is named
+            begins anew, even if the neuron is in it already.
     """
 
     name: str
@@ -46,11 +49,14 @@ class Event:
 class Mode:
     """A mode with dynamics of its own, e.g. a refractory period that freezes V.
 
+    Every neuron starts in the mode "free", the model's own dynamics. The state does not jump when a timed mode ends. An
+    event whose threshold has been passed by the time that a mode allows it happens at once.
+
     Args:
-        name: unique in the model.
+        name: unique in the model, not "free".
         dynamics: the right-hand sides that differ from the model's.
         lasts: name of the parameter that gives the duration in ms after which `then` begins; None: until an event.
-        then: the mode that follows.
+        then: the mode that follows; None is "free".
     """
 
     name: str
@@ -96,7 +102,9 @@ class NeuronModel:
         input: the state to which an arriving spike adds its weight; or receptor -> state; or receptor ->
             {state: amount a unit weight}. A single name makes the receptor "input".
         events: the events in full, instead of `threshold` and `reset`.
-        modes: further modes; the first mode is the model itself.
+        modes: further modes beside "free", the model's own dynamics.
+        scheme: how grid engines integrate between events: "exact" (linear dynamics only), "exponential_euler", "rk4",
+            or "auto": "exact" where every mode is linear in the state, else "rk4".
         readout: the state that losses read, "V" unless said otherwise.
         snippets: hand-written GeNN code instead of the derived one, see `modelling.handwritten`: "sim_code" (one step
             of dt ms), "reset_code", "adjoint_sim_code" (lambda_<state> one step back), "adjoint_jump_code" (lambda at
@@ -129,6 +137,7 @@ class NeuronModel:
     events: Sequence[Event] = ()
     modes: Sequence[Mode] = ()
     readout: str = "V"
+    scheme: str = "auto"
     snippets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -266,13 +275,17 @@ def _check(model: NeuronModel) -> None:
             if s not in model.state:
                 raise ModelError(f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})")
             parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
+    if model.scheme not in SCHEMES:
+        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
     _check_events(model, symbols)
     check_snippets(name, model.snippets, model.state, model.params, model.spiking)
 
 
 def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
     name = model.name
-    modes = {m.name for m in model.modes}
+    modes = {FREE, *(m.name for m in model.modes)}
+    if len(modes) != len(model.modes) + 1:
+        raise ModelError(f"{name}: two modes have the same name; {FREE!r} is the model's own dynamics")
     if len({e.name for e in model.events}) != len(model.events):
         raise ModelError(f"{name}: two events have the same name")
     for event in model.events:

@@ -28,7 +28,8 @@ class PopulationRecord:
 
     @property
     def spiking(self) -> bool:
-        return bool(self.derived.events)
+        """True if it sends spikes; a model may have events that send none."""
+        return self.derived.model.spiking
 
     @cached_property
     def stores_states(self) -> bool:
@@ -134,10 +135,6 @@ def _populations(network: Network) -> tuple[PopulationRecord, ...]:
     records = []
     for p in network.populations:
         d = derived.setdefault(id(p.model), derive(p.model))
-        if p.model.modes or len(p.model.events) > 1 or any(not e.emits for e in p.model.events):
-            raise PlanError(f"{p.name!r}: {p.model.name} has more than one event or mode; no engine runs that yet")
-        if not d.linear:
-            raise PlanError(f"{p.name!r}: {p.model.name} is not linear between events; no engine runs that yet")
         params = p.neuron.params
         records.append(
             PopulationRecord(

@@ -17,7 +17,7 @@ from ...codegen.values import value_arrays
 from ...errors import EngineError
 from ...plan import Plan
 from ...plan.coefficients import weight_coefficients
-from ..base import Data, Engine, Result, batch_indices, refuse_jumps_of_the_threshold
+from ..base import LINEAR_ONE_EVENT, Data, Engine, Result, batch_indices, refuse_jumps_of_the_threshold
 from .backward import backward_network
 from .forward import forward_network
 from .group import Group
@@ -42,6 +42,7 @@ class GennEngine(Engine):
     """
 
     name = "genn"
+    cannot = LINEAR_ONE_EVENT
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",
