@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..errors import SettingError
+from ..training import metrics
 from ..training.experiment import open_run, run_experiment
 from .train import describe_results
 
@@ -48,7 +49,9 @@ def _evaluate(
     experiment.trainer.load_checkpoint(path)
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
-    print(f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.5f}, undecided {result.undecided}")
+    print(f"loss {result.loss:.5f}, undecided {result.undecided}")
+    if (result.labels >= 0).any():
+        print(metrics.describe(metrics.report(result, events.groups), result.accuracy))
     for name, activity in result.activity.items():
         print(f"{name}: {activity.spikes_per_neuron:.2f} spikes a neuron, {activity.silent} silent neurons")
 

@@ -132,8 +132,11 @@ class Loss:
         """dterm/dr at r = T: the size of the push on a silent right class, before -tau_mem / B."""
         return float(self._evaluate(np.float64(duration), duration, *self.constants.values())[3])
 
+    def scores(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
+        """(B, K) larger means more likely, -inf for a silent output."""
+        score = self._evaluate(np.where(valid, readout, duration), duration, *self.constants.values())[0]
+        return np.where(valid, score, -np.inf)
+
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
         """(B,) class of the largest score among valid outputs, -1 where there is none."""
-        score = self._evaluate(np.where(valid, readout, duration), duration, *self.constants.values())[0]
-        best = np.where(valid, score, -np.inf).argmax(axis=1)
-        return np.where(valid.any(axis=1), best, -1)
+        return np.where(valid.any(axis=1), self.scores(readout, valid, duration).argmax(axis=1), -1)

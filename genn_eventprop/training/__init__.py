@@ -1,4 +1,4 @@
-"""Training: the trainer, run folders, checkpoints, random streams, weights in and out."""
+"""Training: the trainer, metrics, run folders, checkpoints, random streams, weights in and out."""
 
 from .callbacks import Callback, Progress
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -20,6 +20,8 @@ class Evaluation:
         undecided: samples where no output decides.
         predictions: (S,) int64, -1 where undecided.
         readout: (S, K), see `engines.Result`.
+        scores: (S, K), larger is more likely, -inf for a silent output.
+        labels: (S,) int64, -1 without one.
         activity: population -> spikes a neuron, silent and runaway neurons.
     """
 
@@ -28,6 +30,8 @@ class Evaluation:
     undecided: int
     predictions: np.ndarray
     readout: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
     activity: dict[str, Activity]
 
 
@@ -41,11 +45,14 @@ def evaluate(engine: Engine, data: Data, batch_size: int, runaway_spikes: float)
         tally.add(result, data.labels[samples])
         predictions.append(result.prediction)
         readouts.append(result.readout)
+    readout, loss_of = np.concatenate(readouts), engine.plan.loss
     return Evaluation(
         loss=tally.loss,
         accuracy=tally.accuracy,
         undecided=tally.undecided,
         predictions=np.concatenate(predictions),
-        readout=np.concatenate(readouts),
+        readout=readout,
+        scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
+        labels=data.labels,
         activity=tally.activity(),
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..optimisers import Optimiser
 from .evaluation import Evaluation
+from .metrics import class_accuracy, confusion_matrix, interval_of, report
 from .state import Position
 from .tally import Tally
 
@@ -26,6 +29,7 @@ def epoch_metrics(
         "train_accuracy": tally.accuracy,
         "validation_loss": None if held_out is None else held_out.loss,
         "validation_accuracy": None if held_out is None else held_out.accuracy,
+        **_held_out_metrics(held_out),
         "undecided": tally.undecided,
         "spikes_per_neuron": {name: a.spikes_per_neuron for name, a in activity.items()},
         "silent": {name: a.silent for name, a in activity.items()},
@@ -38,15 +42,35 @@ def epoch_metrics(
     }
 
 
+def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
+    """95 % interval of the validation accuracy, and the accuracy of every class."""
+    if held_out is None:
+        return {"validation_interval": None, "validation_per_class": None}
+    confusion = confusion_matrix(held_out.labels, held_out.predictions, held_out.scores.shape[1])
+    return {
+        "validation_interval": interval_of(held_out),
+        "validation_per_class": class_accuracy(confusion).tolist(),
+    }
+
+
 def run_results(
-    position: Position, chosen: Evaluation | None, final: Evaluation | None, engine: str, seed: int
+    position: Position,
+    chosen: Evaluation | None,
+    final: Evaluation | None,
+    engine: str,
+    seed: int,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """results.json: the test set with the weights chosen on validation, and with the last ones."""
+    """results.json: the test set with the weights chosen on validation, and with the last ones.
+
+    ``test`` holds what `metrics.report` says of the chosen weights; `groups` (S,) are those of the test samples.
+    """
     return {
         "test_accuracy": None if chosen is None else chosen.accuracy,
         "test_loss": None if chosen is None else chosen.loss,
         "final_test_accuracy": None if final is None else final.accuracy,
         "final_test_loss": None if final is None else final.loss,
+        "test": None if chosen is None else report(chosen, groups),
         "best_validation_accuracy": None if position.best_epoch is None else position.best_accuracy,
         "best_epoch": position.best_epoch,
         "epochs": position.epoch,

@@ -154,7 +154,7 @@ class Trainer:
                 callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
             while self.position.epoch < epochs and not self._stop:
                 self._epoch(batches, data.get("validation"))
-            results = self._results(data.get("test"))
+            results = self._results(data.get("test"), None if test is None else test.groups)
             for callback in self.callbacks:
                 callback.end(self, results)
         finally:
@@ -219,13 +219,13 @@ class Trainer:
         if self.folder is not None:
             self.folder.append_metrics(metrics)
 
-    def _results(self, test: Data | None) -> dict[str, Any]:
+    def _results(self, test: Data | None, groups: np.ndarray | None) -> dict[str, Any]:
         final = None if test is None else self._run(test)
         chosen = final
         if test is not None and self.best_parameters is not None:
             with self.best_weights():
                 chosen = self._run(test)
-        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed)
+        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups)
         if self.folder is not None:
             self.folder.write_results(results)
         return results
