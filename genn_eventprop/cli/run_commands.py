@@ -70,6 +70,8 @@ def _resume(run: Run, epochs: int | None = None, threads: int | None = None, eng
         threads: Threads of the engine; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one here.
     """
+    if (run / "repeats.json").is_file():
+        raise SettingError(f"{run} holds several runs: go on with the command that started them and --run-dir {run}")
     file, config, _ = open_run(run, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
     print(describe_results(results))

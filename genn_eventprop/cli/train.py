@@ -20,6 +20,7 @@ from ..training.experiment import (
     load_experiment,
     run_experiment,
 )
+from .repeats import train_repeats, wants_repeats
 
 
 def train(arguments: Sequence[str], program: str) -> None:
@@ -37,6 +38,9 @@ def train(arguments: Sequence[str], program: str) -> None:
 def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> None:
     """Parse the options of a loaded experiment and run it."""
     config = parse(file, arguments, program)
+    if wants_repeats(config):
+        train_repeats(file, config)
+        return
     results = run_experiment(file, config)
     print(describe_results(results))
 

@@ -93,6 +93,11 @@ def leave_one_group_out(events: Events) -> Iterator[Split]:
         yield group_split(events, group)
 
 
+def folds(events: Events, setting: str) -> dict[str, dict[str, int | str]]:
+    """Leave-one-group-out as an experiment's `folds`: run name -> the setting that names the group to leave out."""
+    return {f"without-{group}": {setting: group} for group in np.unique(all_groups(events)).tolist()}
+
+
 def check_classes(events: Events, split: Split) -> None:
     """Raises if a class of the data set is missing from one side of the split."""
     labels = all_labels(events, "a split by class")

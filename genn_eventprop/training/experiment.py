@@ -1,4 +1,4 @@
-"""An experiment is a Python file with a `Config`, a function `build` and, if it likes, `QUICK` and `plot`.
+"""An experiment is a Python file with a `Config`, a function `build` and, if it likes, `QUICK`, `plot` and `folds`.
 
     @dataclass(frozen=True)
     class Config(ExperimentConfig):             # its fields become the options of the command line
@@ -9,6 +9,8 @@
     def build(config: Config) -> Experiment: ...
 
     def plot(experiment: Experiment, folder: Path) -> None: ...
+
+    def folds(config: Config) -> Mapping[str, Mapping[str, Any]]: ...   # of --cross-validate: run name -> settings
 
 `genn-eventprop train` runs the experiments of `genn_eventprop.experiments` by name, and any such file by its path.
 """
@@ -61,6 +63,10 @@ class ExperimentConfig:
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     data_dir: Path | None = None
     """Folder of data files, for experiments that read some."""
+    seeds: str | None = None
+    """Train once with each of these seeds, 1-8 or 1,4,7 say; what is finished already is not run again."""
+    cross_validate: bool = False
+    """Train once for each group (speaker) of the data, leaving it out, in experiments that have groups."""
     quick: bool = False
     """The one-minute variant; options given explicitly still count."""
     config: Path | None = None
@@ -92,6 +98,7 @@ class ExperimentFile:
     build: Callable[[Any], Experiment]
     quick: Mapping[str, Any] = field(default_factory=dict)
     plot: Callable[[Experiment, Path], None] | None = None
+    folds: Callable[[Any], Mapping[str, Mapping[str, Any]]] | None = None
     text: str = ""
 
 
@@ -136,7 +143,8 @@ def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
         raise SettingError(f"{source} is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()")
     quick = getattr(module, "QUICK", {})
     check_settings(config, quick, f"QUICK of {source}")
-    return ExperimentFile(name, source, config, build, quick, getattr(module, "plot", None), module.__doc__ or "")
+    plot, folds = getattr(module, "plot", None), getattr(module, "folds", None)
+    return ExperimentFile(name, source, config, build, quick, plot, folds, module.__doc__ or "")
 
 
 def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], where: str) -> None:

@@ -1,0 +1,38 @@
+"""``train EXPERIMENT --seeds 1-8`` and ``--cross-validate``: the same experiment several times, with a summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..errors import SettingError
+from ..training.experiment import ExperimentConfig, ExperimentFile
+from ..training.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
+
+
+def wants_repeats(config: ExperimentConfig) -> bool:
+    """Whether these settings ask for more than one run."""
+    return config.seeds is not None or config.cross_validate
+
+
+def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
+    """Run every seed and fold that is not finished yet; print mean and deviation."""
+    variants, label = variants_of(file, config), "folds" if config.cross_validate else "seeds"
+    config = dataclasses.replace(config, seeds=None, cross_validate=False)
+    root = config.run_dir or repeats_folder(file, config, variants, label)
+    try:
+        summary = run_repeats(file, config, variants, root)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with the same command and --run-dir {root}") from None
+    print(describe_summary(summary, root))
+
+
+def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dict[str, Any]]:
+    """Run name -> settings: every fold with every seed."""
+    seeds = whole_numbers(config.seeds) if config.seeds is not None else [config.seed]
+    if not config.cross_validate:
+        return {f"seed{seed}": {"seed": seed} for seed in seeds}
+    if file.folds is None:
+        raise SettingError(f"{file.name} has no groups to cross-validate over; an experiment with folds() has")
+    folds = file.folds(config)
+    return {f"{fold}-seed{seed}": {**changes, "seed": seed} for seed in seeds for fold, changes in folds.items()}
