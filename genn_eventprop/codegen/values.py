@@ -22,9 +22,7 @@ class Value:
 
 def basis_size(plan: Plan, p: PopulationRecord) -> int:
     """J, the number of basis functions of the time weight that population `p` integrates; 0 if it is not read so."""
-    if plan.loss.readout != "integral" or plan.loss.population.name != p.name:
-        return 0
-    return plan.loss.weight.size(plan.dt)
+    return plan.loss.basis_size(plan.dt) if plan.loss.population.name == p.name else 0
 
 
 def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:

@@ -47,7 +47,9 @@ def changed(
             times, channels, offsets = times.take(kept), channels.take(kept), np.searchsorted(kept, offsets)
     width = events.n_channels if n_channels is None else n_channels
     channels = channels.astype(np.int32, copy=False)
-    return Events.trusted(times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name)
+    return Events.trusted(
+        times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name, events.targets
+    )
 
 
 def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:
@@ -66,7 +68,9 @@ def joined(samples: list[tuple[np.ndarray, np.ndarray]], about: Events, n_channe
     times = np.concatenate([np.empty(0), *(t for t, _ in samples)])
     channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in samples)]).astype(np.int32, copy=False)
     offsets = np.concatenate([[0], np.cumsum([len(t) for t, _ in samples])]).astype(np.int64)
-    return Events.trusted(times, channels, offsets, n_channels, about.labels, about.groups, about.n_classes, about.name)
+    return Events.trusted(
+        times, channels, offsets, n_channels, about.labels, about.groups, about.n_classes, about.name, about.targets
+    )
 
 
 def first_of_each(values: np.ndarray, limit: int) -> np.ndarray:

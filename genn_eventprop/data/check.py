@@ -128,6 +128,23 @@ def labels(values: Any, n_samples: int, n_classes: int | None, where: str) -> tu
     return array, classes
 
 
+def targets(values: Any, n_samples: int, where: str) -> np.ndarray | None:
+    """Targets as an (S, ...) float64 array, finite or nan."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{where}: targets must be numbers in one array, got dtype {array.dtype}")
+    if array.ndim < 2 or len(array) != n_samples:
+        raise DataError(
+            f"{where}: targets of shape {array.shape} for {n_samples} samples; the first axis is the sample, "
+            "the last ones what the loss says"
+        )
+    if np.isinf(array).any():
+        raise DataError(f"{where}: targets of sample {int(np.argwhere(np.isinf(array))[0][0])} are infinite")
+    return array.astype(np.float64)
+
+
 def groups(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     """Groups as an (S,) array of integers or texts."""
     if values is None:
@@ -167,6 +184,8 @@ def same_layout(parts: Sequence[Events]) -> None:
     for i, part in enumerate(parts):
         if part.n_channels != first.n_channels:
             raise DataError(f"part {i} has {part.n_channels} channels, part 0 has {first.n_channels}; they must agree")
-        for field in ("labels", "groups"):
+        for field in ("labels", "groups", "targets"):
             if (getattr(part, field) is None) != (getattr(first, field) is None):
                 raise DataError(f"part {i} and part 0: only one of them has {field}; all parts need them, or none")
+        if part.targets is not None and first.targets is not None and part.targets.shape[1:] != first.targets.shape[1:]:
+            raise DataError(f"part {i} has targets of shape {part.targets.shape}, part 0 {first.targets.shape}")

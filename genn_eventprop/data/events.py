@@ -37,6 +37,8 @@ class Events:
         groups: (S,) what samples have in common (a speaker, a subject), integers or texts; None if nothing is known.
         n_classes: number of classes; default: the largest label + 1.
         name: what messages and plots call this data set.
+        targets: (S, ...) numbers that a loss compares with, see `losses`; nan where there is none; None if no sample
+            has any.
 
     Raises:
         DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
@@ -50,6 +52,7 @@ class Events:
     groups: np.ndarray | None = None
     n_classes: int | None = None
     name: str = ""
+    targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         where = self.name or "events"
@@ -60,9 +63,9 @@ class Events:
         check.offsets(offsets, len(times), len(channels), where)
         check.events(times, channels, offsets, n_channels, where)
         labels, n_classes = check.labels(self.labels, len(offsets) - 1, self.n_classes, where)
-        self._set(
-            times, channels, offsets, n_channels, labels, check.groups(self.groups, len(offsets) - 1, where), n_classes
-        )
+        groups = check.groups(self.groups, len(offsets) - 1, where)
+        targets = check.targets(self.targets, len(offsets) - 1, where)
+        self._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
 
     def _set(
         self,
@@ -73,8 +76,10 @@ class Events:
         labels: np.ndarray | None,
         groups: np.ndarray | None,
         n_classes: int | None,
+        targets: np.ndarray | None,
     ) -> None:
         values = {"times": times, "channels": channels, "offsets": offsets, "labels": labels, "groups": groups}
+        values["targets"] = targets
         for field, array in values.items():
             if array is not None:
                 array = array.view()
@@ -94,11 +99,12 @@ class Events:
         groups: np.ndarray | None = None,
         n_classes: int | None = None,
         name: str = "",
+        targets: np.ndarray | None = None,
     ) -> Events:
         """Events from arrays that are right by construction (parts of checked ones): no check, no copy."""
         new = object.__new__(cls)
         object.__setattr__(new, "name", name)
-        new._set(times, channels, offsets, n_channels, labels, groups, n_classes)
+        new._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
         return new
 
     @classmethod
@@ -111,6 +117,7 @@ class Events:
         n_classes: int | None = None,
         name: str = "",
         sort: bool = False,
+        targets: Any = None,
     ) -> Events:
         """Events from one (times in ms, channels) pair a sample; `sort` puts each sample in order of time (stable)."""
         times, channels = [], []
@@ -125,11 +132,11 @@ class Events:
         flat_times = np.concatenate(times) if times else np.empty(0)
         flat_channels = np.concatenate(channels) if channels else np.empty(0, np.int32)
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64)
-        return cls(flat_times, flat_channels, offsets, n_channels, labels, groups, n_classes, name)
+        return cls(flat_times, flat_channels, offsets, n_channels, labels, groups, n_classes, name, targets)
 
     @classmethod
     def concatenate(cls, parts: Iterable[Events], name: str = "") -> Events:
-        """All samples of `parts`, in order; channels must agree, labels and groups be in all parts or in none."""
+        """All samples of `parts`, in order; channels must agree, labels, groups, targets be in all parts or in none."""
         parts = list(parts)
         check.same_layout(parts)
         shifts = np.cumsum([0] + [len(p.times) for p in parts])
@@ -144,6 +151,7 @@ class Events:
             None if first.groups is None else np.concatenate([p.groups for p in parts if p.groups is not None]),
             n_classes,
             name or first.name,
+            None if first.targets is None else np.concatenate([p.targets for p in parts if p.targets is not None]),
         )
 
     def __len__(self) -> int:
@@ -170,6 +178,7 @@ class Events:
             None if self.groups is None else self.groups[chosen],
             self.n_classes,
             self.name,
+            None if self.targets is None else self.targets[chosen],
         )
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:

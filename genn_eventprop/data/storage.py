@@ -33,7 +33,7 @@ def save(events: Events, path: Path) -> None:
     with EventsWriter(path, events.n_channels, events.n_classes, events.name) as writer:
         for start in range(0, len(events.times), BLOCK):
             writer.append_flat(events.times[start : start + BLOCK], events.channels[start : start + BLOCK])
-        writer.finish(events.offsets, events.labels, events.groups)
+        writer.finish(events.offsets, events.labels, events.groups, events.targets)
 
 
 def load(path: Path, mmap: bool = True) -> Events:
@@ -89,6 +89,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
         arrays.get("groups"),
         int(arrays["n_classes"]) if "n_classes" in arrays else None,
         str(arrays["name"]) if "name" in arrays else path.stem,
+        arrays.get("targets"),
     )
 
 
@@ -96,6 +97,7 @@ def _save_npz(events: Events, path: Path) -> None:
     arrays: dict[str, Any] = {"times": events.times, "channels": events.channels, "offsets": events.offsets}
     arrays |= {"n_channels": np.int64(events.n_channels), "name": np.array(events.name)}
     optional = {"labels": events.labels, "groups": events.groups, "n_classes": events.n_classes}
+    optional["targets"] = events.targets
     arrays |= {name: np.asarray(value) for name, value in optional.items() if value is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -141,11 +143,13 @@ class EventsWriter:
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written ({error}); nothing half-written is kept") from error
 
-    def finish(self, offsets: np.ndarray | None = None, labels: Any = None, groups: Any = None) -> None:
+    def finish(
+        self, offsets: np.ndarray | None = None, labels: Any = None, groups: Any = None, targets: Any = None
+    ) -> None:
         """Complete the folder and give it its name; an older folder of that name is replaced."""
         if offsets is None:
             offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        samples: dict[str, Any] = {"offsets": offsets, "labels": labels, "groups": groups}
+        samples: dict[str, Any] = {"offsets": offsets, "labels": labels, "groups": groups, "targets": targets}
         samples = {name: np.asarray(value) for name, value in samples.items() if value is not None}
         facts = {"format": FORMAT, "name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
         facts |= {"samples": len(offsets) - 1, "events": int(offsets[-1])}

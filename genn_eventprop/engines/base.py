@@ -24,7 +24,8 @@ class Data:
     """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
 
     steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
-    labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step.
+    labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
+    (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`.
     """
 
     steps: np.ndarray
@@ -33,9 +34,25 @@ class Data:
     offsets: np.ndarray
     labels: np.ndarray
     clipped: int
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def goals(self, samples: np.ndarray) -> np.ndarray:
+        """What the readouts of `samples` are compared with: labels (B,) without -1, or targets (B, ...)."""
+        return np.maximum(self.labels[samples], 0) if self.targets is None else self.targets[samples]
+
+    def scored(self, samples: np.ndarray, *, training: bool = False) -> np.ndarray:
+        """(B,) whether a sample has something to compare with.
+
+        Raises:
+            EngineError: if one has not, and `training` needs it.
+        """
+        has = np.ones(len(samples), bool) if self.targets is not None else self.labels[samples] >= 0
+        if training and not has.all():
+            raise EngineError("training needs a label for every sample; some have none")
+        return has
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +68,9 @@ class Spikes:
 class Result:
     """One batch of B trials.
 
-    loss (B,) float64, nan without a label. prediction (B,) int64, -1 if no output decides. readout (B, K) float64;
-    first-spike readouts in ms, inf where silent. spike_counts: population -> (B, N) int64. guarded: how often the
-    guard on 1 / gdot acted. spikes: population -> `Spikes`, if asked for.
+    loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides. readout (B, K)
+    float64; first-spike readouts in ms, inf where silent. spike_counts: population -> (B, N) int64. guarded: how often
+    the guard on 1 / gdot acted. spikes: population -> `Spikes`, if asked for.
     """
 
     loss: np.ndarray
@@ -204,7 +221,38 @@ def quantise(events: Events, plan: Plan) -> Data:
         steps, times = np.floor(scaled + 0.5), None
         clipped = int(np.count_nonzero(steps > plan.n_steps - 1))
         steps = np.minimum(steps, plan.n_steps - 1)
-    return Data(steps.astype(np.int32), times, events.channels.astype(np.int32), events.offsets, labels, clipped)
+    return Data(
+        steps.astype(np.int32), times, events.channels.astype(np.int32), events.offsets, labels, clipped,
+        _targets(events, plan),
+    )  # fmt: skip
+
+
+def _targets(events: Events, plan: Plan) -> np.ndarray | None:
+    """The targets of a data set if the loss compares with them, checked against its shape.
+
+    Raises:
+        DataError: if they are missing or of the wrong shape.
+    """
+    loss = plan.loss
+    if loss.compares != "targets":
+        return None
+    shape = loss.target_shape(plan.n_steps)
+    wanted = "(" + ", ".join([str(len(events)), *("any number" if n is None else str(n) for n in shape)]) + ")"
+    if events.targets is None:
+        raise DataError(
+            f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, and the data has none; "
+            f"give Events targets= of shape {wanted}"
+        )
+    found = events.targets.shape[1:]
+    free = plan.spike_times == "exact" and loss.readout == "voltage" and len(found) == 2 and found[0] >= 2
+    fits = len(found) == len(shape) and all(n is None or n == m for n, m in zip(shape, found))
+    if not (fits or (free and found[1] == shape[1])):
+        meaning = {
+            "voltage": f": V at k dt, k = 0 .. {plan.n_steps}, of every output",
+            "spike_times": ": times in ms of every output's spikes, nan for none",
+        }.get(loss.readout, ": a number for every output, nan for none")
+        raise DataError(f"targets have shape {events.targets.shape}, but this loss needs {wanted}{meaning}")
+    return events.targets
 
 
 def batch_indices(data: Data, samples: Any) -> np.ndarray:
@@ -220,6 +268,29 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     if outside.size:
         raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
     return samples.astype(np.int64)
+
+
+def refuse_readouts(
+    plan: Plan, engine: str, kinds: tuple[str, ...], *, shaped: bool = True, outers: tuple[str, ...] = (), instead: str
+) -> None:
+    """For engines that do not have every readout.
+
+    Args:
+        kinds: the readouts it has. shaped: whether it has windows and input-driven weights. outers: the outer losses
+            it has, empty for all. instead: which engine to use.
+
+    Raises:
+        EngineError: if the plan's loss needs something else.
+    """
+    loss = plan.loss
+    if loss.readout not in kinds:
+        raise EngineError(
+            f"{engine} has no readout {loss.readout!r} (it has {', '.join(kinds)}); use another loss, or {instead}"
+        )
+    if not shaped and (loss.weight.input_tau, loss.weight.window) != (None, None):
+        raise EngineError(f"{engine} has no time weight {loss.weight.describe()!r}; use another weight, or {instead}")
+    if outers and loss.outer not in outers:
+        raise EngineError(f"{engine} has no outer loss but {', '.join(outers)}; use another loss, or {instead}")
 
 
 def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:

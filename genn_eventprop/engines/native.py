@@ -22,7 +22,16 @@ from ..errors import EngineError
 from ..plan import Plan
 from ..plan.coefficients import weight_coefficients
 from ..toolchain import build
-from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
+from .base import (
+    LINEAR_ONE_EVENT,
+    Data,
+    Engine,
+    Result,
+    Spikes,
+    batch_indices,
+    refuse_jumps_of_the_threshold,
+    refuse_readouts,
+)  # fmt: skip
 
 MAX_SLICES = 16
 
@@ -56,6 +65,14 @@ class NativeEngine(Engine):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: at least one is needed")
         refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_readouts(
+            plan,
+            self.name,
+            ("integral", "max", "first_spike"),
+            shaped=False,
+            outers=("cross_entropy",),
+            instead="engine='reference_clock'",
+        )
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:
@@ -106,7 +123,7 @@ class NativeEngine(Engine):
         plan = self.plan
         self._time_weight = weight_coefficients(plan).astype(self.dtype)
         times = np.arange(plan.n_steps + 1) * plan.dt
-        integral = plan.loss.readout == "integral"
+        integral = plan.loss.integrates
         weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
         self._integrand_weight = weight.astype(self.dtype)
 
@@ -182,7 +199,7 @@ class NativeEngine(Engine):
     def _call(self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
-        push = loss.push(plan.duration) if loss.readout == "first_spike" else 0.0
+        push = loss.end_slope(plan.duration) if loss.readout == "first_spike" else 0.0
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
         numbers |= {"longest": self._longest, **{f"d_{c.name}": c.delay for c in plan.connections}, **loss.constants}
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}

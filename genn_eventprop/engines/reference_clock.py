@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ import numpy as np
 from ..adjoint.propagator import numeric
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
-from ..plan.coefficients import weight_coefficients
 from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
+from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 
 
 class _Functions:
@@ -50,16 +49,6 @@ class _Trace:
     lam: np.ndarray
 
 
-@dataclass(eq=False)
-class _Readout:
-    """Readouts (B, K), whether they are valid, the step of a maximum or first spike, Vdot(t*-) at a kink."""
-
-    value: np.ndarray
-    valid: np.ndarray
-    step: np.ndarray
-    kink: np.ndarray
-
-
 class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
@@ -75,18 +64,15 @@ class ReferenceClock(Engine):
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self._functions = {p.name: _Functions(p) for p in plan.populations}
 
-    @cached_property
-    def _time_weight(self) -> np.ndarray:
-        return weight_coefficients(self.plan)
-
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         trial = _Trial(self, data, samples)
+        scored = data.scored(samples, training=training)
         trial.forward()
-        loss, gradient = trial.loss()
-        guarded = trial.backward(gradient / len(samples)) if training else 0
+        loss = trial.readout.score(data.goals(samples))
+        guarded = trial.backward(scored) if training else 0
         return Result(
-            loss=loss,
+            loss=np.where(scored, loss, np.nan),
             prediction=self.plan.loss.predict(trial.readout.value, trial.readout.valid, self.plan.duration),
             readout=np.where(trial.readout.valid, trial.readout.value, np.inf),
             spike_counts={p.name: trial.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking},
@@ -106,7 +92,8 @@ class ReferenceClock(Engine):
         trial.forward()
         if adjoint:
             saved = {k: v.copy() for k, v in self.gradients.items()}
-            trial.backward(trial.loss()[1] / len(samples))
+            trial.readout.score(data.goals(samples))
+            trial.backward(data.scored(samples, training=True))
             self.gradients = saved
         out: dict[str, dict[str, np.ndarray]] = {}
         for p in self.plan.populations:
@@ -125,7 +112,6 @@ class _Trial:
     def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray) -> None:
         self.engine, self.plan, self.B = engine, engine.plan, len(samples)
         self.K = self.plan.n_steps
-        self.labels = data.labels[samples]
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
         }
@@ -141,24 +127,19 @@ class _Trial:
 
     def forward(self) -> None:
         self.traces = {p.name: self._start(p) for p in self.plan.populations}
-        out = self.plan.output.name
-        self.readout = self._start_readout()
+        out = self.plan.output
+        self.readout = self._start_readout(out)
         self.state = {p.name: self._initial(p) for p in self.plan.populations}
         for k in range(self.K):
-            self._look_at_maximum(k, self.state[out])
+            self.readout.before_arrivals(k, self.state[out.name])
             for p in self.plan.populations:
                 self.state[p.name] = self.state[p.name] + self._arrivals(p, k)
-            self._look_at_kink(k, self.state[out])
+            self.readout.after_arrivals(k, self.state[out.name])
             for p in self.plan.populations:
                 self.traces[p.name].x[k] = self.state[p.name]
-                self._integrate(p, k, self.state[p.name])
                 self.state[p.name] = self._advance(p, k, self.state[p.name])
-        self._look_at_maximum(self.K, self.state[out])
-        if self.plan.loss.readout == "first_spike":
-            spikes = self.traces[out].spikes
-            self.readout.valid = np.asarray(spikes.any(0))
-            self.readout.step = np.asarray(spikes.argmax(0))
-            self.readout.value = np.where(self.readout.valid, self.readout.step * self.plan.dt, self.plan.duration)
+        self.readout.before_arrivals(self.K, self.state[out.name])
+        self.readout.end(self.state[out.name], self.traces[out.name].spikes)
 
     def _start(self, p: PopulationRecord) -> _Trace:
         n, shape = len(p.derived.states), (self.K + 1, self.B, p.size)
@@ -203,52 +184,21 @@ class _Trial:
         """A function of states and parameters at x (B, n, N): shape (B, N, rows, cols)."""
         return function(*(x[:, i] for i in range(x.shape[1])), *self.params[p.name].values())
 
-    # readouts
+    # readout
 
-    def _start_readout(self) -> _Readout:
-        shape = (self.B, self.plan.output.size)
-        return _Readout(np.zeros(shape), np.ones(shape, bool), np.zeros(shape, int), np.zeros(shape))
-
-    def _integrate(self, p: PopulationRecord, k: int, x: np.ndarray) -> None:
-        coef = self.coef[p.name]
-        if len(coef.u):
-            w = self.engine._time_weight[k]
-            self.readout.value += np.einsum("j,jsi,bis->bs", w, np.broadcast_to(coef.u, self._wide(p, coef.u)), x)
-            self.readout.value += np.einsum("j,js->s", w, coef.u0)
-
-    def _wide(self, p: PopulationRecord, u: np.ndarray) -> tuple[int, ...]:
-        return (u.shape[0], p.size, u.shape[2])
-
-    def _look_at_maximum(self, k: int, x: np.ndarray) -> None:
-        """A maximum is sampled at k dt before the arrivals of step k, on which V(k dt) does not depend."""
-        if self.plan.loss.readout != "max":
-            return
-        self._larger = np.full_like(self.readout.valid, k == 0) | (x[:, self._v] > self.readout.value)
-        self.readout.value = np.where(self._larger, x[:, self._v], self.readout.value)
-        self.readout.step = np.where(self._larger, k, self.readout.step)
-        self._slope = self._readout_slope(x)
-
-    def _look_at_kink(self, k: int, x: np.ndarray) -> None:
-        """At a kink the slope turns from positive to not positive by the arrivals; keep Vdot(t*-)."""
-        if self.plan.loss.readout == "max":
-            kink = np.where((self._slope > 0) & (self._readout_slope(x) <= 0), self._slope, 0.0)
-            self.readout.kink = np.where(self._larger, kink, self.readout.kink)
-
-    def _readout_slope(self, x: np.ndarray) -> np.ndarray:
-        p = self.plan.output
-        return self._at(self.engine._functions[p.name].f, p, x)[:, :, self._v, 0]
-
-    @property
-    def _v(self) -> int:
-        return self.plan.output.derived.states.index(self.plan.output.derived.model.readout)
-
-    def loss(self) -> tuple[np.ndarray, np.ndarray]:
-        """Loss (B,), nan without a label, and dL/dr (B, K)."""
-        has = self.labels >= 0
-        loss, gradient = self.plan.loss.outer(
-            self.readout.value, self.readout.valid, np.maximum(self.labels, 0), self.plan.duration
-        )
-        return np.where(has, loss, np.nan), np.where(has[:, None], gradient, 0.0)
+    def _start_readout(self, p: PopulationRecord) -> ClockReadout:
+        fn, v = self.engine._functions[p.name], p.derived.model.readout
+        v_index = p.derived.states.index(v) if v in p.derived.states else 0
+        setting = Setting(
+            plan=self.plan, B=self.B, coef=self.coef[p.name],
+            slope=lambda x: self._at(fn.f, p, x)[:, :, v_index, 0],
+            after=lambda x: np.moveaxis(self._at(fn.h, p, x)[..., 0], -1, 1) if p.spiking else x,
+            arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
+            direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
+            weight=lambda c: self.engine.parameters[c.weight],
+            counts=self.input.sum(2),
+        )  # fmt: skip
+        return CLOCK_READOUTS[self.plan.loss.readout](setting)
 
     def spikes(self) -> dict[str, Spikes]:
         out = {}
@@ -260,24 +210,23 @@ class _Trial:
 
     # backwards
 
-    def backward(self, dr: np.ndarray) -> int:
-        """Adjoint of every population from T to 0; adds up `engine.gradients`. dr: (B, K) dL/dr. Returns guards."""
-        if np.any(self.labels < 0):
-            raise EngineError("training needs a label for every sample; some have none")
-        self.dr, self.guarded = dr, 0
+    def backward(self, scored: np.ndarray) -> int:
+        """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
+        output, self.guarded = self.plan.output, 0
+        self.readout.scale(1.0 / self.B, scored, self.params[output.name].get("tau_mem"))
         self.grad = {k: np.zeros_like(v) for k, v in self.engine.parameters.items()}
         for p in self.plan.populations:
             n = len(p.derived.states)
             self.traces[p.name].lam = np.zeros((self.K + 1, self.B, n, p.size))
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
-        self._push(lam)
+        lam[output.name][:, self.readout.v] += self.readout.last
         for k in range(self.K, -1, -1):
             for p in self.plan.populations:
                 self.traces[p.name].lam[k] = lam[p.name]
             if k < self.K:
                 self._weight_gradients(k)
             feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.spiking}
-            self._sample(k, lam)
+            lam[output.name][:, self.readout.v] += self.readout.sample(k)
             for p in self.plan.populations:
                 if p.spiking and k > 0:
                     lam[p.name] = self._jump(p, k, lam[p.name], feedback[p.name])
@@ -287,14 +236,6 @@ class _Trial:
             self._initial_gradient(p, lam[p.name])
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
         return self.guarded
-
-    def _push(self, lam: dict[str, np.ndarray]) -> None:
-        loss = self.plan.loss
-        if loss.readout == "first_spike" and loss.silent == "end":
-            name, rows = loss.population.name, np.arange(self.B)
-            tau = np.broadcast_to(self.params[name]["tau_mem"], self.plan.output.size)[self.labels]
-            silent = ~self.readout.valid[rows, self.labels]
-            lam[name][rows, self._v, self.labels] -= silent * tau * loss.push(self.plan.duration) / self.B
 
     def _weight_gradients(self, k: int) -> None:
         """Arrivals at step k: dL/dw = lambda . e, lambda the value after the arrival."""
@@ -319,38 +260,9 @@ class _Trial:
             target, w = self.plan.population(c.target), self.engine.parameters[c.weight]
             q = (self._lam(target, s) * self._vector(target, "feedback", c.receptor)).sum(1)
             total += q @ w.T
-            if c.target == self.plan.loss.population.name:
-                total += self._drive_jump(c, s) @ w.T
-                total += self._kink(c, s, w)
+            if c.target == self.plan.output.name:
+                total = total + self.readout.arrival(c, s)
         return total
-
-    def _drive_jump(self, c: ConnectionRecord, s: int) -> np.ndarray:
-        """(B, N) l(x-) - l(x+) of a unit arrival on an integral readout; zero for current synapses."""
-        p = self.plan.population(c.target)
-        e = np.broadcast_to(self._vector(p, "direction", c.receptor)[self._v], p.size)
-        return -self._integrand_weight(s) * self.dr * e
-
-    def _integrand_weight(self, k: int) -> float:
-        """w(k dt) / T of an integral readout, else 0."""
-        if self.plan.loss.readout != "integral":
-            return 0.0
-        return float(self.plan.loss.weight(np.array(k * self.plan.dt), self.plan.duration)) / self.plan.duration
-
-    def _kink(self, c: ConnectionRecord, s: int, w: np.ndarray) -> np.ndarray:
-        """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight."""
-        if self.plan.loss.readout != "max":
-            return np.zeros((self.B, w.shape[0]))
-        here = (self.readout.step == s) * self.readout.kink * self.dr
-        total = np.zeros_like(here)
-        for other in self.plan.into(c.target):
-            if s - other.delay_steps >= 0:
-                weight = np.minimum(self.engine.parameters[other.weight], 0.0)
-                total += self._source_at(other, s - other.delay_steps) @ weight
-        return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0) @ np.minimum(w, 0.0).T
-
-    def _sample(self, k: int, lam: dict[str, np.ndarray]) -> None:
-        if self.plan.loss.readout == "max":
-            lam[self.plan.output.name][:, self._v] += np.where(self.readout.step == k, self.dr, 0.0)
 
     def _jump(self, p: PopulationRecord, k: int, lam: np.ndarray, feedback: np.ndarray) -> np.ndarray:
         """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot for the neurons that spiked at step k."""
@@ -361,7 +273,7 @@ class _Trial:
         before = trace.before[k]
         dl_dt = feedback
         if p.name == self.plan.output.name:
-            dl_dt = dl_dt + self._own_loss_term(p, k, before)
+            dl_dt = dl_dt + self.readout.own(k, before)
         E = dl_dt + (lam * np.moveaxis(self._at(fn.a, p, before)[..., 0], -1, 1)).sum(1)
         gdot = (trace.end[k] - trace.g_before[k]) / self.plan.dt
         self.guarded += int(np.count_nonzero(spiked & ((gdot <= 0) | (gdot < self.engine.slope_floor))))
@@ -373,33 +285,23 @@ class _Trial:
             dh = np.moveaxis(self._at(fn.dh_dp, p, before)[..., i], -1, 1)
             dg = self._at(fn.dg_dp, p, before)[..., i, 0]
             self._add(p, n, np.where(spiked, (lam * dh).sum(1) - dg * rate, 0.0))
+        if p.name == self.plan.output.name:
+            jumped[:, self.readout.v] += self.readout.at_spike(k)
         return np.where(spiked[:, None, :], jumped, lam)
-
-    def _own_loss_term(self, p: PopulationRecord, k: int, before: np.ndarray) -> np.ndarray:
-        """dl_p/dt_k + l(x-) - l(x+) of an output spike at step k."""
-        if self.plan.loss.readout == "first_spike":
-            return np.where((self.readout.step == k) & self.readout.valid, self.dr, 0.0)
-        after = np.moveaxis(self._at(self.engine._functions[p.name].h, p, before)[..., 0], -1, 1)
-        return self._integrand_weight(k) * self.dr * (before - after)[:, self._v]
 
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
         """From the end to the start of step k: lambda <- P^T lambda + sources, and the parameter integrals."""
         coef, x = self.coef[p.name], self.traces[p.name].x[k]
-        w = self.engine._time_weight[k]
+        read = p.name == self.plan.output.name
         for n in coef.dP:
             rate = np.einsum("bis,sij,bjs->bs", lam, np.broadcast_to(coef.dP[n], (p.size, *coef.P.shape[1:])), x)
             rate = rate + (lam * coef.dc[n].T).sum(1)
-            if len(coef.u):
-                wide = np.broadcast_to(coef.du[n], self._wide(p, coef.u))
-                rate = rate + self.dr * (np.einsum("j,jsi,bis->bs", w, wide, x) + w @ coef.du0[n])
-            self._add(p, n, rate)
+            self._add(p, n, rate + self.readout.rate(k, n, x) if read else rate)
         if coef.P.shape[0] > 1:
             lam = np.einsum("sij,bis->bjs", coef.P, lam)
         else:
             lam = np.einsum("ij,bis->bjs", coef.P[0], lam)
-        if len(coef.u):
-            lam = lam + self.dr[:, None, :] * np.einsum("j,jsi->is", w, coef.u)
-        return lam
+        return lam + self.readout.source(k) if read else lam
 
     def _initial_gradient(self, p: PopulationRecord, lam: np.ndarray) -> None:
         dx0 = self.engine._functions[p.name].dx0_dp(*self.params[p.name].values())

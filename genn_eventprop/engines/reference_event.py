@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan
-from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, quantise
+from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, quantise, refuse_readouts
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel, Recording
@@ -59,6 +59,7 @@ class ReferenceEvent(Engine):
             raise EngineError(
                 "reference_event runs spike_times='exact' only; use reference_clock or native for spikes on the grid"
             )
+        refuse_readouts(plan, self.name, tuple(KINDS), shaped=False, instead="engine='reference_clock'")
         self.max_spikes = max_spikes
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
@@ -73,19 +74,17 @@ class ReferenceEvent(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        labels = data.labels[samples]
-        if training and np.any(labels < 0):
-            raise EngineError("training needs a label for every sample; some have none")
+        scored, goals = data.scored(samples, training=training), data.goals(samples)
         models = self._models()
         self.trials = [self._forward(data, int(i), models) for i in samples]
         value = np.stack([t.readout.value for t in self.trials])
         valid = np.stack([t.readout.valid for t in self.trials])
-        plan, has = self.plan, labels >= 0
-        loss, dr = plan.loss.outer(value, valid, np.maximum(labels, 0), plan.duration)
+        plan = self.plan
+        loss, dr = plan.loss.evaluate(value, valid, goals, plan.duration)
         if training:
-            self._backward(models, dr / len(samples), valid, labels)
+            self._backward(models, dr / len(samples), self._push(value, valid, goals))
         return Result(
-            loss=np.where(has, loss, np.nan),
+            loss=np.where(scored, loss, np.nan),
             prediction=plan.loss.predict(value, valid, plan.duration),
             readout=np.where(valid, value, np.inf),
             spike_counts=self._counts(),
@@ -111,14 +110,11 @@ class ReferenceEvent(Engine):
         readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording)
         return Trial(recording, readout, len(times))
 
-    def _backward(
-        self, models: dict[str, PopulationModel], dr: np.ndarray, valid: np.ndarray, labels: np.ndarray
-    ) -> None:
+    def _backward(self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray) -> None:
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
-        push = self._push(models, valid, labels)
         for b, trial in enumerate(self.trials):
             back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
             back.run(dr[b], push[b])
@@ -129,14 +125,12 @@ class ReferenceEvent(Engine):
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
-    def _push(self, models: dict[str, PopulationModel], valid: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(B, K) jump of lambda_V at T where the right class stays silent; a heuristic (see `Loss.silent`)."""
-        push, loss = np.zeros(valid.shape), self.plan.loss
-        if loss.readout == "first_spike" and loss.silent == "end":
-            tau = np.broadcast_to(self.parameters[f"{self.plan.output.name}.tau_mem"], valid.shape[1])
-            rows = np.flatnonzero(~valid[np.arange(len(labels)), labels])
-            push[rows, labels[rows]] = -tau[labels[rows]] * loss.push(self.plan.duration) / len(labels)
-        return push
+    def _push(self, value: np.ndarray, valid: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss.silent`)."""
+        if self.plan.loss.silent != "end":
+            return np.zeros(valid.shape)
+        tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
+        return -tau * self.plan.loss.push(value, valid, goals, self.plan.duration) / len(valid)
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

@@ -1,16 +1,41 @@
 """Losses: a readout of one population, a weight in time, and an outer loss. `Loss` in `loss.py` is the only class.
 
-A new loss is a function here that returns a `Loss`: choose a readout, write the score and the extra term.
+A new loss is a function in `library.py` that returns a `Loss`: choose a readout, write the score and the extra term.
 """
 
-from .library import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy, MaxVoltageCrossEntropy
+from .library import (
+    LOSSES,
+    EndVoltageCrossEntropy,
+    FirstSpikeCrossEntropy,
+    IntegratedVoltageCrossEntropy,
+    MaxVoltageCrossEntropy,
+    OwnLoss,
+    PerStepCrossEntropy,
+    SpikeCountCrossEntropy,
+    SpikeTimeError,
+    SquaredError,
+    VoltageSquaredError,
+    make_loss,
+)
 from .loss import Loss
+from .outer import Function, formula
 from .readout import TimeWeight
 
 __all__ = [
+    "LOSSES",
+    "EndVoltageCrossEntropy",
     "FirstSpikeCrossEntropy",
+    "Function",
     "IntegratedVoltageCrossEntropy",
     "Loss",
     "MaxVoltageCrossEntropy",
+    "OwnLoss",
+    "PerStepCrossEntropy",
+    "SpikeCountCrossEntropy",
+    "SpikeTimeError",
+    "SquaredError",
     "TimeWeight",
+    "VoltageSquaredError",
+    "formula",
+    "make_loss",
 ]

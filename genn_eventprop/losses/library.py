@@ -1,11 +1,23 @@
-"""The losses by name."""
+"""The losses by name. Each returns a `Loss`; `LOSSES` has them under their published names, with published settings."""
 
 from __future__ import annotations
 
-from ..errors import LossError
+from collections.abc import Callable
+from functools import partial
+
+from ..errors import LossError, suggest
 from ..modelling.network import Population
-from .loss import Loss
+from .loss import OF_SPIKES, Loss
+from .outer import Function, formula
 from .readout import TimeWeight
+
+INPUT = TimeWeight(input_tau=20.0)
+
+
+def _weight(weight: str | TimeWeight) -> TimeWeight:
+    if isinstance(weight, TimeWeight):
+        return weight
+    return INPUT if weight == "input" else TimeWeight(weight)
 
 
 def FirstSpikeCrossEntropy(
@@ -43,12 +55,108 @@ def MaxVoltageCrossEntropy(population: Population) -> Loss:
     return Loss(population, "max")
 
 
+def EndVoltageCrossEntropy(population: Population) -> Loss:
+    """Cross-entropy of the last values, r_c = V_c(T)."""
+    return Loss(population, "end")
+
+
 def IntegratedVoltageCrossEntropy(population: Population, weight: str | TimeWeight = "constant") -> Loss:
     """Cross-entropy of weighted integrals, r_c = 1/T int_0^T w(t) V_c(t) dt (`sum`, `sum_weigh_*`).
 
     Args:
-        weight: w(t): "constant", "linear", "exponential", "sigmoid", or an expression in t and T.
+        weight: w(t): "constant", "linear", "exponential", "sigmoid", an expression in t and T, "input" (the activity
+            of the sample's input), or a `TimeWeight`, which may also have a window.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, table 1.
     """
-    return Loss(population, "integral", weight=weight if isinstance(weight, TimeWeight) else TimeWeight(weight))
+    return Loss(population, "integral", weight=_weight(weight))
+
+
+def PerStepCrossEntropy(population: Population, weight: str | TimeWeight = "constant") -> Loss:
+    """Cross-entropy of V(t) all the time, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
+    """
+    return Loss(population, "voltage", weight=_weight(weight))
+
+
+def VoltageSquaredError(population: Population, weight: str | TimeWeight = "constant") -> Loss:
+    """L = 1/T int_0^T w(t) 1/2 sum_c (V_c(t) - y_c(t))^2 dt against the series of the data set's targets.
+
+    Targets (S, n_steps + 1, K): y at k dt, linear in between; nan: no target in the steps beside it.
+    """
+    return Loss(population, "voltage", weight=_weight(weight), outer="squared_error")
+
+
+def SquaredError(population: Population, readout: str = "integral", weight: str | TimeWeight = "constant") -> Loss:
+    """L = 1/2 sum_c (r_c - y_c)^2 of a readout of the whole trial; targets (S, K), nan for none."""
+    score = "-r" if readout in ("first_spike", "spike_times") else "r"
+    return Loss(population, readout, weight=_weight(weight), outer="squared_error", score=score)
+
+
+def SpikeTimeError(population: Population, silent: str = "exclude") -> Loss:
+    """L = 1/2 sum_c sum_m (t_cm - y_cm)^2 in ms^2: the m-th spike of output c has the m-th target of its own.
+
+    Targets (S, K, M) in ms, nan for none. A spike beyond the last target contributes nothing. A spike that does not
+    happen contributes nothing (silent="exclude"), or (T - y)^2 / 2 and a push on V at T (silent="end", see `Loss`).
+    """
+    return Loss(population, "spike_times", outer="squared_error", silent=silent, score="-r")
+
+
+def SpikeCountCrossEntropy(population: Population, gain: float = 1.0) -> Loss:
+    """Cross-entropy of spike counts, L = -log softmax(gain n)_y. The gradient is a surrogate, see `Loss`."""
+    return Loss(population, "count", score="gain * r", constants={"gain": gain})
+
+
+def OwnLoss(
+    population: Population,
+    readout: str,
+    outer: Function | str,
+    weight: str | TimeWeight = "constant",
+    compares: str = "labels",
+    silent: str = "exclude",
+) -> Loss:
+    """A readout with an outer loss of your own.
+
+    Args:
+        outer: a `Function` of the readouts, or an expression in r0, r1, ... and y0, y1, ... (`formula`). It is taken by
+            the host between forward and backward; `native` runs the forward pass a second time for that.
+        compares: for an expression, what y is; see `formula`.
+    """
+    function = outer if isinstance(outer, Function) else formula(outer, population.size, compares)
+    score = "-r" if readout == "first_spike" else "r"
+    used = TimeWeight() if readout in (*OF_SPIKES, "max", "end") and weight == "constant" else _weight(weight)
+    return Loss(population, readout, weight=used, outer=function, score=score, silent=silent)
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "sum": IntegratedVoltageCrossEntropy,
+    "sum_weigh_linear": partial(IntegratedVoltageCrossEntropy, weight="linear"),
+    "sum_weigh_exp": partial(IntegratedVoltageCrossEntropy, weight="exponential"),
+    "sum_weigh_sigmoid": partial(IntegratedVoltageCrossEntropy, weight="sigmoid"),
+    "sum_weigh_input": partial(IntegratedVoltageCrossEntropy, weight="input"),
+    "max": MaxVoltageCrossEntropy,
+    "avg_xentropy": PerStepCrossEntropy,
+    "first_spike": partial(FirstSpikeCrossEntropy, form="inverse", silent="end"),
+    "first_spike_exp": partial(FirstSpikeCrossEntropy, silent="end"),
+    "end": EndVoltageCrossEntropy,
+    "spike_count": SpikeCountCrossEntropy,
+    "voltage_error": VoltageSquaredError,
+    "spike_time_error": SpikeTimeError,
+}
+"""Name, published where there is one -> function of the output population and settings. `first_spike*` have the push
+on a silent right class as published; Wunderlich & Pehle's rule is silent="exclude"."""
+
+
+def make_loss(name: str, population: Population, **settings: object) -> Loss:
+    """The loss called `name` in `LOSSES`.
+
+    Raises:
+        LossError: for an unknown name or setting.
+    """
+    if name not in LOSSES:
+        raise LossError(f"unknown loss {name!r} ({suggest(name, LOSSES)})")
+    try:
+        return LOSSES[name](population, **settings)
+    except TypeError as error:
+        raise LossError(f"loss {name!r}: {str(error).split('() ')[-1]}") from None

@@ -1,7 +1,8 @@
-"""Readouts of an output population and the time weight of integrals."""
+"""Time weights of readouts that are integrals over the trial, and how they are cut into steps."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,6 @@ import sympy as sp
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
 
-KINDS = ("integral", "max", "first_spike")
 NAMED_WEIGHTS = {
     "constant": "1",
     "linear": "1 - t / T",
@@ -24,20 +24,39 @@ NAMED_WEIGHTS = {
 class TimeWeight:
     """w(t) on [0, T], an expression in t and T (ms), or one of "constant", "linear", "exponential", "sigmoid".
 
-    Over one step, w(t_k + s) = sum_j c_j(t_k) phi_j(s). For sums of products of polynomials and exponentials the
-    split is found symbolically, so the integral of w V over a step is exact; for any other weight phi_j is a
-    Gauss-Legendre node: 6 a step up to 5 ms, 20 beyond.
+    Args:
+        expression: smooth in the trial (or the window).
+        window: (a, b) in ms: w is zero outside. On a grid both are whole steps.
+        input_tau: ms; if given, w is also multiplied with the sample's input activity a(t), a(0) = 0,
+            input_tau da/dt = -a + input_gain sum of delta functions at its input spikes. a(t) counts as constant in
+            the gradient by input times.
+        input_gain: ms.
+
+    Over one step, w(t_k + s) = sum_j c_j(t_k) phi_j(s), times a(t_k). For sums of products of polynomials and
+    exponentials the split is found symbolically, so the integral of w V over a step is exact; for any other weight
+    phi_j is a Gauss-Legendre node: 6 a step up to 5 ms, 20 beyond. The decay of a(t) inside the step is in phi_j.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
 
     Raises:
-        LossError: for an unknown name or symbol.
+        LossError: for an unknown name or symbol, a window that is not one, a time constant that is not positive.
     """
 
     expression: str = "constant"
+    window: tuple[float, float] | None = None
+    input_tau: float | None = None
+    input_gain: float = 0.01
 
     def __post_init__(self) -> None:
         _ = self.expr
+        if self.window is not None:
+            ends = tuple(self.window)
+            if len(ends) != 2 or not all(math.isfinite(t) for t in ends) or not 0 <= ends[0] < ends[1]:
+                raise LossError(f"window={self.window!r}: give two times in ms, 0 <= start < end")
+        if self.input_tau is not None and not (math.isfinite(self.input_tau) and self.input_tau > 0):
+            raise LossError(f"input_tau={self.input_tau!r}: give a positive time constant in ms")
+        if not math.isfinite(self.input_gain):
+            raise LossError(f"input_gain={self.input_gain!r}: give a finite number")
 
     @cached_property
     def expr(self) -> sp.Expr:
@@ -49,19 +68,47 @@ class TimeWeight:
             names = ", ".join(NAMED_WEIGHTS)
             raise LossError(f"{error}; write it in t and T, or use one of {names}") from None
 
+    def ends(self, duration: float) -> tuple[float, float]:
+        """The window in ms, (0, T) if there is none."""
+        return self.window or (0.0, duration)
+
+    def check(self, duration: float, dt: float | None) -> None:
+        """Whether the weight fits a trial, on steps of `dt` or, if None, with exact times.
+
+        Raises:
+            LossError: if the window does not fit, or a value is not finite.
+        """
+        start, end = self.ends(duration)
+        if end > duration * (1 + 1e-12):
+            raise LossError(f"the window of {start:g} to {end:g} ms does not fit a trial of {duration:g} ms")
+        if dt is not None and any(abs(t / dt - round(t / dt)) > 1e-6 for t in (start, end)):
+            raise LossError(
+                f"the window of {start:g} to {end:g} ms does not begin and end at whole steps of {dt:g} ms; "
+                f"use window=({round(start / dt) * dt:g}, {max(round(end / dt), round(start / dt) + 1) * dt:g})"
+            )
+        step = duration / 1000 if dt is None else dt
+        self(np.append(np.arange(start, end, step), end), duration)
+
     def __call__(self, t: np.ndarray, duration: float) -> np.ndarray:
-        """w at times t (ms) of a trial of `duration` ms.
+        """w at times t (ms) of a trial of `duration` ms, without a(t); the window is half open, [a, b) or [a, T].
 
         Raises:
             LossError: if a value is not finite.
         """
-        with np.errstate(all="ignore"):
-            w = sp.lambdify([symbol("t"), symbol("T")], self.expr, "numpy")(np.asarray(t, dtype=np.float64), duration)
-        w = np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
+        t = np.asarray(t, dtype=np.float64)
+        inside = np.ones(t.shape, bool)
+        if self.window is not None:
+            inside = (t >= self.window[0]) & ((t < self.window[1]) | (t >= duration))
+        w = self._smooth(np.where(inside, t, 0.5 * sum(self.ends(duration))), duration)
         if not np.all(np.isfinite(w)):
-            bad = float(np.asarray(t)[~np.isfinite(w)].flat[0])
+            bad = float(t[~np.isfinite(w)].flat[0])
             raise LossError(f"the time weight {self.expression!r} is not finite at t = {bad:g} ms of {duration:g} ms")
-        return w
+        return np.where(inside, w, 0.0)
+
+    def _smooth(self, t: np.ndarray, duration: float) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            w = sp.lambdify([symbol("t"), symbol("T")], self.expr, "numpy")(t, duration)
+        return np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
 
     @cached_property
     def split(self) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]] | None:
@@ -76,34 +123,62 @@ class TimeWeight:
             basis[phi] = basis.get(phi, sp.Integer(0)) + c
         return tuple(basis.values()), tuple(basis)
 
-    def size(self, dt: float) -> int:
+    def size(self, dt: float, nodal: bool = False) -> int:
         """J, the number of functions phi_j on a grid of step dt."""
+        if nodal:
+            return 3 if dt <= 1 else 6 if dt <= 5 else 20
         if self.split is not None:
             return len(self.split[0])
         return 6 if dt <= 5 else 20
 
-    def basis(self, dt: float, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The split on a grid.
+    def basis(self, dt: float, n_steps: int, nodal: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The split on a grid; with `nodal` phi_j is Gauss-Legendre node j whatever the weight (3, 6 or 20 a step).
 
         Returns:
             c (T, J): coefficients of every step. s (Q,): nodes in a step, ms. phi (J, Q): quadrature weight times
             phi_j at the nodes, so that int_0^dt w(t_k + s) y(s) ds = sum_j c[k, j] sum_q phi[j, q] y(s_q).
         """
         duration = dt * n_steps
+        self.check(duration, dt)
         start = np.arange(n_steps) * dt
-        self(np.append(start, duration), duration)  # raises where the weight is not finite
-        if self.split is None:
-            nodes, weights = gauss_legendre(self.size(dt), dt)
-            return self(start[:, None] + nodes, duration), nodes, np.diag(weights)
-        nodes, weights = gauss_legendre(20, dt)
-        t, s, T = symbol("t"), symbol("s"), symbol("T")
-        c = np.stack([_evaluate(e, (t, T), start, duration) for e in self.split[0]], axis=1)
-        phi = np.stack([_evaluate(e, (s, T), nodes, duration) for e in self.split[1]])
-        return c, nodes, phi * weights
+        if nodal or self.split is None:
+            nodes, weights = gauss_legendre(self.size(dt, nodal), dt)
+            c, phi = self._smooth(start[:, None] + nodes, duration), np.diag(weights)
+        else:
+            nodes, weights = gauss_legendre(20, dt)
+            t, s, T = symbol("t"), symbol("s"), symbol("T")
+            c = np.stack([_evaluate(e, (t, T), start, duration) for e in self.split[0]], axis=1)
+            phi = np.stack([_evaluate(e, (s, T), nodes, duration) for e in self.split[1]]) * weights
+        first, last = self.ends(duration)
+        middle = start + 0.5 * dt
+        c = np.where(((middle > first) & (middle < last))[:, None], c, 0.0)
+        return c, nodes, phi if self.input_tau is None else phi * np.exp(-nodes / self.input_tau)
+
+    def activity(self, counts: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+        """a at k dt before and after the arrivals of step k, (T + 1, ...) each; counts (T + 1, ...) input spikes.
+
+        Ones if the weight is not driven by the input.
+        """
+        before, after = np.ones(counts.shape), np.ones(counts.shape)
+        if self.input_tau is not None:
+            decay, jump, a = math.exp(-dt / self.input_tau), self.input_gain / self.input_tau, np.zeros(counts[0].shape)
+            for k, n in enumerate(counts):
+                before[k] = a
+                after[k] = a + jump * n
+                a = after[k] * decay
+        return before, after
+
+    def describe(self) -> str:
+        """One line for messages and run folders."""
+        window = "" if self.window is None else f" in {self.window[0]:g} .. {self.window[1]:g} ms"
+        tau, gain = self.input_tau, self.input_gain
+        driven = "" if tau is None else f" x input activity (tau {tau:g}, gain {gain:g})"
+        return f"{self.expression}{window}{driven}"
 
 
 def _evaluate(expr: sp.Expr, symbols: tuple[sp.Symbol, sp.Symbol], t: np.ndarray, duration: float) -> np.ndarray:
-    value = sp.lambdify(symbols, expr, "numpy")(t, duration)
+    with np.errstate(all="ignore"):  # a window may leave out what is not finite; `check` looks at the rest
+        value = sp.lambdify(symbols, expr, "numpy")(t, duration)
     return np.broadcast_to(np.asarray(value, dtype=np.float64), t.shape)
 
 

@@ -53,9 +53,9 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     d_step = {p: propagator.step_derivative(p, dt) for p in learned}
     rows = np.zeros((0, *propagator.shape, n + 1))
     d_rows = dict.fromkeys(learned, rows)
-    if plan.loss.readout == "integral" and plan.loss.population.name == population.name:
+    if plan.loss.integrates and plan.loss.population.name == population.name:
         state = population.derived.states.index(population.derived.model.readout)
-        _, nodes, phi = plan.loss.weight.basis(dt, plan.n_steps)
+        _, nodes, phi = plan.loss.basis(dt, plan.n_steps)
         phi = phi / plan.duration
         rows = np.einsum("jq,qsi->jsi", phi, np.stack([propagator(s)[:, state] for s in nodes]))
         for p in learned:
@@ -81,6 +81,13 @@ def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...], values: list[np.ndarra
 
 def weight_coefficients(plan: Plan) -> np.ndarray:
     """(T, J) coefficients of the time weight's basis at every step; J = 0 unless the readout is an integral."""
-    if plan.loss.readout != "integral":
+    if not plan.loss.integrates:
         return np.zeros((plan.n_steps, 0))
-    return plan.loss.weight.basis(plan.dt, plan.n_steps)[0]
+    return plan.loss.basis(plan.dt, plan.n_steps)[0]
+
+
+def node_scale(plan: Plan) -> np.ndarray:
+    """(J,) for a readout of V(t): V at node j of a step is node_scale[j] (u_j . x + u0_j)."""
+    if plan.loss.readout != "voltage":
+        return np.zeros(0)
+    return plan.duration / np.diag(plan.loss.basis(plan.dt, plan.n_steps)[2])

@@ -102,6 +102,7 @@ def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike
 
     Raises:
         PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
+        LossError: if the loss's time weight does not fit the trial or is not finite.
     """
     if not (math.isfinite(dt) and dt > 0 and math.isfinite(duration) and duration > 0):
         raise PlanError(f"dt and duration must be positive times in ms, got dt={dt} and duration={duration}")
@@ -123,6 +124,8 @@ def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike
         raise PlanError("the network has no input; add one with network.input(n_channels)")
     if loss.population not in network.populations:
         raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
+    if loss.integrates:
+        loss.weight.check(duration, dt if spike_times == "grid" else None)
     return Plan(
         network=network, input=network.inputs[0], populations=_populations(network),
         connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,

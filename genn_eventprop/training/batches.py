@@ -29,7 +29,7 @@ class Batches:
 
     def __init__(self, events: Events, engine: Engine) -> None:
         self.data = engine.load(events)
-        check_labels(self.data.labels, "training")
+        check_labels(self.data.labels, "training", needed=self.data.targets is None)
         self.clipped = self.data.clipped
         self.description = describe_data(events)
 
@@ -48,7 +48,8 @@ class AugmentedBatches(Batches):
     def __init__(self, augmented: Augmented, engine: Engine) -> None:
         self.augmented, self.engine = augmented, engine
         labels = augmented.events.labels
-        check_labels(np.full(len(augmented.events), -1) if labels is None else np.asarray(labels), "training")
+        labels = np.full(len(augmented.events), -1) if labels is None else np.asarray(labels)
+        check_labels(labels, "training", needed=engine.plan.loss.compares == "labels")
         self.clipped = 0
         steps = (*augmented.steps, augmented.blend)
         self.description = f"{describe_data(augmented.events)}, augmented by {steps}, seed {augmented.seed}"

@@ -49,15 +49,15 @@ def check_parameters(parameters: Mapping[str, np.ndarray], where: str) -> None:
             raise TrainingError(f"{name} is not finite after {where}; no checkpoint was written. {_ADVICE}")
 
 
-def check_labels(labels: np.ndarray, what: str) -> None:
-    """Training, validation and test sets need a label for every sample.
+def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
+    """Training, validation and test sets need a label for every sample, if the loss compares with labels.
 
     Raises:
         DataError: naming the set and the first sample without one.
     """
     if len(labels) == 0:
         raise DataError(f"the {what} set is empty")
-    if np.any(labels < 0):
+    if needed and np.any(labels < 0):
         raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
 
 

@@ -15,7 +15,7 @@ class Evaluation:
     """A data set of S samples run forwards.
 
     Args:
-        loss: mean, nan without labels.
+        loss: mean, nan without labels and targets.
         accuracy: in 0..1; an undecided sample is wrong; nan without labels.
         undecided: samples where no output decides.
         predictions: (S,) int64, -1 where undecided.

@@ -45,15 +45,21 @@ def describe_loss(loss: Loss) -> str:
     """The loss in words, with its constants."""
     constants = ", ".join(f"{k}={v:g}" for k, v in loss.constants.items())
     return (
-        f"{loss.readout} of {loss.population.name}, weight {loss.weight.expression}, score {loss.score}, "
-        f"term {loss.term}, silent {loss.silent}, {constants}"
+        f"{loss.readout} of {loss.population.name}, weight {loss.weight.describe()}, score {loss.score}, "
+        f"term {loss.term}, silent {loss.silent}, {_outer(loss)}{constants}"
     )
+
+
+def _outer(loss: Loss) -> str:
+    """The outer loss, if it is not the usual one."""
+    name = loss.outer if isinstance(loss.outer, str) else f"own {loss.outer.label}"
+    return "" if name == "cross_entropy" else f"{name}, "
 
 
 def describe_data(events: Events) -> str:
     """Size and a checksum of spikes and labels."""
     sums = [events.times, events.channels, events.offsets]
-    sums += [] if events.labels is None else [events.labels]
+    sums += [a for a in (events.labels, events.targets) if a is not None]
     crc = 0
     for array in sums:
         crc = zlib.crc32(np.ascontiguousarray(array).data, crc) if array.size else crc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,10 +35,11 @@ class Position:
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def improves(self, accuracy: float, loss: float) -> bool:
-        """True if a validation result beats the best: larger accuracy, or the same with a smaller loss."""
+        """True if a validation result beats the best: larger accuracy, or the same (or none) with a smaller loss."""
         if self.best_epoch is None or accuracy > self.best_accuracy:
             return True
-        return accuracy == self.best_accuracy and (self.best_loss is None or loss < self.best_loss)
+        same = accuracy == self.best_accuracy or (math.isnan(accuracy) and math.isnan(self.best_accuracy))
+        return same and (self.best_loss is None or loss < self.best_loss)
 
 
 def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

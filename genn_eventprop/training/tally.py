@@ -35,7 +35,8 @@ class Tally:
 
     def __init__(self, runaway_spikes: float) -> None:
         self.runaway_spikes = runaway_spikes
-        self.trials = self.labelled = self.correct = self.undecided = self.guarded = self.clipped_spikes = 0
+        self.trials = self.labelled = self.scored = self.correct = self.undecided = 0
+        self.guarded = self.clipped_spikes = 0
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
 
@@ -48,15 +49,17 @@ class Tally:
         self.correct += int(np.count_nonzero(known & (result.prediction == labels)))
         self.undecided += int(np.count_nonzero(result.prediction < 0))
         self.guarded += int(result.guarded)
-        self.loss_sum += float(np.sum(result.loss[known]))
+        scored = ~np.isnan(result.loss)
+        self.scored += int(np.count_nonzero(scored))
+        self.loss_sum += float(np.sum(result.loss[scored]))
         for name, counts in result.spike_counts.items():
             total = counts.sum(axis=0, dtype=np.int64)
             self.spikes[name] = self.spikes[name] + total if name in self.spikes else total
 
     @property
     def loss(self) -> float:
-        """Mean loss of the labelled trials, nan if there are none."""
-        return self.loss_sum / self.labelled if self.labelled else float("nan")
+        """Mean loss of the trials with a label or target, nan if there are none."""
+        return self.loss_sum / self.scored if self.scored else float("nan")
 
     @property
     def accuracy(self) -> float:
@@ -76,7 +79,7 @@ class Tally:
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, JSON-able numbers); the sum of the loss keeps all its bits in an array."""
-        numbers = ("trials", "labelled", "correct", "undecided", "guarded", "clipped_spikes")
+        numbers = ("trials", "labelled", "scored", "correct", "undecided", "guarded", "clipped_spikes")
         arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 

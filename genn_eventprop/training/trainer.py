@@ -331,7 +331,7 @@ class Trainer:
                 "Events.from_samples([(times, channels), ...], n_channels, labels=...)"
             )
         data = self.engine.load(events)
-        check_labels(data.labels, what)
+        check_labels(data.labels, what, needed=data.targets is None)
         return data
 
     def _accept_data(self, description: str) -> None:

@@ -17,7 +17,15 @@ from ...codegen.values import value_arrays
 from ...errors import EngineError
 from ...plan import Plan
 from ...plan.coefficients import weight_coefficients
-from ..base import LINEAR_ONE_EVENT, Data, Engine, Result, batch_indices, refuse_jumps_of_the_threshold
+from ..base import (
+    LINEAR_ONE_EVENT,
+    Data,
+    Engine,
+    Result,
+    batch_indices,
+    refuse_jumps_of_the_threshold,
+    refuse_readouts,
+)  # fmt: skip
 from .backward import backward_network
 from .forward import forward_network
 from .group import Group
@@ -54,6 +62,9 @@ class GennEngine(Engine):
         if plan.spike_times != "grid":
             raise EngineError("the genn engine runs spike_times='grid'; use reference_event for exact spike times")
         refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_readouts(
+            plan, self.name, ("integral", "max", "first_spike"), shaped=False, instead="engine='reference_clock'"
+        )
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = {k: np.array(v, dtype=self.dtype) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
@@ -81,8 +92,7 @@ class GennEngine(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        if training and np.any(data.labels[samples] < 0):
-            raise EngineError("training needs a label for every sample; some have none")
+        data.scored(samples, training=training)
         self._set_up(data, len(samples), training)
         self._running = True
         parts = []

@@ -19,7 +19,6 @@ class Group:
     def __init__(self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, batch: int) -> None:
         self.engine, self.plan, self.data, self.samples = engine, engine.plan, data, samples
         self.first, self.batch, self.B = first, batch, len(samples)
-        self.labels = data.labels[samples]
         self.steps = engine.plan.n_steps + engine.lead + 1
 
     # forwards
@@ -67,8 +66,8 @@ class Group:
             value = network.neurons(out.name, "readout", pull=True)[: self.B].astype(np.float64)
         if loss.readout == "max":
             value = self._maximum(network, value)
-        known = self.labels >= 0
-        total, gradient = loss.outer(value, self.valid, np.maximum(self.labels, 0), plan.duration)
+        known, self.goals = self.data.scored(self.samples), self.data.goals(self.samples)
+        total, gradient = loss.evaluate(value, self.valid, self.goals, plan.duration)
         self.loss = np.where(known, total, np.nan)
         self.dr = np.where(known[:, None], gradient, 0.0) / self.batch
         self.prediction = loss.predict(value, self.valid, plan.duration)
@@ -132,8 +131,6 @@ class Group:
         """(B, K) lambda_V(T): -tau_mem dterm/dr / B on a right class that stayed silent, if the loss asks for it."""
         plan, loss, first = self.plan, self.plan.loss, np.zeros(self.valid.shape)
         if loss.silent == "end":
-            rows = np.arange(self.B)
             tau = np.broadcast_to(self.engine.parameters[f"{plan.output.name}.tau_mem"], plan.output.size)
-            silent = ~self.valid[rows, self.labels]
-            first[rows, self.labels] -= silent * tau[self.labels] * loss.push(plan.duration) / self.batch
+            first -= tau * loss.push(self.readout, self.valid, self.goals, plan.duration) / self.batch
         return first
