@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import EventPropError, suggest
-from . import inspect_commands, run_commands, train
+from . import inspect_commands, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
     "train": train.train,
     "evaluate": run_commands.evaluate,
     "resume": run_commands.resume,
+    "scan": scan.scan,
     "show": inspect_commands.show,
     "gradcheck": inspect_commands.gradcheck,
     "engines": inspect_commands.engines,

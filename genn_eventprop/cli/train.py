@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..training.experiment import (
     load_experiment,
     run_experiment,
 )
+from ..training.scan import read_toml
 from .repeats import train_repeats, wants_repeats
 
 
@@ -58,13 +58,7 @@ def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]
     path = _value_of("--config", arguments)
     if path is None:
         return {}
-    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    try:
-        table = tomllib.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise SettingError(f"there is no config file {path}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} is not valid TOML: {error}") from None
+    table: dict[str, Any] = read_toml(Path(path))
     table = {name.replace("-", "_"): value for name, value in table.items()}
     check_settings(file.config, table, path)
     _check_types(file.config, table, path)

@@ -136,8 +136,8 @@ def summarise(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Mean, sample standard deviation and values over runs of `NUMBERS`, as far as every run has them."""
     summary: dict[str, Any] = {"runs": list(results)}
     for number in NUMBERS:
-        values = [result.get(number) for result in results.values()]
-        if values and None not in values:
+        values = [value for result in results.values() if (value := result.get(number)) is not None]
+        if values and len(values) == len(results):
             summary[number] = {"mean": fmean(values), "deviation": deviation(values), "values": values}
     return summary
 
