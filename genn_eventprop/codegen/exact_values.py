@@ -1,73 +1,143 @@
-"""Tables of the exact engine: power series of the propagators and bounds on the threshold function, per population.
+"""Tables of the exact engine: power series in the offset s inside a step, and bounds on the threshold function.
 
-S is 1 if all neurons of a population share its dynamics, else N; n states; D + 1 = 21 powers. A segment between two
-events lasts at most `longest` = min(dt, 1 / |A|) ms, so that the series is exact to rounding.
+Within a step from t_k every state is written as x(t_k + s) = P(s) y + c(s). y is constant between events; an arrival at
+offset s adds P(-s) e w to it, an own spike P(-s) (h(x-) - x-). So nothing is propagated inside a step, and every factor
+is a polynomial in s: exact to rounding, because a step lasts delta <= min(dt, 1 / |A|).
+
+Axis letters: n states, S = 1 if all neurons of a population share its numbers, else N; D + 1 = 21 powers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import sympy as sp
 
 from ..adjoint import Propagator, expm
 from ..adjoint.propagator import numeric
 from ..errors import PlanError
+from ..losses import Loss
 from ..plan import Plan, PopulationRecord
 
-DEGREE = 20  # as in exact.hpp
-_POINTS = 33  # at which bounds over a segment are sampled; 5 % are added for what lies between
+DEGREE = 20  # as in series.hpp
+WINDOW = 11  # coefficients of the time weight in a step
+_POINTS = 33  # at which bounds over a step are sampled; what lies between is added
+_ROUNDING = {"float32": 2.0**-32, "float64": 2.0**-56}
 
 
 @dataclass(frozen=True)
 class ExactTables:
-    """taylor (D + 1, n, n + 1, S): A^m / m!, the constant drive in the last column. derivative: parameter -> the same of
-    its derivative. limit (D + 1,): longest segment that degree m serves. A (S, n, n + 1). dg, slope, curve (n + 1, G): g,
-    its time derivative as linear functions of the state, and a bound on |g''| over a segment; G is 1 or N.
+    """Numbers of one population for steps of delta ms.
+
+    step (n, n + 1, S): P(delta), c(delta) in the last column. spike (D + 1, n (n + 1) + n n, S): P(s) with c(s), P(-s).
+    rho (D + 1, n + 1, S): dg P(s), the row of the threshold function, with its constant.
+    arrive: receptor -> (D + 1, n + n + 1, S): P(-s) e, then rho.
+    back: receptor -> (D + 1, (2 + L) n, S): P(-s) e, P(-s) (-A e), d P(-s) e by every learned parameter of the dynamics.
+    dstep: parameter -> (n, n + 1, S): dP(delta) P(-delta). dspike: parameter -> (D + 1, n (n + 1), S): dP(s), dc(s).
+    A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound on
+    |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at most
+    (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s). degree: of the polynomials.
     """
 
-    taylor: np.ndarray
-    derivative: dict[str, np.ndarray]
-    limit: np.ndarray
+    step: np.ndarray
+    spike: np.ndarray
+    rho: np.ndarray
+    arrive: dict[str, np.ndarray]
+    back: dict[str, np.ndarray]
+    dstep: dict[str, np.ndarray]
+    dspike: dict[str, np.ndarray]
     A: np.ndarray
     dg: np.ndarray
     slope: np.ndarray
     curve: np.ndarray
+    kappa: dict[str, np.ndarray]
+    degree: int
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All tables by the names that generated code uses."""
+        out = {n: getattr(self, n) for n in ("step", "spike", "rho", "A", "dg", "slope", "curve")}
+        for name in ("arrive", "back", "dstep", "dspike", "kappa"):
+            out |= {f"{name}_{key}": table for key, table in getattr(self, name).items()}
+        return out
 
 
-def longest_segment(plan: Plan, parameters: Mapping[str, np.ndarray]) -> float:
-    """min(dt, 1 / |A|) over all populations, ms."""
+def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
+    """Steps of a trial: the plan's, or as many as keep |A| delta <= 1 in every population.
+
+    With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding.
+    """
     rates = [_norm(Propagator(p.derived, _own(p, parameters)).M) for p in plan.populations]
-    return min(plan.dt, 1.0 / max(*rates, 1e-12))
+    least = 16 if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols else 1
+    return max(plan.n_steps, least, math.ceil(plan.duration * max(rates) * (1 - 1e-12)))
 
 
-def exact_tables(p: PopulationRecord, parameters: Mapping[str, np.ndarray], longest: float) -> ExactTables:
-    """Tables for one population at given parameter values."""
+def varies(p: PopulationRecord) -> bool:
+    """True if the neurons of a population differ in their dynamics, threshold, or what an arrival does to them."""
+    d = p.derived
+    used = [*d.receptors.values(), *(sp.Matrix([e.g]) for e in d.events)]
+    names = {n for n, s in zip(d.params, d.p) if any(u.has(s) for u in used)} | set(d.dynamic_params)
+    return bool(names & p.per_neuron)
+
+
+def exact_tables(
+    p: PopulationRecord, parameters: Mapping[str, np.ndarray], delta: float, dtype: str, watched: str | None = None
+) -> ExactTables:
+    """Tables for one population at given parameter values.
+
+    Args:
+        watched: of a population that does not spike, the state whose maximum is looked for: it stands for g.
+    """
     d, values = p.derived, _own(p, parameters)
     propagator = Propagator(d, values)
-    n, M = propagator.n, propagator.M
-    norm = max(_norm(M), 1e-12)
-    power = np.broadcast_to(np.eye(n + 1), M.shape)
-    taylor, factorial = [power], 1.0
+    n, S = propagator.n, p.size if varies(p) else 1
+    M = np.broadcast_to(propagator.M, (S, n + 1, n + 1))
     learned = [q for q in p.trainable if q in d.dynamic_params]
-    d_power = {q: np.zeros_like(M) for q in learned}
-    derivative = {q: [d_power[q]] for q in learned}
-    limit = [0.0]
-    for m in range(1, DEGREE + 1):
-        for q in learned:  # d(M^m) = dM^(m-1) M + M^(m-1) dM
-            d_power[q] = d_power[q] @ M + power @ propagator.derivative(q)
-        power = power @ M
-        factorial *= m
-        taylor.append(power / factorial)
+    dM = {q: np.broadcast_to(propagator.derivative(q), M.shape) for q in learned}
+    powers, d_powers = _powers(M, dM)
+    back_powers = _alternate(powers)[..., :n, :n]
+    g = _threshold(p, values, S, watched)
+    arrive, back, kappa = {}, {}, {}
+    rho = np.einsum("si,dsij->dsj", g, powers)
+    for r, e in d.receptors.items():
+        direction = np.broadcast_to(numeric(e, d.p)(*values.values())[..., 0], (S, n))
+        columns = [np.einsum("dsij,sj->dsi", back_powers, v) for v in (direction, -_times(M[:, :n, :n], direction))]
+        arrive[r] = _last(np.concatenate([columns[0], rho], axis=-1), 1)
         for q in learned:
-            derivative[q].append(d_power[q] / factorial)
-        limit.append((2.0**-56 * factorial * (m + 1)) ** (1.0 / (m + 1)) / norm)
-    dg, slope, curve = _threshold(p, values, M, longest)
+            columns.append(np.einsum("dsij,sj->dsi", _alternate(d_powers[q])[..., :n, :n], direction))
+        back[r] = _last(np.concatenate(columns, axis=-1), 1)
+        kappa[r] = _lift(g, M, np.concatenate([direction, np.zeros((S, 1))], axis=1), delta)
+    reset = np.concatenate([powers[..., :n, :].reshape(DEGREE + 1, S, -1), back_powers.reshape(DEGREE + 1, S, -1)], -1)
+    inverse = expm(-M * delta)
     return ExactTables(
-        taylor=_table(taylor, n), derivative={q: _table(t, n) for q, t in derivative.items()},
-        limit=np.array(limit), A=np.ascontiguousarray(M[:, :n, :]), dg=dg, slope=slope, curve=curve,
+        step=_last(expm(M * delta)[:, :n]), spike=_last(reset, 1), rho=_last(rho, 1),
+        arrive=arrive, back=back,
+        dstep={q: _last((propagator_derivative(M, dM[q], delta) @ inverse)[:, :n]) for q in learned},
+        dspike={q: _last(t[..., :n, :].reshape(DEGREE + 1, S, -1), 1) for q, t in d_powers.items()},
+        A=np.ascontiguousarray(M[:, :n]), dg=_last(g), slope=_last(_times_row(g, M)), curve=_last(_curve(g, M, delta)),
+        kappa=kappa, degree=_degree(_norm(M) * delta, dtype),
     )  # fmt: skip
+
+
+def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray:
+    """d expm(M s) along dM, (S, n + 1, n + 1)."""
+    k = M.shape[-1]
+    block = np.zeros((*M.shape[:-2], 2 * k, 2 * k))
+    block[..., :k, :k] = block[..., k:, k:] = M
+    block[..., :k, k:] = dM
+    return expm(block * s)[..., :k, k:]
+
+
+def window(loss: Loss, duration: float, steps: int) -> np.ndarray:
+    """(steps, WINDOW) coefficients of w(t_end - v) / T as a polynomial in v, the time to the end of the step."""
+    delta = duration / steps
+    z = 0.5 - 0.5 * np.cos((np.arange(WINDOW) + 0.5) * np.pi / WINDOW)
+    ends = np.arange(1, steps + 1) * delta
+    values = loss.weight(ends[:, None] - z * delta, duration) / duration
+    powers = np.vander(z, WINDOW, increasing=True)
+    return np.ascontiguousarray(np.linalg.solve(powers, values.T).T / delta ** np.arange(WINDOW))
 
 
 def _own(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -79,37 +149,72 @@ def _norm(M: np.ndarray) -> float:
     return float(np.abs(M[..., :-1, :-1]).sum(-1).max(initial=0.0))
 
 
-def _table(powers: list[np.ndarray], n: int) -> np.ndarray:
-    return np.moveaxis(np.stack(powers)[:, :, :n, :], 1, -1)
+def _degree(reach: float, dtype: str) -> int:
+    """Least degree whose remainder is below rounding for |A| s <= reach."""
+    m = 1
+    while m < DEGREE and reach ** (m + 1) / math.factorial(m + 1) > _ROUNDING[dtype]:
+        m += 1
+    return m
 
 
-def varying_threshold(p: PopulationRecord) -> bool:
-    """True if g or its slope differs between neurons of the population."""
-    if not p.derived.events:
-        return False
-    g = p.derived.events[0].g
-    names = {n for n, s in zip(p.derived.params, p.derived.p) if g.has(s)} | set(p.derived.dynamic_params)
-    return bool(names & p.per_neuron)
+def _powers(M: np.ndarray, dM: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """M^m / m! and its derivatives, (D + 1, S, n + 1, n + 1)."""
+    power = np.broadcast_to(np.eye(M.shape[-1]), M.shape)
+    powers, changes = [power], {q: [np.zeros_like(M)] for q in dM}
+    for m in range(1, DEGREE + 1):
+        for q, change in changes.items():  # d(M^m) = dM^(m-1) M + M^(m-1) dM
+            change.append((change[-1] @ M + powers[-1] @ dM[q]) / m)
+        powers.append(powers[-1] @ M / m)
+    return np.stack(powers), {q: np.stack(c) for q, c in changes.items()}
+
+
+def _alternate(powers: np.ndarray) -> np.ndarray:
+    """Series in -s from a series in s."""
+    return powers * ((-1.0) ** np.arange(len(powers))).reshape(-1, *[1] * (powers.ndim - 1))
 
 
 def _threshold(
-    p: PopulationRecord, values: Mapping[str, np.ndarray], M: np.ndarray, longest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    p: PopulationRecord, values: Mapping[str, np.ndarray], S: int, watched: str | None
+) -> np.ndarray:  # fmt: skip
+    """g = dg . x + g0 as rows (S, n + 1)."""
     d = p.derived
-    n = len(d.states)
+    rows = np.zeros((S, len(d.states) + 1))
     if not d.events:
-        return (np.zeros((n + 1, 1)),) * 3
+        if watched is not None:
+            rows[:, d.states.index(watched)] = 1.0
+        return rows
     event = d.events[0]
     if any(e.has(*d.x) for e in event.dg_dx):
         raise PlanError(f"{p.name!r}: exact spike times need a threshold that is linear in the state, not {event.g}")
     constant = event.g.subs(dict.fromkeys(d.x, 0))
-    rows = numeric([*event.dg_dx, constant], d.p)(*values.values())[..., 0]
-    size = p.size if varying_threshold(p) else 1
-    rows = np.broadcast_to(np.atleast_2d(rows), (size, n + 1))
-    generator = np.broadcast_to(M, (size, n + 1, n + 1))
-    slope = np.einsum("si,sij->sj", rows, generator)
-    second = np.einsum("si,sij->sj", slope, generator)
-    times = np.linspace(0.0, longest, _POINTS)
-    reached = np.stack([np.einsum("si,sij->sj", second, expm(generator * s)) for s in times])
-    curve = 1.05 * np.abs(reached).max(0)
-    return tuple(np.ascontiguousarray(v.T) for v in (rows, slope, curve))  # type: ignore[return-value]
+    return np.broadcast_to(numeric([*event.dg_dx, constant], d.p)(*values.values())[..., 0], rows.shape)
+
+
+def _curve(g: np.ndarray, M: np.ndarray, delta: float) -> np.ndarray:
+    """(S, n + 1): |g''| in a step is at most curve . (|y|, 1)."""
+    second = _times_row(_times_row(g, M), M)
+    return 1.05 * np.abs(np.stack([_times_row(second, expm(M * s)) for s in np.linspace(0, delta, _POINTS)])).max(0)
+
+
+def _lift(g: np.ndarray, M: np.ndarray, direction: np.ndarray, delta: float) -> np.ndarray:
+    """kappa (2, S): bounds on the response of g to an arrival, divided by the time since."""
+    times = np.linspace(0, delta, _POINTS)[1:]
+    first, second = _times_row(g, M), _times_row(_times_row(g, M), M)
+    responses = [np.einsum("si,sij,sj->s", g, expm(M * s), direction) - (g * direction).sum(1) for s in times]
+    bends = [np.abs(np.einsum("si,sij,sj->s", second, expm(M * s), direction)) for s in (0.0, *times)]
+    rates = np.stack([(first * direction).sum(1), *(r / s for r, s in zip(responses, times))])
+    between = 0.3 * times[0] * np.max(bends, axis=0)  # a rate changes by at most half of |g''| a ms
+    return np.maximum(np.stack([rates.max(0) + between, between - rates.min(0)]), 0.0)
+
+
+def _times(A: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.einsum("sij,sj->si", A, v)
+
+
+def _times_row(v: np.ndarray, A: np.ndarray) -> np.ndarray:
+    return np.einsum("si,sij->sj", v, A)
+
+
+def _last(table: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The neuron axis S, number `axis`, moved to the end."""
+    return np.ascontiguousarray(np.moveaxis(table, axis, -1))

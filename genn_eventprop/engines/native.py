@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded
-from ..codegen.exact_values import exact_tables, longest_segment
+from ..codegen.exact_values import exact_tables, number_of_steps, window
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -118,7 +118,7 @@ class NativeEngine(Engine):
             else:
                 self.gradients[key] = full[0, : shape[0]]
         self._values: dict[str, np.ndarray] = {}
-        self._longest = self.plan.dt
+        self._exact_steps, self._degree, self._window = 0, dict[str, int](), np.zeros(1)
         self._seen: dict[str, bytes] = {}
         plan = self.plan
         self._time_weight = weight_coefficients(plan).astype(self.dtype)
@@ -150,17 +150,21 @@ class NativeEngine(Engine):
 
     def _refresh_tables(self) -> None:
         """Tables of the exact engine; see `codegen.exact_values`."""
-        self._longest = longest_segment(self.plan, self.parameters)
-        for p in self.plan.populations:
-            tables = exact_tables(p, self.parameters, self._longest)
-            series = {"taylor": tables.taylor} | {f"derivative_{n}": t for n, t in tables.derivative.items()}
-            for name, table in series.items():
-                dtype = self.dtype if table.shape[-1] > 1 else np.dtype(np.float64)
-                self._values[f"x_{p.name}_{name}"] = _padded_last(table, dtype)
-            for name, table in (("limit", tables.limit), ("A", tables.A)):
-                self._values[f"x_{p.name}_{name}"] = np.ascontiguousarray(table)
-            for name, table in (("dg", tables.dg), ("slope", tables.slope), ("curve", tables.curve)):
-                self._values[f"x_{p.name}_{name}"] = _padded_last(table, self.dtype)
+        plan = self.plan
+        steps = number_of_steps(plan, self.parameters)
+        if steps != self._exact_steps:
+            self._window = window(plan.loss, plan.duration, steps) if plan.loss.readout == "integral" else np.zeros(1)
+        self._exact_steps = steps
+        read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
+        for p in plan.populations:
+            watched = read if p is plan.output else None
+            tables = exact_tables(p, self.parameters, plan.duration / steps, self.dtype.name, watched)
+            for name, table in tables.arrays().items():
+                series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
+                dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
+                full = table if name == "A" else _padded_last(table, dtype)
+                self._values[f"x_{p.name}_{name}"] = full
+            self._degree[p.name] = tables.degree
 
     # running
 
@@ -184,7 +188,7 @@ class NativeEngine(Engine):
             "labels": labels, "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
         }  # fmt: skip
         if data.times is not None:
-            given["times"] = data.times
+            given |= {"times": data.times, "window": self._window}
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         self._call({**given, **self._values, **out}, B, n_slices, training, record_spikes)
         for total, full in self._shared if training else ():
@@ -201,8 +205,13 @@ class NativeEngine(Engine):
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
         push = loss.end_slope(plan.duration) if loss.readout == "first_spike" else 0.0
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
-        numbers |= {"longest": self._longest, **{f"d_{c.name}": c.delay for c in plan.connections}, **loss.constants}
+        numbers |= {
+            "delta": plan.duration / max(self._exact_steps, 1),
+            **{f"d_{c.name}": c.delay for c in plan.connections},
+            **loss.constants,
+        }
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
+        integers |= {"exact_steps": self._exact_steps, **{f"degree_{p}": m for p, m in self._degree.items()}}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(
             self._engine(), pointers,
@@ -212,7 +221,7 @@ class NativeEngine(Engine):
         if status > 1:
             raise EngineError(
                 f"population {self._spiking[status - 2]!r} has run away: more than 200 spikes a neuron in "
-                f"{min(plan.dt, self._longest):g} ms; use smaller weights or an engine on the grid"
+                f"{plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an engine on the grid"
             )
         if status != 0:
             raise EngineError(

@@ -45,7 +45,8 @@ def generate(plan: Plan, dtype: str) -> Source:
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
-        parts = [*head, *common, time_weight(ctx), "}  // namespace\n", read("exact.hpp"), "namespace {\n", *trial]
+        library = [read(f"exact/{name}.hpp") for name in ("series", "neurons", "readouts")]
+        parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx)
     else:
         parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
+from ..exact_values import varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
 from ..values import value_names
@@ -80,17 +81,20 @@ class Context:
 
     def exact_arrays(self) -> list[tuple[str, str]]:
         """Pointers that exact spike times need besides those of the grid; see `codegen.exact_values`."""
-        arrays = [("const double*", "times")]
+        arrays = [("const double*", "times"), ("const double*", "window")]
         for p in self.plan.populations:
-            table, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
-            arrays += [(table, f"{x}_taylor"), ("const double*", f"{x}_limit"), ("const double*", f"{x}_A")]
-            arrays += [("const scalar*", f"{x}_{n}") for n in ("dg", "slope", "curve")]
-            arrays += [(table, f"{x}_derivative_{n}") for n in self.learned_dynamics(p)]
+            series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
+            arrays += [("const scalar*", f"{x}_{n}") for n in ("step", "dg", "slope", "curve")]
+            arrays += [(series, f"{x}_spike"), (series, f"{x}_rho"), ("const double*", f"{x}_A")]
+            for r in p.derived.receptors:
+                arrays += [(series, f"{x}_arrive_{r}"), (series, f"{x}_back_{r}"), ("const scalar*", f"{x}_kappa_{r}")]
+            for n in self.learned_dynamics(p):
+                arrays += [("const scalar*", f"{x}_dstep_{n}"), (series, f"{x}_dspike_{n}")]
         return arrays
 
     def varies(self, p: PopulationRecord) -> bool:
-        """True if the neurons of a population differ in their dynamics."""
-        return any(n in p.per_neuron for n in p.derived.dynamic_params)
+        """True if the exact engine needs numbers of every neuron."""
+        return varies(p)
 
     def learned_dynamics(self, p: PopulationRecord) -> list[str]:
         """Learned parameters that stand in the dynamics."""
@@ -98,12 +102,14 @@ class Context:
 
     @property
     def numbers(self) -> list[str]:
-        exact = ["longest", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
+        exact = ["delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
         return ["dt", "duration", "slope_floor", "push", *exact, *self.plan.loss.constants]
 
     @property
     def integers(self) -> list[str]:
-        return ["n_steps", "batch", "n_slices", "training", "record", *(f"c_{c.name}_delay" for c in self.delayed)]
+        exact = ["exact_steps", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+        delays = [f"c_{c.name}_delay" for c in self.delayed]
+        return ["n_steps", "batch", "n_slices", "training", "record", *exact, *delays]
 
     @property
     def spiking(self) -> list[PopulationRecord]:

@@ -1,0 +1,11 @@
+"""Exact spike times: generated model structs and a trial that takes each step's events in order of time.
+
+`neurons.hpp` holds the algorithm, `readouts.hpp` the readouts, `series.hpp` the search for crossings; what depends on
+the network (who sends to whom, resets, jumps) is generated here. See `docs/exact_spike_times.md`.
+"""
+
+from .backward import backward_exact
+from .forward import forward_exact
+from .models import bind, exact_work, keep_spikes_exact, models, time_weight
+
+__all__ = ["backward_exact", "bind", "exact_work", "forward_exact", "keep_spikes_exact", "models", "time_weight"]

@@ -1,0 +1,119 @@
+"""The adjoint of a trial in exact time: the logged events of every step in reverse."""
+
+from __future__ import annotations
+
+from ....plan import ConnectionRecord, PopulationRecord
+from ...printer import CPP, expression
+from ..context import Context, indent
+from .groups import groups
+from .models import loads, refs
+
+HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
+
+
+def backward_exact(ctx: Context) -> str:
+    plan, out = ctx.plan, ctx.plan.output.name
+    found = groups(plan)
+    body = ["(void)sample;", "const scalar* dr = work.dr; (void)dr;", *refs(ctx)]
+    body.append("if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));")
+    for p in plan.populations:
+        name = f"p_{p.name}"
+        body.append(f"for (auto& b : {name}.mu) b.zero(NP_{name});\nfor (auto& b : {name}.grad) b.zero(NP_{name});")
+        if p.spiking:
+            body.append(f"{name}.feedback.zero({name}.spikes.count);")
+    body += [_push(ctx), f"work.reader.begin_back(p_{out});"]
+    body += [
+        "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
+        "const double t_k = args.duration * double(step) / double(args.exact_steps); (void)t_k;",
+        f"work.reader.enter(p_{out}, args, step, true);",
+        *(_group(ctx, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
+        "}",
+    ]
+    body += [_initial_gradient(ctx, p) for p in plan.populations]
+    for p in plan.populations:
+        for i, n in enumerate(p.trainable):
+            offset = ctx.gradients[f"{p.name}.{n}"][0]
+            body.append(
+                f"for (int neuron = 0; neuron < N_p_{p.name}; ++neuron) slice[{offset} + neuron] += p_{p.name}.grad[{i}].data[neuron];"
+            )
+    return HEAD + indent("\n".join(body)) + "}\n"
+
+
+def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
+    read = ctx.plan.output.name if ctx.plan.output in group else ""
+    lines = [
+        "{",
+        f"const auto& log = work.log[{number}];",
+        f"const int64_t begin = work.steps[{number}][size_t(step)];",
+    ]
+    lines += [f"p_{p.name}.retreat(step);" for p in group]
+    lines.append(f"for (int64_t e = work.steps[{number}][size_t(step) + 1] - 1; e >= begin; --e) {{")
+    lines += [f"work.reader.before(p_{read}, dr, step, e);"] if read else []
+    lines += ["const LogEntry& entry = log[size_t(e)];", "switch (entry.kind) {"]
+    names = {p.name for p in group}
+    lines += [f"case {i}: {_arrival(ctx, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names]
+    lines += [f"case {-1 - i}: {_own_spike(ctx, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
+    lines += ["}", "}"]
+    if read:
+        lines += [f"work.reader.before(p_{read}, dr, step, begin - 1);", f"work.reader.leave(p_{read}, dr, step);"]
+    return "\n".join([*lines, "}"])
+
+
+def _push(ctx: Context) -> str:
+    if ctx.plan.loss.readout != "first_spike" or ctx.plan.loss.silent != "end":
+        return ""
+    p = ctx.plan.output
+    v = p.derived.states.index(p.derived.model.readout)
+    index = "label" if "tau_mem" in p.per_neuron else "0"
+    return (
+        "{ const int64_t label = args.labels[sample];\n"
+        f"if (work.first_step[label] < 0) p_{p.name}.mu[{v}].data[label] -= "
+        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push / double(args.batch)); }}"
+    )
+
+
+def _arrival(ctx: Context, c: ConnectionRecord) -> str:
+    """Weight gradient of one arrival, and D for the spike that sent it."""
+    p, feeds = f"p_{c.target}", c.source != ctx.plan.input.name
+    receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
+    read = c.target == ctx.plan.output.name
+    row = f"int64_t(entry.source) * NP_{p}"
+    gradient = f"slice + {ctx.gradients[c.weight][0]} + {row}" if c.trainable else "nullptr"
+    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, t_k + entry.s);"] if read else []
+    reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
+    call = (
+        f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
+        f"args.c_{c.name}_weight + {row}, {receptor}, entry.s, {reader}, dr)"
+    )
+    kink = " + work.reader.kink(dr, e)" if read else ""
+    lines.append(f"p_{c.source}.feedback[entry.index] += {call}{kink};" if feeds else f"{call};")
+    return "{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _own_spike(ctx: Context, p: PopulationRecord) -> str:
+    name = f"p_{p.name}"
+    lines = [
+        f"double extra[{len(p.derived.states)}] = {{}};",
+        f"scalar dl_dt = {name}.feedback[entry.index];",
+    ]
+    if p.name == ctx.plan.output.name:
+        lines.append(
+            f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, t_k + entry.s, extra);"
+        )
+    lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
+    return "{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
+    d, lines = p.derived, []
+    for i, n in enumerate(p.trainable):
+        terms = [
+            f"p_{p.name}.mu[{j}].data[neuron] * ({expression(d.dx0_dp[j, d.params.index(n)], CPP)})"
+            for j in range(len(d.states)) if d.dx0_dp[j, d.params.index(n)] != 0
+        ]  # fmt: skip
+        if terms:
+            code = f"p_{p.name}.grad[{i}].data[neuron] += {' + '.join(terms)};\n"
+            lines.append(
+                f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{\n{loads(ctx, p, code, 'scalar')}{code}}}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""One trial forwards in exact time: step by step, group by group, the events of a step in order of time."""
+
+from __future__ import annotations
+
+from ....plan import ConnectionRecord, PopulationRecord
+from ...printer import CPP, expression
+from ..context import RANGE, Context, indent
+from .groups import groups
+from .models import loads, refs
+
+HEAD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
+
+
+def forward_exact(ctx: Context) -> str:
+    """The trial; returns 0, or 1 + the number of the population that ran away."""
+    plan, out = ctx.plan, ctx.plan.output.name
+    found = groups(plan)
+    body = ["bind(args, work);", *refs(ctx), *RANGE]
+    body += [_initial(ctx, p) for p in plan.populations]
+    keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
+    body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
+    body += [
+        f"work.log[{i}].clear(); work.steps[{i}].assign(size_t(args.exact_steps) + 1, 0);" for i in range(len(found))
+    ]
+    body += [f"work.reader.begin(p_{out});"]
+    body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
+    body += [
+        "for (int64_t step = 0; step < args.exact_steps; ++step) {",
+        "const double t_k = args.duration * double(step) / double(args.exact_steps);",
+        "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
+        f"work.reader.enter(p_{out}, args, step, false);",
+        *(_group(ctx, i, g) for i, g in enumerate(found)),
+        "}",
+    ]
+    body += [
+        f"if (args.training) p_{p.name}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
+    ]
+    body += [f"work.reader.finish(p_{out}, args, work.readout, work.first_step);"]
+    body += [*(_count(p) for p in ctx.spiking), "return 0;"]
+    return HEAD + indent("\n".join(body)) + "}\n"
+
+
+def _initial(ctx: Context, p: PopulationRecord) -> str:
+    code = "".join(f"p_{p.name}.x[{i}].data[neuron] = {expression(e, CPP)};\n" for i, e in enumerate(p.derived.x0))
+    return f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{\n{loads(ctx, p, code, 'scalar')}{code}}}"
+
+
+def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
+    lines = ["{", f"auto& log = work.log[{number}];"]
+    for p in group:
+        lines.append(f"p_{p.name}.start();")
+        if p.stores_states:
+            lines.append(f"if (args.training) p_{p.name}.keep_state(step);")
+        lines += [_due(ctx, c) for c in ctx.plan.into(p.name)]
+        lines.append(f"p_{p.name}.absorb();")
+        if p.name == ctx.plan.output.name:
+            pending = f"p_{p.name}.pending"
+            lines.append(f"work.reader.start(p_{p.name});")
+            lines.append(
+                f"work.reader.absorb(p_{p.name}, {pending}.data(), int64_t({pending}.size()), int64_t(log.size()));"
+            )
+    lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
+    lines += [f"p_{p.name}.finish();" for p in group]
+    return "\n".join([*lines, f"work.steps[{number}][size_t(step) + 1] = int64_t(log.size());", "}"])
+
+
+def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
+    """Time of an arrival of a connection, given the number of the spike that sends it."""
+    delay = f" + args.d_{c.name}" if c.delay > 0 else ""
+    times = "args.times" if c.source == ctx.plan.input.name else f"p_{c.source}.spike_time"
+    return f"{times}[{index}]{delay}"
+
+
+def _incoming(ctx: Context, c: ConnectionRecord, due: str, source: str, index: str) -> str:
+    p = ctx.plan.population(c.target)
+    receptor = list(p.derived.receptors).index(c.receptor)
+    row = f"args.c_{c.name}_weight + int64_t({source}) * NP_p_{p.name}"
+    return f"p_{p.name}.incoming({due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index})"
+
+
+def _due(ctx: Context, c: ConnectionRecord) -> str:
+    """Arrivals of this step by spikes that are known at its start."""
+    is_input = c.source == ctx.plan.input.name
+    end = "to" if is_input else f"p_{c.source}.spikes.count"
+    source = f"args.channels[next_{c.name}]" if is_input else f"p_{c.source}.spikes.neuron[next_{c.name}]"
+    index = "-1" if is_input else f"next_{c.name}"
+    return (
+        f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
+        f"const int32_t sender = {source};\n"
+        f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
+        f"p_{c.target}.pending.push_back({_incoming(ctx, c, 'after > 0 ? after : 0.0', 'sender', index)});\n}}"
+    )
+
+
+def _log_all(p: PopulationRecord) -> str:
+    return f"for (const auto& a : p_{p.name}.pending) log.push_back({{a.s, a.connection, a.source, a.index}});"
+
+
+def _events(ctx: Context, group: list[PopulationRecord]) -> str:
+    """The earliest event of the group, again and again: crossings before arrivals, then populations in order."""
+    look, act = [], []
+    for i, p in enumerate(group):
+        name = f"p_{p.name}"
+        look.append(f"""\
+{name}.look_ahead();
+{{
+    int hit;
+    const double at = {name}.first_hit(hit);
+    if (hit >= 0) {{
+        if (at < when || (at == when && which < 0)) when = at, who = {i}, which = hit;
+    }} else if ({name}.cursor < {name}.pending.size() && {name}.pending[{name}.cursor].s < when) {{
+        when = {name}.pending[{name}.cursor].s, who = {i}, which = -1;
+    }}
+}}""")
+        act.append(f"""\
+case {i}:
+    if (which < 0) {{
+        const auto& a = {name}.pending[{name}.cursor];
+        log.push_back({{a.s, a.connection, a.source, a.index}});
+        {name}.take_arrival();
+    }} else {{
+{indent(_spike(ctx, p, group), 2)}    }}
+    break;""")
+    loop = "\n".join([
+        "double when = std::numeric_limits<double>::infinity();", "int who = -1, which = -1;", *look,
+        "if (who < 0) break;", "switch (who) {", *act, "}",
+    ])  # fmt: skip
+    return f"for (;;) {{\n{loop}\n}}"
+
+
+def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> str:
+    """An own spike, and what it does to its group within this step."""
+    name, n = f"p_{p.name}", len(p.derived.states)
+    number = ctx.spiking.index(p)
+    lines = [
+        f"double before[{n}], after[{n}];",
+        f"const int neuron = {name}.emit(args, which, t_k, work.guarded, before, after);",
+        f"const int64_t index = {name}.spikes.count - 1;",
+        f"log.push_back({{{name}.now, {-1 - number}, neuron, index}});",
+        f"if ({name}.spikes_in_step > RUNAWAY * N_{name}) return {1 + number};",
+    ]
+    if p.name == ctx.plan.output.name:
+        lines.append(f"work.reader.jump({name}, neuron, {name}.now, before, after);")
+    for c in ctx.plan.out_of(p.name):
+        if c.target in {q.name for q in group}:
+            lines.append(_at_once(ctx, c, name))
+    return "\n".join(lines)
+
+
+def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
+    """A spike that reaches a population of its own group within the step."""
+    target = f"p_{c.target}"
+    at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
+    made = _incoming(ctx, c, at, "neuron", "index")
+    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"const auto a = {made};"]
+    if c.target == ctx.plan.output.name:
+        lines.append(f"work.reader.absorb({target}, &a, 1, int64_t(log.size()));")
+    if c.delay == 0:
+        lines.append("log.push_back({a.s, a.connection, a.source, a.index});")
+    lines.append(f"{target}.insert(a, {'false' if c.delay > 0 else 'true'});")
+    return "\n".join([*lines, "}"])
+
+
+def _count(p: PopulationRecord) -> str:
+    name = f"p_{p.name}"
+    return (
+        f"{{\nint32_t* counts = args.p_{p.name}_counts + sample * N_{name};\nstd::memset(counts, 0, N_{name} * sizeof(int32_t));\n"
+        f"for (int64_t i = 0; i < {name}.spikes.count; ++i) ++counts[{name}.spikes.neuron[i]];\n}}"
+    )

@@ -1,0 +1,138 @@
+"""Per-thread memory and one struct a population: structure, reset and jump of its model."""
+
+from __future__ import annotations
+
+import re
+
+from ....plan import PopulationRecord
+from ...exact_values import WINDOW
+from ...printer import DOUBLE, expression
+from ..context import Context, indent
+from .groups import groups
+
+READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral"}
+
+
+def exact_work(ctx: Context) -> str:
+    """Per-thread memory."""
+    fields, prepare = [], []
+    for p in ctx.plan.populations:
+        kind = f"Neurons<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
+        fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
+        prepare.append(f"        p_{p.name}.prepare();")
+    out = ctx.plan.output
+    v = out.derived.states.index(out.derived.model.readout) if out.derived.model.readout in out.derived.states else 0
+    n_groups = len(groups(ctx.plan))
+    return (
+        "struct Work {\n" + "\n".join(fields) + "\n"
+        f"    {READERS[ctx.plan.loss.readout]}<type_{out.name}, {v}, N_OUT> reader;\n"
+        "    Buffer<double> readout;\n    Buffer<scalar> dr;\n    Buffer<int32_t> first_step;\n"
+        f"    std::vector<LogEntry> log[{n_groups}];\n    std::vector<int64_t> steps[{n_groups}];  // where each step begins in the log\n"
+        "    int64_t guarded = 0;\n    bool ready = false;\n"
+        "    void prepare(int64_t) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
+        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n};\n"
+    )  # fmt: skip
+
+
+def time_weight(ctx: Context) -> str:
+    """w(t) of an integral readout as a function of t."""
+    weight = ctx.plan.loss.weight.expr
+    names = {"T": "args.duration", "t": "t"}
+    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(weight, DOUBLE))
+    return (
+        f"constexpr int WINDOW = {WINDOW};\n"
+        f"inline double time_weight(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}\n"
+    )
+
+
+def models(ctx: Context) -> str:
+    """One struct a population."""
+    return "\n".join(_model(ctx, p) for p in ctx.plan.populations)
+
+
+def _model(ctx: Context, p: PopulationRecord) -> str:
+    d = p.derived
+    n = len(d.states)
+    rows = []
+    for i in range(n):
+        driven = any(d.coupling[i][j] and d.b[j] != 0 for j in range(n))
+        rows.append("{" + ", ".join(_bool(c) for c in (*d.coupling[i], driven)) + "}")
+    reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
+    learned = ctx.learned_dynamics(p)
+    place = [p.trainable.index(name) for name in learned] or [0]
+    watched = p.spiking or (p.name == ctx.plan.output.name and ctx.plan.loss.readout == "max")
+    name = f"Model_{p.name}"
+    return (
+        f"struct {name} {{\n"
+        f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)};\n"
+        f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
+        f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
+        f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
+        + (_reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
+        f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
+    )  # fmt: skip
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def loads(ctx: Context, p: PopulationRecord, code: str, real: str) -> str:
+    """Declarations of the parameters that code names."""
+    used = set(re.findall(r"[A-Za-z_]\w*", code))
+    return "".join(
+        f"const {real} {v} = {real}(args.p_{p.name}_{v}[{'neuron' if each else '0'}]);\n"
+        for v, each in ctx.values[p.name].items() if v in used
+    )  # fmt: skip
+
+
+def _reset(ctx: Context, p: PopulationRecord) -> str:
+    d = p.derived
+    code = "".join(f"after[{i}] = {expression(h, DOUBLE)};\n" for i, h in enumerate(d.events[0].h))
+    states = "".join(f"const double {s} = before[{i}]; (void){s};\n" for i, s in enumerate(d.states))
+    body = indent(states + loads(ctx, p, code, "double") + code, 2)
+    return f"    static void reset(const Args& args, int neuron, const double* before, double* after) {{\n        (void)args; (void)neuron;\n{body}    }}\n"
+
+
+def _jump(ctx: Context, p: PopulationRecord) -> str:
+    """lambda and parameter gradients at an own spike; kept: the state before it."""
+    snippet, d = ctx.snippets[p.name], p.derived
+    code = "".join(
+        f"grad[{i}].data[neuron] += {snippet.jump_gradients[n]};\n" for i, n in enumerate(p.trainable) if n in snippet.jump_gradients
+    ) + snippet.adjoint_jump_code + "\n"  # fmt: skip
+    states = "".join(f"const scalar {s} = kept[{i}]; (void){s};\n" for i, s in enumerate(d.states))
+    lam = "".join(f"scalar lambda_{s} = lambda[{i}];\n" for i, s in enumerate(d.states))
+    back = "".join(f"lambda[{i}] = lambda_{s};\n" for i, s in enumerate(d.states))
+    body = indent(states + lam + loads(ctx, p, code, "scalar") + code + back, 2)
+    return (
+        "    static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,\n"
+        "                     scalar* lambda, Buffer<scalar>* grad) {\n"
+        f"        (void)args; (void)neuron; (void)grad; (void)dl_dt; (void)inv_gdot;\n{body}    }}\n"
+    )  # fmt: skip
+
+
+def bind(ctx: Context) -> str:
+    """Hands the tables to a thread's populations."""
+    lines = []
+    for p in ctx.plan.populations:
+        name, x = f"work.p_{p.name}", f"args.x_{p.name}"
+        lines += [f"{name}.{n} = {x}_{n};" for n in ("step", "spike", "rho", "A", "dg", "slope", "curve")]
+        for i, r in enumerate(p.derived.receptors):
+            lines += [f"{name}.{n}[{i}] = {x}_{n}_{r};" for n in ("arrive", "back", "kappa")]
+        for i, n in enumerate(ctx.learned_dynamics(p)):
+            lines += [f"{name}.{t}[{i}] = {x}_{t}_{n};" for t in ("dstep", "dspike")]
+        lines += [f"{name}.degree = int(args.degree_{p.name});", f"{name}.delta = args.delta;"]
+    return "void bind(const Args& args, Work& work) {\n" + indent("\n".join(lines)) + "}\n"
+
+
+def keep_spikes_exact(ctx: Context) -> str:
+    """Copies the spikes of a trial out of a thread's memory when they are asked for."""
+    keep = "".join(
+        f"    engine.recorded[{i}].keep(sample, work.p_{p.name}.spikes.neuron, work.p_{p.name}.spike_time, work.p_{p.name}.spikes.count);\n"
+        for i, p in enumerate(ctx.spiking)
+    )
+    return f"void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample) {{\n    (void)engine; (void)args; (void)work; (void)sample;\n{keep}}}\n"
+
+
+def refs(ctx: Context) -> list[str]:
+    return [f"auto& p_{p.name} = work.p_{p.name}; (void)p_{p.name};" for p in ctx.plan.populations]

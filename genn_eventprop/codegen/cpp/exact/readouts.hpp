@@ -1,0 +1,255 @@
+// Readouts in exact time. O: the output's Neurons, V: index of the state that is read, N: classes.
+//
+// Forwards a reader sees the start of every step, its arrivals and own spikes; backwards `enter` opens a step, `at` sets
+// what the reader adds to lambda at an arrival (as factors of dr), `leave` closes the step.
+
+namespace {
+
+template <class O>
+struct NoSource {
+    static constexpr bool adds = false;
+    static scalar direction(int) { return 0; }
+    static scalar feedback(int) { return 0; }
+    static scalar change(int, int) { return 0; }
+};
+
+template <class O, int V, int N>
+struct ReadFirstSpike : NoSource<O> {
+    int64_t first[N];
+    void begin(O&) {}
+    void enter(O&, const Args&, int64_t, bool) {}
+    void start(O&) {}
+    void absorb(O&, const typename O::Incoming*, int64_t, int64_t) {}
+    void jump(O&, int, double, const double*, const double*) {}
+    void finish(O& out, const Args& args, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) first[k] = -1, readout[k] = args.duration, valid[k] = -1;
+        for (int64_t i = out.spikes.count - 1; i >= 0; --i) first[out.spikes.neuron[i]] = i;
+        for (int k = 0; k < N; ++k)
+            if (first[k] >= 0) readout[k] = out.spike_time[first[k]], valid[k] = 0;
+    }
+    void begin_back(O&) {}
+    void before(O&, const scalar*, int64_t, int64_t) {}
+    void at(O&, const Args&, int, double, double) {}
+    scalar kink(const scalar*, int64_t) { return 0; }
+    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
+        return first[neuron] == i ? dr[neuron] : scalar(0);
+    }
+    void leave(O&, const scalar*, int64_t) {}
+};
+
+// The maximum over continuous time: at ends of segments and at stationary points inside. At a kink (the slope turns at an
+// arrival) the arrival's D gets dL/dr Vdot(t*-). The output does not spike; its g is V.
+template <class O, int V, int N>
+struct ReadMaximum : NoSource<O> {
+    static constexpr int n = O::n;
+    double best[N], offset[N], y[N][n], turn[N];
+    int64_t step[N], position[N], kink_entry[N], now = 0;
+    bool at_end[N];
+    int order[N], top = -1;
+    void begin(O& out) {
+        for (int k = 0; k < N; ++k) {
+            best[k] = double(out.x[V].data[k]), at_end[k] = true, kink_entry[k] = -1, offset[k] = 0, step[k] = position[k] = 0;
+            for (int i = 0; i < n; ++i) y[k][i] = double(out.x[i].data[k]);
+        }
+    }
+    void enter(O&, const Args&, int64_t k, bool) { now = k; }
+    void start(O&) {}
+    void jump(O&, int, double, const double*, const double*) {}
+    // Follows the outputs that may exceed their maximum; `entry` is the log's number of the first arrival.
+    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t entry) {
+        for (int k = 0; k < N; ++k)
+            if (at_end[k] || double(out.reach.data[k]) >= best[k]) follow(out, k, a, count, entry);
+    }
+    void follow(O& out, int k, const typename O::Incoming* a, int64_t count, int64_t entry) {
+        double v[n], c[DEGREE + 1], q[O::FRONT], from = 0;
+        for (int i = 0; i < n; ++i) v[i] = double(out.x[i].data[k]);
+        series(out, k, v, c);
+        for (int64_t j = 0; j <= count; ++j) {
+            const double to = j < count ? a[j].s : out.delta;
+            if (to > from) segment(out, k, v, c, from, to, entry + j);
+            if (j == count) break;
+            const double before = at_end[k] ? slope_of(c, out.degree, to) : 0;
+            horner<O::FRONT, O::S>(out.arrive[a[j].receptor], out.degree, to, O::own(k), q);
+            for (int i = 0; i < n; ++i) v[i] += q[i] * double(a[j].row[k]);
+            series(out, k, v, c);
+            if (before > 0 && slope_of(c, out.degree, to) <= 0) turn[k] = before, kink_entry[k] = entry + j;
+            from = to;
+        }
+    }
+    void series(O& out, int k, const double* v, double* c) {
+        for (int q = 0; q <= out.degree; ++q) {
+            const auto* t = out.rho + int64_t(q) * (n + 1) * O::S + O::own(k);
+            c[q] = double(t[n * O::S]);
+            for (int i = 0; i < n; ++i) c[q] += double(t[i * O::S]) * v[i];
+        }
+    }
+    void segment(O& out, int k, const double* v, const double* c, double from, double to, int64_t before_entry) {
+        const int m = out.degree;
+        at_end[k] = false;
+        const double end = value_of(c, m, to), s0 = slope_of(c, m, from), s1 = slope_of(c, m, to);
+        if (s0 > 0 && s1 < 0 && value_of(c, m, from) + s0 * (to - from) > best[k]) {
+            double falling[DEGREE + 1];
+            for (int q = 0; q < m; ++q) falling[q] = -(q + 1) * c[q + 1];
+            const double s = first_crossing(falling, m - 1, from, to, bend_of(falling, m - 1, to));
+            if (s > from && value_of(c, m, s) > best[k]) keep(k, v, value_of(c, m, s), s, before_entry);
+        }
+        if (end > best[k]) keep(k, v, end, to, before_entry), at_end[k] = true;
+    }
+    void keep(int k, const double* v, double value, double s, int64_t before_entry) {
+        best[k] = value, offset[k] = s, step[k] = now, position[k] = before_entry, kink_entry[k] = -1;
+        for (int i = 0; i < n; ++i) y[k][i] = v[i];
+    }
+    void finish(O&, const Args&, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) readout[k] = best[k], valid[k] = 0;
+    }
+    void begin_back(O&) {
+        for (int k = 0; k < N; ++k) order[k] = k;
+        std::sort(order, order + N, [&](int a, int b) {
+            return step[a] != step[b] ? step[a] < step[b] : position[a] != position[b] ? position[a] < position[b] : a < b;
+        });
+        top = N - 1;
+    }
+    // The maxima of step k behind log entry `entry`: lambda_V jumps by dr there.
+    void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
+        for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) {
+            const int o = order[top];
+            double m[O::RESET], d[n * (n + 1)];
+            horner<O::RESET, O::S>(out.spike, out.degree, offset[o], O::own(o), m);
+            for (int j = 0; j < n; ++j) out.mu[j].data[o] += dr[o] * scalar(m[V * (n + 1) + j]);
+            for (int r = 0; r < O::model::dynamic; ++r) {
+                horner<n * (n + 1), O::S>(out.dspike[r], out.degree, offset[o], O::own(o), d);
+                double v = d[V * (n + 1) + n];
+                for (int j = 0; j < n; ++j) v += d[V * (n + 1) + j] * y[o][j];
+                out.grad[O::model::place[r]].data[o] += dr[o] * scalar(v);
+            }
+        }
+    }
+    void at(O&, const Args&, int, double, double) {}
+    scalar kink(const scalar* dr, int64_t entry) {
+        scalar total = 0;
+        for (int k = 0; k < N; ++k)
+            if (kink_entry[k] == entry) total += dr[k] * scalar(turn[k]);
+        return total;
+    }
+    scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double, double*) { return 0; }
+    void leave(O&, const scalar*, int64_t) {}
+};
+
+// r = 1/T int w V dt. In a step w is a polynomial, and u(s) = int_s^delta w(t) P_V(t - s) dt / T a series in v = delta - s:
+// r = u(0) . x_start + sum of u . jumps over all events of the step.
+template <class O, int V, int N>
+struct ReadIntegral {
+    static constexpr bool adds = true;
+    static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
+    double total[N];
+    int degree = 0;
+    Buffer<double> u, du[L + 1];
+    Buffer<scalar> along, against, changed[L + 1];
+    void begin(O& out) {
+        degree = out.degree + 7 < DEGREE ? out.degree + 7 : DEGREE;
+        u.zero(WIDTH), along.zero(S), against.zero(S);
+        for (int r = 0; r < L; ++r) du[r].zero(WIDTH), changed[r].zero(S);
+        for (int k = 0; k < N; ++k) total[k] = 0;
+    }
+    // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
+    void enter(O& out, const Args& args, int64_t step, bool training) {
+        const double* w = args.window + step * WINDOW;
+        for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
+            const double* a = out.A + k * n * (n + 1);
+            for (int q = 0; q < degree; ++q)
+                for (int j = 0; j <= n; ++j) {
+                    double v = j == V && q < WINDOW ? w[q] : 0.0;
+                    for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * u[(q * (n + 1) + i) * S + k];
+                    u[((q + 1) * (n + 1) + j) * S + k] = v / (q + 1);
+                }
+            for (int r = 0; training && r < L; ++r)
+                for (int q = 0; q < degree; ++q)
+                    for (int j = 0; j <= n; ++j) {
+                        double v = 0;
+                        for (int i = 0; i < n; ++i) {
+                            const double da = double(out.dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
+                            v += a[i * (n + 1) + j] * du[r][(q * (n + 1) + i) * S + k] + da * u[(q * (n + 1) + i) * S + k];
+                        }
+                        du[r][((q + 1) * (n + 1) + j) * S + k] = v / (q + 1);
+                    }
+        }
+    }
+    void start(O& out) {
+        double f[n + 1];
+        for (int k = 0; k < N; ++k) {
+            if (k == 0 || S > 1) horner<n + 1, S>(u.data, degree, out.delta, O::own(k), f);
+            double v = f[n];
+            for (int j = 0; j < n; ++j) v += f[j] * double(out.x[j].data[k]);
+            total[k] += v;
+        }
+    }
+    // sum_i t[first + i] u_i at s, t the column of a table at s = 0: e, -A e or de.
+    double part(O& out, const double* series, const typename O::table* t, double s, int k) const {
+        double f[n + 1], v = 0;
+        horner<n + 1, S>(series, degree, out.delta - s, O::own(k), f);
+        for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
+        return v;
+    }
+    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
+        for (int64_t j = 0; j < count; ++j) {
+            double f = 0;
+            for (int k = 0; k < N; ++k) {
+                if (k == 0 || S > 1) f = part(out, u.data, out.arrive[a[j].receptor], a[j].s, k);
+                total[k] += f * double(a[j].row[k]);
+            }
+        }
+    }
+    void jump(O& out, int neuron, double s, const double* before, const double* after) {
+        double f[n + 1];
+        horner<n + 1, S>(u.data, degree, out.delta - s, O::own(neuron), f);
+        for (int i = 0; i < n; ++i) total[neuron] += f[i] * (after[i] - before[i]);
+    }
+    void finish(O&, const Args&, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) readout[k] = total[k], valid[k] = 0;
+    }
+    void begin_back(O&) {}
+    void before(O&, const scalar*, int64_t, int64_t) {}
+    void at(O& out, const Args& args, int receptor, double s, double t) {
+        const auto *e = out.arrive[receptor], *q = out.back[receptor] + n * S;
+        const double now = time_weight(t, args) / args.duration;
+        for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
+            along[k] = scalar(part(out, u.data, e, s, k));
+            against[k] = scalar(part(out, u.data, q, s, k) - now * double(e[V * S + k]));
+            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(out, du[r].data, e, s, k));
+        }
+    }
+    scalar direction(int k) const { return along.data[O::own(k)]; }
+    scalar feedback(int k) const { return against.data[O::own(k)]; }
+    scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
+    scalar kink(const scalar*, int64_t) { return 0; }
+    // l(x-) - l(x+); extra: the reader's part of lambda.
+    scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double t, double* extra) {
+        double f[n + 1], before[n], after[n];
+        horner<n + 1, S>(u.data, degree, out.delta - s, O::own(neuron), f);
+        for (int j = 0; j < n; ++j) extra[j] = double(dr[neuron]) * f[j], before[j] = double(out.spikes.record[j + 1][i]);
+        if constexpr (O::model::spiking) O::model::reset(args, neuron, before, after);
+        for (int r = 0; r < L; ++r) {
+            horner<n + 1, S>(du[r].data, degree, out.delta - s, O::own(neuron), f);
+            for (int j = 0; j < n; ++j)
+                out.grad[O::model::place[r]].data[neuron] += dr[neuron] * scalar(f[j] * (after[j] - before[j]));
+        }
+        return dr[neuron] * scalar(time_weight(t, args) / args.duration * (before[V] - after[V]));
+    }
+    void leave(O& out, const scalar* dr, int64_t at) {
+        double f[n + 1];
+        const scalar* x = L ? out.trace + at * n * O::NP : nullptr;
+        for (int k = 0; k < N; ++k) {
+            if (k == 0 || S > 1) horner<n + 1, S>(u.data, degree, out.delta, O::own(k), f);
+            for (int j = 0; j < n; ++j) out.mu[j].data[k] += dr[k] * scalar(f[j]);
+        }
+        for (int r = 0; r < L; ++r)
+            for (int k = 0; k < N; ++k) {
+                if (k == 0 || S > 1) horner<n + 1, S>(du[r].data, degree, out.delta, O::own(k), f);
+                double v = f[n];
+                for (int j = 0; j < n; ++j) v += f[j] * double(x[j * O::NP + k]);
+                out.grad[O::model::place[r]].data[k] += dr[k] * scalar(v);
+            }
+    }
+};
+
+}  // namespace
