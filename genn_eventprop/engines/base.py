@@ -140,7 +140,20 @@ class Engine(ABC):
     def _prepare(self, optimiser: Any) -> None:
         """Settle parameters and bounds of an optimiser that is used for the first time."""
         if not optimiser.state:
-            optimiser.prepare({k: self.parameters[k] for k in self.plan.trainable}, self.plan.network.bounds())
+            first = {k: self.parameters[k] for k in self.plan.trainable}
+            optimiser.prepare(first, self.plan.bounds(), self.plan.decay())
+
+    def spike_jumps(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Population -> (B, N) what the regularisers add to the costate at its own spikes; counts: (B, N) each."""
+        plan, jumps = self.plan, {}
+        for p in plan.populations:
+            terms = [
+                r.jump(counts[p.name], plan.loss, plan.duration, self.parameters)
+                for r in plan.spike_regularisers(p.name)
+            ]
+            if terms:
+                jumps[p.name] = np.sum(terms, axis=0)
+        return jumps
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
@@ -168,6 +181,17 @@ def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:
                     f"{engine} cannot run population {p.name!r}: {p.derived.model.name} has {feature}; "
                     "use engine='reference_event' with spike_times='exact'"
                 )
+
+
+def refuse_spike_regularisers(plan: Plan, engine: str, instead: str) -> None:
+    """For engines that do not push the costate at own spikes yet.
+
+    Raises:
+        EngineError: naming the regulariser, its population, and what to use `instead`.
+    """
+    for p in plan.populations:
+        for r in plan.spike_regularisers(p.name):
+            raise EngineError(f"{engine} has no {type(r).__name__} (of population {p.name!r}) yet; use {instead}")
 
 
 def _rounded_delays(plan: Plan) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
+from ..regularisers import pushed_state
 from .event_equations import AT_SPIKE
 from .event_flow import LinearFlow
 from .event_forward import Arrival, PopulationModel, Recording, Segments, Spike
@@ -66,7 +67,7 @@ class Backward:
 
     Args:
         plan, models, weights: as for `Forward`. recording: what it made. readout: on that recording.
-        dr: (K,) dL/dr. push: (K,) jump of lambda_V of the output at T.
+        dr: (K,) dL/dr. push: (K,) jump of lambda_V of the output at T. jumps: population -> (N,) of the regularisers.
 
     Attributes:
         gradients: "connection.weight" (M, N), "connection.delay" (), "population.parameter" (N,).
@@ -91,8 +92,10 @@ class Backward:
         self.input_times = np.zeros(n_inputs)
         self.smallest_slope = np.inf
 
-    def run(self, dr: np.ndarray, push: np.ndarray) -> None:
-        self.dr = dr
+    def run(self, dr: np.ndarray, push: np.ndarray, jumps: Mapping[str, np.ndarray]) -> None:
+        self.dr, self.jumps = dr, jumps
+        models = {name: self.adjoint[name].model.record.derived.model for name in jumps}
+        self.pushed = {name: list(m.state).index(pushed_state(m)) for name, m in models.items()}
         out = self.adjoint[self.output]
         out.end[self.recording.last[self.output], self.readout.v] += push
         self._place_sources(out)
@@ -138,6 +141,8 @@ class Backward:
         else:
             event.cause.extra += E
         adjoint.end[event.before] = adjoint.dh_dx[i].T @ lam - adjoint.model.equations.slope[:, n] * rate
+        if event.population in self.jumps:
+            adjoint.end[event.before, self.pushed[event.population]] += self.jumps[event.population][n]
         jump = lam @ adjoint.dh_dp[i] - adjoint.dg_dp[i] * rate
         for name, value in zip(adjoint.gradient, jump):
             adjoint.gradient[name][n] += value

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.cpp import generate, padded
+from ..codegen.cpp import generate, padded, regulariser_names
 from ..codegen.exact_values import exact_tables, number_of_steps, window
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
@@ -31,6 +31,7 @@ from .base import (
     batch_indices,
     refuse_jumps_of_the_threshold,
     refuse_readouts,
+    refuse_spike_regularisers,
 )  # fmt: skip
 
 MAX_SLICES = 16
@@ -73,6 +74,10 @@ class NativeEngine(Engine):
             outers=("cross_entropy",),
             instead="engine='reference_clock'",
         )
+        if plan.spike_times == "exact":
+            refuse_spike_regularisers(
+                plan, "native with spike_times='exact'", "spike_times='grid' or engine='reference_event'"
+            )
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:
@@ -190,6 +195,7 @@ class NativeEngine(Engine):
         if data.times is not None:
             given |= {"times": data.times, "window": self._window}
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
+        given |= self._regulariser_values(data, samples, training)
         self._call({**given, **self._values, **out}, B, n_slices, training, record_spikes)
         for total, full in self._shared if training else ():
             total[0] = full.sum(dtype=np.float64)
@@ -199,6 +205,25 @@ class NativeEngine(Engine):
             guarded=int(out["guarded"].sum()) if training else 0,
             spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
         )  # fmt: skip
+
+    def _regulariser_values(self, data: Data, samples: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+        """What `codegen.cpp.regularise` names; a mean over the batch takes a forward run of its own."""
+        plan = self.plan
+        values: dict[str, np.ndarray] = {}
+        spiking = [(p, r) for p in self._spiking for r in plan.spike_regularisers(p)]
+        counts = None
+        if training and any(r.mean == "batch" for _, r in spiking):
+            counts = self.run(data, samples).spike_counts
+        for p in self._spiking:
+            for name, r in zip(regulariser_names(plan, p), plan.spike_regularisers(p)):
+                upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
+                third = {"target": np.array([r.target])}
+                if r.mean == "batch":
+                    excess = np.zeros(1) if counts is None else r.excess(counts[p])[0]
+                    third = {"excess": np.broadcast_to(excess, upper.shape)}
+                parts = {"upper": upper / len(samples), "lower": lower / len(samples), **third}
+                values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in parts.items()}
+        return values
 
     def _call(self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss

@@ -17,6 +17,7 @@ import numpy as np
 from ..adjoint.propagator import numeric
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
+from ..regularisers import pushed_state
 from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 
@@ -214,6 +215,8 @@ class _Trial:
         """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
         output, self.guarded = self.plan.output, 0
         self.readout.scale(1.0 / self.B, scored, self.params[output.name].get("tau_mem"))
+        counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
+        self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros_like(v) for k, v in self.engine.parameters.items()}
         for p in self.plan.populations:
             n = len(p.derived.states)
@@ -287,6 +290,8 @@ class _Trial:
             self._add(p, n, np.where(spiked, (lam * dh).sum(1) - dg * rate, 0.0))
         if p.name == self.plan.output.name:
             jumped[:, self.readout.v] += self.readout.at_spike(k)
+        if p.name in self.jumps:
+            jumped[:, p.derived.states.index(pushed_state(p.derived.model))] += self.jumps[p.name]
         return np.where(spiked[:, None, :], jumped, lam)
 
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:

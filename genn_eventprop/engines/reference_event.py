@@ -115,9 +115,10 @@ class ReferenceEvent(Engine):
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
+        jumps = self.spike_jumps(self._counts())
         for b, trial in enumerate(self.trials):
             back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
-            back.run(dr[b], push[b])
+            back.run(dr[b], push[b], {name: jump[b] for name, jump in jumps.items()})
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
             inputs.append(back.input_times)

@@ -28,9 +28,10 @@ AGREE = 1e-6  # of the largest difference so far: then the combined value is goo
 
 class Problem:
     """A loss as a function of every number in it. Blocks: "connection.weight", "connection.delay",
-    "population.parameter", "input_times"."""
+    "population.parameter", "input_times". Regularisers are left out: those of spikes are the gradient of nothing."""
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events) -> None:
+        plan = replace(plan, regularisers=())
         self.plan, self.events = plan, events
         self.samples = np.arange(len(events))
         self.engine = ReferenceEvent(plan, parameters)

@@ -96,6 +96,7 @@ class Optimiser:
         self.clipped_steps = 0
         self.state: dict[str, dict[str, np.ndarray]] = {}
         self._bounds: dict[str, Bounds] = {}
+        self._decay: dict[str, float] = {}
         self._settings: dict[str, dict[str, float]] = {}
         self._check_settings()
         full = self.full_code()
@@ -111,26 +112,35 @@ class Optimiser:
             raise SettingError(f"{where}: learning_rate must be finite and >= 0, got {settings['learning_rate']}")
 
     def full_code(self) -> str:
-        """`code`, preceded by the scaling of the gradient when clipping is on."""
-        return self.code if self.clip_norm is None else "g = gradient_scale * g\n" + self.code
+        """`code`, preceded by the scaling of the gradient when clipping is on, then by an L2 penalty."""
+        scale = "" if self.clip_norm is None else "g = gradient_scale * g\n"
+        return scale + ("g = g + l2 * x\n" if self._decay else "") + self.code
 
     def full_scalar_names(self) -> tuple[str, ...]:
-        return self.scalar_names if self.clip_norm is None else (*self.scalar_names, "gradient_scale")
+        scale = () if self.clip_norm is None else ("gradient_scale",)
+        return (*self.scalar_names, *scale, *(("l2",) if self._decay else ()))
 
-    def prepare(self, parameters: Mapping[str, np.ndarray], bounds: Mapping[str, Bounds] | None = None) -> None:
+    def prepare(
+        self,
+        parameters: Mapping[str, np.ndarray],
+        bounds: Mapping[str, Bounds] | None = None,
+        decay: Mapping[str, float] | None = None,
+    ) -> None:
         """Allocate zero state for `parameters` and settle each one's settings and bounds.
 
         Args:
             parameters: the arrays to be trained, by name; the state takes their shapes and types.
             bounds: (lower, upper) that the parameters themselves declare.
+            decay: parameter -> strength of an L2 penalty, see `regularisers.WeightDecay`.
 
         Raises:
-            SettingError: a group or bound pattern that matches no parameter.
+            SettingError: a group or bound pattern that matches no parameter, bounds that exclude the first value.
         """
         for pattern in (*self.groups, *self.bounds):
             if not fnmatch.filter(parameters, pattern):
                 raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
         self.steps = self.clipped_steps = 0
+        self._decay = {name: strength for name, strength in (decay or {}).items() if strength}
         self.state, self._settings, self._bounds = {}, {}, {}
         for name, array in parameters.items():
             self.state[name] = {state: np.zeros_like(array) for state in self.state_names}
@@ -142,6 +152,7 @@ class Optimiser:
             for pattern, pair in self.bounds.items():
                 if fnmatch.fnmatchcase(name, pattern):
                     self._bounds[name] = pair
+            self._check_start(name, array)
 
     def next_step(self, gradients: Mapping[str, np.ndarray] | None = None) -> OptimiserStep:
         """Count one step and return its record; an engine may run it compiled.
@@ -155,6 +166,8 @@ class Optimiser:
         for name, settings in self._settings.items():
             scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor}
             scalars = {**self.scalars(self.steps, scaled), **scale}
+            if self._decay:
+                scalars["l2"] = self._decay.get(name, 0.0)
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
         return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
 
@@ -172,6 +185,14 @@ class Optimiser:
             return 1.0
         self.clipped_steps += 1
         return limit / norm
+
+    def _check_start(self, name: str, value: np.ndarray) -> None:
+        lower, upper = (None if b is None else np.asarray(b, value.dtype) for b in self._bounds[name])
+        if (lower is not None and np.any(value < lower)) or (upper is not None and np.any(value > upper)):
+            raise SettingError(
+                f"{self.name}: the first values of {name}, {value.min():g} to {value.max():g}, lie outside its bounds "
+                f"{self._bounds[name]}; widen them or start inside (Dense(..., bounds=) cuts off what it draws outside)"
+            )
 
     def _check_settings(self) -> None:
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from ..adjoint import Derived, derive
 from ..errors import PlanError
 from ..losses import Loss
 from ..modelling.network import Input, Network
+from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 
 SPIKE_TIMES = ("grid", "exact")
 
@@ -73,6 +75,7 @@ class Plan:
     duration: float
     n_steps: int
     spike_times: str
+    regularisers: tuple[Regulariser, ...] = ()
 
     @property
     def output(self) -> PopulationRecord:
@@ -87,6 +90,29 @@ class Plan:
         """Names of the learned parameters."""
         return self.network.trainable()
 
+    def spike_regularisers(self, population: str) -> tuple[SpikeRegulariser, ...]:
+        """The regularisers that push a population's costate at its own spikes."""
+        spiking = (r for r in self.regularisers if isinstance(r, SpikeRegulariser))
+        return tuple(r for r in spiking if r.population.name == population)
+
+    def bounds(self) -> dict[str, tuple[float | None, float | None]]:
+        """Bounds of parameters, those of the network tightened by every `Clamp`."""
+        bounds = self.network.bounds()
+        for clamp in (r for r in self.regularisers if isinstance(r, Clamp)):
+            for name in clamp.names(self.network):
+                low, high = bounds.get(name, (None, None))
+                lows, highs = ([b for b in pair if b is not None] for pair in ((low, clamp.lower), (high, clamp.upper)))
+                bounds[name] = (max(lows, default=None), min(highs, default=None))
+        return bounds
+
+    def decay(self) -> dict[str, float]:
+        """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""
+        total: dict[str, float] = {}
+        for decay in (r for r in self.regularisers if isinstance(r, WeightDecay)):
+            for name in decay.names(self.network):
+                total[name] = total.get(name, 0.0) + decay.strength
+        return total
+
     def into(self, population: str) -> tuple[ConnectionRecord, ...]:
         return tuple(c for c in self.connections if c.target == population)
 
@@ -94,15 +120,25 @@ class Plan:
         return tuple(c for c in self.connections if c.source == source)
 
 
-def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike_times: str = "grid") -> Plan:
+def make_plan(
+    network: Network,
+    loss: Loss,
+    *,
+    dt: float,
+    duration: float,
+    spike_times: str = "grid",
+    regularisers: Sequence[Regulariser] = (),
+) -> Plan:
     """Freeze a network, a loss and a time grid.
 
     Args:
         dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
+        regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
 
     Raises:
         PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
         LossError: if the loss's time weight does not fit the trial or is not finite.
+        SettingError: a regulariser that does not fit the network.
     """
     if not (math.isfinite(dt) and dt > 0 and math.isfinite(duration) and duration > 0):
         raise PlanError(f"dt and duration must be positive times in ms, got dt={dt} and duration={duration}")
@@ -129,7 +165,7 @@ def make_plan(network: Network, loss: Loss, *, dt: float, duration: float, spike
     return Plan(
         network=network, input=network.inputs[0], populations=_populations(network),
         connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
-        spike_times=spike_times,
+        spike_times=spike_times, regularisers=checked(regularisers, network, loss),
     )  # fmt: skip
 
 

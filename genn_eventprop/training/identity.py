@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..losses import Loss
-from ..modelling import Network
+from ..modelling import Network, Population
 from ..modelling.neuron import NeuronModel
+from ..regularisers import Regulariser
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -54,6 +56,13 @@ def _outer(loss: Loss) -> str:
     """The outer loss, if it is not the usual one."""
     name = loss.outer if isinstance(loss.outer, str) else f"own {loss.outer.label}"
     return "" if name == "cross_entropy" else f"{name}, "
+
+
+def describe_regulariser(regulariser: Regulariser) -> str:
+    """The regulariser in words, with its numbers."""
+    values = {f.name: getattr(regulariser, f.name) for f in dataclasses.fields(regulariser)}
+    shown = (f"{k} {v.name if isinstance(v, Population) else v}" for k, v in values.items())
+    return f"{type(regulariser).__name__}: {', '.join(shown)}"
 
 
 def describe_data(events: Events) -> str:

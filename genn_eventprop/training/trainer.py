@@ -19,12 +19,13 @@ from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule
 from ..optimisers import Progress as ScheduleProgress
 from ..plan import make_plan
+from ..regularisers import Regulariser
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters
 from .evaluation import Evaluation, evaluate
-from .identity import check_same, describe_loss, describe_network
+from .identity import check_same, describe_loss, describe_network, describe_regulariser
 from .report import epoch_metrics, run_results
 from .run_folder import RunFolder
 from .state import Position, pack, unpack, write_parameters
@@ -48,6 +49,7 @@ class Trainer:
         network, loss: what to train; the loss names the output population.
         duration, dt: trial length and step in ms. spike_times: "grid" or "exact".
         engine: name of an engine, or "auto" for the fastest that this machine can run.
+        regularisers: see `genn_eventprop.regularisers`; several add up.
         optimiser: Adam(1e-3) if not given. schedule: of the learning rate, constant if not given.
         batch_size: trials a step; an incomplete last batch is learned with its own size.
         seed: of initial values and the order of samples (`Streams`).
@@ -79,6 +81,7 @@ class Trainer:
         dt: float,
         spike_times: str = "grid",
         engine: str = "auto",
+        regularisers: Sequence[Regulariser] = (),
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
         batch_size: int = 32,
@@ -99,15 +102,19 @@ class Trainer:
             None if checkpoint_batches is None else _whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.streams = network, Streams(seed)
-        self.plan = make_plan(network, loss, dt=dt, duration=duration, spike_times=spike_times)
-        self.engine = engines.create(
-            self.plan, network.initial_parameters(self.streams.at("initial values")), engine=engine, dtype=dtype,
-            threads=threads, slope_floor=slope_floor, genn_backend=genn_backend,
-        )  # fmt: skip
+        self.plan = make_plan(
+            network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
+        )
         if optimiser is not None and not isinstance(optimiser, Optimiser):
             raise SettingError(f"optimiser must be one such as Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
-        self.optimiser.prepare({name: self.engine.parameters[name] for name in self.plan.trainable}, network.bounds())
+        first = network.initial_parameters(self.streams.at("initial values"))
+        self._prepare_optimiser(first)  # refuses what does not fit before anything is compiled
+        self.engine = engines.create(
+            self.plan, first, engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor,
+            genn_backend=genn_backend,
+        )  # fmt: skip
+        self._prepare_optimiser(self.engine.parameters)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.folder: RunFolder | None = None
@@ -119,9 +126,14 @@ class Trainer:
             "loss": describe_loss(loss), "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
             "engine": self.engine.name, "dtype": str(next(iter(self.engine.parameters.values())).dtype),
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
+            "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
         }  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
         self._stop = False
+
+    def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
+        learned = {name: parameters[name] for name in self.plan.trainable}
+        self.optimiser.prepare(learned, self.plan.bounds(), self.plan.decay())
 
     # training
 

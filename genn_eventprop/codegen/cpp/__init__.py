@@ -12,12 +12,12 @@ from importlib import resources
 
 from ...plan import Plan
 from .backward import backward
-from .context import Context, padded
+from .context import Context, padded, regulariser_names
 from .declarations import args, outer, record, sizes, title, work
 from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import forward, negative_arrivals
 
-__all__ = ["Source", "generate", "padded"]
+__all__ = ["Source", "generate", "padded", "regulariser_names"]
 
 
 @dataclass(frozen=True)

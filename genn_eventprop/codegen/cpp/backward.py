@@ -8,6 +8,7 @@ from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
 from .context import Context, indent
+from .regularise import jump_at_spike, jump_from_counts
 
 
 def backward(ctx: Context) -> str:
@@ -15,6 +16,7 @@ def backward(ctx: Context) -> str:
     for p in ctx.plan.populations:
         names = [f"lambda_{s}" for s in p.derived.states] + [f"grad_{n}" for n in p.trainable]
         body += [f"std::memset(p_{p.name}_{n}, 0, NP_p_{p.name} * sizeof(scalar));" for n in names]
+    body += [jump_from_counts(ctx, p) for p in ctx.spiking]
     body.append(_push(ctx))
     body.append("for (int64_t step = n_steps; step >= 0; --step) {")
     body.append("if (step < n_steps) {")
@@ -172,7 +174,8 @@ def _jump(ctx: Context, p: PopulationRecord) -> str:
         own = _own_spike(ctx, p)
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
-    code = ctx.at_neuron(p, gradients + snippet.adjoint_jump_code, given=given)
+    regularised = jump_at_spike(ctx.plan, p)
+    code = ctx.at_neuron(p, gradients + snippet.adjoint_jump_code + regularised, given=given)
     return f"""\
 if (step > 0) for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{
     const int neuron = {name}.neuron[i];

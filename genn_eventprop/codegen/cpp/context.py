@@ -35,6 +35,11 @@ def indent(text: str, levels: int = 1) -> str:
     return "".join(pad + line + "\n" for line in text.split("\n") if line.strip())
 
 
+def regulariser_names(plan: Plan, population: str) -> list[str]:
+    """First parts of the names of what the host hands over for every regulariser of a population's spikes."""
+    return [f"r_{population}_{i}" for i in range(len(plan.spike_regularisers(population)))]
+
+
 class Context:
     """A plan with everything that its generators look up.
 
@@ -77,6 +82,10 @@ class Context:
             ("scalar*", "slices"), ("scalar*", "gradient"),
         ]  # fmt: skip
         given += self.exact_arrays() if self.exact else []
+        for p in self.spiking:
+            for r, name in zip(self.plan.spike_regularisers(p.name), regulariser_names(self.plan, p.name)):
+                third = "excess" if r.mean == "batch" else "target"
+                given += [("const scalar*", f"{name}_{tail}") for tail in ("upper", "lower", third)]
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
 
     def exact_arrays(self) -> list[tuple[str, str]]:

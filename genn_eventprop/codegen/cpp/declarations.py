@@ -74,6 +74,7 @@ def work(ctx: Context) -> str:
             *(["g", "g_before"] if p.spiking else []),
         ]
         names += [f"grad_{n}" for n in p.trainable] + [f"Q_{r}" for r in ctx.fed(p)]
+        names += ["jump"] if ctx.plan.spike_regularisers(p.name) else []
         for n in names:
             fields.append(f"p_{p.name}_{n}")
             sizes.append((f"p_{p.name}_{n}", f"NP_p_{p.name}"))

@@ -25,6 +25,7 @@ from ..base import (
     batch_indices,
     refuse_jumps_of_the_threshold,
     refuse_readouts,
+    refuse_spike_regularisers,
 )  # fmt: skip
 from .backward import backward_network
 from .forward import forward_network
@@ -65,6 +66,7 @@ class GennEngine(Engine):
         refuse_readouts(
             plan, self.name, ("integral", "max", "first_spike"), shaped=False, instead="engine='reference_clock'"
         )
+        refuse_spike_regularisers(plan, self.name, "engine='native'")
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = {k: np.array(v, dtype=self.dtype) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}

@@ -1,0 +1,46 @@
+"""Regularisers of spike counts in C++: what every own spike adds to the costate, from the counts of the trial.
+
+Formulas: `regularisers.spikes`. For every such regulariser the host hands over the strengths ``_upper`` and ``_lower``
+(N,), divided by B, and ``_target`` (1,); for a batch mean instead of the target the excess itself, ``_excess`` (N,).
+"""
+
+from __future__ import annotations
+
+from ...plan import Plan, PopulationRecord
+from ...regularisers import SpikeRegulariser, pushed_state
+from .context import Context, regulariser_names
+
+
+def jump_from_counts(ctx: Context, p: PopulationRecord) -> str:
+    """``work.p_<name>_jump`` of one trial, from the spike counts that its forward pass has left."""
+    terms = ctx.plan.spike_regularisers(p.name)
+    if not terms:
+        return ""
+    name = f"p_{p.name}"
+    code = f"const int32_t* counts = args.{name}_counts + sample * N_{name}; (void)counts;\n"
+    code += f"std::memset(work.{name}_jump, 0, NP_{name} * sizeof(scalar));\n"
+    for r, given in zip(terms, regulariser_names(ctx.plan, p.name)):
+        code += _term(name, r, given)
+    return "{\n" + code + "}\n"
+
+
+def _term(name: str, r: SpikeRegulariser, given: str) -> str:
+    z, before = "scalar(counts[neuron])", ""
+    if r.whole_layer:
+        z = "scalar(total)"
+        before = f"int64_t total = 0;\nfor (int neuron = 0; neuron < N_{name}; ++neuron) total += counts[neuron];\n"
+    excess = f"{z} - args.{given}_target[0]"
+    if r.mean == "batch":
+        excess, before = f"args.{given}_excess[neuron]", ""
+    return (
+        f"{{\n{before}for (int neuron = 0; neuron < N_{name}; ++neuron) {{\nconst scalar excess = {excess};\n"
+        f"const scalar strength = excess > 0 ? args.{given}_upper[neuron] : args.{given}_lower[neuron];\n"
+        f"work.{name}_jump[neuron] += strength * excess;\n}}\n}}\n"
+    )
+
+
+def jump_at_spike(plan: Plan, p: PopulationRecord) -> str:
+    """What follows the jump of an own spike of ``neuron``."""
+    if not plan.spike_regularisers(p.name):
+        return ""
+    return f"\nlambda_{pushed_state(p.derived.model)} += work.p_{p.name}_jump[neuron];"

@@ -1,0 +1,59 @@
+"""Regularisers: what is asked of a network besides its loss. They chain: give `Trainer` or `make_plan` several.
+
+| class | what it does | surrogate |
+|---|---|---|
+| `SpikeCount` | every neuron towards a number of spikes, from both sides | yes |
+| `LayerRate` | a whole population below a number of spikes | yes |
+| `WeightDecay` | L2 penalty of parameters | no, exact |
+| `Clamp` | parameters within bounds | no |
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..errors import SettingError
+from ..losses import Loss
+from ..modelling.network import Network
+from .parameters import Clamp, WeightDecay
+from .published import published_scale
+from .spikes import LayerRate, SpikeCount, SpikeRegulariser, pushed_state
+
+Regulariser = SpikeRegulariser | WeightDecay | Clamp
+
+REGULARISERS: dict[str, Callable[..., Regulariser]] = {
+    "spike_count": SpikeCount,
+    "layer_rate": LayerRate,
+    "weight_decay": WeightDecay,
+    "clamp": Clamp,
+}
+"""Regularisers by name, for the command line and configuration files."""
+
+
+def checked(regularisers: Iterable[Any], network: Network, loss: Loss) -> tuple[Regulariser, ...]:
+    """The regularisers as a tuple.
+
+    Raises:
+        SettingError: for something that is none, or does not fit the network.
+    """
+    regularisers = tuple(regularisers) if isinstance(regularisers, Iterable) else (regularisers,)
+    for r in regularisers:
+        if not isinstance(r, Regulariser):
+            raise SettingError(
+                f"a regulariser is one such as SpikeCount(population), got {r!r}; known: {', '.join(REGULARISERS)}"
+            )
+        r.check(network, loss)
+    return regularisers
+
+
+__all__ = [
+    "REGULARISERS",
+    "Clamp",
+    "LayerRate",
+    "Regulariser",
+    "SpikeCount",
+    "SpikeRegulariser",
+    "WeightDecay",
+    "checked",
+    "published_scale",
+    "pushed_state",
+]

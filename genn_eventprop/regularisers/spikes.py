@@ -1,0 +1,179 @@
+"""Regularisers of spike counts: what is added to the costate at every own spike of a population.
+
+A number of spikes has no derivative, so this is a surrogate: of the penalty 1/2 strength (z - target)^2 / B, z the
+count, it keeps "later and fewer spikes where there are too many" as a jump of the costate right before each of the
+neuron's own spikes,
+
+    lambda_V <- lambda_V + strength (z - target) / B,      strength = upper if z > target else lower.
+
+Gradient checks leave it out, since no loss has it as its gradient. The jump goes to the state that the loss would read
+(`NeuronModel.readout`, V) if the threshold depends on it, else to the first state that the threshold depends on;
+thresholds that are learned feel it only through the spikes that move.
+
+Axis letters: B batch, N neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SettingError, suggest
+from ..losses import Loss
+from ..modelling.expressions import parse
+from ..modelling.network import Network, Population
+from ..modelling.neuron import NeuronModel
+from .published import published_scale
+
+MEANS = ("example", "batch")
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeRegulariser:
+    """lambda_V += strength (z - target) / B at own spikes; use `SpikeCount` or `LayerRate`.
+
+    Args:
+        population: whose spikes are counted and pushed.
+        target: count at which nothing is pushed.
+        upper, lower: strength above and below the target.
+        mean: count of each example ("example") or its mean over the batch ("batch"). The mean is known only when all
+            of the batch has run forwards, so it costs a second forward run of every training batch.
+        published: upper and lower are strengths of the loss-shaping code; `published_scale` converts them.
+
+    Raises:
+        SettingError: a population that cannot spike, or numbers that make no sense.
+    """
+
+    population: Population
+    target: float
+    upper: float
+    lower: float
+    mean: str = "example"
+    published: bool = False
+
+    whole_layer = False
+    """Whether z is the count of the whole population instead of the neuron's own."""
+
+    def __post_init__(self) -> None:
+        name, model = self.population.name, self.population.model
+        where = f"{type(self).__name__} of {name!r}"
+        if not model.spiking:
+            raise SettingError(f"{where}: {model.name} never spikes, so there is no spike count to regularise")
+        for what, value in (("target", self.target), ("upper", self.upper), ("lower", self.lower)):
+            if not (np.isfinite(value) and value >= 0):
+                raise SettingError(f"{where}: {what} must be a finite number >= 0, got {value}")
+        if self.mean not in MEANS:
+            raise SettingError(f"{where}: mean={self.mean!r} ({suggest(self.mean, MEANS)})")
+        if self.published and "tau_mem" not in model.params:
+            raise SettingError(f"{where}: published=True scales by tau_mem, which {model.name} does not have")
+
+    def check(self, network: Network, loss: Loss) -> None:
+        """Raise `SettingError` if this does not belong to the network, or `published` does not know the loss."""
+        where = f"{type(self).__name__} of {self.population.name!r}"
+        if self.population not in network.populations:
+            raise SettingError(f"{where}: not a population of this network")
+        if self.published:
+            published_scale(loss, 1.0, {"tau_mem": np.ones(1)}, {"tau_mem": np.ones(1)}, where)
+
+    def strengths(
+        self, loss: Loss, duration: float, parameters: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(upper, lower), (N,) each, at the present parameter values."""
+        size = self.population.size
+        scale = np.ones(1)
+        if self.published:
+            own, output = (_values(p, parameters) for p in (self.population, loss.population))
+            scale = published_scale(loss, duration, own, output, type(self).__name__)
+        scale = scale / size if self.whole_layer else scale
+        return np.broadcast_to(self.upper * scale, size), np.broadcast_to(self.lower * scale, size)
+
+    def excess(self, counts: np.ndarray) -> np.ndarray:
+        """z - target from spike counts (B, N): (B, N), or (B, 1) for the whole layer, B = 1 for a batch mean."""
+        z = counts.sum(axis=1, keepdims=True) if self.whole_layer else counts
+        z = z.mean(axis=0, keepdims=True) if self.mean == "batch" else z
+        return z - self.target
+
+    def jump(self, counts: np.ndarray, loss: Loss, duration: float, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch."""
+        upper, lower = self.strengths(loss, duration, parameters)
+        excess = self.excess(counts)
+        return np.broadcast_to(np.where(excess > 0, upper, lower) * excess, counts.shape) / len(counts)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class SpikeCount(SpikeRegulariser):
+    """Every neuron towards `target` spikes a trial: lambda_V += strength (s - target) / B, s the neuron's count.
+
+    Args:
+        population: whose neurons.
+        target: nu, spikes a trial. strength: lbd on both sides; `upper`, `lower` for different ones, None: strength.
+        mean, published: see `SpikeRegulariser`.
+
+    Surrogate: see the module; it is not the gradient of anything.
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (target 14; 5e-10 in the final runs with
+    published=True, which is 2e-7 in the scaling of this package with tau_mem 20 ms).
+
+    Example:
+        >>> trainer = Trainer(net, loss, regularisers=[SpikeCount(hidden, target=14, strength=5e-10, published=True)])
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        target: float = 14.0,
+        strength: float = 2e-7,
+        *,
+        upper: float | None = None,
+        lower: float | None = None,
+        mean: str = "example",
+        published: bool = False,
+    ) -> None:
+        above, below = (strength if side is None else side for side in (upper, lower))
+        super().__init__(population, float(target), float(above), float(below), mean, published)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class LayerRate(SpikeRegulariser):
+    """The whole population at most `most` spikes a trial: lambda_V += strength max(S - most, 0) / (N B).
+
+    Args:
+        population: of N neurons; S is the sum of their counts.
+        most: rho_upper, spikes of the whole population in a trial (published 10000). strength: of the push.
+        mean, published: see `SpikeRegulariser`.
+
+    Surrogate: see the module; it is not the gradient of anything.
+
+    Source: the layer term of the loss-shaping code, Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+    """
+
+    whole_layer = True
+
+    def __init__(
+        self,
+        population: Population,
+        most: float = 10000.0,
+        strength: float = 4e-6,
+        *,
+        mean: str = "example",
+        published: bool = False,
+    ) -> None:
+        super().__init__(population, float(most), float(strength), 0.0, mean, published)
+
+
+def pushed_state(model: NeuronModel) -> str:
+    """The state whose costate takes the jump; see the module."""
+    symbols = model.symbols()
+    event = next(e for e in model.events if e.emits)
+    used = parse(event.threshold, symbols, model.name).free_symbols
+    if model.readout in model.state and symbols[model.readout] in used:
+        return model.readout
+    return next(s for s in model.state if symbols[s] in used)
+
+
+def _values(population: Population, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameter -> value of one population."""
+    start = f"{population.name}."
+    return {k.removeprefix(start): np.asarray(v, np.float64) for k, v in parameters.items() if k.startswith(start)}
