@@ -15,6 +15,7 @@ import sympy as sp
 from ..adjoint import Derived
 from ..modelling.expressions import symbol
 from ..modelling.handwritten import plain
+from .entries import derivative, propagator
 from .printer import GENN, Dialect, assignments, expression
 
 
@@ -59,14 +60,6 @@ class Snippets:
         return [(title, code) for title, code in parts if code]
 
 
-def propagator_symbols(d: Derived) -> tuple[sp.Matrix, sp.Matrix]:
-    """P (n, n) and c (n,) as symbols, zero where one state cannot reach another."""
-    n = len(d.states)
-    P = sp.Matrix(n, n, lambda i, j: symbol(f"P_{d.states[i]}_{d.states[j]}") if d.coupling[i][j] else 0)
-    reached = [any(d.coupling[i][j] and d.b[j] != 0 for j in range(n)) for i in range(n)]
-    return P, sp.Matrix([symbol(f"c_{s}") if r else 0 for s, r in zip(d.states, reached)])
-
-
 def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
     """-A e (n,) as symbols, zero where it is."""
     q = d.A * d.receptors[receptor]
@@ -81,7 +74,7 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
     """
     learned = d.params if learned is None else learned
     lam = sp.Matrix([symbol(f"lambda_{s}") for s in d.states])
-    P, c = propagator_symbols(d)
+    P, c = propagator(d)
     x = sp.Matrix(d.x)
     rates = {n: expression(_rate(d, n, lam), dialect) for n in learned if n in d.dynamic_params}
     event = d.events[0] if d.events else None
@@ -120,32 +113,11 @@ def _with_handwritten(d: Derived, derived: Snippets, dialect: Dialect) -> Snippe
 
 
 def _rate(d: Derived, param: str, lam: sp.Matrix) -> sp.Expr:
-    """lambda^T (dP/dparam x + dc/dparam) with symbols dP_<param>_<i>_<j>, dc_<param>_<i>; x from the step's start."""
-    pattern, constant = derivative_pattern(d, param)
+    """lambda^T (dP/dparam x + dc/dparam) with the names of `entries`; x from the step's start."""
+    dP, dc = derivative(d, param)
     total = sp.Integer(0)
-    for i, s in enumerate(d.states):
-        for j, r in enumerate(d.states):
-            if pattern[i][j]:
-                total += lam[i] * symbol(f"dP_{param}_{s}_{r}") * d.x[j]
-        if constant[i]:
-            total += lam[i] * symbol(f"dc_{param}_{s}")
+    for i in range(len(d.states)):
+        for j in range(len(d.states)):
+            total += lam[i] * dP[i, j] * d.x[j]
+        total += lam[i] * dc[i]
     return total
-
-
-def derivative_pattern(d: Derived, param: str) -> tuple[list[list[bool]], list[bool]]:
-    """Where dP/dparam (n, n) and dc/dparam (n,) can be non-zero: i reaches k, dA_kl != 0, l reaches j."""
-    p = d.p[d.params.index(param)]
-    n, dA, db = len(d.states), d.A.diff(p), d.b.diff(p)
-    touched = [[dA[k, l] != 0 for l in range(n)] for k in range(n)]
-    pattern = [
-        [
-            any(d.coupling[i][k] and touched[k][l] and d.coupling[l][j] for k in range(n) for l in range(n))
-            for j in range(n)
-        ]
-        for i in range(n)
-    ]
-    constant = [
-        any(pattern[i][j] and d.b[j] != 0 for j in range(n)) or any(d.coupling[i][k] and db[k] != 0 for k in range(n))
-        for i in range(n)
-    ]
-    return pattern, constant

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan, PopulationRecord, coefficients
-from .snippets import derivative_pattern, feedback_symbols, propagator_symbols
+from .entries import HALF, entries, parts
+from .snippets import feedback_symbols
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,17 @@ def basis_size(plan: Plan, p: PopulationRecord) -> int:
 def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
     """Every named value of a population, in a fixed order: coefficients first, then the model's parameters."""
     d = p.derived
-    varies = any(n in p.per_neuron for n in d.dynamic_params)
-    P, c = propagator_symbols(d)
-    names = [str(v) for v in (*P, *c) if v != 0]
-    for n in p.trainable:
-        if n in d.dynamic_params:
-            pattern, constant = derivative_pattern(d, n)
-            names += [
-                f"dP_{n}_{s}_{r}" for i, s in enumerate(d.states) for j, r in enumerate(d.states) if pattern[i][j]
-            ]
-            names += [f"dc_{n}_{s}" for i, s in enumerate(d.states) if constant[i]]
+    varies = any(n in p.per_neuron for n in parts(d)[0].dynamic_params)
+    values = [Value(e.name, _entry_varies(p, e.mode)) for e in entries(d, p.trainable)]
+    names = []
     learned = [n for n in p.trainable if n in d.dynamic_params]
     for j in range(basis_size(plan, p)):
         for tail in readout_row(p):
             names += [f"u{j}_{tail}", *(f"d{n}_u{j}_{tail}" for n in learned)]
-    values = [Value(n, varies) for n in names]
+    values += [Value(n, varies) for n in names]
     for r, e in d.receptors.items():
-        values += [Value(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
+        if p.exact and len(d.modes) == 1:
+            values += [Value(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
         values += [Value(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
     if d.model.snippets:
         if plan.spike_times == "exact":
@@ -52,6 +47,7 @@ def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
                 f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be run "
                 "with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
             )
+    if d.model.snippets or not p.exact:
         values.append(Value("dt", False))
     return values + [Value(n, n in p.per_neuron) for n in d.params]
 
@@ -64,6 +60,10 @@ def readout_row(p: PopulationRecord) -> list[str]:
     return reached + (["1"] if any(d.b[d.states.index(s)] != 0 for s in reached) else [])
 
 
+def _entry_varies(p: PopulationRecord, mode: int) -> bool:
+    return any(n in p.per_neuron for n in parts(p.derived)[mode].dynamic_params)
+
+
 def _varies(p: PopulationRecord, v: object) -> bool:
     return any(v.has(s) for n, s in zip(p.derived.params, p.derived.p) if n in p.per_neuron)  # type: ignore[attr-defined]
 
@@ -73,16 +73,14 @@ def value_arrays(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.nd
     d = p.derived
     own = {n: np.asarray(parameters[f"{p.name}.{n}"], dtype=np.float64) for n in d.params}
     k = coefficients(plan, p, own)
-    index = {s: i for i, s in enumerate(d.states)}
     arrays: dict[str, np.ndarray] = dict(own)
-    for s, i in index.items():
-        arrays[f"c_{s}"] = k.c[:, i]
-        for r, j in index.items():
-            arrays[f"P_{s}_{r}"] = k.P[:, i, j]
-            arrays |= {f"dP_{n}_{s}_{r}": k.dP[n][:, i, j] for n in k.dP}
-        arrays |= {f"dc_{n}_{s}": k.dc[n][:, i] for n in k.dc}
-        arrays |= {f"Q_{r}_{s}": k.feedback[r][:, i] for r in d.receptors}
-        arrays |= {f"e_{r}_{s}": k.direction[r][:, i] for r in d.receptors}
+    for e in entries(d, p.trainable):
+        at = e.mode, plan.dt / 2 if e.span == HALF else plan.dt
+        matrix = k.spans[at] if e.param is None else k.d_spans[at][e.param]
+        arrays[e.name] = matrix[:, e.i, -1 if e.j is None else e.j]
+    for i, s in enumerate(d.states):
+        arrays |= {f"Q_{r}_{s}": q[:, i] for r, q in k.feedback.items()}
+        arrays |= {f"e_{r}_{s}": e[:, i] for r, e in k.direction.items()}
         for b in range(len(k.u)):
             arrays[f"u{b}_{s}"] = k.u[b, :, i]
             arrays |= {f"d{n}_u{b}_{s}": k.du[n][b, :, i] for n in k.du}

@@ -14,12 +14,16 @@ import sympy as sp
 
 from ..adjoint import Propagator
 from ..adjoint.propagator import numeric
+from ..adjoint.scheme import exact_part, linear_part
 from .records import Plan, PopulationRecord
 
 
 @dataclass(frozen=True)
 class PopulationCoefficients:
-    """P (S, n, n), c (S, n): x <- P x + c over a step. dP, dc: their derivatives by each trainable parameter.
+    """P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in a
+    linear model. dP, dc: their derivatives by each trainable parameter.
+
+    spans: (mode, step in ms) -> expm (S, n + 1, n + 1) of the exact part; d_spans: the same by parameter.
 
     For the output of an integral readout: u (J, S, n), u0 (J, S): the step adds sum_j weight[k, j] (u_j . x + u0_j) to
     r, x the state at the start of the step; du, du0: derivatives. Empty (J = 0) elsewhere.
@@ -27,6 +31,8 @@ class PopulationCoefficients:
     direction, feedback: receptor -> e and -A e, (S, n): an arrival of weight w adds w e, and D = w (-A e) . lambda.
     """
 
+    spans: dict[tuple[int, float], np.ndarray]
+    d_spans: dict[tuple[int, float], dict[str, np.ndarray]]
     P: np.ndarray
     c: np.ndarray
     dP: dict[str, np.ndarray]
@@ -46,31 +52,45 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
         NetworkError: if a value is not finite or a time constant not positive, for example after an optimiser's step.
     """
     plan.network.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
-    propagator = Propagator(population.derived, values)
-    n, dt = propagator.n, plan.dt
-    learned = [p for p in population.trainable if p in population.derived.dynamic_params]
-    step = propagator(dt)
-    d_step = {p: propagator.step_derivative(p, dt) for p in learned}
+    d, dt = population.derived, plan.dt
+    spans, d_spans = _spans(population, values, (dt,) if population.exact else (dt, dt / 2))
+    propagator = Propagator(linear_part(d, d.modes[0], exact_part(d)), values)
+    n, step, d_step = propagator.n, spans[0, dt], d_spans[0, dt]
+    learned = list(d_step)
     rows = np.zeros((0, *propagator.shape, n + 1))
     d_rows = dict.fromkeys(learned, rows)
-    if plan.loss.integrates and plan.loss.population.name == population.name:
-        state = population.derived.states.index(population.derived.model.readout)
+    if plan.loss.integrates and plan.loss.population.name == population.name and population.exact:
+        state = d.states.index(d.model.readout)
         _, nodes, phi = plan.loss.basis(dt, plan.n_steps)
         phi = phi / plan.duration
         rows = np.einsum("jq,qsi->jsi", phi, np.stack([propagator(s)[:, state] for s in nodes]))
         for p in learned:
             at_nodes = np.stack([propagator.step_derivative(p, s)[:, state] for s in nodes])
             d_rows[p] = np.einsum("jq,qsi->jsi", phi, at_nodes)
-    d = population.derived
     all_values = [np.asarray(values[name], dtype=np.float64) for name in d.params]
     return PopulationCoefficients(
-        P=step[:, :n, :n], c=step[:, :n, n],
+        spans=spans, d_spans=d_spans, P=step[:, :n, :n], c=step[:, :n, n],
         dP={p: v[:, :n, :n] for p, v in d_step.items()}, dc={p: v[:, :n, n] for p, v in d_step.items()},
         u=rows[..., :n], u0=rows[..., n],
         du={p: v[..., :n] for p, v in d_rows.items()}, du0={p: v[..., n] for p, v in d_rows.items()},
         direction={r: _vector(e, d.p, all_values) for r, e in d.receptors.items()},
-        feedback={r: _vector(-(d.A * e), d.p, all_values) for r, e in d.receptors.items()},
+        feedback={r: _vector(-(d.df_dx * e), d.p, all_values) for r, e in d.receptors.items() if population.exact},
     )  # fmt: skip
+
+
+def _spans(
+    population: PopulationRecord, values: Mapping[str, np.ndarray], lengths: tuple[float, ...]
+) -> tuple[dict[tuple[int, float], np.ndarray], dict[tuple[int, float], dict[str, np.ndarray]]]:
+    """Propagators of the exact part over `lengths` ms in every mode, and their derivatives by what is learned."""
+    d, spans, d_spans = population.derived, {}, {}
+    for m, mode in enumerate(d.modes):
+        part = linear_part(d, mode, exact_part(d))
+        propagator = Propagator(part, values)
+        learned = [p for p in population.trainable if p in part.dynamic_params]
+        for s in lengths:
+            spans[m, s] = propagator(s)
+            d_spans[m, s] = {p: propagator.step_derivative(p, s) for p in learned}
+    return spans, d_spans
 
 
 def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...], values: list[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ..adjoint import Derived, derive
+from ..adjoint.scheme import exact_part
 from ..errors import PlanError
 from ..losses import Loss
 from ..modelling.network import Input, Network
@@ -34,9 +35,19 @@ class PopulationRecord:
         return self.derived.model.spiking
 
     @cached_property
+    def exact(self) -> bool:
+        """True if every state has an exact propagator on the grid; see `adjoint/scheme.py`."""
+        return len(exact_part(self.derived)) == len(self.derived.states)
+
+    @property
+    def exact_states(self) -> tuple[int, ...]:
+        """Indices of the states that have an exact propagator."""
+        return exact_part(self.derived)
+
+    @cached_property
     def stores_states(self) -> bool:
-        """True if the backward pass needs the state at every step: a learned parameter stands in the dynamics."""
-        return any(n in self.derived.dynamic_params for n in self.trainable)
+        """True if the backward pass needs the state at every step: the dynamics are not linear, or learned."""
+        return not self.exact or any(n in self.derived.dynamic_params for n in self.trainable)
 
 
 @dataclass(frozen=True)
