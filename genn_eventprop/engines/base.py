@@ -324,17 +324,33 @@ def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:
         EngineError: if an arrival moves a threshold, or an amount that an arrival adds depends on a learned parameter.
     """
     for c in plan.connections:
-        p = plan.population(c.target)
-        d = p.derived
-        e = d.receptors[c.receptor]
-        if any((event.dg_dx.T * e)[0] != 0 for event in d.events):
+        d = plan.population(c.target).derived
+        if any((event.dg_dx.T * d.receptors[c.receptor])[0] != 0 for event in d.events):
             raise EngineError(
                 f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
                 "moves its threshold at once; let arrivals act on a current, or use engine='reference_event'"
             )
+    refuse_learned_amounts(plan, engine)
+
+
+def refuse_learned_amounts(plan: Plan, engine: str) -> None:
+    """Raise `EngineError` if an amount that an arrival adds depends on a learned parameter."""
+    for c in plan.connections:
+        p = plan.population(c.target)
+        d = p.derived
         for n, s in zip(d.params, d.p):
-            if n in p.trainable and e.has(s):
+            if n in p.trainable and d.receptors[c.receptor].has(s):
                 raise EngineError(
                     f"{engine} cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an "
                     "amount that depends on it; fix the parameter, or use engine='reference_event'"
                 )
+
+
+def refuse_integrals(plan: Plan, engine: str) -> None:
+    """Raise `EngineError` where a grid engine would have to integrate V over steps that are not exact propagators."""
+    p = plan.output
+    if plan.loss.integrates and not (p.exact and len(p.derived.modes) == 1):
+        raise EngineError(
+            f"{engine} cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in "
+            "the state, or has modes; read an output of LI neurons, or a loss on spike times, V(T) or the maximum"
+        )

@@ -9,61 +9,32 @@ that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) /
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..adjoint.propagator import numeric
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
-from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, refuse_jumps_of_the_threshold
+from .base import Data, Engine, Result, Spikes, batch_indices, refuse_integrals, refuse_learned_amounts
+from .clock_events import Dynamics, EventTrace, Functions, Trace
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
-
-
-class _Functions:
-    """A population's derived expressions as NumPy functions of (states..., params...)."""
-
-    def __init__(self, record: PopulationRecord) -> None:
-        d = record.derived
-        self.record, self.states = record, d.states
-        every = (*d.x, *d.p)
-        self.x0, self.dx0_dp = numeric(d.x0, d.p), numeric(d.dx0_dp, d.p)
-        self.f = numeric(d.f, every)
-        if d.events:
-            e = d.events[0]
-            self.g, self.h, self.a = numeric([e.g], every), numeric(e.h, every), numeric(e.a, every)
-            self.dg_dx, self.dg_dp = numeric(e.dg_dx, every), numeric(e.dg_dp, every)
-            self.dh_dx, self.dh_dp = numeric(e.dh_dx, every), numeric(e.dh_dp, every)
-
-
-@dataclass(eq=False)
-class _Trace:
-    """What one population did: states after arrivals (T, B, n, N), spikes (T + 1, B, N), states before reset."""
-
-    x: np.ndarray
-    spikes: np.ndarray
-    before: np.ndarray
-    g_before: np.ndarray
-    end: np.ndarray
-    lam: np.ndarray
 
 
 class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
-    cannot = LINEAR_ONE_EVENT
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if plan.spike_times != "grid":
             raise EngineError("reference_clock runs spike_times='grid' only; use reference_event for exact spike times")
-        refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_learned_amounts(plan, self.name)
+        refuse_integrals(plan, self.name)
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
-        self._functions = {p.name: _Functions(p) for p in plan.populations}
+        self._functions = {p.name: Functions(p) for p in plan.populations}
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
@@ -119,6 +90,11 @@ class _Trial:
         self.coef: dict[str, PopulationCoefficients] = {
             p.name: coefficients(self.plan, p, self.params[p.name]) for p in self.plan.populations
         }
+        self.pops = {
+            p.name: Dynamics(p, engine._functions[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
+            for p in self.plan.populations
+        }
+        self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.pops.items()}
         self.input = np.zeros((self.K + 1, self.B, self.plan.input.size))
         for b, i in enumerate(samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
@@ -127,29 +103,19 @@ class _Trial:
     # forwards
 
     def forward(self) -> None:
-        self.traces = {p.name: self._start(p) for p in self.plan.populations}
-        out = self.plan.output
-        self.readout = self._start_readout(out)
-        self.state = {p.name: self._initial(p) for p in self.plan.populations}
+        out = self.plan.output.name
+        self.readout = self._start_readout(self.plan.output)
         for k in range(self.K):
-            self.readout.before_arrivals(k, self.state[out.name])
+            for pop in self.pops.values():
+                pop.end_modes(k)
+            self.readout.before_arrivals(k, self.pops[out].x)
             for p in self.plan.populations:
-                self.state[p.name] = self.state[p.name] + self._arrivals(p, k)
-            self.readout.after_arrivals(k, self.state[out.name])
-            for p in self.plan.populations:
-                self.traces[p.name].x[k] = self.state[p.name]
-                self.state[p.name] = self._advance(p, k, self.state[p.name])
-        self.readout.before_arrivals(self.K, self.state[out.name])
-        self.readout.end(self.state[out.name], self.traces[out.name].spikes)
-
-    def _start(self, p: PopulationRecord) -> _Trace:
-        n, shape = len(p.derived.states), (self.K + 1, self.B, p.size)
-        full = np.zeros((self.K + 1, self.B, n, p.size))
-        return _Trace(full[:-1].copy(), np.zeros(shape, bool), full, np.zeros(shape), np.zeros(shape), np.zeros(0))
-
-    def _initial(self, p: PopulationRecord) -> np.ndarray:
-        x0 = self.engine._functions[p.name].x0(*self.params[p.name].values())[..., 0]
-        return np.broadcast_to(np.atleast_2d(x0).T, (self.B, len(p.derived.states), p.size)).copy()
+                self.pops[p.name].x = self.pops[p.name].x + self._arrivals(p, k)
+            self.readout.after_arrivals(k, self.pops[out].x)
+            for pop in self.pops.values():
+                pop.advance(k)
+        self.readout.before_arrivals(self.K, self.pops[out].x)
+        self.readout.end(self.pops[out].x, self.traces[out].spikes)
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))
@@ -165,35 +131,18 @@ class _Trial:
         return self.traces[c.source].spikes[step].astype(np.float64)
 
     def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
-        """(n, N or 1) direction e, or the feedback vector -A e, of a receptor."""
+        """(n, N or 1) direction e of a receptor."""
         return getattr(self.coef[p.name], kind)[receptor].T
-
-    def _advance(self, p: PopulationRecord, k: int, x: np.ndarray) -> np.ndarray:
-        coef, fn, trace = self.coef[p.name], self.engine._functions[p.name], self.traces[p.name]
-        new = np.einsum("sij,bjs->bis", coef.P, x) if coef.P.shape[0] > 1 else np.einsum("ij,bjs->bis", coef.P[0], x)
-        new = new + coef.c.T
-        if not p.spiking:
-            return new
-        g_before, g = self._at(fn.g, p, x)[..., 0, 0], self._at(fn.g, p, new)[..., 0, 0]
-        spiked = g >= 0
-        trace.spikes[k + 1], trace.before[k + 1] = spiked, new
-        trace.g_before[k + 1], trace.end[k + 1] = g_before, g
-        after = np.moveaxis(self._at(fn.h, p, new)[..., 0], -1, 1)
-        return np.where(spiked[:, None, :], after, new)
-
-    def _at(self, function: Any, p: PopulationRecord, x: np.ndarray) -> np.ndarray:
-        """A function of states and parameters at x (B, n, N): shape (B, N, rows, cols)."""
-        return function(*(x[:, i] for i in range(x.shape[1])), *self.params[p.name].values())
 
     # readout
 
     def _start_readout(self, p: PopulationRecord) -> ClockReadout:
-        fn, v = self.engine._functions[p.name], p.derived.model.readout
+        pop, v = self.pops[p.name], p.derived.model.readout
         v_index = p.derived.states.index(v) if v in p.derived.states else 0
         setting = Setting(
             plan=self.plan, B=self.B, coef=self.coef[p.name],
-            slope=lambda x: self._at(fn.f, p, x)[:, :, v_index, 0],
-            after=lambda x: np.moveaxis(self._at(fn.h, p, x)[..., 0], -1, 1) if p.spiking else x,
+            slope=lambda x: pop.f(x, pop.mode)[:, v_index],
+            after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
             arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
             direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
             weight=lambda c: self.engine.parameters[c.weight],
@@ -222,18 +171,21 @@ class _Trial:
             n = len(p.derived.states)
             self.traces[p.name].lam = np.zeros((self.K + 1, self.B, n, p.size))
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
+        self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
+        self.undivided = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
         lam[output.name][:, self.readout.v] += self.readout.last
         for k in range(self.K, -1, -1):
             for p in self.plan.populations:
                 self.traces[p.name].lam[k] = lam[p.name]
             if k < self.K:
                 self._weight_gradients(k)
-            feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.spiking}
+            feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
             lam[output.name][:, self.readout.v] += self.readout.sample(k)
             for p in self.plan.populations:
-                if p.spiking and k > 0:
-                    lam[p.name] = self._jump(p, k, lam[p.name], feedback[p.name])
+                if k < self.K:
+                    self._end_of_mode(p, k, lam[p.name])
                 if k > 0:
+                    lam[p.name] = self._jumps(p, k, lam[p.name], feedback.get(p.name))
                     lam[p.name] = self._retreat(p, k - 1, lam[p.name])
         for p in self.plan.populations:
             self._initial_gradient(p, lam[p.name])
@@ -260,53 +212,105 @@ class _Trial:
             s = k + c.delay_steps
             if s > self.K - 1:
                 continue
-            target, w = self.plan.population(c.target), self.engine.parameters[c.weight]
-            q = (self._lam(target, s) * self._vector(target, "feedback", c.receptor)).sum(1)
-            total += q @ w.T
+            w = self.engine.parameters[c.weight]
+            total += self._difference(c, s, w) + self._pushes(c, s, w)
             if c.target == self.plan.output.name:
                 total = total + self.readout.arrival(c, s)
         return total
 
-    def _jump(self, p: PopulationRecord, k: int, lam: np.ndarray, feedback: np.ndarray) -> np.ndarray:
-        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot for the neurons that spiked at step k."""
-        fn, trace = self.engine._functions[p.name], self.traces[p.name]
-        spiked = trace.spikes[k]
-        if not spiked.any():
-            return lam
-        before = trace.before[k]
-        dl_dt = feedback
+    def _difference(self, c: ConnectionRecord, s: int, w: np.ndarray) -> np.ndarray:
+        """(B, M) sum over targets of D = lambda . (f(x - w e) - f(x)), x after the arrivals of step s."""
+        target, pop = self.plan.population(c.target), self.pops[c.target]
+        x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
+        e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
+        d = target.derived
+        along = d.receptors[c.receptor]
+        if all((m.df_dx * along).jacobian(d.x) * along == 0 * along for m in d.modes):  # f is linear in w
+            return -np.einsum("bnij,jn,bin->bn", pop.J(x, mode), e, lam) @ w.T
+        after = pop.f(x, mode)
+        sources = [(lam * (pop.f(x - row * e, mode) - after)).sum((1, 2)) for row in w]
+        return np.stack(sources, axis=1)
+
+    def _pushes(self, c: ConnectionRecord, s: int, w: np.ndarray) -> np.ndarray:
+        """(B, M) E of events that the arrivals of step s caused by themselves, shared in proportion to their push."""
+        E = self.undivided[c.target][s]
+        if not E.any():
+            return np.zeros((self.B, w.shape[0]))
+        total = np.zeros_like(E)
+        for other in self.plan.into(c.target):
+            if s - other.delay_steps >= 0:
+                weight = np.maximum(self.engine.parameters[other.weight], 0.0)
+                total += self._source_at(other, s - other.delay_steps) @ weight * self._up(other, s)
+        share = np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
+        return (share * self._up(c, s)) @ np.maximum(w, 0.0).T
+
+    def _up(self, c: ConnectionRecord, s: int) -> np.ndarray:
+        """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
+        pop = self.pops[c.target]
+        e = self._vector(self.plan.population(c.target), "direction", c.receptor)
+        moves = [(pop.vector(fn["dg_dx"], pop.trace.x[s]) * e).sum(1) for fn in pop.functions.events]
+        return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
+
+    def _end_of_mode(self, p: PopulationRecord, k: int, lam: np.ndarray) -> None:
+        """D of a mode's end: dL/d(duration), and a term of the event that began the mode."""
+        pop = self.pops[p.name]
+        D = pop.end_of_mode(k, lam)
+        if D is None:
+            return
+        self.pending[p.name] += D
+        for m, mode in enumerate(p.derived.modes):
+            if mode.lasts is not None:
+                self._add(p, mode.lasts, np.where(pop.trace.ended[k] == m, D, 0.0))
+
+    def _jumps(self, p: PopulationRecord, k: int, lam: np.ndarray, feedback: np.ndarray | None) -> np.ndarray:
+        """The events of step k, last to first."""
+        for i in reversed(range(len(p.derived.events))):
+            if self.traces[p.name].events[i].fired[k].any():
+                assert feedback is not None
+                lam = self._jump(p, i, k, lam, feedback)
+        return lam
+
+    def _jump(self, p: PopulationRecord, i: int, k: int, lam: np.ndarray, feedback: np.ndarray) -> np.ndarray:
+        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot for the neurons that had event i at step k."""
+        event, pop = p.derived.events[i], self.pops[p.name]
+        fn, seen = pop.functions.events[i], pop.trace.events[i]
+        fired, before = seen.fired[k], seen.before[k]
+        dl_dt = feedback if event.emits else np.zeros_like(feedback)
+        if event.next_mode is not None and p.derived.modes[event.next_mode].lasts:
+            dl_dt = dl_dt + self.pending[p.name]
+            self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
         if p.name == self.plan.output.name:
             dl_dt = dl_dt + self.readout.own(k, before)
-        E = dl_dt + (lam * np.moveaxis(self._at(fn.a, p, before)[..., 0], -1, 1)).sum(1)
-        gdot = (trace.end[k] - trace.g_before[k]) / self.plan.dt
-        self.guarded += int(np.count_nonzero(spiked & ((gdot <= 0) | (gdot < self.engine.slope_floor))))
-        gdot = np.maximum(gdot, self.engine.slope_floor)
-        rate = np.where(gdot > 0, E / np.where(gdot > 0, gdot, 1.0), 0.0)
-        dg_dx = np.moveaxis(self._at(fn.dg_dx, p, before)[..., 0], -1, 1)
-        jumped = np.einsum("bsij,bis->bjs", self._at(fn.dh_dx, p, before), lam) - dg_dx * rate[:, None]
-        for i, n in enumerate(p.derived.params):
-            dh = np.moveaxis(self._at(fn.dh_dp, p, before)[..., i], -1, 1)
-            dg = self._at(fn.dg_dp, p, before)[..., i, 0]
-            self._add(p, n, np.where(spiked, (lam * dh).sum(1) - dg * rate, 0.0))
-        if p.name == self.plan.output.name:
+        E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)
+        rate = self._rate(p, k, E, fired, seen)
+        dg_dx = pop.vector(fn["dg_dx"], before)
+        jumped = np.einsum("bsij,bis->bjs", pop.at(fn["dh_dx"], before), lam) - dg_dx * rate[:, None]
+        dh_dp, dg_dp = pop.at(fn["dh_dp"], before), pop.at(fn["dg_dp"], before)
+        for j, n in enumerate(p.derived.params):
+            dh = np.moveaxis(dh_dp[..., j], -1, 1)
+            self._add(p, n, np.where(fired, (lam * dh).sum(1) - dg_dp[..., j, 0] * rate, 0.0))
+        if p.name == self.plan.output.name and event.emits:
             jumped[:, self.readout.v] += self.readout.at_spike(k)
-        if p.name in self.jumps:
+        if p.name in self.jumps and event.emits:
             jumped[:, p.derived.states.index(pushed_state(p.derived.model))] += self.jumps[p.name]
-        return np.where(spiked[:, None, :], jumped, lam)
+        return np.where(fired[:, None, :], jumped, lam)
+
+    def _rate(self, p: PopulationRecord, k: int, E: np.ndarray, fired: np.ndarray, seen: EventTrace) -> np.ndarray:
+        """E / gdot; 0 where arrivals alone put the neuron across: there E goes to them, undivided."""
+        pushed = fired & seen.pushed[k]
+        self.undivided[p.name][k - 1] += np.where(pushed, E, 0.0)
+        gdot = seen.slope[k]
+        self.guarded += int(np.count_nonzero(fired & ~pushed & ((gdot <= 0) | (gdot < self.engine.slope_floor))))
+        gdot = np.maximum(gdot, self.engine.slope_floor)
+        return np.where((gdot > 0) & ~pushed, E / np.where(gdot > 0, gdot, 1.0), 0.0)
 
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
-        """From the end to the start of step k: lambda <- P^T lambda + sources, and the parameter integrals."""
-        coef, x = self.coef[p.name], self.traces[p.name].x[k]
+        """From the end to the start of step k: the transposed step, sources, and the parameter integrals."""
         read = p.name == self.plan.output.name
-        for n in coef.dP:
-            rate = np.einsum("bis,sij,bjs->bs", lam, np.broadcast_to(coef.dP[n], (p.size, *coef.P.shape[1:])), x)
-            rate = rate + (lam * coef.dc[n].T).sum(1)
-            self._add(p, n, rate + self.readout.rate(k, n, x) if read else rate)
-        if coef.P.shape[0] > 1:
-            lam = np.einsum("sij,bis->bjs", coef.P, lam)
-        else:
-            lam = np.einsum("ij,bis->bjs", coef.P[0], lam)
-        return lam + self.readout.source(k) if read else lam
+        back, rates = self.pops[p.name].retreat(k, lam)
+        for n, rate in rates.items():
+            self._add(p, n, rate + self.readout.rate(k, n, self.traces[p.name].x[k]) if read else rate)
+        return back + self.readout.source(k) if read else back
 
     def _initial_gradient(self, p: PopulationRecord, lam: np.ndarray) -> None:
         dx0 = self.engine._functions[p.name].dx0_dp(*self.params[p.name].values())

@@ -20,8 +20,8 @@ from .records import Plan, PopulationRecord
 
 @dataclass(frozen=True)
 class PopulationCoefficients:
-    """P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in a
-    linear model. dP, dc: their derivatives by each trainable parameter.
+    """P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in
+    a linear model. dP, dc: their derivatives by each trainable parameter.
 
     spans: (mode, step in ms) -> expm (S, n + 1, n + 1) of the exact part; d_spans: the same by parameter.
 
