@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate, special
 from scipy.io import wavfile
 
+from genn_eventprop.cli import main
 from genn_eventprop.data import audio, cochlea, fsdd, hair_cell, hdf5
 from genn_eventprop.errors import DataError
 
@@ -147,29 +148,68 @@ def test_silence_gives_spontaneous_spikes_only_and_an_empty_sound_none() -> None
     assert events.counts[2] > 5 * events.counts[0]
 
 
-def test_rates_are_those_of_the_published_converter(data_dir: Path) -> None:
-    """Per-channel rates of the same recordings: above 0.8 pooled, and for each recording by itself."""
+@pytest.fixture(scope="module")
+def same_recordings(data_dir: Path) -> tuple[list[tuple[np.ndarray, int]], np.ndarray, np.ndarray]:
+    """(sounds, seconds, rates (S, 700) of the given spikes) of every third real wav file."""
     files, labels, speakers, _ = audio.recordings(data_dir / "fsdd" / "wav")
-    chosen = range(0, len(files), 8)
+    assert speakers is not None
+    chosen = range(0, len(files), 3)
     sounds = [audio.read_wav(files[i]) for i in chosen]
     seconds = np.array([len(x) / rate for x, rate in sounds])
-    ours = rates_of(audio.to_events(sounds), seconds)
     with np.load(data_dir / "fsdd" / "fsdd_spikes_700ch.npz") as file:
         keys = list(zip(file["labels"].tolist(), file["speaker"].tolist(), file["index"].tolist(), strict=True))
     place = [keys.index((int(labels[i]), speakers[i], int(files[i].stem.split("_")[2]))) for i in chosen]
-    given = rates_of(fsdd.load(data_dir / "fsdd" / "fsdd_spikes_700ch.npz")[place], seconds)
-    assert np.corrcoef(ours.ravel(), given.ravel())[0, 1] > 0.92
-    assert min(np.corrcoef(a, b)[0, 1] for a, b in zip(ours, given, strict=True)) > 0.85
+    return sounds, seconds, rates_of(fsdd.load(data_dir / "fsdd" / "fsdd_spikes_700ch.npz")[place], seconds)
+
+
+def agreement(ours: np.ndarray, given: np.ndarray) -> dict[str, float]:
+    """Correlations of rates (S, 700) in every sense that the noise of single spikes leaves meaning to.
+
+    One channel over recordings is not among them: at a few spikes a recording, two seeds of one model correlate at
+    0.65 only (channels 250 to 699; ours and the given spikes: 0.64); 25 neighbours together are told.
+    """
+
+    def correlation(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.corrcoef(x, y)[0, 1])
+
+    groups = [x[:, 250:].reshape(len(x), 18, 25).sum(axis=2).T for x in (ours, given)]
+    return {
+        "all rates": correlation(ours.ravel(), given.ravel()),
+        "mean rate over channels": correlation(ours.mean(axis=0), given.mean(axis=0)),
+        "channels within the worst recording": min(map(correlation, ours, given)),
+        "recordings within the worst group of channels": min(map(correlation, *groups)),
+        "spikes of a recording": correlation(ours.sum(axis=1), given.sum(axis=1)),
+    }
+
+
+def test_rates_are_those_of_the_published_converter(same_recordings: tuple) -> None:
+    """Per-channel rates of the same recordings, the issue asks for 0.8."""
+    sounds, seconds, given = same_recordings
+    ours = rates_of(audio.to_events(sounds), seconds)
+    found = agreement(ours, given)
+    assert min(found.values()) > 0.8, found
+    assert found["all rates"] > 0.92 and found["mean rate over channels"] > 0.99
     assert 0.9 < ours.sum() / given.sum() < 1.1
-    # a bank whose channels are misplaced by a tenth of the membrane, or that hears the wrong recording, must be worse
-    assert np.corrcoef(np.roll(ours, 70, axis=1).ravel(), given.ravel())[0, 1] < 0.8
-    voiced = slice(250, 700)
-    ten = (
-        np.add.reduceat(ours[:, voiced], range(0, 450, 10), axis=1),
-        np.add.reduceat(given[:, voiced], range(0, 450, 10), axis=1),
-    )
-    across = [np.corrcoef(ten[0][:, j], ten[1][:, j])[0, 1] for j in range(45)]
-    assert np.mean(across) > 0.75  # and a channel's rate goes up and down with the recording
+
+
+def test_a_toy_filter_bank_does_not_pass(same_recordings: tuple) -> None:
+    """Band energies at the very places of the membrane, compressed and scaled to the right total: no inner ear."""
+    sounds, _, given = same_recordings
+    centres = cochlea.best_frequency(cochlea.Membrane())[:, None]
+    ours = np.zeros_like(given)
+    for i, (sound, rate) in enumerate(sounds):
+        power = np.abs(np.fft.rfft(sound / np.sqrt(np.mean(sound**2)))) ** 2 / len(sound)
+        frequency = np.fft.rfftfreq(len(sound), 1 / rate)
+        bank = 1 / (1 + ((frequency - centres) / (24.7 + 0.108 * centres)) ** 2) ** 4  # fourth-order gammatone
+        ours[i] = (bank @ power) ** 0.25
+    found = agreement(ours * given.sum() / ours.sum(), given)
+    for sense in found.keys() - {"mean rate over channels"}:  # what all recordings share is easy
+        assert found[sense] < 0.8, found
+
+
+def test_the_right_ear_at_the_wrong_place_does_not_pass(same_recordings: tuple) -> None:
+    _, _, given = same_recordings
+    assert agreement(np.roll(given, 70, axis=1), given)["all rates"] < 0.8
 
 
 @pytest.mark.slow
@@ -251,9 +291,62 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
 def test_convert_audio_writes_the_shd_layout(tmp_path: Path) -> None:
     for name, frequency in (("0_ann_0.wav", 300.0), ("1_bob_0.wav", 900.0)):
         write_tone(tmp_path / "in" / name, frequency)
-    events = audio.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
+    done = audio.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
+    events, names = audio.convert_folder(tmp_path / "in")
     back = hdf5.read_shd(tmp_path / "out.h5")
+    assert (done.recordings, done.spikes, list(done.class_names)) == (2, len(events.times), names)
+    assert done.seconds == pytest.approx(0.2) and done.speakers == ("ann", "bob")
+    assert back.groups.tolist() == ["ann", "bob"]
     assert np.array_equal(back.channels, events.channels) and back.labels.tolist() == [0, 1]
     np.testing.assert_allclose(back.times, events.times, rtol=1e-6)
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["extra/keys"][:].tolist() == [b"0", b"1"]
+
+
+def test_convert_audio_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, frequency in (("0_ann_0.wav", 300.0), ("1_bob_0.wav", 900.0)):
+        write_tone(tmp_path / "in" / name, frequency)
+    call = ["convert-audio", str(tmp_path / "in"), str(tmp_path / "a.h5")]
+    assert main([*call, "--seed", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "2 recordings, 2 classes, 2 speakers" in captured.out and "times faster than it lasts" in captured.out
+    assert "2/2" in captured.err  # the progress bar
+    assert main([*call[:2], str(tmp_path / "b.h5"), "--seed", "3", "--no-progress"]) == 0
+    assert main([*call[:2], str(tmp_path / "c.h5"), "--seed", "4", "--no-progress"]) == 0
+    assert capsys.readouterr().err == ""
+    a, b, c = (hdf5.read_shd(tmp_path / f"{name}.h5") for name in "abc")
+    assert np.array_equal(a.times, b.times) and np.array_equal(a.channels, b.channels)
+    assert not np.array_equal(a.times, c.times)
+    assert main([*call, "--channels", "70", "--overwrite", "--no-progress"]) == 0
+    assert hdf5.read_shd(tmp_path / "a.h5", n_channels=70).channels.max() < 70
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["{in}", "out.txt"], "out.txt: the result is an HDF5 file; let its name end in .h5"),
+        (["{in}", "{in}/there.h5"], "there.h5 exists; give another name, or --overwrite"),
+        (["{in}", "out.h5", "--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["{in}", "out.h5", "--channels", "1"], "--channels must be at least 2, got 1"),
+        (["{in}", "out.h5", "--level", "0"], "--level must be above 0, got 0.0"),
+        (["{in}", "out.h5", "--ramp", "-3"], "--ramp must be at least 0, got -3.0"),
+        (["{in}/absent", "out.h5"], "absent: no such folder"),
+        (["{in}", "out.h5"], "0_a_0.wav: not a readable wav file"),
+        (["{in}", "{in}/there.h5/out.h5"], "out.h5: cannot be written"),
+    ],
+)
+def test_what_convert_audio_refuses(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0_a_0.wav").write_text("no sound")
+    (tmp_path / "in" / "there.h5").write_text("")
+    arguments = [option.replace("{in}", str(tmp_path / "in")) for option in options]
+    assert main(["convert-audio", *arguments, "--no-progress"]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.h5")) and not list(tmp_path.glob(".*"))  # nothing half-written

@@ -29,7 +29,15 @@ def test_shd_layout_round_trip(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.times, events.times, rtol=1e-12)
     assert np.array_equal(back.channels, events.channels) and np.array_equal(back.offsets, events.offsets)
     assert np.array_equal(back.labels, events.labels)
-    assert back.groups.tolist() == [0 if g == "a" else 1 for g in events.groups.tolist()]
+    assert back.groups.tolist() == events.groups.tolist()
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        assert file["extra/speaker"][:].tolist() == [0 if g == "a" else 1 for g in events.groups.tolist()]
+        del file["extra/speaker_names"]
+    assert hdf5.read_shd(tmp_path / "x.h5").groups.tolist() == [0 if g == "a" else 1 for g in events.groups.tolist()]
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["extra/speaker_names"] = np.array([b"a"])
+    with pytest.raises(DataError, match="1 speaker names, but speakers up to 1; it is damaged"):
+        hdf5.read_shd(tmp_path / "x.h5")
     assert back.n_classes == 4 and hdf5.class_names(tmp_path / "x.h5") == ["zero", "one", "two", "three"]
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
 

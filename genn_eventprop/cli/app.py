@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import EventPropError, suggest
-from . import inspect_commands, run_commands, scan, train
+from . import convert_audio, inspect_commands, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
@@ -17,6 +17,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": run_commands.evaluate,
     "resume": run_commands.resume,
     "scan": scan.scan,
+    "convert-audio": convert_audio.convert_audio,
     "show": inspect_commands.show,
     "gradcheck": inspect_commands.gradcheck,
     "engines": inspect_commands.engines,
@@ -69,5 +70,5 @@ def _help() -> str:
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
     for name, command in COMMANDS.items():
         first = (command.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:10} {first}")
+        lines.append(f"  {name:14} {first}")
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more; {PROGRAM} --version prints the version."])

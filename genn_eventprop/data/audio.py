@@ -18,7 +18,7 @@ import numpy as np
 
 from genn_eventprop.data import cochlea, hair_cell
 from genn_eventprop.data.events import Events
-from genn_eventprop.data.hdf5 import write_shd
+from genn_eventprop.data.hdf5 import write_rows
 from genn_eventprop.data.needs import need
 from genn_eventprop.errors import DataError
 
@@ -107,17 +107,18 @@ def hear(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: i
 
 
 def fire(parts: list[np.ndarray], ear: Ear, seed: int, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Spikes of some recordings at once; shorter ones are padded, and what fires in the padding is dropped."""
-    steps, channels = max(len(p) for p in parts), ear.membrane.n_channels
-    k = np.zeros((steps, len(parts), channels), np.float32)
+    """Spikes of some recordings at once, in their order; the shorter ones are left behind as they end."""
+    order = sorted(range(len(parts)), key=lambda b: -len(parts[b]))
+    lengths = [len(parts[b]) for b in order]
+    k = np.zeros((lengths[0], len(parts), ear.membrane.n_channels), np.float32)
     uniform = np.zeros(k.shape, np.uint16)
-    for b, part in enumerate(parts):
-        k[: len(part), b] = part
+    for place, b in enumerate(order):
+        k[: lengths[place], place] = parts[b]
         rng = np.random.default_rng([seed, first + b])
-        uniform[: len(part), b] = rng.integers(0, hair_cell.LEVELS, part.shape, np.uint16)
-    fired = hair_cell.spikes(ear.cell, k, uniform)
+        uniform[: lengths[place], place] = rng.integers(0, hair_cell.LEVELS, parts[b].shape, np.uint16)
+    fired = hair_cell.spikes(ear.cell, k, uniform, lengths)
     for b, part in enumerate(parts):
-        step, channel = np.nonzero(fired[: len(part), b])
+        step, channel = np.nonzero(fired[: len(part), order.index(b)])
         yield step * (1000.0 / hair_cell.RATE), channel.astype(np.int32)
 
 
@@ -177,10 +178,43 @@ def convert_folder(
     return to_events(sounds, labels, speakers, len(names), ear, seed, Path(folder).name), names
 
 
+@dataclass(frozen=True)
+class Converted:
+    """What `convert_audio` wrote: number of recordings, their length in all (s), spikes, class names, speakers."""
+
+    recordings: int
+    seconds: float
+    spikes: int
+    class_names: tuple[str, ...]
+    speakers: tuple[str, ...]
+
+
 def convert_audio(
     folder: str | Path, out: str | Path, ear: Ear | None = None, seed: int = 0, progress: bool = True
-) -> Events:
-    """Convert a folder of wav files to a file in the SHD layout, and return its events."""
-    events, names = convert_folder(folder, ear, seed, progress)
-    write_shd(events, out, names)
-    return events
+) -> Converted:
+    """Convert a folder of wav files to a file in the SHD layout, a few recordings at a time.
+
+    Raises:
+        DataError: no or unreadable recordings, or a file that cannot be written; then nothing is left behind.
+    """
+    from tqdm import tqdm
+
+    need("h5py", "HDF5 files")  # before the work, not after it
+    ear = ear or Ear()
+    files, labels, speakers, names = recordings(folder)
+    total = [0.0, 0]
+
+    def sounds() -> Iterator[tuple[np.ndarray, int]]:
+        for path in tqdm(files, desc="listening", unit="wav", disable=not progress, dynamic_ncols=True):
+            sound, rate = read_wav(path)
+            total[0] += len(sound) / rate
+            yield sound, rate
+
+    def rows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for times, channels in hear(sounds(), ear, seed):
+            total[1] += len(times)
+            yield times, channels
+
+    write_rows(out, rows(), ear.membrane.n_channels, labels, speakers, names)
+    known = () if speakers is None else tuple(np.unique(speakers).tolist())
+    return Converted(len(files), total[0], int(total[1]), tuple(names), known)

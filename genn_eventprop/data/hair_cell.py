@@ -16,6 +16,7 @@ Axis letters: B recordings processed together, T steps, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,12 +98,13 @@ def bushy_steps(cell: HairCell, dt: float) -> tuple[np.float32, ...]:
     return tuple(np.float32(x) for x in (leak, fade, push, fresh_current, fresh_push))
 
 
-def spikes(cell: HairCell, k: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def spikes(cell: HairCell, k: np.ndarray, uniform: np.ndarray, lengths: Sequence[int] | None = None) -> np.ndarray:
     """Which bushy cells fire when.
 
     Args:
         k: (T, B, C) float32 permeability at RATE.
         uniform: (T, B, C) uint16 random numbers 0 .. LEVELS - 1.
+        lengths: (B,) steps of each recording, falling; nothing is computed behind them. Default T for all.
 
     Returns:
         (T, B, C) bool.
@@ -121,8 +123,14 @@ def spikes(cell: HairCell, k: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     q, c, w = (np.full(k.shape[1:], value, np.float32) for value in resting(cell))
     recent = np.zeros((hold, *k.shape[1:]), np.float32)
     busy, current, v, wait = (np.zeros_like(q) for _ in range(4))
+    ends = np.full(k.shape[1], len(k)) if lengths is None else np.asarray(lengths)
+    active = k.shape[1]
     for t in range(len(k)):
-        out = q * released[t]
+        if ends[active - 1] <= t:  # the shortest recordings are over
+            active = int((ends > t).sum())
+            recent = recent[:, :active]
+            q, c, w, busy, current, v, wait = (x[:active] for x in (q, c, w, busy, current, v, wait))
+        out = q * released[t, :active]
         cleft = out * mean_c
         cleft += c * lag_c  # mean of c over the step
         c *= stay_c
@@ -145,7 +153,7 @@ def spikes(cell: HairCell, k: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         w += cleft
         place = (row + np.float32(0.5)).astype(np.int32)
         place *= LEVELS
-        place += uniform[t]
+        place += uniform[t, :active]
         count = table[place]
         busy += count
         slot[...] = count
@@ -153,7 +161,7 @@ def spikes(cell: HairCell, k: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         v += (current * push + count * fresh_push) * (wait <= 0)
         current *= fade
         current += count * fresh_current
-        over = np.greater_equal(v, 1, out=fired[t])
+        over = np.greater_equal(v, 1, out=fired[t, :active])
         v[over] = 0
         wait -= 1
         wait[over] = hold

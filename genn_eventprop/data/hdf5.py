@@ -3,6 +3,7 @@
     spikes/times   (S,) arrays of times in s        labels         (S,) class
     spikes/units   (S,) arrays of channels          extra/speaker  (S,) optional group
                                                     extra/keys     (K,) optional class names
+    extra/speaker_names  (G,) optional, our addition: name of speaker 0, 1, ...
 
 Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364. h5py (extra `data`) is imported on use.
 """
@@ -10,7 +11,7 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
@@ -74,29 +75,51 @@ def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, d
         keys: class names, default "0", "1", ...
         dtype: of the times in s. float32 keeps 60 ns at 1 s; the published files have float16 (0.5 ms at 1 s).
 
-    Groups are written as numbers, as in the published files; texts are numbered in alphabetical order.
+    Groups are written as numbers, as in the published files; texts are numbered in alphabetical order, and their names
+    go to extra/speaker_names, from which `read_shd` restores them.
+    """
+    if events.labels is None:
+        raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
+    rows = (events.sample(i) for i in range(len(events)))
+    keys = keys or [str(k) for k in range(events.n_classes or 0)]
+    write_rows(path, rows, events.n_channels, events.labels, events.groups, keys, dtype)
+
+
+def write_rows(
+    path: str | Path,
+    rows: Iterable[tuple[np.ndarray, np.ndarray]],
+    n_channels: int,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    keys: Sequence[str],
+    dtype: type = np.float32,
+) -> None:
+    """Write (times in ms, channels) of one sample after the other: the data set never lies in memory as a whole.
+
+    The file gets its name when it is complete; what was there before is then replaced.
     """
     h5py = need("h5py", "HDF5 files")
     path = Path(path)
-    if events.labels is None:
-        raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
-    speakers = None if events.groups is None else np.unique(events.groups, return_inverse=True)
-    unit = np.uint16 if events.n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
-    keys = keys or [str(k) for k in range(events.n_classes or 0)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unit = np.uint16 if n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     os.close(handle)
     try:
         with h5py.File(temporary, "w") as file:
-            times = file.create_dataset("spikes/times", (len(events),), h5py.vlen_dtype(np.dtype(dtype)))
-            units = file.create_dataset("spikes/units", (len(events),), h5py.vlen_dtype(np.dtype(unit)))
-            for i in range(len(events)):
-                t, c = events.sample(i)
+            times = file.create_dataset("spikes/times", (len(labels),), h5py.vlen_dtype(np.dtype(dtype)))
+            units = file.create_dataset("spikes/units", (len(labels),), h5py.vlen_dtype(np.dtype(unit)))
+            for i, (t, c) in enumerate(rows):
                 times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
-            file["labels"] = events.labels.astype(np.int16 if (events.labels < 0).any() else np.uint16)
+            file["labels"] = labels.astype(np.int16 if (labels < 0).any() else np.uint16)
             file["extra/keys"] = np.array(keys, dtype="S")
-            if speakers is not None:
-                file["extra/speaker"] = speakers[1].astype(np.uint16)
+            if groups is not None:
+                names, speakers = np.unique(groups, return_inverse=True)
+                file["extra/speaker"] = speakers.astype(np.uint16)
+                if names.dtype.kind == "U":
+                    file["extra/speaker_names"] = np.array([name.encode() for name in names.tolist()], dtype="S")
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
@@ -157,6 +180,11 @@ def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | No
     speakers = file["extra/speaker"][:].astype(np.int64) if "extra/speaker" in file else None
     if speakers is not None and len(speakers) != len(labels):
         raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
+    if speakers is not None and "extra/speaker_names" in file:
+        names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
+        if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
+            raise DataError(f"{path}: {len(names)} speaker names, but speakers up to {speakers.max()}; it is damaged")
+        speakers = names[speakers]
     keys = len(file["extra/keys"]) if "extra/keys" in file else None
     return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
 

@@ -1,0 +1,64 @@
+"""``convert-audio FOLDER OUT.h5``: recordings of words to spikes of an inner-ear model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import SettingError
+
+
+def convert_audio(arguments: Sequence[str], program: str) -> None:
+    """Turn a folder of wav files into 700-channel spikes in the SHD layout: convert-audio words words.h5."""
+    tyro.cli(_convert_audio, args=arguments, prog=program)
+
+
+def _convert_audio(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.h5")],
+    seed: int = 0,
+    channels: int = 700,
+    level: float = 0.3,
+    ramp: float = 30.0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> None:
+    """Turn a folder of wav files into spikes of the inner-ear model behind SHD, in the layout of its files.
+
+    FOLDER holds CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav, or CLASS_NUMBER.wav. The same folder and seed give the same
+    spikes. OUT.h5 appears when it is complete.
+
+    Args:
+        folder: Recordings, any sampling rate from 1 kHz on.
+        out: The file to write.
+        seed: Of the hair cells' random release.
+        channels: Places along the basilar membrane.
+        level: Root mean square that every recording is scaled to.
+        ramp: Fade-in and fade-out in ms.
+        overwrite: Replace OUT.h5 if it exists.
+        progress: Show a progress bar.
+    """
+    from ..data import audio
+
+    if out.suffix.lower() not in (".h5", ".hdf5"):
+        raise SettingError(f"{out}: the result is an HDF5 file; let its name end in .h5")
+    if out.exists() and not overwrite:
+        raise SettingError(f"{out} exists; give another name, or --overwrite")
+    for name, value, low in (("seed", seed, 0), ("channels", channels, 2), ("ramp", ramp, 0)):
+        if not value >= low:
+            raise SettingError(f"--{name} must be at least {low}, got {value}")
+    if not 0 < level < float("inf"):
+        raise SettingError(f"--level must be above 0, got {level}")
+    ear = audio.Ear(level=level, ramp=ramp)
+    ear = replace(ear, membrane=replace(ear.membrane, n_channels=channels))
+    began = time.perf_counter()
+    done = audio.convert_audio(folder, out, ear, seed, progress)
+    seconds = time.perf_counter() - began
+    speakers = f", {len(done.speakers)} speakers" if done.speakers else ""
+    print(f"{out}: {done.recordings} recordings, {len(done.class_names)} classes{speakers}, {done.spikes} spikes")
+    print(f"{done.seconds:.1f} s of sound in {seconds:.1f} s, {done.seconds / seconds:.1f} times faster than it lasts")
