@@ -31,7 +31,6 @@ from .base import (
     batch_indices,
     refuse_jumps_of_the_threshold,
     refuse_readouts,
-    refuse_spike_regularisers,
 )  # fmt: skip
 
 MAX_SLICES = 16
@@ -74,10 +73,6 @@ class NativeEngine(Engine):
             outers=("cross_entropy",),
             instead="engine='reference_clock'",
         )
-        if plan.spike_times == "exact":
-            refuse_spike_regularisers(
-                plan, "native with spike_times='exact'", "spike_times='grid' or engine='reference_event'"
-            )
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:

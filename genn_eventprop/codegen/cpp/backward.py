@@ -174,7 +174,7 @@ def _jump(ctx: Context, p: PopulationRecord) -> str:
         own = _own_spike(ctx, p)
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
-    regularised = jump_at_spike(ctx.plan, p)
+    regularised = jump_at_spike(ctx, p)
     code = ctx.at_neuron(p, gradients + snippet.adjoint_jump_code + regularised, given=given)
     return f"""\
 if (step > 0) for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{

@@ -11,20 +11,25 @@ from ...regularisers import SpikeRegulariser, pushed_state
 from .context import Context, regulariser_names
 
 
+def jump_buffer(ctx: Context, p: PopulationRecord) -> str:
+    """Where a thread keeps, for every neuron, what each of its spikes adds."""
+    return f"work.p_{p.name}.jump" if ctx.exact else f"work.p_{p.name}_jump"
+
+
 def jump_from_counts(ctx: Context, p: PopulationRecord) -> str:
-    """``work.p_<name>_jump`` of one trial, from the spike counts that its forward pass has left."""
+    """`jump_buffer` of one trial, from the spike counts that its forward pass has left."""
     terms = ctx.plan.spike_regularisers(p.name)
     if not terms:
         return ""
-    name = f"p_{p.name}"
+    name, jump = f"p_{p.name}", jump_buffer(ctx, p)
     code = f"const int32_t* counts = args.{name}_counts + sample * N_{name}; (void)counts;\n"
-    code += f"std::memset(work.{name}_jump, 0, NP_{name} * sizeof(scalar));\n"
+    code += f"std::memset({jump}, 0, NP_{name} * sizeof(scalar));\n"
     for r, given in zip(terms, regulariser_names(ctx.plan, p.name)):
-        code += _term(name, r, given)
+        code += _term(name, jump, r, given)
     return "{\n" + code + "}\n"
 
 
-def _term(name: str, r: SpikeRegulariser, given: str) -> str:
+def _term(name: str, jump: str, r: SpikeRegulariser, given: str) -> str:
     z, before = "scalar(counts[neuron])", ""
     if r.whole_layer:
         z = "scalar(total)"
@@ -35,12 +40,17 @@ def _term(name: str, r: SpikeRegulariser, given: str) -> str:
     return (
         f"{{\n{before}for (int neuron = 0; neuron < N_{name}; ++neuron) {{\nconst scalar excess = {excess};\n"
         f"const scalar strength = excess > 0 ? args.{given}_upper[neuron] : args.{given}_lower[neuron];\n"
-        f"work.{name}_jump[neuron] += strength * excess;\n}}\n}}\n"
+        f"{jump}[neuron] += strength * excess;\n}}\n}}\n"
     )
 
 
-def jump_at_spike(plan: Plan, p: PopulationRecord) -> str:
-    """What follows the jump of an own spike of ``neuron``."""
-    if not plan.spike_regularisers(p.name):
+def jump_at_spike(ctx: Context, p: PopulationRecord) -> str:
+    """What follows the jump of an own spike of ``neuron``, on the grid."""
+    if not ctx.plan.spike_regularisers(p.name):
         return ""
-    return f"\nlambda_{pushed_state(p.derived.model)} += work.p_{p.name}_jump[neuron];"
+    return f"\nlambda_{pushed_state(p.derived.model)} += {jump_buffer(ctx, p)}[neuron];"
+
+
+def pushed_index(plan: Plan, p: PopulationRecord) -> int:
+    """Number of the state whose costate takes the jump, -1 without a regulariser; for exact spike times."""
+    return p.derived.states.index(pushed_state(p.derived.model)) if plan.spike_regularisers(p.name) else -1

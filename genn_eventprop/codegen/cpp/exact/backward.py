@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
+from ..regularise import jump_from_counts
 from .groups import groups
 from .models import loads, refs
 
@@ -21,6 +22,7 @@ def backward_exact(ctx: Context) -> str:
         body.append(f"for (auto& b : {name}.mu) b.zero(NP_{name});\nfor (auto& b : {name}.grad) b.zero(NP_{name});")
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
+    body += [jump_from_counts(ctx, p) for p in ctx.spiking]
     body += [_push(ctx), f"work.reader.begin_back(p_{out});"]
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",

@@ -8,6 +8,7 @@ from ....plan import PopulationRecord
 from ...exact_values import WINDOW
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
+from ..regularise import pushed_index
 from .groups import groups
 
 READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral"}
@@ -68,6 +69,7 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
+        f"    static constexpr int pushed = {pushed_index(ctx.plan, p)};  // state of a regulariser's jump, -1 for none\n"
         + (_reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip

@@ -44,7 +44,7 @@ struct Neurons {
     int degree = 0;
     double delta = 0;
 
-    Buffer<scalar> x[n], y[n], mu[n], reach, grad[M::learned + 1], trace, feedback, factor[FRONT > BACK ? FRONT : BACK];
+    Buffer<scalar> x[n], y[n], mu[n], reach, grad[M::learned + 1], trace, feedback, jump, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> spike_time;
     Spikes<n + 1> spikes;
     std::vector<Incoming> pending, late;  // arrivals of this step: those known, in order of time; own ones that act at once
@@ -64,6 +64,7 @@ struct Neurons {
     void prepare() {
         for (int i = 0; i < n; ++i) x[i].zero(NP), y[i].zero(NP), mu[i].zero(NP), lane[i].zero(NP + 16);
         for (auto& b : grad) b.zero(NP);
+        if (M::pushed >= 0) jump.zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
         reach.zero(NP), lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), test.zero(NP + 16);
         unarmed.assign(N, 0);
@@ -500,6 +501,7 @@ struct Neurons {
             lambda[i] = scalar(right[i] + extra[i]);
         }
         M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
+        if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
         for (int i = 0; i < n; ++i) left[i] = double(lambda[i]) - extra[i];
         for (int j = 0; j < n; ++j) {
             double v = 0;
