@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import expm
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines.event_flow import ORDER, LinearFlow, bernstein, first_upward_root
+from genn_eventprop.engines.event_flow import CurvedMode, LinearMode, at
+from genn_eventprop.engines.event_series import ORDER, bernstein, first_upward_root, from_powers, largest_inside, solve
 from genn_eventprop.engines.reference_event import ReferenceEvent
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.models.li import LI
@@ -63,9 +64,9 @@ def test_no_crossing_is_missed_against_dense_sampling():
     rng = np.random.default_rng(0)
     N, span = 300, 40.0
     A = np.array([[-1 / 17.0, 1 / 17.0], [0.0, -1 / 4.0]])
-    flow = LinearFlow(np.block([[A, np.zeros((2, 1))], [np.zeros((1, 3))]])[None], 4.0)
+    flow = LinearMode(np.block([[A, np.zeros((2, 1))], [np.zeros((1, 3))]])[None], 4.0)
     x = np.stack([rng.uniform(-0.5, 0.999, N), rng.uniform(-1, 12, N)])
-    C = flow.series(x, np.arange(N))
+    C, _ = flow.start(x, np.arange(N))
     g = C[:, 0].copy()
     g[0] -= 1.0
     found = [first_upward_root(g[:, i], b) for i, b in enumerate(bernstein(g).T)]
@@ -82,14 +83,20 @@ def test_no_crossing_is_missed_against_dense_sampling():
 
 
 def test_two_crossings_inside_one_piece_and_one_that_only_touches():
-    u = np.zeros(ORDER + 1)
-    u[:3] = -0.21, 1.0, -1.0  # (u - 0.3)(0.7 - u): up at 0.3, down at 0.7
+    powers = np.zeros(ORDER + 1)
+    powers[:3] = -0.21, 1.0, -1.0  # (u - 0.3)(0.7 - u): up at 0.3, down at 0.7
+    u = from_powers() @ powers
     assert first_upward_root(u, bernstein(u)) == pytest.approx(0.3, abs=1e-15)
     down = -u  # above, down at 0.3, up at 0.7
     assert first_upward_root(down, bernstein(down)) == pytest.approx(0.7, abs=1e-15)
     for above, found in ((1e-10, True), (-1e-10, False)):  # all but touches zero at 0.5
-        u[0] = -0.25 + above
+        powers[0] = -0.25 + above
+        u = from_powers() @ powers
         assert (first_upward_root(u, bernstein(u)) is not None) == found
+    top, value = largest_inside(u, bernstein(u), -1.0)
+    assert top == pytest.approx(0.5, abs=1e-12) and value == pytest.approx(-1e-10, abs=1e-16)
+    cubic = from_powers()[:, 3] - 0.125 * from_powers()[:, 0]  # u^3 - 1/8
+    assert solve(cubic, 0.0, 1.0) == pytest.approx(0.5, abs=1e-15)
 
 
 def test_flow_equals_the_matrix_exponential_with_complex_eigenvalues_and_heterogeneous_parameters():
@@ -97,15 +104,32 @@ def test_flow_equals_the_matrix_exponential_with_complex_eigenvalues_and_heterog
     M = np.zeros((5, 4, 4))
     M[:, :3] = rng.normal(0, 0.4, (5, 3, 4))
     M[0, :3, :3] = [[-0.1, 2.0, 0], [-2.0, -0.1, 0], [0, 0, -1e-3]]
-    flow = LinearFlow(M, 30.0)
+    flow = LinearMode(M, 30.0)
     x, neurons = rng.normal(size=(3, 5)), np.arange(5)
-    s = rng.uniform(0.2, 1.0, 5) * flow.span
-    exact = [expm(M[i] * s[i]) for i in range(5)]
+    u = rng.uniform(0.2, 1.0, 5)
+    exact = [expm(M[i] * u[i] * flow.span) for i in range(5)]
     want = np.stack([(e @ np.append(x[:, i], 1.0))[:3] for i, e in enumerate(exact)], axis=1)
-    np.testing.assert_allclose(flow.at(flow.series(x, neurons), s), want, atol=1e-14)
-    np.testing.assert_allclose(flow.transition(s, neurons), [e[:3, :3] for e in exact], atol=1e-14)
-    back = flow.transition(s, neurons) @ flow.transition(-s, neurons)
-    np.testing.assert_allclose(back, np.broadcast_to(np.eye(3), back.shape), atol=1e-14)
+    series, span = flow.start(x, neurons)
+    np.testing.assert_allclose(at(series, u), want, atol=1e-14)
+    psi = np.moveaxis(at(flow.psi(series, neurons, span), u), -1, 0)
+    np.testing.assert_allclose(psi, [e[:3, :3] for e in exact], atol=1e-14)
+
+
+def test_collocation_equals_closed_forms_to_rounding():
+    """Logistic growth x' = r x (1 - x) with closed form, and its derivative by x(0); rates that differ by neuron."""
+    rate = np.array([0.3, 1.0, 40.0])
+    f = lambda x, lanes: rate[lanes] * x * (1 - x)  # noqa: E731
+    df = lambda x, lanes: (rate[lanes] * (1 - 2 * x))[None]  # noqa: E731
+    flow = CurvedMode(f, df, 1, 3, 100.0)
+    x, lanes = np.array([[0.01, 0.5, 0.2]]), np.arange(3)
+    series, span = flow.start(x, lanes)
+    assert np.all(span[:2] > span[2]) and np.all(span * rate > 0.5)
+    for u in (0.3, 1.0):
+        e = np.exp(rate * u * span)
+        whole = 1 - x[0] + x[0] * e
+        np.testing.assert_allclose(at(series, np.full(3, u))[0], x[0] * e / whole, rtol=1e-14)
+        psi = at(flow.psi(series, lanes, span), np.full(3, u))[0, 0]
+        np.testing.assert_allclose(psi, e / whole**2, rtol=2e-14)
 
 
 def test_result_does_not_depend_on_dt():
@@ -170,7 +194,7 @@ def test_runaway_population_is_an_error_that_names_it():
         engine.run(data, [0])
 
 
-def test_grid_plans_unlabelled_training_and_curved_thresholds_are_refused():
+def test_grid_plans_and_unlabelled_training_are_refused():
     net = Network()
     inp, out = net.input(1), net.population(LIF(), 1, name="output")
     net.connect(inp, out, Dense(6.0))
@@ -182,17 +206,34 @@ def test_grid_plans_unlabelled_training_and_curved_thresholds_are_refused():
         engine.run(engine.load(Events.from_samples([([1.0], [0])], 1)), [0], training=True)
     with pytest.raises(DataError, match="outside the trial"):
         engine.load(Events.from_samples([([21.0], [0])], 1, labels=[0]))
-    curved = NeuronModel(
-        name="Curved",
-        state={"V": 0.0},
-        params={"tau": Param(5.0, "ms")},
-        dynamics={"V": "-V / tau"},
-        threshold="V * V - 1",
-        reset={"V": 0.0},
-        input="V",
+
+
+def test_a_curved_threshold_is_crossed_where_the_straight_one_is():
+    """V^3 + V = 2 where V = 1; and dynamics written so that they look nonlinear give the closed form of LIF."""
+    times = []
+    for changes in ({}, {"threshold": "V**3 + V - 2"}, {"dynamics": {"V": "sqrt((I - V)**2) / 20", "I": "-I / 10"}}):
+        model = NeuronModel(
+            **{
+                "name": "Curved", "state": {"V": 0.0, "I": 0.0}, "params": {},
+                "dynamics": {"V": "(I - V) / 20", "I": "-I / 10"}, "threshold": "V - 1", "reset": {"V": 0},
+                "input": "I",
+            } | changes
+        )  # fmt: skip
+        times.append(spike_times(*one_neuron(model, 7.0, [0.0], duration=8.0)))
+    assert times[0] == pytest.approx([closed_form(7.0)], abs=1e-13)
+    np.testing.assert_allclose(times[1:], [times[0]] * 2, atol=1e-13)
+
+
+def test_dynamics_that_blow_up_name_population_sample_and_time():
+    """V' = V^2 with V(0) = 0.1 diverges at 10 ms; with a threshold it spikes before."""
+    model = NeuronModel(
+        "Quadratic", {"V": 0.1}, {"v_peak": Param(10.0)}, {"V": "V * V"}, "V - v_peak", {"V": 0.0}, input="V"
     )
-    with pytest.raises(EngineError, match="'hidden': the threshold .* is not linear in the state"):
-        one_neuron(curved(), 1.0, [1.0])
+    assert spike_times(*one_neuron(model, 0.0, [1.0]))[0] == pytest.approx(10.0 - 1 / 10.0, abs=1e-12)
+    engine, data = one_neuron(model(v_peak=1e300), 0.0, [1.0])
+    message = "population 'hidden': the dynamics of Quadratic blow up in neuron 0 .* of sample 0, at 10 ms of 50"
+    with pytest.raises(EngineError, match=message):
+        engine.run(data, [0])
 
 
 def test_data_of_a_grid_engine_is_refused():

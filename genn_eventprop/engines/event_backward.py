@@ -1,8 +1,10 @@
 """One trial backwards: the costate lambda = dL/dx event by event, and the gradient of everything.
 
-Formulas: docs/equations.md. Between events -dlambda/dt = A^T lambda + dl/dx; at an own event and at arrivals the jumps
-of `adjoint/derive.py`. The loop over events is the recursion lambda(start of segment) = P^T lambda(end) + sources; the
-parameter integrals int lambda . (dA/dp x + db/dp) dt follow for all segments at once, 20 nodes each.
+Formulas: docs/equations.md. Between events -dlambda/dt = (df/dx)^T lambda + dl/dx along the recorded trajectory; at an
+own event, an arrival and the end of a timed mode the jumps of `adjoint/derive.py`. On a segment of length L with
+psi(s) = dx(s)/dx(0), y(s) = psi(s)^T lambda(s) obeys y(s) = psi(L)^T lambda(L) + int_s^L psi^T dl/dx: the loop over
+events is the recursion lambda(0) = y(0). The parameter integrals int lambda . df/dp dt follow for all segments at once,
+20 nodes each.
 
 Axis letters: n states, N neurons, p parameters, G segments, Q nodes.
 """
@@ -17,9 +19,8 @@ import numpy as np
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
 from ..regularisers import pushed_state
-from .event_equations import AT_SPIKE
-from .event_flow import LinearFlow
-from .event_forward import Arrival, PopulationModel, Recording, Segments, Spike
+from .event_flow import at, nodes
+from .event_forward import Arrival, ModeEnd, PopulationModel, Recording, Segments, Spike
 from .event_readout import NODES, Readout, density_rows
 
 BLOCK = 2048  # segments whose nodes are held at once
@@ -41,38 +42,58 @@ def remaining_integral() -> np.ndarray:
 
 
 class _Adjoint:
-    """lambda of one population: segment by segment, and what own events need, evaluated for all of them at once."""
+    """lambda of one population: segment by segment, and what own events need, evaluated for all of them at once.
+
+    P: (G, n, n) psi at the end of every segment. end: (G, n) lambda there; sources: (G, n) what dl/dx adds on the way.
+    """
 
     def __init__(self, model: PopulationModel, recording: Recording) -> None:
         self.model, self.segments = model, recording.segments[model.name]
-        seg = self.segments
-        self.P = model.flow.transition(seg.end - seg.start, seg.neuron)
-        self.sources = np.zeros((len(seg.neuron), model.flow.n))
+        seg, n = self.segments, model.flow.n
+        self.P = np.zeros((len(seg.neuron), n, n))
+        self.sources = np.zeros((len(seg.neuron), n))
         self.end = np.zeros_like(self.sources)
-        self.gradient = {n: np.zeros(model.size) for n in model.record.derived.params}
-        spikes = recording.spikes.get(model.name, [])
-        if spikes:
-            x, neurons = np.stack([s.x for s in spikes], axis=1), np.array([s.neuron for s in spikes])
-            at = {n: model.equations.at_spike(n, x, neurons) for n in AT_SPIKE}
-            self.a, self.gdot, self.dg_dp = at["a"][..., 0], at["gdot"][:, 0, 0], at["dg_dp"][..., 0]
-            self.dh_dx, self.dh_dp = at["dh_dx"], at["dh_dp"]
+        self.gradient = {p: np.zeros(model.size) for p in model.record.derived.params}
+        for block in blocks(seg):
+            part = seg.part(block)
+            self.P[block] = np.moveaxis(at(psi(model, part)[1], part.length / part.span), -1, 0)
+        self.jumps: dict[int, dict[str, np.ndarray]] = {}
+        kinds: dict[tuple[int, int], list[Spike]] = {}
+        for spike in recording.own[model.name]:
+            kinds.setdefault((spike.event, spike.mode), []).append(spike)
+        for (event, mode), spikes in kinds.items():
+            x, lanes = np.stack([s.x for s in spikes], axis=1), np.array([s.neuron for s in spikes])
+            values = model.equations.jump(event, mode, x, lanes)
+            for i, s in enumerate(spikes):
+                self.jumps[s.index] = {name: v[i] for name, v in values.items()}
 
     def start(self, ids: np.ndarray | int) -> np.ndarray:
         """lambda at the start of segments, (G, n), from lambda at their end."""
         return np.einsum("...ij,...i->...j", self.P[ids], self.end[ids]) + self.sources[ids]
 
 
+def blocks(seg: Segments) -> list[slice]:
+    return [slice(first, first + BLOCK) for first in range(0, len(seg.neuron), BLOCK)]
+
+
+def psi(model: PopulationModel, seg: Segments) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of the states (K, n, G) and of dx(s)/dx(0) (K, n, n, G) on segments."""
+    series = model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+    return series, model.flow.psi(series, seg.neuron, seg.mode, seg.span)
+
+
 class Backward:
     """Runs one trial backwards.
 
     Args:
-        plan, models, weights: as for `Forward`. recording: what it made. readout: on that recording.
+        plan, models, weights: as for `Forward`, one copy; weights (M, N). recording: what it made. readout: on that
+            recording.
         dr: (K,) dL/dr. push: (K,) jump of lambda_V of the output at T. jumps: population -> (N,) of the regularisers.
 
     Attributes:
         gradients: "connection.weight" (M, N), "connection.delay" (), "population.parameter" (N,).
         input_times: (E,) dL/d(time of every input spike).
-        smallest_slope: smallest |gdot| of an own spike, inf without spikes.
+        smallest_slope: smallest |gdot| of an own event, inf without events.
     """
 
     def __init__(
@@ -101,9 +122,11 @@ class Backward:
         self._place_sources(out)
         for event in reversed(self.recording.events):
             if isinstance(event, Spike):
-                self._spike(event)
+                self._own_event(event)
             elif isinstance(event, Arrival):
                 self._arrival(event)
+            elif isinstance(event, ModeEnd):
+                self._mode_end(event)
             else:
                 adjoint = self.adjoint[event.population]
                 adjoint.end[event.before] = adjoint.start(event.after)
@@ -119,33 +142,49 @@ class Backward:
         return out | {f"{name}.delay": np.array(g) for name, g in self.delay_gradient.items()}
 
     def _place_sources(self, out: _Adjoint) -> None:
-        s, flow, v = self.readout.sources(self.dr), out.model.flow, self.readout.v
+        s, v, seg = self.readout.sources(self.dr), self.readout.v, out.segments
         self.density = s.density
         if s.density is not None:
-            out.sources += density_rows(flow, out.segments, s.density, v)
-        rows = flow.transition(s.offset, out.segments.neuron[s.segment])[:, v]
-        np.add.at(out.sources, s.segment, rows * s.size[:, None])
+            for block in blocks(seg):
+                part = seg.part(block)
+                at_nodes = nodes(psi(out.model, part)[1], part.length[:, None] * unit() / part.span[:, None])
+                out.sources[block] += density_rows(at_nodes, part.length, s.density[block], v)
         self.points = s
+        if len(s.segment):
+            part = seg.part(s.segment)
+            rows = at(psi(out.model, part)[1][:, v], s.offset / part.span)
+            np.add.at(out.sources, s.segment, (rows * s.size).T)
 
-    def _spike(self, event: Spike) -> None:
-        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E undivided to the arrival that put it across by itself."""
-        adjoint, i, n = self.adjoint[event.population], event.index, event.neuron
-        lam = adjoint.start(event.after)
-        E = event.feedback + lam @ adjoint.a[i]
+    def _own_event(self, event: Spike) -> None:
+        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E undivided to what put it across by itself."""
+        adjoint, n = self.adjoint[event.population], event.neuron
+        lam, jump = adjoint.start(event.after), adjoint.jumps[event.index]
+        E = event.feedback + event.extra + lam @ jump["a"]
         if event.population == self.output:
             E += self.readout.own(event, adjoint.segments.x[:, event.after], self.dr)
         rate = 0.0
         if event.cause is None:
-            rate = E / adjoint.gdot[i]
-            self.smallest_slope = min(self.smallest_slope, abs(float(adjoint.gdot[i])))
+            rate = E / jump["gdot"]
+            self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
         else:
             event.cause.extra += E
-        adjoint.end[event.before] = adjoint.dh_dx[i].T @ lam - adjoint.model.equations.slope[:, n] * rate
-        if event.population in self.jumps:
+        adjoint.end[event.before] = jump["dh_dx"].T @ lam - jump["dg_dx"] * rate
+        if event.population in self.jumps and adjoint.model.events[event.event].emits:
             adjoint.end[event.before, self.pushed[event.population]] += self.jumps[event.population][n]
-        jump = lam @ adjoint.dh_dp[i] - adjoint.dg_dp[i] * rate
-        for name, value in zip(adjoint.gradient, jump):
+        for name, value in zip(adjoint.gradient, lam @ jump["dh_dp"] - jump["dg_dp"] * rate):
             adjoint.gradient[name][n] += value
+
+    def _mode_end(self, event: ModeEnd) -> None:
+        """The state is continuous: lambda- = lambda+, and D goes to the event that scheduled the end and to t_ref."""
+        adjoint, d = self.adjoint[event.population], self.adjoint[event.population].model.record.derived
+        lam, seg = adjoint.start(event.after), adjoint.segments
+        x, lane = seg.x[:, [event.after]], np.array([event.neuron])
+        field = adjoint.model.equations.field
+        before, after = field(x, lane, np.array([event.mode])), field(x, lane, seg.mode[[event.after]])
+        D = float(lam @ (before - after)[:, 0]) + event.extra + event.feedback
+        event.source.feedback += D
+        adjoint.gradient[d.modes[event.mode].lasts][event.neuron] += D
+        adjoint.end[event.before] = lam
 
     def _arrival(self, event: Arrival) -> None:
         """dL/dw = lambda . e, dL/dp += w lambda . de/dp, and D to the spike or input that arrived and to the delay."""
@@ -167,9 +206,10 @@ class Backward:
     def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
         """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and self-crossings."""
         adjoint = self.adjoint[event.connection.target]
-        after = adjoint.segments.x[:, event.after]
-        flow = adjoint.model.flow
-        D = float(np.einsum("nj,jn->", lam, flow.field(after - jump) - flow.field(after))) + event.extra
+        seg, field = adjoint.segments, adjoint.model.equations.field
+        after, lanes, mode = seg.x[:, event.after], seg.neuron[event.after], seg.mode[event.after]
+        change = field(after - jump, lanes, mode) - field(after, lanes, mode)
+        D = float(np.einsum("nj,jn->", lam, change)) + event.extra
         if event.connection.target == self.output:
             D += self.readout.arrival(event, jump, self.dr)
         return D
@@ -182,47 +222,44 @@ class Backward:
             adjoint.gradient[n] += np.einsum("nj,jn->n", lam, dx0[:, k])
 
     def _integrals(self, name: str) -> None:
-        """int lambda . (dA/dp x + db/dp) dt over all segments; points of a maximum as further segments of their own."""
+        """int lambda . df/dp dt over all segments; points of a maximum as further segments of their own."""
         adjoint, points = self.adjoint[name], self.points
+        if not adjoint.model.record.derived.dynamic_params:
+            return
+        seg = adjoint.segments
         density = self.density if name == self.output else None
-        self._integrate(adjoint, adjoint.segments, adjoint.end, density)
+        for block in blocks(seg):
+            self._integrate(adjoint, seg.part(block), adjoint.end[block], None if density is None else density[block])
         if name == self.output and len(points.segment):
-            seg, ids = adjoint.segments, points.segment
-            part = Segments(seg.neuron[ids], seg.start[ids], seg.start[ids] + points.offset, seg.x[:, ids])
-            end = np.zeros((len(ids), adjoint.model.flow.n))
+            part = seg.part(points.segment, seg.start[points.segment] + points.offset)
+            end = np.zeros((len(points.segment), adjoint.model.flow.n))
             end[:, self.readout.v] = points.size
             self._integrate(adjoint, part, end, None)
 
     def _integrate(self, adjoint: _Adjoint, seg: Segments, end: np.ndarray, density: np.ndarray | None) -> None:
-        flow, d = adjoint.model.flow, adjoint.model.record.derived
-        if not d.dynamic_params:
-            return
-        generators = {n: adjoint.model.equations.dM[n][:, : flow.n] for n in d.dynamic_params}
-        for first in range(0, len(seg.neuron), BLOCK):
-            g = slice(first, first + BLOCK)
-            x, lam, weights = _at_nodes(flow, seg, end, density, g, self.readout.v)
-            neurons = seg.neuron[g]
-            for n, dM in generators.items():
-                mine = np.broadcast_to(dM[0], (len(neurons), *dM.shape[1:])) if len(dM) == 1 else dM[neurons]
-                rate = np.einsum("gqi,gij,gqj,gq->g", lam, mine[..., :-1], x, weights, optimize=True)
-                rate = rate + np.einsum("gqi,gi,gq->g", lam, mine[..., -1], weights, optimize=True)
-                np.add.at(adjoint.gradient[n], neurons, rate)
+        x, lam = self._at_nodes(adjoint.model, seg, end, density)
+        _, weights = gauss_legendre(NODES, 1.0)
+        df_dp = adjoint.model.equations.df_dp(x, seg.neuron, seg.mode)
+        rate = np.einsum("iqg,ipqg,q,g->pg", lam, df_dp, weights, seg.length, optimize=True)
+        for name, value in zip(adjoint.gradient, rate):
+            np.add.at(adjoint.gradient[name], seg.neuron, value)
+
+    def _at_nodes(
+        self, model: PopulationModel, seg: Segments, end: np.ndarray, density: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x and lambda (n, Q, G) at the nodes of segments: lambda(s) = psi(s)^-T y(s)."""
+        u = seg.length[:, None] * unit() / seg.span[:, None]
+        series, coefficients = psi(model, seg)
+        at_end, at_nodes = at(coefficients, seg.length / seg.span), nodes(coefficients, u)
+        y = np.einsum("ijg,gi->gj", at_end, end)[:, None]
+        if density is not None:
+            pulled = at_nodes[self.readout.v] * density
+            y = y + np.einsum("qr,jgr,g->gqj", remaining_integral(), pulled, seg.length)
+        y = np.broadcast_to(y, (len(seg.neuron), NODES, model.flow.n))
+        lam = np.linalg.solve(at_nodes.transpose(2, 3, 1, 0), y[..., None])[..., 0]
+        return nodes(series, u).transpose(0, 2, 1), lam.transpose(2, 1, 0)
 
 
-def _at_nodes(
-    flow: LinearFlow, seg: Segments, end: np.ndarray, density: np.ndarray | None, g: slice, v: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (G, Q, n), lambda (G, Q, n) and quadrature weights (G, Q) at the nodes of segments `g`.
-
-    lambda(s) = P(L - s)^T [lambda(L) + int_s^L P(sigma - L)^T e_V density dsigma].
-    """
-    unit, weights = gauss_legendre(NODES, 1.0)
-    neurons, length = seg.neuron[g], (seg.end - seg.start)[g]
-    left = length[:, None] * (1.0 - unit)
-    x = flow.nodes(flow.series(seg.x[:, g], neurons), length[:, None] * unit)
-    lam = np.broadcast_to(end[g][:, None], x.shape)
-    if density is not None:
-        pulled = flow.transition(-left, neurons)[..., v, :] * density[g][..., None]
-        lam = lam + length[:, None, None] * np.einsum("qr,grn->gqn", remaining_integral(), pulled)
-    lam = np.einsum("gqij,gqi->gqj", flow.transition(left, neurons), lam)
-    return x, lam, length[:, None] * weights
+def unit() -> np.ndarray:
+    """(Q,) Gauss-Legendre nodes on [0, 1]."""
+    return gauss_legendre(NODES, 1.0)[0]

@@ -1,10 +1,13 @@
 """One trial forwards, event by event, into a `Recording` that the readouts and the backward pass work on.
 
-Every neuron's trajectory is cut into segments: a segment begins with an own spike, an arrival, or where a piece of the
-flow ends, so that each is one power series (`event_flow`). Events are handled in the order (time; crossings before
-arrivals; population; neuron).
+Every neuron's trajectory is cut into segments: a segment begins with an own event, an arrival, the end of a timed mode,
+or where a piece of the flow ends, so that each is one polynomial (`event_flow`). Events are handled in the order (time;
+own events, ends of modes, arrivals; population; neuron).
 
-Axis letters: n states, N neurons, G segments.
+For gradient checks C copies of the network with slightly different numbers run in lockstep: the first copy decides
+which event is next, the others must make the same one at their own time; those that would not are marked `changed`.
+
+Axis letters: n states, N neurons, C copies, L = C N lanes, G segments, E own events of the model.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import numpy as np
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan
 from .event_equations import Compiled, Equations
-from .event_flow import ORDER, LinearFlow, bernstein, first_upward_root
+from .event_flow import BlowUp, at
+from .event_series import ORDER, basis, bernstein, first_upward_root, follow_root
 
 
 @dataclass(eq=False)
@@ -36,52 +40,90 @@ class Arrival:
 
 @dataclass(eq=False)
 class Spike:
-    """Own event of one neuron; `cause`: the arrival that put it across by itself (delta synapses)."""
+    """Own event number `event` of one neuron, at `time` ms (`times` (C,) of all copies), in mode `mode`, x- (n,).
+
+    cause: what put the neuron across at once (an arrival of a delta synapse, a change of mode). feedback: sum of D over
+    everything that it scheduled. before, after: segments, of the first copy.
+    """
 
     population: str
     neuron: int
+    event: int
     time: float
+    times: np.ndarray
+    mode: int
     x: np.ndarray
     index: int
     before: int
     after: int
-    cause: Arrival | None
+    cause: Cause | None
     feedback: float = 0.0
+    extra: float = 0.0
+
+
+@dataclass(eq=False)
+class ModeEnd:
+    """A timed mode of one neuron ends, as `source` scheduled it."""
+
+    population: str
+    neuron: int
+    mode: int
+    source: Spike | ModeEnd
+    time: float
+    before: int
+    after: int
+    feedback: float = 0.0
+    extra: float = 0.0
 
 
 @dataclass(eq=False)
 class Renewal:
-    """Segments that end only because the power series does."""
+    """Segments that end only because the polynomial does."""
 
     population: str
     before: np.ndarray
     after: np.ndarray
 
 
-Record = Arrival | Spike | Renewal
+Cause = Arrival | Spike | ModeEnd
+Record = Arrival | Spike | ModeEnd | Renewal
 
 
 @dataclass(eq=False)
 class Segments:
-    """All segments of a population: neuron (G,), start and end (G,) in ms, x (n, G) at the start."""
+    """Segments of a population: neuron = lane (G,), start, end, span (G,) in ms, x (n, G) at the start, mode (G,)."""
 
     neuron: np.ndarray
     start: np.ndarray
     end: np.ndarray
     x: np.ndarray
+    mode: np.ndarray
+    span: np.ndarray
+
+    def part(self, ids: np.ndarray | slice, end: np.ndarray | None = None) -> Segments:
+        """Some of them, perhaps ending earlier."""
+        stop = self.end[ids] if end is None else end
+        return Segments(self.neuron[ids], self.start[ids], stop, self.x[:, ids], self.mode[ids], self.span[ids])
+
+    @property
+    def length(self) -> np.ndarray:
+        return self.end - self.start
 
 
 @dataclass(eq=False)
 class Recording:
-    """What happened: the events in order, the segments, and the last segment of every neuron."""
+    """What happened: the events in order, the segments, the last segment of every lane, own events that sent a spike
+    (`spikes`) and all (`own`), and which copies would not have made the same events (C,)."""
 
     events: list[Record]
     segments: dict[str, Segments]
     last: dict[str, np.ndarray]
     spikes: dict[str, list[Spike]]
+    own: dict[str, list[Spike]]
+    changed: np.ndarray
 
     def order(self) -> dict[str, list[tuple[str, int]]]:
-        """Population -> (own spike or connection, neuron) in order of time: what small changes must not change."""
+        """Population -> (own event or connection, neuron) in order of time."""
         out: dict[str, list[tuple[str, int]]] = {name: [] for name in self.segments}
         for e in self.events:
             if isinstance(e, Spike):
@@ -92,93 +134,162 @@ class Recording:
 
 
 class PopulationModel:
-    """Numbers of one population for the current parameters: equations and flow. values: parameter -> (1,) or (N,)."""
+    """Numbers of one population for the current parameters: equations and flow. values: parameter -> (1,), (N,) or
+    (L,). copies: C."""
 
-    def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray], duration: float) -> None:
+    def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray], duration: float, copies: int = 1) -> None:
         self.record, self.name, self.size = compiled.record, compiled.record.name, compiled.record.size
-        self.equations = Equations(compiled, values)
-        self.flow = LinearFlow(self.equations.M, duration)
+        self.lanes = copies * self.size
+        self.equations = Equations(compiled, values, self.lanes)
+        self.flow = self.equations.flow(duration)
         self.spiking = compiled.record.spiking
+        self.events = compiled.record.derived.events
+
+    def puts_across(self, cause: Cause | None, event: int) -> bool:
+        """Whether `cause` can make `event` happen at once: it moves the threshold, or a new mode allows the event."""
+        d = self.record.derived
+        if isinstance(cause, Arrival):
+            return (d.events[event].dg_dx.T * d.receptors[cause.connection.receptor])[0] != 0
+        if isinstance(cause, ModeEnd):
+            return cause.mode not in d.events[event].modes
+        return cause is not None
 
 
 @dataclass(eq=False)
 class _Running:
-    """The present piece of every neuron of a population, and when it would cross on it."""
+    """The present piece of every lane of a population, and when its own events would happen on it."""
 
     model: PopulationModel
+    copies: int
     start: np.ndarray
     end: np.ndarray
-    crossing: np.ndarray
+    span: np.ndarray
+    mode: np.ndarray
     series: np.ndarray
+    crossing: np.ndarray
     armed: np.ndarray
     segment: np.ndarray
-    cause: list[Arrival | None]
-    blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    cause: list[list[Cause | None]]
+    changed: np.ndarray
+    blocks: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
-    spikes: list[Spike] = field(default_factory=list)
+    own: list[Spike] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, model: PopulationModel) -> _Running:
-        N, n = model.size, model.flow.n
+    def begin(cls, model: PopulationModel, copies: int) -> _Running:
+        L, E = model.lanes, len(model.events)
         new = cls(
-            model, np.zeros(N), np.zeros(N), np.full(N, np.inf), np.zeros((ORDER + 1, n, N)),
-            np.zeros(N, bool), np.zeros(N, np.int64), [None] * N,
+            model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
+            np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
+            np.zeros(L, np.int64), [[None] * model.size for _ in range(E)], np.zeros(copies, bool),
         )  # fmt: skip
-        every = np.arange(N)
-        new.open(every, model.equations.x0, np.zeros(N), None)
+        new.open(np.arange(L), model.equations.x0, np.zeros(L), None)
         return new
 
-    def states(self, neurons: np.ndarray, time: np.ndarray | float) -> np.ndarray:
-        """x (n, G) of `neurons` at `time`, by their present pieces."""
-        return self.model.flow.at(self.series[:, :, neurons], time - self.start[neurons])
+    def of(self, neurons: np.ndarray) -> np.ndarray:
+        """The lanes of neurons in all copies, copy by copy."""
+        return (np.arange(self.copies)[:, None] * self.model.size + neurons).ravel()
 
-    def open(self, neurons: np.ndarray, x: np.ndarray, time: np.ndarray, cause: Arrival | None) -> np.ndarray:
-        """Begin new pieces at x (n, G); returns their segment numbers."""
-        ids = np.arange(self.count, self.count + len(neurons))
-        self.count += len(neurons)
-        self.blocks.append((neurons, time, x))
-        self.segment[neurons], self.start[neurons], self.end[neurons] = ids, time, time + self.model.flow.span
-        series = self.model.flow.series(x, neurons)
-        self.series[:, :, neurons] = series
-        if self.model.spiking:
-            self._look_ahead(self.model.equations.threshold(series, neurons), neurons, time, cause)
+    def states(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """x (n, G) at `time` (G,), by the present pieces."""
+        return at(self.series[:, :, lanes], (time - self.start[lanes]) / self.span[lanes])
+
+    def open(self, lanes: np.ndarray, x: np.ndarray, time: np.ndarray, cause: Cause | None) -> np.ndarray:
+        """Begin new pieces at x (n, G) in the present modes; returns their segment numbers."""
+        ids = np.arange(self.count, self.count + len(lanes))
+        self.count += len(lanes)
+        mode = self.mode[lanes].copy()
+        series, span = self.model.flow.start(x, lanes, mode)
+        self.blocks.append((lanes, time, x, mode, span))
+        self.segment[lanes], self.start[lanes], self.span[lanes], self.end[lanes] = ids, time, span, time + span
+        self.series[:, :, lanes] = series
+        for e, event in enumerate(self.model.events):
+            possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
+            self._look_ahead(e, x, series, lanes, possible, time, cause)
         return ids
 
-    def close(self, neurons: np.ndarray, time: np.ndarray) -> np.ndarray:
-        ids = self.segment[neurons].copy()
+    def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
+        ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
 
-    def _look_ahead(self, g: np.ndarray, neurons: np.ndarray, time: np.ndarray, cause: Arrival | None) -> None:
+    def _look_ahead(
+        self, e: int, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, possible: np.ndarray, time: np.ndarray,
+        cause: Cause | None,
+    ) -> None:  # fmt: skip
         """Find the first upward crossing of every new piece; at once if g is >= 0 already and was below before."""
-        below = g[0] < 0
-        at_once = ~below & self.armed[neurons]
+        below = self.model.equations.threshold(e, x, lanes) < 0
+        at_once = ~below & self.armed[e, lanes] & possible
         crossing = np.where(at_once, time, np.inf)
-        bounds = bernstein(g)
-        for i in np.flatnonzero((bounds.max(axis=0) >= 0) & ~at_once):
-            u = first_upward_root(g[:, i], bounds[:, i])
-            if u is not None:
-                crossing[i] = time[i] + u * self.model.flow.span
-        for i in np.flatnonzero(at_once):
-            self.cause[neurons[i]] = cause
-        self.armed[neurons] |= below
-        self.crossing[neurons] = crossing
+        self.armed[e, lanes] |= below
+        mine = lanes < self.model.size
+        for i in np.flatnonzero(at_once & mine):
+            self.cause[e][lanes[i]] = cause if self.model.puts_across(cause, e) else None
+        if np.any(possible & ~at_once):
+            g = self.model.equations.threshold_series(e, series, lanes)
+            bounds = bernstein(g[:, mine])
+            roots = np.full(int(mine.sum()), np.inf)
+            for i in np.flatnonzero((bounds.max(axis=0) >= 0) & (possible & ~at_once)[mine]):
+                u = first_upward_root(g[:, mine][:, i], bounds[:, i])
+                roots[i] = np.inf if u is None else u
+            u = roots if self.copies == 1 else self._follow(g, lanes, mine, roots, possible & ~at_once)
+            crossing = np.where(at_once, time, time + u * self.span[lanes])
+        self.crossing[e, lanes] = crossing
+        if self.copies > 1:
+            self._mark(lanes, at_once, at_once[mine])
+
+    def _follow(
+        self, g: np.ndarray, lanes: np.ndarray, mine: np.ndarray, roots: np.ndarray, open_: np.ndarray
+    ) -> np.ndarray:
+        """(G,) roots of all copies near those of the first; nan where a copy has another answer."""
+        u = np.full(len(lanes), np.inf)
+        u[mine] = roots
+        for neuron, root in zip(lanes[mine], roots):
+            others = np.flatnonzero(~mine & (lanes % self.model.size == neuron))
+            if np.isfinite(root):
+                u[others] = follow_root(g[:, others], float(root))
+            elif open_[others].any():
+                dense = basis(np.linspace(0.0, 1.0, 40)) @ g[:, others]
+                u[others] = np.where(np.any((dense[:-1] < 0) & (dense[1:] >= 0), axis=0), np.nan, np.inf)
+        return u
+
+    def _mark(self, lanes: np.ndarray, found: np.ndarray, first: np.ndarray) -> None:
+        """Mark copies whose lanes differ from the first copy in what they do at once."""
+        size = self.model.size
+        expected = np.zeros(size, bool)
+        expected[lanes[lanes < size]] = first
+        wrong = found != expected[lanes % size]
+        self.changed[np.unique(lanes[wrong] // size)] = True
+
+    def next_crossings(self) -> np.ndarray:
+        """(C,) time of the next own event of every copy; nan where a copy lost one."""
+        if not len(self.model.events):
+            return np.full(self.copies, np.inf)
+        return self.crossing.reshape(-1, self.copies, self.model.size).min(axis=(0, 2))
+
+    def check(self, time: np.ndarray) -> None:
+        """Mark copies that have an own event before `time` (C,), which the first copy does not have."""
+        if self.copies > 1:
+            self.changed |= ~(self.next_crossings() >= time)
 
     def segments(self, duration: float) -> Segments:
         end = np.full(self.count, duration)
         for ids, time in self.closed:
             end[ids] = time
-        neuron, start, x = zip(*self.blocks)
-        return Segments(np.concatenate(neuron), np.concatenate(start), end, np.concatenate(x, axis=1))
+        lane, start, x, mode, span = zip(*self.blocks)
+        return Segments(
+            np.concatenate(lane), np.concatenate(start), end, np.concatenate(x, axis=1), np.concatenate(mode),
+            np.concatenate(span),
+        )  # fmt: skip
 
 
 class Forward:
     """Runs one trial.
 
     Args:
-        plan: what to run. models: population -> numbers. weights: connection -> (M, N).
-        max_spikes: of one population in the trial.
+        plan: what to run. models: population -> numbers. weights: "connection.weight" -> (C, M, N).
+        delays: connection -> (C,) ms. max_spikes: own events of one population in the trial.
         sample: number of the sample in the data set, for messages.
     """
 
@@ -187,90 +298,192 @@ class Forward:
         plan: Plan,
         models: Mapping[str, PopulationModel],
         weights: Mapping[str, np.ndarray],
+        delays: Mapping[str, np.ndarray],
         max_spikes: int,
         sample: int,
     ) -> None:
-        self.plan, self.weights, self.max_spikes, self.sample = plan, weights, max_spikes, sample
-        self.running = {name: _Running.begin(m) for name, m in models.items()}
+        self.plan, self.weights, self.delays = plan, weights, delays
+        self.max_spikes, self.sample = max_spikes, sample
+        self.models, self.copies = models, next(iter(delays.values())).size if delays else 1
         self.events: list[Record] = []
-        self.queue: list[tuple[float, int, int, int, int, ConnectionRecord, Spike | int]] = []
+        self.queue: list[tuple[float, int, int, int, int, np.ndarray, tuple]] = []
         self.order = {p.name: i for i, p in enumerate(plan.populations)}
         self.pushed = 0
+        self.changed = np.zeros(self.copies, bool)
+        self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
+        self.now, self.where = 0.0, ""
 
     def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
-        """The trial with input spikes at `times` (E,) ms on `channels` (E,)."""
+        """The trial with input spikes at `times` (C, E) ms on `channels` (E,)."""
+        try:
+            with np.errstate(all=None if self.copies == 1 else "ignore"):  # copies that are `changed` may overflow
+                return self._run(times, channels)
+        except BlowUp as error:
+            size = self.models[self.where].size
+            model = self.models[self.where].record.derived.model.name
+            raise EngineError(
+                f"population {self.where!r}: the dynamics of {model} blow up in neuron {error.lane % size} in the "
+                f"trial of sample {self.sample}, at {self.now:g} ms of {self.plan.duration:g}; a threshold must stop "
+                "the rise, or lower its weights"
+            ) from None
+
+    def _run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
+        self.running = {}
+        for name, m in self.models.items():
+            self.where = name
+            self.running[name] = _Running.begin(m, self.copies)
         inputs = self.plan.out_of(self.plan.input.name)
-        for i, (t, m) in enumerate(zip(times.tolist(), channels.tolist())):
+        for i, m in enumerate(channels.tolist()):
             for c in inputs:
-                self._schedule(c, t, m, i)
+                self._schedule(c, times[:, i], m, i)
         while self._next():
             pass
-        duration = self.plan.duration
+        duration, running = self.plan.duration, self.running
+        for r in running.values():
+            r.check(np.full(self.copies, np.nextafter(duration, np.inf)))
+            self.changed |= r.changed
         return Recording(
             self.events,
-            {name: r.segments(duration) for name, r in self.running.items()},
-            {name: r.segment for name, r in self.running.items()},
-            {name: r.spikes for name, r in self.running.items() if r.model.spiking},
+            {name: r.segments(duration) for name, r in running.items()},
+            {name: r.segment for name, r in running.items()},
+            {n: [s for s in r.own if r.model.events[s.event].emits] for n, r in running.items() if r.model.spiking},
+            {name: r.own for name, r in running.items()},
+            self.changed,
         )
 
-    def _schedule(self, c: ConnectionRecord, time: float, row: int, source: Spike | int) -> None:
-        arrival = time + c.delay
-        if arrival < self.plan.duration:
-            self.pushed += 1
-            heapq.heappush(self.queue, (arrival, self.order[c.target], row, self.pushed, row, c, source))
+    def _schedule(self, c: ConnectionRecord, times: np.ndarray, row: int, source: Spike | int) -> None:
+        arrival = times + self.delays[c.name]
+        self.changed |= (arrival < self.plan.duration) != (arrival[0] < self.plan.duration)
+        if arrival[0] < self.plan.duration:
+            self._push(arrival, 1, self.order[c.target], row, (c, row, source))
+
+    def _push(self, times: np.ndarray, rank: int, population: int, neuron: int, what: tuple) -> int:
+        self.pushed += 1
+        heapq.heappush(self.queue, (float(times[0]), rank, population, neuron, self.pushed, times, what))
+        return self.pushed
 
     def _next(self) -> bool:
         """Handle the next event; False at the end of the trial."""
-        first, when = min(
-            ((r, float(r.crossing.min())) for r in self.running.values()), key=lambda pair: pair[1]
-        )  # fmt: skip
-        arrival = self.queue[0][0] if self.queue else np.inf
-        limit = min(when, arrival, self.plan.duration)
+        first, when = None, np.inf
         for r in self.running.values():
-            if r.end.min() < limit:
-                self._renew(r, np.flatnonzero(r.end < limit))
+            size = r.model.size
+            soon = float(r.crossing[:, :size].min()) if len(r.model.events) else np.inf
+            if soon < when:
+                first, when = r, soon
+        queued = self.queue[0][0] if self.queue else np.inf
+        limit = min(when, queued, self.plan.duration)
+        for r in self.running.values():
+            ends = r.end[: r.model.size]
+            if ends.min() < limit:
+                self._renew(r, np.flatnonzero(ends < limit))
                 return True
-        if when <= min(arrival, self.plan.duration):
-            self._spike(first, int(first.crossing.argmin()), when)
+        if first is not None and when <= min(queued, self.plan.duration):
+            e, neuron = divmod(int(first.crossing[:, : first.model.size].argmin()), first.model.size)
+            self._own_event(first, e, neuron)
             return True
-        if arrival < np.inf:
-            self._arrive()
+        if queued < np.inf:
+            self._due()
             return True
         return False
 
+    def _begin(self, r: _Running, time: float) -> None:
+        self.where, self.now = r.model.name, time
+
     def _renew(self, r: _Running, neurons: np.ndarray) -> None:
-        time = r.end[neurons]
-        x = r.states(neurons, time)
-        before = r.close(neurons, time)
-        self.events.append(Renewal(r.model.name, before, r.open(neurons, x, time, None)))
+        lanes = r.of(neurons)
+        time = r.end[lanes]
+        self._begin(r, float(time.max()))
+        if self.copies > 1:  # an own event of a copy on a piece that ends without one in the first copy
+            early = ~(r.crossing[:, lanes].min(axis=0, initial=np.inf) >= time)
+            r.changed[np.unique(lanes[early] // r.model.size)] = True
+        x = r.states(lanes, time)
+        before = r.close(lanes, time)
+        self.events.append(Renewal(r.model.name, before, r.open(lanes, x, time, None)))
 
-    def _spike(self, r: _Running, neuron: int, time: float) -> None:
-        name = r.model.name
-        if len(r.spikes) >= self.max_spikes:
+    def _own_event(self, r: _Running, e: int, neuron: int) -> None:
+        lanes = r.of(np.array([neuron]))
+        times, mode = r.crossing[e, lanes], int(r.mode[neuron])
+        time = float(times[0])
+        self._begin(r, time)
+        self._limit(r, time)
+        if self.copies > 1:
+            late = ~(times <= self.plan.duration)
+            r.changed |= late | ~(r.next_crossings() >= times)
+            times = np.where(late, time, times)
+        event, equations = r.model.events[e], r.model.equations
+        x = r.states(lanes, times)
+        before = r.close(lanes, times)
+        spike = Spike(
+            r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own), int(before[0]), 0, r.cause[e][neuron]
+        )
+        r.cause[e][neuron], r.armed[e, lanes] = None, False
+        if event.next_mode is not None:
+            self._enter(r, neuron, event.next_mode, times, spike)
+        after = r.open(lanes, equations.reset(e, x, lanes), times, spike)
+        spike.after = int(after[0])
+        r.own.append(spike)
+        self.events.append(spike)
+        if event.emits:
+            for c in self.plan.out_of(r.model.name):
+                self._schedule(c, times, neuron, spike)
+
+    def _limit(self, r: _Running, time: float) -> None:
+        if len(r.own) >= self.max_spikes:
             raise EngineError(
-                f"population {name!r} emitted more than {self.max_spikes} spikes in the trial of sample {self.sample} "
-                f"(at {time:g} ms of {self.plan.duration:g}): it runs away; lower its weights or raise max_spikes"
+                f"population {r.model.name!r} emitted more than {self.max_spikes} spikes in the trial of sample "
+                f"{self.sample} (at {time:g} ms of {self.plan.duration:g}): it runs away; lower its weights or raise "
+                "max_spikes"
             )
-        one, at = np.array([neuron]), np.array([time])
-        x = r.states(one, at)[:, 0]
-        before = int(r.close(one, at)[0])
-        event = Spike(name, neuron, time, x, len(r.spikes), before, 0, r.cause[neuron])
-        r.cause[neuron], r.armed[neuron] = None, False
-        event.after = int(r.open(one, r.model.equations.reset(x, neuron)[:, None], at, None)[0])
-        r.spikes.append(event)
-        self.events.append(event)
-        for c in self.plan.out_of(name):
-            self._schedule(c, time, neuron, event)
 
-    def _arrive(self) -> None:
-        time, _, _, _, row, c, source = heapq.heappop(self.queue)
+    def _enter(self, r: _Running, neuron: int, mode: int, times: np.ndarray, source: Spike | ModeEnd) -> None:
+        """Begin a mode; a timed one schedules its end, and cancels the end of the mode before."""
+        lanes = r.of(np.array([neuron]))
+        r.mode[lanes] = mode
+        key = (r.model.name, neuron)
+        self.due.pop(key, None)
+        d = r.model.record.derived
+        lasts = d.modes[mode].lasts
+        if lasts is None:
+            return
+        end = times + r.model.equations.values[d.params.index(lasts)][lanes]
+        self.changed |= (end < self.plan.duration) != (end[0] < self.plan.duration)
+        if end[0] < self.plan.duration:
+            self.due[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
+
+    def _due(self) -> None:
+        """What is first in the queue: the end of a timed mode, or an arrival."""
+        _, rank, _, _, number, times, what = heapq.heappop(self.queue)
+        if rank:
+            self._arrive(times, *what)
+        elif self.due.get(what[:2]) == number:
+            self._mode_end(times, *what)
+
+    def _mode_end(self, times: np.ndarray, name: str, neuron: int, source: Spike | ModeEnd) -> None:
+        r = self.running[name]
+        self._begin(r, float(times[0]))
+        r.check(times)
+        lanes = r.of(np.array([neuron]))
+        if self.copies > 1:
+            r.changed |= times < r.start[lanes]
+        x = r.states(lanes, times)
+        mode = int(r.mode[neuron])
+        event = ModeEnd(name, neuron, mode, source, float(times[0]), int(r.close(lanes, times)[0]), 0)
+        self._enter(r, neuron, r.model.record.derived.modes[mode].then, times, event)
+        event.after = int(r.open(lanes, x, times, event)[0])
+        self.events.append(event)
+
+    def _arrive(self, times: np.ndarray, c: ConnectionRecord, row: int, source: Spike | int) -> None:
         r = self.running[c.target]
-        every, at = np.arange(r.model.size), np.full(r.model.size, time)
-        x = r.states(every, at)
+        self._begin(r, float(times[0]))
+        every, at_ = np.arange(r.model.lanes), np.repeat(times, r.model.size)
+        r.check(times)
+        if self.copies > 1:
+            r.changed |= (at_ < r.start).reshape(self.copies, -1).any(axis=1)
+        x = r.states(every, at_)
         direction = r.model.equations.direction[c.receptor]
-        event = Arrival(c, row, source, time, r.close(every, at), self.empty)
-        jumps = r.model.spiking and bool(np.any(r.model.equations.slope * direction))
-        event.after = r.open(every, x + self.weights[c.weight][row] * direction, at, event if jumps else None)
+        event = Arrival(c, row, source, float(times[0]), r.close(every, at_), self.empty)
+        weights = self.weights[c.weight][:, row].ravel()
+        event.after = r.open(every, x + weights * direction, at_, event)
         self.events.append(event)
 
     empty = np.zeros(0, np.int64)

@@ -3,7 +3,8 @@
 A readout answers for itself: `value` and `valid` go into the outer loss; with dL/dr, `sources` gives what it adds to
 the adjoint of every output segment, `own` and `arrival` the loss terms in E and D (docs/equations.md).
 
-Axis letters: n states, K classes (output neurons), G segments of the output, Q Gauss-Legendre nodes.
+Axis letters: n states, K classes (output neurons), C copies (see `event_flow`), L = C K lanes, G segments of the
+output, Q Gauss-Legendre nodes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
-from .event_flow import LinearFlow, bernstein, bernstein_matrices, powers_of, solve
+from .event_flow import nodes
 from .event_forward import Arrival, PopulationModel, Recording, Segments, Spike
+from .event_series import at, bernstein, largest_inside, stretch
 
 NODES = 20
 
@@ -38,13 +40,16 @@ _NONE = np.zeros(0, np.int64)
 
 
 class Readout:
-    """The readout of a loss on one recording; see the subclasses."""
+    """The readout of a loss on one recording; see the subclasses.
+
+    value, valid: (L,), copy by copy.
+    """
 
     def __init__(self, plan: Plan, model: PopulationModel, recording: Recording) -> None:
         self.plan, self.model, self.recording = plan, model, recording
         self.segments: Segments = recording.segments[model.name]
         self.v = model.record.derived.states.index(plan.loss.population.model.readout) if self.reads_state else 0
-        self.value, self.valid = np.zeros(model.size), np.ones(model.size, bool)
+        self.value, self.valid = np.zeros(model.lanes), np.ones(model.lanes, bool)
         self.evaluate()
 
     reads_state = True
@@ -55,6 +60,10 @@ class Readout:
     def signature(self) -> tuple:
         """What must not change under a small change of parameters for differences to be a derivative."""
         return ()
+
+    def changed(self) -> np.ndarray:
+        """(C,) copies with another `signature` than the first."""
+        return np.zeros(self.model.lanes // self.model.size, bool)
 
     def sources(self, dr: np.ndarray) -> Sources:
         """dr: (K,) dL/dr."""
@@ -80,7 +89,8 @@ class FirstSpike(Readout):
         for spike in self.recording.spikes[self.model.name]:
             if spike.neuron not in self.first:
                 self.first[spike.neuron] = spike
-                self.value[spike.neuron], self.valid[spike.neuron] = spike.time, True
+                self.value[spike.neuron :: self.model.size] = spike.times
+                self.valid[spike.neuron :: self.model.size] = True
 
     def signature(self) -> tuple:
         return tuple(self.valid.tolist())
@@ -93,14 +103,14 @@ class Integral(Readout):
     """r_c = 1/T int_0^T w(t) V_c(t) dt, with Gauss-Legendre nodes in every segment."""
 
     def evaluate(self) -> None:
-        seg, flow = self.segments, self.model.flow
+        seg = self.segments
         unit, weights = gauss_legendre(NODES, 1.0)
-        length = seg.end - seg.start
-        s = length[:, None] * unit
-        w = self.weight(seg.start[:, None] + s)
-        V = flow.nodes(flow.series(seg.x, seg.neuron), s)[..., self.v]
+        s = seg.length[:, None] * unit
+        w = self.weight(np.clip(seg.start[:, None] + s, 0.0, self.plan.duration))
+        series = self.model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+        V = nodes(series[:, self.v], s / seg.span[:, None])
         self.density = w
-        np.add.at(self.value, seg.neuron, ((w * V) @ weights) * length)
+        np.add.at(self.value, seg.neuron, ((w * V) @ weights) * seg.length)
 
     def weight(self, t: np.ndarray) -> np.ndarray:
         """w(t) / T."""
@@ -120,20 +130,19 @@ class Maximum(Readout):
     """r_c = max_t V_c(t): stationary points inside segments, kinks at arrivals, or the ends of the trial."""
 
     def evaluate(self) -> None:
-        seg, flow = self.segments, self.model.flow
-        length = seg.end - seg.start
-        series = flow.series(seg.x, seg.neuron)
-        self.series, self.length = series, length
-        self.at_end = flow.at(series, length)
-        self.segment, self.offset = np.zeros(self.model.size, np.int64), np.zeros(self.model.size)
-        self.place = ["start"] * self.model.size
-        V = series[:, self.v] * powers_of(length / flow.span).T
+        seg = self.segments
+        self.length = seg.length
+        series = self.model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+        self.at_end = at(series, self.length / seg.span)
+        L = self.model.lanes
+        self.segment, self.offset, self.place = np.zeros(L, np.int64), np.zeros(L), ["start"] * L
+        V = stretch(series[:, self.v], self.length / seg.span)
         bounds = bernstein(V)
-        for c in range(self.model.size):
-            self._search(c, np.flatnonzero(seg.neuron == c), V, bounds)
+        order = np.lexsort((seg.start, seg.neuron))
+        for mine in np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1):
+            self._search(int(seg.neuron[mine[0]]), mine, V, bounds)
 
     def _search(self, c: int, mine: np.ndarray, V: np.ndarray, bounds: np.ndarray) -> None:
-        mine = mine[np.argsort(self.segments.start[mine], kind="stable")]
         start, end = self.segments.x[self.v, mine], self.at_end[self.v, mine]
         i, j = int(start.argmax()), int(end.argmax())
         if start[0] >= max(start[i], end[j]):  # nothing above V(0): the first of equal maxima
@@ -151,13 +160,21 @@ class Maximum(Readout):
 
     def signature(self) -> tuple:
         """For every class: at which arrival the maximum is, or between which."""
-        arrivals = [e.time for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        return self._signatures(0)
+
+    def changed(self) -> np.ndarray:
+        mine = self.signature()
+        return np.array([self._signatures(c) != mine for c in range(self.model.lanes // self.model.size)])
+
+    def _signatures(self, copy: int) -> tuple:
         seg, out = self.segments, []
-        for c in range(self.model.size):
-            g = self.segment[c]
-            t = {"end": seg.end[g], "start": seg.start[g]}.get(self.place[c], seg.start[g] + self.offset[c])
+        mine = [e.after for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        for lane in range(copy * self.model.size, (copy + 1) * self.model.size):
+            arrivals = seg.start[[after[lane] for after in mine]]
+            g = self.segment[lane]
+            t = {"end": seg.end[g], "start": seg.start[g]}.get(self.place[lane], seg.start[g] + self.offset[lane])
             kind = "kink" if t in arrivals else "edge" if t in (0.0, self.plan.duration) else "inside"
-            out.append((kind, sum(s < t for s in arrivals)))
+            out.append((kind, int(np.sum(arrivals < t))))
         return tuple(out)
 
     def _mine(self, event: Arrival) -> bool:
@@ -169,51 +186,28 @@ class Maximum(Readout):
         return Sources(None, self.segment, self.offset, dr)
 
     def _kinks(self, dr: np.ndarray) -> None:
-        flow = self.model.flow
         for event in self.recording.events:
             if not isinstance(event, Arrival) or not self._mine(event):
                 continue
             for c in range(self.model.size):
                 if self.place[c] == "end" and event.before[c] == self.segment[c]:
-                    event.extra += float(dr[c] * flow.field(self.at_end[:, event.before])[self.v, c])
+                    event.extra += float(dr[c] * self._slope(self.at_end, event.before)[c])
                 if self.place[c] == "start" and event.after[c] == self.segment[c]:
-                    event.extra += float(dr[c] * flow.field(self.segments.x[:, event.after])[self.v, c])
+                    event.extra += float(dr[c] * self._slope(self.segments.x, event.after)[c])
 
-
-def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) -> tuple[float | None, float]:
-    """The stationary maximum of a polynomial on [0, 1] above `best`: (u, value), u None if there is none.
-
-    Branch and bound on Bernstein coefficients: their maximum bounds the polynomial, and where their differences change
-    sign once there is one stationary point.
-    """
-    _, left, right = bernstein_matrices()
-    derivative = -(coefficients * np.arange(len(coefficients)))[1:]
-    stack, at = [(0.0, 1.0, bounds)], None
-    while stack:
-        low, high, b = stack.pop()
-        if b.max() <= best:
-            continue
-        rising = np.diff(b) > 0
-        changes = np.count_nonzero(rising[1:] != rising[:-1])
-        if changes == 0 or (changes == 1 and not rising[0]):
-            continue
-        if changes == 1:
-            u = solve(derivative, low, high)
-            value = float(np.polynomial.polynomial.polyval(u, coefficients))
-            if value > best:
-                best, at = value, u
-        elif high - low > 2.0**-40:
-            middle = 0.5 * (low + high)
-            stack += [(middle, high, right @ b), (low, middle, left @ b)]
-    return at, best
+    def _slope(self, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Vdot of all output neurons at states x of segments `ids`, one a neuron."""
+        seg = self.segments
+        return self.model.equations.field(x[:, ids], seg.neuron[ids], seg.mode[ids])[self.v]
 
 
 KINDS: dict[str, type[Readout]] = {"first_spike": FirstSpike, "integral": Integral, "max": Maximum}
 
 
-def density_rows(flow: LinearFlow, segments: Segments, density: np.ndarray, v: int) -> np.ndarray:
-    """int_0^L P(s)^T e_V density ds of every segment: what it adds to lambda at its start, (G, n)."""
-    unit, weights = gauss_legendre(NODES, 1.0)
-    length = segments.end - segments.start
-    P = flow.transition(length[:, None] * unit, segments.neuron)[..., v, :]
-    return np.einsum("gq,gqn->gn", density * weights, P) * length[:, None]
+def density_rows(psi: np.ndarray, length: np.ndarray, density: np.ndarray, v: int) -> np.ndarray:
+    """int_0^L psi(s)^T e_V density ds of segments: what it adds to lambda at their start, (G, n).
+
+    psi: (n, n, G, Q) dx(s)/dx(0) at the nodes. density: (G, Q). length: (G,) ms.
+    """
+    _, weights = gauss_legendre(NODES, 1.0)
+    return np.einsum("gq,jgq->gj", density * weights, psi[v]) * length[:, None]

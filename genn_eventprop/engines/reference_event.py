@@ -1,7 +1,8 @@
 """`reference_event`: NumPy float64, event by event with exact spike times: the truth for gradients. Clear, not fast.
 
-Crossing times solve the analytic flow, input times and delays are taken as given, and the gradient is the derivative
-of exactly what was computed, for every parameter whether trained or not. The result does not depend on dt.
+Crossing times solve the flow, analytic or integrated to rounding; input times and delays are taken as given, and the
+gradient is the derivative of exactly what was computed, for every parameter whether trained or not. The result does
+not depend on dt.
 
 Parts: `event_flow` (trajectories and crossings), `event_forward`, `event_readout`, `event_backward`.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan
-from .base import LINEAR_ONE_EVENT, Data, Engine, Result, Spikes, batch_indices, quantise, refuse_readouts
+from .base import Data, Engine, Result, Spikes, batch_indices, quantise, refuse_readouts
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel, Recording
@@ -51,7 +52,6 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
-    cannot = LINEAR_ONE_EVENT
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, parameters)
@@ -106,9 +106,50 @@ class ReferenceEvent(Engine):
     def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
-        recording = Forward(self.plan, models, self.parameters, self.max_spikes, sample).run(times, channels)
+        weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
+        delays = {c.name: np.array([c.delay]) for c in self.plan.connections}
+        return self._trial(models, weights, delays, times[None], channels, sample)
+
+    def _trial(
+        self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
+        times: np.ndarray, channels: np.ndarray, sample: int,
+    ) -> Trial:  # fmt: skip
+        recording = Forward(self.plan, models, weights, delays, self.max_spikes, sample).run(times, channels)
         readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording)
-        return Trial(recording, readout, len(times))
+        return Trial(recording, readout, times.shape[1])
+
+    def losses_of_copies(
+        self, data: Data, samples: np.ndarray, values: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean losses (C,) of C slightly different networks run in lockstep, forward only, and which of them (C,) had
+        other events than the first, so that their loss says nothing.
+
+        values: what `full_gradients` names, each of shape (C, ...): parameters, delays () and input times (E,).
+        """
+        C = len(next(iter(values.values())))
+        models = {
+            p.name: PopulationModel(self._compiled[p.name], self._lanes(p.name, values, C), self.plan.duration, C)
+            for p in self.plan.populations
+        }
+        delays = {c.name: values[f"{c.name}.delay"] for c in self.plan.connections}
+        total, changed, used = np.zeros(C), np.zeros(C, bool), 0
+        for i in samples:
+            part = slice(data.offsets[i], data.offsets[i + 1])
+            times = values["input_times"][:, used : used + part.stop - part.start]
+            used += part.stop - part.start
+            trial = self._trial(models, values, delays, times, data.channels[part], int(i))
+            value, valid = (v.reshape(C, -1) for v in (trial.readout.value, trial.readout.valid))
+            with np.errstate(all="ignore"):
+                goals = np.repeat(data.goals(np.array([i])), C, axis=0)
+                total += self.plan.loss.evaluate(value, valid, goals, self.plan.duration)[0]
+            changed |= trial.recording.changed | trial.readout.changed()
+        return total / len(samples), changed
+
+    def _lanes(self, population: str, values: Mapping[str, np.ndarray], C: int) -> dict[str, np.ndarray]:
+        """Parameters of all lanes, copy by copy: (C N,)."""
+        p = self.plan.population(population)
+        wide = {n: np.broadcast_to(values[f"{p.name}.{n}"], (C, p.size)) for n in p.derived.params}
+        return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
 
     def _backward(self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray) -> None:
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}

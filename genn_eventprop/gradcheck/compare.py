@@ -6,9 +6,8 @@ A step is halved while spikes change in number or order, a maximum moves to anot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from .report import Block, Case, Report
 
 STEP = 2e-4  # of the scale of a block
 HALVINGS = 14
+COPIES = 128  # networks that run in lockstep
 AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
 
 
@@ -40,15 +40,29 @@ class Problem:
         self.values |= {f"{c.name}.delay": np.array(c.delay) for c in plan.connections}
         self.values["input_times"] = np.array(events.times, dtype=np.float64)
 
-    def run(self, values: Mapping[str, np.ndarray]) -> tuple[float, Any]:
-        """(mean loss, signature) at `values`, forward only."""
-        data = replace(self.data, times=values["input_times"])
-        connections = tuple(replace(c, delay=float(values[f"{c.name}.delay"])) for c in self.plan.connections)
-        self.engine.plan = replace(self.plan, connections=connections)
-        for key, value in self.engine.parameters.items():
-            value[...] = values[key]
-        loss = float(self.engine.run(data, self.samples).loss.mean())
-        return loss, [(t.recording.order(), t.readout.signature()) for t in self.engine.trials]
+    def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""
+        out, same = [], []
+        for first in range(0, len(changes), COPIES):
+            part = [(None, (), 0.0), *changes[first : first + COPIES]]  # the first copy is the network as it is
+            stacked = {k: np.repeat(v[None], len(part), axis=0) for k, v in self.values.items()}
+            for copy, (name, index, by) in enumerate(part):
+                if name is not None:
+                    stacked[name][(copy, *index)] += by
+            loss, changed = self.engine.losses_of_copies(self.data, self.samples, stacked)
+            out.append(loss[1:])
+            same.append(~changed[1:])
+        return np.concatenate(out), np.concatenate(same)
+
+    def along(self, directions: Mapping[str, np.ndarray], steps: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The same at values + step * directions; the first step is 0."""
+        e = np.asarray(steps)
+        stacked = {}
+        for k, v in self.values.items():
+            by = np.multiply.outer(e, directions[k]) if k in directions else np.zeros((len(e), *v.shape))
+            stacked[k] = v + by
+        loss, changed = self.engine.losses_of_copies(self.data, self.samples, stacked)
+        return loss, ~changed
 
     def scale(self, name: str) -> float:
         """The size by which steps of a block are measured: 1 ms for times, else its own."""
@@ -57,67 +71,66 @@ class Problem:
         return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
 
 
-def _changed(values: Mapping[str, np.ndarray], name: str, index: tuple[int, ...], by: float) -> dict[str, np.ndarray]:
-    new = dict(values)
-    new[name] = values[name].copy()
-    new[name][index] += by
-    return new
+Change = tuple[str | None, tuple[int, ...], float]
 
 
-def differences(problem: Problem, name: str) -> tuple[np.ndarray, int]:
-    """The derivative of the loss by every element of a block, and how many found no safe step."""
-    values = problem.values
-    _, signature = problem.run(values)
-    out, unsettled, largest = np.zeros_like(values[name]), 0, 0.0
-    for index in np.ndindex(values[name].shape):
-        one_sided = name.endswith(".delay") and values[name][index] == 0
-        estimate = _ahead if one_sided else _central
-        at = lambda by, index=index: problem.run(_changed(values, name, index, by))  # noqa: E731
-        value = estimate(at, signature, STEP * problem.scale(name), largest)
-        unsettled += value is None
-        out[index] = np.nan if value is None else value
-        largest = max(largest, abs(out[index])) if value is not None else largest
-    return out, unsettled
+def differences(problem: Problem, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The derivative of the loss by every element of blocks; nan where no step is safe.
+
+    All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
+    """
+    out = {n: np.full(problem.values[n].shape, np.nan) for n in names}
+    largest = dict.fromkeys(names, 0.0)
+    elements = [(n, i) for n in names for i in np.ndindex(out[n].shape)]
+    ahead = [(n, i) for n, i in elements if n.endswith(".delay") and problem.values[n][i] == 0]
+    open_ = {e: _Estimate() for e in elements if e not in ahead}
+    for halving in range(HALVINGS):
+        if not open_:
+            break
+        h = {n: STEP * problem.scale(n) * 0.5**halving for n in names}
+        loss, same = problem.losses([(n, i, by) for n, i in open_ for by in (h[n], -h[n])])
+        slope = (loss[0::2] - loss[1::2]) / (2 * np.array([h[n] for n, _ in open_]))
+        fine = dict(zip(open_, np.where(same[0::2] & same[1::2], slope, np.nan).tolist()))
+        for (n, _), value in fine.items():
+            largest[n] = max(largest[n], np.nan_to_num(abs(value)))
+        for (n, i), value in fine.items():
+            if open_[n, i].add(value, largest[n]):
+                out[n][i] = open_.pop((n, i)).best
+    for (n, i), estimate in open_.items():
+        out[n][i] = estimate.best
+    for n, i in ahead:
+        out[n][i] = _ahead(problem, n, i)
+    return out
 
 
-Function = Callable[[float], tuple[float, Any]]
+class _Estimate:
+    """Central differences of one element at steps h, h/2, ...: two that agree, combined to order 4 (Richardson)."""
+
+    def __init__(self) -> None:
+        self.best, self.gap, self.coarse = np.nan, np.inf, np.nan
+
+    def add(self, fine: float, largest: float) -> bool:
+        """Take the next one, nan if it is not safe; True when there is nothing to be gained by smaller steps."""
+        gap, best = abs(fine - self.coarse), (4 * fine - self.coarse) / 3
+        self.coarse = fine
+        if np.isnan(gap):
+            return False
+        if gap < self.gap:
+            self.best, self.gap = best, gap
+        elif not np.isnan(self.best):
+            return True
+        return gap <= AGREE * max(abs(fine), largest) or gap == 0
 
 
-def _safe(at: Function, signature: Any, points: tuple[float, ...]) -> list[float] | None:
-    """Losses at the points, or None if anything happens in another order there."""
-    losses = []
-    for by in points:
-        loss, found = at(by)
-        if found != signature:
-            return None
-        losses.append(loss)
-    return losses
-
-
-def _central(at: Function, signature: Any, h: float, largest: float) -> float | None:
-    best, best_gap, coarse = None, np.inf, None
+def _ahead(problem: Problem, name: str, index: tuple[int, ...]) -> float:
+    """Five points ahead of a value that cannot be lowered, a delay of zero."""
+    h = STEP * problem.scale(name)
     for _ in range(HALVINGS):
-        pair = _safe(at, signature, (h, -h))
-        fine = None if pair is None else (pair[0] - pair[1]) / (2 * h)
-        if fine is not None and coarse is not None:
-            gap = abs(fine - coarse)
-            if gap < best_gap:
-                best, best_gap = (4 * fine - coarse) / 3, gap
-            elif best is not None:
-                return best
-            if gap <= AGREE * max(abs(fine), largest) or gap == 0:
-                return best
-        coarse, h = fine, h / 2
-    return best
-
-
-def _ahead(at: Function, signature: Any, h: float, largest: float) -> float | None:
-    for _ in range(HALVINGS):
-        f = _safe(at, signature, (0.0, h, 2 * h, 3 * h, 4 * h))
-        if f is not None:
-            return (-25 * f[0] + 48 * f[1] - 36 * f[2] + 16 * f[3] - 3 * f[4]) / (12 * h)
+        f, same = problem.losses([(name, index, k * h) for k in range(5)])
+        if same.all():
+            return float((-25 * f[0] + 48 * f[1] - 36 * f[2] + 16 * f[3] - 3 * f[4]) / (12 * h))
         h /= 2
-    return None
+    return np.nan
 
 
 def taylor_order(problem: Problem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
@@ -126,24 +139,17 @@ def taylor_order(problem: Problem, gradients: Mapping[str, np.ndarray], rng: np.
     eps is halved from 1e-2 until the remainder nears rounding; the last four above it, with spikes in unchanged order,
     give the order. nan if there are not that many.
     """
-    values = problem.values
-    start, signature = problem.run(values)
-    moved = [k for k in values if not k.endswith(".delay")]
-    d = {k: rng.standard_normal(values[k].shape) * problem.scale(k) for k in moved}
+    moved = [k for k in problem.values if not k.endswith(".delay")]
+    d = {k: rng.standard_normal(problem.values[k].shape) * problem.scale(k) for k in moved}
     slope = sum(float(np.sum(gradients[k] * d[k])) for k in moved)
-    eps, found = 1e-2, []
-    while eps > 1e-9:
-        loss, there = problem.run({k: v + eps * d[k] if k in d else v for k, v in values.items()})
-        remainder = abs(loss - start - eps * slope)
-        if remainder < 1e-12 * max(1.0, abs(start)):
-            break
-        if there == signature:
-            found.append((eps, remainder))
-        eps /= 2
-    if len(found) < 4:
+    steps = 1e-2 * 0.5 ** np.arange(24)
+    loss, same = problem.along(d, [0.0, *steps])
+    remainder = np.abs(loss[1:] - loss[0] - steps * slope)
+    above = np.cumprod(remainder >= 1e-12 * max(1.0, abs(loss[0]))) > 0
+    good = np.flatnonzero(above & same[1:])[-4:]
+    if len(good) < 4:
         return float("nan")
-    e, r = np.log(np.array(found[-4:])).T
-    return float(np.polyfit(e, r, 1)[0])
+    return float(np.polyfit(np.log(steps[good]), np.log(remainder[good]), 1)[0])
 
 
 def compare(
@@ -163,16 +169,14 @@ def compare(
     result = tested.run(tested.load(events), problem.samples, training=True)
     _no_push(plan, result.readout, events)
     own = tested if isinstance(tested, ReferenceEvent) else problem.engine
-    if own is problem.engine:
-        own.run(problem.data, problem.samples, training=True)
+    own_result = result if own is tested else own.run(problem.data, problem.samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
     every = own.full_gradients | gradients
-    start, _ = problem.run(problem.values)
+    start = float(own_result.loss.mean())
     blocks = []
-    for key in gradients:
-        difference, unsettled = differences(problem, key)
+    for key, difference in differences(problem, list(gradients)).items():
         rounding = 1e-12 * max(1.0, abs(start)) / problem.scale(key)
-        blocks.append(Block(key, gradients[key], difference, unsettled, rounding))
+        blocks.append(Block(key, gradients[key], difference, int(np.isnan(difference).sum()), rounding))
     case = Case(
         name=name, blocks=blocks, spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
         smallest_slope=own.smallest_slope, slope=taylor_order(problem, every, np.random.default_rng(seed)),
