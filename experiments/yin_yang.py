@@ -83,9 +83,12 @@ def build(config: Config) -> Experiment:
         threads=config.threads,
         genn_backend=config.genn_backend,
     )
-    return Experiment(
-        trainer, yin_yang.load("train", config.train_size), yin_yang.load("validation"), yin_yang.load("test")
+    train, validation, test = (
+        yin_yang.load("train", config.train_size),
+        yin_yang.load("validation"),
+        yin_yang.load("test"),
     )
+    return Experiment(trainer, train, validation, test, yin_yang.CLASSES)
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

@@ -117,3 +117,89 @@ def test_global_settings_are_left_alone():
     before = dict(matplotlib.rcParams)
     plots.learning_curves(metrics(3))
     assert dict(matplotlib.rcParams) == before
+
+
+def layered(label=1, outputs=2, spiking=True, label_free=False):
+    """A record of 3 inputs, 30 hidden and some output neurons over 20 ms."""
+    rng = np.random.default_rng(0)
+    times = np.arange(20.0)
+    states = {"hidden": {"V": rng.random((20, 30))}, "output": {"V": rng.normal(size=(20, outputs))}}
+    spikes = {"hidden": Spikes(np.zeros(40, int), np.sort(rng.uniform(0, 20, 40)), rng.integers(0, 30, 40))}
+    if spiking:
+        spikes["output"] = Spikes(np.zeros(1, int), np.array([7.0]), np.array([1]))
+    return Trial(times, states, spikes, np.array([1.0, 2.0]), np.array([0, 2]), 3, -1 if label_free else label)
+
+
+@pytest.mark.parametrize("outputs", [2, 7, 12])
+@pytest.mark.parametrize("label_free", [True, False])
+def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
+    record = layered(outputs=outputs, spiking=outputs == 2, label_free=label_free)
+    fig = plots.layers(record, "output", "V", 0, ["no", "yes"])
+    assert [ax.get_ylabel() for ax in fig.axes] == [
+        "input",
+        "hidden",
+        *(["output"] if outputs == 2 else []),
+        "output $V$",
+    ]
+    np.testing.assert_allclose(fig.axes[1].collections[0].get_offsets()[:, 0], record.spikes["hidden"].time)
+    assert "40 spikes" in fig.axes[1].texts[0].get_text()
+    texts = [t.get_text() for t in fig.axes[-1].get_legend().get_texts()]
+    if outputs <= 7:
+        assert texts[:2] == ["no", "yes"] and len(texts) == outputs
+    else:
+        others = record.states["output"]["V"].max(axis=0)
+        if not label_free:
+            others[1] = -np.inf
+        words = f"{(['no', 'yes'] + [str(k) for k in range(2, 12)])[int(others.argmax())]}, loudest"
+        assert texts == ([words] if label_free else ["yes, right", words + " other"])
+    title = fig.axes[0].get_title(loc="left")
+    assert title == ("no label; called “no”" if label_free else "class “yes”; called “no”, wrong")
+    assert plots.save(fig, tmp_path / "x.png").stat().st_size > 5000
+
+
+def test_confusion_counts_and_shares(tmp_path):
+    matrix = np.array([[8, 2, 0], [1, 9, 0]])
+    fig = plots.confusion(matrix, ["no", "yes"])
+    image = fig.axes[0].images[0].get_array()
+    np.testing.assert_allclose(image, [[80, 20], [10, 90]])
+    assert sorted(t.get_text() for t in fig.axes[0].texts) == ["1", "2", "8", "9"]
+    assert fig.axes[0].get_title(loc="left") == "Confusion: 85.00 % of 20 right"
+    matrix[0] = [0, 0, 3]
+    fig = plots.confusion(matrix)
+    assert [t.get_text() for t in fig.axes[0].get_xticklabels()] == ["0", "1", "undecided"]
+    empty = plots.confusion(np.zeros((35, 36), int))
+    assert not empty.axes[0].texts and plots.save(empty, tmp_path / "x.png").exists()
+
+
+def test_several_runs_on_one_page(tmp_path):
+    runs = {"a": metrics(5), "b": metrics(3, validation=False), "new": []}
+    fig = plots.compare_runs(runs, {"a": "test 91.00 %"})
+    loss, accuracy, activity, silent = fig.axes
+    assert len(accuracy.lines) == 3  # training and validation of a, training of b
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [45 + 4 * e for e in range(5)])
+    np.testing.assert_allclose(activity.lines[0].get_ydata(), 1.5)
+    np.testing.assert_allclose(silent.lines[0].get_ydata(), 3)
+    texts = [t.get_text() for t in fig.legends[0].get_texts()]
+    assert texts == ["a  test 91.00 %", "b", "dashed: training"]
+    assert plots.save(plots.compare_runs({f"run{i}": metrics(2) for i in range(12)}), tmp_path / "x.png").exists()
+    with pytest.raises(SettingError, match="there is no epoch to plot yet"):
+        plots.compare_runs({"new": []})
+
+
+def test_weights_before_and_after(tmp_path):
+    rng = np.random.default_rng(0)
+    now = {"a.weight": rng.normal(size=(4, 6)), "hidden.tau_mem": np.full(6, 20.0), "b.weight": np.zeros((1, 1))}
+    fig = plots.weights(now, {name: value + 1 for name, value in now.items()})
+    np.testing.assert_allclose(fig.axes[1].images[0].get_array(), now["a.weight"])
+    assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ["initial", "now"]
+    counted = sum(patch.get_height() for patch in fig.axes[0].patches if hasattr(patch, "get_height"))
+    assert counted == 24  # every weight is in a bar, also beyond the ends
+    assert plots.save(fig, tmp_path / "x.png").exists()
+
+
+def test_wide_spike_counts_are_binned_and_none_is_lost():
+    counts = np.random.default_rng(0).integers(0, 500, (20, 10))
+    fig = plots.spike_histograms({"hidden": counts, "output": np.zeros((20, 3), int)})
+    bars = fig.axes[0].patches
+    assert len(bars) <= 60 and sum(bar.get_height() for bar in bars) == pytest.approx(100.0)
+    assert "3 of 3 neurons silent" in fig.axes[3].texts[0].get_text()

@@ -51,7 +51,7 @@ def _evaluate(
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
     print(f"loss {result.loss:.5f}, undecided {result.undecided}")
     if (result.labels >= 0).any():
-        print(metrics.describe(metrics.report(result, events.groups), result.accuracy))
+        print(metrics.describe(metrics.report(result, events.groups), result.accuracy, experiment.class_names))
     for name, activity in result.activity.items():
         print(f"{name}: {activity.spikes_per_neuron:.2f} spikes a neuron, {activity.silent} silent neurons")
 

@@ -1,9 +1,26 @@
 """Figures of training and trials. Every function returns a matplotlib `Figure`; `save` writes it."""
 
-from .activity import spike_counts
+from .activity import spike_counts, spike_histograms
+from .compare import compare_runs
+from .confusion import confusion
 from .curves import learning_curves
+from .layers import layers
 from .plane import disc, four_inputs, yin_yang_plane
 from .raster import trial
 from .style import save
+from .weights import weights
 
-__all__ = ["disc", "four_inputs", "learning_curves", "save", "spike_counts", "trial", "yin_yang_plane"]
+__all__ = [
+    "compare_runs",
+    "confusion",
+    "disc",
+    "four_inputs",
+    "layers",
+    "learning_curves",
+    "save",
+    "spike_counts",
+    "spike_histograms",
+    "trial",
+    "weights",
+    "yin_yang_plane",
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,26 +20,54 @@ def spike_counts(counts: np.ndarray, name: str) -> Figure:
         counts: (S, N) spikes of N neurons in S trials.
         name: of the population.
     """
-    fig, (left, right) = figure(1, 2, size=(8.0, 3.2))
+    return _page({name: counts})
+
+
+@styled
+def spike_histograms(counts: Mapping[str, np.ndarray]) -> Figure:
+    """The same of several populations, a row each.
+
+    Args:
+        counts: population -> (S, N).
+    """
+    return _page(counts)
+
+
+def _page(counts: Mapping[str, np.ndarray]) -> Figure:
+    fig, axes = figure(len(counts), 2, size=(8.0, 3.2 * len(counts)), squeeze=False)
+    for (name, values), (left, right) in zip(counts.items(), axes):
+        _of_trials(left, values, name)
+        _of_neurons(right, values, name)
+        for ax in (left, right):
+            ax.grid(False, axis="x")
+    return fig
+
+
+def _of_trials(left: Axes, counts: np.ndarray, name: str) -> None:
+    """Share of (neuron, trial) pairs with each number of spikes; wide ranges are binned."""
     most = int(counts.max(initial=0))
-    share: np.ndarray = 100.0 * np.bincount(counts.ravel(), minlength=most + 1) / max(counts.size, 1)
-    bars = left.bar(np.arange(most + 1), share, width=0.86, color=BLUE)
+    width = max(1, -(-(most + 1) // 60))
+    edges = np.arange(0, most + 1 + width, width)
+    share: np.ndarray = 100.0 * np.histogram(counts, bins=edges - 0.5)[0] / max(counts.size, 1)
+    bars = left.bar(edges[:-1] + (width - 1) / 2, share, width=0.86 * width, color=BLUE)
     if most < 8:
         left.bar_label(bars, labels=[f"{value:.2g} %" for value in share], fontsize=8, color=GREY, padding=2)
     left.set(title=f"{name}: spikes of a neuron in a trial", xlabel="spikes", ylabel="share of neurons and trials (%)")
     left.set_ylim(top=1.08 * float(share.max()))
     left.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+
+
+def _of_neurons(right: Axes, counts: np.ndarray, name: str) -> None:
+    """Mean over trials of every neuron that is not silent."""
     means = counts.mean(axis=0) if len(counts) else np.zeros(counts.shape[1])
     active = means[means > 0]
-    right.hist(active, bins=np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31), color=ORANGE)
-    silent = f"{means.size - active.size} of {means.size} neurons silent, not shown"
-    note = f"mean over all neurons {means.mean():.2f}\n{silent}"
+    right.hist(active, bins=np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31).tolist(), color=ORANGE)
+    silent = means.size - active.size
+    note = f"mean over all neurons {means.mean():.2f}"
+    note += f"\n{silent} of {means.size} neurons silent" + (", not shown" if silent else "")
     right.text(0.98, 0.97, note, transform=right.transAxes, ha="right", va="top", color=GREY, fontsize=8.5)
     right.set(title=f"{name}: mean of every active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
     right.set_ylabel("neurons")
     right.set_ylim(top=1.25 * right.get_ylim()[1])  # room for the note
     right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     right.set_xlim(left=0)
-    for ax in (left, right):
-        ax.grid(False, axis="x")
-    return fig

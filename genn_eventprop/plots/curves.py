@@ -29,13 +29,13 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None =
         raise SettingError("there is no epoch to plot yet")
     fig, axes = figure(1, 3, size=(10.5, 3.2))
     epochs = np.array([m["epoch"] for m in metrics])
-    _pair(axes[0], epochs, _column(metrics, "train_loss"), _column(metrics, "validation_loss"))
+    _pair(axes[0], epochs, column(metrics, "train_loss"), column(metrics, "validation_loss"))
     axes[0].set(title="Loss", ylabel="mean loss")
-    _loss_scale(axes[0], metrics)
-    training, validation = 100 * _column(metrics, "train_accuracy"), 100 * _column(metrics, "validation_accuracy")
+    loss_scale(axes[0], metrics)
+    training, validation = 100 * column(metrics, "train_accuracy"), 100 * column(metrics, "validation_accuracy")
     _pair(axes[1], epochs, training, validation)
     axes[1].set(title="Accuracy", ylabel="right predictions (%)")
-    _accuracy_scale(axes[1], float(np.nanmin([training, validation])))
+    accuracy_scale(axes[1], float(np.nanmin([training, validation])))
     if target is not None:
         axes[1].axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         words = f"published {100 * target:.1f} %"
@@ -62,13 +62,13 @@ def _pair(ax: Axes, epochs: np.ndarray, training: np.ndarray, validation: np.nda
         ax.plot(epochs, validation, color=ORANGE, label="validation", marker=marker)
 
 
-def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+def column(metrics: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([np.nan if m[name] is None else m[name] for m in metrics], dtype=np.float64)
 
 
-def _loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
+def loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     """Logarithmic when the loss is positive and falls by more than a factor of five."""
-    both = np.concatenate([_column(metrics, "train_loss"), _column(metrics, "validation_loss")])
+    both = np.concatenate([column(metrics, "train_loss"), column(metrics, "validation_loss")])
     both = both[np.isfinite(both)]
     if both.size and both.min() > 0 and both.max() > 5 * both.min():
         ax.set_yscale("log")
@@ -77,7 +77,7 @@ def _loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _accuracy_scale(ax: Axes, low: float) -> None:
+def accuracy_scale(ax: Axes, low: float) -> None:
     """Stretched towards 100 %, so that 97 and 98 can be told apart: distance goes as log(101 - accuracy)."""
     ax.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(101 - a, 1e-3)), lambda f: 101 - 10.0**-f))
     low = max(0.0, low - 0.1 * (101 - low))

@@ -23,7 +23,7 @@ import importlib.util
 import pkgutil
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -80,12 +80,13 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What `build` returns: a trainer and its data sets."""
+    """What `build` returns: a trainer and its data sets; `class_names` are for plots and reports."""
 
     trainer: Trainer
     train: Events
     validation: Events | None = None
     test: Events | None = None
+    class_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,11 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     experiment = file.build(config)
     trainer = experiment.trainer
     trainer.run_dir = config.run_dir
-    trainer.config = {"experiment": file.source, "settings": jsonable(dataclasses.asdict(config))}
+    trainer.config = {
+        "experiment": file.source,
+        "settings": jsonable(dataclasses.asdict(config)),
+        "class_names": list(experiment.class_names),
+    }
     if resume:
         trainer.resume(config.run_dir)
     try:

@@ -1,0 +1,51 @@
+"""Which classes are taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import GREY, figure, styled
+
+READABLE = 25
+"""Classes up to which every cell carries its number."""
+
+
+@styled
+def confusion(matrix: np.ndarray, class_names: Sequence[str] = (), title: str = "Confusion") -> Figure:
+    """A confusion matrix, each row in per cent of its class.
+
+    Args:
+        matrix: (K, K + 1) counts, rows the true class, the last column undecided (`training.metrics`); that column is
+            left out if it is empty.
+        class_names: K names, by default numbers.
+    """
+    matrix = np.asarray(matrix)
+    n_classes = len(matrix)
+    shown = matrix if matrix[:, -1].any() else matrix[:, :-1]
+    names = [*class_names, *map(str, range(len(class_names), n_classes))]
+    share = 100.0 * shown / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(0.36 * n_classes + 1.4, 3.6, 9.5))
+    fig, ax = figure(size=(side + 0.9, side))
+    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    ticks = [*names, "undecided"][: shown.shape[1]]
+    small = 9.0 if n_classes <= 15 else 6.5
+    turned = 90 if max(map(len, ticks)) > 3 else 0
+    ax.set_xticks(range(shown.shape[1]), ticks, rotation=turned, fontsize=small)
+    ax.set_yticks(range(n_classes), names, fontsize=small)
+    ax.set(xlabel="called", ylabel="true class")
+    right, total = int(matrix.diagonal().sum()), int(matrix.sum())
+    ax.set_title(f"{title}: {100 * right / max(total, 1):.2f} % of {total} right")
+    ax.grid(False)
+    if n_classes <= READABLE:
+        for i, j in zip(*np.nonzero(shown)):
+            colour = "white" if share[i, j] > 55 else "#202124"
+            ax.text(
+                j, i, str(shown[i, j]), ha="center", va="center", color=colour, fontsize=8 if n_classes <= 12 else 6
+            )
+    bar = fig.colorbar(image, ax=ax, shrink=0.8, aspect=25)
+    bar.set_label("% of the true class", color=GREY)
+    bar.outline.set_linewidth(0.5)
+    return fig

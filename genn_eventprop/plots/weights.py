@@ -1,0 +1,61 @@
+"""Weights before and after training, as distributions and as matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import BLUE, GREY, figure, styled
+
+
+@styled
+def weights(now: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | None = None) -> Figure:
+    """One row a parameter: its distribution now (and before training), and a weight matrix as an image.
+
+    Args:
+        now: name -> (M, N) weights, or (N,) parameters of neurons, which get a distribution only.
+        before: the same names, initial values.
+    """
+    fig, axes = figure(len(now), 2, size=(8.6, 2.5 * len(now) + 0.3), squeeze=False, width_ratios=[1.0, 1.25])
+    for (name, values), (left, right) in zip(now.items(), axes):
+        _distribution(left, name, values, None if before is None else before[name])
+        if values.ndim == 2 and values.size > 1:
+            _matrix(fig, right, values)
+        else:
+            right.set_axis_off()
+    if before is not None:
+        axes[0, 0].legend(loc="upper left")
+    return fig
+
+
+def _distribution(ax: Axes, name: str, values: np.ndarray, first: np.ndarray | None) -> None:
+    both = values.ravel() if first is None else np.concatenate([values.ravel(), first.ravel()])
+    low, high = np.percentile(both, [0.1, 99.9])
+    room = 0.05 * (high - low) or 0.5
+    bins = np.linspace(low - room, high + room, 61).tolist()
+    if first is not None:
+        ax.hist(np.clip(first.ravel(), bins[0], bins[-1]), bins=bins, histtype="step", color=GREY, label="initial")
+    ax.hist(np.clip(values.ravel(), bins[0], bins[-1]), bins=bins, color=BLUE, alpha=0.75, label="now")
+    ax.set_title(name)
+    ax.set(xlabel=f"value (mean {values.mean():.3g}, deviation {values.std():.3g})", ylabel="how many")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    ax.set_ylim(top=1.25 * ax.get_ylim()[1])
+    ax.grid(False, axis="x")
+
+
+def _matrix(fig: Figure, ax: Axes, values: np.ndarray) -> None:
+    """Sources upwards, targets to the right; white is 0, the scale ends at the 99.5th percentile of |w|."""
+    limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
+    image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
+                      interpolation="nearest")  # fmt: skip
+    ax.set(xlabel="to neuron", ylabel="from")
+    ax.grid(False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    bar = fig.colorbar(image, ax=ax, aspect=18, extend="both")
+    bar.outline.set_linewidth(0.5)

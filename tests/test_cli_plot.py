@@ -1,0 +1,99 @@
+"""plot RUN...: which figures are drawn where, from finished and unfinished runs, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from genn_eventprop.cli import main
+
+EXPERIMENT = """
+from dataclasses import dataclass
+from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.errors import DataError
+from genn_eventprop.losses import FirstSpikeCrossEntropy
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.training import Experiment, ExperimentConfig
+from pathlib import Path
+
+@dataclass(frozen=True)
+class Config(ExperimentConfig):
+    epochs: int = 2
+    engine: str = "reference_clock"
+
+def build(config):
+    if Path("gone").exists():
+        raise DataError("the data are gone")
+    net = Network()
+    inp, hidden = net.input(2), net.population(LIF(), 3, name="hidden")
+    out = net.population(LIF(), 2, name="output")
+    net.connect(inp, hidden, Dense(Normal(2.0, 0.8)))
+    net.connect(hidden, out, Dense(Normal(1.5, 0.3)))
+    trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine,
+                      batch_size=4, seed=config.seed, progress=False)
+    samples = [([1.0, 4.0 + 0.3 * i], [i % 2, 1 - i % 2]) for i in range(12)]
+    events = Events.from_samples(samples, 2, [i % 2 for i in range(12)])
+    return Experiment(trainer, events[:8], events[8:10], events[10:], ["left", "right"])
+"""
+ALL = {"curves", "raster", "confusion", "spikes", "weights"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with two finished runs, trained once; `runs` gives each test a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.py").write_text(EXPERIMENT)
+    arguments = ["train", str(folder / "tiny.py"), "--seeds", "1-2", "--run-dir", str(folder / "two")]
+    assert main(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def names(folder):
+    return {p.stem for p in Path(folder).iterdir()} if Path(folder).is_dir() else set()
+
+
+def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
+    capsys.readouterr()
+    assert main(["plot", "two"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 11 and all(Path(line).stat().st_size > 5000 for line in printed)
+    assert names("plots") == {"training_curves"} and names("two/seed1/plots") == names("two/seed2/plots") == ALL
+    assert main(["plot", "two/seed1", "two/seed2", "--out", "page", "--only", "curves", "--format", "svg"]) == 0
+    text = Path("page/training_curves.svg").read_text()
+    assert text.startswith("<?xml")
+
+
+def test_an_unfinished_run_and_one_without_its_data(runs, capsys):
+    (runs / "two/seed1/results.json").unlink()
+    assert main(["plot", "two/seed1", "--only", "confusion,raster", "--data", "train", "--sample", "7"]) == 0
+    assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]
+    Path("gone").write_text("")
+    capsys.readouterr()
+    assert main(["plot", "two/seed2"]) == 1
+    captured = capsys.readouterr()
+    assert "raster of two/seed2: the data are gone" in captured.err
+    assert names("two/seed2/plots") == {"curves", "confusion"}  # these need the run folder alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json), nor does it hold any"),
+        (["plot", "two", "--only", "rasters"], 1, "there is no figure 'rasters'; did you mean 'raster'?"),
+        (["plot", "two/seed1", "--only", "raster", "--sample", "2"], 1, "--sample 2: the set has 2 samples, 0 to 1"),
+        (["plot", "two/seed1", "--only", "raster", "--engine", "nativ"], 1, "unknown engine 'nativ'"),
+        (["plot"], 1, "plot: name at least one run folder"),
+    ],
+)
+def test_what_plot_refuses(runs, capsys, arguments, status, message):
+    capsys.readouterr()
+    assert main(arguments) == status
+    assert message in capsys.readouterr().err
