@@ -94,16 +94,21 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Shift:
-    """All channels of a sample move by one whole number, uniform in -channels .. channels; what leaves is dropped."""
+    """All channels of a sample move by one whole number, uniform in -channels .. channels; what leaves is dropped.
+
+    With `stride` the number is multiplied by it: in an image whose rows are 34 channels, stride 34 moves up and down.
+    """
 
     channels: int = 40
+    stride: int = 1
 
     def __post_init__(self) -> None:
         check_range("Shift: channels", self.channels, 0, 2**31)
+        check_range("Shift: channels * stride", self.channels * self.stride, 0, 2**31 - 1)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         by = np.floor(draw.per_sample("shift") * (2 * self.channels + 1)).astype(np.int32) - np.int32(self.channels)
-        moved = events.channels + np.repeat(by, events.counts)
+        moved = events.channels + np.repeat(by * np.int32(self.stride), events.counts)
         return changed(events, channels=moved, keep=inside(moved, events.n_channels))
 
 
@@ -275,6 +280,9 @@ class DelayLine:
             merged.append(in_order(times, channels))
         return joined(merged, events, width)
 
+
+FIXED = (MergeChannels, CompressTime, Crop, Pad, Bin, DelayLine)
+"""These change the form of the input, the same way in every epoch: evaluation sets need them too."""
 
 STEPS: dict[str, Any] = {
     step.__name__: step

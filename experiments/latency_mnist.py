@@ -1,0 +1,63 @@
+"""MNIST, a pixel the time of one spike, with the maximum-voltage loss.
+
+Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons with exact spike times, leaky
+integrators as output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes are
+left out while training. The first 5000 training images are held out for validation.
+Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
+
+    genn-eventprop train latency_mnist
+    genn-eventprop train latency_mnist --quick
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genn_eventprop import plots
+from genn_eventprop.data import mnist
+from genn_eventprop.data.locate import locate
+from genn_eventprop.training import Experiment, LayeredConfig, layered
+
+QUICK = {"epochs": 2, "train_size": 2000, "test_size": 1000, "hidden": (100,), "batch_size": 20}
+
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    """Published settings; the paper has no trial length."""
+
+    hidden: tuple[int, ...] = (350,)
+    recurrent: bool = False
+    input_weight: tuple[float, float] = (0.078, 0.045)
+    output_weight: tuple[float, float] = (0.2, 0.37)
+    duration: float = 60.0
+    loss: str = "max"
+    augment: str = "dropout=0.2"
+    learning_rate: float = 5e-3
+    schedule: str = "exponential=0.95"
+    batch_size: int = 5
+    t_max: float = 20.0
+    """Spike time of the darkest pixel, ms."""
+    train_size: int | None = None
+    """First images of the training set only."""
+    test_size: int | None = None
+    """First images of the test set only."""
+
+
+def build(config: Config) -> Experiment:
+    """Network, loss and data of one run."""
+    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
+    sizes = {"train": config.train_size, "validation": None, "test": config.test_size}
+    sets = [mnist.load_events(path, part, size=size, t_max=config.t_max) for part, size in sizes.items()]
+    return layered(config, *sets)
+
+
+def plot(experiment: Experiment, folder: Path) -> None:
+    """Learning curves, one trial, hidden spike counts."""
+    plots.standard(experiment, folder, target=0.9758)
+
+
+if __name__ == "__main__":
+    from genn_eventprop.cli import main_of
+
+    main_of(__file__)

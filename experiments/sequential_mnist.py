@@ -1,0 +1,63 @@
+"""MNIST row by row, one pixel a millisecond, as spikes where the gray value crosses a level.
+
+Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574. 80 inputs: 40 levels, crossed upwards or downwards; one
+more input marks the end of the image. A recurrent layer of neurons with several time constants, an integrating output.
+Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
+
+    genn-eventprop train sequential_mnist
+    genn-eventprop train sequential_mnist --quick
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genn_eventprop import plots
+from genn_eventprop.data import encode, mnist
+from genn_eventprop.data.locate import locate
+from genn_eventprop.training import Experiment, LayeredConfig, layered
+
+QUICK = {"epochs": 2, "train_size": 500, "test_size": 500, "validation_size": 200, "hidden": (64,)}
+
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    """No published EventProp settings exist; these are ours."""
+
+    epochs: int = 50
+    spike_times: str = "grid"  # type: ignore[assignment]
+    dt: float | None = 1.0
+    duration: float = 800.0
+    thresholds: int = 40
+    """Gray levels; two inputs each."""
+    pixel_ms: float = 1.0
+    """ms a pixel."""
+    cue: bool = False
+    """One more input spikes after the last pixel."""
+    train_size: int | None = 10_000
+    """First images of the training set only; the paper has all."""
+    validation_size: int = 1000
+    """Images held out for validation."""
+    test_size: int | None = None
+    """First images of the test set only."""
+
+
+def build(config: Config) -> Experiment:
+    """Network, loss and data of one run."""
+    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
+    sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
+    settings = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}
+    sets = [mnist.load_events(path, part, encode.sequential, size, **settings) for part, size in sizes.items()]
+    return layered(config, *sets)
+
+
+def plot(experiment: Experiment, folder: Path) -> None:
+    """Learning curves, one trial, hidden spike counts."""
+    plots.standard(experiment, folder)
+
+
+if __name__ == "__main__":
+    from genn_eventprop.cli import main_of
+
+    main_of(__file__)

@@ -1,0 +1,135 @@
+"""What experiments let their users choose by name: neurons, losses, optimisers, schedules, augmentations.
+
+See `specs` for how a choice is written. Every unknown name or option is an error that lists what is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import optimisers
+from ..losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy, Loss, MaxVoltageCrossEntropy
+from ..models.li import LI
+from ..models.lif import LIF
+from ..modelling import Population
+from ..modelling.neuron import Neuron
+from ..optimisers import Optimiser, Schedule
+from .specs import make, parse_spec, parse_specs
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.augment import Step
+    from ..data.augmented import Augmented, Blend
+
+AT_ONCE = 20_000_000
+"""Events of a training set up to which transforms that are the same every epoch are done once, before training."""
+
+NEURONS: dict[str, Any] = {"LIF": LIF, "LI": LI}
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "sum": lambda population: IntegratedVoltageCrossEntropy(population, "constant"),
+    "sum_weigh_linear": lambda population: IntegratedVoltageCrossEntropy(population, "linear"),
+    "sum_weigh_exp": lambda population: IntegratedVoltageCrossEntropy(population, "exponential"),
+    "sum_weigh_sigmoid": lambda population: IntegratedVoltageCrossEntropy(population, "sigmoid"),
+    "max": MaxVoltageCrossEntropy,
+    "first_spike": lambda population, tau0=0.5, alpha=3e-3, silent="end": FirstSpikeCrossEntropy(
+        population, tau0=tau0, alpha=alpha, silent=silent, form="inverse"
+    ),
+    "first_spike_exp": FirstSpikeCrossEntropy,
+}
+
+
+def snake(name: str) -> str:
+    """``MergeChannels`` as ``merge_channels``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
+    """``"LIF"``, ``"ALIF(tau_B=100)"``; `defaults` are parameters used where the model has them."""
+    spec = parse_spec(text, where)
+    chosen = NEURONS.get(spec.name)
+    known = {} if chosen is None else {name: value for name, value in defaults.items() if name in chosen.params}
+    return make(NEURONS, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
+
+
+def loss_of(text: str, population: Population, where: str = "--loss") -> Loss:
+    """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population."""
+    return make(LOSSES, parse_spec(text, where), where, population)
+
+
+def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:
+    """``"adam"``, ``"adam_w(weight_decay=0.01)"``; `shared` goes to any of them (groups, bounds, ...)."""
+    table = {"adam": optimisers.Adam, "adam_w": optimisers.AdamW, "sgd": optimisers.SGD, "rmsprop": optimisers.RMSprop}
+    return make(table, parse_spec(text, where), where, learning_rate=learning_rate, **shared)
+
+
+def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
+    """``"cosine"``, ``"ease_in,exponential=0.95"``: several multiply; a cosine ends with the training."""
+    names = ("Constant", "Cosine", "EaseIn", "Exponential", "HalveOnPlateau", "Step")
+    table = {snake(name): getattr(optimisers, name) for name in names}
+    parts = [make(table, spec, where, epochs=epochs) for spec in parse_specs(text, where)]
+    return optimisers.Product(*parts) if parts else optimisers.Constant()
+
+
+def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Step], Blend | None]:
+    """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step.
+
+    ``blend=0.5`` mixes two recordings and keeps half of each; ``blend(keep=(0.5, 0.3), times=2)`` says it all.
+    """
+    from ..data.augment import STEPS
+    from ..data.augmented import Blend
+
+    table = {snake(name): step for name, step in STEPS.items()} | {"blend": _blend}
+    steps, blend = [], None
+    for spec in parse_specs(text, where):
+        step = make(table, spec, where)
+        if isinstance(step, Blend):
+            blend = step
+        else:
+            steps.append(step)
+    return steps, blend
+
+
+def _blend(keep: Any = (0.5, 0.5), times: float = 2.0) -> Blend:
+    from ..data.augmented import Blend
+
+    return Blend(tuple(keep) if isinstance(keep, (tuple, list)) else (keep, keep), times)
+
+
+def augmented(train: Events, text: str, seed: int, where: str = "--augment") -> Events | Augmented:
+    """The training set with what `text` says: `Augmented` if an epoch is to differ from the next, or the set is large."""
+    from ..data.augmented import Augmented
+
+    steps, blend = augmentations_of(text, where)
+    if not _large(train) and blend is None:
+        first = next((i for i, step in enumerate(steps) if not _fixed(step)), len(steps))
+        train, steps = _apply(train, steps[:first]), steps[first:]
+    if steps or blend or _large(train):
+        return Augmented(train, steps, blend, seed)
+    return train
+
+
+def transformed(events: Events, text: str, where: str = "--augment") -> Events:
+    """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
+    return _apply(events, [step for step in augmentations_of(text, where)[0] if _fixed(step)])
+
+
+def _fixed(step: Step) -> bool:
+    from ..data.augment import FIXED
+
+    return isinstance(step, FIXED)
+
+
+def _large(events: Events) -> bool:
+    return len(events.times) > AT_ONCE
+
+
+def _apply(events: Events, steps: Sequence[Step]) -> Events:
+    from ..data.counter import Draw
+
+    for step in steps:
+        events = step(events, Draw(0, 0, np.arange(len(events))))
+    return events

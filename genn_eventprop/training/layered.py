@@ -1,0 +1,164 @@
+"""Layered networks, the form of most experiments: input, hidden layers (recurrent or not), an output neuron a class.
+
+    @dataclass(frozen=True)
+    class Config(LayeredConfig):
+        hidden: tuple[int, ...] = (350,)        # other defaults than the ones below
+
+    def build(config: Config) -> Experiment:
+        return layered(config, train, validation, test)
+
+Every setting of `LayeredConfig` is an option of such an experiment's command line and a key of its TOML file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingError
+from ..modelling import Dense, Gamma, Network, Normal, Param, Population
+from .choices import augmented, loss_of, neuron_of, optimiser_of, schedule_of, transformed
+from .experiment import Experiment, ExperimentConfig
+from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from ..data import Events
+
+FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
+"""ms: what a drawn or trained time constant stays above. Source: Nowotny, Turner, Knight 2025."""
+
+
+@dataclass(frozen=True)
+class LayeredConfig(ExperimentConfig):
+    """Settings that experiments on layered networks have besides the common ones."""
+
+    hidden: tuple[int, ...] = (256,)
+    """Neurons of each hidden layer."""
+    recurrent: bool = True
+    """Connect each hidden layer to itself."""
+    neuron: str = "LIF"
+    """Hidden neurons: a model by name, parameters in brackets."""
+    output: str = "LI"
+    """Output neurons, likewise; one a class."""
+    tau_mem: float = 20.0
+    """Membrane time constant of hidden neurons, ms."""
+    tau_syn: float = 5.0
+    """Synaptic time constant of hidden neurons, ms."""
+    tau_mem_output: float = 20.0
+    """Membrane time constant of the output, ms."""
+    tau_syn_output: float = 5.0
+    """Synaptic time constant of the output, ms."""
+    heterogeneous: bool = False
+    """Draw a hidden neuron's time constants from Gamma(3, tau / 3), clipped to 3 tau and 3 ms (membrane), 1 ms (synapse)."""
+    train_tau: bool = False
+    """Learn the time constants of hidden neurons, kept above the same limits."""
+    tau_learning_rate: float | None = None
+    """Of those, in ms; by default the learning rate of the weights."""
+    input_weight: tuple[float, float] = (0.03, 0.01)
+    """Mean and standard deviation of initial weights from the input; divided by the copies of a delay line."""
+    hidden_weight: tuple[float, float] = (0.02, 0.03)
+    """Likewise from one hidden layer to the next."""
+    recurrent_weight: tuple[float, float] = (0.0, 0.02)
+    """Likewise within a hidden layer."""
+    output_weight: tuple[float, float] = (0.0, 0.03)
+    """Likewise to the output."""
+    delay_line: tuple[int, float] = (0, 30.0)
+    """The input arrives again this many times, each so many ms after the last, with weights of its own."""
+    duration: float = 1000.0
+    """Trial length in ms; later input is clipped into the last step, unless --augment crops it."""
+    loss: str = "sum_weigh_exp"
+    """Loss by name, options in brackets."""
+    augment: str = ""
+    """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only change the input's form apply to all sets."""
+    optimiser: str = "adam"
+    """Optimiser by name, options in brackets."""
+    learning_rate: float = 1e-3
+    """Of the optimiser."""
+    schedule: str = "constant"
+    """Of the learning rate, e.g. "ease_in,cosine": they multiply."""
+    slope_floor: float = 0.0
+    """Lower bound of the threshold's slope at a spike in 1 / slope, per ms; how often it acts is in the metrics."""
+
+
+def layered(
+    config: LayeredConfig, train: Events, validation: Events | None, test: Events | None, **trainer: Any
+) -> Experiment:
+    """The experiment that `config` describes, on these data sets.
+
+    Args:
+        trainer: further arguments of `Trainer`.
+    """
+    sets = [None if events is None else transformed(events, config.augment) for events in (validation, test)]
+    learned = augmented(train, config.augment, config.seed)
+    network, output = network_of(config, learned.n_channels, classes_of(train))
+    spike_times, dt = config.time_grid()
+    rates = {"learning_rate": config.tau_learning_rate if config.tau_learning_rate is not None else config.learning_rate}
+    groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else None
+    made = Trainer(
+        network,
+        loss_of(config.loss, output),
+        duration=config.duration,
+        dt=dt,
+        spike_times=spike_times,
+        engine=config.engine,
+        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups),
+        schedule=schedule_of(config.schedule, config.epochs),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        threads=config.threads,
+        genn_backend=config.genn_backend,
+        slope_floor=config.slope_floor,
+        **trainer,
+    )
+    return Experiment(made, learned, *sets)
+
+
+def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:
+    """The network and its output population."""
+    if not config.hidden:
+        raise SettingError("--hidden: at least one hidden layer is needed")
+    network = Network()
+    source: Any = network.input(n_inputs)
+    neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
+    for i, size in enumerate(config.hidden):
+        layer = network.population(neuron, size, name="hidden" if len(config.hidden) == 1 else f"hidden{i + 1}")
+        if i == 0:
+            connect_input(network, source, layer, config)
+        else:
+            network.connect(source, layer, Dense(Normal(*config.hidden_weight)))
+        if config.recurrent:
+            network.connect(layer, layer, Dense(Normal(*config.recurrent_weight)))
+        source = layer
+    constants = {"tau_mem": config.tau_mem_output, "tau_syn": config.tau_syn_output}
+    output = network.population(neuron_of(config.output, "--output", **constants), n_classes, name="output")
+    network.connect(source, output, Dense(Normal(*config.output_weight)))
+    return network, output
+
+
+def connect_input(network: Network, source: Any, layer: Population, config: LayeredConfig) -> None:
+    """The input's connection, or one for each tap of a delay line."""
+    copies, spacing = config.delay_line
+    mean, std = (value / max(copies, 1) for value in config.input_weight)
+    for j in range(copies + 1):
+        name = f"input_{layer.name}" + (f"_{j}" if copies else "")
+        network.connect(source, layer, Dense(Normal(mean, std)), delay=j * spacing, name=name)
+
+
+def time_constants(config: LayeredConfig) -> dict[str, Param]:
+    """Time constants of hidden neurons: fixed or learned, one for all or drawn for each neuron."""
+    found = {}
+    for name, floor in FLOORS.items():
+        tau = getattr(config, name)
+        value = Gamma(tau, 3.0, floor, 3 * tau) if config.heterogeneous else tau
+        bounds = (floor, 3 * tau if config.heterogeneous else None) if config.train_tau else (None, None)
+        found[name] = Param(value, "ms", trainable=config.train_tau, bounds=bounds)
+    return found
+
+
+def classes_of(events: Events) -> int:
+    """Number of classes of a labelled data set."""
+    if events.n_classes is not None:
+        return int(events.n_classes)
+    if events.labels is None or not len(events.labels):
+        raise SettingError(f"{events.name or 'the training set'} has no labels; a classifier cannot learn from it")
+    return int(events.labels.max()) + 1

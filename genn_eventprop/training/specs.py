@@ -1,0 +1,118 @@
+"""Choices written in one line: ``"shift=40,blend=0.5"``, ``"ALIF(tau_B=100)"``, ``"first_spike_exp(alpha=3e-3)"``.
+
+A choice is a name, alone, with one value, or with options in brackets; several are separated by commas. In a TOML file
+the same may be written as a table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SettingError, suggest
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One choice: its name, its single value if it was given one, its options."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_specs(text: str, where: str) -> list[Spec]:
+    """The choices in `text`, in order; none for an empty text.
+
+    Args:
+        where: the option, for messages.
+
+    Raises:
+        SettingError: naming the part that cannot be read.
+    """
+    return [_parse(part, where) for part in _split(text) if part]
+
+
+def parse_spec(text: str, where: str) -> Spec:
+    """Exactly one choice."""
+    found = parse_specs(text, where)
+    if len(found) != 1:
+        raise SettingError(f"{where}: expected one name, got {text!r}")
+    return found[0]
+
+
+def spec_text(value: Any) -> Any:
+    """A TOML table as text; anything else unchanged."""
+    return ",".join(_item_text(name, v) for name, v in value.items()) if isinstance(value, dict) else value
+
+
+def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given: Any, **defaults: Any) -> Any:
+    """Call ``table[spec.name](*given, values, options)``; `defaults` are options used where the callable takes them.
+
+    Raises:
+        SettingError: an unknown name or option, with what is known.
+    """
+    if spec.name not in table:
+        raise SettingError(f"{where}: unknown name {spec.name!r}; {suggest(spec.name, table)}")
+    factory = table[spec.name]
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [n for n, p in list(parameters.items())[len(given) :] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for option in spec.options:
+        if option not in known and not takes_all:
+            raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, known)}")
+    usable = {k: v for k, v in defaults.items() if k in known and k not in known[: len(spec.values)]}
+    try:
+        inspect.signature(factory).bind(*given, *spec.values, **{**usable, **spec.options})
+    except TypeError as error:
+        raise SettingError(f"{where}: {spec.name} cannot be used so: {error}; its options: {', '.join(known)}") from None
+    return factory(*given, *spec.values, **{**usable, **spec.options})
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _parse(part: str, where: str) -> Spec:
+    problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...)"
+    try:
+        call = ast.parse(f"f({part})", mode="eval").body
+    except SyntaxError:
+        raise SettingError(problem) from None
+    assert isinstance(call, ast.Call)
+    try:
+        if len(call.keywords) == 1 and not call.args and call.keywords[0].arg is not None:
+            return Spec(call.keywords[0].arg, (ast.literal_eval(call.keywords[0].value),))
+        if len(call.args) == 1 and not call.keywords:
+            inner = call.args[0]
+            if isinstance(inner, ast.Name):
+                return Spec(inner.id)
+            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name):
+                options = {str(k.arg): ast.literal_eval(k.value) for k in inner.keywords}
+                return Spec(inner.func.id, tuple(ast.literal_eval(a) for a in inner.args), options)
+    except ValueError:
+        raise SettingError(f"{problem}; a value is a number, a text in quotation marks, or (a, b)") from None
+    raise SettingError(problem)
+
+
+def _item_text(name: str, value: Any) -> str:
+    if value is True:
+        return name
+    if isinstance(value, dict):
+        return f"{name}({', '.join(f'{k}={_value_text(v)}' for k, v in value.items())})"
+    return f"{name}={_value_text(value)}"
+
+
+def _value_text(value: Any) -> str:
+    return repr(tuple(value) if isinstance(value, list) else value)
