@@ -1,8 +1,8 @@
 """MNIST, a pixel the time of one spike, with the maximum-voltage loss.
 
-Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons with exact spike times, leaky
-integrators as output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes are
-left out while training. The first 5000 training images are held out for validation.
+Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons with exact spike times,
+leaky integrators as output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes
+are left out while training. The first 5000 training images are held out for validation.
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train latency_mnist

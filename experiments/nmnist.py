@@ -1,18 +1,20 @@
 """N-MNIST: digits moved before an event camera, in three saccades of 100 ms.
 
-Data: Orchard et al. 2015, doi 10.3389/fnins.2015.00437; the full set through tonic (NMNIST in the data folder, downloaded
-if it is not there), or with --small the 400 recordings of SLAYER's example (nmnist_small). No EventProp result has been
-published; other spiking networks reach 99.5 % on the full set.
+Data: Orchard et al. 2015, doi 10.3389/fnins.2015.00437; the full set through tonic (NMNIST in the data folder,
+downloaded if it is not there), or with --small the 400 recordings of SLAYER's example (nmnist_small). No
+EventProp result has been published; other spiking networks reach 99.5 % on the full set.
 
     genn-eventprop train nmnist
-    genn-eventprop train nmnist --small --resplit 1
+    genn-eventprop train nmnist --small --cross-validate       five test sets of 100
     genn-eventprop train nmnist --small --quick
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, aer, splits, tonic_sets
@@ -57,6 +59,11 @@ def small_sets(config: Config) -> tuple[Events, Events]:
         return train, test
     both = Events.concatenate([train, test])
     return splits.stratified_split(both, len(test) / len(both), config.resplit).apply(both)
+
+
+def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
+    """Of --cross-validate, with --small: five test sets drawn from the 400."""
+    return {f"resplit{k}": {"small": True, "resplit": k} for k in range(5)}
 
 
 def full_sets(config: Config) -> tuple[Events, Events]:

@@ -7,14 +7,19 @@ Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner, Knight 2025, 
 
     genn-eventprop train spoken_digits                              the official split
     genn-eventprop train spoken_digits --speaker-out lucas          all others train, lucas is the test
+    genn-eventprop train spoken_digits --cross-validate             each speaker once
     genn-eventprop train spoken_digits --source recordings/         your own
     genn-eventprop train spoken_digits --quick
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, splits
@@ -22,7 +27,7 @@ from genn_eventprop.data.locate import locate
 from genn_eventprop.data.sources import official_test, open_events
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
-QUICK = {"epochs": 2, "hidden": (64,), "augment": "crop(stop=500),merge_channels=10,bin=4", "dt": 4.0, "duration": 500.0}
+QUICK = {"epochs": 2, "hidden": (64,), "augment": "merge_channels=10,bin=5", "dt": 5.0, "duration": 500.0}
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,21 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test)
 
 
-def train_and_test(config: Config) -> tuple[Events, Events]:
-    """The official split, one speaker against the others, or a random share of each class."""
+def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
+    """Of --cross-validate: each speaker is the test once."""
+    return {str(s): {"speaker_out": str(s)} for s in np.unique(splits.all_groups(load(config)[0])).tolist()}
+
+
+def load(config: Config) -> tuple[Events, Path]:
+    """All recordings, and where they lie."""
     source = "https://github.com/Jakobovski/free-spoken-digit-dataset, or give --source"
     path = config.source or locate(config.data_dir, "fsdd/fsdd_spikes_700ch.npz", source=source)
-    events, _ = open_events(path)
+    return open_events(path)[0], path
+
+
+def train_and_test(config: Config) -> tuple[Events, Events]:
+    """The official split, one speaker against the others, or a random share of each class."""
+    events, path = load(config)
     is_test = official_test(path)
     if config.speaker_out is not None:
         groups = splits.all_groups(events)

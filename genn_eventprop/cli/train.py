@@ -20,6 +20,7 @@ from ..training.experiment import (
     run_experiment,
 )
 from ..training.scan import read_toml
+from ..training.specs import spec_text
 from .repeats import train_repeats, wants_repeats
 
 
@@ -59,7 +60,7 @@ def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]
     if path is None:
         return {}
     table: dict[str, Any] = read_toml(Path(path))
-    table = {name.replace("-", "_"): value for name, value in table.items()}
+    table = {name.replace("-", "_"): spec_text(value) for name, value in table.items()}
     check_settings(file.config, table, path)
     _check_types(file.config, table, path)
     return table

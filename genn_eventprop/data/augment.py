@@ -283,6 +283,8 @@ class DelayLine:
 
 FIXED = (MergeChannels, CompressTime, Crop, Pad, Bin, DelayLine)
 """These change the form of the input, the same way in every epoch: evaluation sets need them too."""
+TIMED = (Dilate, CompressTime, Pad, Bin, DelayLine)
+"""These move events in time."""
 
 STEPS: dict[str, Any] = {
     step.__name__: step

@@ -7,6 +7,7 @@ from .curves import learning_curves
 from .layers import layers
 from .plane import disc, four_inputs, yin_yang_plane
 from .raster import trial
+from .standard import standard
 from .style import save
 from .weights import weights
 
@@ -20,6 +21,7 @@ __all__ = [
     "save",
     "spike_counts",
     "spike_histograms",
+    "standard",
     "trial",
     "weights",
     "yin_yang_plane",

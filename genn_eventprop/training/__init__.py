@@ -4,6 +4,7 @@ from .callbacks import Callback, Progress
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
+from .layered import LayeredConfig, layered
 from .recording import Trial, record_trial
 from .run_folder import RunFolder
 from .streams import Streams
@@ -19,6 +20,7 @@ __all__ = [
     "Experiment",
     "ExperimentConfig",
     "ExperimentFile",
+    "LayeredConfig",
     "Progress",
     "RunFolder",
     "Streams",
@@ -27,6 +29,7 @@ __all__ = [
     "Trainer",
     "evaluate",
     "experiment_names",
+    "layered",
     "load_checkpoint",
     "load_experiment",
     "load_weights",

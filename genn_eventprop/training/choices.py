@@ -13,10 +13,10 @@ import numpy as np
 
 from .. import optimisers
 from ..losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy, Loss, MaxVoltageCrossEntropy
-from ..models.li import LI
-from ..models.lif import LIF
 from ..modelling import Population
 from ..modelling.neuron import Neuron
+from ..models.li import LI
+from ..models.lif import LIF
 from ..optimisers import Optimiser, Schedule
 from .specs import make, parse_spec, parse_specs
 
@@ -99,11 +99,15 @@ def _blend(keep: Any = (0.5, 0.5), times: float = 2.0) -> Blend:
     return Blend(tuple(keep) if isinstance(keep, (tuple, list)) else (keep, keep), times)
 
 
-def augmented(train: Events, text: str, seed: int, where: str = "--augment") -> Events | Augmented:
-    """The training set with what `text` says: `Augmented` if an epoch is to differ from the next, or the set is large."""
+def augmented(train: Events, text: str, duration: float, seed: int, where: str = "--augment") -> Events | Augmented:
+    """The training set with what `text` says, without what comes later than `duration` ms.
+
+    `Augmented` if one epoch is to differ from the next or the set is large, else done once.
+    """
     from ..data.augmented import Augmented
 
     steps, blend = augmentations_of(text, where)
+    steps = _cropped(steps, duration)
     if not _large(train) and blend is None:
         first = next((i for i, step in enumerate(steps) if not _fixed(step)), len(steps))
         train, steps = _apply(train, steps[:first]), steps[first:]
@@ -112,9 +116,18 @@ def augmented(train: Events, text: str, seed: int, where: str = "--augment") -> 
     return train
 
 
-def transformed(events: Events, text: str, where: str = "--augment") -> Events:
+def transformed(events: Events, text: str, duration: float, where: str = "--augment") -> Events:
     """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
-    return _apply(events, [step for step in augmentations_of(text, where)[0] if _fixed(step)])
+    steps = [step for step in augmentations_of(text, where)[0] if _fixed(step)]
+    return _apply(events, _cropped(steps, duration))
+
+
+def _cropped(steps: list[Step], duration: float) -> list[Step]:
+    """The steps, and a crop to the trial: last if a step moves events in time, else first."""
+    from ..data.augment import TIMED, Crop
+
+    crop = Crop(0.0, duration)
+    return [*steps, crop] if any(isinstance(step, TIMED) for step in steps) else [crop, *steps]
 
 
 def _fixed(step: Step) -> bool:

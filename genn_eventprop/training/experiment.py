@@ -35,6 +35,7 @@ from .trainer import Trainer
 
 if TYPE_CHECKING:
     from ..data import Events
+    from ..data.augmented import Augmented
 
 PACKAGE = "genn_eventprop.experiments"
 
@@ -80,10 +81,13 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What `build` returns: a trainer and its data sets; `class_names` are for plots and reports."""
+    """What `build` returns: a trainer and its data sets; `class_names` are for plots and reports.
+
+    The training set may be augmented anew each epoch.
+    """
 
     trainer: Trainer
-    train: Events
+    train: Events | Augmented
     validation: Events | None = None
     test: Events | None = None
     class_names: Sequence[str] = ()

@@ -49,7 +49,7 @@ class LayeredConfig(ExperimentConfig):
     tau_syn_output: float = 5.0
     """Synaptic time constant of the output, ms."""
     heterogeneous: bool = False
-    """Draw a hidden neuron's time constants from Gamma(3, tau / 3), clipped to 3 tau and 3 ms (membrane), 1 ms (synapse)."""
+    """Draw a hidden neuron's time constants from Gamma(3, tau / 3), between 3 ms (synapse: 1 ms) and 3 tau."""
     train_tau: bool = False
     """Learn the time constants of hidden neurons, kept above the same limits."""
     tau_learning_rate: float | None = None
@@ -65,7 +65,7 @@ class LayeredConfig(ExperimentConfig):
     delay_line: tuple[int, float] = (0, 30.0)
     """The input arrives again this many times, each so many ms after the last, with weights of its own."""
     duration: float = 1000.0
-    """Trial length in ms; later input is clipped into the last step, unless --augment crops it."""
+    """Trial length in ms; later input is left out."""
     loss: str = "sum_weigh_exp"
     """Loss by name, options in brackets."""
     augment: str = ""
@@ -88,11 +88,14 @@ def layered(
     Args:
         trainer: further arguments of `Trainer`.
     """
-    sets = [None if events is None else transformed(events, config.augment) for events in (validation, test)]
-    learned = augmented(train, config.augment, config.seed)
+    how = (config.augment, config.duration)
+    sets = [None if events is None else transformed(events, *how) for events in (validation, test)]
+    learned = augmented(train, *how, config.seed)
     network, output = network_of(config, learned.n_channels, classes_of(train))
     spike_times, dt = config.time_grid()
-    rates = {"learning_rate": config.tau_learning_rate if config.tau_learning_rate is not None else config.learning_rate}
+    rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
+    if config.optimiser.startswith("adam_w"):
+        rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
     groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else None
     made = Trainer(
         network,

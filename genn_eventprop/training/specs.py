@@ -60,15 +60,17 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given
     factory = table[spec.name]
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [n for n, p in list(parameters.items())[len(given) :] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [name for name, p in list(parameters.items())[len(given) :] if p.kind in named]
     for option in spec.options:
         if option not in known and not takes_all:
             raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, known)}")
-    usable = {k: v for k, v in defaults.items() if k in known and k not in known[: len(spec.values)]}
+    usable = {k: v for k, v in defaults.items() if (k in known or takes_all) and k not in known[: len(spec.values)]}
     try:
         inspect.signature(factory).bind(*given, *spec.values, **{**usable, **spec.options})
     except TypeError as error:
-        raise SettingError(f"{where}: {spec.name} cannot be used so: {error}; its options: {', '.join(known)}") from None
+        options = ", ".join(known) or "none"
+        raise SettingError(f"{where}: {spec.name} cannot be used so: {error}; its options: {options}") from None
     return factory(*given, *spec.values, **{**usable, **spec.options})
 
 

@@ -1,0 +1,35 @@
+"""The figures that suit any classifier: what the experiments of layered networks draw after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..training.recording import record_trial
+from .activity import spike_counts
+from .curves import learning_curves
+from .raster import trial
+from .style import save
+
+if TYPE_CHECKING:
+    from ..training import Experiment
+
+COUNTED = 1000
+"""Samples whose hidden spikes are counted."""
+
+
+def standard(experiment: Experiment, folder: Path, target: float | None = None) -> None:
+    """Learning curves, one trial of the test set, spike counts of each hidden layer; with the chosen weights.
+
+    Args:
+        folder: where the pictures go.
+        target: published accuracy in 0..1, drawn as a line.
+    """
+    trainer, test = experiment.trainer, experiment.test
+    save(learning_curves(trainer.position.metrics, target=target), folder / "learning_curves.png")
+    if test is None:
+        return
+    with trainer.best_weights():
+        save(trial(record_trial(trainer, test, 0)), folder / "trial.png")
+        for name, counts in trainer.spike_counts(test[:COUNTED]).items():
+            save(spike_counts(counts, name), folder / f"{name}_spikes.png")

@@ -1,0 +1,217 @@
+"""Every experiment page: its quick variant through the command line on real data, files, options, TOML."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genn_eventprop.cli import main
+from genn_eventprop.training import experiment_names, load_experiment
+
+PAGES = "braille dvs_gesture latency_mnist nmnist sequential_mnist shd spoken_digits ssc".split()
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """Figures are tested once, below: they are slow."""
+    monkeypatch.setattr("genn_eventprop.plots.standard", lambda *_args, **_settings: None)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "cache"))
+
+
+def quick(run: Path, name: str, *options: str) -> dict:
+    """results.json of a quick run."""
+    assert main(["train", name, "--quick", "--run-dir", str(run), "--threads", "1", *options]) == 0
+    return json.loads((run / "results.json").read_text())
+
+
+def settings(run: Path) -> dict:
+    return json.loads((run / "config.json").read_text())["settings"]
+
+
+def test_every_page_says_paper_command_and_result():
+    assert set(PAGES) <= set(experiment_names())
+    for name in PAGES:
+        text = load_experiment(name).text
+        assert f"genn-eventprop train {name}" in text and "--quick" in text, name
+        assert "doi" in text or "arXiv" in text, name
+
+
+def test_braille(data_dir, tmp_path):
+    results = quick(tmp_path / "run", "braille", "--data-dir", str(data_dir))
+    assert results["test_accuracy"] > 0.3  # chance is 1 / 27
+
+
+def test_latency_mnist(data_dir, tmp_path):
+    options = ["--test-size", "300", "--train-size", "1000", "--epochs", "1", "--hidden", "60"]
+    results = quick(tmp_path / "run", "latency_mnist", "--data-dir", str(data_dir), *options)
+    assert results["final_test_accuracy"] > 0.3
+
+
+def test_sequential_mnist(data_dir, tmp_path):
+    options = ["--train-size", "100", "--test-size", "50", "--validation-size", "50", "--epochs", "1"]
+    assert quick(tmp_path / "run", "sequential_mnist", "--data-dir", str(data_dir), *options)["epochs"] == 1
+
+
+def test_nmnist_small_and_its_resplits(data_dir, tmp_path):
+    options = ["--data-dir", str(data_dir), "--small", "--epochs", "1"]
+    first = quick(tmp_path / "a", "nmnist", *options)
+    assert first["epochs"] == 1 and settings(tmp_path / "a")["resplit"] is None
+    file = load_experiment("nmnist")
+    folds = file.folds(file.config())
+    assert list(folds) == [f"resplit{k}" for k in range(5)]
+    tests = [file.build(file.config(**{**file.quick, **fold, "data_dir": data_dir})).test for fold in folds.values()]
+    assert {len(t) for t in tests} == {100} and len({t.times.sum() for t in tests}) == 5
+
+
+def test_spoken_digits_official_split_and_speaker_out(data_dir, tmp_path, cache):
+    file = load_experiment("spoken_digits")
+    base = {**file.quick, "data_dir": data_dir, "engine": "reference_clock"}
+    official = file.build(file.config(**base))
+    assert len(official.test) == 250 and len(official.validation) == 225
+    speakers = file.folds(file.config(**base))
+    assert list(speakers) == ["george", "jackson", "lucas", "nicolas", "theo"]
+    held_out = file.build(file.config(**base, validation=0.0, speaker_out="lucas"))
+    assert set(held_out.test.groups) == {"lucas"} and held_out.validation is None
+    assert "lucas" not in set(held_out.train.groups) and len(held_out.train) == 2000
+
+
+def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cache):
+    source = str(data_dir / "fsdd" / "shd_layout_sample.h5")
+    options = ["--source", source, "--validation", "0", "--test", "0.5", "--epochs", "1"]
+    assert quick(tmp_path / "run", "spoken_digits", *options)["epochs"] == 1
+    assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "99", "--quick"]) == 1
+
+
+def test_spoken_digits_from_wav_files(data_dir, tmp_path, cache):
+    folder = tmp_path / "wav"
+    folder.mkdir()
+    for digit in (3, 7):
+        for path in sorted((data_dir / "fsdd" / "wav").glob(f"{digit}_*.wav"))[:3]:
+            shutil.copy(path, folder)
+    options = ["--source", str(folder), "--validation", "0", "--test", "0.4", "--epochs", "1"]
+    assert quick(tmp_path / "run", "spoken_digits", *options)["epochs"] == 1
+
+
+def test_shd_and_ssc_through_tonic(data_dir, tmp_path, cache):
+    pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
+    for name, parts in (("SHD", ("train", "test")), ("SSC", ("train", "valid", "test"))):
+        (tmp_path / name).mkdir()
+        for part in parts:
+            sample = data_dir / "fsdd" / "shd_layout_sample.h5"
+            shutil.copy(sample, tmp_path / name / f"{name.lower()}_{part}.h5")
+    options = ["--data-dir", str(tmp_path), "--epochs", "1", "--hidden", "8"]
+    assert quick(tmp_path / "shd", "shd", *options)["epochs"] == 1
+    assert quick(tmp_path / "all", "shd", *options, "--validation-speaker", "none")["best_validation_accuracy"] is None
+    assert quick(tmp_path / "ssc", "ssc", *options)["epochs"] == 1
+    file = load_experiment("shd")
+    assert len(file.folds(file.config(data_dir=tmp_path))) > 1
+
+
+def test_nmnist_and_dvs_gesture_through_tonic(data_dir, tmp_path, cache):
+    pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
+    import numpy as np
+
+    for part in ("Train", "Test"):
+        for i, line in enumerate((data_dir / "nmnist_small" / "test.txt").read_text().splitlines()[:20]):
+            name, label = line.split()
+            target = tmp_path / "NMNIST" / part / label
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(data_dir / "nmnist_small" / f"{name}.bs2", target / f"{i:05}.bin")
+        (tmp_path / "NMNIST" / part / "0").mkdir(exist_ok=True)
+        shutil.copy(data_dir / "nmnist_small" / "60001.bs2", tmp_path / "NMNIST" / part / "0" / "99999.bin")
+        rng = np.random.default_rng(0)
+        for gesture in range(2):
+            folder = tmp_path / "DVSGesture" / f"ibmGesture{part}" / "user01_led"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = [rng.integers(0, size, 40) for size in (128, 128, 2)]
+            np.save(folder / f"{gesture}.npy", np.stack([*pixels, np.sort(rng.integers(0, 10**6, 40))], axis=1))
+    options = ["--data-dir", str(tmp_path), "--validation", "0", "--epochs", "1", "--hidden", "8"]
+    assert quick(tmp_path / "n", "nmnist", *options)["epochs"] == 1
+    assert quick(tmp_path / "d", "dvs_gesture", *options)["epochs"] == 1
+
+
+def test_choices_from_toml_and_the_command_line(data_dir, tmp_path):
+    table = tmp_path / "c.toml"
+    table.write_text(
+        'hidden = [20]\nloss = "max"\nneuron = {LIF = {v_thresh = 0.8}}\n'
+        "[augment]\ndropout = 0.1\nshift = {channels = 1}\n"
+    )
+    options = ["--data-dir", str(data_dir), "--config", str(table), "--epochs", "1", "--schedule", "ease_in,cosine"]
+    quick(tmp_path / "run", "braille", *options)
+    saved = settings(tmp_path / "run")
+    assert (saved["hidden"], saved["loss"], saved["neuron"]) == ([20], "max", "LIF(v_thresh=0.8)")
+    assert (saved["augment"], saved["schedule"]) == ("dropout=0.1,shift(channels=1)", "ease_in,cosine")
+    assert main(["evaluate", str(tmp_path / "run"), "--data", "train"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--augment", "shfit=4"], "--augment: unknown name 'shfit'; did you mean 'shift'?"),
+        (["--loss", "mx"], "--loss: unknown name 'mx'; did you mean 'max'?"),
+        (["--loss", "first_spike_exp"], "which never spikes"),
+        (["--neuron", "LIFF"], "--neuron: unknown name 'LIFF'; did you mean 'LIF'?"),
+        (["--hiden", "3"], "--hidden"),
+        (["--config", "{toml}"], "c.toml: unknown setting 'augmentation'"),
+        (["--data-dir", "nowhere"], "no braille/braille_taxel.npz in nowhere; get it from https://doi.org"),
+    ],
+)
+def test_mistakes_are_named(data_dir, tmp_path, capsys, options, message):
+    (tmp_path / "c.toml").write_text("[augmentation]\nshift = 3\n")
+    given = [option.format(toml=tmp_path / "c.toml") for option in options]
+    places = [] if "--data-dir" in given else ["--data-dir", str(data_dir)]
+    assert main(["train", "braille", "--quick", *places, "--run-dir", str(tmp_path / "run"), *given]) != 0
+    captured = capsys.readouterr()
+    assert message in " ".join((captured.out + captured.err).split())
+
+
+OWN = '''
+"""My own."""
+from dataclasses import dataclass
+from genn_eventprop import Events
+from genn_eventprop.training import LayeredConfig, layered
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    hidden: tuple[int, ...] = (5,)
+    duration: float = 10.0
+    dt: float | None = 1.0
+    spike_times: str = "grid"
+    engine: str = "reference_clock"
+    epochs: int = 1
+
+def build(config):
+    events = Events.from_samples([([1.0, 2.0], [i % 2, 0]) for i in range(6)], 2, labels=[i % 2 for i in range(6)])
+    return layered(config, events, events, events)
+
+if __name__ == "__main__":
+    from genn_eventprop.cli import main_of
+    main_of(__file__)
+'''
+
+
+def test_a_users_own_file_by_path_and_directly(tmp_path):
+    path = tmp_path / "my_experiment.py"
+    path.write_text(OWN)
+    assert main(["train", str(path), "--augment", "dropout=0.1", "--run-dir", str(tmp_path / "run")]) == 0
+    assert settings(tmp_path / "run")["augment"] == "dropout=0.1"
+    command = [sys.executable, str(path), "--loss", "max", "--run-dir", str(tmp_path / "direct")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert settings(tmp_path / "direct")["loss"] == "max"
+
+
+def test_a_page_runs_directly(data_dir, tmp_path):
+    page = load_experiment("braille").build.__code__.co_filename
+    command = [sys.executable, page, "--quick", "--epochs", "1", "--data-dir", str(data_dir)]
+    done = subprocess.run([*command, "--run-dir", str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pictures = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
+    assert pictures == {"learning_curves.png", "trial.png", "hidden_spikes.png"}

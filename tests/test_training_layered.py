@@ -1,0 +1,91 @@
+"""Layered networks from settings: shapes, time constants, delay line, and which set gets which augmentation."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Events
+from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.errors import SettingError
+from genn_eventprop.training import LayeredConfig, choices, layered
+from genn_eventprop.training.layered import network_of
+
+CONFIG = LayeredConfig(hidden=(4, 3), duration=20.0, dt=1.0, engine="reference_clock", batch_size=4, epochs=2)
+
+
+def some_events(samples: int = 6, channels: int = 6) -> Events:
+    rng = np.random.default_rng(0)
+    spikes = [(np.sort(rng.uniform(0, 30, 12)), rng.integers(0, channels, 12)) for _ in range(samples)]
+    return Events.from_samples(spikes, channels, labels=[i % 2 for i in range(samples)], n_classes=2)
+
+
+def test_the_network_of_the_settings():
+    network, output = network_of(CONFIG, 6, 2)
+    shapes = {c.name: c.shape for c in network.connections}
+    assert shapes == {
+        "input_hidden1": (6, 4), "hidden1_hidden1": (4, 4), "hidden1_hidden2": (4, 3),
+        "hidden2_hidden2": (3, 3), "hidden2_output": (3, 2),
+    }  # fmt: skip
+    assert output.size == 2 and not output.model.spiking
+    plain, _ = network_of(replace(CONFIG, hidden=(5,), recurrent=False), 6, 2)
+    assert [c.name for c in plain.connections] == ["input_hidden", "hidden_output"]
+
+
+def test_time_constants_drawn_and_learned():
+    network, _ = network_of(replace(CONFIG, hidden=(500,), heterogeneous=True, train_tau=True, tau_mem=10.0), 6, 2)
+    values = network.initial_parameters(1)
+    drawn = values["hidden.tau_mem"]
+    assert drawn.shape == (500,) and drawn.min() >= 3.0 and drawn.max() <= 30.0 and 9.0 < drawn.mean() < 11.0
+    assert values["hidden.tau_syn"].min() >= 1.0 and network.bounds()["hidden.tau_mem"] == (3.0, 30.0)
+    assert {"hidden.tau_mem", "hidden.tau_syn"} <= set(network.trainable())
+    fixed, _ = network_of(CONFIG, 6, 2)
+    assert not any("tau" in name for name in fixed.trainable())
+
+
+def test_a_delay_line_is_the_input_again_and_again():
+    network, _ = network_of(replace(CONFIG, hidden=(300,), delay_line=(2, 7.0), input_weight=(1.0, 0.5)), 40, 2)
+    taps = [c for c in network.connections if c.name.startswith("input_")]
+    assert [c.delay for c in taps] == [0.0, 7.0, 14.0]
+    weight = network.initial_parameters(1)["input_hidden_1.weight"]
+    assert weight.mean() == pytest.approx(0.5, abs=0.02) and weight.std() == pytest.approx(0.25, abs=0.02)
+
+
+def test_evaluation_sets_get_the_form_and_not_the_noise(monkeypatch):
+    events = some_events()
+    config = replace(CONFIG, augment="merge_channels=2,dropout=0.9,bin=2")
+    experiment = layered(config, events, events, events)
+    assert isinstance(experiment.train, Augmented) and experiment.trainer.plan.input.size == 3
+    assert experiment.train.n_channels == experiment.test.n_channels == experiment.validation.n_channels == 3
+    assert len(experiment.train.epoch(0).times) < 0.4 * len(experiment.test.times)
+    assert experiment.test.times.max() < 20.0 and set(experiment.test.times % 2) == {0.0}
+    once = layered(replace(config, augment="merge_channels=2"), events, None, None)
+    assert isinstance(once.train, Events) and once.train.n_channels == 3 and once.train.times.max() < 20.0
+    monkeypatch.setattr(choices, "AT_ONCE", 10)  # a set that is too large is never transformed as a whole
+    large = layered(replace(config, augment="merge_channels=2"), events, None, None)
+    assert isinstance(large.train, Augmented)
+    np.testing.assert_array_equal(large.train.epoch(3).channels, once.train.channels)
+
+
+def test_every_step_of_training_runs():
+    events = some_events(8)
+    config = replace(
+        CONFIG, augment="shift=1", train_tau=True, tau_learning_rate=0.5, input_weight=(3.0, 1.0),
+        hidden_weight=(3.0, 1.0), output_weight=(1.0, 1.0), optimiser="adam_w(weight_decay=0.9)",
+        schedule="cosine",
+    )  # fmt: skip
+    experiment = layered(config, events, events, events, progress=False)
+    before = experiment.trainer.engine.parameters["hidden1.tau_mem"].copy()
+    results = experiment.trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=1)
+    assert results["epochs"] == 1 and experiment.trainer.optimiser.name == "AdamW"
+    assert np.abs(experiment.trainer.engine.parameters["hidden1.tau_mem"] - before).max() > 0.1
+    # decay belongs to weights: a time constant is not drawn to zero
+    assert experiment.trainer.optimiser._settings["hidden1.tau_mem"]["weight_decay"] == 0.0
+
+
+def test_settings_that_make_no_network():
+    with pytest.raises(SettingError, match="at least one hidden layer"):
+        network_of(replace(CONFIG, hidden=()), 6, 2)
+    unlabelled = Events.from_samples([([1.0], [0])], 2)
+    with pytest.raises(SettingError, match="has no labels; a classifier cannot learn from it"):
+        layered(CONFIG, unlabelled, None, None)
