@@ -19,7 +19,7 @@ from genn_eventprop.data import mnist
 from genn_eventprop.data.locate import locate
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
-QUICK = {"epochs": 2, "train_size": 2000, "test_size": 1000, "hidden": (100,), "batch_size": 20}
+QUICK = {"epochs": 2, "train_size": 2000, "validation_size": 500, "test_size": 1000, "hidden": (100,), "batch_size": 20}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Config(LayeredConfig):
     """Spike time of the darkest pixel, ms."""
     train_size: int | None = None
     """First images of the training set only."""
+    validation_size: int = mnist.HELD_OUT
+    """Of those that are held out, the first so many."""
     test_size: int | None = None
     """First images of the test set only."""
 
@@ -47,7 +49,7 @@ class Config(LayeredConfig):
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
-    sizes = {"train": config.train_size, "validation": None, "test": config.test_size}
+    sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     sets = [mnist.load_events(path, part, size=size, t_max=config.t_max) for part, size in sizes.items()]
     return layered(config, *sets)
 

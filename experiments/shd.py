@@ -37,6 +37,7 @@ class Config(LayeredConfig):
     dt: float | None = 2.0
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)
+    regulariser: str = "spike_count(target=14, strength=2.5e-10, published=True)"
     augment: str = "shift=40"
     schedule: str = "ease_in,halve_on_plateau"
     validation_speaker: str = "first"

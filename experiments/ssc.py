@@ -35,6 +35,7 @@ class Config(LayeredConfig):
     heterogeneous: bool = True
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)
+    regulariser: str = "spike_count(target=14, strength=5e-10, published=True)"
     augment: str = "blend=0.5,shift=40"
     schedule: str = "ease_in,halve_on_plateau"
 

@@ -49,7 +49,7 @@ def test_braille(data_dir, tmp_path):
 
 
 def test_latency_mnist(data_dir, tmp_path):
-    options = ["--test-size", "300", "--train-size", "1000", "--epochs", "1", "--hidden", "60"]
+    options = ["--test-size", "300", "--train-size", "1000", "--epochs", "2", "--batch-size", "10"]
     results = quick(tmp_path / "run", "latency_mnist", "--data-dir", str(data_dir), *options)
     assert results["final_test_accuracy"] > 0.3
 

@@ -67,6 +67,14 @@ def test_evaluation_sets_get_the_form_and_not_the_noise(monkeypatch):
     np.testing.assert_array_equal(large.train.epoch(3).channels, once.train.channels)
 
 
+def test_regularisers_of_spikes_belong_to_every_hidden_layer():
+    config = replace(CONFIG, regulariser="spike_count(target=3, strength=1e-6),weight_decay=1e-4")
+    regularisers = layered(config, some_events(), None, None).trainer.plan.regularisers
+    counts = [r for r in regularisers if hasattr(r, "population")]
+    assert [r.population.name for r in counts] == ["hidden1", "hidden2"] and counts[0].target == 3.0
+    assert [r.strength for r in regularisers if r not in counts] == [1e-4]
+
+
 def test_every_step_of_training_runs():
     events = some_events(8)
     config = replace(

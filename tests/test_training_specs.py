@@ -73,6 +73,7 @@ def test_neurons_losses_optimisers_and_schedules_by_name():
         (lambda: choices.neuron_of("LFI", "--neuron"), "--neuron: unknown name 'LFI'; did you mean"),
         (lambda: choices.neuron_of("LIF(tau_men=3.0)", "--neuron"), "tau_men"),
         (lambda: choices.neuron_of("LIF,LI", "--neuron"), "--neuron: expected one name, got 'LIF,LI'"),
+        (lambda: choices.regularisers_of("spike_cont", []), "--regulariser: unknown name 'spike_cont'; did you mean"),
         (lambda: choices.optimiser_of("adma", 1e-3), "--optimiser: unknown name 'adma'; did you mean 'adam'?"),
         (lambda: choices.schedule_of("cosin", 3), "--schedule: unknown name 'cosin'; did you mean 'cosine'?"),
     ],

@@ -5,19 +5,21 @@ See `specs` for how a choice is written. Every unknown name or option is an erro
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import optimisers
-from ..losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy, Loss, MaxVoltageCrossEntropy
+from ..losses import LOSSES, Loss
 from ..modelling import Population
 from ..modelling.neuron import Neuron
 from ..models.li import LI
 from ..models.lif import LIF
 from ..optimisers import Optimiser, Schedule
+from ..regularisers import REGULARISERS, Regulariser
 from .specs import make, parse_spec, parse_specs
 
 if TYPE_CHECKING:
@@ -29,17 +31,6 @@ AT_ONCE = 20_000_000
 """Events of a training set up to which transforms that are the same every epoch are done once, before training."""
 
 NEURONS: dict[str, Any] = {"LIF": LIF, "LI": LI}
-LOSSES: dict[str, Callable[..., Loss]] = {
-    "sum": lambda population: IntegratedVoltageCrossEntropy(population, "constant"),
-    "sum_weigh_linear": lambda population: IntegratedVoltageCrossEntropy(population, "linear"),
-    "sum_weigh_exp": lambda population: IntegratedVoltageCrossEntropy(population, "exponential"),
-    "sum_weigh_sigmoid": lambda population: IntegratedVoltageCrossEntropy(population, "sigmoid"),
-    "max": MaxVoltageCrossEntropy,
-    "first_spike": lambda population, tau0=0.5, alpha=3e-3, silent="end": FirstSpikeCrossEntropy(
-        population, tau0=tau0, alpha=alpha, silent=silent, form="inverse"
-    ),
-    "first_spike_exp": FirstSpikeCrossEntropy,
-}
 
 
 def snake(name: str) -> str:
@@ -58,6 +49,16 @@ def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
 def loss_of(text: str, population: Population, where: str = "--loss") -> Loss:
     """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population."""
     return make(LOSSES, parse_spec(text, where), where, population)
+
+
+def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
+    """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
+    made: list[Regulariser] = []
+    for spec in parse_specs(text, where):
+        factory = REGULARISERS.get(spec.name)
+        of_one = factory is not None and "population" in inspect.signature(factory).parameters
+        made += [make(REGULARISERS, spec, where, *given) for given in ([(p,) for p in populations] if of_one else [()])]
+    return made
 
 
 def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:

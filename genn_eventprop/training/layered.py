@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError
 from ..modelling import Dense, Gamma, Network, Normal, Param, Population
-from .choices import augmented, loss_of, neuron_of, optimiser_of, schedule_of, transformed
+from .choices import augmented, loss_of, neuron_of, optimiser_of, regularisers_of, schedule_of, transformed
 from .experiment import Experiment, ExperimentConfig
 from .trainer import Trainer
 
@@ -68,6 +68,8 @@ class LayeredConfig(ExperimentConfig):
     """Trial length in ms; later input is left out."""
     loss: str = "sum_weigh_exp"
     """Loss by name, options in brackets."""
+    regulariser: str = ""
+    """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; of spikes: one for each hidden layer."""
     augment: str = ""
     """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only change the input's form apply to all sets."""
     optimiser: str = "adam"
@@ -100,6 +102,7 @@ def layered(
     made = Trainer(
         network,
         loss_of(config.loss, output),
+        regularisers=regularisers_of(config.regulariser, network.populations[:-1]),
         duration=config.duration,
         dt=dt,
         spike_times=spike_times,
