@@ -1,9 +1,11 @@
 """GeNN's order of operations without GeNN: the texts of the genn engine compiled as C++ and stepped as GeNN steps them.
 
-In every step first the synapses: presynaptic code runs for the spikes that neurons sent in the step before (earlier by
-the axonal delay), presynaptic variables are read from then, postsynaptic ones from the step before, earlier by the
-back-propagation delay. Then the neurons: what arrived goes through the postsynaptic code into the input variables, then
-sim code, threshold, reset. Variables that no code of a neuron writes keep their value; scalar is double here.
+In every step first the synapses: presynaptic code runs for the spikes and for the events that neurons sent in the step
+before; postsynaptic variables are read from then, earlier by the back-propagation delay; what goes to the target may
+wait in its dendritic delay. Then the neurons: what arrived goes through the postsynaptic code into the input variables,
+then sim code, event condition, threshold, reset. Custom updates run between steps, all of a group at once; a reduced
+variable starts from 0 or from the least number. Variables that no code of a neuron writes keep their value; scalar is
+double here.
 """
 
 import ctypes
@@ -11,7 +13,7 @@ import ctypes
 import numpy as np
 
 from genn_eventprop.engines.genn.engine import GennEngine
-from genn_eventprop.engines.genn.text import POSTSYNAPTIC_CODE, REDUCE_CODE
+from genn_eventprop.engines.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.toolchain import build
 
 TYPES = {"scalar": ("scalar", np.float64), "int": ("int", np.int32)}
@@ -28,12 +30,21 @@ class HarnessEngine(GennEngine):
     def _group_size(self, batch):
         return self.batch_size or batch
 
-    def _build(self, text):
-        return HarnessNetwork(text, self.group)
+    def _build(self, text, lengths):
+        return HarnessNetwork(text, self.group, lengths)
 
 
-def neuron_source(name, size, text):
-    """C++ of one neuron model: `update_NAME` does one step of all neurons."""
+def events_of(text, population):
+    """(connection, condition, references) of every event that a population can send."""
+    found = []
+    for name, s in text.synapses.items():
+        if s.source == population and s.update.pre_event_threshold_condition_code:
+            found.append((name, s.update.pre_event_threshold_condition_code, s.update.pre_refs))
+    return found
+
+
+def neuron_source(name, size, text, events):
+    """C++ of one neuron model: `update_NAME` does one step of all neurons. sent: spikes, then events, (1 + E, N)."""
     lines = [f'extern "C" void update_{name}(void** memory, const double* numbers, double time, int batch,']
     lines += [
         "        const scalar* inputs, int* sent) {",
@@ -49,6 +60,9 @@ def neuron_source(name, size, text):
         lines.append(f"        {'' if access == 'READ_WRITE' else 'const '}{k} {n} = all_{n}[id]; (void){n};")
     lines += [f"        const scalar {n} = inputs[{i * size} + id]; (void){n};" for i, n in enumerate(text.inputs)]
     lines += [text.sim_code, "        sent[id] = 0;"]
+    for e, (_, condition, refs) in enumerate(events):
+        local = "".join(f"const {k} {n} = {v}; (void){n}; " for n, k, v in refs)
+        lines.append(f"        {{ {local}sent[{(e + 1) * size} + id] = ({condition}) ? 1 : 0; }}")
     if text.threshold_condition_code:
         lines.append(f"        if ({text.threshold_condition_code}) {{ sent[id] = 1;\n{text.reset_code}\n        }}")
     lines += [f"        all_{n}[id] = {n};" for n, _, access in text.vars if access == "READ_WRITE"]
@@ -56,29 +70,60 @@ def neuron_source(name, size, text):
 
 
 def synapse_source(name, pre, post, text):
-    """C++ of one connection: `spread_NAME` does one step for a list of spikes."""
-    u = text.update
-    lines = [f'extern "C" void spread_{name}(void** memory, void** pre, void** post, const int* spikes, int n_spikes,']
-    lines += ["        scalar* in_syn, scalar* to_pre) {", "    for (int s = 0; s < n_spikes; ++s)"]
-    lines += [f"        for (int i = spikes[s], j = 0; j < {post}; ++j) {{"]
-    lines += ["            auto addToPost = [&](scalar x) { in_syn[j] += x; }; (void)addToPost;"]
-    lines += ["            auto addToPre = [&](scalar x) { to_pre[i] += x; }; (void)addToPre;"]
-    lines += [f"            {k}& {n} = (({k}*)memory[{v}])[i * {post} + j];" for v, (n, k, _) in enumerate(u.vars)]
-    lines += [f"            const {k} {n} = (({k}*)pre[{v}])[i];" for v, (n, k, _) in enumerate(u.pre_refs)]
-    lines += [f"            const {k} {n} = (({k}*)post[{v}])[j];" for v, (n, k, _) in enumerate(u.post_refs)]
-    return "\n".join([*lines, u.pre_spike_syn_code, "        }", "}", ""])
+    """C++ of one connection: `spread_NAME` does one step for a list of spikes, `back_NAME` for one of events."""
+    u, parts = text.update, []
+    for function, code in (("spread", u.pre_spike_syn_code), ("back", u.pre_event_syn_code)):
+        lines = [f'extern "C" void {function}_{name}(void** memory, void** pre, void** post, const int* sent, int n,']
+        lines += ["        scalar* in_syn, scalar* to_pre) {", "    for (int s = 0; s < n; ++s)"]
+        lines += [f"        for (int i = sent[s], j = 0; j < {post}; ++j) {{"]
+        lines += ["            auto addToPost = [&](scalar x) { in_syn[j] += x; }; (void)addToPost;"]
+        lines += [f"            auto addToPostDelay = [&](scalar x, int d) {{ in_syn[d * {post} + j] += x; }};"]
+        lines += ["            (void)addToPostDelay;"]
+        lines += ["            auto addToPre = [&](scalar x) { to_pre[i] += x; }; (void)addToPre;"]
+        for kind, memory, index, names in (
+            ("{}&", "memory", f"i * {post} + j", u.vars), ("const {}", "pre", "i", u.pre_refs),
+            ("const {}", "post", "j", u.post_refs),
+        ):  # fmt: skip
+            for v, (n, k, _) in enumerate(names):
+                lines.append(f"            {kind.format(k)} {n} = (({k}*){memory}[{v}])[{index}]; (void){n};")
+        parts.append("\n".join([*lines, code, "        }", "}", ""]))
+    return "\n".join(parts)
+
+
+def names_of(update):
+    """(name, type, step of its index) of everything that an update's code uses: references, then own variables."""
+    shared = ("REDUCE_NEURON_SUM", "REDUCE_NEURON_MAX", "READ_ONLY_SHARED_NEURON")
+    return [(n, k, a) for n, k, a, *_ in update.refs] + [(n, k, a if a in shared else "") for n, k, a in update.vars]
+
+
+def update_source(name, text):
+    """C++ of one custom update: `custom_NAME` for the `size` elements of one example; stride 0 is one value for all."""
+    lines = [f'extern "C" void custom_{name}(void** memory, const int* strides, const double* numbers, int size) {{']
+    lines += ["    (void)numbers; const int num_neurons = size; (void)num_neurons;"]
+    lines += [f"    const {k} {n} = ({k})numbers[{i}]; (void){n};" for i, (n, k) in enumerate(text.params)]
+    lines += ["    for (unsigned int id = 0; id < (unsigned int)size; ++id) {"]
+    reduced = {n: a for n, _, a in text.vars if a.startswith("REDUCE")}
+    for i, (n, k, _) in enumerate(names_of(text)):
+        place = f"(({k}*)memory[{i}])[id * strides[{i}]]"
+        lines.append(f"        {k} {n} = {0 if n in reduced else place}; (void){n};")
+    lines.append(text.code)
+    for i, (n, k, _) in enumerate(names_of(text)):
+        place = f"(({k}*)memory[{i}])[id * strides[{i}]]"
+        join = {"SUM": f"{place} + {n}", "MAX": f"{place} > {n} ? {place} : {n}"}
+        lines.append(f"        {place} = {join[reduced[n][-3:]] if n in reduced else n};")
+    return "\n".join([*lines, "    }", "}", ""])
 
 
 def network_source(text):
-    parts = ["#include <cmath>\nusing std::fmin; using std::exp;\ntypedef double scalar;\n"]
-    parts += [neuron_source(n, size, t) for n, (size, t) in text.populations.items()]
+    head = "#include <cmath>\nusing std::fmin; using std::fmax; using std::fabs; using std::sqrt; using std::exp;\n"
+    parts = [head + "using std::log; using std::pow;\ntypedef double scalar;\n"]
+    parts += [neuron_source(n, size, t, events_of(text, n)) for n, (size, t) in text.populations.items()]
     size = {n: s for n, (s, _) in text.populations.items()}
     parts += [synapse_source(n, size[s.source], size[s.target], s) for n, s in text.synapses.items()]
+    parts += [update_source(n, u) for n, u in text.updates.items()]
     parts.append(
         'extern "C" void arrive(scalar* all, scalar* input, int n) { for (int i = 0; i < n; ++i) {\n'
         "scalar& inSyn = all[i]; auto injectCurrent = [&](scalar x) { input[i] += x; };\n" + POSTSYNAPTIC_CODE + "} }\n"
-        'extern "C" void reduce(scalar* all, scalar* totals, int n) { for (int i = 0; i < n; ++i) {\n'
-        "scalar& gradient = all[i]; scalar& total = totals[i];\n" + REDUCE_CODE + "} }\n"
     )
     return "\n".join(parts)
 
@@ -90,11 +135,12 @@ def pointers(arrays):
 class HarnessNetwork:
     """Has the methods of `genn_eventprop.engines.genn.network.Network`."""
 
-    def __init__(self, text, batch):
+    def __init__(self, text, batch, lengths):
         self.text, self.batch = text, batch
         self.library = build(network_source(text))
         self.numbers = {(p, n): 1.0 for p, (_, t) in text.populations.items() for n, _ in t.params}
-        self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, _ in t.arrays}
+        self.update_numbers = {(u, n): 1.0 for u, t in text.updates.items() for n, _ in t.params}
+        self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, _ in t.arrays} | dict(lengths)
         self.reload()
 
     def reload(self):
@@ -108,28 +154,57 @@ class HarnessNetwork:
             size = self.size(s.source) * self.size(s.target)
             for n, k, access in s.update.vars:
                 self.memory[c, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
-        self.in_syn = {c: np.zeros((self.batch, self.size(s.target))) for c, s in self.text.synapses.items()}
-        self.past = []  # of every step and example: population -> (spikes, copies of the variables that synapses read)
+        for name, u in self.text.updates.items():
+            for n, k, access in u.vars:
+                shared = 1 if "NEURON" in access else self.elements(u)
+                single = access in ("REDUCE_BATCH_SUM", "READ_ONLY_SHARED") or not self.batched(u)
+                self.memory[f"update {name}", n] = np.zeros(shared if single else (self.batch, shared), TYPES[k][1])
+        # what is on its way to each target, by the steps until it arrives
+        self.in_syn = {
+            c: np.zeros((self.batch, s.delay + 1, self.size(s.target))) for c, s in self.text.synapses.items()
+        }
+        self.past = []  # of every step and example: population -> (spikes, events, copies of what synapses read)
 
     def size(self, population):
         return self.text.populations[population][0]
 
+    def elements(self, update):
+        if update.of in self.text.populations:
+            return self.size(update.of)
+        s = self.text.synapses[update.of]
+        return self.size(s.source) * self.size(s.target)
+
+    def batched(self, update):
+        """Whether an update runs for every example: if anything it refers to is there for each."""
+        return any(self.memory[self.owner(update, o), v].ndim == 2 for *_, o, v in update.refs)
+
+    def owner(self, update, owner):
+        return owner if owner == update.of else f"update {owner}"
+
     def of(self, b, group, names):
         """Example b's memory of variables and arrays."""
-        parts = [(n, self.memory[group, n]) for n in names]
-        return [x[b] if x.ndim == 2 else x for _, x in parts]
+        parts = [self.memory[group, n] for n in names]
+        return [x[b] if x.ndim == 2 else x for x in parts]
 
     def close(self):
         self.memory = {}
 
     def set_number(self, population, name, value):
+        assert (population, name) in self.numbers
         self.numbers[population, name] = float(value)
+
+    def set_update_number(self, update, name, value):
+        assert (update, name) in self.update_numbers
+        self.update_numbers[update, name] = float(value)
 
     def neurons(self, population, name, *, pull=False):
         return self.memory[population, name]
 
-    def synapses(self, name, variable):
+    def synapses(self, name, variable, *, pull=False):
         return self.memory[name, variable]
+
+    def update_variable(self, update, name, *, pull=False):
+        return self.memory[f"update {update}", name]
 
     def array(self, population, name, *, pull=False):
         return self.memory[population, name]
@@ -137,19 +212,37 @@ class HarnessNetwork:
     def push(self, group, *names):
         assert all((group, n) in self.memory for n in names)
 
+    def push_update(self, update, name):
+        self.push(f"update {update}", name)
+
     def fits(self, lengths):
         return all(self.lengths[key] == n for key, n in lengths.items())
 
     def fit(self, lengths):
-        if self.fits(lengths):
-            return False
         self.lengths.update(lengths)
         self.reload()
-        return True
 
-    def run(self, steps):
-        for t in range(steps):
-            self.past.append([self.step(t, b) for b in range(self.batch)])
+    def launch(self, group):
+        for name, update in self.text.updates.items():
+            if update.group == group:
+                self.custom_update(name, update)
+
+    def custom_update(self, name, update):
+        places = [(self.owner(update, o), v) for *_, o, v in update.refs]
+        places += [(f"update {name}", n) for n, *_ in update.vars]
+        for n, _, access in update.vars:
+            if access.startswith("REDUCE"):
+                least = -np.finfo(np.float64).max if access.endswith("MAX") else 0.0
+                self.memory[f"update {name}", n][...] = least
+        numbers = np.array([self.update_numbers[name, n] for n, _ in update.params])
+        for b in range(self.batch if self.batched(update) else 1):
+            parts = [x[b] if x.ndim == 2 else x for x in (self.memory[p] for p in places)]
+            strides = np.array([int(x.size > 1 or self.elements(update) == 1) for x in parts], np.int32)
+            self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update))
+
+    def run(self, first, last):
+        for t in range(first, last):
+            self.past = [*self.past[-64:], [self.step(t, b) for b in range(self.batch)]]
 
     def step(self, t, b):
         """One step of example b: synapses, then neurons."""
@@ -158,17 +251,21 @@ class HarnessNetwork:
         for name, s in self.text.synapses.items():
             self.spread(b, name, s, row(s.source, s.pre_input) if s.pre_input else np.zeros(self.size(s.source)))
         for name, s in self.text.synapses.items():
-            if s.post_input:
-                self.call("arrive", [self.in_syn[name][b]], [row(s.target, s.post_input)], self.size(s.target))
+            waiting = self.in_syn[name][b]
+            self.call("arrive", [waiting[0]], [row(s.target, s.post_input)], self.size(s.target))
+            waiting[:-1] = waiting[1:].copy()
+            waiting[-1] = 0.0
         return {p: self.update(t, b, p, x, inputs[p]) for p, (_, x) in self.text.populations.items()}
 
     def update(self, t, b, p, x, inputs):
-        sent = np.zeros(self.size(p), np.int32)
+        events = events_of(self.text, p)
+        sent = np.zeros((1 + len(events), self.size(p)), np.int32)
         memory = pointers(self.of(b, p, [n for n, *_ in (*x.vars, *x.arrays)]))
         numbers = np.array([self.numbers[p, n] for n, _ in x.params])
         self.call(f"update_{p}", memory, [numbers], float(t), b, [inputs], [sent])
         copies = {v: self.memory[p, v][b].copy() for v in self.read_of(p)}
-        return np.flatnonzero(sent).astype(np.int32), copies
+        lists = [np.flatnonzero(s).astype(np.int32) for s in sent]
+        return lists[0], {c: lists[1 + e] for e, (c, *_) in enumerate(events)}, copies
 
     def read_of(self, p):
         """Variables of a population that synapses read."""
@@ -179,27 +276,21 @@ class HarnessNetwork:
         return read
 
     def spread(self, b, name, s, to_pre):
-        if len(self.past) <= max(s.delay, s.look_back):
+        look_back = s.delay if s.update.post_refs else 0
+        if len(self.past) <= look_back:
             return
-        spikes, pre = self.past[-1 - s.delay][b][s.source]
-        post = self.past[-1 - s.look_back][b][s.target][1]
-        if len(spikes):
-            memory = pointers(self.of(b, name, [n for n, *_ in s.update.vars]))
-            refs = [
-                pointers([x[v] for _, _, v in r]) for x, r in ((pre, s.update.pre_refs), (post, s.update.post_refs))
-            ]
-            self.call(f"spread_{name}", memory, *refs, [spikes], len(spikes), [self.in_syn[name][b]], [to_pre])
+        spikes, events, pre = self.past[-1][b][s.source]
+        post = self.past[-1 - look_back][b][s.target][2]
+        for function, sent in (("spread", spikes), ("back", events.get(name, ()))):
+            if len(sent):
+                memory = pointers(self.of(b, name, [n for n, *_ in s.update.vars]))
+                refs = [
+                    pointers([x[v] for _, _, v in r]) for x, r in ((pre, s.update.pre_refs), (post, s.update.post_refs))
+                ]
+                places = [self.in_syn[name][b]], [to_pre]
+                self.call(f"{function}_{name}", memory, *refs, [sent], len(sent), *places)
 
     def call(self, function, *given):
         """Numbers as they are, a list of one array as its pointer."""
         kinds = {int: ctypes.c_int, float: ctypes.c_double, list: lambda x: ctypes.c_void_p(x[0].ctypes.data)}
         getattr(self.library, function)(*[kinds.get(type(g), lambda x: x)(g) for g in given])
-
-    def reduced(self):
-        for name in self.text.reduced:
-            total = np.zeros(self.memory[name, "gradient"].shape[1])
-            for gradient in self.memory[name, "gradient"]:
-                part = np.full_like(total, np.nan)
-                self.call("reduce", [gradient], [part], total.size)
-                total += part
-            yield name, total

@@ -3,6 +3,7 @@ executes the same text in GeNN's order of operations.
 """
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import ReferenceClock, create
 from genn_eventprop.engines.genn import GennEngine
+from genn_eventprop.engines.genn.show import network_texts
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -180,12 +182,18 @@ def test_a_trial_leaves_nothing_behind(make):
     engine.run(data, [0, 2, 4], training=True)
     engine.run(data, [1], training=True)
     assert all(np.array_equal(engine.gradients[k], v) for k, v in alone.items())
-    forward = engine.networks["forward"]
-    whole, forward.run = forward.run, lambda steps: (_ for _ in ()).throw(KeyboardInterrupt)
+    network = engine.network
+    whole = network.run
+
+    def broken(first, last):
+        whole(first, last - 7)
+        if first > 0:
+            raise KeyboardInterrupt
+
+    network.run = broken
     with pytest.raises(KeyboardInterrupt):
         engine.run(data, [0], training=True)
-    forward.run = whole
-    engine.networks["backward"].run(30)
+    network.run = whole
     engine.run(data, [1], training=True)
     assert all(np.array_equal(engine.gradients[k], v) for k, v in alone.items())
 
@@ -196,9 +204,9 @@ def test_a_data_set_for_every_batch_reloads_nothing(make):
     engine = make(plan, plan.network.initial_parameters(3), dtype="float64")
     events, reloads = random_events(plan, n_samples=8), []
     engine.run(engine.load(events[:4]), np.arange(4))
-    forward = engine.networks["forward"]
-    reload = forward.reload
-    forward.reload = lambda: (reloads.append(1), reload())
+    network = engine.network
+    reload = network.reload
+    network.reload = lambda: (reloads.append(1), reload())
     for part in (events[4:6], events[2:3], events[:4], events[:3]):
         engine.run(engine.load(part), [0])
     assert not reloads
@@ -224,7 +232,10 @@ def test_inference_builds_no_adjoint_network(make):
     values = plan.network.initial_parameters(3)
     engine = make(plan, values, dtype="float64")
     result = engine.run(engine.load(random_events(plan)), [0, 1])
-    assert list(engine.networks) == ["forward"] and result.guarded == 0
+    text = engine.network.text
+    code = " ".join(c for _, c in network_texts(text))
+    assert result.guarded == 0 and not re.search(r"lambda|gradient|G_|D_|back|inverse_slope", code)
+    assert [u.group for u in text.updates.values()] == ["reset", "reset"]
 
 
 def test_ten_training_steps_give_the_weights_of_native(make):
@@ -234,7 +245,7 @@ def test_ten_training_steps_give_the_weights_of_native(make):
     events = random_events(plan, n_samples=8)
     for engine in engines:
         data, optimiser = engine.load(events), optimisers.Adam(1e-3)
-        optimiser.prepare({k: engine.parameters[k] for k in plan.trainable})
+        engine.use(optimiser)
         for step in range(10):
             engine.run(data, np.arange(8)[step % 2 :: 2], training=True)
             engine.update(optimiser)

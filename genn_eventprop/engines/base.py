@@ -6,7 +6,7 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +116,8 @@ class Engine(ABC):
                 )
         plan.network.check_parameters({k: np.asarray(v) for k, v in parameters.items()})
 
-    parameters: dict[str, np.ndarray]
-    gradients: dict[str, np.ndarray]
+    parameters: MutableMapping[str, np.ndarray]
+    gradients: MutableMapping[str, np.ndarray]
 
     @abstractmethod
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
@@ -134,11 +134,14 @@ class Engine(ABC):
     def update(self, optimiser: Any) -> None:
         """One optimiser step on the trainable parameters with the gradients of the last training run."""
         names = self.plan.trainable
-        self._prepare(optimiser)
+        self.use(optimiser)
         optimiser.update({k: self.parameters[k] for k in names}, {k: self.gradients[k] for k in names})
 
-    def _prepare(self, optimiser: Any) -> None:
-        """Settle parameters and bounds of an optimiser that is used for the first time."""
+    def use(self, optimiser: Any) -> None:
+        """Say which optimiser `update` will be given: an engine that compiles it in then does so only once.
+
+        Settles parameters and bounds of an optimiser that is used for the first time.
+        """
         if not optimiser.state:
             first = {k: self.parameters[k] for k in self.plan.trainable}
             optimiser.prepare(first, self.plan.bounds(), self.plan.decay())

@@ -273,7 +273,7 @@ class NativeEngine(Engine):
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
         names = self.plan.trainable
         gradients = {k: self.gradients[k] for k in names}
-        self._prepare(optimiser)
+        self.use(optimiser)
         step = optimiser.next_step(gradients)
         if self._update_code != step.code:
             source = update_source(

@@ -111,6 +111,15 @@ class Optimiser:
         if not (np.isfinite(settings["learning_rate"]) and settings["learning_rate"] >= 0):
             raise SettingError(f"{where}: learning_rate must be finite and >= 0, got {settings['learning_rate']}")
 
+    @property
+    def local_names(self) -> tuple[str, ...]:
+        """Temporaries in `full_code`."""
+        return self._locals
+
+    def bounds_of(self, name: str) -> Bounds:
+        """(lower, upper) of a parameter; known once `prepare` was called."""
+        return self._bounds[name]
+
     def full_code(self) -> str:
         """`code`, preceded by the scaling of the gradient when clipping is on, then by an L2 penalty."""
         scale = "" if self.clip_norm is None else "g = gradient_scale * g\n"

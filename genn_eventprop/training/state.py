@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -92,7 +93,7 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
         callback.load_state_dict(saved)
 
 
-def write_parameters(parameters: dict[str, np.ndarray], saved: dict[str, np.ndarray]) -> None:
+def write_parameters(parameters: Mapping[str, np.ndarray], saved: Mapping[str, np.ndarray]) -> None:
     """Copy `saved` into the live arrays `parameters`, all of them.
 
     Raises:

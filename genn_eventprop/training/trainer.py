@@ -115,6 +115,7 @@ class Trainer:
             genn_backend=genn_backend,
         )  # fmt: skip
         self._prepare_optimiser(self.engine.parameters)
+        self.engine.use(self.optimiser)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.folder: RunFolder | None = None

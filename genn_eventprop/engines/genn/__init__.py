@@ -1,4 +1,4 @@
-"""`genn`: the plan as two GeNN models, one forwards and one for the adjoint, run through pygenn 5.4.
+"""`genn`: the plan as a GeNN model that runs forwards and backwards in two phases, through pygenn 5.4.
 
 Importing this needs no pygenn; making a `GennEngine` does.
 """

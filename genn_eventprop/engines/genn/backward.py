@@ -1,120 +1,68 @@
-"""The adjoint network as GeNN text.
+"""The adjoint phase of a neuron, and the events it sends.
 
-A neuron is at time index `step` = K + lead - t: it makes the jumps of that index, then goes back over step `step` - 1
-and shows the rest of the network what arrivals at `step` - 1 need: G = lambda . e for gradients, D for feedback. It
-sends a spike one step before its own recorded spike is due; in the next synapse update that spike adds G of its
-targets to the gradient and brings w D back as the feedback of the jump. For a delay of d steps the targets' G and D
-are read d steps old, which is their value at the arrival. In the first `lead` steps everything is zero.
+In the code `back` is the time index of lambda: the neuron makes the jumps of that index, then goes back over step
+`back` - 1 and shows the rest of the network what arrivals at `back` - 1 need: G = lambda . e for gradients, D for
+feedback. It is `due` one step before its own kept spike, and then sends an event: in the next synapse update that
+event adds G of its targets to the gradient and brings w D back as the feedback of the jump. For a delay of d steps the
+targets' G and D are read d steps old, which is their value at the arrival. While the phase is idle they are zero.
 """
 
 from __future__ import annotations
 
-from ...codegen import GENN, Snippets, derive_snippets
+from ...codegen import GENN, Snippets
 from ...codegen.printer import expression
-from ...codegen.values import value_names
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from .forward import readout_of, recorded_states
 from .readouts import Readout
-from .text import (
-    GIVEN,
-    OWN,
-    SHARED,
-    NetworkText,
-    NeuronText,
-    SynapseText,
-    WeightUpdateText,
-    indent,
-    used,
-    used_values,
-    value_params,
-    value_vars,
-)
-
-PARAMS = (("lead", "int"), ("n_steps", "int"), ("capacity", "int"), ("ms_per_step", "scalar"))
-
-SOURCE = NeuronText(
-    params=(("lead", "int"), ("n_steps", "int")),
-    vars=(("begin", "int", GIVEN), ("end", "int", GIVEN), ("next", "int", OWN), ("count", "int", OWN)),
-    arrays=(("event_step", "int"), ("event_count", "int")),
-    inputs=(),
-    sim_code="""\
-const int step = n_steps + lead - (int)t;
-count = 0;
-if (step > n_steps) {
-    next = end - 1;
-}
-else if (next >= begin && event_step[next] == step - 1) {
-    count = event_count[next];
-    next--;
-}
-""",
-    threshold_condition_code="count > 0",
-)
+from .text import OWN, SHARED, SynapseText, WeightUpdateText, indent
 
 
-def backward_network(plan: Plan) -> NetworkText:
-    """The adjoint network of a plan; connections that need neither gradient nor feedback are left out."""
-    populations: dict[str, tuple[int, NeuronText]] = {}
-    synapses = {c.name: backward_synapse(plan, c) for c in plan.connections if _needed(plan, c)}
-    if any(s.source == plan.input.name for s in synapses.values()):
-        populations[plan.input.name] = (plan.input.size, SOURCE)
-    for p in plan.populations:
-        populations[p.name] = (p.size, backward_neuron(plan, p))
-    return NetworkText("backward", populations, synapses)
-
-
-def _needed(plan: Plan, c: ConnectionRecord) -> bool:
+def sends_back(plan: Plan, c: ConnectionRecord) -> bool:
+    """Whether spikes of a connection are events of the adjoint: they have a gradient, or feedback."""
     return c.trainable or c.source != plan.input.name
 
 
-def backward_synapse(plan: Plan, c: ConnectionRecord) -> SynapseText:
+def synapse(plan: Plan, c: ConnectionRecord, spike_code: str, training: bool) -> SynapseText:
     from_input = c.source == plan.input.name
-    variables, refs, code = [], [], ""
+    post_input = f"arrived_{c.receptor}"
+    variables, pre = [("weight", "scalar", SHARED)], [("count_pre", "int", "count")] if from_input else []
+    if not training or not sends_back(plan, c):
+        update = WeightUpdateText(tuple(variables), tuple(pre), (), spike_code)
+        return SynapseText(c.source, c.target, update, post_input, delay=c.delay_steps)
+    refs, code = [], ""
     if c.trainable:
         variables.append(("gradient", "scalar", OWN))
         refs.append(("G_post", "scalar", f"G_{c.receptor}"))
-        code += "gradient += count_pre * G_post;\n" if from_input else "gradient += G_post;\n"
+        code += "gradient += due_pre * G_post;\n" if from_input else "gradient += G_post;\n"
     if not from_input:
-        variables.append(("weight", "scalar", SHARED))
         refs.append(("D_post", "scalar", f"D_{c.receptor}"))
         kink = ""
         if c.target == plan.output.name and readout_of(plan, plan.output).kink:
             refs.append(("kink_post", "scalar", "kink_now"))
             kink = " + fmin(weight, 0.0) * kink_post"
         code += f"addToPre(weight * D_post{kink});\n"
+    update = WeightUpdateText(
+        tuple(variables), (*pre, ("due_pre", "int", "due")), tuple(refs), spike_code, "due_pre > 0", code
+    )
     return SynapseText(
-        source=c.source, target=c.target, pre_input="" if from_input else "feedback", look_back=c.delay_steps,
-        update=WeightUpdateText(
-            vars=tuple(variables), pre_refs=(("count_pre", "int", "count"),) if from_input else (),
-            post_refs=tuple(refs), pre_spike_syn_code=code,
-        ),
-    )  # fmt: skip
+        c.source, c.target, update, post_input, pre_input="" if from_input else "feedback", delay=c.delay_steps
+    )
 
 
-def backward_neuron(plan: Plan, p: PopulationRecord) -> NeuronText:
-    """Adjoint model of a population."""
-    snippets, readout = derive_snippets(p.derived, GENN, p.trainable), readout_of(plan, p)
-    recorded = recorded_states(plan, p, snippets)
-    sim = _sim_code(plan, p, snippets, readout)
-    sends = p.spiking and bool(plan.out_of(p.name))
-    values = used_values(value_names(plan, p), sim)
-    variables = [(f"lambda_{s}", "scalar", OWN) for s in p.derived.states] + list(readout.backward_vars)
-    variables += [(f"G_{r}", "scalar", OWN) for r in _learned(plan, p)]
-    variables += [(f"D_{r}", "scalar", OWN) for r in _fed(plan, p)]
-    variables += [("kink_now", "scalar", OWN)] if readout.kink and _fed(plan, p) else []
-    variables += [(f"grad_{n}", "scalar", OWN) for n in p.trainable]
-    arrays = list(readout.backward_arrays)
+def adjoint_vars(plan: Plan, p: PopulationRecord, readout: Readout) -> list[tuple[str, str, str]]:
+    names = [*(f"lambda_{s}" for s in p.derived.states), *shown(plan, p, readout), *(f"grad_{n}" for n in p.trainable)]
+    variables = [(n, "scalar", OWN) for n in names]
     if p.spiking:
-        variables += [("n_spikes", "int", GIVEN), ("next", "int", OWN), ("next_step", "int", OWN)]
-        arrays += [("spike_step", "int"), ("inverse_slope", "scalar"), *((f"spike_{s}", "scalar") for s in recorded)]
-    if p.stores_states:
-        arrays += [(f"trace_{s}", "scalar") for s in p.derived.states]
-    return NeuronText(
-        params=(*used(PARAMS, sim), *value_params(values)), vars=(*variables, *value_vars(values)),
-        arrays=used(arrays, sim), inputs=("feedback",) if p.spiking else (), sim_code=sim,
-        threshold_condition_code="step > 0 && step <= n_steps && next_step == step - 1" if sends else "", values=values,
-    )  # fmt: skip
+        variables += [("next", "int", OWN), ("next_step", "int", OWN)]
+        variables += [("due", "int", OWN)] if plan.out_of(p.name) else []
+    return variables
+
+
+def shown(plan: Plan, p: PopulationRecord, readout: Readout) -> list[str]:
+    """Variables that events read."""
+    names = [f"G_{r}" for r in _learned(plan, p)] + [f"D_{r}" for r in _fed(plan, p)]
+    return names + (["kink_now"] if readout.kink and _fed(plan, p) else [])
 
 
 def _learned(plan: Plan, p: PopulationRecord) -> list[str]:
@@ -126,38 +74,40 @@ def _fed(plan: Plan, p: PopulationRecord) -> list[str]:
     return list(dict.fromkeys(c.receptor for c in plan.into(p.name) if c.source != plan.input.name))
 
 
-def _sim_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
-    first = "".join(f"lambda_{s} = 0.0;\n" for s in p.derived.states) + readout.first_lambda()
-    shown = [f"G_{r}" for r in _learned(plan, p)] + [f"D_{r}" for r in _fed(plan, p)]
-    shown += ["kink_now"] if readout.kink and _fed(plan, p) else []
-    first += "".join(f"{v} = 0.0;\n" for v in shown)
-    if p.spiking:
-        first += "next = n_spikes - 1;\nnext_step = n_spikes > 0 ? spike_step[base + next] : -2;\n"
+def begin_code(p: PopulationRecord) -> str:
+    """Before a trial: lambda(T) = 0 and no spike."""
+    code = "".join(f"lambda_{s} = 0.0;\n" for s in p.derived.states)
+    return code + ("next = -1;\nnext_step = -2;\n" if p.spiking else "")
+
+
+def back_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
+    """One step of the adjoint, while 0 <= back <= n_steps."""
     jumps = readout.sample() + (_jump(plan, p, snippets, readout) if p.spiking else "")
-    back = _retreat(plan, p, snippets, readout)
+    retreat = _retreat(plan, p, snippets, readout)
     start = _initial_gradient(p)
-    tail = f"if (step > 0) {{\n{indent(back)}}}\n" + (f"else {{\n{indent(start)}}}\n" if start else "")
-    head = "const int step = n_steps + lead - (int)t;\n"
-    head += "const int base = (batch * num_neurons + id) * capacity;\n" if p.spiking else ""
-    return f"{head}if (step > n_steps) {{\n{indent(first)}}}\nelse {{\n{indent(jumps + tail)}}}\n"
+    code = jumps + f"if (back > 0) {{\n{indent(retreat)}}}\n" + (f"else {{\n{indent(start)}}}\n" if start else "")
+    if p.spiking and plan.out_of(p.name):
+        code += "due = next_step == back - 1 ? 1 : 0;\n"
+    return code
 
 
 def _jump(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
-    lines = "scalar dl_dt = feedback;\nconst scalar inv_gdot = inverse_slope[base + next];\n"
+    lines = "const int base = (batch * num_neurons + id) * capacity;\n"
+    lines += "scalar dl_dt = feedback;\nconst scalar inv_gdot = inverse_slope[base + next];\n"
     lines += "".join(f"const scalar {s} = spike_{s}[base + next];\n" for s in recorded_states(plan, p, snippets))
     if p.name == plan.output.name:
         lines += readout.own_spike()
     lines += "".join(f"grad_{n} += {code};\n" for n, code in snippets.jump_gradients.items())
     lines += snippets.adjoint_jump_code + "\n"
     lines += "next--;\nnext_step = next >= 0 ? spike_step[base + next] : -2;\n"
-    return f"if (next_step == step) {{\n{indent(lines)}}}\n"
+    return f"if (next_step == back) {{\n{indent(lines)}}}\n"
 
 
 def _retreat(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
-    """Back over step `step` - 1, with the parameter integrals, then what arrivals at `step` - 1 need."""
+    """Back over step `back` - 1, with the parameter integrals, then what arrivals at `back` - 1 need."""
     lines = ""
     if p.stores_states:
-        where = "[(batch * n_steps + step - 1) * num_neurons + id]"
+        where = "[(batch * n_steps + back - 1) * num_neurons + id]"
         lines += "".join(f"const scalar {s} = trace_{s}{where};\n" for s in p.derived.states)
     for n, code in snippets.parameter_rates.items():
         lines += f"grad_{n} += {code}{readout.parameter_rate(n)};\n"
@@ -165,7 +115,7 @@ def _retreat(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Reado
     lines += "".join(f"G_{r} = {snippets.direction[r]};\n" for r in _learned(plan, p))
     lines += "".join(f"D_{r} = {snippets.feedback[r]}{readout.arrival(r)};\n" for r in _fed(plan, p))
     if readout.kink and _fed(plan, p):
-        lines += "kink_now = max_step == step - 1 ? kink : 0.0;\n"
+        lines += "kink_now = max_step == back - 1 ? kink * dr : 0.0;\n"
     return lines
 
 

@@ -1,22 +1,20 @@
-"""`GennEngine`: the two-phase run of a plan on GeNN, and the host's part between the phases.
+"""`GennEngine`: a plan on GeNN, its trials in two phases, its parameters, moments and gradients on the device.
 
-A batch goes through in groups of GeNN's batch size (one example on single_threaded_cpu): a forward run of
-K + lead + 1 steps, readouts and the outer loss on the host, a backward run as long. Gradients of all groups add up on
-the device and are summed over the examples once, so the result is that of one batch. The parameters live on the host
-and are handed over before every run.
+A batch goes through in groups of GeNN's batch size (one example on single_threaded_cpu): the forward phase, the outer
+loss, the adjoint phase. Gradients of all groups add up on the device, so the result is that of one batch. The host
+gives labels and the numbers that depend on neuron parameters, and takes readouts and spike counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ...codegen.values import value_arrays
 from ...errors import EngineError
 from ...plan import Plan
-from ...plan.coefficients import weight_coefficients
 from ..base import (
     LINEAR_ONE_EVENT,
     Data,
@@ -26,14 +24,17 @@ from ..base import (
     refuse_jumps_of_the_threshold,
     refuse_readouts,
     refuse_spike_regularisers,
-)  # fmt: skip
-from .backward import backward_network
-from .forward import forward_network
+)
 from .group import Group
-from .host import InputEvents, input_events, joined
+from .handover import Handover
+from .homes import gradient_homes, moment_homes, weight_homes
+from .host import joined
 from .install import choose_backend
+from .live import Live
 from .network import Network
 from .text import NetworkText
+from .trial import network_text
+from .updates import Rule, rule_of
 
 FIRST_CAPACITY = 32  # spikes that a neuron can keep in a trial before the store grows
 
@@ -52,6 +53,8 @@ class GennEngine(Engine):
 
     name = "genn"
     cannot = LINEAR_ONE_EVENT
+    parameters: Live
+    gradients: Live
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",
@@ -68,17 +71,17 @@ class GennEngine(Engine):
         )
         refuse_spike_regularisers(plan, self.name, "engine='native'")
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
-        self.parameters = {k: np.array(v, dtype=self.dtype) for k, v in parameters.items()}
-        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
-        self.lead = 1 + max((c.delay_steps for c in plan.connections), default=0)
-        self.texts = {"forward": forward_network(plan), "backward": backward_network(plan)}
-        self.networks: dict[str, Any] = {}
+        self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
+        self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
+        network_text(plan)  # raises where a name or a part cannot be written as GeNN code
         self.group = 1  # examples a run; fixed by the first batch
+        self.network: Any = None
+        self._training = False  # what the network is built for, and:
+        self._rule: Rule | None = None
+        self._moments: dict[str, Live] = {}
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._capacity = dict.fromkeys(self._spiking, FIRST_CAPACITY)
-        self._events: tuple[Data, InputEvents] | None = None
-        self._event_room = 0
-        self._seen: dict[tuple[str, str], Any] = {}
+        self._hand = Handover(self)
         self._running = False
 
     # these three are all that ties the engine to pygenn
@@ -89,14 +92,18 @@ class GennEngine(Engine):
     def _group_size(self, batch: int) -> int:
         return 1 if self.backend == "single_threaded_cpu" else batch
 
-    def _build(self, text: NetworkText) -> Any:
-        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code)
+    def _build(self, text: NetworkText, lengths: Mapping[tuple[str, str], int]) -> Any:
+        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, lengths)
+
+    # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
         self._set_up(data, len(samples), training)
         self._running = True
+        if training:
+            self.network.launch("zero")
         parts = []
         for first in range(0, len(samples), self.group):
             part = Group(self, data, samples[first : first + self.group], first, len(samples))
@@ -105,7 +112,8 @@ class GennEngine(Engine):
                 part.backward()
             parts.append(part)
         if training:
-            self._collect_gradients()
+            self.network.launch("reduce")
+            self.gradients.pull()
         self._running = False
         stack = lambda name: np.concatenate([getattr(p, name) for p in parts])  # noqa: E731
         return Result(
@@ -115,148 +123,113 @@ class GennEngine(Engine):
             spikes={p: joined([x.spikes[p] for x in parts]) for p in self._spiking} if record_spikes else None,
         )  # fmt: skip
 
-    def close(self) -> None:
-        for network in self.networks.values():
-            network.close()
-        self.networks = {}
-
-    def __del__(self) -> None:
-        if getattr(self, "networks", None):
-            self.close()
-
-    # handing over
-
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
-        """Both networks built where needed, with this data set, these parameters and zero gradients."""
-        if not self.networks:
+        """A network that can do what is asked, with this data set and these parameters."""
+        if self.network is None:
             self.group = self._group_size(batch)
-        if self._events is None or self._events[0] is not data:
-            self._events = (data, input_events(data, self.plan.input.size))
-            self._forget("events")
-            needed = max(1, len(self._events[1].step))
-            if needed > self._event_room:
-                # some to spare from the second data set on, since augmented batches come as one data set each
-                self._event_room = needed + (needed // 4 if self._event_room else 0)
-        for phase in ("forward", "backward") if training else ("forward",):
-            if phase not in self.networks:
-                self.networks[phase] = self._build(self.texts[phase])
-            elif self._running:  # the last run broke off: gradients and spikes of it may be left over
-                self.networks[phase].reload()
-                self._forget(phase)
-            self._hand_over(phase)
+        self._hand.take(data)
+        if self.network is None or (training and not self._training):
+            self._make(self._training or training)
+        elif self._running:  # the last run broke off: spikes and sums of it may be left over
+            self._reload()
+        else:
+            self.parameters.push()
         self._running = False
-        if training:
-            for gradient in self.gradients.values():
-                gradient[...] = 0.0
-            for p in self.plan.populations:
-                for n in p.trainable:
-                    self.networks["backward"].neurons(p.name, f"grad_{n}")[:] = 0.0
-                    self.networks["backward"].push(p.name, f"grad_{n}")
+        self._hand.over(batch)
 
-    def _forget(self, what: str) -> None:
-        """What was handed over must be again: "events", or a phase for everything of it."""
-        self._seen = {key: v for key, v in self._seen.items() if what not in key}
+    # building
 
-    def _hand_over(self, phase: str) -> None:
-        """Array lengths, numbers, events, coefficients and weights of one network."""
-        network, plan = self.networks[phase], self.plan
-        if network.fit(self._lengths(network.text)):
-            self._forget(phase)
-        for name, (_, text) in network.text.populations.items():
-            for n, _ in text.params:
-                if n in self._fixed_numbers(name):
-                    network.set_number(name, n, self._fixed_numbers(name)[n])
-        if (phase, "events") not in self._seen:
-            self._seen[phase, "events"] = True
-            self._hand_over_arrays(network)
-        for p in plan.populations:
-            now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
-            if self._seen.get((phase, p.name)) != now:
-                self._seen[phase, p.name] = now
-                self._hand_over_values(network, p.name)
-        for c in plan.connections:
-            synapse = network.text.synapses.get(c.name)
-            if synapse is not None and any(v[0] == "weight" for v in synapse.update.vars):
-                network.synapses(c.name, "weight")[:] = self.parameters[c.weight].ravel()
-                network.push(c.name, "weight")
+    def _make(self, training: bool) -> None:
+        """A new network, with the arrays of the last one."""
+        self._leave()
+        self._training = training
+        text = network_text(self.plan, training=training, rule=self._rule, batched=self.group > 1)
+        self.network = self._build(text, self._hand.lengths(text))
+        self._settle()
 
-    def _fixed_numbers(self, population: str) -> dict[str, float]:
-        dt, floor = self.plan.dt, self.slope_floor
-        return {
-            "lead": self.lead, "start": self.lead + 1, "n_steps": self.plan.n_steps, "ms_per_step": dt,
-            "least_rise": floor * dt, "guarded_inverse": 1.0 / floor if floor > 0 else 0.0,
-            "capacity": self._capacity.get(population, 0),
-        }  # fmt: skip
+    def _reload(self) -> None:
+        """The same network with fresh memory, large enough for what is to come."""
+        lives = (self.parameters, self.gradients, *self._moments.values())
+        if self._running:
+            self.network.launch("reduce")
+            self.gradients.pull()
+        for live in lives:
+            live.leave()
+        self.network.fit(self._hand.lengths(self.network.text))
+        self._settle()
 
-    def _lengths(self, text: NetworkText) -> dict[tuple[str, str], int]:
-        """Length of every extra global parameter of a network."""
-        lengths: dict[tuple[str, str], int] = {}
-        K = self.plan.n_steps
-        for name, (size, neuron) in text.populations.items():
-            for a, _ in neuron.arrays:
-                if a in ("event_step", "event_count"):
-                    lengths[name, a] = self._event_room
-                elif a == "time_weight":
-                    lengths[name, a] = max(1, weight_coefficients(self.plan).size)
-                elif a == "integrand_weight":
-                    lengths[name, a] = K + 1
-                elif a.startswith("trace_"):
-                    lengths[name, a] = self.group * K * size
-                else:
-                    lengths[name, a] = self.group * size * self._capacity[name]
-        return lengths
+    def _settle(self) -> None:
+        """Arrays from the host to the device."""
+        self._hand.forget()
+        self.parameters.settle(weight_homes(self))
+        if self._training:
+            self.gradients.settle(gradient_homes(self))
+        if self._training and self._rule is not None:
+            for weight, live in self._moments.items():
+                live.settle(moment_homes(self, weight))
 
-    def _hand_over_arrays(self, network: Any) -> None:
-        """Events, and the time weight of an integral."""
-        plan, events = self.plan, self._events
-        assert events is not None
-        times = np.arange(plan.n_steps + 1) * plan.dt
-        for name, (_, neuron) in network.text.populations.items():
-            arrays = {a for a, _ in neuron.arrays}
-            if "event_step" in arrays:
-                network.array(name, "event_step")[: len(events[1].step)] = events[1].step
-                network.array(name, "event_count")[: len(events[1].step)] = events[1].count
-                network.push(name, "event_step", "event_count")
-            if "time_weight" in arrays:
-                network.array(name, "time_weight")[:] = weight_coefficients(plan).ravel()
-                network.push(name, "time_weight")
-            if "integrand_weight" in arrays:
-                network.array(name, "integrand_weight")[:] = plan.loss.weight(times, plan.duration) / plan.duration
-                network.push(name, "integrand_weight")
+    def _leave(self) -> None:
+        """Arrays to the host, the network gone."""
+        for live in (self.parameters, self.gradients, *self._moments.values()):
+            live.leave()
+        if self.network is not None:
+            self.network.close()
+        self.network = None
 
-    def _hand_over_values(self, network: Any, population: str) -> None:
-        arrays = value_arrays(self.plan, self.plan.population(population), self.parameters)
-        for v in network.text.populations[population][1].values:
-            if v.per_neuron:
-                network.neurons(population, v.name)[:] = arrays[v.name]
-                network.push(population, v.name)
-            else:
-                network.set_number(population, v.name, arrays[v.name][0])
-
-    def _grow(self, counts: dict[str, np.ndarray]) -> bool:
+    def grow(self, counts: dict[str, np.ndarray]) -> bool:
         """Make room where a neuron spiked more often than its store holds; True if that was needed."""
         small = [p for p in self._spiking if counts[p].max(initial=0) > self._capacity[p]]
         for p in small:
             self._capacity[p] = 1 << int(counts[p].max() - 1).bit_length()
         if small:
-            self._hand_over("forward")
+            self._reload()
+            self._hand.over()
         return bool(small)
 
-    def _match_stores(self) -> None:
-        """The backward network's stores as large as the forward one's; what it has added up so far is kept."""
-        backward = self.networks["backward"]
-        if not backward.fits(self._lengths(backward.text)):
-            self._collect_gradients()
-            self._hand_over("backward")
+    def close(self) -> None:
+        self._leave()
 
-    def _collect_gradients(self) -> None:
-        """Add to `gradients` what the backward network has added up since it was loaded or asked last."""
-        backward = self.networks["backward"]
-        for name, total in backward.reduced():
-            gradient = self.gradients[f"{name}.weight"]
-            gradient += total.reshape(gradient.shape)
-        for p in self.plan.populations:
-            for n in p.trainable:
-                gradient = self.gradients[f"{p.name}.{n}"]
-                rate = backward.neurons(p.name, f"grad_{n}", pull=True).astype(np.float64).sum(axis=0)
-                gradient += rate if gradient.shape == (p.size,) else rate.sum()
+    def __del__(self) -> None:
+        if getattr(self, "network", None) is not None:
+            self.network.close()
+
+    # learning
+
+    def use(self, optimiser: Any) -> None:
+        """Take the optimiser's text into the network, where it can run there; builds anew if it is another text."""
+        super().use(optimiser)
+        rule = rule_of(optimiser, self.plan)
+        if rule != self._rule:
+            self._leave()
+            self._rule, self._moments = rule, {}
+        if rule is not None:
+            for c in self.plan.connections:
+                if c.trainable and optimiser.state[c.weight] is not self._moments.get(c.weight):
+                    self._moments[c.weight] = optimiser.state[c.weight] = Live(optimiser.state[c.weight])
+                    if self.network is not None and self._training:
+                        self._moments[c.weight].settle(moment_homes(self, c.weight))
+
+    def update(self, optimiser: Any) -> None:
+        """One optimiser step: weights by a custom update; neuron parameters, and all for an optimiser in Python, here.
+
+        Neuron parameters are on the host because the numbers made from them, such as propagators, are made there.
+        """
+        self.use(optimiser)
+        if self._rule is None:
+            super().update(optimiser)
+            return
+        if self.network is None or not self._training:
+            self._make(True)
+        step = optimiser.next_step(self.gradients)
+        weights = {c.weight: c.name for c in self.plan.connections if c.trainable}
+        here = tuple(item for item in step.parameters if item.name not in weights)
+        replace(step, parameters=here).apply(self.parameters, self.gradients)
+        for item in step.parameters:
+            if item.name in weights:
+                self._hand.step(f"update_{weights[item.name]}", item)
+        lives = (self.parameters, *self._moments.values())
+        for live in (*lives, self.gradients):
+            live.push()
+        self.network.launch("update")
+        for live in lives:
+            live.pull()

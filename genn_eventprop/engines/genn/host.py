@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def joined(parts: list[Spikes]) -> Spikes:
 
 
 def kink_shares(
-    plan: Plan, data: Data, samples: np.ndarray, stores: dict[str, Store], weights: dict[str, np.ndarray],
+    plan: Plan, data: Data, samples: np.ndarray, stores: dict[str, Store], weights: Mapping[str, np.ndarray],
     max_step: np.ndarray, kink: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """(B, K) Vdot(t*-) over the sum of the negative weights that arrived at t*, 0 where there is no kink.

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import EngineError
 from .install import import_pygenn
-from .text import POSTSYNAPTIC_CODE, REDUCE_CODE, NetworkText, NeuronText, SynapseText
+from .text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 
 _numbers = itertools.count()
 
@@ -28,17 +28,23 @@ class Network:
     Args:
         text: what to build. dtype: "float32" or "float64". batch: GeNN's batch size, 1 on single_threaded_cpu.
         backend: a GeNN backend. optimize_code: -O3 and -ffast-math in the code that GeNN compiles.
+        lengths: of arrays, by population and name; 1 where none is given.
 
     Raises:
         EngineError: if GeNN cannot build or load it; the folder with its code is kept and named.
     """
 
-    def __init__(self, text: NetworkText, dtype: str, batch: int, backend: str, optimize_code: bool = True) -> None:
+    def __init__(
+        self, text: NetworkText, dtype: str, batch: int, backend: str, optimize_code: bool = True,
+        lengths: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:  # fmt: skip
         self.text, self.batch = text, batch
         self._pygenn = import_pygenn()
         self._numbers: dict[tuple[str, str], float] = {}
+        self._update_numbers: dict[tuple[str, str], float] = {}
         self._kept: list[Any] = []  # GeNN holds no reference to model classes; without one they are freed under it
         self._lengths = {(p, a): 1 for p, (_, t) in text.populations.items() for a, _ in t.arrays}
+        self._lengths.update(lengths or {})
         self.folder = Path(tempfile.mkdtemp(prefix="genn_eventprop_genn_"))
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         log = self.folder / "build.log"
@@ -71,8 +77,8 @@ class Network:
             self._add_neurons(model, name, size, neuron)
         for name, synapse in self.text.synapses.items():
             self._add_synapses(model, name, synapse)
-        for name in self.text.reduced:
-            self._add_reduction(model, name)
+        for name, update in self.text.updates.items():
+            self._add_update(model, name, update)
         return model
 
     def _add_neurons(self, model: Any, name: str, size: int, text: NeuronText) -> None:
@@ -84,8 +90,9 @@ class Network:
             threshold_condition_code=text.threshold_condition_code or None, reset_code=text.reset_code or None,
         )  # fmt: skip
         self._kept.append(kind)
-        zero = {n: 0.0 if t == "scalar" else 0 for n, t, _ in text.vars}
-        group = model.add_neuron_population(name, size, kind, dict.fromkeys((n for n, _ in text.params), 1), zero)
+        group = model.add_neuron_population(
+            name, size, kind, dict.fromkeys((n for n, _ in text.params), 1), _zeros(text.vars)
+        )
         for n, _ in text.params:
             group.set_param_dynamic(n)
 
@@ -100,33 +107,43 @@ class Network:
             pre_neuron_var_refs=[(n, t, read) for n, t, _ in update.pre_refs],
             post_neuron_var_refs=[(n, t, read) for n, t, _ in update.post_refs],
             pre_spike_syn_code=update.pre_spike_syn_code,
+            pre_event_threshold_condition_code=update.pre_event_threshold_condition_code or None,
+            pre_event_syn_code=update.pre_event_syn_code or None,
         )  # fmt: skip
         arrive = genn.create_postsynaptic_model("arrive", sim_code=POSTSYNAPTIC_CODE)
         self._kept += [kind, arrive]
         group = model.add_synapse_population(
             name, "DENSE", model.neuron_populations[text.source], model.neuron_populations[text.target],
             genn.init_weight_update(
-                kind, {}, dict.fromkeys((v[0] for v in update.vars), 0.0), {}, {}, ref(update.pre_refs, text.source),
+                kind, {}, _zeros(update.vars), {}, {}, ref(update.pre_refs, text.source),
                 ref(update.post_refs, text.target),
             ),
             genn.init_postsynaptic(arrive),
         )  # fmt: skip
-        if text.post_input:
-            group.post_target_var = text.post_input
+        group.post_target_var = text.post_input
         if text.pre_input:
             group.pre_target_var = text.pre_input
-        group.axonal_delay_steps = text.delay
-        group.back_prop_delay_steps = text.look_back
+        group.max_dendritic_delay_timesteps = text.delay + 1
+        if update.post_refs:
+            group.back_prop_delay_steps = text.delay
 
-    def _add_reduction(self, model: Any, name: str) -> None:
+    def _add_update(self, model: Any, name: str, text: UpdateText) -> None:
         genn = self._pygenn
         kind = genn.create_custom_update_model(
-            "reduce", vars=[("total", "scalar", genn.CustomUpdateVarAccess.REDUCE_BATCH_SUM)],
-            var_refs=[("gradient", "scalar", genn.VarAccessMode.READ_WRITE)], update_code=REDUCE_CODE,
+            name, params=list(text.params),
+            vars=[(n, t, getattr(genn.CustomUpdateVarAccess, a)) for n, t, a in text.vars],
+            var_refs=[(n, t, getattr(genn.VarAccessMode, m)) for n, t, m, _, _ in text.refs], update_code=text.code,
         )  # fmt: skip
         self._kept.append(kind)
-        refs = {"gradient": genn.create_wu_var_ref(model.synapse_populations[name], "gradient")}
-        model.add_custom_update(f"reduce_{name}", "reduce", kind, {}, {"total": 0.0}, refs)
+        on_synapses = text.of in self.text.synapses
+        places = model.synapse_populations if on_synapses else model.neuron_populations
+        create = genn.create_wu_var_ref if on_synapses else genn.create_var_ref
+        refs = {n: create(places[o] if o == text.of else model.custom_updates[o], v) for n, _, _, o, v in text.refs}
+        update = model.add_custom_update(
+            name, text.group, kind, dict.fromkeys((n for n, _ in text.params), 1), _zeros(text.vars), refs
+        )
+        for n, _ in text.params:
+            update.set_param_dynamic(n)
 
     def _load(self) -> None:
         for (p, a), length in self._lengths.items():
@@ -135,8 +152,12 @@ class Network:
             dtype = np.int32 if kind == "int" else np.float64
             group.extra_global_params[a].set_init_values(np.zeros(length, dtype))
         self._model.load()
+        for array in (e for g in self._model.neuron_populations.values() for e in g.extra_global_params.values()):
+            array.set_init_values(None)  # the zeros were a copy of their own
         for (p, n), value in self._numbers.items():
             self._model.neuron_populations[p].set_dynamic_param_value(n, value)
+        for (u, n), value in self._update_numbers.items():
+            self._model.custom_updates[u].set_dynamic_param_value(n, value)
 
     def reload(self) -> None:
         """Start again with fresh memory; everything but the numbers must be set anew."""
@@ -147,11 +168,19 @@ class Network:
 
     def set_number(self, population: str, name: str, value: float) -> None:
         """A parameter of a neuron model."""
-        integer = dict(self.text.populations[population][1].params)[name] == "int"
-        value = int(value) if integer else float(value)
-        if self._numbers.get((population, name)) != value:
-            self._numbers[population, name] = value
-            self._model.neuron_populations[population].set_dynamic_param_value(name, value)
+        kinds, groups = dict(self.text.populations[population][1].params), self._model.neuron_populations
+        self._set(self._numbers, (population, name), kinds[name], value, groups[population])
+
+    def set_update_number(self, update: str, name: str, value: float) -> None:
+        """A parameter of a custom update."""
+        kinds = dict(self.text.updates[update].params)
+        self._set(self._update_numbers, (update, name), kinds[name], value, self._model.custom_updates[update])
+
+    def _set(self, known: dict[Any, float], key: tuple[str, str], kind: str, value: float, group: Any) -> None:
+        value = int(value) if kind == "int" else float(value)
+        if known.get(key) != value:
+            known[key] = value
+            group.set_dynamic_param_value(key[1], value)
 
     def neurons(self, population: str, name: str, *, pull: bool = False) -> np.ndarray:
         """(B, N) view of a neuron variable; (N,) for one that all examples share."""
@@ -161,9 +190,19 @@ class Network:
         access = next(a for n, _, a in self.text.populations[population][1].vars if n == name)
         return variable.view if access == "READ_ONLY" else variable.view.reshape(self.batch, -1)
 
-    def synapses(self, name: str, variable: str) -> np.ndarray:
+    def synapses(self, name: str, variable: str, *, pull: bool = False) -> np.ndarray:
         """(B, M * N) view of a variable of a connection; (M * N,) for weights."""
-        return self._model.synapse_populations[name].vars[variable].view
+        array = self._model.synapse_populations[name].vars[variable]
+        if pull:
+            array.pull_from_device()
+        return array.view
+
+    def update_variable(self, update: str, name: str, *, pull: bool = False) -> np.ndarray:
+        """View of a custom update's own variable: (M * N,), or (B, 1) for one that neurons share."""
+        array = self._model.custom_updates[update].vars[name]
+        if pull:
+            array.pull_from_device()
+        return array.view
 
     def array(self, population: str, name: str, *, pull: bool = False) -> np.ndarray:
         """Flat view of an extra global parameter."""
@@ -181,34 +220,36 @@ class Network:
                 p = self._model.neuron_populations[group]
                 (p.vars[name] if name in p.vars else p.extra_global_params[name]).push_to_device()
 
+    def push_update(self, update: str, name: str) -> None:
+        """Hand a custom update's own variable to the device."""
+        self._model.custom_updates[update].vars[name].push_to_device()
+
     def fits(self, lengths: Mapping[tuple[str, str], int]) -> bool:
         """Whether arrays have these lengths."""
         return all(self._lengths[key] == length for key, length in lengths.items())
 
-    def fit(self, lengths: Mapping[tuple[str, str], int]) -> bool:
-        """Give arrays these lengths; True if that meant a `reload`."""
-        if self.fits(lengths):
-            return False
+    def fit(self, lengths: Mapping[tuple[str, str], int]) -> None:
+        """Give arrays these lengths, with a `reload`."""
         self._lengths.update(lengths)
         self.reload()
-        return True
 
     # running
 
-    def run(self, steps: int) -> None:
-        """`steps` steps from time 0."""
-        self._model.timestep = 0
-        for _ in range(steps):
-            self._model.step_time()
+    def run(self, first: int, last: int) -> None:
+        """GeNN steps `first` to `last` - 1."""
+        self._model.timestep = first
+        step = self._model.step_time
+        for _ in range(last - first):
+            step()
 
-    def reduced(self) -> Iterator[tuple[str, np.ndarray]]:
-        """(connection, (M * N,) gradient summed over the examples since the last call)."""
-        if self.text.reduced:
-            self._model.custom_update("reduce")
-        for name in self.text.reduced:
-            total = self._model.custom_updates[f"reduce_{name}"].vars["total"]
-            total.pull_from_device()
-            yield name, total.view
+    def launch(self, group: str) -> None:
+        """All custom updates of a group, if it has any."""
+        if self.text.has(group):
+            self._model.custom_update(group)
+
+
+def _zeros(variables: tuple[tuple[str, str, str], ...]) -> dict[str, float]:
+    return {n: 0.0 if kind == "scalar" else 0 for n, kind, _ in variables}
 
 
 def _failure(name: str, backend: str, error: Exception, log: Path) -> str:

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy
 from ...modelling import Dense, Network, NeuronModel
+from ...optimisers import Adam, Optimiser
 from ...plan import Plan, make_plan
-from .backward import backward_network
-from .forward import forward_network
-from .text import NetworkText
+from .text import POSTSYNAPTIC_CODE, NetworkText
+from .trial import network_text
+from .updates import rule_of
 
 
-def texts(plan: Plan) -> list[tuple[str, str]]:
-    """(title, code) of every string that the genn engine hands to pygenn for a plan."""
-    return [part for network in (forward_network(plan), backward_network(plan)) for part in network_texts(network)]
+def texts(plan: Plan, optimiser: Optimiser | None = None) -> list[tuple[str, str]]:
+    """(title, code) of every string that the genn engine hands to pygenn for training a plan on the CPU backend."""
+    optimiser = optimiser or Adam()
+    optimiser.prepare({c.weight: np.zeros(1) for c in plan.connections}, plan.network.bounds())
+    return network_texts(network_text(plan, rule=rule_of(optimiser, plan)))
 
 
 def network_texts(network: NetworkText) -> list[tuple[str, str]]:
-    """(title, code) of one of the two networks; titles read "forward, hidden: sim_code"."""
+    """(title, code) of a network; titles read "hidden: sim_code"."""
     parts = []
     for name, (_, neuron) in network.populations.items():
-        parts += [
-            (f"{network.name}, {name}: {kind}", getattr(neuron, kind))
-            for kind in ("sim_code", "threshold_condition_code", "reset_code")
-        ]
+        kinds = ("sim_code", "threshold_condition_code", "reset_code")
+        parts += [(f"{name}: {kind}", getattr(neuron, kind)) for kind in kinds]
     for name, synapse in network.synapses.items():
-        parts.append((f"{network.name}, {name}: pre_spike_syn_code", synapse.update.pre_spike_syn_code))
+        kinds = ("pre_spike_syn_code", "pre_event_threshold_condition_code", "pre_event_syn_code")
+        parts += [(f"{name}: {kind}", getattr(synapse.update, kind)) for kind in kinds]
+        parts.append((f"{name}: postsynaptic sim_code", POSTSYNAPTIC_CODE))
+    for name, update in network.updates.items():
+        parts.append((f"custom update {name} of {update.of}: update_code", update.code))
     return [(title, code) for title, code in parts if code]
 
 
 def model_texts(model: NeuronModel) -> list[tuple[str, str]]:
     """The strings for one model: as hidden population "neuron" with an input and itself as targets.
 
-    A model that never spikes is the output instead, read by the integral of its readout state.
+    A model that never spikes is the output instead, read by the integral of its readout state. The optimiser is Adam.
     """
-    plan = _example(model)
-    mine = ("neuron:", "input_neuron", "neuron_neuron")
-    return [(title, code) for title, code in texts(plan) if title.split(", ")[1].startswith(mine)]
+    mine = ("neuron", "input_neuron", "neuron_neuron")
+    owner = lambda title: title.split(": ")[0].split(" of ")[-1]  # noqa: E731
+    return [(title, code) for title, code in texts(_example(model)) if owner(title).startswith(mine)]
 
 
 def _example(model: NeuronModel) -> Plan:

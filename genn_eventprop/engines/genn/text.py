@@ -1,6 +1,6 @@
 """Records of what is handed to GeNN, as text: neuron models, weight updates, the networks made of them.
 
-Pure data: nothing here needs pygenn. `forward.py` and `backward.py` fill these records from a plan, `network.py` gives
+Pure data: nothing here needs pygenn. `trial.py` and `updates.py` fill these records from a plan, `network.py` gives
 them to pygenn, `show.py` prints them, and the tests execute them without GeNN.
 """
 
@@ -20,12 +20,14 @@ GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
 
 # Names that the generated code uses itself, or that GeNN defines; a model's states and parameters must not use them.
 TAKEN = frozenset(
-    "t dt id batch num_neurons num_batch Isyn scalar step start lead n_steps n_spikes n_guarded capacity ms_per_step "
-    "least_rise guarded_inverse base slot rise guarded next next_step spike_step inverse_slope feedback dl_dt inv_gdot "
-    "dr readout max_step max_slope max_kink larger kink first_lambda time_weight integrand_weight gradient weight "
-    "count begin end".split()
+    "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded capacity "
+    "ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step inverse_slope "
+    "feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now first_step time_weight "
+    "integrand_weight gradient weight count begin end label top total right valid r T per_example known p score term x "
+    "st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay for_each_synapse timepoint uint8_t "
+    "int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
 )
-TAKEN_STARTS = ("G_", "D_", "spike_", "arrived_", "tmp_")
+TAKEN_STARTS = ("G_", "D_", "spike_", "arrived_", "tmp_", "k_", "gennrand_")
 
 
 @dataclass(frozen=True)
@@ -49,48 +51,69 @@ class NeuronText:
 
 @dataclass(frozen=True)
 class WeightUpdateText:
-    """One GeNN weight update model; pre_refs, post_refs: (name in the code, type, variable of the neuron)."""
+    """One GeNN weight update model; pre_refs, post_refs: (name in the code, type, variable of the neuron).
+
+    Spikes are those of the forward pass, the events those that an adjoint neuron sends back.
+    """
 
     vars: tuple[tuple[str, str, str], ...]
     pre_refs: tuple[tuple[str, str, str], ...]
     post_refs: tuple[tuple[str, str, str], ...]
     pre_spike_syn_code: str
+    pre_event_threshold_condition_code: str = ""
+    pre_event_syn_code: str = ""
 
 
 @dataclass(frozen=True)
 class SynapseText:
     """A connection: dense, with the input variable it acts on, and its delay in steps.
 
-    delay: of spikes on their way (GeNN's axonal delay). look_back: how many steps old the target's variables are that
-    the code reads (GeNN's back-propagation delay).
+    The delay is GeNN's dendritic delay for spikes and its back-propagation delay for the target's variables, which an
+    event reads as old as that.
     """
 
     source: str
     target: str
     update: WeightUpdateText
-    post_input: str = ""
+    post_input: str
     pre_input: str = ""
     delay: int = 0
-    look_back: int = 0
+
+
+@dataclass(frozen=True)
+class UpdateText:
+    """One GeNN custom update.
+
+    group: updates of one group are launched together. of: the population or connection that it acts on. params: (name,
+    type), all dynamic. vars: (name, type, access) of its own. refs: (name, type, access mode, owner, variable), owner
+    the population, connection or other custom update that has the variable. values: as in `NeuronText`.
+    """
+
+    group: str
+    of: str
+    code: str
+    refs: tuple[tuple[str, str, str, str, str], ...]
+    params: tuple[tuple[str, str], ...] = ()
+    vars: tuple[tuple[str, str, str], ...] = ()
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
 class NetworkText:
-    """A GeNN model: populations with their sizes, connections; `reduced`: connections whose gradient is summed."""
+    """A GeNN model: populations with their sizes, connections, custom updates in the order of their references."""
 
     name: str
     populations: dict[str, tuple[int, NeuronText]] = field(default_factory=dict)
     synapses: dict[str, SynapseText] = field(default_factory=dict)
+    updates: dict[str, UpdateText] = field(default_factory=dict)
 
-    @property
-    def reduced(self) -> tuple[str, ...]:
-        return tuple(n for n, s in self.synapses.items() if any(v[0] == "gradient" for v in s.update.vars))
+    def has(self, group: str) -> bool:
+        """Whether there is a custom update in a group."""
+        return any(u.group == group for u in self.updates.values())
 
 
 # The postsynaptic model of every connection: what arrived in this step goes to the neuron, and is gone.
 POSTSYNAPTIC_CODE = "injectCurrent(inSyn);\ninSyn = 0.0;\n"
-# Sum of the examples' gradients, at the end of a batch.
-REDUCE_CODE = "total = gradient;\ngradient = 0.0;\n"
 
 
 def words(*code: str) -> set[str]:

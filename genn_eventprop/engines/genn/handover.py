@@ -1,0 +1,146 @@
+"""What the host hands to a network before a run: array lengths, numbers, events, coefficients, optimiser scalars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...codegen.values import value_arrays
+from ...plan.coefficients import weight_coefficients
+from ..base import Data
+from .host import InputEvents, input_events
+from .text import NetworkText
+
+if TYPE_CHECKING:
+    from .engine import GennEngine
+
+
+class Handover:
+    """Of one engine; what was handed over and has not changed since is not handed over again."""
+
+    def __init__(self, engine: GennEngine) -> None:
+        self.engine, self.plan = engine, engine.plan
+        self.lead = 1 + max((c.delay_steps for c in engine.plan.connections), default=0)
+        self.events: InputEvents | None = None
+        self._data: Data | None = None
+        self._room, self._batch = 1, 1
+        self._seen: dict[Any, Any] = {}
+
+    def forget(self) -> None:
+        """The network is new, or its memory is."""
+        self._seen = {}
+
+    @property
+    def phase(self) -> int:
+        """GeNN steps a phase."""
+        return self.plan.n_steps + self.lead + 1
+
+    def take(self, data: Data) -> None:
+        """The data set of the next run; more room for it from then on, if it needs that."""
+        if self._data is data:
+            return
+        self._data, first = data, self._data is None
+        self.events = input_events(data, self.plan.input.size)
+        self._seen.pop("events", None)
+        if len(self.events.step) > self._room:
+            # some to spare from the second data set on, since augmented batches come as one data set each
+            self._room = len(self.events.step) + (0 if first else len(self.events.step) // 4)
+
+    def over(self, batch: int | None = None) -> None:
+        """Everything but the parameters to the engine's network; `batch`: examples of the batch, if it is a new one."""
+        network, plan = self.engine.network, self.plan
+        if not network.fits(self.lengths(network.text)):
+            self.engine._reload()
+        self._batch = self._batch if batch is None else batch
+        for name, (_, neuron) in network.text.populations.items():
+            fixed = self._fixed(name)
+            for n, _ in neuron.params:
+                if n in fixed:
+                    network.set_number(name, n, fixed[n])
+        for name, update in network.text.updates.items():
+            fixed = self._fixed(update.of)
+            for n, _ in update.params:
+                if n in fixed:
+                    network.set_update_number(name, n, fixed[n])
+        if "events" not in self._seen:
+            self._seen["events"] = True
+            self._arrays()
+        for p in plan.populations:
+            now = b"".join(self.engine.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
+            if self._seen.get(p.name) != now:
+                self._seen[p.name] = now
+                self._values(p.name)
+
+    def _fixed(self, owner: str) -> dict[str, float]:
+        plan, floor = self.plan, self.engine.slope_floor
+        return {
+            "lead": self.lead, "start": self.lead + 1, "turn": self.phase + plan.n_steps + self.lead,
+            "n_steps": plan.n_steps, "ms_per_step": plan.dt, "T": plan.duration, "least_rise": floor * plan.dt,
+            "guarded_inverse": 1.0 / floor if floor > 0 else 0.0, "per_example": 1.0 / self._batch,
+            "capacity": self.engine._capacity.get(owner, 0),
+            **{f"k_{n}": value for n, value in plan.loss.constants.items()},
+        }  # fmt: skip
+
+    def lengths(self, text: NetworkText) -> dict[tuple[str, str], int]:
+        """Length of every extra global parameter of a network."""
+        lengths: dict[tuple[str, str], int] = {}
+        K, group = self.plan.n_steps, self.engine.group
+        for name, (size, neuron) in text.populations.items():
+            for a, _ in neuron.arrays:
+                if a in ("event_step", "event_count"):
+                    lengths[name, a] = self._room
+                elif a == "time_weight":
+                    lengths[name, a] = max(1, weight_coefficients(self.plan).size)
+                elif a == "integrand_weight":
+                    lengths[name, a] = K + 1
+                elif a.startswith("trace_"):
+                    lengths[name, a] = group * K * size
+                else:
+                    lengths[name, a] = group * size * self.engine._capacity[name]
+        return lengths
+
+    def _arrays(self) -> None:
+        """Events, and the time weight of an integral."""
+        plan, events, network = self.plan, self.events, self.engine.network
+        assert events is not None
+        times = np.arange(plan.n_steps + 1) * plan.dt
+        for name, (_, neuron) in network.text.populations.items():
+            arrays = {a for a, _ in neuron.arrays}
+            if "event_step" in arrays:
+                network.array(name, "event_step")[: len(events.step)] = events.step
+                network.array(name, "event_count")[: len(events.step)] = events.count
+                network.push(name, "event_step", "event_count")
+            if "time_weight" in arrays:
+                network.array(name, "time_weight")[:] = weight_coefficients(plan).ravel()
+                network.push(name, "time_weight")
+            if "integrand_weight" in arrays:
+                network.array(name, "integrand_weight")[:] = plan.loss.weight(times, plan.duration) / plan.duration
+                network.push(name, "integrand_weight")
+
+    def _values(self, population: str) -> None:
+        network = self.engine.network
+        arrays = value_arrays(self.plan, self.plan.population(population), self.engine.parameters)
+        for v in network.text.populations[population][1].values:
+            if v.per_neuron:
+                network.neurons(population, v.name)[:] = arrays[v.name]
+                network.push(population, v.name)
+            else:
+                network.set_number(population, v.name, arrays[v.name][0])
+        for name, update in network.text.updates.items():
+            for v in update.values if update.of == population else ():
+                network.set_update_number(name, v.name, arrays[v.name][0])
+
+    def step(self, update: str, item: Any) -> None:
+        """The scalars and bounds of one `optimisers.ParameterStep`."""
+        network = self.engine.network
+        given = {**item.scalars, "lower": item.lower, "upper": item.upper}
+        text = network.text.updates[update]
+        for n, _ in text.params:
+            network.set_update_number(update, n, given[n])
+        for n, _, access in text.vars:
+            if access == "READ_ONLY_SHARED" and (update, n) not in self._seen:
+                self._seen[update, n] = True
+                shape = self.engine.parameters[item.name].shape
+                network.update_variable(update, n)[:] = np.broadcast_to(given[n], shape).ravel()
+                network.push_update(update, n)

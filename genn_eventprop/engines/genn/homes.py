@@ -1,0 +1,98 @@
+"""Where the engine's arrays are on the device: weights, gradients, an optimiser's moments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...plan import ConnectionRecord
+from .live import Home
+
+if TYPE_CHECKING:
+    from .engine import GennEngine
+
+
+def weight_homes(engine: GennEngine) -> dict[str, Home]:
+    return {c.weight: _weight(engine, c) for c in engine.plan.connections}
+
+
+def _weight(engine: GennEngine, c: ConnectionRecord) -> Home:
+    network = engine.network
+
+    def read() -> np.ndarray:
+        return network.synapses(c.name, "weight", pull=True).reshape(c.pre, c.post).copy()
+
+    def write(values: np.ndarray) -> None:
+        network.synapses(c.name, "weight")[:] = values.ravel()
+        network.push(c.name, "weight")
+
+    return Home(read, write)
+
+
+def gradient_homes(engine: GennEngine) -> dict[str, Home]:
+    homes = {c.weight: _gradient(engine, c) for c in engine.plan.connections if c.trainable}
+    for p in engine.plan.populations:
+        homes |= {f"{p.name}.{n}": _rate(engine, p.name, n) for n in p.trainable}
+    return homes
+
+
+def _gradient(engine: GennEngine, c: ConnectionRecord) -> Home:
+    """Of a weight: the sum over the examples; what is written is that of the first example too."""
+    network, summed = engine.network, f"reduce_{c.name}"
+    side_by_side = summed in network.text.updates
+
+    def read() -> np.ndarray:
+        total = (
+            network.update_variable(summed, "total", pull=True)
+            if side_by_side
+            else network.synapses(c.name, "gradient", pull=True)
+        )
+        return total.reshape(c.pre, c.post).copy()
+
+    def write(values: np.ndarray) -> None:
+        view = network.synapses(c.name, "gradient").reshape(-1, c.pre * c.post)
+        view[0], view[1:] = values.ravel(), 0.0
+        network.push(c.name, "gradient")
+        if side_by_side:
+            network.update_variable(summed, "total")[:] = values.ravel()
+            network.push_update(summed, "total")
+
+    return Home(read, write)
+
+
+def _rate(engine: GennEngine, population: str, parameter: str) -> Home:
+    """Of a neuron parameter: the sum over the examples, and over the neurons that share it, in float64."""
+    network, variable = engine.network, f"grad_{parameter}"
+    shape = engine.parameters[f"{population}.{parameter}"].shape
+    dtype = engine.dtype
+
+    def read() -> np.ndarray:
+        total = network.neurons(population, variable, pull=True).astype(np.float64).sum(axis=0)
+        return (total if total.shape == shape else total.sum(keepdims=True)).astype(dtype)
+
+    def write(values: np.ndarray) -> None:
+        view = network.neurons(population, variable)
+        view[:] = 0.0
+        view[0, : values.size] = values
+        network.push(population, variable)
+
+    return Home(read, write)
+
+
+def moment_homes(engine: GennEngine, weight: str) -> dict[str, Home]:
+    """The optimiser's state of one weight."""
+    c = next(c for c in engine.plan.connections if c.weight == weight)
+    network, update = engine.network, f"update_{c.name}"
+
+    def home(state: str) -> Home:
+        def read() -> np.ndarray:
+            return network.update_variable(update, state, pull=True).reshape(c.pre, c.post).copy()
+
+        def write(values: np.ndarray) -> None:
+            network.update_variable(update, state)[:] = values.ravel()
+            network.push_update(update, state)
+
+        return Home(read, write)
+
+    return {n: home(n) for n, *_ in network.text.updates[update].vars if n not in ("lower", "upper")}

@@ -1,0 +1,93 @@
+"""Arrays that live on the device and are lent to the host.
+
+`engine.parameters` are live arrays: written in place, they count from the next run on. Copying all of them to and fro
+for every batch would make that true, and slow. So an array comes to the host when it is asked for, goes back before
+the next run, since it may have been written, and stays current for as long as anybody holds it or a view of it.
+What nobody holds has no copy on the host.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an array is on the device. read: a fresh copy of it. write: put values there; None if that is no use."""
+
+    read: Callable[[], np.ndarray]
+    write: Callable[[np.ndarray], None] | None = None
+
+
+def _references(arrays: Mapping[str, np.ndarray], name: str) -> int:
+    return sys.getrefcount(arrays[name])
+
+
+_NOBODY = _references({"": np.zeros(1)}, "")  # what Python counts for an array that only the dictionary holds
+
+
+class Live(MutableMapping[str, np.ndarray]):
+    """Arrays by name; those with a home are copied to the host only while they are needed there.
+
+    Assigning writes into the array that is there: the arrays themselves are never exchanged.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._host = dict(arrays)
+        self._homes: dict[str, Home] = {}
+        self._names = tuple(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._host:
+            self._host[name] = self._homes[name].read()
+        return self._host[name]
+
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
+        if self[name] is not value:
+            self[name][...] = value
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{name!r} cannot be removed from an engine")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def settle(self, homes: Mapping[str, Home], *, keep: bool = True) -> None:
+        """Move arrays to new homes; with `keep` their values go along, without it what is there counts."""
+        self._homes.update(homes)
+        if keep:
+            self.push()
+        else:
+            self.pull()
+
+    def push(self) -> None:
+        """What the host may have written goes to the device."""
+        for name, home in self._homes.items():
+            if name in self._host and home.write is not None:
+                home.write(self._host[name])
+        self._let_go()
+
+    def pull(self) -> None:
+        """What the device has changed comes to whoever holds it."""
+        self._let_go()
+        for name, home in self._homes.items():
+            if name in self._host:
+                self._host[name][...] = home.read()
+
+    def leave(self) -> None:
+        """All arrays on the host, which is then their only place."""
+        for name in self._homes:
+            self[name]
+        self._homes = {}
+
+    def _let_go(self) -> None:
+        for name in self._homes:
+            if name in self._host and _references(self._host, name) <= _NOBODY:
+                del self._host[name]
