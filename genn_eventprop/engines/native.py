@@ -8,6 +8,7 @@ CPU). dt, the duration and all parameter values are run-time arguments.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
 from ..plan import Plan
-from ..plan.coefficients import weight_coefficients
+from ..plan.coefficients import node_scale, weight_coefficients
 from ..toolchain import build
 from .base import (
     LINEAR_ONE_EVENT,
@@ -65,14 +66,11 @@ class NativeEngine(Engine):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: at least one is needed")
         refuse_jumps_of_the_threshold(plan, self.name)
-        refuse_readouts(
-            plan,
-            self.name,
-            ("integral", "max", "first_spike"),
-            shaped=False,
-            outers=("cross_entropy",),
-            instead="engine='reference_clock'",
-        )
+        if plan.spike_times == "exact":
+            refuse_readouts(
+                plan, "native with exact spike times", ("integral", "max", "first_spike"), shaped=False,
+                instead="spike_times='grid', or engine='reference_event'",
+            )  # fmt: skip
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:
@@ -126,6 +124,10 @@ class NativeEngine(Engine):
         integral = plan.loss.integrates
         weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
         self._integrand_weight = weight.astype(self.dtype)
+        self._nodes: dict[str, np.ndarray] = {}
+        if plan.loss.readout == "voltage":
+            part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+            self._nodes = {"node_scale": node_scale(plan).astype(self.dtype), "node_part": part.astype(self.dtype)}
 
     def _size(self, key: str) -> int:
         return self.plan.population(key.split(".")[0]).size
@@ -170,9 +172,7 @@ class NativeEngine(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        labels = data.labels[samples]
-        if training and np.any(labels < 0):
-            raise EngineError("training needs a label for every sample; some have none")
+        labels, scored = data.labels[samples], data.scored(samples, training=training)
         plan, B, K = self.plan, len(samples), self.plan.output.size
         self._refresh_values()
         n_slices = min(B, self.slices)
@@ -186,16 +186,23 @@ class NativeEngine(Engine):
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": labels, "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
+            **self._nodes,
         }  # fmt: skip
+        if data.targets is not None:
+            given["targets"] = np.ascontiguousarray(data.targets[samples])
         if data.times is not None:
             given |= {"times": data.times, "window": self._window}
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given |= self._regulariser_values(data, samples, training)
-        self._call({**given, **self._values, **out}, B, n_slices, training, record_spikes)
+        arrays = {**given, **self._values, **out}
+        if plan.loss.host is None:
+            self._call(arrays, B, n_slices, training, record_spikes)
+        else:
+            self._call_around(arrays, data.goals(samples), scored, n_slices, training, record_spikes)
         for total, full in self._shared if training else ():
             total[0] = full.sum(dtype=np.float64)
         return Result(
-            loss=out["loss"], prediction=out["prediction"], readout=out["readout"],
+            loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
             spike_counts={p: out[f"p_{p}_counts"].astype(np.int64) for p in self._spiking},
             guarded=int(out["guarded"].sum()) if training else 0,
             spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
@@ -220,11 +227,38 @@ class NativeEngine(Engine):
                 values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in parts.items()}
         return values
 
-    def _call(self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool) -> None:
+    def _call_around(
+        self, arrays: dict[str, np.ndarray], goals: np.ndarray, scored: np.ndarray, n_slices: int, training: bool,
+        record: bool,
+    ) -> None:  # fmt: skip
+        """A batch with a Python outer loss: forward, the loss here, then forward again and backward with its gradient.
+
+        The second forward pass is what it costs; keeping every trial's spikes would cost their memory.
+        """
+        plan, loss, shape = self.plan, self.plan.loss, arrays["readout"].shape
+        arrays |= {"given_loss": np.zeros(shape[0]), "given_dr": np.zeros(shape), "given_last": np.zeros(shape)}
+        self._call(arrays, shape[0], n_slices, False, record and not training)
+        valid = np.isfinite(arrays["readout"])
+        readout = np.where(valid, arrays["readout"], plan.duration)
+        value, slope = loss.evaluate(readout, valid, goals, plan.duration)
+        if training:
+            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) / shape[0]
+            if loss.silent == "end":
+                tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
+                arrays["given_last"][:] = -tau * loss.push(readout, valid, goals, plan.duration) / shape[0]
+            self._call(arrays, shape[0], n_slices, True, record, given=True)
+        arrays["loss"][:] = value
+
+    def _call(
+        self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool, given: bool = False
+    ) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
         push = loss.end_slope(plan.duration) if loss.readout == "first_spike" else 0.0
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
+        if loss.weight.input_tau is not None:
+            tau = loss.weight.input_tau
+            numbers |= {"activity_decay": math.exp(-plan.dt / tau), "activity_jump": loss.weight.input_gain / tau}
         numbers |= {
             "delta": plan.duration / max(self._exact_steps, 1),
             **{f"d_{c.name}": c.delay for c in plan.connections},
@@ -232,6 +266,7 @@ class NativeEngine(Engine):
         }
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
         integers |= {"exact_steps": self._exact_steps, **{f"degree_{p}": m for p, m in self._degree.items()}}
+        integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(
             self._engine(), pointers,

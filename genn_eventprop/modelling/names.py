@@ -17,10 +17,10 @@ CPP_KEYWORDS = frozenset(
     "using virtual void volatile while".split()
 )
 GENERATED = frozenset(
-    "after args arrival arrived at before block by count counts drive dr end feedback first first_step from "
+    "after args arrival arrived at before block by count counts dense drive dr end feedback first first_step from "
     "grad guarded i id index kept label last least_rise load maximum_kink maximum_slope maximum_step mid "
-    "n_steps neuron readout ready rise row sample scalar share slice source start std step store to total vec "
-    "weight work".split()
+    "n_steps neuron node_voltage readout ready rise row sample scalar share slice source start std step store to "
+    "total vec weight work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | GENERATED | frozenset(FUNCTIONS)
 _PREFIXES = ("_", "lambda_", "P_", "Q_", "dP_", "dc_", "p_", "grad_", "all_", "trace_")

@@ -64,7 +64,6 @@ struct Args {
     double dt;
     double duration;
     double slope_floor;
-    double push;
     int64_t n_steps;
     int64_t batch;
     int64_t n_slices;
@@ -115,7 +114,6 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.dt = numbers[0];
     args.duration = numbers[1];
     args.slope_floor = numbers[2];
-    args.push = numbers[3];
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.n_slices = integers[2];
@@ -129,16 +127,16 @@ inline double score(double r, const Args& args) { (void)r; (void)args; return r;
 inline double term(double r, const Args& args) { (void)r; (void)args; return 0.0; }
 inline double score_slope(double r, const Args& args) { (void)r; (void)args; return 1.0; }
 inline double term_slope(double r, const Args& args) { (void)r; (void)args; return 0.0; }
-constexpr bool READS_SPIKES = false;
 constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
-    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_g, p_hidden_g_before, p_hidden_grad_tau_mem, p_hidden_Q_input, p_hidden_history_input, p_hidden_Q_history_input, p_hidden_trace_V, p_hidden_trace_I, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, dr, drive;
+    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_g, p_hidden_g_before, p_hidden_grad_tau_mem, p_hidden_Q_input, p_hidden_history_input, p_hidden_Q_history_input, p_hidden_trace_V, p_hidden_trace_I, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, dr, last, drive;
     Buffer<scalar> p_hidden_feedback;
     Spikes<2> p_hidden_spikes;
     Buffer<int32_t> maximum_step, first_step;
     BySource by_source;
     int64_t guarded = 0;
+    double running = 0;
     int64_t ready = -1;
     void prepare(int64_t n_steps) {
         if (ready == n_steps) return;
@@ -162,6 +160,7 @@ struct Work {
         p_output_history_input.zero(n_steps * NP_p_output);
         readout.zero(NP_OUT);
         dr.zero(NP_OUT);
+        last.zero(NP_OUT);
         drive.zero(32);
         p_hidden_spikes.start.reserve(n_steps + 2);
         maximum_step.zero(NP_OUT);
@@ -492,6 +491,50 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 }  // namespace
 
 // ... batch.hpp ...
+
+void compare(const Args& args, Work& work, int64_t sample, const double* r, const bool* valid) {
+    (void)r; (void)valid;
+    const int64_t label = args.labels[sample];
+    if (label < 0) {
+        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
+        return;
+    }
+    args.loss[sample] = 0;
+    bool used[N_OUT];
+    for (int n = 0; n < N_OUT; ++n) used[n] = valid[n] || !SILENT_EXCLUDED;
+    if (!used[label]) return;
+    double value[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
+    for (int n = 0; n < N_OUT; ++n) {
+        value[n] = score(r[n], args);
+        if (used[n] && value[n] > top) top = value[n];
+    }
+    for (int n = 0; n < N_OUT; ++n) total += used[n] ? std::exp(value[n] - top) : 0.0;
+    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
+    for (int n = 0; n < N_OUT; ++n) {
+        const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
+        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
+        work.dr[n] = scalar(slope / double(args.batch));
+    }
+}
+
+void outer_loss(const Args& args, Work& work, int64_t sample) {
+    bool valid[N_OUT];
+    double r[N_OUT], top = 0;
+    int64_t best = -1;
+    for (int n = 0; n < N_OUT; ++n) {
+        r[n] = double(work.readout[n]);
+        valid[n] = true;
+        const double value = score(r[n], args);
+        if (valid[n] && (best < 0 || value > top)) {
+            best = n;
+            top = value;
+        }
+        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
+    }
+    args.prediction[sample] = best;
+    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+    compare(args, work, sample, r, valid);
+}
 
 void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample) {
     (void)engine; (void)args; (void)work; (void)sample;

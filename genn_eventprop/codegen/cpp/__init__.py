@@ -13,9 +13,10 @@ from importlib import resources
 from ...plan import Plan
 from .backward import backward
 from .context import Context, padded, regulariser_names
-from .declarations import args, outer, record, sizes, title, work
+from .declarations import args, record, sizes, title, work
 from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import forward, negative_arrivals
+from .outer import outer, outer_loss
 
 __all__ = ["Source", "generate", "padded", "regulariser_names"]
 
@@ -51,7 +52,7 @@ def generate(plan: Plan, dtype: str) -> Source:
     else:
         parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]
         keep = record(ctx)
-    parts += ["}  // namespace\n", read("batch.hpp"), keep, "}  // namespace\n"]
+    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
     return Source(
         "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
     )

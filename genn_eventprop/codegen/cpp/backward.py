@@ -17,7 +17,7 @@ def backward(ctx: Context) -> str:
         names = [f"lambda_{s}" for s in p.derived.states] + [f"grad_{n}" for n in p.trainable]
         body += [f"std::memset(p_{p.name}_{n}, 0, NP_p_{p.name} * sizeof(scalar));" for n in names]
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
-    body.append(_push(ctx))
+    body.append(_last(ctx))
     body.append("for (int64_t step = n_steps; step >= 0; --step) {")
     body.append("if (step < n_steps) {")
     body += [_keep(ctx, p) for p in ctx.plan.populations]
@@ -35,16 +35,12 @@ def backward(ctx: Context) -> str:
     return head + indent("\n".join(body)) + "}\n"
 
 
-def _push(ctx: Context) -> str:
-    if ctx.plan.loss.readout != "first_spike" or ctx.plan.loss.silent != "end":
+def _last(ctx: Context) -> str:
+    """lambda at T: what the outer loss has put there."""
+    if not ctx.has_last:
         return ""
-    p = ctx.plan.output
-    index = "label" if "tau_mem" in p.per_neuron else "0"
-    return (
-        "{ const int64_t label = args.labels[sample];\n"
-        f"if (first_step[label] < 0) p_{p.name}_lambda_{ctx.readout.v}[label] -= "
-        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push / double(args.batch)); }}\n"
-    )
+    lam = f"p_{ctx.plan.output.name}_lambda_{ctx.readout.v}"
+    return f"for (int neuron = 0; neuron < N_OUT; ++neuron) {lam}[neuron] += work.last[neuron];\n"
 
 
 def _keep(ctx: Context, p: PopulationRecord) -> str:
@@ -110,9 +106,7 @@ def _retreat(ctx: Context, p: PopulationRecord) -> str:
             extra = ctx.readout.parameter_rate(n) if is_output else ""
             rates += f"p_{p.name}_grad_{n}[neuron] += {snippet.parameter_rates[n]}{extra};\n"
     source = ctx.readout.source() if is_output else ""
-    constants, reads = "", ""
-    if is_output:
-        constants = ctx.readout.step_constants()
+    constants, reads = ctx.readout.step_constants("(step - 1)") if is_output else "", ""
     if rates:
         reads = "".join(
             f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + (step - 1) * NP_p_{p.name};\n"
@@ -123,7 +117,6 @@ def _retreat(ctx: Context, p: PopulationRecord) -> str:
             lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group(),
             rates,
         )
-    constants = constants.replace("[step *", "[(step - 1) *")
     return "{\n" + constants + reads + ctx.loop(p, rates + snippet.adjoint_sim_code + "\n" + source) + "}\n"
 
 
@@ -169,9 +162,9 @@ def _hand_over(ctx: Context, p: PopulationRecord, param: str) -> str:
 
 def _jump(ctx: Context, p: PopulationRecord) -> str:
     snippet, name = ctx.snippets[p.name], f"p_{p.name}"
-    own, given = "", ctx.recorded(p)
-    if p.name == ctx.plan.output.name and ctx.readout.own_spike():
-        own = _own_spike(ctx, p)
+    own, after, given = "", "", ctx.recorded(p)
+    if p.name == ctx.plan.output.name:
+        own, after = _own_spike(ctx, p), ctx.readout.after_own_spike()
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
     regularised = jump_at_spike(ctx, p)
@@ -183,6 +176,6 @@ if (step > 0) for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; +
     const scalar inv_gdot = {name}.record[0][i];
 {indent(chr(10).join(records))}
 {indent(own)}
-{indent(code)}
+{indent(code + after)}
 }}
 """

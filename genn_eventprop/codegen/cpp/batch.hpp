@@ -28,37 +28,8 @@ struct Engine {
 
 void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample);
 
-// Outer loss of one trial: prediction, loss, and dL/dr / batch in work.dr.
-void outer_loss(const Args& args, Work& work, int64_t sample) {
-    bool valid[N_OUT];
-    double value[N_OUT], r[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
-    int64_t best = -1;
-    for (int n = 0; n < N_OUT; ++n) {
-        r[n] = double(work.readout[n]);
-        valid[n] = READS_SPIKES ? work.first_step[n] >= 0 : true;
-        value[n] = score(r[n], args);
-        if (valid[n] && (best < 0 || value[n] > value[best])) best = n;
-        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
-        if (!SILENT_EXCLUDED) valid[n] = true;
-        if (valid[n] && value[n] > top) top = value[n];
-    }
-    args.prediction[sample] = best;
-    const int64_t label = args.labels[sample];
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-    if (label < 0) {
-        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
-        return;
-    }
-    args.loss[sample] = 0;
-    if (!valid[label]) return;
-    for (int n = 0; n < N_OUT; ++n) total += valid[n] ? std::exp(value[n] - top) : 0.0;
-    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
-    for (int n = 0; n < N_OUT; ++n) {
-        const double p = valid[n] ? std::exp(value[n] - top) / total : 0.0;
-        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope / double(args.batch));
-    }
-}
+// Outer loss of one trial: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
+void outer_loss(const Args& args, Work& work, int64_t sample);
 
 int run_batch(Engine& engine, const Args& args) {
     if (args.record)

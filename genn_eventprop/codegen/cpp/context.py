@@ -73,8 +73,10 @@ class Context:
         given = [
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
             ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const scalar*", "time_weight"),
-            ("const scalar*", "integrand_weight"),
+            ("const scalar*", "integrand_weight"), *self.readout.given,
         ]  # fmt: skip
+        given += [("const double*", "targets")] if self.compares_targets else []
+        given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.plan.loss.host else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
@@ -111,14 +113,27 @@ class Context:
 
     @property
     def numbers(self) -> list[str]:
-        exact = ["delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
-        return ["dt", "duration", "slope_floor", "push", *exact, *self.plan.loss.constants]
+        exact = ["push", "delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
+        driven = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
+        return ["dt", "duration", "slope_floor", *exact, *driven, *self.plan.loss.constants]
 
     @property
     def integers(self) -> list[str]:
         exact = ["exact_steps", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+        loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
+        loss += ["given"] if self.plan.loss.host else []
         delays = [f"c_{c.name}_delay" for c in self.delayed]
-        return ["n_steps", "batch", "n_slices", "training", "record", *exact, *delays]
+        return ["n_steps", "batch", "n_slices", "training", "record", *loss, *exact, *delays]
+
+    @property
+    def compares_targets(self) -> bool:
+        """True if generated code reads the data set's targets."""
+        return self.plan.loss.compares == "targets" and self.plan.loss.host is None
+
+    @property
+    def has_last(self) -> bool:
+        """True if the outer loss may set lambda_V at T."""
+        return not self.exact and (bool(self.readout.last()) or self.plan.loss.silent == "end")
 
     @property
     def spiking(self) -> list[PopulationRecord]:
@@ -132,11 +147,15 @@ class Context:
     def from_input(self) -> list[ConnectionRecord]:
         return [c for c in self.plan.connections if c.source == self.plan.input.name]
 
-    def recorded(self, p: PopulationRecord) -> tuple[str, ...]:
+    def recorded_states(self, p: PopulationRecord) -> tuple[str, ...]:
         """States kept from right before every spike: what the jump, or an integral over the reset, needs."""
         states = self.snippets[p.name].jump_states
         read = p.name == self.plan.output.name and self.plan.loss.readout == "integral"
         return (*states, self.readout.v) if read and self.readout.v not in states else states
+
+    def recorded(self, p: PopulationRecord) -> tuple[str, ...]:
+        """All that is kept of every spike, besides 1 / gdot."""
+        return self.recorded_states(p) + (self.readout.records if p.name == self.plan.output.name else ())
 
     def fed(self, p: PopulationRecord) -> list[str]:
         """Receptors that spikes of populations (not the input) act on: these need D."""
@@ -191,7 +210,10 @@ class Context:
             lines += [f"scalar* __restrict p_{p.name}_{n} = work.p_{p.name}_{n}; (void)p_{p.name}_{n};" for n in names]
             if p.spiking:
                 lines.append(f"auto& p_{p.name} = work.p_{p.name}_spikes;")
-        lines += [f"scalar* __restrict {b} = work.{b}; (void){b};" for b in (*self.readout.buffers, "dr", "drive")]
+        lines += [
+            f"scalar* __restrict {b} = work.{b}; (void){b};"
+            for b in (*self.readout.buffers, *self.readout.arrays, "dr", "drive")
+        ]
         lines += ["int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;"]
         lines += ["int32_t* __restrict first_step = work.first_step; (void)first_step;"]
         return "\n".join([*lines, "const int64_t n_steps = args.n_steps;", *RANGE]) + "\n"

@@ -1,10 +1,7 @@
-"""Sizes, arguments, the outer loss and per-thread memory of a network."""
+"""Sizes, arguments and per-thread memory of a network."""
 
 from __future__ import annotations
 
-import re
-
-from ..printer import DOUBLE, expression
 from .context import Context, padded
 
 
@@ -48,22 +45,6 @@ def args(ctx: Context) -> str:
     )  # fmt: skip
 
 
-def outer(ctx: Context) -> str:
-    """score, term and their derivatives by r as functions of r."""
-    loss = ctx.plan.loss
-    names = {"T": "args.duration"} | {c: f"args.{c}" for c in loss.constants}
-    out = []
-    titles = ("score", "term", "score_slope", "term_slope")
-    for title, expr in zip(titles, (*loss.expressions, *loss.derivatives)):
-        text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(expr, DOUBLE))
-        out.append(
-            f"inline double {title}(double r, const Args& args) {{ (void)r; (void)args; return {text}; }}"
-        )  # fmt: skip
-    out.append(f"constexpr bool READS_SPIKES = {'true' if loss.readout == 'first_spike' else 'false'};")
-    out.append(f"constexpr bool SILENT_EXCLUDED = {'true' if loss.silent == 'exclude' else 'false'};")
-    return "\n".join([*out, ""])
-
-
 def work(ctx: Context) -> str:
     """Per-thread memory of one trial."""
     fields, sizes = [], []
@@ -86,15 +67,16 @@ def work(ctx: Context) -> str:
             fields.append(f"p_{p.name}_{n}")
             sizes.append((f"p_{p.name}_{n}", f"n_steps * NP_p_{p.name}"))
     widest = max(padded(p.size) for p in ctx.plan.populations)
-    buffers = [*fields, *ctx.readout.buffers, "dr", "drive"]
-    sizes += [(b, "NP_OUT") for b in (*ctx.readout.buffers, "dr")] + [("drive", str(widest))]
+    buffers = [*fields, *ctx.readout.buffers, *ctx.readout.arrays, "dr", "last", "drive"]
+    sizes += [(b, "NP_OUT") for b in (*ctx.readout.buffers, "dr", "last")] + [("drive", str(widest))]
+    sizes += list(ctx.readout.arrays.items())
     spikes = [f"    Spikes<{1 + len(ctx.recorded(p))}> p_{p.name}_spikes;" for p in ctx.spiking]
     reserve = [f"        {n}.zero({s});" for n, s in sizes]
     reserve += [f"        p_{p.name}_spikes.start.reserve(n_steps + 2);" for p in ctx.spiking]
     feedback = [f"    Buffer<scalar> p_{p.name}_feedback;" for p in ctx.spiking]
     return (
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
-        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0;\n"
+        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0;\n    double running = 0;\n"
         "    int64_t ready = -1;\n"
         "    void prepare(int64_t n_steps) {\n        if (ready == n_steps) return;\n" + "\n".join(reserve) + "\n"
         "        maximum_step.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = n_steps;\n    }\n};\n"

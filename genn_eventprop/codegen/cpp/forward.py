@@ -72,7 +72,8 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     snippet = ctx.snippets[p.name]
     is_output = p.name == ctx.plan.output.name
     before = ctx.readout.in_step() if is_output else ""
-    constants = ctx.readout.step_constants() if is_output else ""
+    constants = ctx.readout.step_constants("step") if is_output else ""
+    after = ctx.readout.after_step() if is_output else ""
     trace = ""
     if p.stores_states:
         trace = "".join(
@@ -81,10 +82,10 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
         )
     code = before + snippet.sim_code + "\n"
     if not p.spiking:
-        return trace + "{\n" + constants + ctx.loop(p, code) + "}\n"
+        return trace + "{\n" + constants + ctx.loop(p, code) + after + "}\n"
     code = f"g_before = {snippet.threshold};\n{code}g = {snippet.threshold};\n"
     loop = ctx.loop(p, code, extra=("g", "g_before"))
-    return trace + "{\n" + constants + loop + "}\n{\n" + _spikes(ctx, p) + "}\n"
+    return trace + "{\n" + constants + loop + after + "}\n{\n" + _spikes(ctx, p) + "}\n"
 
 
 def _count(ctx: Context, p: PopulationRecord) -> str:
@@ -118,13 +119,16 @@ def negative_arrivals(ctx: Context) -> str:
 def _spikes(ctx: Context, p: PopulationRecord) -> str:
     snippet = ctx.snippets[p.name]
     name, np_ = f"p_{p.name}", f"NP_p_{p.name}"
-    records = [f"{name}.record[{i + 1}][i] = {name}_{s}[neuron];" for i, s in enumerate(ctx.recorded(p))]
+    records = [f"{name}.record[{i + 1}][i] = {name}_{s}[neuron];" for i, s in enumerate(ctx.recorded_states(p))]
     reset = ctx.at_neuron(p, snippet.reset_code)
+    is_output = p.name == ctx.plan.output.name
+    before = ctx.readout.before_own_spikes() if is_output else ""
+    after = ctx.readout.at_own_spike() if is_output else ""
     return f"""\
 {name}.start[step + 1] = int32_t({name}.count);
 {name}.reserve({np_});
 const int64_t end = {name}.count + find_crossed<N_{name}>({name}.neuron + {name}.count, {name}_g);
-for (int64_t i = {name}.count; i < end; ++i) {{
+{before}for (int64_t i = {name}.count; i < end; ++i) {{
     const int neuron = {name}.neuron[i];
     const scalar rise = {name}_g[neuron] - {name}_g_before[neuron];
     {name}.record[0][i] = dt / rise;
@@ -133,7 +137,7 @@ for (int64_t i = {name}.count; i < end; ++i) {{
         {name}.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
     }}
 {indent(chr(10).join(records))}
-{indent(reset)}
+{indent(reset + after)}
 }}
 {name}.count = end;
 {name}.start[step + 2] = int32_t({name}.count);

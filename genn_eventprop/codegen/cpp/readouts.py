@@ -32,7 +32,10 @@ class ReadoutCode:
         self.v = plan.output.derived.model.readout
         self.np = f"NP_{self.p}"
 
-    buffers: tuple[str, ...] = ("readout",)
+    buffers: tuple[str, ...] = ("readout",)  # of one number a neuron
+    arrays: dict[str, str] = {}  # further buffers: name -> size
+    records: tuple[str, ...] = ()  # kept of every output spike: "own_loss", what it adds to dl_dt
+    given: tuple[tuple[str, str], ...] = ()  # further pointers handed over: (type, name)
 
     def begin(self) -> str:
         """Before the first step."""
@@ -48,15 +51,35 @@ class ReadoutCode:
         """Inside the loop over neurons of a step, before it propagates; may use the states."""
         return ""
 
+    def after_step(self) -> str:
+        """Behind that loop, among the same constants."""
+        return ""
+
+    def before_own_spikes(self) -> str:
+        """Before the spikes that end a step reset anything; `end` > p.count tells that there are some."""
+        return ""
+
+    def at_own_spike(self) -> str:
+        """Forward: after the reset of output spike `i`."""
+        return ""
+
     def at_end(self) -> str:
         return ""
 
-    def step_constants(self) -> str:
-        """Before a loop over neurons of a step, forward and backward: numbers of the step that the loop needs."""
+    def step_constants(self, step: str) -> str:
+        """Before a loop over neurons of step `step`, forward and backward: numbers of the step that the loop needs."""
+        return ""
+
+    def last(self) -> str:
+        """After the outer loss: sets work.last, lambda_V at T, where it is not a push."""
         return ""
 
     def own_spike(self) -> str:
         """Backward: adds to dl_dt of an output spike."""
+        return ""
+
+    def after_own_spike(self) -> str:
+        """Backward: after lambda jumped at an output spike."""
         return ""
 
     def feedback(self, connection: str, pre: str, target_np: str) -> str:
@@ -79,30 +102,43 @@ class ReadoutCode:
 class Integral(ReadoutCode):
     """r = 1/T int w V dt: each step adds sum_j weight[k, j] (u_j . x + u_j1)."""
 
-    def _sum(self, prefix: str) -> str:
-        rows = readout_row(self.plan.output)
-        terms = []
-        for j in range(basis_size(self.plan, self.plan.output)):
-            inner = " + ".join(f"{prefix}u{j}_1" if r == "1" else f"{prefix}u{j}_{r} * {r}" for r in rows)
-            terms.append(f"time_weight_{j} * ({inner})")
-        return " + ".join(terms)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.size, self.driven = basis_size(plan, plan.output), plan.loss.weight.input_tau is not None
+        if self.driven:
+            self.arrays = {"activity": "n_steps + 1", "activity_before": "n_steps + 1"}
 
-    def step_constants(self) -> str:
-        size = basis_size(self.plan, self.plan.output)
-        return "".join(f"const scalar time_weight_{j} = args.time_weight[step * {size} + {j}];\n" for j in range(size))
+    def _piece(self, j: int, prefix: str = "") -> str:
+        """u_j . x + u_j1."""
+        rows = readout_row(self.plan.output)
+        return " + ".join(f"{prefix}u{j}_1" if r == "1" else f"{prefix}u{j}_{r} * {r}" for r in rows)
+
+    def _sum(self, prefix: str = "") -> str:
+        return " + ".join(f"time_weight_{j} * ({self._piece(j, prefix)})" for j in range(self.size))
+
+    def _at(self, step: str) -> str:
+        """w / T at a step, before its arrivals."""
+        weight = f"args.integrand_weight[{step}]"
+        return f"{weight} * work.activity_before[{step}]" if self.driven else weight
+
+    def step_constants(self, step: str) -> str:
+        driven = f" * work.activity[{step}]" if self.driven else ""
+        return "".join(
+            f"const scalar time_weight_{j} = args.time_weight[{step} * {self.size} + {j}]{driven};\n"
+            for j in range(self.size)
+        )
 
     def begin(self) -> str:
-        return f"std::memset(work.readout, 0, {self.np} * sizeof(scalar));\n"
+        return f"std::memset(work.readout, 0, {self.np} * sizeof(scalar));\n" + (ACTIVITY if self.driven else "")
 
     def in_step(self) -> str:
-        return f"readout[neuron] += {self._sum('')};\n"
+        return f"readout[neuron] += {self._sum()};\n"
 
     def source(self) -> str:
-        size = basis_size(self.plan, self.plan.output)
         lines = []
         for s in readout_row(self.plan.output):
             if s != "1":
-                total = " + ".join(f"time_weight_{j} * u{j}_{s}" for j in range(size))
+                total = " + ".join(f"time_weight_{j} * u{j}_{s}" for j in range(self.size))
                 lines.append(f"lambda_{s} += dr[neuron] * ({total});\n")
         return "".join(lines)
 
@@ -110,20 +146,140 @@ class Integral(ReadoutCode):
         return f" + dr[neuron] * ({self._sum(f'd{param}_')})"
 
     def own_spike(self) -> str:
-        return "dl_dt += args.integrand_weight[step] * dr[neuron] * (V_before - V_after);\n".replace("V_", f"{self.v}_")
+        return f"dl_dt += {self._at('step')} * dr[neuron] * ({self.v}_before - {self.v}_after);\n"
 
-    def feedback(self, connection: str, pre: str, target_np: str) -> str:
+    def _amount(self, connection: str) -> str:
+        """What an arrival of unit weight adds to V of `neuron`; empty for nothing."""
         c = next(c for c in self.plan.connections if c.name == connection)
         d = self.plan.output.derived
         e = d.receptors[c.receptor][d.states.index(self.v)]
-        if e == 0:
-            return ""
         index = "neuron" if any(e.has(s) for n, s in zip(d.params, d.p) if n in self.plan.output.per_neuron) else "0"
-        amount = "scalar(1)" if e == 1 else f"args.{self.p}_e_{c.receptor}_{self.v}[{index}]"
+        return "" if e == 0 else "scalar(1)" if e == 1 else f"args.{self.p}_e_{c.receptor}_{self.v}[{index}]"
+
+    def feedback(self, connection: str, pre: str, target_np: str) -> str:
+        amount = self._amount(connection)
+        if not amount:
+            return ""
         return (
-            f"for (int neuron = 0; neuron < {target_np}; ++neuron) drive[neuron] = -args.integrand_weight[arrival] * dr[neuron] * {amount};\n"
+            f"for (int neuron = 0; neuron < {target_np}; ++neuron) drive[neuron] = -{self._at('arrival')} * dr[neuron] * {amount};\n"
             f"dot_rows<{target_np}>(feedback, args.c_{connection}_weight, index, count, drive);\n"
         )
+
+
+class Voltage(Integral):
+    """L = 1/T int w l(V) dt: V at the nodes of every step, l there, and dl/dV kept for the way back as `density`."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        J = self.size
+        sizes = {"node_voltage": f"{J} * NP_OUT", "density": f"n_steps * {J} * NP_OUT", "l_slope": "NP_OUT"}
+        self.arrays = self.arrays | sizes | {"before_voltage": "NP_OUT"}
+        self.moved = [c.name for c in plan.into(plan.output.name) if c.source != plan.input.name]
+        self.moved = [name for name in self.moved if self._amount(name)]
+        if self.moved:
+            self.arrays |= {"all_before": "n_steps * NP_OUT"}
+        self.given = (("const scalar*", "node_scale"), ("const scalar*", "node_part"))
+        if plan.output.spiking:
+            self.records = ("own_loss",)
+
+    def _goal(self, step: str, part: str) -> str:
+        return f"goal_of(args, sample, {step}, {part})"
+
+    def begin(self) -> str:
+        return super().begin() + (
+            "double running = 0;\nconst bool scored = has_goal(args, sample);\n"
+            "const scalar inv_batch = scalar(1.0 / double(args.batch)); (void)inv_batch;\n"
+        )
+
+    def before_arrivals(self) -> str:
+        if not self.moved:
+            return ""
+        return f"std::memcpy(all_before + step * NP_OUT, {self.p}_{self.v}, NP_OUT * sizeof(scalar));\n"
+
+    def in_step(self) -> str:
+        nodes = "".join(
+            f"node_voltage[{j} * NP_OUT + neuron] = args.node_scale[{j}] * ({self._piece(j)});\n"
+            for j in range(self.size)
+        )
+        return super().in_step() + nodes
+
+    def after_step(self) -> str:
+        lines = ["if (scored) {"]
+        for j in range(self.size):
+            lines += [
+                f"running += double(time_weight_{j} / args.node_scale[{j}] * pointwise(args, "
+                f"node_voltage + {j} * NP_OUT, {self._goal('step', f'args.node_part[{j}]')}, l_slope));",
+                "if (args.training) for (int neuron = 0; neuron < NP_OUT; ++neuron)",
+                f"    density[(step * {self.size} + {j}) * NP_OUT + neuron] = time_weight_{j} * inv_batch * l_slope[neuron];",
+            ]
+        return "\n".join([*lines, "}"]) + "\n"
+
+    def before_own_spikes(self) -> str:
+        if not self.records:
+            return ""
+        return f"if (end > {self.p}.count) std::memcpy(before_voltage, {self.p}_{self.v}, NP_OUT * sizeof(scalar));\n"
+
+    def at_own_spike(self) -> str:
+        if not self.records:
+            return ""
+        goal = self._goal("step + 1", "0")
+        return f"""\
+{self.p}.record[OWN_LOSS][i] = 0;
+if (scored) {{
+    const scalar kept = before_voltage[neuron], l_before = pointwise(args, before_voltage, {goal}, l_slope);
+    before_voltage[neuron] = {self.p}_{self.v}[neuron];
+    const scalar change = l_before - pointwise(args, before_voltage, {goal}, l_slope);
+    before_voltage[neuron] = kept;
+    {self.p}.record[OWN_LOSS][i] = {self._at("step + 1")} * inv_batch * change;
+}}
+"""
+
+    def at_end(self) -> str:
+        return "work.running = running;\n"
+
+    def own_spike(self) -> str:
+        return "dl_dt += own_loss;\n" if self.records else ""
+
+    def step_constants(self, step: str) -> str:
+        if step == "step":
+            return super().step_constants(step)
+        return f"const scalar* __restrict dense = work.density + {step} * {self.size} * NP_OUT;\n"
+
+    def source(self) -> str:
+        lines = []
+        for s in readout_row(self.plan.output):
+            if s != "1":
+                total = " + ".join(f"dense[{j} * NP_OUT + neuron] * u{j}_{s}" for j in range(self.size))
+                lines.append(f"lambda_{s} += {total};\n")
+        return "".join(lines)
+
+    def parameter_rate(self, param: str) -> str:
+        return "".join(f" + dense[{j} * NP_OUT + neuron] * ({self._piece(j, f'd{param}_')})" for j in range(self.size))
+
+    def feedback(self, connection: str, pre: str, target_np: str) -> str:
+        amount = self._amount(connection)
+        if not amount:
+            return ""
+        goal = self._goal("arrival", "0")
+        return f"""\
+const scalar* __restrict before = all_before + arrival * NP_OUT;
+const scalar l_before = pointwise(args, before, {goal}, l_slope), share = {self._at("arrival")} / scalar(args.batch);
+for (int64_t i = 0; i < count; ++i) {{
+    const scalar* row = args.c_{connection}_weight + int64_t(index[i]) * NP_OUT;
+    for (int neuron = 0; neuron < NP_OUT; ++neuron) before_voltage[neuron] = before[neuron] + {amount} * row[neuron];
+    feedback[i] += share * (l_before - pointwise(args, before_voltage, {goal}, l_slope));
+}}
+"""
+
+
+class End(ReadoutCode):
+    """r = V(T)."""
+
+    def at_end(self) -> str:
+        return f"std::memcpy(work.readout, {self.p}_{self.v}, NP_OUT * sizeof(scalar));\n"
+
+    def last(self) -> str:
+        return "for (int n = 0; n < NP_OUT; ++n) work.last[n] = work.dr[n];\n"
 
 
 class Maximum(ReadoutCode):
@@ -202,4 +358,45 @@ for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (first_step[neuron] >= 0)
         return "if (first_step[neuron] == step) dl_dt += dr[neuron];\n"
 
 
-READOUTS: dict[str, type[ReadoutCode]] = {"integral": Integral, "max": Maximum, "first_spike": FirstSpike}
+class SpikeTimes(FirstSpike):
+    """Every spike has a target of its own; the outer loss keeps its dL/dt in the spike store."""
+
+    records = ("own_loss",)
+
+    def own_spike(self) -> str:
+        return "dl_dt += own_loss;\n"
+
+
+class Count(ReadoutCode):
+    """r = number of spikes, with the surrogate gradient of `losses.Loss`."""
+
+    def at_end(self) -> str:
+        return f"""\
+std::memset(work.readout, 0, NP_OUT * sizeof(scalar));
+for (int64_t i = 0; i < {self.p}.count; ++i) readout[{self.p}.neuron[i]] += 1;
+"""
+
+    def last(self) -> str:
+        return "for (int n = 0; n < N_OUT; ++n) if (r[n] == 0) work.last[n] = work.dr[n];\n"
+
+    def after_own_spike(self) -> str:
+        return f"{self.p}_lambda_{self.v}[neuron] += dr[neuron];\n"
+
+
+# a(t) of the sample's input, before and after the arrivals of every step
+ACTIVITY = """\
+{
+    double activity = 0;
+    for (int64_t k = 0, i = from; k <= n_steps; ++k) {
+        work.activity_before[k] = scalar(activity);
+        for (; i < to && args.steps[i] == k; ++i) activity += args.activity_jump;
+        work.activity[k] = scalar(activity);
+        activity *= args.activity_decay;
+    }
+}
+"""
+
+READOUTS: dict[str, type[ReadoutCode]] = {
+    "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
+    "spike_times": SpikeTimes, "count": Count,
+}  # fmt: skip

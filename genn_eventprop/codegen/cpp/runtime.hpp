@@ -53,6 +53,45 @@ inline scalar halves_sum(scalar __attribute__((vector_size(Bytes))) v) {
 }
 inline scalar lane_sum(vec v) { return halves_sum<VECTOR_BYTES>(v); }
 
+// The largest, and the sum in a fixed order, of N numbers, a whole number of vectors.
+template <int N>
+inline scalar lanes_max(const scalar* x) {
+    vec high = load(x);
+    for (int n = LANES; n < N; n += LANES) {
+        const vec other = load(x + n);
+        high = other > high ? other : high;
+    }
+    scalar top = high[0];
+    for (int i = 1; i < LANES; ++i) top = high[i] > top ? high[i] : top;
+    return top;
+}
+template <int N>
+inline scalar lanes_total(const scalar* x) {
+    vec sum = load(x);
+    for (int n = LANES; n < N; n += LANES) sum += load(x + n);
+    return lane_sum(sum);
+}
+
+// exp(x) without a branch, so that loops of it vectorise; float: 2^n times a polynomial (the coefficients of Cephes'
+// expf), relative error 1e-7, 1e-38 below -87.
+inline double quick_exp(double x) { return std::exp(x); }
+inline float quick_exp(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // to the nearest whole number
+    const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float y = 1.9875691500e-4f;
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    const int32_t bits = (int32_t(n) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return y * scale;
+}
+
 // Writes the neurons below N with g >= 0 to `out`, in order; returns how many.
 template <int N>
 inline int64_t find_crossed(int32_t* out, const scalar* g) {
