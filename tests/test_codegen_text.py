@@ -175,7 +175,7 @@ SYMBOLS = sp.symbols("V I tau_mem", real=True)
         (sp.Float(0.1), "0.1", "scalar(0.1)"),
         (SYMBOLS[0] ** 2, "((V) * (V))", "((V) * (V))"),
         (SYMBOLS[0] ** -2, "(1.0 / ((V) * (V)))", "(scalar(1.0) / ((V) * (V)))"),
-        (sp.exp(-SYMBOLS[0]), "exp(-V)", "exp(-V)"),
+        (sp.exp(-SYMBOLS[0]), "exp(-V)", "fn_exp(-V)"),
     ],
 )
 def test_numbers_are_written_for_the_target(expr, genn, cpp):

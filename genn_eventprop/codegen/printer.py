@@ -31,7 +31,9 @@ class Dialect:
 
 
 GENN = Dialect("genn", temporary="tmp_", step="ms_per_step")
-CPP = Dialect("cpp", literal="scalar({})")
+# functions.hpp has these: no calls, so that loops over neurons become vectors
+_INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "phi1", "phi1_slope")}
+CPP = Dialect("cpp", literal="scalar({})", functions={**_INLINE, "Abs": "fn_abs"})
 DOUBLE = Dialect("double", declare="const double")  # C++ on the host side of a trial, whatever `scalar` is
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 

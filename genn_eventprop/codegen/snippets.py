@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..adjoint import Derived
+from ..adjoint.scheme import exact_part
 from ..modelling.expressions import symbol
 from ..modelling.handwritten import plain
 from .entries import derivative, propagator
 from .printer import GENN, Dialect, assignments, expression
+from .step_text import StepText, pick, step_text
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Snippets:
     sim_code: one step forwards. threshold: g; threshold_condition_code: g >= 0. reset_code: at an own spike.
     adjoint_sim_code: one step backwards. adjoint_jump_code: at an own spike, with the states in `jump_states` from right
     before it. feedback: receptor -> q with D = w q for an arrival of weight w. direction: receptor -> lambda . e, the
-    gradient of a unit weight. parameter_rates: parameter -> what one step adds to its gradient. jump_gradients: code
+    gradient of a unit weight. stages: where f is not linear, code that parameter_rates and adjoint_sim_code build on; it
+    reads the states at the start of the step and lambda at its end. parameter_rates: parameter -> what one step adds to its gradient. jump_gradients: code
     that adds to ``grad_<param>`` at an own spike, before the jump changes lambda.
     """
 
@@ -45,12 +48,14 @@ class Snippets:
     direction: dict[str, str]
     parameter_rates: dict[str, str]
     jump_gradients: dict[str, str]
+    stages: str = ""
 
     def sections(self) -> list[tuple[str, str]]:
         """(title, code) in reading order, for `genn-eventprop show` and the golden files."""
         parts = [
             ("sim_code", self.sim_code), ("threshold_condition_code", self.threshold_condition_code),
-            ("reset_code", self.reset_code), ("adjoint_sim_code", self.adjoint_sim_code),
+            ("reset_code", self.reset_code), ("adjoint_sim_code, stages", self.stages),
+            ("adjoint_sim_code", self.adjoint_sim_code),
             ("adjoint_jump_code", self.adjoint_jump_code),
         ]  # fmt: skip
         parts += [(f"feedback of receptor {r}: D = w *", code) for r, code in self.feedback.items()]
@@ -67,16 +72,14 @@ def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
 
 
 def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...] | None = None) -> Snippets:
-    """Snippets of a linear model.
+    """Snippets of a model; a step that is not an exact propagator comes from `step_text`.
 
     Args:
         learned: parameters to write gradients for; all of them if None.
     """
     learned = d.params if learned is None else learned
     lam = sp.Matrix([symbol(f"lambda_{s}") for s in d.states])
-    P, c = propagator(d)
-    x = sp.Matrix(d.x)
-    rates = {n: expression(_rate(d, n, lam), dialect) for n in learned if n in d.dynamic_params}
+    step = _linear_step(d, lam, dialect, learned) if is_plain(d) else step_text(d, dialect, learned)
     event = d.events[0] if d.events else None
     jump, gradients, reset, g = "", {}, "", ""
     if event is not None:
@@ -91,16 +94,37 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
                 gradients[n] = expression(change, dialect)
     derived = Snippets(
         model=d.model.name, dialect=dialect.name, states=d.states, params=d.params,
-        sim_code=assignments(dict(zip(d.states, P * x + c)), dialect),
+        sim_code=step.forward,
         threshold=g, threshold_condition_code=f"{g} >= {expression(sp.Integer(0), dialect)}" if g else "",
         reset_code=reset,
-        adjoint_sim_code=assignments(dict(zip((str(v) for v in lam), P.T * lam)), dialect),
+        stages=step.stages, adjoint_sim_code=step.adjoint,
         adjoint_jump_code=jump, jump_states=tuple(str(s) for s in event.jump_states(d.x)) if event else (),
-        feedback={r: expression(feedback_symbols(d, r).dot(lam), dialect) for r in d.receptors},
+        feedback={r: feedback_text(d, r, lam, dialect) for r in d.receptors},
         direction={r: expression(e.dot(lam), dialect) for r, e in d.receptors.items()},
-        parameter_rates=rates, jump_gradients=gradients,
+        parameter_rates=step.rates, jump_gradients=gradients,
     )  # fmt: skip
     return _with_handwritten(d, derived, dialect)
+
+
+def is_plain(d: Derived) -> bool:
+    """True if a step is one exact propagator: linear dynamics and no modes."""
+    return len(d.modes) == 1 and len(exact_part(d)) == len(d.states)
+
+
+def _linear_step(d: Derived, lam: sp.Matrix, dialect: Dialect, learned: tuple[str, ...]) -> StepText:
+    P, c = propagator(d)
+    return StepText(
+        forward=assignments(dict(zip(d.states, P * sp.Matrix(d.x) + c)), dialect), stages="",
+        rates={n: expression(_rate(d, n, lam), dialect) for n in learned if n in d.dynamic_params},
+        adjoint=assignments(dict(zip((str(v) for v in lam), P.T * lam)), dialect),
+    )  # fmt: skip
+
+
+def feedback_text(d: Derived, receptor: str, lam: sp.Matrix, dialect: Dialect) -> str:
+    """-(df/dx e) . lambda in the neuron's mode; it may use the states at the arrival, after it."""
+    if is_plain(d):
+        return expression(feedback_symbols(d, receptor).dot(lam), dialect)
+    return pick([-(m.df_dx * d.receptors[receptor]).dot(lam) for m in d.modes], dialect)
 
 
 def _with_handwritten(d: Derived, derived: Snippets, dialect: Dialect) -> Snippets:

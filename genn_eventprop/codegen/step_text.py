@@ -103,11 +103,11 @@ def step_text(d: Derived, dialect: Dialect, learned: tuple[str, ...]) -> StepTex
     lam = [symbol(f"lambda_{s}") for s in d.states]
     forward = Lines(dialect, set(d.x))
     new = [_Mode(d, m, forward, learned).advance() for m in range(len(d.modes))]
-    ends = [_pick([n[i] for n in new], dialect) for i in range(len(d.states))]
+    ends = [pick([n[i] for n in new], dialect) for i in range(len(d.states))]
     backward = Lines(dialect, {*d.x, *lam})
     back = [_Mode(d, m, backward, learned).retreat(lam) for m in range(len(d.modes))]
-    rates = {n: _pick([b[1].get(n, sp.Integer(0)) for b in back], dialect) for n in learned}
-    lams = [_pick([b[0][i] for b in back], dialect) for i in range(len(d.states))]
+    rates = {n: pick([b[1].get(n, sp.Integer(0)) for b in back], dialect) for n in learned}
+    lams = [pick([b[0][i] for b in back], dialect) for i in range(len(d.states))]
     return StepText(
         forward=forward.text() + "\n" + _assign([str(s) for s in d.x], ends),
         stages=backward.text(), rates=rates, adjoint=_assign([str(v) for v in lam], lams),
@@ -118,7 +118,7 @@ def _assign(targets: list[str], values: list[str]) -> str:
     return "\n".join(f"{t} = {v};" for t, v in zip(targets, values) if t != v)
 
 
-def _pick(values: list[sp.Expr], dialect: Dialect) -> str:
+def pick(values: list[sp.Expr], dialect: Dialect) -> str:
     """The value of the neuron's mode."""
     text = expression(values[0], dialect)
     for m, value in enumerate(values[1:], 1):

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import EngineError
 from ..plan import Plan, PopulationRecord, coefficients
 from .entries import HALF, entries, parts
-from .snippets import feedback_symbols
+from .snippets import feedback_symbols, is_plain
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Value:
 
 def basis_size(plan: Plan, p: PopulationRecord) -> int:
     """J, the number of basis functions of the time weight that population `p` integrates; 0 if it is not read so."""
-    return plan.loss.basis_size(plan.dt) if plan.loss.population.name == p.name else 0
+    return plan.loss.basis_size(plan.dt) if plan.loss.population.name == p.name and is_plain(p.derived) else 0
 
 
 def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
@@ -38,7 +38,7 @@ def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
             names += [f"u{j}_{tail}", *(f"d{n}_u{j}_{tail}" for n in learned)]
     values += [Value(n, varies) for n in names]
     for r, e in d.receptors.items():
-        if p.exact and len(d.modes) == 1:
+        if is_plain(d):
             values += [Value(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
         values += [Value(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
     if d.model.snippets:

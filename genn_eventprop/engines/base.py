@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sympy as sp
 
 from ..errors import DataError, EngineError, suggest
 from ..plan import Plan, PopulationRecord
@@ -182,7 +183,7 @@ def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:
             if FEATURES[feature](p):
                 raise EngineError(
                     f"{engine} cannot run population {p.name!r}: {p.derived.model.name} has {feature}; "
-                    "use engine='reference_event' with spike_times='exact'"
+                    "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
                 )
 
 
@@ -357,3 +358,25 @@ def refuse_integrals(plan: Plan, engine: str) -> None:
             f"{engine} cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in "
             "the state, or has modes; read an output of LI neurons, or a loss on spike times, V(T) or the maximum"
         )
+
+
+def refuse_bent_arrivals(plan: Plan, engine: str) -> None:
+    """For engines that take the feedback of an arrival as proportional to its weight.
+
+    Raises:
+        EngineError: where f is not linear along the direction of an arrival.
+    """
+    for c in plan.connections:
+        d = plan.population(c.target).derived
+        e = d.receptors[c.receptor]
+        if c.source != plan.input.name and not all(along_is_linear(m.df_dx, e, d.x) for m in d.modes):
+            raise EngineError(
+                f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
+                "moves a state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
+                "engine='reference_clock'"
+            )
+
+
+def along_is_linear(J: sp.Matrix, e: sp.Matrix, x: tuple[sp.Symbol, ...]) -> bool:
+    """True if f(x + w e) is linear in w: J e does not change along e."""
+    return all(sp.simplify(v) == 0 for v in (J * e).jacobian(x) * e)

@@ -30,6 +30,9 @@ from .base import (
     Result,
     Spikes,
     batch_indices,
+    refuse,
+    refuse_bent_arrivals,
+    refuse_integrals,
     refuse_jumps_of_the_threshold,
     refuse_readouts,
 )  # fmt: skip
@@ -47,7 +50,6 @@ class NativeEngine(Engine):
     """
 
     name = "native"
-    cannot = LINEAR_ONE_EVENT
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class NativeEngine(Engine):
         threads: int | None = None,
         slices: int = MAX_SLICES,
     ) -> None:
+        refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else LINEAR_ONE_EVENT[1:])
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
@@ -66,6 +69,8 @@ class NativeEngine(Engine):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: at least one is needed")
         refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_integrals(plan, self.name)
+        refuse_bent_arrivals(plan, self.name)
         if plan.spike_times == "exact":
             refuse_readouts(
                 plan, "native with exact spike times", ("integral", "max", "first_spike"), shaped=False,

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
-from .base import Data, Engine, Result, Spikes, batch_indices, refuse_integrals, refuse_learned_amounts
+from .base import Data, Engine, Result, Spikes, along_is_linear, batch_indices, refuse_integrals, refuse_learned_amounts
 from .clock_events import Dynamics, EventTrace, Functions, Trace
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 
@@ -224,8 +224,7 @@ class _Trial:
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
         d = target.derived
-        along = d.receptors[c.receptor]
-        if all((m.df_dx * along).jacobian(d.x) * along == 0 * along for m in d.modes):  # f is linear in w
+        if all(along_is_linear(m.df_dx, d.receptors[c.receptor], d.x) for m in d.modes):
             return -np.einsum("bnij,jn,bin->bn", pop.J(x, mode), e, lam) @ w.T
         after = pop.f(x, mode)
         sources = [(lam * (pop.f(x - row * e, mode) - after)).sum((1, 2)) for row in w]

@@ -18,13 +18,13 @@ CPP_KEYWORDS = frozenset(
 )
 GENERATED = frozenset(
     "after args arrival arrived at before block by count counts dense drive dr end feedback first first_step from "
-    "grad guarded i id index kept label last least_rise load maximum_kink maximum_slope maximum_step mid "
+    "grad guarded horner i id index kept label last least_rise load maximum_kink maximum_slope maximum_step mid "
     "n_steps neuron node_voltage readout ready rise row sample scalar share slice source start std step store to "
     "total vec weight work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | GENERATED | frozenset(FUNCTIONS)
-_PREFIXES = ("_", "lambda_", "P_", "Q_", "dP_", "dc_", "p_", "grad_", "all_", "trace_")
-_READOUT_ROW = re.compile(r"u\d+_")
+_PREFIXES = tuple("_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
+_READOUT_ROW = re.compile(r"(u|P|PH|dP|dPH|c|cH|dc|dcH)\d+_")
 
 
 def usable(name: str, states: Iterable[str], receptors: Iterable[str]) -> bool:

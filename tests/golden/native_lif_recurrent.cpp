@@ -188,7 +188,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     (void)from; (void)to;
     {
     const scalar v_reset = args.p_hidden_v_reset[0];
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
     scalar V = p_hidden_V[neuron];
     scalar I = p_hidden_I[neuron];
     V = v_reset;
@@ -198,7 +198,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     }
     }
     {
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
     scalar V = p_output_V[neuron];
     scalar I = p_output_I[neuron];
     V = scalar(0.0);
@@ -241,7 +241,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
     const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
     const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
     const scalar P_V_V = all_P_V_V[neuron];
     const scalar P_V_I = all_P_V_I[neuron];
     const scalar P_I_I = all_P_I_I[neuron];
@@ -291,7 +291,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     const scalar P_I_I = args.p_output_P_I_I[0];
     const scalar u0_V = args.p_output_u0_V[0];
     const scalar u0_I = args.p_output_u0_I[0];
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
     scalar V = p_output_V[neuron];
     scalar I = p_output_I[neuron];
     readout[neuron] += time_weight_0 * (u0_V * V + u0_I * I);
@@ -337,7 +337,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     if (step < n_steps) {
     { scalar* __restrict row = work.p_hidden_history_input + step * NP_p_hidden;
     {
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
     scalar lambda_I = p_hidden_lambda_I[neuron];
     row[neuron] = lambda_I;
     }
@@ -346,7 +346,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     {
     const scalar* __restrict all_Q_input_V = args.p_hidden_Q_input_V;
     const scalar* __restrict all_Q_input_I = args.p_hidden_Q_input_I;
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
     const scalar Q_input_V = all_Q_input_V[neuron];
     const scalar Q_input_I = all_Q_input_I[neuron];
     scalar lambda_V = p_hidden_lambda_V[neuron];
@@ -357,7 +357,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     std::memcpy(work.p_hidden_Q_history_input + step * NP_p_hidden, p_hidden_Q_input, NP_p_hidden * sizeof(scalar));
     { scalar* __restrict row = work.p_output_history_input + step * NP_p_output;
     {
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
     scalar lambda_I = p_output_lambda_I[neuron];
     row[neuron] = lambda_I;
     }
@@ -366,7 +366,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     {
     const scalar Q_input_V = args.p_output_Q_input_V[0];
     const scalar Q_input_I = args.p_output_Q_input_I[0];
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
     scalar lambda_V = p_output_lambda_V[neuron];
     scalar lambda_I = p_output_lambda_I[neuron];
     p_output_Q_input[neuron] = Q_input_I*lambda_I + Q_input_V*lambda_V;
@@ -405,15 +405,15 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     }
     if (step == 0) break;
     {
-    const scalar* __restrict trace_V = work.p_hidden_trace_V + (step - 1) * NP_p_hidden;
-    const scalar* __restrict trace_I = work.p_hidden_trace_I + (step - 1) * NP_p_hidden;
+    const scalar* __restrict trace_V = work.p_hidden_trace_V + (step - 1) * NP_p_hidden; (void)trace_V;
+    const scalar* __restrict trace_I = work.p_hidden_trace_I + (step - 1) * NP_p_hidden; (void)trace_I;
     {
     const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
     const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
     const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
     const scalar* __restrict all_dP_tau_mem_V_V = args.p_hidden_dP_tau_mem_V_V;
     const scalar* __restrict all_dP_tau_mem_V_I = args.p_hidden_dP_tau_mem_V_I;
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
     const scalar P_V_V = all_P_V_V[neuron];
     const scalar P_V_I = all_P_V_I[neuron];
     const scalar P_I_I = all_P_I_I[neuron];
@@ -438,7 +438,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const scalar P_I_I = args.p_output_P_I_I[0];
     const scalar u0_V = args.p_output_u0_V[0];
     const scalar u0_I = args.p_output_u0_I[0];
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
     scalar lambda_V = p_output_lambda_V[neuron];
     scalar lambda_I = p_output_lambda_I[neuron];
     const scalar _lambda_V = P_V_V*lambda_V;

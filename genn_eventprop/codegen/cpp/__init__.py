@@ -7,6 +7,7 @@ arguments, sizes are compiled in (they let a population's state stay in register
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import resources
 
@@ -53,6 +54,8 @@ def generate(plan: Plan, dtype: str) -> Source:
         parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]
         keep = record(ctx)
     parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
+    if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
+        parts.insert(len(head), read("functions.hpp"))
     return Source(
         "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
     )

@@ -52,7 +52,9 @@ def _keep(ctx: Context, p: PopulationRecord) -> str:
             f"{{ scalar* __restrict row = work.p_{p.name}_history_{r} + step * NP_p_{p.name};\n{ctx.loop(p, code)}}}"
         )
     for r in ctx.fed(p):
-        out.append(ctx.loop(p, f"p_{p.name}_Q_{r}[neuron] = {snippet.feedback[r]};"))
+        reads, code = _from_trace(p, snippet.feedback[r], "step")
+        code = ctx.loop(p, f"p_{p.name}_Q_{r}[neuron] = {code};")
+        out.append("{\n" + reads + code + "}" if "trace_" in code else code)
     for r in ctx.delayed_receptors(p):
         out.append(
             f"std::memcpy(work.p_{p.name}_Q_history_{r} + step * NP_p_{p.name}, p_{p.name}_Q_{r}, NP_p_{p.name} * sizeof(scalar));"
@@ -107,17 +109,21 @@ def _retreat(ctx: Context, p: PopulationRecord) -> str:
             rates += f"p_{p.name}_grad_{n}[neuron] += {snippet.parameter_rates[n]}{extra};\n"
     source = ctx.readout.source() if is_output else ""
     constants, reads = ctx.readout.step_constants("(step - 1)") if is_output else "", ""
+    if snippet.stages:
+        rates = snippet.stages + "\n" + rates
     if rates:
-        reads = "".join(
-            f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + (step - 1) * NP_p_{p.name};\n"
-            for s in p.derived.states
-        )
-        rates = re.sub(
-            r"[A-Za-z_]\w*",
-            lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group(),
-            rates,
-        )
+        reads, rates = _from_trace(p, rates, "(step - 1)")
     return "{\n" + constants + reads + ctx.loop(p, rates + snippet.adjoint_sim_code + "\n" + source) + "}\n"
+
+
+def _from_trace(p: PopulationRecord, code: str, step: str) -> tuple[str, str]:
+    """(pointers, code): the states in the code are those at the start of a step, from the kept trajectory."""
+    reads = "".join(
+        f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + {step} * NP_p_{p.name}; (void)trace_{s};\n"
+        for s in p.derived.states
+    )
+    name = lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group()  # noqa: E731
+    return reads, re.sub(r"[A-Za-z_]\w*", name, code)
 
 
 def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:

@@ -178,7 +178,7 @@ class Context:
         varying = [v for v, per_neuron in self.values[p.name].items() if v in used and per_neuron]
         lines = ["{", *(f"const scalar {v} = args.p_{p.name}_{v}[0];" for v in fixed)]
         lines += [f"const scalar* __restrict all_{v} = args.p_{p.name}_{v};" for v in varying]
-        lines.append(f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{")
+        lines.append(f"INDEPENDENT for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{")
         lines += [f"const scalar {v} = all_{v}[neuron];" for v in varying]
         lines += [f"scalar {v} = p_{p.name}_{v}[neuron];" for v in arrays]
         lines += [code.rstrip(), *(f"p_{p.name}_{v}[neuron] = {v};" for v in arrays if v in written), "}", "}"]

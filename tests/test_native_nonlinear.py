@@ -1,0 +1,223 @@
+"""Nonlinear dynamics on the grid: `native` equals `reference_clock`, and the step's adjoint is its exact transpose."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+QIF = NeuronModel(
+    name="Quadratic",
+    state={"V": "v_reset", "I": 0.0},
+    params={
+        "tau_mem": Param(10.0, "ms"), "tau_syn": Param(5.0, "ms"), "v_peak": Param(4.0), "v_reset": Param(-0.5),
+    },
+    dynamics={"V": "(V * (V - 1) + I) / tau_mem", "I": "-I / tau_syn"},
+    threshold="V - v_peak",
+    reset={"V": "v_reset"},
+    input="I",
+)  # fmt: skip
+ADEX = NeuronModel(
+    name="AdaptiveExponential",
+    state={"V": "E_L", "u": 0.0, "I": 0.0},
+    params={
+        "tau_mem": Param(20.0, "ms"), "tau_u": Param(50.0, "ms"), "tau_syn": Param(5.0, "ms"), "E_L": Param(0.1),
+        "v_T": Param(1.0), "delta_T": Param(0.3), "a": Param(0.2), "b": Param(0.1), "v_peak": Param(2.0),
+    },
+    dynamics={
+        "V": "(E_L - V + delta_T * exp((V - v_T) / delta_T) - u + I) / tau_mem",
+        "u": "(a * (V - E_L) - u) / tau_u",
+        "I": "-I / tau_syn",
+    },
+    threshold="V - v_peak",
+    reset={"V": "E_L", "u": "u + b"},
+    input="I",
+    scheme="exponential_euler",
+)  # fmt: skip
+CONDUCTANCE = NeuronModel(
+    name="Conductance",
+    state={"V": 0.0, "G_up": 0.0, "G_down": 0.0},
+    params={
+        "tau_mem": Param(10.0, "ms"), "tau_up": Param(5.0, "ms"), "tau_down": Param(8.0, "ms"), "E_up": Param(4.0),
+        "E_down": Param(-1.0), "v_thresh": Param(1.0),
+    },
+    dynamics={
+        "V": "(-V + (E_up - V) * G_up + (E_down - V) * G_down) / tau_mem",
+        "G_up": "-G_up / tau_up",
+        "G_down": "-G_down / tau_down",
+    },
+    threshold="V - v_thresh",
+    reset={"V": 0.0},
+    input={"up": "G_up", "down": "G_down"},
+)  # fmt: skip
+EVERY_FUNCTION = NeuronModel(
+    name="EveryFunction",
+    state={"V": 0.0, "u": 0.2, "I": 0.0},
+    params={"tau_mem": Param(10.0, "ms"), "tau_syn": Param(5.0, "ms"), "k": Param(0.5), "v_thresh": Param(1.0)},
+    dynamics={
+        "V": "(I - tanh(V) + k * sin(3 * V) * cos(u) + abs(u - 0.1)) / tau_mem",
+        "u": "(log(2 + V * V) - sqrt(1 + u * u) + sinh(0.3 * V) - 0.1 * cosh(u) + 0.2 * tan(0.5 * V) - u) / tau_mem",
+        "I": "-I / tau_syn",
+    },
+    threshold="V - v_thresh * exp(0.1 * u)",
+    reset={"V": "0.1 * V"},
+    input="I",
+)
+
+
+def stepped_by(model, scheme):
+    return dataclasses.replace(model, scheme=scheme, threshold=None, reset=None)
+
+
+def build(model, mean, spread, dt=0.5, loss=losses.IntegratedVoltageCrossEntropy, duration=30.0, receptors=(None,)):
+    """6 inputs, 8 recurrent neurons of `model` with everything learned, 3 outputs."""
+    net = Network()
+    inp = net.input(6)
+    learned = {n: Param(p.value, p.unit, trainable=True, shared=n == "tau_mem") for n, p in model.params.items()}
+    hidden = net.population(model(**learned), 8, name="hidden")
+    output = net.population(LI(), 3, name="output")
+    for receptor in receptors:
+        net.connect(inp, hidden, Dense(Normal(mean, spread)), receptor=receptor, name=f"in_{receptor}")
+        net.connect(hidden, hidden, Dense(Normal(0.05, spread / 3)), receptor=receptor, name=f"r_{receptor}", delay=1.0)
+    net.connect(hidden, output, Dense(Normal(0.3, 0.5)))
+    return make_plan(net, loss(output), dt=dt, duration=duration)
+
+
+def random_events(plan, n_samples=3, spikes=30, seed=3):
+    rng = np.random.default_rng(seed)
+    samples = [
+        (np.sort(rng.uniform(0, plan.duration - 1, spikes)), rng.integers(0, plan.input.size, spikes))
+        for _ in range(n_samples)
+    ]
+    return Events.from_samples(samples, n_channels=plan.input.size, labels=rng.integers(0, 3, n_samples))
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def check_same(plan, tolerance=1e-9, dtype="float64"):
+    events, values = random_events(plan), plan.network.initial_parameters(1)
+    clock, native = ReferenceClock(plan, values), NativeEngine(plan, values, dtype=dtype, threads=1)
+    every = np.arange(len(events))
+    want = clock.run(clock.load(events), every, training=True, record_spikes=True)
+    got = native.run(native.load(events), every, training=True, record_spikes=True)
+    native.close()
+    assert want.spike_counts["hidden"].sum() > 20
+    np.testing.assert_array_equal(got.spikes["hidden"].time, want.spikes["hidden"].time)
+    np.testing.assert_array_equal(got.spikes["hidden"].neuron, want.spikes["hidden"].neuron)
+    np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance)
+    assert got.guarded == want.guarded
+    for key, gradient in clock.gradients.items():
+        assert gradient.any(), f"the gradient of {key} is zero: the comparison would be empty"
+        assert relative(native.gradients[key], gradient) < tolerance, key
+
+
+CASES = [
+    (QIF, 1.5, 1.0, (None,)), (ADEX, 1.5, 1.0, (None,)), (CONDUCTANCE, 0.3, 0.2, ("up", "down")),
+    (EVERY_FUNCTION, 0.6, 0.4, (None,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["rk4", "exponential_euler"])
+@pytest.mark.parametrize(("model", "mean", "spread", "receptors"), CASES, ids=lambda c: getattr(c, "name", ""))
+def test_native_equals_the_clocked_reference(model, mean, spread, receptors, scheme):
+    dt = 0.05 if scheme == "rk4" and model is ADEX else 0.5  # the upstroke of an exponential outruns Runge-Kutta
+    duration = 8.0 if dt == 0.05 else 30.0
+    plan = build(stepped_by(model, scheme), mean * (3 if dt == 0.05 else 1), spread, dt=dt, duration=duration,
+                 receptors=receptors)  # fmt: skip
+    check_same(plan)
+
+
+@pytest.mark.parametrize("loss", [losses.MaxVoltageCrossEntropy])
+def test_float32_agrees_to_its_precision(loss):
+    check_same(build(ADEX, 1.5, 1.0, loss=loss), tolerance=1e-4, dtype="float32")
+
+
+@pytest.mark.parametrize("scheme", ["rk4", "exponential_euler"])
+def test_the_adjoint_is_the_transpose_of_the_step(scheme):
+    """Without spikes the grid's loss has a derivative: every gradient equals differences of the same engine."""
+    model = dataclasses.replace(ADEX, scheme=scheme, threshold=None, reset=None, events=())
+    net = Network()
+    inp = net.input(4)
+    learned = {n: Param(p.value, p.unit, trainable=True) for n, p in model.params.items() if n not in ("b", "v_peak")}
+    output = net.population(model(**learned), 3, name="output")
+    net.connect(inp, output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=15.0)
+    rng = np.random.default_rng(0)
+    events = Events.from_samples(
+        [(np.sort(rng.uniform(0, 13, 12)), rng.integers(0, 4, 12))], n_channels=4, labels=[1]
+    )  # fmt: skip
+    values = net.initial_parameters(2)
+    values = {k: v * (1.0 + 0.05 * rng.standard_normal(v.shape)) for k, v in values.items()}
+    native = NativeEngine(plan, values, dtype="float64", threads=1)
+    data = native.load(events)
+    native.run(data, [0], training=True)
+    gradients = {k: g.copy() for k, g in native.gradients.items()}
+    for key, gradient in gradients.items():
+        live, numeric = native.parameters[key], np.zeros(gradient.shape)
+        for at in np.ndindex(*gradient.shape):
+            start, ends = live[at], []
+            h = 1e-3 * max(abs(start), 0.1)
+            for step in (h, -h, 2 * h, -2 * h):
+                live[at] = start + step
+                ends.append(native.run(data, [0]).loss[0])
+            live[at] = start
+            numeric[at] = (8 * (ends[0] - ends[1]) - (ends[2] - ends[3])) / (12 * h)
+        assert np.any(gradient), key
+        assert relative(gradient, numeric) < 1e-7, key
+    native.close()
+
+
+def test_gradients_converge_as_dt_falls():
+    """Halving dt brings losses and gradients together; the differences fall."""
+    events, last, changes = None, None, []
+    for dt in (0.4, 0.1, 0.025):
+        plan = build(QIF, 1.5, 1.0, dt=dt, duration=20.0)
+        events = events or random_events(plan, n_samples=2, spikes=15)
+        values = plan.network.initial_parameters(1)
+        native = NativeEngine(plan, values, dtype="float64", threads=1)
+        native.run(native.load(events), [0, 1], training=True)
+        now = np.concatenate([g.ravel() for g in native.gradients.values()])
+        if last is not None:
+            changes.append(relative(last, now))
+        last = now.copy()
+        native.close()
+    assert changes[1] < 0.5 * changes[0] < 0.5
+
+
+def test_exact_spike_times_refuse_nonlinear_dynamics():
+    net = Network()
+    output = net.population(QIF(), 3, name="output")
+    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=15.0, spike_times="exact")
+    with pytest.raises(EngineError, match="Quadratic has dynamics that are not linear .* spike_times='grid'"):
+        NativeEngine(plan, net.initial_parameters(0))
+
+
+def test_integrals_of_a_nonlinear_output_are_refused():
+    net = Network()
+    output = net.population(QIF(), 3, name="output")
+    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=15.0)
+    for engine in (NativeEngine, ReferenceClock):
+        with pytest.raises(EngineError, match="cannot read integrals of V from population 'output'"):
+            engine(plan, net.initial_parameters(0))
+
+
+def test_arrivals_on_a_state_with_curved_dynamics_are_refused():
+    model = dataclasses.replace(QIF, threshold=None, reset=None, input={"charge": "V", "current": "I"})
+    net = Network()
+    hidden = net.population(QIF(), 4, name="hidden")
+    target = net.population(model(), 3, name="target")
+    net.connect(net.input(4), hidden, Dense(1.0))
+    net.connect(hidden, target, Dense(1.0), receptor="charge")
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(target), dt=0.5, duration=15.0)
+    with pytest.raises(EngineError, match="hidden_target"):
+        NativeEngine(plan, net.initial_parameters(0))
