@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,7 +125,10 @@ def all_groups(events: Events) -> np.ndarray:
 
 
 class Sealed:
-    """A test set that can be opened once: nothing can be chosen by it before, nor looked at again afterwards."""
+    """A test set that can be opened once: nothing can be chosen by it before, nor looked at again afterwards.
+
+    `Trainer.fit` opens it after the last epoch.
+    """
 
     def __init__(self, events: Events) -> None:
         self._events: Events | None = events
@@ -134,11 +137,18 @@ class Sealed:
     def __len__(self) -> int:
         return self.size
 
+    def check(self, fits: Callable[[Events], object]) -> None:
+        """Call `fits` for the errors that it raises; what it returns stays sealed."""
+        fits(self._still_sealed())
+
     def open(self) -> Events:
         """The events; the second call is an error."""
+        events, self._events = self._still_sealed(), None
+        return events
+
+    def _still_sealed(self) -> Events:
         if self._events is None:
             raise DataError(
                 "the test set was opened already: it is read once, at the end; choose on the validation set"
             )
-        events, self._events = self._events, None
-        return events
+        return self._events

@@ -1,12 +1,15 @@
 """Training: the trainer, metrics, run folders, checkpoints, random streams, weights in and out."""
 
+from .alive import Revive
 from .callbacks import Callback, Progress
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
+from .initialise import Initialised, initialise_rates
 from .layered import LayeredConfig, layered
 from .recording import Trial, record_trial
 from .run_folder import RunFolder
+from .stopping import EarlyStopping
 from .streams import Streams
 from .tally import Activity, Tally
 from .trainer import Trainer
@@ -16,19 +19,23 @@ __all__ = [
     "Activity",
     "Callback",
     "Checkpoint",
+    "EarlyStopping",
     "Evaluation",
     "Experiment",
     "ExperimentConfig",
     "ExperimentFile",
+    "Initialised",
     "LayeredConfig",
     "Progress",
+    "Revive",
     "RunFolder",
     "Streams",
     "Tally",
-    "Trial",
     "Trainer",
+    "Trial",
     "evaluate",
     "experiment_names",
+    "initialise_rates",
     "layered",
     "load_checkpoint",
     "load_experiment",

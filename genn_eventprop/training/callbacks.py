@@ -25,11 +25,15 @@ class Callback:
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first batch of `fit`; `batches` an epoch."""
 
+    def start_epoch(self, trainer: Trainer, epoch: int) -> None:
+        """Before the first batch of an epoch, counted from 0; `trainer.silent` tells of the epoch before."""
+
     def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
         """After an update; epoch and batch count from 0, `tally` holds the epoch so far."""
 
-    def end_epoch(self, trainer: Trainer, metrics: Mapping[str, Any]) -> None:
-        """After the epoch's validation, with the line that goes into metrics.jsonl; before the checkpoint."""
+    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+        """After the epoch's validation, with the line that goes into metrics.jsonl, which may be added to; before the
+        checkpoint."""
 
     def end(self, trainer: Trainer, results: Mapping[str, Any]) -> None:
         """After the final evaluation."""
@@ -58,6 +62,8 @@ class Progress(Callback):
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         self._epochs, self._batches = epochs, batches
         print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
+        if trainer.forecast is not None:
+            print(trainer.forecast, file=sys.stderr)
 
     def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
         if not sys.stderr.isatty():
@@ -70,7 +76,7 @@ class Progress(Callback):
         if self._bar.update(1):  # true when the bar is drawn anew, some ten times a second
             self._bar.set_postfix_str(f"{_score(tally.loss, tally.accuracy)}{_activity(tally)}")
 
-    def end_epoch(self, trainer: Trainer, metrics: Mapping[str, Any]) -> None:
+    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         self.close()
         print(describe_epoch(metrics, self._epochs), file=sys.stderr)
 
@@ -91,7 +97,9 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
         parts.append(f"validation {100 * metrics['validation_accuracy']:.2f} %")
     for name, spikes in metrics["spikes_per_neuron"].items():
         text = f"{name} {spikes:.2f} spikes, {metrics['silent'][name]} silent"
-        parts.append(text + (f", {metrics['runaway'][name]} runaway" if metrics["runaway"][name] else ""))
+        revived = metrics.get("revived", {}).get(name)
+        text += f", {metrics['runaway'][name]} runaway" if metrics["runaway"][name] else ""
+        parts.append(text + (f", {revived} revived before" if revived else ""))
     for name, label in (("guarded", "guarded slopes"), ("clipped_gradients", "clipped gradients")):
         if metrics[name]:
             parts.append(f"{metrics[name]} {label}")

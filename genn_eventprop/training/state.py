@@ -52,6 +52,7 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "optimiser": optimiser_arrays,
         "tally": tally_arrays,
         "best": trainer.best_parameters or {},
+        "silent": trainer.silent,
     }
     arrays = {f"{section}/{name}": array for section, part in sections.items() for name, array in part.items()}
     info = {
@@ -77,6 +78,7 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     info = checkpoint.info
     write_parameters(trainer.engine.parameters, checkpoint.section("parameters"))
     trainer.best_parameters = checkpoint.section("best") or None
+    trainer.silent = checkpoint.section("silent")
     trainer.optimiser.load_state_dict(checkpoint.section("optimiser"), info["optimiser"])
     trainer.schedule.load_state_dict(info["schedule"])
     trainer.streams.load_state_dict(info["streams"])

@@ -77,6 +77,10 @@ class Tally:
             for name, total in self.spikes.items()
         }
 
+    def silent(self) -> dict[str, np.ndarray]:
+        """Population -> (N,) True for neurons that have not spiked at all."""
+        return {name: total == 0 for name, total in self.spikes.items()}
+
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, JSON-able numbers); the sum of the loss keeps all its bits in an array."""
         numbers = ("trials", "labelled", "scored", "correct", "undecided", "guarded", "clipped_spikes")

@@ -25,6 +25,7 @@ from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters
 from .evaluation import Evaluation, evaluate
+from .forecast import Forecast, forecast
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
 from .report import epoch_metrics, run_results
 from .run_folder import RunFolder
@@ -36,6 +37,7 @@ from .weights import load_weights, save_weights
 if TYPE_CHECKING:
     from ..data import Events
     from ..data.augmented import Augmented
+    from ..data.splits import Sealed
 
 
 Sample = tuple[Any, Any]
@@ -121,6 +123,9 @@ class Trainer:
         self.folder: RunFolder | None = None
         self.position, self.tally = Position(), Tally(runaway_rate * duration)
         self.best_parameters: dict[str, np.ndarray] | None = None
+        self.silent: dict[str, np.ndarray] = {}
+        self.forecast: Forecast | None = None
+        self._wants_forecast = progress
         self.network_description = describe_network(network)
         self.data_description: str | None = None
         self.settings: dict[str, Any] = {
@@ -139,14 +144,19 @@ class Trainer:
     # training
 
     def fit(
-        self, train: Events | Augmented, validation: Events | None = None, test: Events | None = None, *, epochs: int
+        self,
+        train: Events | Augmented,
+        validation: Events | None = None,
+        test: Events | Sealed | None = None,
+        *,
+        epochs: int,
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in all, then evaluate the test set once.
 
         The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
         The checkpoint is chosen on validation accuracy (ties: the smaller validation loss), never on the test or
-        training set; without a validation set it is the last one. Afterwards the engine holds the last weights;
-        see `best_weights`.
+        training set; without a validation set it is the last one. The test set is sealed (`data.splits.Sealed`) until
+        the last epoch is over and then read once. Afterwards the engine holds the last weights; see `best_weights`.
 
         Returns:
             What results.json holds: ``test_accuracy`` (chosen weights), ``final_test_accuracy`` (last weights), ...
@@ -157,17 +167,19 @@ class Trainer:
         """
         epochs = _whole(epochs, "epochs")
         batches = batches_of(train, self.engine)
-        sets = {"validation": validation, "test": test}
-        data = {name: self._load(events, name) for name, events in sets.items() if events is not None}
+        held_out = None if validation is None else self._load(validation, "validation")
+        sealed = self._seal(test)
         self._accept_data(batches.description)
         self._open_folder()
         self._stop = False
+        if self._wants_forecast:
+            self.forecast = forecast(self, batches, held_out, epochs)
         try:
             for callback in self.callbacks:
                 callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
             while self.position.epoch < epochs and not self._stop:
-                self._epoch(batches, data.get("validation"))
-            results = self._results(data.get("test"), None if test is None else test.groups)
+                self._epoch(batches, held_out)
+            results = self._results(sealed)
             for callback in self.callbacks:
                 callback.end(self, results)
         finally:
@@ -183,6 +195,8 @@ class Trainer:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
         position, began = self.position, time.perf_counter()
         before = position.epoch_seconds
+        for callback in self.callbacks if position.batch == 0 else ():
+            callback.start_epoch(self, position.epoch)
         samples = self.streams.at("order", position.epoch).permutation(len(train))
         order = [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
         for batch in train.of(order[position.batch :], position.epoch):
@@ -223,7 +237,7 @@ class Trainer:
         position.metrics.append(metrics)
         position.seconds += position.epoch_seconds
         position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
-        self.tally = Tally(self.tally.runaway_spikes)
+        self.silent, self.tally = self.tally.silent(), Tally(self.tally.runaway_spikes)
         for callback in self.callbacks:
             callback.end_epoch(self, metrics)
         if improved:
@@ -232,12 +246,16 @@ class Trainer:
         if self.folder is not None:
             self.folder.append_metrics(metrics)
 
-    def _results(self, test: Data | None, groups: np.ndarray | None) -> dict[str, Any]:
-        final = None if test is None else self._run(test)
-        chosen = final
-        if test is not None and self.best_parameters is not None:
-            with self.best_weights():
-                chosen = self._run(test)
+    def _results(self, sealed: Sealed | None) -> dict[str, Any]:
+        """Read the test set, with the last weights and the chosen ones."""
+        final = chosen = groups = None
+        if sealed is not None:
+            test = sealed.open()
+            data, groups = self._load(test, "test"), test.groups
+            final = chosen = self._run(data)
+            if self.best_parameters is not None:
+                with self.best_weights():
+                    chosen = self._run(data)
         results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups)
         if self.folder is not None:
             self.folder.write_results(results)
@@ -346,6 +364,16 @@ class Trainer:
         data = self.engine.load(events)
         check_labels(data.labels, what, needed=data.targets is None)
         return data
+
+    def _seal(self, test: Events | Sealed | None) -> Sealed | None:
+        """The test set out of reach until the end, once it is known to fit."""
+        from ..data.splits import Sealed
+
+        if test is None:
+            return None
+        sealed = test if isinstance(test, Sealed) else Sealed(test)
+        sealed.check(lambda events: self._load(events, "test"))
+        return sealed
 
     def _accept_data(self, description: str) -> None:
         if self.data_description not in (None, description):

@@ -1,0 +1,103 @@
+"""Keeping networks alive: silent neurons get other weights. A neuron that never spikes has no gradient of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SettingError, suggest
+from ..modelling import Connection
+from ..modelling.parameters import Array, Constant
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+WAYS = ("redraw", "lift")
+
+
+class Revive(Callback):
+    """Neurons that were silent over a whole epoch start the next one with other incoming weights.
+
+    "redraw": all weights into the neuron are drawn again from their connection's initialiser, in a random stream of the
+    epoch and the connection. "lift": all of them grow by `amount`. Only learned connections from other populations
+    count, and bounds hold. How many neurons were changed before an epoch is its metric ``revived``.
+
+    Args:
+        how: "redraw" or "lift". amount: of a lift.
+        populations: their names; None: all that can spike except the output.
+
+    Raises:
+        SettingError: an unknown way or population, or weights that cannot be drawn again because they were given.
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (redraw; lift by 0.002 in the final runs).
+
+    Example:
+        >>> trainer = Trainer(net, loss, callbacks=[Revive("lift", 0.002)], ...)
+    """
+
+    def __init__(self, how: str = "redraw", amount: float = 0.002, populations: Iterable[str] | None = None) -> None:
+        if how not in WAYS:
+            raise SettingError(f"Revive: how={how!r} ({suggest(how, WAYS)})")
+        if not np.isfinite(amount):
+            raise SettingError(f"Revive: amount must be a finite number, got {amount}")
+        self.how, self.amount = how, float(amount)
+        self.populations = None if populations is None else tuple(populations)
+        self.revived: dict[str, int] = {}
+
+    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        spiking = [p.name for p in trainer.plan.populations if p.spiking]
+        chosen = self.populations
+        if chosen is None:
+            chosen = tuple(name for name in spiking if name != trainer.plan.output.name)
+        for name in chosen:
+            if name not in spiking:
+                raise SettingError(f"Revive: no population {name!r} that spikes ({suggest(name, spiking)})")
+        self.into = {name: incoming(trainer, name) for name in chosen}
+        given = [
+            c.name for cs in self.into.values() for c in cs if isinstance(c.connectivity.weight, (Array, Constant))
+        ]
+        if self.how == "redraw" and given:
+            raise SettingError(
+                f"Revive: the weights of {given[0]!r} were given, so there is nothing to draw again; use Revive('lift')"
+            )
+
+    def start_epoch(self, trainer: Trainer, epoch: int) -> None:
+        self.revived = {}
+        for name, connections in self.into.items():
+            silent = trainer.silent.get(name, np.zeros(0, bool))
+            for c in connections if silent.any() else ():
+                self._change(trainer, c, silent, epoch)
+                self.revived[name] = int(silent.sum())
+
+    def _change(self, trainer: Trainer, c: Connection, silent: np.ndarray, epoch: int) -> None:
+        weight = trainer.engine.parameters[f"{c.name}.weight"]
+        if self.how == "lift":
+            new = weight[:, silent] + self.amount
+        else:
+            stream = trainer.streams.at(f"redraw {c.name}", epoch)
+            new = c.connectivity.weight.sample(stream, c.shape, c.source.size)[:, silent]
+        weight[:, silent] = bounded(trainer, c, new)
+
+    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+        metrics["revived"] = dict(self.revived)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"revived": self.revived}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.revived = dict(state["revived"])
+
+
+def incoming(trainer: Trainer, population: str) -> list[Connection]:
+    """The learned connections into a population from others."""
+    connections = trainer.network.connections
+    return [c for c in connections if c.target.name == population and c.source is not c.target and c.trainable]
+
+
+def bounded(trainer: Trainer, c: Connection, weight: np.ndarray) -> np.ndarray:
+    """`weight` within the bounds of the connection."""
+    low, high = trainer.plan.bounds().get(f"{c.name}.weight", (None, None))
+    return weight if low is None and high is None else np.clip(weight, low, high)

@@ -1,0 +1,78 @@
+"""What a run will take, measured on one batch before it begins."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..engines import Data
+
+if TYPE_CHECKING:
+    from .batches import Batches
+    from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Expected seconds an epoch (validation included) and in all, and the process's peak memory in bytes so far.
+
+    The engine has run a training batch by then, so the memory of a run is what the peak is already, unless batches
+    later are larger. None where the system does not tell.
+    """
+
+    epoch_seconds: float
+    seconds: float
+    peak_bytes: int | None
+
+    def __str__(self) -> str:
+        memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**20:.0f} MiB of memory"
+        return f"expected: {_duration(self.epoch_seconds)} an epoch, {_duration(self.seconds)} in all{memory}"
+
+
+def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> Forecast:
+    """Run one batch forwards and backwards (nothing is learned from it) and multiply.
+
+    Args:
+        epochs: in all; those done already are left out.
+    """
+    size = min(trainer.batch_size, len(train))
+    began = time.perf_counter()
+    data, samples, _ = next(iter(train.of([np.arange(size)], trainer.position.epoch)))
+    prepared = time.perf_counter() - began
+    batch = _timed(trainer, data, samples, training=True)
+    epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
+    if validation is not None:
+        epoch += len(validation) / size * _timed(trainer, data, samples, training=False)
+    return Forecast(epoch, epoch * max(0, epochs - trainer.position.epoch), peak_memory())
+
+
+def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) -> float:
+    """Seconds of one run; of a second one where that costs little, since the first allocates memory."""
+    for _ in range(2):
+        began = time.perf_counter()
+        trainer.engine.run(data, samples, training=training)
+        seconds = time.perf_counter() - began
+        if seconds > 1.0:
+            break
+    return seconds
+
+
+def peak_memory() -> int | None:
+    """Largest resident size of this process so far, in bytes."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _duration(seconds: float) -> str:
+    """``"0.4 s"``, ``"12 min"``, ``"3.4 h"``."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
