@@ -50,11 +50,11 @@ class Config(LayeredConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
-    train, test = train_and_test(config)
+    train, test, names = train_and_test(config)
     if config.validation == 0:
-        return layered(config, train, None, test)
+        return layered(config, train, None, test, names)
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, names)
 
 
 def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
@@ -62,25 +62,25 @@ def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
     return {str(s): {"speaker_out": str(s)} for s in np.unique(splits.all_groups(load(config)[0])).tolist()}
 
 
-def load(config: Config) -> tuple[Events, Path]:
-    """All recordings, and where they lie."""
+def load(config: Config) -> tuple[Events, list[str], Path]:
+    """All recordings, the names of the classes, and where the data lies."""
     source = "https://github.com/Jakobovski/free-spoken-digit-dataset, or give --source"
     path = config.source or locate(config.data_dir, "fsdd/fsdd_spikes_700ch.npz", source=source)
-    return open_events(path)[0], path
+    return *open_events(path), path
 
 
-def train_and_test(config: Config) -> tuple[Events, Events]:
-    """The official split, one speaker against the others, or a random share of each class."""
-    events, path = load(config)
+def train_and_test(config: Config) -> tuple[Events, Events, list[str]]:
+    """The official split, one speaker against the others, or a random share of each class; and names of classes."""
+    events, names, path = load(config)
     is_test = official_test(path)
     if config.speaker_out is not None:
         groups = splits.all_groups(events)
         speaker = int(config.speaker_out) if groups.dtype.kind in "iu" else config.speaker_out
-        return splits.group_split(events, speaker).apply(events)
+        return *splits.group_split(events, speaker).apply(events), names
     if is_test is not None:
-        return events[~is_test], events[is_test]
+        return events[~is_test], events[is_test], names
     # the same samples are the test of every seed, so that runs can be compared
-    return splits.stratified_split(events, config.test, seed=0).apply(events)
+    return *splits.stratified_split(events, config.test, seed=0).apply(events), names
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

@@ -110,7 +110,7 @@ class Run:
         if self.checkpoint == "best" and not saved.exists():
             saved = folder.checkpoints / "last.safetensors"  # a run without validation has no other choice
         trainer.load_checkpoint(saved)
-        events = getattr(experiment, self.data or ("train" if experiment.validation is None else "validation"))
+        events = experiment.events(self.data or ("train" if experiment.validation is None else "validation"))
         if events is None:
             raise SettingError(f"experiment {file.name} has no {self.data} set")
         return trainer, events, first

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..data.augmented import Augmented
 from ..errors import SettingError
 from ..training import metrics
 from ..training.experiment import open_run, run_experiment
@@ -41,11 +40,9 @@ def _evaluate(
     """
     file, config, folder = open_run(run, engine=engine, threads=threads)
     experiment = file.build(config)
-    events = getattr(experiment, data)
+    events = experiment.events(data)
     if events is None:
         raise SettingError(f"experiment {file.name} has no {data} set")
-    if isinstance(events, Augmented):
-        events = events.epoch(0)
     path = folder.checkpoints / f"{checkpoint}.safetensors"
     if checkpoint == "best" and not path.exists():
         path = folder.checkpoints / "last.safetensors"  # a run without validation has no other choice

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..training.metrics import confusion_matrix
 from ..training.recording import record_trial
 from .activity import spike_counts
+from .confusion import confusion
 from .curves import learning_curves
 from .raster import trial
 from .style import save
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from ..training import Experiment
 
 COUNTED = 1000
-"""Samples whose hidden spikes are counted."""
+"""Test samples at most, for confusion and spike counts."""
 
 
 def standard(experiment: Experiment, folder: Path, target: float | None = None) -> None:
-    """Learning curves, one trial of the test set, spike counts of each hidden layer; with the chosen weights.
+    """Learning curves, one trial, confusion and hidden spike counts of the test set, with the chosen weights.
 
     Args:
         folder: where the pictures go.
@@ -30,6 +32,9 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
     if test is None:
         return
     with trainer.best_weights():
-        save(trial(record_trial(trainer, test, 0)), folder / "trial.png")
+        save(trial(record_trial(trainer, test, 0), experiment.class_names), folder / "trial.png")
+        result = trainer.evaluate(test[:COUNTED])
+        matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
+        save(confusion(matrix, list(experiment.class_names), "Test set"), folder / "confusion.png")
         for name, counts in trainer.spike_counts(test[:COUNTED]).items():
             save(spike_counts(counts, name), folder / f"{name}_spikes.png")

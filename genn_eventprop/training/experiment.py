@@ -30,6 +30,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
+from .expectation import expectation
 from .run_folder import RunFolder, jsonable
 from .trainer import Trainer
 
@@ -91,6 +92,11 @@ class Experiment:
     validation: Events | None = None
     test: Events | None = None
     class_names: Sequence[str] = ()
+
+    def events(self, name: str) -> Events | None:
+        """The "train", "validation" or "test" set as events; an augmented one as in its first epoch."""
+        found = getattr(self, name)
+        return found if found is None or not hasattr(found, "epoch") else found.epoch(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +184,7 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     }
     if resume:
         trainer.resume(config.run_dir)
+    print(expectation(experiment, config.epochs), file=sys.stderr)
     try:
         results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
     except KeyboardInterrupt:

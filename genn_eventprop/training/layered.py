@@ -12,6 +12,7 @@ Every setting of `LayeredConfig` is an option of such an experiment's command li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,17 @@ class LayeredConfig(ExperimentConfig):
 
 
 def layered(
-    config: LayeredConfig, train: Events, validation: Events | None, test: Events | None, **trainer: Any
+    config: LayeredConfig,
+    train: Events,
+    validation: Events | None,
+    test: Events | None,
+    class_names: Sequence[str] = (),
+    **trainer: Any,
 ) -> Experiment:
     """The experiment that `config` describes, on these data sets.
 
     Args:
+        class_names: for figures and reports.
         trainer: further arguments of `Trainer`.
     """
     how = (config.augment, config.duration)
@@ -116,7 +123,7 @@ def layered(
         slope_floor=config.slope_floor,
         **trainer,
     )
-    return Experiment(made, learned, *sets)
+    return Experiment(made, learned, *sets, class_names)
 
 
 def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:
