@@ -171,18 +171,22 @@ class _Running:
     segment: np.ndarray
     cause: list[list[Cause | None]]
     changed: np.ndarray
+    breaks: np.ndarray
+    aligned: bool
     blocks: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
     own: list[Spike] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, model: PopulationModel, copies: int) -> _Running:
+    def begin(cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool) -> _Running:
+        """breaks: times at which pieces end in any case. aligned: whether all neurons begin and end theirs at once."""
         L, E = model.lanes, len(model.events)
         new = cls(
             model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
             np.zeros(L, np.int64), [[None] * model.size for _ in range(E)], np.zeros(copies, bool),
+            np.append(np.unique(breaks), np.inf), aligned,
         )  # fmt: skip
         new.open(np.arange(L), model.equations.x0, np.zeros(L), None)
         return new
@@ -204,12 +208,26 @@ class _Running:
         self.blocks.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes], self.end[lanes] = ids, time, span, time + span
         self.series[:, :, lanes] = series
+        if len(self.breaks) > 1:
+            self._break(lanes, time)
+        if self.aligned:
+            self.end = np.repeat(self.end.reshape(self.copies, -1).min(axis=1), self.model.size)
         for e, event in enumerate(self.model.events):
             possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
             self._look_ahead(e, x, series, lanes, possible, time, cause)
         return ids
 
+    def _break(self, lanes: np.ndarray, time: np.ndarray) -> None:
+        """End the new pieces at the next break; mark copies that are before another break than the first copy."""
+        following = np.searchsorted(self.breaks, time, side="right")
+        self.end[lanes] = np.minimum(self.end[lanes], self.breaks[following])
+        if self.copies > 1:
+            each = following.reshape(self.copies, -1)
+            self.changed |= (each != each[0]).any(axis=1)
+
     def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
+        if self.copies > 1 and len(self.breaks) > 1:  # an event of a copy beyond a break that the piece had to end at
+            self.changed[np.unique(lanes[time > self.end[lanes]] // self.model.size)] = True
         ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
@@ -290,7 +308,8 @@ class Forward:
     Args:
         plan: what to run. models: population -> numbers. weights: "connection.weight" -> (C, M, N).
         delays: connection -> (C,) ms. max_spikes: own events of one population in the trial.
-        sample: number of the sample in the data set, for messages.
+        sample: number of the sample in the data set, for messages. breaks: times in ms at which the readout of the
+            output is not smooth by itself, so that pieces must end there.
     """
 
     def __init__(
@@ -301,6 +320,7 @@ class Forward:
         delays: Mapping[str, np.ndarray],
         max_spikes: int,
         sample: int,
+        breaks: np.ndarray | None = None,
     ) -> None:
         self.plan, self.weights, self.delays = plan, weights, delays
         self.max_spikes, self.sample = max_spikes, sample
@@ -312,6 +332,8 @@ class Forward:
         self.changed = np.zeros(self.copies, bool)
         self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
         self.now, self.where = 0.0, ""
+        self.output, self.aligned = plan.output.name, plan.loss.readout == "voltage"
+        self.breaks = np.zeros(0) if breaks is None else breaks
 
     def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
         """The trial with input spikes at `times` (C, E) ms on `channels` (E,)."""
@@ -331,7 +353,9 @@ class Forward:
         self.running = {}
         for name, m in self.models.items():
             self.where = name
-            self.running[name] = _Running.begin(m, self.copies)
+            read = name == self.output
+            breaks = self.breaks if read else np.zeros(0)
+            self.running[name] = _Running.begin(m, self.copies, breaks, read and self.aligned)
         inputs = self.plan.out_of(self.plan.input.name)
         for i, m in enumerate(channels.tolist()):
             for c in inputs:
@@ -423,9 +447,19 @@ class Forward:
         spike.after = int(after[0])
         r.own.append(spike)
         self.events.append(spike)
+        self._align(r, neuron, times)
         if event.emits:
             for c in self.plan.out_of(r.model.name):
                 self._schedule(c, times, neuron, spike)
+
+    def _align(self, r: _Running, neuron: int, times: np.ndarray) -> None:
+        """New pieces for all other neurons of an aligned population at `times` (C,)."""
+        if r.aligned and r.model.size > 1:
+            lanes = r.of(np.flatnonzero(np.arange(r.model.size) != neuron))
+            at_once = np.repeat(times, r.model.size - 1)
+            x = r.states(lanes, at_once)
+            before = r.close(lanes, at_once)
+            self.events.append(Renewal(r.model.name, before, r.open(lanes, x, at_once, None)))
 
     def _limit(self, r: _Running, time: float) -> None:
         if len(r.own) >= self.max_spikes:
@@ -471,6 +505,7 @@ class Forward:
         self._enter(r, neuron, r.model.record.derived.modes[mode].then, times, event)
         event.after = int(r.open(lanes, x, times, event)[0])
         self.events.append(event)
+        self._align(r, neuron, times)
 
     def _arrive(self, times: np.ndarray, c: ConnectionRecord, row: int, source: Spike | int) -> None:
         r = self.running[c.target]

@@ -1,7 +1,8 @@
-"""Readouts of one trial in continuous time: integrals, maxima and first spike times, and where they act on lambda.
+"""Readouts of one trial in continuous time: integrals, maxima, spikes, and where they act on lambda.
 
-A readout answers for itself: `value` and `valid` go into the outer loss; with dL/dr, `sources` gives what it adds to
-the adjoint of every output segment, `own` and `arrival` the loss terms in E and D (docs/equations.md).
+A readout answers for itself: `value` and `valid` go into the outer loss (or it has a `score` of its own); with dL/dr,
+`sources` gives what it adds to the adjoint of every output segment, `own` and `arrival` the loss terms in E and D
+(docs/equations.md).
 
 Axis letters: n states, K classes (output neurons), C copies (see `event_flow`), L = C K lanes, G segments of the
 output, Q Gauss-Legendre nodes.
@@ -42,17 +43,19 @@ _NONE = np.zeros(0, np.int64)
 class Readout:
     """The readout of a loss on one recording; see the subclasses.
 
-    value, valid: (L,), copy by copy.
+    value, valid: (L,), copy by copy. inputs: (E,) times of the sample's input spikes, ascending, for time weights that
+    follow the input.
     """
 
-    def __init__(self, plan: Plan, model: PopulationModel, recording: Recording) -> None:
-        self.plan, self.model, self.recording = plan, model, recording
+    def __init__(self, plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> None:
+        self.plan, self.model, self.recording, self.inputs = plan, model, recording, inputs
         self.segments: Segments = recording.segments[model.name]
-        self.v = model.record.derived.states.index(plan.loss.population.model.readout) if self.reads_state else 0
+        states, v = model.record.derived.states, plan.loss.population.model.readout
+        self.v = states.index(v) if v in states else 0
         self.value, self.valid = np.zeros(model.lanes), np.ones(model.lanes, bool)
         self.evaluate()
 
-    reads_state = True
+    scores = False  # whether it has an outer loss of its own, `score`
 
     def evaluate(self) -> None:
         raise NotImplementedError
@@ -63,7 +66,20 @@ class Readout:
 
     def changed(self) -> np.ndarray:
         """(C,) copies with another `signature` than the first."""
-        return np.zeros(self.model.lanes // self.model.size, bool)
+        return np.zeros(self.copies, bool)
+
+    @property
+    def copies(self) -> int:
+        return self.model.lanes // self.model.size
+
+    def score(self, y: np.ndarray) -> np.ndarray:
+        """Outer loss (C,) of this trial; y: its label () or targets. Then `dr` is a factor on its gradient."""
+        raise NotImplementedError
+
+    def missing(self, y: np.ndarray) -> np.ndarray:
+        """(K,) `Loss.push` of the first copy."""
+        K = self.model.size
+        return self.plan.loss.push(self.value[None, :K], self.valid[None, :K], y[None], self.plan.duration)[0]
 
     def sources(self, dr: np.ndarray) -> Sources:
         """dr: (K,) dL/dr."""
@@ -81,8 +97,6 @@ class Readout:
 class FirstSpike(Readout):
     """r_c = time of the first own spike of output c."""
 
-    reads_state = False
-
     def evaluate(self) -> None:
         self.value[:], self.valid[:] = self.plan.duration, False
         self.first: dict[int, Spike] = {}
@@ -99,6 +113,61 @@ class FirstSpike(Readout):
         return float(dr[spike.neuron]) if self.first.get(spike.neuron) is spike else 0.0
 
 
+class SpikeTimes(FirstSpike):
+    """The m-th own spike of output c against a target of its own; r_c is the first."""
+
+    scores = True
+
+    def _table(self, M: int) -> tuple[np.ndarray, np.ndarray]:
+        """(C, K, M) times and whether they are there."""
+        shape = (self.copies, self.model.size, M)
+        times, there = np.full(shape, self.plan.duration), np.zeros(shape, bool)
+        self.rank, count = {}, np.zeros(self.model.size, np.int64)
+        for spike in self.recording.spikes[self.model.name]:
+            m = self.rank[spike.index] = int(count[spike.neuron])
+            count[spike.neuron] += 1
+            if m < M:
+                times[:, spike.neuron, m], there[:, spike.neuron, m] = spike.times, True
+        return times, there
+
+    def score(self, y: np.ndarray) -> np.ndarray:
+        times, there = self._table(y.shape[1])
+        loss, slope = self.plan.loss.evaluate(times, there, np.repeat(y[None], len(times), 0), self.plan.duration)
+        self.slope = np.where(there, slope, 0.0)[0]
+        return loss
+
+    def missing(self, y: np.ndarray) -> np.ndarray:
+        times, there = self._table(y.shape[1])
+        return self.plan.loss.push(times[:1], there[:1], y[None], self.plan.duration)[0]
+
+    def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
+        m = self.rank.get(spike.index)
+        inside = m is not None and m < self.slope.shape[1]
+        return float(self.slope[spike.neuron, m] * dr[spike.neuron]) if inside else 0.0
+
+
+class Count(Readout):
+    """r_c = number of own spikes of output c; the engine adds the surrogate gradient as jumps at own spikes."""
+
+    def evaluate(self) -> None:
+        for spike in self.recording.spikes[self.model.name]:
+            self.value[spike.neuron :: self.model.size] += 1
+
+
+class End(Readout):
+    """r_c = V_c(T)."""
+
+    def evaluate(self) -> None:
+        self.last = self.recording.last[self.model.name]
+        part = self.segments.part(self.last)
+        series = self.model.flow.again(part.x, part.neuron, part.mode, part.span)
+        self.length = part.length
+        self.value = at(series, part.length / part.span)[self.v]
+
+    def sources(self, dr: np.ndarray) -> Sources:
+        return Sources(None, self.last, self.length, dr)
+
+
 class Integral(Readout):
     """r_c = 1/T int_0^T w(t) V_c(t) dt, with Gauss-Legendre nodes in every segment."""
 
@@ -109,12 +178,14 @@ class Integral(Readout):
         w = self.weight(np.clip(seg.start[:, None] + s, 0.0, self.plan.duration))
         series = self.model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
         V = nodes(series[:, self.v], s / seg.span[:, None])
-        self.density = w
+        self.density, self.V, self.times = w, V, seg.start[:, None] + s
         np.add.at(self.value, seg.neuron, ((w * V) @ weights) * seg.length)
 
     def weight(self, t: np.ndarray) -> np.ndarray:
-        """w(t) / T."""
-        return self.plan.loss.weight(t, self.plan.duration) / self.plan.duration
+        """w(t) / T, times a(t) before an input spike at t itself."""
+        weight = self.plan.loss.weight
+        w = weight(t, self.plan.duration) / self.plan.duration
+        return w if weight.input_tau is None else w * weight.activity_at(t, self.inputs)
 
     def sources(self, dr: np.ndarray) -> Sources:
         return Sources(self.density * dr[self.segments.neuron, None], _NONE, np.zeros(0), np.zeros(0))
@@ -124,6 +195,62 @@ class Integral(Readout):
 
     def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
         return -float(self.weight(np.array(arrival.time)) * (dr @ jump[self.v]))
+
+
+class Voltage(Integral):
+    """L = 1/T int w(t) l(V(t)) dt, l the outer loss; pieces of all output neurons begin and end together."""
+
+    scores = True
+
+    def evaluate(self) -> None:
+        super().evaluate()
+        seg, L = self.segments, self.model.lanes
+        order = np.argsort(seg.neuron, kind="stable")  # segments are numbered in order of time
+        self.ids = order.reshape(L, -1)  # (L, I): the i-th segment of every lane
+        self.index = np.empty(len(order), np.int64)
+        self.index[self.ids] = np.arange(self.ids.shape[1])
+
+    def _by_copy(self, x: np.ndarray) -> np.ndarray:
+        """(G, Q) -> (C, I, Q, K)."""
+        K = self.model.size
+        return np.moveaxis(x[self.ids].reshape(self.copies, K, *self.ids.shape[1:], x.shape[1]), 1, -1)
+
+    def goal(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """What V is compared with at times t: the label, or the targets in between their samples (..., K)."""
+        if self.plan.loss.compares == "labels":
+            return np.broadcast_to(y, t.shape)
+        place = np.clip(t / self.plan.duration * (len(y) - 1), 0.0, len(y) - 1)
+        k = np.minimum(place.astype(np.int64), len(y) - 2)
+        part = (place - k)[..., None]
+        return y[k] * (1 - part) + y[k + 1] * part
+
+    def score(self, y: np.ndarray) -> np.ndarray:
+        self.y = y
+        w, V, t = (self._by_copy(x) for x in (self.density, self.V, self.times))
+        _, weights = gauss_legendre(NODES, 1.0)
+        length = self._by_copy(self.segments.length[:, None])[..., 0, 0]
+        loss, slope = self.plan.loss.pointwise(V, self.goal(y, t[..., 0]), self.plan.duration)
+        self.slope = np.empty_like(self.density)
+        K = self.model.size
+        self.slope[self.ids] = np.moveaxis(w * slope, -1, 1).reshape(self.copies * K, *slope.shape[1:3])
+        return np.einsum("ciq,q,ci->c", w[..., 0] * loss, weights, length)
+
+    def sources(self, dr: np.ndarray) -> Sources:
+        return Sources(self.slope * dr[self.segments.neuron, None], _NONE, np.zeros(0), np.zeros(0))
+
+    def _l(self, t: float, V: np.ndarray) -> float:
+        loss = self.plan.loss.pointwise(V, self.goal(self.y, np.array(t)), self.plan.duration)[0]
+        return float(self.weight(np.array(t)) * loss)
+
+    def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
+        V = self.segments.x[self.v, self.ids[: self.model.size, self.index[spike.after]]]
+        before, behind = V.copy(), V.copy()
+        before[spike.neuron], behind[spike.neuron] = spike.x[self.v], after[self.v]
+        return float(dr[spike.neuron]) * (self._l(spike.time, before) - self._l(spike.time, behind))
+
+    def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
+        V = self.segments.x[self.v, arrival.after]
+        return float(dr[0]) * (self._l(arrival.time, V - jump[self.v]) - self._l(arrival.time, V))
 
 
 class Maximum(Readout):
@@ -201,7 +328,22 @@ class Maximum(Readout):
         return self.model.equations.field(x[:, ids], seg.neuron[ids], seg.mode[ids])[self.v]
 
 
-KINDS: dict[str, type[Readout]] = {"first_spike": FirstSpike, "integral": Integral, "max": Maximum}
+KINDS: dict[str, type[Readout]] = {
+    "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
+    "spike_times": SpikeTimes, "count": Count,
+}  # fmt: skip
+
+
+def breaks(plan: Plan, inputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Times at which the readout of a trial is not smooth by itself: its window, the input that its weight follows,
+    samples of a target series."""
+    loss, times = plan.loss, [np.zeros(0)]
+    if loss.integrates:
+        times += [np.array(loss.weight.window or ())]
+        times += [inputs] if loss.weight.input_tau is not None else []
+    if loss.readout == "voltage" and loss.compares == "targets":
+        times += [np.linspace(0.0, plan.duration, len(y))]
+    return np.concatenate(times)
 
 
 def density_rows(psi: np.ndarray, length: np.ndarray, density: np.ndarray, v: int) -> np.ndarray:

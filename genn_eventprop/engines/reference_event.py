@@ -17,11 +17,11 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan
-from .base import Data, Engine, Result, Spikes, batch_indices, quantise, refuse_readouts
+from .base import Data, Engine, Result, Spikes, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel, Recording
-from .event_readout import KINDS, Readout
+from .event_readout import KINDS, Readout, breaks
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -59,7 +59,6 @@ class ReferenceEvent(Engine):
             raise EngineError(
                 "reference_event runs spike_times='exact' only; use reference_clock or native for spikes on the grid"
             )
-        refuse_readouts(plan, self.name, tuple(KINDS), shaped=False, instead="engine='reference_clock'")
         self.max_spikes = max_spikes
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
@@ -76,13 +75,17 @@ class ReferenceEvent(Engine):
         samples = batch_indices(data, samples)
         scored, goals = data.scored(samples, training=training), data.goals(samples)
         models = self._models()
-        self.trials = [self._forward(data, int(i), models) for i in samples]
+        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, goals)]
         value = np.stack([t.readout.value for t in self.trials])
         valid = np.stack([t.readout.valid for t in self.trials])
         plan = self.plan
-        loss, dr = plan.loss.evaluate(value, valid, goals, plan.duration)
+        if self.trials[0].readout.scores:
+            loss = np.stack([t.readout.score(y)[0] for t, y in zip(self.trials, goals)])
+            dr = np.ones(value.shape)
+        else:
+            loss, dr = plan.loss.evaluate(value, valid, goals, plan.duration)
         if training:
-            self._backward(models, dr / len(samples), self._push(value, valid, goals))
+            self._backward(models, dr / len(samples), goals)
         return Result(
             loss=np.where(scored, loss, np.nan),
             prediction=plan.loss.predict(value, valid, plan.duration),
@@ -103,19 +106,22 @@ class ReferenceEvent(Engine):
             for p in self.plan.populations
         }
 
-    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
+    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel], y: np.ndarray) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = {c.name: np.array([c.delay]) for c in self.plan.connections}
-        return self._trial(models, weights, delays, times[None], channels, sample)
+        return self._trial(models, weights, delays, times[None], channels, sample, y)
 
     def _trial(
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
-        times: np.ndarray, channels: np.ndarray, sample: int,
+        times: np.ndarray, channels: np.ndarray, sample: int, y: np.ndarray,
     ) -> Trial:  # fmt: skip
-        recording = Forward(self.plan, models, weights, delays, self.max_spikes, sample).run(times, channels)
-        readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording)
+        """One trial; time weights that follow the input keep to that of the first copy."""
+        inputs = np.sort(times[0])
+        at = breaks(self.plan, inputs, y)
+        recording = Forward(self.plan, models, weights, delays, self.max_spikes, sample, at).run(times, channels)
+        readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording, inputs)
         return Trial(recording, readout, times.shape[1])
 
     def losses_of_copies(
@@ -137,11 +143,14 @@ class ReferenceEvent(Engine):
             part = slice(data.offsets[i], data.offsets[i + 1])
             times = values["input_times"][:, used : used + part.stop - part.start]
             used += part.stop - part.start
-            trial = self._trial(models, values, delays, times, data.channels[part], int(i))
+            goals = data.goals(np.array([i]))
+            trial = self._trial(models, values, delays, times, data.channels[part], int(i), goals[0])
             value, valid = (v.reshape(C, -1) for v in (trial.readout.value, trial.readout.valid))
             with np.errstate(all="ignore"):
-                goals = np.repeat(data.goals(np.array([i])), C, axis=0)
-                total += self.plan.loss.evaluate(value, valid, goals, self.plan.duration)[0]
+                if trial.readout.scores:
+                    total += trial.readout.score(goals[0])
+                else:
+                    total += self.plan.loss.evaluate(value, valid, np.repeat(goals, C, 0), self.plan.duration)[0]
             changed |= trial.recording.changed | trial.readout.changed()
         return total / len(samples), changed
 
@@ -151,12 +160,15 @@ class ReferenceEvent(Engine):
         wide = {n: np.broadcast_to(values[f"{p.name}.{n}"], (C, p.size)) for n in p.derived.params}
         return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
 
-    def _backward(self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray) -> None:
+    def _backward(self, models: dict[str, PopulationModel], dr: np.ndarray, goals: np.ndarray) -> None:
+        push = self._push(dr, goals)
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         jumps = self.spike_jumps(self._counts())
+        if self.plan.loss.readout == "count":
+            jumps[self.plan.output.name] = jumps.get(self.plan.output.name, 0.0) + dr
         for b, trial in enumerate(self.trials):
             back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
             back.run(dr[b], push[b], {name: jump[b] for name, jump in jumps.items()})
@@ -167,12 +179,14 @@ class ReferenceEvent(Engine):
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
-    def _push(self, value: np.ndarray, valid: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss.silent`)."""
+    def _push(self, dr: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
+        if self.plan.loss.readout == "count":
+            return np.where(np.stack([t.readout.value for t in self.trials]) == 0, dr, 0.0)
         if self.plan.loss.silent != "end":
-            return np.zeros(valid.shape)
+            return np.zeros(dr.shape)
         tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
-        return -tau * self.plan.loss.push(value, valid, goals, self.plan.duration) / len(valid)
+        return -tau * np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)]) / len(dr)
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

@@ -168,6 +168,16 @@ class TimeWeight:
                 a = after[k] * decay
         return before, after
 
+    def activity_at(self, t: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """a(t) of input spikes at `inputs` (E,), ascending; before the spike where t is the time of one."""
+        tau = self.input_tau or 1.0
+        after = np.zeros(len(inputs) + 1)
+        last = np.concatenate([[0.0], inputs])
+        for i in range(1, len(last)):
+            after[i] = after[i - 1] * np.exp(-(last[i] - last[i - 1]) / tau) + self.input_gain / tau
+        i = np.searchsorted(inputs, t, side="left")
+        return after[i] * np.exp(-(t - last[i]) / tau)
+
     def describe(self) -> str:
         """One line for messages and run folders."""
         window = "" if self.window is None else f" in {self.window[0]:g} .. {self.window[1]:g} ms"
