@@ -25,7 +25,7 @@ from ..plan import Plan, PopulationRecord
 DEGREE = 20  # as in series.hpp
 WINDOW = 11  # coefficients of the time weight in a step
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
-_ROUNDING = {"float32": 2.0**-32, "float64": 2.0**-56}
+_ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,19 @@ def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray
     return expm(block * s)[..., :k, k:]
 
 
-def window(loss: Loss, duration: float, steps: int) -> np.ndarray:
-    """(steps, WINDOW) coefficients of w(t_end - v) / T as a polynomial in v, the time to the end of the step."""
+def window(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
+    """(steps, WINDOW) coefficients of w(t_end - v) / T as a polynomial in v, the time to the end of the step.
+
+    The second number tells how many of them matter.
+    """
     delta = duration / steps
     z = 0.5 - 0.5 * np.cos((np.arange(WINDOW) + 0.5) * np.pi / WINDOW)
     ends = np.arange(1, steps + 1) * delta
     values = loss.weight(ends[:, None] - z * delta, duration) / duration
-    powers = np.vander(z, WINDOW, increasing=True)
-    return np.ascontiguousarray(np.linalg.solve(powers, values.T).T / delta ** np.arange(WINDOW))
+    scaled = np.linalg.solve(np.vander(z, WINDOW, increasing=True), values.T).T
+    matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
+    size = int(np.flatnonzero(matters).max(initial=0)) + 1
+    return np.ascontiguousarray(scaled / delta ** np.arange(WINDOW)), size
 
 
 def _own(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

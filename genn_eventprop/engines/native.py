@@ -122,6 +122,7 @@ class NativeEngine(Engine):
                 self.gradients[key] = full[0, : shape[0]]
         self._values: dict[str, np.ndarray] = {}
         self._exact_steps, self._degree, self._window = 0, dict[str, int](), np.zeros(1)
+        self._window_size = 1
         self._seen: dict[str, bytes] = {}
         plan = self.plan
         self._time_weight = weight_coefficients(plan).astype(self.dtype)
@@ -159,8 +160,8 @@ class NativeEngine(Engine):
         """Tables of the exact engine; see `codegen.exact_values`."""
         plan = self.plan
         steps = number_of_steps(plan, self.parameters)
-        if steps != self._exact_steps:
-            self._window = window(plan.loss, plan.duration, steps) if plan.loss.readout == "integral" else np.zeros(1)
+        if steps != self._exact_steps and plan.loss.readout == "integral":
+            self._window, self._window_size = window(plan.loss, plan.duration, steps, self.dtype.name)
         self._exact_steps = steps
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
@@ -270,7 +271,7 @@ class NativeEngine(Engine):
             **loss.constants,
         }
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
-        integers |= {"exact_steps": self._exact_steps, **{f"degree_{p}": m for p, m in self._degree.items()}}
+        integers |= {"exact_steps": self._exact_steps, "window_size": self._window_size, **{f"degree_{p}": m for p, m in self._degree.items()}}
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(

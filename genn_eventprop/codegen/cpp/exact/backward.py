@@ -46,12 +46,15 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     lines = [
         "{",
         f"const auto& log = work.log[{number}];",
-        f"const int64_t begin = work.steps[{number}][size_t(step)];",
+        "const int64_t begin = log.steps[size_t(step)];",
     ]
-    lines += [f"p_{p.name}.retreat(step);" for p in group]
-    lines.append(f"for (int64_t e = work.steps[{number}][size_t(step) + 1] - 1; e >= begin; --e) {{")
+    lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
+    for p in group:
+        lines += [f"p_{p.name}.retreat(step);", f"p_{p.name}.open_step(log.entries.data + begin, events);"]
+    lines += [f"work.reader.open_step(p_{read}, events);"] if read else []
+    lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
     lines += [f"work.reader.before(p_{read}, dr, step, e);"] if read else []
-    lines += ["const LogEntry& entry = log[size_t(e)];", "switch (entry.kind) {"]
+    lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
     lines += [f"case {i}: {_arrival(ctx, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names]
     lines += [f"case {-1 - i}: {_own_spike(ctx, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
@@ -81,11 +84,11 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     read = c.target == ctx.plan.output.name
     row = f"int64_t(entry.source) * NP_{p}"
     gradient = f"slice + {ctx.gradients[c.weight][0]} + {row}" if c.trainable else "nullptr"
-    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, t_k + entry.s);"] if read else []
+    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, t_k + entry.s, e - begin);"] if read else []
     reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
-        f"args.c_{c.name}_weight + {row}, {receptor}, entry.s, {reader}, dr)"
+        f"args.c_{c.name}_weight + {row}, {receptor}, entry.s, e - begin, {reader}, dr)"
     )
     kink = " + work.reader.kink(dr, e)" if read else ""
     lines.append(f"p_{c.source}.feedback[entry.index] += {call}{kink};" if feeds else f"{call};")
@@ -102,7 +105,7 @@ def _own_spike(ctx: Context, p: PopulationRecord) -> str:
         lines.append(
             f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, t_k + entry.s, extra);"
         )
-    lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
+    lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, e - begin, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 

@@ -20,7 +20,7 @@ def forward_exact(ctx: Context) -> str:
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
     body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [
-        f"work.log[{i}].clear(); work.steps[{i}].assign(size_t(args.exact_steps) + 1, 0);" for i in range(len(found))
+        f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))
     ]
     body += [f"work.reader.begin(p_{out});"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
@@ -57,11 +57,11 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
             pending = f"p_{p.name}.pending"
             lines.append(f"work.reader.start(p_{p.name});")
             lines.append(
-                f"work.reader.absorb(p_{p.name}, {pending}.data(), int64_t({pending}.size()), int64_t(log.size()));"
+                f"work.reader.absorb(p_{p.name}, {pending}.data(), int64_t({pending}.size()), log.count);"
             )
     lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
     lines += [f"p_{p.name}.finish();" for p in group]
-    return "\n".join([*lines, f"work.steps[{number}][size_t(step) + 1] = int64_t(log.size());", "}"])
+    return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
@@ -75,7 +75,7 @@ def _incoming(ctx: Context, c: ConnectionRecord, due: str, source: str, index: s
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
     row = f"args.c_{c.name}_weight + int64_t({source}) * NP_p_{p.name}"
-    return f"p_{p.name}.incoming({due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index})"
+    return f"{{{due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index}, {{}}}}"
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:
@@ -93,7 +93,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
 
 
 def _log_all(p: PopulationRecord) -> str:
-    return f"for (const auto& a : p_{p.name}.pending) log.push_back({{a.s, a.connection, a.source, a.index}});"
+    return f"for (const auto& a : p_{p.name}.pending) log.push(a.s, a.connection, a.source, a.index);"
 
 
 def _events(ctx: Context, group: list[PopulationRecord]) -> str:
@@ -104,9 +104,9 @@ def _events(ctx: Context, group: list[PopulationRecord]) -> str:
         look.append(f"""\
 {name}.look_ahead();
 {{
-    int hit;
-    const double at = {name}.first_hit(hit);
+    const int hit = {name}.first_hit();
     if (hit >= 0) {{
+        const double at = {name}.hits[size_t(hit)].s;
         if (at < when || (at == when && which < 0)) when = at, who = {i}, which = hit;
     }} else if ({name}.cursor < {name}.pending.size() && {name}.pending[{name}.cursor].s < when) {{
         when = {name}.pending[{name}.cursor].s, who = {i}, which = -1;
@@ -116,7 +116,7 @@ def _events(ctx: Context, group: list[PopulationRecord]) -> str:
 case {i}:
     if (which < 0) {{
         const auto& a = {name}.pending[{name}.cursor];
-        log.push_back({{a.s, a.connection, a.source, a.index}});
+        log.push(a.s, a.connection, a.source, a.index);
         {name}.take_arrival();
     }} else {{
 {indent(_spike(ctx, p, group), 2)}    }}
@@ -136,7 +136,7 @@ def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> 
         f"double before[{n}], after[{n}];",
         f"const int neuron = {name}.emit(args, which, t_k, work.guarded, before, after);",
         f"const int64_t index = {name}.spikes.count - 1;",
-        f"log.push_back({{{name}.now, {-1 - number}, neuron, index}});",
+        f"log.push({name}.now, {-1 - number}, neuron, index);",
         f"if ({name}.spikes_in_step > RUNAWAY * N_{name}) return {1 + number};",
     ]
     if p.name == ctx.plan.output.name:
@@ -152,12 +152,11 @@ def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
     target = f"p_{c.target}"
     at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
     made = _incoming(ctx, c, at, "neuron", "index")
-    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"const auto a = {made};"]
+    states = len(ctx.plan.population(c.target).derived.states)
+    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"const Arrival<{states}> a = {made};"]
     if c.target == ctx.plan.output.name:
-        lines.append(f"work.reader.absorb({target}, &a, 1, int64_t(log.size()));")
-    if c.delay == 0:
-        lines.append("log.push_back({a.s, a.connection, a.source, a.index});")
-    lines.append(f"{target}.insert(a, {'false' if c.delay > 0 else 'true'});")
+        lines.append(f"work.reader.absorb({target}, &a, 1, log.count);")
+    lines.append(f"{target}.insert(a);")
     return "\n".join([*lines, "}"])
 
 

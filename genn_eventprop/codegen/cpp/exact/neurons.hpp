@@ -26,7 +26,34 @@ struct LogEntry {
     int64_t index;
 };
 
+struct Log {
+    Buffer<LogEntry> entries;
+    std::vector<int64_t> steps;  // where each step begins
+    int64_t count = 0;
+    void clear(int64_t n_steps) {
+        count = 0;
+        steps.assign(size_t(n_steps) + 1, 0);
+    }
+    void push(double s, int32_t kind, int32_t source, int64_t index) {
+        if (count == entries.size) entries.reserve(count + 1024);
+        entries.data[count++] = {s, kind, source, index};
+    }
+};
+
 inline vec larger(vec a, vec b) { return a > b ? a : b; }
+// One bit for every lane that is not below zero.
+inline unsigned not_negative(vec a) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(scalar) == 4)
+        return _mm512_cmp_ps_mask(__m512(a), _mm512_setzero_ps(), _CMP_GE_OQ);
+    else
+        return _mm512_cmp_pd_mask(__m512d(a), _mm512_setzero_pd(), _CMP_GE_OQ);
+#else
+    unsigned mask = 0;
+    for (int i = 0; i < LANES; ++i) mask |= unsigned(a[i] >= scalar(0)) << i;
+    return mask;
+#endif
+}
 
 template <class M, int N, bool Varies>
 struct Neurons {
@@ -45,20 +72,29 @@ struct Neurons {
     double delta = 0;
 
     Buffer<scalar> x[n], y[n], mu[n], reach, grad[M::learned + 1], trace, feedback, jump, factor[FRONT > BACK ? FRONT : BACK];
-    Buffer<double> spike_time;
+    Buffer<double> spike_time, offsets;
+    Buffer<scalar> columns, back_columns;
+    Buffer<double> reset_columns;
+    int64_t room = 0;
     Spikes<n + 1> spikes;
-    std::vector<Incoming> pending, late;  // arrivals of this step: those known, in order of time; own ones that act at once
+    std::vector<Incoming> pending;  // arrivals of this step in order of time; those before the cursor have happened
     size_t cursor = 0;
     int64_t spikes_in_step = 0;
     scalar row_at_end[n + 1];
 
-    // Lanes: neurons that may cross in this step. hits: (time, lane) of those that cross before `until`, if `known`.
+    // Lanes: neurons that may cross in this step. last_g: g of a lane when it was `checked` last, UNKNOWN after a reset.
+    struct Hit {
+        double s, error;  // a lane crosses at s +- error
+        int lane;
+        bool exact;
+    };
+    static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
-    Buffer<scalar> lane[n], last_g, test;
-    std::vector<std::pair<double, int>> hits;
+    Buffer<scalar> lane[n], last_g, prior_g, bends;
+    std::vector<Hit> hits;  // crossings before `until`, if `known`
     std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
     int lanes = 0, n_unarmed = 0;
-    double now = 0, until = 0;
+    double now = 0, until = 0, checked = 0;
     bool known = false;
 
     void prepare() {
@@ -66,7 +102,7 @@ struct Neurons {
         for (auto& b : grad) b.zero(NP);
         if (M::pushed >= 0) jump.zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
-        reach.zero(NP), lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), test.zero(NP + 16);
+        reach.zero(NP), lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), prior_g.zero(NP + 16), bends.zero(NP + 16);
         unarmed.assign(N, 0);
     }
     // x holds the initial state.
@@ -114,8 +150,8 @@ struct Neurons {
 
     // Start of a step: y = x, and a bound on g as if nothing arrived.
     __attribute__((noinline)) void start() {
-        pending.clear(), late.clear();
-        cursor = 0, lanes = 0, spikes_in_step = 0, now = 0, known = false;
+        pending.clear();
+        cursor = 0, lanes = 0, spikes_in_step = 0, now = checked = 0, known = false;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
         scalar* __restrict bound = reach;
         INDEPENDENT
@@ -133,9 +169,10 @@ struct Neurons {
                 }
                 bend *= half;
                 const scalar rise = g0 + s0 * d + bend, up = rise > g0 ? rise : g0, down = g1 - s1 * d + bend;
+                const scalar higher = g0 > g1 ? g0 : g1, chord = higher + scalar(0.25) * bend;
                 scalar inside = up < down ? up : down;
-                inside = inside > g0 ? inside : g0;
-                bound[k] = g1 > inside ? g1 : inside;
+                inside = inside < chord ? inside : chord;
+                bound[k] = inside > higher ? inside : higher;
             }
         }
     }
@@ -151,55 +188,73 @@ struct Neurons {
 
     // Arrivals
 
-    Incoming incoming(double s, const scalar* row, int32_t connection, int32_t receptor, int32_t source, int64_t index) const {
-        Incoming a{s, row, connection, receptor, source, index, {}};
+    void set_factors(Incoming& a) const {
         if constexpr (!Varies) {
             double out[FRONT];
-            horner<FRONT, 1>(arrive[receptor], degree, s, 0, out);
+            horner<FRONT, 1>(arrive[a.receptor], degree, a.s, 0, out);
             for (int c = 0; c < FRONT; ++c) a.q[c] = scalar(out[c]);
         }
-        return a;
+    }
+    void set_factors_of_pending() {
+        if constexpr (!Varies) {
+            const int64_t count = int64_t(pending.size()), room = (count + 7) / 8 * 8;
+            offsets.reserve(room), columns.reserve(room * FRONT);
+            for (int64_t e = 0; e < count; ++e) offsets[e] = pending[size_t(e)].s;
+            for (int64_t e = count; e < room; ++e) offsets[e] = 0;
+            for (int r = 0; r < M::receptors; ++r) {
+                horner_many<FRONT>(arrive[r], degree, offsets.data, count, columns.data, room);
+                for (int64_t e = 0; e < count; ++e)
+                    if (M::receptors == 1 || pending[size_t(e)].receptor == r)
+                        for (int c = 0; c < FRONT; ++c) pending[size_t(e)].q[c] = columns[c * room + e];
+            }
+        }
     }
     // The arrivals known at the start of the step: y, the bound, and lanes for neurons that may cross.
     void absorb() {
         const auto earlier = [](const Incoming& a, const Incoming& b) { return a.s < b.s; };
         if (!std::is_sorted(pending.begin(), pending.end(), earlier)) std::stable_sort(pending.begin(), pending.end(), earlier);
+        set_factors_of_pending();
         for (size_t from = 0, to; from < pending.size(); from = to) {
             for (to = from + 1; to < pending.size() && pending[to].receptor == pending[from].receptor;) ++to;
             add(pending.data() + from, int64_t(to - from));
         }
         if constexpr (M::spiking) make_lanes();
     }
-    // An arrival in this step that was not known at its start; it acts at once or waits for its time.
-    void insert(const Incoming& a, bool at_once) {
-        add(&a, 1);
-        known = false;
-        if (at_once) {
-            late.push_back(a);
-            reach_lanes(a);
-            now = a.s;
-        } else {
-            size_t at = pending.size();
-            while (at > cursor && pending[at - 1].s > a.s) --at;
-            pending.insert(pending.begin() + int64_t(at), a);
+    // An arrival, now or later in this step, that was not known at its start. What crosses up to then stays known.
+    void insert(Incoming a) {
+        set_factors(a);
+        size_t at = pending.size();
+        while (at > cursor && pending[at - 1].s > a.s) --at;
+        pending.insert(pending.begin() + int64_t(at), a);
+        if (known && a.s <= now) {  // what crosses at this very moment comes first, the rest is looked for anew
+            until = now;
+            for (size_t i = hits.size(); i-- > 0;)
+                if (!hits[i].exact || hits[i].s > now) hits.erase(hits.begin() + int64_t(i));
+        } else if (known && a.s < until) {
+            known = false;
+            forget();
         }
-        make_lanes();
+        if (add(&a, 1)) make_lanes();
     }
-    // y += P(-s) e w and the bound += the most that arrivals lift g; all at one receptor.
-    void add(const Incoming* a, int64_t count) {
+    // y += P(-s) e w and the bound += the most that arrivals lift g; all at one receptor. Returns whether some bound is
+    // not below zero.
+    bool add(const Incoming* a, int64_t count) {
         if constexpr (Varies) {
             for (int64_t r = 0; r < count; ++r) add_varying(a[r]);
+            return true;
         } else {
             constexpr int V = NP / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
             const bool both = M::watched && kappa[a->receptor][1] > 0;
             int v = 0;
-            for (; v + U <= V; v += U) both ? add_block<2, U>(a, count, v) : add_block<M::watched, U>(a, count, v);
-            for (; v < V; ++v) both ? add_block<2, 1>(a, count, v) : add_block<M::watched, 1>(a, count, v);
+            bool any = false;
+            for (; v + U <= V; v += U) any |= both ? add_block<2, U>(a, count, v) : add_block<M::watched, U>(a, count, v);
+            for (; v < V; ++v) any |= both ? add_block<2, 1>(a, count, v) : add_block<M::watched, 1>(a, count, v);
+            return any;
         }
     }
     // Sums stay in registers over all rows. Bound: 0 none, 1 by positive weights, 2 by all.
     template <int Bound, int U>
-    void add_block(const Incoming* a, int64_t count, int v) {
+    bool add_block(const Incoming* a, int64_t count, int v) {
         const scalar* most = kappa[a->receptor];
         vec sum[n][U], lift[U];
 #pragma GCC unroll 16
@@ -225,6 +280,10 @@ struct Neurons {
                 if (M::reached[i]) store(y[i].data + (v + u) * LANES, sum[i][u]);
             if (Bound) store(reach.data + (v + u) * LANES, lift[u]);
         }
+        vec most_of_all = lift[0];
+#pragma GCC unroll 16
+        for (int u = 1; u < U; ++u) most_of_all = larger(most_of_all, lift[u]);
+        return Bound && not_negative(most_of_all);
     }
     // factor[c] = column c of a table of C columns at s, for every neuron.
     template <int C>
@@ -266,7 +325,7 @@ struct Neurons {
         const int l = lanes++;
         double state[n], q[FRONT];
         for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]);
-        last_g[l] = now > 0 || unarmed[size_t(neuron)] ? scalar(-1) : scalar(threshold(neuron, state));
+        last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(threshold(neuron, state));
         lane_neuron[l] = neuron;
         const auto take = [&](const Incoming& a) {
             if constexpr (Varies) {
@@ -278,10 +337,8 @@ struct Neurons {
             }
         };
         for (size_t a = 0; a < cursor; ++a) take(pending[a]);
-        for (const auto& a : late) take(a);
         for (int i = 0; i < n; ++i) lane[i][l] = scalar(state[i]);
-        reach.data[neuron] = scalar(-1e30);
-        known = false;
+        reach.data[neuron] = UNKNOWN;
     }
     void reach_lanes(const Incoming& a) {
         if constexpr (Varies) {
@@ -291,60 +348,98 @@ struct Neurons {
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
         } else {
-            const int32_t* __restrict neuron = lane_neuron;
-            INDEPENDENT
-            for (int l = 0; l < lanes; ++l) {
-                const scalar w = a.row[neuron[l]];
-                for (int i = 0; i < n; ++i)
-                    if (M::reached[i]) lane[i].data[l] += a.q[i] * w;
+            for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes beyond the last hold old neurons
+                const int32_t* __restrict neuron = lane_neuron.data + from;
+                scalar w[LANES];
+                for (int l = 0; l < LANES; ++l) w[l] = a.row[neuron[l]];
+                for (int i = 0; i < n; ++i) {
+                    if (!M::reached[i]) continue;
+                    scalar* __restrict state = lane[i].data + from;
+                    for (int l = 0; l < LANES; ++l) state[l] += a.q[i] * w[l];
+                }
             }
         }
     }
     double next_arrival() const { return cursor < pending.size() ? pending[cursor].s : delta; }
     // The next known arrival reaches the lanes (all other neurons have it already).
     void take_arrival() {
-        now = pending[cursor].s;
-        reach_lanes(pending[cursor++]);
+        const Incoming& a = pending[cursor];
+        now = a.s;
+        if (checked != now) {
+            if constexpr (Varies)
+                forget();
+            else
+                for (int from = 0; from < lanes; from += LANES) store(last_g.data + from, g_of(from, a.q + n));
+            checked = now;
+        }
+        reach_lanes(a);
+        ++cursor;
         known = false;
     }
-    // Finds what crosses between now and the next arrival.
+    void forget() {
+        for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
+    }
+    // g of a vector of lanes; row: dg P(s) and its constant.
+    vec g_of(int from, const scalar* row) const {
+        vec g = vec{} + row[n];
+        for (int i = 0; i < n; ++i) g += row[i] * load(lane[i].data + from);
+        return g;
+    }
+    // Finds what crosses between now and the next arrival. A lane cannot if g < 0 at both ends by more than g'' allows.
     void look_ahead() {
         if (known) return;
         known = true;
         until = next_arrival();
         hits.clear();
-        if (!lanes) return;
         const scalar half = scalar(0.5 * (until - now) * (until - now));
         if constexpr (Varies) {
             double row[n + 1];
             for (int l = 0; l < lanes; ++l) {
-                horner<n + 1, S>(rho, degree, until, lane_neuron[l], row);
-                scalar r[n + 1];
-                for (int i = 0; i <= n; ++i) r[i] = scalar(row[i]);
-                check_lane(l, r, half, own(lane_neuron[l]));
+                const int k = lane_neuron[l];
+                horner<n + 1, S>(rho, degree, until, k, row);
+                scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
+                for (int i = 0; i < n; ++i) {
+                    const scalar v = lane[i].data[l];
+                    g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
+                }
+                prior_g[l] = last_g[l], last_g[l] = g, bends[l] = bend;
+                if (g + bend * half >= 0 || prior_g[l] >= 0 || unarmed[size_t(k)]) may_cross(l);
             }
         } else {
             const scalar* row = cursor < pending.size() ? pending[cursor].q + n : row_at_end;
-            INDEPENDENT
-            for (int l = 0; l < lanes; ++l) check_lane(l, row, half, 0);
+            for (int from = 0; from < lanes; from += LANES) {
+                vec bend = vec{} + curve[n];
+                for (int i = 0; i < n; ++i) {
+                    const vec v = load(lane[i].data + from);
+                    bend += curve[i] * larger(v, -v);
+                }
+                const vec g = g_of(from, row), before = load(last_g.data + from), most = larger(g + bend * half, before);
+                unsigned mask = not_negative(most) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
+                if (n_unarmed)
+                    for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
+                store(last_g.data + from, g);
+                if (!mask) continue;
+                store(prior_g.data + from, before), store(bends.data + from, bend);
+                for (; mask; mask &= mask - 1) may_cross(from + __builtin_ctz(mask));
+            }
         }
-        for (int l = 0; l < lanes; ++l)
-            if (test.data[l] >= 0 || (n_unarmed && unarmed[size_t(lane_neuron[l])])) solve(l);
+        checked = until;
     }
-    // test >= 0 where g may cross zero before the end of the segment: g < 0 at its start, and g'' is bounded.
-    void check_lane(int l, const scalar* row, scalar half, int r) {
-        scalar g = row[n], bend = curve[n * S + r];
-        for (int i = 0; i < n; ++i) {
-            const scalar v = lane[i].data[l];
-            g += row[i] * v, bend += curve[i * S + r] * (v < 0 ? -v : v);
+    // Where g rises steeply all along, a chord tells about when it crosses; it is solved if it turns out to be the first.
+    void may_cross(int l) {
+        const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = until - now;
+        const double rise = g1 - g0;
+        if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
+            const double least = 0.5 * rise / h, noise = std::numeric_limits<scalar>::epsilon() * 8;
+            hits.push_back({until - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false});
+        } else {
+            solve(l, -1);
         }
-        const scalar most = g + bend * half, before = last_g.data[l];
-        test.data[l] = most > before ? most : before;
-        last_g.data[l] = g;
     }
-    void solve(int l) {
+    // The crossing of a lane between now and the next arrival, added to hits; about: a guess, or -1.
+    void solve(int l, double about) {
         const int neuron = lane_neuron[l];
-        double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now;
+        double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now, s = -1;
         for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]), bend += double(curve[i * S + own(neuron)]) * std::fabs(v[i]);
         for (int q = 0; q <= degree; ++q) {
             const table* t = rho + int64_t(q) * (n + 1) * S + own(neuron);
@@ -352,8 +447,9 @@ struct Neurons {
             for (int i = 0; i < n; ++i) c[q] += double(t[i * S]) * v[i];
         }
         if (unarmed[size_t(neuron)] && !fell_below(neuron, c, bend, from)) return;
-        const double s = first_crossing(c, degree, from, until, bend);
-        if (s >= 0) hits.emplace_back(s, l);
+        if (about >= 0) s = quickly(c, degree, from, until, about, bend);
+        if (s < 0) s = first_crossing(c, degree, from, until, bend);
+        if (s >= 0) hits.push_back({s, 0, l, true});
     }
     // For a neuron that is not armed: from = when g is below zero first; false if not before `until`.
     bool fell_below(int neuron, double* c, double bend, double& from) {
@@ -370,22 +466,30 @@ struct Neurons {
         --n_unarmed;
         return true;
     }
-    // Time of the first crossing before the next arrival, never if there is none; which: its place in hits.
-    double first_hit(int& which) const {
-        which = -1;
-        double best = std::numeric_limits<double>::infinity();
-        for (int i = 0; i < int(hits.size()); ++i) {
-            const double s = hits[size_t(i)].first;
-            const bool lower = which >= 0 && lane_neuron.data[hits[size_t(i)].second] < lane_neuron.data[hits[size_t(which)].second];
-            if (s < best || (s == best && lower)) best = s, which = i;
+    // Place in hits of the first crossing before the next arrival (the lowest neuron among equals), -1 if there is none.
+    int first_hit() {
+        for (;;) {
+            int best = -1;
+            double least = 0;
+            for (int i = 0; i < int(hits.size()); ++i) {
+                const Hit& h = hits[size_t(i)];
+                const double s = h.s - h.error;
+                bool first = best < 0 || s < least;
+                if (!first && s == least)
+                    first = hits[size_t(best)].exact && (!h.exact || lane_neuron.data[h.lane] < lane_neuron.data[hits[size_t(best)].lane]);
+                if (first) best = i, least = s;
+            }
+            if (best < 0 || hits[size_t(best)].exact) return best;
+            const Hit h = hits[size_t(best)];
+            hits[size_t(best)] = hits.back(), hits.pop_back();
+            solve(h.lane, h.s);
         }
-        return best;
     }
     // An own spike; returns the neuron. before, after: its state.
     int emit(const Args& args, int which, double t_k, int64_t& guarded, double* before, double* after) {
-        const int l = hits[size_t(which)].second, neuron = lane_neuron[l];
-        const double s = now = hits[size_t(which)].first;
-        hits.erase(hits.begin() + which);
+        const int l = hits[size_t(which)].lane, neuron = lane_neuron[l];
+        const double s = now = hits[size_t(which)].s;
+        hits[size_t(which)] = hits.back(), hits.pop_back();
         double m[RESET], v[n];
         horner<RESET, S>(spike, degree, s, own(neuron), m);
         for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]);
@@ -410,9 +514,14 @@ struct Neurons {
             for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
             lane[i][l] += scalar(jump), y[i].data[neuron] += scalar(jump);
         }
-        last_g[l] = scalar(-1);
-        if (threshold(neuron, after) >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
-        if (until > now) solve(l);
+        const double g = threshold(neuron, after), rest = until - now;
+        last_g[l] = UNKNOWN;
+        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
+        if (rest > 0) {
+            double bend = double(curve[n * S + own(neuron)]);
+            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(lane[i][l]));
+            if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
+        }
         return neuron;
     }
 
@@ -442,10 +551,21 @@ struct Neurons {
             }
         }
     }
+    // Factors of all events of a step: column c of event e at [c * room + e].
+    void open_step(const LogEntry* events, int64_t count) {
+        if constexpr (!Varies) {
+            room = (count + 7) / 8 * 8;
+            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors), reset_columns.reserve(room * RESET);
+            for (int64_t e = 0; e < room; ++e) offsets[e] = e < count ? events[e].s : 0.0;
+            for (int r = 0; r < M::receptors; ++r)
+                horner_many<BACK>(back[r], degree, offsets.data, count, back_columns.data + r * BACK * room, room);
+            if (M::spiking) horner_many<RESET>(spike, degree, offsets.data, count, reset_columns.data, room);
+        }
+    }
     // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
     // The reader's part is dr times factors of its own.
     template <bool Grad, bool Feed, class Reader>
-    scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, const Reader& reader, const scalar* dr) {
+    scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
         scalar total = 0;
         if constexpr (Varies) {
             factors<BACK>(back[receptor], BACK, s);
@@ -461,17 +581,17 @@ struct Neurons {
                 }
             }
         } else {
-            double f[BACK];
-            horner<BACK, 1>(back[receptor], degree, s, 0, f);
+            (void)s;
+            const scalar* f = back_columns.data + receptor * BACK * room + e;
             scalar q[n + 1], z[n + 1];
-            for (int i = 0; i < n; ++i) q[i] = scalar(f[i]), z[i] = scalar(f[n + i]);
+            for (int i = 0; i < n; ++i) q[i] = f[i * room], z[i] = f[(n + i) * room];
             q[n] = Reader::adds ? reader.direction(0) : scalar(0), z[n] = Reader::adds ? reader.feedback(0) : scalar(0);
             vec sum = {};
             for (int v = 0; v < NP; v += LANES) {
                 vec a = {}, b = {};
                 for (int r = 0; r < M::dynamic; ++r) {
                     vec d = {};
-                    for (int i = 0; i < n; ++i) d += scalar(f[(2 + r) * n + i]) * load(mu[i].data + v);
+                    for (int i = 0; i < n; ++i) d += f[((2 + r) * n + i) * room] * load(mu[i].data + v);
                     if (Reader::adds) d += reader.change(r, 0) * load(dr + v);
                     scalar* g = grad[M::place[r]].data + v;
                     store(g, load(g) + d * load(row + v));
@@ -489,10 +609,13 @@ struct Neurons {
         return total;
     }
     // An own spike: the jump of the model, and what it adds to learned parameters. extra: the reader's lambda there.
-    void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
+    void jumped(const Args& args, int neuron, int64_t index, double s, int64_t e, scalar dl_dt, const double* extra) {
         double m[RESET], before[n], after[n], d[n * (n + 1)];
         scalar kept[n], lambda[n];
-        horner<RESET, S>(spike, degree, s, own(neuron), m);
+        if constexpr (Varies)
+            horner<RESET, S>(spike, degree, s, neuron, m);
+        else
+            for (int c = 0; c < RESET; ++c) m[c] = reset_columns.data[c * room + e];
         for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
         double right[n], left[n];
         for (int i = 0; i < n; ++i) {

@@ -29,7 +29,8 @@ struct ReadFirstSpike : NoSource<O> {
     }
     void begin_back(O&) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
-    void at(O&, const Args&, int, double, double) {}
+    void open_step(O&, int64_t) {}
+    void at(O&, const Args&, int, double, double, int64_t) {}
     scalar kink(const scalar*, int64_t) { return 0; }
     scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
         return first[neuron] == i ? dr[neuron] : scalar(0);
@@ -124,7 +125,8 @@ struct ReadMaximum : NoSource<O> {
             }
         }
     }
-    void at(O&, const Args&, int, double, double) {}
+    void open_step(O&, int64_t) {}
+    void at(O&, const Args&, int, double, double, int64_t) {}
     scalar kink(const scalar* dr, int64_t entry) {
         scalar total = 0;
         for (int k = 0; k < N; ++k)
@@ -141,26 +143,27 @@ template <class O, int V, int N>
 struct ReadIntegral {
     static constexpr bool adds = true;
     static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
-    double total[N];
+    double total[O::NP];
     int degree = 0;
-    Buffer<double> u, du[L + 1];
-    Buffer<scalar> along, against, changed[L + 1];
+    Buffer<double> u, du[L + 1], along, against, rest, offsets;
+    Buffer<scalar> direct, feed, changed[L + 1];
     void begin(O& out) {
-        degree = out.degree + 7 < DEGREE ? out.degree + 7 : DEGREE;
-        u.zero(WIDTH), along.zero(S), against.zero(S);
+        u.zero(WIDTH), direct.zero(S), feed.zero(S);
         for (int r = 0; r < L; ++r) du[r].zero(WIDTH), changed[r].zero(S);
-        for (int k = 0; k < N; ++k) total[k] = 0;
+        for (double& v : total) v = 0;
     }
     // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
     void enter(O& out, const Args& args, int64_t step, bool training) {
+        const int used = int(args.window_size);
         const double* w = args.window + step * WINDOW;
+        degree = out.degree + used < DEGREE ? out.degree + used : DEGREE;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
             const double* a = out.A + k * n * (n + 1);
             for (int q = 0; q < degree; ++q)
                 for (int j = 0; j <= n; ++j) {
-                    double v = j == V && q < WINDOW ? w[q] : 0.0;
+                    double v = j == V && q < used ? w[q] : 0.0;
                     for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * u[(q * (n + 1) + i) * S + k];
-                    u[((q + 1) * (n + 1) + j) * S + k] = v / (q + 1);
+                    u[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
                 }
             for (int r = 0; training && r < L; ++r)
                 for (int q = 0; q < degree; ++q)
@@ -170,7 +173,7 @@ struct ReadIntegral {
                             const double da = double(out.dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
                             v += a[i * (n + 1) + j] * du[r][(q * (n + 1) + i) * S + k] + da * u[(q * (n + 1) + i) * S + k];
                         }
-                        du[r][((q + 1) * (n + 1) + j) * S + k] = v / (q + 1);
+                        du[r][((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
                     }
         }
     }
@@ -190,13 +193,39 @@ struct ReadIntegral {
         for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
         return v;
     }
-    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
-        for (int64_t j = 0; j < count; ++j) {
-            double f = 0;
-            for (int k = 0; k < N; ++k) {
-                if (k == 0 || S > 1) f = part(out, u.data, out.arrive[a[j].receptor], a[j].s, k);
-                total[k] += f * double(a[j].row[k]);
+    // along[e] (and against[e], if asked for) = u . e (u . -A e) at `count` offsets, for neurons that share their numbers.
+    void at_offsets(O& out, int receptor, const double* s, int64_t count, bool both) {
+        const int64_t room = (count + 7) / 8 * 8;
+        rest.reserve(room), along.reserve(room), against.reserve(room);
+        for (int64_t e = 0; e < room; ++e) rest[e] = e < count ? out.delta - s[e] : 0.0;
+        double c[DEGREE + 1], z[DEGREE + 1];
+        for (int q = 0; q <= degree; ++q) {
+            c[q] = z[q] = 0;
+            for (int i = 0; i < n; ++i) {
+                c[q] += double(out.arrive[receptor][i]) * u[q * (n + 1) + i];
+                z[q] += double(out.back[receptor][n + i]) * u[q * (n + 1) + i];
             }
+        }
+        horner_many<1>(c, degree, rest.data, count, along.data, room);
+        if (both) horner_many<1>(z, degree, rest.data, count, against.data, room);
+    }
+    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
+        if constexpr (S == 1) {
+            offsets.reserve(count + 8);
+            for (int r = 0; r < O::model::receptors; ++r) {
+                for (int64_t j = 0; j < count; ++j) offsets[j] = a[j].s;
+                at_offsets(out, r, offsets.data, count, false);
+                for (int64_t j = 0; j < count; ++j) {
+                    if (a[j].receptor != r) continue;
+                    const double f = along[j];
+                    const scalar* row = a[j].row;
+                    INDEPENDENT
+                    for (int k = 0; k < O::NP; ++k) total[k] += f * double(row[k]);
+                }
+            }
+        } else {
+            for (int64_t j = 0; j < count; ++j)
+                for (int k = 0; k < N; ++k) total[k] += part(out, u.data, out.arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
         }
     }
     void jump(O& out, int neuron, double s, const double* before, const double* after) {
@@ -209,17 +238,23 @@ struct ReadIntegral {
     }
     void begin_back(O&) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
-    void at(O& out, const Args& args, int receptor, double s, double t) {
-        const auto *e = out.arrive[receptor], *q = out.back[receptor] + n * S;
-        const double now = time_weight(t, args) / args.duration;
+    void open_step(O& out, int64_t events) {
+        if constexpr (S == 1)
+            if (O::model::receptors == 1 && events) at_offsets(out, 0, out.offsets.data, events, true);
+    }
+    void at(O& out, const Args& args, int receptor, double s, double t, int64_t e) {
+        const auto *direction = out.arrive[receptor], *drive = out.back[receptor] + n * S;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
-            along[k] = scalar(part(out, u.data, e, s, k));
-            against[k] = scalar(part(out, u.data, q, s, k) - now * double(e[V * S + k]));
-            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(out, du[r].data, e, s, k));
+            const bool known = S == 1 && O::model::receptors == 1;
+            const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
+            direct[k] = scalar(known ? along[e] : part(out, u.data, direction, s, k));
+            feed[k] = scalar(known ? against[e] : part(out, u.data, drive, s, k));
+            if (moves != 0) feed[k] -= scalar(moves * time_weight(t, args) / args.duration);
+            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(out, du[r].data, direction, s, k));
         }
     }
-    scalar direction(int k) const { return along.data[O::own(k)]; }
-    scalar feedback(int k) const { return against.data[O::own(k)]; }
+    scalar direction(int k) const { return direct.data[O::own(k)]; }
+    scalar feedback(int k) const { return feed.data[O::own(k)]; }
     scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
     scalar kink(const scalar*, int64_t) { return 0; }
     // l(x-) - l(x+); extra: the reader's part of lambda.

@@ -3,8 +3,11 @@
 namespace {
 
 constexpr int DEGREE = 20;
+constexpr double INVERSE[DEGREE + 1] = {0,       1.,      1. / 2,  1. / 3,  1. / 4,  1. / 5,  1. / 6,
+                                        1. / 7,  1. / 8,  1. / 9,  1. / 10, 1. / 11, 1. / 12, 1. / 13,
+                                        1. / 14, 1. / 15, 1. / 16, 1. / 17, 1. / 18, 1. / 19, 1. / 20};
 // Newton stops when its error, quadratic in its last step, is below this many ms.
-constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 1e-9 : 1e-17;
+constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 2e-7 : 1e-17;
 
 // out[c] = sum over q <= m of table[q][c][neuron] s^q, for C columns and S neurons that have numbers of their own.
 template <int C, int S, typename T>
@@ -15,6 +18,19 @@ inline void horner(const T* table, int m, double s, int neuron, double* out) {
         t -= C * S;
         for (int c = 0; c < C; ++c) out[c] = out[c] * s + double(t[c * S]);
     }
+}
+
+// The same at `count` offsets, out[c * stride + e]; room for a multiple of 8 offsets.
+template <int C, typename R>
+inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
+    for (int64_t e = 0; e < count; e += 8)
+        for (int c = 0; c < C; ++c) {
+            double v[8];
+            for (int i = 0; i < 8; ++i) v[i] = table[int64_t(m) * C + c];
+            for (int q = m - 1; q >= 0; --q)
+                for (int i = 0; i < 8; ++i) v[i] = v[i] * s[e + i] + table[int64_t(q) * C + c];
+            for (int i = 0; i < 8; ++i) out[c * stride + e + i] = R(v[i]);
+        }
 }
 
 inline double value_of(const double* c, int m, double s) {
@@ -47,6 +63,20 @@ inline double polished(const double* c, int m, double a, double b, double g_a, d
         s = next;
     }
     return s;
+}
+
+// The same from a guess, if a slope there shows that the polynomial rises all over [a, b]; -1 if not. It is known to be
+// negative at a and positive at b, but for rounding.
+inline double quickly(const double* c, int m, double a, double b, double s, double curve) {
+    for (int k = 0; k < 6; ++k) {
+        double g = c[m], d = 0;
+        for (int q = m - 1; q >= 0; --q) d = d * s + g, g = g * s + c[q];
+        if (!(d > curve * (b - a))) return -1;
+        const double next = s - g / d, moved = next - s;
+        if (curve * moved * moved <= TIME_ROUNDING * d) return next < a ? a : next > b ? b : next;
+        s = next < a ? a : next > b ? b : next;
+    }
+    return -1;
 }
 
 // Smallest s in [a, b] where the polynomial c of degree m crosses zero from below, -1 if nowhere. curve >= |c''| there.
