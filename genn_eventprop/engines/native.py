@@ -271,7 +271,11 @@ class NativeEngine(Engine):
             **loss.constants,
         }
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
-        integers |= {"exact_steps": self._exact_steps, "window_size": self._window_size, **{f"degree_{p}": m for p, m in self._degree.items()}}
+        integers |= {
+            "exact_steps": self._exact_steps,
+            "window_size": self._window_size,
+            **{f"degree_{p}": m for p, m in self._degree.items()},
+        }
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(

@@ -119,7 +119,9 @@ class Context:
 
     @property
     def integers(self) -> list[str]:
-        exact = ["exact_steps", "window_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+        exact = (
+            ["exact_steps", "window_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+        )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["given"] if self.plan.loss.host else []
         delays = [f"c_{c.name}_delay" for c in self.delayed]

@@ -51,7 +51,7 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
     for p in group:
         lines += [f"p_{p.name}.retreat(step);", f"p_{p.name}.open_step(log.entries.data + begin, events);"]
-    lines += [f"work.reader.open_step(p_{read}, events);"] if read else []
+    lines += [f"work.reader.open_step(p_{read}, log.entries.data + begin, events);"] if read else []
     lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
     lines += [f"work.reader.before(p_{read}, dr, step, e);"] if read else []
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
@@ -105,7 +105,7 @@ def _own_spike(ctx: Context, p: PopulationRecord) -> str:
         lines.append(
             f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, t_k + entry.s, extra);"
         )
-    lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, e - begin, dl_dt, extra);")
+    lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 

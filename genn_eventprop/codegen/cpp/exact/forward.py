@@ -19,9 +19,7 @@ def forward_exact(ctx: Context) -> str:
     body += [_initial(ctx, p) for p in plan.populations]
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
     body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
-    body += [
-        f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))
-    ]
+    body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += [f"work.reader.begin(p_{out});"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
     body += [
@@ -56,9 +54,7 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
         if p.name == ctx.plan.output.name:
             pending = f"p_{p.name}.pending"
             lines.append(f"work.reader.start(p_{p.name});")
-            lines.append(
-                f"work.reader.absorb(p_{p.name}, {pending}.data(), int64_t({pending}.size()), log.count);"
-            )
+            lines.append(f"work.reader.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
     lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
     lines += [f"p_{p.name}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
@@ -71,11 +67,12 @@ def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
     return f"{times}[{index}]{delay}"
 
 
-def _incoming(ctx: Context, c: ConnectionRecord, due: str, source: str, index: str) -> str:
+def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, source: str, index: str) -> str:
+    """Fills in an arrival, all but its factors."""
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
     row = f"args.c_{c.name}_weight + int64_t({source}) * NP_p_{p.name}"
-    return f"{{{due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index}, {{}}}}"
+    return f"{place}.set({due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index});"
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:
@@ -88,7 +85,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
         f"const int32_t sender = {source};\n"
         f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
-        f"p_{c.target}.pending.push_back({_incoming(ctx, c, 'after > 0 ? after : 0.0', 'sender', index)});\n}}"
+        f"{_take(ctx, c, f'p_{c.target}.pending.push()', 'after > 0 ? after : 0.0', 'sender', index)}\n}}"
     )
 
 
@@ -104,11 +101,11 @@ def _events(ctx: Context, group: list[PopulationRecord]) -> str:
         look.append(f"""\
 {name}.look_ahead();
 {{
-    const int hit = {name}.first_hit();
+    const int64_t hit = {name}.first_hit();
     if (hit >= 0) {{
-        const double at = {name}.hits[size_t(hit)].s;
+        const double at = {name}.hits[hit].s;
         if (at < when || (at == when && which < 0)) when = at, who = {i}, which = hit;
-    }} else if ({name}.cursor < {name}.pending.size() && {name}.pending[{name}.cursor].s < when) {{
+    }} else if ({name}.cursor < {name}.pending.count && {name}.pending[{name}.cursor].s < when) {{
         when = {name}.pending[{name}.cursor].s, who = {i}, which = -1;
     }}
 }}""")
@@ -122,7 +119,7 @@ case {i}:
 {indent(_spike(ctx, p, group), 2)}    }}
     break;""")
     loop = "\n".join([
-        "double when = std::numeric_limits<double>::infinity();", "int who = -1, which = -1;", *look,
+        "double when = std::numeric_limits<double>::infinity();", "int who = -1;", "int64_t which = -1;", *look,
         "if (who < 0) break;", "switch (who) {", *act, "}",
     ])  # fmt: skip
     return f"for (;;) {{\n{loop}\n}}"
@@ -151,9 +148,9 @@ def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
     """A spike that reaches a population of its own group within the step."""
     target = f"p_{c.target}"
     at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
-    made = _incoming(ctx, c, at, "neuron", "index")
     states = len(ctx.plan.population(c.target).derived.states)
-    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"const Arrival<{states}> a = {made};"]
+    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"Arrival<{states}> a;"]
+    lines.append(_take(ctx, c, "a", at, "neuron", "index"))
     if c.target == ctx.plan.output.name:
         lines.append(f"work.reader.absorb({target}, &a, 1, log.count);")
     lines.append(f"{target}.insert(a);")

@@ -60,11 +60,12 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = ctx.learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]
+    own = -1 - ctx.spiking.index(p) if p.spiking else 0
     watched = p.spiking or (p.name == ctx.plan.output.name and ctx.plan.loss.readout == "max")
     name = f"Model_{p.name}"
     return (
         f"struct {name} {{\n"
-        f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)};\n"
+        f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"

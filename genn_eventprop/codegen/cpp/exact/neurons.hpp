@@ -17,6 +17,9 @@ struct Arrival {
     int32_t connection, receptor, source;
     int64_t index;        // of the spike in its list, -1 for input spikes
     scalar q[2 * n + 1];  // P(-s) e, and the row dg P(s) of the threshold function; unless neurons vary
+    void set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
+        s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
+    }
 };
 
 // An event of a step: a connection >= 0, or -1 - population for an own spike.
@@ -24,6 +27,23 @@ struct LogEntry {
     double s;
     int32_t kind, source;
     int64_t index;
+};
+
+// A list in memory that stays; push returns the new last element.
+template <typename T>
+struct List {
+    Buffer<T> all;
+    int64_t count = 0;
+    T& push() {
+        if (count == all.size) all.reserve(count + 64);
+        return all.data[count++];
+    }
+    T& operator[](int64_t i) { return all.data[i]; }
+    const T& operator[](int64_t i) const { return all.data[i]; }
+    T* begin() { return all.data; }
+    T* end() { return all.data + count; }
+    // The last element takes the place of element i.
+    void drop(int64_t i) { all.data[i] = all.data[--count]; }
 };
 
 struct Log {
@@ -75,10 +95,10 @@ struct Neurons {
     Buffer<double> spike_time, offsets;
     Buffer<scalar> columns, back_columns;
     Buffer<double> reset_columns;
-    int64_t room = 0;
+    int64_t room = 0, resets = 0, reset_room = 0;
     Spikes<n + 1> spikes;
-    std::vector<Incoming> pending;  // arrivals of this step in order of time; those before the cursor have happened
-    size_t cursor = 0;
+    List<Incoming> pending;  // arrivals of this step in order of time; those before the cursor have happened
+    int64_t cursor = 0;
     int64_t spikes_in_step = 0;
     scalar row_at_end[n + 1];
 
@@ -91,7 +111,7 @@ struct Neurons {
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
     Buffer<scalar> lane[n], last_g, prior_g, bends;
-    std::vector<Hit> hits;  // crossings before `until`, if `known`
+    List<Hit> hits;  // crossings before `until`, if `known`
     std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
     int lanes = 0, n_unarmed = 0;
     double now = 0, until = 0, checked = 0;
@@ -150,7 +170,7 @@ struct Neurons {
 
     // Start of a step: y = x, and a bound on g as if nothing arrived.
     __attribute__((noinline)) void start() {
-        pending.clear();
+        pending.count = 0;
         cursor = 0, lanes = 0, spikes_in_step = 0, now = checked = 0, known = false;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
         scalar* __restrict bound = reach;
@@ -197,15 +217,15 @@ struct Neurons {
     }
     void set_factors_of_pending() {
         if constexpr (!Varies) {
-            const int64_t count = int64_t(pending.size()), room = (count + 7) / 8 * 8;
+            const int64_t count = pending.count, room = (count + 7) / 8 * 8;
             offsets.reserve(room), columns.reserve(room * FRONT);
-            for (int64_t e = 0; e < count; ++e) offsets[e] = pending[size_t(e)].s;
+            for (int64_t e = 0; e < count; ++e) offsets[e] = pending[e].s;
             for (int64_t e = count; e < room; ++e) offsets[e] = 0;
             for (int r = 0; r < M::receptors; ++r) {
                 horner_many<FRONT>(arrive[r], degree, offsets.data, count, columns.data, room);
                 for (int64_t e = 0; e < count; ++e)
-                    if (M::receptors == 1 || pending[size_t(e)].receptor == r)
-                        for (int c = 0; c < FRONT; ++c) pending[size_t(e)].q[c] = columns[c * room + e];
+                    if (M::receptors == 1 || pending[e].receptor == r)
+                        for (int c = 0; c < FRONT; ++c) pending[e].q[c] = columns[c * room + e];
             }
         }
     }
@@ -214,22 +234,23 @@ struct Neurons {
         const auto earlier = [](const Incoming& a, const Incoming& b) { return a.s < b.s; };
         if (!std::is_sorted(pending.begin(), pending.end(), earlier)) std::stable_sort(pending.begin(), pending.end(), earlier);
         set_factors_of_pending();
-        for (size_t from = 0, to; from < pending.size(); from = to) {
-            for (to = from + 1; to < pending.size() && pending[to].receptor == pending[from].receptor;) ++to;
-            add(pending.data() + from, int64_t(to - from));
+        for (int64_t from = 0, to; from < pending.count; from = to) {
+            for (to = from + 1; to < pending.count && pending[to].receptor == pending[from].receptor;) ++to;
+            add(pending.begin() + from, to - from);
         }
         if constexpr (M::spiking) make_lanes();
     }
     // An arrival, now or later in this step, that was not known at its start. What crosses up to then stays known.
     void insert(Incoming a) {
         set_factors(a);
-        size_t at = pending.size();
-        while (at > cursor && pending[at - 1].s > a.s) --at;
-        pending.insert(pending.begin() + int64_t(at), a);
+        pending.push();
+        int64_t at = pending.count - 1;
+        for (; at > cursor && pending[at - 1].s > a.s; --at) pending[at] = pending[at - 1];
+        pending[at] = a;
         if (known && a.s <= now) {  // what crosses at this very moment comes first, the rest is looked for anew
             until = now;
-            for (size_t i = hits.size(); i-- > 0;)
-                if (!hits[i].exact || hits[i].s > now) hits.erase(hits.begin() + int64_t(i));
+            for (int64_t i = hits.count; i-- > 0;)
+                if (!hits[i].exact || hits[i].s > now) hits.drop(i);
         } else if (known && a.s < until) {
             known = false;
             forget();
@@ -336,7 +357,7 @@ struct Neurons {
                 for (int i = 0; i < n; ++i) state[i] += double(a.q[i] * a.row[neuron]);
             }
         };
-        for (size_t a = 0; a < cursor; ++a) take(pending[a]);
+        for (int64_t a = 0; a < cursor; ++a) take(pending[a]);
         for (int i = 0; i < n; ++i) lane[i][l] = scalar(state[i]);
         reach.data[neuron] = UNKNOWN;
     }
@@ -360,7 +381,7 @@ struct Neurons {
             }
         }
     }
-    double next_arrival() const { return cursor < pending.size() ? pending[cursor].s : delta; }
+    double next_arrival() const { return cursor < pending.count ? pending[cursor].s : delta; }
     // The next known arrival reaches the lanes (all other neurons have it already).
     void take_arrival() {
         const Incoming& a = pending[cursor];
@@ -390,7 +411,7 @@ struct Neurons {
         if (known) return;
         known = true;
         until = next_arrival();
-        hits.clear();
+        hits.count = 0;
         const scalar half = scalar(0.5 * (until - now) * (until - now));
         if constexpr (Varies) {
             double row[n + 1];
@@ -406,7 +427,7 @@ struct Neurons {
                 if (g + bend * half >= 0 || prior_g[l] >= 0 || unarmed[size_t(k)]) may_cross(l);
             }
         } else {
-            const scalar* row = cursor < pending.size() ? pending[cursor].q + n : row_at_end;
+            const scalar* row = cursor < pending.count ? pending[cursor].q + n : row_at_end;
             for (int from = 0; from < lanes; from += LANES) {
                 vec bend = vec{} + curve[n];
                 for (int i = 0; i < n; ++i) {
@@ -431,7 +452,7 @@ struct Neurons {
         const double rise = g1 - g0;
         if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
             const double least = 0.5 * rise / h, noise = std::numeric_limits<scalar>::epsilon() * 8;
-            hits.push_back({until - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false});
+            hits.push() = {until - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false};
         } else {
             solve(l, -1);
         }
@@ -449,7 +470,7 @@ struct Neurons {
         if (unarmed[size_t(neuron)] && !fell_below(neuron, c, bend, from)) return;
         if (about >= 0) s = quickly(c, degree, from, until, about, bend);
         if (s < 0) s = first_crossing(c, degree, from, until, bend);
-        if (s >= 0) hits.push_back({s, 0, l, true});
+        if (s >= 0) hits.push() = {s, 0, l, true};
     }
     // For a neuron that is not armed: from = when g is below zero first; false if not before `until`.
     bool fell_below(int neuron, double* c, double bend, double& from) {
@@ -467,29 +488,29 @@ struct Neurons {
         return true;
     }
     // Place in hits of the first crossing before the next arrival (the lowest neuron among equals), -1 if there is none.
-    int first_hit() {
+    int64_t first_hit() {
         for (;;) {
-            int best = -1;
+            int64_t best = -1;
             double least = 0;
-            for (int i = 0; i < int(hits.size()); ++i) {
-                const Hit& h = hits[size_t(i)];
+            for (int64_t i = 0; i < hits.count; ++i) {
+                const Hit& h = hits[i];
                 const double s = h.s - h.error;
                 bool first = best < 0 || s < least;
                 if (!first && s == least)
-                    first = hits[size_t(best)].exact && (!h.exact || lane_neuron.data[h.lane] < lane_neuron.data[hits[size_t(best)].lane]);
+                    first = hits[best].exact && (!h.exact || lane_neuron.data[h.lane] < lane_neuron.data[hits[best].lane]);
                 if (first) best = i, least = s;
             }
-            if (best < 0 || hits[size_t(best)].exact) return best;
-            const Hit h = hits[size_t(best)];
-            hits[size_t(best)] = hits.back(), hits.pop_back();
+            if (best < 0 || hits[best].exact) return best;
+            const Hit h = hits[best];
+            hits.drop(best);
             solve(h.lane, h.s);
         }
     }
     // An own spike; returns the neuron. before, after: its state.
-    int emit(const Args& args, int which, double t_k, int64_t& guarded, double* before, double* after) {
-        const int l = hits[size_t(which)].lane, neuron = lane_neuron[l];
-        const double s = now = hits[size_t(which)].s;
-        hits[size_t(which)] = hits.back(), hits.pop_back();
+    int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
+        const int l = hits[which].lane, neuron = lane_neuron[l];
+        const double s = now = hits[which].s;
+        hits.drop(which);
         double m[RESET], v[n];
         horner<RESET, S>(spike, degree, s, own(neuron), m);
         for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]);
@@ -555,11 +576,18 @@ struct Neurons {
     void open_step(const LogEntry* events, int64_t count) {
         if constexpr (!Varies) {
             room = (count + 7) / 8 * 8;
-            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors), reset_columns.reserve(room * RESET);
+            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors);
             for (int64_t e = 0; e < room; ++e) offsets[e] = e < count ? events[e].s : 0.0;
             for (int r = 0; r < M::receptors; ++r)
                 horner_many<BACK>(back[r], degree, offsets.data, count, back_columns.data + r * BACK * room, room);
-            if (M::spiking) horner_many<RESET>(spike, degree, offsets.data, count, reset_columns.data, room);
+            if (!M::spiking) return;
+            resets = 0;
+            for (int64_t e = 0; e < count; ++e)
+                if (events[e].kind == M::own_spike) offsets[resets++] = events[e].s;
+            reset_room = (resets + 7) / 8 * 8;
+            for (int64_t e = resets; e < reset_room; ++e) offsets[e] = 0.0;
+            reset_columns.reserve(reset_room * RESET);
+            horner_many<RESET>(spike, degree, offsets.data, resets, reset_columns.data, reset_room);
         }
     }
     // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
@@ -609,13 +637,13 @@ struct Neurons {
         return total;
     }
     // An own spike: the jump of the model, and what it adds to learned parameters. extra: the reader's lambda there.
-    void jumped(const Args& args, int neuron, int64_t index, double s, int64_t e, scalar dl_dt, const double* extra) {
+    void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
         double m[RESET], before[n], after[n], d[n * (n + 1)];
         scalar kept[n], lambda[n];
         if constexpr (Varies)
             horner<RESET, S>(spike, degree, s, neuron, m);
-        else
-            for (int c = 0; c < RESET; ++c) m[c] = reset_columns.data[c * room + e];
+        else  // the last one that was not taken yet
+            for (int64_t c = 0, e = --resets; c < RESET; ++c) m[c] = reset_columns.data[c * reset_room + e];
         for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
         double right[n], left[n];
         for (int i = 0; i < n; ++i) {

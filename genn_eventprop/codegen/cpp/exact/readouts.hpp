@@ -29,7 +29,7 @@ struct ReadFirstSpike : NoSource<O> {
     }
     void begin_back(O&) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
-    void open_step(O&, int64_t) {}
+    void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, double, int64_t) {}
     scalar kink(const scalar*, int64_t) { return 0; }
     scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
@@ -125,7 +125,7 @@ struct ReadMaximum : NoSource<O> {
             }
         }
     }
-    void open_step(O&, int64_t) {}
+    void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, double, int64_t) {}
     scalar kink(const scalar* dr, int64_t entry) {
         scalar total = 0;
@@ -147,7 +147,7 @@ struct ReadIntegral {
     int degree = 0;
     Buffer<double> u, du[L + 1], along, against, rest, offsets;
     Buffer<scalar> direct, feed, changed[L + 1];
-    void begin(O& out) {
+    void begin(O&) {
         u.zero(WIDTH), direct.zero(S), feed.zero(S);
         for (int r = 0; r < L; ++r) du[r].zero(WIDTH), changed[r].zero(S);
         for (double& v : total) v = 0;
@@ -238,9 +238,14 @@ struct ReadIntegral {
     }
     void begin_back(O&) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
-    void open_step(O& out, int64_t events) {
-        if constexpr (S == 1)
-            if (O::model::receptors == 1 && events) at_offsets(out, 0, out.offsets.data, events, true);
+    void open_step(O& out, const LogEntry* events, int64_t count) {
+        if constexpr (S == 1 && O::model::receptors == 1) {
+            offsets.reserve(count + 8);
+            for (int64_t e = 0; e < count; ++e) offsets[e] = events[e].s;
+            at_offsets(out, 0, offsets.data, count, true);
+        } else {
+            (void)out, (void)events, (void)count;
+        }
     }
     void at(O& out, const Args& args, int receptor, double s, double t, int64_t e) {
         const auto *direction = out.arrive[receptor], *drive = out.back[receptor] + n * S;

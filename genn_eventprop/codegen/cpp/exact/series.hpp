@@ -20,17 +20,33 @@ inline void horner(const T* table, int m, double s, int neuron, double* out) {
     }
 }
 
+// Eight numbers at once, whatever the machine's vectors are.
+typedef double octet __attribute__((vector_size(64)));
+
 // The same at `count` offsets, out[c * stride + e]; room for a multiple of 8 offsets.
 template <int C, typename R>
 inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
-    for (int64_t e = 0; e < count; e += 8)
-        for (int c = 0; c < C; ++c) {
-            double v[8];
-            for (int i = 0; i < 8; ++i) v[i] = table[int64_t(m) * C + c];
-            for (int q = m - 1; q >= 0; --q)
-                for (int i = 0; i < 8; ++i) v[i] = v[i] * s[e + i] + table[int64_t(q) * C + c];
-            for (int i = 0; i < 8; ++i) out[c * stride + e + i] = R(v[i]);
+    constexpr int AT_ONCE = 8;  // columns side by side hide the latency of one
+    for (int64_t e = 0; e < count; e += 8) {
+        octet x;
+        std::memcpy(&x, s + e, sizeof x);
+        for (int first = 0; first < C; first += AT_ONCE) {
+            octet v[AT_ONCE];
+            const double* t = table + int64_t(m) * C + first;
+#pragma GCC unroll 8
+            for (int c = 0; c < AT_ONCE; ++c) v[c] = octet{} + (first + c < C ? t[c] : 0.0);
+            for (int q = m - 1; q >= 0; --q) {
+                t -= C;
+#pragma GCC unroll 8
+                for (int c = 0; c < AT_ONCE; ++c)
+                    if (first + c < C) v[c] = v[c] * x + t[c];
+            }
+#pragma GCC unroll 8
+            for (int c = 0; c < AT_ONCE; ++c)
+                if (first + c < C)
+                    for (int i = 0; i < 8; ++i) out[(first + c) * stride + e + i] = R(v[c][i]);
         }
+    }
 }
 
 inline double value_of(const double* c, int m, double s) {
