@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, augment
+from genn_eventprop.data import Events, augment, kernels
 from genn_eventprop.data.augment import (
     Bin,
     CompressTime,
@@ -23,7 +23,7 @@ from genn_eventprop.data.augment import (
 )
 from genn_eventprop.data.augmented import Augmented, Blend, centre_of_mass
 from genn_eventprop.data.counter import Draw
-from genn_eventprop.errors import DataError
+from genn_eventprop.errors import DataError, ToolchainError
 
 N = 50
 
@@ -260,3 +260,94 @@ def test_bin_does_the_same_with_and_without_a_table(monkeypatch: pytest.MonkeyPa
     with_table = Bin(4.0)(events, draw_for(events))
     monkeypatch.setattr(augment, "TABLE", 0)
     assert same(Bin(4.0)(events, draw_for(events)), with_table)
+
+
+# compiled and NumPy
+
+
+STEPS_OF_BOTH = [
+    Shift(7),
+    Jitter(3.0),
+    Jitter(0.0),
+    Dropout(0.3),
+    Dropout(0.0),
+    Dropout(1.0),
+    Thin(20),
+    Crop(10.0, 60.0),
+    Crop(0.0, 1000.0),
+    Bin(2.5),
+    DelayLine(3, 7.3),
+    DelayLine(0),
+]
+
+
+def awkward() -> Events:
+    """Empty samples, events at one time, at 0, on the first and last channel."""
+    rng = np.random.default_rng(5)
+    samples = [([], []), ([0.0, 0.0, 3.0, 3.0], [0, 39, 5, 5])]
+    samples += [(np.sort(np.round(rng.uniform(0, 90, n), 1)), rng.integers(0, 40, n)) for n in (1, 300, 0, 700)]
+    return Events.from_samples(samples, 40, [0, 0, 1, 1, 1, 0], ["a", "b", "c", "a", "b", "c"])
+
+
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "library", lambda: None)
+
+
+def test_without_a_compiler_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(source: str) -> None:
+        raise ToolchainError("no compiler")
+
+    monkeypatch.setattr("genn_eventprop.toolchain.build", no_compiler)
+    kernels.library.cache_clear()
+    try:
+        assert kernels.library() is None and not kernels.usable(np.zeros(3))
+        assert len(Shift(2)(some(), draw_for(some())).times)
+    finally:
+        kernels.library.cache_clear()
+
+
+@pytest.mark.parametrize("step", STEPS_OF_BOTH, ids=repr)
+def test_compiled_steps_give_the_bits_of_numpy(step: augment.Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.library() is not None, "these tests need the compiler that the native engine needs"
+    events = awkward()
+    for part in (events, events[2:], events[:0], events[[3, 1, 3]]):
+        draw = draw_for(part)
+        compiled = step(part, draw)
+        with monkeypatch.context() as context:
+            without_compiler(context)
+            plain = step(part, draw)
+        for field in ("times", "channels", "offsets", "labels", "groups"):
+            a, b = getattr(compiled, field), getattr(plain, field)
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b, err_msg=field)
+        assert compiled.n_channels == plain.n_channels
+        Events(compiled.times, compiled.channels, compiled.offsets, compiled.n_channels)  # in order, in range
+
+
+@pytest.mark.parametrize("keep", [(0.5, 0.5), (1.0, 0.0), (0.3, 0.6, 0.2)])
+def test_compiled_blend_gives_the_bits_of_numpy(keep: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    augmented = Augmented(awkward(), [Shift(3)], Blend(keep, times=4.0), seed=9)
+    order = [23, 0, 7, 5, 12, 3, 14, 18, 6, 11]
+    for epoch in (0, 1):
+        compiled = augmented.batch(order, epoch)
+        with monkeypatch.context() as context:
+            without_compiler(context)
+            plain = augmented.batch(order, epoch)
+        for field in ("times", "channels", "offsets", "labels", "groups"):
+            np.testing.assert_array_equal(getattr(compiled, field), getattr(plain, field), err_msg=field)
+    assert len(compiled.times)
+
+
+def test_merging_two_ordered_lists_is_a_stable_sort() -> None:
+    rng = np.random.default_rng(0)
+    for sizes in ((0, 0), (1, 0), (0, 5), (300, 7), (256, 511), (1, 1)):
+        parts = []
+        for part, n in enumerate(sizes):
+            times = np.sort(rng.integers(0, 50, n).astype(float))
+            parts.append((times, (1000 * part + np.arange(n)).astype(np.int32), np.array([0, n])))
+        times, channels, offsets = kernels.merge(*parts)
+        both = np.concatenate([parts[0][0], parts[1][0]])
+        order = np.argsort(both, kind="stable")
+        np.testing.assert_array_equal(times, both[order])
+        np.testing.assert_array_equal(channels, np.concatenate([parts[0][1], parts[1][1]])[order])
+        assert offsets.tolist() == [0, sum(sizes)]

@@ -2,7 +2,8 @@
 
 Each is a small frozen record, `step(events, draw) -> events`; random ones take their numbers from `draw`
 (data.counter), so a sample gets the same augmentation in an epoch whatever its batch. `Augmented` applies a chain of
-them to the batches of a data set. Source: the tricks of Nowotny, Turner, Knight 2025 (doi 10.1088/2634-4386/ada852),
+them to the batches of a data set. What is done to every event runs compiled where there is a compiler (data.kernels),
+else in NumPy, with the same result. Source: the tricks of Nowotny, Turner, Knight 2025 (doi 10.1088/2634-4386/ada852),
 whose verdict was that shift and blend help.
 
 Axis letters: B samples of a batch, E their events.
@@ -10,14 +11,17 @@ Axis letters: B samples of a batch, E their events.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
+from genn_eventprop.data import kernels
 from genn_eventprop.data.counter import Draw
-from genn_eventprop.data.events import Events
+from genn_eventprop.data.events import Events, gather
 from genn_eventprop.errors import DataError
 
 TABLE = 1 << 24
@@ -50,6 +54,19 @@ def changed(
     return Events.trusted(
         times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name, events.targets
     )
+
+
+def whole(events: Events) -> kernels.Batch | None:
+    """All samples for the compiled kernels, None where they cannot run."""
+    if not kernels.usable(events.times, events.channels):
+        return None
+    return kernels.Batch(events.times, events.channels, events.offsets[:-1], events.counts)
+
+
+def with_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None = None) -> Events:
+    """`events` with other times, channels and offsets."""
+    width = events.n_channels if n_channels is None else n_channels
+    return Events.trusted(*arrays, width, events.labels, events.groups, events.n_classes, events.name)
 
 
 def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:
@@ -108,7 +125,10 @@ class Shift:
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         by = np.floor(draw.per_sample("shift") * (2 * self.channels + 1)).astype(np.int32) - np.int32(self.channels)
-        moved = events.channels + np.repeat(by * np.int32(self.stride), events.counts)
+        by *= np.int32(self.stride)
+        if (batch := whole(events)) is not None:
+            return with_arrays(events, kernels.select(batch, events.n_channels, shift_channel=by))
+        moved = events.channels.astype(np.int64) + np.repeat(by, events.counts)
         return changed(events, channels=moved, keep=inside(moved, events.n_channels))
 
 
@@ -139,9 +159,26 @@ class Jitter:
         check_range("Jitter: sigma", self.sigma, 0, 1e6)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
-        noise = np.floor(self.sigma * draw.normal("jitter", events.counts) + 0.5)
-        moved = events.channels + noise.astype(np.int64)
+        cumulative, guide, first = whole_normal(self.sigma)
+        if (batch := whole(events)) is not None:
+            keys = draw.keys("jitter")
+            return with_arrays(events, kernels.jitter(batch, events.n_channels, keys, cumulative, guide, first))
+        noise = first + np.searchsorted(cumulative, draw.per_event("jitter", events.counts), side="right")
+        moved = events.channels + noise
         return changed(events, channels=moved, keep=inside(moved, events.n_channels))
+
+
+@lru_cache(maxsize=16)
+def whole_normal(sigma: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """(cumulative probabilities, guide for the search, smallest value) of floor(N(0, sigma) + 0.5), cut at 6 sigma.
+
+    P(value <= k) = Phi((k + 0.5) / sigma); one random number and a search give a value.
+    """
+    reach = math.ceil(6 * sigma)
+    below = [0.5 * math.erfc(-(k + 0.5) / (sigma * math.sqrt(2))) for k in range(-reach, reach)]
+    cumulative = np.array([*below, 1.0])
+    guide = np.searchsorted(cumulative, np.arange(16384) / 16384, side="right").astype(np.int32)
+    return cumulative, guide, -reach
 
 
 @dataclass(frozen=True)
@@ -154,7 +191,7 @@ class Dropout:
         check_range("Dropout: p", self.p, 0, 1)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
-        return changed(events, keep=draw.per_event("dropout", events.counts) >= self.p)
+        return thinned(events, draw, "dropout", np.full(len(events), 1.0 - self.p))
 
 
 @dataclass(frozen=True)
@@ -170,8 +207,14 @@ class Thin:
         check_range("Thin: count", self.count, 0, np.inf)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
-        share = self.count / np.maximum(events.counts, 1)
-        return changed(events, keep=draw.per_event("thin", events.counts) < np.repeat(share, events.counts))
+        return thinned(events, draw, "thin", self.count / np.maximum(events.counts, 1))
+
+
+def thinned(events: Events, draw: Draw, purpose: str, keep: np.ndarray) -> Events:
+    """Each event of sample b kept with probability keep[b]."""
+    if (batch := whole(events)) is not None:
+        return with_arrays(events, kernels.select(batch, events.n_channels, keys=draw.keys(purpose), keep=keep))
+    return changed(events, keep=draw.per_event(purpose, events.counts) < np.repeat(keep, events.counts))
 
 
 @dataclass(frozen=True)
@@ -212,8 +255,18 @@ class Crop:
         check_range("Crop: start", self.start, 0, self.stop)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
-        keep = (events.times >= self.start) & (events.times < self.stop)
-        return changed(events, times=events.times - self.start, keep=keep)
+        first, last = events.offsets[:-1].copy(), events.offsets[1:].copy()
+        for b in range(len(events)):  # in order of time: what stays lies together
+            times, _ = events.sample(b)
+            first[b], last[b] = events.offsets[b] + np.searchsorted(times, (self.start, self.stop))
+        if self.start == 0 and np.array_equal(last, events.offsets[1:]):
+            return events
+        counts = last - first
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        times, channels = (gather(a, first, counts, offsets) for a in (events.times, events.channels))
+        if self.start:
+            times = times - self.start
+        return with_arrays(events, (times, channels, offsets))
 
 
 @dataclass(frozen=True)
@@ -240,6 +293,9 @@ class Bin:
         check_range("Bin: dt", self.dt, 1e-9, 1e9)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
+        batch = None if self.duplicates or events.n_channels > TABLE else whole(events)
+        if batch is not None:
+            return with_arrays(events, kernels.bin_times(batch, events.n_channels, self.dt))
         step = np.floor(events.times / self.dt + 0.5)
         times = step * self.dt
         if self.duplicates or not len(step):
@@ -272,6 +328,8 @@ class DelayLine:
         width = len(lines) * events.n_channels
         if width > 2**31:
             raise DataError(f"DelayLine: {len(lines)} x {events.n_channels} channels are more than 2^31")
+        if (batch := whole(events)) is not None:
+            return with_arrays(events, kernels.delay_line(batch, events.n_channels, self.delay * lines), width)
         merged = []
         for i in range(len(events)):
             t, c = events.sample(i)

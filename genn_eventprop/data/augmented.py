@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from genn_eventprop.data import check
+from genn_eventprop.data import check, kernels
 from genn_eventprop.data.augment import Step, changed, check_range, in_order, inside, joined
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
@@ -62,6 +63,8 @@ class Blend:
                 f"{events.name or 'events'}: Blend mixes recordings of one class: every sample needs a label"
             )
         partners = self.partners(events.labels, draw)
+        if len(self.keep) == 2 and kernels.usable(events.times, events.channels):
+            return self._compiled(events, partners, draw)
         parts = [events[partners[:, k]] for k in range(len(self.keep))]
         centres = [centre_of_mass(part) for part in parts]
         target = np.mean(centres, axis=0)  # (2, B)
@@ -79,11 +82,50 @@ class Blend:
             mixed.append(in_order(np.concatenate(times), np.concatenate(channels)))
         return joined(mixed, parts[0], events.n_channels)
 
+    def _compiled(self, events: Events, partners: np.ndarray, draw: Draw) -> Events:
+        """The same for two recordings by data.kernels, straight from the arrays of the data set."""
+        chosen = partners.T
+        batches = [kernels.Batch(events.times, events.channels, events.offsets[k], events.counts[k]) for k in chosen]
+        centres = [kernels.sums(batch) / np.maximum(batch.n, 1) for batch in batches]
+        target = np.mean(centres, axis=0)
+        parts = []
+        for k, (batch, centre) in enumerate(zip(batches, centres, strict=True)):
+            by = target - centre
+            move = np.floor(by[1] + 0.5).astype(np.int32)
+            keys, keep = draw.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
+            parts.append(kernels.select(batch, events.n_channels, by[0], move, keys, keep, t_first=0.0))
+        labels = None if events.labels is None else events.labels[chosen[0]]
+        groups = None if events.groups is None else events.groups[chosen[0]]
+        arrays = kernels.merge(*parts)
+        return Events.trusted(*arrays, events.n_channels, labels, groups, events.n_classes, events.name)
+
 
 def centre_of_mass(events: Events) -> np.ndarray:
     """(2, B) mean time (ms) and mean channel of each sample; 0 for an empty one."""
     owner, size = events.sample_of_event, np.maximum(events.counts, 1)
     return np.stack([np.bincount(owner, x, len(events)) / size for x in (events.times, events.channels)])
+
+
+def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarray) -> Events:
+    """Samples chosen[~new] of `events` and all of `made`, in the order that new (B,) tells, copied once."""
+    own = np.where(new, 0, chosen)
+    counts = events.offsets[own + 1] - events.offsets[own]
+    counts[new] = made.counts
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    times, channels = np.empty(offsets[-1]), np.empty(offsets[-1], np.int32)
+    position = 0
+    for b, (is_new, i) in enumerate(zip(new.tolist(), own.tolist(), strict=True)):
+        t, c = made.sample(position) if is_new else events.sample(i)
+        position += is_new
+        times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
+    about: dict[str, Any] = {}
+    for field in ("labels", "groups"):
+        known, fresh = getattr(events, field), getattr(made, field)
+        if known is not None:
+            about[field] = known[own]
+            about[field][new] = fresh
+    about |= {"n_classes": events.n_classes, "name": events.name}
+    return Events.trusted(times, channels, offsets, events.n_channels, **about)
 
 
 class Augmented:
@@ -116,11 +158,7 @@ class Augmented:
             batch = self.events[chosen]
         else:
             made = self.blend(self.events, Draw(self.seed, epoch, chosen[new]))
-            both = Events.concatenate([self.events[chosen[~new]], made])
-            place = np.empty(len(chosen), np.int64)
-            place[np.flatnonzero(~new)] = np.arange((~new).sum())
-            place[np.flatnonzero(new)] = (~new).sum() + np.arange(new.sum())
-            batch = both[place]
+            batch = interleaved(self.events, chosen, made, new)
         for position, step in enumerate(self.steps):
             batch = step(batch, Draw(self.seed, epoch, chosen).of(position))
         return batch

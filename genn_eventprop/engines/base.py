@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy as sp
 
+from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..plan import Plan, PopulationRecord
 
@@ -227,13 +228,7 @@ def quantise(events: Events, plan: Plan) -> Data:
         raise DataError(
             f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}"
         )
-    late = np.flatnonzero(events.times >= plan.duration)
-    if late.size:
-        sample = int(np.searchsorted(events.offsets, late[0], side="right") - 1)
-        raise DataError(
-            f"sample {sample} has a spike at {events.times[late[0]]:g} ms, outside the trial of {plan.duration:g} ms "
-            f"({late.size} such spikes in all); use a longer duration or crop the data"
-        )
+    _check_times(events, plan.duration)
     labels = np.full(len(events), -1, np.int64) if events.labels is None else np.asarray(events.labels, np.int64)
     n_classes = plan.loss.n_classes
     if labels.size and labels.max() >= n_classes:
@@ -241,18 +236,47 @@ def quantise(events: Events, plan: Plan) -> Data:
         raise DataError(
             f"sample {bad} has label {labels[bad]}, but the output {plan.output.name!r} has {n_classes} classes"
         )
-    scaled = events.times / plan.dt
-    if plan.spike_times == "exact":
-        steps = np.minimum(np.floor(scaled), plan.n_steps - 1)
-        times, clipped = np.ascontiguousarray(events.times, np.float64), 0
-    else:
-        steps, times = np.floor(scaled + 0.5), None
-        clipped = int(np.count_nonzero(steps > plan.n_steps - 1))
-        steps = np.minimum(steps, plan.n_steps - 1)
-    return Data(
-        steps.astype(np.int32), times, events.channels.astype(np.int32), events.offsets, labels, clipped,
-        _targets(events, plan),
-    )  # fmt: skip
+    exact = plan.spike_times == "exact"
+    times = np.ascontiguousarray(events.times, np.float64) if exact else None
+    steps, clipped = _steps(events.times, plan.dt, 0.0 if exact else 0.5, plan.n_steps - 1)
+    channels = events.channels.astype(np.int32, copy=False)
+    return Data(steps, times, channels, events.offsets, labels, 0 if exact else clipped, _targets(events, plan))
+
+
+BLOCK = 1 << 20
+"""Spikes quantised together: the temporary arrays of a large data set stay small."""
+
+
+def _check_times(events: Events, duration: float) -> None:
+    """Raise `DataError` at the first spike that is not within the trial."""
+    for start in range(0, len(events.times), BLOCK):
+        block = events.times[start : start + BLOCK]
+        if block.max() < duration:
+            continue
+        first = start + int(np.argmax(block >= duration))
+        late = sum(
+            int(np.count_nonzero(events.times[k : k + BLOCK] >= duration)) for k in range(0, len(events.times), BLOCK)
+        )
+        sample = int(np.searchsorted(events.offsets, first, side="right") - 1)
+        raise DataError(
+            f"sample {sample} has a spike at {events.times[first]:g} ms, outside the trial of {duration:g} ms "
+            f"({late} such spikes in all); use a longer duration or crop the data"
+        )
+
+
+def _steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
+    """(E,) int32 min(floor(t / dt + shift), last), and how many were beyond `last`; times are not negative."""
+    steps, clipped = np.empty(len(times), np.int32), 0
+    if kernels.usable(times):
+        return steps, kernels.to_steps(times, dt, shift, last, steps)
+    for start in range(0, len(times), BLOCK):
+        scaled = times[start : start + BLOCK] / dt
+        scaled += shift
+        part = steps[start : start + BLOCK]
+        part[...] = scaled  # cutting the fraction off is floor for what is not negative
+        clipped += int(np.count_nonzero(part > last))
+        np.minimum(part, last, out=part)
+    return steps, clipped
 
 
 def _targets(events: Events, plan: Plan) -> np.ndarray | None:
