@@ -286,7 +286,7 @@ def awkward() -> Events:
     rng = np.random.default_rng(5)
     samples = [([], []), ([0.0, 0.0, 3.0, 3.0], [0, 39, 5, 5])]
     samples += [(np.sort(np.round(rng.uniform(0, 90, n), 1)), rng.integers(0, 40, n)) for n in (1, 300, 0, 700)]
-    return Events.from_samples(samples, 40, [0, 0, 1, 1, 1, 0], ["a", "b", "c", "a", "b", "c"])
+    return Events.from_samples(samples, 40, [0, 0, 1, 1, 1, 0], ["a", "b", "c", "a", "b", "c"], targets=np.eye(6))
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +316,7 @@ def test_compiled_steps_give_the_bits_of_numpy(step: augment.Step, monkeypatch: 
         with monkeypatch.context() as context:
             without_compiler(context)
             plain = step(part, draw)
-        for field in ("times", "channels", "offsets", "labels", "groups"):
+        for field in ("times", "channels", "offsets", "labels", "groups", "targets"):
             a, b = getattr(compiled, field), getattr(plain, field)
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b, err_msg=field)
@@ -333,7 +333,7 @@ def test_compiled_blend_gives_the_bits_of_numpy(keep: tuple[float, ...], monkeyp
         with monkeypatch.context() as context:
             without_compiler(context)
             plain = augmented.batch(order, epoch)
-        for field in ("times", "channels", "offsets", "labels", "groups"):
+        for field in ("times", "channels", "offsets", "labels", "groups", "targets"):
             np.testing.assert_array_equal(getattr(compiled, field), getattr(plain, field), err_msg=field)
     assert len(compiled.times)
 

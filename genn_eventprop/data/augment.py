@@ -66,7 +66,9 @@ def whole(events: Events) -> kernels.Batch | None:
 def with_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None = None) -> Events:
     """`events` with other times, channels and offsets."""
     width = events.n_channels if n_channels is None else n_channels
-    return Events.trusted(*arrays, width, events.labels, events.groups, events.n_classes, events.name)
+    return Events.trusted(
+        *arrays, width, events.labels, events.groups, events.n_classes, events.name, events.targets
+    )  # fmt: skip
 
 
 def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:

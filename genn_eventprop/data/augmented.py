@@ -94,10 +94,15 @@ class Blend:
             move = np.floor(by[1] + 0.5).astype(np.int32)
             keys, keep = draw.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
             parts.append(kernels.select(batch, events.n_channels, by[0], move, keys, keep, t_first=0.0))
-        labels = None if events.labels is None else events.labels[chosen[0]]
-        groups = None if events.groups is None else events.groups[chosen[0]]
-        arrays = kernels.merge(*parts)
-        return Events.trusted(*arrays, events.n_channels, labels, groups, events.n_classes, events.name)
+        about: dict[str, Any] = {field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")}
+        about |= {"n_classes": events.n_classes, "name": events.name}
+        return Events.trusted(*kernels.merge(*parts), events.n_channels, **about)
+
+
+def part_of(events: Events, field: str, chosen: np.ndarray) -> np.ndarray | None:
+    """Labels, groups or targets of the chosen samples, None if there are none."""
+    values = getattr(events, field)
+    return None if values is None else values[chosen]
 
 
 def centre_of_mass(events: Events) -> np.ndarray:
@@ -119,11 +124,10 @@ def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarra
         position += is_new
         times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
     about: dict[str, Any] = {}
-    for field in ("labels", "groups"):
-        known, fresh = getattr(events, field), getattr(made, field)
-        if known is not None:
-            about[field] = known[own]
-            about[field][new] = fresh
+    for field in ("labels", "groups", "targets"):
+        about[field] = part_of(events, field, own)
+        if about[field] is not None:
+            about[field][new] = getattr(made, field)
     about |= {"n_classes": events.n_classes, "name": events.name}
     return Events.trusted(times, channels, offsets, events.n_channels, **about)
 

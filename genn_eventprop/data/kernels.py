@@ -140,7 +140,7 @@ def merge(first: Arrays, second: Arrays) -> Arrays:
     size = len(first[0]) + len(second[0])
     out = (np.empty(size), np.empty(size, np.int32), np.empty(len(first[2]), np.int64))
     arrays = [np.ascontiguousarray(a) for a in (*first, *second)]
-    library().merge(*[pointer(a) for a in arrays], ctypes.c_int64(len(first[2]) - 1), *map(pointer, out))
+    library().merge(*[pointer(a) for a in arrays], ctypes.c_int64(len(first[2]) - 1), *(pointer(a) for a in out))
     return out
 
 
