@@ -27,7 +27,8 @@ class Data:
 
     steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
     labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
-    (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`.
+    (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
+    each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1.
     """
 
     steps: np.ndarray
@@ -37,6 +38,7 @@ class Data:
     labels: np.ndarray
     clipped: int
     targets: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,6 +46,15 @@ class Data:
     def goals(self, samples: np.ndarray) -> np.ndarray:
         """What the readouts of `samples` are compared with: labels (B,) without -1, or targets (B, ...)."""
         return np.maximum(self.labels[samples], 0) if self.targets is None else self.targets[samples]
+
+    def share(self, samples: np.ndarray) -> np.ndarray:
+        """(B,) float64 weight_b / B, what the loss of each sample counts in the batch mean."""
+        weights = self.weights_of(samples)
+        return (np.ones(len(samples)) if weights is None else weights) / len(samples)
+
+    def weights_of(self, samples: np.ndarray) -> np.ndarray | None:
+        """(B,) weights of samples, None if all are 1."""
+        return None if self.weights is None else self.weights[samples]
 
     def scored(self, samples: np.ndarray, *, training: bool = False) -> np.ndarray:
         """(B,) whether a sample has something to compare with.

@@ -70,9 +70,9 @@ class ClockReadout:
 
     # backwards
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
-        """Gradients times `factor`, 1 / B, and none for samples without anything to compare with."""
-        self.dr = np.where(scored[:, None], self.dr, 0.0) * factor
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        """Gradients times `factor` (B,), weight / B, and none for samples without anything to compare with."""
+        self.dr = np.where(scored[:, None], self.dr, 0.0) * factor[:, None]
 
     def own(self, k: int, before: Array) -> Array:
         """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""
@@ -109,7 +109,7 @@ class End(ClockReadout):
     def end(self, x: Array, spikes: Array) -> None:
         self.value = x[:, self.v].copy()
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         super().scale(factor, scored, tau_mem)
         self.last = self.dr
 
@@ -186,7 +186,7 @@ class Voltage(Integral):
         self.slope = self.w[..., None] * slope
         return (share * loss).sum((0, 2))
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         self.factor = np.where(scored, factor, 0.0)
         self.slope = self.slope * self.factor[:, None, None]
 
@@ -266,10 +266,10 @@ class _OfSpikes(ClockReadout):
                 found[b, c, m], there[b, c, m] = k * self.plan.dt, True
         return found, there
 
-    def _push(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
+    def _push(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         """lambda_V at T for spikes that did not happen (`Loss.silent`)."""
         if tau_mem is not None:
-            self.last = -np.where(scored[:, None], self.missing, 0.0) * tau_mem * factor
+            self.last = -np.where(scored[:, None], self.missing, 0.0) * tau_mem * factor[:, None]
 
 
 class FirstSpike(_OfSpikes):
@@ -284,7 +284,7 @@ class FirstSpike(_OfSpikes):
         self.missing = self.loss_of.push(self.value, self.valid, y, self.plan.duration)
         return super().score(y)
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         super().scale(factor, scored, tau_mem)
         self._push(factor, scored, tau_mem)
 
@@ -302,8 +302,8 @@ class SpikeTimes(FirstSpike):
         self.each = np.where(there, self.each, 0.0)
         return loss
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
-        self.each = self.each * factor
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        self.each = self.each * factor[:, None, None]
         self._push(factor, scored, tau_mem)
 
     def own(self, k: int, before: Array) -> Array:
@@ -320,7 +320,7 @@ class Count(_OfSpikes):
         super().end(x, spikes)
         self.value = spikes.sum(0).astype(np.float64)
 
-    def scale(self, factor: float, scored: Array, tau_mem: Array | None) -> None:
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         super().scale(factor, scored, tau_mem)
         self.last = np.where(self.value == 0, self.dr, 0.0)
 

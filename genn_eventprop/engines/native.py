@@ -199,6 +199,7 @@ class NativeEngine(Engine):
         if data.times is not None:
             given |= {"times": data.times, "window": self._window}
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
+        given["share"] = data.share(samples)
         given |= self._regulariser_values(data, samples, training)
         arrays = {**given, **self._values, **out}
         if plan.loss.host is None:
@@ -248,10 +249,11 @@ class NativeEngine(Engine):
         readout = np.where(valid, arrays["readout"], plan.duration)
         value, slope = loss.evaluate(readout, valid, goals, plan.duration)
         if training:
-            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) / shape[0]
+            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) * arrays["share"][:, None]
             if loss.silent == "end":
                 tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-                arrays["given_last"][:] = -tau * loss.push(readout, valid, goals, plan.duration) / shape[0]
+                push = loss.push(readout, valid, goals, plan.duration)
+                arrays["given_last"][:] = -tau * push * arrays["share"][:, None]
             self._call(arrays, shape[0], n_slices, True, record, given=True)
         arrays["loss"][:] = value
 

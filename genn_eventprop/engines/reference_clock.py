@@ -83,6 +83,7 @@ class _Trial:
 
     def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray) -> None:
         self.engine, self.plan, self.B = engine, engine.plan, len(samples)
+        self.share = data.share(samples)
         self.K = self.plan.n_steps
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
@@ -163,7 +164,7 @@ class _Trial:
     def backward(self, scored: np.ndarray) -> int:
         """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
         output, self.guarded = self.plan.output, 0
-        self.readout.scale(1.0 / self.B, scored, self.params[output.name].get("tau_mem"))
+        self.readout.scale(self.share, scored, self.params[output.name].get("tau_mem"))
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros_like(v) for k, v in self.engine.parameters.items()}

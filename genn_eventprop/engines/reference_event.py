@@ -85,7 +85,8 @@ class ReferenceEvent(Engine):
         else:
             loss, dr = plan.loss.evaluate(value, valid, goals, plan.duration)
         if training:
-            self._backward(models, dr / len(samples), goals)
+            share = data.share(samples)
+            self._backward(models, (dr.T * share).T, goals, share)
         return Result(
             loss=np.where(scored, loss, np.nan),
             prediction=plan.loss.predict(value, valid, plan.duration),
@@ -160,8 +161,11 @@ class ReferenceEvent(Engine):
         wide = {n: np.broadcast_to(values[f"{p.name}.{n}"], (C, p.size)) for n in p.derived.params}
         return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
 
-    def _backward(self, models: dict[str, PopulationModel], dr: np.ndarray, goals: np.ndarray) -> None:
-        push = self._push(dr, goals)
+    def _backward(
+        self, models: dict[str, PopulationModel], dr: np.ndarray, goals: np.ndarray, share: np.ndarray
+    ) -> None:
+        """Gradients of the batch; dr: dL/dr, times `share` (B,) already."""
+        push = self._push(dr, goals, share)
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
@@ -179,14 +183,15 @@ class ReferenceEvent(Engine):
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
-    def _push(self, dr: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    def _push(self, dr: np.ndarray, goals: np.ndarray, share: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
         if self.plan.loss.readout == "count":
             return np.where(np.stack([t.readout.value for t in self.trials]) == 0, dr, 0.0)
         if self.plan.loss.silent != "end":
             return np.zeros(dr.shape)
         tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
-        return -tau * np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)]) / len(dr)
+        missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)])
+        return -tau * missing * share[:, None]
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

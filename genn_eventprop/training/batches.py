@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engines import Data, Engine
 from .checks import check_labels
+from .class_weights import ClassWeights
 from .identity import describe_data
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ class Batches:
     tells two sets apart.
     """
 
-    def __init__(self, events: Events, engine: Engine) -> None:
-        self.data = engine.load(events)
-        check_labels(self.data.labels, "training", needed=self.data.targets is None)
+    def __init__(self, events: Events, engine: Engine, weights: ClassWeights) -> None:
+        data = engine.load(events)
+        check_labels(data.labels, "training", needed=data.targets is None)
+        weights.settle(data.labels)
+        self.data = weights.apply(data)
         self.clipped = self.data.clipped
         self.description = describe_data(events)
 
@@ -45,11 +48,12 @@ class Batches:
 class AugmentedBatches(Batches):
     """Batches of a set that is augmented; the next one is prepared while the engine runs the one before."""
 
-    def __init__(self, augmented: Augmented, engine: Engine) -> None:
-        self.augmented, self.engine = augmented, engine
+    def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
+        self.augmented, self.engine, self.weights = augmented, engine, weights
         labels = augmented.events.labels
         labels = np.full(len(augmented.events), -1) if labels is None else np.asarray(labels)
         check_labels(labels, "training", needed=engine.plan.loss.compares == "labels")
+        weights.settle(labels)
         self.clipped = 0
         steps = (*augmented.steps, augmented.blend)
         self.description = f"{describe_data(augmented.events)}, augmented by {steps}, seed {augmented.seed}"
@@ -67,12 +71,13 @@ class AugmentedBatches(Batches):
                 yield batch
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
-        data = self.engine.load(self.augmented.batch(samples, epoch))
+        data = self.weights.apply(self.engine.load(self.augmented.batch(samples, epoch)))
         return data, np.arange(len(data)), data.clipped
 
 
-def batches_of(train: Events | Augmented, engine: Engine) -> Batches:
+def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:
     """The batches of either kind of training set."""
     from ..data.augmented import Augmented
 
-    return AugmentedBatches(train, engine) if isinstance(train, Augmented) else Batches(train, engine)
+    kind = AugmentedBatches if isinstance(train, Augmented) else Batches
+    return kind(train, engine, weights)

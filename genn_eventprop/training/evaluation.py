@@ -42,7 +42,7 @@ def evaluate(engine: Engine, data: Data, batch_size: int, runaway_spikes: float)
     for first in range(0, len(data), batch_size):
         samples = np.arange(first, min(first + batch_size, len(data)))
         result = engine.run(data, samples)
-        tally.add(result, data.labels[samples])
+        tally.add(result, data.labels[samples], weights=data.weights_of(samples))
         predictions.append(result.prediction)
         readouts.append(result.readout)
     readout, loss_of = np.concatenate(readouts), engine.plan.loss

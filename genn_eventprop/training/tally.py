@@ -40,8 +40,10 @@ class Tally:
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
 
-    def add(self, result: Result, labels: np.ndarray, clipped_spikes: int = 0) -> None:
-        """Add one batch; labels (B,) int64, -1 without a label."""
+    def add(
+        self, result: Result, labels: np.ndarray, clipped_spikes: int = 0, weights: np.ndarray | None = None
+    ) -> None:
+        """Add one batch; labels (B,) int64, -1 without a label; weights (B,) of the losses, None for all 1."""
         self.clipped_spikes += clipped_spikes
         known = labels >= 0
         self.trials += len(labels)
@@ -51,14 +53,14 @@ class Tally:
         self.guarded += int(result.guarded)
         scored = ~np.isnan(result.loss)
         self.scored += int(np.count_nonzero(scored))
-        self.loss_sum += float(np.sum(result.loss[scored]))
+        self.loss_sum += float(np.sum((result.loss if weights is None else result.loss * weights)[scored]))
         for name, counts in result.spike_counts.items():
             total = counts.sum(axis=0, dtype=np.int64)
             self.spikes[name] = self.spikes[name] + total if name in self.spikes else total
 
     @property
     def loss(self) -> float:
-        """Mean loss of the trials with a label or target, nan if there are none."""
+        """Mean (weighted) loss of the trials with a label or target, nan if there are none."""
         return self.loss_sum / self.scored if self.scored else float("nan")
 
     @property

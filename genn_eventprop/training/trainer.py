@@ -24,6 +24,7 @@ from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters
+from .class_weights import Asked, ClassWeights
 from .evaluation import Evaluation, evaluate
 from .forecast import Forecast, forecast
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
@@ -54,6 +55,8 @@ class Trainer:
         regularisers: see `genn_eventprop.regularisers`; several add up.
         optimiser: Adam(1e-3) if not given. schedule: of the learning rate, constant if not given.
         batch_size: trials a step; an incomplete last batch is learned with its own size.
+        class_weights: how much each class counts in the mean of the loss: None, "balanced" or one number a class,
+            see `class_weights.ClassWeights`.
         seed: of initial values and the order of samples (`Streams`).
         threads: for engines with threads; results do not depend on it.
         genn_backend: for the engine genn: "cuda", "hip" or "single_threaded_cpu"; None takes the first it has.
@@ -87,6 +90,7 @@ class Trainer:
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
         batch_size: int = 32,
+        class_weights: Asked = None,
         seed: int = 1,
         threads: int | None = None,
         genn_backend: str | None = None,
@@ -104,6 +108,7 @@ class Trainer:
             None if checkpoint_batches is None else _whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.streams = network, Streams(seed)
+        self.class_weights = ClassWeights(class_weights, loss)
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
         )
@@ -132,6 +137,7 @@ class Trainer:
             "loss": describe_loss(loss), "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
             "engine": self.engine.name, "dtype": str(next(iter(self.engine.parameters.values())).dtype),
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
+            "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
         }  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
@@ -166,7 +172,7 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         epochs = _whole(epochs, "epochs")
-        batches = batches_of(train, self.engine)
+        batches = batches_of(train, self.engine, self.class_weights)
         held_out = None if validation is None else self._load(validation, "validation")
         sealed = self._seal(test)
         self._accept_data(batches.description)
@@ -216,7 +222,7 @@ class Trainer:
         check_batch(self.plan, result, self.engine.gradients, where)
         self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
         self.engine.update(self.optimiser)
-        self.tally.add(result, data.labels[samples], clipped_spikes)
+        self.tally.add(result, data.labels[samples], clipped_spikes, data.weights_of(samples))
         position.batch += 1
         position.updates += 1
         for callback in self.callbacks:
@@ -265,7 +271,7 @@ class Trainer:
 
     def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
         """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights."""
-        return self._run(self.engine.load(self._as_events(events)))
+        return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
 
     def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
         """Predicted class of every sample, (S,) int64; -1 where no output decides."""
@@ -363,7 +369,7 @@ class Trainer:
             )
         data = self.engine.load(events)
         check_labels(data.labels, what, needed=data.targets is None)
-        return data
+        return self.class_weights.apply(data)
 
     def _seal(self, test: Events | Sealed | None) -> Sealed | None:
         """The test set out of reach until the end, once it is known to fit."""

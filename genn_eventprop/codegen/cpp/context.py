@@ -72,7 +72,7 @@ class Context:
     def arrays(self) -> list[tuple[str, str]]:
         given = [
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
-            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const scalar*", "time_weight"),
+            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "share"), ("const scalar*", "time_weight"),
             ("const scalar*", "integrand_weight"), *self.readout.given,
         ]  # fmt: skip
         given += [("const double*", "targets")] if self.compares_targets else []

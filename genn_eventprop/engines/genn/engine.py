@@ -99,6 +99,8 @@ class GennEngine(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
+        if training and data.weights is not None:
+            raise EngineError("the genn engine has no weights of samples or classes yet; use engine='native'")
         data.scored(samples, training=training)
         self._set_up(data, len(samples), training)
         self._running = True

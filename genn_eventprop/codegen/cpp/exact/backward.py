@@ -73,7 +73,7 @@ def _push(ctx: Context) -> str:
     return (
         "{ const int64_t label = args.labels[sample];\n"
         f"if (work.first_step[label] < 0) p_{p.name}.mu[{v}].data[label] -= "
-        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push / double(args.batch)); }}"
+        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push * args.share[sample]); }}"
     )
 
 
