@@ -26,7 +26,8 @@ LOSSES = {
 ENGINES = [
     ("reference_clock", "grid", "integral"), ("reference_clock", "grid", "first"), ("reference_clock", "grid", "max"),
     ("reference_clock", "grid", "voltage"), ("reference_event", "exact", "integral"),
-    ("reference_event", "exact", "first"), ("reference_event", "exact", "voltage"), ("native", "grid", "integral"), ("native", "grid", "first"),
+    ("reference_event", "exact", "first"), ("reference_event", "exact", "voltage"),
+    ("native", "grid", "integral"), ("native", "grid", "first"),
     ("native", "grid", "voltage"), ("native", "grid", "max"),
     ("native", "exact", "integral"), ("native", "exact", "first"), ("native", "exact", "max"),
 ]  # fmt: skip
