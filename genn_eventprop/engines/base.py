@@ -181,7 +181,8 @@ FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {
     "several events": lambda p: len(p.derived.events) > 1,
     "an event that sends no spike": lambda p: any(not e.emits for e in p.derived.events),
 }
-LINEAR_ONE_EVENT = tuple(FEATURES)  # for engines that run linear models with one spiking event and no modes
+FEATURES["no event that sends a spike"] = lambda p: bool(p.derived.events) and not p.spiking
+LINEAR_ONE_EVENT = (*FEATURES,)  # for engines that run linear models with one spiking event and no modes
 
 
 def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:

@@ -34,6 +34,7 @@ from .base import (
     refuse_bent_arrivals,
     refuse_integrals,
     refuse_jumps_of_the_threshold,
+    refuse_learned_amounts,
     refuse_readouts,
 )  # fmt: skip
 
@@ -61,14 +62,16 @@ class NativeEngine(Engine):
         threads: int | None = None,
         slices: int = MAX_SLICES,
     ) -> None:
-        refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else LINEAR_ONE_EVENT[1:])
+        refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else ("no event that sends a spike",))
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: at least one is needed")
-        refuse_jumps_of_the_threshold(plan, self.name)
+        if plan.spike_times == "exact":
+            refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_learned_amounts(plan, self.name)
         refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
         if plan.spike_times == "exact":

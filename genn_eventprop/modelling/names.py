@@ -17,10 +17,10 @@ CPP_KEYWORDS = frozenset(
     "using virtual void volatile while".split()
 )
 GENERATED = frozenset(
-    "after args arrival arrived at before block by count counts dense drive dr end feedback first first_step from "
-    "grad guarded horner i id index kept label last least_rise load maximum_kink maximum_slope maximum_step mid "
-    "n_steps neuron node_voltage readout ready rise row sample scalar share slice source start std step store to "
-    "total vec weight work".split()
+    "after along args arrival arrived at before block by count counts dense dr drive end end_term ended ends "
+    "feedback first first_step from grad guarded horner i id index kept label last least_rise list load "
+    "maximum_kink maximum_slope maximum_step mid mode n_steps neuron node_voltage over push pushed raise_by "
+    "readout ready rise row sample scalar share slice source start std step store to total vec weight work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | GENERATED | frozenset(FUNCTIONS)
 _PREFIXES = tuple("_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())

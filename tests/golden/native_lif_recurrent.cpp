@@ -407,8 +407,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     }
     if (step == 0) break;
     {
-    const scalar* __restrict trace_V = work.p_hidden_trace_V + (step - 1) * NP_p_hidden; (void)trace_V;
-    const scalar* __restrict trace_I = work.p_hidden_trace_I + (step - 1) * NP_p_hidden; (void)trace_I;
+    const scalar* __restrict trace_V = work.p_hidden_trace_V + (step - 1) * NP_p_hidden;
+    const scalar* __restrict trace_I = work.p_hidden_trace_I + (step - 1) * NP_p_hidden;
     {
     const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
     const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;

@@ -56,6 +56,8 @@ def generate(plan: Plan, dtype: str) -> Source:
     parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))
+    if not ctx.exact and any(ctx.pushed(p) for p in ctx.spiking):
+        parts.insert(len(head), read("events.hpp"))
     return Source(
         "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
     )

@@ -7,6 +7,7 @@ import re
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
+from . import events
 from .context import Context, indent
 from .regularise import jump_at_spike, jump_from_counts
 
@@ -18,12 +19,15 @@ def backward(ctx: Context) -> str:
         body += [f"std::memset(p_{p.name}_{n}, 0, NP_p_{p.name} * sizeof(scalar));" for n in names]
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
     body.append(_last(ctx))
+    body += [events.begin_backward(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append("for (int64_t step = n_steps; step >= 0; --step) {")
     body.append("if (step < n_steps) {")
     body += [_keep(ctx, p) for p in ctx.plan.populations]
+    body += [events.share_pushes(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append("}")
     body += [_feedback(ctx, p) for p in ctx.spiking]
     body.append(ctx.readout.sample())
+    body += [events.ends_backward(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body += [_jump(ctx, p) for p in ctx.spiking]
     body.append("if (step == 0) break;")
     body += [_retreat(ctx, p) for p in ctx.plan.populations]
@@ -81,6 +85,7 @@ def _feedback(ctx: Context, p: PopulationRecord) -> str:
         )
         out.append(f"{{ const int64_t arrival = step{delay};\nif (arrival < n_steps) {{")
         out.append(f"dot_rows<{target}>(feedback, args.c_{c.name}_weight, index, count, {q});")
+        out.append(events.feedback_of_pushes(ctx, c))
         if c.target == ctx.plan.output.name:
             out.append(ctx.readout.feedback(c.name, p.name, target))
         out.append("} }")
@@ -118,12 +123,14 @@ def _retreat(ctx: Context, p: PopulationRecord) -> str:
 
 def _from_trace(p: PopulationRecord, code: str, step: str) -> tuple[str, str]:
     """(pointers, code): the states in the code are those at the start of a step, from the kept trajectory."""
-    reads = "".join(
-        f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + {step} * NP_p_{p.name}; (void)trace_{s};\n"
-        for s in p.derived.states
-    )
     name = lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group()  # noqa: E731
-    return reads, re.sub(r"[A-Za-z_]\w*", name, code)
+    code = re.sub(r"[A-Za-z_]\w*", name, code)
+    reads = "".join(
+        f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + {step} * NP_p_{p.name};\n"
+        for s in p.derived.states
+        if f"trace_{s}[" in code
+    )
+    return reads, code
 
 
 def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
@@ -171,6 +178,8 @@ def _jump(ctx: Context, p: PopulationRecord) -> str:
     own, after, given = "", "", ctx.recorded(p)
     if p.name == ctx.plan.output.name:
         own, after = _own_spike(ctx, p), ctx.readout.after_own_spike()
+    if ctx.eventful(p):
+        return events.jumps(ctx, p, own)
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
     regularised = jump_at_spike(ctx, p)

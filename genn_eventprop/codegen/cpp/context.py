@@ -159,6 +159,27 @@ class Context:
         """All that is kept of every spike, besides 1 / gdot."""
         return self.recorded_states(p) + (self.readout.records if p.name == self.plan.output.name else ())
 
+    def pushed(self, p: PopulationRecord) -> bool:
+        """True if arrivals move a threshold of the population by themselves (delta synapses)."""
+        d = p.derived
+        into = [d.receptors[c.receptor] for c in self.plan.into(p.name)]
+        return any((event.dg_dx.T * e)[0] != 0 for event in d.events for e in into)
+
+    def eventful(self, p: PopulationRecord) -> bool:
+        """True for populations that need more than one list of spikes; see `events.py`."""
+        d = p.derived
+        return bool(d.events) and (len(d.modes) > 1 or len(d.events) > 1 or self.pushed(p))
+
+    def event_arrays(self, p: PopulationRecord) -> tuple[str, ...]:
+        """Arrays of one number a neuron that events need."""
+        if not self.eventful(p):
+            return ("g", "g_before") if p.spiking else ()
+        d, names = p.derived, ["mode"] if len(p.derived.modes) > 1 else []
+        for i in range(len(d.events)):
+            tail = str(i) if i else ""
+            names += [f"g{tail}", f"g_before{tail}", *([f"g_early{tail}"] if self.pushed(p) else [])]
+        return (*names, "dl", "pending")
+
     def fed(self, p: PopulationRecord) -> list[str]:
         """Receptors that spikes of populations (not the input) act on: these need D."""
         return unique(c.receptor for c in self.plan.into(p.name) if c.source != self.plan.input.name)
@@ -174,6 +195,7 @@ class Context:
     def loop(self, p: PopulationRecord, code: str, extra: tuple[str, ...] = ()) -> str:
         """A loop over the neurons of `p` around snippet code: loads and stores what the code names."""
         used = set(re.findall(r"[A-Za-z_]\w*", code))
+        extra = (*extra, "mode") if len(p.derived.modes) > 1 and "mode" not in extra else extra
         arrays = [v for v in (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states), *extra) if v in used]
         written = {v for v in arrays if re.search(rf"\b{v} [+]?= ", code)}
         fixed = [v for v, per_neuron in self.values[p.name].items() if v in used and not per_neuron]
@@ -198,6 +220,8 @@ class Context:
             for v, varies in self.values[p.name].items() if v in used
         ]  # fmt: skip
         loads += [f"scalar {v} = p_{p.name}_{v}[neuron];" for v in variables]
+        if "mode" in used - set(given) and len(p.derived.modes) > 1:
+            loads.append(f"const scalar mode = p_{p.name}_mode[neuron];")
         return "{\n" + "\n".join([*loads, code, *(f"p_{p.name}_{v}[neuron] = {v};" for v in written)]) + "\n}\n"
 
     def pointers(self, backward: bool) -> str:
@@ -207,8 +231,9 @@ class Context:
             if backward:
                 names = [f"lambda_{s}" for s in p.derived.states] + [f"grad_{n}" for n in p.trainable]
                 names += [f"Q_{r}" for r in self.fed(p)]
-            elif p.spiking:
-                names += ["g", "g_before"]
+                names += [n for n in self.event_arrays(p) if n in ("mode", "dl", "pending")]
+            else:
+                names += self.event_arrays(p)
             lines += [f"scalar* __restrict p_{p.name}_{n} = work.p_{p.name}_{n}; (void)p_{p.name}_{n};" for n in names]
             if p.spiking:
                 lines.append(f"auto& p_{p.name} = work.p_{p.name}_spikes;")

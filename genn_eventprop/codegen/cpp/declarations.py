@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import events
 from .context import Context, padded
 
 
@@ -52,7 +53,7 @@ def work(ctx: Context) -> str:
         names = [
             *p.derived.states,
             *(f"lambda_{s}" for s in p.derived.states),
-            *(["g", "g_before"] if p.spiking else []),
+            *ctx.event_arrays(p),
         ]
         names += [f"grad_{n}" for n in p.trainable] + [f"Q_{r}" for r in ctx.fed(p)]
         names += ["jump"] if ctx.plan.spike_regularisers(p.name) else []
@@ -74,6 +75,11 @@ def work(ctx: Context) -> str:
     reserve = [f"        {n}.zero({s});" for n, s in sizes]
     reserve += [f"        p_{p.name}_spikes.start.reserve(n_steps + 2);" for p in ctx.spiking]
     feedback = [f"    Buffer<scalar> p_{p.name}_feedback;" for p in ctx.spiking]
+    for p in ctx.spiking:
+        if ctx.eventful(p):
+            members, room = events.fields(ctx, p)
+            feedback += [f"    {m}" for m in members]
+            reserve += [f"        {r}" for r in room]
     return (
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
         "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0;\n    double running = 0;\n"

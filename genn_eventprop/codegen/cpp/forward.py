@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
+from . import events
 from .context import RANGE, Context, indent
 
 
@@ -11,11 +12,13 @@ def forward(ctx: Context) -> str:
     body = [ctx.pointers(backward=False)]
     body += [_initial(ctx, p) for p in ctx.plan.populations]
     body += [f"p_{p.name}.count = 0; p_{p.name}.start[0] = p_{p.name}.start[1] = 0;" for p in ctx.spiking]
+    body += [events.begin(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.begin())
     body += [f"int64_t next_{c.name} = from;" for c in ctx.from_input]
     body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
     body.append("(void)dt; (void)least_rise;")
     body.append("for (int64_t step = 0; step < n_steps; ++step) {")
+    body += [events.before_arrivals(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.before_arrivals())
     body += [_arrivals(ctx, c) for c in ctx.plan.connections]
     body.append(ctx.readout.after_arrivals())
@@ -83,6 +86,9 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     code = before + snippet.sim_code + "\n"
     if not p.spiking:
         return trace + "{\n" + constants + ctx.loop(p, code) + after + "}\n"
+    if ctx.eventful(p):
+        loop = events.around_step(ctx, p, code)
+        return trace + "{\n" + constants + loop + after + "}\n{\n" + events.found(ctx, p) + "}\n"
     code = f"g_before = {snippet.threshold};\n{code}g = {snippet.threshold};\n"
     loop = ctx.loop(p, code, extra=("g", "g_before"))
     return trace + "{\n" + constants + loop + after + "}\n{\n" + _spikes(ctx, p) + "}\n"

@@ -1,0 +1,177 @@
+"""Modes, several and silent events, delta synapses on the grid: `native` equals `reference_clock`."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
+from genn_eventprop.engines import ReferenceClock, reference_clock
+from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.errors import EngineError
+from genn_eventprop.modelling.neuron import Event, Mode
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+REFRACTORY = NeuronModel(
+    name="Refractory",
+    state={"V": 0.0, "I": 0.0},
+    params={
+        "tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "v_thresh": Param(1.0), "t_ref": Param(3.1, "ms"),
+    },
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+    events=[Event("spike", "V - v_thresh", {"V": 0.0}, modes=("free",), next_mode="refractory")],
+    modes=[Mode("refractory", {"V": "0"}, lasts="t_ref")],
+    input="I",
+)  # fmt: skip
+BURSTING = NeuronModel(
+    name="Bursting",
+    state={"V": 0.0, "u": 0.0, "I": 0.0},
+    params={
+        "tau_mem": Param(10.0, "ms"), "tau_syn": Param(5.0, "ms"), "tau_u": Param(30.0, "ms"), "v_peak": Param(3.0),
+        "t_ref": Param(1.0, "ms"), "low": Param(0.6), "high": Param(1.0),
+    },
+    dynamics={"V": "(V * (V - 1) + I - u) / tau_mem", "I": "-I / tau_syn", "u": "(0.5 * V - u) / tau_u"},
+    events=[
+        Event("spike", "V - v_peak", {"V": -0.5, "u": "u + 0.4"}, modes=("free", "tired"), next_mode="refractory"),
+        Event("tire", "u - high", {}, emits=False, modes=("free",), next_mode="tired"),
+        Event("rest", "low - u", {"V": "V - 0.1"}, emits=False, modes=("tired",), next_mode="free"),
+    ],
+    modes=[Mode("refractory", {"V": "-0.1 * V / tau_mem"}, lasts="t_ref"), Mode("tired", {"u": "-8 * u / tau_u"})],
+    input="I",
+)  # fmt: skip
+TWO_SPIKES = NeuronModel(
+    name="TwoSpikes",
+    state={"V": 0.0, "I": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "up": Param(0.8), "down": Param(0.4)},
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+    events=[Event("up", "V - up", {"V": 0.1}), Event("down", "-V - down", {"V": "0.2 * V"})],
+    input="I",
+)
+DELTA = NeuronModel(
+    name="Delta",
+    state={"V": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), "bias": Param(1.3)},
+    dynamics={"V": "(bias - V) / tau_mem"},
+    threshold="V - v_thresh",
+    reset={"V": 0.0},
+    input="V",
+)
+DELTA_LI = NeuronModel(
+    name="DeltaLI", state={"V": 0.0}, params={"tau_mem": Param(15.0, "ms")}, dynamics={"V": "-V / tau_mem"}, input="V"
+)
+
+
+def learned(model):
+    return model(**{n: Param(p.value, p.unit, trainable=True, shared=n == "tau_mem") for n, p in model.params.items()})
+
+
+def build(model, mean, spread, loss="integral", dt=0.5, duration=40.0, layers=1, recurrent=True, out=None, delay=1.0):
+    net = Network()
+    last = net.input(6)
+    for layer in range(layers):
+        hidden = net.population(learned(model), 9, name=f"hidden{layer}")
+        net.connect(last, hidden, Dense(Normal(mean, spread)), delay=delay if layer else 0.0)
+        last = hidden
+    if recurrent:
+        net.connect(last, last, Dense(Normal(0.0, spread / 3)), delay=delay)
+    output = net.population(learned(out or LI), 3, name="output")
+    net.connect(last, output, Dense(Normal(0.3, 0.5)))
+    losses_by_name = {
+        "integral": losses.IntegratedVoltageCrossEntropy, "first": losses.FirstSpikeCrossEntropy,
+        "max": losses.MaxVoltageCrossEntropy,
+    }  # fmt: skip
+    return make_plan(net, losses_by_name[loss](output), dt=dt, duration=duration)
+
+
+def random_events(plan, n_samples=3, spikes=40, seed=3):
+    rng = np.random.default_rng(seed)
+    samples = [
+        (np.sort(rng.uniform(0, plan.duration - 1, spikes)), rng.integers(0, plan.input.size, spikes))
+        for _ in range(n_samples)
+    ]
+    return Events.from_samples(samples, n_channels=plan.input.size, labels=rng.integers(0, 3, n_samples))
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def check_same(plan, tolerance=1e-9, dtype="float64", zero=()):
+    events, values = random_events(plan), plan.network.initial_parameters(1)
+    clock, native = ReferenceClock(plan, values), NativeEngine(plan, values, dtype=dtype, threads=1)
+    every = np.arange(len(events))
+    want = clock.run(clock.load(events), every, training=True, record_spikes=True)
+    got = native.run(native.load(events), every, training=True, record_spikes=True)
+    native.close()
+    for name in want.spikes:
+        assert want.spike_counts[name].sum() > 10
+        np.testing.assert_array_equal(got.spikes[name].time, want.spikes[name].time)
+        np.testing.assert_array_equal(got.spikes[name].neuron, want.spikes[name].neuron)
+    np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance)
+    assert got.guarded == want.guarded
+    for key, gradient in clock.gradients.items():
+        if key in zero:
+            continue
+        assert gradient.any(), f"the gradient of {key} is zero: the comparison would be empty"
+        assert relative(native.gradients[key], gradient) < tolerance, key
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("model", "mean", "spread", "options"),
+    [
+        (REFRACTORY, 1.5, 1.0, {}),
+        (REFRACTORY, 1.5, 1.0, {"loss": "first", "out": REFRACTORY, "layers": 2, "delay": 0.0}),
+        (BURSTING, 1.5, 1.0, {"duration": 60.0}),
+        (TWO_SPIKES, 0.3, 1.2, {}),
+        (DELTA, 0.15, 0.3, {"layers": 2, "delay": 0.0}),
+        (DELTA, 0.1, 0.2, {"out": DELTA_LI, "loss": "max"}),
+        (DELTA, 0.1, 0.2, {"out": DELTA_LI}),
+    ],
+    ids=["refractory", "refractory output", "bursting", "two spikes", "delta", "delta max", "delta integral"],
+)
+def test_native_equals_the_clocked_reference(model, mean, spread, options):
+    check_same(build(model, mean, spread, **options), zero=("output.t_ref",) if options.get("loss") == "first" else ())
+
+
+def test_float32_agrees_to_its_precision():
+    check_same(build(REFRACTORY, 1.5, 1.0), tolerance=1e-4, dtype="float32")
+
+
+def test_arrivals_put_neurons_across_and_silent_events_happen():
+    """What the cases above are about does happen in them."""
+    delta, bursting = build(DELTA, 0.15, 0.3, layers=2, delay=0.0), build(BURSTING, 1.5, 1.0, duration=60.0)
+    for plan, check in ((delta, "pushed"), (bursting, "fired")):
+        clock = ReferenceClock(plan, plan.network.initial_parameters(1))
+        trial = reference_clock._Trial(clock, clock.load(random_events(plan)), np.arange(3))
+        trial.forward()
+        traces = [trial.traces[p.name] for p in plan.populations if p.derived.events]
+        if check == "pushed":
+            assert all((t.events[0].fired & t.events[0].pushed).sum() > 5 for t in traces)
+            assert all((t.events[0].fired & ~t.events[0].pushed).sum() > 5 for t in traces)
+        else:
+            assert all(e.fired.any() for e in traces[0].events) and (traces[0].ended >= 0).any()
+
+
+def test_a_refractory_neuron_is_silent_for_whole_steps():
+    """t_ref 3.1 ms at 0.5 ms is 6 steps: driven hard, a neuron spikes every 6 steps of rest and one of rise."""
+    net = Network()
+    output = net.population(REFRACTORY(tau_mem=1.0, tau_syn=1000.0), 1, name="output")
+    net.connect(net.input(1), output, Dense(np.array([[1000.0]])))
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=20.0)
+    events = Events.from_samples([([0.0], [0])], n_channels=1, labels=[0])
+    for engine in (ReferenceClock(plan, net.initial_parameters(0)), NativeEngine(plan, net.initial_parameters(0))):
+        times = engine.run(engine.load(events), [0], record_spikes=True).spikes["output"].time
+        np.testing.assert_allclose(np.diff(times), 3.5)
+
+
+def test_a_population_that_only_has_silent_events_is_refused():
+    model = NeuronModel(
+        name="Mute", state={"V": 0.0}, params={"tau_mem": Param(15.0, "ms")}, dynamics={"V": "-V / tau_mem"}, input="V",
+        events=[Event("turn", "V - 1", {"V": 0.0}, emits=False)],
+    )  # fmt: skip
+    net = Network()
+    output = net.population(model(), 3, name="output")
+    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=15.0)
+    with pytest.raises(EngineError, match="Mute has no event that sends a spike"):
+        NativeEngine(plan, net.initial_parameters(0))
