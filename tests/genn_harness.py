@@ -98,8 +98,10 @@ def names_of(update):
 
 def update_source(name, text):
     """C++ of one custom update: `custom_NAME` for the `size` elements of one example; stride 0 is one value for all."""
-    lines = [f'extern "C" void custom_{name}(void** memory, const int* strides, const double* numbers, int size) {{']
-    lines += ["    (void)numbers; const int num_neurons = size; (void)num_neurons;"]
+    lines = [f'extern "C" void custom_{name}(void** memory, const int* strides, const double* numbers, int size,']
+    lines += ["        void** arrays, int batch) {", "    const int num_neurons = size;"]
+    lines += ["    (void)numbers; (void)arrays; (void)batch; (void)num_neurons;"]
+    lines += [f"    {k}* const {n} = ({k}*)arrays[{i}];" for i, (n, k) in enumerate(text.arrays)]
     lines += [f"    const {k} {n} = ({k})numbers[{i}]; (void){n};" for i, (n, k) in enumerate(text.params)]
     lines += ["    for (unsigned int id = 0; id < (unsigned int)size; ++id) {"]
     reduced = {n: a for n, _, a in text.vars if a.startswith("REDUCE")}
@@ -238,7 +240,8 @@ class HarnessNetwork:
         for b in range(self.batch if self.batched(update) else 1):
             parts = [x[b] if x.ndim == 2 else x for x in (self.memory[p] for p in places)]
             strides = np.array([int(x.size > 1 or self.elements(update) == 1) for x in parts], np.int32)
-            self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update))
+            arrays = pointers([self.memory[update.of, n] for n, _ in update.arrays])
+            self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update), arrays, b)
 
     def run(self, first, last):
         for t in range(first, last):

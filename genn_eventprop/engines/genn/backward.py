@@ -13,9 +13,10 @@ from ...codegen import GENN, Snippets
 from ...codegen.printer import expression
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
+from ...regularisers import pushed_state
 from .forward import readout_of, recorded_states
 from .readouts import Readout
-from .text import OWN, SHARED, SynapseText, WeightUpdateText, indent
+from .text import GIVEN, OWN, SHARED, SynapseText, WeightUpdateText, indent
 
 
 def sends_back(plan: Plan, c: ConnectionRecord) -> bool:
@@ -56,6 +57,7 @@ def adjoint_vars(plan: Plan, p: PopulationRecord, readout: Readout) -> list[tupl
     if p.spiking:
         variables += [("next", "int", OWN), ("next_step", "int", OWN)]
         variables += [("due", "int", OWN)] if plan.out_of(p.name) else []
+        variables += [("spike_push", "scalar", GIVEN)] if plan.spike_regularisers(p.name) else []
     return variables
 
 
@@ -99,6 +101,10 @@ def _jump(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout)
         lines += readout.own_spike()
     lines += "".join(f"grad_{n} += {code};\n" for n, code in snippets.jump_gradients.items())
     lines += snippets.adjoint_jump_code + "\n"
+    if p.name == plan.output.name:
+        lines += readout.at_own_spike()
+    if plan.spike_regularisers(p.name):
+        lines += f"lambda_{pushed_state(p.derived.model)} += spike_push;\n"
     lines += "next--;\nnext_step = next >= 0 ? spike_step[base + next] : -2;\n"
     return f"if (next_step == back) {{\n{indent(lines)}}}\n"
 

@@ -22,8 +22,6 @@ from ..base import (
     Result,
     batch_indices,
     refuse_jumps_of_the_threshold,
-    refuse_readouts,
-    refuse_spike_regularisers,
 )
 from .group import Group
 from .handover import Handover
@@ -32,6 +30,7 @@ from .host import joined
 from .install import choose_backend
 from .live import Live
 from .network import Network
+from .readouts import READOUTS
 from .text import NetworkText
 from .trial import network_text
 from .updates import Rule, rule_of
@@ -66,10 +65,7 @@ class GennEngine(Engine):
         if plan.spike_times != "grid":
             raise EngineError("the genn engine runs spike_times='grid'; use reference_event for exact spike times")
         refuse_jumps_of_the_threshold(plan, self.name)
-        refuse_readouts(
-            plan, self.name, ("integral", "max", "first_spike"), shaped=False, instead="engine='reference_clock'"
-        )
-        refuse_spike_regularisers(plan, self.name, "engine='native'")
+        READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
         self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
@@ -106,13 +102,15 @@ class GennEngine(Engine):
         self._running = True
         if training:
             self.network.launch("zero")
-        parts = []
-        for first in range(0, len(samples), self.group):
-            part = Group(self, data, samples[first : first + self.group], first, len(samples))
+        starts = range(0, len(samples), self.group)
+        parts = [Group(self, data, samples[i : i + self.group], i, len(samples)) for i in starts]
+        if training and len(parts) > 1 and self._needs_batch_means():
+            self._push_by_batch(parts)
+        for part in parts:
             part.forward(record_spikes)
             if training:
+                self._push_by_group(part)
                 part.backward()
-            parts.append(part)
         if training:
             self.network.launch("reduce")
             self.gradients.pull()
@@ -124,6 +122,23 @@ class GennEngine(Engine):
             guarded=sum(x.guarded for x in parts) if training else 0,
             spikes={p: joined([x.spikes[p] for x in parts]) for p in self._spiking} if record_spikes else None,
         )  # fmt: skip
+
+    def _needs_batch_means(self) -> bool:
+        return any(r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
+
+    def _push_by_batch(self, parts: list[Group]) -> None:
+        """Regularisers of a mean over the batch: all of it runs forwards once more, before, for the counts."""
+        for part in parts:
+            part.forward()
+        jumps = self.spike_jumps({p: np.concatenate([x.counts[p] for x in parts]) for p in self._spiking})
+        for part in parts:
+            part.pushes = {p: jump[part.first : part.first + part.B] for p, jump in jumps.items()}
+
+    def _push_by_group(self, part: Group) -> None:
+        """Regularisers of each example, or of a batch that is one group."""
+        if not part.pushes:
+            jumps = self.spike_jumps(part.counts)
+            part.pushes = {p: jump * (part.B / part.batch) for p, jump in jumps.items()}
 
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """A network that can do what is asked, with this data set and these parameters."""

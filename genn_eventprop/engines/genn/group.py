@@ -1,4 +1,4 @@
-"""The examples of one GeNN run: input, readouts and loss between the phases, what the backward run is given."""
+"""The examples of one GeNN run: input, readouts, loss, and what the adjoint phase is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import Data
 from .host import Store, kink_shares
-from .outer import on_device
+from .outer import LEAST, on_device
 from .readouts import READOUTS
 
 if TYPE_CHECKING:
@@ -16,15 +16,26 @@ if TYPE_CHECKING:
 
 
 class Group:
-    """`samples` of the data set, which are the batch's examples from number `first` on; `batch` is the batch's size."""
+    """`samples` of the data set, which are the batch's examples from number `first` on; `batch` is the batch's size.
+
+    pushes: population -> (B, N) what regularisers add to the costate at own spikes.
+    """
 
     def __init__(self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, batch: int) -> None:
         self.engine, self.plan, self.data, self.samples = engine, engine.plan, data, samples
         self.first, self.batch, self.B = first, batch, len(samples)
+        self.out = engine.plan.output
+        self.scored, self.goals = data.scored(samples), data.goals(samples)
+        self.pushes: dict[str, np.ndarray] = {}
+
+    def _give(self, array: np.ndarray, values: np.ndarray, rest: float = 0.0) -> None:
+        """One row an example; `rest` where the group is incomplete."""
+        rows = array.reshape(self.engine.group, -1)
+        rows[: self.B], rows[self.B :] = values.reshape(self.B, -1), rest
 
     # forwards
 
-    def forward(self, record_spikes: bool) -> None:
+    def forward(self, record_spikes: bool = False) -> None:
         engine = self.engine
         while True:
             network = engine.network
@@ -38,6 +49,7 @@ class Group:
         self.counts = counts
         self.guarded = self._count_guarded(network)
         self.spikes = {p: self.store(p).spikes(self.plan.dt, self.first) for p in counts} if record_spikes else {}
+        self._give_goals(network)
         self._read(network)
 
     def _count_guarded(self, network: Any) -> int:
@@ -46,77 +58,123 @@ class Group:
         return sum(int(network.neurons(p, "n_guarded", pull=True)[: self.B].sum()) for p in self.engine._spiking)
 
     def _set_input(self, network: Any) -> None:
-        """First and last event of every channel; examples beyond an incomplete group get none."""
-        name = self.plan.input.name
-        assert self.engine._hand.events is not None
-        start = self.engine._hand.events.start[self.samples]
+        """First and last event of every channel, and the input's activity, if the loss follows that."""
+        name, events = self.plan.input.name, self.engine._hand.events
+        assert events is not None
+        start = events.start[self.samples]
         for variable, edge in (("begin", start[:, :-1]), ("end", start[:, 1:])):
-            view = network.neurons(name, variable)
-            view[: self.B], view[self.B :] = edge, 0
+            self._give(network.neurons(name, variable), edge)
         network.push(name, "begin", "end")
+        if self.plan.loss.weight.input_tau is not None:
+            self._give_activity(network)
+
+    def _give_activity(self, network: Any) -> None:
+        counts = np.zeros((self.plan.n_steps + 1, self.B))
+        for b, i in enumerate(self.samples):
+            part = slice(self.data.offsets[i], self.data.offsets[i + 1])
+            np.add.at(counts[:, b], self.data.steps[part], 1.0)
+        before, after = self.plan.loss.weight.activity(counts, self.plan.dt)
+        for name, values in (("activity", after), ("activity_before", before)):
+            if (self.out.name, name) in self.engine._hand.lengths(network.text):
+                self._give(network.array(self.out.name, name), values.T)
+                network.push(self.out.name, name)
 
     def store(self, p: str) -> Store:
         """The spikes that a population has kept in this phase."""
         size, kept = self.plan.population(p).size, self.engine.network.array(p, "spike_step", pull=True)
         return Store(self.counts[p], kept.reshape(-1, size, self.engine._capacity[p])[: self.B])
 
+    def _give_goals(self, network: Any) -> None:
+        """Labels or targets to the custom updates that use them."""
+        for name, update in network.text.updates.items():
+            for variable in {n for n, *_ in update.vars} & {"label", "target"}:
+                label = variable == "label"
+                values = np.where(self.scored, self.goals, -1) if label else _without_nan(self.goals)
+                self._give(network.update_variable(name, variable), values, -1.0 if label else float(LEAST))
+                network.push_update(name, variable)
+            if "target" in {n for n, _ in update.arrays}:
+                self._give(network.array(self.out.name, "target"), _without_nan(self.goals), float(LEAST))
+                network.push(self.out.name, "target")
+
     def _read(self, network: Any) -> None:
-        """Readouts, loss (B,) and predictions."""
-        plan, out, loss = self.plan, self.plan.output, self.plan.loss
-        readout = READOUTS[loss.readout]
-        self.read = {n: network.neurons(out.name, n, pull=True)[: self.B] for n in readout.read_vars}
+        """Readouts, loss (B,), dL/dr and predictions."""
+        plan, loss, out = self.plan, self.plan.loss, self.out
+        self.read = {
+            n: network.neurons(out.name, n, pull=True)[: self.B] for n in READOUTS[loss.readout](plan).read_vars
+        }
         self.valid = np.ones((self.B, out.size), bool)
-        if loss.readout == "first_spike":
-            first = self.read["first_step"]
-            self.valid = first >= 0
-            value = np.where(self.valid, first * plan.dt, plan.duration)
+        if "first_step" in self.read:
+            self.valid = self.read["first_step"] >= 0
+            value = np.where(self.valid, self.read["first_step"] * plan.dt, plan.duration)
+        elif loss.readout == "count":
+            value = self.counts[out.name].astype(np.float64)
         else:
-            value = self.read["readout"].astype(np.float64)
-        self.scored, self.goals = self.data.scored(self.samples), self.data.goals(self.samples)
-        total, self.gradient = loss.evaluate(value, self.valid, self.goals, plan.duration)
+            value = next(iter(self.read.values())).astype(np.float64)
+        total = self._score(network, value)
         self.loss = np.where(self.scored, total, np.nan)
         self.prediction = loss.predict(value, self.valid, plan.duration)
         self.readout = np.where(self.valid, value, np.inf)
+
+    def _score(self, network: Any, value: np.ndarray) -> np.ndarray:
+        """The outer loss (B,); `gradient` and `missing` for the losses that the host takes."""
+        loss, duration = self.plan.loss, self.plan.duration
+        if loss.readout == "voltage":
+            network.launch("outer")
+            parts = network.neurons(self.out.name, "loss_part", pull=True)
+            return parts[: self.B].astype(np.float64).sum(axis=1)
+        valid = self.valid
+        if loss.readout == "spike_times":
+            value, valid = self.store(self.out.name).first_times(self.goals.shape[2], self.plan.dt, duration)
+        total, self.gradient = loss.evaluate(value, valid, self.goals, duration)
+        self.missing = loss.push(value, valid, self.goals, duration)
+        self.gradient = np.where(valid, self.gradient, 0.0) if loss.readout == "spike_times" else self.gradient
+        return total
 
     # backwards
 
     def backward(self) -> None:
         network, phase = self.engine.network, self.engine._hand.phase
         if on_device(self.plan):
-            labels = network.update_variable("loss_top", "label").reshape(-1)
-            labels[: self.B], labels[self.B :] = self.goals, -1
-            network.push_update("loss_top", "label")
             for group in ("loss_top", "loss_total", "loss"):
                 network.launch(group)
-        else:
-            self._hand_over_gradient(network)
+        elif self.plan.loss.readout != "voltage":
+            self._give_gradient(network)
+        network.launch("last")
         if self.plan.loss.readout == "max":
             self._share_kinks(network)
+        for p, push in self.pushes.items():
+            self._give(network.neurons(p, "spike_push"), push)
+            network.push(p, "spike_push")
         network.run(phase, 2 * phase)
 
-    def _hand_over_gradient(self, network: Any) -> None:
+    def _give_gradient(self, network: Any) -> None:
         """dL/dr of an outer loss that the host has taken, and the push on spikes that did not happen."""
-        plan, out = self.plan, self.plan.output
-        given = {"dr": np.where(self.scored[:, None], self.gradient, 0.0) / self.batch}
-        if plan.loss.silent == "end":
-            push = plan.loss.push(self.readout, self.valid, self.goals, plan.duration)
-            given[f"lambda_{out.derived.model.readout}"] = (
-                -self.engine.parameters[f"{out.name}.tau_mem"] * np.where(self.scored[:, None], push, 0.0) / self.batch
-            )
-        for n, value in given.items():
-            view = network.neurons(out.name, n)
-            view[: self.B], view[self.B :] = value, 0.0
-            network.push(out.name, n)
+        out, share = self.out, self.scored / self.batch
+        gradient = self.gradient * share.reshape(-1, *(1,) * (self.gradient.ndim - 1))
+        if self.plan.loss.readout == "spike_times":
+            self._give(network.array(out.name, "spike_error"), gradient)
+            network.push(out.name, "spike_error")
+        else:
+            self._give(network.neurons(out.name, "dr"), gradient)
+            network.push(out.name, "dr")
+        if self.plan.loss.silent == "end":
+            name = f"lambda_{out.derived.model.readout}"
+            tau = self.engine.parameters[f"{out.name}.tau_mem"]
+            self._give(network.neurons(out.name, name), -tau * self.missing * share[:, None])
+            network.push(out.name, name)
 
     def _share_kinks(self, network: Any) -> None:
         """What an inhibitory arrival at a maximum's kink gets, per unit weight and dL/dr."""
         steps, kink = self.read["max_step"], self.read["max_kink"].astype(np.float64)
-        view = network.neurons(self.plan.output.name, "kink")
+        view = network.neurons(self.out.name, "kink")
         view[:] = 0.0
         if kink.any():
-            into = {c.source for c in self.plan.into(self.plan.output.name)} & set(self.counts)
-            stores = {p: self.store(p) for p in into}
-            view[: self.B] = kink_shares(
-                self.plan, self.data, self.samples, stores, self.engine.parameters, steps, kink
-            )  # fmt: skip
-        network.push(self.plan.output.name, "kink")
+            stores = {p: self.store(p) for p in {c.source for c in self.plan.into(self.out.name)} & set(self.counts)}
+            weights = self.engine.parameters
+            view[: self.B] = kink_shares(self.plan, self.data, self.samples, stores, weights, steps, kink)
+        network.push(self.out.name, "kink")
+
+
+def _without_nan(targets: np.ndarray) -> np.ndarray:
+    """Missing targets as a number: the code is compiled with -ffast-math and cannot test for nan."""
+    return np.where(np.isnan(targets), float(LEAST), targets)

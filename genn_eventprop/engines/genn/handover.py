@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...codegen.values import value_arrays
-from ...plan.coefficients import weight_coefficients
+from ...plan.coefficients import node_scale, weight_coefficients
 from ..base import Data
 from .host import InputEvents, input_events
 from .text import NetworkText
@@ -25,6 +25,7 @@ class Handover:
         self.events: InputEvents | None = None
         self._data: Data | None = None
         self._room, self._batch = 1, 1
+        self.n_targets = 1  # of every output, in a loss of spike times
         self._seen: dict[Any, Any] = {}
 
     def forget(self) -> None:
@@ -41,6 +42,8 @@ class Handover:
         if self._data is data:
             return
         self._data, first = data, self._data is None
+        if self.plan.loss.readout == "spike_times" and data.targets is not None:
+            self.n_targets = data.targets.shape[2]
         self.events = input_events(data, self.plan.input.size)
         self._seen.pop("events", None)
         if len(self.events.step) > self._room:
@@ -78,7 +81,7 @@ class Handover:
             "lead": self.lead, "start": self.lead + 1, "turn": self.phase + plan.n_steps + self.lead,
             "n_steps": plan.n_steps, "ms_per_step": plan.dt, "T": plan.duration, "least_rise": floor * plan.dt,
             "guarded_inverse": 1.0 / floor if floor > 0 else 0.0, "per_example": 1.0 / self._batch,
-            "capacity": self.engine._capacity.get(owner, 0),
+            "n_targets": self.n_targets, "capacity": self.engine._capacity.get(owner, 0),
             **{f"k_{n}": value for n, value in plan.loss.constants.items()},
         }  # fmt: skip
 
@@ -94,6 +97,16 @@ class Handover:
                     lengths[name, a] = max(1, weight_coefficients(self.plan).size)
                 elif a == "integrand_weight":
                     lengths[name, a] = K + 1
+                elif a in ("activity", "activity_before"):
+                    lengths[name, a] = group * (K + 1)
+                elif a in ("node_scale", "node_part"):
+                    lengths[name, a] = self.plan.loss.basis_size(self.plan.dt)
+                elif a == "node_value":
+                    lengths[name, a] = group * K * self.plan.loss.basis_size(self.plan.dt) * size
+                elif a == "target":
+                    lengths[name, a] = group * (K + 1) * size
+                elif a == "spike_error":
+                    lengths[name, a] = group * size * self.n_targets
                 elif a.startswith("trace_"):
                     lengths[name, a] = group * K * size
                 else:
@@ -101,7 +114,7 @@ class Handover:
         return lengths
 
     def _arrays(self) -> None:
-        """Events, and the time weight of an integral."""
+        """Events, the time weight of an integral, nodes of a step."""
         plan, events, network = self.plan, self.events, self.engine.network
         assert events is not None
         times = np.arange(plan.n_steps + 1) * plan.dt
@@ -114,6 +127,12 @@ class Handover:
             if "time_weight" in arrays:
                 network.array(name, "time_weight")[:] = weight_coefficients(plan).ravel()
                 network.push(name, "time_weight")
+            if "node_scale" in arrays:
+                network.array(name, "node_scale")[:] = node_scale(plan)
+                network.push(name, "node_scale")
+            if "node_part" in arrays:
+                network.array(name, "node_part")[:] = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+                network.push(name, "node_part")
             if "integrand_weight" in arrays:
                 network.array(name, "integrand_weight")[:] = plan.loss.weight(times, plan.duration) / plan.duration
                 network.push(name, "integrand_weight")

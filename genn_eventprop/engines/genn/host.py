@@ -57,6 +57,14 @@ class Store:
         """(B, N) step of the first spike, -1 where there is none."""
         return np.where(self.n > 0, self.step[:, :, 0], -1)
 
+    def first_times(self, n: int, dt: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """(B, N, n) times in ms of the first n spikes, `missing` where there is none, and which of them there are."""
+        step = np.zeros((*self.n.shape, n), np.int64)
+        kept = min(n, self.step.shape[2])
+        step[:, :, :kept] = self.step[:, :, :kept]
+        there = np.arange(n) < self.n[:, :, None]
+        return np.where(there, step * dt, missing), there
+
     def at(self, b: int, step: int) -> np.ndarray:
         """(N,) number of spikes at a step of example b, 0 or 1."""
         return ((self.step[b] == step) & self.valid[b]).sum(axis=1)

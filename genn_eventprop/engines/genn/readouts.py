@@ -9,6 +9,7 @@ from __future__ import annotations
 from ...codegen import GENN
 from ...codegen.printer import expression
 from ...codegen.values import basis_size, readout_row
+from ...errors import EngineError
 from ...plan import Plan
 from .text import GIVEN, OWN
 
@@ -28,6 +29,9 @@ class Readout:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.v = plan.output.derived.model.readout
+
+    def check(self) -> None:
+        """Raise `EngineError` for an output that this engine cannot read so."""
 
     def begin(self) -> str:
         return ""
@@ -50,12 +54,20 @@ class Readout:
         """After the last step, in a custom update of its own."""
         return ""
 
+    def last(self) -> str:
+        """Lambda at the end of the trial, from dr."""
+        return ""
+
     def sample(self) -> str:
         """Backward: the jump of lambda at `back`, before the own spike."""
         return ""
 
     def own_spike(self) -> str:
         """Backward: adds to dl_dt of an own spike at `back`."""
+        return ""
+
+    def at_own_spike(self) -> str:
+        """Backward: after the jump of an own spike."""
         return ""
 
     def source(self) -> str:
@@ -74,24 +86,39 @@ class Readout:
 class Integral(Readout):
     """r = 1/T int w V dt: each step adds sum_j time_weight_j (u_j . x + u_j1)."""
 
-    forward_vars = (("readout", "scalar", OWN),)
-    forward_arrays = (("time_weight", "scalar"),)
-    backward_vars = (("dr", "scalar", OWN),)
-    backward_arrays = (("time_weight", "scalar"), ("integrand_weight", "scalar"))
+    forward_vars: tuple[tuple[str, str, str], ...] = (("readout", "scalar", OWN),)
+    forward_arrays: tuple[tuple[str, str], ...] = (("time_weight", "scalar"), ("activity", "scalar"))
+    backward_vars: tuple[tuple[str, str, str], ...] = (("dr", "scalar", OWN),)
+    backward_arrays: tuple[tuple[str, str], ...] = (("integrand_weight", "scalar"), ("activity_before", "scalar"))
 
     @property
     def size(self) -> int:
         return basis_size(self.plan, self.plan.output)
 
-    def _weight(self, j: int, step: str) -> str:
-        return f"time_weight[{step}]" if self.size == 1 else f"time_weight[{step} * {self.size} + {j}]"
+    @property
+    def driven(self) -> bool:
+        """Whether the time weight follows the sample's input."""
+        return self.plan.loss.weight.input_tau is not None
+
+    def weight_at(self, j: int | str, step: str) -> str:
+        weight = f"time_weight[{step}]" if self.size == 1 else f"time_weight[{step} * {self.size} + {j}]"
+        return f"{weight} * activity[batch * (n_steps + 1) + {step}]" if self.driven else weight
+
+    def _at(self, index: str) -> str:
+        """w(t) / T at the time index of lambda."""
+        weight = f"integrand_weight[{index}]"
+        return f"{weight} * activity_before[batch * (n_steps + 1) + {index}]" if self.driven else weight
+
+    def piece(self, j: int, prefix: str = "") -> str:
+        rows = readout_row(self.plan.output)
+        return " + ".join(f"{prefix}u{j}_1" if r == "1" else f"{prefix}u{j}_{r} * {r}" for r in rows)
 
     def _sum(self, prefix: str, step: str) -> str:
-        rows, terms = readout_row(self.plan.output), []
-        for j in range(self.size):
-            inner = " + ".join(f"{prefix}u{j}_1" if r == "1" else f"{prefix}u{j}_{r} * {r}" for r in rows)
-            terms.append(f"{self._weight(j, step)} * ({inner})")
-        return " + ".join(terms)
+        return " + ".join(f"{self.weight_at(j, step)} * ({self.piece(j, prefix)})" for j in range(self.size))
+
+    def _density(self, j: int) -> str:
+        """What stands before u_j . x + u_j1 in dL, backwards."""
+        return f"dr * {self.weight_at(j, '(back - 1)')}"
 
     def begin(self) -> str:
         return "readout = 0.0;\n"
@@ -102,25 +129,96 @@ class Integral(Readout):
     def own_spike(self) -> str:
         event = self.plan.output.derived.events[0]
         after = expression(event.h[self.plan.output.derived.states.index(self.v)], GENN)
-        return f"dl_dt += integrand_weight[back] * dr * ({self.v} - ({after}));\n"
+        return f"dl_dt += {self._at('back')} * dr * ({self.v} - ({after}));\n"
 
     def source(self) -> str:
         lines = []
         for s in readout_row(self.plan.output):
             if s != "1":
-                total = " + ".join(f"{self._weight(j, '(back - 1)')} * u{j}_{s}" for j in range(self.size))
-                lines.append(f"lambda_{s} += dr * ({total});\n")
+                lines.append(
+                    f"lambda_{s} += {' + '.join(f'{self._density(j)} * u{j}_{s}' for j in range(self.size))};\n"
+                )
         return "".join(lines)
 
     def parameter_rate(self, param: str) -> str:
-        return f" + dr * ({self._sum(f'd{param}_', '(back - 1)')})"
+        return "".join(f" + {self._density(j)} * ({self.piece(j, f'd{param}_')})" for j in range(self.size))
 
     def arrival(self, receptor: str) -> str:
         d = self.plan.output.derived
         e = d.receptors[receptor][d.states.index(self.v)]
         if e == 0:
             return ""
-        return f" - integrand_weight[back - 1] * dr * {'1.0' if e == 1 else f'e_{receptor}_{self.v}'}"
+        return f" - {self._at('(back - 1)')} * dr * {'1.0' if e == 1 else f'e_{receptor}_{self.v}'}"
+
+
+class Voltage(Integral):
+    """L = 1/T int w l(V) dt: V at the nodes of every step, which the custom update `outer` turns into densities.
+
+    What jumps of V itself would add, from own spikes and from arrivals that act on V at once, is not here; `check`
+    refuses such outputs.
+    """
+
+    forward_vars = (*Integral.forward_vars, ("loss_part", "scalar", OWN))
+    forward_arrays = (*Integral.forward_arrays, ("node_scale", "scalar"), ("node_value", "scalar"))
+    backward_vars = ()
+    backward_arrays = (("node_part", "scalar"), ("target", "scalar"))
+
+    def _node(self, j: int, step: str) -> str:
+        return f"node_value[((batch * n_steps + {step}) * {self.size} + {j}) * num_neurons + id]"
+
+    def in_step(self) -> str:
+        nodes = [f"{self._node(j, 'step')} = node_scale[{j}] * ({self.piece(j)});\n" for j in range(self.size)]
+        return super().in_step() + "".join(nodes)
+
+    def _density(self, j: int) -> str:
+        return self._node(j, "back - 1")
+
+    def own_spike(self) -> str:
+        return ""
+
+    def arrival(self, receptor: str) -> str:
+        return ""
+
+    def check(self) -> None:
+        """Raise `EngineError` for an output whose V can jump."""
+        out, d = self.plan.output, self.plan.output.derived
+        receptors = {c.receptor for c in self.plan.into(out.name) if c.source != self.plan.input.name}
+        jumps = [r for r in receptors if d.receptors[r][d.states.index(self.v)] != 0]
+        if out.spiking or jumps:
+            why = (
+                "its neurons spike" if out.spiking else f"arrivals at its receptor {jumps[0]!r} act on {self.v} at once"
+            )
+            raise EngineError(
+                f"genn cannot take a loss of {self.v}(t) from population {out.name!r}: {why}; read an output of LI "
+                "neurons, or use engine='native'"
+            )
+
+
+class End(Readout):
+    """r = V(T), after a spike at T."""
+
+    backward_vars = (("dr", "scalar", OWN),)
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.read_vars, self.value = (self.v,), self.v
+
+    def last(self) -> str:
+        return f"lambda_{self.v} = dr;\n"
+
+
+class Count(Readout):
+    """r = number of spikes, with the surrogate gradient of `Loss`."""
+
+    backward_vars = (("dr", "scalar", OWN),)
+    read_vars: tuple[str, ...] = ()
+    value = "n_spikes"
+
+    def last(self) -> str:
+        return f"lambda_{self.v} = n_spikes == 0 ? dr : 0.0;\n"
+
+    def at_own_spike(self) -> str:
+        return f"lambda_{self.v} += dr;\n"
 
 
 class Maximum(Readout):
@@ -167,7 +265,7 @@ class FirstSpike(Readout):
     """r = time of the first spike, T where there is none."""
 
     forward_vars = (("first_step", "int", OWN),)
-    backward_vars = (("dr", "scalar", OWN),)
+    backward_vars: tuple[tuple[str, str, str], ...] = (("dr", "scalar", OWN),)
     read_vars = ("first_step",)
     value = "first_step >= 0 ? first_step * ms_per_step : T"
     valid = "first_step >= 0"
@@ -182,4 +280,18 @@ class FirstSpike(Readout):
         return "if (next == 0) {\n    dl_dt += dr;\n}\n"
 
 
-READOUTS: dict[str, type[Readout]] = {"integral": Integral, "max": Maximum, "first_spike": FirstSpike}
+class SpikeTimes(FirstSpike):
+    """Spike m against target m, with what the host gives for each; r, for the prediction, is the first spike."""
+
+    backward_vars = ()
+    backward_arrays = (("spike_error", "scalar"),)
+
+    def own_spike(self) -> str:
+        where = "spike_error[(batch * num_neurons + id) * n_targets + next]"
+        return f"if (next < n_targets) {{\n    dl_dt += {where};\n}}\n"
+
+
+READOUTS: dict[str, type[Readout]] = {
+    "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
+    "spike_times": SpikeTimes, "count": Count,
+}  # fmt: skip

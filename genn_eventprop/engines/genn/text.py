@@ -20,12 +20,13 @@ GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
 
 # Names that the generated code uses itself, or that GeNN defines; a model's states and parameters must not use them.
 TAKEN = frozenset(
-    "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded capacity "
-    "ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step inverse_slope "
-    "feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now first_step time_weight "
-    "integrand_weight gradient weight count begin end label top total right valid r T per_example known p score term x "
-    "st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay for_each_synapse timepoint uint8_t "
-    "int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
+    "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded "
+    "capacity ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step "
+    "inverse_slope feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now "
+    "first_step time_weight n_targets integrand_weight node_scale node_part node_value activity activity_before "
+    "target wanted loss_part gradient weight count begin end label top total right valid r T per_example known p "
+    "score term x st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay for_each_synapse "
+    "timepoint uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
 )
 TAKEN_STARTS = ("G_", "D_", "spike_", "arrived_", "tmp_", "k_", "gennrand_")
 
@@ -86,13 +87,15 @@ class UpdateText:
 
     group: updates of one group are launched together. of: the population or connection that it acts on. params: (name,
     type), all dynamic. vars: (name, type, access) of its own. refs: (name, type, access mode, owner, variable), owner
-    the population, connection or other custom update that has the variable. values: as in `NeuronText`.
+    the population, connection or other custom update that has the variable. arrays: (name, type) of the population's
+    arrays. values: as in `NeuronText`.
     """
 
     group: str
     of: str
     code: str
     refs: tuple[tuple[str, str, str, str, str], ...]
+    arrays: tuple[tuple[str, str], ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     vars: tuple[tuple[str, str, str], ...] = ()
     values: tuple[Value, ...] = ()

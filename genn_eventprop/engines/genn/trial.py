@@ -36,7 +36,7 @@ from .updates import Rule, learning_updates, neuron_update
 
 PARAMS = (
     ("lead", "int"), ("start", "int"), ("turn", "int"), ("n_steps", "int"), ("capacity", "int"),
-    ("ms_per_step", "scalar"), ("least_rise", "scalar"), ("guarded_inverse", "scalar"),
+    ("n_targets", "int"), ("ms_per_step", "scalar"), ("least_rise", "scalar"), ("guarded_inverse", "scalar"),
 )  # fmt: skip
 
 
@@ -55,9 +55,8 @@ def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None,
         populations[p.name] = (p.size, neuron)
         updates |= begin | end
     synapses = {c.name: backward.synapse(plan, c, forward.spike_code(plan, c), training) for c in plan.connections}
+    updates |= loss_updates(plan, populations[plan.output.name][1], training)
     if training:
-        output = populations[plan.output.name][1]
-        updates |= loss_updates(plan, output)
         updates |= learning_updates(plan, populations, rule, batched)
     return NetworkText("training" if training else "inference", populations, synapses, updates)
 
@@ -120,10 +119,12 @@ def neuron_text(
         arrays.append(("spike_step", "int"))
         threshold = f"step >= 0 && step < n_steps && {snippets.threshold_condition_code}"
         reset = forward.reset_code(plan, p, snippets, readout, training)
+    per_step = plan.loss.readout == "voltage" and p.name == plan.output.name
+    if training or per_step:  # a loss of V(t) is taken on the device, also without training
+        arrays += [a for a in readout.backward_arrays if a not in arrays]
     if training:
         begin += backward.begin_code(p)
         variables += [*backward.adjoint_vars(plan, p, readout), *readout.backward_vars]
-        arrays += [a for a in readout.backward_arrays if a not in arrays]
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states] if p.stores_states else []
         inputs += ["feedback"] if p.spiking else []
         if p.spiking:
@@ -133,9 +134,10 @@ def neuron_text(
     sim = _phases(plan, p, training, snippets, readout)
     values = used_values(value_names(plan, p), sim, threshold, reset)
     kept_values = used_values(value_names(plan, p), sim, threshold, reset, begin, end, *_loss_names(plan, p))
+    arrays_used = used(arrays, sim, reset, *(_outer_names(plan) if per_step else ()))
     text = NeuronText(
         params=(*used(PARAMS, sim, reset, threshold), *value_params(values)),
-        vars=(*variables, *value_vars(kept_values)), arrays=used(arrays, sim, reset), inputs=tuple(inputs),
+        vars=(*variables, *value_vars(kept_values)), arrays=arrays_used, inputs=tuple(inputs),
         sim_code=sim, threshold_condition_code=threshold, reset_code=reset,
         values=tuple(v for v in kept_values if v.per_neuron or v in values),
     )  # fmt: skip
@@ -150,6 +152,11 @@ def neuron_text(
 def _loss_names(plan: Plan, p: PopulationRecord) -> tuple[str, ...]:
     """Parameters of the output that the loss uses."""
     return ("tau_mem",) if p.name == plan.output.name and plan.loss.silent == "end" else ()
+
+
+def _outer_names(plan: Plan) -> tuple[str, ...]:
+    """Arrays that the custom update of a loss of V(t) uses."""
+    return ("target", "node_part") if plan.loss.outer == "squared_error" else ()
 
 
 def _phases(plan: Plan, p: PopulationRecord, training: bool, snippets, readout) -> str:  # type: ignore[no-untyped-def]

@@ -62,7 +62,8 @@ def neuron_update(
     names, values = words(code), used_values(values, code)
     own = [(n, t, "READ_WRITE" if _assigned(n, code) else "READ_ONLY", of, n) for n, t, _ in neuron.vars if n in names]
     return UpdateText(
-        group, of, code, refs=(*own, *refs), vars=vars, values=tuple(v for v in values if not v.per_neuron),
+        group, of, code, refs=(*own, *refs), vars=vars,
+        arrays=used(neuron.arrays, code), values=tuple(v for v in values if not v.per_neuron),
         params=(*used(tuple(dict.fromkeys((*FIXED, *params))), code), *value_params(values)),
     )  # fmt: skip
 
