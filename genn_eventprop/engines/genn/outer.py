@@ -117,8 +117,10 @@ if (label >= 0) {{
     scalar total = 0.0;
     {each}        total += exp(({score}) - top);
     }}
-    const scalar r = node_value[first + label];
-    sum += weight / node_scale[j] * (log(total) + top - ({score}) + ({term}));
+    {{
+        const scalar r = node_value[first + label];
+        sum += weight / node_scale[j] * (log(total) + top - ({score}) + ({term}));
+    }}
     {each}        const scalar p = exp(({score}) - top) / total;
         const scalar slope = (p - (c == label ? 1.0 : 0.0)) * ({d_score}) + (c == label ? {d_term} : 0.0);
         node_value[first + c] = weight * per_example * slope;
