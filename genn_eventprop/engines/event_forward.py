@@ -396,11 +396,11 @@ class Forward:
                 first, when = r, soon
         queued = self.queue[0][0] if self.queue else np.inf
         limit = min(when, queued, self.plan.duration)
-        for r in self.running.values():
-            ends = r.end[: r.model.size]
-            if ends.min() < limit:
-                self._renew(r, np.flatnonzero(ends < limit))
-                return True
+        ending = min(self.running.values(), key=lambda r: r.end[: r.model.size].min())
+        ends = ending.end[: ending.model.size]
+        if ends.min() < limit:  # only what ends first: its new piece may hold an event before the others end
+            self._renew(ending, np.flatnonzero(ends == ends.min()))
+            return True
         if first is not None and when <= min(queued, self.plan.duration):
             e, neuron = divmod(int(first.crossing[:, : first.model.size].argmin()), first.model.size)
             self._own_event(first, e, neuron)

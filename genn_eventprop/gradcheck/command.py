@@ -31,9 +31,13 @@ def find_model(target: str) -> NeuronModel:
         path, _, name = target.rpartition(":")
         return _model_in(_load(Path(path)), name, path)
     known = [m.name for m in pkgutil.iter_modules(models.__path__)]
+    zoo = {name.lower(): model for name, model in models.ZOO.items()}
+    if target.lower() in zoo:
+        return zoo[target.lower()]
     if target.lower() not in known:
         raise ModelError(
-            f"no built-in model {target!r} ({suggest(target.lower(), known)}); for your own write my_neuron.py:MyNeuron"
+            f"no built-in model {target!r} ({suggest(target.lower(), {*zoo, *known})}); "
+            "for your own write my_neuron.py:MyNeuron"
         )
     module = importlib.import_module(f"{models.__name__}.{target.lower()}")
     found = [n for n, v in vars(module).items() if isinstance(v, NeuronModel) and n.lower() == target.lower()]

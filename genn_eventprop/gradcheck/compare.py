@@ -20,7 +20,7 @@ from ..modelling import Network
 from ..plan import Plan, make_plan
 from .report import Block, Case, Report
 
-STEP = 2e-4  # of the scale of a block
+STEP = 1e-3  # of the scale of a block
 HALVINGS = 14
 COPIES = 128  # networks that run in lockstep
 AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
@@ -180,10 +180,20 @@ def compare(
     case = Case(
         name=name, blocks=blocks, spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
         smallest_slope=own.smallest_slope, slope=taylor_order(problem, every, np.random.default_rng(seed)),
-        tolerance=tolerance, may_vanish=may_vanish,
+        tolerance=tolerance, may_vanish=may_vanish, cannot_move=_driven(own),
     )  # fmt: skip
     case.judge()
     return case
+
+
+def _driven(engine: ReferenceEvent) -> frozenset[str]:
+    """Weights into and parameters of populations that spiked at arrivals only (delta synapses)."""
+    out = []
+    for p in engine.plan.populations:
+        own = [s for t in engine.trials for s in t.recording.own[p.name]]
+        if own and all(s.cause is not None for s in own):
+            out += [c.weight for c in engine.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
+    return frozenset(out)
 
 
 def _no_push(plan: Plan, readout: np.ndarray, events: Events) -> None:

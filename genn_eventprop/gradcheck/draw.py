@@ -108,10 +108,11 @@ def _with_loss(model: NeuronModel, loss: str) -> tuple[Layout, ...]:
 
 
 def _never_moved(model: NeuronModel, report: Report) -> None:
-    """A parameter may have no influence in one network (what happens after a first spike), but not in all."""
+    """A parameter may have no influence in one network (what happens after a first spike), but not in all, unless it
+    cannot have any."""
     for n in model.params:
-        blocks = [b for c in report.cases for b in c.blocks if b.name.split(".")[-1] == n]
-        if all(b.zero for b in blocks):
+        named = [(c, b) for c in report.cases for b in c.blocks if b.name.split(".")[-1] == n]
+        if all(b.zero and b.name not in c.cannot_move for c, b in named):
             report.failures.append(f"proves nothing: the gradient of {n} is all zero in every network")
 
 
@@ -168,16 +169,31 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
 
 
 def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
-    """Every parameter learned, different for every neuron, near its default; a default of 0 becomes something else."""
+    """Every parameter learned, different for every neuron, near its default; a default of 0 becomes something else.
+
+    Parameters move by 15 %; potentials, parameters of one unit with more than one sign or with a large offset (reset,
+    rest, threshold, in mV say), by 5 % of the distances between them.
+    """
     values = {}
     for n, p in model.params.items():
         if hasattr(p.value, "sample"):
             values[n] = p
             continue
-        default = np.resize(np.asarray(p.value, dtype=np.float64), size)
-        drawn = np.where(default == 0, rng.uniform(0.05, 0.25, size) * rng.choice([-1, 1], size), default)
-        values[n] = Param(drawn * rng.uniform(0.85, 1.15, size), p.unit, trainable=True)
+        default, spread = np.resize(np.asarray(p.value, dtype=np.float64), size), _spread(model, p)
+        if spread is not None:
+            drawn = default + 0.05 * spread * rng.uniform(-1, 1, size)
+        else:
+            drawn = np.where(default == 0, rng.uniform(0.05, 0.25, size) * rng.choice([-1, 1], size), default)
+            drawn = drawn * rng.uniform(0.85, 1.15, size)
+        values[n] = Param(drawn, p.unit, trainable=True)
     return model(**values)
+
+
+def _spread(model: NeuronModel, param: Param) -> float | None:
+    """The range of the parameters with this one's unit, if that unit has values below zero, else None."""
+    same = [q.value for q in model.params.values() if param.unit and q.unit == param.unit]
+    numbers = [float(v) for value in same if not hasattr(value, "sample") for v in np.ravel(value)]
+    return max(numbers) - min(numbers) if numbers and min(numbers) < 0 < len(numbers) - 1 else None
 
 
 def _input(duration: float, rng: np.random.Generator) -> Events:
@@ -203,7 +219,7 @@ def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events) -> bool
             if low <= rate <= 2.5 * low:
                 break
             for c in plan.into(p.name):
-                engine.parameters[c.weight][...] *= 1.25 if rate < low else 0.85
+                engine.parameters[c.weight][...] *= 2.0 if rate == 0 else 1.25 if rate < low else 0.85
         else:
             return False
     for key in parameters:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .expressions import FUNCTIONS
 
-FORMULA = frozenset({"t", "dt", "T", "g", "w", "lambda", "dl_dt", "inv_gdot", "g_before"})
+FORMULA = frozenset({"t", "dt", "T", "g", "lambda", "dl_dt", "inv_gdot", "g_before"})
 CPP_KEYWORDS = frozenset(
     "alignas alignof asm auto bool break case catch char class const constexpr continue decltype default delete do "
     "double else enum explicit export extern false final float for friend goto if inline int long mutable namespace "
