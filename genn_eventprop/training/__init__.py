@@ -7,11 +7,12 @@ from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
 from .initialise import Initialised, initialise_rates
 from .layered import LayeredConfig, layered
-from .recording import Trial, record_trial
+from .recording import Record, Trial, load_recording, record_trial
 from .run_folder import RunFolder
 from .stopping import EarlyStopping
 from .streams import Streams
 from .tally import Activity, Tally
+from .tensorboard import TensorBoard
 from .trainer import Trainer
 from .weights import load_weights, save_weights
 
@@ -27,10 +28,12 @@ __all__ = [
     "Initialised",
     "LayeredConfig",
     "Progress",
+    "Record",
     "Revive",
     "RunFolder",
     "Streams",
     "Tally",
+    "TensorBoard",
     "Trainer",
     "Trial",
     "evaluate",
@@ -39,6 +42,7 @@ __all__ = [
     "layered",
     "load_checkpoint",
     "load_experiment",
+    "load_recording",
     "load_weights",
     "record_trial",
     "run_experiment",
