@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import EventPropError, suggest
-from . import convert_audio, inspect_commands, plot, run_commands, scan, train
+from . import convert_audio, inspect_commands, plot, report, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Command] = {
     "resume": run_commands.resume,
     "scan": scan.scan,
     "plot": plot.plot,
+    "report": report.report,
     "convert-audio": convert_audio.convert_audio,
     "show": inspect_commands.show,
     "gradcheck": inspect_commands.gradcheck,

@@ -1,0 +1,41 @@
+"""``report RUN...``: a table of results from run folders, printed or put into a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import SettingError
+from ..training.results_table import finished_runs, placed, table
+from ..training.run_folder import write_text
+
+
+def report(arguments: Sequence[str], program: str) -> None:
+    """Tabulate finished runs and repeats: report runs/* --markdown docs/experiments.md."""
+    tyro.cli(_report, args=arguments, prog=program)
+
+
+def _report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    markdown: Path | None = None,
+) -> None:
+    """Tabulate finished runs: accuracy with its deviation over seeds or folds, time, machine.
+
+    Args:
+        runs: Run folders, and folders of repeats (--seeds, --cross-validate). Runs that differ in the seed only share
+            a line.
+        markdown: Put the table into this document, between its marks; otherwise it is printed.
+    """
+    if not runs:
+        raise SettingError("report: name at least one run folder")
+    text = table(finished_runs(runs))
+    if markdown is None:
+        print(text, end="")
+        return
+    if not markdown.is_file():
+        raise SettingError(f"there is no document {markdown}")
+    write_text(markdown, placed(markdown.read_text(), text, str(markdown)))
+    print(f"{text.count(chr(10)) - 2} lines in {markdown}")

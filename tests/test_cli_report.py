@@ -1,0 +1,105 @@
+"""The table of results: from run folders and repeats, into a document."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop.cli import main
+from genn_eventprop.training.results_table import BEGIN, END
+
+OWN = '''
+"""Two speakers."""
+from dataclasses import dataclass
+import numpy as np
+from genn_eventprop import Events
+from genn_eventprop.data import splits
+from genn_eventprop.training import LayeredConfig, layered
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    hidden: tuple[int, ...] = (5,)
+    duration: float = 10.0
+    dt: float | None = 1.0
+    spike_times: str = "grid"
+    engine: str = "reference_clock"
+    epochs: int = 1
+    speaker_out: str = "a"
+    small: bool = False
+
+def events():
+    samples = [([1.0, 2.0], [i % 2, 0]) for i in range(8)]
+    return Events.from_samples(samples, 2, labels=[i % 2 for i in range(8)], groups=["a", "a", "b", "b"] * 2)
+
+def folds(config):
+    return {name: {"speaker_out": name, "small": True} for name in ("a", "b")}
+
+def build(config):
+    train, test = splits.group_split(events(), config.speaker_out).apply(events())
+    return layered(config, train, test, test)
+'''
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    here = os.getcwd()
+    os.chdir(folder)
+    Path("own.py").write_text(OWN)
+    assert main(["train", "own.py", "--seeds", "1-2", "--augment", "dropout=0.1", "--run-dir", "seeds"]) == 0
+    assert main(["train", "own.py", "--cross-validate", "--hidden", "4", "3", "--run-dir", "folds"]) == 0
+    for seed in ("4", "5"):
+        assert main(["train", "own.py", "--seed", seed, "--run-dir", f"one{seed}"]) == 0
+    os.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def runs(made, monkeypatch):
+    monkeypatch.chdir(made)
+
+
+def results(run: str) -> dict:
+    return json.loads((Path(run) / "results.json").read_text())
+
+
+def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
+    capsys.readouterr()
+    assert main(["report", "seeds", "folds", "one4", "one5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 3
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert [row[0] for row in rows] == [
+        '`train own.py --augment "dropout=0.1"`', "`train own.py --hidden 4 3`", "`train own.py`"
+    ]  # fmt: skip
+    values = [100 * results(f"seeds/seed{k}")["final_test_accuracy"] for k in (1, 2)]
+    assert rows[0][1] == "seeds 1, 2"
+    assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} %"
+    a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
+    assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
+    assert rows[2][1] == "seeds 4, 5" and rows[2][4] == "1" and "reference_clock" in rows[2][6]
+
+
+def test_the_table_takes_its_place_in_a_document(runs, capsys):
+    Path("doc.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    assert main(["report", "one4", "--markdown", "doc.md"]) == 0
+    text = Path("doc.md").read_text()
+    assert text.startswith(f"# Title\n\n{BEGIN}\n| experiment") and text.endswith(f"{END}\n\nafter\n")
+    assert "old" not in text and "`train own.py`" in text
+    assert main(["report", "one5", "--markdown", "doc.md"]) == 0
+    assert Path("doc.md").read_text().count("| `train own.py` |") == 1
+    Path("plain.md").write_text("# Title\n")
+    capsys.readouterr()
+    for arguments, message in (
+        (["one4", "--markdown", "plain.md"], "plain.md does not say where the table goes"),
+        (["one4", "--markdown", "absent.md"], "there is no document absent.md"),
+        (["absent"], "absent is not a run folder"),
+        ([], "name at least one run folder"),
+    ):
+        assert main(["report", *arguments]) == 1
+        assert message in capsys.readouterr().err
+    Path("one4/results.json").unlink()
+    assert main(["report", "one4"]) == 1
+    assert "one4 has no results.json; has the run finished?" in capsys.readouterr().err
