@@ -164,6 +164,11 @@ def compare(
     may_vanish: frozenset[str] = frozenset(),
 ) -> Case:
     """Check every block that the engine has a gradient for."""
+    if plan.loss.surrogate:
+        raise SettingError(
+            f"a loss of the {plan.loss.readout} of spikes has a surrogate gradient, which differences cannot show; "
+            "check the network with another loss"
+        )
     problem = Problem(plan, parameters, events)
     tested = create(plan, parameters, engine=engine, dtype="float64")
     result = tested.run(tested.load(events), problem.samples, training=True)
@@ -197,8 +202,10 @@ def _driven(engine: ReferenceEvent) -> frozenset[str]:
 
 
 def _no_push(plan: Plan, readout: np.ndarray, events: Events) -> None:
+    if plan.loss.silent != "end" or plan.loss.compares != "labels":
+        return
     labels = np.asarray(events.labels)
-    if plan.loss.silent == "end" and np.isinf(readout[np.arange(len(labels)), labels]).any():
+    if np.isinf(readout[np.arange(len(labels)), labels]).any():
         raise EventPropError(
             "the right class of a sample stays silent, and the push of silent='end' is a heuristic, not a gradient; "
             "give weights with which it spikes, or check with silent='exclude'"
@@ -224,7 +231,7 @@ def check_network(
         engine: whose gradient; differences always come from `reference_event`.
         tolerance: largest relative error of a block.
     """
-    if events.labels is None:
+    if events.labels is None and loss.compares == "labels":
         raise SettingError("check_network needs labelled events: the loss is a function of the label")
     plan = make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
     values = network.initial_parameters(seed) if parameters is None else parameters

@@ -12,7 +12,7 @@ from .. import losses
 from ..data import Events
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EngineError, SettingError, suggest
-from ..losses import Loss
+from ..losses import Loss, TimeWeight
 from ..modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
 from ..models.li import LI
 from ..models.lif import LIF
@@ -31,6 +31,15 @@ LOSSES: dict[str, Callable[[Population], Loss]] = {
         f"integral_{w}": partial(losses.IntegratedVoltageCrossEntropy, weight=w)
         for w in ("constant", "linear", "exponential", "sigmoid")
     },
+    "integral_window": partial(losses.IntegratedVoltageCrossEntropy, weight=TimeWeight("linear", window=(5.0, 33.0))),
+    "integral_input": partial(losses.IntegratedVoltageCrossEntropy, weight=TimeWeight(input_tau=15.0, input_gain=20.0)),
+    "integral_error": losses.SquaredError,
+    "end": losses.EndVoltageCrossEntropy,
+    "per_step": losses.PerStepCrossEntropy,
+    "per_step_exponential": partial(losses.PerStepCrossEntropy, weight="exponential"),
+    "voltage_error": losses.VoltageSquaredError,
+    "spike_times": losses.SpikeTimeError,
+    "own_formula": partial(losses.OwnLoss, readout="integral", outer="(r0 - y0)**2 + r1 * r2 + sin(r2 - 2 * y1)"),
 }
 
 
@@ -101,7 +110,7 @@ def check(
 
 
 def _with_loss(model: NeuronModel, loss: str) -> tuple[Layout, ...]:
-    if not model.spiking and loss.startswith("first_spike"):
+    if not model.spiking and loss.startswith(("first_spike", "spike_times")):
         raise SettingError(f"{model.name} never spikes, so it cannot be checked with {loss!r}")
     as_output = not model.spiking or loss != "max"
     return tuple(Layout(h, r, as_output, loss) for h, r in ((1, False), (1, True), (2, False)))
@@ -126,7 +135,7 @@ def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[
     for _ in range(20):
         network, plan = _network(model, layout, duration, rng)
         parameters = network.initial_parameters(rng)
-        events = _input(duration, rng)
+        events = _with_targets(_input(duration, rng), plan, rng)
         if _tune(plan, parameters, events):
             return plan, parameters, events
     raise EngineError(
@@ -143,7 +152,8 @@ def _duration(model: NeuronModel) -> float:
 def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random.Generator) -> tuple[Network, Plan]:
     network = Network()
     previous: Input | Population = network.input(N_INPUT)
-    hidden_model, other = (model, LIF if layout.loss.startswith("first_spike") else LI) if model.spiking else (LIF, LI)
+    of_spikes = layout.loss.startswith(("first_spike", "spike_times"))
+    hidden_model, other = (model, LIF if of_spikes else LI) if model.spiking else (LIF, LI)
     delay = lambda: float(rng.uniform(0.3, 3.0))  # noqa: E731
     for i in range(layout.hidden):
         hidden = network.population(_random(hidden_model, rng, N_HIDDEN), N_HIDDEN, f"hidden{i + 1}")
@@ -202,6 +212,17 @@ def _input(duration: float, rng: np.random.Generator) -> Events:
         for _ in range(N_SAMPLES)
     ]
     return Events.from_samples(samples, N_INPUT, labels=rng.integers(0, N_OUTPUT, N_SAMPLES), n_classes=N_OUTPUT)
+
+
+def _with_targets(events: Events, plan: Plan, rng: np.random.Generator) -> Events:
+    """The same events with targets, if the loss compares with some."""
+    loss, samples = plan.loss, [events.sample(i) for i in range(len(events))]
+    if loss.compares == "labels":
+        return events
+    inner = {"voltage": (6, N_OUTPUT), "spike_times": (N_OUTPUT, 2)}.get(loss.readout, (N_OUTPUT,))
+    times = loss.readout in ("first_spike", "spike_times")
+    targets = rng.uniform(0.2, 0.8, (len(events), *inner)) * (plan.duration if times else 1.0)
+    return Events.from_samples(samples, N_INPUT, events.labels, n_classes=N_OUTPUT, targets=targets)
 
 
 def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events) -> bool:

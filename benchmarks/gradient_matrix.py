@@ -1,0 +1,60 @@
+"""docs/gradients.md: every gradient of every neuron under every loss against differences of event-exact forward runs.
+
+    python benchmarks/gradient_matrix.py                     # all, to docs/gradients.md
+    python benchmarks/gradient_matrix.py --only LIF --losses per_step max
+
+Exit status 1 if a gradient is wrong; the file is written in any case.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from genn_eventprop.gradcheck import matrix
+
+HEAD = """\
+# Gradients against differences
+
+Written by `python benchmarks/gradient_matrix.py`. Every row is a small random network (3 neurons a layer, 2 samples,
+all parameters learned and different for every neuron) on `reference_event`, whose gradient is compared with central
+differences (Richardson) of its event-exact forward runs, element by element, in float64. A number is the largest
+error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger. "0":
+the gradient is zero here, and so are the differences, or both are below their rounding. What is drawn again and what
+is not: `genn_eventprop/gradcheck/matrix.py`. Losses by name: `gradcheck/draw.py`, explained in
+[losses.md](losses.md).
+
+Left out, because their gradient is a surrogate that no difference shows: losses of spike counts, regularisers, and the
+push on silent outputs. They are compared with their written formula in `tests/`.
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run."""
+
+    out: Path = Path(__file__).resolve().parent.parent / "docs" / "gradients.md"
+    """Where the tables go."""
+    only: tuple[str, ...] = ()
+    """Neuron models by name; all if none are given."""
+    losses: tuple[str, ...] = ()
+    """Losses by name; all if none are given."""
+    seed: int = 0
+    """Of networks, parameters and input."""
+
+
+def main(s: Settings) -> int:
+    rows = [c for c in matrix.table() if (not s.only or c.model.name in s.only)]
+    rows = [c for c in rows if not s.losses or c.loss in s.losses]
+    text, worst, failures = matrix.markdown(rows, s.seed, lambda line: print(line, flush=True))
+    verdict = f"{len(rows)} networks, largest error {worst:.1e}, {len(failures)} wrong.\n"
+    s.out.write_text("\n".join([HEAD, verdict, *(f"* WRONG: {f}" for f in failures), text]))
+    print(verdict + f"written: {s.out}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Settings, description=__doc__)))

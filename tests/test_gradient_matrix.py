@@ -1,0 +1,102 @@
+"""The matrix neuron x loss x parameter x topology, from the table in `gradcheck.matrix`; and that it can fail."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
+from genn_eventprop.engines import event_readout
+from genn_eventprop.errors import SettingError
+from genn_eventprop.gradcheck import check_network, matrix
+from genn_eventprop.gradcheck.draw import LOSSES
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+
+# every loss once, topologies in turn; all of LIF and LI with -m slow
+EVERY = [*matrix.cells(LI, True), *matrix.cells(LIF, True)]
+TURN = {loss: list(matrix.TOPOLOGIES)[i % 4] for i, loss in enumerate(LOSSES)}
+QUICK = {loss: next(c for c in reversed(EVERY) if (c.loss, c.topology) == (loss, TURN[loss])) for loss in LOSSES}
+
+
+def test_the_quick_cells_are_all_losses():
+    assert set(QUICK) == set(LOSSES)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [c if c in QUICK.values() else pytest.param(c, marks=pytest.mark.slow) for c in EVERY],
+    ids=lambda c: c.name,
+)
+def test_cell(cell):
+    case = matrix.run(cell)
+    assert not case.failures, case.text()
+    found = matrix.columns(case, cell.model)
+    assert set(found) == {"weight", "delay", "input_times", *cell.model.params}
+    assert found["weight"] < matrix.TOLERANCE
+
+
+def test_the_written_table(monkeypatch):
+    row = next(c for c in EVERY if c.loss == "end" and c.model is LI)
+    text, worst, failures = matrix.markdown([row])
+    assert not failures and 0 < worst < matrix.TOLERANCE
+    assert "## LI" in text and "| network | weight | delay | input_times | tau_mem | tau_syn |" in text
+    monkeypatch.setattr(event_readout.End, "sources", _minus(event_readout.End.sources))
+    text, worst, failures = matrix.markdown([row])
+    assert worst > 0.1 and any("relative error" in f for f in failures)
+
+
+def _minus(method):
+    def flipped(self, *args):
+        found = method(self, *args)
+        if isinstance(found, event_readout.Sources):
+            density = None if found.density is None else -found.density
+            return event_readout.Sources(density, found.segment, found.offset, -found.size)
+        return -found
+
+    return flipped
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "loss"),
+    [
+        ("Voltage", "sources", "per_step"),
+        ("Voltage", "own", "per_step_exponential"),
+        ("Voltage", "own", "voltage_error"),
+        ("SpikeTimes", "own", "spike_times"),
+    ],
+)
+def test_a_flipped_sign_is_found(kind, method, loss, monkeypatch):
+    readout = getattr(event_readout, kind)
+    monkeypatch.setattr(readout, method, _minus(getattr(readout, method)))
+    cell = next(c for c in EVERY if c.model is LIF and c.output and c.loss == loss)
+    assert any("relative error" in f for f in matrix.run(cell).failures)
+
+
+def delta_problem():
+    """Arrivals move V of the output at once."""
+    leaky = NeuronModel(
+        "LeakyDelta", {"V": 0.0}, {"tau": Param(9.0, "ms", trainable=True)}, {"V": "-V / tau"}, input="V"
+    )  # fmt: skip
+    net, rng = Network(), np.random.default_rng(4)
+    inp, hidden, out = net.input(3), net.population(LIF(), 4, name="hidden"), net.population(leaky(), 3, name="output")
+    net.connect(inp, hidden, Dense(rng.uniform(2.0, 6.0, (3, 4))), delay=0.5)
+    net.connect(hidden, out, Dense(rng.normal(0.2, 0.8, (4, 3))), delay=0.8)
+    times = [(np.sort(rng.uniform(0.5, 22, 7)), rng.integers(0, 3, 7)) for _ in range(2)]
+    return net, losses.PerStepCrossEntropy(out, "linear"), Events.from_samples(times, 3, labels=[0, 1])
+
+
+def test_arrivals_that_move_v_at_once(monkeypatch):
+    """l(x-) - l(x+) of an arrival goes to its spike, its delay and its input time."""
+    net, loss, events = delta_problem()
+    report = check_network(net, loss, events=events, duration=30.0)
+    assert report.passed, report.text()
+    monkeypatch.setattr(event_readout.Voltage, "arrival", lambda *args: 0.0)
+    assert not check_network(net, loss, events=events, duration=30.0).passed
+
+
+def test_surrogates_are_refused():
+    net = Network()
+    out = net.population(LIF(), 2, name="output")
+    net.connect(net.input(2), out, Dense(1.0))
+    events = Events.from_samples([([1.0], [0])], 2, labels=[0])
+    with pytest.raises(SettingError, match="count of spikes has a surrogate gradient.*another loss"):
+        check_network(net, losses.SpikeCountCrossEntropy(out), events=events, duration=30.0)
