@@ -1,6 +1,7 @@
 """Events: what it refuses and with which words, choosing samples, concatenation, statistics."""
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events
+from genn_eventprop.data import Events, structured
 from genn_eventprop.errors import DataError
 
 
@@ -189,3 +190,21 @@ def test_plot_draws_every_event_and_writes_the_file(tmp_path: Any) -> None:
     assert shown == [[[1.0, 0.0], [2.0, 1.0]], [], [[0.5, 2.0]]]
     assert figure.axes[2].get_title() == "sample 2, z, group a"
     assert (tmp_path / "raster.png").stat().st_size > 1000
+
+
+def test_statistics_of_many_channels_need_memory_for_the_active_ones_only() -> None:
+    """2^31 channels would be 17 GB for a number each."""
+    many = 2**31
+    events = Events.from_samples([([1.0, 2.0, 3.0], [5, many - 1, 5]), ([], [])], many)
+    tracemalloc.start()
+    try:
+        numbers = events.statistics()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert numbers.active_channels.tolist() == [5, many - 1] and numbers.events_per_active_channel.tolist() == [2, 1]
+    assert numbers.events_per_channel is None and numbers.silent_channels == many - 2
+    assert "2147483646 of them silent" in str(numbers)
+    with pytest.raises(DataError, match="needs 34.4 GB; take fewer samples, a larger dt, or merge channels"):
+        structured.to_dense(events, dt=1.0)

@@ -45,3 +45,61 @@ def test_memory_mapped_events_stay_on_disk(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "large" / "times.f8").stat().st_size == 8 * 40_000_000
     assert float(done.stdout) < 120.0
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.data.storage import EventsWriter
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+
+def memory(name):
+    (line,) = [l for l in open("/proc/self/status") if l.startswith(name)]
+    return int(line.split()[1]) * 1024
+
+def fit(events):
+    net = Network()
+    inp, hidden = net.input(700), net.population(LIF(), 8, name="hidden")
+    out = net.population(LI(), 4, name="output")
+    net.connect(inp, hidden, Dense(Normal(0.02, 0.01)))
+    net.connect(hidden, out, Dense(Normal(0.0, 0.3)))
+    trainer = Trainer(net, IntegratedVoltageCrossEntropy(out), duration=100.0, dt=1.0, engine="native", threads=1,
+                      progress=False, spike_times=sys.argv[3])
+    trainer.fit(events, epochs=1)
+    trainer.close()
+
+folder, kind, n, samples = Path(sys.argv[1]), sys.argv[2], 10_000, 800
+times, channels = np.sort(np.random.default_rng(0).uniform(0, 99, n)), np.arange(n, dtype=np.int32) % 700
+fit(Events.from_samples([(times, channels)] * 40, 700, np.arange(40) % 4))  # compiled and warm
+start = memory("VmRSS:") if kind == "held" else memory("RssAnon:")
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+if kind == "held":
+    events = Events(np.tile(times, samples), np.tile(channels, samples), np.arange(samples + 1) * n, 700,
+                    np.arange(samples) % 4)
+else:
+    with EventsWriter(folder, 700, 4, "large") as writer:
+        for _ in range(samples):
+            writer.append(times, channels)
+        writer.finish(None, np.arange(samples) % 4)
+    events = Events.load(folder)
+fit(events)
+size = 12 * n * samples
+# what is mapped belongs to the page cache: only the memory of the process itself counts then
+print((memory("VmHWM:") - start) / size if kind == "held" else (memory("RssAnon:") - start) / size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc (Linux)")
+@pytest.mark.parametrize(
+    ("kind", "spike_times", "most"), [("held", "grid", 1.5), ("held", "exact", 1.5), ("mapped", "grid", 0.3)]
+)
+def test_training_needs_little_more_than_the_events(tmp_path: Path, kind: str, spike_times: str, most: float) -> None:
+    """96 MB of events: a training holds them and one step a spike; of a mapped set it holds some batches only."""
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "large"), kind, spike_times]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < most

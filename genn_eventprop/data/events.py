@@ -193,6 +193,16 @@ class Events:
         return np.diff(self.offsets)
 
     @property
+    def mapped(self) -> bool:
+        """Whether the times lie on disk and are mapped into memory."""
+        array: Any = self.times
+        while isinstance(array, np.ndarray):
+            if isinstance(array, np.memmap):
+                return True
+            array = array.base
+        return False
+
+    @property
     def sample_of_event(self) -> np.ndarray:
         """(E,) sample that each event belongs to."""
         return np.repeat(np.arange(len(self)), self.counts)

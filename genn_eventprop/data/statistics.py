@@ -9,6 +9,9 @@ import numpy as np
 from genn_eventprop.data.check import BLOCK
 from genn_eventprop.data.events import Events
 
+DENSE = 2**20
+"""Channels up to which a number is kept for every one of them."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -26,8 +29,12 @@ class Statistics:
     """ms, mean over samples of the last event."""
     n_channels: int
     silent_channels: int
-    events_per_channel: np.ndarray
-    """(n_channels,)"""
+    events_per_channel: np.ndarray | None
+    """(n_channels,), None beyond DENSE channels: then active_channels and their events say the same"""
+    active_channels: np.ndarray
+    """(A,) channels with events, ascending"""
+    events_per_active_channel: np.ndarray
+    """(A,)"""
     class_counts: np.ndarray | None
     """(n_classes,) samples of each class, None without labels."""
     missing_classes: tuple[int, ...]
@@ -55,13 +62,32 @@ class Statistics:
         return "\n".join(lines)
 
 
+def count_channels(events: Events) -> tuple[np.ndarray, np.ndarray]:
+    """(channels with events, their numbers of events); memory for the active channels and one block of events."""
+    blocks = (events.channels[start : start + BLOCK] for start in range(0, len(events.channels), BLOCK))
+    if events.n_channels <= DENSE:
+        total = np.zeros(events.n_channels, np.int64)
+        for block in blocks:
+            total += np.bincount(block, minlength=events.n_channels)
+        active = np.flatnonzero(total)
+        return active, total[active]
+    active, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    for block in blocks:
+        found, n = np.unique(block, return_counts=True)
+        both, place = np.unique(np.concatenate([active, found]), return_inverse=True)
+        counts = np.bincount(place, np.concatenate([counts, n]), len(both)).astype(np.int64)
+        active = both
+    return active, counts
+
+
 def statistics(events: Events) -> Statistics:
     """Statistics of a data set; reads its arrays block by block."""
     counts, durations = events.counts, events.durations
-    per_channel = np.zeros(events.n_channels, np.int64)
-    for start in range(0, len(events.channels), BLOCK):
-        block = events.channels[start : start + BLOCK]
-        per_channel += np.bincount(block, minlength=events.n_channels)
+    active, of_active = count_channels(events)
+    per_channel = None
+    if events.n_channels <= DENSE:
+        per_channel = np.zeros(events.n_channels, np.int64)
+        per_channel[active] = of_active
     classes = None
     if events.labels is not None and events.n_classes is not None:
         classes = np.bincount(events.labels[events.labels >= 0], minlength=events.n_classes)
@@ -80,8 +106,10 @@ def statistics(events: Events) -> Statistics:
         duration=events.duration,
         mean_duration=0.0 if empty else float(durations.mean()),
         n_channels=events.n_channels,
-        silent_channels=int((per_channel == 0).sum()),
+        silent_channels=events.n_channels - len(active),
         events_per_channel=per_channel,
+        active_channels=active,
+        events_per_active_channel=of_active,
         class_counts=classes,
         missing_classes=() if classes is None else tuple(np.flatnonzero(classes == 0).tolist()),
         unlabelled=0 if events.labels is None else int((events.labels < 0).sum()),

@@ -165,6 +165,10 @@ def from_dense(
     return Events.from_samples(pairs, width, labels, groups, n_classes, name)
 
 
+LARGEST_RASTER = 16 * 2**30
+"""bytes"""
+
+
 def to_dense(events: Events, dt: float = 1.0, steps: int | None = None) -> np.ndarray:
     """(S, steps, n_channels) uint16 spike counts; step = floor(t / dt + 0.5); later events are an error."""
     step = np.floor(events.times / dt + 0.5).astype(np.int64)
@@ -173,6 +177,12 @@ def to_dense(events: Events, dt: float = 1.0, steps: int | None = None) -> np.nd
     if needed > steps:
         raise DataError(
             f"{events.name or 'events'}: the last event is in step {needed - 1}, the raster has {steps} steps"
+        )
+    size = 2 * len(events) * steps * events.n_channels
+    if size > LARGEST_RASTER:
+        raise DataError(
+            f"{events.name or 'events'}: a raster of {len(events)} x {steps} x {events.n_channels} needs "
+            f"{size / 1e9:.1f} GB; take fewer samples, a larger dt, or merge channels"
         )
     raster = np.zeros((len(events), steps, events.n_channels), np.uint16)
     np.add.at(raster, (events.sample_of_event, step, events.channels), 1)

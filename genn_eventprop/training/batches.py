@@ -55,8 +55,10 @@ class AugmentedBatches(Batches):
         check_labels(labels, "training", needed=engine.plan.loss.compares == "labels")
         weights.settle(labels)
         self.clipped = 0
-        steps = (*augmented.steps, augmented.blend)
-        self.description = f"{describe_data(augmented.events)}, augmented by {steps}, seed {augmented.seed}"
+        self.description = describe_data(augmented.events)
+        if augmented.steps or augmented.blend:
+            steps = (*augmented.steps, augmented.blend)
+            self.description += f", augmented by {steps}, seed {augmented.seed}"
 
     def __len__(self) -> int:
         return len(self.augmented)
@@ -76,8 +78,9 @@ class AugmentedBatches(Batches):
 
 
 def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:
-    """The batches of either kind of training set."""
+    """The batches of either kind of training set; one that is mapped from disk is never loaded as a whole."""
     from ..data.augmented import Augmented
 
-    kind = AugmentedBatches if isinstance(train, Augmented) else Batches
-    return kind(train, engine, weights)
+    if isinstance(train, Augmented):
+        return AugmentedBatches(train, engine, weights)
+    return AugmentedBatches(Augmented(train), engine, weights) if train.mapped else Batches(train, engine, weights)
