@@ -38,6 +38,7 @@ class Config(LayeredConfig):
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)
     regulariser: str = "spike_count(target=14, strength=2.5e-10, published=True)"
+    revive: str = "lift=0.002"
     augment: str = "shift=40"
     schedule: str = "ease_in,halve_on_plateau"
     validation_speaker: str = "first"

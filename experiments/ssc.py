@@ -36,6 +36,7 @@ class Config(LayeredConfig):
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)
     regulariser: str = "spike_count(target=14, strength=5e-10, published=True)"
+    revive: str = "lift=0.002"
     augment: str = "blend=0.5,shift=40"
     schedule: str = "ease_in,halve_on_plateau"
 

@@ -51,6 +51,9 @@ def test_neurons_losses_optimisers_and_schedules_by_name():
     assert choices.loss_of("first_spike_exp(tau0=1.5)", spiking).constants["tau0"] == 1.5
     assert choices.loss_of("sum_weigh_exp", leaky).readout == "integral"
     assert choices.loss_of("max", leaky).readout == "max"
+    assert choices.neuron_of("ALIF(tau_B=80.0)", "--neuron", tau_mem=9.0).params["tau_B"].value == 80.0
+    (lift,) = choices.revive_of("lift=0.01")
+    assert (lift.how, lift.amount) == ("lift", 0.01)
     optimiser = choices.optimiser_of("adam_w(weight_decay=0.3)", 2e-3)
     assert isinstance(optimiser, AdamW) and optimiser.settings["weight_decay"] == 0.3
     assert optimiser.settings["learning_rate"] == 2e-3
@@ -74,6 +77,7 @@ def test_neurons_losses_optimisers_and_schedules_by_name():
         (lambda: choices.neuron_of("LIF(tau_men=3.0)", "--neuron"), "tau_men"),
         (lambda: choices.neuron_of("LIF,LI", "--neuron"), "--neuron: expected one name, got 'LIF,LI'"),
         (lambda: choices.regularisers_of("spike_cont", []), "--regulariser: unknown name 'spike_cont'; did you mean"),
+        (lambda: choices.revive_of("lft"), "--revive: unknown name 'lft'; did you mean 'lift'?"),
         (lambda: choices.optimiser_of("adma", 1e-3), "--optimiser: unknown name 'adma'; did you mean 'adam'?"),
         (lambda: choices.schedule_of("cosin", 3), "--schedule: unknown name 'cosin'; did you mean 'cosine'?"),
     ],

@@ -16,10 +16,10 @@ from .. import optimisers
 from ..losses import LOSSES, Loss
 from ..modelling import Population
 from ..modelling.neuron import Neuron
-from ..models.li import LI
-from ..models.lif import LIF
+from ..models import ZOO
 from ..optimisers import Optimiser, Schedule
 from ..regularisers import REGULARISERS, Regulariser
+from .alive import Revive
 from .specs import make, parse_spec, parse_specs
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 AT_ONCE = 20_000_000
 """Events of a training set up to which transforms that are the same every epoch are done once, before training."""
 
-NEURONS: dict[str, Any] = {"LIF": LIF, "LI": LI}
-
 
 def snake(name: str) -> str:
     """``MergeChannels`` as ``merge_channels``."""
@@ -39,11 +37,11 @@ def snake(name: str) -> str:
 
 
 def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
-    """``"LIF"``, ``"ALIF(tau_B=100)"``; `defaults` are parameters used where the model has them."""
+    """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`; `defaults` are used where the model has them."""
     spec = parse_spec(text, where)
-    chosen = NEURONS.get(spec.name)
+    chosen = ZOO.get(spec.name)
     known = {} if chosen is None else {name: value for name, value in defaults.items() if name in chosen.params}
-    return make(NEURONS, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
+    return make(ZOO, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
 
 
 def loss_of(text: str, population: Population, where: str = "--loss") -> Loss:
@@ -59,6 +57,12 @@ def regularisers_of(text: str, populations: Sequence[Population], where: str = "
         of_one = factory is not None and "population" in inspect.signature(factory).parameters
         made += [make(REGULARISERS, spec, where, *given) for given in ([(p,) for p in populations] if of_one else [()])]
     return made
+
+
+def revive_of(text: str, where: str = "--revive") -> list[Revive]:
+    """``"lift=0.002"``, ``"redraw"`` or nothing."""
+    table = {"redraw": lambda: Revive("redraw"), "lift": lambda amount=0.002: Revive("lift", amount)}
+    return [make(table, spec, where) for spec in parse_specs(text, where)]
 
 
 def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:

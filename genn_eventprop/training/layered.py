@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError
 from ..modelling import Dense, Gamma, Network, Normal, Param, Population
-from .choices import augmented, loss_of, neuron_of, optimiser_of, regularisers_of, schedule_of, transformed
+from .choices import augmented, loss_of, neuron_of, optimiser_of, regularisers_of, revive_of, schedule_of, transformed
 from .experiment import Experiment, ExperimentConfig
 from .trainer import Trainer
 
@@ -71,6 +71,8 @@ class LayeredConfig(ExperimentConfig):
     """Loss by name, options in brackets."""
     regulariser: str = ""
     """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; of spikes: one for each hidden layer."""
+    revive: str = ""
+    """What hidden neurons get that were silent for an epoch: "redraw" their incoming weights, or "lift=0.002" them."""
     augment: str = ""
     """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only change the input's form apply to all sets."""
     optimiser: str = "adam"
@@ -121,6 +123,7 @@ def layered(
         threads=config.threads,
         genn_backend=config.genn_backend,
         slope_floor=config.slope_floor,
+        callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
         **trainer,
     )
     return Experiment(made, learned, *sets, class_names)
