@@ -40,12 +40,27 @@ __all__ = [
     "Trainer",
     "Uniform",
 ]
-_LATER = {"Events": "data", "Trainer": "training"}  # kept out of the first import: they pull in the engines
+# kept out of the first import: they pull in the engines, matplotlib, data readers
+_LATER = {"Events": "data", "Trainer": "training"}
+_ROOMS = (
+    "data",
+    "engines",
+    "experiments",
+    "gradcheck",
+    "losses",
+    "models",
+    "optimisers",
+    "plots",
+    "regularisers",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _LATER:
         return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -100,3 +100,12 @@ def test_version_is_that_of_the_metadata() -> None:
     import genn_eventprop
 
     assert genn_eventprop.__version__ == version("genn_eventprop")
+
+
+@pytest.mark.parametrize(
+    "room", ["models", "losses", "regularisers", "optimisers", "data", "plots", "engines", "training"]
+)
+def test_rooms_are_there_after_the_plain_import(room: str) -> None:
+    program = f"import genn_eventprop; assert genn_eventprop.{room}.__name__ == 'genn_eventprop.{room}'"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
