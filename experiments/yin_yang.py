@@ -21,11 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from genn_eventprop import Dense, Network, Normal, Trainer, plots
+from genn_eventprop.adjoint import derive
 from genn_eventprop.data import yin_yang
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, Exponential
 from genn_eventprop.training import Experiment, ExperimentConfig, record_trial
+from genn_eventprop.training.choices import neuron_of
 
 QUICK = {"epochs": 15}
 
@@ -36,6 +38,8 @@ class Config(ExperimentConfig):
 
     hidden: int = 200
     """Hidden neurons."""
+    neuron: str = "LIF"
+    """Hidden neurons: a model by name, parameters in brackets; those that are not linear run on the grid."""
     tau_mem: float = 20.0
     """Membrane time constant in ms, of both layers."""
     tau_syn: float = 5.0
@@ -54,6 +58,8 @@ class Config(ExperimentConfig):
     """Strength of that term."""
     learning_rate: float = 5e-3
     """Of Adam."""
+    hidden_learning_rate: float | None = None
+    """Of the weights from input to hidden, in their unit (pA, mV / ms, ...); by default the same."""
     decay: float = 0.95
     """The learning rate is multiplied by this after every epoch."""
     train_size: int = 5000
@@ -64,11 +70,14 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     net = Network()
     inp = net.input(5)
-    hidden = net.population(LIF(tau_mem=config.tau_mem, tau_syn=config.tau_syn), config.hidden, name="hidden")
+    neuron = neuron_of(config.neuron, "--neuron", tau_mem=config.tau_mem, tau_syn=config.tau_syn)
+    hidden = net.population(neuron, config.hidden, name="hidden")
     output = net.population(LIF(tau_mem=config.tau_mem, tau_syn=config.tau_syn), 3, name="output")
     net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)))
     net.connect(hidden, output, Dense(Normal(*config.output_weight)))
-    spike_times, dt = config.time_grid()
+    spike_times, dt = config.time_grid(solvable=derive(neuron.model).linear)
+    rate = config.hidden_learning_rate
+    groups = None if rate is None else {"input_hidden.weight": {"learning_rate": rate}}
     trainer = Trainer(
         net,
         FirstSpikeCrossEntropy(output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha),
@@ -76,7 +85,7 @@ def build(config: Config) -> Experiment:
         dt=dt,
         spike_times=spike_times,
         engine=config.engine,
-        optimiser=Adam(config.learning_rate),
+        optimiser=Adam(config.learning_rate, groups=groups),
         schedule=Exponential(config.decay),
         batch_size=config.batch_size,
         seed=config.seed,

@@ -74,9 +74,14 @@ class ExperimentConfig:
     config: Path | None = None
     """TOML file with settings by the names of these options."""
 
-    def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1) -> tuple[str, float]:
-        """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid."""
-        spike_times = self.spike_times or ("grid" if self.engine in ("genn", "reference_clock") else "exact")
+    def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
+        """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.
+
+        Args:
+            solvable: False for neurons whose crossings no fast engine solves within a step.
+        """
+        grid = self.engine in ("genn", "reference_clock") or not solvable
+        spike_times = self.spike_times or ("grid" if grid else "exact")
         return spike_times, self.dt or (exact_dt if spike_times == "exact" else grid_dt)
 
 
