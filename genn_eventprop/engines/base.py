@@ -16,6 +16,7 @@ import sympy as sp
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..plan import Plan, PopulationRecord
+from .chance import keys
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -28,7 +29,8 @@ class Data:
     steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
     labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
     (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
-    each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1.
+    each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1. numbers
+    (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own.
     """
 
     steps: np.ndarray
@@ -39,6 +41,7 @@ class Data:
     clipped: int
     targets: np.ndarray | None = None
     weights: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -114,6 +117,7 @@ class Engine(ABC):
         if not (np.isfinite(slope_floor) and slope_floor >= 0):
             raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
         self.slope_floor = float(slope_floor)
+        self.seed, self.epoch = 0, 0  # what noise and dropout of training runs are drawn for
         self.reason = "asked for"
         self.remarks = _rounded_delays(plan)  # what a user should know of how it runs here
         expected = {k: v.shape for k, v in parameter_shapes(plan).items()}
@@ -135,6 +139,12 @@ class Engine(ABC):
     @abstractmethod
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
+
+    def chance_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
+        numbers = samples if data.numbers is None else data.numbers[samples]
+        kinds = [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]
+        return {(k, name): keys(k, name, self.seed, self.epoch, numbers) for k, name in kinds}
 
     def load(self, events: Events) -> Data:
         """Quantise a data set once for this plan's grid (DESIGN: step floor(t / dt + 0.5), at most T / dt - 1).

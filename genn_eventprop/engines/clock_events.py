@@ -18,6 +18,7 @@ import numpy as np
 
 from ..adjoint.propagator import numeric
 from ..plan import PopulationRecord
+from .chance import dropped, normal
 from .clock_step import Step
 
 
@@ -105,6 +106,7 @@ class Dynamics:
         self.mode, self.until = np.zeros((B, record.size), int), np.full((B, record.size), -1)
         self.lasts = [self._steps_of(m.lasts, values) for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
+        self.chance: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
     def _steps_of(self, lasts: str | None, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
         if lasts is None:
@@ -163,6 +165,10 @@ class Dynamics:
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]
         self.x = self._select([lambda s=s: s.advance(x) for s in self.steps], self.mode)
+        if "noise" in self.chance:
+            noise = normal(self.chance["noise"], k + 1, self.record.size)
+            self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
+        self.tried = np.zeros_like(self.mode, bool)
         for i in range(len(self.d.events)):
             self._test(i, k, start[i])
 
@@ -171,8 +177,10 @@ class Dynamics:
         g = self.at(functions["g"], self.x)[..., 0, 0]
         fired = (g >= 0) & np.isin(self.mode, event.modes)
         if event.emits:
-            fired &= ~trace.spikes[k + 1]
-            trace.spikes[k + 1] |= fired
+            lost = self._dropped(k + 1)
+            fired &= ~self.tried if self.record.dropped_reset else ~(self.tried | lost)
+            self.tried |= fired
+            trace.spikes[k + 1] |= fired & ~lost
         seen = trace.events[i]
         seen.fired[k + 1], seen.before[k + 1], seen.mode[k + 1] = fired, self.x, self.mode
         seen.slope[k + 1] = (g - g_start) / self.dt
@@ -180,6 +188,11 @@ class Dynamics:
         self.x = np.where(fired[:, None, :], self.vector(functions["h"], self.x), self.x)
         if event.next_mode is not None:
             self._enter(k + 1, fired, np.full_like(self.mode, event.next_mode))
+
+    def _dropped(self, k: int) -> np.ndarray:
+        if "dropout" not in self.chance:
+            return np.zeros((1, 1), bool)
+        return dropped(self.chance["dropout"], k, self.record.size, self.record.dropout)
 
     # backwards
 

@@ -37,6 +37,7 @@ from .base import (
     refuse_learned_amounts,
     refuse_readouts,
 )  # fmt: skip
+from .chance import limit, quantiles
 
 MAX_SLICES = 16
 
@@ -133,6 +134,7 @@ class NativeEngine(Engine):
         integral = plan.loss.integrates
         weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
         self._integrand_weight = weight.astype(self.dtype)
+        self._quantiles, self._chance = quantiles().astype(self.dtype), False
         self._nodes: dict[str, np.ndarray] = {}
         if plan.loss.readout == "voltage":
             part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
@@ -180,7 +182,10 @@ class NativeEngine(Engine):
     # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = batch_indices(data, samples)
+        return self._run(data, batch_indices(data, samples), training, record_spikes, chance=training)
+
+    def _run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool, chance: bool) -> Result:
+        """`run`; chance: whether noise and dropout act."""
         labels, scored = data.labels[samples], data.scored(samples, training=training)
         plan, B, K = self.plan, len(samples), self.plan.output.size
         self._refresh_values()
@@ -194,7 +199,8 @@ class NativeEngine(Engine):
         out |= {f"p_{p}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "labels": labels, "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
+            "labels": labels, "quantiles": self._quantiles,
+            "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
             **self._nodes,
         }  # fmt: skip
         if data.targets is not None:
@@ -204,6 +210,8 @@ class NativeEngine(Engine):
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given["share"] = data.share(samples)
         given |= self._regulariser_values(data, samples, training)
+        given |= {f"{kind}_key_{name}": key for (kind, name), key in self.chance_keys(data, samples).items()}
+        self._chance = chance
         arrays = {**given, **self._values, **out}
         if plan.loss.host is None:
             self._call(arrays, B, n_slices, training, record_spikes)
@@ -225,7 +233,7 @@ class NativeEngine(Engine):
         spiking = [(p, r) for p in self._spiking for r in plan.spike_regularisers(p)]
         counts = None
         if training and any(r.mean == "batch" for _, r in spiking):
-            counts = self.run(data, samples).spike_counts
+            counts = self._run(data, samples, False, False, chance=True).spike_counts
         for p in self._spiking:
             for name, r in zip(regulariser_names(plan, p), plan.spike_regularisers(p)):
                 upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
@@ -275,12 +283,14 @@ class NativeEngine(Engine):
             **{f"d_{c.name}": c.delay for c in plan.connections},
             **loss.constants,
         }
+        numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in plan.populations}
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
         integers |= {
             "exact_steps": self._exact_steps,
             "window_size": self._window_size,
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
+        integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in plan.populations}
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(

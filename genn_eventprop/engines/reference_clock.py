@@ -38,7 +38,7 @@ class ReferenceClock(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        trial = _Trial(self, data, samples)
+        trial = _Trial(self, data, samples, chance=training)
         scored = data.scored(samples, training=training)
         trial.forward()
         loss = trial.readout.score(data.goals(samples))
@@ -81,7 +81,7 @@ class ReferenceClock(Engine):
 class _Trial:
     """One batch, forwards and backwards. Arrays of a population have shape (B, n, N): samples, states, neurons."""
 
-    def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray) -> None:
+    def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, chance: bool = False) -> None:
         self.engine, self.plan, self.B = engine, engine.plan, len(samples)
         self.share = data.share(samples)
         self.K = self.plan.n_steps
@@ -95,6 +95,8 @@ class _Trial:
             p.name: Dynamics(p, engine._functions[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
             for p in self.plan.populations
         }
+        for (kind, name), key in engine.chance_keys(data, samples).items() if chance else ():
+            self.pops[name].chance[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.pops.items()}
         self.input = np.zeros((self.K + 1, self.B, self.plan.input.size))
         for b, i in enumerate(samples):
@@ -275,7 +277,8 @@ class _Trial:
         event, pop = p.derived.events[i], self.pops[p.name]
         fn, seen = pop.functions.events[i], pop.trace.events[i]
         fired, before = seen.fired[k], seen.before[k]
-        dl_dt = feedback if event.emits else np.zeros_like(feedback)
+        sent = pop.trace.spikes[k] if event.emits else np.zeros_like(fired)
+        dl_dt = np.where(sent, feedback, 0.0)
         if event.next_mode is not None and p.derived.modes[event.next_mode].lasts:
             dl_dt = dl_dt + self.pending[p.name]
             self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
@@ -292,7 +295,7 @@ class _Trial:
         if p.name == self.plan.output.name and event.emits:
             jumped[:, self.readout.v] += self.readout.at_spike(k)
         if p.name in self.jumps and event.emits:
-            jumped[:, p.derived.states.index(pushed_state(p.derived.model))] += self.jumps[p.name]
+            jumped[:, p.derived.states.index(pushed_state(p.derived.model))] += np.where(sent, self.jumps[p.name], 0.0)
         return np.where(fired[:, None, :], jumped, lam)
 
     def _rate(self, p: PopulationRecord, k: int, E: np.ndarray, fired: np.ndarray, seen: EventTrace) -> np.ndarray:

@@ -24,11 +24,14 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """`size` neurons of one model. Built by `Network.population`."""
+    """`size` neurons of one model. Built by `Network.population`, which tells what the rest is."""
 
     name: str
     size: int
     neuron: Neuron
+    noise: float = 0.0
+    dropout: float = 0.0
+    dropped_reset: bool = False
 
     @property
     def model(self) -> NeuronModel:
@@ -95,13 +98,39 @@ class Network:
         self.inputs.append(Input(self._free_name(name), _positive(size, name)))
         return self.inputs[-1]
 
-    def population(self, neuron: Neuron | NeuronModel, size: int, name: str) -> Population:
-        """`size` neurons of a model, e.g. ``net.population(LIF(tau_mem=20.0), 256, name="hidden")``."""
+    def population(
+        self,
+        neuron: Neuron | NeuronModel,
+        size: int,
+        name: str,
+        *,
+        noise: float = 0.0,
+        dropout: float = 0.0,
+        dropped_reset: bool = False,
+    ) -> Population:
+        """`size` neurons of a model, e.g. ``net.population(LIF(tau_mem=20.0), 256, name="hidden")``.
+
+        Noise and dropout act in training runs alone, on the grid (see `engines.chance`); for the input's spikes there
+        is `data.augment.Dropout`.
+
+        Args:
+            noise: strength of white noise on V in units of V per square root of ms; a step adds
+                noise sqrt(dt) N(0, 1).
+            dropout: probability that a spike is not sent.
+            dropped_reset: whether a spike that is not sent resets its neuron. As published, it does not: the neuron
+                stays above threshold and tries again in the next step.
+
+        Raises:
+            NetworkError: a value that makes no sense for the model.
+        """
         if isinstance(neuron, NeuronModel):
             neuron = neuron()
         if not isinstance(neuron, Neuron):
             raise NetworkError(f"population {name!r}: expected a neuron such as LIF(), got {type(neuron).__name__}")
-        population = Population(self._free_name(name), _positive(size, name), neuron)
+        _check_chance(name, neuron.model, noise, dropout)
+        population = Population(
+            self._free_name(name), _positive(size, name), neuron, float(noise), float(dropout), bool(dropped_reset)
+        )
         self.populations.append(population)
         return population
 
@@ -201,6 +230,15 @@ class Network:
         if name in taken:
             raise NetworkError(f"the name {name!r} is taken; names in a network are unique, choose another with name=")
         return name
+
+
+def _check_chance(name: str, model: NeuronModel, noise: float, dropout: float) -> None:
+    for what, value, limit in (("noise", noise, math.inf), ("dropout", dropout, 1.0)):
+        if not isinstance(value, (int, float, np.number)) or not 0 <= value < limit:
+            allowed = ">= 0" if what == "noise" else ">= 0 and < 1"
+            raise NetworkError(f"population {name!r}: {what} must be a number {allowed}, got {value!r}")
+    if dropout > 0 and not model.spiking:
+        raise NetworkError(f"population {name!r}: dropout={dropout:g}, but {model.name} sends no spikes to drop")
 
 
 def _within_bounds(weight: np.ndarray, connectivity: Dense, key: str) -> np.ndarray:

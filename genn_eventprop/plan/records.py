@@ -14,7 +14,7 @@ from ..adjoint.scheme import exact_part
 from ..errors import PlanError
 from ..losses import Loss
 from ..modelling.network import Input, Network
-from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
+from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked, pushed_state
 
 SPIKE_TIMES = ("grid", "exact")
 
@@ -28,6 +28,15 @@ class PopulationRecord:
     derived: Derived
     per_neuron: frozenset[str]
     trainable: tuple[str, ...]
+    noise: float = 0.0
+    dropout: float = 0.0
+    dropped_reset: bool = False
+
+    @property
+    def noisy_state(self) -> str:
+        """The state that noise is added to: of spiking neurons the one in the threshold, else the readout."""
+        model = self.derived.model
+        return pushed_state(model) if model.spiking else model.readout
 
     @property
     def spiking(self) -> bool:
@@ -171,6 +180,7 @@ def make_plan(
         raise PlanError("the network has no input; add one with network.input(n_channels)")
     if loss.population not in network.populations:
         raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
+    _check_chance(network, loss, spike_times)
     if loss.integrates:
         loss.weight.check(duration, dt if spike_times == "grid" else None)
     return Plan(
@@ -178,6 +188,18 @@ def make_plan(
         connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
         spike_times=spike_times, regularisers=checked(regularisers, network, loss),
     )  # fmt: skip
+
+
+def _check_chance(network: Network, loss: Loss, spike_times: str) -> None:
+    for p in network.populations:
+        if spike_times == "exact" and (p.noise > 0 or p.dropout > 0):
+            what = "noise" if p.noise > 0 else "dropout"
+            raise PlanError(
+                f"population {p.name!r} has {what}, which is drawn step by step and needs spike_times='grid'; use the "
+                f"grid, or {what}=0"
+            )
+        if p is loss.population and p.dropout > 0:
+            raise PlanError(f"population {p.name!r} has dropout, but its spikes are what the loss reads; use dropout=0")
 
 
 def _populations(network: Network) -> tuple[PopulationRecord, ...]:
@@ -191,6 +213,7 @@ def _populations(network: Network) -> tuple[PopulationRecord, ...]:
                 name=p.name, size=p.size, derived=d,
                 per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
                 trainable=tuple(n for n, q in params.items() if q.trainable),
+                noise=p.noise, dropout=p.dropout, dropped_reset=p.dropped_reset,
             )
         )  # fmt: skip
     return tuple(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +75,7 @@ class AugmentedBatches(Batches):
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
         data = self.weights.apply(self.engine.load(self.augmented.batch(samples, epoch)))
+        data = replace(data, numbers=np.asarray(samples))
         return data, np.arange(len(data)), data.clipped
 
 

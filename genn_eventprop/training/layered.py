@@ -41,6 +41,12 @@ class LayeredConfig(ExperimentConfig):
     """Hidden neurons: a model by name, parameters in brackets."""
     output: str = "LI"
     """Output neurons, likewise; one a class."""
+    noise: float = 0.0
+    """White noise on V of hidden neurons while training, in units of V per square root of ms."""
+    hidden_dropout: float = 0.0
+    """Probability that a hidden neuron's spike is not sent while training; for the input: --augment "dropout=0.1"."""
+    dropped_reset: bool = False
+    """Whether a spike that is not sent resets its neuron."""
     tau_mem: float = 20.0
     """Membrane time constant of hidden neurons, ms."""
     tau_syn: float = 5.0
@@ -136,8 +142,10 @@ def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Ne
     network = Network()
     source: Any = network.input(n_inputs)
     neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
+    chance: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
     for i, size in enumerate(config.hidden):
-        layer = network.population(neuron, size, name="hidden" if len(config.hidden) == 1 else f"hidden{i + 1}")
+        name = "hidden" if len(config.hidden) == 1 else f"hidden{i + 1}"
+        layer = network.population(neuron, size, name, **chance)
         if i == 0:
             connect_input(network, source, layer, config)
         else:

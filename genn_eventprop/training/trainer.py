@@ -203,6 +203,7 @@ class Trainer:
         before = position.epoch_seconds
         for callback in self.callbacks if position.batch == 0 else ():
             callback.start_epoch(self, position.epoch)
+        self.engine.seed, self.engine.epoch = self.streams.seed, position.epoch
         samples = self.streams.at("order", position.epoch).permutation(len(train))
         order = [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
         for batch in train.of(order[position.batch :], position.epoch):

@@ -84,6 +84,8 @@ class Context:
             ("scalar*", "slices"), ("scalar*", "gradient"),
         ]  # fmt: skip
         given += self.exact_arrays() if self.exact else []
+        given += [("const scalar*", "quantiles")] if any(kind == "noise" for kind, _ in self.chance) else []
+        given += [("const uint64_t*", f"{kind}_key_{p.name}") for kind, p in self.chance]
         for p in self.spiking:
             for r, name in zip(self.plan.spike_regularisers(p.name), regulariser_names(self.plan, p.name)):
                 third = "excess" if r.mean == "batch" else "target"
@@ -115,7 +117,8 @@ class Context:
     def numbers(self) -> list[str]:
         exact = ["push", "delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
         driven = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
-        return ["dt", "duration", "slope_floor", *exact, *driven, *self.plan.loss.constants]
+        strengths = [f"noise_{p.name}" for kind, p in self.chance if kind == "noise"]
+        return ["dt", "duration", "slope_floor", *strengths, *exact, *driven, *self.plan.loss.constants]
 
     @property
     def integers(self) -> list[str]:
@@ -124,8 +127,14 @@ class Context:
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["given"] if self.plan.loss.host else []
+        loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         return ["n_steps", "batch", "n_slices", "training", "record", *loss, *exact, *delays]
+
+    @property
+    def chance(self) -> list[tuple[str, PopulationRecord]]:
+        """("noise" or "dropout", population) of all that is random; see `engines/chance.py`."""
+        return [(kind, p) for p in self.plan.populations for kind in ("noise", "dropout") if getattr(p, kind) > 0]
 
     @property
     def compares_targets(self) -> bool:
@@ -168,17 +177,18 @@ class Context:
     def eventful(self, p: PopulationRecord) -> bool:
         """True for populations that need more than one list of spikes; see `events.py`."""
         d = p.derived
-        return bool(d.events) and (len(d.modes) > 1 or len(d.events) > 1 or self.pushed(p))
+        return bool(d.events) and (len(d.modes) > 1 or len(d.events) > 1 or p.dropout > 0 or self.pushed(p))
 
     def event_arrays(self, p: PopulationRecord) -> tuple[str, ...]:
-        """Arrays of one number a neuron that events need."""
+        """Arrays of one number a neuron that events and noise need."""
+        noise = ("noise",) if p.noise > 0 else ()
         if not self.eventful(p):
-            return ("g", "g_before") if p.spiking else ()
+            return (*noise, "g", "g_before") if p.spiking else noise
         d, names = p.derived, ["mode"] if len(p.derived.modes) > 1 else []
         for i in range(len(d.events)):
             tail = str(i) if i else ""
             names += [f"g{tail}", f"g_before{tail}", *([f"g_early{tail}"] if self.pushed(p) else [])]
-        return (*names, "dl", "pending")
+        return (*names, *noise, "dl", "pending")
 
     def fed(self, p: PopulationRecord) -> list[str]:
         """Receptors that spikes of populations (not the input) act on: these need D."""

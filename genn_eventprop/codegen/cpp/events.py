@@ -156,6 +156,17 @@ def _found(ctx: Context, p: PopulationRecord, i: int) -> str:
         f"{name}_g_before{tail(i)}[neuron] >= 0 && {name}_g_early{tail(i)}[neuron] < 0" if ctx.pushed(p) else "false"
     )
     change = f"{_enter(ctx, p, event.next_mode, 'step + 1')}\n" if event.next_mode is not None else ""
+    dropping, unsent, emit = "", "", _emit(ctx, p) if event.emits else ""
+    if event.emits and p.dropout > 0:
+        dropping = f"const StepKey draw = step_key(args.dropout_key_{p.name}[sample], step + 1);\n"
+        lost = f"int64_t(random_bits(draw, uint32_t(neuron))) < args.dropout_{p.name}"
+        if p.dropped_reset:
+            unsent, emit = f" + scalar({lost} ? 2 : 0)", f"if (!({lost})) {{\n{emit}}}\n"
+        else:
+            dropping += (
+                "{ int64_t kept = list.count;\nfor (int64_t i = list.count; i < end; ++i) {\n"
+                f"const int32_t neuron = list.neuron[i];\nif (!({lost})) list.neuron[kept++] = neuron;\n}}\nend = kept; }}\n"
+            )
     again = ""
     for j, (later, later_text) in enumerate(all_texts[i + 1 :], i + 1):
         value = "scalar(-1)" if event.emits and later.emits else later_text.possible
@@ -165,18 +176,18 @@ def _found(ctx: Context, p: PopulationRecord, i: int) -> str:
 auto& list = work.{name}_event{i};
 list.start[step + 1] = int32_t(list.count);
 list.reserve(NP_{name});
-const int64_t end = list.count + find_crossed<N_{name}>(list.neuron + list.count, {name}_g{tail(i)});
-for (int64_t i = list.count; i < end; ++i) {{
+int64_t end = list.count + find_crossed<N_{name}>(list.neuron + list.count, {name}_g{tail(i)});
+{dropping}for (int64_t i = list.count; i < end; ++i) {{
     const int neuron = list.neuron[i];
     const scalar rise = {name}_g{tail(i)}[neuron] - {name}_g_before{tail(i)}[neuron];
     const bool pushed = {pushed};
     list.record[0][i] = pushed ? scalar(0) : dt / rise;
-    list.record[2][i] = scalar(pushed);
+    list.record[2][i] = scalar(pushed){unsent};
     if (!pushed && (!(rise > 0) || rise < least_rise)) {{
         ++work.guarded;
         list.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
     }}
-{indent(chr(10).join(keep))}{indent(_emit(ctx, p)) if event.emits else ""}{indent(ctx.at_neuron(p, text.reset))}
+{indent(chr(10).join(keep))}{indent(emit)}{indent(ctx.at_neuron(p, text.reset))}
 {indent(change)}{indent(again)}
 }}
 list.count = end;
@@ -305,10 +316,13 @@ def _jump(ctx: Context, p: PopulationRecord, i: int) -> str:
     code = "".join(f"{name}_grad_{n}[neuron] += {change};\n" for n, change in text.gradients.items())
     if ctx.pushed(p):
         code = (
-            f"if (list.record[2][i] != 0) {{ work.{name}_push[(step - 1) * NP_{name} + neuron] += {text.E}; "
+            f"if (int(list.record[2][i]) & 1) {{ work.{name}_push[(step - 1) * NP_{name} + neuron] += {text.E}; "
             f"work.{name}_any_push[step - 1] = 1; }}\n{code}"
         )
-    code += text.jump + (jump_at_spike(ctx, p) if event.emits else "")
+    regularised = jump_at_spike(ctx, p) if event.emits else ""
+    if regularised and p.dropout > 0:
+        regularised = f"\nif (list.record[2][i] < 2) {{{regularised}\n}}"
+    code += text.jump + regularised
     # gradients use E too, so what `jump` declares first has to stand before them
     head, _, rest = text.jump.partition("\n")
     code = head + "\n" + code.replace(text.jump, rest)
@@ -317,6 +331,8 @@ def _jump(ctx: Context, p: PopulationRecord, i: int) -> str:
     if event.next_mode is not None and p.derived.modes[event.next_mode].lasts:
         begun = f"dl_dt += {name}_pending[neuron]; {name}_pending[neuron] = 0;\n"
     undo = f"{name}_mode[neuron] = mode;\n" if len(p.derived.modes) > 1 else ""
+    if event.emits and p.dropout > 0:
+        undo += f"{name}_dl[neuron] = 0;\n"
     return f"""\
 {{
 auto& list = work.{name}_event{i};

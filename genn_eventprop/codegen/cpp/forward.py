@@ -84,13 +84,19 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
             for s in p.derived.states
         )
     code = before + snippet.sim_code + "\n"
+    if p.noise > 0:
+        code += f"{p.noisy_state} += noise;\n"
+        trace += (
+            f"draw_noise<NP_p_{p.name}>(p_{p.name}_noise, scalar(args.noise_{p.name}), args.quantiles, "
+            f"args.noise_key_{p.name}[sample], step + 1);\n"
+        )
     if not p.spiking:
-        return trace + "{\n" + constants + ctx.loop(p, code) + after + "}\n"
+        return trace + "{\n" + constants + ctx.loop(p, code, extra=ctx.event_arrays(p)) + after + "}\n"
     if ctx.eventful(p):
         loop = events.around_step(ctx, p, code)
         return trace + "{\n" + constants + loop + after + "}\n{\n" + events.found(ctx, p) + "}\n"
     code = f"g_before = {snippet.threshold};\n{code}g = {snippet.threshold};\n"
-    loop = ctx.loop(p, code, extra=("g", "g_before"))
+    loop = ctx.loop(p, code, extra=ctx.event_arrays(p))
     return trace + "{\n" + constants + loop + after + "}\n{\n" + _spikes(ctx, p) + "}\n"
 
 

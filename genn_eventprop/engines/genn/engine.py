@@ -23,6 +23,7 @@ from ..base import (
     batch_indices,
     refuse_jumps_of_the_threshold,
 )
+from ..chance import refuse_chance
 from .group import Group
 from .handover import Handover
 from .homes import gradient_homes, moment_homes, weight_homes
@@ -65,6 +66,7 @@ class GennEngine(Engine):
         if plan.spike_times != "grid":
             raise EngineError("the genn engine runs spike_times='grid'; use reference_event for exact spike times")
         refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_chance(plan, self.name)
         READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
