@@ -27,7 +27,7 @@ BURSTING = NeuronModel(
     state={"V": 0.0, "u": 0.0, "I": 0.0},
     params={
         "tau_mem": Param(10.0, "ms"), "tau_syn": Param(5.0, "ms"), "tau_u": Param(30.0, "ms"), "v_peak": Param(3.0),
-        "t_ref": Param(1.0, "ms"), "low": Param(0.6), "high": Param(1.0),
+        "t_ref": Param(1.0, "ms"), "low": Param(0.3), "high": Param(0.5),
     },
     dynamics={"V": "(V * (V - 1) + I - u) / tau_mem", "I": "-I / tau_syn", "u": "(0.5 * V - u) / tau_u"},
     events=[
