@@ -239,7 +239,9 @@ def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent.wav: no such file"):
         audio.read_wav(tmp_path / "absent.wav")
     (tmp_path / "text.wav").write_text("certainly not a recording of speech")
-    with pytest.raises(DataError, match="text.wav: not a readable wav file .*; convert it to 16-bit PCM"):
+    with pytest.raises(
+        DataError, match="text.wav: not a readable wav file .*; fetch it again, or convert it to 16-bit PCM"
+    ):
         audio.read_wav(tmp_path / "text.wav")
     wavfile.write(tmp_path / "x.wav", 8000, np.zeros(1000, np.int16))
     for keep in (0, 10, 30, 1000):

@@ -1,13 +1,15 @@
 """Cache of converted data: rebuilt when a source or setting changes, never half-read, safe with two writers."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, cache
+from genn_eventprop.data import Events, cache, hdf5, sources
 from genn_eventprop.errors import DataError
 
 
@@ -55,6 +57,41 @@ def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cache.cached("x", [], {}, build, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from genn_eventprop.data import sources
+from genn_eventprop.errors import DataError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # writes beyond this fail as on a full disk
+try:
+    sources.open_events(Path(sys.argv[1]), cache=Path(sys.argv[2]))
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
+def test_a_disk_that_fills_up_leaves_no_half_entry(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = [(np.sort(rng.uniform(0, 999, 2000)), rng.integers(0, 700, 2000)) for _ in range(3)]
+    hdf5.write_shd(Events.from_samples(samples, 700, [0, 1, 2]), tmp_path / "x.h5")
+    command = [sys.executable, "-c", FULL, str(tmp_path / "x.h5"), str(tmp_path / "cache")]
+    said = subprocess.run(command, capture_output=True, text=True)
+    message = "cannot be written .* is the disk full. nothing half-written is kept; free some space, or set GENN_EVENT"
+    assert re.search(message, said.stdout), said
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].times) == 6000
+
+
+def test_a_file_that_changes_under_its_cache_is_converted_again(tmp_path: Path) -> None:
+    for n in (3, 4):  # the same name and label, one event more
+        hdf5.write_shd(Events(np.arange(n) * 1.0, np.zeros(n), [0, n], 1, [0]), tmp_path / "x.h5")
+        events, _ = sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")
+        assert len(events.times) == n
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_the_loser_of_a_race_discards_its_own(tmp_path: Path) -> None:

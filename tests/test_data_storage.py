@@ -128,6 +128,14 @@ def test_foreign_and_damaged_npz(tmp_path: Path) -> None:
     np.savez(tmp_path / "foreign.npz", x=np.zeros(3))
     with pytest.raises(DataError, match=r"not a file of events \(no array channels, n_channels, offsets, times\)"):
         Events.load(tmp_path / "foreign.npz")
+    flat = {"times": [0.0], "channels": [0], "offsets": [0, 1]}
+    for wrong in ([1, 2], "x", 1.5):
+        np.savez(tmp_path / "number.npz", n_channels=wrong, **flat)
+        with pytest.raises(DataError, match="number.npz: n_channels must be one whole number"):
+            Events.load(tmp_path / "number.npz")
+    np.savez(tmp_path / "text.npz", n_channels=1, **{**flat, "times": ["a"]})
+    with pytest.raises(DataError, match=r"text.npz: .*times must be numbers, got dtype <U1"):
+        Events.load(tmp_path / "text.npz")
     some_events().save(tmp_path / "good.npz")
     data = bytearray((tmp_path / "good.npz").read_bytes())
     data[200:260] = bytes(60)

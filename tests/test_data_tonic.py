@@ -2,8 +2,8 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -83,14 +83,17 @@ def test_transforms_of_tonic_are_applied(data_dir: Path, tmp_path: Path) -> None
 
 
 def test_failed_download_says_what_to_place_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(self: Any) -> None:
-        raise ConnectionError("no network")
+    def no_network(url: str, path: Path, md5: str) -> Path:
+        raise DataError(f"{url}: no network")
 
-    monkeypatch.setattr(tonic.dataset.Dataset, "download", no_network)
-    message = r"shd: test could not be fetched .*ConnectionError: no network\); place shd_test.h5 in .*SHD by hand"
+    monkeypatch.setattr(tonic_sets, "fetch", no_network)
+    message = r"shd: test could not be fetched .*test.h5.zip: no network\); place shd_test.h5 in .*SHD by hand"
     with pytest.raises(DataError, match=message):
         tonic_sets.load("shd", tmp_path, "test")
-    with pytest.raises(DataError, match=r"place Train/0/\*.bin in .*NMNIST by hand \(source: http"):
+    with pytest.raises(
+        DataError,
+        match=r"place Train/0/\*.bin in .*NMNIST by hand \(source: https:.*, and remove what is damaged there",
+    ):
         tonic_sets.load("nmnist", tmp_path, "train")
 
 
@@ -99,6 +102,21 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "SHD" / "shd_train.h5").write_text("no HDF5")
     with pytest.raises(DataError, match=r"shd: train could not be fetched or opened \(OSError"):
         tonic_sets.load("shd", tmp_path, "train")
+
+
+def test_a_damaged_recording_is_named(data_dir: Path, tmp_path: Path) -> None:
+    whole = bytearray((data_dir / "fsdd" / "shd_layout_sample.h5").read_bytes())
+    whole[200_000:260_000] = b"\xff" * 60_000
+    (tmp_path / "SHD").mkdir()
+    (tmp_path / "SHD" / "shd_train.h5").write_bytes(whole)
+    with pytest.raises(DataError, match=r"shd train: sample 7: event 1524: x = 65535 is beyond .* .files of .*SHD"):
+        tonic_sets.load("shd", tmp_path, "train", progress=False, cache=tmp_path / "cache")
+    (tmp_path / "SHD" / "shd_train.h5").unlink()
+    with h5py.File(tmp_path / "SHD" / "shd_train.h5", "w") as file:
+        file["labels"], file["extra/keys"], file["extra/speaker"] = [0, 1], [b"a", b"b"], [0, 0]
+    with pytest.raises(DataError, match=r"SHD/shd_train.h5: sample 0 cannot be read .*, remove it and fetch it again"):
+        tonic_sets.load("shd", tmp_path, "train", progress=False, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_unknown_sets_parts_and_options(data_dir: Path, tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ def read_aer(path: str | Path, sort: bool = False) -> np.ndarray:
     if len(events) and (np.diff(events["t"]) < 0).any():
         if not sort:
             k = int(np.argmax(np.diff(events["t"]) < 0)) + 1
-            raise DataError(f"{path}: event {k} is earlier than the one before it; pass sort=True if that is expected")
+            raise DataError(
+                f"{path}: event {k} is earlier than the one before it; the file is foreign or damaged "
+                "(sort=True puts events in order, if that is expected)"
+            )
         events = events[np.argsort(events["t"], kind="stable")]
     return events
 
@@ -64,7 +67,10 @@ def load(
         for axis, size in zip("xyp", sensor, strict=True):
             if len(array) and array[axis].max() >= size:
                 k = int(np.argmax(array[axis] >= size))
-                raise DataError(f"{path}: event {k}: {axis} = {array[axis][k]} is beyond the sensor {sensor}")
+                raise DataError(
+                    f"{path}: event {k}: {axis} = {array[axis][k]} is beyond the sensor {sensor}; the file "
+                    "is foreign or damaged, or give the sensor's true size"
+                )
         arrays.append(array)
     return from_structured(arrays, sensor, labels, None, n_classes, name, pool=pool)
 

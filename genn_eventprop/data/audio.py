@@ -54,7 +54,9 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             warnings.filterwarnings("ignore", "Chunk \\(non-data\\)", wavfile.WavFileWarning)
             rate, data = wavfile.read(path)
     except (ValueError, OSError, EOFError, struct.error, wavfile.WavFileWarning) as error:
-        raise DataError(f"{path}: not a readable wav file ({error}); convert it to 16-bit PCM") from error
+        raise DataError(
+            f"{path}: not a readable wav file ({error}); fetch it again, or convert it to 16-bit PCM"
+        ) from error
     if data.dtype == np.uint8:
         data = data.astype(np.float64) - 128.0
     samples = np.asarray(data, np.float64)

@@ -85,6 +85,10 @@ def cached(
     try:
         build(work / "events")
         keep(work / "events", entry)
+    except DataError as error:
+        if str(work) in str(error):  # written to the cache, not read from the source
+            raise DataError(f"{error}; free some space, or set {VARIABLE} to another folder") from error
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Events.load(entry)

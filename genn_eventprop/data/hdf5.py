@@ -60,7 +60,7 @@ def convert_shd(path: str | Path, folder: str | Path, n_channels: int = 700, n_c
     with open_layout(path) as file:
         labels, groups, keys = meta(file, path)
         classes = n_classes or keys or (int(labels.max(initial=0)) + 1)
-        check.labels(labels, len(labels), classes, path.name)
+        check.labels(labels, len(labels), classes, str(path))
         with EventsWriter(folder, n_channels, classes, path.name) as writer:
             for _, t, c in samples(file, path, n_channels):
                 writer.append(t, c)
@@ -138,25 +138,42 @@ def open_layout(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise DataError(f"{path}: not a readable HDF5 file ({error}); fetch it again") from error
     with file:
-        missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
-        if missing:
-            raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} absent; it has {', '.join(file)}")
-        sizes = {name: len(file[name]) for name in ("spikes/times", "spikes/units", "labels")}
-        if len(set(sizes.values())) > 1:
-            raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
+        with reading(path, "its inner tables"):
+            check_layout(file, path)
         yield file
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """What h5py raises on damaged files, in our words."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (RuntimeError, OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {what} cannot be read ({error}); the file is damaged, fetch it again") from error
+
+
+def check_layout(file: Any, path: Path) -> None:
+    """Raises unless times, units and labels are there, one for each sample."""
+    names = ("spikes/times", "spikes/units", "labels")
+    missing = [name for name in names if name not in file]
+    if missing:
+        raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} absent; it has {', '.join(file)}")
+    for name in names:
+        if not getattr(file[name], "shape", ()):
+            raise DataError(f"{path}: not in the SHD layout, {name} must be an array with a row for each sample")
+    sizes = {name: len(file[name]) for name in names}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
 
 
 def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(index, times in ms, channels) of each sample, checked and in order of time."""
     times, units = file["spikes/times"], file["spikes/units"]
     for start in range(0, len(times), ROWS):
-        try:
+        with reading(path, f"samples from {start} on"):
             rows = zip(times[start : start + ROWS], units[start : start + ROWS], strict=True)
-        except OSError as error:
-            raise DataError(
-                f"{path}: samples from {start} on cannot be read ({error}); fetch the file again"
-            ) from error
         for i, (t, c) in enumerate(rows, start):
             yield i, *one_sample(np.asarray(t), np.asarray(c), f"{path}: sample {i}", n_channels)
 
@@ -176,17 +193,20 @@ def one_sample(seconds: np.ndarray, units: np.ndarray, where: str, n_channels: i
 
 def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | None]:
     """(labels, speakers or None, number of class names or None)."""
-    labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
-    speakers = file["extra/speaker"][:].astype(np.int64) if "extra/speaker" in file else None
-    if speakers is not None and len(speakers) != len(labels):
-        raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
-    if speakers is not None and "extra/speaker_names" in file:
-        names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
-        if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
-            raise DataError(f"{path}: {len(names)} speaker names, but speakers up to {speakers.max()}; it is damaged")
-        speakers = names[speakers]
-    keys = len(file["extra/keys"]) if "extra/keys" in file else None
-    return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
+    with reading(path, "labels, speakers or class names"):
+        labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
+        speakers = file["extra/speaker"][:].astype(np.int64) if "extra/speaker" in file else None
+        if speakers is not None and len(speakers) != len(labels):
+            raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
+        if speakers is not None and "extra/speaker_names" in file:
+            names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
+            if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
+                raise DataError(
+                    f"{path}: {len(names)} speaker names, but speakers up to {speakers.max()}; it is damaged"
+                )
+            speakers = names[speakers]
+        keys = len(file["extra/keys"]) if "extra/keys" in file else None
+        return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
 
 
 def class_names(path: str | Path) -> list[str]:

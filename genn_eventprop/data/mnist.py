@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     head = 4 + 4 * data[3]
     shape = tuple(np.frombuffer(data[4:head], ">u4").astype(int).tolist()) if len(data) >= head else ()
     dtype = np.dtype(IDX_TYPES[data[2]])
-    wanted = head + int(np.prod(shape)) * dtype.itemsize
+    wanted = head + math.prod(shape) * dtype.itemsize
     if len(shape) != data[3] or len(data) != wanted:
         raise DataError(f"{path}: {len(data)} bytes, its header asks for {wanted}; fetch it again")
     return np.frombuffer(data, dtype, offset=head).reshape(shape)

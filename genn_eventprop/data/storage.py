@@ -80,17 +80,29 @@ def read_array(file: Any, name: str, path: Path) -> np.ndarray:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
-    return Events(
-        arrays["times"],
-        arrays["channels"],
-        arrays["offsets"],
-        int(arrays["n_channels"]),
-        arrays.get("labels"),
-        arrays.get("groups"),
-        int(arrays["n_classes"]) if "n_classes" in arrays else None,
-        str(arrays["name"]) if "name" in arrays else path.stem,
-        arrays.get("targets"),
-    )
+    numbers = {name: _number(arrays[name], name, path) for name in ("n_channels", "n_classes") if name in arrays}
+    try:
+        return Events(
+            arrays["times"],
+            arrays["channels"],
+            arrays["offsets"],
+            numbers["n_channels"],
+            arrays.get("labels"),
+            arrays.get("groups"),
+            numbers.get("n_classes"),
+            str(arrays["name"]) if "name" in arrays else path.stem,
+            arrays.get("targets"),
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _number(value: np.ndarray, name: str, path: Path) -> int:
+    if value.shape != () or value.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: {name} must be one whole number, is {value.shape} {value.dtype}; it is no file of events"
+        )
+    return int(value)
 
 
 def _save_npz(events: Events, path: Path) -> None:
@@ -141,7 +153,9 @@ class EventsWriter:
             np.ascontiguousarray(times, "<f8").tofile(self.files[0])
             np.ascontiguousarray(channels, "<i4").tofile(self.files[1])
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error}); nothing half-written is kept") from error
+            raise DataError(
+                f"{self.path}: cannot be written ({error}); is the disk full? nothing half-written is kept"
+            ) from error
 
     def finish(
         self, offsets: np.ndarray | None = None, labels: Any = None, groups: Any = None, targets: Any = None
@@ -162,7 +176,9 @@ class EventsWriter:
             (self.temporary / "events.json").write_text(json.dumps(facts, indent=1) + "\n")
             _replace_folder(self.temporary, self.path)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error}); nothing half-written is kept") from error
+            raise DataError(
+                f"{self.path}: cannot be written ({error}); is the disk full? nothing half-written is kept"
+            ) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.data.cache import cached
+from genn_eventprop.data.download import fetch, unpack
 from genn_eventprop.data.events import Events
 from genn_eventprop.data.needs import need
 from genn_eventprop.data.structured import Sensor, from_map_dataset
@@ -60,7 +61,15 @@ class Ordered:
         return len(self.order)
 
     def __getitem__(self, i: int) -> tuple[Any, Any]:
-        return self.dataset[int(self.order[i])]
+        try:
+            return self.dataset[int(self.order[i])]
+        except Exception as error:  # whatever tonic's reader meets in a damaged file
+            files = source_files(self.dataset)
+            file = files[int(self.order[i])] if len(files) > 1 else files[0]
+            raise DataError(
+                f"{file}: sample {i} cannot be read ({type(error).__name__}: {error}); "
+                "the file is damaged, remove it and fetch it again"
+            ) from error
 
 
 def open_tonic(name: str, folder: Path, part: str, **options: Any) -> Any:
@@ -85,15 +94,20 @@ def open_tonic(name: str, folder: Path, part: str, **options: Any) -> Any:
         def _check_exists(self) -> bool:
             return any(Path(self.location_on_system).glob(files)) or super()._check_exists()
 
+        def download(self) -> None:
+            folder = Path(self.location_on_system)
+            unpack(fetch(self.url, folder / self.filename, self.file_md5), folder)
+
     Placed.__name__ = original.__name__  # the name is the folder that tonic looks in
     try:
         return Placed(str(folder), **arguments, **options)
     except Exception as error:  # tonic lets through whatever the network, the archive and the file system raise
         place = folder / source.tonic_name
         url = getattr(original, f"{part}_url", None) or getattr(original, "base_url", "see tonic")
+        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{name}: {part} could not be fetched or opened ({type(error).__name__}: {error}); "
-            f"place {files} in {place} by hand (source: {url})"
+            f"{name}: {part} could not be fetched or opened ({reason}); "
+            f"place {files} in {place} by hand (source: {url}), and remove what is damaged there"
         ) from error
 
 
@@ -129,17 +143,12 @@ def load(
     order = np.array(sorted(range(len(dataset)), key=lambda i: files[i])) if len(files) > 1 else np.arange(len(dataset))
 
     def build(path: Path) -> None:
-        from_map_dataset(
-            Ordered(dataset, order),
-            source.sensor,
-            path,
-            groups_of(dataset, order),
-            source.n_classes,
-            f"{name} {part}",
-            pool=pool,
-            progress=progress,
-            sort=True,
-        )
+        told: dict[str, Any] = {"pool": pool, "progress": progress, "sort": True, "name": f"{name} {part}"}
+        ordered, groups = Ordered(dataset, order), groups_of(dataset, order)
+        try:
+            from_map_dataset(ordered, source.sensor, path, groups, source.n_classes, **told)
+        except DataError as error:
+            raise DataError(f"{error} (files of {dataset.location_on_system})") from error
 
     return cached(f"{name}-{part}", sorted(files), {"pool": pool, **plain}, build, cache)
 
