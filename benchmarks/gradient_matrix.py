@@ -27,8 +27,18 @@ the gradient is zero here, and so are the differences, or both are below their r
 is not: `genn_eventprop/gradcheck/matrix.py`. Losses by name: `gradcheck/draw.py`, explained in
 [losses.md](losses.md).
 
-Left out, because their gradient is a surrogate that no difference shows: losses of spike counts, regularisers, and the
-push on silent outputs. They are compared with their written formula in `tests/`.
+Models: the zoo ([zoo.md](zoo.md)), and two variants that users write as equations: `LIFBias` (bias current `i_bias`,
+initial states `v_init`, `i_init`), `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent
+or not, two layers, and `skip`: two layers, each of which also gets the spikes of the layer before the last one.
+
+Surrogates: what has no derivative that a difference could show, and the test that holds it to its written formula.
+
+| gradient | why a surrogate | held to its formula in |
+|---|---|---|
+| loss of spike counts (`spike_count`) | a count is piecewise constant | `tests/test_losses_engines.py` |
+| push on a silent right class (`silent="end"`) | a heuristic of the paper; `first_spike_end` here: no class silent | `tests/test_losses_outer.py` |
+| input times under an input-driven weight (`integral_input`) | a(t) counts as constant, and so do the differences here | `tests/test_gradient_matrix.py` |
+| regularisers of spikes | a count is piecewise constant | `tests/test_regularisers.py` |
 """
 
 

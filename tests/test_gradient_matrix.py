@@ -12,8 +12,8 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 
 # every loss once, topologies in turn; all of LIF and LI with -m slow
-EVERY = [*matrix.cells(LI, True), *matrix.cells(LIF, True)]
-TURN = {loss: list(matrix.TOPOLOGIES)[i % 4] for i, loss in enumerate(LOSSES)}
+EVERY = [*matrix.cells(LI, LOSSES, every=True), *matrix.cells(LIF, LOSSES, every=True)]
+TURN = {loss: list(matrix.TOPOLOGIES)[i % len(matrix.TOPOLOGIES)] for i, loss in enumerate(LOSSES)}
 QUICK = {loss: next(c for c in reversed(EVERY) if (c.loss, c.topology) == (loss, TURN[loss])) for loss in LOSSES}
 
 

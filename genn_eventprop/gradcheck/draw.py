@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,12 +45,14 @@ LOSSES: dict[str, Callable[[Population], Loss]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Hidden layers, recurrence in them, whether the output is the model under test, and the loss."""
+    """Hidden layers, recurrence in them, whether the output is the model under test, the loss, and whether every layer
+    also gets the spikes of the layer before the last one."""
 
     hidden: int
     recurrent: bool
     model_is_output: bool
     loss: str
+    skip: bool = False
 
     @property
     def name(self) -> str:
@@ -155,6 +157,7 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
     of_spikes = layout.loss.startswith(("first_spike", "spike_times"))
     hidden_model, other = (model, LIF if of_spikes else LI) if model.spiking else (LIF, LI)
     delay = lambda: float(rng.uniform(0.3, 3.0))  # noqa: E731
+    skipped: list[Input | Population] = []  # layers before `previous`
     for i in range(layout.hidden):
         hidden = network.population(_random(hidden_model, rng, N_HIDDEN), N_HIDDEN, f"hidden{i + 1}")
         for receptor in hidden_model.receptors:
@@ -164,18 +167,25 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
             for receptor in hidden_model.receptors:
                 name = f"{hidden.name}_{hidden.name}_{receptor}"
                 network.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=delay(), receptor=receptor, name=name)
-        previous = hidden
+        _skip(network, skipped if layout.skip else [], hidden, delay())
+        skipped, previous = [previous], hidden
     output_model = model if layout.model_is_output else other
     output = network.population(_random(output_model, rng, N_OUTPUT), N_OUTPUT, "output")
     spread = Normal(0.9, 0.6) if output_model.spiking else Normal(0.0, 0.8)
     for i, receptor in enumerate(output_model.receptors):
         name = f"{previous.name}_output_{receptor}"
         network.connect(previous, output, Dense(spread), delay=0.0 if i == 0 else delay(), receptor=receptor, name=name)
+    _skip(network, skipped if layout.skip else [], output, delay())
     if layout.loss == "max":  # else all arrivals at the output would move together, and its maxima with them
-        receptor = next(iter(output_model.receptors))
-        network.connect(network.inputs[0], output, Dense(Normal(0.0, 0.3)), delay=delay(), receptor=receptor)
+        _skip(network, network.inputs, output, delay())
     loss = LOSSES[layout.loss](output)
     return network, make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
+
+
+def _skip(network: Network, sources: Sequence[Input | Population], target: Population, delay: float) -> None:
+    for source in sources:
+        receptor = next(iter(target.model.receptors))
+        network.connect(source, target, Dense(Normal(0.0, 0.3)), delay=delay, receptor=receptor)
 
 
 def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:

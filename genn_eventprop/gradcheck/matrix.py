@@ -7,27 +7,41 @@ model is learned and different for every neuron, so a new parameter is a new col
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import models
 from ..errors import EngineError
-from ..modelling import NeuronModel
+from ..modelling import NeuronModel, Param, SynapseModel
 from ..models.li import LI
 from ..models.lif import LIF
 from .compare import compare
 from .draw import LOSSES, Layout, draw
 from .report import Case
 
-TOPOLOGIES: dict[str, tuple[int, bool]] = {  # name -> hidden layers, recurrence in each
-    "feed-forward": (1, False),
-    "recurrent": (1, True),
-    "two layers": (2, False),
-    "two recurrent": (2, True),
+TOPOLOGIES: dict[str, tuple[int, bool, bool]] = {  # name -> hidden layers, recurrence in each, skip connections
+    "feed-forward": (1, False, False),
+    "recurrent": (1, True, False),
+    "two layers": (2, False, False),
+    "two recurrent": (2, True, False),
+    "skip": (2, False, True),
 }
+EXPONENTIAL = SynapseModel("Exponential", {"I": 0.0}, {"tau": Param(5.0, "ms")}, {"I": "-I / tau"}, "I", "I")
+VARIANTS = (  # what the zoo has not: a bias current and an initial state that are learned, two synaptic time constants
+    NeuronModel(
+        "LIFBias", {"V": "v_init", "I": "i_init"},
+        {**LIF.params, "i_bias": Param(0.2), "v_init": Param(0.1), "i_init": Param(0.3)},
+        {"V": "(I + i_bias - V) / tau_mem", "I": LIF.dynamics["I"]}, LIF.threshold, LIF.reset, "I",
+    ),
+    NeuronModel(
+        "LIFTwoSynapses", {"V": "v_reset"}, {n: p for n, p in LIF.params.items() if n != "tau_syn"} | {"I": Param(0.0)},
+        {"V": LIF.dynamics["V"]}, LIF.threshold, LIF.reset,
+    ).with_synapses(fast=EXPONENTIAL, slow=replace(EXPONENTIAL, params={"tau": Param(15.0, "ms")})),
+)  # fmt: skip
 OF_SPIKES = ("first_spike", "spike_times")  # beginnings of names in LOSSES that need an output that spikes
-FEW = ("first_spike", "max", "integral_exponential", "per_step", "spike_times", "end")  # for models with `every` False
+FEW = ("first_spike", "max", "integral_exponential", "per_step", "spike_times", "end")
+PUBLISHED = (models.ALIF, models.LIFRefractory, models.LIFRelativeReset)  # with LIF and LI: the neurons of loss shaping
 TOLERANCE, DRAWS = 1e-6, 4
 
 
@@ -46,10 +60,10 @@ class Cell:
         return f"{self.model.name} ({place}), {self.topology}, {self.loss}"
 
 
-def cells(model: NeuronModel, every: bool) -> list[Cell]:
-    """The networks for a model: with `every`, all losses in all topologies, else a few losses, topologies in turn."""
-    names, out = list(TOPOLOGIES), []
-    for i, loss in enumerate(LOSSES if every else FEW):
+def cells(model: NeuronModel, names: Iterable[str] = FEW, every: bool = False) -> list[Cell]:
+    """The networks for a model under losses by name: topologies and places in turn, or, with `every`, all of them."""
+    topologies, out = list(TOPOLOGIES), []
+    for i, loss in enumerate(names):
         spikes = loss.startswith(OF_SPIKES)
         if spikes and not model.spiking:
             continue
@@ -57,16 +71,17 @@ def cells(model: NeuronModel, every: bool) -> list[Cell]:
         if not every:
             places = places[-1:] if i % 2 else places[:1]
         for output in places:
-            for topology in names if every else [names[i % len(names)]]:
+            for topology in topologies if every else [topologies[i % len(topologies)]]:
                 out.append(Cell(model, output, topology, loss))
     return out
 
 
 def table() -> list[Cell]:
-    """Everything: LIF and LI in full, the other models of the zoo with a few losses each."""
-    full = (LIF, LI)
-    others = [m for m in getattr(models, "ZOO", {}).values() if m not in full]
-    return [c for m in full for c in cells(m, True)] + [c for m in others for c in cells(m, False)]
+    """LIF and LI in full, `PUBLISHED` with every loss, the rest of the zoo and `VARIANTS` with a few losses each."""
+    full = [c for m in (LIF, LI) for c in cells(m, LOSSES, every=True)]
+    published = [c for m in PUBLISHED for c in cells(m, LOSSES)]
+    others = [m for m in (*models.ZOO.values(), *VARIANTS) if m not in (LIF, LI, *PUBLISHED)]
+    return [*full, *published, *(c for m in others for c in cells(m))]
 
 
 def run(cell: Cell, seed: int = 0) -> Case:
@@ -76,8 +91,8 @@ def run(cell: Cell, seed: int = 0) -> Case:
     Raises:
         EngineError: if no draw shows anything.
     """
-    hidden, recurrent = TOPOLOGIES[cell.topology]
-    layout = Layout(hidden, recurrent, cell.output or not cell.model.spiking, cell.loss)
+    hidden, recurrent, skip = TOPOLOGIES[cell.topology]
+    layout = Layout(hidden, recurrent, cell.output or not cell.model.spiking, cell.loss, skip)
     for attempt in range(DRAWS):
         plan, parameters, events = draw(cell.model, layout, np.random.default_rng([seed, attempt]))
         vanish = frozenset(f"{p.name}.{n}" for p in plan.populations for n in p.derived.params)
