@@ -27,18 +27,18 @@ the gradient is zero here, and so are the differences, or both are below their r
 is not: `genn_eventprop/gradcheck/matrix.py`. Losses by name: `gradcheck/draw.py`, explained in
 [losses.md](losses.md).
 
-Models: the zoo ([zoo.md](zoo.md)), and two variants that users write as equations: `LIFBias` (bias current `i_bias`,
-initial states `v_init`, `i_init`), `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent
-or not, two layers, and `skip`: two layers, each of which also gets the spikes of the layer before the last one.
+Models: the zoo ([zoo.md](zoo.md)) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial
+states `v_init`, `i_init`) and `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent or
+not, two layers, and `skip`: two layers, each of which also gets the spikes of the layer before the last one.
 
-Surrogates: what has no derivative that a difference could show, and the test that holds it to its written formula.
+Surrogates have no derivative that a difference could show; a test holds each to its written formula:
 
-| gradient | why a surrogate | held to its formula in |
+| gradient | what it is | test |
 |---|---|---|
-| loss of spike counts (`spike_count`) | a count is piecewise constant | `tests/test_losses_engines.py` |
-| push on a silent right class (`silent="end"`) | a heuristic of the paper; `first_spike_end` here: no class silent | `tests/test_losses_outer.py` |
-| input times under an input-driven weight (`integral_input`) | a(t) counts as constant, and so do the differences here | `tests/test_gradient_matrix.py` |
-| regularisers of spikes | a count is piecewise constant | `tests/test_regularisers.py` |
+| loss `spike_count` | a count is constant but for jumps | `test_losses_surrogates.py` |
+| push on a silent output | a heuristic; in `first_spike_end` here all right classes spike | `test_losses_outer.py` |
+| input times, driven weight | the weight is held constant, also in the differences | `test_losses_surrogates.py` |
+| regularisers of spikes | a count is constant but for jumps | `test_regularisers.py` |
 """
 
 
