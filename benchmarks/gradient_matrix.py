@@ -54,12 +54,14 @@ class Settings:
     """Losses by name; all if none are given."""
     seed: int = 0
     """Of networks, parameters and input."""
+    processes: int = 1
+    """Networks that are checked at the same time."""
 
 
 def main(s: Settings) -> int:
     rows = [c for c in matrix.table() if (not s.only or c.model.name in s.only)]
     rows = [c for c in rows if not s.losses or c.loss in s.losses]
-    text, worst, failures = matrix.markdown(rows, s.seed, lambda line: print(line, flush=True))
+    text, worst, failures = matrix.markdown(rows, s.seed, lambda line: print(line, flush=True), s.processes)
     verdict = f"{len(rows)} networks, largest error {worst:.1e}, {len(failures)} wrong.\n"
     s.out.write_text("\n".join([HEAD, verdict, *(f"* WRONG: {f}" for f in failures), text]))
     print(verdict + f"written: {s.out}")

@@ -6,8 +6,12 @@ model is learned and different for every neuron, so a new parameter is a new col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import repeat
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -119,26 +123,24 @@ def columns(case: Case, model: NeuronModel) -> dict[str, float]:
 
 
 def markdown(
-    rows: Iterable[Cell], seed: int = 0, say: Callable[[str], None] = lambda text: None
+    rows: Sequence[Cell], seed: int = 0, say: Callable[[str], None] = lambda text: None, processes: int = 1
 ) -> tuple[str, float, list[str]]:
     """(tables of all rows, largest error, failures); says a line a network."""
     lines: list[str] = []
     worst, failures, last, header = 0.0, [], None, []
-    for cell, case in _cases(rows, seed):
-        found = columns(case, cell.model)
-        if cell.model is not last:
-            last, header = cell.model, list(found)
-            lines += ["", f"## {cell.model.name}", "", _row(["network", *header]), _row(["---"] * (1 + len(header)))]
-        lines.append(_row([_place(cell), *(_number(found[k]) for k in header)]))
-        worst = max(worst, float(np.nanmax(list(found.values()))))
-        failures += [f"{cell.name}: {f}" for f in case.failures]
-        say(f"{cell.name}: {np.nanmax(list(found.values())):.1e}{' FAILED' if case.failures else ''}")
+    with ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext() as pool:
+        cases = map(run, rows, repeat(seed)) if pool is None else pool.map(run, rows, repeat(seed))
+        for cell, case in zip(rows, cases):
+            found = columns(case, cell.model)
+            if cell.model is not last:
+                last, header = cell.model, list(found)
+                names = ["network", *header]
+                lines += ["", f"## {cell.model.name}", "", _row(names), _row(["---"] * len(names))]
+            lines.append(_row([_place(cell), *(_number(found[k]) for k in header)]))
+            worst = max(worst, float(np.nanmax(list(found.values()))))
+            failures += [f"{cell.name}: {f}" for f in case.failures]
+            say(f"{cell.name}: {np.nanmax(list(found.values())):.1e}{' FAILED' if case.failures else ''}")
     return "\n".join(lines[1:]) + "\n", worst, failures
-
-
-def _cases(rows: Iterable[Cell], seed: int) -> Iterator[tuple[Cell, Case]]:
-    for cell in rows:
-        yield cell, run(cell, seed)
 
 
 def _place(cell: Cell) -> str:
