@@ -11,7 +11,7 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.training import experiment_names, load_experiment
 
-PAGES = "braille dvs_gesture latency_mnist nmnist sequential_mnist shd spoken_digits ssc".split()
+PAGES = "braille dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,14 @@ def test_every_page_says_paper_command_and_result():
 def test_braille(data_dir, tmp_path):
     results = quick(tmp_path / "run", "braille", "--data-dir", str(data_dir))
     assert results["test_accuracy"] > 0.3  # chance is 1 / 27
+
+
+def test_loss_shaping_toy(tmp_path):
+    options = ["--epochs", "14", "--duration"]
+    with_tail = {n: quick(tmp_path / n, "loss_shaping_toy", *options, "200", "--loss", n) for n in
+                 ("avg_xentropy", "sum_weigh_exp")}  # fmt: skip
+    accuracy = {name: results["final_test_accuracy"] for name, results in with_tail.items()}
+    assert accuracy["avg_xentropy"] < 0.4 < 0.6 < accuracy["sum_weigh_exp"], accuracy
 
 
 def test_latency_mnist(data_dir, tmp_path):

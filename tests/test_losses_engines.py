@@ -245,7 +245,11 @@ def test_published_names():
     assert set(published) <= set(losses.LOSSES)
     for name in losses.LOSSES:
         spikes = name.startswith(("first_spike", "spike"))
-        loss = losses.make_loss(name, lif if spikes else li)
+        needed = {"readout": "end", "outer": "r0 - y0"} if name == "own" else {}
+        loss = losses.make_loss(name, lif if spikes else li, **needed)
         assert loss.of_spikes == spikes
     assert losses.make_loss("sum_weigh_input", li).weight.input_tau == 20.0
+    assert losses.make_loss("sum_weigh_input", li, window=(5, 20)).weight == TimeWeight(window=(5, 20), input_tau=20.0)
+    with pytest.raises(LossError, match="loss 'own': .*outer"):
+        losses.make_loss("own", li, readout="end")
     assert losses.make_loss("first_spike_exp", lif, alpha=1.0).silent == "end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from ..errors import LossError, suggest
@@ -14,10 +15,13 @@ from .readout import TimeWeight
 INPUT = TimeWeight(input_tau=20.0)
 
 
-def _weight(weight: str | TimeWeight) -> TimeWeight:
-    if isinstance(weight, TimeWeight):
-        return weight
-    return INPUT if weight == "input" else TimeWeight(weight)
+Window = tuple[float, float] | None
+
+
+def _weight(weight: str | TimeWeight, window: Window = None) -> TimeWeight:
+    if not isinstance(weight, TimeWeight):
+        weight = INPUT if weight == "input" else TimeWeight(weight)
+    return weight if window is None else replace(weight, window=window)
 
 
 def FirstSpikeCrossEntropy(
@@ -60,32 +64,34 @@ def EndVoltageCrossEntropy(population: Population) -> Loss:
     return Loss(population, "end")
 
 
-def IntegratedVoltageCrossEntropy(population: Population, weight: str | TimeWeight = "constant") -> Loss:
+def IntegratedVoltageCrossEntropy(
+    population: Population, weight: str | TimeWeight = "constant", window: Window = None
+) -> Loss:
     """Cross-entropy of weighted integrals, r_c = 1/T int_0^T w(t) V_c(t) dt (`sum`, `sum_weigh_*`).
 
     Args:
         weight: w(t): "constant", "linear", "exponential", "sigmoid", an expression in t and T, "input" (the activity
-            of the sample's input), or a `TimeWeight`, which may also have a window.
+            of the sample's input), or a `TimeWeight`. window: (a, b) in ms, outside of which w is zero.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, table 1.
     """
-    return Loss(population, "integral", weight=_weight(weight))
+    return Loss(population, "integral", weight=_weight(weight, window))
 
 
-def PerStepCrossEntropy(population: Population, weight: str | TimeWeight = "constant") -> Loss:
+def PerStepCrossEntropy(population: Population, weight: str | TimeWeight = "constant", window: Window = None) -> Loss:
     """Cross-entropy of V(t) all the time, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
     """
-    return Loss(population, "voltage", weight=_weight(weight))
+    return Loss(population, "voltage", weight=_weight(weight, window))
 
 
-def VoltageSquaredError(population: Population, weight: str | TimeWeight = "constant") -> Loss:
+def VoltageSquaredError(population: Population, weight: str | TimeWeight = "constant", window: Window = None) -> Loss:
     """L = 1/T int_0^T w(t) 1/2 sum_c (V_c(t) - y_c(t))^2 dt against the series of the data set's targets.
 
     Targets (S, n_steps + 1, K): y at k dt, linear in between; nan: no target in the steps beside it.
     """
-    return Loss(population, "voltage", weight=_weight(weight), outer="squared_error")
+    return Loss(population, "voltage", weight=_weight(weight, window), outer="squared_error")
 
 
 def SquaredError(population: Population, readout: str = "integral", weight: str | TimeWeight = "constant") -> Loss:
@@ -143,6 +149,8 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "spike_count": SpikeCountCrossEntropy,
     "voltage_error": VoltageSquaredError,
     "spike_time_error": SpikeTimeError,
+    "error": SquaredError,
+    "own": OwnLoss,
 }
 """Name, published where there is one -> function of the output population and settings. `first_spike*` have the push
 on a silent right class as published; Wunderlich & Pehle's rule is silent="exclude"."""
