@@ -1,6 +1,8 @@
 """The command line: what it runs, what it says, and its exit status."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genn_eventprop import Events
 from genn_eventprop.cli import main
-from genn_eventprop.training import load_checkpoint
+from genn_eventprop.training import Callback, Progress, load_checkpoint, load_weights
 
 EXPERIMENT = '''
 """A tiny experiment."""
@@ -107,6 +110,45 @@ def test_resume_continues_and_evaluate_reproduces(tiny, capsys):
     assert "train set, 6 samples, engine reference_clock" in capsys.readouterr().out
 
 
+def test_export_writes_the_chosen_weights_without_the_experiment(tiny, capsys):
+    assert main(["train", tiny, "--run-dir", "run"]) == 0
+    Path(tiny).unlink()  # neither the experiment nor its data is needed
+    assert main(["export", "run", "best.npz"]) == main(["export", "run", "last", "--checkpoint", "last"]) == 0
+    assert "best.npz: best.safetensors of run\n" in capsys.readouterr().out
+    for name in ("best", "last"):
+        saved = load_checkpoint(f"run/checkpoints/{name}.safetensors").section("parameters")
+        found = load_weights("best.npz" if name == "best" else "last", saved)
+        assert saved.keys() == found.keys() and all(np.array_equal(saved[k], found[k]) for k in saved)
+    assert main(["export", "run", "best.npz"]) == 1
+    assert "best.npz exists; give another name, or --overwrite" in capsys.readouterr().err
+    assert main(["export", "run", "best.npz", "--overwrite"]) == 0
+    assert main(["export", "nowhere", "x.npz"]) == 1
+    assert "nowhere is not a run folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_lets_the_batch_end_and_nothing_is_lost(tiny, monkeypatch, capsys):
+    assert main(["train", tiny, "--run-dir", "whole"]) == 0
+    end_batch, batches = Callback.end_batch, []
+
+    def press(self, *where):
+        end_batch(self, *where)
+        batches.append(where)
+        if len(batches) == 3:  # the first batch of the second epoch
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "end_batch", press)
+    assert main(["train", tiny, "--run-dir", "run"]) == 130
+    err = capsys.readouterr().err
+    assert "stopping after this batch, with a checkpoint" in err
+    assert err.rstrip().endswith("interrupted; continue with: genn-eventprop resume run")
+    position = load_checkpoint("run/checkpoints/last.safetensors").info["position"]
+    assert (position["epoch"], position["batch"]) == (1, 1) and len(batches) == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert main(["resume", "run"]) == 0
+    whole, resumed = (load_checkpoint(f"{run}/checkpoints/last.safetensors").arrays for run in ("whole", "run"))
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_an_experiment_file_runs_directly(tiny):
     command = [sys.executable, tiny, "--epochs", "1", "--run-dir", "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -118,16 +160,23 @@ def test_an_experiment_file_runs_directly(tiny):
     assert again.returncode == 1 and "exists and is not empty" in again.stderr and "Traceback" not in again.stderr
 
 
-def test_help_lists_options_with_defaults(tiny, capsys):
+def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["train", tiny, "--help"]) == 0
     text = capsys.readouterr().out
     names = "epochs seed engine batch-size dt spike-times threads run-dir data-dir quick config hidden"
     for name in names.split():
         assert f"--{name}" in text
     assert "A tiny experiment." in text and "(default: 5)" in text and "Hidden neurons." in text
+    assert "None" not in text and "  --dt FLOAT" in text
+    for command in ("scan", "plot", "evaluate", "export"):
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= 80 and "None" not in text and "(default: )" not in text
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("train", "evaluate", "resume", "show", "gradcheck", "engines", "cache"):
+    assert max(map(len, text.splitlines())) <= 80
+    for command in ("train", "evaluate", "resume", "export", "show", "gradcheck", "engines", "cache"):
         assert f"\n  {command} " in text
     assert main(["train", "--help"]) == 0
     assert "yin_yang" in capsys.readouterr().out
@@ -281,7 +330,14 @@ def test_engines_and_cache(capsys, tmp_path, monkeypatch):
     assert all(line.split()[1] in ("yes", "no") for line in lines)
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
     (tmp_path / "old.so").write_bytes(bytes(3000))
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "data"))
+    Events([1.0], [0], [0, 1], 1).save(tmp_path / "data" / "set-abc")
     assert main(["cache", "where"]) == main(["cache", "clear"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == str(tmp_path) and "removed 1 files, 0.0 MB" in out
-    assert not list(tmp_path.iterdir())
+    assert [line.split() for line in out.splitlines()[:2]] == [
+        ["code", str(tmp_path)],
+        ["data", str(tmp_path / "data")],
+    ]
+    assert "removed 1 files, 0.0 MB" in out and [p.name for p in tmp_path.iterdir()] == ["data"]
+    assert main(["cache", "clear", "--what", "data"]) == 0
+    assert "removed 1 data sets, 0.0 MB" in capsys.readouterr().out and not list((tmp_path / "data").iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from .. import __version__
@@ -16,6 +17,7 @@ COMMANDS: dict[str, Command] = {
     "train": train.train,
     "evaluate": run_commands.evaluate,
     "resume": run_commands.resume,
+    "export": run_commands.export,
     "scan": scan.scan,
     "plot": plot.plot,
     "report": report.report,
@@ -72,5 +74,5 @@ def _help() -> str:
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
     for name, command in COMMANDS.items():
         first = (command.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:14} {first}")
-    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more; {PROGRAM} --version prints the version."])
+        lines += textwrap.wrap(first, 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
+    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more about one; --version tells the version."])

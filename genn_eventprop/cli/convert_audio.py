@@ -11,11 +11,12 @@ from typing import Annotated
 import tyro
 
 from ..errors import SettingError
+from .options import parse
 
 
 def convert_audio(arguments: Sequence[str], program: str) -> None:
     """Turn a folder of wav files into 700-channel spikes in the SHD layout: convert-audio words words.h5."""
-    tyro.cli(_convert_audio, args=arguments, prog=program)
+    parse(_convert_audio, arguments, program)
 
 
 def _convert_audio(

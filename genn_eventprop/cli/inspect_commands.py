@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import tyro
 
 from ..modelling import NeuronModel
+from .options import parse
 
 
 def show(arguments: Sequence[str], program: str) -> None:
     """Print a model's equations and the code generated from them: show lif --dialect cpp."""
-    tyro.cli(_show, args=arguments, prog=program)
+    parse(_show, arguments, program)
 
 
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -59,7 +60,7 @@ def describe_model(model: NeuronModel) -> str:
 
 def gradcheck(arguments: Sequence[str], program: str) -> None:
     """Prove a model's gradient against finite differences of exact forward runs: gradcheck lif."""
-    tyro.cli(_gradcheck, args=arguments, prog=program)
+    parse(_gradcheck, arguments, program)
 
 
 def _gradcheck(model: Model, seed: int = 0, engine: str = "reference_event") -> None:
@@ -79,7 +80,7 @@ def _gradcheck(model: Model, seed: int = 0, engine: str = "reference_event") -> 
 
 def engines(arguments: Sequence[str], program: str) -> None:
     """List the engines: which of them this machine can run, and what is missing for the others."""
-    tyro.cli(_engines, args=arguments, prog=program)
+    parse(_engines, arguments, program)
 
 
 def _engines() -> None:
@@ -91,20 +92,28 @@ def _engines() -> None:
 
 
 def cache(arguments: Sequence[str], program: str) -> None:
-    """Empty the folder of compiled code: cache clear."""
-    tyro.cli(_cache, args=arguments, prog=program)
+    """Say where compiled code and converted data sets are kept, or remove them: cache clear."""
+    parse(_cache, arguments, program)
 
 
-def _cache(action: Annotated[Literal["clear", "where"], tyro.conf.Positional]) -> None:
-    """Look after the folder of compiled code; what is cleared is compiled again when it is needed.
+def _cache(
+    action: Annotated[Literal["clear", "where"], tyro.conf.Positional, tyro.conf.arg(metavar="{clear,where}")],
+    what: Literal["code", "data", "all"] = "code",
+) -> None:
+    """Look after compiled code and converted data sets; what is cleared is made again when it is needed.
 
     Args:
-        action: "clear" removes everything in it, "where" prints its path.
+        action: "clear" removes them, "where" prints the folders.
+        what: To clear: compiled code, converted data sets (never the files that they came from), or both.
     """
-    from ..toolchain import cache_folder, clear
+    from .. import toolchain
+    from ..data import cache as data_cache
 
-    if action == "where":
-        print(cache_folder())
-        return
-    files, size = clear()
-    print(f"removed {files} files, {size / 1e6:.1f} MB, from {cache_folder()}")
+    places = {"code": (toolchain.cache_folder(), "files", toolchain.clear)}
+    places["data"] = (data_cache.cache_folder(), "data sets", data_cache.clear)
+    for name, (folder, things, clear) in places.items():
+        if action == "where":
+            print(f"{name}  {folder}")
+        elif what in (name, "all"):
+            number, size = clear()
+            print(f"removed {number} {things}, {size / 1e6:.1f} MB, from {folder}")

@@ -17,6 +17,7 @@ from ..training import Trainer, record_trial
 from ..training.experiment import open_run
 from ..training.metrics import confusion_matrix
 from ..training.run_folder import RunFolder
+from .options import parse
 
 AT_MOST = 512
 """Samples of which spikes are counted."""
@@ -24,7 +25,7 @@ AT_MOST = 512
 
 def plot(arguments: Sequence[str], program: str) -> None:
     """Draw training curves, rasters, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
-    tyro.cli(_plot, args=arguments, prog=program)
+    parse(_plot, arguments, program)
 
 
 def _plot(
@@ -106,10 +107,7 @@ class Run:
         experiment = file.build(config)
         trainer = experiment.trainer
         first = {name: value.copy() for name, value in trainer.engine.parameters.items()}
-        saved = folder.checkpoints / f"{self.checkpoint}.safetensors"
-        if self.checkpoint == "best" and not saved.exists():
-            saved = folder.checkpoints / "last.safetensors"  # a run without validation has no other choice
-        trainer.load_checkpoint(saved)
+        trainer.load_checkpoint(folder.checkpoint(self.checkpoint))
         events = experiment.events(self.data or ("train" if experiment.validation is None else "validation"))
         if events is None:
             raise SettingError(f"experiment {file.name} has no {self.data} set")

@@ -11,11 +11,12 @@ import tyro
 from ..errors import SettingError
 from ..training.results_table import finished_runs, placed, table
 from ..training.run_folder import write_text
+from .options import parse
 
 
 def report(arguments: Sequence[str], program: str) -> None:
     """Tabulate finished runs and repeats: report runs/* --markdown docs/experiments.md."""
-    tyro.cli(_report, args=arguments, prog=program)
+    parse(_report, arguments, program)
 
 
 def _report(

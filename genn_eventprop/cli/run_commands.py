@@ -11,7 +11,11 @@ import tyro
 
 from ..errors import SettingError
 from ..training import metrics
+from ..training.checkpoint import load_checkpoint
 from ..training.experiment import open_run, run_experiment
+from ..training.run_folder import RunFolder
+from ..training.weights import save_weights
+from .options import parse
 from .train import describe_results
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -19,7 +23,7 @@ Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 def evaluate(arguments: Sequence[str], program: str) -> None:
     """Evaluate the saved weights of a run on one of its data sets."""
-    tyro.cli(_evaluate, args=arguments, prog=program)
+    parse(_evaluate, arguments, program)
 
 
 def _evaluate(
@@ -43,9 +47,7 @@ def _evaluate(
     events = experiment.events(data)
     if events is None:
         raise SettingError(f"experiment {file.name} has no {data} set")
-    path = folder.checkpoints / f"{checkpoint}.safetensors"
-    if checkpoint == "best" and not path.exists():
-        path = folder.checkpoints / "last.safetensors"  # a run without validation has no other choice
+    path = folder.checkpoint(checkpoint)
     experiment.trainer.load_checkpoint(path)
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
@@ -58,7 +60,7 @@ def _evaluate(
 
 def resume(arguments: Sequence[str], program: str) -> None:
     """Continue a run from its last checkpoint, bit for bit as if it had never stopped."""
-    tyro.cli(_resume, args=arguments, prog=program)
+    parse(_resume, arguments, program)
 
 
 def _resume(run: Run, epochs: int | None = None, threads: int | None = None, engine: str | None = None) -> None:
@@ -75,3 +77,36 @@ def _resume(run: Run, epochs: int | None = None, threads: int | None = None, eng
     file, config, _ = open_run(run, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
     print(describe_results(results))
+
+
+def export(arguments: Sequence[str], program: str) -> None:
+    """Write the weights of a run to an npz file or to CSV files: export RUN weights.npz."""
+    parse(_export, arguments, program)
+
+
+def _export(
+    run: Run,
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
+    checkpoint: Literal["best", "last"] = "best",
+    overwrite: bool = False,
+) -> None:
+    """Write the weights and other parameters of a run to one npz file, or to a folder with a CSV file each.
+
+    Neither the data nor an engine is needed. Trainer.load_weights reads both forms.
+
+    Args:
+        run: The run folder.
+        out: NAME.npz, or a folder for CSV files (a row for each presynaptic neuron).
+        checkpoint: The weights chosen on validation, or those of the last epoch.
+        overwrite: Replace what is there.
+    """
+    path = RunFolder.open(run).checkpoint(checkpoint)
+    if out.exists() and not overwrite:
+        raise SettingError(f"{out} exists; give another name, or --overwrite")
+    parameters = load_checkpoint(path).section("parameters")
+    save_weights(out, parameters)
+    print(f"{out}: {path.name} of {run}")
+    for name, value in parameters.items():
+        print(
+            f"  {name:30} {' x '.join(map(str, value.shape)):12} mean {value.mean():.4g}, deviation {value.std():.4g}"
+        )

@@ -14,11 +14,12 @@ from ..training.jobs import LocalRunner
 from ..training.run_folder import RunFolder, write_json, write_text
 from ..training.scan import Scan, locked, prepare, read_scan
 from ..training.tabulate import markdown, rows_of
+from .options import parse
 
 
 def scan(arguments: Sequence[str], program: str) -> None:
     """Run a grid of settings from a TOML file, and tabulate it: scan widths.toml."""
-    tyro.cli(_scan, args=arguments, prog=program)
+    parse(_scan, arguments, program)
 
 
 def _scan(

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from ..errors import SettingError
 from ..training.experiment import (
     ExperimentConfig,
@@ -21,6 +19,7 @@ from ..training.experiment import (
 )
 from ..training.scan import read_toml
 from ..training.specs import spec_text
+from . import options
 from .repeats import train_repeats, wants_repeats
 
 
@@ -51,7 +50,7 @@ def parse(file: ExperimentFile, arguments: Sequence[str], program: str) -> Exper
     table = _read_toml(file, arguments)
     quick = "--quick" in arguments or (table.get("quick") is True and "--no-quick" not in arguments)
     defaults = config_from_json(file.config, {**(file.quick if quick else {}), **table})
-    return tyro.cli(file.config, args=arguments, prog=program, default=defaults, description=file.text)
+    return options.parse(file.config, arguments, program, default=defaults, description=file.text)
 
 
 def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path:
         else:
             given = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
         try:
-            parsed = tyro.cli(config, args=given, console_outputs=False)
+            parsed = options.parse(config, given, "train", console_outputs=False)
         except SystemExit:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):

@@ -17,13 +17,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import pkgutil
+import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -191,7 +194,8 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
         trainer.resume(config.run_dir)
     print(expectation(experiment, config.epochs), file=sys.stderr)
     try:
-        results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
+        with interruptible(trainer):
+            results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
     except KeyboardInterrupt:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
             raise KeyboardInterrupt(f"continue with: genn-eventprop resume {trainer.folder.path}") from None
@@ -199,6 +203,26 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     if file.plot is not None and trainer.folder is not None:
         file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(config.run_dir)}
+
+
+@contextlib.contextmanager
+def interruptible(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C lets the batch end and writes a checkpoint, so that no batch is lost; the second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        print("\nstopping after this batch, with a checkpoint; press Ctrl-C again to stop at once", file=sys.stderr)
+        trainer.interrupt()
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:

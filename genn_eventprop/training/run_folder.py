@@ -70,6 +70,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def checkpoint(self, which: str) -> Path:
+        """The "best" (chosen on validation) or "last" checkpoint; a run without validation has no other choice."""
+        best = self.checkpoints / f"{which}.safetensors"
+        return best if best.exists() else self.checkpoints / "last.safetensors"
+
     @property
     def plots(self) -> Path:
         return self.path / "plots"

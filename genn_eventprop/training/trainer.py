@@ -141,7 +141,7 @@ class Trainer:
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
         }  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
-        self._stop = False
+        self._stop = self._interrupted = False
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
@@ -177,7 +177,7 @@ class Trainer:
         sealed = self._seal(test)
         self._accept_data(batches.description)
         self._open_folder()
-        self._stop = False
+        self._stop = self._interrupted = False
         if self._wants_forecast:
             self.forecast = forecast(self, batches, held_out, epochs)
         try:
@@ -197,6 +197,10 @@ class Trainer:
         """End `fit` after the current epoch; for callbacks."""
         self._stop = True
 
+    def interrupt(self) -> None:
+        """End `fit` after the current batch, with a checkpoint and KeyboardInterrupt; for handlers of signals."""
+        self._interrupted = True
+
     def _epoch(self, train: Batches, validation: Data | None) -> None:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
         position, began = self.position, time.perf_counter()
@@ -209,6 +213,9 @@ class Trainer:
         for batch in train.of(order[position.batch :], position.epoch):
             self._batch(*batch)
             position.epoch_seconds = before + time.perf_counter() - began
+            if self._interrupted:
+                self._save("last")
+                raise KeyboardInterrupt
             in_the_middle = position.batch < len(order)
             if in_the_middle and self.checkpoint_batches and position.batch % self.checkpoint_batches == 0:
                 self._save("last")
