@@ -290,8 +290,8 @@ def test_show_prints_equations_and_snippets(capsys, tmp_path):
         "dV/dt = (I - V) / tau_mem",
         "tau_mem = 20.0 ms",
         "V -> v_reset",
-        "forward, neuron: sim_code",
-        "backward, neuron: sim_code",
+        "neuron: sim_code",
+        "neuron: threshold_condition_code",
         "lambda_V",
     ):
         assert part in text
