@@ -234,7 +234,7 @@ def test_inference_builds_no_adjoint_network(make):
     result = engine.run(engine.load(random_events(plan)), [0, 1])
     text = engine.network.text
     code = " ".join(c for _, c in network_texts(text))
-    assert result.guarded == 0 and not re.search(r"lambda|gradient|G_|D_|back|inverse_slope", code)
+    assert result.guarded == 0 and not re.search(r"lambda|gradient|dL_|back|inverse_slope", code)
     assert [u.group for u in text.updates.values()] == ["reset", "reset"]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -18,6 +19,7 @@ class Dialect:
         literal: format of a floating-point number, e.g. "{}" or "scalar({})".
         declare: how a temporary is declared.
         functions: sympy function name -> name in the target, where it differs from C99.
+        spelled: sympy function name -> the target's expression for the text of its argument, where it has no such function.
         temporary: first letters of a temporary's name; GeNN's scanner knows no names that begin with an underscore.
         step: name of the step in ms; GeNN's own dt is its unit of time, which is one step here.
     """
@@ -26,11 +28,25 @@ class Dialect:
     literal: str = "{}"
     declare: str = "const scalar"
     functions: Mapping[str, str] = field(default_factory=dict)
+    spelled: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     temporary: str = "_"
     step: str = "dt"
 
 
-GENN = Dialect("genn", temporary="tmp_", step="ms_per_step")
+def _phi1(x: str) -> str:
+    return f"({x} == 0.0 ? 1.0 : expm1({x}) / ({x}))"
+
+
+def _phi1_slope(x: str) -> str:
+    """(e^x - phi1) / x, where that would cancel the series sum_k k x^(k - 1) / (k + 1)!."""
+    series = ""
+    for k in range(14, 0, -1):
+        term = repr(k / math.factorial(k + 1))
+        series = f"({term} + {x} * {series})" if series else term
+    return f"(fabs({x}) < 0.5 ? {series} : (exp({x}) - {_phi1(x)}) / ({x}))"
+
+
+GENN = Dialect("genn", temporary="tmp_", step="ms_per_step", spelled={"phi1": _phi1, "phi1_slope": _phi1_slope})
 # functions.hpp has these: no calls, so that loops over neurons become vectors
 _INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "phi1", "phi1_slope")}
 CPP = Dialect("cpp", literal="scalar({})", functions={**_INLINE, "Abs": "fn_abs"})
@@ -42,7 +58,8 @@ class _Printer(C99CodePrinter):
     reserved_words: set[str] = set()  # `modelling.names` has refused what the targets reserve; rename nothing
 
     def __init__(self, dialect: Dialect) -> None:
-        super().__init__({"user_functions": dict(dialect.functions)})
+        spelled = {n: [(lambda *_: True, write)] for n, write in dialect.spelled.items()}
+        super().__init__({"user_functions": {**dialect.functions, **spelled}, "math_macros": {}})
         self.dialect = dialect
 
     def _print_Float(self, expr: sp.Float) -> str:
@@ -58,6 +75,7 @@ class _Printer(C99CodePrinter):
         return self.dialect.literal.format(repr(float(expr)))
 
     _print_Half = _print_Rational
+    _print_NumberSymbol = _print_Exp1 = _print_Pi = _print_Float  # M_E and M_PI are not in GeNN's language
 
     def _print_Pow(self, expr: sp.Pow) -> str:
         base, exponent = expr.as_base_exp()

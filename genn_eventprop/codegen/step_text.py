@@ -8,7 +8,7 @@ the loop has no branch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
@@ -64,8 +64,19 @@ class Lines:
         return out
 
     def _declare(self, name: sp.Symbol, value: sp.Expr) -> None:
+        value = self._named_arguments(value, self._argument)
         self.varying.add(name)
         self.lines.append(f"{self.dialect.declare} {name} = {self._print(value)};")
+
+    def _argument(self, value: sp.Expr) -> sp.Symbol:
+        name = next(self.numbers)
+        self._declare(name, value)
+        return name
+
+    def _named_arguments(self, e: sp.Expr, name: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+        """Functions that the dialect spells out write their argument many times: it is given a name before."""
+        calls = [f for f in e.atoms(sp.Function) if f.func.__name__ in self.dialect.spelled and f.args[0].args]
+        return e.xreplace({f: f.func(name(f.args[0])) for f in sorted(calls, key=str)})
 
     def _print(self, e: sp.Expr) -> str:
         return expression(e.subs(DT, symbol(self.dialect.step)), self.dialect)
@@ -88,6 +99,7 @@ class Lines:
         negative = (-e).is_Symbol or e.could_extract_minus_sign()
         if negative:
             return -self._fix(-e)
+        e = self._named_arguments(e, self._fix)
         if e not in self.fixed:
             self.fixed[e] = symbol(f"{self.dialect.temporary}f{len(self.fixed)}")
         return self.fixed[e]

@@ -14,6 +14,7 @@ from ...codegen.printer import expression
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...regularisers import pushed_state
+from . import events
 from .forward import readout_of, recorded_states
 from .readouts import Readout
 from .text import GIVEN, OWN, SHARED, SynapseText, WeightUpdateText, indent
@@ -34,15 +35,19 @@ def synapse(plan: Plan, c: ConnectionRecord, spike_code: str, training: bool) ->
     refs, code = [], ""
     if c.trainable:
         variables.append(("gradient", "scalar", OWN))
-        refs.append(("G_post", "scalar", f"G_{c.receptor}"))
-        code += "gradient += due_pre * G_post;\n" if from_input else "gradient += G_post;\n"
+        refs.append(("dL_dw_post", "scalar", f"dL_dw_{c.receptor}"))
+        code += "gradient += due_pre * dL_dw_post;\n" if from_input else "gradient += dL_dw_post;\n"
     if not from_input:
-        refs.append(("D_post", "scalar", f"D_{c.receptor}"))
+        refs.append(("dL_ds_post", "scalar", f"dL_ds_{c.receptor}"))
         kink = ""
         if c.target == plan.output.name and readout_of(plan, plan.output).kink:
             refs.append(("kink_post", "scalar", "kink_now"))
             kink = " + fmin(weight, 0.0) * kink_post"
-        code += f"addToPre(weight * D_post{kink});\n"
+        push = ""
+        if events.used_connection(plan, c):
+            refs.append(("push_post", "scalar", f"push_{c.receptor}"))
+            push = " + fmax(weight, 0.0) * push_post"
+        code += f"addToPre(weight * dL_ds_post{kink}{push});\n"
     update = WeightUpdateText(
         tuple(variables), (*pre, ("due_pre", "int", "due")), tuple(refs), spike_code, "due_pre > 0", code
     )
@@ -63,8 +68,8 @@ def adjoint_vars(plan: Plan, p: PopulationRecord, readout: Readout) -> list[tupl
 
 def shown(plan: Plan, p: PopulationRecord, readout: Readout) -> list[str]:
     """Variables that events read."""
-    names = [f"G_{r}" for r in _learned(plan, p)] + [f"D_{r}" for r in _fed(plan, p)]
-    return names + (["kink_now"] if readout.kink and _fed(plan, p) else [])
+    names = [f"dL_dw_{r}" for r in _learned(plan, p)] + [f"dL_ds_{r}" for r in _fed(plan, p)]
+    return names + (["kink_now"] if readout.kink and _fed(plan, p) else []) + events.shown(plan, p)
 
 
 def _learned(plan: Plan, p: PopulationRecord) -> list[str]:
@@ -94,6 +99,8 @@ def back_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Read
 
 
 def _jump(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
+    if events.eventful(plan, p):
+        return events.jumps(plan, p, readout)
     lines = "const int base = (batch * num_neurons + id) * capacity;\n"
     lines += "scalar dl_dt = feedback;\nconst scalar inv_gdot = inverse_slope[base + next];\n"
     lines += "".join(f"const scalar {s} = spike_{s}[base + next];\n" for s in recorded_states(plan, p, snippets))
@@ -115,11 +122,12 @@ def _retreat(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Reado
     if p.stores_states:
         where = "[(batch * n_steps + back - 1) * num_neurons + id]"
         lines += "".join(f"const scalar {s} = trace_{s}{where};\n" for s in p.derived.states)
+    lines += snippets.stages + "\n" if snippets.stages else ""
     for n, code in snippets.parameter_rates.items():
         lines += f"grad_{n} += {code}{readout.parameter_rate(n)};\n"
     lines += snippets.adjoint_sim_code + "\n" + readout.source()
-    lines += "".join(f"G_{r} = {snippets.direction[r]};\n" for r in _learned(plan, p))
-    lines += "".join(f"D_{r} = {snippets.feedback[r]}{readout.arrival(r)};\n" for r in _fed(plan, p))
+    lines += "".join(f"dL_dw_{r} = {snippets.direction[r]};\n" for r in _learned(plan, p))
+    lines += "".join(f"dL_ds_{r} = {snippets.feedback[r]}{readout.arrival(r)};\n" for r in _fed(plan, p))
     if readout.kink and _fed(plan, p):
         lines += "kink_now = max_step == back - 1 ? kink * dr : 0.0;\n"
     return lines

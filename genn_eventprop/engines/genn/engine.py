@@ -16,14 +16,16 @@ import numpy as np
 from ...errors import EngineError
 from ...plan import Plan
 from ..base import (
-    LINEAR_ONE_EVENT,
     Data,
     Engine,
     Result,
     batch_indices,
-    refuse_jumps_of_the_threshold,
+    refuse_bent_arrivals,
+    refuse_integrals,
+    refuse_learned_amounts,
 )
 from ..chance import refuse_chance
+from . import events
 from .group import Group
 from .handover import Handover
 from .homes import gradient_homes, moment_homes, weight_homes
@@ -52,7 +54,7 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    cannot = LINEAR_ONE_EVENT
+    cannot = ("no event that sends a spike",)
     parameters: Live
     gradients: Live
 
@@ -65,8 +67,11 @@ class GennEngine(Engine):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
         if plan.spike_times != "grid":
             raise EngineError("the genn engine runs spike_times='grid'; use reference_event for exact spike times")
-        refuse_jumps_of_the_threshold(plan, self.name)
+        refuse_learned_amounts(plan, self.name)
+        refuse_integrals(plan, self.name)
+        refuse_bent_arrivals(plan, self.name)
         refuse_chance(plan, self.name)
+        events.check(plan, self.name)
         READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
@@ -97,15 +102,14 @@ class GennEngine(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        if training and data.weights is not None:
-            raise EngineError("the genn engine has no weights of samples or classes yet; use engine='native'")
         data.scored(samples, training=training)
         self._set_up(data, len(samples), training)
         self._running = True
         if training:
             self.network.launch("zero")
         starts = range(0, len(samples), self.group)
-        parts = [Group(self, data, samples[i : i + self.group], i, len(samples)) for i in starts]
+        share = data.share(samples)
+        parts = [Group(self, data, samples[i : i + self.group], i, share) for i in starts]
         if training and len(parts) > 1 and self._needs_batch_means():
             self._push_by_batch(parts)
         for part in parts:
@@ -154,7 +158,7 @@ class GennEngine(Engine):
         else:
             self.parameters.push()
         self._running = False
-        self._hand.over(batch)
+        self._hand.over()
 
     # building
 
@@ -196,7 +200,7 @@ class GennEngine(Engine):
         self.network = None
 
     def grow(self, counts: dict[str, np.ndarray]) -> bool:
-        """Make room where a neuron spiked more often than its store holds; True if that was needed."""
+        """Make room where more spikes or events of a neuron were counted than its store holds; True if needed."""
         small = [p for p in self._spiking if counts[p].max(initial=0) > self._capacity[p]]
         for p in small:
             self._capacity[p] = 1 << int(counts[p].max() - 1).bit_length()

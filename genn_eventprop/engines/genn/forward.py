@@ -9,6 +9,7 @@ from __future__ import annotations
 from ...codegen import GENN, Snippets
 from ...codegen.printer import expression
 from ...plan import ConnectionRecord, Plan, PopulationRecord
+from . import events
 from .readouts import READOUTS, Readout
 from .text import indent
 
@@ -26,13 +27,17 @@ def recorded_states(plan: Plan, p: PopulationRecord, snippets: Snippets) -> tupl
     return (*states, v) if read and v not in states else states
 
 
-def step_code(p: PopulationRecord, snippets: Snippets, readout: Readout, training: bool) -> str:
+def step_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout, training: bool) -> str:
     """One step; states are kept for the adjoint only if there is one."""
-    code = readout.before_arrivals() + _arrivals(p) + readout.after_arrivals()
+    eventful = events.eventful(plan, p)
+    code = events.before_arrivals(plan, p, training) if eventful else ""
+    code += readout.before_arrivals() + _arrivals(p) + readout.after_arrivals()
     if p.stores_states and training:
         where = "[(batch * n_steps + step) * num_neurons + id]"
         code += "".join(f"trace_{s}{where} = {s};\n" for s in p.derived.states)
     code += readout.in_step()
+    if eventful:
+        return code + events.around_step(plan, p, snippets.sim_code, training)
     if p.spiking and training:
         code += f"g_before = {snippets.threshold};\n"
     return code + snippets.sim_code + "\n"
@@ -50,6 +55,8 @@ def _arrivals(p: PopulationRecord) -> str:
 
 def reset_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout, training: bool) -> str:
     """At a spike: keeps it, also where the store is full (then only its number), and resets."""
+    if events.eventful(plan, p):
+        return events.at_spike(readout, training)
     keep = "const int slot = (batch * num_neurons + id) * capacity + n_spikes;\nspike_step[slot] = step + 1;\n"
     code = ""
     if training:
@@ -68,10 +75,11 @@ next_step = step + 1;
     return code + snippets.reset_code + "\n"
 
 
-def begin_code(p: PopulationRecord, readout: Readout, training: bool) -> str:
+def begin_code(plan: Plan, p: PopulationRecord, readout: Readout, training: bool) -> str:
     """Before a trial."""
     code = "".join(f"{s} = {expression(e, GENN)};\n" for s, e in zip(p.derived.states, p.derived.x0))
     code += readout.begin() + ("n_spikes = 0;\n" if p.spiking else "")
+    code += events.begin_code(p, training) if events.eventful(plan, p) else ""
     return code + ("n_guarded = 0;\n" if p.spiking and training else "")
 
 

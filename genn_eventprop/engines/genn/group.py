@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...plan import PopulationRecord
 from ..base import Data
-from .host import Store, kink_shares
+from . import events
+from .host import Store, kink_shares, positive_arrivals
 from .outer import LEAST, on_device
 from .readouts import READOUTS
 
@@ -16,14 +18,17 @@ if TYPE_CHECKING:
 
 
 class Group:
-    """`samples` of the data set, which are the batch's examples from number `first` on; `batch` is the batch's size.
+    """`samples` of the data set, which are the batch's examples from number `first` on.
+
+    share: (batch,) what the loss of each example counts in the mean of the batch, its weight over the batch's size.
 
     pushes: population -> (B, N) what regularisers add to the costate at own spikes.
     """
 
-    def __init__(self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, batch: int) -> None:
+    def __init__(self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, share: np.ndarray) -> None:
         self.engine, self.plan, self.data, self.samples = engine, engine.plan, data, samples
-        self.first, self.batch, self.B = first, batch, len(samples)
+        self.first, self.batch, self.B = first, len(share), len(samples)
+        self.share = share[first : first + self.B]
         self.out = engine.plan.output
         self.scored, self.goals = data.scored(samples), data.goals(samples)
         self.pushes: dict[str, np.ndarray] = {}
@@ -43,7 +48,7 @@ class Group:
             network.launch("reset")
             network.run(0, engine._hand.phase)
             counts = {p: network.neurons(p, "n_spikes", pull=True)[: self.B].astype(np.int64) for p in engine._spiking}
-            if not engine.grow(counts):
+            if not engine.grow(self._needed(network, counts)):
                 break
         network.launch("read")
         self.counts = counts
@@ -51,6 +56,11 @@ class Group:
         self.spikes = {p: self.store(p).spikes(self.plan.dt, self.first) for p in counts} if record_spikes else {}
         self._give_goals(network)
         self._read(network)
+
+    def _needed(self, network: Any, counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What has to find room: spikes, or all events of a neuron."""
+        listed = {p for p in counts if "n_events" in (n for n, *_ in network.text.populations[p][1].vars)}
+        return {p: network.neurons(p, "n_events", pull=True)[: self.B] if p in listed else n for p, n in counts.items()}
 
     def _count_guarded(self, network: Any) -> int:
         if not self.engine._training:
@@ -85,12 +95,15 @@ class Group:
         return Store(self.counts[p], kept.reshape(-1, size, self.engine._capacity[p])[: self.B])
 
     def _give_goals(self, network: Any) -> None:
-        """Labels or targets to the custom updates that use them."""
+        """Labels or targets, and what the examples count, to the custom updates that use them."""
+        goals = {"share": (self.share, 0.0)}
+        if self.plan.loss.compares == "labels":
+            goals["label"] = (np.where(self.scored, self.goals, -1), -1.0)
+        else:
+            goals["target"] = (_without_nan(self.goals), float(LEAST))
         for name, update in network.text.updates.items():
-            for variable in {n for n, *_ in update.vars} & {"label", "target"}:
-                label = variable == "label"
-                values = np.where(self.scored, self.goals, -1) if label else _without_nan(self.goals)
-                self._give(network.update_variable(name, variable), values, -1.0 if label else float(LEAST))
+            for variable in {n for n, *_ in update.vars} & set(goals):
+                self._give(network.update_variable(name, variable), *goals[variable])
                 network.push_update(name, variable)
             if "target" in {n for n, _ in update.arrays}:
                 self._give(network.array(self.out.name, "target"), _without_nan(self.goals), float(LEAST))
@@ -142,6 +155,9 @@ class Group:
         network.launch("last")
         if self.plan.loss.readout == "max":
             self._share_kinks(network)
+        for p in self.plan.populations:
+            if events.eventful(self.plan, p) and events.pushed(self.plan, p):
+                self._share_pushes(network, p)
         for p, push in self.pushes.items():
             self._give(network.neurons(p, "spike_push"), push)
             network.push(p, "spike_push")
@@ -149,7 +165,7 @@ class Group:
 
     def _give_gradient(self, network: Any) -> None:
         """dL/dr of an outer loss that the host has taken, and the push on spikes that did not happen."""
-        out, share = self.out, self.scored / self.batch
+        out, share = self.out, self.scored * self.share
         gradient = self.gradient * share.reshape(-1, *(1,) * (self.gradient.ndim - 1))
         if self.plan.loss.readout == "spike_times":
             self._give(network.array(out.name, "spike_error"), gradient)
@@ -173,6 +189,27 @@ class Group:
             weights = self.engine.parameters
             view[: self.B] = kink_shares(self.plan, self.data, self.samples, stores, weights, steps, kink)
         network.push(self.out.name, "kink")
+
+    def _share_pushes(self, network: Any, p: PopulationRecord) -> None:
+        """1 over what all arrivals of a step added to a threshold, for every event that they alone caused."""
+        view = network.array(p.name, "own_share")
+        view[:] = 0.0
+        n = network.neurons(p.name, "n_events", pull=True)[: self.B]
+        shape = (-1, p.size, self.engine._capacity[p.name])
+        step, caused = (
+            network.array(p.name, a, pull=True).reshape(shape)[: self.B] for a in ("own_step", "own_pushed")
+        )
+        b, neuron, slot = np.nonzero((caused > 0) & (np.arange(shape[2]) < n[:, :, None]))
+        if len(b):
+            into = self.plan.into(p.name)
+            up = {c.name: events.upward_values(p, c.receptor, self.engine.parameters) for c in into}
+            stores = {s: self.store(s) for s in {c.source for c in into} & set(self.counts)}
+            total = positive_arrivals(
+                self.plan, p.name, self.data, self.samples, stores, self.engine.parameters, up, b,
+                step[b, neuron, slot] - 1, neuron,
+            )  # fmt: skip
+            view.reshape(shape)[b, neuron, slot] = np.where(total > 0, 1.0 / np.where(total > 0, total, 1.0), 0.0)
+        network.push(p.name, "own_share")
 
 
 def _without_nan(targets: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class Handover:
         self.lead = 1 + max((c.delay_steps for c in engine.plan.connections), default=0)
         self.events: InputEvents | None = None
         self._data: Data | None = None
-        self._room, self._batch = 1, 1
+        self._room = 1
         self.n_targets = 1  # of every output, in a loss of spike times
         self._seen: dict[Any, Any] = {}
 
@@ -50,12 +50,11 @@ class Handover:
             # some to spare from the second data set on, since augmented batches come as one data set each
             self._room = len(self.events.step) + (0 if first else len(self.events.step) // 4)
 
-    def over(self, batch: int | None = None) -> None:
-        """Everything but the parameters to the engine's network; `batch`: examples of the batch, if it is a new one."""
+    def over(self) -> None:
+        """Everything but the parameters to the engine's network."""
         network, plan = self.engine.network, self.plan
         if not network.fits(self.lengths(network.text)):
             self.engine._reload()
-        self._batch = self._batch if batch is None else batch
         for name, (_, neuron) in network.text.populations.items():
             fixed = self._fixed(name)
             for n, _ in neuron.params:
@@ -80,7 +79,7 @@ class Handover:
         return {
             "lead": self.lead, "start": self.lead + 1, "turn": self.phase + plan.n_steps + self.lead,
             "n_steps": plan.n_steps, "ms_per_step": plan.dt, "T": plan.duration, "least_rise": floor * plan.dt,
-            "guarded_inverse": 1.0 / floor if floor > 0 else 0.0, "per_example": 1.0 / self._batch,
+            "guarded_inverse": 1.0 / floor if floor > 0 else 0.0,
             "n_targets": self.n_targets, "capacity": self.engine._capacity.get(owner, 0),
             **{f"k_{n}": value for n, value in plan.loss.constants.items()},
         }  # fmt: skip
@@ -139,7 +138,10 @@ class Handover:
 
     def _values(self, population: str) -> None:
         network = self.engine.network
-        arrays = value_arrays(self.plan, self.plan.population(population), self.engine.parameters)
+        p = self.plan.population(population)
+        arrays = value_arrays(self.plan, p, self.engine.parameters)
+        for n in p.derived.durations:
+            arrays[f"steps_{n}"] = np.floor(np.asarray(arrays[n]) / self.plan.dt + 0.5)
         for v in network.text.populations[population][1].values:
             if v.per_neuron:
                 network.neurons(population, v.name)[:] = arrays[v.name]

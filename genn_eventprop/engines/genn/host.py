@@ -106,3 +106,24 @@ def kink_shares(
         if total < 0:
             shares[b, k] = kink[b, k] / total
     return shares
+
+
+def positive_arrivals(
+    plan: Plan, target: str, data: Data, samples: np.ndarray, stores: dict[str, Store],
+    weights: Mapping[str, np.ndarray], up: Mapping[str, np.ndarray], example: np.ndarray, step: np.ndarray,
+    neuron: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """(E,) sum of up x positive weight over all that arrived at `neuron` at `step` of `example`, (E,) each.
+
+    up: connection -> (N,) or (1,), how far a unit weight moves the threshold.
+    """
+    total = np.zeros(len(example))
+    for c in plan.into(target):
+        positive = np.maximum(np.asarray(weights[c.weight], np.float64), 0.0) * up[c.name]
+        for e, (b, k, n) in enumerate(zip(example, step - c.delay_steps, neuron)):
+            if c.source == plan.input.name:
+                part = slice(data.offsets[samples[b]], data.offsets[samples[b] + 1])
+                total[e] += positive[data.channels[part][data.steps[part] == k], n].sum()
+            elif k > 0:
+                total[e] += float(stores[c.source].at(int(b), int(k)) @ positive[:, n])
+    return total

@@ -15,9 +15,12 @@ from .updates import rule_of
 
 def texts(plan: Plan, optimiser: Optimiser | None = None) -> list[tuple[str, str]]:
     """(title, code) of every string that the genn engine hands to pygenn for training a plan on the CPU backend."""
-    optimiser = optimiser or Adam()
+    return network_texts(_text(plan, optimiser or Adam()))
+
+
+def _text(plan: Plan, optimiser: Optimiser) -> NetworkText:
     optimiser.prepare({c.weight: np.zeros(1) for c in plan.connections}, plan.network.bounds())
-    return network_texts(network_text(plan, rule=rule_of(optimiser, plan)))
+    return network_text(plan, rule=rule_of(optimiser, plan))
 
 
 def network_texts(network: NetworkText) -> list[tuple[str, str]]:
@@ -42,7 +45,12 @@ def model_texts(model: NeuronModel) -> list[tuple[str, str]]:
     """
     mine = ("neuron", "input_neuron", "neuron_neuron")
     owner = lambda title: title.split(": ")[0].split(" of ")[-1]  # noqa: E731
-    return [(title, code) for title, code in texts(_example(model)) if owner(title).startswith(mine)]
+    return [(title, code) for title, code in network_texts(example_text(model)) if owner(title).startswith(mine)]
+
+
+def example_text(model: NeuronModel) -> NetworkText:
+    """The network whose strings `model_texts` picks from."""
+    return _text(_example(model), Adam())
 
 
 def _example(model: NeuronModel) -> Plan:

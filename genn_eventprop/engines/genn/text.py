@@ -23,12 +23,15 @@ TAKEN = frozenset(
     "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded "
     "capacity ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step "
     "inverse_slope feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now "
-    "first_step time_weight n_targets integrand_weight node_scale node_part node_value activity activity_before "
-    "target wanted loss_part gradient weight count begin end label top total right valid r T per_example known p "
+    "first_step spiked mode until n_events next_event next_event_step pending place ended end_term by_arrivals "
+    "push_now along time_weight n_targets integrand_weight node_scale node_part node_value activity activity_before "
+    "target wanted loss_part gradient weight count begin end label top total right valid r T share known p "
     "score term x st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay for_each_synapse "
     "timepoint uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
 )
-TAKEN_STARTS = ("G_", "D_", "spike_", "arrived_", "tmp_", "k_", "gennrand_")
+TAKEN_STARTS = (
+    "dL_", "push_", "spike_", "own_", "steps_", "arrived_", "g_before", "g_early", "tmp_", "k_", "gennrand_",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from ...codegen import GENN, derive_snippets
 from ...codegen.values import value_names
 from ...plan import Plan, PopulationRecord
-from . import backward, forward
+from . import backward, events, forward
 from .outer import loss_updates
 from .text import (
     GIVEN,
@@ -112,14 +112,17 @@ def neuron_text(
     snippets, readout = derive_snippets(p.derived, GENN, p.trainable), forward.readout_of(plan, p)
     variables = [(s, "scalar", OWN) for s in p.derived.states] + list(readout.forward_vars)
     arrays, inputs = list(readout.forward_arrays), [f"arrived_{r}" for r in p.derived.receptors]
-    begin, end = forward.begin_code(p, readout, training), readout.at_end()
+    begin, end = forward.begin_code(plan, p, readout, training), readout.at_end()
+    eventful, every = events.eventful(plan, p), [*value_names(plan, p), *events.durations(p)]
     threshold = reset = ""
     if p.spiking:
         variables.append(("n_spikes", "int", OWN))
         arrays.append(("spike_step", "int"))
-        threshold = f"step >= 0 && step < n_steps && {snippets.threshold_condition_code}"
+        crossed = "spiked" if eventful else f"step >= 0 && step < n_steps && {snippets.threshold_condition_code}"
+        threshold = crossed
         reset = forward.reset_code(plan, p, snippets, readout, training)
     per_step = plan.loss.readout == "voltage" and p.name == plan.output.name
+    variables += events.variables(p, training) if eventful else []
     if training or per_step:  # a loss of V(t) is taken on the device, also without training
         arrays += [a for a in readout.backward_arrays if a not in arrays]
     if training:
@@ -130,10 +133,11 @@ def neuron_text(
         if p.spiking:
             variables.append(("n_guarded", "int", OWN))
             kept = forward.recorded_states(plan, p, snippets)
-            arrays += [("inverse_slope", "scalar"), *((f"spike_{s}", "scalar") for s in kept)]
+            of_spikes = [("inverse_slope", "scalar"), *((f"spike_{s}", "scalar") for s in kept)]
+            arrays += events.arrays(plan, p) if eventful else of_spikes
     sim = _phases(plan, p, training, snippets, readout)
-    values = used_values(value_names(plan, p), sim, threshold, reset)
-    kept_values = used_values(value_names(plan, p), sim, threshold, reset, begin, end, *_loss_names(plan, p))
+    values = used_values(every, sim, threshold, reset)
+    kept_values = used_values(every, sim, threshold, reset, begin, end, *_loss_names(plan, p))
     arrays_used = used(arrays, sim, reset, *(_outer_names(plan) if per_step else ()))
     text = NeuronText(
         params=(*used(PARAMS, sim, reset, threshold), *value_params(values)),
@@ -141,7 +145,6 @@ def neuron_text(
         sim_code=sim, threshold_condition_code=threshold, reset_code=reset,
         values=tuple(v for v in kept_values if v.per_neuron or v in values),
     )  # fmt: skip
-    every = value_names(plan, p)
     return (
         text,
         {f"reset_{p.name}": neuron_update("reset", p.name, text, every, begin)},
@@ -160,11 +163,12 @@ def _outer_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _phases(plan: Plan, p: PopulationRecord, training: bool, snippets, readout) -> str:  # type: ignore[no-untyped-def]
-    step = forward.step_code(p, snippets, readout, training)
-    code = "const int step = (int)t - start;\n"
+    step = forward.step_code(plan, p, snippets, readout, training)
+    eventful = events.eventful(plan, p)
+    code = "const int step = (int)t - start;\n" + ("bool spiked = false;\n" if eventful else "")
     if not training:
         return code + f"if (step >= 0 && step < n_steps) {{\n{indent(step)}}}\n"
-    code += "const int back = turn - (int)t;\n" + ("scalar g_before = 0.0;\n" if p.spiking else "")
+    code += "const int back = turn - (int)t;\n" + ("scalar g_before = 0.0;\n" if p.spiking and not eventful else "")
     code += f"if (step >= 0 && step < n_steps) {{\n{indent(step)}}}\n"
     code += f"else if (back <= n_steps) {{\n{indent(backward.back_code(plan, p, snippets, readout))}}}\n"
     idle = "".join(f"{v} = 0.0;\n" for v in backward.shown(plan, p, readout))

@@ -1,0 +1,178 @@
+"""Neurons beyond one linear event on the genn engine: nonlinear dynamics, modes, several and silent events, delta
+synapses, and the whole zoo, against `reference_clock`; on pygenn, and everywhere on the harness.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, losses, models
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.genn import GennEngine
+from genn_eventprop.errors import EngineError
+from genn_eventprop.gradcheck.draw import Layout, draw
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+harness, of_events, nonlinear = _load("genn_harness"), _load("test_native_events"), _load("test_native_nonlinear")
+
+E, N = of_events, nonlinear
+PLANS = {
+    "refractory": lambda: E.build(E.REFRACTORY, 1.5, 1.0),
+    "refractory output": lambda: E.build(
+        E.REFRACTORY, 1.5, 1.0, loss="first", out=E.REFRACTORY, layers=2, delay=0.0
+    ),
+    "bursting": lambda: E.build(E.BURSTING, 1.5, 1.0, duration=60.0),
+    "two spikes": lambda: E.build(E.TWO_SPIKES, 0.3, 1.2),
+    "delta": lambda: E.build(E.DELTA, 0.15, 0.3, layers=2, delay=0.0),
+    "delta max": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI, loss="max"),
+    "delta integral": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI),
+    "delta read": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA, loss="integral"),
+    "quadratic": lambda: N.build(N.QIF, 1.5, 1.0),
+    "exponential, Euler": lambda: N.build(N.ADEX, 1.5, 1.0),
+    "conductance": lambda: N.build(N.CONDUCTANCE, 0.3, 0.2, receptors=("up", "down")),
+    "conductance, Euler": lambda: N.build(
+        N.stepped_by(N.CONDUCTANCE, "exponential_euler"), 0.3, 0.2, receptors=("up", "down")
+    ),
+    "every function": lambda: N.build(N.EVERY_FUNCTION, 0.6, 0.4),
+    "every function, Euler": lambda: N.build(N.stepped_by(N.EVERY_FUNCTION, "exponential_euler"), 0.6, 0.4),
+}  # fmt: skip
+ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductance")  # the others are slow tests
+
+
+def cases():
+    real, slow = pytest.mark.needs_genn, pytest.mark.slow
+    for name in PLANS:
+        yield pytest.param(name, "harness", id=f"{name}-harness")
+        yield pytest.param(name, "pygenn", id=f"{name}-pygenn", marks=[real] if name in ON_PYGENN else [real, slow])
+
+
+def make(kind, plan, values, dtype="float64"):
+    if kind == "harness":
+        return harness.HarnessEngine(plan, values, dtype=dtype)
+    return GennEngine(plan, values, dtype=dtype, backend="single_threaded_cpu")
+
+
+def check_same(engine, clock, events, tolerance=1e-9):
+    samples = np.arange(len(events))
+    a, b = (e.run(e.load(events), samples, training=True, record_spikes=True) for e in (clock, engine))
+    for p, spikes in a.spikes.items():
+        assert len(spikes.time) > 5, f"{p} is silent: the test would compare nothing"
+        np.testing.assert_array_equal(b.spikes[p].time, spikes.time)
+        np.testing.assert_array_equal(b.spikes[p].neuron, spikes.neuron)
+    np.testing.assert_allclose(b.loss, a.loss, rtol=tolerance)
+    assert b.guarded == a.guarded
+    for key, gradient in clock.gradients.items():
+        assert np.isfinite(gradient).all()
+        error = np.linalg.norm(engine.gradients[key] - gradient)
+        assert error <= tolerance * np.linalg.norm(gradient), key
+    engine.close()
+
+
+@pytest.mark.parametrize(("name", "kind"), list(cases()))
+def test_spikes_and_gradients_are_those_of_the_clocked_reference(name, kind):
+    plan = PLANS[name]()
+    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    check_same(make(kind, plan, values), ReferenceClock(plan, values), events)
+
+
+@pytest.mark.parametrize("name", ["bursting", "exponential, Euler"])
+@pytest.mark.needs_genn
+def test_float32_agrees_to_1e_4(name):
+    plan = PLANS[name]()
+    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    values = {k: v.astype(np.float32).astype(np.float64) for k, v in values.items()}
+    check_same(make("pygenn", plan, values, "float32"), ReferenceClock(plan, values), events, tolerance=1e-4)
+
+
+def test_more_events_than_the_store_holds(monkeypatch):
+    """A bursting neuron has more events than spikes; the store grows by what it counted."""
+    monkeypatch.setattr("genn_eventprop.engines.genn.engine.FIRST_CAPACITY", 2)
+    plan = PLANS["bursting"]()
+    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    engine = make("harness", plan, values)
+    assert set(engine._capacity.values()) == {2}
+    check_same(engine, ReferenceClock(plan, values), events)
+    assert engine._capacity["hidden0"] > 2
+
+
+@pytest.mark.parametrize("name", ["bursting", "delta"])
+def test_examples_side_by_side_give_the_same(name, monkeypatch):
+    """As on cuda and hip, where GeNN has a batch size."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 2)
+    plan = PLANS[name]()
+    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    check_same(make("harness", plan, values), ReferenceClock(plan, values), events)
+
+
+def test_what_is_refused_by_name():
+    """How far an arrival moves a threshold must not depend on the state; silent populations cannot be hidden."""
+    bent = NeuronModel(
+        name="Bent", state={"V": 0.1}, params={"tau_mem": Param(20.0, "ms")}, dynamics={"V": "-V / tau_mem"},
+        threshold="V * V - 1", reset={"V": 0.0}, input="V",
+    )  # fmt: skip
+    net = Network()
+    output = net.population(bent(), 3, name="output")
+    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=15.0)
+    with pytest.raises(
+        EngineError, match="'input_output'.*receptor .* of Bent moves its threshold depends on the state"
+    ):
+        make("harness", plan, net.initial_parameters(0))
+
+
+# the zoo: each model in a small random network, everything learned and different for every neuron
+
+LOSS = {True: ("first_spike", "max", "integral_exponential"), False: ("integral_exponential", "max", "per_step")}
+
+
+def zoo():
+    """Slow for the random networks, which `reference_event` tunes."""
+    for name, model in models.ZOO.items():
+        for loss in LOSS[model.spiking]:
+            yield pytest.param(name, loss, "harness", id=f"{name}-{loss}-harness")
+            yield pytest.param(name, loss, "pygenn", id=f"{name}-{loss}-pygenn", marks=pytest.mark.needs_genn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "loss", "kind"), list(zoo()))
+def test_every_model_of_the_zoo(name, loss, kind):
+    model = models.ZOO[name]
+    layout = Layout(1, loss != "first_spike", loss == "first_spike" or not model.spiking, loss)
+    plan, values, events = draw(model, layout, np.random.default_rng([0, 0]))
+    plan = make_plan(plan.network, plan.loss, dt=plan.duration / 150, duration=plan.duration)
+    check_same(make(kind, plan, values), ReferenceClock(plan, values), events)
+
+
+def test_learned_initial_states_and_biases(monkeypatch):
+    """lambda(0) . dx0/dp and a constant drive, of one neuron each and shared."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 3)
+    model = NeuronModel(
+        name="Started", state={"V": "v_start + v_reset", "I": "i_start"},
+        params={
+            "tau_mem": Param(20.0, "ms"), "v_start": Param(0.2), "i_start": Param(0.5), "bias": Param(0.6),
+            "v_reset": Param(-0.1),
+        },
+        dynamics={"V": "(I + bias - V) / tau_mem", "I": "-I / 5"}, threshold="V - 1", reset={"V": "v_reset"}, input="I",
+    )  # fmt: skip
+    net = Network()
+    values = {n: Param(p.value, p.unit, trainable=True, shared=n == "v_start") for n, p in model.params.items()}
+    hidden = net.population(model(**values), 9, name="hidden0")
+    output = net.population(LI(), 3, name="output")
+    net.connect(net.input(6), hidden, Dense(Normal(0.8, 0.5)))
+    net.connect(hidden, output, Dense(Normal(0.2, 0.4)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=40.0)
+    start = net.initial_parameters(1)
+    clock = ReferenceClock(plan, start)
+    check_same(make("harness", plan, start), clock, of_events.random_events(plan))
+    assert all(clock.gradients[f"hidden0.{n}"].any() for n in model.params)
