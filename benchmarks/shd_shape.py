@@ -2,6 +2,10 @@
 
     python benchmarks/shd_shape.py                  # one line per engine and thread count
     python benchmarks/shd_shape.py --threads 1 2 4 --repeats 20
+    python benchmarks/shd_shape.py --variants       # what other neurons, loss weights and learned parameters cost
+
+`--variants` trains the LIF network and its variants in turn on one thread of native and prints the least processor time
+of each and its ratio to the LIF network, which holds on a busy machine too.
 
 1000 steps of 1 ms, 8000 input spikes a sample, batches of 32, weights such that a hidden neuron fires about 25 times.
 A step is forward, backward, the reduction of the gradients and Adam. Every line comes from a process of its own, which
@@ -21,12 +25,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import multiprocessing
 import resource
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +39,12 @@ import numpy as np
 import tyro
 from peers import PEERS
 
-from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
 from genn_eventprop.engines import availability, create
 from genn_eventprop.engines.native import aligned, available_processors
+from genn_eventprop.modelling.neuron import Neuron
+from genn_eventprop.models import ZOO
 from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 from genn_eventprop.toolchain import build
@@ -85,6 +91,12 @@ class Settings:
         spike_times: "grid" or, for native, "exact".
         mean, spread: Of the input weights; the defaults give about 25 spikes a hidden neuron.
         repeats: Timed training steps; the median is printed.
+        neuron: Hidden neurons, a model of the zoo; the weights from input and hidden neurons are multiplied by `scale`.
+        values: Parameters of theirs.
+        weight: Of the loss in time.
+        learn: Learned parameters of the hidden neurons.
+        heterogeneous: Draw time constants for every hidden neuron.
+        variants: See above.
     """
 
     engines: tuple[str, ...] = ()
@@ -100,6 +112,30 @@ class Settings:
     spread: float = 0.015
     repeats: int = 10
     seed: int = 1
+    neuron: str = "LIF"
+    values: tuple[tuple[str, float], ...] = ()
+    scale: float = 1.0
+    weight: str = "exponential"
+    learn: tuple[str, ...] = ()
+    heterogeneous: bool = False
+    variants: bool = False
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "LIF": {},
+    "weight constant": {"weight": "constant"},
+    "weight linear": {"weight": "linear"},
+    "weight sigmoid": {"weight": "sigmoid"},
+    "weight from the input": {"weight": "input"},
+    "heterogeneous tau_mem, tau_syn": {"heterogeneous": True},
+    "v_thresh learned": {"learn": ("v_thresh",)},
+    "v_reset learned": {"learn": ("v_reset",)},
+    "tau_mem, tau_syn learned": {"learn": ("tau_mem", "tau_syn")},
+    "AdEx": {"neuron": "AdEx", "scale": 1600.0, "values": (("v_peak", -45.0),)},  # no steps of 1 ms beyond that
+    "QIF": {"neuron": "QIF", "scale": 1.5},
+    "Izhikevich": {"neuron": "Izhikevich", "scale": 12.0},
+}
+"""What `--variants` compares: name -> changed settings. Scales bring the neurons near the LIF's number of spikes."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +154,24 @@ def network(s: Settings) -> Plan:
     """The plan of the shape: hidden recurrence, an exponentially weighted integral of the outputs."""
     net = Network()
     inp = net.input(s.inputs)
-    hidden = net.population(LIF(), s.hidden, name="hidden")
+    hidden = net.population(neuron(s), s.hidden, name="hidden")
     output = net.population(LI(), s.outputs, name="output")
-    net.connect(inp, hidden, Dense(Normal(s.mean, s.spread)))
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.02)))
+    net.connect(inp, hidden, Dense(Normal(s.scale * s.mean, s.scale * s.spread)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, s.scale * 0.02)))
     net.connect(hidden, output, Dense(Normal(0.0, 0.03)))
-    loss = losses.IntegratedVoltageCrossEntropy(output, "exponential")
+    loss = losses.IntegratedVoltageCrossEntropy(output, s.weight)
     return make_plan(net, loss, dt=1.0, duration=float(s.steps), spike_times=s.spike_times)
+
+
+def neuron(s: Settings) -> Neuron:
+    """The hidden neurons."""
+    model = ZOO[s.neuron]
+    values: dict[str, Any] = {}
+    for name, param in model.params.items():
+        spread = s.heterogeneous and name.startswith("tau")
+        value: Any = Gamma(param.value, 3.0, 3.0, 3 * param.value) if spread else dict(s.values).get(name, param.value)
+        values[name] = Param(value, param.unit, trainable=name in s.learn)
+    return model(**values)
 
 
 def random_events(s: Settings) -> Events:
@@ -158,6 +205,26 @@ def measure(engine_name: str, threads: int, s: Settings) -> Timing:
     ms = {name: float(np.median(seconds[1:])) * 1e3 / s.batch for name, seconds in clock.items()}
     spikes = float(result.spike_counts["hidden"].sum()) / s.batch
     return Timing(ms["total"], ms["forward"], ms["update"], built, peak_memory(), spikes)
+
+
+def variants(s: Settings) -> list[str]:
+    """A line for each of `VARIANTS`: all are built, then take turns, so that all meet the same machine."""
+    runs = []
+    for change in VARIANTS.values():
+        plan = network(replace(s, **change))
+        engine = create(plan, plan.network.initial_parameters(s.seed), engine="native", threads=1)
+        runs.append((engine, engine.load(random_events(s))))
+    least, spikes = [math.inf] * len(runs), [0.0] * len(runs)
+    for _ in range(s.repeats + 1):
+        for i, (engine, data) in enumerate(runs):
+            begin = time.process_time()
+            result = engine.run(data, np.arange(s.batch), training=True)
+            least[i] = min(least[i], time.process_time() - begin)
+            spikes[i] = float(result.spike_counts["hidden"].mean())
+    return [
+        f"{name}: {t * 1e3 / s.batch:.3f} ms/sample, {t / least[0]:.2f} x LIF ({n:.1f} spikes a hidden neuron)"
+        for name, t, n in zip(VARIANTS, least, spikes)
+    ]
 
 
 def peak_memory() -> float:
@@ -254,7 +321,11 @@ def _peer_line(peer: str, s: Settings) -> str:
 
 
 def main() -> int:
-    lines(tyro.cli(Settings, description=__doc__))
+    settings = tyro.cli(Settings, description=__doc__)
+    if settings.variants:
+        print("\n".join(variants(settings)))
+    else:
+        lines(settings)
     return 0
 
 

@@ -158,7 +158,8 @@ class _Mode:
         return [out[n] for n in names]
 
     def _at(self, expr: sp.Expr, x: list[sp.Expr]) -> sp.Expr:
-        return sp.sympify(expr).subs(dict(zip(self.d.x, x)), simultaneous=True)
+        """`expr` at a stage, multiplied out: sums of a fixed factor times a state are one instruction each."""
+        return sp.expand_mul(sp.sympify(expr)).subs(dict(zip(self.d.x, x)), simultaneous=True)
 
     def _join(self, y: list[sp.Expr], z: list[sp.Expr]) -> list[sp.Expr]:
         out: list[sp.Expr] = [sp.Integer(0)] * len(self.d.states)

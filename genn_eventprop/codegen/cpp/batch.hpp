@@ -40,6 +40,7 @@ int run_batch(Engine& engine, const Args& args) {
     std::atomic<int> failed{0};
     auto task = [&](int64_t slice, int thread) {
         try {
+            const NoDenormals fast;
             Work& work = engine.work[size_t(thread)];
             work.prepare(args.n_steps);
             work.guarded = 0;

@@ -40,17 +40,17 @@ struct Reduced {
 };
 inline Reduced reduced(scalar x) {
     const scalar low = scalar(SINGLE ? -87.0 : -708.0), high = scalar(SINGLE ? 88.0 : 709.0);
-    x = pick(x < low, low, x);
-    x = pick(x > high, high, x);
+    x = x < low ? low : x;  // one instruction each, NaN stays
+    x = x > high ? high : x;
     const scalar z = x * scalar(1.4426950408889634074) + ROUND, n = z - ROUND;
     const scalar r = (x - n * scalar(SINGLE ? 0.693359375 : 6.93145751953125e-1)) -
                      n * scalar(SINGLE ? -2.12194440054690583e-4 : 1.42860682030941723212e-6);
     return {r, same_bits<scalar>(bits_t((same_bits<bits_t>(z) << MANTISSA) + ONE))};
 }
-// sum_k r^k / (k + 1)! for |r| < 1/2, to rounding.
+// (e^r - 1) / r for |r| <= log 2 / 2 to rounding: by Chebyshev's polynomial (error 1e-8), or the power series.
 inline scalar near_phi1(scalar r) {
     if constexpr (SINGLE) {
-        constexpr double c[] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320};
+        constexpr double c[] = {1.000000011, 0.5000000047, 0.1666650518, 0.04166635276, 0.008369156452, 0.00139411189};
         return horner(r, c);
     } else {
         constexpr double c[] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880,
