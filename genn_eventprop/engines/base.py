@@ -59,6 +59,10 @@ class Data:
         """(B,) weights of samples, None if all are 1."""
         return None if self.weights is None else self.weights[samples]
 
+    def numbers_of(self, samples: np.ndarray) -> np.ndarray:
+        """(B,) numbers of samples in the set that they come from."""
+        return samples if self.numbers is None else self.numbers[samples]
+
     def scored(self, samples: np.ndarray, *, training: bool = False) -> np.ndarray:
         """(B,) whether a sample has something to compare with.
 
@@ -142,7 +146,7 @@ class Engine(ABC):
 
     def chance_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
-        numbers = samples if data.numbers is None else data.numbers[samples]
+        numbers = data.numbers_of(samples)
         kinds = [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]
         return {(k, name): keys(k, name, self.seed, self.epoch, numbers) for k, name in kinds}
 
@@ -183,6 +187,20 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
+
+
+ENDLESS = 1e30
+"""A state beyond this has left the dynamics: it would be infinite or NaN next."""
+
+
+def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
+    """The error of dynamics that went to infinity: where and when, and what to do."""
+    d = p.derived
+    return EngineError(
+        f"population {p.name!r}: {d.states[state]} of neuron {neuron} ({d.model.name}) goes to infinity in sample "
+        f"{sample} at {step * plan.dt:g} ms; weights and checkpoints are untouched. Use a smaller dt than {plan.dt:g} "
+        "ms, smaller weights or learning rate, or a threshold that is reached earlier"
+    )
 
 
 FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {

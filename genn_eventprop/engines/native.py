@@ -30,6 +30,7 @@ from .base import (
     Result,
     Spikes,
     batch_indices,
+    endless,
     refuse,
     refuse_bent_arrivals,
     refuse_integrals,
@@ -134,7 +135,7 @@ class NativeEngine(Engine):
         integral = plan.loss.integrates
         weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
         self._integrand_weight = weight.astype(self.dtype)
-        self._quantiles, self._chance = quantiles().astype(self.dtype), False
+        self._quantiles, self._chance, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
         self._nodes: dict[str, np.ndarray] = {}
         if plan.loss.readout == "voltage":
             part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
@@ -211,7 +212,7 @@ class NativeEngine(Engine):
         given["share"] = data.share(samples)
         given |= self._regulariser_values(data, samples, training)
         given |= {f"{kind}_key_{name}": key for (kind, name), key in self.chance_keys(data, samples).items()}
-        self._chance = chance
+        self._chance, self._numbers = chance, data.numbers_of(samples)
         arrays = {**given, **self._values, **out}
         if plan.loss.host is None:
             self._call(arrays, B, n_slices, training, record_spikes)
@@ -299,15 +300,25 @@ class NativeEngine(Engine):
             (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
         )  # fmt: skip
         if status > 1:
-            raise EngineError(
-                f"population {self._spiking[status - 2]!r} has run away: more than 200 spikes a neuron in "
-                f"{plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an engine on the grid"
-            )
+            self._raise_trouble(status - 2)
         if status != 0:
             raise EngineError(
                 f"out of memory while running {B} trials of {plan.n_steps} steps on {self.threads} threads; "
                 "use fewer threads or a smaller network"
             )
+
+    def _raise_trouble(self, population: int) -> None:
+        """The error of a trial that ran away."""
+        found = np.empty(4, np.int64)
+        self._library.eventprop_trouble(self._engine(), found.ctypes.data)
+        sample, step, state, neuron = (int(v) for v in found)
+        if self.plan.spike_times == "grid":
+            raise endless(self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron)
+        raise EngineError(
+            f"population {self._spiking[population]!r} has run away in sample {self._numbers[sample]}: more than 200 "
+            f"spikes a neuron in {self.plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an "
+            "engine on the grid"
+        )
 
     def _engine(self) -> int:
         """The C++ side with its threads; made anew in a forked child, where threads do not exist."""
@@ -412,6 +423,8 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.eventprop_destroy.argtypes = [c.c_void_p]
     library.eventprop_destroy.restype = None
     library.eventprop_run.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]
+    library.eventprop_trouble.argtypes = [c.c_void_p, c.c_void_p]
+    library.eventprop_trouble.restype = None
     library.eventprop_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]
     library.eventprop_recorded.restype = c.c_int64
     library.eventprop_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]

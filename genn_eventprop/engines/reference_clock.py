@@ -16,7 +16,18 @@ import numpy as np
 from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
-from .base import Data, Engine, Result, Spikes, along_is_linear, batch_indices, refuse_integrals, refuse_learned_amounts
+from .base import (
+    ENDLESS,
+    Data,
+    Engine,
+    Result,
+    Spikes,
+    along_is_linear,
+    batch_indices,
+    endless,
+    refuse_integrals,
+    refuse_learned_amounts,
+)
 from .clock_events import Dynamics, EventTrace, Functions, Trace
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 
@@ -82,7 +93,7 @@ class _Trial:
     """One batch, forwards and backwards. Arrays of a population have shape (B, n, N): samples, states, neurons."""
 
     def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, chance: bool = False) -> None:
-        self.engine, self.plan, self.B = engine, engine.plan, len(samples)
+        self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
         self.share = data.share(samples)
         self.K = self.plan.n_steps
         self.params = {
@@ -106,6 +117,10 @@ class _Trial:
     # forwards
 
     def forward(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error of `_check`
+            self._forward()
+
+    def _forward(self) -> None:
         out = self.plan.output.name
         self.readout = self._start_readout(self.plan.output)
         for k in range(self.K):
@@ -115,10 +130,22 @@ class _Trial:
             for p in self.plan.populations:
                 self.pops[p.name].x = self.pops[p.name].x + self._arrivals(p, k)
             self.readout.after_arrivals(k, self.pops[out].x)
-            for pop in self.pops.values():
-                pop.advance(k)
+            for p in self.plan.populations:
+                self.pops[p.name].advance(k)
+                self._check(p, k + 1)
         self.readout.before_arrivals(self.K, self.pops[out].x)
         self.readout.end(self.pops[out].x, self.traces[out].spikes)
+
+    def _check(self, p: PopulationRecord, step: int) -> None:
+        """Raise `EngineError` for a state that is not finite, now or right before an event."""
+        pop = self.pops[p.name]
+        bad = ~(np.abs(pop.x) <= ENDLESS)
+        v = p.derived.states.index(p.noisy_state)
+        for seen in pop.trace.events:
+            bad[:, v] |= seen.fired[step] & ~(seen.slope[step] * self.plan.dt <= ENDLESS)
+        if bad.any():
+            b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
+            raise endless(self.plan, p, int(self.samples[b]), step, state, neuron)
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))

@@ -16,7 +16,7 @@ from .backward import backward
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes, title, work
 from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
-from .forward import forward, negative_arrivals
+from .forward import LOCATE, forward, negative_arrivals
 from .outer import outer, outer_loss
 
 __all__ = ["Source", "generate", "padded", "regulariser_names"]
@@ -49,10 +49,10 @@ def generate(plan: Plan, dtype: str) -> Source:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
         library = [read(f"exact/{name}.hpp") for name in ("series", "neurons", "readouts")]
         parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
-        keep = keep_spikes_exact(ctx)
+        keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
     else:
         parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]
-        keep = record(ctx)
+        keep = record(ctx) + LOCATE
     parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))

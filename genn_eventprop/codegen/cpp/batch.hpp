@@ -19,14 +19,24 @@ struct Recording {
     }
 };
 
+// The trial that could not be run: population (from 1, 0: none), sample of the batch; where known step, state, neuron.
+struct Trouble {
+    int population = 0;
+    int64_t sample = -1, step = -1, state = -1, neuron = -1;
+};
+
 struct Engine {
     explicit Engine(int threads) : pool(threads), work(size_t(threads)) {}
     Pool pool;
     std::vector<Work> work;
     std::vector<Recording> recorded;
+    Trouble trouble;
 };
 
 void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample);
+
+// Fills in when and where the trial of `trouble` went wrong.
+void locate(const Args& args, Work& work, Trouble& trouble);
 
 // Outer loss of one trial: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
 void outer_loss(const Args& args, Work& work, int64_t sample);
@@ -37,7 +47,8 @@ int run_batch(Engine& engine, const Args& args) {
             r.neuron.resize(size_t(args.batch));
             r.time.resize(size_t(args.batch));
         }
-    std::atomic<int> failed{0};
+    std::atomic<bool> no_memory{false};
+    std::vector<Trouble> troubles(size_t(args.n_slices));
     auto task = [&](int64_t slice, int thread) {
         try {
             const NoDenormals fast;
@@ -46,8 +57,9 @@ int run_batch(Engine& engine, const Args& args) {
             work.guarded = 0;
             const int64_t begin = slice * args.batch / args.n_slices, end = (slice + 1) * args.batch / args.n_slices;
             for (int64_t sample = begin; sample < end; ++sample) {
-                if (const int ran_away = forward(args, work, sample)) {
-                    failed.store(1 + ran_away);
+                if (const int population = forward(args, work, sample)) {
+                    troubles[size_t(slice)].population = population;
+                    troubles[size_t(slice)].sample = sample;
                     return;
                 }
                 outer_loss(args, work, sample);
@@ -56,11 +68,17 @@ int run_batch(Engine& engine, const Args& args) {
             }
             args.guarded[slice] = work.guarded;
         } catch (const std::bad_alloc&) {
-            failed.store(1);
+            no_memory.store(true);
         }
     };
     engine.pool.run(args.n_slices, task);
-    if (failed.load()) return failed.load();
+    if (no_memory.load()) return 1;
+    for (Trouble& trouble : troubles)
+        if (trouble.population) {  // of the first such sample, whatever the number of threads
+            locate(args, engine.work[0], trouble);
+            engine.trouble = trouble;
+            return 1 + trouble.population;
+        }
     if (args.training) reduce_slices(args.gradient, args.slices, GRADIENT_SIZE, args.n_slices, engine.pool);
     return 0;
 }
@@ -81,9 +99,15 @@ void* eventprop_create(int threads, int populations) {
 
 void eventprop_destroy(void* engine) { delete static_cast<Engine*>(engine); }
 
-// 0: done, 1: out of memory, 2 + i: the i-th spiking population ran away.
+// 0: done, 1: out of memory, 2 + i: the i-th population (with exact spike times: of the spiking ones) ran away.
 int eventprop_run(void* engine, void* const* arrays, const double* numbers, const int64_t* integers) {
     return run_batch(*static_cast<Engine*>(engine), unpack(arrays, numbers, integers));
+}
+
+// sample, step, state, neuron of the trial because of which eventprop_run failed, -1 where not known.
+void eventprop_trouble(void* engine, int64_t* out) {
+    const Trouble& t = static_cast<Engine*>(engine)->trouble;
+    out[0] = t.sample, out[1] = t.step, out[2] = t.state, out[3] = t.neuron;
 }
 
 int64_t eventprop_recorded(void* engine, int population, int64_t sample) {

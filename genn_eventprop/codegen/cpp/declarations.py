@@ -82,7 +82,7 @@ def work(ctx: Context) -> str:
             reserve += [f"        {r}" for r in room]
     return (
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
-        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0;\n    double running = 0;\n"
+        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0, endless_state = -1, endless_neuron = -1;\n    double running = 0;\n"
         "    int64_t ready = -1;\n"
         "    void prepare(int64_t n_steps) {\n        if (ready == n_steps) return;\n" + "\n".join(reserve) + "\n"
         "        maximum_step.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = n_steps;\n    }\n};\n"

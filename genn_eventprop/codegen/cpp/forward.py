@@ -23,7 +23,8 @@ def forward(ctx: Context) -> str:
     body += [_arrivals(ctx, c) for c in ctx.plan.connections]
     body.append(ctx.readout.after_arrivals())
     body += [_advance(ctx, p) for p in ctx.plan.populations]
-    body += ["}", ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking), "return 0;"]
+    body += ["}", *(_endless(ctx, p) for p in ctx.plan.populations)]
+    body += [ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking), "return 0;"]
     return (
         "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
         + indent("\n".join(body))
@@ -100,6 +101,35 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     return trace + "{\n" + constants + loop + after + "}\n{\n" + _spikes(ctx, p) + "}\n"
 
 
+def _endless(ctx: Context, p: PopulationRecord) -> str:
+    """A state that is infinite or NaN at the end of the trial: it stays so once it is."""
+    number = 1 + ctx.plan.populations.index(p)
+    return "".join(
+        f"if (const int n = first_endless<N_p_{p.name}>(p_{p.name}_{s}); n >= 0) {{ work.endless_state = {i}; "
+        f"work.endless_neuron = n; return {number}; }}\n"
+        for i, s in enumerate(p.derived.states)
+    )
+
+
+LOCATE = """\
+// Halves the number of steps until the last one is the first that does harm.
+void locate(const Args& args, Work& work, Trouble& trouble) {
+    const NoDenormals fast;
+    work.prepare(args.n_steps);
+    int64_t sound = 0, bad = args.n_steps;
+    Args shorter = args;
+    while (bad - sound > 1) {
+        shorter.n_steps = (sound + bad) / 2;
+        (forward(shorter, work, trouble.sample) ? bad : sound) = shorter.n_steps;
+    }
+    shorter.n_steps = trouble.step = bad;
+    trouble.population = forward(shorter, work, trouble.sample);
+    trouble.state = work.endless_state;
+    trouble.neuron = work.endless_neuron;
+}
+"""
+
+
 def _count(ctx: Context, p: PopulationRecord) -> str:
     return (
         f"{{\nint32_t* counts = args.p_{p.name}_counts + sample * N_p_{p.name};\n"
@@ -143,6 +173,7 @@ const int64_t end = {name}.count + find_crossed<N_{name}>({name}.neuron + {name}
 {before}for (int64_t i = {name}.count; i < end; ++i) {{
     const int neuron = {name}.neuron[i];
     const scalar rise = {name}_g[neuron] - {name}_g_before[neuron];
+    if (!(rise <= ENDLESS)) {events.endless_at(ctx, p, "neuron")};
     {name}.record[0][i] = dt / rise;
     if (!(rise > 0) || rise < least_rise) {{
         ++work.guarded;

@@ -122,6 +122,19 @@ inline float quick_exp(float x) {
     return y * scale;
 }
 
+// A state beyond this has left the dynamics: it would be infinite or NaN next.
+constexpr scalar ENDLESS = scalar(1e30);
+
+// The first of N numbers that is not within the limit (NaN is not), -1 for none.
+template <int N>
+inline int first_endless(const scalar* x) {
+    int bad = 0;
+    INDEPENDENT for (int n = 0; n < N; ++n) bad |= int(!(x[n] <= ENDLESS && x[n] >= -ENDLESS));
+    for (int n = 0; bad && n < N; ++n)
+        if (!(x[n] <= ENDLESS && x[n] >= -ENDLESS)) return n;
+    return -1;
+}
+
 // Writes the neurons below N with g >= 0 to `out`, in order; returns how many.
 template <int N>
 inline int64_t find_crossed(int32_t* out, const scalar* g) {

@@ -1,0 +1,74 @@
+"""Dynamics that go to infinity in a trial: an error that names population, sample and time, nothing is changed."""
+
+import re
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models import ZOO
+from genn_eventprop.plan import make_plan
+
+UNSTABLE = NeuronModel(
+    name="Unstable",
+    state={"V": 0.0, "I": 0.0},
+    params={"tau_mem": Param(0.3, "ms"), "tau_syn": Param(5.0, "ms")},
+    dynamics={"V": "(I + V) / tau_mem", "I": "-I / tau_syn"},
+    input="I",
+)
+WILD = {"AdEx": 60_000.0, "EIF": 300.0, "QIF": 1e17}
+
+
+def network(model, weight, dt=0.5):
+    net = Network()
+    inp = net.input(5)
+    neuron = model if isinstance(model, NeuronModel) else ZOO[model]
+    last = net.population(neuron, 19, "hidden")
+    net.connect(inp, last, Dense(Normal(weight, 0.1 * weight)))
+    if not neuron.spiking:
+        return make_plan(net, losses.MaxVoltageCrossEntropy(last), dt=dt, duration=40.0)
+    out = net.population(ZOO["LI"], 3, "output")
+    net.connect(last, out, Dense(Normal(0.2, 0.4)))
+    return make_plan(net, losses.IntegratedVoltageCrossEntropy(out), dt=dt, duration=40.0)
+
+
+def events(n=6):
+    """Samples 0 to 2 are silent, the others have spikes from 10 ms on."""
+    rng = np.random.default_rng(1)
+    samples = [(np.sort(rng.uniform(10, 39, 20 * (s > 2))), rng.integers(0, 5, 20 * (s > 2))) for s in range(n)]
+    return Events.from_samples(samples, n_channels=5, labels=np.arange(n) % 3)
+
+
+@pytest.mark.parametrize("model", [*WILD, UNSTABLE], ids=[*WILD, "unstable"])
+def test_where_and_when_is_told(model):
+    plan = network(model, WILD.get(model, 1.0) if isinstance(model, str) else 1.0)
+    values = plan.network.initial_parameters(1)
+    told = []
+    for engine in (
+        ReferenceClock(plan, values),
+        NativeEngine(plan, values, dtype="float64", threads=2),
+        NativeEngine(plan, values, threads=1),
+    ):
+        data = engine.load(events())
+        with pytest.raises(EngineError, match="goes to infinity in sample 3 at .*smaller dt than 0.5 ms") as error:
+            engine.run(data, np.array([0, 1, 3, 2]), training=True)
+        assert "population 'hidden': V of neuron" in str(error.value)
+        told.append(float(re.search("at ([0-9.]+) ms;", str(error.value)).group(1)))
+        assert np.isfinite(engine.run(data, [0, 1, 2], training=True).loss).all()  # the engine goes on
+    assert told[0] == told[1] and 10 <= told[2] <= 40
+
+
+def test_training_stops_with_weights_as_they_were(tmp_path):
+    plan = network("AdEx", WILD["AdEx"])
+    trainer = Trainer(
+        plan.network, plan.loss, dt=0.5, duration=40.0, batch_size=2, progress=False, engine="native",
+        run_dir=tmp_path / "run",
+    )  # fmt: skip
+    before = {k: v.copy() for k, v in trainer.engine.parameters.items()}
+    with pytest.raises(EngineError, match="'hidden'.* goes to infinity in sample [012]"):
+        trainer.fit(events()[[3, 4, 5]], epochs=1)
+    assert all(np.array_equal(v, before[k]) for k, v in trainer.engine.parameters.items())
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
