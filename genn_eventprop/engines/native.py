@@ -11,6 +11,7 @@ import ctypes
 import math
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..codegen.values import value_arrays
 from ..errors import EngineError
 from ..plan import Plan
 from ..plan.coefficients import node_scale, weight_coefficients
-from ..toolchain import build
+from ..toolchain import build, find_compiler
 from .base import (
     LINEAR_ONE_EVENT,
     Data,
@@ -87,13 +88,19 @@ class NativeEngine(Engine):
             self.remarks.append(
                 f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
             )
+        find_compiler()
         self.source = generate(plan, dtype)
-        self._library = _declare(build(self.source.text))
         self._spiking = [p.name for p in plan.populations if p.spiking]
-        self._update_code, self._update_library = "", self._library
+        self._update_code: str = ""
+        self._update_library: ctypes.CDLL | None = None
         self._handle: int | None = None
         self._pid = 0
         self._allocate(parameters)
+
+    @cached_property
+    def _library(self) -> ctypes.CDLL:
+        """Compiled when first used: data that does not fit is refused before that."""
+        return _declare(build(self.source.text))
 
     # memory: weights have padded rows; `parameters` and `gradients` are views without the padding
 
@@ -353,6 +360,7 @@ class NativeEngine(Engine):
             self._update_library = build(source)
             self._update_code = step.code
         library = self._update_library
+        assert library is not None
         for item in step.parameters:
             x, g = self.parameters[item.name], self.gradients[item.name]
             _update(library, self._library, self._engine(), item, step, x, g)

@@ -185,4 +185,5 @@ class Param:
 
 
 def _show(values: np.ndarray) -> str:
-    return f"{values.flat[0]:g}" if values.size == 1 else f"{values.min():g} to {values.max():g}"
+    low, high = f"{values.min():g}", f"{values.max():g}"
+    return low if low == high else f"{low} to {high}"
