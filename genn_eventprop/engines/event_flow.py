@@ -124,11 +124,12 @@ class CurvedMode:
         """Coefficients (K, n, G) and whether they are good, by iterating x <- x0 + span int f(x)."""
         with np.errstate(all="ignore"):
             values = np.broadcast_to(x[:, None], (self.n, ORDER + 1, x.shape[1]))
+            floor = np.maximum(self._moved_by(x, lanes, span), 1e-3 * self.seen) + 1e-290
             change, settled = np.full(x.shape[1], np.inf), np.zeros(x.shape[1], bool)
             for _ in range(self.ITERATIONS):
                 f = self.f(values, lanes)
                 new = x[:, None] + span * np.einsum("qj,njg->nqg", self.to_values, f)
-                scale = np.maximum(np.abs(new).max(axis=1), 1e-3 * self.seen) + 1e-290
+                scale = np.maximum(np.abs(new).max(axis=1), floor)
                 last, change = change, (np.abs(new - values).max(axis=1) / scale).max(axis=0)
                 values = new
                 settled |= (change < 1e-15) | ((change < 1e-13) & (change >= 0.5 * last))
@@ -138,6 +139,10 @@ class CurvedMode:
             series[0] += x
             tail = (np.abs(series[-3:]).max(axis=0) / scale).max(axis=0)
         return series, settled & (tail < 1e-15)
+
+    def _moved_by(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
+        """(n, G): span sum_j |df_i/dx_j x_j|, by which rounding of the states is passed on to a state near zero."""
+        return span * np.einsum("ijqg,jg->ig", np.abs(self.df_dx(x[:, None], lanes)), np.abs(x))
 
     def psi(self, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         """Coefficients (K, n, n, G) of dx(s)/dx(0), by iterating psi <- 1 + span int df/dx psi."""
