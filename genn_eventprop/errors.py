@@ -11,7 +11,14 @@ class EventPropError(Exception):
 
 
 class ModelError(EventPropError, ValueError):
-    """A neuron or synapse model is wrong: unknown symbols, a threshold without a state, algebra that cannot be done."""
+    """A neuron or synapse model is wrong: unknown symbols, a threshold without a state, algebra that cannot be done.
+
+    text: the expression or name that is wrong, as written. placed: whether the message says the file and line.
+    """
+
+    def __init__(self, message: str, text: str | None = None, placed: bool = False) -> None:
+        super().__init__(message)
+        self.text, self.placed = text, placed
 
 
 class NetworkError(EventPropError, ValueError):

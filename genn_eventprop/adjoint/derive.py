@@ -24,6 +24,7 @@ import sympy as sp
 from ..errors import ModelError
 from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
+from ..modelling.place import placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +171,11 @@ def derive(model: NeuronModel) -> Derived:
     Raises:
         ModelError: if the algebra cannot be done, or an event resets the state to above its own threshold.
     """
+    with placed(model.made_at):
+        return _derive(model)
+
+
+def _derive(model: NeuronModel) -> Derived:
     states, params = tuple(model.state), tuple(model.params)
     table = model.symbols()
     x, p = tuple(table[s] for s in states), tuple(table[n] for n in params)

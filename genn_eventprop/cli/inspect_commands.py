@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..errors import SettingError
 from ..modelling import NeuronModel
 from .options import parse
 
@@ -63,17 +64,27 @@ def gradcheck(arguments: Sequence[str], program: str) -> None:
     parse(_gradcheck, arguments, program)
 
 
-def _gradcheck(model: Model, seed: int = 0, engine: str = "reference_event") -> None:
+def _gradcheck(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
+    all: bool = False,
+    quick: bool = False,
+    seed: int = 0,
+    engine: str = "reference_event",
+) -> None:
     """Compare every gradient of a model with finite differences, in small random networks; status 1 if one is wrong.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
+        all: Every installed model, one line each.
+        quick: One network a model.
         seed: Of the networks, parameters and input.
         engine: Whose gradient; the differences always come from reference_event.
     """
     from ..gradcheck import main
 
-    status = main(model, seed=seed, engine=engine)
+    if bool(model) == all:
+        raise SettingError("give one MODEL, or --all for every installed model")
+    status = main(model or None, seed=seed, engine=engine, quick=quick)
     if status:
         raise SystemExit(status)
 

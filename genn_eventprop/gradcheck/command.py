@@ -9,20 +9,47 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
-from ..errors import ModelError, suggest
+from ..errors import EventPropError, ModelError, suggest
 from ..modelling import Neuron, NeuronModel
 from .draw import check
+from .report import Report
 
 
-def main(target: str, seed: int = 0, engine: str = "reference_event") -> int:
+def main(target: str | None, seed: int = 0, engine: str = "reference_event", quick: bool = False) -> int:
     """Check a model, print the table, return the exit status: 0 only if every block is right and something was shown.
+
+    Args:
+        target: see `find_model`; None for the whole zoo, one line a model.
 
     Raises:
         ModelError: if `target` names no model.
     """
-    report = check(find_model(target), seed=seed, engine=engine)
+    if target is None:
+        return _whole_zoo(seed, engine, quick)
+    report = check(find_model(target), seed=seed, engine=engine, quick=quick)
     print(report.text())
     return 0 if report.passed else 1
+
+
+def _whole_zoo(seed: int, engine: str, quick: bool) -> int:
+    print(Report.HEADER, flush=True)
+    reports, wrong = [], []
+    for name, model in models.ZOO.items():
+        try:
+            report = check(model, seed=seed, engine=engine, quick=quick)
+        except EventPropError as error:
+            report = Report([], [str(error)])
+        reports.append(report)
+        print(report.row(name), flush=True)
+        wrong += [] if report.passed else [f"\n{name}\n{report.text()}"]
+    for text in wrong:
+        print(text)
+    passed, networks = len(reports) - len(wrong), sum(len(r.cases) for r in reports)
+    print(
+        f"{'FAILED' if wrong else 'passed'}: {passed} of {len(reports)} models, {networks} networks, "
+        f"{sum(r.elements for r in reports)} elements, worst relative error {max(r.worst for r in reports):.1e}"
+    )
+    return 1 if wrong else 0
 
 
 def find_model(target: str) -> NeuronModel:

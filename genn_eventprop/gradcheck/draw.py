@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from .. import losses
+from ..adjoint import derive
 from ..data import Events
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EngineError, SettingError, suggest
@@ -19,6 +20,8 @@ from ..models.lif import LIF
 from ..plan import Plan, make_plan
 from .compare import compare
 from .report import Case, Report
+from .scheme import scheme_errors
+from .snippets import TRIALS, suspects
 
 N_INPUT, N_HIDDEN, N_OUTPUT, N_SAMPLES, N_EVENTS = 4, 3, 3, 2, 9
 LONGEST = 90.0  # ms of a trial
@@ -69,6 +72,7 @@ SPIKING = (
     Layout(1, True, False, "integral_exponential"),
     Layout(1, False, True, "integral_sigmoid"),
 )
+CURVED = (SPIKING[0], SPIKING[1], SPIKING[3])  # for nonlinear models, whose runs take longer
 READOUT = (
     Layout(1, True, True, "max"),
     *(Layout(1, i % 2 == 1, True, f"integral_{w}") for i, w in enumerate(("constant", "linear", "exponential"))),
@@ -83,18 +87,23 @@ def check(
     seed: int = 0,
     engine: str = "reference_event",
     tolerance: float = 1e-6,
+    quick: bool = False,
 ) -> Report:
     """Check a neuron model in small random networks: feed-forward, recurrent, two hidden layers, each with a loss.
 
-    A spiking model stands in the hidden layers and, in some networks, in the output; another one is the output.
+    A spiking model stands in the hidden layers and, in some networks, in the output; another one is the output. The
+    schemes of a nonlinear model are checked for their order, hand-written snippets against the derived ones.
 
     Args:
         loss: only the networks with this loss (a name of `LOSSES`); default all that fit the model.
         seed: of networks, parameters and input.
         engine: whose gradient; differences always come from `reference_event`.
+        quick: the first network only.
     """
     model = model.model if isinstance(model, Neuron) else model
-    layouts = SPIKING if model.spiking else READOUT
+    linear = derive(model).linear
+    layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
+    layouts = layouts[:1] if quick else layouts
     if loss is not None:
         if loss not in LOSSES:
             raise SettingError(f"unknown loss {loss!r} ({suggest(loss, LOSSES)})")
@@ -105,7 +114,13 @@ def check(
         report.cases.append(
             drawn_case(name, model, layout, (seed, i), engine=engine, tolerance=tolerance, own_output=False)
         )
-    _never_moved(model, report)
+    if not quick:
+        _never_moved(model, report)
+    if loss is None and not linear:
+        report.schemes += scheme_errors(_random(model, np.random.default_rng(seed), 3), seed)
+    if model.snippets:
+        found = suspects(_random(model, np.random.default_rng(seed), TRIALS), seed=seed)
+        report.failures += [s.text(model.name) for s in found]
     return report
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .scheme import SchemeErrors
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -108,23 +110,43 @@ class Case:
 
 @dataclass(eq=False)
 class Report:
-    """All cases of a check."""
+    """All cases of a check; the schemes of a nonlinear model; hand-written snippets against the derived ones."""
 
     cases: list[Case]
     failures: list[str] = field(default_factory=list)
+    schemes: list[SchemeErrors] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        return bool(self.cases) and not self.failures and not any(c.failures for c in self.cases)
+        sound = not self.failures and not any(c.failures for c in self.cases)
+        return bool(self.cases) and sound and all(s.passed for s in self.schemes)
 
     @property
     def worst(self) -> float:
         return max((c.worst for c in self.cases), default=np.inf)
 
+    @property
+    def elements(self) -> int:
+        return sum(b.gradient.size for c in self.cases for b in c.blocks)
+
     def text(self) -> str:
-        n = sum(b.gradient.size for c in self.cases for b in c.blocks)
         verdict = "passed" if self.passed else "FAILED"
-        tail = f"{verdict}: {len(self.cases)} networks, {n} elements, worst relative error {self.worst:.1e}"
-        return "\n\n".join(
-            [*(c.text() for c in self.cases), "\n".join([*(f"FAILED {f}" for f in self.failures), tail])]
+        tail = f"{verdict}: {len(self.cases)} networks, {self.elements} elements, worst relative error {self.worst:.1e}"
+        parts = [c.text() for c in self.cases]
+        if self.schemes:
+            parts.append("\n".join(["the grid's schemes, in trials without spikes", *(s.text() for s in self.schemes)]))
+        return "\n\n".join([*parts, "\n".join([*(f"FAILED {f}" for f in self.failures), tail])])
+
+    HEADER = (
+        f"{'model':22s} {'networks':>8s} {'elements':>8s} {'spikes':>6s} {'min |gdot|':>10s} {'rel. error':>10s}  order"
+    )
+
+    def row(self, name: str) -> str:
+        """One line of the table of `gradcheck --all`, under `HEADER`."""
+        spikes = sum(n for c in self.cases for n in c.spikes.values())
+        slope = min((c.smallest_slope for c in self.cases), default=np.inf)
+        orders = ", ".join(f"{s.scheme} {s.order:.1f}" for s in self.schemes) or "exact"
+        return (
+            f"{name:22s} {len(self.cases):8d} {self.elements:8d} {spikes:6d} {slope:10.1e} {self.worst:10.1e}  {orders}"
+            + ("" if self.passed else "  FAILED")
         )

@@ -62,12 +62,12 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
-        raise ModelError(f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset})") from None
+        raise ModelError(f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset})", text) from None
     except ValueError as error:  # a null byte, on some versions of Python
-        raise ModelError(f"{where}: {text!r} is not an expression ({error})") from None
+        raise ModelError(f"{where}: {text!r} is not an expression ({error})", text) from None
     result = _Builder(symbols, text, where).build(tree.body)
     if result.has(sp.zoo, sp.oo, -sp.oo, sp.nan, sp.I):
-        raise ModelError(f"{where}: {text!r} has no finite real value")
+        raise ModelError(f"{where}: {text!r} has no finite real value", text)
     return result
 
 
@@ -76,7 +76,7 @@ class _Builder:
         self.symbols, self.text, self.where = symbols, text, where
 
     def fail(self, what: str) -> ModelError:
-        return ModelError(f"{self.where}: {what} in {self.text!r}")
+        return ModelError(f"{self.where}: {what} in {self.text!r}", self.text)
 
     def build(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):

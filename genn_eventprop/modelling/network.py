@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import NetworkError
 from .neuron import Neuron, NeuronModel
 from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds
+from .reach import check_landing
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +201,8 @@ class Network:
         return values
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Raise `NetworkError` unless all values are finite and all time constants positive."""
+        """Raise `NetworkError` unless all values are finite and all time constants positive, `ModelError` where a reset
+        lands above its threshold."""
         for key, value in values.items():
             if not np.all(np.isfinite(value)):
                 raise NetworkError(f"{key}: values must be finite")
@@ -209,6 +211,8 @@ class Network:
                 key = f"{p.name}.{n}"
                 if param.unit == "ms" and key in values and np.any(values[key] <= 0):
                     raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
+            own = {n: values.get(f"{p.name}.{n}", param.value) for n, param in p.neuron.params.items()}
+            check_landing(p.model, own, f"population {p.name!r} ({p.model.name})")
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of every parameter that has any, by the names of `initial_parameters`."""

@@ -13,14 +13,13 @@ from typing import Any
 import sympy as sp
 
 from ..errors import ModelError, suggest
+from .checks import check_model
 from .expressions import parse, symbol
-from .handwritten import check_snippets
-from .names import usable
-from .parameters import Param
+from .parameters import Param, as_initialiser
+from .place import caller, placed
 
 Expression = str | float | int
 FREE = "free"
-SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
 
 
 @dataclass(frozen=True)
@@ -139,18 +138,23 @@ class NeuronModel:
     readout: str = "V"
     scheme: str = "auto"
     snippets: Mapping[str, str] = field(default_factory=dict)
+    made_at: tuple[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        events = tuple(self.events)
-        if self.threshold is not None:
-            if events:
-                raise ModelError(f"{self.name}: give either threshold/reset or events, not both")
-            events = (Event("spike", self.threshold, dict(self.reset or {})),)
-        elif self.reset:
-            raise ModelError(f"{self.name}: a reset without a threshold; add threshold= or remove reset=")
-        object.__setattr__(self, "events", events)
-        object.__setattr__(self, "modes", tuple(self.modes))
-        _check(self)
+        events = (self.events,) if isinstance(self.events, Event) else tuple(self.events)
+        object.__setattr__(self, "made_at", caller())
+        with placed(self.made_at):
+            if self.threshold is not None:
+                if events:
+                    raise ModelError(f"{self.name}: give either threshold/reset or events, not both")
+                if not isinstance(self.reset or {}, Mapping):
+                    raise ModelError(f"{self.name}: reset must be a dictionary, got {self.reset!r}")
+                events = (Event("spike", self.threshold, dict(self.reset or {})),)
+            elif self.reset:
+                raise ModelError(f"{self.name}: a reset without a threshold; add threshold= or remove reset=")
+            object.__setattr__(self, "events", events)
+            object.__setattr__(self, "modes", tuple(self.modes))
+            check_model(self)
 
     def __call__(self, **values: Any) -> Neuron:
         """The model with parameter values: numbers, arrays (one value a neuron), initialisers or `Param`.
@@ -161,6 +165,8 @@ class NeuronModel:
         for name in values:
             if name not in self.params:
                 raise ModelError(f"{self.name} has no parameter {name!r} ({suggest(name, self.params)})")
+            if not isinstance(values[name], Param):
+                as_initialiser(values[name], f"{self.name}: {name}")
         params = {n: p.with_value(values[n]) if n in values else p for n, p in self.params.items()}
         return Neuron(self, params)
 
@@ -243,76 +249,3 @@ def _renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
         return ast.unparse(Rename().visit(ast.parse(str(text), mode="eval")))
     except SyntaxError:
         raise ModelError(f"{where}: {text!r} is not an expression") from None
-
-
-def _check(model: NeuronModel) -> None:
-    name = model.name
-    for n in (*model.state, *model.params):
-        if not usable(n, model.state, model.receptors):
-            raise ModelError(
-                f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
-                f"word that the formulas or the generated code use ({n}_0, say)"
-            )
-        if n in model.state and n in model.params:
-            raise ModelError(f"{name}: {n!r} is both a state and a parameter")
-    for n, param in model.params.items():
-        if not isinstance(param, Param):
-            raise ModelError(f"{name}: parameter {n!r} must be a Param, got {type(param).__name__}")
-    if set(model.dynamics) != set(model.state):
-        odd = set(model.dynamics) ^ set(model.state)
-        raise ModelError(
-            f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}"
-        )
-    symbols = model.symbols()
-    params = {n: symbols[n] for n in model.params}
-    for s in model.state:
-        parse(model.state[s], params, f"{name}: initial value of {s}")
-        parse(model.dynamics[s], symbols, f"{name}: dynamics of {s}")
-    if model.readout not in model.state and (model.readout != "V"):
-        raise ModelError(f"{name}: readout {model.readout!r} is not a state ({suggest(model.readout, model.state)})")
-    for receptor, entry in model.receptors.items():
-        for s, amount in entry.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})")
-            parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
-    if model.scheme not in SCHEMES:
-        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
-    _check_events(model, symbols)
-    check_snippets(name, model.snippets, model.state, model.params, model.spiking)
-
-
-def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
-    name = model.name
-    modes = {FREE, *(m.name for m in model.modes)}
-    if len(modes) != len(model.modes) + 1:
-        raise ModelError(f"{name}: two modes have the same name; {FREE!r} is the model's own dynamics")
-    if len({e.name for e in model.events}) != len(model.events):
-        raise ModelError(f"{name}: two events have the same name")
-    for event in model.events:
-        g = parse(event.threshold, symbols, f"{name}: threshold of event {event.name!r}")
-        if not any(symbols[s] in g.free_symbols for s in model.state):
-            raise ModelError(
-                f"{name}: threshold {event.threshold!r} of event {event.name!r} uses no state, so nothing can cross "
-                f"it; write it in terms of {', '.join(model.state)}"
-            )
-        for s, value in event.reset.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: reset of {s!r}, which is not a state ({suggest(s, model.state)})")
-            parse(value, symbols, f"{name}: reset of {s}")
-        for m in (*event.modes, *([event.next_mode] if event.next_mode else [])):
-            if m not in modes:
-                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(m, modes)})")
-    for mode in model.modes:
-        for s, rhs in mode.dynamics.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: mode {mode.name!r} has dynamics of {s!r} ({suggest(s, model.state)})")
-            parse(rhs, symbols, f"{name}: mode {mode.name!r}, dynamics of {s}")
-        if mode.lasts is not None and mode.lasts not in model.params:
-            raise ModelError(
-                f"{name}: mode {mode.name!r} lasts for {mode.lasts!r}, which is not a parameter "
-                f"({suggest(mode.lasts, model.params)})"
-            )
-        if mode.then is not None and mode.then not in modes:
-            raise ModelError(
-                f"{name}: mode {mode.name!r} is followed by mode {mode.then!r} ({suggest(mode.then, modes)})"
-            )

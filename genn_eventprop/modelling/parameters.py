@@ -119,6 +119,8 @@ def as_initialiser(value: Any, where: str) -> Initialiser:
     if hasattr(value, "sample"):
         return value
     try:
+        if isinstance(value, (str, bytes, bool)) or np.asarray(value).dtype.kind not in "iuf":
+            raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise NetworkError(f"{where}: expected a number, an array or an initialiser, got {value!r}") from None
@@ -155,6 +157,9 @@ class Param:
 
     def __post_init__(self) -> None:
         check_bounds(self.bounds, "Param")
+        as_initialiser(self.value, "Param")
+        if not isinstance(self.unit, str):
+            raise NetworkError(f"Param: the unit is a string such as 'ms', got {self.unit!r}")
 
     def with_value(self, value: Any) -> Param:
         """This parameter with another value, or `value` itself if it is a full `Param` (the unit is kept)."""

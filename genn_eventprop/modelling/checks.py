@@ -1,0 +1,120 @@
+"""What is refused when a `NeuronModel` is made: names, types, unknown symbols, units, thresholds out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import sympy as sp
+
+from ..errors import ModelError, suggest
+from .expressions import parse
+from .handwritten import check_snippets
+from .names import usable
+from .parameters import Param
+from .reach import check_landing, check_reach
+from .units import check_units
+
+if TYPE_CHECKING:
+    from .neuron import NeuronModel
+
+SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
+
+
+def check_model(model: NeuronModel) -> None:
+    name = model.name
+    _check_types(model)
+    for n in (*model.state, *model.params):
+        if not usable(n, model.state, model.receptors):
+            raise ModelError(
+                f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
+                f"word that the formulas or the generated code use ({n}_0, say)",
+                n,
+            )
+        if n in model.state and n in model.params:
+            raise ModelError(f"{name}: {n!r} is both a state and a parameter")
+    if set(model.dynamics) != set(model.state):
+        odd = set(model.dynamics) ^ set(model.state)
+        raise ModelError(
+            f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}"
+        )
+    symbols = model.symbols()
+    params = {n: symbols[n] for n in model.params}
+    for s in model.state:
+        parse(model.state[s], params, f"{name}: initial value of {s}")
+        parse(model.dynamics[s], symbols, f"{name}: dynamics of {s}")
+    if model.readout not in model.state and (model.readout != "V"):
+        raise ModelError(f"{name}: readout {model.readout!r} is not a state ({suggest(model.readout, model.state)})")
+    for receptor, entry in model.receptors.items():
+        for s, amount in entry.items():
+            if s not in model.state:
+                raise ModelError(
+                    f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s
+                )
+            parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
+    if model.scheme not in SCHEMES:
+        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
+    _check_events(model, symbols)
+    check_snippets(name, model.snippets, model.state, model.params, model.spiking)
+    check_units(model)
+    check_reach(model)
+    check_landing(model, {n: p.value for n, p in model.params.items()}, name)
+
+
+def _check_types(model: NeuronModel) -> None:
+    name = model.name
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"a neuron model needs a name, got {name!r}")
+    for part in ("state", "params", "dynamics", "snippets"):
+        if not isinstance(getattr(model, part), Mapping):
+            raise ModelError(f"{name}: {part} must be a dictionary, got {type(getattr(model, part)).__name__}")
+    if not model.state:
+        raise ModelError(f"{name}: a model needs at least one state")
+    for n, param in model.params.items():
+        if not isinstance(param, Param):
+            raise ModelError(f"{name}: parameter {n!r} must be a Param, got {type(param).__name__}", n)
+    for e in model.events:
+        if not hasattr(e, "threshold"):
+            raise ModelError(f"{name}: events are Event(...), got {type(e).__name__}")
+    for m in model.modes:
+        if not hasattr(m, "lasts"):
+            raise ModelError(f"{name}: modes are Mode(...), got {type(m).__name__}")
+    if model.input is not None and not isinstance(model.input, (str, Mapping)):
+        raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {model.input!r}")
+
+
+def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
+    name = model.name
+    modes = {"free", *(m.name for m in model.modes)}
+    if len(modes) != len(model.modes) + 1:
+        raise ModelError(f"{name}: two modes have the same name; 'free' is the model's own dynamics")
+    if len({e.name for e in model.events}) != len(model.events):
+        raise ModelError(f"{name}: two events have the same name")
+    for event in model.events:
+        g = parse(event.threshold, symbols, f"{name}: threshold of event {event.name!r}")
+        if not any(symbols[s] in g.free_symbols for s in model.state):
+            raise ModelError(
+                f"{name}: threshold {event.threshold!r} of event {event.name!r} uses no state, so nothing can cross "
+                f"it; write it in terms of {', '.join(model.state)}"
+            )
+        for s, value in event.reset.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: reset of {s!r}, which is not a state ({suggest(s, model.state)})", s)
+            parse(value, symbols, f"{name}: reset of {s}")
+        for m in (*event.modes, *([event.next_mode] if event.next_mode else [])):
+            if m not in modes:
+                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(m, modes)})", m)
+    for mode in model.modes:
+        for s, rhs in mode.dynamics.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: mode {mode.name!r} has dynamics of {s!r} ({suggest(s, model.state)})", s)
+            parse(rhs, symbols, f"{name}: mode {mode.name!r}, dynamics of {s}")
+        if mode.lasts is not None and mode.lasts not in model.params:
+            raise ModelError(
+                f"{name}: mode {mode.name!r} lasts for {mode.lasts!r}, which is not a parameter "
+                f"({suggest(mode.lasts, model.params)})"
+            )
+        if mode.then is not None and mode.then not in modes:
+            raise ModelError(
+                f"{name}: mode {mode.name!r} is followed by mode {mode.then!r} ({suggest(mode.then, modes)})"
+            )

@@ -1,0 +1,128 @@
+"""Thresholds that no input can reach, and resets that land above the threshold they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sympy as sp
+
+from ..errors import ModelError
+from .expressions import parse, symbol
+
+if TYPE_CHECKING:
+    from .neuron import Event, NeuronModel
+
+PROBES = 4000
+
+
+def check_reach(model: NeuronModel) -> None:
+    """Raise `ModelError` if nothing that arrives can move the threshold of an event that sends spikes, or if that
+    threshold stays below zero for all states."""
+    reached = _reached(model)
+    for event in model.events:
+        g = _threshold(model, event)
+        states = [s for s in model.state if symbol(s) in g.free_symbols]
+        if event.emits and model.receptors and not reached & set(states):
+            raise ModelError(
+                f"{model.name}: no input can reach the threshold {event.threshold!r} of event {event.name!r}: it "
+                f"depends on {', '.join(states)}, and arriving spikes move {', '.join(sorted(reached))} alone",
+                str(event.threshold),
+            )
+        if not any(_slope(g, s, model) for s in states) and _always_below(model, g):
+            raise ModelError(
+                f"{model.name}: the threshold {event.threshold!r} of event {event.name!r} is below zero for all states "
+                "with the default parameters, so nothing can cross it",
+                str(event.threshold),
+            )
+
+
+def _threshold(model: NeuronModel, event: Event) -> sp.Expr:
+    return parse(event.threshold, model.symbols(), f"{model.name}: threshold of event {event.name!r}")
+
+
+def _slope(g: sp.Expr, state: str, model: NeuronModel) -> sp.Expr:
+    """dg/dstate where it is the same for all states, else 0."""
+    slope = sp.diff(g, symbol(state))
+    return sp.Integer(0) if any(symbol(s) in slope.free_symbols for s in model.state) else slope
+
+
+def _reached(model: NeuronModel) -> set[str]:
+    """States that arrivals change, through the dynamics of any mode, resets, and when events happen."""
+    table, name = model.symbols(), model.name
+    rights = [dict(model.dynamics), *(dict(m.dynamics) for m in model.modes)]
+    uses = lambda text: {s for s in model.state if symbol(s) in parse(text, table, name).free_symbols}  # noqa: E731
+    reached = {s for to in model.receptors.values() for s in to}
+    while True:
+        new = {s for right in rights for s, f in right.items() if uses(f) & reached}
+        for event in model.events:
+            happens = bool(uses(event.threshold) & reached)
+            new |= {s for s, value in event.reset.items() if happens or uses(value) & reached}
+            new |= {s for m in model.modes for s in m.dynamics if happens and event.next_mode is not None}
+        if new <= reached:
+            return reached
+        reached |= new
+
+
+def _defaults(model: NeuronModel) -> dict[sp.Symbol, float] | None:
+    """One number a parameter, None if some are drawn at random."""
+    values = {n: p.value for n, p in model.params.items()}
+    if any(hasattr(v, "sample") for v in values.values()):
+        return None
+    return {symbol(n): float(np.ravel(v)[0]) for n, v in values.items()}
+
+
+def _always_below(model: NeuronModel, g: sp.Expr) -> bool:
+    values = _defaults(model)
+    if values is None:
+        return False
+    rng = np.random.default_rng(0)
+    x = 10.0 ** rng.uniform(-3, 6, (len(model.state), PROBES)) * rng.choice([-1, 1], (len(model.state), PROBES))
+    function = sp.lambdify([symbol(s) for s in model.state], g.subs(values), "numpy")
+    with np.errstate(all="ignore"):
+        found = np.broadcast_to(function(*x), PROBES)
+    return bool(np.isfinite(found).any() and np.nanmax(found) < 0)
+
+
+def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
+    """Events that can happen again at once, with g(h(x)) for x on the threshold, where only parameters decide it; not
+    events that leave g as it is, which must fall before it can happen again."""
+    table = model.symbols()
+    for event in model.events:
+        g = _threshold(model, event)
+        state = next((s for s in model.state if _slope(g, s, model) != 0), None)
+        if state is None or (event.next_mode is not None and event.modes and event.next_mode not in event.modes):
+            continue
+        x = table[state]
+        reset = {table[s]: parse(v, table, f"{model.name}: reset of {s}") for s, v in event.reset.items()}
+        on_threshold = sp.expand(x - g / sp.diff(g, x))
+        landing = sp.expand(g.subs(reset, simultaneous=True).subs(x, on_threshold))
+        if landing != 0 and not any(table[s] in landing.free_symbols for s in model.state):
+            yield event, landing
+
+
+def check_landing(model: NeuronModel, values: Mapping[str, Any], where: str) -> None:
+    """Raise `ModelError` if a reset lands at or above its threshold for parameter -> number or array in `values`."""
+    for event, used, function in _functions(model):
+        if any(hasattr(values[n], "sample") for n in used):
+            continue
+        found = np.asarray(function(*(np.asarray(values[n], dtype=np.float64) for n in used)), dtype=np.float64)
+        if np.any(found >= 0):
+            raise ModelError(
+                f"{where}: the reset of event {event.name!r} lands at or above its threshold {event.threshold!r} "
+                f"(by {float(np.max(found)):g}), so that it would happen again at once; lower the reset value or raise "
+                "the threshold",
+                str(event.threshold),
+            )
+
+
+def _functions(model: NeuronModel) -> list[tuple[Event, list[str], Callable[..., Any]]]:
+    """`landings` as NumPy functions of the parameters they use, made once a model."""
+    if not hasattr(model, "_landings"):
+        made = []
+        for event, landing in landings(model):
+            used = [n for n in model.params if symbol(n) in landing.free_symbols]
+            made.append((event, used, sp.lambdify([symbol(n) for n in used], landing, "numpy")))
+        object.__setattr__(model, "_landings", made)
+    return model._landings  # type: ignore[attr-defined]
