@@ -317,9 +317,11 @@ def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch
     monkeypatch.setattr("genn_eventprop.gradcheck.main", check)
     assert main(["gradcheck", "lif"]) == 0
     assert main(["gradcheck", "lif", "--seed", "7", "--engine", "native"]) == 1
+    assert main(["gradcheck", "--all", "--quick"]) == 0
     assert asked == [
-        ("lif", {"seed": 0, "engine": "reference_event"}),
-        ("lif", {"seed": 7, "engine": "native"}),
+        ("lif", {"seed": 0, "engine": "reference_event", "quick": False}),
+        ("lif", {"seed": 7, "engine": "native", "quick": False}),
+        (None, {"seed": 0, "engine": "reference_event", "quick": True}),
     ]
 
 

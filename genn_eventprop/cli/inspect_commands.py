@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
-from ..errors import SettingError
 from ..modelling import NeuronModel
 from .options import parse
 
@@ -83,7 +83,8 @@ def _gradcheck(
     from ..gradcheck import main
 
     if bool(model) == all:
-        raise SettingError("give one MODEL, or --all for every installed model")
+        print("genn-eventprop gradcheck: give one MODEL, or --all for every installed model", file=sys.stderr)
+        raise SystemExit(2)
     status = main(model or None, seed=seed, engine=engine, quick=quick)
     if status:
         raise SystemExit(status)

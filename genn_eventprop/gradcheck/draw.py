@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -178,16 +178,26 @@ def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[
         EngineError: if no scale of the weights makes the layers spike.
     """
     duration = _duration(model)
-    for _ in range(20):
+    for doublings, driver in _ways(model):
         network, plan = _network(model, layout, duration, rng)
         parameters = network.initial_parameters(rng)
+        for c in plan.connections:
+            if c.receptor in model.receptors and c.receptor != driver:
+                parameters[c.weight] *= 0.2
         events = _with_targets(_input(duration, rng), plan, rng)
-        if _tune(plan, parameters, events):
+        if _tune(plan, parameters, events, doublings, driver):
             return plan, parameters, events
     raise EngineError(
         f"{model.name}: found no weights with which every layer of a small network spikes a few times in "
         f"{duration:g} ms; is the threshold within reach of its input?"
     )
+
+
+def _ways(model: NeuronModel) -> Iterator[tuple[int, str]]:
+    """(doublings of the weights to try, receptor that drives the neuron): another may be inhibitory."""
+    for doublings in (8, 8, 16, 16, 24):
+        for driver in list(model.receptors) or [""]:
+            yield doublings, driver
 
 
 def _duration(model: NeuronModel) -> float:
@@ -277,23 +287,30 @@ def _with_targets(events: Events, plan: Plan, rng: np.random.Generator) -> Event
     return Events.from_samples(samples, N_INPUT, events.labels, n_classes=N_OUTPUT, targets=targets)
 
 
-def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events) -> bool:
-    """Scale the weights layer by layer until each spikes a few times a neuron, 24 times in all; False if that fails."""
+def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events, doublings: int, driver: str) -> bool:
+    """Scale the weights layer by layer until each spikes a few times a neuron, 24 times in all; False if that fails.
+
+    Receptors besides `driver`, which may be inhibitory, follow by the root of its factors.
+    """
     spiking = [p for p in plan.populations if p.spiking]
     low = max(1.5, 24 / (len(events) * sum(p.size for p in spiking)))
     engine = ReferenceEvent(plan, parameters, max_spikes=int(10 * low * N_HIDDEN))
     data, samples = engine.load(events), np.arange(len(events))
     for p in spiking:
+        silent = 0
         for _ in range(40):
             try:
                 rate = float(engine.run(data, samples).spike_counts[p.name].mean())
             except EngineError:
                 rate = np.inf
-            if low <= rate <= 2.5 * low:
+            silent += rate == 0
+            if low <= rate <= 2.5 * low or silent > doublings:
                 break
+            factor = 2.0 if rate == 0 else 1.25 if rate < low else 0.85
             for c in plan.into(p.name):
-                engine.parameters[c.weight][...] *= 2.0 if rate == 0 else 1.25 if rate < low else 0.85
-        else:
+                other = c.receptor != driver and driver in p.derived.receptors
+                engine.parameters[c.weight][...] *= factor**0.5 if other else factor
+        if not low <= rate <= 2.5 * low:
             return False
     for key in parameters:
         parameters[key] = engine.parameters[key]
