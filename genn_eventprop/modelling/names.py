@@ -16,14 +16,17 @@ CPP_KEYWORDS = frozenset(
     "static_assert static_cast struct switch template this throw true try typedef typeid typename union unsigned "
     "using virtual void volatile while".split()
 )
+MACROS = frozenset(
+    "NULL EOF INFINITY NAN errno stdin stdout stderr unix linux HUGE_VAL HUGE_VALF RAND_MAX BUFSIZ CHAR_BIT".split()
+)  # of the C++ headers, which a declaration would expand
 GENERATED = frozenset(
     "after along args arrival arrived at before block by count counts dense dr drive end end_term ended ends "
     "feedback first first_step from grad guarded horner i id index kept label last least_rise list load "
     "maximum_kink maximum_slope maximum_step mid mode n_steps neuron node_voltage over push pushed raise_by "
     "readout ready rise row sample scalar share slice source start std step store to total vec weight work".split()
 )
-RESERVED = FORMULA | CPP_KEYWORDS | GENERATED | frozenset(FUNCTIONS)
-_PREFIXES = tuple("_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
+RESERVED = FORMULA | CPP_KEYWORDS | MACROS | GENERATED | frozenset(FUNCTIONS)
+_PREFIXES = tuple("_ M_ FE_ FP_ INT_ UINT_ LONG_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
 _READOUT_ROW = re.compile(r"(u|P|PH|dP|dPH|c|cH|dc|dcH)\d+_")
 
 
