@@ -26,7 +26,7 @@ GENERATED = frozenset(
     "readout ready rise row sample scalar share slice source start std step store to total vec weight work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | MACROS | GENERATED | frozenset(FUNCTIONS)
-_PREFIXES = tuple("_ M_ FE_ FP_ INT_ UINT_ LONG_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
+_PREFIXES = tuple("_ M_ FE_ FP_ INT_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
 _READOUT_ROW = re.compile(r"(u|P|PH|dP|dPH|c|cH|dc|dcH)\d+_")
 
 
