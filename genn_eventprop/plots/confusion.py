@@ -32,7 +32,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str] = (), title: str = 
     image = ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
     ticks = [*names, "undecided"][: shown.shape[1]]
     small = 9.0 if n_classes <= 15 else 6.5
-    turned = 90 if max(map(len, ticks)) > 3 else 0
+    turned = 90 if max(map(len, ticks)) * len(ticks) > 60 and max(map(len, ticks)) > 2 else 0
     ax.set_xticks(range(shown.shape[1]), ticks, rotation=turned, fontsize=small)
     ax.set_yticks(range(n_classes), names, fontsize=small)
     ax.set(xlabel="called", ylabel="true class")

@@ -33,7 +33,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
-from .expectation import expectation
 from .run_folder import RunFolder, jsonable
 from .trainer import Trainer
 
@@ -192,7 +191,6 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     }
     if resume:
         trainer.resume(config.run_dir)
-    print(expectation(experiment, config.epochs), file=sys.stderr)
     try:
         with interruptible(trainer):
             results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
