@@ -77,7 +77,7 @@ def build(model, mean, spread, loss="integral", dt=0.5, duration=40.0, layers=1,
     net.connect(last, output, Dense(Normal(0.3, 0.5)))
     losses_by_name = {
         "integral": losses.IntegratedVoltageCrossEntropy, "first": losses.FirstSpikeCrossEntropy,
-        "max": losses.MaxVoltageCrossEntropy,
+        "max": losses.MaxVoltageCrossEntropy, "count": losses.SpikeCountCrossEntropy,
     }  # fmt: skip
     return make_plan(net, losses_by_name[loss](output), dt=dt, duration=duration)
 
@@ -126,8 +126,18 @@ def check_same(plan, tolerance=1e-9, dtype="float64", zero=()):
         (DELTA, 0.15, 0.3, {"layers": 2, "delay": 0.0}),
         (DELTA, 0.1, 0.2, {"out": DELTA_LI, "loss": "max"}),
         (DELTA, 0.1, 0.2, {"out": DELTA_LI}),
+        (REFRACTORY, 1.5, 1.0, {"loss": "count", "out": REFRACTORY}),
     ],
-    ids=["refractory", "refractory output", "bursting", "two spikes", "delta", "delta max", "delta integral"],
+    ids=[
+        "refractory",
+        "refractory output",
+        "bursting",
+        "two spikes",
+        "delta",
+        "delta max",
+        "delta integral",
+        "refractory counts",
+    ],
 )
 def test_native_equals_the_clocked_reference(model, mean, spread, options):
     check_same(build(model, mean, spread, **options), zero=("output.t_ref",) if options.get("loss") == "first" else ())

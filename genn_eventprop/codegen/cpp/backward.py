@@ -179,7 +179,7 @@ def _jump(ctx: Context, p: PopulationRecord) -> str:
     if p.name == ctx.plan.output.name:
         own, after = _own_spike(ctx, p), ctx.readout.after_own_spike()
     if ctx.eventful(p):
-        return events.jumps(ctx, p, own)
+        return events.jumps(ctx, p, own, after)
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
     regularised = jump_at_spike(ctx, p)

@@ -299,8 +299,12 @@ for (int64_t i = ends.start[step]; i < ends.start[step + 1]; ++i) {{
 """
 
 
-def jumps(ctx: Context, p: PopulationRecord, own: str) -> str:
-    """The events of `step`, last to first; own: the readout's code that adds to dl_dt of an output spike."""
+def jumps(ctx: Context, p: PopulationRecord, own: str, after: str) -> str:
+    """The events of `step`, last to first.
+
+    Args:
+        own: the readout's code that adds to dl_dt of an output spike. after: what it adds to lambda after the jump.
+    """
     name = f"p_{p.name}"
     records = "".join(
         f"const scalar {s} = {name}.record[{j + 1}][i]; (void){s};\n" for j, s in enumerate(ctx.recorded_states(p))
@@ -315,11 +319,11 @@ for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{
     {name}_dl[neuron] = dl_dt;
 }}
 """
-    body = "".join(_jump(ctx, p, i) for i in reversed(range(len(p.derived.events))))
+    body = "".join(_jump(ctx, p, i, after) for i in reversed(range(len(p.derived.events))))
     return f"if (step > 0) {{\n{spikes}{body}}}\n"
 
 
-def _jump(ctx: Context, p: PopulationRecord, i: int) -> str:
+def _jump(ctx: Context, p: PopulationRecord, i: int, after: str) -> str:
     (event, text), name = texts(ctx, p)[i], f"p_{p.name}"
     keep = "".join(f"const scalar {s} = list.record[{j + 3}][i]; (void){s};\n" for j, s in enumerate(text.states))
     code = "".join(f"{name}_grad_{n}[neuron] += {change};\n" for n, change in text.gradients.items())
@@ -349,7 +353,7 @@ for (int64_t i = list.start[step]; i < list.start[step + 1]; ++i) {{
     const int neuron = list.neuron[i];
     scalar dl_dt = {start};
     const scalar inv_gdot = list.record[0][i], mode = list.record[1][i]; (void)mode;
-{indent(begun + keep + ctx.at_neuron(p, code, given=(*text.states, "mode")) + undo)}
+{indent(begun + keep + ctx.at_neuron(p, code, given=(*text.states, "mode")) + (after if event.emits else "") + undo)}
 }}
 }}
 """
