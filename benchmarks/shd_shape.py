@@ -131,7 +131,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "v_thresh learned": {"learn": ("v_thresh",)},
     "v_reset learned": {"learn": ("v_reset",)},
     "tau_mem, tau_syn learned": {"learn": ("tau_mem", "tau_syn")},
-    "AdEx": {"neuron": "AdEx", "scale": 1600.0, "values": (("v_peak", -45.0),)},  # no steps of 1 ms beyond that
+    "AdEx": {"neuron": "AdEx", "scale": 750.0, "values": (("v_peak", -45.0),)},  # no steps of 1 ms beyond that
     "QIF": {"neuron": "QIF", "scale": 1.5},
     "Izhikevich": {"neuron": "Izhikevich", "scale": 12.0},
 }
@@ -222,8 +222,9 @@ def variants(s: Settings) -> list[str]:
             least[i] = min(least[i], time.process_time() - begin)
             spikes[i] = float(result.spike_counts["hidden"].mean())
     return [
-        f"{name}: {t * 1e3 / s.batch:.3f} ms/sample, {t / least[0]:.2f} x LIF ({n:.1f} spikes a hidden neuron)"
-        for name, t, n in zip(VARIANTS, least, spikes)
+        f"{name}: {t * 1e3 / s.batch:.3f} ms/sample, {t / least[0]:.2f} x LIF ({n:.1f} spikes a hidden neuron, "
+        f"trajectory {engine.trajectory:.2f} MiB a thread)"
+        for name, t, n, (engine, _) in zip(VARIANTS, least, spikes, runs)
     ]
 
 

@@ -42,6 +42,7 @@ from .base import (
 from .chance import limit, quantiles
 
 MAX_SLICES = 16
+TRAJECTORY_LIMIT = 256.0  # MiB a thread
 
 
 class NativeEngine(Engine):
@@ -51,6 +52,8 @@ class NativeEngine(Engine):
         dtype: "float32" or "float64", of everything in the trial.
         threads: samples run on this many threads; None: all processors this process may use, but no more than slices.
         slices: gradients are summed in min(B, slices) slices; part of what defines a result's bits.
+        trajectory_limit: MiB a thread may use for the states of a trial where the backward pass needs them (dynamics
+            that are not linear, or learned); beyond it the trial is run twice, in segments. `trajectory` tells the MiB.
     """
 
     name = "native"
@@ -64,6 +67,7 @@ class NativeEngine(Engine):
         dtype: str = "float32",
         threads: int | None = None,
         slices: int = MAX_SLICES,
+        trajectory_limit: float = TRAJECTORY_LIMIT,
     ) -> None:
         refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else ("no event that sends a spike",))
         super().__init__(plan, parameters, slope_floor=slope_floor)
@@ -89,6 +93,9 @@ class NativeEngine(Engine):
                 f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
             )
         find_compiler()
+        self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
+        if self.segment < plan.n_steps:
+            self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         self.source = generate(plan, dtype)
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._update_code: str = ""
@@ -294,6 +301,7 @@ class NativeEngine(Engine):
         numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in plan.populations}
         integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
         integers |= {
+            "segment": self.segment,
             "exact_steps": self._exact_steps,
             "window_size": self._window_size,
             **{f"degree_{p}": m for p, m in self._degree.items()},
@@ -373,6 +381,20 @@ class NativeEngine(Engine):
     def __del__(self) -> None:
         if getattr(self, "_handle", None) is not None:
             self.close()
+
+
+def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:
+    """Steps whose states are kept together, all of the trial if they fit `limit` MiB, else about its square root; and
+    the MiB a thread that this takes. 0 MiB where no population needs it."""
+    if not limit > 0:
+        raise EngineError(f"trajectory_limit={limit}: MiB a thread, a positive number")
+    if plan.spike_times == "exact":
+        return plan.n_steps, 0.0
+    row = sum(len(p.derived.states) * padded(p.size) for p in plan.populations if p.stores_states) * itemsize
+    if row * plan.n_steps <= limit * 2**20:
+        return plan.n_steps, row * plan.n_steps / 2**20
+    segment = math.ceil(math.sqrt(plan.n_steps))
+    return segment, row * (segment + math.ceil(plan.n_steps / segment)) / 2**20
 
 
 def _update(

@@ -18,6 +18,7 @@ from .declarations import args, record, sizes, title, work
 from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import LOCATE, forward, negative_arrivals
 from .outer import outer, outer_loss
+from .replay_steps import replay
 
 __all__ = ["Source", "generate", "padded", "regulariser_names"]
 
@@ -51,7 +52,7 @@ def generate(plan: Plan, dtype: str) -> Source:
         parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
     else:
-        parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), backward(ctx)]
+        parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), replay(ctx), backward(ctx)]
         keep = record(ctx) + LOCATE
     parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):

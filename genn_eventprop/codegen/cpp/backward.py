@@ -20,6 +20,10 @@ def backward(ctx: Context) -> str:
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
     body.append(_last(ctx))
     body += [events.begin_backward(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
+    if ctx.stored:
+        body.append(
+            "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment in the trajectory\n"
+        )
     body.append("for (int64_t step = n_steps; step >= 0; --step) {")
     body.append("if (step < n_steps) {")
     body += [_keep(ctx, p) for p in ctx.plan.populations]
@@ -30,6 +34,8 @@ def backward(ctx: Context) -> str:
     body += [events.ends_backward(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body += [_jump(ctx, p) for p in ctx.spiking]
     body.append("if (step == 0) break;")
+    if ctx.stored:
+        body.append("if (step - 1 < base) { base -= args.segment; replay(args, work, sample, base); }")
     body += [_retreat(ctx, p) for p in ctx.plan.populations]
     body.append("}")
     body += [_initial_gradient(ctx, p) for p in ctx.plan.populations]
@@ -126,7 +132,7 @@ def _from_trace(p: PopulationRecord, code: str, step: str) -> tuple[str, str]:
     name = lambda m: f"trace_{m.group()}[neuron]" if m.group() in p.derived.states else m.group()  # noqa: E731
     code = re.sub(r"[A-Za-z_]\w*", name, code)
     reads = "".join(
-        f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + {step} * NP_p_{p.name};\n"
+        f"const scalar* __restrict trace_{s} = work.p_{p.name}_trace_{s} + ({step} - base) * NP_p_{p.name};\n"
         for s in p.derived.states
         if f"trace_{s}[" in code
     )

@@ -53,7 +53,7 @@ int run_batch(Engine& engine, const Args& args) {
         try {
             const NoDenormals fast;
             Work& work = engine.work[size_t(thread)];
-            work.prepare(args.n_steps);
+            work.prepare(args);
             work.guarded = 0;
             const int64_t begin = slice * args.batch / args.n_slices, end = (slice + 1) * args.batch / args.n_slices;
             for (int64_t sample = begin; sample < end; ++sample) {

@@ -129,7 +129,8 @@ class Context:
         loss += ["given"] if self.plan.loss.host else []
         loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
-        return ["n_steps", "batch", "n_slices", "training", "record", *loss, *exact, *delays]
+        segment = ["segment"] if self.stored else []
+        return ["n_steps", "batch", "n_slices", "training", "record", *segment, *loss, *exact, *delays]
 
     @property
     def chance(self) -> list[tuple[str, PopulationRecord]]:
@@ -149,6 +150,11 @@ class Context:
     @property
     def spiking(self) -> list[PopulationRecord]:
         return [p for p in self.plan.populations if p.spiking]
+
+    @property
+    def stored(self) -> list[PopulationRecord]:
+        """Populations whose states the backward pass needs at every step of the grid."""
+        return [] if self.exact else [p for p in self.plan.populations if p.stores_states]
 
     @property
     def delayed(self) -> list[ConnectionRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import events
 from .context import Context, padded
+from .replay import SEGMENTS, kept_arrays
 
 
 def title(ctx: Context) -> str:
@@ -63,7 +64,11 @@ def work(ctx: Context) -> str:
         histories = [f"history_{r}" for r in ctx.learned_receptors(p)] + [
             f"Q_history_{r}" for r in ctx.delayed_receptors(p)
         ]
-        histories += [f"trace_{s}" for s in p.derived.states] if p.stores_states else []
+        if p.stores_states:
+            rows = [(f"trace_{s}", "segment") for s in p.derived.states]
+            rows += [(f"kept_{s}", "kept") for s in (*p.derived.states, *kept_arrays(p))]
+            fields += [f"p_{p.name}_{n}" for n, _ in rows]
+            sizes += [(f"p_{p.name}_{n}", f"{count} * NP_p_{p.name}") for n, count in rows]
         for n in histories:
             fields.append(f"p_{p.name}_{n}")
             sizes.append((f"p_{p.name}_{n}", f"n_steps * NP_p_{p.name}"))
@@ -84,7 +89,8 @@ def work(ctx: Context) -> str:
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
         "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0, endless_state = -1, endless_neuron = -1;\n    double running = 0;\n"
         "    int64_t ready = -1;\n"
-        "    void prepare(int64_t n_steps) {\n        if (ready == n_steps) return;\n" + "\n".join(reserve) + "\n"
+        "    void prepare(const Args& args) {\n        const int64_t n_steps = args.n_steps;\n        if (ready == n_steps) return;\n"
+        + (SEGMENTS if ctx.stored else "") + "\n".join(reserve) + "\n"
         "        maximum_step.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = n_steps;\n    }\n};\n"
     )  # fmt: skip
 

@@ -205,6 +205,34 @@ def endless_at(ctx: Context, p: PopulationRecord, neuron: str) -> str:
     return f"{{ work.endless_state = {v}; work.endless_neuron = {neuron}; return {number}; }}"
 
 
+def replayed(ctx: Context, p: PopulationRecord) -> tuple[str, str]:
+    """(before the arrivals, after the step): ends of modes and events of `step` once more, from their lists."""
+    name, change = f"p_{p.name}", ""
+    for m in timed(p):
+        change += f"if (ended == scalar({m})) {{ {_enter(ctx, p, p.derived.modes[m].then, 'step')} }}\n"
+    ends = f"""\
+{{
+auto& ends = work.{name}_ends;
+for (int64_t i = ends.start[step]; i < ends.start[step + 1]; ++i) {{
+    const int neuron = ends.neuron[i];
+    const scalar ended = ends.record[0][i];
+{indent(change)}}}
+}}
+"""
+    body = ""
+    for i, (event, text) in enumerate(texts(ctx, p)):
+        enter = f"{_enter(ctx, p, event.next_mode, 'step + 1')}\n" if event.next_mode is not None else ""
+        body += f"""\
+{{
+auto& list = work.{name}_event{i};
+for (int64_t i = list.start[step + 1]; i < list.start[step + 2]; ++i) {{
+    const int neuron = list.neuron[i]; (void)neuron;
+{indent(ctx.at_neuron(p, text.reset) + enter)}}}
+}}
+"""
+    return (ends if timed(p) else ""), body
+
+
 def _emit(ctx: Context, p: PopulationRecord) -> str:
     name = f"p_{p.name}"
     keep = "".join(

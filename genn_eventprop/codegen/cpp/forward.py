@@ -6,6 +6,7 @@ from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
 from . import events
 from .context import RANGE, Context, indent
+from .replay import ROW, keep_start, keep_states, noise
 
 
 def forward(ctx: Context) -> str:
@@ -18,9 +19,10 @@ def forward(ctx: Context) -> str:
     body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
     body.append("(void)dt; (void)least_rise;")
     body.append("for (int64_t step = 0; step < n_steps; ++step) {")
+    body += [ROW if ctx.stored else "", *(keep_start(p) for p in ctx.stored)]
     body += [events.before_arrivals(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.before_arrivals())
-    body += [_arrivals(ctx, c) for c in ctx.plan.connections]
+    body += [arrivals(ctx, c) for c in ctx.plan.connections]
     body.append(ctx.readout.after_arrivals())
     body += [_advance(ctx, p) for p in ctx.plan.populations]
     body += ["}", *(_endless(ctx, p) for p in ctx.plan.populations)]
@@ -38,7 +40,7 @@ def _initial(ctx: Context, p: PopulationRecord) -> str:
     return ctx.loop(p, code)
 
 
-def _arrivals(ctx: Context, c: ConnectionRecord) -> str:
+def arrivals(ctx: Context, c: ConnectionRecord) -> str:
     delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
     if c.source == ctx.plan.input.name:
         lines = [
@@ -78,19 +80,11 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     before = ctx.readout.in_step() if is_output else ""
     constants = ctx.readout.step_constants("step") if is_output else ""
     after = ctx.readout.after_step() if is_output else ""
-    trace = ""
-    if p.stores_states:
-        trace = "".join(
-            f"std::memcpy(work.p_{p.name}_trace_{s} + step * NP_p_{p.name}, p_{p.name}_{s}, NP_p_{p.name} * sizeof(scalar));\n"
-            for s in p.derived.states
-        )
+    trace = keep_states(p) if p.stores_states else ""
     code = before + snippet.sim_code + "\n"
     if p.noise > 0:
         code += f"{p.noisy_state} += noise;\n"
-        trace += (
-            f"draw_noise<NP_p_{p.name}>(p_{p.name}_noise, scalar(args.noise_{p.name}), args.quantiles, "
-            f"args.noise_key_{p.name}[sample], step + 1);\n"
-        )
+        trace += noise(p)
     if not p.spiking:
         return trace + "{\n" + constants + ctx.loop(p, code, extra=ctx.event_arrays(p)) + after + "}\n"
     if ctx.eventful(p):
@@ -115,7 +109,7 @@ LOCATE = """\
 // Halves the number of steps until the last one is the first that does harm.
 void locate(const Args& args, Work& work, Trouble& trouble) {
     const NoDenormals fast;
-    work.prepare(args.n_steps);
+    work.prepare(args);
     int64_t sound = 0, bad = args.n_steps;
     Args shorter = args;
     while (bad - sound > 1) {

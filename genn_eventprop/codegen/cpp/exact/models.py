@@ -29,7 +29,7 @@ def exact_work(ctx: Context) -> str:
         f"    {READERS[ctx.plan.loss.readout]}<type_{out.name}, {v}, N_OUT> reader;\n"
         "    Buffer<double> readout;\n    Buffer<scalar> dr;\n    Buffer<int32_t> first_step;\n"
         f"    Log log[{n_groups}];\n    int64_t guarded = 0;\n    bool ready = false;\n"
-        "    void prepare(int64_t) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
+        "    void prepare(const Args&) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
         "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n};\n"
     )  # fmt: skip
 
