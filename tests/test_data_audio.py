@@ -311,7 +311,7 @@ def test_convert_audio_from_the_command_line(tmp_path: Path, capsys: pytest.Capt
     call = ["convert-audio", str(tmp_path / "in"), str(tmp_path / "a.h5")]
     assert main([*call, "--seed", "3"]) == 0
     captured = capsys.readouterr()
-    assert "2 recordings, 2 classes, 2 speakers" in captured.out and "times faster than it lasts" in captured.out
+    assert "2 recordings, 2 classes, 2 speakers" in captured.out and "x real time" in captured.out
     assert "2/2" in captured.err  # the progress bar
     assert main([*call[:2], str(tmp_path / "b.h5"), "--seed", "3", "--no-progress"]) == 0
     assert main([*call[:2], str(tmp_path / "c.h5"), "--seed", "4", "--no-progress"]) == 0

@@ -57,9 +57,10 @@ def _convert_audio(
         raise SettingError(f"--level must be above 0, got {level}")
     ear = audio.Ear(level=level, ramp=ramp)
     ear = replace(ear, membrane=replace(ear.membrane, n_channels=channels))
-    began = time.perf_counter()
+    began, work = time.perf_counter(), time.process_time()
     done = audio.convert_audio(folder, out, ear, seed, progress)
-    seconds = time.perf_counter() - began
+    seconds, work = time.perf_counter() - began, time.process_time() - work
     speakers = f", {len(done.speakers)} speakers" if done.speakers else ""
     print(f"{out}: {done.recordings} recordings, {len(done.class_names)} classes{speakers}, {done.spikes} spikes")
-    print(f"{done.seconds:.1f} s of sound in {seconds:.1f} s, {done.seconds / seconds:.1f} times faster than it lasts")
+    ratio = done.seconds / max(work, 1e-9)
+    print(f"{done.seconds:.1f} s of sound in {seconds:.1f} s, {work:.1f} s of processor time: {ratio:.1f} x real time")

@@ -58,6 +58,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
         ax.set_ylim(bottom=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         ax.margins(x=0.02)
+    silent.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     _legend(fig, runs, notes or {}, columns)
     return fig
 
@@ -73,7 +74,7 @@ def _legend(fig: Figure, runs: Mapping[str, Metrics], notes: Mapping[str, str], 
 
 def _colours(n: int) -> list[Any]:
     """The seven colours that are told apart best, or shades from one map for more."""
-    return list(CLASS_COLOURS[:n]) if n <= len(CLASS_COLOURS) else list(colormaps["turbo"](np.linspace(0.05, 0.95, n)))
+    return list(CLASS_COLOURS[:n]) if n <= len(CLASS_COLOURS) else list(colormaps["viridis"](np.linspace(0.0, 0.93, n)))
 
 
 def _mean_of_hidden(lines: Metrics, key: str) -> np.ndarray:
