@@ -20,13 +20,14 @@ MACROS = frozenset(
     "NULL EOF INFINITY NAN errno stdin stdout stderr unix linux HUGE_VAL HUGE_VALF RAND_MAX BUFSIZ CHAR_BIT".split()
 )  # of the C++ headers, which a declaration would expand
 GENERATED = frozenset(
-    "after along args arrival arrived at before block by count counts dense dr drive end end_term ended ends "
+    "after along args arrival arrived at base before block by count counts dense dr draw drive end end_term ended ends "
     "feedback first first_step from grad guarded horner i id index kept label last least_rise list load "
-    "maximum_kink maximum_slope maximum_step mid mode n_steps neuron node_voltage over push pushed raise_by "
+    "maximum_kink maximum_slope maximum_step mid mode n_steps neuron node_voltage noise over push pushed raise_by "
     "readout ready rise row sample scalar share slice source start std step store to total vec weight work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | MACROS | GENERATED | frozenset(FUNCTIONS)
 _PREFIXES = tuple("_ M_ FE_ FP_ INT_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())
+_EVENT = re.compile(r"g(_before|_early)?\d*")
 _READOUT_ROW = re.compile(r"(u|P|PH|dP|dPH|c|cH|dc|dcH)\d+_")
 
 
@@ -35,4 +36,10 @@ def usable(name: str, states: Iterable[str], receptors: Iterable[str]) -> bool:
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name in RESERVED:
         return False
     taken = {f"c_{s}" for s in states} | {f"e_{r}_{s}" for r in receptors for s in states}
-    return name not in taken and not name.startswith(_PREFIXES) and not _READOUT_ROW.match(name)
+    taken |= {f"{s}_{when}" for s in states for when in ("before", "after")}
+    return (
+        name not in taken
+        and not _EVENT.fullmatch(name)
+        and not name.startswith(_PREFIXES)
+        and not _READOUT_ROW.match(name)
+    )
