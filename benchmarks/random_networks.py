@@ -23,7 +23,7 @@ import tyro
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.errors import EventPropError
+from genn_eventprop.errors import EventPropError, ToolchainError
 from genn_eventprop.losses import LOSSES
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import Plan, make_plan
@@ -158,6 +158,8 @@ def check(text: str, plan: Plan, events: Events) -> str:
     values = plan.network.initial_parameters(1)
     try:
         native = NativeEngine(plan, values, dtype="float64", threads=2)
+    except ToolchainError as error:
+        return f"does not compile: {error}"
     except EventPropError as error:
         return f"refused: {error}"
     tune(native, events)

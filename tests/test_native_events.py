@@ -78,6 +78,7 @@ def build(model, mean, spread, loss="integral", dt=0.5, duration=40.0, layers=1,
     losses_by_name = {
         "integral": losses.IntegratedVoltageCrossEntropy, "first": losses.FirstSpikeCrossEntropy,
         "max": losses.MaxVoltageCrossEntropy, "count": losses.SpikeCountCrossEntropy,
+        "per step": losses.PerStepCrossEntropy, "times": losses.SpikeTimeError,
     }  # fmt: skip
     return make_plan(net, losses_by_name[loss](output), dt=dt, duration=duration)
 
@@ -88,7 +89,10 @@ def random_events(plan, n_samples=3, spikes=40, seed=3):
         (np.sort(rng.uniform(0, plan.duration - 1, spikes)), rng.integers(0, plan.input.size, spikes))
         for _ in range(n_samples)
     ]
-    return Events.from_samples(samples, n_channels=plan.input.size, labels=rng.integers(0, 3, n_samples))
+    labels, targets = rng.integers(0, 3, n_samples), None
+    if plan.loss.compares == "targets":
+        targets = np.sort(rng.uniform(0, plan.duration, (n_samples, 3, 2)))
+    return Events.from_samples(samples, n_channels=plan.input.size, labels=labels, targets=targets)
 
 
 def relative(a, b):
@@ -127,6 +131,8 @@ def check_same(plan, tolerance=1e-9, dtype="float64", zero=()):
         (DELTA, 0.1, 0.2, {"out": DELTA_LI, "loss": "max"}),
         (DELTA, 0.1, 0.2, {"out": DELTA_LI}),
         (REFRACTORY, 1.5, 1.0, {"loss": "count", "out": REFRACTORY}),
+        (REFRACTORY, 1.5, 1.0, {"loss": "times", "out": REFRACTORY}),
+        (DELTA, 0.15, 0.3, {"loss": "per step", "out": DELTA}),
     ],
     ids=[
         "refractory",
@@ -137,6 +143,8 @@ def check_same(plan, tolerance=1e-9, dtype="float64", zero=()):
         "delta max",
         "delta integral",
         "refractory counts",
+        "times",
+        "delta per step",
     ],
 )
 def test_native_equals_the_clocked_reference(model, mean, spread, options):

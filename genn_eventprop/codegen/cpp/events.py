@@ -171,7 +171,10 @@ def _found(ctx: Context, p: PopulationRecord, i: int) -> str:
     for j, (later, later_text) in enumerate(all_texts[i + 1 :], i + 1):
         value = "scalar(-1)" if event.emits and later.emits else later_text.possible
         again += ctx.at_neuron(p, f"p_{p.name}_g{tail(j)}[neuron] = {value};")
-    endless = endless_at(ctx, p, "neuron")
+    endless, after = endless_at(ctx, p, "neuron"), ""
+    if event.emits and p.name == ctx.plan.output.name:  # the readout's index is that of the list of spikes
+        dropping += ctx.readout.before_own_spikes().replace(f"{name}.count", "list.count")
+        after = ctx.readout.at_own_spike().replace("[i]", f"[{name}.count - 1]")
     return f"""\
 {{
 auto& list = work.{name}_event{i};
@@ -189,7 +192,7 @@ int64_t end = list.count + find_crossed<N_{name}>(list.neuron + list.count, {nam
         ++work.guarded;
         list.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
     }}
-{indent(chr(10).join(keep))}{indent(emit)}{indent(ctx.at_neuron(p, text.reset))}
+{indent(chr(10).join(keep))}{indent(emit)}{indent(ctx.at_neuron(p, text.reset) + after)}
 {indent(change)}{indent(again)}
 }}
 list.count = end;
@@ -335,7 +338,7 @@ def jumps(ctx: Context, p: PopulationRecord, own: str, after: str) -> str:
     """
     name = f"p_{p.name}"
     records = "".join(
-        f"const scalar {s} = {name}.record[{j + 1}][i]; (void){s};\n" for j, s in enumerate(ctx.recorded_states(p))
+        f"const scalar {s} = {name}.record[{j + 1}][i]; (void){s};\n" for j, s in enumerate(ctx.recorded(p))
     )
     spikes = ""
     if any(e.emits for e in p.derived.events):
