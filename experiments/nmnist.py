@@ -21,7 +21,7 @@ from genn_eventprop.data import Events, aer, splits, tonic_sets
 from genn_eventprop.data.locate import locate
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
-QUICK = {"epochs": 3, "hidden": (64,), "pool": 2}
+QUICK = {"epochs": 20}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,15 @@ class Config(LayeredConfig):
     dt: float | None = 1.0
     duration: float = 320.0
     recurrent: bool = False
-    pool: int = 1
+    tau_syn: float = 20.0
+    tau_syn_output: float = 20.0
+    augment: str = "shift=1,shift(channels=1,stride=17),blend=0.5"
+    """The strides of the shifts are one pixel and one row, 34 / pool."""
+    epochs: int = 120
+    batch_size: int = 10
+    learning_rate: float = 5e-3
+    schedule: str = "ease_in,cosine"
+    pool: int = 2
     """Side of the pixel squares that share an input."""
     small: bool = False
     """The 300 training and 100 test recordings of SLAYER's example."""
