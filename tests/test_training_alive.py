@@ -1,5 +1,8 @@
 """Keeping networks alive: silent neurons revived, first weights set by rates; early stopping; the sealed test set."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from genn_eventprop.errors import DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, EaseIn, HalveOnPlateau
-from genn_eventprop.training import Callback, EarlyStopping, Revive, initialise_rates
+from genn_eventprop.training import Callback, EarlyStopping, Revive, forecast, initialise_rates
 from genn_eventprop.training.run_folder import jsonable
 
 
@@ -261,6 +264,12 @@ def test_time_and_memory_are_told_before_a_run(capsys):
     silent = trainer()
     silent.fit(events(16, 1), epochs=1)
     assert silent.forecast is None
+
+
+def test_what_compiles_once_is_not_taken_for_the_speed():
+    pauses = iter([2.0, 0.0])
+    engine = SimpleNamespace(run=lambda *_, training: time.sleep(next(pauses)))
+    assert forecast._timed(SimpleNamespace(engine=engine), None, None, training=True) < 1.0
 
 
 def test_measuring_changes_nothing():

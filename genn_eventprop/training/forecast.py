@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -40,9 +41,11 @@ def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: 
         epochs: in all; those done already are left out.
     """
     size = min(trainer.batch_size, len(train))
-    began = time.perf_counter()
-    data, samples, _ = next(iter(train.of([np.arange(size)], trainer.position.epoch)))
-    prepared = time.perf_counter() - began
+    prepared = math.inf
+    for _ in range(2):
+        began = time.perf_counter()
+        data, samples, _ = next(iter(train.of([np.arange(size)], trainer.position.epoch)))
+        prepared = min(prepared, time.perf_counter() - began)
     batch = _timed(trainer, data, samples, training=True)
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
@@ -51,14 +54,13 @@ def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: 
 
 
 def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) -> float:
-    """Seconds of one run; of a second one where that costs little, since the first allocates memory."""
+    """Seconds of the faster of two runs: the first may compile code and allocate memory."""
+    fastest = math.inf
     for _ in range(2):
         began = time.perf_counter()
         trainer.engine.run(data, samples, training=training)
-        seconds = time.perf_counter() - began
-        if seconds > 1.0:
-            break
-    return seconds
+        fastest = min(fastest, time.perf_counter() - began)
+    return fastest
 
 
 def peak_memory() -> int | None:
