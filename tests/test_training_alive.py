@@ -266,6 +266,17 @@ def test_time_and_memory_are_told_before_a_run(capsys):
     assert silent.forecast is None
 
 
+def test_empty_samples_and_missing_classes_are_told(capsys):
+    t = trainer(progress=True)
+    some = events(16, 1)
+    empty = Events([], [], [0, 0, 0], some.n_channels, [0, 0], n_classes=some.n_classes)
+    t.fit(Events.concatenate([some, empty]), empty, epochs=1)
+    text = capsys.readouterr().err
+    assert "note: 2 of 18 samples of the training set have no spikes; they are kept\n" in text
+    assert "note: 2 of 2 samples of the validation set have no spikes" in text
+    assert "note: the validation set has no sample of class" in text and "training set has no sample" not in text
+
+
 def test_what_compiles_once_is_not_taken_for_the_speed():
     pauses = iter([2.0, 0.0])
     engine = SimpleNamespace(run=lambda *_, training: time.sleep(next(pauses)))

@@ -25,11 +25,12 @@ Batch = tuple[Data, np.ndarray, int]
 class Batches:
     """Batches of a fixed data set, quantised once for the engine's grid.
 
-    `clipped` counts the input spikes of the whole set that were moved back into the trial's last step; `description`
-    tells two sets apart.
+    `events` are the samples as they were given. `clipped` counts the input spikes of the whole set that were moved back
+    into the trial's last step; `description` tells two sets apart.
     """
 
     def __init__(self, events: Events, engine: Engine, weights: ClassWeights) -> None:
+        self.events = events
         data = engine.load(events)
         check_labels(data.labels, "training", needed=data.targets is None)
         weights.settle(data.labels)
@@ -51,6 +52,7 @@ class AugmentedBatches(Batches):
 
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
         self.augmented, self.engine, self.weights = augmented, engine, weights
+        self.events = augmented.events
         labels = augmented.events.labels
         labels = np.full(len(augmented.events), -1) if labels is None else np.asarray(labels)
         check_labels(labels, "training", needed=engine.plan.loss.compares == "labels")

@@ -62,6 +62,8 @@ class Progress(Callback):
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         self._epochs, self._batches = epochs, batches
         print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
+        for note in trainer.notes:
+            print(f"note: {note}", file=sys.stderr)
         if trainer.forecast is not None:
             print(trainer.forecast, file=sys.stderr)
 

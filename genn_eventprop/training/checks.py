@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engines import Result
 from ..errors import DataError, TrainingError
 from ..plan import Plan
+
+if TYPE_CHECKING:
+    from ..data import Events
 
 
 def check_batch(plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str) -> None:
@@ -59,6 +63,23 @@ def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
         raise DataError(f"the {what} set is empty")
     if needed and np.any(labels < 0):
         raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
+
+
+def data_notes(train: Events, validation: Events | None) -> list[str]:
+    """What is allowed but worth knowing: samples without spikes, classes without samples."""
+    notes = []
+    for what, events in (("training", train), ("validation", validation)):
+        if events is None:
+            continue
+        if empty := int((events.counts == 0).sum()):
+            notes.append(f"{empty} of {len(events)} samples of the {what} set have no spikes; they are kept")
+        if events.labels is not None and events.n_classes is not None:
+            missing = np.setdiff1d(np.arange(events.n_classes), events.labels).tolist()
+            if missing:
+                more = ", ..." if len(missing) > 10 else ""
+                words = ", ".join(map(str, missing[:10])) + more
+                notes.append(f"the {what} set has no sample of {'class' if len(missing) == 1 else 'classes'} {words}")
+    return notes
 
 
 def _first(plan: Plan, name: str, bad: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from ..regularisers import Regulariser
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
-from .checks import check_batch, check_labels, check_parameters
+from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
 from .evaluation import Evaluation, evaluate
 from .forecast import Forecast, forecast
@@ -130,6 +130,7 @@ class Trainer:
         self.best_parameters: dict[str, np.ndarray] | None = None
         self.silent: dict[str, np.ndarray] = {}
         self.forecast: Forecast | None = None
+        self.notes: list[str] = []
         self._wants_forecast = progress
         self.network_description = describe_network(network)
         self.data_description: str | None = None
@@ -176,6 +177,7 @@ class Trainer:
         held_out = None if validation is None else self._load(validation, "validation")
         sealed = self._seal(test)
         self._accept_data(batches.description)
+        self.notes = data_notes(batches.events, validation)
         self._open_folder()
         self._stop = self._interrupted = False
         if self._wants_forecast:
