@@ -1,16 +1,19 @@
-"""Time and memory a sample of genn and native on the shape of a spoken-digit network.
+"""Time and memory a sample of genn, native and mlGeNN's EventProp compiler on the shape of a spoken-digit network.
 
     python benchmarks/genn_vs_native.py
+    python benchmarks/genn_vs_native.py --engines genn mlgenn --repeats 5
     python benchmarks/genn_vs_native.py --engines native genn --genn-backend cuda --batch-size 32 --repeats 5
 
 700 inputs, 256 recurrent, 20 outputs, 1000 steps of 1 ms, 8000 input spikes and some 6700 hidden spikes a sample, drawn
 at random: the numbers do not depend on what is learned. One line an engine, best of the repeats; every engine runs in
-a process of its own, so that its peak memory is its own.
+a process of its own, so that its peak memory is its own. Times include the optimiser's step. mlGeNN (`peers.py`) does
+not time inference, and draws spikes of its own weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import multiprocessing
 import resource
 import time
@@ -18,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop import Dense, Events, Network, Normal, losses, optimisers
 from genn_eventprop.engines import availability, create
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -51,16 +54,39 @@ def measure(name: str, arguments: argparse.Namespace, out: Any) -> None:
         threads=arguments.threads, genn_backend=arguments.genn_backend,
     )  # fmt: skip
     data, samples = engine.load(events), np.arange(arguments.batch_size)
+    optimiser = optimisers.Adam(1e-9)
+    engine.use(optimiser)
     result = engine.run(data, samples, training=True)
+    engine.update(optimiser)
     first = time.perf_counter() - start
     times = {True: np.inf, False: np.inf}
     for training in (True, False) * arguments.repeats:
         start = time.perf_counter()
         engine.run(data, samples, training=training)
+        if training:
+            engine.update(optimiser)
         times[training] = min(times[training], 1e3 * (time.perf_counter() - start) / len(samples))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     out.put((first, times[True], times[False], result.spike_counts["hidden"].sum(1).mean(), grown))
     engine.close()
+
+
+def measure_mlgenn(name: str, arguments: argparse.Namespace, out: Any) -> None:
+    """The same of mlGeNN; what its modules take is not counted, as for pygenn."""
+    import ml_genn.compilers  # noqa: F401
+    import peers
+
+    _, events = plan_and_events(arguments.batch_size, arguments.seed)
+    shape = argparse.Namespace(
+        inputs=700, hidden=256, outputs=20, steps=1000, input_spikes=8000, mean=0.03, spread=0.01,
+        batch=arguments.batch_size,
+    )  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    milliseconds = peers.mlgenn(shape, events, repeats=arguments.repeats)[0]
+    first = time.perf_counter() - start - arguments.repeats * milliseconds * len(events) / 1e3
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    out.put((first, milliseconds, np.nan, np.nan, grown))
 
 
 def main() -> None:
@@ -74,6 +100,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     missing = {a.name: a.detail for a in availability() if not a.runs}
+    if importlib.util.find_spec("ml_genn") is None:
+        missing["mlgenn"] = "ml_genn is not installed"
     print(f"{'engine':16}{'training':>12}{'inference':>12}{'first batch':>13}{'memory':>10}{'hidden spikes':>15}")
     for name in arguments.engines:
         if name in missing:
@@ -81,7 +109,8 @@ def main() -> None:
             continue
         context = multiprocessing.get_context("spawn")
         out = context.SimpleQueue()
-        process = context.Process(target=measure, args=(name, arguments, out))
+        function = measure_mlgenn if name == "mlgenn" else measure
+        process = context.Process(target=function, args=(name, arguments, out))
         process.start()
         process.join()
         if process.exitcode:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 
-def mlgenn(s: Any, events: Any) -> tuple[float, str]:
+def mlgenn(s: Any, events: Any, repeats: int = 3) -> tuple[float, str]:
     """EventPropCompiler on its default backend; batch size 1 where that is the CPU, which allows no other."""
     import pygenn
 
@@ -48,7 +48,7 @@ def mlgenn(s: Any, events: Any) -> tuple[float, str]:
     compiled = compiler.compile(network)
     with compiled:
         train = lambda: compiled.train({source: samples}, {output: list(events.labels)}, num_epochs=1, callbacks=[])  # noqa: E731
-        return _median(train, 3) / len(events), f"batch {batch}"
+        return _median(train, repeats) / len(events), f"batch {batch}"
 
 
 def spyx(s: Any, events: Any) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """Losses and regularisers on the genn engine against `reference_clock`: on pygenn, and everywhere on the harness."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,21 @@ def test_examples_side_by_side_give_the_same(name, batch_size, monkeypatch):
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     for samples in ([3, 0, 1, 2], [1, 3]):
         check_same(engine, plan, values, random_events(plan), samples=np.array(samples))
+
+
+@pytest.mark.parametrize("name", ["V at the end", "every step", "squared error of first spikes", "spike times"])
+def test_weights_of_samples(name, monkeypatch):
+    """The mean of the loss is weighted, also where the examples of a batch run in groups."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 3)
+    plan = build(*LOSSES[name])
+    values = plan.network.initial_parameters(3)
+    clock, engine = ReferenceClock(plan, values), harness.HarnessEngine(plan, values, dtype="float64")
+    for e in (clock, engine):
+        data = replace(e.load(random_events(plan)), weights=np.array([0.5, 2.0, 0.0, 1.5]))
+        e.run(data, [3, 0, 1, 2], training=True)
+    for key, gradient in clock.gradients.items():
+        assert gradient.any()
+        assert np.linalg.norm(engine.gradients[key] - gradient) <= 1e-9 * np.linalg.norm(gradient), key
 
 
 REGULARISERS = {

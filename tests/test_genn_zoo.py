@@ -176,3 +176,22 @@ def test_learned_initial_states_and_biases(monkeypatch):
     clock = ReferenceClock(plan, start)
     check_same(make("harness", plan, start), clock, of_events.random_events(plan))
     assert all(clock.gradients[f"hidden0.{n}"].any() for n in model.params)
+
+
+def test_names_that_the_code_of_a_loss_uses_itself():
+    """A state r or a parameter p of a user's model means what the user means, in hidden and output neurons."""
+    model = NeuronModel(
+        name="Names", state={"V": 0.0, "r": 0.1, "top": 0.0},
+        params={"p": Param(20.0, "ms"), "x": Param(0.6), "score": Param(0.9), "c": Param(-0.1)},
+        dynamics={"V": "(top + x - V) / p", "r": "-r / p", "top": "-top / 5"}, threshold="V - score + r",
+        reset={"V": "c", "r": "r + 0.1"}, input="top",
+    )  # fmt: skip
+    learned = {n: Param(p.value, p.unit, trainable=True) for n, p in model.params.items()}
+    net = Network()
+    hidden = net.population(model(**learned), 9, name="hidden0")
+    output = net.population(model(**learned), 3, name="output")
+    net.connect(net.input(6), hidden, Dense(Normal(0.8, 0.5)))
+    net.connect(hidden, output, Dense(Normal(0.4, 0.4)))
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=40.0)
+    start = net.initial_parameters(1)
+    check_same(make("harness", plan, start), ReferenceClock(plan, start), of_events.random_events(plan))

@@ -17,7 +17,7 @@ from ...codegen.values import value_names
 from ...modelling.expressions import symbol
 from ...plan import Plan
 from .readouts import READOUTS, Voltage
-from .text import NeuronText, UpdateText, indent
+from .text import LOSS_NAMES, NeuronText, UpdateText, indent
 from .updates import neuron_update
 
 LEAST = "-3.0e38"  # below every score, also in float; stands for a missing target too
@@ -47,7 +47,7 @@ def loss_updates(plan: Plan, output: NeuronText, training: bool) -> dict[str, Up
 def _update(plan: Plan, group: str, output: NeuronText, code: str, **more) -> UpdateText:  # type: ignore[no-untyped-def]
     params = (*PARAMS, *((f"k_{n}", "scalar") for n in plan.loss.constants))
     values = value_names(plan, plan.output)
-    return neuron_update(group, plan.output.name, output, values, code, params=params, **more)
+    return neuron_update(group, plan.output.name, output, values, code, params=params, local_names=LOSS_NAMES, **more)
 
 
 def _softmax(plan: Plan, output: NeuronText) -> dict[str, UpdateText]:

@@ -13,25 +13,32 @@ from typing import Any
 
 from ...codegen.values import Value
 from ...errors import EngineError
-from ...plan import PopulationRecord
+from ...plan import Plan, PopulationRecord
 
 # Written by the host, one value a neuron and example / written by the neuron / one value a neuron, for all examples.
 GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
 
-# Names that the generated code uses itself, or that GeNN defines; a model's states and parameters must not use them.
+# Names that a neuron's code uses itself, or that GeNN defines; a model's states and parameters must not use them.
 TAKEN = frozenset(
     "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded "
     "capacity ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step "
     "inverse_slope feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now "
     "first_step spiked mode until n_events next_event next_event_step pending place ended end_term by_arrivals "
     "push_now along time_weight n_targets integrand_weight node_scale node_part node_value activity activity_before "
-    "target wanted loss_part gradient weight count begin end label top total right valid r T share known p "
-    "score term x st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay for_each_synapse "
-    "timepoint uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
+    "target loss_part g T st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay "
+    "for_each_synapse timepoint "
+    "uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
 )
 TAKEN_STARTS = (
     "dL_", "push_", "spike_", "own_", "steps_", "arrived_", "g_before", "g_early", "tmp_", "k_", "gennrand_",
 )  # fmt: skip
+
+
+# Local names of the loss's custom updates: only the state that is read must not have one of them.
+LOSS_NAMES = frozenset(
+    "label top total right valid share known wanted p r score term slope weight sum first before after error y at j "
+    "c".split()
+)
 
 
 @dataclass(frozen=True)
@@ -151,9 +158,11 @@ def indent(code: str) -> str:
     return "".join(f"    {line}\n" for line in code.splitlines() if line.strip())
 
 
-def check_names(p: PopulationRecord) -> None:
+def check_names(plan: Plan, p: PopulationRecord) -> None:
     """Raise `EngineError` where a state or parameter has a name that the generated code needs."""
     clash = [n for n in (*p.derived.states, *p.derived.params) if n in TAKEN or n.startswith(TAKEN_STARTS)]
+    if p.name == plan.output.name and p.derived.model.readout in LOSS_NAMES:
+        clash.append(p.derived.model.readout)
     if clash:
         raise EngineError(
             f"population {p.name!r}: {p.derived.model.name} has a state or parameter called {', '.join(clash)}, a name "

@@ -50,7 +50,7 @@ def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None,
     populations = {plan.input.name: (plan.input.size, source(plan, training))}
     updates: dict[str, UpdateText] = {}
     for p in plan.populations:
-        check_names(p)
+        check_names(plan, p)
         neuron, begin, end = neuron_text(plan, p, training)
         populations[p.name] = (p.size, neuron)
         updates |= begin | end

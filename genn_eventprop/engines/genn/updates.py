@@ -42,7 +42,7 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
     if own:
         return None
     names = (*optimiser.state_names, *optimiser.full_scalar_names(), *optimiser.local_names)
-    if (TAKEN - {"x", "p"} | {"lower", "upper", "id_pre", "id_post", "num_pre", "num_post"}) & set(names):
+    if (TAKEN | {"gradient", "lower", "upper", "id_pre", "id_post", "num_pre", "num_post"}) & set(names):
         return None
     weights = [c.weight for c in plan.connections if c.trainable]
     kind_of = lambda b: "" if b is None else "number" if np.ndim(b) == 0 else "array"  # noqa: E731
@@ -56,10 +56,15 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
 def neuron_update(
     group: str, of: str, neuron: NeuronText, values: Iterable[Value], code: str, *,
     params: tuple[tuple[str, str], ...] = (), vars: tuple[tuple[str, str, str], ...] = (),
-    refs: tuple[tuple[str, str, str, str, str], ...] = (),
+    refs: tuple[tuple[str, str, str, str, str], ...] = (), local_names: frozenset[str] = frozenset(),
 ) -> UpdateText:  # fmt: skip
-    """A custom update of a population; references to the neuron's variables are found in the code."""
-    names, values = words(code), used_values(values, code)
+    """A custom update of a population; references to the neuron's variables are found in the code.
+
+    Args:
+        local_names: names that mean something of the code's own, whatever the neuron's variables are called.
+    """
+    values = used_values((v for v in values if v.name not in local_names), code)
+    names = words(code) - local_names
     own = [(n, t, "READ_WRITE" if _assigned(n, code) else "READ_ONLY", of, n) for n, t, _ in neuron.vars if n in names]
     return UpdateText(
         group, of, code, refs=(*own, *refs), vars=vars,
