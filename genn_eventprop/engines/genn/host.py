@@ -1,4 +1,4 @@
-"""What the host does around the two GeNN networks: input events in order, recorded spikes, the kink's arrivals."""
+"""What the host does around the GeNN network: input events in order, recorded spikes, the kink's arrivals."""
 
 from __future__ import annotations
 
