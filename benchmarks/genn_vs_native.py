@@ -27,7 +27,6 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import Plan, make_plan
 
-
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
