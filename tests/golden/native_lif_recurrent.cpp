@@ -70,6 +70,7 @@ struct Args {
     int64_t n_slices;
     int64_t training;
     int64_t record;
+    int64_t segment;
     int64_t c_hidden_hidden_delay;
 };
 
@@ -121,7 +122,8 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.n_slices = integers[2];
     args.training = integers[3];
     args.record = integers[4];
-    args.c_hidden_hidden_delay = integers[5];
+    args.segment = integers[5];
+    args.c_hidden_hidden_delay = integers[6];
     return args;
 }
 
@@ -132,16 +134,18 @@ inline double term_slope(double r, const Args& args) { (void)r; (void)args; retu
 constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
-    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_g, p_hidden_g_before, p_hidden_grad_tau_mem, p_hidden_Q_input, p_hidden_history_input, p_hidden_Q_history_input, p_hidden_trace_V, p_hidden_trace_I, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, dr, last, drive;
+    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_g, p_hidden_g_before, p_hidden_grad_tau_mem, p_hidden_Q_input, p_hidden_trace_V, p_hidden_trace_I, p_hidden_kept_V, p_hidden_kept_I, p_hidden_history_input, p_hidden_Q_history_input, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, dr, last, drive;
     Buffer<scalar> p_hidden_feedback;
     Spikes<2> p_hidden_spikes;
     Buffer<int32_t> maximum_step, first_step;
     BySource by_source;
-    int64_t guarded = 0;
+    int64_t guarded = 0, endless_state = -1, endless_neuron = -1;
     double running = 0;
     int64_t ready = -1;
-    void prepare(int64_t n_steps) {
+    void prepare(const Args& args) {
+        const int64_t n_steps = args.n_steps;
         if (ready == n_steps) return;
+        const int64_t segment = args.segment, kept = segment < n_steps ? (n_steps + segment - 1) / segment : 0;
         p_hidden_V.zero(NP_p_hidden);
         p_hidden_I.zero(NP_p_hidden);
         p_hidden_lambda_V.zero(NP_p_hidden);
@@ -150,10 +154,12 @@ struct Work {
         p_hidden_g_before.zero(NP_p_hidden);
         p_hidden_grad_tau_mem.zero(NP_p_hidden);
         p_hidden_Q_input.zero(NP_p_hidden);
+        p_hidden_trace_V.zero(segment * NP_p_hidden);
+        p_hidden_trace_I.zero(segment * NP_p_hidden);
+        p_hidden_kept_V.zero(kept * NP_p_hidden);
+        p_hidden_kept_I.zero(kept * NP_p_hidden);
         p_hidden_history_input.zero(n_steps * NP_p_hidden);
         p_hidden_Q_history_input.zero(n_steps * NP_p_hidden);
-        p_hidden_trace_V.zero(n_steps * NP_p_hidden);
-        p_hidden_trace_I.zero(n_steps * NP_p_hidden);
         p_output_V.zero(NP_p_output);
         p_output_I.zero(NP_p_output);
         p_output_lambda_V.zero(NP_p_output);
@@ -215,6 +221,11 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
     (void)dt; (void)least_rise;
     for (int64_t step = 0; step < n_steps; ++step) {
+    const int64_t row = step % args.segment;
+    if (row == 0 && args.segment < n_steps) {
+    std::memcpy(work.p_hidden_kept_V + step / args.segment * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
+    std::memcpy(work.p_hidden_kept_I + step / args.segment * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
+    }
     {
     const int64_t first = next_input_hidden;
     while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
@@ -235,8 +246,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     const int32_t* index = p_hidden.neuron + first;
     add_rows<NP_p_output>(p_output_I, args.c_hidden_output_weight, index, count);
     }
-    std::memcpy(work.p_hidden_trace_V + step * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
-    std::memcpy(work.p_hidden_trace_I + step * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
+    std::memcpy(work.p_hidden_trace_V + row * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
+    std::memcpy(work.p_hidden_trace_I + row * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
     {
     {
     const scalar v_thresh = args.p_hidden_v_thresh[0];
@@ -269,6 +280,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     for (int64_t i = p_hidden.count; i < end; ++i) {
         const int neuron = p_hidden.neuron[i];
         const scalar rise = p_hidden_g[neuron] - p_hidden_g_before[neuron];
+        if (!(rise <= ENDLESS)) { work.endless_state = 0; work.endless_neuron = neuron; return 1; };
         p_hidden.record[0][i] = dt / rise;
         if (!(rise > 0) || rise < least_rise) {
             ++work.guarded;
@@ -305,12 +317,82 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     }
     }
     }
+    if (const int n = first_endless<N_p_hidden>(p_hidden_V); n >= 0) { work.endless_state = 0; work.endless_neuron = n; return 1; }
+    if (const int n = first_endless<N_p_hidden>(p_hidden_I); n >= 0) { work.endless_state = 1; work.endless_neuron = n; return 1; }
+    if (const int n = first_endless<N_p_output>(p_output_V); n >= 0) { work.endless_state = 0; work.endless_neuron = n; return 2; }
+    if (const int n = first_endless<N_p_output>(p_output_I); n >= 0) { work.endless_state = 1; work.endless_neuron = n; return 2; }
     {
     int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
     std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
     for (int64_t i = 0; i < p_hidden.count; ++i) ++counts[p_hidden.neuron[i]];
     }
     return 0;
+}
+
+__attribute__((noinline)) void replay(const Args& args, Work& work, int64_t sample, int64_t base) {
+    scalar* __restrict p_hidden_V = work.p_hidden_V; (void)p_hidden_V;
+    scalar* __restrict p_hidden_I = work.p_hidden_I; (void)p_hidden_I;
+    scalar* __restrict p_hidden_g = work.p_hidden_g; (void)p_hidden_g;
+    scalar* __restrict p_hidden_g_before = work.p_hidden_g_before; (void)p_hidden_g_before;
+    auto& p_hidden = work.p_hidden_spikes;
+    scalar* __restrict p_output_V = work.p_output_V; (void)p_output_V;
+    scalar* __restrict p_output_I = work.p_output_I; (void)p_output_I;
+    scalar* __restrict readout = work.readout; (void)readout;
+    scalar* __restrict dr = work.dr; (void)dr;
+    scalar* __restrict drive = work.drive; (void)drive;
+    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
+    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    const int64_t n_steps = args.n_steps;
+    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    (void)from; (void)to;
+    const scalar dt = scalar(args.dt); (void)dt;
+    std::memcpy(p_hidden_V, work.p_hidden_kept_V + base / args.segment * NP_p_hidden, NP_p_hidden * sizeof(scalar));
+    std::memcpy(p_hidden_I, work.p_hidden_kept_I + base / args.segment * NP_p_hidden, NP_p_hidden * sizeof(scalar));
+    int64_t next_input_hidden = std::lower_bound(args.steps + from, args.steps + to, int32_t(base)) - args.steps;
+    const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;
+    for (int64_t step = base; step < stop; ++step) {
+    const int64_t row = step % args.segment;
+    {
+    const int64_t first = next_input_hidden;
+    while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
+    const int32_t* index = args.channels + first; const int64_t count = next_input_hidden - first;
+    add_rows<NP_p_hidden>(p_hidden_I, args.c_input_hidden_weight, index, count);
+    }
+    {
+    const int64_t at = step - args.c_hidden_hidden_delay;
+    const int64_t first = at > 0 ? p_hidden.start[at] : 0;
+    const int64_t count = at > 0 ? p_hidden.start[at + 1] - first : 0;
+    const int32_t* index = p_hidden.neuron + first;
+    add_rows<NP_p_hidden>(p_hidden_I, args.c_hidden_hidden_weight, index, count);
+    }
+    std::memcpy(work.p_hidden_trace_V + row * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
+    std::memcpy(work.p_hidden_trace_I + row * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
+    {
+    const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
+    const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
+    const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    const scalar P_V_V = all_P_V_V[neuron];
+    const scalar P_V_I = all_P_V_I[neuron];
+    const scalar P_I_I = all_P_I_I[neuron];
+    scalar V = p_hidden_V[neuron];
+    scalar I = p_hidden_I[neuron];
+    V = I*P_V_I + P_V_V*V;
+    I = I*P_I_I;
+    p_hidden_V[neuron] = V;
+    p_hidden_I[neuron] = I;
+    }
+    }
+    for (int64_t i = p_hidden.start[step + 1]; i < p_hidden.start[step + 2]; ++i) {
+    const int neuron = p_hidden.neuron[i]; (void)neuron;
+    {
+    const scalar v_reset = args.p_hidden_v_reset[0];
+    scalar V = p_hidden_V[neuron];
+    V = v_reset;
+    p_hidden_V[neuron] = V;
+    }
+    }
+    }
 }
 
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
@@ -335,6 +417,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     std::memset(p_hidden_grad_tau_mem, 0, NP_p_hidden * sizeof(scalar));
     std::memset(p_output_lambda_V, 0, NP_p_output * sizeof(scalar));
     std::memset(p_output_lambda_I, 0, NP_p_output * sizeof(scalar));
+    int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment in the trajectory
     for (int64_t step = n_steps; step >= 0; --step) {
     if (step < n_steps) {
     { scalar* __restrict row = work.p_hidden_history_input + step * NP_p_hidden;
@@ -392,23 +475,26 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     } }
     }
     }
-    if (step > 0) for (int64_t i = p_hidden.start[step]; i < p_hidden.start[step + 1]; ++i) {
+    if (step > 0 && p_hidden.start[step] < p_hidden.start[step + 1]) {
+    const scalar v_reset = args.p_hidden_v_reset[0];
+    for (int64_t i = p_hidden.start[step]; i < p_hidden.start[step + 1]; ++i) {
         const int neuron = p_hidden.neuron[i];
         scalar dl_dt = work.p_hidden_feedback[i - p_hidden.start[step]];
         const scalar inv_gdot = p_hidden.record[0][i];
         const scalar I = p_hidden.record[1][i]; (void)I;
         {
         const scalar tau_mem = args.p_hidden_tau_mem[neuron];
-        const scalar v_reset = args.p_hidden_v_reset[0];
         scalar lambda_V = p_hidden_lambda_V[neuron];
         lambda_V = -inv_gdot*(dl_dt + lambda_V*(-I + v_reset)/tau_mem);
         p_hidden_lambda_V[neuron] = lambda_V;
         }
     }
+    }
     if (step == 0) break;
+    if (step - 1 < base) { base -= args.segment; replay(args, work, sample, base); }
     {
-    const scalar* __restrict trace_V = work.p_hidden_trace_V + (step - 1) * NP_p_hidden;
-    const scalar* __restrict trace_I = work.p_hidden_trace_I + (step - 1) * NP_p_hidden;
+    const scalar* __restrict trace_V = work.p_hidden_trace_V + ((step - 1) - base) * NP_p_hidden;
+    const scalar* __restrict trace_I = work.p_hidden_trace_I + ((step - 1) - base) * NP_p_hidden;
     {
     const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
     const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
@@ -541,6 +627,21 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
 void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample) {
     (void)engine; (void)args; (void)work; (void)sample;
     engine.recorded[0].keep(sample, work.p_hidden_spikes.neuron, work.p_hidden_spikes.start, args.n_steps, args.dt);
+}
+// Halves the number of steps until the last one is the first that does harm.
+void locate(const Args& args, Work& work, Trouble& trouble) {
+    const NoDenormals fast;
+    work.prepare(args);
+    int64_t sound = 0, bad = args.n_steps;
+    Args shorter = args;
+    while (bad - sound > 1) {
+        shorter.n_steps = (sound + bad) / 2;
+        (forward(shorter, work, trouble.sample) ? bad : sound) = shorter.n_steps;
+    }
+    shorter.n_steps = trouble.step = bad;
+    trouble.population = forward(shorter, work, trouble.sample);
+    trouble.state = work.endless_state;
+    trouble.neuron = work.endless_neuron;
 }
 
 }  // namespace

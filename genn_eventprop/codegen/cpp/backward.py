@@ -189,14 +189,17 @@ def _jump(ctx: Context, p: PopulationRecord) -> str:
     records = [f"const scalar {s} = {name}.record[{i + 1}][i]; (void){s};" for i, s in enumerate(given)]
     gradients = "".join(f"{name}_grad_{n}[neuron] += {code};\n" for n, code in snippet.jump_gradients.items())
     regularised = jump_at_spike(ctx, p)
-    code = ctx.at_neuron(p, gradients + snippet.adjoint_jump_code + regularised, given=given)
+    text = gradients + snippet.adjoint_jump_code + regularised
+    code = ctx.at_neuron(p, text, given=given, shared=False)
     return f"""\
-if (step > 0) for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{
+if (step > 0 && {name}.start[step] < {name}.start[step + 1]) {{
+{ctx.shared_values(p, text)}for (int64_t i = {name}.start[step]; i < {name}.start[step + 1]; ++i) {{
     const int neuron = {name}.neuron[i];
     scalar dl_dt = work.{name}_feedback[i - {name}.start[step]];
     const scalar inv_gdot = {name}.record[0][i];
 {indent(chr(10).join(records))}
 {indent(own)}
 {indent(code + after)}
+}}
 }}
 """

@@ -224,8 +224,19 @@ class Context:
         lines += [code.rstrip(), *(f"p_{p.name}_{v}[neuron] = {v};" for v in arrays if v in written), "}", "}"]
         return "\n".join(lines) + "\n"
 
-    def at_neuron(self, p: PopulationRecord, code: str, given: tuple[str, ...] = ()) -> str:
-        """Snippet code for one neuron: scalar loads, the code, stores."""
+    def shared_values(self, p: PopulationRecord, code: str) -> str:
+        """Loads of the numbers in the code that all neurons share, to stand before a loop over spikes: what the code
+        makes of them alone is then computed once for all."""
+        used = set(re.findall(r"[A-Za-z_]\w*", code))
+        shared = (v for v, varies in self.values[p.name].items() if v in used and not varies)
+        return "".join(f"const scalar {v} = args.p_{p.name}_{v}[0];\n" for v in shared)
+
+    def at_neuron(self, p: PopulationRecord, code: str, given: tuple[str, ...] = (), shared: bool = True) -> str:
+        """Snippet code for one neuron: scalar loads, the code, stores.
+
+        Args:
+            given: variables that exist already. shared: load what `shared_values` loads too.
+        """
         used = set(re.findall(r"[A-Za-z_]\w*", code))
         variables = [
             v for v in (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states)) if v in used - set(given)
@@ -233,7 +244,7 @@ class Context:
         written = [v for v in variables if re.search(rf"\b{v} [+]?= ", code)]
         loads = [
             f"const scalar {v} = args.p_{p.name}_{v}[{'neuron' if varies else '0'}];"
-            for v, varies in self.values[p.name].items() if v in used
+            for v, varies in self.values[p.name].items() if v in used and (varies or shared)
         ]  # fmt: skip
         loads += [f"scalar {v} = p_{p.name}_{v}[neuron];" for v in variables]
         if "mode" in used - set(given) and len(p.derived.modes) > 1:
