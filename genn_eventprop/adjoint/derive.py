@@ -16,6 +16,7 @@ LIF it is their rule, ours = -tau_mem, -tau_syn times their lambda_V, lambda_I.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,9 @@ from ..errors import ModelError
 from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
 from ..modelling.place import placed
+
+LONG = 400  # operations
+UNDONE = (sp.Derivative, sp.Subs, sp.Integral, sp.zoo, sp.oo, sp.nan, sp.I)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +176,25 @@ def derive(model: NeuronModel) -> Derived:
         ModelError: if the algebra cannot be done, or an event resets the state to above its own threshold.
     """
     with placed(model.made_at):
-        return _derive(model)
+        try:
+            derived = _derive(model)
+        except (NotImplementedError, RecursionError) as error:
+            raise ModelError(f"{model.name}: sympy cannot do the algebra of this model ({error})") from None
+        for where, matrix in _results(derived):
+            if matrix.has(*UNDONE):
+                raise ModelError(
+                    f"{model.name}: sympy cannot do the algebra of {where}: it becomes {matrix.tolist()}; write it "
+                    "with other functions"
+                )
+        return derived
+
+
+def _results(d: Derived) -> Iterator[tuple[str, sp.Matrix]]:
+    for m in d.modes:
+        yield from ((f"the dynamics in mode {m.name!r}", v) for v in (m.df_dx, m.df_dp))
+    for e in d.events:
+        parts = (e.dg_dx, e.dg_dp, e.dh_dx, e.dh_dp, *e.jumps.values())
+        yield from ((f"event {e.name!r}", v) for v in parts)
 
 
 def _derive(model: NeuronModel) -> Derived:
@@ -211,6 +233,11 @@ def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
     return v.jacobian(p) if p else sp.zeros(v.rows, 0)
 
 
+def _tidy(e: sp.Expr) -> sp.Expr:
+    """Simplified, unless it is so long that sympy would take minutes."""
+    return sp.simplify(e) if e.count_ops() < LONG else e
+
+
 def _derive_event(model: NeuronModel, event: Event, modes: tuple[DerivedMode, ...], x: tuple, p: tuple) -> DerivedEvent:
     table = model.symbols()
     names = [m.name for m in modes]
@@ -229,8 +256,8 @@ def _derive_event(model: NeuronModel, event: Event, modes: tuple[DerivedMode, ..
     gdots, jumps = {}, {}
     for i in possible:
         f_after = modes[i if next_mode is None else next_mode].f.subs(after, simultaneous=True)
-        gdots[i] = sp.simplify((dg_dx.T * modes[i].f)[0])
-        jumps[i] = (dh_dx * modes[i].f - f_after).applyfunc(sp.simplify)
+        gdots[i] = _tidy((dg_dx.T * modes[i].f)[0])
+        jumps[i] = (dh_dx * modes[i].f - f_after).applyfunc(_tidy)
     return DerivedEvent(
         name=event.name, emits=event.emits, modes=possible, next_mode=next_mode, g=g, h=h, dg_dx=dg_dx,
         dg_dp=sp.Matrix([sp.diff(g, s) for s in p]),

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import sympy as sp
 import tyro
 
+from ..adjoint import Derived
 from ..modelling import NeuronModel
+from ..modelling.expressions import symbol
 from .options import parse
 
 
@@ -34,6 +37,7 @@ def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
 
     neuron = find_model(model)
     print(describe_model(neuron))
+    print("\n" + describe_adjoint(derive(neuron)))
     genn = dialect == "genn"
     parts = model_texts(neuron) if genn else derive_snippets(derive(neuron), DIALECTS[dialect]).sections()
     for title, code in parts:
@@ -45,9 +49,15 @@ def describe_model(model: NeuronModel) -> str:
     lines = [model.name, "", "dynamics"]
     lines += [f"    d{name}/dt = {right}" for name, right in model.dynamics.items()]
     lines += ["initial state", *(f"    {name}(0) = {value}" for name, value in model.state.items())]
+    for mode in model.modes:
+        lasts = f"for {mode.lasts} ms, then {mode.then or 'free'}" if mode.lasts else "until an event"
+        lines += [f"mode {mode.name}, {lasts}", *(f"    d{s}/dt = {right}" for s, right in mode.dynamics.items())]
     for event in model.events:
-        lines.append(f"event {event.name}, when {event.threshold} reaches 0 from below")
+        kind = "" if event.emits else ", silent"
+        place = f" in mode {' or '.join(event.modes)}" if event.modes else ""
+        lines.append(f"event {event.name}{kind}, when {event.threshold} reaches 0 from below{place}")
         lines += [f"    {name} -> {right}" for name, right in event.reset.items()] or ["    no reset"]
+        lines += [f"    mode -> {event.next_mode}"] if event.next_mode else []
     for receptor, change in model.receptors.items():
         changes = [
             f"{name} -> {name} + {'' if str(by) in ('1', '1.0') else f'({by}) '}w" for name, by in change.items()
@@ -56,6 +66,26 @@ def describe_model(model: NeuronModel) -> str:
         lines += [f"    {text}" for text in changes]
     lines.append("parameters")
     lines += [f"    {name} = {param.value} {param.unit}".rstrip() for name, param in model.params.items()]
+    return "\n".join(lines)
+
+
+def describe_adjoint(d: Derived) -> str:
+    """The adjoint system of a model, formulas of docs/equations.md filled in; lambda_V is dL/dV."""
+    lam = [symbol(f"lambda_{s}") for s in d.states]
+    lines = []
+    for mode in d.modes:
+        lines.append("adjoint, backwards in time" + (f", mode {mode.name}" if len(d.modes) > 1 else ""))
+        for s, rate in zip(d.states, mode.df_dx.T * sp.Matrix(lam)):
+            lines.append(f"    -dlambda_{s}/dt = {rate}")
+    for event in d.events:
+        lines.append(
+            f"jump at event {event.name}, S = dL/dt_k + sum of D" + (", by mode" if len(event.gdots) > 1 else "")
+        )
+        lines += [f"    gdot = {gdot}" for gdot in event.gdots.values()]
+        lines += [f"    E = S + {sp.Matrix(lam).dot(a)}" for a in event.jumps.values()]
+        before = event.dh_dx.T * sp.Matrix(lam) - event.dg_dx * sp.Symbol("E") / sp.Symbol("gdot")
+        lines += [f"    lambda_{s} <- {value}" for s, value in zip(d.states, before)]
+    lines += [f"arrival at receptor {r}, dL/dw" + f"\n    {sp.Matrix(lam).dot(e)}" for r, e in d.receptors.items()]
     return "\n".join(lines)
 
 

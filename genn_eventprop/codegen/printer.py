@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import sympy as sp
 from sympy.printing.c import C99CodePrinter
 
+from ..adjoint.propagator import without_deltas
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -87,7 +89,7 @@ class _Printer(C99CodePrinter):
 
 def expression(expr: sp.Expr, dialect: Dialect) -> str:
     """One expression as text."""
-    return _Printer(dialect).doprint(sp.sympify(expr))
+    return _Printer(dialect).doprint(without_deltas(sp.sympify(expr)))
 
 
 def assignments(
@@ -100,7 +102,9 @@ def assignments(
     items = list(targets.items()) if isinstance(targets, Mapping) else list(targets)
     items = [(t, e) for t, e in items if e != sp.Symbol(t, real=True)]
     shared, reduced = sp.cse(
-        [e for _, e in items], symbols=sp.numbered_symbols(f"{dialect.temporary}c", real=True), order="canonical"
+        [without_deltas(e) for _, e in items],
+        symbols=sp.numbered_symbols(f"{dialect.temporary}c", real=True),
+        order="canonical",
     )
     lines = [f"{dialect.declare} {s} = {expression(e, dialect)};" for s, e in shared]
     names = {t for t, _ in items}

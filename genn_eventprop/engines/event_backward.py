@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..errors import EngineError
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
 from ..regularisers import pushed_state
@@ -164,6 +165,13 @@ class Backward:
             E += self.readout.own(event, adjoint.segments.x[:, event.after], self.dr)
         rate = 0.0
         if event.cause is None:
+            if not jump["gdot"] > 0:
+                name = adjoint.model.record.derived.model.name
+                raise EngineError(
+                    f"population {event.population!r} ({name}): event {adjoint.model.events[event.event].name!r} of "
+                    f"neuron {n} at {event.time:g} ms touches its threshold with slope {float(jump['gdot']):g} / ms; "
+                    "without a rise there is no gradient, change the weights a little"
+                )
             rate = E / jump["gdot"]
             self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
         else:

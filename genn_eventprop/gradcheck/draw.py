@@ -78,6 +78,7 @@ READOUT = (
     *(Layout(1, i % 2 == 1, True, f"integral_{w}") for i, w in enumerate(("constant", "linear", "exponential"))),
     Layout(2, False, True, "integral_sigmoid"),
 )
+LAYOUT_OF_ONE = {True: SPIKING[0], False: READOUT[0]}  # spiking -> the network of a quick check
 
 
 def check(
@@ -117,9 +118,9 @@ def check(
     if not quick:
         _never_moved(model, report)
     if loss is None and not linear:
-        report.schemes += scheme_errors(_random(model, np.random.default_rng(seed), 3), seed)
+        report.schemes += scheme_errors(random_neuron(model, np.random.default_rng(seed), 3), seed)
     if model.snippets:
-        found = suspects(_random(model, np.random.default_rng(seed), TRIALS), seed=seed)
+        found = suspects(random_neuron(model, np.random.default_rng(seed), TRIALS), seed=seed)
         report.failures += [s.text(model.name) for s in found]
     return report
 
@@ -213,7 +214,7 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
     delay = lambda: float(rng.uniform(0.3, 3.0))  # noqa: E731
     skipped: list[Input | Population] = []  # layers before `previous`
     for i in range(layout.hidden):
-        hidden = network.population(_random(hidden_model, rng, N_HIDDEN), N_HIDDEN, f"hidden{i + 1}")
+        hidden = network.population(random_neuron(hidden_model, rng, N_HIDDEN), N_HIDDEN, f"hidden{i + 1}")
         for receptor in hidden_model.receptors:
             name = f"{previous.name}_{hidden.name}_{receptor}"
             network.connect(previous, hidden, Dense(Normal(1.2, 0.6)), delay=delay(), receptor=receptor, name=name)
@@ -224,7 +225,7 @@ def _network(model: NeuronModel, layout: Layout, duration: float, rng: np.random
         _skip(network, skipped if layout.skip else [], hidden, delay())
         skipped, previous = [previous], hidden
     output_model = model if layout.model_is_output else other
-    output = network.population(_random(output_model, rng, N_OUTPUT), N_OUTPUT, "output")
+    output = network.population(random_neuron(output_model, rng, N_OUTPUT), N_OUTPUT, "output")
     spread = Normal(0.9, 0.6) if output_model.spiking else Normal(0.0, 0.8)
     for i, receptor in enumerate(output_model.receptors):
         name = f"{previous.name}_output_{receptor}"
@@ -242,7 +243,7 @@ def _skip(network: Network, sources: Sequence[Input | Population], target: Popul
         network.connect(source, target, Dense(Normal(0.0, 0.3)), delay=delay, receptor=receptor)
 
 
-def _random(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
+def random_neuron(model: NeuronModel, rng: np.random.Generator, size: int) -> Neuron:
     """Every parameter learned, different for every neuron, near its default; a default of 0 becomes something else.
 
     Parameters move by 15 %, potentials (parameters of one unit with more than one sign: rest, reset, threshold in mV,
@@ -325,4 +326,4 @@ def _decided(plan: Plan, readout: np.ndarray, events: Events) -> bool:
     return bool(np.isfinite(readout[np.arange(len(labels)), labels]).all() and np.isfinite(readout).sum(1).min() > 1)
 
 
-__all__ = ["LOSSES", "Layout", "check", "draw"]
+__all__ = ["LOSSES", "Layout", "check", "draw", "drawn_case", "random_neuron"]

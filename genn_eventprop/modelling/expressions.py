@@ -27,6 +27,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": sp.tanh,
     "abs": sp.Abs,
 }
+_STEPS = "a step or a kink is an event or a mode, whose gradient is exact: events=[Event(...)], modes=[Mode(...)]"
+_NOISE = "a random equation or threshold has no exact gradient; noise on V is a setting of the run, not of the model"
+_HINTS = dict.fromkeys(
+    ("max", "min", "floor", "ceil", "round", "sign", "heaviside", "Heaviside", "where", "clip"), _STEPS
+)
+_HINTS |= dict.fromkeys(("rand", "random", "randn", "normal", "uniform", "noise", "gauss", "poisson"), _NOISE)
+_TIME = "the equations do not depend on time; what happens at given times arrives as input spikes"
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
@@ -83,7 +90,8 @@ class _Builder:
             return sp.Integer(node.value) if isinstance(node.value, int) else sp.Float(node.value)
         if isinstance(node, ast.Name):
             if node.id not in self.symbols:
-                raise self.fail(f"unknown symbol {node.id!r} ({suggest(node.id, self.symbols)})")
+                hint = _TIME if node.id in ("t", "time") else suggest(node.id, self.symbols)
+                raise self.fail(f"unknown symbol {node.id!r} ({hint})")
             return self.symbols[node.id]
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             return _BINARY[type(node.op)](self.build(node.left), self.build(node.right))
@@ -92,8 +100,10 @@ class _Builder:
             return -value if isinstance(node.op, ast.USub) else value
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             if node.func.id not in FUNCTIONS:
-                raise self.fail(f"unknown function {node.func.id!r} ({suggest(node.func.id, FUNCTIONS)})")
+                hint = _HINTS.get(node.func.id) or suggest(node.func.id, FUNCTIONS)
+                raise self.fail(f"unknown function {node.func.id!r} ({hint})")
             if len(node.args) != 1:
                 raise self.fail(f"{node.func.id} takes one argument, got {len(node.args)},")
             return FUNCTIONS[node.func.id](self.build(node.args[0]))
-        raise self.fail(f"{ast.unparse(node)!r} is not arithmetic")
+        hint = f" ({_STEPS})" if isinstance(node, (ast.IfExp, ast.Compare, ast.BoolOp)) else ""
+        raise self.fail(f"{ast.unparse(node)!r} is not arithmetic{hint}")

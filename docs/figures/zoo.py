@@ -1,0 +1,97 @@
+"""Draws zoo.png beside it, the answer of every model to a train of input spikes, and writes the table of docs/zoo.md.
+
+genn-eventprop gradcheck --all > zoo.txt
+python docs/figures/zoo.py zoo.txt
+
+Without an argument only the figure is drawn.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from genn_eventprop import Dense, Events, Network, NeuronModel
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.losses import EndVoltageCrossEntropy, FirstSpikeCrossEntropy
+from genn_eventprop.models import ZOO
+from genn_eventprop.plan import make_plan
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "zoo.md"
+DT, DURATION, WANTED = 0.05, 160.0, 6  # ms, ms, spikes
+INPUT = np.arange(10.0, 110.0, 4.0)  # ms
+
+
+def response(model: NeuronModel) -> tuple[np.ndarray, np.ndarray]:
+    """(readout state at every step, times of spikes in ms); the weight is the smallest that gives `WANTED` spikes."""
+    network = Network()
+    source, neuron = network.input(1), network.population(model(), 1, name="neuron")
+    for i, receptor in enumerate(model.receptors):
+        name = f"weight_{receptor}"
+        network.connect(source, neuron, Dense(1.0 if i == 0 else 0.05), receptor=receptor, name=name)
+    loss = (FirstSpikeCrossEntropy if model.spiking else EndVoltageCrossEntropy)(neuron)
+    plan = make_plan(network, loss, dt=DT, duration=DURATION)
+    events = Events.from_samples([(INPUT, np.zeros(len(INPUT), int))], 1, labels=[0], n_classes=1)
+    engine = ReferenceClock(plan, network.initial_parameters(0))
+    data, weight = engine.load(events), next(iter(network.connections)).name + ".weight"
+    for step in range(200):
+        result = engine.run(data, [0], record_spikes=model.spiking)
+        if not model.spiking or result.spike_counts["neuron"].sum() >= WANTED or step == 199:
+            break
+        engine.parameters[weight][...] *= 1.1
+    times = result.spikes["neuron"].time * DT if model.spiking else np.zeros(0)
+    return engine.record(data, [0], adjoint=False)["neuron"][model.readout][0, :, 0], times
+
+
+def figure() -> None:
+    canvas = Figure(figsize=(13, 13), layout="constrained")
+    axes = canvas.subplots(5, 4).ravel()
+    for axis, (name, model) in zip(axes, ZOO.items()):
+        v, spikes = response(model)
+        t = np.arange(len(v)) * DT
+        axis.plot(t, v, color="#1f4e79", linewidth=1)
+        low, high = v.min(), v.max()
+        span = (high - low) or 1.0
+        axis.vlines(spikes, high + 0.06 * span, high + 0.2 * span, color="#c0392b", linewidth=1.2)
+        axis.vlines(INPUT, low - 0.16 * span, low - 0.08 * span, color="#7f8c8d", linewidth=0.8)
+        axis.set_title(name, fontsize=11)
+        axis.set_xlim(0, DURATION)
+        axis.spines[["top", "right"]].set_visible(False)
+        units = {p.unit for n, p in model.params.items() if n in ("v_thresh", "v_peak")}
+        axis.set_ylabel(model.readout + (" (mV)" if "mV" in units else ""), fontsize=9)
+        axis.tick_params(labelsize=8)
+    for axis in axes[-4:]:
+        axis.set_xlabel("time (ms)", fontsize=9)
+    canvas.savefig(HERE / "zoo.png", dpi=80)
+
+
+def table(checked: str) -> None:
+    rows = [
+        "| model | what it is | states | source | gradcheck | spikes | scheme, order of its gradient |",
+        "|" + "---|" * 7,
+    ]
+    found = {line.split()[0]: line for line in checked.splitlines() if line and line.split()[0] in ZOO}
+    for name, model in ZOO.items():
+        text = Path(model.made_at[0]).read_text().split('"""')[1]
+        doi = re.search(r"(doi 10\.\S+?|arXiv \S+?)[,.;)]?(?=\s)", text)
+        source = re.search(r"Source: (.*?),? ['\"(a-z]*(?:\"|doi|arXiv)", text, re.S)
+        who = " ".join(source[1].split()) if source else ""
+        what = text.splitlines()[0].rstrip(".:")
+        _, _, _, spikes, _, error, *orders = found[name].split(maxsplit=6)
+        states = ", ".join(model.state)
+        cells = [f"`{name}`", what, states, f"{who}, {doi[1] if doi else ''}", error, spikes, " ".join(orders)]
+        rows.append("| " + " | ".join(cells) + " |")
+    verdict = next(line for line in checked.splitlines() if line.startswith(("passed", "FAILED")))
+    begin, end = "<!-- table: docs/figures/zoo.py -->", "<!-- end of the table -->"
+    page = PAGE.read_text()
+    head, tail = page.split(begin)[0], page.split(end)[1]
+    PAGE.write_text("\n".join([head + begin, *rows, "", f"`{verdict}`", end]) + tail)
+
+
+if __name__ == "__main__":
+    figure()
+    if len(sys.argv) > 1:
+        table(Path(sys.argv[1]).read_text())
