@@ -214,6 +214,12 @@ class Network:
             own = {n: values.get(f"{p.name}.{n}", param.value) for n, param in p.neuron.params.items()}
             check_landing(p.model, own, f"population {p.name!r} ({p.model.name})")
 
+    def check_connected(self) -> None:
+        """Raise `NetworkError` if no connection leads to a population that takes input."""
+        for p in self.populations:
+            if p.model.receptors and not any(c.target is p for c in self.connections):
+                raise NetworkError(f"no connection leads to population {p.name!r}; connect it, or leave it out")
+
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of every parameter that has any, by the names of `initial_parameters`."""
         pairs = {f"{c.name}.weight": c.connectivity.bounds for c in self.connections}

@@ -160,8 +160,13 @@ def make_plan(
         LossError: if the loss's time weight does not fit the trial or is not finite.
         SettingError: a regulariser that does not fit the network.
     """
-    if not (math.isfinite(dt) and dt > 0 and math.isfinite(duration) and duration > 0):
-        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt} and duration={duration}")
+    if not isinstance(network, Network) or not isinstance(loss, Loss):
+        raise PlanError(
+            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
+            f"{type(loss).__name__}"
+        )
+    if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
+        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
     n_steps = round(duration / dt)
     if n_steps < 1 or abs(n_steps * dt - duration) > 1e-9 * duration:
         nearest = max(1, n_steps)
@@ -181,10 +186,13 @@ def make_plan(
     if loss.population not in network.populations:
         raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
     _check_chance(network, loss, spike_times)
+    plan_populations = _populations(network)
+    if spike_times == "exact":
+        _check_cycles(network, {p.name: p.derived for p in plan_populations})
     if loss.integrates:
         loss.weight.check(duration, dt if spike_times == "grid" else None)
     return Plan(
-        network=network, input=network.inputs[0], populations=_populations(network),
+        network=network, input=network.inputs[0], populations=plan_populations,
         connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
         spike_times=spike_times, regularisers=checked(regularisers, network, loss),
     )  # fmt: skip
@@ -200,6 +208,27 @@ def _check_chance(network: Network, loss: Loss, spike_times: str) -> None:
             )
         if p is loss.population and p.dropout > 0:
             raise PlanError(f"population {p.name!r} has dropout, but its spikes are what the loss reads; use dropout=0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
+    """Refuse cycles of zero delay through arrivals that make their target cross: a spike would come back at once."""
+    moves = lambda c: any(  # noqa: E731
+        (e.dg_dx.T * derived[c.target.name].receptors[c.receptor])[0] != 0 for e in derived[c.target.name].events
+    )
+    at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
+    for start, _ in at_once:
+        reached = {start}
+        for _ in at_once:
+            reached |= {b for a, b in at_once if a in reached and b != start}
+        if any(a in reached and b == start for a, b in at_once):
+            raise PlanError(
+                f"population {start!r} reaches itself through connections without delay whose arrivals move a "
+                "threshold at once (delta synapses), so that a spike comes back at its own instant; give one a delay"
+            )
 
 
 def _populations(network: Network) -> tuple[PopulationRecord, ...]:

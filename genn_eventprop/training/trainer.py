@@ -108,6 +108,7 @@ class Trainer:
             None if checkpoint_batches is None else _whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.streams = network, Streams(seed)
+        network.check_connected()
         self.class_weights = ClassWeights(class_weights, loss)
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
