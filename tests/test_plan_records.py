@@ -8,6 +8,7 @@ import pytest
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.base import LINEAR_ONE_EVENT, refuse
+from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -109,13 +110,13 @@ def test_an_engine_refuses_what_it_cannot_run(feature, changes):
     refuse(plan_of(), "some_engine", LINEAR_ONE_EVENT)
 
 
-def test_grid_engines_refuse_arrivals_that_move_a_threshold():
+def test_arrivals_that_move_a_threshold_and_learned_amounts_are_refused_where_they_cannot_run():
     delta = NeuronModel(
         "Delta", {"V": 0.0}, {"tau": Param(20.0, "ms")}, {"V": "-V / tau"}, "V - 1", {"V": 0}, input="V"
     )  # fmt: skip
-    plan = plan_of(delta)
+    plan = dataclasses.replace(plan_of(delta), spike_times="exact")
     with pytest.raises(EngineError, match="cannot run connection 'input_hidden'.*Delta moves its threshold at once"):
-        ReferenceClock(plan, plan.network.initial_parameters(0))
+        NativeEngine(plan, plan.network.initial_parameters(0))
     scaled = NeuronModel(
         "Scaled", {"V": 0.0, "I": 0.0}, {"tau": Param(20.0, "ms"), "gain": Param(1.0, trainable=True)},
         {"V": "(I - V) / tau", "I": "-I / 5"}, "V - 1", {"V": 0}, input={"exc": {"I": "gain"}},

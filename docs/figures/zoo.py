@@ -15,35 +15,50 @@ from matplotlib.figure import Figure
 
 from genn_eventprop import Dense, Events, Network, NeuronModel
 from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import EndVoltageCrossEntropy, FirstSpikeCrossEntropy
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "zoo.md"
-DT, DURATION, WANTED = 0.05, 160.0, 6  # ms, ms, spikes
+DT, DURATION, WANTED = 0.1, 160.0, 6  # ms, ms, spikes
 INPUT = np.arange(10.0, 110.0, 4.0)  # ms
 
 
 def response(model: NeuronModel) -> tuple[np.ndarray, np.ndarray]:
-    """(readout state at every step, times of spikes in ms); the weight is the smallest that gives `WANTED` spikes."""
+    """(readout state at every step, times of spikes in ms); the weight is the smallest that gives `WANTED` spikes.
+
+    All weights are tried at once, one a neuron; too large ones may blow up.
+    """
+    for highest in (4, 3, 2, 1, 0):
+        weights = np.geomspace(0.1, 10.0**highest, 1 + 50 * (highest + 1)) if model.spiking else np.ones(1)
+        try:
+            return run(model, weights)
+        except EngineError:
+            continue
+    raise SystemExit(f"{model.name}: no weight gives {WANTED} spikes")
+
+
+def run(model: NeuronModel, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     network = Network()
-    source, neuron = network.input(1), network.population(model(), 1, name="neuron")
+    source, neuron = network.input(1), network.population(model(), len(weights), name="neuron")
     for i, receptor in enumerate(model.receptors):
-        name = f"weight_{receptor}"
-        network.connect(source, neuron, Dense(1.0 if i == 0 else 0.05), receptor=receptor, name=name)
+        given = weights[None] if i == 0 else np.full((1, len(weights)), 0.05)
+        network.connect(source, neuron, Dense(given), receptor=receptor, name=f"weight_{receptor}")
     loss = (FirstSpikeCrossEntropy if model.spiking else EndVoltageCrossEntropy)(neuron)
     plan = make_plan(network, loss, dt=DT, duration=DURATION)
-    events = Events.from_samples([(INPUT, np.zeros(len(INPUT), int))], 1, labels=[0], n_classes=1)
+    events = Events.from_samples([(INPUT, np.zeros(len(INPUT), int))], 1, labels=[0], n_classes=len(weights))
     engine = ReferenceClock(plan, network.initial_parameters(0))
-    data, weight = engine.load(events), next(iter(network.connections)).name + ".weight"
-    for step in range(200):
-        result = engine.run(data, [0], record_spikes=model.spiking)
-        if not model.spiking or result.spike_counts["neuron"].sum() >= WANTED or step == 199:
-            break
-        engine.parameters[weight][...] *= 1.1
-    times = result.spikes["neuron"].time * DT if model.spiking else np.zeros(0)
-    return engine.record(data, [0], adjoint=False)["neuron"][model.readout][0, :, 0], times
+    data, best, times = engine.load(events), 0, np.zeros(0)
+    if model.spiking:
+        result = engine.run(data, [0], record_spikes=True)
+        enough = np.flatnonzero(result.spike_counts["neuron"][0] >= WANTED)
+        if not len(enough):
+            raise EngineError("too few spikes")
+        best, spikes = int(enough[0]), result.spikes["neuron"]
+        times = spikes.time[spikes.neuron == best] * DT
+    return engine.record(data, [0], adjoint=False)["neuron"][model.readout][0, :, best], times
 
 
 def figure() -> None:
@@ -52,6 +67,7 @@ def figure() -> None:
     for axis, (name, model) in zip(axes, ZOO.items()):
         v, spikes = response(model)
         t = np.arange(len(v)) * DT
+        print(name, flush=True)
         axis.plot(t, v, color="#1f4e79", linewidth=1)
         low, high = v.min(), v.max()
         span = (high - low) or 1.0
