@@ -86,8 +86,7 @@ def _always_below(model: NeuronModel, g: sp.Expr) -> bool:
 
 
 def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
-    """Events that can happen again at once, with g(h(x)) for x on the threshold, where only parameters decide it; not
-    events that leave g as it is, which must fall before it can happen again."""
+    """Events that can happen again at once, with g(h(x)) for x on the threshold, where only parameters decide it."""
     table = model.symbols()
     for event in model.events:
         g = _threshold(model, event)
@@ -98,7 +97,7 @@ def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
         reset = {table[s]: parse(v, table, f"{model.name}: reset of {s}") for s, v in event.reset.items()}
         on_threshold = sp.expand(x - g / sp.diff(g, x))
         landing = sp.expand(g.subs(reset, simultaneous=True).subs(x, on_threshold))
-        if landing != 0 and not any(table[s] in landing.free_symbols for s in model.state):
+        if not any(table[s] in landing.free_symbols for s in model.state):
             yield event, landing
 
 
@@ -111,8 +110,8 @@ def check_landing(model: NeuronModel, values: Mapping[str, Any], where: str) -> 
         if np.any(found >= 0):
             raise ModelError(
                 f"{where}: the reset of event {event.name!r} lands at or above its threshold {event.threshold!r} "
-                f"(by {float(np.max(found)):g}), so that it would happen again at once; lower the reset value or raise "
-                "the threshold",
+                f"(by {float(np.max(found)):g}), so that it would happen again at once; let it reset below the "
+                "threshold, or go to a mode (next_mode=) without this event",
                 str(event.threshold),
             )
 
