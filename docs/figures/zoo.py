@@ -57,7 +57,7 @@ def run(model: NeuronModel, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
         if not len(enough):
             raise EngineError("too few spikes")
         best, spikes = int(enough[0]), result.spikes["neuron"]
-        times = spikes.time[spikes.neuron == best] * DT
+        times = spikes.time[spikes.neuron == best]
     return engine.record(data, [0], adjoint=False)["neuron"][model.readout][0, :, best], times
 
 
@@ -85,10 +85,8 @@ def figure() -> None:
 
 
 def table(checked: str) -> None:
-    rows = [
-        "| model | what it is | states | source | gradcheck | spikes | scheme, order of its gradient |",
-        "|" + "---|" * 7,
-    ]
+    head = ("model", "what it is", "states", "source", "gradcheck", "networks", "spikes", "scheme: order")
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     found = {line.split()[0]: line for line in checked.splitlines() if line and line.split()[0] in ZOO}
     for name, model in ZOO.items():
         text = Path(model.made_at[0]).read_text().split('"""')[1]
@@ -96,15 +94,24 @@ def table(checked: str) -> None:
         source = re.search(r"Source: (.*?),? ['\"(a-z]*(?:\"|doi|arXiv)", text, re.S)
         who = " ".join(source[1].split()) if source else ""
         what = text.splitlines()[0].rstrip(".:")
-        _, _, _, spikes, _, error, *orders = found[name].split(maxsplit=6)
+        line = found.get(name, f"{name} - - - - -")  # a model that was not checked
+        _, networks, _, spikes, _, error, *orders = line.split(maxsplit=6)
         states = ", ".join(model.state)
-        cells = [f"`{name}`", what, states, f"{who}, {doi[1] if doi else ''}", error, spikes, " ".join(orders)]
+        cells = [
+            f"`{name}`",
+            what,
+            states,
+            f"{who}, {doi[1] if doi else ''}",
+            error,
+            networks,
+            spikes,
+            " ".join(orders),
+        ]
         rows.append("| " + " | ".join(cells) + " |")
-    verdict = next(line for line in checked.splitlines() if line.startswith(("passed", "FAILED")))
     begin, end = "<!-- table: docs/figures/zoo.py -->", "<!-- end of the table -->"
     page = PAGE.read_text()
     head, tail = page.split(begin)[0], page.split(end)[1]
-    PAGE.write_text("\n".join([head + begin, *rows, "", f"`{verdict}`", end]) + tail)
+    PAGE.write_text("\n".join([head + begin, *rows, end]) + tail)
 
 
 if __name__ == "__main__":
