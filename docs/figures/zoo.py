@@ -101,7 +101,7 @@ def table(checked: str) -> None:
             f"`{name}`",
             what,
             states,
-            f"{who}, {doi[1] if doi else ''}",
+            f"{who}, {doi[1]}" if doi else who,
             error,
             networks,
             spikes,
