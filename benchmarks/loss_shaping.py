@@ -45,6 +45,8 @@ class Settings:
     """Folder of the run folders."""
     seeds: str = "1-10"
     """1-3,7 and the like."""
+    control: str = "1-3"
+    """Seeds of the trials without a silent tail."""
     least: int = 8
     """Seeds in which the losses must be in order."""
     document: Path = ROOT / "docs" / "losses.md"
@@ -57,7 +59,7 @@ def main(s: Settings) -> int:
     seeds = seeds_of(s.seeds)
     runs: Runs = {(loss, duration): [] for duration in (TAIL, NONE) for loss in LOSSES}
     for (loss, duration), folders in runs.items():
-        for seed in seeds:
+        for seed in seeds if duration == TAIL else seeds_of(s.control):
             folders.append(s.out / f"{loss}-{duration:g}ms" / f"seed{seed}")
             options = ["--loss", loss, "--duration", f"{duration:g}", "--threads", "1"]
             results = run("loss_shaping_toy", seed, folders[-1], options)
@@ -88,7 +90,7 @@ def table(runs: Runs, seeds: list[int]) -> tuple[str, int]:
         accuracy = [100 * final(folder)["final_test_accuracy"] for folder in folders]
         spikes = mean(lines(folder)[-1]["spikes_per_neuron"]["hidden"] for folder in folders)
         spread = f" +- {stdev(accuracy):.1f}" if len(accuracy) > 1 else ""
-        cells = " | ".join(f"{a:.0f}" for a in accuracy)
+        cells = " | ".join([f"{a:.0f}" for a in accuracy] + ["-"] * (len(seeds) - len(accuracy)))
         out.append(f"| `{loss}` | {duration:g} ms | {cells} | {mean(accuracy):.1f}{spread} | {spikes:.2f} |")
     columns = [[final(folder)["final_test_accuracy"] for folder in runs[loss, TAIL]] for loss in LOSSES]
     in_order = sum(a < b < c for a, b, c in zip(*columns))

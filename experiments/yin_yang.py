@@ -21,13 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from genn_eventprop import Dense, Network, Normal, Trainer, plots
-from genn_eventprop.adjoint import derive
 from genn_eventprop.data import yin_yang
-from genn_eventprop.losses import FirstSpikeCrossEntropy
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.engines import solvable
 from genn_eventprop.optimisers import Adam, Exponential
 from genn_eventprop.training import Experiment, ExperimentConfig, record_trial
-from genn_eventprop.training.choices import neuron_of
+from genn_eventprop.training.choices import loss_of, neuron_of
 
 QUICK = {"epochs": 15}
 
@@ -48,10 +46,14 @@ class Config(ExperimentConfig):
     """Mean and standard deviation of the initial weights from input to hidden."""
     output_weight: tuple[float, float] = (0.93, 0.1)
     """Mean and standard deviation of the initial weights from hidden to output."""
+    output: str = "LIF"
+    """Output neurons, likewise; LI for losses of voltages."""
     duration: float = 60.0
     """Trial length in ms."""
+    loss: str = "first_spike_exp(silent='exclude')"
+    """Loss by name, options in brackets."""
     tau0: float = 0.5
-    """Of the softmax over first spike times, ms."""
+    """Of the softmax over first spike times, ms; this and the next two in losses that have them."""
     tau1: float = 6.4
     """Of the term that pulls the right class's spike to the front, ms."""
     alpha: float = 3e-3
@@ -72,15 +74,17 @@ def build(config: Config) -> Experiment:
     inp = net.input(5)
     neuron = neuron_of(config.neuron, "--neuron", tau_mem=config.tau_mem, tau_syn=config.tau_syn)
     hidden = net.population(neuron, config.hidden, name="hidden")
-    output = net.population(LIF(tau_mem=config.tau_mem, tau_syn=config.tau_syn), 3, name="output")
+    neuron = neuron_of(config.output, "--output", tau_mem=config.tau_mem, tau_syn=config.tau_syn)
+    output = net.population(neuron, 3, name="output")
     net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)))
     net.connect(hidden, output, Dense(Normal(*config.output_weight)))
-    spike_times, dt = config.time_grid(solvable=derive(neuron.model).linear)
+    loss = loss_of(config.loss, output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha)
+    spike_times, dt = config.time_grid(solvable=solvable(net, loss))
     rate = config.hidden_learning_rate
     groups = None if rate is None else {"input_hidden.weight": {"learning_rate": rate}}
     trainer = Trainer(
         net,
-        FirstSpikeCrossEntropy(output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha),
+        loss,
         duration=config.duration,
         dt=dt,
         spike_times=spike_times,
@@ -104,6 +108,9 @@ def plot(experiment: Experiment, folder: Path) -> None:
     """Learning curves, the plane, one trial, hidden spike counts."""
     trainer, test = experiment.trainer, experiment.test
     assert test is not None and test.labels is not None
+    if trainer.plan.loss.readout != "first_spike":
+        plots.standard(experiment, folder)
+        return
     plots.save(plots.learning_curves(trainer.position.metrics, target=0.981), folder / "learning_curves.png")
     with trainer.best_weights():
         x, y, inside = plots.disc(resolution=121)

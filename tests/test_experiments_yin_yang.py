@@ -85,3 +85,19 @@ def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path, monkey
     for name, value in a.arrays.items():
         np.testing.assert_array_equal(value, b.arrays[name], err_msg=name)
     assert a.info["position"]["updates"] == b.info["position"]["updates"] == 60
+
+
+@pytest.mark.parametrize(
+    ("settings", "spike_times"),
+    [
+        ({}, "exact"),
+        ({"output": "LI", "loss": "max"}, "exact"),
+        ({"output": "LI", "loss": "avg_xentropy"}, "grid"),
+        ({"output": "LI", "loss": "sum_weigh_input"}, "grid"),
+        ({"neuron": "QIF"}, "grid"),
+        ({"engine": "reference_clock"}, "grid"),
+    ],
+)
+def test_exact_spike_times_where_the_engine_can(settings, spike_times):
+    config = yin_yang.Config(**{"train_size": 20, "hidden": 5, "engine": "native", **settings})
+    assert yin_yang.build(config).trainer.plan.spike_times == spike_times

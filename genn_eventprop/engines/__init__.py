@@ -1,6 +1,6 @@
 """Engines: one contract (`base.py`), several ways to run it (`registry.py` says which run here)."""
 
-from .base import Data, Engine, Result, Spikes, quantise
+from .base import Data, Engine, Result, Spikes, quantise, solvable
 from .reference_clock import ReferenceClock
 from .registry import NAMES, Availability, availability, create
 
@@ -15,4 +15,5 @@ __all__ = [
     "availability",
     "create",
     "quantise",
+    "solvable",
 ]

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy as sp
 
+from ..adjoint import derive
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
+from ..losses import Loss
+from ..modelling import Network
 from ..plan import Plan, PopulationRecord
 from .chance import keys
 
@@ -360,6 +363,18 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     if outside.size:
         raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
     return samples.astype(np.int64)
+
+
+EXACT_READOUTS = ("integral", "max", "first_spike")  # what `native` has with exact spike times, no window, no input
+
+
+def solvable(network: Network, loss: Loss) -> bool:
+    """Whether `native` has exact spike times for these neurons, without noise and dropout, and this loss."""
+    plain = (loss.weight.input_tau, loss.weight.window) == (None, None)
+    models = [derive(p.model) for p in network.populations]
+    simple = all(m.linear and len(m.modes) == 1 and len(m.events) <= 1 for m in models)
+    quiet = all(p.noise == p.dropout == 0 for p in network.populations)
+    return loss.readout in EXACT_READOUTS and plain and simple and quiet
 
 
 def refuse_readouts(

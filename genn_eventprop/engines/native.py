@@ -25,6 +25,7 @@ from ..plan import Plan
 from ..plan.coefficients import node_scale, weight_coefficients
 from ..toolchain import build, find_compiler
 from .base import (
+    EXACT_READOUTS,
     LINEAR_ONE_EVENT,
     Data,
     Engine,
@@ -83,7 +84,7 @@ class NativeEngine(Engine):
         refuse_bent_arrivals(plan, self.name)
         if plan.spike_times == "exact":
             refuse_readouts(
-                plan, "native with exact spike times", ("integral", "max", "first_spike"), shaped=False,
+                plan, "native with exact spike times", EXACT_READOUTS, shaped=False,
                 instead="spike_times='grid', or engine='reference_event'",
             )  # fmt: skip
         self.dtype, self.slices = np.dtype(dtype), slices

@@ -44,9 +44,9 @@ def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
     return make(ZOO, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
 
 
-def loss_of(text: str, population: Population, where: str = "--loss") -> Loss:
-    """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population."""
-    return make(LOSSES, parse_spec(text, where), where, population)
+def loss_of(text: str, population: Population, where: str = "--loss", **defaults: Any) -> Loss:
+    """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population; `defaults` where the loss has them."""
+    return make(LOSSES, parse_spec(text, where), where, population, **defaults)
 
 
 def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:

@@ -80,7 +80,7 @@ class ExperimentConfig:
         """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.
 
         Args:
-            solvable: False for neurons whose crossings no fast engine solves within a step.
+            solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
         grid = self.engine in ("genn", "reference_clock") or not solvable
         spike_times = self.spike_times or ("grid" if grid else "exact")

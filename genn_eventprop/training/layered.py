@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..engines import solvable
 from ..errors import SettingError
 from ..modelling import Dense, Gamma, Network, Normal, Param, Population
 from .choices import augmented, loss_of, neuron_of, optimiser_of, regularisers_of, revive_of, schedule_of, transformed
@@ -109,14 +110,15 @@ def layered(
     sets = [None if events is None else transformed(events, *how) for events in (validation, test)]
     learned = augmented(train, *how, config.seed)
     network, output = network_of(config, learned.n_channels, classes_of(train))
-    spike_times, dt = config.time_grid()
+    loss = loss_of(config.loss, output)
+    spike_times, dt = config.time_grid(solvable=solvable(network, loss))
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
     groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else None
     made = Trainer(
         network,
-        loss_of(config.loss, output),
+        loss,
         regularisers=regularisers_of(config.regulariser, network.populations[:-1]),
         duration=config.duration,
         dt=dt,
