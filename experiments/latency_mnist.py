@@ -1,12 +1,19 @@
 """MNIST, a pixel the time of one spike, with the maximum-voltage loss.
 
-Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons with exact spike times,
-leaky integrators as output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes
-are left out while training. The first 5000 training images are held out for validation.
+Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons, leaky integrators as
+output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes are left out while
+training. The first 5000 training images are held out for validation.
+Network, weights and loss are the published ones. The published training (exact spike times, batches of 5, 100 epochs,
+rate x 0.95 an epoch) costs many times more; the defaults (spikes on a grid of 0.5 ms, batches of 32, 35 epochs, cosine,
+silent neurons lifted) come as far: on 8000 images grid and exact times were equally good. The second line replays it.
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train latency_mnist
+    genn-eventprop train latency_mnist --spike-times exact --dt 1 --duration 60 --batch-size 5 --epochs 100 \
+        --learning-rate 5e-3 --schedule exponential=0.95 --revive "" --slope-floor 0
     genn-eventprop train latency_mnist --quick
+
+Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 %, 11 s of one core an epoch; docs/experiments.md has the runs.
 """
 
 from __future__ import annotations

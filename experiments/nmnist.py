@@ -4,9 +4,11 @@ Data: Orchard et al. 2015, doi 10.3389/fnins.2015.00437; the full set through to
 downloaded if it is not there), or with --small the 400 recordings of SLAYER's example (nmnist_small). No
 EventProp result has been published; other spiking networks reach 99.5 % on the full set.
 
-    genn-eventprop train nmnist
-    genn-eventprop train nmnist --small --cross-validate       five test sets of 100
+    genn-eventprop train nmnist --epochs 20 --batch-size 32
+    genn-eventprop train nmnist --small --cross-validate --validation 0       five test sets of 100
     genn-eventprop train nmnist --small --quick
+
+Here, on the 400 recordings: 90.4 +- 1.3 % over five test sets, a minute each. The full set has not been run.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """MNIST row by row, one pixel a millisecond, as spikes where the gray value crosses a level.
 
-Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574. 80 inputs: 40 levels, crossed upwards or downwards; one
-more input marks the end of the image. A recurrent layer of neurons with several time constants, an integrating output.
+Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574; there 80 inputs (40 levels, crossed upwards or
+downwards), a recurrent layer with several time constants and all 60,000 images. Here 16 inputs and a delay line of 720
+ms, so that one hidden layer without recurrence sees all rows; an integrating output, the first 10,000 images.
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train sequential_mnist
     genn-eventprop train sequential_mnist --quick
+
+Here: 78.8 % (one run), six minutes on one busy core.
 """
 
 from __future__ import annotations
@@ -18,18 +21,28 @@ from genn_eventprop.data import encode, mnist
 from genn_eventprop.data.locate import locate
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
-QUICK = {"epochs": 2, "train_size": 500, "test_size": 500, "validation_size": 200, "hidden": (64,)}
+QUICK = {"epochs": 12, "train_size": 2000, "test_size": 500, "validation_size": 200}
 
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):
     """No published EventProp settings exist; these are ours."""
 
-    epochs: int = 50
+    epochs: int = 40
     spike_times: str = "grid"  # type: ignore[assignment]
     dt: float | None = 1.0
-    duration: float = 800.0
-    thresholds: int = 40
+    duration: float = 840.0
+    recurrent: bool = False
+    tau_syn: float = 20.0
+    tau_syn_output: float = 20.0
+    delay_line: tuple[int, float] = (12, 60.0)
+    input_weight: tuple[float, float] = (0.05, 0.3)
+    output_weight: tuple[float, float] = (0.0, 0.1)
+    loss: str = "sum"
+    learning_rate: float = 3e-3
+    schedule: str = "ease_in,cosine"
+    revive: str = "lift=0.01"
+    thresholds: int = 8
     """Gray levels; two inputs each."""
     pixel_ms: float = 1.0
     """ms a pixel."""

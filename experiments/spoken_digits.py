@@ -5,11 +5,16 @@ Data: Jakobovski, free-spoken-digit-dataset, through the inner-ear model of Cram
 default), a folder of wav files (CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav), or an HDF5 file in the layout of the
 Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
 
-    genn-eventprop train spoken_digits                              the official split
+    genn-eventprop train spoken_digits --validation 0               the official split, trained on all
     genn-eventprop train spoken_digits --speaker-out lucas          all others train, lucas is the test
-    genn-eventprop train spoken_digits --cross-validate             each speaker once
+    genn-eventprop train spoken_digits --cross-validate --validation 0 --epochs 25 \
+        --augment merge_channels=5,shift=6,blend=0.5                each speaker once
     genn-eventprop train spoken_digits --source recordings/         your own
     genn-eventprop train spoken_digits --quick
+
+Here, official split: 92.7 +- 0.2 % (3 seeds), six minutes a run on one busy core; held-out speakers: 54.2 % in the
+mean, from 37 to 70 %. A support-vector machine on the same spikes, binned: 87.3 and 52.3 %; on log-mel features of the
+audio: 99.0 and 74.0 %.
 """
 
 from __future__ import annotations
