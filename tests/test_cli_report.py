@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,16 @@ def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
     assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
     assert rows[2][1] == "seeds 4, 5" and rows[2][4] == "1" and "reference_clock" in rows[2][6]
+
+
+def test_runs_from_before_a_setting_existed_share_the_line(runs, tmp_path, capsys):
+    shutil.copytree("one4", tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    del config["settings"]["slope_floor"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "old"), "one5"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 1
 
 
 def test_the_table_takes_its_place_in_a_document(runs, capsys):

@@ -40,9 +40,10 @@ class FinishedRun:
 
     @property
     def group(self) -> str:
-        """The same for runs of one line."""
+        """The same for runs of one line; a setting that came after a run counts with its default."""
         left_out = {*INCIDENTAL, *self.varied, "data_dir", "cross_validate"}
-        kept = {name: value for name, value in self.settings.items() if name not in left_out}
+        defaults = jsonable(dataclasses.asdict(load_experiment(self.experiment).config()))
+        kept = {name: value for name, value in {**defaults, **self.settings}.items() if name not in left_out}
         return json.dumps([self.experiment, kept, self.machine], sort_keys=True)
 
 
