@@ -32,6 +32,8 @@ LOSSES = {
     "first_inverse": lambda o: losses.FirstSpikeCrossEntropy(o, form="inverse", alpha=3.0, silent="end"),
     "max": losses.MaxVoltageCrossEntropy,
     "exponential": lambda o: losses.IntegratedVoltageCrossEntropy(o, "exponential"),
+    "end": losses.EndVoltageCrossEntropy,
+    "end_spiking": losses.EndVoltageCrossEntropy,
     "sigmoid_spiking": lambda o: losses.IntegratedVoltageCrossEntropy(o, "sigmoid"),
 }
 CASES = [
@@ -42,6 +44,8 @@ CASES = [
     ("recurrent", "first_inverse", "trained", 0.0),
     ("recurrent", "max", "trained", 0.0),
     ("recurrent", "exponential", "heterogeneous", 0.4),
+    ("recurrent", "end", "trained", 0.0),
+    ("feed-forward", "end_spiking", "heterogeneous", 0.0),
     ("deep", "first", "fixed", 1.3),
     ("deep", "exponential", "trained", 0.0),
     ("adaptive", "first", "trained", 0.0),

@@ -100,6 +100,7 @@ def _gradcheck(
     quick: bool = False,
     seed: int = 0,
     engine: str = "reference_event",
+    spike_times: Literal["exact", "grid"] = "exact",
 ) -> None:
     """Compare every gradient of a model with finite differences, in small random networks; status 1 if one is wrong.
 
@@ -108,14 +109,15 @@ def _gradcheck(
         all: Every installed model, one line each.
         quick: One network a model.
         seed: Of the networks, parameters and input.
-        engine: Whose gradient; the differences always come from reference_event.
+        engine: Whose gradient; the differences come from reference_event, for native from itself.
+        spike_times: Only exact ones can be checked; on a grid differences say nothing.
     """
     from ..gradcheck import main
 
     if bool(model) == all:
         print("genn-eventprop gradcheck: give one MODEL, or --all for every installed model", file=sys.stderr)
         raise SystemExit(2)
-    status = main(model or None, seed=seed, engine=engine, quick=quick)
+    status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times)
     if status:
         raise SystemExit(status)
 

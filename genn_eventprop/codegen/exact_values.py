@@ -24,6 +24,7 @@ from ..plan import Plan, PopulationRecord
 
 DEGREE = 20  # as in series.hpp
 WINDOW = 11  # coefficients of the time weight in a step
+FINEST = 0.5  # ms; shorter steps would only add work and rounding
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
 _ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
 
@@ -32,7 +33,7 @@ _ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
 class ExactTables:
     """Numbers of one population for steps of delta ms.
 
-    step (n, n + 1, S): P(delta), c(delta) in the last column. spike (D + 1, n (n + 1) + n n, S): P(s) with c(s), P(-s).
+    step (n, n + 1, S): P(delta) - 1, c(delta) in the last column. spike (D + 1, n (n + 1) + n n, S): P(s) with c(s), P(-s).
     rho (D + 1, n + 1, S): dg P(s), the row of the threshold function, with its constant.
     arrive: receptor -> (D + 1, n + n + 1, S): P(-s) e, then rho.
     back: receptor -> (D + 1, (2 + L) n, S): P(-s) e, P(-s) (-A e), d P(-s) e by every learned parameter of the dynamics.
@@ -65,13 +66,15 @@ class ExactTables:
 
 
 def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
-    """Steps of a trial: the plan's, or as many as keep |A| delta <= 1 in every population.
+    """Steps of a trial: the plan's, but not below `FINEST`, or as many as keep |A| delta <= 1 in every population.
 
     With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding.
     """
     rates = [_norm(Propagator(p.derived, _own(p, parameters)).M) for p in plan.populations]
     least = 16 if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols else 1
-    return max(plan.n_steps, least, math.ceil(plan.duration * max(rates) * (1 - 1e-12)))
+    return max(
+        min(plan.n_steps, math.ceil(plan.duration / FINEST)), least, math.ceil(plan.duration * max(rates) * (1 - 1e-12))
+    )
 
 
 def varies(p: PopulationRecord) -> bool:
@@ -112,7 +115,7 @@ def exact_tables(
     reset = np.concatenate([powers[..., :n, :].reshape(DEGREE + 1, S, -1), back_powers.reshape(DEGREE + 1, S, -1)], -1)
     inverse = expm(-M * delta)
     return ExactTables(
-        step=_last(expm(M * delta)[:, :n]), spike=_last(reset, 1), rho=_last(rho, 1),
+        step=_last(expm(M * delta)[:, :n] - np.eye(n, n + 1)), spike=_last(reset, 1), rho=_last(rho, 1),
         arrive=arrive, back=back,
         dstep={q: _last((propagator_derivative(M, dM[q], delta) @ inverse)[:, :n]) for q in learned},
         dspike={q: _last(t[..., :n, :].reshape(DEGREE + 1, S, -1), 1) for q, t in d_powers.items()},

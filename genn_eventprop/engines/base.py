@@ -365,7 +365,12 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     return samples.astype(np.int64)
 
 
-EXACT_READOUTS = ("integral", "max", "first_spike")  # what `native` has with exact spike times, no window, no input
+EXACT_READOUTS = (
+    "integral",
+    "max",
+    "first_spike",
+    "end",
+)  # what `native` has with exact spike times, no window, no input
 
 
 def solvable(network: Network, loss: Loss) -> bool:

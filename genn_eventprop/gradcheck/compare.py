@@ -18,6 +18,7 @@ from ..errors import EventPropError, SettingError
 from ..losses import Loss
 from ..modelling import Network
 from ..plan import Plan, make_plan
+from .own import OwnProblem
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
@@ -74,7 +75,7 @@ class Problem:
 Change = tuple[str | None, tuple[int, ...], float]
 
 
-def differences(problem: Problem, names: Sequence[str]) -> dict[str, np.ndarray]:
+def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The derivative of the loss by every element of blocks; nan where no step is safe.
 
     All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
@@ -133,7 +134,7 @@ def _ahead(problem: Problem, name: str, index: tuple[int, ...]) -> float:
     return np.nan
 
 
-def taylor_order(problem: Problem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
+def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
     """Order of |L(v + eps d) - L(v) - eps dL/dv . d| in eps along a random direction d of all blocks but delays.
 
     eps is halved from 1e-2 until the remainder nears rounding; the last four above it, with spikes in unchanged order,
@@ -163,20 +164,21 @@ def compare(
     seed: int = 0,
     may_vanish: frozenset[str] = frozenset(),
 ) -> Case:
-    """Check every block that the engine has a gradient for."""
+    """Check every block that the engine has a gradient for; the differences for `native` are its own."""
     if plan.loss.surrogate:
         raise SettingError(
             f"a loss of the {plan.loss.readout} of spikes has a surrogate gradient, which differences cannot show; "
             "check the network with another loss"
         )
-    problem = Problem(plan, parameters, events)
-    tested = create(plan, parameters, engine=engine, dtype="float64")
-    result = tested.run(tested.load(events), problem.samples, training=True)
+    plan = replace(plan, regularisers=())
+    tested, samples = create(plan, parameters, engine=engine, dtype="float64"), np.arange(len(events))
+    result = tested.run(tested.load(events), samples, training=True)
     _no_push(plan, result.readout, events)
-    own = tested if isinstance(tested, ReferenceEvent) else problem.engine
-    own_result = result if own is tested else own.run(problem.data, problem.samples, training=True)
+    own = tested if isinstance(tested, ReferenceEvent) else ReferenceEvent(plan, parameters)
+    own_result = result if own is tested else own.run(own.load(events), samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
     every = own.full_gradients | gradients
+    problem = (OwnProblem if engine == "native" else Problem)(plan, parameters, events)
     start = float(own_result.loss.mean())
     blocks = []
     for key, difference in differences(problem, list(gradients)).items():
@@ -228,7 +230,7 @@ def check_network(
     Args:
         events: labelled input, a few samples. duration: trial length in ms.
         parameters: values to check at; default ``network.initial_parameters(seed)``.
-        engine: whose gradient; differences always come from `reference_event`.
+        engine: whose gradient; differences come from `reference_event`, for `native` from itself.
         tolerance: largest relative error of a block.
     """
     if events.labels is None and loss.compares == "labels":

@@ -98,7 +98,7 @@ def check(
     Args:
         loss: only the networks with this loss (a name of `LOSSES`); default all that fit the model.
         seed: of networks, parameters and input.
-        engine: whose gradient; differences always come from `reference_event`.
+        engine: whose gradient; differences come from `reference_event`, for `native` from itself.
         quick: the first network only.
     """
     model = model.model if isinstance(model, Neuron) else model

@@ -196,7 +196,7 @@ def outer_loss(ctx: Context) -> str:
     args.prediction[sample] = best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
 """
-        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + ctx.readout.last()) + "}\n"
+        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + ("" if ctx.exact else ctx.readout.last())) + "}\n"
     )  # fmt: skip
 
 

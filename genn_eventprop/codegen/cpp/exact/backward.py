@@ -23,7 +23,7 @@ def backward_exact(ctx: Context) -> str:
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
-    body += [_push(ctx), f"work.reader.begin_back(p_{out});"]
+    body += [_push(ctx), f"work.reader.begin_back(p_{out}, dr);"]
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps); (void)t_k;",

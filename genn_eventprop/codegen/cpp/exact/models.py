@@ -11,7 +11,7 @@ from ..context import Context, indent
 from ..regularise import pushed_index
 from .groups import groups
 
-READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral"}
+READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral", "end": "ReadEnd"}
 
 
 def exact_work(ctx: Context) -> str:

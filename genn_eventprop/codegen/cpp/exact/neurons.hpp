@@ -147,10 +147,10 @@ struct Neurons {
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
     scalar propagated(int i, const scalar* a, int r) const {
-        scalar b = M::coupled[i][n] ? step[(i * (n + 1) + n) * S + r] : scalar(0);
+        scalar by = M::coupled[i][n] ? step[(i * (n + 1) + n) * S + r] : scalar(0);
         for (int j = 0; j < n; ++j)
-            if (M::coupled[i][j]) b += step[(i * (n + 1) + j) * S + r] * a[j];
-        return b;
+            if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + r] * a[j];
+        return a[i] + by;  // the table holds P - 1: rounding of P itself would add up over the steps
     }
     double threshold(int neuron, const double* state) const {
         double g = double(dg[n * S + own(neuron)]);
@@ -565,10 +565,10 @@ struct Neurons {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = mu[i].data[k];
             for (int j = 0; j < n; ++j) {
-                scalar v = 0;
+                scalar by = 0;
                 for (int i = 0; i < n; ++i)
-                    if (M::coupled[i][j]) v += step[(i * (n + 1) + j) * S + own(k)] * a[i];
-                mu[j].data[k] = v;
+                    if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + own(k)] * a[i];
+                mu[j].data[k] = a[j] + by;
             }
         }
     }

@@ -27,7 +27,7 @@ struct ReadFirstSpike : NoSource<O> {
         for (int k = 0; k < N; ++k)
             if (first[k] >= 0) readout[k] = out.spike_time[first[k]], valid[k] = 0;
     }
-    void begin_back(O&) {}
+    void begin_back(O&, const scalar*) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
     void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, double, int64_t) {}
@@ -35,6 +35,28 @@ struct ReadFirstSpike : NoSource<O> {
     scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
         return first[neuron] == i ? dr[neuron] : scalar(0);
     }
+    void leave(O&, const scalar*, int64_t) {}
+};
+
+// r = V(T).
+template <class O, int V, int N>
+struct ReadEnd : NoSource<O> {
+    void begin(O&) {}
+    void enter(O&, const Args&, int64_t, bool) {}
+    void start(O&) {}
+    void absorb(O&, const typename O::Incoming*, int64_t, int64_t) {}
+    void jump(O&, int, double, const double*, const double*) {}
+    void finish(O& out, const Args&, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) readout[k] = double(out.x[V].data[k]), valid[k] = 0;
+    }
+    void begin_back(O& out, const scalar* dr) {
+        for (int k = 0; k < N; ++k) out.mu[V].data[k] += dr[k];
+    }
+    void before(O&, const scalar*, int64_t, int64_t) {}
+    void open_step(O&, const LogEntry*, int64_t) {}
+    void at(O&, const Args&, int, double, double, int64_t) {}
+    scalar kink(const scalar*, int64_t) { return 0; }
+    scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double, double*) { return 0; }
     void leave(O&, const scalar*, int64_t) {}
 };
 
@@ -103,7 +125,7 @@ struct ReadMaximum : NoSource<O> {
     void finish(O&, const Args&, double* readout, int32_t* valid) {
         for (int k = 0; k < N; ++k) readout[k] = best[k], valid[k] = 0;
     }
-    void begin_back(O&) {
+    void begin_back(O&, const scalar*) {
         for (int k = 0; k < N; ++k) order[k] = k;
         std::sort(order, order + N, [&](int a, int b) {
             return step[a] != step[b] ? step[a] < step[b] : position[a] != position[b] ? position[a] < position[b] : a < b;
@@ -236,7 +258,7 @@ struct ReadIntegral {
     void finish(O&, const Args&, double* readout, int32_t* valid) {
         for (int k = 0; k < N; ++k) readout[k] = total[k], valid[k] = 0;
     }
-    void begin_back(O&) {}
+    void begin_back(O&, const scalar*) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
     void open_step(O& out, const LogEntry* events, int64_t count) {
         if constexpr (S == 1 && O::model::receptors == 1) {

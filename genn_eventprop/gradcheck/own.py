@@ -1,0 +1,79 @@
+"""Differences of losses taken on the fast engine itself: `native` with exact spike times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data import Events
+from ..engines import create
+from ..engines.native import NativeEngine
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from .compare import Change
+
+
+class OwnProblem:
+    """As `compare.Problem`, with the losses of `native` in float64. Blocks: what the engine has gradients for.
+
+    Events keep their number and order if all arrivals at and spikes of each population, sorted by time, come from the
+    same neurons as before.
+    """
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events) -> None:
+        self.plan, self.events, self.samples = plan, events, np.arange(len(events))
+        engine = create(plan, parameters, engine="native", dtype="float64", threads=1)
+        assert isinstance(engine, NativeEngine)
+        self.engine, self.data = engine, engine.load(events)
+        self.values = {k: engine.parameters[k].copy() for k in engine.gradients}
+
+    def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""
+        _, order = self._run()
+        loss, same = np.empty(len(changes)), np.empty(len(changes), bool)
+        for i, (name, index, by) in enumerate(changes):
+            assert name is not None
+            self.engine.parameters[name][index] += by
+            loss[i], changed = self._run()
+            same[i] = changed == order
+            self.engine.parameters[name][...] = self.values[name]
+        return loss, same
+
+    def along(self, directions: Mapping[str, np.ndarray], steps: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The same at values + step * directions; the first step is 0."""
+        loss, orders = np.empty(len(steps)), []
+        for i, step in enumerate(steps):
+            for k, v in self.values.items():
+                self.engine.parameters[k][...] = v + step * directions[k]
+            loss[i], order = self._run()
+            orders.append(order)
+        for k, v in self.values.items():
+            self.engine.parameters[k][...] = v
+        return loss, np.array([order == orders[0] for order in orders])
+
+    def scale(self, name: str) -> float:
+        """The size by which steps of a block are measured."""
+        return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+
+    def _run(self) -> tuple[float, bytes]:
+        """Mean loss, and all events in their order as bytes."""
+        result = self.engine.run(self.data, self.samples, record_spikes=True)
+        assert result.spikes is not None
+        lists = {name: (s.sample, s.time, s.neuron) for name, s in result.spikes.items()}
+        sizes = np.diff(self.events.offsets)
+        inputs = (np.repeat(self.samples, sizes), np.asarray(self.events.times), np.asarray(self.events.channels))
+        lists[self.plan.input.name] = inputs
+        parts = []
+        for p in self.plan.populations:
+            sent = [(lists[p.name], 0.0)] if p.spiking else []
+            sent += [(lists[c.source], c.delay) for c in self.plan.into(p.name)]
+            sample = np.concatenate([s for (s, _, _), _ in sent])
+            time = np.concatenate([t + delay for (_, t, _), delay in sent])
+            kind = np.concatenate([np.full(len(s), i) for i, ((s, _, _), _) in enumerate(sent)])
+            neuron = np.concatenate([n for (_, _, n), _ in sent])
+            order = np.lexsort((neuron, kind, time, sample))
+            parts += [sample[order], kind[order], neuron[order]]
+        return float(result.loss.mean()), np.concatenate(parts).astype(np.int64).tobytes()

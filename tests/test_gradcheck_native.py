@@ -1,0 +1,43 @@
+"""`gradcheck --engine native --spike-times exact`: differences taken on the engine itself, and that they can fail."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop.cli.app import main as command_line
+from genn_eventprop.codegen.cpp.exact import backward
+from genn_eventprop.errors import EngineError
+from genn_eventprop.gradcheck import check
+from genn_eventprop.gradcheck.compare import compare
+from genn_eventprop.gradcheck.draw import Layout, draw
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.qif import QIF
+
+LAYOUT = Layout(1, True, False, "first_spike")
+
+
+def case():
+    plan, parameters, events = draw(LIF, LAYOUT, np.random.default_rng([0, 1]))
+    return compare("recurrent", plan, parameters, events, engine="native")
+
+
+def test_the_engine_differentiates_what_it_computed():
+    found = case()
+    assert not found.failures, found.text()
+    assert {b.name for b in found.blocks} >= {"hidden1_hidden1_input.weight", "hidden1.tau_mem", "output.v_thresh"}
+    assert found.worst < 1e-6
+
+
+def test_a_wrong_sign_in_the_engine_is_found(monkeypatch):
+    right = backward._own_spike
+    monkeypatch.setattr(backward, "_own_spike", lambda *a: right(*a).replace("entry.s, dl_dt", "entry.s, -dl_dt"))
+    assert any("relative error" in f for f in case().failures)
+
+
+def test_a_model_that_the_engine_cannot_run_is_an_error_that_names_another():
+    with pytest.raises(EngineError, match="QIF has dynamics that are not linear.*engine='reference_event'"):
+        check(QIF, loss="max", engine="native")
+
+
+def test_on_a_grid_there_is_nothing_to_check(capsys):
+    assert command_line(["gradcheck", "lif", "--engine", "native", "--spike-times", "grid"]) != 0
+    assert "gradcheck needs exact spike times" in capsys.readouterr().err
