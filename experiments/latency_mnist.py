@@ -62,8 +62,8 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
-    sets = [mnist.load_events(path, part, size=size, t_max=config.t_max) for part, size in sizes.items()]
-    return layered(config, *sets)
+    train, validation, test = (mnist.load_events(path, p, size=n, t_max=config.t_max) for p, n in sizes.items())
+    return layered(config, train, validation, test)
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

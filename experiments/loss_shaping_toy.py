@@ -61,7 +61,8 @@ class Config(LayeredConfig):
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run; the data is the same for every seed."""
     sizes = (config.train_size, 512, 512)
-    return layered(config, *(words(config, size, part) for part, size in enumerate(sizes)))
+    train, validation, test = (words(config, size, part) for part, size in enumerate(sizes))
+    return layered(config, train, validation, test)
 
 
 def words(config: Config, size: int, part: int) -> Events:

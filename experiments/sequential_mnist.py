@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genn_eventprop import plots
 from genn_eventprop.data import encode, mnist
@@ -60,9 +61,9 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
-    settings = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}
-    sets = [mnist.load_events(path, part, encode.sequential, size, **settings) for part, size in sizes.items()]
-    return layered(config, *sets)
+    settings: dict[str, Any] = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}
+    train, validation, test = (mnist.load_events(path, p, encode.sequential, n, **settings) for p, n in sizes.items())
+    return layered(config, train, validation, test)
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

@@ -44,7 +44,8 @@ class Config(LayeredConfig):
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     folder = config.data_dir or Path("data")
-    return layered(config, *(tonic_sets.load("ssc", folder, part) for part in ("train", "validation", "test")))
+    train, validation, test = (tonic_sets.load("ssc", folder, part) for part in ("train", "validation", "test"))
+    return layered(config, train, validation, test)
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

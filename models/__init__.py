@@ -26,3 +26,26 @@ _ALL = (
     Theta, EIF, AdEx, Izhikevich, IzhikevichFast, IzhikevichBursting, BalancedRF, TwoCompartment, LI, LIAdaptive,
 )  # fmt: skip
 ZOO: dict[str, NeuronModel] = {model.name: model for model in _ALL}
+__all__ = [
+    "ZOO",
+    "AdEx",
+    "ALIF",
+    "BalancedRF",
+    "EIF",
+    "Izhikevich",
+    "IzhikevichBursting",
+    "IzhikevichFast",
+    "LI",
+    "LIAdaptive",
+    "LIF",
+    "LIFAlpha",
+    "LIFConductance",
+    "LIFDelta",
+    "LIFDoubleExponential",
+    "LIFRefractory",
+    "LIFRelativeReset",
+    "QIF",
+    "SEAdLIF",
+    "Theta",
+    "TwoCompartment",
+]

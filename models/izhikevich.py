@@ -29,8 +29,8 @@ Izhikevich = NeuronModel(
 _FAST = {"a": Param(0.1, "1/ms"), "d": Param(2.0, "mV/ms")}
 _BURSTS = {"c": Param(-50.0, "mV"), "d": Param(2.0, "mV/ms")}
 IzhikevichFast = replace(
-    Izhikevich, name="IzhikevichFast", params=Izhikevich.params | _FAST, threshold=None, reset=None
+    Izhikevich, name="IzhikevichFast", params={**Izhikevich.params, **_FAST}, threshold=None, reset=None
 )  # fmt: skip
 IzhikevichBursting = replace(
-    Izhikevich, name="IzhikevichBursting", params=Izhikevich.params | _BURSTS, threshold=None, reset=None
+    Izhikevich, name="IzhikevichBursting", params={**Izhikevich.params, **_BURSTS}, threshold=None, reset=None
 )  # fmt: skip

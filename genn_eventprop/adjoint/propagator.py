@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
 
-from .derive import Derived
+if TYPE_CHECKING:
+    from .derive import Derived
+    from .scheme import LinearPart
 
 _TERMS = 14  # of the Taylor series at norm <= 1/4: the remainder is below 1e-22
 
@@ -65,14 +68,14 @@ class Propagator:
     """Exact propagation of a linear model for given parameter values.
 
     Args:
-        derived: the model.
+        derived: the model, or the linear part of one.
         values: parameter -> array of shape (1,) or (N,).
 
     Attributes:
         M: (S, n+1, n+1) generator [[A, b], [0, 0]], S = 1 if all neurons share it, else N.
     """
 
-    def __init__(self, derived: Derived, values: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, derived: Derived | LinearPart, values: Mapping[str, np.ndarray]) -> None:
         self.derived = derived
         self.n = len(derived.states)
         used = [np.asarray(values[n], dtype=np.float64) for n in derived.dynamic_params]

@@ -211,7 +211,8 @@ class Dynamics:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """lambda from the end of step k to its start, and what the step adds to every parameter's gradient (B, N)."""
         x, mode = self.trace.x[k], self.trace.modes[k]
-        new, total = np.zeros_like(lam), {}
+        new = np.zeros_like(lam)
+        total: dict[str, np.ndarray] = {}
         for m, step in enumerate(self.steps):
             here = mode == m
             if m and not here.any():

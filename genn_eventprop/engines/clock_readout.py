@@ -252,6 +252,8 @@ class Maximum(ClockReadout):
 class _OfSpikes(ClockReadout):
     """What happened when: self.spikes (T + 1, B, K), and self.rank, how many each neuron had before."""
 
+    missing: Array  # dL of a right class that did not spike, of `Loss.push`
+
     def end(self, x: Array, spikes: Array) -> None:
         self.spikes = spikes
         self.rank = np.cumsum(spikes, axis=0) - spikes

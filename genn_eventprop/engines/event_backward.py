@@ -191,7 +191,9 @@ class Backward:
         before, after = field(x, lane, np.array([event.mode])), field(x, lane, seg.mode[[event.after]])
         D = float(lam @ (before - after)[:, 0]) + event.extra + event.feedback
         event.source.feedback += D
-        adjoint.gradient[d.modes[event.mode].lasts][event.neuron] += D
+        lasts = d.modes[event.mode].lasts
+        assert lasts is not None  # only a timed mode ends by itself
+        adjoint.gradient[lasts][event.neuron] += D
         adjoint.end[event.before] = lam
 
     def _arrival(self, event: Arrival) -> None:

@@ -249,8 +249,8 @@ class _Running:
             bounds = bernstein(g[:, mine])
             roots = np.full(int(mine.sum()), np.inf)
             for i in np.flatnonzero((bounds.max(axis=0) >= 0) & (possible & ~at_once)[mine]):
-                u = first_upward_root(g[:, mine][:, i], bounds[:, i])
-                roots[i] = np.inf if u is None else u
+                root = first_upward_root(g[:, mine][:, i], bounds[:, i])
+                roots[i] = np.inf if root is None else root
             u = roots if self.copies == 1 else self._follow(g, lanes, mine, roots, possible & ~at_once)
             crossing = np.where(at_once, time, time + u * self.span[lanes])
         self.crossing[e, lanes] = crossing

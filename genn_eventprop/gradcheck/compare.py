@@ -49,7 +49,8 @@ class Problem:
             stacked = {k: np.repeat(v[None], len(part), axis=0) for k, v in self.values.items()}
             for copy, (name, index, by) in enumerate(part):
                 if name is not None:
-                    stacked[name][(copy, *index)] += by
+                    at = (copy, *index)
+                    stacked[name][at] += by
             loss, changed = self.engine.losses_of_copies(self.data, self.samples, stacked)
             out.append(loss[1:])
             same.append(~changed[1:])
@@ -123,7 +124,7 @@ class _Estimate:
         return gap <= AGREE * max(abs(fine), largest) or gap == 0
 
 
-def _ahead(problem: Problem, name: str, index: tuple[int, ...]) -> float:
+def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> float:
     """Five points ahead of a value that cannot be lowered, a delay of zero."""
     h = STEP * problem.scale(name)
     for _ in range(HALVINGS):

@@ -168,11 +168,14 @@ class Loss:
         K = self.n_classes
         return {"voltage": (n_steps + 1, K), "spike_times": (K, None)}.get(self.readout, (K,))
 
-    def _parts(self, r: np.ndarray, duration: float) -> list[np.ndarray]:
-        """[score, term, dscore/dr, dterm/dr] at r."""
+    def _parts(self, r: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """score, term, dscore/dr, dterm/dr at r."""
         evaluate = score_functions(*self.expressions, ("r", "T", *self.constants))
-        parts = evaluate(r, duration, *self.constants.values())
-        return [np.broadcast_to(np.asarray(v, dtype=np.float64), np.shape(r)) for v in parts]
+        score, term, dscore, dterm = (
+            np.broadcast_to(np.asarray(v, dtype=np.float64), np.shape(r))
+            for v in evaluate(r, duration, *self.constants.values())
+        )
+        return score, term, dscore, dterm
 
     def pointwise(self, r: np.ndarray, y: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
         """The outer loss of values that are all there: r (..., K), y labels (...,) or targets (..., K)."""

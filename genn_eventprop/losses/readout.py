@@ -175,8 +175,8 @@ class TimeWeight:
         last = np.concatenate([[0.0], inputs])
         for i in range(1, len(last)):
             after[i] = after[i - 1] * np.exp(-(last[i] - last[i - 1]) / tau) + self.input_gain / tau
-        i = np.searchsorted(inputs, t, side="left")
-        return after[i] * np.exp(-(t - last[i]) / tau)
+        seen = np.searchsorted(inputs, t, side="left")
+        return after[seen] * np.exp(-(t - last[seen]) / tau)
 
     def describe(self) -> str:
         """One line for messages and run folders."""

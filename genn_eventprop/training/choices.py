@@ -61,7 +61,11 @@ def regularisers_of(text: str, populations: Sequence[Population], where: str = "
 
 def revive_of(text: str, where: str = "--revive") -> list[Revive]:
     """``"lift=0.002"``, ``"redraw"`` or nothing."""
-    table = {"redraw": lambda: Revive("redraw"), "lift": lambda amount=0.002: Revive("lift", amount)}
+
+    def lift(amount: float = 0.002) -> Revive:
+        return Revive("lift", amount)
+
+    table = {"redraw": lambda: Revive("redraw"), "lift": lift}
     return [make(table, spec, where) for spec in parse_specs(text, where)]
 
 

@@ -107,7 +107,7 @@ def layered(
         trainer: further arguments of `Trainer`.
     """
     how = (config.augment, config.duration)
-    sets = [None if events is None else transformed(events, *how) for events in (validation, test)]
+    held_out, last = (None if events is None else transformed(events, *how) for events in (validation, test))
     learned = augmented(train, *how, config.seed)
     network, output = network_of(config, learned.n_channels, classes_of(train))
     loss = loss_of(config.loss, output)
@@ -134,7 +134,7 @@ def layered(
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
         **trainer,
     )
-    return Experiment(made, learned, *sets, class_names)
+    return Experiment(made, learned, held_out, last, class_names)
 
 
 def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:

@@ -158,9 +158,9 @@ class Group:
         for p in self.plan.populations:
             if events.eventful(self.plan, p) and events.pushed(self.plan, p):
                 self._share_pushes(network, p)
-        for p, push in self.pushes.items():
-            self._give(network.neurons(p, "spike_push"), push)
-            network.push(p, "spike_push")
+        for name, push in self.pushes.items():
+            self._give(network.neurons(name, "spike_push"), push)
+            network.push(name, "spike_push")
         network.run(phase, 2 * phase)
 
     def _give_gradient(self, network: Any) -> None:
