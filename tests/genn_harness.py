@@ -16,7 +16,7 @@ from genn_eventprop.engines.genn.engine import GennEngine
 from genn_eventprop.engines.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.toolchain import build
 
-TYPES = {"scalar": ("scalar", np.float64), "int": ("int", np.int32)}
+TYPES = {"scalar": ("scalar", np.float64), "int": ("int", np.int32), "uint32_t": ("uint32_t", np.uint32)}
 
 
 class HarnessEngine(GennEngine):
@@ -117,8 +117,8 @@ def update_source(name, text):
 
 
 def network_source(text):
-    head = "#include <cmath>\nusing std::fmin; using std::fmax; using std::fabs; using std::sqrt; using std::exp;\n"
-    parts = [head + "using std::log; using std::pow;\ntypedef double scalar;\n"]
+    head = "#include <cmath>\n#include <cstdint>\nusing std::fmin; using std::fmax; using std::fabs; using std::sqrt;\n"
+    parts = [head + "using std::exp; using std::log; using std::pow;\ntypedef double scalar;\n"]
     parts += [neuron_source(n, size, t, events_of(text, n)) for n, (size, t) in text.populations.items()]
     size = {n: s for n, (s, _) in text.populations.items()}
     parts += [synapse_source(n, size[s.source], size[s.target], s) for n, s in text.synapses.items()]

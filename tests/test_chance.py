@@ -10,7 +10,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import ReferenceClock, chance, create
 from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.errors import EngineError, NetworkError, PlanError
+from genn_eventprop.errors import NetworkError, PlanError
 from genn_eventprop.models import ZOO
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -191,8 +191,6 @@ def test_refusals():
     out = net.population(ZOO["LIF"], 3, "output", dropout=0.1)
     with pytest.raises(PlanError, match="'output' has dropout, but its spikes are what the loss reads"):
         make_plan(net, losses.FirstSpikeCrossEntropy(out), dt=1.0, duration=10.0)
-    with pytest.raises(EngineError, match="genn has no dropout .of population 'hidden': 0.2.; use engine='native'"):
-        chance.refuse_chance(network(dropout=0.2), "genn")
 
 
 def test_the_trainer_keys_the_noise(tmp_path):

@@ -20,8 +20,6 @@ from statistics import NormalDist
 import numpy as np
 
 from ..data.counter import GOLDEN, Draw, mix
-from ..errors import EngineError
-from ..plan import Plan
 
 TABLE_BITS = 12
 
@@ -37,10 +35,15 @@ def keys(kind: str, population: str, seed: int, epoch: int, numbers: np.ndarray)
 
 def bits(key: np.ndarray, step: int, size: int) -> np.ndarray:
     """(B, size) uint32 of one step; key (B,)."""
-    with np.errstate(over="ignore"):
-        words = mix(key + np.uint64(step + 1) * GOLDEN)[:, None]
-    low, high = words.astype(np.uint32), (words >> np.uint64(32)).astype(np.uint32)
+    low, high = step_words(key[:, None], step)
     return _mix32(_mix32(np.arange(size, dtype=np.uint32) ^ low) ^ high)
+
+
+def step_words(key: np.ndarray, step: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high word (uint32) of the keys of steps; key and step as NumPy broadcasts them."""
+    with np.errstate(over="ignore"):
+        words = mix(key + (np.asarray(step, np.uint64) + np.uint64(1)) * GOLDEN)
+    return words.astype(np.uint32), (words >> np.uint64(32)).astype(np.uint32)
 
 
 def _mix32(x: np.ndarray) -> np.ndarray:
@@ -73,14 +76,3 @@ def dropped(key: np.ndarray, step: int, size: int, p: float) -> np.ndarray:
 def limit(p: float) -> int:
     """p 2^32."""
     return round(p * 2**32)
-
-
-def refuse_chance(plan: Plan, engine: str) -> None:
-    """Raise `EngineError` for engines without noise and dropout, naming the population."""
-    for p in plan.populations:
-        for what, value in (("noise", p.noise), ("dropout", p.dropout)):
-            if value > 0:
-                raise EngineError(
-                    f"{engine} has no {what} (of population {p.name!r}: {value:g}); use engine='native' or "
-                    "'reference_clock' with spike_times='grid'"
-                )

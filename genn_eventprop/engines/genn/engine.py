@@ -24,7 +24,6 @@ from ..base import (
     refuse_integrals,
     refuse_learned_amounts,
 )
-from ..chance import refuse_chance
 from . import events
 from .group import Group
 from .handover import Handover
@@ -70,7 +69,6 @@ class GennEngine(Engine):
         refuse_learned_amounts(plan, self.name)
         refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
-        refuse_chance(plan, self.name)
         events.check(plan, self.name)
         READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
@@ -151,6 +149,7 @@ class GennEngine(Engine):
         if self.network is None:
             self.group = self._group_size(batch)
         self._hand.take(data)
+        self._hand.chance = training
         if self.network is None or (training and not self._training):
             self._make(self._training or training)
         elif self._running:  # the last run broke off: spikes and sums of it may be left over

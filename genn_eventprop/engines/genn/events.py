@@ -22,6 +22,7 @@ from ...codegen.values import Value
 from ...errors import EngineError
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...regularisers import pushed_state
+from . import chance
 from .readouts import Readout
 from .text import OWN, indent
 
@@ -45,9 +46,14 @@ def upward_values(p: PopulationRecord, receptor: str, parameters: Mapping[str, n
 
 
 def eventful(plan: Plan, p: PopulationRecord) -> bool:
-    """Whether a population needs what is in this file."""
+    """Whether a population needs what is in this file; so do spikes that are not sent but reset."""
     d = p.derived
-    return bool(d.events) and (len(d.modes) > 1 or len(d.events) > 1 or pushed(plan, p))
+    return bool(d.events) and (len(d.modes) > 1 or len(d.events) > 1 or pushed(plan, p) or _silenced(p))
+
+
+def _silenced(p: PopulationRecord) -> bool:
+    """Whether an event can be a spike that is not sent."""
+    return p.dropout > 0 and p.dropped_reset
 
 
 def check(plan: Plan, engine: str) -> None:
@@ -154,11 +160,16 @@ def around_step(plan: Plan, p: PopulationRecord, step_code: str, training: bool)
 
 def _test(plan: Plan, p: PopulationRecord, i: int, text: EventText, training: bool) -> str:
     event = p.derived.events[i]
-    code = _slope_and_entry(plan, p, i) if training else ""
-    code += "spiked = true;\n" if event.emits else ""
+    random = event.emits and p.dropout > 0 and training
+    code = chance.draw_lost() if random and p.dropped_reset else ""
+    code += _slope_and_entry(plan, p, i) if training else ""
+    code += f"spiked = {'!chance_lost' if random else 'true'};\n" if event.emits else ""
     code += text.reset + "\n" + (_enter(p, event.next_mode, "step + 1") if event.next_mode is not None else "")
-    once = " && !spiked" if event.emits and any(e.emits for e in p.derived.events[:i]) else ""
-    inner = f"const scalar g = {text.possible};\nif (g >= 0.0{once}) {{\n{indent(code)}}}\n"
+    again = event.emits and any(e.emits for e in p.derived.events[:i])
+    once = " && !spiked" if again else ""
+    once += " && !chance_lost" if random and (again or not p.dropped_reset) else ""
+    first = chance.lost(p, "g >= 0.0") if random and not p.dropped_reset else ""
+    inner = f"const scalar g = {text.possible};\n{first}if (g >= 0.0{once}) {{\n{indent(code)}}}\n"
     return f"{{\n{indent(inner)}}}\n"
 
 
@@ -242,9 +253,9 @@ def _jump(plan: Plan, p: PopulationRecord, i: int, readout: Readout) -> str:
     code += "".join(f"grad_{n} += {change};\n" for n, change in text.gradients.items()) + jump + "\n"
     if event.emits:
         code += readout.at_own_spike() if output else ""
-        if plan.spike_regularisers(p.name):
-            code += f"lambda_{pushed_state(p.derived.model)} += spike_push;\n"
-        code += "next--;\nnext_step = next >= 0 ? spike_step[base + next] : -2;\n"
+        sent = f"lambda_{pushed_state(p.derived.model)} += spike_push;\n" if plan.spike_regularisers(p.name) else ""
+        sent += "next--;\nnext_step = next >= 0 ? spike_step[base + next] : -2;\n"
+        code += f"if (next_step == back) {{\n{indent(sent)}}}\n" if _silenced(p) else sent
     return code
 
 

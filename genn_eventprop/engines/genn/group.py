@@ -8,7 +8,7 @@ import numpy as np
 
 from ...plan import PopulationRecord
 from ..base import Data
-from . import events
+from . import chance, events
 from .host import Store, kink_shares, positive_arrivals
 from .outer import LEAST, on_device
 from .readouts import READOUTS
@@ -33,7 +33,7 @@ class Group:
         self.scored, self.goals = data.scored(samples), data.goals(samples)
         self.pushes: dict[str, np.ndarray] = {}
 
-    def _give(self, array: np.ndarray, values: np.ndarray, rest: float = 0.0) -> None:
+    def _give(self, array: np.ndarray, values: np.ndarray, rest: Any = 0.0) -> None:
         """One row an example; `rest` where the group is incomplete."""
         rows = array.reshape(self.engine.group, -1)
         rows[: self.B], rows[self.B :] = values.reshape(self.B, -1), rest
@@ -45,6 +45,8 @@ class Group:
         while True:
             network = engine.network
             self._set_input(network)
+            if engine._hand.chance:
+                self._set_chance(network)
             network.launch("reset")
             network.run(0, engine._hand.phase)
             counts = {p: network.neurons(p, "n_spikes", pull=True)[: self.B].astype(np.int64) for p in engine._spiking}
@@ -88,6 +90,13 @@ class Group:
             if (self.out.name, name) in self.engine._hand.lengths(network.text):
                 self._give(network.array(self.out.name, name), values.T)
                 network.push(self.out.name, name)
+
+    def _set_chance(self, network: Any) -> None:
+        """The keys of noise and dropout; places left empty get the last example's, so that noise there is noise."""
+        for (kind, p), key in self.engine.chance_keys(self.data, self.samples).items():
+            words = chance.words(key, self.plan.n_steps)
+            self._give(network.array(p, f"chance_{kind}_key"), words, words[-1])
+            network.push(p, f"chance_{kind}_key")
 
     def store(self, p: str) -> Store:
         """The spikes that a population has kept in this phase."""

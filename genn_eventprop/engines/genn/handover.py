@@ -9,6 +9,8 @@ import numpy as np
 from ...codegen.values import value_arrays
 from ...plan.coefficients import node_scale, weight_coefficients
 from ..base import Data
+from ..chance import quantiles
+from . import chance
 from .host import InputEvents, input_events
 from .text import NetworkText
 
@@ -27,6 +29,7 @@ class Handover:
         self._room = 1
         self.n_targets = 1  # of every output, in a loss of spike times
         self._seen: dict[Any, Any] = {}
+        self.chance = False  # whether noise and dropout act in the next run
 
     def forget(self) -> None:
         """The network is new, or its memory is."""
@@ -82,6 +85,7 @@ class Handover:
             "guarded_inverse": 1.0 / floor if floor > 0 else 0.0,
             "n_targets": self.n_targets, "capacity": self.engine._capacity.get(owner, 0),
             **{f"k_{n}": value for n, value in plan.loss.constants.items()},
+            **chance.numbers(plan, owner, self.chance),
         }  # fmt: skip
 
     def lengths(self, text: NetworkText) -> dict[tuple[str, str], int]:
@@ -108,6 +112,10 @@ class Handover:
                     lengths[name, a] = group * size * self.n_targets
                 elif a.startswith("trace_"):
                     lengths[name, a] = group * K * size
+                elif a in ("chance_noise_key", "chance_dropout_key"):
+                    lengths[name, a] = group * 2 * K
+                elif a == "chance_quantiles":
+                    lengths[name, a] = quantiles().size
                 else:
                     lengths[name, a] = group * size * self.engine._capacity[name]
         return lengths
@@ -123,6 +131,9 @@ class Handover:
                 network.array(name, "event_step")[: len(events.step)] = events.step
                 network.array(name, "event_count")[: len(events.step)] = events.count
                 network.push(name, "event_step", "event_count")
+            if "chance_quantiles" in arrays:
+                network.array(name, "chance_quantiles")[:] = quantiles()
+                network.push(name, "chance_quantiles")
             if "time_weight" in arrays:
                 network.array(name, "time_weight")[:] = weight_coefficients(plan).ravel()
                 network.push(name, "time_weight")

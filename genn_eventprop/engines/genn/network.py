@@ -151,7 +151,7 @@ class Network:
         for (p, a), length in self._lengths.items():
             group = self._model.neuron_populations[p]
             kind = next(t for n, t in self.text.populations[p][1].arrays if n == a)
-            dtype = np.int32 if kind == "int" else np.float64
+            dtype = {"int": np.int32, "uint32_t": np.uint32}.get(kind, np.float64)
             group.extra_global_params[a].set_init_values(np.zeros(length, dtype))
         self._model.load()
         for array in (e for g in self._model.neuron_populations.values() for e in g.extra_global_params.values()):
@@ -179,7 +179,7 @@ class Network:
         self._set(self._update_numbers, (update, name), kinds[name], value, self._model.custom_updates[update])
 
     def _set(self, known: dict[Any, float], key: tuple[str, str], kind: str, value: float, group: Any) -> None:
-        value = int(value) if kind == "int" else float(value)
+        value = float(value) if kind == "scalar" else int(value)
         if known.get(key) != value:
             known[key] = value
             group.set_dynamic_param_value(key[1], value)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from ...codegen import GENN, derive_snippets
 from ...codegen.values import value_names
 from ...plan import Plan, PopulationRecord
-from . import backward, events, forward
+from . import backward, chance, events, forward
 from .outer import loss_updates
 from .text import (
     GIVEN,
@@ -119,6 +119,7 @@ def neuron_text(
         variables.append(("n_spikes", "int", OWN))
         arrays.append(("spike_step", "int"))
         crossed = "spiked" if eventful else f"step >= 0 && step < n_steps && {snippets.threshold_condition_code}"
+        crossed += " && !chance_lost" if p.dropout > 0 and training and not eventful else ""
         threshold = crossed
         reset = forward.reset_code(plan, p, snippets, readout, training)
     per_step = plan.loss.readout == "voltage" and p.name == plan.output.name
@@ -129,6 +130,7 @@ def neuron_text(
         begin += backward.begin_code(p)
         variables += [*backward.adjoint_vars(plan, p, readout), *readout.backward_vars]
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states] if p.stores_states else []
+        arrays += chance.ARRAYS
         inputs += ["feedback"] if p.spiking else []
         if p.spiking:
             variables.append(("n_guarded", "int", OWN))
@@ -140,7 +142,7 @@ def neuron_text(
     kept_values = used_values(every, sim, threshold, reset, begin, end, *_loss_names(plan, p))
     arrays_used = used(arrays, sim, reset, *(_outer_names(plan) if per_step else ()))
     text = NeuronText(
-        params=(*used(PARAMS, sim, reset, threshold), *value_params(values)),
+        params=(*used((*PARAMS, *chance.PARAMS), sim, reset, threshold), *value_params(values)),
         vars=(*variables, *value_vars(kept_values)), arrays=arrays_used, inputs=tuple(inputs),
         sim_code=sim, threshold_condition_code=threshold, reset_code=reset,
         values=tuple(v for v in kept_values if v.per_neuron or v in values),
@@ -166,6 +168,7 @@ def _phases(plan: Plan, p: PopulationRecord, training: bool, snippets, readout) 
     step = forward.step_code(plan, p, snippets, readout, training)
     eventful = events.eventful(plan, p)
     code = "const int step = (int)t - start;\n" + ("bool spiked = false;\n" if eventful else "")
+    code += "bool chance_lost = false;\n" if p.dropout > 0 and training else ""
     if not training:
         return code + f"if (step >= 0 && step < n_steps) {{\n{indent(step)}}}\n"
     code += "const int back = turn - (int)t;\n" + ("scalar g_before = 0.0;\n" if p.spiking and not eventful else "")

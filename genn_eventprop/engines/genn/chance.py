@@ -1,0 +1,61 @@
+"""Noise on V and spike dropout as GeNN text: the numbers of `engines/chance.py`, in training networks alone.
+
+The host makes the step keys, two words of 32 bits for every example and step; a neuron mixes its own number into them.
+Where the network runs without noise, `chance_noise` and `chance_dropout` are 0. Shifts to the right are written as
+divisions: GeNN 5.4.0 cannot read `>>`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...plan import Plan, PopulationRecord
+from ..chance import TABLE_BITS, limit, step_words
+from .text import indent
+
+PARAMS = (("chance_noise", "scalar"), ("chance_dropout", "uint32_t"))
+ARRAYS = (("chance_quantiles", "scalar"), ("chance_noise_key", "uint32_t"), ("chance_dropout_key", "uint32_t"))
+TABLE = f"chance_quantiles[{{}} & {(1 << TABLE_BITS) - 1}U]"
+
+
+def numbers(plan: Plan, population: str, acts: bool) -> dict[str, float]:
+    """Values of `PARAMS`; acts: whether there is noise and dropout in this run."""
+    p = next((p for p in plan.populations if p.name == population), None)
+    if p is None or not acts:
+        return {"chance_noise": 0.0, "chance_dropout": 0}
+    return {"chance_noise": p.noise * math.sqrt(plan.dt), "chance_dropout": min(limit(p.dropout), 2**32 - 1)}
+
+
+def words(key: np.ndarray, n_steps: int) -> np.ndarray:
+    """(B, 2 K) uint32, the low and the high word of every step's key; key (B,)."""
+    low, high = step_words(key[:, None], np.arange(1, n_steps + 1))
+    return np.stack([low, high], axis=2).reshape(len(key), -1)
+
+
+def noise(p: PopulationRecord) -> str:
+    """After the step of the dynamics."""
+    if p.noise == 0:
+        return ""
+    drawn = f"{TABLE.format('chance_bits')} + {TABLE.format(f'(chance_bits / {1 << TABLE_BITS}U)')}"
+    return f"{{\n{indent(_bits('noise') + f'{p.noisy_state} += chance_noise * ({drawn});')}}}\n"
+
+
+def lost(p: PopulationRecord, crossed: str) -> str:
+    """Sets `chance_lost` where a spike is found."""
+    return f"if ({crossed}) {{\n{indent(draw_lost())}}}\n"
+
+
+def draw_lost() -> str:
+    return _bits("dropout") + "chance_lost = chance_bits < chance_dropout;\n"
+
+
+def _bits(kind: str) -> str:
+    key = f"chance_{kind}_key[2 * (batch * n_steps + step)"
+    mixing = """\
+chance_bits = (chance_bits ^ (chance_bits / 65536U)) * 0x7FEB352DU;
+chance_bits = (chance_bits ^ (chance_bits / 32768U)) * 0x846CA68BU;
+chance_bits = chance_bits ^ (chance_bits / 65536U);
+"""
+    return f"uint32_t chance_bits = (uint32_t)id ^ {key}];\n{mixing}chance_bits = chance_bits ^ {key} + 1];\n{mixing}"

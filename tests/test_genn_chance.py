@@ -1,0 +1,63 @@
+"""Noise and dropout of the genn engine are those of the reference, on real GeNN and on the harness."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop.engines.genn import GennEngine
+from genn_eventprop.engines.reference_clock import ReferenceClock
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+chance, harness = _load("test_chance"), _load("genn_harness")
+CASES = {
+    **chance.CASES,
+    "modes, no reset": {"model": "LIFRefractory", "noise": 0.1, "dropout": 0.3},
+    "delta synapses, mean counts": {
+        "model": "LIFDelta", "scale": 0.3, "dropout": 0.4, "dropped_reset": True, "regularised": "batch",
+    },
+}  # fmt: skip
+SOME = ("both", "both with reset, mean counts", "nonlinear")  # the others on one side only, builds take long
+
+
+@pytest.fixture(params=["harness", "side by side", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
+def make(request, monkeypatch):
+    made = []
+
+    def engine(plan, values):
+        if request.param == "pygenn":
+            made.append(GennEngine(plan, values, dtype="float64", backend="single_threaded_cpu"))
+        else:
+            monkeypatch.setattr(harness.HarnessEngine, "batch_size", 1 if request.param == "harness" else 3)
+            made.append(harness.HarnessEngine(plan, values, dtype="float64"))
+        return made[-1]
+
+    engine.on = request.param
+    yield engine
+    for e in made:
+        e.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_genn_equals_the_reference(make, case):
+    if make.on != "harness" and case not in SOME:
+        pytest.skip("run on the harness, one example at a time")
+    plan, events = chance.network(**CASES[case]), chance.random_events()
+    values = plan.network.initial_parameters(4)
+    engines = [ReferenceClock(plan, values), make(plan, values)]
+    data = [e.load(events) for e in engines]
+    for epoch, samples in ((2, np.arange(7)), (3, np.array([5, 0]))):
+        for engine in engines:
+            engine.seed, engine.epoch = 11, epoch
+        results = [e.run(d, samples, training=True, record_spikes=True) for e, d in zip(engines, data)]
+        chance.compare(results, engines)
+    quiet = [e.run(d, np.array([5, 0])).spike_counts["hidden"] for e, d in zip(engines, data)]
+    assert np.array_equal(*quiet) and not np.array_equal(quiet[0], results[0].spike_counts["hidden"])
