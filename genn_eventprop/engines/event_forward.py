@@ -155,14 +155,23 @@ class PopulationModel:
         return cause is not None
 
 
+# Of its span, in copies: when a piece gives way to the next one, and until when it may last, as far beyond the span
+# extrapolation makes 10^4 times more of rounding. The room between is for events of other copies.
+REACH, HOLDS = 0.9, 0.95
+
+
 @dataclass(eq=False)
 class _Running:
-    """The present piece of every lane of a population, and when its own events would happen on it."""
+    """The present piece of every lane of a population, and when its own events would happen on it.
+
+    end, last: when a piece gives way to the next one, and until when it holds.
+    """
 
     model: PopulationModel
     copies: int
     start: np.ndarray
     end: np.ndarray
+    last: np.ndarray
     span: np.ndarray
     mode: np.ndarray
     series: np.ndarray
@@ -183,7 +192,7 @@ class _Running:
         """breaks: times at which pieces end in any case. aligned: whether all neurons begin and end theirs at once."""
         L, E = model.lanes, len(model.events)
         new = cls(
-            model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
+            model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
             np.zeros(L, np.int64), [[None] * model.size for _ in range(E)], np.zeros(copies, bool),
             np.append(np.unique(breaks), np.inf), aligned,
@@ -206,28 +215,48 @@ class _Running:
         mode = self.mode[lanes].copy()
         series, span = self.model.flow.start(x, lanes, mode)
         self.blocks.append((lanes, time, x, mode, span))
-        self.segment[lanes], self.start[lanes], self.span[lanes], self.end[lanes] = ids, time, span, time + span
+        self.segment[lanes], self.start[lanes], self.span[lanes] = ids, time, span
+        reach, holds = (1.0, 1.0) if self.copies == 1 else (REACH, HOLDS)
+        self.end[lanes], self.last[lanes] = time + reach * span, time + holds * span
         self.series[:, :, lanes] = series
         if len(self.breaks) > 1:
             self._break(lanes, time)
         if self.aligned:
-            self.end = np.repeat(self.end.reshape(self.copies, -1).min(axis=1), self.model.size)
+            self._end_together()
         for e, event in enumerate(self.model.events):
             possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
             self._look_ahead(e, x, series, lanes, possible, time, cause)
+        if self.copies > 1 and len(self.model.events):
+            self._keep_away(lanes)
         return ids
+
+    def _keep_away(self, lanes: np.ndarray) -> None:
+        """End new pieces earlier if the first copy crosses just behind their end: another copy may be before it."""
+        first = lanes[lanes < self.model.size]
+        soon, end = self.crossing[:, first].min(axis=0), self.end[first]
+        near = (soon > end) & (soon < end + (1 - REACH) * self.span[first])
+        for neuron, crossing in zip(first[near], soon[near]):
+            every = self.of(np.array([neuron]))
+            self.end[every] = np.minimum(self.end[every], self.start[every] + 0.6 * (crossing - self.start[neuron]))
+        if self.aligned and near.any():
+            self._end_together()
+
+    def _end_together(self) -> None:
+        self.end = np.repeat(self.end.reshape(self.copies, -1).min(axis=1), self.model.size)
 
     def _break(self, lanes: np.ndarray, time: np.ndarray) -> None:
         """End the new pieces at the next break; mark copies that are before another break than the first copy."""
         following = np.searchsorted(self.breaks, time, side="right")
-        self.end[lanes] = np.minimum(self.end[lanes], self.breaks[following])
+        for until in (self.end, self.last):
+            until[lanes] = np.minimum(until[lanes], self.breaks[following])
         if self.copies > 1:
             each = following.reshape(self.copies, -1)
             self.changed |= (each != each[0]).any(axis=1)
 
     def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        if self.copies > 1 and len(self.breaks) > 1:  # an event of a copy beyond a break that the piece had to end at
-            self.changed[np.unique(lanes[time > self.end[lanes]] // self.model.size)] = True
+        """End pieces at `time` (G,); returns their segment numbers. Mark copies whose piece does not hold that long."""
+        if self.copies > 1:
+            self.changed[np.unique(lanes[time > self.last[lanes]] // self.model.size)] = True
         ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
@@ -243,6 +272,8 @@ class _Running:
         self.armed[e, lanes] |= below
         mine = lanes < self.model.size
         for i in np.flatnonzero(at_once & mine):
+            if cause is None and self.crossing[e, lanes[i]] == time[i]:
+                continue  # put across at this time already, before another neuron's event began this piece
             self.cause[e][lanes[i]] = cause if self.model.puts_across(cause, e) else None
         if np.any(possible & ~at_once):
             g = self.model.equations.threshold_series(e, series, lanes)
@@ -268,7 +299,7 @@ class _Running:
             if np.isfinite(root):
                 u[others] = follow_root(g[:, others], float(root))
             elif open_[others].any():
-                dense = basis(np.linspace(0.0, 1.0, 40)) @ g[:, others]
+                dense = basis(np.linspace(0.0, HOLDS, 40)) @ g[:, others]
                 u[others] = np.where(np.any((dense[:-1] < 0) & (dense[1:] >= 0), axis=0), np.nan, np.inf)
         return u
 
@@ -365,6 +396,7 @@ class Forward:
         duration, running = self.plan.duration, self.running
         for r in running.values():
             r.check(np.full(self.copies, np.nextafter(duration, np.inf)))
+            r.close(np.arange(r.model.lanes), np.full(r.model.lanes, duration))
             self.changed |= r.changed
         return Recording(
             self.events,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data import Events
 from ..engines import Data, create
+from ..engines.event_forward import Arrival
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, SettingError
 from ..losses import Loss
@@ -24,6 +25,7 @@ from .report import Block, Case, Report
 STEP = 1e-3  # of the scale of a block
 HALVINGS = 14
 COPIES = 128  # networks that run in lockstep
+ROUNDING = 1e-15  # of a loss, at least 1, in a forward run: a few units in the last place
 AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
 
 
@@ -77,11 +79,17 @@ Change = tuple[str | None, tuple[int, ...], float]
 
 
 def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The derivative of the loss by every element of blocks; nan where no step is safe.
+    """The derivative of the loss by every element of blocks; nan where no step is safe."""
+    return {n: value for n, (value, _) in settled(problem, names).items()}
+
+
+def settled(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(derivatives, the smaller step that each was taken with) of blocks; nan where no step is safe.
 
     All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
     """
     out = {n: np.full(problem.values[n].shape, np.nan) for n in names}
+    step = {n: np.full(out[n].shape, np.nan) for n in names}
     largest = dict.fromkeys(names, 0.0)
     elements = [(n, i) for n in names for i in np.ndindex(out[n].shape)]
     ahead = [(n, i) for n, i in elements if n.endswith(".delay") and problem.values[n][i] == 0]
@@ -96,43 +104,43 @@ def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str
         for (n, _), value in fine.items():
             largest[n] = max(largest[n], np.nan_to_num(abs(value)))
         for (n, i), value in fine.items():
-            if open_[n, i].add(value, largest[n]):
-                out[n][i] = open_.pop((n, i)).best
-    for (n, i), estimate in open_.items():
-        out[n][i] = estimate.best
+            done = open_[n, i].add(value, largest[n], h[n])
+            out[n][i], step[n][i] = open_[n, i].best, open_[n, i].step
+            if done:
+                del open_[n, i]
     for n, i in ahead:
-        out[n][i] = _ahead(problem, n, i)
-    return out
+        out[n][i], step[n][i] = _ahead(problem, n, i)
+    return {n: (out[n], step[n]) for n in names}
 
 
 class _Estimate:
     """Central differences of one element at steps h, h/2, ...: two that agree, combined to order 4 (Richardson)."""
 
     def __init__(self) -> None:
-        self.best, self.gap, self.coarse = np.nan, np.inf, np.nan
+        self.best, self.gap, self.coarse, self.step = np.nan, np.inf, np.nan, np.nan
 
-    def add(self, fine: float, largest: float) -> bool:
-        """Take the next one, nan if it is not safe; True when there is nothing to be gained by smaller steps."""
+    def add(self, fine: float, largest: float, h: float) -> bool:
+        """Take the next one, at step h, nan if it is not safe; True if smaller steps would gain nothing."""
         gap, best = abs(fine - self.coarse), (4 * fine - self.coarse) / 3
         self.coarse = fine
         if np.isnan(gap):
             return False
         if gap < self.gap:
-            self.best, self.gap = best, gap
+            self.best, self.gap, self.step = best, gap, h
         elif not np.isnan(self.best):
             return True
         return gap <= AGREE * max(abs(fine), largest) or gap == 0
 
 
-def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> float:
-    """Five points ahead of a value that cannot be lowered, a delay of zero."""
+def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> tuple[float, float]:
+    """Five points ahead of a value that cannot be lowered, a delay of zero; and the step."""
     h = STEP * problem.scale(name)
     for _ in range(HALVINGS):
         f, same = problem.losses([(name, index, k * h) for k in range(5)])
         if same.all():
-            return float((-25 * f[0] + 48 * f[1] - 36 * f[2] + 16 * f[3] - 3 * f[4]) / (12 * h))
+            return float((-25 * f[0] + 48 * f[1] - 36 * f[2] + 16 * f[3] - 3 * f[4]) / (12 * h)), h
         h /= 2
-    return np.nan
+    return np.nan, np.nan
 
 
 def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
@@ -180,11 +188,11 @@ def compare(
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
     every = own.full_gradients | gradients
     problem = (OwnProblem if engine == "native" else Problem)(plan, parameters, events)
-    start = float(own_result.loss.mean())
+    noise = ROUNDING * max(1.0, abs(float(own_result.loss.mean())))
     blocks = []
-    for key, difference in differences(problem, list(gradients)).items():
-        rounding = 1e-12 * max(1.0, abs(start)) / problem.scale(key)
-        blocks.append(Block(key, gradients[key], difference, int(np.isnan(difference).sum()), rounding))
+    for key, (difference, step) in settled(problem, list(gradients)).items():
+        missing, floor = int(np.isnan(difference).sum()), noise / (STEP * problem.scale(key))
+        blocks.append(Block(key, gradients[key], difference, missing, floor, 10 * noise / step))
     case = Case(
         name=name, blocks=blocks, spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
         smallest_slope=own.smallest_slope, slope=taylor_order(problem, every, np.random.default_rng(seed)),
@@ -195,12 +203,15 @@ def compare(
 
 
 def _driven(engine: ReferenceEvent) -> frozenset[str]:
-    """Weights into and parameters of populations that spiked at arrivals only (delta synapses)."""
+    """Weights into and parameters of populations that spiked at arrivals only (delta synapses); delays of connections
+    whose arrivals made none of the spikes."""
     out = []
     for p in engine.plan.populations:
         own = [s for t in engine.trials for s in t.recording.own[p.name]]
         if own and all(s.cause is not None for s in own):
             out += [c.weight for c in engine.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
+            made = {s.cause.connection.name for s in own if isinstance(s.cause, Arrival)}
+            out += [f"{c.name}.delay" for c in engine.plan.into(p.name) if c.name not in made]
     return frozenset(out)
 
 

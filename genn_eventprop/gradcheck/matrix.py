@@ -102,6 +102,14 @@ def run(cell: Cell, seed: int = 0) -> Case:
     return case
 
 
+def _shown(cell: Cell, seed: int) -> Case:
+    """`run`, with what stopped it as a failure of the case."""
+    try:
+        return run(cell, seed)
+    except EngineError as error:
+        return Case(cell.name, [], {}, np.inf, np.nan, TOLERANCE, failures=[str(error)])
+
+
 def columns(case: Case, model: NeuronModel) -> dict[str, float]:
     """Largest relative error of each kind of block: weights, delays, input times, the model's parameters.
 
@@ -125,17 +133,19 @@ def markdown(
     lines: list[str] = []
     worst, failures, last, header = 0.0, [], None, []
     with ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext() as pool:
-        cases = map(run, rows, repeat(seed)) if pool is None else pool.map(run, rows, repeat(seed))
+        cases = map(_shown, rows, repeat(seed)) if pool is None else pool.map(_shown, rows, repeat(seed))
         for cell, case in zip(rows, cases):
             found = columns(case, cell.model)
             if cell.model is not last:
-                last, header = cell.model, list(found)
+                keep = ("weight", "delay", "input_times", *cell.model.params)
+                last, header = cell.model, list(keep)
                 names = ["network", *header]
                 lines += ["", f"## {cell.model.name}", "", _row(names), _row(["---"] * len(names))]
-            lines.append(_row([_place(cell), *(_number(found[k]) for k in header)]))
-            worst = max(worst, float(np.nanmax(list(found.values()))))
+            lines.append(_row([_place(cell), *(_number(found[k]) if k in found else "" for k in header)]))
+            largest = max((e for e in found.values() if not np.isnan(e)), default=0.0)
+            worst = max(worst, largest)
             failures += [f"{cell.name}: {f}" for f in case.failures]
-            say(f"{cell.name}: {np.nanmax(list(found.values())):.1e}{' FAILED' if case.failures else ''}")
+            say(f"{cell.name}: {largest:.1e}{' FAILED' if case.failures else ''}")
     return "\n".join(lines[1:]) + "\n", worst, failures
 
 
