@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import repeat
 from multiprocessing import get_context
 
 import numpy as np
@@ -42,6 +41,7 @@ VARIANTS = (  # what the zoo has not: a bias current and an initial state that a
         {"V": LIF.dynamics["V"]}, LIF.threshold, LIF.reset,
     ).with_synapses(fast=EXPONENTIAL, slow=replace(EXPONENTIAL, params={"tau": Param(15.0, "ms")})),
 )  # fmt: skip
+MODELS = {m.name: m for m in (*models.ZOO.values(), *VARIANTS)}
 OF_SPIKES = ("first_spike", "spike_times")  # beginnings of names in LOSSES that need an output that spikes
 FEW = ("first_spike", "max", "integral_exponential", "per_step", "spike_times", "end")
 PUBLISHED = (models.ALIF, models.LIFRefractory, models.LIFRelativeReset)  # with LIF and LI: the neurons of loss shaping
@@ -83,7 +83,7 @@ def table() -> list[Cell]:
     """LIF and LI in full, `PUBLISHED` with every loss, the rest of the zoo and `VARIANTS` with a few losses each."""
     full = [c for m in (LIF, LI) for c in cells(m, LOSSES, every=True)]
     published = [c for m in PUBLISHED for c in cells(m, LOSSES)]
-    others = [m for m in (*models.ZOO.values(), *VARIANTS) if m not in (LIF, LI, *PUBLISHED)]
+    others = [m for m in MODELS.values() if m not in (LIF, LI, *PUBLISHED)]
     return [*full, *published, *(c for m in others for c in cells(m))]
 
 
@@ -102,8 +102,9 @@ def run(cell: Cell, seed: int = 0) -> Case:
     return case
 
 
-def _shown(cell: Cell, seed: int) -> Case:
-    """`run`, with what stopped it as a failure of the case."""
+def _shown(name: str, output: bool, topology: str, loss: str, seed: int) -> Case:
+    """`run`, with what stopped it as a failure of the case. Models go by name: compiled ones cannot be sent."""
+    cell = Cell(MODELS[name], output, topology, loss)
     try:
         return run(cell, seed)
     except EngineError as error:
@@ -133,7 +134,8 @@ def markdown(
     lines: list[str] = []
     worst, failures, last, header = 0.0, [], None, []
     with ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext() as pool:
-        cases = map(_shown, rows, repeat(seed)) if pool is None else pool.map(_shown, rows, repeat(seed))
+        jobs = zip(*((c.model.name, c.output, c.topology, c.loss, seed) for c in rows))
+        cases = (map if pool is None else pool.map)(_shown, *jobs)
         for cell, case in zip(rows, cases):
             found = columns(case, cell.model)
             if cell.model is not last:
