@@ -50,15 +50,15 @@ def failures(kind):
     return case.failures
 
 
-def flip_event(name):
-    """Negate one part of the jump at own events; forward code does not use these."""
+def flip_event(name, factor=-1):
+    """Multiply one part of the jump at own events, which forward code does not use."""
 
     def break_it(monkeypatch):
         original = event_equations.Equations.jump
 
         def broken(self, *args):
             out = original(self, *args)
-            return out | {name: -out[name]}
+            return out | {name: factor * out[name]}
 
         monkeypatch.setattr(event_equations.Equations, "jump", broken)
 
@@ -98,7 +98,7 @@ FLIPS = {
     "a": ("integral", flip_event("a")),
     "dh/dp": ("integral", flip_event("dh_dp")),
     "dg/dp": ("integral", flip_event("dg_dp")),
-    "gdot": ("integral", flip_event("gdot")),
+    "gdot": ("integral", flip_event("gdot", 2)),
     "dh/dx": ("integral", flip_event("dh_dx")),
     "df/dp": ("integral", flip_method(event_equations.Equations, "df_dp")),
     "dpsi/ds": ("integral", flip_method(event_backward, "psi", lambda both: (both[0], np.flip(both[1], axis=(1, 2))))),

@@ -36,11 +36,11 @@ def test_cell(cell):
 
 def test_the_written_table(monkeypatch):
     row = next(c for c in EVERY if c.loss == "end" and c.model is LI)
-    text, worst, failures = matrix.markdown([row])
+    [(_, text, worst, failures)] = matrix.markdown([row])
     assert not failures and 0 < worst < matrix.TOLERANCE
     assert "## LI" in text and "| network | weight | delay | input_times | tau_mem | tau_syn |" in text
     monkeypatch.setattr(event_readout.End, "sources", _minus(event_readout.End.sources))
-    text, worst, failures = matrix.markdown([row])
+    [(_, text, worst, failures)] = matrix.markdown([row])
     assert worst > 0.1 and any("relative error" in f for f in failures)
 
 

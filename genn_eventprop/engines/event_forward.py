@@ -182,20 +182,21 @@ class _Running:
     changed: np.ndarray
     breaks: np.ndarray
     aligned: bool
+    duration: float
     blocks: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
     own: list[Spike] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool) -> _Running:
+    def begin(cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool, duration: float) -> _Running:
         """breaks: times at which pieces end in any case. aligned: whether all neurons begin and end theirs at once."""
         L, E = model.lanes, len(model.events)
         new = cls(
             model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
             np.zeros(L, np.int64), [[None] * model.size for _ in range(E)], np.zeros(copies, bool),
-            np.append(np.unique(breaks), np.inf), aligned,
+            np.append(np.unique(breaks), np.inf), aligned, duration,
         )  # fmt: skip
         new.open(np.arange(L), model.equations.x0, np.zeros(L), None)
         return new
@@ -217,7 +218,8 @@ class _Running:
         self.blocks.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes] = ids, time, span
         reach, holds = (1.0, 1.0) if self.copies == 1 else (REACH, HOLDS)
-        self.end[lanes], self.last[lanes] = time + reach * span, time + holds * span
+        self.end[lanes] = np.minimum(time + reach * span, self.duration)  # weights of losses are not meant for later
+        self.last[lanes] = time + holds * span
         self.series[:, :, lanes] = series
         if len(self.breaks) > 1:
             self._break(lanes, time)
@@ -254,9 +256,11 @@ class _Running:
             self.changed |= (each != each[0]).any(axis=1)
 
     def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """End pieces at `time` (G,); returns their segment numbers. Mark copies whose piece does not hold that long."""
+        """End pieces at `time` (G,); returns their segment numbers. Mark copies whose piece does not hold that long, or
+        has not begun."""
         if self.copies > 1:
-            self.changed[np.unique(lanes[time > self.last[lanes]] // self.model.size)] = True
+            wrong = (time > self.last[lanes]) | (time < self.start[lanes])
+            self.changed[np.unique(lanes[wrong] // self.model.size)] = True
         ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
@@ -386,7 +390,7 @@ class Forward:
             self.where = name
             read = name == self.output
             breaks = self.breaks if read else np.zeros(0)
-            self.running[name] = _Running.begin(m, self.copies, breaks, read and self.aligned)
+            self.running[name] = _Running.begin(m, self.copies, breaks, read and self.aligned, self.plan.duration)
         inputs = self.plan.out_of(self.plan.input.name)
         for i, m in enumerate(channels.tolist()):
             for c in inputs:
@@ -529,8 +533,6 @@ class Forward:
         self._begin(r, float(times[0]))
         r.check(times)
         lanes = r.of(np.array([neuron]))
-        if self.copies > 1:
-            r.changed |= times < r.start[lanes]
         x = r.states(lanes, times)
         mode = int(r.mode[neuron])
         event = ModeEnd(name, neuron, mode, source, float(times[0]), int(r.close(lanes, times)[0]), 0)
@@ -544,8 +546,6 @@ class Forward:
         self._begin(r, float(times[0]))
         every, at_ = np.arange(r.model.lanes), np.repeat(times, r.model.size)
         r.check(times)
-        if self.copies > 1:
-            r.changed |= (at_ < r.start).reshape(self.copies, -1).any(axis=1)
         x = r.states(every, at_)
         direction = r.model.equations.direction[c.receptor]
         event = Arrival(c, row, source, float(times[0]), r.close(every, at_), self.empty)

@@ -6,7 +6,7 @@ model is learned and different for every neuron, so a new parameter is a new col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -127,28 +127,24 @@ def columns(case: Case, model: NeuronModel) -> dict[str, float]:
     }  # fmt: skip
 
 
-def markdown(
-    rows: Sequence[Cell], seed: int = 0, say: Callable[[str], None] = lambda text: None, processes: int = 1
-) -> tuple[str, float, list[str]]:
-    """(tables of all rows, largest error, failures); says a line a network."""
+def markdown(rows: Sequence[Cell], seed: int = 0, processes: int = 1) -> Iterator[tuple[str, str, float, list[str]]]:
+    """After every network: (a line on it, tables of all rows so far, largest error, failures)."""
     lines: list[str] = []
     worst, failures, last, header = 0.0, [], None, []
     with ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext() as pool:
         jobs = zip(*((c.model.name, c.output, c.topology, c.loss, seed) for c in rows))
-        cases = (map if pool is None else pool.map)(_shown, *jobs)
-        for cell, case in zip(rows, cases):
+        for cell, case in zip(rows, (map if pool is None else pool.map)(_shown, *jobs)):
             found = columns(case, cell.model)
             if cell.model is not last:
-                keep = ("weight", "delay", "input_times", *cell.model.params)
-                last, header = cell.model, list(keep)
+                last, header = cell.model, ["weight", "delay", "input_times", *cell.model.params]
                 names = ["network", *header]
                 lines += ["", f"## {cell.model.name}", "", _row(names), _row(["---"] * len(names))]
             lines.append(_row([_place(cell), *(_number(found[k]) if k in found else "" for k in header)]))
             largest = max((e for e in found.values() if not np.isnan(e)), default=0.0)
             worst = max(worst, largest)
             failures += [f"{cell.name}: {f}" for f in case.failures]
-            say(f"{cell.name}: {largest:.1e}{' FAILED' if case.failures else ''}")
-    return "\n".join(lines[1:]) + "\n", worst, failures
+            line = f"{cell.name}: {largest:.1e}{' FAILED' if case.failures else ''}"
+            yield line, "\n".join(lines[1:]) + "\n", worst, failures
 
 
 def _place(cell: Cell) -> str:
