@@ -23,7 +23,7 @@ from .own import OwnProblem
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
-HALVINGS = 14
+HALVINGS = 18  # for potentials of -70 mV: down to 5e-7 mV
 COPIES = 128  # networks that run in lockstep
 ROUNDING = 1e-15  # of a loss, at least 1, in a forward run: a few units in the last place
 AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
