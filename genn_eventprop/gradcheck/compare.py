@@ -72,7 +72,17 @@ class Problem:
         """The size by which steps of a block are measured: 1 ms for times, else its own."""
         if name == "input_times" or name.endswith(".delay"):
             return 1.0
-        return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+        size = float(np.sqrt(np.mean(self.values[name] ** 2)))
+        return max(min(size, self._potential(name)), 0.1)
+
+    def _potential(self, name: str) -> float:
+        """5 % of the range of the population's parameters of this unit, if some are below zero (mV), else inf."""
+        owner, _, parameter = name.rpartition(".")
+        params = {p.name: p.derived.model.params for p in self.plan.populations}.get(owner, {})
+        unit = params[parameter].unit if parameter in params else None
+        same = [self.values[f"{owner}.{n}"] for n, p in params.items() if unit and p.unit == unit]
+        low, high = (min(v.min() for v in same), max(v.max() for v in same)) if same else (0.0, 0.0)
+        return 0.05 * float(high - low) if low < 0 < high - low else np.inf
 
 
 Change = tuple[str | None, tuple[int, ...], float]
