@@ -179,7 +179,7 @@ def test_modes_have_their_own_dynamics_and_jumps_between_them():
         dynamics={"V": "(I - V) / tau", "I": "-I / tau"}, input="I",
         events=[
             Event("spike", "V - 1", {"V": 0}, modes=("free",), next_mode="refractory"),
-            Event("early end", "-1 - V", {}, emits=False, next_mode="free"),
+            Event("early end", "-1 - V", {"V": "V + 1"}, emits=False, next_mode="free"),
         ],
         modes=[Mode("refractory", {"V": "0"}, lasts="t_ref")],
     )  # fmt: skip
@@ -192,7 +192,8 @@ def test_modes_have_their_own_dynamics_and_jumps_between_them():
     assert (spike.modes, spike.next_mode, end.modes, end.next_mode) == ((0,), 1, (0, 1), 0)
     assert set(spike.gdots) == {0} and sp.simplify(spike.gdots[0] - (I - V) / tau) == 0
     assert spike.jumps[0] == sp.Matrix([0, 0]) and end.gdots[1] == 0
-    assert sp.simplify(end.jumps[1][0] + (I - V) / tau) == 0 and end.jumps[0] == sp.Matrix([0, 0])
+    assert sp.simplify(end.jumps[1][0] + (I - V - 1) / tau) == 0
+    assert sp.simplify(end.jumps[0] - sp.Matrix([1 / tau, 0])) == sp.Matrix([0, 0])
 
 
 def test_the_scheme_is_exact_for_linear_dynamics_and_never_for_others():

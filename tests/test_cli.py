@@ -127,6 +127,7 @@ def test_export_writes_the_chosen_weights_without_the_experiment(tiny, capsys):
 
 
 def test_ctrl_c_lets_the_batch_end_and_nothing_is_lost(tiny, monkeypatch, capsys):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process started in the background ignores Ctrl-C
     assert main(["train", tiny, "--run-dir", "whole"]) == 0
     end_batch, batches = Callback.end_batch, []
 
@@ -319,9 +320,9 @@ def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch
     assert main(["gradcheck", "lif", "--seed", "7", "--engine", "native"]) == 1
     assert main(["gradcheck", "--all", "--quick"]) == 0
     assert asked == [
-        ("lif", {"seed": 0, "engine": "reference_event", "quick": False}),
-        ("lif", {"seed": 7, "engine": "native", "quick": False}),
-        (None, {"seed": 0, "engine": "reference_event", "quick": True}),
+        ("lif", {"seed": 0, "engine": "reference_event", "quick": False, "spike_times": "exact"}),
+        ("lif", {"seed": 7, "engine": "native", "quick": False, "spike_times": "exact"}),
+        (None, {"seed": 0, "engine": "reference_event", "quick": True, "spike_times": "exact"}),
     ]
 
 
