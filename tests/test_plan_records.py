@@ -98,9 +98,15 @@ LINEAR = {"dynamics": {"V": "(I - V) / tau", "I": "-I / tau"}, "threshold": None
     "feature, changes",
     [
         ("dynamics that are not linear in the state", {}),
-        ("several events", LINEAR | {"events": [Event("spike", "V - 1"), Event("burst", "V - 2")]}),
-        ("an event that sends no spike", LINEAR | {"events": [Event("on", "V", emits=False), Event("spike", "V - 1")]}),
-        ("several modes", LINEAR | {"events": [Event("spike", "V - 1")], "modes": [Mode("resting", {"V": "0"})]}),
+        ("several events", LINEAR | {"events": [Event("spike", "V - 1", {"V": 0}), Event("burst", "V - 2", {"V": 0})]}),
+        (
+            "an event that sends no spike",
+            LINEAR | {"events": [Event("on", "V - 0.5", {"V": 0}, emits=False), Event("spike", "V - 1", {"V": 0})]},
+        ),
+        (
+            "several modes",
+            LINEAR | {"events": [Event("spike", "V - 1", {"V": 0})], "modes": [Mode("resting", {"V": "0"})]},
+        ),
     ],
 )
 def test_an_engine_refuses_what_it_cannot_run(feature, changes):
