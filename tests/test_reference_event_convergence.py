@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
-from genn_eventprop.engines.event_forward import Arrival
+from genn_eventprop.engines.event_records import Arrival
 from genn_eventprop.engines.reference_clock import ReferenceClock
 from genn_eventprop.engines.reference_event import ReferenceEvent
 from genn_eventprop.models.li import LI

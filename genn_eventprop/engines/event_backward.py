@@ -21,8 +21,9 @@ from ..losses.readout import gauss_legendre
 from ..plan import Plan
 from ..regularisers import pushed_state
 from .event_flow import at, nodes
-from .event_forward import Arrival, ModeEnd, PopulationModel, Recording, Segments, Spike
+from .event_forward import PopulationModel
 from .event_readout import NODES, Readout, density_rows
+from .event_records import Arrival, ModeEnd, Recording, Segments, Spike
 
 BLOCK = 2048  # segments whose nodes are held at once
 

@@ -17,7 +17,8 @@ import numpy as np
 from ..losses.readout import gauss_legendre
 from ..plan import Plan
 from .event_flow import nodes
-from .event_forward import Arrival, PopulationModel, Recording, Segments, Spike
+from .event_forward import PopulationModel
+from .event_records import Arrival, Recording, Segments, Spike
 from .event_series import at, bernstein, largest_inside, stretch
 
 NODES = 20

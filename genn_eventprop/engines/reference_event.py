@@ -20,8 +20,9 @@ from ..plan import Plan
 from .base import Data, Engine, Result, Spikes, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
-from .event_forward import Forward, PopulationModel, Recording
+from .event_forward import Forward, PopulationModel
 from .event_readout import KINDS, Readout, breaks
+from .event_records import Recording
 
 if TYPE_CHECKING:
     from ..data import Events

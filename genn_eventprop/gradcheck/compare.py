@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data import Events
 from ..engines import Data, create
-from ..engines.event_forward import Arrival
+from ..engines.event_records import Arrival
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, SettingError
 from ..losses import Loss
