@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import braille, splits
@@ -28,7 +29,7 @@ QUICK = {"epochs": 10, "hidden": (64,)}
 class Config(LayeredConfig):
     """No published EventProp settings exist; these are ours."""
 
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 192.0
     recurrent: bool = False

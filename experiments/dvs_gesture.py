@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import splits, tonic_sets
@@ -25,7 +26,7 @@ QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 class Config(LayeredConfig):
     """No published EventProp settings exist; these are ours, and not tuned: the data was not at hand."""
 
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 2.0
     duration: float = 600.0
     augment: str = "compress_time=5,bin=2"

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import mnist
@@ -37,7 +38,7 @@ class Config(LayeredConfig):
     recurrent: bool = False
     input_weight: tuple[float, float] = (0.078, 0.045)
     output_weight: tuple[float, float] = (0.2, 0.37)
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 0.5
     duration: float = 40.0
     loss: str = "max"

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Config(LayeredConfig):
     epochs: int = 40
     hidden: tuple[int, ...] = (64,)
     recurrent: bool = False
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 400.0
     input_weight: tuple[float, float] = (0.2, 0.06)

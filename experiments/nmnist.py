@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, aer, splits, tonic_sets
@@ -30,7 +30,7 @@ QUICK = {"epochs": 20}
 class Config(LayeredConfig):
     """No published EventProp settings exist; these are ours."""
 
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 320.0
     recurrent: bool = False

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import encode, mnist
@@ -30,7 +30,7 @@ class Config(LayeredConfig):
     """No published EventProp settings exist; these are ours."""
 
     epochs: int = 40
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 840.0
     recurrent: bool = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Config(LayeredConfig):
     """Published settings, those that cross-validation chose."""
 
     hidden: tuple[int, ...] = (512,)
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 2.0
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import tonic_sets
@@ -30,7 +31,7 @@ class Config(LayeredConfig):
 
     epochs: int = 50
     hidden: tuple[int, ...] = (1024,)
-    spike_times: str = "grid"  # type: ignore[assignment]
+    spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     heterogeneous: bool = True
     train_tau: bool = True

@@ -365,12 +365,8 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     return samples.astype(np.int64)
 
 
-EXACT_READOUTS = (
-    "integral",
-    "max",
-    "first_spike",
-    "end",
-)  # what `native` has with exact spike times, no window, no input
+EXACT_READOUTS = ("integral", "max", "first_spike", "end")
+"""What `native` reads with exact spike times, without window or weights that follow the input."""
 
 
 def solvable(network: Network, loss: Loss) -> bool:

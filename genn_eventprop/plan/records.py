@@ -13,7 +13,7 @@ from ..adjoint import Derived, derive
 from ..adjoint.scheme import exact_part
 from ..errors import PlanError
 from ..losses import Loss
-from ..modelling.network import Input, Network
+from ..modelling.network import Connection, Input, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked, pushed_state
 
 SPIKE_TIMES = ("grid", "exact")
@@ -216,9 +216,11 @@ def _is_number(value: object) -> bool:
 
 def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
     """Refuse cycles of zero delay through arrivals that make their target cross: a spike would come back at once."""
-    moves = lambda c: any(  # noqa: E731
-        (e.dg_dx.T * derived[c.target.name].receptors[c.receptor])[0] != 0 for e in derived[c.target.name].events
-    )
+
+    def moves(c: Connection) -> bool:
+        target = derived[c.target.name]
+        return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
+
     at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
     for start, _ in at_once:
         reached = {start}
