@@ -261,7 +261,7 @@ def _accuracy(right: Axes, trained: dict[str, dict[int, dict[str, float]]]) -> N
         right.annotate(
             f"{seconds:.0f} s", (i, max(accuracy)), (0, 6), textcoords="offset points", ha="center", fontsize=8
         )
-    right.set_xticks(range(len(names)), [n.replace(", steps of 1 ms", "").replace("grid of", "grid") for n in names])
+    right.set_xticks(range(len(names)), [n.replace(", steps of 1 ms", "").replace("grid of ", "grid\n") for n in names])
     right.set(ylabel="Yin-Yang test accuracy (%)", xlim=(-0.5, len(names) - 0.5))
     right.margins(y=0.2)
 
