@@ -365,7 +365,7 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     return samples.astype(np.int64)
 
 
-EXACT_READOUTS = ("integral", "max", "first_spike", "end")
+EXACT_READOUTS = ("integral", "max", "first_spike", "spike_times", "count", "end")
 """What `native` reads with exact spike times, without window or weights that follow the input."""
 
 

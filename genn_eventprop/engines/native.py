@@ -289,8 +289,7 @@ class NativeEngine(Engine):
     ) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
-        push = loss.end_slope(plan.duration) if loss.readout == "first_spike" else 0.0
-        numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor, "push": push}
+        numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor}
         if loss.weight.input_tau is not None:
             tau = loss.weight.input_tau
             numbers |= {"activity_decay": math.exp(-plan.dt / tau), "activity_jump": loss.weight.input_gain / tau}

@@ -115,7 +115,7 @@ class Context:
 
     @property
     def numbers(self) -> list[str]:
-        exact = ["push", "delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
+        exact = ["delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
         driven = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
         strengths = [f"noise_{p.name}" for kind, p in self.chance if kind == "noise"]
         return ["dt", "duration", "slope_floor", *strengths, *exact, *driven, *self.plan.loss.constants]
@@ -145,7 +145,7 @@ class Context:
     @property
     def has_last(self) -> bool:
         """True if the outer loss may set lambda_V at T."""
-        return not self.exact and (bool(self.readout.last()) or self.plan.loss.silent == "end")
+        return bool(self.readout.last()) or self.plan.loss.silent == "end"
 
     @property
     def spiking(self) -> list[PopulationRecord]:

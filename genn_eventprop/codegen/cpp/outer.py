@@ -49,19 +49,19 @@ for (int n = 0; n < N_OUT; ++n) {
 SPIKE_TIMES = """\
 const double* target = args.targets + sample * N_OUT * args.n_targets;
 auto& spikes = work.SPIKES;
+scalar* slope = SLOPE;
 int64_t seen[N_OUT] = {};
 args.loss[sample] = 0;
-for (int64_t step = 0; step <= args.n_steps; ++step)
-    for (int64_t i = spikes.start[step]; i < spikes.start[step + 1]; ++i) {
-        const int32_t n = spikes.neuron[i];
-        const int64_t m = seen[n]++;
-        spikes.record[OWN_LOSS][i] = 0;
-        if (m >= args.n_targets) continue;
-        const double difference = double(step) * args.dt - target[n * args.n_targets + m];
-        if (difference != difference) continue;
-        args.loss[sample] += 0.5 * difference * difference;
-        spikes.record[OWN_LOSS][i] = scalar(difference * args.share[sample]);
-    }
+EVERY {
+    const int32_t n = spikes.neuron[i];
+    const int64_t m = seen[n]++;
+    slope[i] = 0;
+    if (m >= args.n_targets) continue;
+    const double difference = TIME - target[n * args.n_targets + m];
+    if (difference != difference) continue;
+    args.loss[sample] += 0.5 * difference * difference;
+    slope[i] = scalar(difference * args.share[sample]);
+}
 for (int n = 0; n < N_OUT && !SILENT_EXCLUDED; ++n)
     for (int64_t m = seen[n]; m < args.n_targets; ++m) {
         const double difference = args.duration - target[n * args.n_targets + m];
@@ -70,6 +70,16 @@ for (int n = 0; n < N_OUT && !SILENT_EXCLUDED; ++n)
         MISSING
     }
 """
+# where the spikes of the output stand, and their times: on the grid, and exact
+ON_GRID = {
+    "SPIKES": "OUTPUT_spikes", "SLOPE": "spikes.record[OWN_LOSS]", "TIME": "double(step) * args.dt",
+    "EVERY": "for (int64_t step = 0; step <= args.n_steps; ++step)\n"
+    "for (int64_t i = spikes.start[step]; i < spikes.start[step + 1]; ++i)",
+}  # fmt: skip
+EXACT = {
+    "SPIKES": "OUTPUT.spikes", "SLOPE": "work.reader.slope", "TIME": "work.OUTPUT.spike_time[i]",
+    "EVERY": "for (int64_t i = 0; i < spikes.count; ++i)",
+}  # fmt: skip
 RUNNING = """\
 args.loss[sample] = has_goal(args, sample) ? work.running : std::numeric_limits<double>::quiet_NaN();
 """
@@ -126,7 +136,7 @@ def outer(ctx: Context) -> str:
     loss = ctx.plan.loss
     out = [_function(ctx, name, expr, DOUBLE) for name, expr in _expressions(ctx)]
     out.append(f"constexpr bool SILENT_EXCLUDED = {'true' if loss.silent == 'exclude' else 'false'};")
-    if "own_loss" in ctx.recorded(ctx.plan.output):
+    if not ctx.exact and "own_loss" in ctx.recorded(ctx.plan.output):
         out.append(f"constexpr int OWN_LOSS = {1 + ctx.recorded(ctx.plan.output).index('own_loss')};")
     return "\n".join([*out, "", *_pointwise(ctx)])
 
@@ -196,7 +206,7 @@ def outer_loss(ctx: Context) -> str:
     args.prediction[sample] = best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
 """
-        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + ("" if ctx.exact else ctx.readout.last())) + "}\n"
+        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + ctx.readout.last()) + "}\n"
     )  # fmt: skip
 
 
@@ -208,7 +218,10 @@ def _compare(ctx: Context, push: str) -> str:
     if loss.readout == "voltage":
         return RUNNING
     if loss.readout == "spike_times":
-        return SPIKE_TIMES.replace("SPIKES", f"p_{out}_spikes").replace("MISSING", missing)
+        text = SPIKE_TIMES.replace("MISSING", missing)
+        for word, place in (EXACT if ctx.exact else ON_GRID).items():
+            text = text.replace(word, place)
+        return text.replace("OUTPUT", f"p_{out}")
     if loss.outer == "squared_error":
         return SQUARED_ERROR.replace("MISSING", f"if (!valid[n]) {missing}" if push else "")
     if not push:

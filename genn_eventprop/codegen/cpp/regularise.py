@@ -52,5 +52,6 @@ def jump_at_spike(ctx: Context, p: PopulationRecord) -> str:
 
 
 def pushed_index(plan: Plan, p: PopulationRecord) -> int:
-    """Number of the state whose costate takes the jump, -1 without a regulariser; for exact spike times."""
-    return p.derived.states.index(pushed_state(p.derived.model)) if plan.spike_regularisers(p.name) else -1
+    """Number of the state whose costate takes a jump at own spikes, -1 without one; for exact spike times."""
+    pushed = plan.spike_regularisers(p.name) or (plan.loss.surrogate and p.name == plan.output.name)
+    return p.derived.states.index(pushed_state(p.derived.model)) if pushed else -1

@@ -7,7 +7,7 @@ from ...printer import CPP, expression
 from ..context import Context, indent
 from ..regularise import jump_from_counts
 from .groups import groups
-from .models import loads, refs
+from .models import loads, read_index, refs
 
 HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 
@@ -23,7 +23,7 @@ def backward_exact(ctx: Context) -> str:
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
-    body += [_push(ctx), f"work.reader.begin_back(p_{out}, dr);"]
+    body += [_last(ctx), f"work.reader.begin_back(p_{out}, dr);"]
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps); (void)t_k;",
@@ -64,17 +64,15 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _push(ctx: Context) -> str:
-    if ctx.plan.loss.readout != "first_spike" or ctx.plan.loss.silent != "end":
-        return ""
-    p = ctx.plan.output
-    v = p.derived.states.index(p.derived.model.readout)
-    index = "label" if "tau_mem" in p.per_neuron else "0"
-    return (
-        "{ const int64_t label = args.labels[sample];\n"
-        f"if (work.first_step[label] < 0) p_{p.name}.mu[{v}].data[label] -= "
-        f"args.p_{p.name}_tau_mem[{index}] * scalar(args.push * args.share[sample]); }}"
-    )
+def _last(ctx: Context) -> str:
+    """lambda_V at T, and the jumps of a spike count's surrogate gradient besides those of regularisers."""
+    name, lines = f"p_{ctx.plan.output.name}", []
+    if ctx.has_last:
+        lines.append(f"{name}.mu[{read_index(ctx)}].data[k] += work.last[k];")
+    if ctx.plan.loss.surrogate:
+        add = "+=" if ctx.plan.spike_regularisers(ctx.plan.output.name) else "="
+        lines.append(f"{name}.jump[k] {add} dr[k];")
+    return "\n".join(["for (int k = 0; k < N_OUT; ++k) {", *lines, "}"]) if lines else ""
 
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:

@@ -11,7 +11,16 @@ from ..context import Context, indent
 from ..regularise import pushed_index
 from .groups import groups
 
-READERS = {"first_spike": "ReadFirstSpike", "max": "ReadMaximum", "integral": "ReadIntegral", "end": "ReadEnd"}
+READERS = {
+    "first_spike": "ReadFirstSpike", "spike_times": "ReadSpikeTimes", "count": "ReadCount", "end": "ReadEnd",
+    "max": "ReadMaximum", "integral": "ReadIntegral",
+}  # fmt: skip
+
+
+def read_index(ctx: Context) -> int:
+    """Index of the state that is read, 0 where there is none."""
+    d = ctx.plan.output.derived
+    return d.states.index(d.model.readout) if d.model.readout in d.states else 0
 
 
 def exact_work(ctx: Context) -> str:
@@ -22,15 +31,14 @@ def exact_work(ctx: Context) -> str:
         fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
         prepare.append(f"        p_{p.name}.prepare();")
     out = ctx.plan.output
-    v = out.derived.states.index(out.derived.model.readout) if out.derived.model.readout in out.derived.states else 0
     n_groups = len(groups(ctx.plan))
     return (
         "struct Work {\n" + "\n".join(fields) + "\n"
-        f"    {READERS[ctx.plan.loss.readout]}<type_{out.name}, {v}, N_OUT> reader;\n"
-        "    Buffer<double> readout;\n    Buffer<scalar> dr;\n    Buffer<int32_t> first_step;\n"
+        f"    {READERS[ctx.plan.loss.readout]}<type_{out.name}, {read_index(ctx)}, N_OUT> reader;\n"
+        "    Buffer<double> readout;\n    Buffer<scalar> dr, last;\n    Buffer<int32_t> first_step;\n"
         f"    Log log[{n_groups}];\n    int64_t guarded = 0;\n    bool ready = false;\n"
         "    void prepare(const Args&) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
-        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n};\n"
+        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        last.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n};\n"
     )  # fmt: skip
 
 

@@ -13,45 +13,15 @@ struct NoSource {
     static scalar change(int, int) { return 0; }
 };
 
-template <class O, int V, int N>
-struct ReadFirstSpike : NoSource<O> {
-    int64_t first[N];
+// All that a reader may do, and does not.
+template <class O>
+struct NoReader : NoSource<O> {
     void begin(O&) {}
     void enter(O&, const Args&, int64_t, bool) {}
     void start(O&) {}
     void absorb(O&, const typename O::Incoming*, int64_t, int64_t) {}
     void jump(O&, int, double, const double*, const double*) {}
-    void finish(O& out, const Args& args, double* readout, int32_t* valid) {
-        for (int k = 0; k < N; ++k) first[k] = -1, readout[k] = args.duration, valid[k] = -1;
-        for (int64_t i = out.spikes.count - 1; i >= 0; --i) first[out.spikes.neuron[i]] = i;
-        for (int k = 0; k < N; ++k)
-            if (first[k] >= 0) readout[k] = out.spike_time[first[k]], valid[k] = 0;
-    }
     void begin_back(O&, const scalar*) {}
-    void before(O&, const scalar*, int64_t, int64_t) {}
-    void open_step(O&, const LogEntry*, int64_t) {}
-    void at(O&, const Args&, int, double, double, int64_t) {}
-    scalar kink(const scalar*, int64_t) { return 0; }
-    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
-        return first[neuron] == i ? dr[neuron] : scalar(0);
-    }
-    void leave(O&, const scalar*, int64_t) {}
-};
-
-// r = V(T).
-template <class O, int V, int N>
-struct ReadEnd : NoSource<O> {
-    void begin(O&) {}
-    void enter(O&, const Args&, int64_t, bool) {}
-    void start(O&) {}
-    void absorb(O&, const typename O::Incoming*, int64_t, int64_t) {}
-    void jump(O&, int, double, const double*, const double*) {}
-    void finish(O& out, const Args&, double* readout, int32_t* valid) {
-        for (int k = 0; k < N; ++k) readout[k] = double(out.x[V].data[k]), valid[k] = 0;
-    }
-    void begin_back(O& out, const scalar* dr) {
-        for (int k = 0; k < N; ++k) out.mu[V].data[k] += dr[k];
-    }
     void before(O&, const scalar*, int64_t, int64_t) {}
     void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, double, int64_t) {}
@@ -60,10 +30,52 @@ struct ReadEnd : NoSource<O> {
     void leave(O&, const scalar*, int64_t) {}
 };
 
+template <class O, int V, int N>
+struct ReadFirstSpike : NoReader<O> {
+    int64_t first[N];
+    void finish(O& out, const Args& args, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) first[k] = -1, readout[k] = args.duration, valid[k] = -1;
+        for (int64_t i = out.spikes.count - 1; i >= 0; --i) first[out.spikes.neuron[i]] = i;
+        for (int k = 0; k < N; ++k)
+            if (first[k] >= 0) readout[k] = out.spike_time[first[k]], valid[k] = 0;
+    }
+    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
+        return first[neuron] == i ? dr[neuron] : scalar(0);
+    }
+};
+
+// Every spike with a target of its own; `slope` is what the outer loss leaves of each.
+template <class O, int V, int N>
+struct ReadSpikeTimes : ReadFirstSpike<O, V, N> {
+    Buffer<scalar> slope;
+    void finish(O& out, const Args& args, double* readout, int32_t* valid) {
+        ReadFirstSpike<O, V, N>::finish(out, args, readout, valid);
+        slope.reserve(out.spikes.count);
+    }
+    scalar own_spike(O&, const Args&, const scalar*, int64_t i, int, double, double, double*) { return slope[i]; }
+};
+
+// r = number of spikes; lambda jumps by dr at own spikes, see `backward.py`.
+template <class O, int V, int N>
+struct ReadCount : NoReader<O> {
+    void finish(O& out, const Args&, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) readout[k] = 0, valid[k] = 0;
+        for (int64_t i = 0; i < out.spikes.count; ++i) ++readout[out.spikes.neuron[i]];
+    }
+};
+
+// r = V(T).
+template <class O, int V, int N>
+struct ReadEnd : NoReader<O> {
+    void finish(O& out, const Args&, double* readout, int32_t* valid) {
+        for (int k = 0; k < N; ++k) readout[k] = double(out.x[V].data[k]), valid[k] = 0;
+    }
+};
+
 // The maximum over continuous time: at ends of segments and at stationary points inside. At a kink (the slope turns at an
 // arrival) the arrival's D gets dL/dr Vdot(t*-). The output does not spike; its g is V.
 template <class O, int V, int N>
-struct ReadMaximum : NoSource<O> {
+struct ReadMaximum : NoReader<O> {
     static constexpr int n = O::n;
     double best[N], offset[N], y[N][n], turn[N];
     int64_t step[N], position[N], kink_entry[N], now = 0;
@@ -76,8 +88,6 @@ struct ReadMaximum : NoSource<O> {
         }
     }
     void enter(O&, const Args&, int64_t k, bool) { now = k; }
-    void start(O&) {}
-    void jump(O&, int, double, const double*, const double*) {}
     // Follows the outputs that may exceed their maximum; `entry` is the log's number of the first arrival.
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t entry) {
         for (int k = 0; k < N; ++k)
@@ -147,22 +157,18 @@ struct ReadMaximum : NoSource<O> {
             }
         }
     }
-    void open_step(O&, const LogEntry*, int64_t) {}
-    void at(O&, const Args&, int, double, double, int64_t) {}
     scalar kink(const scalar* dr, int64_t entry) {
         scalar total = 0;
         for (int k = 0; k < N; ++k)
             if (kink_entry[k] == entry) total += dr[k] * scalar(turn[k]);
         return total;
     }
-    scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double, double*) { return 0; }
-    void leave(O&, const scalar*, int64_t) {}
 };
 
 // r = 1/T int w V dt. In a step w is a polynomial, and u(s) = int_s^delta w(t) P_V(t - s) dt / T a series in v = delta - s:
 // r = u(0) . x_start + sum of u . jumps over all events of the step.
 template <class O, int V, int N>
-struct ReadIntegral {
+struct ReadIntegral : NoReader<O> {
     static constexpr bool adds = true;
     static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
     double total[O::NP];
@@ -258,8 +264,6 @@ struct ReadIntegral {
     void finish(O&, const Args&, double* readout, int32_t* valid) {
         for (int k = 0; k < N; ++k) readout[k] = total[k], valid[k] = 0;
     }
-    void begin_back(O&, const scalar*) {}
-    void before(O&, const scalar*, int64_t, int64_t) {}
     void open_step(O& out, const LogEntry* events, int64_t count) {
         if constexpr (S == 1 && O::model::receptors == 1) {
             offsets.reserve(count + 8);
@@ -283,7 +287,6 @@ struct ReadIntegral {
     scalar direction(int k) const { return direct.data[O::own(k)]; }
     scalar feedback(int k) const { return feed.data[O::own(k)]; }
     scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
-    scalar kink(const scalar*, int64_t) { return 0; }
     // l(x-) - l(x+); extra: the reader's part of lambda.
     scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double t, double* extra) {
         double f[n + 1], before[n], after[n];
