@@ -165,7 +165,7 @@ def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarr
     steps = 1e-2 * 0.5 ** np.arange(24)
     loss, same = problem.along(d, [0.0, *steps])
     remainder = np.abs(loss[1:] - loss[0] - steps * slope)
-    above = np.cumprod(remainder >= 1e-12 * max(1.0, abs(loss[0]))) > 0
+    above = np.cumprod(remainder >= 1e-14 * max(1.0, abs(loss[0]))) > 0
     good = np.flatnonzero(above & same[1:])[-4:]
     if len(good) < 4:
         return float("nan")
