@@ -12,6 +12,7 @@ from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 
 ADAPTIVE = NeuronModel(
@@ -50,15 +51,21 @@ CASES = [
     ("deep", "exponential", "trained", 0.0),
     ("adaptive", "first", "trained", 0.0),
     ("adaptive", "max", "fixed", 0.0),
+    ("feed-forward", "first", "refractory", 0.0),
+    ("recurrent", "first_inverse", "refractory trained", 0.0),
+    ("recurrent", "max", "refractory heterogeneous", 0.4),
+    ("deep", "exponential", "refractory brief", 1.3),
 ]
 
 
 def neuron(kind: str, spiking: bool = True):
     start = {"tau_mem": 18.0, "tau_syn": 4.0} | ({"v_thresh": 0.9, "v_reset": -0.1} if spiking else {})
     model = LIF if spiking else LI
-    if kind == "trained":
+    if spiking and kind.startswith("refractory"):  # brief: shorter than a step
+        model, start["t_ref"] = LIFRefractory, 0.2 if kind.endswith("brief") else 2.3
+    if kind.endswith("trained"):
         return model(**{n: Param(v, trainable=True) for n, v in start.items()})
-    if kind == "heterogeneous":
+    if kind.endswith("heterogeneous"):
         return model(**(start | {"tau_mem": Gamma(18.0, low=5.0, high=40.0), "tau_syn": Gamma(4.0, low=2.0, high=9.0)}))
     return model(**start)
 
@@ -102,9 +109,10 @@ def run(net, loss, events, engine, dt=1.0, dtype="float64", threads=1, slope_flo
 
 
 def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
-    """Largest relative difference over blocks; every block must be non-zero."""
-    assert all(np.linalg.norm(v) > 0 for v in a.values())
-    return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a)
+    """Largest relative difference over blocks, which must not be zero; no period ends before a first spike."""
+    assert all(np.linalg.norm(v) > 0 for k, v in a.items() if k != "output.t_ref")
+    assert not np.any(b.get("output.t_ref", 0.0))
+    return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a if k != "output.t_ref")
 
 
 @pytest.mark.parametrize(("topology", "loss", "kind", "delay"), CASES)
@@ -236,6 +244,15 @@ def test_a_threshold_that_is_not_linear_is_refused():
     net.connect(hidden, output, Dense(0.1))
     with pytest.raises(PlanError, match="linear in the state"):
         run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
+
+
+def test_the_voltage_of_an_output_with_a_refractory_period_is_refused():
+    net = Network()
+    inp = net.input(7)
+    output = net.population(LIFRefractory(), 4, name="output")
+    net.connect(inp, output, Dense(0.1))
+    with pytest.raises(EngineError, match="read V of output 'output'.*refractory period.*reference_event"):
+        run(net, losses.EndVoltageCrossEntropy(output), spikes(), "native")
 
 
 def test_delta_synapses_are_refused():

@@ -104,7 +104,7 @@ LINEAR = {"dynamics": {"V": "(I - V) / tau", "I": "-I / tau"}, "threshold": None
             LINEAR | {"events": [Event("on", "V - 0.5", {"V": 0}, emits=False), Event("spike", "V - 1", {"V": 0})]},
         ),
         (
-            "several modes",
+            "modes other than a refractory period",
             LINEAR | {"events": [Event("spike", "V - 1", {"V": 0})], "modes": [Mode("resting", {"V": "0"})]},
         ),
     ],

@@ -18,11 +18,13 @@ import sympy as sp
 
 from ..adjoint import Propagator, expm
 from ..adjoint.propagator import numeric
+from ..adjoint.scheme import linear_part
 from ..errors import PlanError
 from ..losses import Loss
 from ..plan import Plan, PopulationRecord
 
 DEGREE = 20  # as in series.hpp
+MODES = ("", "_held")  # what names of tables begin with: of a model's own dynamics, and of its refractory period
 WINDOW = 11  # coefficients of the time weight in a step
 FINEST = 0.5  # ms; shorter steps would only add work and rounding
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
@@ -41,6 +43,9 @@ class ExactTables:
     A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound on
     |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at most
     (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s). degree: of the polynomials.
+
+    A refractory period has tables of its own, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
+    of the threshold function along them and are not used.
     """
 
     step: np.ndarray
@@ -70,7 +75,7 @@ def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
 
     With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding.
     """
-    rates = [_norm(Propagator(p.derived, _own(p, parameters)).M) for p in plan.populations]
+    rates = [_norm(_propagator(p, parameters, m).M) for p in plan.populations for m in range(len(p.derived.modes))]
     least = 16 if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols else 1
     return max(
         min(plan.n_steps, math.ceil(plan.duration / FINEST)), least, math.ceil(plan.duration * max(rates) * (1 - 1e-12))
@@ -86,15 +91,20 @@ def varies(p: PopulationRecord) -> bool:
 
 
 def exact_tables(
-    p: PopulationRecord, parameters: Mapping[str, np.ndarray], delta: float, dtype: str, watched: str | None = None
+    p: PopulationRecord,
+    parameters: Mapping[str, np.ndarray],
+    delta: float,
+    dtype: str,
+    watched: str | None = None,
+    mode: int = 0,
 ) -> ExactTables:
-    """Tables for one population at given parameter values.
+    """Tables for one population at given parameter values, in one of its modes.
 
     Args:
         watched: of a population that does not spike, the state whose maximum is looked for: it stands for g.
     """
     d, values = p.derived, _own(p, parameters)
-    propagator = Propagator(d, values)
+    propagator = _propagator(p, parameters, mode)
     n, S = propagator.n, p.size if varies(p) else 1
     M = np.broadcast_to(propagator.M, (S, n + 1, n + 1))
     learned = [q for q in p.trainable if q in d.dynamic_params]
@@ -146,6 +156,11 @@ def window(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[np.ndar
     matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
     size = int(np.flatnonzero(matters).max(initial=0)) + 1
     return np.ascontiguousarray(scaled / delta ** np.arange(WINDOW)), size
+
+
+def _propagator(p: PopulationRecord, parameters: Mapping[str, np.ndarray], mode: int) -> Propagator:
+    d = p.derived
+    return Propagator(linear_part(d, d.modes[mode], tuple(range(len(d.states)))), _own(p, parameters))
 
 
 def _own(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

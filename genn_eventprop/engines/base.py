@@ -206,14 +206,25 @@ def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int,
     )
 
 
+def _only_refractory(p: PopulationRecord) -> bool:
+    """True without modes, or with a single one: a period of given length after every spike in which g stands still."""
+    d = p.derived
+    if len(d.modes) == 1:
+        return True
+    return (
+        len(d.modes) == 2 and d.modes[1].lasts is not None and d.modes[1].then == 0
+        and all(0 in e.modes and e.next_mode == 1 and (e.dg_dx.T * d.modes[1].f)[0] == 0 for e in d.events)
+    )  # fmt: skip
+
+
 FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {
     "dynamics that are not linear in the state": lambda p: not p.derived.linear,
-    "several modes": lambda p: len(p.derived.modes) > 1,
+    "modes other than a refractory period": lambda p: not _only_refractory(p),
     "several events": lambda p: len(p.derived.events) > 1,
     "an event that sends no spike": lambda p: any(not e.emits for e in p.derived.events),
 }
 FEATURES["no event that sends a spike"] = lambda p: bool(p.derived.events) and not p.spiking
-LINEAR_ONE_EVENT = (*FEATURES,)  # for engines that run linear models with one spiking event and no modes
+LINEAR_ONE_EVENT = (*FEATURES,)  # for engines that run linear models with one spiking event and a refractory period
 
 
 def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded, regulariser_names
-from ..codegen.exact_values import exact_tables, number_of_steps, window
+from ..codegen.exact_values import MODES, exact_tables, number_of_steps, window
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -79,6 +79,7 @@ class NativeEngine(Engine):
                 raise EngineError(f"{name}={number}: at least one is needed")
         if plan.spike_times == "exact":
             refuse_jumps_of_the_threshold(plan, self.name)
+            refuse_voltage_of_modes(plan)
         refuse_learned_amounts(plan, self.name)
         refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
@@ -186,14 +187,15 @@ class NativeEngine(Engine):
         self._exact_steps = steps
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
-            watched = read if p is plan.output else None
-            tables = exact_tables(p, self.parameters, plan.duration / steps, self.dtype.name, watched)
-            for name, table in tables.arrays().items():
-                series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
-                dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
-                full = table if name == "A" else _padded_last(table, dtype)
-                self._values[f"x_{p.name}_{name}"] = full
-            self._degree[p.name] = tables.degree
+            watched, self._degree[p.name] = read if p is plan.output else None, 1
+            for mode in range(len(p.derived.modes)):
+                tables = exact_tables(p, self.parameters, plan.duration / steps, self.dtype.name, watched, mode)
+                for name, table in tables.arrays().items():
+                    series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
+                    dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
+                    full = table if name == "A" else _padded_last(table, dtype)
+                    self._values[f"x_{p.name}{MODES[mode]}_{name}"] = full
+                self._degree[p.name] = max(self._degree[p.name], tables.degree)
 
     # running
 
@@ -417,6 +419,17 @@ def _update(
 
 def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
     return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
+
+
+def refuse_voltage_of_modes(plan: Plan) -> None:
+    """Readers of V take it to follow one mode's dynamics all along a step."""
+    p = plan.output
+    if len(p.derived.modes) > 1 and not plan.loss.of_spikes:
+        raise EngineError(
+            f"native with exact spike times cannot read V of output {p.name!r}: it is made of {p.derived.model.name}, "
+            "which has a refractory period; use a loss of its spikes, an output of LI neurons, or "
+            "engine='reference_event'"
+        )
 
 
 def _padded_last(table: np.ndarray, dtype: np.dtype) -> np.ndarray:

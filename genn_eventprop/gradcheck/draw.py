@@ -104,6 +104,8 @@ def check(
     model = model.model if isinstance(model, Neuron) else model
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
+    if engine != "reference_event" and model.modes:  # which cannot integrate V of a population with modes
+        layouts = tuple(x for x in layouts if not (x.model_is_output and x.loss.startswith("integral")))
     layouts = layouts[:1] if quick else layouts
     if loss is not None:
         if loss not in LOSSES:

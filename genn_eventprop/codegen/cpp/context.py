@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
-from ..exact_values import varies
+from ..exact_values import MODES, varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
 from ..values import value_names
@@ -97,12 +97,15 @@ class Context:
         arrays = [("const double*", "times"), ("const double*", "window")]
         for p in self.plan.populations:
             series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
-            arrays += [("const scalar*", f"{x}_{n}") for n in ("step", "dg", "slope", "curve")]
-            arrays += [(series, f"{x}_spike"), (series, f"{x}_rho"), ("const double*", f"{x}_A")]
-            for r in p.derived.receptors:
-                arrays += [(series, f"{x}_arrive_{r}"), (series, f"{x}_back_{r}"), ("const scalar*", f"{x}_kappa_{r}")]
-            for n in self.learned_dynamics(p):
-                arrays += [("const scalar*", f"{x}_dstep_{n}"), (series, f"{x}_dspike_{n}")]
+            arrays += [("const scalar*", f"{x}_{n}") for n in ("dg", "slope", "curve")] + [(series, f"{x}_rho")]
+            arrays += [("const scalar*", f"{x}_kappa_{r}") for r in p.derived.receptors]
+            for mode in MODES[: len(p.derived.modes)]:
+                t = x + mode
+                arrays += [("const scalar*", f"{t}_step"), (series, f"{t}_spike"), ("const double*", f"{t}_A")]
+                for r in p.derived.receptors:
+                    arrays += [(series, f"{t}_arrive_{r}"), (series, f"{t}_back_{r}")]
+                for n in self.learned_dynamics(p):
+                    arrays += [("const scalar*", f"{t}_dstep_{n}"), (series, f"{t}_dspike_{n}")]
         return arrays
 
     def varies(self, p: PopulationRecord) -> bool:

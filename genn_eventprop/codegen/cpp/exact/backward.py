@@ -19,7 +19,7 @@ def backward_exact(ctx: Context) -> str:
     body.append("if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));")
     for p in plan.populations:
         name = f"p_{p.name}"
-        body.append(f"for (auto& b : {name}.mu) b.zero(NP_{name});\nfor (auto& b : {name}.grad) b.zero(NP_{name});")
+        body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
     body += [jump_from_counts(ctx, p) for p in ctx.spiking]
@@ -58,6 +58,10 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     names = {p.name for p in group}
     lines += [f"case {i}: {_arrival(ctx, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names]
     lines += [f"case {-1 - i}: {_own_spike(ctx, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
+    lines += [
+        f"case END_OF_PERIOD - {i}: p_{p.name}.ended(entry.source, entry.index, entry.s); break;"
+        for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
+    ]  # fmt: skip
     lines += ["}", "}"]
     if read:
         lines += [f"work.reader.before(p_{read}, dr, step, begin - 1);", f"work.reader.leave(p_{read}, dr, step);"]

@@ -46,7 +46,7 @@ def _initial(ctx: Context, p: PopulationRecord) -> str:
 def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     lines = ["{", f"auto& log = work.log[{number}];"]
     for p in group:
-        lines.append(f"p_{p.name}.start();")
+        lines.append(f"p_{p.name}.start(t_k);")
         if p.stores_states:
             lines.append(f"if (args.training) p_{p.name}.keep_state(step);")
         lines += [_due(ctx, c) for c in ctx.plan.into(p.name)]
@@ -105,13 +105,13 @@ def _events(ctx: Context, group: list[PopulationRecord]) -> str:
     if (hit >= 0) {{
         const double at = {name}.hits[hit].s;
         if (at < when || (at == when && which < 0)) when = at, who = {i}, which = hit;
-    }} else if ({name}.cursor < {name}.pending.count && {name}.pending[{name}.cursor].s < when) {{
-        when = {name}.pending[{name}.cursor].s, who = {i}, which = -1;
+    }} else if ({name}.known_at() < when) {{
+        when = {name}.known_at(), who = {i}, which = -1;
     }}
 }}""")
         act.append(f"""\
 case {i}:
-    if (which < 0) {{
+{_release(ctx, p)}    if (which < 0) {{
         const auto& a = {name}.pending[{name}.cursor];
         log.push(a.s, a.connection, a.source, a.index);
         {name}.take_arrival();
@@ -123,6 +123,20 @@ case {i}:
         "if (who < 0) break;", "switch (who) {", *act, "}",
     ])  # fmt: skip
     return f"for (;;) {{\n{loop}\n}}"
+
+
+def _release(ctx: Context, p: PopulationRecord) -> str:
+    """The end of a refractory period."""
+    name, number = f"p_{p.name}", ctx.spiking.index(p)
+    if len(p.derived.modes) == 1:
+        return ""
+    return f"""\
+    if (which < 0 && {name}.period_ends_first()) {{
+        const int neuron = {name}.release();
+        log.push({name}.now, END_OF_PERIOD - {number}, neuron, {name}.ends.count - 1);
+        break;
+    }}
+"""
 
 
 def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> str:

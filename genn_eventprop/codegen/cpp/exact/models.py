@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ....plan import PopulationRecord
-from ...exact_values import WINDOW
+from ...exact_values import MODES, WINDOW
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from ..regularise import pushed_index
@@ -63,7 +63,7 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
     n = len(d.states)
     rows = []
     for i in range(n):
-        driven = any(d.coupling[i][j] and d.b[j] != 0 for j in range(n))
+        driven = any(d.coupling[i][j] and m.b(d.x)[j] != 0 for j in range(n) for m in d.modes)
         rows.append("{" + ", ".join(_bool(c) for c in (*d.coupling[i], driven)) + "}")
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = ctx.learned_dynamics(p)
@@ -74,11 +74,12 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
     return (
         f"struct {name} {{\n"
         f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
+        f"    static constexpr int modes = {len(d.modes)}, duration = {_learned_duration(p)};  // learned length of the refractory period, -1 for none\n"
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {pushed_index(ctx.plan, p)};  // state of a regulariser's jump, -1 for none\n"
-        + (_reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
+        + (_lasts(ctx, p) + _reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip
 
@@ -94,6 +95,20 @@ def loads(ctx: Context, p: PopulationRecord, code: str, real: str) -> str:
         f"const {real} {v} = {real}(args.p_{p.name}_{v}[{'neuron' if each else '0'}]);\n"
         for v, each in ctx.values[p.name].items() if v in used
     )  # fmt: skip
+
+
+def _learned_duration(p: PopulationRecord) -> int:
+    return next((i for i, n in enumerate(p.trainable) if n in p.derived.durations), -1)
+
+
+def _lasts(ctx: Context, p: PopulationRecord) -> str:
+    """ms of the refractory period after a spike."""
+    code = p.derived.modes[1].lasts if len(p.derived.modes) > 1 else "0.0"
+    assert code is not None
+    return (
+        "    static double lasts(const Args& args, int neuron) {\n        (void)args; (void)neuron;\n"
+        f"{indent(loads(ctx, p, code, 'double'), 2)}        return {code};\n    }}\n"
+    )
 
 
 def _reset(ctx: Context, p: PopulationRecord) -> str:
@@ -126,11 +141,15 @@ def bind(ctx: Context) -> str:
     lines = []
     for p in ctx.plan.populations:
         name, x = f"work.p_{p.name}", f"args.x_{p.name}"
-        lines += [f"{name}.{n} = {x}_{n};" for n in ("step", "spike", "rho", "A", "dg", "slope", "curve")]
-        for i, r in enumerate(p.derived.receptors):
-            lines += [f"{name}.{n}[{i}] = {x}_{n}_{r};" for n in ("arrive", "back", "kappa")]
-        for i, n in enumerate(ctx.learned_dynamics(p)):
-            lines += [f"{name}.{t}[{i}] = {x}_{t}_{n};" for t in ("dstep", "dspike")]
+        lines += [f"{name}.{n} = {x}_{n};" for n in ("rho", "dg", "slope", "curve")]
+        lines += [f"{name}.kappa[{i}] = {x}_kappa_{r};" for i, r in enumerate(p.derived.receptors)]
+        for m in range(len(p.derived.modes)):
+            flow, t = f"{name}.flow[{m}]", x + MODES[m]
+            lines += [f"{flow}.{n} = {t}_{n};" for n in ("step", "spike", "A")]
+            for i, r in enumerate(p.derived.receptors):
+                lines += [f"{flow}.{n}[{i}] = {t}_{n}_{r};" for n in ("arrive", "back")]
+            for i, n in enumerate(ctx.learned_dynamics(p)):
+                lines += [f"{flow}.{n2}[{i}] = {t}_{n2}_{n};" for n2 in ("dstep", "dspike")]
         lines += [f"{name}.degree = int(args.degree_{p.name});", f"{name}.delta = args.delta;"]
     return "void bind(const Args& args, Work& work) {\n" + indent("\n".join(lines)) + "}\n"
 

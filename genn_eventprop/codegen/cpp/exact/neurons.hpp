@@ -4,6 +4,9 @@
 // adding P(-s) e times a row of weights, and nothing is propagated inside a step. A bound on g over the whole step tells
 // which neurons may cross; only those become lanes, which go through the step's arrivals one by one.
 //
+// A neuron in its refractory period is `held`: P and c are those of that mode, and it is taken through the step by itself.
+// Backwards, where all is linear in mu, `mu` has zeros for held neurons and `held_mu` for all others.
+//
 // M: the generated model. n states, R receptors; S = NP where neurons have numbers of their own (Varies), else 1.
 
 namespace {
@@ -17,12 +20,15 @@ struct Arrival {
     int32_t connection, receptor, source;
     int64_t index;        // of the spike in its list, -1 for input spikes
     scalar q[2 * n + 1];  // P(-s) e, and the row dg P(s) of the threshold function; unless neurons vary
+    scalar held[2 * n + 1];  // the same for neurons in a refractory period
     void set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
         s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
     }
 };
 
-// An event of a step: a connection >= 0, or -1 - population for an own spike.
+// An event of a step: a connection >= 0, or -1 - i for an own spike and END_OF_PERIOD - i for the end of a refractory
+// period, of the i-th spiking population. index: of the spike, or of the end of the period.
+constexpr int END_OF_PERIOD = -1000000;
 struct LogEntry {
     double s;
     int32_t kind, source;
@@ -75,6 +81,17 @@ inline unsigned not_negative(vec a) {
 #endif
 }
 
+template <class O>
+struct NoSource;
+
+// What moves a state between events in one mode; see codegen/exact_values.py.
+template <class M, typename table>
+struct Flow {
+    const scalar *step, *dstep[M::dynamic + 1];
+    const table *spike, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
+    const double* A;
+};
+
 template <class M, int N, bool Varies>
 struct Neurons {
     typedef M model;
@@ -85,13 +102,13 @@ struct Neurons {
     typedef Arrival<n> Incoming;
 
     // Tables, see codegen/exact_values.py.
-    const scalar *step, *dstep[M::dynamic + 1], *dg, *slope, *curve, *kappa[M::receptors + 1];
-    const table *spike, *rho, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
-    const double* A;
+    Flow<M, table> flow[M::modes];
+    const scalar *dg, *slope, *curve, *kappa[M::receptors + 1];
+    const table* rho;
     int degree = 0;
     double delta = 0;
 
-    Buffer<scalar> x[n], y[n], mu[n], reach, grad[M::learned + 1], trace, feedback, jump, factor[FRONT > BACK ? FRONT : BACK];
+    Buffer<scalar> x[n], y[n], mu[n], held_mu[n], reach, grad[M::learned + 1], trace, feedback, jump, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> spike_time, offsets;
     Buffer<scalar> columns, back_columns;
     Buffer<double> reset_columns;
@@ -100,7 +117,22 @@ struct Neurons {
     List<Incoming> pending;  // arrivals of this step in order of time; those before the cursor have happened
     int64_t cursor = 0;
     int64_t spikes_in_step = 0;
-    scalar row_at_end[n + 1];
+    scalar row_at_end[n + 1], row_at_due[n + 1];
+
+    // Neurons in a refractory period. from: of the pending arrivals, the first that y does not contain. until: ms.
+    struct Held {
+        int neuron;
+        int64_t from, index;  // of the spike
+        double until, y[n];
+    };
+    struct End {
+        int64_t index;
+        double x[n];
+    };
+    List<Held> held;
+    List<End> ends;
+    int64_t first_due = -1;
+    double due = 0, begun = 0;  // when the next period ends within the step, and t_k
 
     // Lanes: neurons that may cross in this step. last_g: g of a lane when it was `checked` last, UNKNOWN after a reset.
     struct Hit {
@@ -118,7 +150,7 @@ struct Neurons {
     bool known = false;
 
     void prepare() {
-        for (int i = 0; i < n; ++i) x[i].zero(NP), y[i].zero(NP), mu[i].zero(NP), lane[i].zero(NP + 16);
+        for (int i = 0; i < n; ++i) x[i].zero(NP), y[i].zero(NP), mu[i].zero(NP), held_mu[i].zero(NP), lane[i].zero(NP + 16);
         for (auto& b : grad) b.zero(NP);
         if (M::pushed >= 0) jump.zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
@@ -127,7 +159,7 @@ struct Neurons {
     }
     // x holds the initial state.
     void begin(int64_t steps, bool keep) {
-        spikes_in_step = spikes.count = 0;
+        spikes_in_step = spikes.count = held.count = ends.count = 0;
         if (keep) trace.reserve((steps + 1) * n * NP);
         if constexpr (M::spiking) {
             double end[n + 1];
@@ -146,7 +178,8 @@ struct Neurons {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
-    scalar propagated(int i, const scalar* a, int r) const {
+    scalar propagated(int i, const scalar* a, int r, int mode = 0) const {
+        const scalar* step = flow[mode].step;
         scalar by = M::coupled[i][n] ? step[(i * (n + 1) + n) * S + r] : scalar(0);
         for (int j = 0; j < n; ++j)
             if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + r] * a[j];
@@ -158,19 +191,34 @@ struct Neurons {
         return g;
     }
     double slope_at(int neuron, const double* state) const {
-        const double* a = A + own(neuron) * n * (n + 1);
         double v = 0;
-        for (int i = 0; i < n; ++i) {
-            double f = a[i * (n + 1) + n];
-            for (int j = 0; j < n; ++j) f += a[i * (n + 1) + j] * state[j];
-            v += double(dg[i * S + own(neuron)]) * f;
-        }
+        for (int i = 0; i < n; ++i) v += double(dg[i * S + own(neuron)]) * rate(0, i, neuron, state);
         return v;
+    }
+    // dx_i/dt in a mode.
+    double rate(int mode, int i, int neuron, const double* state) const {
+        const double* a = flow[mode].A + (own(neuron) * n + i) * (n + 1);
+        double f = a[n];
+        for (int j = 0; j < n; ++j) f += a[j] * state[j];
+        return f;
+    }
+    // From y to x at s, and back, with a row of the table `spike` at s.
+    static void to_state(const double* m, const double* at, double* state) {
+        for (int i = 0; i < n; ++i) {
+            state[i] = m[i * (n + 1) + n];
+            for (int j = 0; j < n; ++j) state[i] += m[i * (n + 1) + j] * at[j];
+        }
+    }
+    static void from_state(const double* m, const double* state, double* at) {
+        for (int i = 0; i < n; ++i) {
+            at[i] = 0;
+            for (int j = 0; j < n; ++j) at[i] += m[n * (n + 1) + i * n + j] * (state[j] - m[j * (n + 1) + n]);
+        }
     }
 
     // Start of a step: y = x, and a bound on g as if nothing arrived.
-    __attribute__((noinline)) void start() {
-        pending.count = 0;
+    __attribute__((noinline)) void start(double t_k) {
+        pending.count = 0, begun = t_k;
         cursor = 0, lanes = 0, spikes_in_step = 0, now = checked = 0, known = false;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
         scalar* __restrict bound = reach;
@@ -195,6 +243,13 @@ struct Neurons {
                 bound[k] = inside > higher ? inside : higher;
             }
         }
+        if constexpr (M::modes > 1) {
+            for (auto& h : held) {
+                h.from = 0, reach.data[h.neuron] = UNKNOWN;
+                for (int i = 0; i < n; ++i) h.y[i] = double(x[i].data[h.neuron]);
+            }
+            look_for_due();
+        }
     }
     // End of a step: the state there.
     __attribute__((noinline)) void finish() {
@@ -204,6 +259,75 @@ struct Neurons {
             for (int i = 0; i < n; ++i) a[i] = y[i].data[k];
             for (int i = 0; i < n; ++i) x[i].data[k] = propagated(i, a, own(k));
         }
+        if constexpr (M::modes > 1)
+            for (auto& h : held) {
+                scalar a[n];
+                collect(1, h.neuron, h.from, pending.count, h.y);
+                for (int i = 0; i < n; ++i) a[i] = scalar(h.y[i]);
+                for (int i = 0; i < n; ++i) x[i].data[h.neuron] = propagated(i, a, own(h.neuron), 1);
+            }
+    }
+
+    // Refractory periods
+
+    // What the pending arrivals [from, to) bring to y of a neuron in a mode.
+    void collect(int mode, int neuron, int64_t from, int64_t to, double* at) const {
+        for (int64_t e = from; e < to; ++e) {
+            const Incoming& a = pending[e];
+            if constexpr (Varies) {
+                double q[FRONT];
+                horner<FRONT, S>(flow[mode].arrive[a.receptor], degree, a.s, neuron, q);
+                for (int i = 0; i < n; ++i) at[i] += q[i] * double(a.row[neuron]);
+            } else {
+                const scalar* q = mode ? a.held : a.q;
+                for (int i = 0; i < n; ++i) at[i] += double(q[i] * a.row[neuron]);
+            }
+        }
+    }
+    void look_for_due() {
+        first_due = -1, due = delta;
+        for (int64_t i = 0; i < held.count; ++i) {
+            const double at = held[i].until - begun, s = at > now ? at : now;
+            if (s < due || (s == due && first_due >= 0 && held[i].neuron < held[first_due].neuron)) due = s, first_due = i;
+        }
+        if constexpr (!Varies) {
+            double row[n + 1];
+            horner<n + 1, S>(rho, degree, due, 0, row);
+            for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
+        }
+    }
+    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due); }
+    // A neuron spiked with `after` as its state: its period begins.
+    void hold(const Args& args, int neuron, int64_t index, const double* after) {
+        double m[RESET];
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
+        Held& h = held.push();
+        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
+        from_state(m, after, h.y);
+        look_for_due();
+    }
+    // The end of a period: the neuron becomes a lane. Returns it.
+    int release() {
+        const int64_t which = first_due;
+        Held h = held[which];
+        now_is(due, row_at_due);
+        double m[RESET], at[n];
+        collect(1, h.neuron, h.from, cursor, h.y);
+        End& end = ends.push();
+        end.index = h.index;
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(h.neuron), m);
+        to_state(m, h.y, end.x);
+        horner<RESET, S>(flow[0].spike, degree, now, own(h.neuron), m);
+        from_state(m, end.x, at);
+        const int l = lanes++;
+        lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
+        for (int i = 0; i < n; ++i) lane[i][l] = scalar(at[i]);
+        collect(0, h.neuron, cursor, pending.count, at);
+        for (int i = 0; i < n; ++i) y[i].data[h.neuron] = scalar(at[i]);
+        held.drop(which);
+        look_for_due();
+        known = false;
+        return h.neuron;
     }
 
     // Arrivals
@@ -211,8 +335,10 @@ struct Neurons {
     void set_factors(Incoming& a) const {
         if constexpr (!Varies) {
             double out[FRONT];
-            horner<FRONT, 1>(arrive[a.receptor], degree, a.s, 0, out);
-            for (int c = 0; c < FRONT; ++c) a.q[c] = scalar(out[c]);
+            for (int mode = 0; mode < M::modes; ++mode) {
+                horner<FRONT, 1>(flow[mode].arrive[a.receptor], degree, a.s, 0, out);
+                for (int c = 0; c < FRONT; ++c) (mode ? a.held : a.q)[c] = scalar(out[c]);
+            }
         }
     }
     void set_factors_of_pending() {
@@ -221,12 +347,13 @@ struct Neurons {
             offsets.reserve(room), columns.reserve(room * FRONT);
             for (int64_t e = 0; e < count; ++e) offsets[e] = pending[e].s;
             for (int64_t e = count; e < room; ++e) offsets[e] = 0;
-            for (int r = 0; r < M::receptors; ++r) {
-                horner_many<FRONT>(arrive[r], degree, offsets.data, count, columns.data, room);
-                for (int64_t e = 0; e < count; ++e)
-                    if (M::receptors == 1 || pending[e].receptor == r)
-                        for (int c = 0; c < FRONT; ++c) pending[e].q[c] = columns[c * room + e];
-            }
+            for (int mode = 0; mode < M::modes; ++mode)
+                for (int r = 0; r < M::receptors; ++r) {
+                    horner_many<FRONT>(flow[mode].arrive[r], degree, offsets.data, count, columns.data, room);
+                    for (int64_t e = 0; e < count; ++e)
+                        if (M::receptors == 1 || pending[e].receptor == r)
+                            for (int c = 0; c < FRONT; ++c) (mode ? pending[e].held : pending[e].q)[c] = columns[c * room + e];
+                }
         }
     }
     // The arrivals known at the start of the step: y, the bound, and lanes for neurons that may cross.
@@ -321,7 +448,7 @@ struct Neurons {
         }
     }
     __attribute__((noinline)) void add_varying(const Incoming& a) {
-        factors<FRONT>(arrive[a.receptor], n, a.s);
+        factors<FRONT>(flow[0].arrive[a.receptor], n, a.s);
         const scalar* most = kappa[a.receptor];
         const scalar rest = scalar(delta - a.s);
         INDEPENDENT
@@ -344,28 +471,27 @@ struct Neurons {
     }
     void open_lane(int neuron) {
         const int l = lanes++;
-        double state[n], q[FRONT];
+        double state[n];
         for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]);
         last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(threshold(neuron, state));
         lane_neuron[l] = neuron;
-        const auto take = [&](const Incoming& a) {
-            if constexpr (Varies) {
-                horner<FRONT, S>(arrive[a.receptor], degree, a.s, neuron, q);
-                for (int i = 0; i < n; ++i) state[i] += q[i] * double(a.row[neuron]);
-            } else {
-                (void)q;
-                for (int i = 0; i < n; ++i) state[i] += double(a.q[i] * a.row[neuron]);
-            }
-        };
-        for (int64_t a = 0; a < cursor; ++a) take(pending[a]);
+        collect(0, neuron, 0, cursor, state);
         for (int i = 0; i < n; ++i) lane[i][l] = scalar(state[i]);
         reach.data[neuron] = UNKNOWN;
+    }
+    // The last lane takes its place.
+    void close_lane(int l) {
+        const int last = --lanes;
+        lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last], prior_g[l] = prior_g[last], bends[l] = bends[last];
+        for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last];
+        for (auto& h : hits)
+            if (h.lane == last) h.lane = l;
     }
     void reach_lanes(const Incoming& a) {
         if constexpr (Varies) {
             double q[FRONT];
             for (int l = 0; l < lanes; ++l) {
-                horner<FRONT, S>(arrive[a.receptor], degree, a.s, lane_neuron[l], q);
+                horner<FRONT, S>(flow[0].arrive[a.receptor], degree, a.s, lane_neuron[l], q);
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
         } else {
@@ -381,21 +507,26 @@ struct Neurons {
             }
         }
     }
-    double next_arrival() const { return cursor < pending.count ? pending[cursor].s : delta; }
+    double pending_at() const { return cursor < pending.count ? pending[cursor].s : std::numeric_limits<double>::infinity(); }
+    // The next event that is known already: the end of a period or an arrival; infinity if there is none.
+    double known_at() const { return period_ends_first() ? due : pending_at(); }
     // The next known arrival reaches the lanes (all other neurons have it already).
     void take_arrival() {
         const Incoming& a = pending[cursor];
-        now = a.s;
-        if (checked != now) {
-            if constexpr (Varies)
-                forget();
-            else
-                for (int from = 0; from < lanes; from += LANES) store(last_g.data + from, g_of(from, a.q + n));
-            checked = now;
-        }
+        now_is(a.s, a.q + n);
         reach_lanes(a);
         ++cursor;
         known = false;
+    }
+    // row: dg P(s) and its constant.
+    void now_is(double s, const scalar* row) {
+        now = s;
+        if (checked == now) return;
+        if constexpr (Varies)
+            forget();
+        else
+            for (int from = 0; from < lanes; from += LANES) store(last_g.data + from, g_of(from, row));
+        checked = now;
     }
     void forget() {
         for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
@@ -410,7 +541,8 @@ struct Neurons {
     void look_ahead() {
         if (known) return;
         known = true;
-        until = next_arrival();
+        const bool last = std::isinf(known_at());
+        until = last ? delta : known_at();
         hits.count = 0;
         const scalar half = scalar(0.5 * (until - now) * (until - now));
         if constexpr (Varies) {
@@ -427,7 +559,7 @@ struct Neurons {
                 if (g + bend * half >= 0 || prior_g[l] >= 0 || unarmed[size_t(k)]) may_cross(l);
             }
         } else {
-            const scalar* row = cursor < pending.count ? pending[cursor].q + n : row_at_end;
+            const scalar* row = last ? row_at_end : period_ends_first() ? row_at_due : pending[cursor].q + n;
             for (int from = 0; from < lanes; from += LANES) {
                 vec bend = vec{} + curve[n];
                 for (int i = 0; i < n; ++i) {
@@ -512,12 +644,9 @@ struct Neurons {
         const double s = now = hits[which].s;
         hits.drop(which);
         double m[RESET], v[n];
-        horner<RESET, S>(spike, degree, s, own(neuron), m);
+        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
         for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]);
-        for (int i = 0; i < n; ++i) {
-            before[i] = m[i * (n + 1) + n];
-            for (int j = 0; j < n; ++j) before[i] += m[i * (n + 1) + j] * v[j];
-        }
+        to_state(m, v, before);
         M::reset(args, neuron, before, after);
         const int64_t index = spikes.count;
         spikes.reserve(1);
@@ -530,14 +659,20 @@ struct Neurons {
         for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
         ++spikes.count;
         ++spikes_in_step;
+        const double g = threshold(neuron, after), rest = until - now;
+        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
+        if (M::modes > 1) {
+            close_lane(l);
+            hold(args, neuron, index, after);
+            if (due < until) known = false, forget();
+            return neuron;
+        }
         for (int i = 0; i < n; ++i) {
             double jump = 0;
             for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
             lane[i][l] += scalar(jump), y[i].data[neuron] += scalar(jump);
         }
-        const double g = threshold(neuron, after), rest = until - now;
         last_g[l] = UNKNOWN;
-        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
         if (rest > 0) {
             double bend = double(curve[n * S + own(neuron)]);
             for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(lane[i][l]));
@@ -549,13 +684,17 @@ struct Neurons {
     // Backwards: mu = P(s)^T lambda(t_k + s) is constant between events.
 
     // From the end of a step: mu from lambda, in place; what the step as a whole adds to learned parameters.
-    __attribute__((noinline)) void retreat(int64_t at) {
-        const scalar* end = M::dynamic ? trace + (at + 1) * n * NP : nullptr;
+    void retreat(int64_t at) {
+        retreat(at, flow[0], mu);
+        if (M::modes > 1) retreat(at, flow[M::modes - 1], held_mu);
+    }
+    __attribute__((noinline)) void retreat(int64_t at, const Flow<M, table>& f, Buffer<scalar>* mu) {
+        const scalar *end = M::dynamic ? trace + (at + 1) * n * NP : nullptr, *step = f.step;
         for (int r = 0; r < M::dynamic; ++r) {
             scalar* __restrict g = grad[M::place[r]];
             for (int i = 0; i < n; ++i)
                 for (int j = 0; j <= n; ++j) {
-                    const scalar* d = dstep[r] + (i * (n + 1) + j) * S;
+                    const scalar* d = f.dstep[r] + (i * (n + 1) + j) * S;
                     INDEPENDENT
                     for (int k = 0; k < NP; ++k) g[k] += mu[i].data[k] * d[own(k)] * (j < n ? end[j * NP + k] : scalar(1));
                 }
@@ -572,14 +711,17 @@ struct Neurons {
             }
         }
     }
-    // Factors of all events of a step: column c of event e at [c * room + e].
+    // Factors of all events of a step: column c of event e at [c * room + e]; a block for every mode and receptor.
     void open_step(const LogEntry* events, int64_t count) {
         if constexpr (!Varies) {
             room = (count + 7) / 8 * 8;
-            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors);
+            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors * M::modes);
             for (int64_t e = 0; e < room; ++e) offsets[e] = e < count ? events[e].s : 0.0;
-            for (int r = 0; r < M::receptors; ++r)
-                horner_many<BACK>(back[r], degree, offsets.data, count, back_columns.data + r * BACK * room, room);
+            for (int mode = 0; mode < M::modes; ++mode)
+                for (int r = 0; r < M::receptors; ++r)
+                    horner_many<BACK>(
+                        flow[mode].back[r], degree, offsets.data, count, back_columns.data + (mode * M::receptors + r) * BACK * room, room
+                    );
             if (!M::spiking) return;
             resets = 0;
             for (int64_t e = 0; e < count; ++e)
@@ -587,16 +729,22 @@ struct Neurons {
             reset_room = (resets + 7) / 8 * 8;
             for (int64_t e = resets; e < reset_room; ++e) offsets[e] = 0.0;
             reset_columns.reserve(reset_room * RESET);
-            horner_many<RESET>(spike, degree, offsets.data, resets, reset_columns.data, reset_room);
+            horner_many<RESET>(flow[0].spike, degree, offsets.data, resets, reset_columns.data, reset_room);
         }
     }
     // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
     // The reader's part is dr times factors of its own.
     template <bool Grad, bool Feed, class Reader>
     scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
+        scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr);
+        if (M::modes > 1) total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource<Neurons>(), dr);
+        return total;
+    }
+    template <bool Grad, bool Feed, class Reader>
+    scalar arrived_in(int mode, const Buffer<scalar>* mu, scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
         scalar total = 0;
         if constexpr (Varies) {
-            factors<BACK>(back[receptor], BACK, s);
+            factors<BACK>(flow[mode].back[receptor], BACK, s);
             for (int k = 0; k < N; ++k) {
                 scalar q = Reader::adds ? dr[k] * reader.direction(k) : scalar(0), z = Reader::adds ? dr[k] * reader.feedback(k) : scalar(0);
                 for (int i = 0; i < n; ++i) q += factor[i].data[k] * mu[i].data[k], z += factor[n + i].data[k] * mu[i].data[k];
@@ -610,7 +758,7 @@ struct Neurons {
             }
         } else {
             (void)s;
-            const scalar* f = back_columns.data + receptor * BACK * room + e;
+            const scalar* f = back_columns.data + (mode * M::receptors + receptor) * BACK * room + e;
             scalar q[n + 1], z[n + 1];
             for (int i = 0; i < n; ++i) q[i] = f[i * room], z[i] = f[(n + i) * room];
             q[n] = Reader::adds ? reader.direction(0) : scalar(0), z[n] = Reader::adds ? reader.feedback(0) : scalar(0);
@@ -638,46 +786,68 @@ struct Neurons {
     }
     // An own spike: the jump of the model, and what it adds to learned parameters. extra: the reader's lambda there.
     void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
-        double m[RESET], before[n], after[n], d[n * (n + 1)];
+        double m[RESET], behind[RESET], before[n], after[n];  // `behind`: of the mode after the spike
         scalar kept[n], lambda[n];
         if constexpr (Varies)
-            horner<RESET, S>(spike, degree, s, neuron, m);
+            horner<RESET, S>(flow[0].spike, degree, s, neuron, m);
         else  // the last one that was not taken yet
             for (int64_t c = 0, e = --resets; c < RESET; ++c) m[c] = reset_columns.data[c * reset_room + e];
+        if (M::modes > 1) horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), behind);
+        const double* next = M::modes > 1 ? behind : m;
+        Buffer<scalar>* next_mu = M::modes > 1 ? held_mu : mu;
         for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
         double right[n], left[n];
-        for (int i = 0; i < n; ++i) {
-            right[i] = 0;
-            for (int j = 0; j < n; ++j) right[i] += m[n * (n + 1) + j * n + i] * double(mu[j].data[neuron]);
-            lambda[i] = scalar(right[i] + extra[i]);
-        }
+        to_lambda(next, neuron, next_mu, right);
+        for (int i = 0; i < n; ++i) lambda[i] = scalar(right[i] + extra[i]);
         M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
         if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
         for (int i = 0; i < n; ++i) left[i] = double(lambda[i]) - extra[i];
-        for (int j = 0; j < n; ++j) {
-            double v = 0;
-            for (int i = 0; i < n; ++i) v += m[i * (n + 1) + j] * left[i];
-            mu[j].data[neuron] = scalar(v);
-        }
+        from_lambda(m, neuron, left, mu);
         if (!M::dynamic) return;
         M::reset(args, neuron, before, after);
-        double b[n], a[n];  // y before and after
+        between(0, neuron, s, m, before, left, 1), between(M::modes - 1, neuron, s, next, after, right, -1);
+    }
+    // The end of a refractory period, see Derived.durations: lambda goes on, and D to the spike that began it.
+    void ended(int neuron, int64_t index, double s) {
+        double held[RESET], m[RESET], lambda[n], D = 0;
+        const End& end = ends[index];
+        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), held);
+        to_lambda(m, neuron, mu, lambda);
+        for (int i = 0; i < n; ++i) D += lambda[i] * (rate(M::modes - 1, i, neuron, end.x) - rate(0, i, neuron, end.x));
+        feedback[end.index] += scalar(D);
+        if (M::duration >= 0) grad[M::duration < 0 ? 0 : M::duration].data[neuron] += scalar(D);
+        from_lambda(held, neuron, lambda, held_mu);
+        if (M::dynamic) between(M::modes - 1, neuron, s, held, end.x, lambda, 1), between(0, neuron, s, m, end.x, lambda, -1);
+    }
+    // lambda = P(-s)^T mu, which goes to zero, and mu = P(s)^T lambda.
+    static void to_lambda(const double* m, int neuron, Buffer<scalar>* mu, double* lambda) {
         for (int i = 0; i < n; ++i) {
-            b[i] = a[i] = 0;
-            for (int j = 0; j < n; ++j) {
-                b[i] += m[n * (n + 1) + i * n + j] * (before[j] - m[j * (n + 1) + n]);
-                a[i] += m[n * (n + 1) + i * n + j] * (after[j] - m[j * (n + 1) + n]);
-            }
+            lambda[i] = 0;
+            for (int j = 0; j < n; ++j) lambda[i] += m[n * (n + 1) + j * n + i] * double(mu[j].data[neuron]);
         }
+        for (int i = 0; i < n; ++i) mu[i].data[neuron] = 0;
+    }
+    static void from_lambda(const double* m, int neuron, const double* lambda, Buffer<scalar>* mu) {
+        for (int j = 0; j < n; ++j) {
+            double v = 0;
+            for (int i = 0; i < n; ++i) v += m[i * (n + 1) + j] * lambda[i];
+            mu[j].data[neuron] = scalar(v);
+        }
+    }
+    // What the part of a step before (sign 1) or after (-1) a jump at s adds to learned parameters of the dynamics.
+    void between(int mode, int neuron, double s, const double* m, const double* state, const double* lambda, double sign) {
+        double d[n * (n + 1)], at[n];
+        from_state(m, state, at);
         for (int r = 0; r < M::dynamic; ++r) {
-            horner<n * (n + 1), S>(dspike[r], degree, s, own(neuron), d);
+            horner<n * (n + 1), S>(flow[mode].dspike[r], degree, s, own(neuron), d);
             double v = 0;
             for (int i = 0; i < n; ++i) {
-                double db = d[i * (n + 1) + n], da = db;
-                for (int j = 0; j < n; ++j) db += d[i * (n + 1) + j] * b[j], da += d[i * (n + 1) + j] * a[j];
-                v += left[i] * db - right[i] * da;
+                double change = d[i * (n + 1) + n];
+                for (int j = 0; j < n; ++j) change += d[i * (n + 1) + j] * at[j];
+                v += lambda[i] * change;
             }
-            grad[M::place[r]].data[neuron] += scalar(v);
+            grad[M::place[r]].data[neuron] += scalar(sign * v);
         }
     }
 };

@@ -102,7 +102,7 @@ struct ReadMaximum : NoReader<O> {
             if (to > from) segment(out, k, v, c, from, to, entry + j);
             if (j == count) break;
             const double before = at_end[k] ? slope_of(c, out.degree, to) : 0;
-            horner<O::FRONT, O::S>(out.arrive[a[j].receptor], out.degree, to, O::own(k), q);
+            horner<O::FRONT, O::S>(out.flow[0].arrive[a[j].receptor], out.degree, to, O::own(k), q);
             for (int i = 0; i < n; ++i) v[i] += q[i] * double(a[j].row[k]);
             series(out, k, v, c);
             if (before > 0 && slope_of(c, out.degree, to) <= 0) turn[k] = before, kink_entry[k] = entry + j;
@@ -147,10 +147,10 @@ struct ReadMaximum : NoReader<O> {
         for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) {
             const int o = order[top];
             double m[O::RESET], d[n * (n + 1)];
-            horner<O::RESET, O::S>(out.spike, out.degree, offset[o], O::own(o), m);
+            horner<O::RESET, O::S>(out.flow[0].spike, out.degree, offset[o], O::own(o), m);
             for (int j = 0; j < n; ++j) out.mu[j].data[o] += dr[o] * scalar(m[V * (n + 1) + j]);
             for (int r = 0; r < O::model::dynamic; ++r) {
-                horner<n * (n + 1), O::S>(out.dspike[r], out.degree, offset[o], O::own(o), d);
+                horner<n * (n + 1), O::S>(out.flow[0].dspike[r], out.degree, offset[o], O::own(o), d);
                 double v = d[V * (n + 1) + n];
                 for (int j = 0; j < n; ++j) v += d[V * (n + 1) + j] * y[o][j];
                 out.grad[O::model::place[r]].data[o] += dr[o] * scalar(v);
@@ -186,7 +186,7 @@ struct ReadIntegral : NoReader<O> {
         const double* w = args.window + step * WINDOW;
         degree = out.degree + used < DEGREE ? out.degree + used : DEGREE;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
-            const double* a = out.A + k * n * (n + 1);
+            const double* a = out.flow[0].A + k * n * (n + 1);
             for (int q = 0; q < degree; ++q)
                 for (int j = 0; j <= n; ++j) {
                     double v = j == V && q < used ? w[q] : 0.0;
@@ -198,7 +198,7 @@ struct ReadIntegral : NoReader<O> {
                     for (int j = 0; j <= n; ++j) {
                         double v = 0;
                         for (int i = 0; i < n; ++i) {
-                            const double da = double(out.dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
+                            const double da = double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
                             v += a[i * (n + 1) + j] * du[r][(q * (n + 1) + i) * S + k] + da * u[(q * (n + 1) + i) * S + k];
                         }
                         du[r][((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
@@ -230,8 +230,8 @@ struct ReadIntegral : NoReader<O> {
         for (int q = 0; q <= degree; ++q) {
             c[q] = z[q] = 0;
             for (int i = 0; i < n; ++i) {
-                c[q] += double(out.arrive[receptor][i]) * u[q * (n + 1) + i];
-                z[q] += double(out.back[receptor][n + i]) * u[q * (n + 1) + i];
+                c[q] += double(out.flow[0].arrive[receptor][i]) * u[q * (n + 1) + i];
+                z[q] += double(out.flow[0].back[receptor][n + i]) * u[q * (n + 1) + i];
             }
         }
         horner_many<1>(c, degree, rest.data, count, along.data, room);
@@ -253,7 +253,7 @@ struct ReadIntegral : NoReader<O> {
             }
         } else {
             for (int64_t j = 0; j < count; ++j)
-                for (int k = 0; k < N; ++k) total[k] += part(out, u.data, out.arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
+                for (int k = 0; k < N; ++k) total[k] += part(out, u.data, out.flow[0].arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
         }
     }
     void jump(O& out, int neuron, double s, const double* before, const double* after) {
@@ -274,7 +274,7 @@ struct ReadIntegral : NoReader<O> {
         }
     }
     void at(O& out, const Args& args, int receptor, double s, double t, int64_t e) {
-        const auto *direction = out.arrive[receptor], *drive = out.back[receptor] + n * S;
+        const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
             const bool known = S == 1 && O::model::receptors == 1;
             const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
