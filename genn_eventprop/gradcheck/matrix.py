@@ -15,6 +15,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from .. import models
+from ..adjoint import derive
 from ..errors import EngineError
 from ..modelling import NeuronModel, Param, SynapseModel
 from ..models.li import LI
@@ -64,13 +65,19 @@ class Cell:
 
 
 def cells(model: NeuronModel, names: Iterable[str] = FEW, every: bool = False) -> list[Cell]:
-    """The networks for a model under losses by name: topologies and places in turn, or, with `every`, all of them."""
-    topologies, out = list(TOPOLOGIES), []
+    """The networks for a model under losses by name: topologies and places in turn, or, with `every`, all of them.
+
+    Of nonlinear models, whose runs take a hundred times longer, those with one hidden layer and, where the loss reads
+    V, an LI output.
+    """
+    linear, out = derive(model).linear, list[Cell]()
+    topologies = list(TOPOLOGIES)[: None if linear else 2]
     for i, loss in enumerate(names):
         spikes = loss.startswith(OF_SPIKES)
         if spikes and not model.spiking:
             continue
-        places = [True] if spikes or not model.spiking else [False] if loss == "max" else [False, True]
+        voltage_apart = loss == "max" or not linear
+        places = [True] if spikes or not model.spiking else [False] if voltage_apart else [False, True]
         if not every:
             places = places[-1:] if i % 2 else places[:1]
         for output in places:
