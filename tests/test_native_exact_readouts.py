@@ -13,7 +13,7 @@ import pytest
 
 from genn_eventprop import engines, losses
 from genn_eventprop.data import Events
-from genn_eventprop.losses import OwnLoss
+from genn_eventprop.losses import OwnLoss, TimeWeight
 from genn_eventprop.plan import make_plan
 
 _spec = importlib.util.spec_from_file_location("native_exact", Path(__file__).with_name("test_native_exact.py"))
@@ -54,6 +54,24 @@ LOSSES = {
     "own formula of first spikes": (
         lambda o: OwnLoss(o, "first_spike", "0.01 * (r0 - r1 * y2)**2 + 0.1 * r3", silent="end"), True,
         "feed-forward", "trained",
+    ),
+    "integral in a window": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, "exponential", window=(7.3, 31.1)), True, "recurrent",
+        "trained",
+    ),
+    "integral in a window inside of a step": (
+        lambda o: losses.SquaredError(o, weight=TimeWeight("1 / t", window=(10.1, 10.3))), False, "recurrent", "fixed",
+    ),
+    "integral in a window, heterogeneous": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, window=(20.0, 50.0)), False, "feed-forward", "heterogeneous",
+    ),
+    "integral, input-driven": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight(input_tau=3.0, input_gain=9.0)), True,
+        "recurrent", "trained",
+    ),
+    "integral, input-driven in a window": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (5.2, 40.0), 15.0, 20.0)), False,
+        "deep", "heterogeneous",
     ),
     "own function": (lambda o: OwnLoss(o, "end", losses.Function(own)), False, "deep", "heterogeneous"),
 }  # fmt: skip

@@ -21,11 +21,13 @@ from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
 from ..errors import PlanError
 from ..losses import Loss
+from ..losses.readout import gauss_legendre
 from ..plan import Plan, PopulationRecord
 
 DEGREE = 20  # as in series.hpp
 MODES = ("", "_held")  # what names of tables begin with: of a model's own dynamics, and of its refractory period
-WINDOW = 11  # coefficients of the time weight in a step
+SERIES = 11  # coefficients of the time weight in a step
+NODES = 20  # most nodes at which V is taken between two events
 FINEST = 0.5  # ms; shorter steps would only add work and rounding
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
 _ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
@@ -73,9 +75,13 @@ class ExactTables:
 def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
     """Steps of a trial: the plan's, but not below `FINEST`, or as many as keep |A| delta <= 1 in every population.
 
-    With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding.
+    With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding. The decay of
+    a weight that follows the input counts as a rate of the output.
     """
+    tau = plan.loss.weight.input_tau
     rates = [_norm(_propagator(p, parameters, m).M) for p in plan.populations for m in range(len(p.derived.modes))]
+    if tau is not None:
+        rates.append(_norm(_propagator(plan.output, parameters, 0).M) + 1 / tau)
     least = 16 if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols else 1
     return max(
         min(plan.n_steps, math.ceil(plan.duration / FINEST)), least, math.ceil(plan.duration * max(rates) * (1 - 1e-12))
@@ -143,19 +149,30 @@ def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray
     return expm(block * s)[..., :k, k:]
 
 
-def window(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
-    """(steps, WINDOW) coefficients of w(t_end - v) / T as a polynomial in v, the time to the end of the step.
+def weight_series(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
+    """(steps, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if that comes
+    first, of the window; 0 outside of it.
 
     The second number tells how many of them matter.
     """
-    delta = duration / steps
-    z = 0.5 - 0.5 * np.cos((np.arange(WINDOW) + 0.5) * np.pi / WINDOW)
-    ends = np.arange(1, steps + 1) * delta
-    values = loss.weight(ends[:, None] - z * delta, duration) / duration
-    scaled = np.linalg.solve(np.vander(z, WINDOW, increasing=True), values.T).T
+    delta, (first, last) = duration / steps, loss.weight.ends(duration)
+    z = 0.5 - 0.5 * np.cos((np.arange(SERIES) + 0.5) * np.pi / SERIES)
+    start = np.arange(steps)[:, None] * delta
+    end = np.minimum(start + delta, last)
+    length = end - np.maximum(start, first)
+    inside = length > 1e-12 * delta
+    length = np.where(inside, length, delta)
+    values = np.where(inside, loss.weight(np.where(inside, end - z * length, last), duration), 0.0) / duration
+    scaled = np.linalg.solve(np.vander(z, SERIES, increasing=True), values.T).T
     matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
     size = int(np.flatnonzero(matters).max(initial=0)) + 1
-    return np.ascontiguousarray(scaled / delta ** np.arange(WINDOW)), size
+    return np.ascontiguousarray(scaled / length ** np.arange(SERIES)), size
+
+
+def gauss_table() -> np.ndarray:
+    """Gauss-Legendre nodes and weights on [0, 1] for 1, 2, ... `NODES` nodes one after the other: those of q nodes begin at
+    q (q - 1), the nodes first."""
+    return np.concatenate([np.concatenate(gauss_legendre(q, 1.0)) for q in range(1, NODES + 1)])
 
 
 def _propagator(p: PopulationRecord, parameters: Mapping[str, np.ndarray], mode: int) -> Propagator:

@@ -377,26 +377,24 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
 
 
 EXACT_READOUTS = ("integral", "max", "first_spike", "spike_times", "count", "end")
-"""What `native` reads with exact spike times, without window or weights that follow the input."""
+"""What `native` reads with exact spike times."""
 
 
 def solvable(network: Network, loss: Loss) -> bool:
     """Whether `native` has exact spike times for these neurons, without noise and dropout, and this loss."""
-    plain = (loss.weight.input_tau, loss.weight.window) == (None, None)
     models = [derive(p.model) for p in network.populations]
     simple = all(m.linear and len(m.modes) == 1 and len(m.events) <= 1 for m in models)
     quiet = all(p.noise == p.dropout == 0 for p in network.populations)
-    return loss.readout in EXACT_READOUTS and plain and simple and quiet
+    return loss.readout in EXACT_READOUTS and simple and quiet
 
 
 def refuse_readouts(
-    plan: Plan, engine: str, kinds: tuple[str, ...], *, shaped: bool = True, outers: tuple[str, ...] = (), instead: str
+    plan: Plan, engine: str, kinds: tuple[str, ...], *, outers: tuple[str, ...] = (), instead: str
 ) -> None:
     """For engines that do not have every readout.
 
     Args:
-        kinds: the readouts it has. shaped: whether it has windows and input-driven weights. outers: the outer losses
-            it has, empty for all. instead: which engine to use.
+        kinds: the readouts it has. outers: the outer losses it has, empty for all. instead: which engine to use.
 
     Raises:
         EngineError: if the plan's loss needs something else.
@@ -406,8 +404,6 @@ def refuse_readouts(
         raise EngineError(
             f"{engine} has no readout {loss.readout!r} (it has {', '.join(kinds)}); use another loss, or {instead}"
         )
-    if not shaped and (loss.weight.input_tau, loss.weight.window) != (None, None):
-        raise EngineError(f"{engine} has no time weight {loss.weight.describe()!r}; use another weight, or {instead}")
     if outers and loss.outer not in outers:
         raise EngineError(f"{engine} has no outer loss but {', '.join(outers)}; use another loss, or {instead}")
 

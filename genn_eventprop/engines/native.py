@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded, regulariser_names
-from ..codegen.exact_values import MODES, exact_tables, number_of_steps, window
+from ..codegen.exact_values import MODES, exact_tables, gauss_table, number_of_steps, weight_series
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -85,7 +85,7 @@ class NativeEngine(Engine):
         refuse_bent_arrivals(plan, self.name)
         if plan.spike_times == "exact":
             refuse_readouts(
-                plan, "native with exact spike times", EXACT_READOUTS, shaped=False,
+                plan, "native with exact spike times", EXACT_READOUTS,
                 instead="spike_times='grid', or engine='reference_event'",
             )  # fmt: skip
         self.dtype, self.slices = np.dtype(dtype), slices
@@ -142,20 +142,19 @@ class NativeEngine(Engine):
             else:
                 self.gradients[key] = full[0, : shape[0]]
         self._values: dict[str, np.ndarray] = {}
-        self._exact_steps, self._degree, self._window = 0, dict[str, int](), np.zeros(1)
-        self._window_size = 1
+        self._exact_steps, self._degree, self._series_size = 0, dict[str, int](), 1
         self._seen: dict[str, bytes] = {}
         plan = self.plan
-        self._time_weight = weight_coefficients(plan).astype(self.dtype)
-        times = np.arange(plan.n_steps + 1) * plan.dt
-        integral = plan.loss.integrates
-        weight = plan.loss.weight(times, plan.duration) / plan.duration if integral else np.zeros(1)
-        self._integrand_weight = weight.astype(self.dtype)
         self._quantiles, self._chance, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
-        self._nodes: dict[str, np.ndarray] = {}
-        if plan.loss.readout == "voltage":
-            part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
-            self._nodes = {"node_scale": node_scale(plan).astype(self.dtype), "node_part": part.astype(self.dtype)}
+        self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
+        if plan.spike_times == "grid":
+            times = np.arange(plan.n_steps + 1) * plan.dt
+            weight = plan.loss.weight(times, plan.duration) / plan.duration if plan.loss.integrates else np.zeros(1)
+            grid = {"time_weight": weight_coefficients(plan), "integrand_weight": weight}
+            if plan.loss.readout == "voltage":
+                part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+                grid |= {"node_scale": node_scale(plan), "node_part": part}
+            self._weight = {k: v.astype(self.dtype) for k, v in grid.items()}
 
     def _size(self, key: str) -> int:
         return self.plan.population(key.split(".")[0]).size
@@ -183,7 +182,8 @@ class NativeEngine(Engine):
         plan = self.plan
         steps = number_of_steps(plan, self.parameters)
         if steps != self._exact_steps and plan.loss.readout == "integral":
-            self._window, self._window_size = window(plan.loss, plan.duration, steps, self.dtype.name)
+            series, self._series_size = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
+            self._weight["weight_series"] = series
         self._exact_steps = steps
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
@@ -218,13 +218,12 @@ class NativeEngine(Engine):
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": labels, "quantiles": self._quantiles,
-            "time_weight": self._time_weight, "integrand_weight": self._integrand_weight,
-            **self._nodes,
+            **self._weight,
         }  # fmt: skip
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples])
         if data.times is not None:
-            given |= {"times": data.times, "window": self._window}
+            given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given["share"] = data.share(samples)
         given |= self._regulariser_values(data, samples, training)
@@ -292,9 +291,10 @@ class NativeEngine(Engine):
         source, plan, loss = self.source, self.plan, self.plan.loss
         pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor}
-        if loss.weight.input_tau is not None:
-            tau = loss.weight.input_tau
-            numbers |= {"activity_decay": math.exp(-plan.dt / tau), "activity_jump": loss.weight.input_gain / tau}
+        rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
+        numbers |= dict(zip(("window_start", "window_end"), loss.weight.ends(plan.duration)))
+        numbers |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
+        numbers["activity_rate"] = rate
         numbers |= {
             "delta": plan.duration / max(self._exact_steps, 1),
             **{f"d_{c.name}": c.delay for c in plan.connections},
@@ -305,7 +305,7 @@ class NativeEngine(Engine):
         integers |= {
             "segment": self.segment,
             "exact_steps": self._exact_steps,
-            "window_size": self._window_size,
+            "series_size": self._series_size,
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
         integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in plan.populations}

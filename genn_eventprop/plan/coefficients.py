@@ -59,7 +59,7 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     learned = list(d_step)
     rows = np.zeros((0, *propagator.shape, n + 1))
     d_rows = dict.fromkeys(learned, rows)
-    if plan.loss.integrates and plan.loss.population.name == population.name and population.exact:
+    if plan.integrates_steps and plan.loss.population.name == population.name and population.exact:
         state = d.states.index(d.model.readout)
         _, nodes, phi = plan.loss.basis(dt, plan.n_steps)
         phi = phi / plan.duration
@@ -100,8 +100,8 @@ def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...], values: list[np.ndarra
 
 
 def weight_coefficients(plan: Plan) -> np.ndarray:
-    """(T, J) coefficients of the time weight's basis at every step; J = 0 unless the readout is an integral."""
-    if not plan.loss.integrates:
+    """(T, J) coefficients of the time weight's basis at every step; J = 0 unless steps are integrated."""
+    if not plan.integrates_steps:
         return np.zeros((plan.n_steps, 0))
     return plan.loss.basis(plan.dt, plan.n_steps)[0]
 

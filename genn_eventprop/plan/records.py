@@ -102,6 +102,11 @@ class Plan:
         """The population that the loss reads."""
         return self.population(self.loss.population.name)
 
+    @property
+    def integrates_steps(self) -> bool:
+        """True if the readout is an integral that is taken step by step on the grid."""
+        return self.spike_times == "grid" and self.loss.integrates
+
     def population(self, name: str) -> PopulationRecord:
         return next(p for p in self.populations if p.name == name)
 

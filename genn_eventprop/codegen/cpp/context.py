@@ -72,9 +72,10 @@ class Context:
     def arrays(self) -> list[tuple[str, str]]:
         given = [
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
-            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "share"), ("const scalar*", "time_weight"),
-            ("const scalar*", "integrand_weight"), *self.readout.given,
+            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "share"),
         ]  # fmt: skip
+        if not self.exact:
+            given += [("const scalar*", n) for n in ("time_weight", "integrand_weight")] + [*self.readout.given]
         given += [("const double*", "targets")] if self.compares_targets else []
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.plan.loss.host else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
@@ -94,7 +95,7 @@ class Context:
 
     def exact_arrays(self) -> list[tuple[str, str]]:
         """Pointers that exact spike times need besides those of the grid; see `codegen.exact_values`."""
-        arrays = [("const double*", "times"), ("const double*", "window")]
+        arrays = [("const double*", n) for n in ("times", "weight_series", "gauss")]
         for p in self.plan.populations:
             series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
             arrays += [("const scalar*", f"{x}_{n}") for n in ("dg", "slope", "curve")] + [(series, f"{x}_rho")]
@@ -118,15 +119,17 @@ class Context:
 
     @property
     def numbers(self) -> list[str]:
-        exact = ["delta", *(f"d_{c.name}" for c in self.delayed)] if self.exact else []
-        driven = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
+        weight = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
+        if self.exact:
+            weight = ["window_start", "window_end", "activity_rate", "activity_jump"]
+            weight += ["delta", *(f"d_{c.name}" for c in self.delayed)]
         strengths = [f"noise_{p.name}" for kind, p in self.chance if kind == "noise"]
-        return ["dt", "duration", "slope_floor", *strengths, *exact, *driven, *self.plan.loss.constants]
+        return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants]
 
     @property
     def integers(self) -> list[str]:
         exact = (
-            ["exact_steps", "window_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+            ["exact_steps", "series_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["given"] if self.plan.loss.host else []

@@ -26,7 +26,6 @@ def backward_exact(ctx: Context) -> str:
     body += [_last(ctx), f"work.reader.begin_back(p_{out}, dr);"]
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
-        "const double t_k = args.duration * double(step) / double(args.exact_steps); (void)t_k;",
         f"work.reader.enter(p_{out}, args, step, true);",
         *(_group(ctx, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
@@ -86,7 +85,7 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     read = c.target == ctx.plan.output.name
     row = f"int64_t(entry.source) * NP_{p}"
     gradient = f"slice + {ctx.gradients[c.weight][0]} + {row}" if c.trainable else "nullptr"
-    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, t_k + entry.s, e - begin);"] if read else []
+    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, e - begin);"] if read else []
     reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
@@ -104,9 +103,7 @@ def _own_spike(ctx: Context, p: PopulationRecord) -> str:
         f"scalar dl_dt = {name}.feedback[entry.index];",
     ]
     if p.name == ctx.plan.output.name:
-        lines.append(
-            f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, t_k + entry.s, extra);"
-        )
+        lines.append(f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, extra);")
     lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
 

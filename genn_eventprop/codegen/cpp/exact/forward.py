@@ -20,7 +20,7 @@ def forward_exact(ctx: Context) -> str:
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
     body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
-    body += [f"work.reader.begin(p_{out});"]
+    body += [f"work.reader.begin(p_{out}, args, sample);"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",

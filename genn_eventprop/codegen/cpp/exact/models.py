@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ....plan import PopulationRecord
-from ...exact_values import MODES, WINDOW
+from ...exact_values import MODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from ..regularise import pushed_index
@@ -43,12 +43,14 @@ def exact_work(ctx: Context) -> str:
 
 
 def time_weight(ctx: Context) -> str:
-    """w(t) of an integral readout as a function of t."""
-    weight = ctx.plan.loss.weight.expr
+    """w(t) of an integral readout as a function of t, without window and a(t); and what else makes intervals of it."""
+    loss = ctx.plan.loss
+    sampled = loss.readout == "voltage" and loss.compares == "targets"
     names = {"T": "args.duration", "t": "t"}
-    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(weight, DOUBLE))
+    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
     return (
-        f"constexpr int WINDOW = {WINDOW};\n"
+        f"[[maybe_unused]] constexpr int SERIES = {SERIES};\n"
+        f"[[maybe_unused]] constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};\n"
         f"inline double time_weight(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}\n"
     )
 

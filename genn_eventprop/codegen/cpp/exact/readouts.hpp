@@ -16,7 +16,7 @@ struct NoSource {
 // All that a reader may do, and does not.
 template <class O>
 struct NoReader : NoSource<O> {
-    void begin(O&) {}
+    void begin(O&, const Args&, int64_t) {}
     void enter(O&, const Args&, int64_t, bool) {}
     void start(O&) {}
     void absorb(O&, const typename O::Incoming*, int64_t, int64_t) {}
@@ -24,9 +24,9 @@ struct NoReader : NoSource<O> {
     void begin_back(O&, const scalar*) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
     void open_step(O&, const LogEntry*, int64_t) {}
-    void at(O&, const Args&, int, double, double, int64_t) {}
+    void at(O&, const Args&, int, double, int64_t) {}
     scalar kink(const scalar*, int64_t) { return 0; }
-    scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double, double*) { return 0; }
+    scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double*) { return 0; }
     void leave(O&, const scalar*, int64_t) {}
 };
 
@@ -39,7 +39,7 @@ struct ReadFirstSpike : NoReader<O> {
         for (int k = 0; k < N; ++k)
             if (first[k] >= 0) readout[k] = out.spike_time[first[k]], valid[k] = 0;
     }
-    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double, double*) {
+    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double*) {
         return first[neuron] == i ? dr[neuron] : scalar(0);
     }
 };
@@ -52,7 +52,7 @@ struct ReadSpikeTimes : ReadFirstSpike<O, V, N> {
         ReadFirstSpike<O, V, N>::finish(out, args, readout, valid);
         slope.reserve(out.spikes.count);
     }
-    scalar own_spike(O&, const Args&, const scalar*, int64_t i, int, double, double, double*) { return slope[i]; }
+    scalar own_spike(O&, const Args&, const scalar*, int64_t i, int, double, double*) { return slope[i]; }
 };
 
 // r = number of spikes; lambda jumps by dr at own spikes, see `backward.py`.
@@ -81,7 +81,7 @@ struct ReadMaximum : NoReader<O> {
     int64_t step[N], position[N], kink_entry[N], now = 0;
     bool at_end[N];
     int order[N], top = -1;
-    void begin(O& out) {
+    void begin(O& out, const Args&, int64_t) {
         for (int k = 0; k < N; ++k) {
             best[k] = double(out.x[V].data[k]), at_end[k] = true, kink_entry[k] = -1, offset[k] = 0, step[k] = position[k] = 0;
             for (int i = 0; i < n; ++i) y[k][i] = double(out.x[i].data[k]);
@@ -165,77 +165,106 @@ struct ReadMaximum : NoReader<O> {
     }
 };
 
-// r = 1/T int w V dt. In a step w is a polynomial, and u(s) = int_s^delta w(t) P_V(t - s) dt / T a series in v = delta - s:
-// r = u(0) . x_start + sum of u . jumps over all events of the step.
+// r = 1/T int w V dt. In an interval w is a series, and so is u(s) = int_s^delta w(t) P_V(t - s) dt / T in the time to the end
+// of the interval: r = u(0) . x_start + sum of u . jumps over all events of the step.
 template <class O, int V, int N>
 struct ReadIntegral : NoReader<O> {
     static constexpr bool adds = true;
     static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
     double total[O::NP];
     int degree = 0;
-    Buffer<double> u, du[L + 1], along, against, rest, offsets;
+    Intervals smooth;
+    Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers an interval
     Buffer<scalar> direct, feed, changed[L + 1];
-    void begin(O&) {
-        u.zero(WIDTH), direct.zero(S), feed.zero(S);
-        for (int r = 0; r < L; ++r) du[r].zero(WIDTH), changed[r].zero(S);
+    void begin(O&, const Args& args, int64_t sample) {
+        smooth.begin(args, sample);
+        direct.zero(S), feed.zero(S);
+        for (int r = 0; r < L; ++r) changed[r].zero(S);
         for (double& v : total) v = 0;
     }
-    // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
     void enter(O& out, const Args& args, int64_t step, bool training) {
-        const int used = int(args.window_size);
-        const double* w = args.window + step * WINDOW;
-        degree = out.degree + used < DEGREE ? out.degree + used : DEGREE;
-        for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
-            const double* a = out.flow[0].A + k * n * (n + 1);
-            for (int q = 0; q < degree; ++q)
-                for (int j = 0; j <= n; ++j) {
-                    double v = j == V && q < used ? w[q] : 0.0;
-                    for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * u[(q * (n + 1) + i) * S + k];
-                    u[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
-                }
-            for (int r = 0; training && r < L; ++r)
-                for (int q = 0; q < degree; ++q)
-                    for (int j = 0; j <= n; ++j) {
-                        double v = 0;
-                        for (int i = 0; i < n; ++i) {
-                            const double da = double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
-                            v += a[i * (n + 1) + j] * du[r][(q * (n + 1) + i) * S + k] + da * u[(q * (n + 1) + i) * S + k];
-                        }
-                        du[r][((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
-                    }
+        smooth.enter(args, step);
+        const int parts = int(smooth.all.size()), sum = DRIVEN ? DEGREE : out.degree + int(args.series_size);
+        degree = sum < DEGREE ? sum : DEGREE;
+        u.reserve(parts * WIDTH);
+        for (int r = 0; r < L; ++r) du[r].reserve(parts * WIDTH);
+        for (int p = parts - 1; p >= 0; --p) {
+            double w[DEGREE + 1];
+            smooth.series(args, step, p, w);
+            for (int k = 0; k < (S == 1 ? 1 : N); ++k) go_back(out, p, w, k, training);
         }
     }
+    // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
+    void go_back(O& out, int p, const double* w, int k, bool training) {
+        const double *a = out.flow[0].A + k * n * (n + 1), nothing[n + 1] = {};
+        const bool last = p + 1 == int(smooth.all.size());
+        double next[n + 1], *now = u + int64_t(p) * WIDTH;
+        if (!last) look(u, p + 1, smooth.all[size_t(p)].to, k, next);
+        for (int j = 0; j <= n; ++j) now[j * S + k] = last ? nothing[j] : next[j];
+        for (int q = 0; q < degree; ++q)
+            for (int j = 0; j <= n; ++j) {
+                double v = j == V ? w[q] : 0.0;
+                for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * now[(q * (n + 1) + i) * S + k];
+                now[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
+            }
+        for (int r = 0; training && r < L; ++r) {
+            double* change = du[r] + int64_t(p) * WIDTH;
+            if (!last) look(du[r], p + 1, smooth.all[size_t(p)].to, k, next);
+            for (int j = 0; j <= n; ++j) change[j * S + k] = last ? nothing[j] : next[j];
+            for (int q = 0; q < degree; ++q)
+                for (int j = 0; j <= n; ++j) {
+                    double v = 0;
+                    for (int i = 0; i < n; ++i) {
+                        const double da = double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
+                        v += a[i * (n + 1) + j] * change[(q * (n + 1) + i) * S + k] + da * now[(q * (n + 1) + i) * S + k];
+                    }
+                    change[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
+                }
+        }
+    }
+    // f = u or du (n + 1) of a neuron at s, in interval p.
+    void look(const Buffer<double>& table, int p, double s, int k, double* f) const {
+        horner<n + 1, S>(table.data + int64_t(p) * WIDTH, degree, smooth.all[size_t(p)].to - s, O::own(k), f);
+    }
+    void look(const Buffer<double>& table, double s, int k, double* f) const { look(table, smooth.find(s), s, k, f); }
     void start(O& out) {
         double f[n + 1];
         for (int k = 0; k < N; ++k) {
-            if (k == 0 || S > 1) horner<n + 1, S>(u.data, degree, out.delta, O::own(k), f);
+            if (k == 0 || S > 1) look(u, 0, 0.0, k, f);
             double v = f[n];
             for (int j = 0; j < n; ++j) v += f[j] * double(out.x[j].data[k]);
             total[k] += v;
         }
     }
     // sum_i t[first + i] u_i at s, t the column of a table at s = 0: e, -A e or de.
-    double part(O& out, const double* series, const typename O::table* t, double s, int k) const {
+    double part(const Buffer<double>& table, const typename O::table* t, double s, int k) const {
         double f[n + 1], v = 0;
-        horner<n + 1, S>(series, degree, out.delta - s, O::own(k), f);
+        look(table, s, k, f);
         for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
         return v;
     }
-    // along[e] (and against[e], if asked for) = u . e (u . -A e) at `count` offsets, for neurons that share their numbers.
+    // along[e] (and against[e], if asked for) = u . e (u . -A e) at `count` ascending offsets, for neurons that share their
+    // numbers.
     void at_offsets(O& out, int receptor, const double* s, int64_t count, bool both) {
-        const int64_t room = (count + 7) / 8 * 8;
+        const int64_t room = count + 8;
         rest.reserve(room), along.reserve(room), against.reserve(room);
-        for (int64_t e = 0; e < room; ++e) rest[e] = e < count ? out.delta - s[e] : 0.0;
-        double c[DEGREE + 1], z[DEGREE + 1];
-        for (int q = 0; q <= degree; ++q) {
-            c[q] = z[q] = 0;
-            for (int i = 0; i < n; ++i) {
-                c[q] += double(out.flow[0].arrive[receptor][i]) * u[q * (n + 1) + i];
-                z[q] += double(out.flow[0].back[receptor][n + i]) * u[q * (n + 1) + i];
+        for (int64_t first = 0, next; first < count; first = next) {
+            const int p = smooth.find(s[first]);
+            const double to = smooth.all[size_t(p)].to, *now = u + int64_t(p) * WIDTH;
+            const bool last = p + 1 == int(smooth.all.size());
+            for (next = first + 1; next < count && (last || s[next] <= to);) ++next;
+            for (int64_t e = first; e < next + 8; ++e) rest[e] = e < next ? to - s[e] : 0.0;
+            double c[DEGREE + 1], z[DEGREE + 1];
+            for (int q = 0; q <= degree; ++q) {
+                c[q] = z[q] = 0;
+                for (int i = 0; i < n; ++i) {
+                    c[q] += double(out.flow[0].arrive[receptor][i]) * now[q * (n + 1) + i];
+                    z[q] += double(out.flow[0].back[receptor][n + i]) * now[q * (n + 1) + i];
+                }
             }
+            horner_many<1>(c, degree, rest + first, next - first, along + first, room);
+            if (both) horner_many<1>(z, degree, rest + first, next - first, against + first, room);
         }
-        horner_many<1>(c, degree, rest.data, count, along.data, room);
-        if (both) horner_many<1>(z, degree, rest.data, count, against.data, room);
     }
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
         if constexpr (S == 1) {
@@ -253,12 +282,12 @@ struct ReadIntegral : NoReader<O> {
             }
         } else {
             for (int64_t j = 0; j < count; ++j)
-                for (int k = 0; k < N; ++k) total[k] += part(out, u.data, out.flow[0].arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
+                for (int k = 0; k < N; ++k) total[k] += part(u, out.flow[0].arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
         }
     }
-    void jump(O& out, int neuron, double s, const double* before, const double* after) {
+    void jump(O&, int neuron, double s, const double* before, const double* after) {
         double f[n + 1];
-        horner<n + 1, S>(u.data, degree, out.delta - s, O::own(neuron), f);
+        look(u, s, neuron, f);
         for (int i = 0; i < n; ++i) total[neuron] += f[i] * (after[i] - before[i]);
     }
     void finish(O&, const Args&, double* readout, int32_t* valid) {
@@ -273,43 +302,43 @@ struct ReadIntegral : NoReader<O> {
             (void)out, (void)events, (void)count;
         }
     }
-    void at(O& out, const Args& args, int receptor, double s, double t, int64_t e) {
+    void at(O& out, const Args& args, int receptor, double s, int64_t e) {
         const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
             const bool known = S == 1 && O::model::receptors == 1;
             const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
-            direct[k] = scalar(known ? along[e] : part(out, u.data, direction, s, k));
-            feed[k] = scalar(known ? against[e] : part(out, u.data, drive, s, k));
-            if (moves != 0) feed[k] -= scalar(moves * time_weight(t, args) / args.duration);
-            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(out, du[r].data, direction, s, k));
+            direct[k] = scalar(known ? along[e] : part(u, direction, s, k));
+            feed[k] = scalar(known ? against[e] : part(u, drive, s, k));
+            if (moves != 0) feed[k] -= scalar(moves * smooth.at(args, s));
+            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(du[r], direction, s, k));
         }
     }
     scalar direction(int k) const { return direct.data[O::own(k)]; }
     scalar feedback(int k) const { return feed.data[O::own(k)]; }
     scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
     // l(x-) - l(x+); extra: the reader's part of lambda.
-    scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double t, double* extra) {
+    scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double* extra) {
         double f[n + 1], before[n], after[n];
-        horner<n + 1, S>(u.data, degree, out.delta - s, O::own(neuron), f);
+        look(u, s, neuron, f);
         for (int j = 0; j < n; ++j) extra[j] = double(dr[neuron]) * f[j], before[j] = double(out.spikes.record[j + 1][i]);
         if constexpr (O::model::spiking) O::model::reset(args, neuron, before, after);
         for (int r = 0; r < L; ++r) {
-            horner<n + 1, S>(du[r].data, degree, out.delta - s, O::own(neuron), f);
+            look(du[r], s, neuron, f);
             for (int j = 0; j < n; ++j)
                 out.grad[O::model::place[r]].data[neuron] += dr[neuron] * scalar(f[j] * (after[j] - before[j]));
         }
-        return dr[neuron] * scalar(time_weight(t, args) / args.duration * (before[V] - after[V]));
+        return dr[neuron] * scalar(smooth.at(args, s) * (before[V] - after[V]));
     }
     void leave(O& out, const scalar* dr, int64_t at) {
         double f[n + 1];
         const scalar* x = L ? out.trace + at * n * O::NP : nullptr;
         for (int k = 0; k < N; ++k) {
-            if (k == 0 || S > 1) horner<n + 1, S>(u.data, degree, out.delta, O::own(k), f);
+            if (k == 0 || S > 1) look(u, 0, 0.0, k, f);
             for (int j = 0; j < n; ++j) out.mu[j].data[k] += dr[k] * scalar(f[j]);
         }
         for (int r = 0; r < L; ++r)
             for (int k = 0; k < N; ++k) {
-                if (k == 0 || S > 1) horner<n + 1, S>(du[r].data, degree, out.delta, O::own(k), f);
+                if (k == 0 || S > 1) look(du[r], 0, 0.0, k, f);
                 double v = f[n];
                 for (int j = 0; j < n; ++j) v += f[j] * double(x[j * O::NP + k]);
                 out.grad[O::model::place[r]].data[k] += dr[k] * scalar(v);
