@@ -30,7 +30,8 @@ is not: `genn_eventprop/gradcheck/matrix.py`. Losses by name: `gradcheck/draw.py
 Models: the zoo ([zoo.md](zoo.md)) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial
 states `v_init`, `i_init`) and `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent or
 not, two layers, and `skip`: two layers, each of which also gets the spikes of the layer before the last one. Nonlinear
-models, whose event-exact runs take a hundred times longer, stand in one hidden layer, before LI outputs where V is read.
+models, whose event-exact runs take a hundred times longer, stand in one hidden layer, before LI outputs where V is
+read.
 
 Surrogates have no derivative that a difference could show; a test holds each to its written formula:
 

@@ -79,7 +79,7 @@ def build(config: Config) -> Experiment:
     net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)))
     net.connect(hidden, output, Dense(Normal(*config.output_weight)))
     loss = loss_of(config.loss, output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha)
-    spike_times, dt = config.time_grid(solvable=solvable(net, loss))
+    spike_times, dt = config.time_grid(solvable=solvable(net))
     rate = config.hidden_learning_rate
     groups = None if rate is None else {"input_hidden.weight": {"learning_rate": rate}}
     trainer = Trainer(

@@ -64,6 +64,9 @@ def plan_for(loss_name):
         "first end": lambda: losses.FirstSpikeCrossEntropy(output, form="inverse", silent="end"),
         "max": lambda: losses.MaxVoltageCrossEntropy(output),
         "sigmoid": lambda: losses.IntegratedVoltageCrossEntropy(output, "sigmoid"),
+        "driven": lambda: losses.IntegratedVoltageCrossEntropy(output, "input", window=(2.0, 15.0)),
+        "voltage": lambda: losses.PerStepCrossEntropy(output),
+        "targets": lambda: losses.VoltageSquaredError(output, "linear"),
     }[loss_name]()
     return make_plan(net, loss, dt=1.0, duration=20.0)
 
@@ -120,7 +123,7 @@ def test_the_code_compiles_without_a_warning(tmp_path, name, dtype):
     compile_strictly(source, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["first", "max", "sigmoid"])
+@pytest.mark.parametrize("name", ["first", "first end", "max", "sigmoid", "driven", "voltage", "targets"])
 def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name):
     plan = dataclasses.replace(plan_for(name), spike_times="exact")
     compile_strictly(generate(plan, "float32").text, tmp_path)

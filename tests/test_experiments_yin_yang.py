@@ -92,7 +92,7 @@ def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path, monkey
     [
         ({}, "exact"),
         ({"output": "LI", "loss": "max"}, "exact"),
-        ({"output": "LI", "loss": "avg_xentropy"}, "grid"),
+        ({"output": "LI", "loss": "avg_xentropy"}, "exact"),
         ({"output": "LI", "loss": "sum_weigh_input"}, "exact"),
         ({"neuron": "QIF"}, "grid"),
         ({"engine": "reference_clock"}, "grid"),

@@ -246,13 +246,16 @@ def test_a_threshold_that_is_not_linear_is_refused():
         run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
 
 
-def test_the_voltage_of_an_output_with_a_refractory_period_is_refused():
+def test_integrals_of_an_output_with_a_refractory_period_are_refused():
     net = Network()
     inp = net.input(7)
     output = net.population(LIFRefractory(), 4, name="output")
     net.connect(inp, output, Dense(0.1))
-    with pytest.raises(EngineError, match="read V of output 'output'.*refractory period.*reference_event"):
-        run(net, losses.EndVoltageCrossEntropy(output), spikes(), "native")
+    for loss in (losses.IntegratedVoltageCrossEntropy, losses.PerStepCrossEntropy):
+        with pytest.raises(
+            EngineError, match=r"read integrals of V from population 'output'.*has modes; read .* V\(T\)"
+        ):
+            run(net, loss(output), spikes(), "native")
 
 
 def test_delta_synapses_are_refused():

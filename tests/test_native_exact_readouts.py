@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import engines, losses
+from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.losses import OwnLoss, TimeWeight
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 
 _spec = importlib.util.spec_from_file_location("native_exact", Path(__file__).with_name("test_native_exact.py"))
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
-network, spikes, distance = (getattr(_module, name) for name in ("network", "spikes", "distance"))
+network, spikes = _module.network, _module.spikes
 
 T = 50.0
 
@@ -46,6 +48,15 @@ LOSSES = {
         "feed-forward", "trained",
     ),
     "squared error of the maximum": (lambda o: losses.SquaredError(o, "max"), False, "feed-forward", "trained"),
+    "spike times of neurons with a refractory period": (
+        lambda o: losses.SpikeTimeError(o, silent="end"), True, "recurrent", "refractory trained",
+    ),
+    "spike count of neurons with a refractory period": (
+        losses.SpikeCountCrossEntropy, True, "feed-forward", "refractory trained",
+    ),
+    "end of neurons with a refractory period": (
+        losses.EndVoltageCrossEntropy, True, "feed-forward", "refractory trained",
+    ),
     "spike count": (lambda o: losses.SpikeCountCrossEntropy(o, gain=0.4), True, "recurrent", "trained"),
     "own formula": (
         lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)", "linear"), False,
@@ -73,50 +84,139 @@ LOSSES = {
         lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (5.2, 40.0), 15.0, 20.0)), False,
         "deep", "heterogeneous",
     ),
+    "per step": (losses.PerStepCrossEntropy, False, "recurrent", "trained"),
+    "per step of spiking, in a window": (
+        lambda o: losses.PerStepCrossEntropy(o, "exponential", window=(7.3, 31.1)), True, "feed-forward",
+        "heterogeneous",
+    ),
+    "per step of spiking, input-driven": (
+        lambda o: losses.PerStepCrossEntropy(o, TimeWeight("linear", None, 15.0, 20.0)), True, "deep", "trained",
+    ),
+    "squared error of V": (losses.VoltageSquaredError, False, "feed-forward", "heterogeneous"),
+    "squared error of V of spiking": (lambda o: losses.VoltageSquaredError(o, "sigmoid"), True, "recurrent", "trained"),
     "own function": (lambda o: OwnLoss(o, "end", losses.Function(own)), False, "deep", "heterogeneous"),
 }  # fmt: skip
 
 
-def problem(name: str, dt: float = 1.0, seed: int = 3):
-    """(network, plan, events with the targets that the loss needs, one of them missing)."""
+def problem(name: str, dt: float = 1.0):
     make, spiking, topology, kind = LOSSES[name]
     net, first = network(topology, "first" if spiking else "max", kind, 0.0)
-    plan = make_plan(net, make(first.population), dt=dt, duration=T, spike_times="exact")
+    return net, make_plan(net, make(first.population), dt=dt, duration=T, spike_times="exact")
+
+
+def events_for(plan, seed: int = 3) -> Events:
+    """With the targets that the loss needs, those of one output missing."""
     events, K = spikes(), plan.loss.n_classes
     if plan.loss.compares == "labels":
-        return net, plan, events
+        return events
     rng, S = np.random.default_rng(seed), len(events)
-    shape = {"voltage": (S, plan.n_steps + 1, K), "spike_times": (S, K, 3)}.get(plan.loss.readout, (S, K))
+    shape = {"voltage": (S, K, 11), "spike_times": (S, K, 3)}.get(plan.loss.readout, (S, K))
     targets = rng.uniform(5.0, 45.0, shape) if plan.loss.of_spikes else rng.normal(0.2, 0.3, shape)
     targets[0, 0] = np.nan
+    if plan.loss.readout == "voltage":  # linear between multiples of 5 ms, so the same whatever dt
+        t, knots = np.linspace(0.0, T, plan.n_steps + 1), np.linspace(0.0, T, 11)
+        targets = np.stack([[np.interp(t, knots, one) for one in sample] for sample in targets]).swapaxes(1, 2)
     samples = [events.sample(i) for i in range(S)]
-    return net, plan, Events.from_samples(samples, events.n_channels, labels=events.labels, targets=targets)
+    return Events.from_samples(samples, events.n_channels, labels=events.labels, targets=targets)
 
 
-def run(name: str, engine: str, dt: float = 1.0, dtype: str = "float64"):
-    net, plan, events = problem(name, dt)
+def run(net, plan, engine: str, dtype: str = "float64"):
+    events = events_for(plan)
     made = engines.create(plan, net.initial_parameters(3), engine=engine, dtype=dtype, threads=1)
-    result = made.run(made.load(events), np.arange(len(events)), training=True)
+    result = made.run(made.load(events), np.arange(len(events)), training=True, record_spikes=True)
     gradients = {k: np.array(v, dtype=np.float64) for k, v in made.gradients.items()}
     made.close()
     return result, gradients
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """Largest relative difference over blocks, none of which is zero."""
+    assert all(np.linalg.norm(v) > 0 for v in a.values())
+    return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a)
+
+
+def check_same(truth, found, loss: float, gradient: float) -> None:
+    (expected, gradients), (result, mine) = truth, found
+    np.testing.assert_allclose(result.loss, expected.loss, rtol=loss)
+    np.testing.assert_allclose(result.readout, expected.readout, rtol=10 * loss, atol=loss)
+    assert np.array_equal(result.prediction, expected.prediction)
+    assert distance(gradients, mine) < gradient
+
+
+QUICK = (
+    "spike times, missing ones count", "spike count of neurons with a refractory period", "own formula of first spikes",
+    "integral in a window", "integral, input-driven", "per step of spiking, in a window",
+    "squared error of V of spiking",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LOSSES])
 def test_every_loss_is_that_of_the_event_exact_reference_at_any_step(name):
-    truth, gradients = run(name, "reference_event")
-    assert truth.loss.std() > 0
+    truth = run(*problem(name), "reference_event")
+    assert truth[0].loss.std() > 0
     for dt in (0.5, 5.0):
-        result, mine = run(name, "native", dt)
-        np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-10)
-        np.testing.assert_allclose(result.readout, truth.readout, rtol=1e-9, atol=1e-12)
-        assert np.array_equal(result.prediction, truth.prediction)
-        assert distance(gradients, mine) < 1e-8
+        check_same(truth, run(*problem(name, dt), "native"), 1e-10, 1e-8)
+    check_same(truth, run(*problem(name), "native", "float32"), 1e-4, 1e-3)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_float32(name):
-    truth, gradients = run(name, "reference_event")
-    result, mine = run(name, "native", dtype="float32")
-    np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-4)
-    assert distance(gradients, mine) < 1e-3
+LEAKY_DELTA = NeuronModel(
+    name="LeakyDelta", state={"V": 0.0}, params={"tau": Param(9.0, "ms", trainable=True), "gain": Param(0.7)},
+    dynamics={"V": "-V / tau"}, input={"now": {"V": "gain"}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        losses.PerStepCrossEntropy, losses.VoltageSquaredError,
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (5.2, 40.0), 15.0, 20.0)),
+    ],
+)  # fmt: skip
+def test_arrivals_that_move_v_at_once(make):
+    """l(x-) - l(x+) of every arrival goes to the spike that arrived."""
+    net = Network()
+    inp, hidden = net.input(7), net.population(LIF(), 20, name="hidden")
+    out = net.population(LEAKY_DELTA(), 4, name="output")
+    net.connect(inp, hidden, Dense(Normal(0.9, 0.5)))
+    net.connect(hidden, out, Dense(Normal(0.1, 0.5)), receptor="now", delay=1.0)
+    plan = make_plan(net, make(out), dt=1.0, duration=T, spike_times="exact")
+    check_same(run(net, plan, "reference_event"), run(net, plan, "native"), 1e-10, 1e-8)
+
+
+@pytest.mark.parametrize("make", [lambda o: losses.SpikeTimeError(o, silent="end"), losses.EndVoltageCrossEntropy])
+def test_the_costate_at_the_end_of_neurons_in_their_refractory_period(make):
+    net = Network()
+    out = net.population(LIFRefractory(t_ref=30.0, tau_mem=Param(18.0, trainable=True)), 4, name="output")
+    net.connect(net.input(7), out, Dense(Normal(1.5, 0.6)))
+    plan = make_plan(net, make(out), dt=1.0, duration=T, spike_times="exact")
+    truth = run(net, plan, "reference_event")
+    assert np.sum(truth[0].spikes["output"].time > T - 30.0) > 4
+    check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
+
+
+def test_differences_on_the_engine_itself_show_the_gradient():
+    for name in ("per step of spiking, input-driven", "integral, input-driven in a window", "spike times"):
+        net, plan = problem(name)
+        engine = engines.create(plan, net.initial_parameters(3), engine="native", dtype="float64", threads=1)
+        data, samples, h = engine.load(events_for(plan)), np.arange(3), 1e-6
+        engine.run(data, samples, training=True)
+        gradients = {k: v.copy() for k, v in engine.gradients.items()}
+        for key, gradient in gradients.items():
+            at = np.unravel_index(np.argmax(np.abs(gradient)), gradient.shape)
+            value, found = engine.parameters[key][at], []
+            for sign in (1, -1):
+                engine.parameters[key][at] = value + sign * h
+                found.append(engine.run(data, samples).loss.mean())
+            engine.parameters[key][at] = value
+            assert (found[0] - found[1]) / (2 * h) == pytest.approx(gradient[at], rel=1e-6), (name, key)
+
+
+def test_samples_without_a_label_have_no_loss():
+    net, plan = problem("per step")
+    engine = engines.create(plan, net.initial_parameters(3), engine="native", dtype="float64", threads=1)
+    events = spikes()
+    labels = events.labels.copy()
+    labels[1] = -1
+    some = Events(events.times, events.channels, events.offsets, events.n_channels, labels, n_classes=4)
+    loss, whole = (engine.run(engine.load(e), np.arange(3)).loss for e in (some, events))
+    assert np.isnan(loss[1]) and np.array_equal(loss[[0, 2]], whole[[0, 2]])

@@ -16,7 +16,6 @@ import sympy as sp
 from ..adjoint import derive
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
-from ..losses import Loss
 from ..modelling import Network
 from ..plan import Plan, PopulationRecord
 from .chance import keys
@@ -376,36 +375,12 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     return samples.astype(np.int64)
 
 
-EXACT_READOUTS = ("integral", "max", "first_spike", "spike_times", "count", "end")
-"""What `native` reads with exact spike times."""
-
-
-def solvable(network: Network, loss: Loss) -> bool:
-    """Whether `native` has exact spike times for these neurons, without noise and dropout, and this loss."""
+def solvable(network: Network) -> bool:
+    """Whether `native` has exact spike times for these neurons, without noise and dropout."""
     models = [derive(p.model) for p in network.populations]
     simple = all(m.linear and len(m.modes) == 1 and len(m.events) <= 1 for m in models)
     quiet = all(p.noise == p.dropout == 0 for p in network.populations)
-    return loss.readout in EXACT_READOUTS and simple and quiet
-
-
-def refuse_readouts(
-    plan: Plan, engine: str, kinds: tuple[str, ...], *, outers: tuple[str, ...] = (), instead: str
-) -> None:
-    """For engines that do not have every readout.
-
-    Args:
-        kinds: the readouts it has. outers: the outer losses it has, empty for all. instead: which engine to use.
-
-    Raises:
-        EngineError: if the plan's loss needs something else.
-    """
-    loss = plan.loss
-    if loss.readout not in kinds:
-        raise EngineError(
-            f"{engine} has no readout {loss.readout!r} (it has {', '.join(kinds)}); use another loss, or {instead}"
-        )
-    if outers and loss.outer not in outers:
-        raise EngineError(f"{engine} has no outer loss but {', '.join(outers)}; use another loss, or {instead}")
+    return simple and quiet
 
 
 def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:

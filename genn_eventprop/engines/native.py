@@ -25,7 +25,6 @@ from ..plan import Plan
 from ..plan.coefficients import node_scale, weight_coefficients
 from ..toolchain import build, find_compiler
 from .base import (
-    EXACT_READOUTS,
     LINEAR_ONE_EVENT,
     Data,
     Engine,
@@ -38,7 +37,6 @@ from .base import (
     refuse_integrals,
     refuse_jumps_of_the_threshold,
     refuse_learned_amounts,
-    refuse_readouts,
 )  # fmt: skip
 from .chance import limit, quantiles
 
@@ -79,15 +77,9 @@ class NativeEngine(Engine):
                 raise EngineError(f"{name}={number}: at least one is needed")
         if plan.spike_times == "exact":
             refuse_jumps_of_the_threshold(plan, self.name)
-            refuse_voltage_of_modes(plan)
         refuse_learned_amounts(plan, self.name)
         refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
-        if plan.spike_times == "exact":
-            refuse_readouts(
-                plan, "native with exact spike times", EXACT_READOUTS,
-                instead="spike_times='grid', or engine='reference_event'",
-            )  # fmt: skip
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)
         if self.threads > slices:
@@ -419,17 +411,6 @@ def _update(
 
 def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
     return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
-
-
-def refuse_voltage_of_modes(plan: Plan) -> None:
-    """Readers of V take it to follow one mode's dynamics all along a step."""
-    p = plan.output
-    if len(p.derived.modes) > 1 and not plan.loss.of_spikes:
-        raise EngineError(
-            f"native with exact spike times cannot read V of output {p.name!r}: it is made of {p.derived.model.name}, "
-            "which has a refractory period; use a loss of its spikes, an output of LI neurons, or "
-            "engine='reference_event'"
-        )
 
 
 def _padded_last(table: np.ndarray, dtype: np.dtype) -> np.ndarray:

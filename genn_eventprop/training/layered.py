@@ -111,7 +111,7 @@ def layered(
     learned = augmented(train, *how, config.seed)
     network, output = network_of(config, learned.n_channels, classes_of(train))
     loss = loss_of(config.loss, output)
-    spike_times, dt = config.time_grid(solvable=solvable(network, loss))
+    spike_times, dt = config.time_grid(solvable=solvable(network))
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero

@@ -216,7 +216,7 @@ def _compare(ctx: Context, push: str) -> str:
     if loss.host:
         return GIVEN.replace("LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if push else "")
     if loss.readout == "voltage":
-        return RUNNING
+        return RUNNING.replace("work.running", "work.reader.running") if ctx.exact else RUNNING
     if loss.readout == "spike_times":
         text = SPIKE_TIMES.replace("MISSING", missing)
         for word, place in (EXACT if ctx.exact else ON_GRID).items():

@@ -1,7 +1,8 @@
 """Exact spike times: generated model structs and a trial that takes each step's events in order of time.
 
-`neurons.hpp` holds the algorithm, `readouts.hpp` the readouts, `series.hpp` the search for crossings; what depends on
-the network (who sends to whom, resets, jumps) is generated here. See `docs/exact_spike_times.md`.
+`neurons.hpp` holds the algorithm, `readouts.hpp` and `voltage.hpp` the readouts, `weights.hpp` their time weights, `series.hpp`
+the search for crossings; what depends on the network (who sends to whom, resets, jumps) is generated here. See
+`docs/exact_spike_times.md`.
 """
 
 from .backward import backward_exact

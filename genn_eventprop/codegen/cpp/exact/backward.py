@@ -69,13 +69,15 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
 
 def _last(ctx: Context) -> str:
     """lambda_V at T, and the jumps of a spike count's surrogate gradient besides those of regularisers."""
-    name, lines = f"p_{ctx.plan.output.name}", []
+    name, lines, held = f"p_{ctx.plan.output.name}", [], ""
     if ctx.has_last:
-        lines.append(f"{name}.mu[{read_index(ctx)}].data[k] += work.last[k];")
+        mu = f"mu[{read_index(ctx)}].data"
+        lines.append(f"{name}.{mu}[k] += work.last[k];")
+        held = f"for (const auto& h : {name}.held) std::swap({name}.{mu}[h.neuron], {name}.held_{mu}[h.neuron]);"
     if ctx.plan.loss.surrogate:
         add = "+=" if ctx.plan.spike_regularisers(ctx.plan.output.name) else "="
         lines.append(f"{name}.jump[k] {add} dr[k];")
-    return "\n".join(["for (int k = 0; k < N_OUT; ++k) {", *lines, "}"]) if lines else ""
+    return "\n".join(["for (int k = 0; k < N_OUT; ++k) {", *lines, "}", held]) if lines else ""
 
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:

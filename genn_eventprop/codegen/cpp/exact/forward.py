@@ -56,8 +56,29 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
             lines.append(f"work.reader.start(p_{p.name});")
             lines.append(f"work.reader.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
     lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
+    lines += [_read_step(ctx)] if ctx.plan.output in group and ctx.plan.loss.readout == "voltage" else []
     lines += [f"p_{p.name}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
+
+
+def _read_step(ctx: Context) -> str:
+    """What a readout of V(t) makes of a step that is over, from its log."""
+    out = ctx.plan.output
+    name, cases = f"p_{out.name}", []
+    for i, c in enumerate(ctx.plan.connections):
+        if c.target == out.name:
+            row = f"args.c_{c.name}_weight + int64_t(entry.source) * NP_{name}"
+            receptor = list(out.derived.receptors).index(c.receptor)
+            cases.append(f"case {i}: work.reader.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
+    if out.spiking:
+        spiked = f"work.reader.spiked({name}, args, entry.source, entry.index, entry.s, e)"
+        cases.append(f"case {-1 - ctx.spiking.index(out)}: {spiked}; break;")
+    head = [
+        "for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {",
+        "const LogEntry& entry = log.entries[e];",
+    ]
+    switch = ["switch (entry.kind) {", *cases, "}", "}"]
+    return "\n".join([*head, *switch, f"work.reader.advance({name}, args, args.delta, log.count);"])
 
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:

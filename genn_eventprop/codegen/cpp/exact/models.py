@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ....plan import PopulationRecord
-from ...exact_values import MODES, SERIES
+from ...exact_values import MODES, NODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from ..regularise import pushed_index
@@ -13,7 +13,7 @@ from .groups import groups
 
 READERS = {
     "first_spike": "ReadFirstSpike", "spike_times": "ReadSpikeTimes", "count": "ReadCount", "end": "ReadEnd",
-    "max": "ReadMaximum", "integral": "ReadIntegral",
+    "max": "ReadMaximum", "integral": "ReadIntegral", "voltage": "ReadVoltage",
 }  # fmt: skip
 
 
@@ -48,8 +48,13 @@ def time_weight(ctx: Context) -> str:
     sampled = loss.readout == "voltage" and loss.compares == "targets"
     names = {"T": "args.duration", "t": "t"}
     text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
-    return (
-        f"[[maybe_unused]] constexpr int SERIES = {SERIES};\n"
+    steepness = "fabs(double(score_slope_at(v, args)))" if loss.compares == "labels" else "0.0"
+    pointwise = (
+        f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
+        if loss.readout == "voltage" else ""
+    )  # fmt: skip
+    return pointwise + (
+        f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
         f"[[maybe_unused]] constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};\n"
         f"inline double time_weight(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}\n"
     )
