@@ -537,7 +537,8 @@ struct Neurons {
         for (int i = 0; i < n; ++i) g += row[i] * load(lane[i].data + from);
         return g;
     }
-    // Finds what crosses between now and the next arrival. A lane cannot if g < 0 at both ends by more than g'' allows.
+    // Finds what crosses between now and the next arrival. With |g''| <= bend, g exceeds its end by at most bend h^2 / 2
+    // inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
     void look_ahead() {
         if (known) return;
         known = true;
@@ -566,7 +567,9 @@ struct Neurons {
                     const vec v = load(lane[i].data + from);
                     bend += curve[i] * larger(v, -v);
                 }
-                const vec g = g_of(from, row), before = load(last_g.data + from), most = larger(g + bend * half, before);
+                const vec g = g_of(from, row), before = load(last_g.data + from), one = g + bend * half;
+                const vec both = larger(g, before) + scalar(0.25) * half * bend;
+                const vec most = larger((before > UNKNOWN) & (both < one) ? both : one, before);
                 unsigned mask = not_negative(most) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
                 if (n_unarmed)
                     for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
