@@ -48,7 +48,8 @@ def generate(plan: Plan, dtype: str) -> Source:
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
-        library = ["series", "neurons", "weights", "readouts", *(["voltage"] if plan.loss.readout == "voltage" else [])]
+        library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
+        library += ["voltage"] if plan.loss.readout == "voltage" else []
         library = [read(f"exact/{name}.hpp") for name in library]
         parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"

@@ -1,6 +1,7 @@
 """Exact spike times: generated model structs and a trial that takes each step's events in order of time.
 
-`neurons.hpp` holds the algorithm, `readouts.hpp` and `voltage.hpp` the readouts, `weights.hpp` their time weights, `series.hpp`
+`neurons.hpp`, `lanes.hpp` and `costates.hpp` hold the algorithm: all neurons together, those that are taken through a step
+one by one, the way back. `readouts.hpp` and `voltage.hpp` hold the readouts, `weights.hpp` their time weights, `series.hpp`
 the search for crossings; what depends on the network (who sends to whom, resets, jumps) is generated here. See
 `docs/exact_spike_times.md`.
 """

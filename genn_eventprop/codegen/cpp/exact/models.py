@@ -27,7 +27,7 @@ def exact_work(ctx: Context) -> str:
     """Per-thread memory."""
     fields, prepare = [], []
     for p in ctx.plan.populations:
-        kind = f"Neurons<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
+        kind = f"Costates<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
         fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
         prepare.append(f"        p_{p.name}.prepare();")
     out = ctx.plan.output

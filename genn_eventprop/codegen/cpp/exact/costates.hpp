@@ -1,0 +1,196 @@
+// The costates of one population within a step of exact time, backwards: mu = P(s)^T lambda(t_k + s) is constant between
+// events. All is linear in mu: `mu` has zeros for neurons in a refractory period, `held_mu` for all others.
+
+namespace {
+
+template <class O>
+struct NoSource;
+
+template <class M, int N, bool Varies>
+struct Costates : Lanes<M, N, Varies> {
+    typedef Lanes<M, N, Varies> Base;
+    using Base::n, Base::NP, Base::S, Base::BACK, Base::RESET, Base::flow, Base::degree, Base::ends, Base::factor;
+    using Base::offsets, Base::own, Base::rate, Base::spikes, Base::to_state, Base::from_state, Base::trace;
+    using typename Base::End, typename Base::table;
+
+    Buffer<scalar> mu[n], held_mu[n], grad[M::learned + 1], feedback, jump, back_columns;
+    Buffer<double> reset_columns;
+    int64_t room = 0, resets = 0, reset_room = 0;
+
+    void prepare() {
+        Base::prepare();
+        for (int i = 0; i < n; ++i) mu[i].zero(NP), held_mu[i].zero(NP);
+        for (auto& b : grad) b.zero(NP);
+        if (M::pushed >= 0) jump.zero(NP);
+    }
+
+    // From the end of a step: mu from lambda, in place; what the step as a whole adds to learned parameters.
+    void retreat(int64_t at) {
+        retreat(at, flow[0], mu);
+        if (M::modes > 1) retreat(at, flow[M::modes - 1], held_mu);
+    }
+    __attribute__((noinline)) void retreat(int64_t at, const Flow<M, table>& f, Buffer<scalar>* mu) {
+        const scalar *end = M::dynamic ? trace + (at + 1) * n * NP : nullptr, *step = f.step;
+        for (int r = 0; r < M::dynamic; ++r) {
+            scalar* __restrict g = grad[M::place[r]];
+            for (int i = 0; i < n; ++i)
+                for (int j = 0; j <= n; ++j) {
+                    const scalar* d = f.dstep[r] + (i * (n + 1) + j) * S;
+                    INDEPENDENT
+                    for (int k = 0; k < NP; ++k) g[k] += mu[i].data[k] * d[own(k)] * (j < n ? end[j * NP + k] : scalar(1));
+                }
+        }
+        INDEPENDENT
+        for (int k = 0; k < NP; ++k) {
+            scalar a[n];
+            for (int i = 0; i < n; ++i) a[i] = mu[i].data[k];
+            for (int j = 0; j < n; ++j) {
+                scalar by = 0;
+                for (int i = 0; i < n; ++i)
+                    if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + own(k)] * a[i];
+                mu[j].data[k] = a[j] + by;
+            }
+        }
+    }
+    // Factors of all events of a step: column c of event e at [c * room + e]; a block for every mode and receptor.
+    void open_step(const LogEntry* events, int64_t count) {
+        if constexpr (!Varies) {
+            room = (count + 7) / 8 * 8;
+            offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors * M::modes);
+            for (int64_t e = 0; e < room; ++e) offsets[e] = e < count ? events[e].s : 0.0;
+            for (int mode = 0; mode < M::modes; ++mode)
+                for (int r = 0; r < M::receptors; ++r)
+                    horner_many<BACK>(
+                        flow[mode].back[r], degree, offsets.data, count, back_columns.data + (mode * M::receptors + r) * BACK * room, room
+                    );
+            if (!M::spiking) return;
+            resets = 0;
+            for (int64_t e = 0; e < count; ++e)
+                if (events[e].kind == M::own_spike) offsets[resets++] = events[e].s;
+            reset_room = (resets + 7) / 8 * 8;
+            for (int64_t e = resets; e < reset_room; ++e) offsets[e] = 0.0;
+            reset_columns.reserve(reset_room * RESET);
+            horner_many<RESET>(flow[0].spike, degree, offsets.data, resets, reset_columns.data, reset_room);
+        }
+    }
+    // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
+    // The reader's part is dr times factors of its own.
+    template <bool Grad, bool Feed, class Reader>
+    scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
+        scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr);
+        if (M::modes > 1) total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource<Costates>(), dr);
+        return total;
+    }
+    template <bool Grad, bool Feed, class Reader>
+    scalar arrived_in(int mode, const Buffer<scalar>* mu, scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
+        scalar total = 0;
+        if constexpr (Varies) {
+            this->template factors<BACK>(flow[mode].back[receptor], BACK, s);
+            for (int k = 0; k < N; ++k) {
+                scalar q = Reader::adds ? dr[k] * reader.direction(k) : scalar(0), z = Reader::adds ? dr[k] * reader.feedback(k) : scalar(0);
+                for (int i = 0; i < n; ++i) q += factor[i].data[k] * mu[i].data[k], z += factor[n + i].data[k] * mu[i].data[k];
+                if (Grad) slice_row[k] += q;
+                if (Feed) total += row[k] * z;
+                for (int r = 0; r < M::dynamic; ++r) {
+                    scalar d = Reader::adds ? dr[k] * reader.change(r, k) : scalar(0);
+                    for (int i = 0; i < n; ++i) d += factor[(2 + r) * n + i].data[k] * mu[i].data[k];
+                    grad[M::place[r]].data[k] += row[k] * d;
+                }
+            }
+        } else {
+            (void)s;
+            const scalar* f = back_columns.data + (mode * M::receptors + receptor) * BACK * room + e;
+            scalar q[n + 1], z[n + 1];
+            for (int i = 0; i < n; ++i) q[i] = f[i * room], z[i] = f[(n + i) * room];
+            q[n] = Reader::adds ? reader.direction(0) : scalar(0), z[n] = Reader::adds ? reader.feedback(0) : scalar(0);
+            vec sum = {};
+            for (int v = 0; v < NP; v += LANES) {
+                vec a = {}, b = {};
+                for (int r = 0; r < M::dynamic; ++r) {
+                    vec d = {};
+                    for (int i = 0; i < n; ++i) d += f[((2 + r) * n + i) * room] * load(mu[i].data + v);
+                    if (Reader::adds) d += reader.change(r, 0) * load(dr + v);
+                    scalar* g = grad[M::place[r]].data + v;
+                    store(g, load(g) + d * load(row + v));
+                }
+                for (int i = 0; i < n; ++i) {
+                    const vec m = load(mu[i].data + v);
+                    a += q[i] * m, b += z[i] * m;
+                }
+                if (Reader::adds) a += q[n] * load(dr + v), b += z[n] * load(dr + v);
+                if (Grad) store(slice_row + v, load(slice_row + v) + a);
+                if (Feed) sum += b * load(row + v);
+            }
+            if (Feed) total = lane_sum(sum);
+        }
+        return total;
+    }
+    // An own spike: the jump of the model, and what it adds to learned parameters. extra: the reader's lambda there.
+    void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
+        double m[RESET], behind[RESET], before[n], after[n];  // `behind`: of the mode after the spike
+        scalar kept[n], lambda[n];
+        if constexpr (Varies)
+            horner<RESET, S>(flow[0].spike, degree, s, neuron, m);
+        else  // the last one that was not taken yet
+            for (int64_t c = 0, e = --resets; c < RESET; ++c) m[c] = reset_columns.data[c * reset_room + e];
+        if (M::modes > 1) horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), behind);
+        const double* next = M::modes > 1 ? behind : m;
+        Buffer<scalar>* next_mu = M::modes > 1 ? held_mu : mu;
+        for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
+        double right[n], left[n];
+        to_lambda(next, neuron, next_mu, right);
+        for (int i = 0; i < n; ++i) lambda[i] = scalar(right[i] + extra[i]);
+        M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
+        if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
+        for (int i = 0; i < n; ++i) left[i] = double(lambda[i]) - extra[i];
+        from_lambda(m, neuron, left, mu);
+        if (!M::dynamic) return;
+        M::reset(args, neuron, before, after);
+        between(0, neuron, s, m, before, left, 1), between(M::modes - 1, neuron, s, next, after, right, -1);
+    }
+    // The end of a refractory period, see Derived.durations: lambda goes on, and D to the spike that began it.
+    void ended(int neuron, int64_t index, double s) {
+        double held[RESET], m[RESET], lambda[n], D = 0;
+        const End& end = ends[index];
+        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), held);
+        to_lambda(m, neuron, mu, lambda);
+        for (int i = 0; i < n; ++i) D += lambda[i] * (rate(M::modes - 1, i, neuron, end.x) - rate(0, i, neuron, end.x));
+        feedback[end.index] += scalar(D);
+        if (M::duration >= 0) grad[M::duration < 0 ? 0 : M::duration].data[neuron] += scalar(D);
+        from_lambda(held, neuron, lambda, held_mu);
+        if (M::dynamic) between(M::modes - 1, neuron, s, held, end.x, lambda, 1), between(0, neuron, s, m, end.x, lambda, -1);
+    }
+    // lambda = P(-s)^T mu, which goes to zero, and mu = P(s)^T lambda.
+    static void to_lambda(const double* m, int neuron, Buffer<scalar>* mu, double* lambda) {
+        for (int i = 0; i < n; ++i) {
+            lambda[i] = 0;
+            for (int j = 0; j < n; ++j) lambda[i] += m[n * (n + 1) + j * n + i] * double(mu[j].data[neuron]);
+        }
+        for (int i = 0; i < n; ++i) mu[i].data[neuron] = 0;
+    }
+    static void from_lambda(const double* m, int neuron, const double* lambda, Buffer<scalar>* mu) {
+        for (int j = 0; j < n; ++j) {
+            double v = 0;
+            for (int i = 0; i < n; ++i) v += m[i * (n + 1) + j] * lambda[i];
+            mu[j].data[neuron] = scalar(v);
+        }
+    }
+    // What the part of a step before (sign 1) or after (-1) a jump at s adds to learned parameters of the dynamics.
+    void between(int mode, int neuron, double s, const double* m, const double* state, const double* lambda, double sign) {
+        double d[n * (n + 1)], at[n];
+        from_state(m, state, at);
+        for (int r = 0; r < M::dynamic; ++r) {
+            horner<n * (n + 1), S>(flow[mode].dspike[r], degree, s, own(neuron), d);
+            double v = 0;
+            for (int i = 0; i < n; ++i) {
+                double change = d[i * (n + 1) + n];
+                for (int j = 0; j < n; ++j) change += d[i * (n + 1) + j] * at[j];
+                v += lambda[i] * change;
+            }
+            grad[M::place[r]].data[neuron] += scalar(sign * v);
+        }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,66 @@
+// What happens in a step of exact time: arrivals, the log that the backward pass reads, what moves states in between.
+
+namespace {
+
+template <int n>
+struct Arrival {
+    double s;
+    const scalar* row;
+    int32_t connection, receptor, source;
+    int64_t index;        // of the spike in its list, -1 for input spikes
+    scalar q[2 * n + 1];  // P(-s) e, and the row dg P(s) of the threshold function; unless neurons vary
+    scalar held[2 * n + 1];  // the same for neurons in a refractory period
+    void set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
+        s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
+    }
+};
+
+// An event of a step: a connection >= 0, or -1 - i for an own spike and END_OF_PERIOD - i for the end of a refractory
+// period, of the i-th spiking population. index: of the spike, or of the end of the period.
+constexpr int END_OF_PERIOD = -1000000;
+struct LogEntry {
+    double s;
+    int32_t kind, source;
+    int64_t index;
+};
+
+// A list in memory that stays; push returns the new last element.
+template <typename T>
+struct List {
+    Buffer<T> all;
+    int64_t count = 0;
+    T& push() {
+        if (count == all.size) all.reserve(count + 64);
+        return all.data[count++];
+    }
+    T& operator[](int64_t i) { return all.data[i]; }
+    const T& operator[](int64_t i) const { return all.data[i]; }
+    T* begin() { return all.data; }
+    T* end() { return all.data + count; }
+    // The last element takes the place of element i.
+    void drop(int64_t i) { all.data[i] = all.data[--count]; }
+};
+
+struct Log {
+    Buffer<LogEntry> entries;
+    std::vector<int64_t> steps;  // where each step begins
+    int64_t count = 0;
+    void clear(int64_t n_steps) {
+        count = 0;
+        steps.assign(size_t(n_steps) + 1, 0);
+    }
+    void push(double s, int32_t kind, int32_t source, int64_t index) {
+        if (count == entries.size) entries.reserve(count + 1024);
+        entries.data[count++] = {s, kind, source, index};
+    }
+};
+
+// What moves a state between events in one mode; see codegen/exact_values.py.
+template <class M, typename table>
+struct Flow {
+    const scalar *step, *dstep[M::dynamic + 1];
+    const table *spike, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
+    const double* A;
+};
+
+}  // namespace

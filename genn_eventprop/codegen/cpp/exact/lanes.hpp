@@ -1,0 +1,395 @@
+// The neurons of one population that are taken through a step of exact time one by one: lanes, which may cross, and those
+// `held` in a refractory period, whose P and c are those of that mode.
+
+namespace {
+
+constexpr int RUNAWAY = 200;  // more spikes a neuron and step end the trial
+
+template <class M, int N, bool Varies>
+struct Lanes : Neurons<M, N, Varies> {
+    typedef Neurons<M, N, Varies> Base;
+    using Base::n, Base::NP, Base::S, Base::FRONT, Base::RESET, Base::flow, Base::dg, Base::curve, Base::rho, Base::degree;
+    using Base::delta, Base::x, Base::y, Base::reach, Base::trace, Base::pending, Base::own, Base::propagated;
+    using Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::set_factors, Base::add;
+    using typename Base::Incoming, typename Base::table;
+
+    Spikes<n + 1> spikes;
+    Buffer<double> spike_time;
+    int64_t cursor = 0;  // pending arrivals before it have happened
+    int64_t spikes_in_step = 0;
+    scalar row_at_end[n + 1], row_at_due[n + 1];
+
+    // Neurons in a refractory period. from: of the pending arrivals, the first that y does not contain. until: ms.
+    struct Held {
+        int neuron;
+        int64_t from, index;  // of the spike
+        double until, y[n];
+    };
+    struct End {
+        int64_t index;
+        double x[n];
+    };
+    List<Held> held;
+    List<End> ends;
+    int64_t first_due = -1;
+    double due = 0, begun = 0;  // when the next period ends within the step, and t_k
+
+    // Lanes: neurons that may cross in this step. last_g: g of a lane when it was `checked` last, UNKNOWN after a reset.
+    struct Hit {
+        double s, error;  // a lane crosses at s +- error
+        int lane;
+        bool exact;
+    };
+    static constexpr scalar UNKNOWN = scalar(-1e30);
+    Buffer<int32_t> lane_neuron, found;
+    Buffer<scalar> lane[n], last_g, prior_g, bends;
+    List<Hit> hits;  // crossings before `until`, if `known`
+    std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
+    int lanes = 0, n_unarmed = 0;
+    double now = 0, until = 0, checked = 0;
+    bool known = false;
+
+    void prepare() {
+        Base::prepare();
+        for (int i = 0; i < n; ++i) lane[i].zero(NP + 16);
+        lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), prior_g.zero(NP + 16), bends.zero(NP + 16);
+        unarmed.assign(N, 0);
+    }
+    // x holds the initial state.
+    void begin(int64_t steps, bool keep) {
+        spikes_in_step = spikes.count = held.count = ends.count = 0;
+        if (keep) trace.reserve((steps + 1) * n * NP);
+        if constexpr (M::spiking) {
+            double end[n + 1];
+            horner<n + 1, S>(rho, degree, delta, 0, end);
+            for (int i = 0; i <= n; ++i) row_at_end[i] = scalar(end[i]);
+            n_unarmed = 0;
+            for (int k = 0; k < N; ++k) {
+                double state[n];
+                for (int i = 0; i < n; ++i) state[i] = double(x[i].data[k]);
+                unarmed[size_t(k)] = threshold(k, state) >= 0;
+                n_unarmed += unarmed[size_t(k)];
+            }
+        }
+    }
+    void start(double t_k) {
+        Base::start();
+        begun = t_k;
+        cursor = 0, lanes = 0, spikes_in_step = 0, now = checked = 0, known = false;
+        if constexpr (M::modes > 1) {
+            for (auto& h : held) {
+                h.from = 0, reach.data[h.neuron] = UNKNOWN;
+                for (int i = 0; i < n; ++i) h.y[i] = double(x[i].data[h.neuron]);
+            }
+            look_for_due();
+        }
+    }
+    void finish() {
+        Base::finish();
+        if constexpr (M::modes > 1)
+            for (auto& h : held) {
+                scalar a[n];
+                collect(1, h.neuron, h.from, pending.count, h.y);
+                for (int i = 0; i < n; ++i) a[i] = scalar(h.y[i]);
+                for (int i = 0; i < n; ++i) x[i].data[h.neuron] = propagated(i, a, own(h.neuron), 1);
+            }
+    }
+
+    // Refractory periods
+
+    void look_for_due() {
+        first_due = -1, due = delta;
+        for (int64_t i = 0; i < held.count; ++i) {
+            const double at = held[i].until - begun, s = at > now ? at : now;
+            if (s < due || (s == due && first_due >= 0 && held[i].neuron < held[first_due].neuron)) due = s, first_due = i;
+        }
+        if constexpr (!Varies) {
+            double row[n + 1];
+            horner<n + 1, S>(rho, degree, due, 0, row);
+            for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
+        }
+    }
+    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due); }
+    // A neuron spiked with `after` as its state: its period begins.
+    void hold(const Args& args, int neuron, int64_t index, const double* after) {
+        double m[RESET];
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
+        Held& h = held.push();
+        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
+        from_state(m, after, h.y);
+        look_for_due();
+    }
+    // The end of a period: the neuron becomes a lane. Returns it.
+    int release() {
+        const int64_t which = first_due;
+        Held h = held[which];
+        now_is(due, row_at_due);
+        double m[RESET], at[n];
+        collect(1, h.neuron, h.from, cursor, h.y);
+        End& end = ends.push();
+        end.index = h.index;
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(h.neuron), m);
+        to_state(m, h.y, end.x);
+        horner<RESET, S>(flow[0].spike, degree, now, own(h.neuron), m);
+        from_state(m, end.x, at);
+        const int l = lanes++;
+        lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
+        for (int i = 0; i < n; ++i) lane[i][l] = scalar(at[i]);
+        collect(0, h.neuron, cursor, pending.count, at);
+        for (int i = 0; i < n; ++i) y[i].data[h.neuron] = scalar(at[i]);
+        held.drop(which);
+        look_for_due();
+        known = false;
+        return h.neuron;
+    }
+
+    // Arrivals
+
+    // Those known at the start of the step.
+    void absorb() {
+        Base::absorb();
+        if constexpr (M::spiking) make_lanes();
+    }
+    // An arrival, now or later in this step, that was not known at its start. What crosses up to then stays known.
+    void insert(Incoming a) {
+        set_factors(a);
+        pending.push();
+        int64_t at = pending.count - 1;
+        for (; at > cursor && pending[at - 1].s > a.s; --at) pending[at] = pending[at - 1];
+        pending[at] = a;
+        if (known && a.s <= now) {  // what crosses at this very moment comes first, the rest is looked for anew
+            until = now;
+            for (int64_t i = hits.count; i-- > 0;)
+                if (!hits[i].exact || hits[i].s > now) hits.drop(i);
+        } else if (known && a.s < until) {
+            known = false;
+            forget();
+        }
+        if (add(&a, 1)) make_lanes();
+    }
+    // Lanes
+
+    void make_lanes() {
+        const int64_t count = find_crossed<N>(found, reach);
+        for (int64_t i = 0; i < count; ++i) open_lane(found[i]);
+        if (n_unarmed)
+            for (int k = 0; k < N; ++k)
+                if (unarmed[size_t(k)] && reach.data[k] > scalar(-1e29)) open_lane(k);
+    }
+    void open_lane(int neuron) {
+        const int l = lanes++;
+        double state[n];
+        for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]);
+        last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(threshold(neuron, state));
+        lane_neuron[l] = neuron;
+        collect(0, neuron, 0, cursor, state);
+        for (int i = 0; i < n; ++i) lane[i][l] = scalar(state[i]);
+        reach.data[neuron] = UNKNOWN;
+    }
+    // The last lane takes its place.
+    void close_lane(int l) {
+        const int last = --lanes;
+        lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last], prior_g[l] = prior_g[last], bends[l] = bends[last];
+        for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last];
+        for (auto& h : hits)
+            if (h.lane == last) h.lane = l;
+    }
+    void reach_lanes(const Incoming& a) {
+        if constexpr (Varies) {
+            double q[FRONT];
+            for (int l = 0; l < lanes; ++l) {
+                horner<FRONT, S>(flow[0].arrive[a.receptor], degree, a.s, lane_neuron[l], q);
+                for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
+            }
+        } else {
+            for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes beyond the last hold old neurons
+                const int32_t* __restrict neuron = lane_neuron.data + from;
+                scalar w[LANES];
+                for (int l = 0; l < LANES; ++l) w[l] = a.row[neuron[l]];
+                for (int i = 0; i < n; ++i) {
+                    if (!M::reached[i]) continue;
+                    scalar* __restrict state = lane[i].data + from;
+                    for (int l = 0; l < LANES; ++l) state[l] += a.q[i] * w[l];
+                }
+            }
+        }
+    }
+    double pending_at() const { return cursor < pending.count ? pending[cursor].s : std::numeric_limits<double>::infinity(); }
+    // The next event that is known already: the end of a period or an arrival; infinity if there is none.
+    double known_at() const { return period_ends_first() ? due : pending_at(); }
+    // The next known arrival reaches the lanes (all other neurons have it already).
+    void take_arrival() {
+        const Incoming& a = pending[cursor];
+        now_is(a.s, a.q + n);
+        reach_lanes(a);
+        ++cursor;
+        known = false;
+    }
+    // row: dg P(s) and its constant.
+    void now_is(double s, const scalar* row) {
+        now = s;
+        if (checked == now) return;
+        if constexpr (Varies)
+            forget();
+        else
+            for (int from = 0; from < lanes; from += LANES) store(last_g.data + from, g_of(from, row));
+        checked = now;
+    }
+    void forget() {
+        for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
+    }
+    // g of a vector of lanes; row: dg P(s) and its constant.
+    vec g_of(int from, const scalar* row) const {
+        vec g = vec{} + row[n];
+        for (int i = 0; i < n; ++i) g += row[i] * load(lane[i].data + from);
+        return g;
+    }
+    // Finds what crosses between now and the next arrival. With |g''| <= bend, g exceeds its end by at most bend h^2 / 2
+    // inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
+    void look_ahead() {
+        if (known) return;
+        known = true;
+        const bool last = std::isinf(known_at());
+        until = last ? delta : known_at();
+        hits.count = 0;
+        const scalar half = scalar(0.5 * (until - now) * (until - now));
+        if constexpr (Varies) {
+            double row[n + 1];
+            for (int l = 0; l < lanes; ++l) {
+                const int k = lane_neuron[l];
+                horner<n + 1, S>(rho, degree, until, k, row);
+                scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
+                for (int i = 0; i < n; ++i) {
+                    const scalar v = lane[i].data[l];
+                    g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
+                }
+                prior_g[l] = last_g[l], last_g[l] = g, bends[l] = bend;
+                if (g + bend * half >= 0 || prior_g[l] >= 0 || unarmed[size_t(k)]) may_cross(l);
+            }
+        } else {
+            const scalar* row = last ? row_at_end : period_ends_first() ? row_at_due : pending[cursor].q + n;
+            for (int from = 0; from < lanes; from += LANES) {
+                vec bend = vec{} + curve[n];
+                for (int i = 0; i < n; ++i) {
+                    const vec v = load(lane[i].data + from);
+                    bend += curve[i] * larger(v, -v);
+                }
+                const vec g = g_of(from, row), before = load(last_g.data + from), one = g + bend * half;
+                const vec both = larger(g, before) + scalar(0.25) * half * bend;
+                const vec most = larger((before > UNKNOWN) & (both < one) ? both : one, before);
+                unsigned mask = not_negative(most) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
+                if (n_unarmed)
+                    for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
+                store(last_g.data + from, g);
+                if (!mask) continue;
+                store(prior_g.data + from, before), store(bends.data + from, bend);
+                for (; mask; mask &= mask - 1) may_cross(from + __builtin_ctz(mask));
+            }
+        }
+        checked = until;
+    }
+    // Where g rises steeply all along, a chord tells about when it crosses; it is solved if it turns out to be the first.
+    void may_cross(int l) {
+        const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = until - now;
+        const double rise = g1 - g0;
+        if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
+            const double least = 0.5 * rise / h, noise = std::numeric_limits<scalar>::epsilon() * 8;
+            hits.push() = {until - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false};
+        } else {
+            solve(l, -1);
+        }
+    }
+    // The crossing of a lane between now and the next arrival, added to hits; about: a guess, or -1.
+    void solve(int l, double about) {
+        const int neuron = lane_neuron[l];
+        double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now, s = -1;
+        for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]), bend += double(curve[i * S + own(neuron)]) * std::fabs(v[i]);
+        for (int q = 0; q <= degree; ++q) {
+            const table* t = rho + int64_t(q) * (n + 1) * S + own(neuron);
+            c[q] = double(t[n * S]);
+            for (int i = 0; i < n; ++i) c[q] += double(t[i * S]) * v[i];
+        }
+        if (unarmed[size_t(neuron)] && !fell_below(neuron, c, bend, from)) return;
+        if (about >= 0) s = quickly(c, degree, from, until, about, bend);
+        if (s < 0) s = first_crossing(c, degree, from, until, bend);
+        if (s >= 0) hits.push() = {s, 0, l, true};
+    }
+    // For a neuron that is not armed: from = when g is below zero first; false if not before `until`.
+    bool fell_below(int neuron, double* c, double bend, double& from) {
+        if (value_of(c, degree, from) >= 0) {
+            for (int q = 0; q <= degree; ++q) c[q] = -c[q];
+            const double s = value_of(c, degree, from) >= 0 ? from : first_crossing(c, degree, from, until, bend);
+            for (int q = 0; q <= degree; ++q) c[q] = -c[q];
+            if (s < 0) return false;
+            from = s;
+            for (double tiny = 1e-15 * delta; from < until && value_of(c, degree, from) >= 0; tiny *= 2) from += tiny;
+            if (from >= until) return false;
+        }
+        unarmed[size_t(neuron)] = 0;
+        --n_unarmed;
+        return true;
+    }
+    // Place in hits of the first crossing before the next arrival (the lowest neuron among equals), -1 if there is none.
+    int64_t first_hit() {
+        for (;;) {
+            int64_t best = -1;
+            double least = 0;
+            for (int64_t i = 0; i < hits.count; ++i) {
+                const Hit& h = hits[i];
+                const double s = h.s - h.error;
+                bool first = best < 0 || s < least;
+                if (!first && s == least)
+                    first = hits[best].exact && (!h.exact || lane_neuron.data[h.lane] < lane_neuron.data[hits[best].lane]);
+                if (first) best = i, least = s;
+            }
+            if (best < 0 || hits[best].exact) return best;
+            const Hit h = hits[best];
+            hits.drop(best);
+            solve(h.lane, h.s);
+        }
+    }
+    // An own spike; returns the neuron. before, after: its state.
+    int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
+        const int l = hits[which].lane, neuron = lane_neuron[l];
+        const double s = now = hits[which].s;
+        hits.drop(which);
+        double m[RESET], v[n];
+        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
+        for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]);
+        to_state(m, v, before);
+        M::reset(args, neuron, before, after);
+        const int64_t index = spikes.count;
+        spikes.reserve(1);
+        spike_time.reserve(index + 1);
+        spikes.neuron[index] = neuron;
+        spike_time[index] = t_k + s;
+        double gdot = slope_at(neuron, before);
+        if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
+        spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
+        for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
+        ++spikes.count;
+        ++spikes_in_step;
+        const double g = threshold(neuron, after), rest = until - now;
+        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
+        if (M::modes > 1) {
+            close_lane(l);
+            hold(args, neuron, index, after);
+            if (due < until) known = false, forget();
+            return neuron;
+        }
+        for (int i = 0; i < n; ++i) {
+            double jump = 0;
+            for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
+            lane[i][l] += scalar(jump), y[i].data[neuron] += scalar(jump);
+        }
+        last_g[l] = UNKNOWN;
+        if (rest > 0) {
+            double bend = double(curve[n * S + own(neuron)]);
+            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(lane[i][l]));
+            if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
+        }
+        return neuron;
+    }
+};
+
+}  // namespace
