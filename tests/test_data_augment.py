@@ -12,9 +12,11 @@ from genn_eventprop.data.augment import (
     Bin,
     CompressTime,
     Crop,
+    CropChannels,
     DelayLine,
     Dilate,
     Dropout,
+    FitTime,
     Jitter,
     MergeChannels,
     Pad,
@@ -60,6 +62,8 @@ ALL: list[Any] = [
     MergeChannels(3),
     CompressTime(2.0),
     Crop(10.0, 60.0),
+    CropChannels(10, 40),
+    FitTime(5.0, 80.0, 0.1),
     Pad(5.0),
     Bin(2.0),
     Bin(2.0, duplicates=True),
@@ -138,6 +142,9 @@ def test_steps_without_chance() -> None:
     binned = Bin(1.0)(events, draw)
     assert binned.times.tolist() == [0, 10, 59] and binned.channels.tolist() == [0, 4, 49]
     assert Bin(1.0, duplicates=True)(events, draw).times.tolist() == [0, 10, 10, 59]
+    kept = CropChannels(4, 49)(events, draw)
+    assert kept.n_channels == 45 and kept.channels.tolist() == [0, 0] and kept.offsets.tolist() == [0, 2, 2]
+    assert CropChannels(4)(events, draw).channels.tolist() == [0, 0, 45]
     line = DelayLine(2, 30.0)(events, draw)
     assert line.n_channels == 150 and line.counts.tolist() == [12, 0]
     found = sorted(zip(line.times.tolist(), line.channels.tolist(), strict=True))
@@ -147,6 +154,22 @@ def test_steps_without_chance() -> None:
         for j in range(3)
     ]
     assert found == sorted(expected)
+
+
+def test_fit_time_makes_slow_and_late_words_alike() -> None:
+    word = np.array([0.0, 10.0, 25.0, 50.0])
+    samples = [word, 3 * word + 40, word[:0], word[2:3], np.full(3, 7.0)]
+    events = Events.from_samples([(t, np.arange(len(t))) for t in samples], N)
+    fitted = FitTime(20.0, 120.0, outliers=0.0)(events, draw_for(events))
+    for i in (0, 1):
+        assert fitted.sample(i)[0] == pytest.approx([20, 40, 70, 120])
+    assert fitted.sample(2)[0].tolist() == [] and fitted.sample(3)[0].tolist() == [20.0]
+    assert fitted.sample(4)[0].tolist() == [20.0] * 3  # no duration to stretch
+    noisy = Events.from_samples([(np.r_[0.0, np.arange(100.0, 198.0), 900.0], np.arange(100) % N)], N)
+    times = FitTime(20.0, 117.0, outliers=0.01)(noisy, draw_for(noisy)).times
+    assert (
+        times[0] == 20.0 and times[-2] == 117.0 and times[-1] > 800 and len(times) == 99
+    )  # noise before it is dropped
 
 
 @settings(max_examples=30, deadline=None)
@@ -225,6 +248,10 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: MergeChannels(0), "MergeChannels: factor must be from 1"),
         (lambda: CompressTime(0.0), "CompressTime: factor must be from"),
         (lambda: Crop(5.0, 1.0), "Crop: start must be from 0 to 1, got 5.0"),
+        (lambda: CropChannels(5, 5), "CropChannels: stop must be from 6 to"),
+        (lambda: CropChannels(50)(some(), draw_for(some())), "CropChannels: start=50, but there are 50 channels"),
+        (lambda: FitTime(5.0, 5.0), "FitTime: stop must be from 5 to"),
+        (lambda: FitTime(outliers=0.5), "FitTime: outliers must be from 0 to 0.49, got 0.5"),
         (lambda: Pad(-1.0), "Pad: before must be from 0"),
         (lambda: Bin(0.0), "Bin: dt must be from"),
         (lambda: DelayLine(-1), "DelayLine: copies must be from 0"),
@@ -343,9 +370,11 @@ def test_merging_two_ordered_lists_is_a_stable_sort() -> None:
     for sizes in ((0, 0), (1, 0), (0, 5), (300, 7), (256, 511), (1, 1)):
         parts = []
         for part, n in enumerate(sizes):
-            times = np.sort(rng.integers(0, 50, n).astype(float))
-            parts.append((times, (1000 * part + np.arange(n)).astype(np.int32), np.array([0, n])))
-        times, channels, offsets = kernels.merge(*parts)
+            parts.append((np.sort(rng.integers(0, 50, n).astype(float)), (1000 * part + np.arange(n)).astype(np.int32)))
+        flat = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        still = (np.zeros(1), np.zeros(1, np.int32), np.zeros(1, np.uint64), np.ones(1))
+        batches = [kernels.Batch(*flat, np.array([k * sizes[0]]), np.array([sizes[k]])) for k in (0, 1)]
+        times, channels, offsets = kernels.blend([(batch, *still) for batch in batches], 2000)
         both = np.concatenate([parts[0][0], parts[1][0]])
         order = np.argsort(both, kind="stable")
         np.testing.assert_array_equal(times, both[order])

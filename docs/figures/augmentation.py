@@ -13,9 +13,11 @@ from genn_eventprop.data.augment import (
     Bin,
     CompressTime,
     Crop,
+    CropChannels,
     DelayLine,
     Dilate,
     Dropout,
+    FitTime,
     Jitter,
     MergeChannels,
     Pad,
@@ -33,6 +35,8 @@ STEPS = [
     Crop(100.0, 250.0),
     Pad(80.0),
     CompressTime(2.0),
+    FitTime(20.0, 220.0),
+    CropChannels(100, 600),
     MergeChannels(7),
     Bin(10.0),
     DelayLine(3, 30.0),
@@ -54,23 +58,22 @@ def draw(axis: object, events: Events, title: str, colour: str) -> None:
     """One raster."""
     times, channels = events.sample(0)
     axis.plot(times, channels, ",", color=colour)  # type: ignore[attr-defined]
-    axis.set_title(title, fontsize=8)  # type: ignore[attr-defined]
+    axis.set_title(title, fontsize=7)  # type: ignore[attr-defined]
 
 
 def main() -> None:
     events = audio.to_events([word(120, [500, 1500]), word(150, [600, 1300])], labels=[0, 0])
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    axes = figure.subplots(3, 5)
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    axes = figure.subplots(4, 4)
     draw(axes.flat[0], events[0], "before", "black")
     draw(axes.flat[1], events[1], "before, another recording", "black")
     for axis, step in zip(axes.flat[2:], STEPS, strict=False):
         draw(axis, Augmented(events, [step], seed=4).batch([0], epoch=0), repr(step), "tab:blue")
-    draw(axes.flat[13], Augmented(events, blend=Blend(), seed=4).batch([2], epoch=0), "Blend of both", "tab:blue")
+    draw(axes.flat[15], Augmented(events, blend=Blend(), seed=4).batch([2], epoch=0), "Blend of both", "tab:blue")
     for axis in axes.flat:
         axis.set_xlim(0, 420)
         axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=7)
-    axes.flat[14].set_axis_off()
     figure.supxlabel("time (ms)")
     figure.supylabel("channel")
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=110)

@@ -234,6 +234,54 @@ class MergeChannels:
 
 
 @dataclass(frozen=True)
+class CropChannels:
+    """Only channels in start <= c < stop stay, and start becomes 0: stop - start channels."""
+
+    start: int = 0
+    stop: int = 2**31
+
+    def __post_init__(self) -> None:
+        check_range("CropChannels: start", self.start, 0, self.stop)
+        check_range("CropChannels: stop", self.stop, self.start + 1, 2**31)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        if self.start >= events.n_channels:
+            raise DataError(f"CropChannels: start={self.start}, but there are {events.n_channels} channels")
+        width = min(self.stop, events.n_channels) - self.start
+        moved = events.channels - np.int32(self.start)
+        return changed(events, channels=moved, keep=inside(moved, width), n_channels=width)
+
+
+@dataclass(frozen=True)
+class FitTime:
+    """Time of each sample is moved and stretched until its events lie from start to stop (ms).
+
+    A share `outliers` of the events at either end may lie outside; what would come before 0 is dropped. Words spoken
+    fast or slowly, or recorded with more silence, become alike. A sample whose events all have one time is only moved.
+    """
+
+    start: float = 20.0
+    stop: float = 420.0
+    outliers: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_range("FitTime: start", self.start, 0, 1e9)
+        check_range("FitTime: stop", self.stop, np.nextafter(self.start, np.inf), 1e9)
+        check_range("FitTime: outliers", self.outliers, 0, 0.49)
+
+    def __call__(self, events: Events, draw: Draw) -> Events:
+        if not len(events.times):
+            return events
+        skipped = np.floor(self.outliers * events.counts).astype(np.int64)
+        edges = (events.offsets[:-1] + skipped, events.offsets[1:] - 1 - skipped)
+        first, last = (events.times[np.clip(edge, 0, len(events.times) - 1)] for edge in edges)
+        span = last - first
+        factor = np.where(span > 0, (self.stop - self.start) / np.where(span > 0, span, 1.0), 1.0)
+        times = (events.times - np.repeat(first, events.counts)) * np.repeat(factor, events.counts) + self.start
+        return changed(events, times=times, keep=times >= 0)
+
+
+@dataclass(frozen=True)
 class CompressTime:
     """Times are divided by `factor`."""
 
@@ -341,13 +389,10 @@ class DelayLine:
         return joined(merged, events, width)
 
 
-FIXED = (MergeChannels, CompressTime, Crop, Pad, Bin, DelayLine)
+FIXED = (CropChannels, MergeChannels, FitTime, CompressTime, Crop, Pad, Bin, DelayLine)
 """These change the form of the input, the same way in every epoch: evaluation sets need them too."""
-TIMED = (Dilate, CompressTime, Pad, Bin, DelayLine)
+TIMED = (Dilate, FitTime, CompressTime, Pad, Bin, DelayLine)
 """These move events in time."""
 
-STEPS: dict[str, Any] = {
-    step.__name__: step
-    for step in (Shift, Dilate, Jitter, Dropout, Thin, MergeChannels, CompressTime, Crop, Pad, Bin, DelayLine)
-}
+STEPS: dict[str, Any] = {step.__name__: step for step in (Shift, Dilate, Jitter, Dropout, Thin, *FIXED)}
 """Augmentations by name, for the command line and configuration files."""

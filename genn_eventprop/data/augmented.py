@@ -56,15 +56,30 @@ class Blend:
             chosen.append(order[start + (rank[first] - start + away) % size])
         return np.stack(chosen, axis=1)
 
-    def __call__(self, events: Events, draw: Draw) -> Events:
-        """(B,) new samples of the data set `events`; draw.samples are their numbers, S .. times S - 1."""
+    def __call__(self, events: Events, draw: Draw, centres: np.ndarray | None = None) -> Events:
+        """(B,) samples of the extended data set: numbers below S are the recordings of `events` themselves.
+
+        Args:
+            draw: its samples are the numbers, 0 .. times S - 1.
+            centres: (2, S) centres of mass, nan where not known yet; filled as they are needed.
+        """
+        new = draw.samples >= len(events)
+        if not new.any():
+            return events[draw.samples]
         if events.labels is None or (events.labels < 0).any():
             raise DataError(
                 f"{events.name or 'events'}: Blend mixes recordings of one class: every sample needs a label"
             )
         partners = self.partners(events.labels, draw)
         if len(self.keep) == 2 and kernels.usable(events.times, events.channels):
-            return self._compiled(events, partners, draw)
+            if centres is None:
+                centres = np.full((2, len(events)), np.nan)
+            return self._compiled(events, partners, new, draw, centres)
+        made = self._mixed(events, partners[new], Draw(draw.seed, draw.epoch, draw.samples[new], draw.prefix))
+        return interleaved(events, partners[:, 0], made, new)
+
+    def _mixed(self, events: Events, partners: np.ndarray, draw: Draw) -> Events:
+        """New samples of these recordings (B, k)."""
         parts = [events[partners[:, k]] for k in range(len(self.keep))]
         centres = [centre_of_mass(part) for part in parts]
         target = np.mean(centres, axis=0)  # (2, B)
@@ -82,21 +97,31 @@ class Blend:
             mixed.append(in_order(np.concatenate(times), np.concatenate(channels)))
         return joined(mixed, parts[0], events.n_channels)
 
-    def _compiled(self, events: Events, partners: np.ndarray, draw: Draw) -> Events:
-        """The same for two recordings by data.kernels, straight from the arrays of the data set."""
+    def _compiled(
+        self, events: Events, partners: np.ndarray, new: np.ndarray, draw: Draw, centres: np.ndarray
+    ) -> Events:
+        """All samples, mixed of two recordings where `new`, by data.kernels, straight from the arrays of the set."""
         chosen = partners.T
-        batches = [kernels.Batch(events.times, events.channels, events.offsets[k], events.counts[k]) for k in chosen]
-        centres = [kernels.sums(batch) / np.maximum(batch.n, 1) for batch in batches]
-        target = np.mean(centres, axis=0)
+        complete_centres(centres, events, np.unique(partners[new]))
+        target = np.mean([centres[:, k] for k in chosen], axis=0)
         parts = []
-        for k, (batch, centre) in enumerate(zip(batches, centres, strict=True)):
-            by = target - centre
-            move = np.floor(by[1] + 0.5).astype(np.int32)
+        for k, of_part in enumerate(chosen):
+            n = events.counts[of_part] if k == 0 else np.where(new, events.counts[of_part], -1)
+            batch = kernels.Batch(events.times, events.channels, events.offsets[of_part], n)
+            by = np.where(new, target - centres[:, of_part], 0.0)
             keys, keep = draw.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
-            parts.append(kernels.select(batch, events.n_channels, by[0], move, keys, keep, t_first=0.0))
+            parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
         about: dict[str, Any] = {field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")}
         about |= {"n_classes": events.n_classes, "name": events.name}
-        return Events.trusted(*kernels.merge(*parts), events.n_channels, **about)
+        return Events.trusted(*kernels.blend(parts, events.n_channels), events.n_channels, **about)
+
+
+def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) -> None:
+    """Fills in centres (2, S) of the samples `wanted` (B,) that are not there yet."""
+    missing = wanted[np.isnan(centres[0, wanted])]
+    if len(missing):
+        batch = kernels.Batch(events.times, events.channels, events.offsets[missing], events.counts[missing])
+        centres[:, missing] = kernels.sums(batch) / np.maximum(batch.n, 1)
 
 
 def part_of(events: Events, field: str, chosen: np.ndarray) -> np.ndarray | None:
@@ -149,6 +174,7 @@ class Augmented:
     def __init__(self, events: Events, steps: Sequence[Step] = (), blend: Blend | None = None, seed: int = 0) -> None:
         self.events, self.steps, self.blend, self.seed = events, tuple(steps), blend, seed
         self.size = len(events) if blend is None else round(blend.times * len(events))
+        self._centres = np.full((2, len(events)), np.nan)
         self.n_channels = self.batch([], epoch=0).n_channels
 
     def __len__(self) -> int:
@@ -157,14 +183,10 @@ class Augmented:
     def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Events:
         """The samples of that epoch, in the order asked for."""
         chosen = check.sample_indices(indices, self.size, self.events.name or "events")
-        new = chosen >= len(self.events)
-        if self.blend is None or not new.any():
-            batch = self.events[chosen]
-        else:
-            made = self.blend(self.events, Draw(self.seed, epoch, chosen[new]))
-            batch = interleaved(self.events, chosen, made, new)
+        draw = Draw(self.seed, epoch, chosen)
+        batch = self.events[chosen] if self.blend is None else self.blend(self.events, draw, self._centres)
         for position, step in enumerate(self.steps):
-            batch = step(batch, Draw(self.seed, epoch, chosen).of(position))
+            batch = step(batch, draw.of(position))
         return batch
 
     def epoch(self, epoch: int) -> Events:

@@ -53,7 +53,7 @@ void gather(const double* times, const int32_t* channels, const i64* start, cons
 
 // Moves sample b by shift_time[b], shift_channel[b]; keeps what lies in [t_first, t_end) after the move, on an existing
 // channel, with probability keep[b] 2^-53 (key[b]; no numbers are drawn without keys). out_offsets: n_samples + 1.
-void select(const double* __restrict times, const int32_t* __restrict channels, const i64* start, const i64* n,
+void select_events(const double* __restrict times, const int32_t* __restrict channels, const i64* start, const i64* n,
             i64 n_samples, const double* shift_time, const int32_t* shift_channel, const u64* key, const u64* keep,
             double t_first, double t_end, i64 n_channels, double* __restrict out_times,
             int32_t* __restrict out_channels, i64* out_offsets) {
@@ -88,17 +88,23 @@ void select(const double* __restrict times, const int32_t* __restrict channels, 
 void jitter(const double* times, const int32_t* channels, const i64* start, const i64* n, i64 n_samples,
             const u64* key, const double* cumulative, i64 levels, const int32_t* guide, i64 first, i64 n_channels,
             double* out_times, int32_t* out_channels, i64* out_offsets) {
+    double u[BLOCK];
     i64 k = 0;
     out_offsets[0] = 0;
     for (i64 b = 0; b < n_samples; ++b) {
-        for (i64 i = 0; i < n[b]; ++i) {
-            const double u = unit(key[b], u64(i) + 1);
-            i64 j = guide[i64(u * 16384.0)];
-            while (j < levels && cumulative[j] <= u) ++j;
-            const i64 channel = i64(channels[start[b] + i]) + first + j;
-            out_times[k] = times[start[b] + i];
-            out_channels[k] = int32_t(channel);
-            k += i64((channel >= 0) & (channel < n_channels));
+        for (i64 start_of_block = 0; start_of_block < n[b]; start_of_block += BLOCK) {
+            const double* t = times + start[b] + start_of_block;
+            const int32_t* c = channels + start[b] + start_of_block;
+            const i64 m = n[b] - start_of_block < BLOCK ? n[b] - start_of_block : BLOCK;
+            for (i64 i = 0; i < m; ++i) u[i] = unit(key[b], u64(start_of_block + i) + 1);
+            for (i64 i = 0; i < m; ++i) {
+                i64 j = guide[int32_t(u[i] * 16384.0)];
+                while (j < levels && cumulative[j] <= u[i]) ++j;
+                const i64 channel = i64(c[i]) + first + j;
+                out_times[k] = t[i];
+                out_channels[k] = int32_t(channel);
+                k += i64((channel >= 0) & (channel < n_channels));
+            }
         }
         out_offsets[b + 1] = k;
     }
@@ -117,8 +123,8 @@ void sums(const double* times, const int32_t* channels, const i64* start, const 
 }
 
 // Merges two ordered lists of each sample in order of time; of equal times those of the first list come first.
-void merge(const double* t0, const int32_t* c0, const i64* o0, const double* t1, const int32_t* c1, const i64* o1,
-           i64 n_samples, double* out_times, int32_t* out_channels, i64* out_offsets) {
+static void merge(const double* t0, const int32_t* c0, const i64* o0, const double* t1, const int32_t* c1,
+                  const i64* o1, i64 n_samples, double* out_times, int32_t* out_channels, i64* out_offsets) {
     out_offsets[0] = 0;
     for (i64 b = 0; b < n_samples; ++b) {
         out_offsets[b + 1] = o0[b + 1] + o1[b + 1];
@@ -165,6 +171,35 @@ void merge(const double* t0, const int32_t* c0, const i64* o0, const double* t1,
             for (; i[p] < i_end[p]; ++i[p]) { out_times[k[p]] = t0[i[p]]; out_channels[k[p]++] = c0[i[p]]; }
             for (; j[p] < j_end[p]; ++j[p]) { out_times[k[p]] = t1[j[p]]; out_channels[k[p]++] = c1[j[p]]; }
         }
+    }
+}
+
+// Blends two recordings of each sample: each moved and thinned as `select_events` does it with times from t_first on, then
+// merged; where n1 is negative, the first recording as it is. scratch_times and scratch_channels: twice the events of
+// the longest recording; they stay in the processor's cache.
+void blend(const double* times, const int32_t* channels, const i64* start0, const i64* n0, const double* shift_time0,
+           const int32_t* shift_channel0, const u64* key0, const u64* keep0, const i64* start1, const i64* n1,
+           const double* shift_time1, const int32_t* shift_channel1, const u64* key1, const u64* keep1, i64 n_samples,
+           double t_first, double t_end, i64 n_channels, i64 longest, double* scratch_times, int32_t* scratch_channels,
+           double* out_times, int32_t* out_channels, i64* out_offsets) {
+    i64 k = 0, a[2], b[2], c[2];
+    out_offsets[0] = 0;
+    for (i64 s = 0; s < n_samples; ++s) {
+        if (n1[s] < 0) {
+            std::memcpy(out_times + k, times + start0[s], size_t(n0[s]) * sizeof(double));
+            std::memcpy(out_channels + k, channels + start0[s], size_t(n0[s]) * sizeof(int32_t));
+            k += n0[s];
+        } else {
+            double* t1 = scratch_times + longest;
+            int32_t* c1 = scratch_channels + longest;
+            select_events(times, channels, start0 + s, n0 + s, 1, shift_time0 + s, shift_channel0 + s, key0 + s,
+                          keep0 + s, t_first, t_end, n_channels, scratch_times, scratch_channels, a);
+            select_events(times, channels, start1 + s, n1 + s, 1, shift_time1 + s, shift_channel1 + s, key1 + s,
+                          keep1 + s, t_first, t_end, n_channels, t1, c1, b);
+            merge(scratch_times, scratch_channels, a, t1, c1, b, 1, out_times + k, out_channels + k, c);
+            k += c[1];
+        }
+        out_offsets[s + 1] = k;
     }
 }
 

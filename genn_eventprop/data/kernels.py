@@ -9,6 +9,7 @@ Axis letters: B samples, E events.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,11 @@ def gather(batch: Batch) -> Arrays:
     return times, channels, offsets
 
 
+def thresholds(keep: np.ndarray) -> np.ndarray:
+    """uint64: a random number's upper 53 bits are below it exactly where the number is below `keep`."""
+    return np.ceil(np.clip(keep, 0.0, 1.0) * 2.0**53).astype(np.uint64)
+
+
 def select(
     batch: Batch,
     n_channels: int,
@@ -92,11 +98,35 @@ def select(
     size = len(batch.n)
     by_time = np.zeros(size) if shift_time is None else np.ascontiguousarray(shift_time, np.float64)
     by_channel = np.zeros(size, np.int32) if shift_channel is None else np.ascontiguousarray(shift_channel, np.int32)
-    share = None if keep is None else np.ceil(np.clip(keep, 0.0, 1.0) * 2.0**53).astype(np.uint64)  # u < keep, exactly
+    share = None if keep is None else thresholds(keep)
     out = batch.room()
-    library().select(
+    library().select_events(
         *batch.arguments, pointer(by_time), pointer(by_channel), pointer(keys), pointer(share),
         ctypes.c_double(t_first), ctypes.c_double(t_end), ctypes.c_int64(n_channels), *map(pointer, out),
+    )  # fmt: skip
+    return filled(out)
+
+
+def blend(parts: Sequence[tuple[Batch, np.ndarray, np.ndarray, np.ndarray, np.ndarray]], n_channels: int) -> Arrays:
+    """Two recordings of each sample mixed.
+
+    Args:
+        parts: for either recording the batch, shift_time, shift_channel, keys and keep of `select`; a negative number
+            of events in the second batch: the first recording as it is.
+    """
+    arguments: list[Any] = []
+    kept = []  # alive as long as their addresses are used
+    for batch, by_time, by_channel, keys, keep in parts:
+        arrays = (batch.start, batch.n, np.ascontiguousarray(by_time), by_channel, keys, thresholds(keep))
+        kept.append(arrays)
+        arguments += map(pointer, arrays)
+    first, second = parts[0][0], parts[1][0]
+    total, longest = (int(f(first.n) + f(np.maximum(second.n, 0))) for f in (np.sum, lambda n: np.max(n, initial=0)))
+    out = (np.empty(total), np.empty(total, np.int32), np.empty(len(first.n) + 1, np.int64))
+    scratch = (np.empty(2 * longest), np.empty(2 * longest, np.int32))
+    library().blend(
+        *first.arguments[:2], *arguments, ctypes.c_int64(len(first.n)), ctypes.c_double(0.0), ctypes.c_double(np.inf),
+        ctypes.c_int64(n_channels), ctypes.c_int64(longest), *map(pointer, (*scratch, *out)),
     )  # fmt: skip
     return filled(out)
 
@@ -133,15 +163,6 @@ def sums(batch: Batch) -> np.ndarray:
     total = np.empty((2, len(batch.n)))
     library().sums(*batch.arguments, pointer(total[0]), pointer(total[1]))
     return total
-
-
-def merge(first: Arrays, second: Arrays) -> Arrays:
-    """Two batches of the same size, each sample of one merged with that of the other in order of time."""
-    size = len(first[0]) + len(second[0])
-    out = (np.empty(size), np.empty(size, np.int32), np.empty(len(first[2]), np.int64))
-    arrays = [np.ascontiguousarray(a) for a in (*first, *second)]
-    library().merge(*[pointer(a) for a in arrays], ctypes.c_int64(len(first[2]) - 1), *(pointer(a) for a in out))
-    return out
 
 
 def bin_times(batch: Batch, n_channels: int, dt: float) -> Arrays:
