@@ -12,11 +12,11 @@ from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.qif import QIF
 
-LAYOUT = Layout(1, True, False, "first_spike")
+SLOW = ("integral_window", "voltage_error", "own_formula", "end")
 
 
-def case():
-    plan, parameters, events = draw(LIF, LAYOUT, np.random.default_rng([0, 1]))
+def case(loss="first_spike", output=False):
+    plan, parameters, events = draw(LIF, Layout(1, True, output, loss), np.random.default_rng([0, 1]))
     return compare("recurrent", plan, parameters, events, engine="native")
 
 
@@ -25,6 +25,14 @@ def test_the_engine_differentiates_what_it_computed():
     assert not found.failures, found.text()
     assert {b.name for b in found.blocks} >= {"hidden1_hidden1_input.weight", "hidden1.tau_mem", "output.v_thresh"}
     assert found.worst < 1e-6
+
+
+@pytest.mark.parametrize(
+    "loss", ["spike_times", "integral_input", "per_step", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
+)
+def test_under_other_losses(loss):
+    found = case(loss, output=True)
+    assert not found.failures, found.text()
 
 
 def test_a_wrong_sign_in_the_engine_is_found(monkeypatch):

@@ -73,6 +73,9 @@ LOSSES = {
     "integral in a window inside of a step": (
         lambda o: losses.SquaredError(o, weight=TimeWeight("1 / t", window=(10.1, 10.3))), False, "recurrent", "fixed",
     ),
+    "integral with a weight that is steep within a step": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, "exp(-(t - 20)**2 / 2)"), False, "feed-forward", "trained",
+    ),
     "integral in a window, heterogeneous": (
         lambda o: losses.IntegratedVoltageCrossEntropy(o, window=(20.0, 50.0)), False, "feed-forward", "heterogeneous",
     ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import sympy as sp
@@ -29,6 +30,7 @@ MODES = ("", "_held")  # what names of tables begin with: of a model's own dynam
 SERIES = 11  # coefficients of the time weight in a step
 NODES = 20  # most nodes at which V is taken between two events
 FINEST = 0.5  # ms; shorter steps would only add work and rounding
+_ANGLES = (np.arange(SERIES) + 0.5) * np.pi / SERIES  # of Chebyshev nodes
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
 _ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
 
@@ -75,17 +77,31 @@ class ExactTables:
 def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
     """Steps of a trial: the plan's, but not below `FINEST`, or as many as keep |A| delta <= 1 in every population.
 
-    With a time weight that is not constant at least 16: its polynomial in a step is then exact to rounding. The decay of
-    a weight that follows the input counts as a rate of the output.
+    At least as many as the time weight needs, see `weight_steps`; the decay of one that follows the input counts as a rate
+    of the output.
     """
     tau = plan.loss.weight.input_tau
     rates = [_norm(_propagator(p, parameters, m).M) for p in plan.populations for m in range(len(p.derived.modes))]
     if tau is not None:
         rates.append(_norm(_propagator(plan.output, parameters, 0).M) + 1 / tau)
-    least = 16 if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols else 1
-    return max(
-        min(plan.n_steps, math.ceil(plan.duration / FINEST)), least, math.ceil(plan.duration * max(rates) * (1 - 1e-12))
-    )
+    grid = min(plan.n_steps, math.ceil(plan.duration / FINEST))
+    return max(grid, weight_steps(plan), math.ceil(plan.duration * max(rates) * (1 - 1e-12)))
+
+
+@lru_cache(maxsize=16)
+def weight_steps(plan: Plan) -> int:
+    """Least steps in which `weight_series` are exact to rounding, 16 or more unless the weight is constant; but none below
+    `FINEST`."""
+    steps = 1
+    if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols:
+        steps = 16
+        while steps < plan.duration / FINEST:
+            values = _weight_values(plan.loss, plan.duration, steps)[0]
+            last = values @ np.cos(np.outer(_ANGLES, (SERIES - 2, SERIES - 1))) / SERIES  # in Chebyshev polynomials
+            if np.abs(last).max() <= 1e-14 * np.abs(values).max():
+                break
+            steps = min(2 * steps, math.ceil(plan.duration / FINEST))
+    return steps
 
 
 def varies(p: PopulationRecord) -> bool:
@@ -155,18 +171,25 @@ def weight_series(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[
 
     The second number tells how many of them matter.
     """
+    values, length = _weight_values(loss, duration, steps)
+    z = 0.5 - 0.5 * np.cos(_ANGLES)
+    scaled = np.linalg.solve(np.vander(z, SERIES, increasing=True), values.T).T
+    matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
+    size = int(np.flatnonzero(matters).max(initial=0)) + 1
+    return np.ascontiguousarray(scaled / length ** np.arange(SERIES)), size
+
+
+def _weight_values(loss: Loss, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, SERIES) w / T at Chebyshev nodes, and the (steps, 1) ms of every step that are inside the window."""
     delta, (first, last) = duration / steps, loss.weight.ends(duration)
-    z = 0.5 - 0.5 * np.cos((np.arange(SERIES) + 0.5) * np.pi / SERIES)
     start = np.arange(steps)[:, None] * delta
     end = np.minimum(start + delta, last)
     length = end - np.maximum(start, first)
     inside = length > 1e-12 * delta
     length = np.where(inside, length, delta)
-    values = np.where(inside, loss.weight(np.where(inside, end - z * length, last), duration), 0.0) / duration
-    scaled = np.linalg.solve(np.vander(z, SERIES, increasing=True), values.T).T
-    matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
-    size = int(np.flatnonzero(matters).max(initial=0)) + 1
-    return np.ascontiguousarray(scaled / length ** np.arange(SERIES)), size
+    v = (0.5 - 0.5 * np.cos(_ANGLES)) * length
+    values = np.where(inside, loss.weight(np.where(inside, end - v, last), duration), 0.0) / duration
+    return values, length
 
 
 def gauss_table() -> np.ndarray:
