@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from genn_eventprop import Dense, Network, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
+from genn_eventprop.losses import TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
@@ -28,8 +29,16 @@ QUICKLY = settings(deadline=None, derandomize=True, phases=[Phase.explicit, Phas
 SPIKES = st.lists(st.tuples(TIMES, st.integers(0, 2)), max_size=10)
 
 
+LOSSES = {
+    "first": losses.FirstSpikeCrossEntropy,
+    "max": losses.MaxVoltageCrossEntropy,
+    "driven": lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (1.0, 10.0), 4.0, 20.0)),
+    "voltage": lambda o: losses.PerStepCrossEntropy(o, window=(5.0, T)),
+}
+
+
 @functools.cache
-def plans(topology: str, dt: float, duration: float = T):
+def plans(topology: str, dt: float, duration: float = T, loss: str = ""):
     net = Network()
     inp = net.input(3)
     neuron = LIFRefractory if topology == "refractory" else LIF
@@ -41,8 +50,8 @@ def plans(topology: str, dt: float, duration: float = T):
     spiking = topology == "feed-forward"
     output = net.population(LIF(tau_mem=10.0, tau_syn=4.0) if spiking else LI(), 2, name="output")
     net.connect(hidden, output, Dense(1.0))
-    loss = losses.FirstSpikeCrossEntropy(output) if spiking else losses.MaxVoltageCrossEntropy(output)
-    return net, make_plan(net, loss, dt=dt, duration=duration, spike_times="exact")
+    criterion = LOSSES[loss or ("first" if spiking else "max")](output)
+    return net, make_plan(net, criterion, dt=dt, duration=duration, spike_times="exact")
 
 
 def events_of(spikes) -> Events:
@@ -78,14 +87,14 @@ def closest(*times: np.ndarray) -> float:
     return float(np.diff(every).min(initial=np.inf))
 
 
-@settings(QUICKLY, max_examples=60)
+@settings(QUICKLY, max_examples=90)
 @given(
     topology=st.sampled_from(["feed-forward", "recurrent", "refractory"]), dt=STEPS, spikes=SPIKES,
-    seed=st.integers(0, 10_000),
-    scale=st.sampled_from([0.3, 1.0, 3.0, 10.0]),
+    seed=st.integers(0, 10_000), scale=st.sampled_from([0.3, 1.0, 3.0, 10.0]),
+    loss=st.sampled_from(["", "driven", "voltage"]),
 )  # fmt: skip
-def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale):
-    net, plan = plans(topology, dt)
+def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, loss):
+    net, plan = plans(topology, dt, loss=loss)
     values, events = weights(net, seed, scale), events_of(spikes)
     truth, expected, reference = run(plan, values, events, "reference_event")
     result, gradients, _ = run(plan, values, events, "native", dtype="float64")

@@ -174,8 +174,8 @@ class NativeEngine(Engine):
         plan = self.plan
         steps = number_of_steps(plan, self.parameters)
         if steps != self._exact_steps and plan.loss.readout == "integral":
-            series, self._series_size = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
-            self._weight["weight_series"] = series
+            found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
+            self._weight["weight_series"], self._series_size = found
         self._exact_steps = steps
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
