@@ -186,6 +186,25 @@ def test_arrivals_that_move_v_at_once(make):
     check_same(run(net, plan, "reference_event"), run(net, plan, "native"), 1e-10, 1e-8)
 
 
+FED_BACK = ("spike times", "spike count", "integral, input-driven", "per step of spiking, in a window")
+
+
+@pytest.mark.parametrize("name", FED_BACK)
+def test_outputs_that_take_part_in_a_recurrent_network(name):
+    net = Network()
+    inp, hidden = net.input(7), net.population(LIF(tau_syn=4.0), 12, name="hidden")
+    out = net.population(LIF(tau_mem=Param(18.0, trainable=True)), 4, name="output")
+    net.connect(inp, hidden, Dense(Normal(0.9, 0.6)))
+    net.connect(inp, out, Dense(Normal(0.4, 0.2)))
+    net.connect(hidden, out, Dense(Normal(0.3, 0.3)), delay=0.3)
+    net.connect(out, out, Dense(Normal(-0.3, 0.1)))
+    net.connect(out, hidden, Dense(Normal(0.3, 0.3)), delay=1.1)
+    plan = make_plan(net, LOSSES[name][0](out), dt=2.0, duration=T, spike_times="exact")
+    truth = run(net, plan, "reference_event")
+    assert truth[0].spike_counts["output"].sum() > 20
+    check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
+
+
 @pytest.mark.parametrize("make", [lambda o: losses.SpikeTimeError(o, silent="end"), losses.EndVoltageCrossEntropy])
 def test_the_costate_at_the_end_of_neurons_in_their_refractory_period(make):
     net = Network()
