@@ -46,7 +46,7 @@ class ExactTables:
     dstep: parameter -> (n, n + 1, S): dP(delta) P(-delta). dspike: parameter -> (D + 1, n (n + 1), S): dP(s), dc(s).
     A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound on
     |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at most
-    (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s). degree: of the polynomials.
+    (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s).
 
     A refractory period has tables of its own, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
     of the threshold function along them and are not used.
@@ -64,7 +64,6 @@ class ExactTables:
     slope: np.ndarray
     curve: np.ndarray
     kappa: dict[str, np.ndarray]
-    degree: int
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All tables by the names that generated code uses."""
@@ -77,15 +76,19 @@ class ExactTables:
 def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
     """Steps of a trial: the plan's, but not below `FINEST`, or as many as keep |A| delta <= 1 in every population.
 
-    At least as many as the time weight needs, see `weight_steps`; the decay of one that follows the input counts as a rate
-    of the output.
+    At least as many as the time weight needs, see `weight_steps`.
     """
-    tau = plan.loss.weight.input_tau
-    rates = [_norm(_propagator(p, parameters, m).M) for p in plan.populations for m in range(len(p.derived.modes))]
-    if tau is not None:
-        rates.append(_norm(_propagator(plan.output, parameters, 0).M) + 1 / tau)
+    rates = [_rate(plan, p, parameters) for p in plan.populations]
     grid = min(plan.n_steps, math.ceil(plan.duration / FINEST))
     return max(grid, weight_steps(plan), math.ceil(plan.duration * max(rates) * (1 - 1e-12)))
+
+
+def degree(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray], delta: float, dtype: str) -> int:
+    """Of a population's polynomials: the least whose remainder is below rounding in steps of delta ms."""
+    m, reach = 1, _rate(plan, p, parameters) * delta
+    while m < DEGREE and reach ** (m + 1) / math.factorial(m + 1) > _ROUNDING[dtype]:
+        m += 1
+    return m
 
 
 @lru_cache(maxsize=16)
@@ -116,7 +119,6 @@ def exact_tables(
     p: PopulationRecord,
     parameters: Mapping[str, np.ndarray],
     delta: float,
-    dtype: str,
     watched: str | None = None,
     mode: int = 0,
 ) -> ExactTables:
@@ -152,7 +154,7 @@ def exact_tables(
         dstep={q: _last((propagator_derivative(M, dM[q], delta) @ inverse)[:, :n]) for q in learned},
         dspike={q: _last(t[..., :n, :].reshape(DEGREE + 1, S, -1), 1) for q, t in d_powers.items()},
         A=np.ascontiguousarray(M[:, :n]), dg=_last(g), slope=_last(_times_row(g, M)), curve=_last(_curve(g, M, delta)),
-        kappa=kappa, degree=_degree(_norm(M) * delta, dtype),
+        kappa=kappa,
     )  # fmt: skip
 
 
@@ -212,12 +214,11 @@ def _norm(M: np.ndarray) -> float:
     return float(np.abs(M[..., :-1, :-1]).sum(-1).max(initial=0.0))
 
 
-def _degree(reach: float, dtype: str) -> int:
-    """Least degree whose remainder is below rounding for |A| s <= reach."""
-    m = 1
-    while m < DEGREE and reach ** (m + 1) / math.factorial(m + 1) > _ROUNDING[dtype]:
-        m += 1
-    return m
+def _rate(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> float:
+    """Largest |A| of a population's modes; a weight that follows the input adds its own to that of the output."""
+    tau = plan.loss.weight.input_tau if p is plan.output else None
+    norms = (_norm(_propagator(p, parameters, m).M) for m in range(len(p.derived.modes)))
+    return max(norms) + (0.0 if tau is None else 1 / tau)
 
 
 def _powers(M: np.ndarray, dM: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

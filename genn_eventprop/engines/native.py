@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded, regulariser_names
-from ..codegen.exact_values import MODES, exact_tables, gauss_table, number_of_steps, weight_series
+from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, weight_series
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -179,15 +179,15 @@ class NativeEngine(Engine):
         self._exact_steps = steps
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
-            watched, self._degree[p.name] = read if p is plan.output else None, 1
+            watched, delta = read if p is plan.output else None, plan.duration / steps
+            self._degree[p.name] = degree(plan, p, self.parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
-                tables = exact_tables(p, self.parameters, plan.duration / steps, self.dtype.name, watched, mode)
+                tables = exact_tables(p, self.parameters, delta, watched, mode)
                 for name, table in tables.arrays().items():
                     series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
                     dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
                     full = table if name == "A" else _padded_last(table, dtype)
                     self._values[f"x_{p.name}{MODES[mode]}_{name}"] = full
-                self._degree[p.name] = max(self._degree[p.name], tables.degree)
 
     # running
 

@@ -184,7 +184,7 @@ struct ReadIntegral : NoReader<O> {
     }
     void enter(O& out, const Args& args, int64_t step, bool training) {
         smooth.enter(args, step);
-        const int parts = int(smooth.all.size()), sum = DRIVEN ? DEGREE : out.degree + int(args.series_size);
+        const int parts = int(smooth.all.size()), sum = out.degree + int(args.series_size);
         degree = sum < DEGREE ? sum : DEGREE;
         u.reserve(parts * WIDTH);
         for (int r = 0; r < L; ++r) du[r].reserve(parts * WIDTH);
