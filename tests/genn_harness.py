@@ -244,8 +244,9 @@ class HarnessNetwork:
             self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update), arrays, b)
 
     def run(self, first, last):
+        longest = max(s.delay for s in self.text.synapses.values())
         for t in range(first, last):
-            self.past = [*self.past[-64:], [self.step(t, b) for b in range(self.batch)]]
+            self.past = [*self.past[-1 - longest :], [self.step(t, b) for b in range(self.batch)]]
 
     def step(self, t, b):
         """One step of example b: synapses, then neurons."""

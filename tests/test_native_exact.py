@@ -55,6 +55,8 @@ CASES = [
     ("recurrent", "first_inverse", "refractory trained", 0.0),
     ("recurrent", "max", "refractory heterogeneous", 0.4),
     ("deep", "exponential", "refractory brief", 1.3),
+    ("recurrent", "max", "reset learned", 0.0),
+    ("recurrent", "max", "refractory reset learned", 0.0),
 ]
 
 
@@ -65,6 +67,8 @@ def neuron(kind: str, spiking: bool = True):
         model, start["t_ref"] = LIFRefractory, 0.2 if kind.endswith("brief") else 2.3
     if kind.endswith("trained"):
         return model(**{n: Param(v, trainable=True) for n, v in start.items()})
+    if kind.endswith("reset learned") and spiking:  # what differs between neurons is not in their dynamics
+        return model(**{n: Param(v, trainable=n in ("v_reset", "t_ref")) for n, v in start.items()})
     if kind.endswith("heterogeneous"):
         return model(**(start | {"tau_mem": Gamma(18.0, low=5.0, high=40.0), "tau_syn": Gamma(4.0, low=2.0, high=9.0)}))
     return model(**start)

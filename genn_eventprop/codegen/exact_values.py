@@ -10,7 +10,7 @@ Axis letters: n states, S = 1 if all neurons of a population share its numbers, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -139,7 +139,7 @@ def exact_tables(
     arrive, back, kappa = {}, {}, {}
     rho = np.einsum("si,dsij->dsj", g, powers)
     for r, e in d.receptors.items():
-        direction = np.broadcast_to(numeric(e, d.p)(*values.values())[..., 0], (S, n))
+        direction = _rows(e, p, values, S)
         columns = [np.einsum("dsij,sj->dsi", back_powers, v) for v in (direction, -_times(M[:, :n, :n], direction))]
         arrive[r] = _last(np.concatenate([columns[0], rho], axis=-1), 1)
         for q in learned:
@@ -251,7 +251,15 @@ def _threshold(
     if any(e.has(*d.x) for e in event.dg_dx):
         raise PlanError(f"{p.name!r}: exact spike times need a threshold that is linear in the state, not {event.g}")
     constant = event.g.subs(dict.fromkeys(d.x, 0))
-    return np.broadcast_to(numeric([*event.dg_dx, constant], d.p)(*values.values())[..., 0], rows.shape)
+    return _rows([*event.dg_dx, constant], p, values, S)
+
+
+def _rows(
+    entries: Sequence[sp.Expr] | sp.Matrix, p: PopulationRecord, values: Mapping[str, np.ndarray], S: int
+) -> np.ndarray:
+    """Numbers (S, k) of entries (k,); S = 1 if no parameter in them differs between neurons, whatever others do."""
+    rows = numeric(entries, p.derived.p)(*values.values())[..., 0]
+    return rows[:1] if S == 1 else np.broadcast_to(rows, (S, rows.shape[-1]))
 
 
 def _curve(g: np.ndarray, M: np.ndarray, delta: float) -> np.ndarray:
