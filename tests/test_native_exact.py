@@ -250,18 +250,6 @@ def test_a_threshold_that_is_not_linear_is_refused():
         run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
 
 
-def test_integrals_of_an_output_with_a_refractory_period_are_refused():
-    net = Network()
-    inp = net.input(7)
-    output = net.population(LIFRefractory(), 4, name="output")
-    net.connect(inp, output, Dense(0.1))
-    for loss in (losses.IntegratedVoltageCrossEntropy, losses.PerStepCrossEntropy):
-        with pytest.raises(
-            EngineError, match=r"read integrals of V from population 'output'.*has modes; read .* V\(T\)"
-        ):
-            run(net, loss(output), spikes(), "native")
-
-
 def test_delta_synapses_are_refused():
     direct = NeuronModel(
         name="direct", state={"V": 0.0}, params={"tau": Param(10.0, "ms"), "v_thresh": Param(1.0)},

@@ -57,6 +57,20 @@ LOSSES = {
     "end of neurons with a refractory period": (
         losses.EndVoltageCrossEntropy, True, "feed-forward", "refractory trained",
     ),
+    "integral of neurons with a refractory period": (
+        lambda o: losses.IntegratedVoltageCrossEntropy(o, "linear", window=(5.0, 47.0)), True, "recurrent",
+        "refractory trained",
+    ),
+    "integral of neurons with periods shorter than a step, input-driven": (
+        lambda o: losses.SquaredError(o, weight=TimeWeight("1", None, 15.0, 20.0)), True, "feed-forward",
+        "refractory brief",
+    ),
+    "per step of neurons with a refractory period": (
+        losses.PerStepCrossEntropy, True, "feed-forward", "refractory heterogeneous",
+    ),
+    "squared error of V of neurons with a refractory period": (
+        losses.VoltageSquaredError, True, "recurrent", "refractory trained",
+    ),
     "spike count": (lambda o: losses.SpikeCountCrossEntropy(o, gain=0.4), True, "recurrent", "trained"),
     "own formula": (
         lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)", "linear"), False,

@@ -78,7 +78,8 @@ class NativeEngine(Engine):
         if plan.spike_times == "exact":
             refuse_jumps_of_the_threshold(plan, self.name)
         refuse_learned_amounts(plan, self.name)
-        refuse_integrals(plan, self.name)
+        if plan.spike_times == "grid":
+            refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), slices)

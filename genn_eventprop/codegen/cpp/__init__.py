@@ -15,7 +15,7 @@ from ...plan import Plan
 from .backward import backward
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes, title, work
-from .exact import backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
+from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import LOCATE, forward, negative_arrivals
 from .outer import outer, outer_loss
 from .replay_steps import replay
@@ -49,7 +49,7 @@ def generate(plan: Plan, dtype: str) -> Source:
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
         library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
-        library += ["voltage"] if plan.loss.readout == "voltage" else []
+        library += ["voltage"] if by_nodes(ctx) else []
         library = [read(f"exact/{name}.hpp") for name in library]
         parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"

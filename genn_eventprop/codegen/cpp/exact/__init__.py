@@ -8,6 +8,15 @@ the search for crossings; what depends on the network (who sends to whom, resets
 
 from .backward import backward_exact
 from .forward import forward_exact
-from .models import bind, exact_work, keep_spikes_exact, models, time_weight
+from .models import bind, by_nodes, exact_work, keep_spikes_exact, models, time_weight
 
-__all__ = ["backward_exact", "bind", "exact_work", "forward_exact", "keep_spikes_exact", "models", "time_weight"]
+__all__ = [
+    "backward_exact",
+    "bind",
+    "by_nodes",
+    "exact_work",
+    "forward_exact",
+    "keep_spikes_exact",
+    "models",
+    "time_weight",
+]

@@ -6,7 +6,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import RANGE, Context, indent
 from .groups import groups
-from .models import loads, refs
+from .models import by_nodes, loads, refs
 
 HEAD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 
@@ -56,13 +56,13 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
             lines.append(f"work.reader.start(p_{p.name});")
             lines.append(f"work.reader.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
     lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
-    lines += [_read_step(ctx)] if ctx.plan.output in group and ctx.plan.loss.readout == "voltage" else []
+    lines += [_read_step(ctx)] if ctx.plan.output in group and by_nodes(ctx) else []
     lines += [f"p_{p.name}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
 
 def _read_step(ctx: Context) -> str:
-    """What a readout of V(t) makes of a step that is over, from its log."""
+    """What a readout of V at nodes makes of a step that is over, from its log."""
     out = ctx.plan.output
     name, cases = f"p_{out.name}", []
     for i, c in enumerate(ctx.plan.connections):
@@ -73,6 +73,9 @@ def _read_step(ctx: Context) -> str:
     if out.spiking:
         spiked = f"work.reader.spiked({name}, args, entry.source, entry.index, entry.s, e)"
         cases.append(f"case {-1 - ctx.spiking.index(out)}: {spiked}; break;")
+    if len(out.derived.modes) > 1:
+        ended = f"work.reader.ended({name}, args, entry.source, entry.s, e)"
+        cases.append(f"case END_OF_PERIOD - {ctx.spiking.index(out)}: {ended}; break;")
     head = [
         "for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {",
         "const LogEntry& entry = log.entries[e];",

@@ -17,6 +17,26 @@ READERS = {
 }  # fmt: skip
 
 
+NO_GOALS = """\
+struct Goal {};
+inline Goal goal_of(const Args&, int64_t, int64_t, scalar) { return {}; }
+inline bool has_goal(const Args&, int64_t) { return true; }
+"""
+
+
+def by_nodes(ctx: Context) -> bool:
+    """True if V is read at nodes between events: for V(t) all the time, and integrals over several modes."""
+    loss = ctx.plan.loss
+    return loss.readout == "voltage" or (loss.readout == "integral" and len(ctx.plan.output.derived.modes) > 1)
+
+
+def _reader(ctx: Context) -> str:
+    out, kind = ctx.plan.output, READERS[ctx.plan.loss.readout]
+    linear = ctx.plan.loss.readout == "integral" and by_nodes(ctx)
+    kind, tail = ("ReadVoltage", ", true") if linear else (kind, "")
+    return f"{kind}<type_{out.name}, {read_index(ctx)}, N_OUT{tail}>"
+
+
 def read_index(ctx: Context) -> int:
     """Index of the state that is read, 0 where there is none."""
     d = ctx.plan.output.derived
@@ -30,11 +50,10 @@ def exact_work(ctx: Context) -> str:
         kind = f"Costates<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
         fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
         prepare.append(f"        p_{p.name}.prepare();")
-    out = ctx.plan.output
     n_groups = len(groups(ctx.plan))
     return (
         "struct Work {\n" + "\n".join(fields) + "\n"
-        f"    {READERS[ctx.plan.loss.readout]}<type_{out.name}, {read_index(ctx)}, N_OUT> reader;\n"
+        f"    {_reader(ctx)} reader;\n"
         "    Buffer<double> readout;\n    Buffer<scalar> dr, last;\n    Buffer<int32_t> first_step;\n"
         f"    Log log[{n_groups}];\n    int64_t guarded = 0;\n    bool ready = false;\n"
         "    void prepare(const Args&) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
@@ -48,11 +67,12 @@ def time_weight(ctx: Context) -> str:
     sampled = loss.readout == "voltage" and loss.compares == "targets"
     names = {"T": "args.duration", "t": "t"}
     text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
-    steepness = "fabs(double(score_slope_at(v, args)))" if loss.compares == "labels" else "0.0"
-    pointwise = (
-        f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
-        if loss.readout == "voltage" else ""
-    )  # fmt: skip
+    labels = loss.readout == "voltage" and loss.compares == "labels"
+    steepness = "fabs(double(score_slope_at(v, args)))" if labels else "0.0"
+    pointwise = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
+    if loss.readout != "voltage":
+        pointwise += NO_GOALS
+    pointwise = pointwise if by_nodes(ctx) else ""
     return pointwise + (
         f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
         f"[[maybe_unused]] constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};\n"

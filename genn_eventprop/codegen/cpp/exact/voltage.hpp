@@ -1,13 +1,14 @@
 // L = 1/T int w(t) l(V(t)) dt, l the generated `pointwise`, by Gauss-Legendre nodes between any two events of the output.
 //
 // A step is read when it is over: its log tells the order of arrivals and own spikes. dl/dV at the nodes is kept for the way
-// back, where lambda_V jumps by it.
+// back, where lambda_V jumps by it. Linear: r = 1/T int w V dt of neurons that have a refractory period, in the same way; then
+// dr is a factor of what is kept.
 
 namespace {
 
-template <class O, int V, int N>
+template <class O, int V, int N, bool Linear = false>
 struct ReadVoltage : NoReader<O> {
-    static constexpr int n = O::n, S = O::S, NP = O::NP, L = O::model::dynamic, C = n * (n + 1);
+    static constexpr int n = O::n, S = O::S, NP = O::NP, L = O::model::dynamic, C = n * (n + 1), M = O::model::modes;
     struct Node {
         double s;
         int64_t step, entry, piece;  // entry: of the log, the first event after it
@@ -15,7 +16,9 @@ struct ReadVoltage : NoReader<O> {
     List<Node> nodes;
     Intervals smooth;
     Buffer<scalar> y[n], density, kept, own_loss, arrival_loss;  // density: NP numbers a node; kept: y, n NP numbers a piece
+    Buffer<char> kept_mode;                                      // NP numbers a piece
     alignas(64) scalar row[n + 1][S], V_now[NP], V_after[NP], slope[NP];
+    char mode_of[NP];
     double total[N], running = 0, rate = 0, reached = 0, share = 0;
     int64_t sample = 0, step = 0, pieces = 0, top = -1;
     size_t place = 0;
@@ -27,13 +30,15 @@ struct ReadVoltage : NoReader<O> {
         for (double& v : total) v = 0;
         running = rate = 0, pieces = nodes.count = 0;
         for (auto& b : y) b.reserve(NP);
-        for (int k = 0; k < (S == 1 ? 1 : N); ++k)
-            for (int i = 0; i < n; ++i) {
+        std::memset(mode_of, 0, NP);
+        for (const auto& flow : out.flow)
+            for (int i = 0; i < (S == 1 ? 1 : N) * n; ++i) {
                 double sum = 0;
-                for (int j = 0; j < n; ++j) sum += std::fabs(out.flow[0].A[(k * n + i) * (n + 1) + j]);
+                for (int j = 0; j < n; ++j) sum += std::fabs(flow.A[i * (n + 1) + j]);
                 rate = sum > rate ? sum : rate;
             }
     }
+    static bool in(int mode, const char* modes, int k) { return M == 1 || modes[k] == mode; }
     void enter(O&, const Args& args, int64_t k, bool back) {
         step = k;
         if (!back) smooth.enter(args, k);
@@ -54,14 +59,15 @@ struct ReadVoltage : NoReader<O> {
             arrival_loss[entry] = moved(args, s);
         }
         double q[O::FRONT];
-        for (int k = 0; k < NP; ++k) {
-            if (k == 0 || S > 1) horner<O::FRONT, S>(e, out.degree, s, O::own(k), q);
-            for (int i = 0; i < n; ++i) y[i].data[k] += scalar(q[i]) * weights[k];
-        }
+        for (int mode = 0; mode < M; ++mode)
+            for (int k = 0; k < NP; ++k) {
+                if (k == 0 || S > 1) horner<O::FRONT, S>(out.flow[mode].arrive[receptor], out.degree, s, O::own(k), q);
+                for (int i = 0; i < n; ++i) y[i].data[k] += in(mode, mode_of, k) ? scalar(q[i]) * weights[k] : scalar(0);
+            }
     }
     // The own spike `index`.
     void spiked(O& out, const Args& args, int neuron, int64_t index, double s, int64_t entry) {
-        double m[O::RESET], before[n], after[n];
+        double before[n], after[n];
         advance(out, args, s, entry);
         for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
         O::model::reset(args, neuron, before, after);
@@ -70,9 +76,23 @@ struct ReadVoltage : NoReader<O> {
         V_now[neuron] = scalar(before[V]), V_after[neuron] = scalar(after[V]);
         own_loss.reserve(index + 1);
         own_loss[index] = moved(args, s);
-        horner<O::RESET, S>(out.flow[0].spike, out.degree, s, O::own(neuron), m);
-        for (int i = 0; i < n; ++i)
-            for (int j = 0; j < n; ++j) y[i].data[neuron] += scalar(m[C + i * n + j] * (after[j] - before[j]));
+        go_on(out, neuron, M - 1, s, after);
+    }
+    // The end of a refractory period.
+    void ended(O& out, const Args& args, int neuron, double s, int64_t entry) {
+        double m[O::RESET], now[n], state[n];
+        advance(out, args, s, entry);
+        for (int i = 0; i < n; ++i) now[i] = double(y[i].data[neuron]);
+        horner<O::RESET, S>(out.flow[M - 1].spike, out.degree, s, O::own(neuron), m);
+        O::to_state(m, now, state);
+        go_on(out, neuron, 0, s, state);
+    }
+    void go_on(O& out, int neuron, int mode, double s, const double* state) {
+        double m[O::RESET], now[n];
+        horner<O::RESET, S>(out.flow[mode].spike, out.degree, s, O::own(neuron), m);
+        O::from_state(m, state, now);
+        for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
+        mode_of[neuron] = char(mode);
     }
     // V up to s, where log entry `entry` is next.
     void advance(O& out, const Args& args, double s, int64_t entry) {
@@ -81,7 +101,7 @@ struct ReadVoltage : NoReader<O> {
             const double to = s < i.to ? s : i.to;
             if (i.activity != 0 && to > reached) {
                 piece(out, args, i, reached, to, entry);
-                if (training && L) keep();
+                if (training && (L || M > 1)) keep();
             }
             reached = to > reached ? to : reached;
             if (i.to >= s) break;
@@ -99,15 +119,17 @@ struct ReadVoltage : NoReader<O> {
             voltage(out, s);
             for (int k = 0; k < N; ++k) total[k] += w * double(V_now[k]);
             if (!scored) continue;
-            running += w * double(pointwise(args, V_now, goal(args, s), slope));
+            if constexpr (!Linear) running += w * double(pointwise(args, V_now, goal(args, s), slope));
             if (!training) continue;
             density.reserve((nodes.count + 1) * NP);
-            for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w * share) * slope[k];
+            for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w) * (Linear ? scalar(1) : scalar(share) * slope[k]);
             nodes.push() = {s, step, entry, pieces};
         }
     }
     void keep() {
         kept.reserve(++pieces * n * NP);
+        kept_mode.reserve(pieces * NP);
+        std::memcpy(kept_mode + (pieces - 1) * NP, mode_of, NP);
         for (int i = 0; i < n; ++i) std::memcpy(kept + ((pieces - 1) * n + i) * NP, y[i], NP * sizeof(scalar));
     }
     // Nodes for `h` ms: l(V) is about analytic within pi / |d(score)/dt| of the real axis, and error falls as rho^(-2 nodes).
@@ -130,9 +152,14 @@ struct ReadVoltage : NoReader<O> {
     }
     // w (l(V_now) - l(V_after)) / B.
     scalar moved(const Args& args, double s) {
-        if (!scored) return 0;
-        const double before = double(pointwise(args, V_now, goal(args, s), slope));
-        return scalar(smooth.at(args, s) * share * (before - double(pointwise(args, V_after, goal(args, s), slope))));
+        double change = 0;
+        if constexpr (Linear) {
+            for (int k = 0; k < N; ++k) change += double(V_now[k]) - double(V_after[k]);
+        } else if (scored) {
+            change = double(pointwise(args, V_now, goal(args, s), slope));
+            change = share * (change - double(pointwise(args, V_after, goal(args, s), slope)));
+        }
+        return scalar(smooth.at(args, s) * change);
     }
     static bool moves(const typename O::table* e) {
         bool some = false;
@@ -152,10 +179,15 @@ struct ReadVoltage : NoReader<O> {
         }
     }
     void voltage(O& out, double s) {
-        row_of<O::RESET>(out.flow[0].spike, out.degree, s);
-        for (int k = 0; k < NP; ++k) V_now[k] = row[n][O::own(k)];
-        for (int j = 0; j < n; ++j)
-            for (int k = 0; k < NP; ++k) V_now[k] += row[j][O::own(k)] * y[j].data[k];
+        for (int mode = 0; mode < M; ++mode) {
+            row_of<O::RESET>(out.flow[mode].spike, out.degree, s);
+            INDEPENDENT
+            for (int k = 0; k < NP; ++k) {
+                scalar v = row[n][O::own(k)];
+                for (int j = 0; j < n; ++j) v += row[j][O::own(k)] * y[j].data[k];
+                V_now[k] = in(mode, mode_of, k) ? v : V_now[k];
+            }
+        }
     }
     void finish(O&, const Args&, double* readout, int32_t* valid) {
         for (int k = 0; k < N; ++k) readout[k] = total[k], valid[k] = 0;
@@ -163,23 +195,36 @@ struct ReadVoltage : NoReader<O> {
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }
     // The nodes of step k behind log entry `entry`.
-    void before(O& out, const scalar*, int64_t k, int64_t entry) {
-        for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top) {
-            const scalar* d = density + top * NP;
-            row_of<O::RESET>(out.flow[0].spike, out.degree, nodes[top].s);
-            for (int j = 0; j < n; ++j)
-                for (int i = 0; i < NP; ++i) out.mu[j].data[i] += row[j][O::own(i)] * d[i];
-            for (int r = 0; r < L; ++r) {
-                scalar* g = out.grad[O::model::place[r]];
-                row_of<C>(out.flow[0].dspike[r], out.degree, nodes[top].s);
-                for (int j = 0; j <= n; ++j)
-                    for (int i = 0; i < NP; ++i)
-                        g[i] += d[i] * row[j][O::own(i)] * (j < n ? kept[(nodes[top].piece * n + j) * NP + i] : scalar(1));
-            }
+    void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
+        for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top)
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);
+    }
+    void pull(O& out, const scalar* dr, const Node& node, int mode) {
+        const char* modes = kept_mode + node.piece * NP;
+        scalar part[NP];
+        const scalar* d = density + top * NP;
+        if (M > 1) {
+            for (int i = 0; i < NP; ++i) part[i] = in(mode, modes, i) ? d[i] * (Linear ? dr[i] : scalar(1)) : scalar(0);
+            d = part;
+        }
+        row_of<O::RESET>(out.flow[mode].spike, out.degree, node.s);
+        for (int j = 0; j < n; ++j) {
+            scalar* mu = mode ? out.held_mu[j] : out.mu[j];
+            INDEPENDENT
+            for (int i = 0; i < NP; ++i) mu[i] += row[j][O::own(i)] * d[i];
+        }
+        for (int r = 0; r < L; ++r) {
+            scalar* g = out.grad[O::model::place[r]];
+            row_of<C>(out.flow[mode].dspike[r], out.degree, node.s);
+            for (int j = 0; j <= n; ++j)
+                for (int i = 0; i < NP; ++i)
+                    g[i] += d[i] * row[j][O::own(i)] * (j < n ? kept[(node.piece * n + j) * NP + i] : scalar(1));
         }
     }
     scalar kink(const scalar*, int64_t entry) { return arrival_loss[entry]; }
-    scalar own_spike(O&, const Args&, const scalar*, int64_t i, int, double, double*) { return own_loss[i]; }
+    scalar own_spike(O&, const Args&, const scalar* dr, int64_t i, int neuron, double, double*) {
+        return own_loss[i] * (Linear ? dr[neuron] : scalar(1));
+    }
 };
 
 }  // namespace
