@@ -95,6 +95,8 @@ def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path, monkey
         ({"output": "LI", "loss": "avg_xentropy"}, "exact"),
         ({"output": "LI", "loss": "sum_weigh_input"}, "exact"),
         ({"neuron": "QIF"}, "grid"),
+        ({"neuron": "LIFDelta"}, "grid"),
+        ({"neuron": "LIFRefractory"}, "exact"),
         ({"engine": "reference_clock"}, "grid"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy as sp
 
-from ..adjoint import derive
+from ..adjoint import Derived, derive
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..modelling import Network
@@ -205,9 +205,8 @@ def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int,
     )
 
 
-def _only_refractory(p: PopulationRecord) -> bool:
+def _only_refractory(d: Derived) -> bool:
     """True without modes, or with a single one: a period of given length after every spike in which g stands still."""
-    d = p.derived
     if len(d.modes) == 1:
         return True
     return (
@@ -218,7 +217,7 @@ def _only_refractory(p: PopulationRecord) -> bool:
 
 FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {
     "dynamics that are not linear in the state": lambda p: not p.derived.linear,
-    "modes other than a refractory period": lambda p: not _only_refractory(p),
+    "modes other than a refractory period": lambda p: not _only_refractory(p.derived),
     "several events": lambda p: len(p.derived.events) > 1,
     "an event that sends no spike": lambda p: any(not e.emits for e in p.derived.events),
 }
@@ -378,9 +377,14 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
 def solvable(network: Network) -> bool:
     """Whether `native` has exact spike times for these neurons, without noise and dropout."""
     models = [derive(p.model) for p in network.populations]
-    simple = all(m.linear and len(m.modes) == 1 and len(m.events) <= 1 for m in models)
+    simple = all(m.linear and _only_refractory(m) and len(m.events) <= 1 for m in models)
+    currents = not any(_moves_threshold(m, e) for m in models for e in m.receptors.values())
     quiet = all(p.noise == p.dropout == 0 for p in network.populations)
-    return simple and quiet
+    return simple and currents and quiet
+
+
+def _moves_threshold(d: Derived, direction: sp.Matrix) -> bool:
+    return any((event.dg_dx.T * direction)[0] != 0 for event in d.events)
 
 
 def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:
@@ -391,7 +395,7 @@ def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:
     """
     for c in plan.connections:
         d = plan.population(c.target).derived
-        if any((event.dg_dx.T * d.receptors[c.receptor])[0] != 0 for event in d.events):
+        if _moves_threshold(d, d.receptors[c.receptor]):
             raise EngineError(
                 f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
                 "moves its threshold at once; let arrivals act on a current, or use engine='reference_event'"
