@@ -47,6 +47,27 @@ def test_memory_mapped_events_stay_on_disk(tmp_path: Path) -> None:
     assert float(done.stdout) < 120.0
 
 
+PEAK = """
+import sys
+import numpy as np
+from genn_eventprop.training.forecast import peak_memory
+before = peak_memory()
+mapped = np.memmap(sys.argv[1], np.uint8, "r")
+mapped.sum()
+own = np.ones(1 << 27, np.uint8)
+print((peak_memory() - before) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc (Linux)")
+def test_the_expected_memory_leaves_mapped_files_out(tmp_path: Path) -> None:
+    """300 MB of a mapped file and 128 MiB of the process's own."""
+    (tmp_path / "mapped").write_bytes(bytes(300_000_000))
+    done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "mapped")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 100 < float(done.stdout) < 160
+
+
 TRAIN = """
 import sys
 from pathlib import Path

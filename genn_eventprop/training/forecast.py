@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Expected seconds an epoch (validation included) and in all, and the process's peak memory in bytes so far.
+    """Expected seconds an epoch (validation included) and in all, and the process's own peak memory in bytes.
 
     The engine has run a training batch by then, so the memory of a run is what the peak is already, unless batches
     later are larger. None where the system does not tell.
@@ -64,7 +65,14 @@ def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) ->
 
 
 def peak_memory() -> int | None:
-    """Largest resident size of this process so far, in bytes."""
+    """Largest resident size of this process so far, in bytes; on Linux without the pages of mapped files.
+
+    Those the system takes back when it needs them: a mapped data set larger than the memory trains.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():  # and not ru_maxrss, which starts from the peak of the parent process
+        kilobytes = dict(line.split()[:2] for line in status.read_text().splitlines() if line.endswith(" kB"))
+        return (int(kilobytes["VmHWM:"]) - int(kilobytes["RssFile:"])) * 1024
     try:
         import resource
     except ImportError:  # not on Windows
