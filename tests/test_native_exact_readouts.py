@@ -17,6 +17,7 @@ from genn_eventprop.losses import OwnLoss, TimeWeight
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
 
 _spec = importlib.util.spec_from_file_location("native_exact", Path(__file__).with_name("test_native_exact.py"))
 _module = importlib.util.module_from_spec(_spec)
@@ -228,6 +229,18 @@ def test_the_costate_at_the_end_of_neurons_in_their_refractory_period(make):
     truth = run(net, plan, "reference_event")
     assert np.sum(truth[0].spikes["output"].time > T - 30.0) > 4
     check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
+
+
+def test_a_spike_count_and_a_regulariser_of_the_same_neurons():
+    make, _, topology, kind = LOSSES["spike count"]
+    net, first = network(topology, "first", kind, 0.0)
+    regularisers = [SpikeCount(first.population, target=3.0, strength=0.1)]
+    arguments = {"dt": 1.0, "duration": T, "spike_times": "exact", "regularisers": regularisers}
+    plan = make_plan(net, make(first.population), **arguments)
+    truth = run(net, plan, "reference_event")
+    check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
+    alone = run(*problem("spike count"), "reference_event")
+    assert distance(truth[1], alone[1]) > 0.1
 
 
 def test_differences_on_the_engine_itself_show_the_gradient():

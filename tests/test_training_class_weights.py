@@ -30,6 +30,7 @@ ENGINES = [
     ("native", "grid", "integral"), ("native", "grid", "first"),
     ("native", "grid", "voltage"), ("native", "grid", "max"),
     ("native", "exact", "integral"), ("native", "exact", "first"), ("native", "exact", "max"),
+    ("native", "exact", "voltage"),
 ]  # fmt: skip
 
 
