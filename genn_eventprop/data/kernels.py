@@ -121,12 +121,12 @@ def blend(parts: Sequence[tuple[Batch, np.ndarray, np.ndarray, np.ndarray, np.nd
         kept.append(arrays)
         arguments += map(pointer, arrays)
     first, second = parts[0][0], parts[1][0]
-    total, longest = (int(f(first.n) + f(np.maximum(second.n, 0))) for f in (np.sum, lambda n: np.max(n, initial=0)))
+    total, longest = (int(f(first.n) + f(np.maximum(second.n, 0))) for f in (np.sum, np.max))
     out = (np.empty(total), np.empty(total, np.int32), np.empty(len(first.n) + 1, np.int64))
     scratch = (np.empty(2 * longest), np.empty(2 * longest, np.int32))
     library().blend(
         *first.arguments[:2], *arguments, ctypes.c_int64(len(first.n)), ctypes.c_double(0.0), ctypes.c_double(np.inf),
-        ctypes.c_int64(n_channels), ctypes.c_int64(longest), *map(pointer, (*scratch, *out)),
+        ctypes.c_int64(n_channels), ctypes.c_int64(longest), *(pointer(a) for a in (*scratch, *out)),
     )  # fmt: skip
     return filled(out)
 
