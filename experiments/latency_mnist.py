@@ -17,8 +17,8 @@ Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
         --augment "shift=1,shift(channels=1,stride=28),dropout=0.1"
     genn-eventprop train latency_mnist --quick
 
-Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s of one core an epoch; with our own settings 98.8 %
-(one seed). docs/experiments.md has the runs.
+Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s of one core an epoch; with our own settings 98.7 %
+(3 seeds). docs/experiments.md has the runs.
 """
 
 from __future__ import annotations
