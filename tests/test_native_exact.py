@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Gamma, Network, NeuronModel, Normal, Param, engines, losses
+from genn_eventprop import Dense, Event, Gamma, Network, NeuronModel, Normal, Param, engines, losses
 from genn_eventprop.data import Events
-from genn_eventprop.errors import EngineError, PlanError
+from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
@@ -246,7 +246,8 @@ def test_a_threshold_that_is_not_linear_is_refused():
     output = net.population(LI(), 4, name="output")
     net.connect(inp, hidden, Dense(0.1))
     net.connect(hidden, output, Dense(0.1))
-    with pytest.raises(PlanError, match="linear in the state"):
+    assert not engines.solvable(net)
+    with pytest.raises(EngineError, match="squared has a threshold that is not linear.*engine='reference_event'"):
         run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
 
 
@@ -279,3 +280,18 @@ def test_short_names_do_not_clash_with_the_generated_code(name):
     net.connect(hidden, output, Dense(Normal(0.0, 0.5)))
     _, gradients = run(net, losses.MaxVoltageCrossEntropy(output), spikes(), "native")
     assert np.abs(gradients[f"hidden.{name}"]).sum() > 0
+
+
+def test_experiments_take_the_grid_for_what_native_cannot_solve():
+    def choice(model):
+        net = Network()
+        net.connect(net.input(7), net.population(model, 3, name="hidden"), Dense(0.1))
+        return engines.solvable(net)
+
+    adapted = NeuronModel(
+        name="adapted", state={"V": 0.0, "I": 0.0, "B": 0.0}, params={"tau": Param(10.0, "ms")},
+        dynamics={"V": "(I - V) / tau", "I": "-I / 5", "B": "-B / 100"}, input="I",
+        events=(Event("late", "V - 1 - B", {"B": "B + 1"}, emits=False),),
+    )  # fmt: skip
+    assert choice(LIF()) and choice(LIFRefractory()) and choice(ADAPTIVE)
+    assert not choice(adapted)

@@ -20,7 +20,6 @@ import sympy as sp
 from ..adjoint import Propagator, expm
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
-from ..errors import PlanError
 from ..losses import Loss
 from ..losses.readout import gauss_legendre
 from ..plan import Plan, PopulationRecord
@@ -248,8 +247,6 @@ def _threshold(
             rows[:, d.states.index(watched)] = 1.0
         return rows
     event = d.events[0]
-    if any(e.has(*d.x) for e in event.dg_dx):
-        raise PlanError(f"{p.name!r}: exact spike times need a threshold that is linear in the state, not {event.g}")
     constant = event.g.subs(dict.fromkeys(d.x, 0))
     return _rows([*event.dg_dx, constant], p, values, S)
 

@@ -215,13 +215,14 @@ def _only_refractory(d: Derived) -> bool:
     )  # fmt: skip
 
 
-FEATURES: dict[str, Callable[[PopulationRecord], bool]] = {
-    "dynamics that are not linear in the state": lambda p: not p.derived.linear,
-    "modes other than a refractory period": lambda p: not _only_refractory(p.derived),
-    "several events": lambda p: len(p.derived.events) > 1,
-    "an event that sends no spike": lambda p: any(not e.emits for e in p.derived.events),
+FEATURES: dict[str, Callable[[Derived], bool]] = {
+    "dynamics that are not linear in the state": lambda d: not d.linear,
+    "a threshold that is not linear in the state": lambda d: any(g.has(*d.x) for e in d.events for g in e.dg_dx),
+    "modes other than a refractory period": lambda d: not _only_refractory(d),
+    "several events": lambda d: len(d.events) > 1,
+    "an event that sends no spike": lambda d: any(not e.emits for e in d.events),
+    "no event that sends a spike": lambda d: bool(d.events) and not d.model.spiking,
 }
-FEATURES["no event that sends a spike"] = lambda p: bool(p.derived.events) and not p.spiking
 LINEAR_ONE_EVENT = (*FEATURES,)  # for engines that run linear models with one spiking event and a refractory period
 
 
@@ -233,7 +234,7 @@ def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:
     """
     for p in plan.populations:
         for feature in features:
-            if FEATURES[feature](p):
+            if FEATURES[feature](p.derived):
                 raise EngineError(
                     f"{engine} cannot run population {p.name!r}: {p.derived.model.name} has {feature}; "
                     "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
@@ -377,7 +378,7 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
 def solvable(network: Network) -> bool:
     """Whether `native` has exact spike times for these neurons, without noise and dropout."""
     models = [derive(p.model) for p in network.populations]
-    simple = all(m.linear and _only_refractory(m) and len(m.events) <= 1 for m in models)
+    simple = not any(FEATURES[feature](m) for m in models for feature in LINEAR_ONE_EVENT)
     currents = not any(_moves_threshold(m, e) for m in models for e in m.receptors.values())
     quiet = all(p.noise == p.dropout == 0 for p in network.populations)
     return simple and currents and quiet

@@ -276,7 +276,7 @@ struct Lanes : Neurons<M, N, Varies> {
                 }
                 const vec g = g_of(from, row), before = load(last_g.data + from), one = g + bend * half;
                 const vec both = larger(g, before) + scalar(0.25) * half * bend;
-                const vec most = larger((before > UNKNOWN) & (both < one) ? both : one, before);
+                const vec most = larger((((before > UNKNOWN) & (both < one)) ? both : one), before);
                 unsigned mask = not_negative(most) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
                 if (n_unarmed)
                     for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
