@@ -156,8 +156,9 @@ def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> 
 def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
     """Order of |L(v + eps d) - L(v) - eps dL/dv . d| in eps along a random direction d of all blocks but delays.
 
-    eps is halved from 1e-2 until the remainder nears rounding; the last four above it, with spikes in unchanged order,
-    give the order. nan if there are not that many.
+    eps is halved from 1e-2 until the remainder nears rounding: 1e-12 of the loss, or down to 1e-14 where spikes keep
+    their order only under small eps. The last four above it, with spikes in unchanged order, give the order; nan if
+    there are not that many.
     """
     moved = [k for k in problem.values if not k.endswith(".delay")]
     d = {k: rng.standard_normal(problem.values[k].shape) * problem.scale(k) for k in moved}
@@ -165,11 +166,12 @@ def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarr
     steps = 1e-2 * 0.5 ** np.arange(24)
     loss, same = problem.along(d, [0.0, *steps])
     remainder = np.abs(loss[1:] - loss[0] - steps * slope)
-    above = np.cumprod(remainder >= 1e-14 * max(1.0, abs(loss[0]))) > 0
-    good = np.flatnonzero(above & same[1:])[-4:]
-    if len(good) < 4:
-        return float("nan")
-    return float(np.polyfit(np.log(steps[good]), np.log(remainder[good]), 1)[0])
+    for rounding in (1e-12, 1e-13, 1e-14):
+        above = np.cumprod(remainder >= rounding * max(1.0, abs(loss[0]))) > 0
+        good = np.flatnonzero(above & same[1:])[-4:]
+        if len(good) == 4:
+            return float(np.polyfit(np.log(steps[good]), np.log(remainder[good]), 1)[0])
+    return float("nan")
 
 
 def compare(
