@@ -90,7 +90,7 @@ def train_and_test(config: Config) -> tuple[Events, Events, list[str]]:
     is_test = official_test(path)
     if config.speaker_out is not None:
         groups = splits.all_groups(events)
-        speaker = int(config.speaker_out) if groups.dtype.kind in "iu" else config.speaker_out
+        speaker = next((g for g in groups.tolist() if str(g) == config.speaker_out), config.speaker_out)
         return *splits.group_split(events, speaker).apply(events), names
     if is_test is not None:
         return events[~is_test], events[is_test], names

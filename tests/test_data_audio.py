@@ -248,6 +248,9 @@ def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
         (tmp_path / "cut.wav").write_bytes((tmp_path / "x.wav").read_bytes()[:keep])
         with pytest.raises(DataError, match="cut.wav: not a readable wav file"):
             audio.read_wav(tmp_path / "cut.wav")
+    wavfile.write(tmp_path / "nan.wav", 8000, np.array([0, 1, np.nan], np.float32))
+    with pytest.raises(DataError, match="nan.wav: sample 2 is not finite"):
+        audio.read_wav(tmp_path / "nan.wav")
 
 
 @pytest.mark.parametrize(
@@ -288,6 +291,31 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     write_tone(tmp_path / "word.wav", 400.0)
     with pytest.raises(DataError, match="word.wav: cannot tell the class; name it CLASS_SPEAKER_NUMBER.wav"):
         audio.recordings(tmp_path)
+
+
+def test_no_recording_is_left_out(tmp_path: Path) -> None:
+    write_tone(tmp_path / "0_ann_0.wav", 400.0)
+    write_tone(tmp_path / "1_ann_0.WAV", 400.0)
+    assert len(audio.recordings(tmp_path)[0]) == 2
+    write_tone(tmp_path / "2_1.wav", 400.0)
+    with pytest.raises(DataError, match=r"2_1.wav: cannot tell the speaker, as of 0_ann_0.wav; name all recordings"):
+        audio.recordings(tmp_path)
+    write_tone(tmp_path / "3" / "a.Wav", 400.0)
+    with pytest.raises(DataError, match=r"0_ann_0.wav: lies beside folders of wav files; move it to the folder of its"):
+        audio.recordings(tmp_path)
+
+
+def test_class_names_beyond_ascii(tmp_path: Path) -> None:
+    write_tone(tmp_path / "in" / "fünf_jürgen_0.wav", 400.0)
+    audio.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
+    assert hdf5.class_names(tmp_path / "out.h5") == ["fünf"]
+    assert hdf5.read_shd(tmp_path / "out.h5").groups.tolist() == ["jürgen"]
+
+
+def test_rates_share_filter_banks() -> None:
+    membrane = cochlea.Membrane()
+    banks = {rate: cochlea.bands(membrane, hair_cell.RATE, rate / 2) for rate in (7350, 8000, 11025, 16000)}
+    assert banks[7350] is banks[8000] and banks[11025] is banks[16000] and banks[8000] is not banks[16000]
 
 
 def test_convert_audio_writes_the_shd_layout(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def edit(path: Path, name: str, value: Any) -> None:
         ("labels", [0.5] * 6, "labels must be whole numbers, got 0.5"),
         ("labels", [-3] * 6, "sample 0: label -3 is outside"),
         ("extra/speaker", [1, 2], "2 speakers for 6 samples; the file is damaged"),
+        ("spikes/times", [0.5] * 6, r"x.h5: sample 0: times must be one-dimensional, got shape \(\)"),
     ],
 )
 def test_foreign_shd_layout(tmp_path: Path, name: str, value: Any, message: str) -> None:
@@ -82,6 +83,12 @@ def test_foreign_shd_layout(tmp_path: Path, name: str, value: Any, message: str)
         with pytest.raises(DataError, match=message):
             read(tmp_path / "x.h5")
     assert not (tmp_path / "folder").exists()
+
+
+def test_speakers_by_name_in_shd_layout(tmp_path: Path) -> None:
+    hdf5.write_shd(digits(), tmp_path / "x.h5")
+    edit(tmp_path / "x.h5", "extra/speaker", [b"ann", "jürg".encode()] * 3)
+    assert hdf5.read_shd(tmp_path / "x.h5").groups.tolist() == ["ann", "jürg"] * 3
 
 
 def test_wrong_events_in_shd_layout(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cach
     options = ["--source", source, "--validation", "0", "--test", "0.5", "--epochs", "1"]
     assert quick(tmp_path / "run", "spoken_digits", *options)["epochs"] == 1
     assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "99", "--quick"]) == 1
+    assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "ann", "--quick"]) == 1
 
 
 def test_spoken_digits_from_wav_files(data_dir, tmp_path, cache):

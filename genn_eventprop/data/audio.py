@@ -60,6 +60,10 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     if data.dtype == np.uint8:
         data = data.astype(np.float64) - 128.0
     samples = np.asarray(data, np.float64)
+    if not np.isfinite(samples).all():
+        raise DataError(
+            f"{path}: sample {int(np.argwhere(~np.isfinite(samples))[0][0])} is not finite; record it again"
+        )
     return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)
 
 
@@ -141,17 +145,22 @@ def to_events(
 def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray | None, list[str]]:
     """(files, labels, speakers or None, class names) of a folder of wav files, in a fixed order.
 
-    Two layouts: a sub-folder for each class (CLASS/*.wav; speaker = the part of the name before "_nohash_", if all
-    names have it), or files CLASS_SPEAKER_NUMBER.wav or CLASS_NUMBER.wav. Classes are numbered in the order of their
-    names (numbers by value).
+    Two layouts, not both: a sub-folder for each class (CLASS/*.wav, or CLASS/SPEAKER_nohash_NUMBER.wav), or files
+    CLASS_SPEAKER_NUMBER.wav or CLASS_NUMBER.wav. Speakers are told for all recordings or for none. Classes are numbered
+    in the order of their names (numbers by value).
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    nested = sorted(p for p in folder.glob("*/*.wav") if not p.parent.name.startswith(("_", ".")))
-    files = nested or sorted(folder.glob("*.wav"))
+    flat = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".wav")
+    nested = sorted(
+        p for p in folder.glob("*/*") if p.suffix.lower() == ".wav" and not p.parent.name.startswith(("_", "."))
+    )
+    files = nested or flat
     if not files:
         raise DataError(f"{folder}: no wav files; expected CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav")
+    if nested and flat:
+        raise DataError(f"{flat[0]}: lies beside folders of wav files; move it to the folder of its class")
     words = [p.stem.split("_") for p in files]
     if not nested and min(map(len, words)) < 2:
         bad = next(p for p, w in zip(files, words, strict=True) if len(w) < 2)
@@ -160,13 +169,20 @@ def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray |
         )
     classes = [p.parent.name if nested else w[0] for p, w in zip(files, words, strict=True)]
     names = sorted(set(classes), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c))
-    if nested:
-        known = all("_nohash_" in p.stem for p in files)
-        speakers = [p.stem.split("_nohash_")[0] for p in files] if known else None
-    else:
-        speakers = [w[1] for w in words] if min(map(len, words)) >= 3 else None
     labels = np.array([names.index(c) for c in classes])
-    return files, labels, None if speakers is None else np.array(speakers), names
+    return files, labels, speakers_of(files, bool(nested)), names
+
+
+def speakers_of(files: list[Path], nested: bool) -> np.ndarray | None:
+    """(S,) speakers by the names of the recordings; None if no name tells one."""
+    if nested:
+        speakers = [p.stem.split("_nohash_")[0] if "_nohash_" in p.stem else "" for p in files]
+    else:
+        speakers = [words[1] if len(words) > 2 else "" for words in (p.stem.split("_") for p in files)]
+    if any(speakers) and not all(speakers):
+        bad, good = files[speakers.index("")], next(p for p, s in zip(files, speakers, strict=True) if s)
+        raise DataError(f"{bad}: cannot tell the speaker, as of {good.name}; name all recordings alike")
+    return np.array(speakers) if all(speakers) else None
 
 
 def convert_folder(

@@ -114,16 +114,21 @@ def best_frequency(membrane: Membrane) -> np.ndarray:
     return np.sqrt(np.maximum(stiffness, 0.0) / membrane.mass) / (2 * np.pi)
 
 
-@lru_cache(maxsize=4)
 def bands(membrane: Membrane, slowest: int, highest: float) -> tuple[Band, ...]:
     """The filter bank for sound without frequencies above `highest` (Hz).
 
     Each channel runs at the smallest multiple of `slowest` that divides RATE and is at least SAMPLES times the highest
     frequency in it: its own, or that of the sound.
     """
-    needed = SAMPLES * np.minimum(best_frequency(membrane), highest)
-    rates = np.array([r for r in range(slowest, RATE + 1, slowest) if RATE % r == 0])
-    rate_of = rates[np.minimum(np.searchsorted(rates, needed), len(rates) - 1)]
+    rates = tuple(r for r in range(slowest, RATE + 1, slowest) if RATE % r == 0)
+    return _bands(membrane, rates, next((r for r in rates if r >= SAMPLES * highest), rates[-1]))
+
+
+@lru_cache(maxsize=4)
+def _bands(membrane: Membrane, rates: tuple[int, ...], fastest: int) -> tuple[Band, ...]:
+    """A bank whose channels run at no more than `fastest`: many sounds, of whatever rate, share a few of them."""
+    needed = np.minimum(SAMPLES * best_frequency(membrane), fastest)
+    rate_of = np.array(rates)[np.searchsorted(rates, needed)]
     found = []
     for rate in np.unique(rate_of).tolist():
         index = np.flatnonzero(rate_of == rate)

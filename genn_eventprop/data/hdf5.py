@@ -114,17 +114,22 @@ def write_rows(
             for i, (t, c) in enumerate(rows):
                 times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
             file["labels"] = labels.astype(np.int16 if (labels < 0).any() else np.uint16)
-            file["extra/keys"] = np.array(keys, dtype="S")
+            file["extra/keys"] = as_bytes(keys)
             if groups is not None:
                 names, speakers = np.unique(groups, return_inverse=True)
                 file["extra/speaker"] = speakers.astype(np.uint16)
                 if names.dtype.kind == "U":
-                    file["extra/speaker_names"] = np.array([name.encode() for name in names.tolist()], dtype="S")
+                    file["extra/speaker_names"] = as_bytes(names.tolist())
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def as_bytes(texts: Sequence[str]) -> np.ndarray:
+    """Texts as HDF5 keeps them: UTF-8."""
+    return np.array([text.encode() for text in texts], dtype="S")
 
 
 @contextmanager
@@ -180,10 +185,10 @@ def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.nd
 
 def one_sample(seconds: np.ndarray, units: np.ndarray, where: str, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Times in ms and channels; events of a file may be out of order, which is mended (stable sort)."""
-    if len(seconds) != len(units):
-        raise DataError(f"{where}: {len(seconds)} times but {len(units)} units; the file is damaged")
     t = check.as_vector(seconds, np.float64, f"{where}: times") * 1000.0
     c = check.as_vector(units, np.int32, f"{where}: units")
+    if len(t) != len(c):
+        raise DataError(f"{where}: {len(t)} times but {len(c)} units; the file is damaged")
     if len(t) and not (np.diff(t) >= 0).all():
         order = np.argsort(t, kind="stable")
         t, c = t[order], c[order]
@@ -195,10 +200,10 @@ def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | No
     """(labels, speakers or None, number of class names or None)."""
     with reading(path, "labels, speakers or class names"):
         labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
-        speakers = file["extra/speaker"][:].astype(np.int64) if "extra/speaker" in file else None
+        speakers = speakers_of(file["extra/speaker"]) if "extra/speaker" in file else None
         if speakers is not None and len(speakers) != len(labels):
             raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
-        if speakers is not None and "extra/speaker_names" in file:
+        if speakers is not None and speakers.dtype.kind == "i" and "extra/speaker_names" in file:
             names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
             if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
                 raise DataError(
@@ -207,6 +212,11 @@ def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | No
             speakers = names[speakers]
         keys = len(file["extra/keys"]) if "extra/keys" in file else None
         return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
+
+
+def speakers_of(table: Any) -> np.ndarray:
+    """Speakers as numbers, or as the texts that some files have instead."""
+    return np.array(table.asstr("utf-8")[:], str) if table.dtype.kind in "SO" else np.asarray(table[:].astype(np.int64))
 
 
 def class_names(path: str | Path) -> list[str]:
