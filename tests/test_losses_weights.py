@@ -119,3 +119,15 @@ def test_weights_that_are_not_finite_in_the_trial_are_refused():
         TimeWeight("1 / t").basis(1.0, 40)
     with pytest.raises(LossError, match=r"'log\(30 - t\)' is not finite at t = 30 ms"):
         TimeWeight("log(30 - t)").basis(1.0, 40)
+
+
+@pytest.mark.parametrize(
+    "weight", ["1 / (t - 33.31)", "t / (t - 33.31)**2", "1 / abs(t - 33.31)", "log(abs(t - 33.31))", "tan(t / 21.2)"]
+)
+def test_poles_between_steps_are_refused(weight):
+    with pytest.raises(LossError, match=r"is not finite between t = 33 and 34 ms of 40 ms"):
+        TimeWeight(weight).check(40.0, 1.0)
+    with pytest.raises(LossError, match=r"is not finite between t = 33.28 and 33.32 ms of 40 ms"):
+        TimeWeight(weight).check(40.0, None)
+    TimeWeight(weight, window=(0.0, 30.0)).check(40.0, 1.0)
+    TimeWeight("exp(t - 33) / (1 + abs(t - 33.31)) + 1 / (T + t) + tanh(t - 20)").check(40.0, 1.0)

@@ -87,7 +87,23 @@ class TimeWeight:
                 f"use window=({round(start / dt) * dt:g}, {max(round(end / dt), round(start / dt) + 1) * dt:g})"
             )
         step = duration / 1000 if dt is None else dt
-        self(np.append(np.arange(start, end, step), end), duration)
+        times = np.append(np.arange(start, end, step), end)
+        self(times, duration)
+        self._check_poles(times, duration)
+
+    def _check_poles(self, times: np.ndarray, duration: float) -> None:
+        """A pole lies between two times if a denominator, or the argument of log |.|, has another sign at each."""
+        expr = self.expr.replace(sp.tan, lambda x: sp.sin(x) / sp.cos(x))
+        zeros = [p.base for p in expr.atoms(sp.Pow) if p.exp.could_extract_minus_sign()]
+        zeros += [log.args[0] for log in expr.atoms(sp.log)]
+        for zero in zeros:
+            sign = np.sign(self._smooth(times, duration, zero.args[0] if isinstance(zero, sp.Abs) else zero))
+            if (crossed := sign[1:] * sign[:-1] < 0).any():
+                k = int(np.argmax(crossed))
+                raise LossError(
+                    f"the time weight {self.expression!r} is not finite between t = {times[k]:g} and "
+                    f"{times[k + 1]:g} ms of {duration:g} ms"
+                )
 
     def __call__(self, t: np.ndarray, duration: float) -> np.ndarray:
         """w at times t (ms) of a trial of `duration` ms, without a(t); the window is half open, [a, b) or [a, T].
@@ -105,9 +121,9 @@ class TimeWeight:
             raise LossError(f"the time weight {self.expression!r} is not finite at t = {bad:g} ms of {duration:g} ms")
         return np.where(inside, w, 0.0)
 
-    def _smooth(self, t: np.ndarray, duration: float) -> np.ndarray:
+    def _smooth(self, t: np.ndarray, duration: float, expr: sp.Expr | None = None) -> np.ndarray:
         with np.errstate(all="ignore"):
-            w = sp.lambdify([symbol("t"), symbol("T")], self.expr, "numpy")(t, duration)
+            w = sp.lambdify([symbol("t"), symbol("T")], self.expr if expr is None else expr, "numpy")(t, duration)
         return np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
 
     @cached_property
