@@ -9,6 +9,7 @@ from genn_eventprop import Events
 from genn_eventprop.data.augmented import Augmented
 from genn_eventprop.errors import SettingError
 from genn_eventprop.training import LayeredConfig, choices, layered
+from genn_eventprop.training.experiment import config_from_json
 from genn_eventprop.training.layered import network_of
 
 CONFIG = LayeredConfig(hidden=(4, 3), duration=20.0, dt=1.0, engine="reference_clock", batch_size=4, epochs=2)
@@ -30,6 +31,21 @@ def test_the_network_of_the_settings():
     assert output.size == 2 and not output.model.spiking
     plain, _ = network_of(replace(CONFIG, hidden=(5,), recurrent=False), 6, 2)
     assert [c.name for c in plain.connections] == ["input_hidden", "hidden_output"]
+
+
+def test_one_layer_may_be_written_as_a_number():
+    assert config_from_json(LayeredConfig, {"hidden": 32}).hidden == (32,)
+
+
+def test_what_comes_after_the_trial_is_told(capsys):
+    events = some_events()
+    experiment = layered(CONFIG, events, None, None)
+    experiment.trainer.fit(experiment.train, epochs=1)
+    assert (
+        "note: 6 of 6 samples of the training set are longer than 20 ms; the rest is left out"
+        in capsys.readouterr().err
+    )
+    assert choices.late_notes(events, "fit_time(start=0,stop=15)", 20.0) == choices.late_notes(events, "", 40.0) == []
 
 
 def test_time_constants_drawn_and_learned():

@@ -131,6 +131,18 @@ def transformed(events: Events, text: str, duration: float, where: str = "--augm
     return _apply(events, _cropped(steps, duration))
 
 
+def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
+    """Words for the samples that go on when the trial is over; none if a step of `text` brings their end into it."""
+    from ..data.augment import CompressTime, FitTime
+
+    late = int((events.durations >= duration).sum())
+    if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
+        return []
+    return [
+        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; the rest is left out"
+    ]
+
+
 def _cropped(steps: list[Step], duration: float) -> list[Step]:
     """The steps, and a crop to the trial: last if a step moves events in time, else first."""
     from ..data.augment import TIMED, Crop

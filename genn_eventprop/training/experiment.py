@@ -248,11 +248,13 @@ def open_run(path: Path | str, **changes: Any) -> tuple[ExperimentFile, Experime
 
 
 def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:
-    """A config from JSON values: texts become paths and lists tuples where the fields say so."""
+    """A config from JSON values: texts become paths, lists tuples and one value a tuple where the fields say so."""
     hints = typing.get_type_hints(config)
     converted: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, str) and Path in (hints[name], *typing.get_args(hints[name])):
             value = Path(value)
+        if typing.get_origin(hints[name]) is tuple and not isinstance(value, (list, tuple)):
+            value = (value,)
         converted[name] = tuple(value) if isinstance(value, list) else value
     return config(**converted)

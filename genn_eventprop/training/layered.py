@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 from ..engines import solvable
 from ..errors import SettingError
 from ..modelling import Dense, Gamma, Network, Normal, Param, Population
-from .choices import augmented, loss_of, neuron_of, optimiser_of, regularisers_of, revive_of, schedule_of, transformed
+from .choices import (
+    augmented,
+    late_notes,
+    loss_of,
+    neuron_of,
+    optimiser_of,
+    regularisers_of,
+    revive_of,
+    schedule_of,
+    transformed,
+)
 from .experiment import Experiment, ExperimentConfig
 from .trainer import Trainer
 
@@ -132,6 +142,7 @@ def layered(
         genn_backend=config.genn_backend,
         slope_floor=config.slope_floor,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
+        notes=late_notes(train, *how),
         **trainer,
     )
     return Experiment(made, learned, held_out, last, class_names)

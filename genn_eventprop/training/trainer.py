@@ -67,6 +67,7 @@ class Trainer:
         slope_floor: lower bound of gdot in 1 / gdot, per ms; how often it acts is the metric ``guarded``.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; defaults to the trainer's own settings.
+        notes: what `Progress` says first, besides what it finds worth knowing in the data.
 
     Raises:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
@@ -102,6 +103,7 @@ class Trainer:
         slope_floor: float = 0.0,
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.batch_size = _whole(batch_size, "batch_size")
         self.checkpoint_batches = (
@@ -131,7 +133,7 @@ class Trainer:
         self.best_parameters: dict[str, np.ndarray] | None = None
         self.silent: dict[str, np.ndarray] = {}
         self.forecast: Forecast | None = None
-        self.notes: list[str] = []
+        self.notes = self._notes = list(notes)
         self._wants_forecast = progress
         self.network_description = describe_network(network)
         self.data_description: str | None = None
@@ -178,7 +180,7 @@ class Trainer:
         held_out = None if validation is None else self._load(validation, "validation")
         sealed = self._seal(test)
         self._accept_data(batches.description)
-        self.notes = data_notes(batches.events, validation)
+        self.notes = [*self._notes, *data_notes(batches.events, validation)]
         self._open_folder()
         self._stop = self._interrupted = False
         if self._wants_forecast:
