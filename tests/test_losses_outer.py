@@ -154,3 +154,23 @@ def test_losses_need_the_state_that_they_read():
     with pytest.raises(LossError, match="pushes V by tau_mem, which Odd does not have; use silent='exclude'"):
         losses.FirstSpikeCrossEntropy(outputs(silent), silent="end")
     assert losses.FirstSpikeCrossEntropy(outputs(silent)).n_classes == 4
+
+
+def test_an_outer_loss_and_a_weight_in_sympy_or_as_a_bare_function():
+    import sympy as sp
+
+    r0, y0, t, T_ = sp.symbols("r0 y0 t T")
+    given = losses.OwnLoss(outputs(LI), "integral", (r0 - y0) ** 2, weight=sp.exp(-2 * t / T_))
+    text = losses.OwnLoss(outputs(LI), "integral", "(r0 - y0)**2", weight="exp(-2 * t / T)")
+    values = [loss.evaluate(*batch(loss), T) for loss in (given, text)]
+    np.testing.assert_array_equal(values[0][0], values[1][0])
+    np.testing.assert_array_equal(values[0][1], values[1][1])
+    assert sp.simplify(given.weight.expr - text.weight.expr) == 0
+    bare = losses.OwnLoss(outputs(LI), "end", lambda r, y: ((r**2).sum(1), 2 * r))
+    assert bare.outer.compares == "labels"
+    with pytest.raises(LossError, match="must return arrays of numbers"):
+        words = losses.OwnLoss(outputs(LI), "end", lambda r, y: (["a"] * len(r), r))
+        words.evaluate(*batch(words), T)
+    with pytest.raises(LossError, match="a loss that is not finite"):  # and no warning of NumPy
+        log = losses.OwnLoss(outputs(LI), "end", "log(r0)")
+        log.evaluate(*batch(log), T)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import sympy as sp
 
 from ..errors import LossError, suggest
 from ..modelling.network import Population
@@ -16,11 +20,12 @@ INPUT = TimeWeight(input_tau=20.0)
 
 
 Window = tuple[float, float] | None
+Weight: TypeAlias = str | sp.Expr | TimeWeight
 
 
-def _weight(weight: str | TimeWeight, window: Window = None) -> TimeWeight:
+def _weight(weight: Weight, window: Window = None) -> TimeWeight:
     if not isinstance(weight, TimeWeight):
-        weight = INPUT if weight == "input" else TimeWeight(weight)
+        weight = INPUT if weight == "input" else TimeWeight(str(weight))
     return weight if window is None else replace(weight, window=window)
 
 
@@ -64,9 +69,7 @@ def EndVoltageCrossEntropy(population: Population) -> Loss:
     return Loss(population, "end")
 
 
-def IntegratedVoltageCrossEntropy(
-    population: Population, weight: str | TimeWeight = "constant", window: Window = None
-) -> Loss:
+def IntegratedVoltageCrossEntropy(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
     """Cross-entropy of weighted integrals, r_c = 1/T int_0^T w(t) V_c(t) dt (`sum`, `sum_weigh_*`).
 
     Args:
@@ -78,7 +81,7 @@ def IntegratedVoltageCrossEntropy(
     return Loss(population, "integral", weight=_weight(weight, window))
 
 
-def PerStepCrossEntropy(population: Population, weight: str | TimeWeight = "constant", window: Window = None) -> Loss:
+def PerStepCrossEntropy(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
     """Cross-entropy of V(t) all the time, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
@@ -86,7 +89,7 @@ def PerStepCrossEntropy(population: Population, weight: str | TimeWeight = "cons
     return Loss(population, "voltage", weight=_weight(weight, window))
 
 
-def VoltageSquaredError(population: Population, weight: str | TimeWeight = "constant", window: Window = None) -> Loss:
+def VoltageSquaredError(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
     """L = 1/T int_0^T w(t) 1/2 sum_c (V_c(t) - y_c(t))^2 dt against the series of the data set's targets.
 
     Targets (S, n_steps + 1, K): y at k dt, linear in between; nan: no target in the steps beside it.
@@ -94,7 +97,7 @@ def VoltageSquaredError(population: Population, weight: str | TimeWeight = "cons
     return Loss(population, "voltage", weight=_weight(weight, window), outer="squared_error")
 
 
-def SquaredError(population: Population, readout: str = "integral", weight: str | TimeWeight = "constant") -> Loss:
+def SquaredError(population: Population, readout: str = "integral", weight: Weight = "constant") -> Loss:
     """L = 1/2 sum_c (r_c - y_c)^2 of a readout of the whole trial; targets (S, K), nan for none."""
     score = "-r" if readout in ("first_spike", "spike_times") else "r"
     return Loss(population, readout, weight=_weight(weight), outer="squared_error", score=score)
@@ -117,19 +120,23 @@ def SpikeCountCrossEntropy(population: Population, gain: float = 1.0) -> Loss:
 def OwnLoss(
     population: Population,
     readout: str,
-    outer: Function | str,
-    weight: str | TimeWeight = "constant",
+    outer: Function | str | sp.Expr | Callable[[np.ndarray, np.ndarray], tuple[Any, Any]],
+    weight: Weight = "constant",
     compares: str = "labels",
     silent: str = "exclude",
 ) -> Loss:
     """A readout with an outer loss of your own.
 
     Args:
-        outer: a `Function` of the readouts, or an expression in r0, r1, ... and y0, y1, ... (`formula`). It is taken by
-            the host between forward and backward; `native` runs the forward pass a second time for that.
-        compares: for an expression, what y is; see `formula`.
+        outer: a function of the readouts (see `Function`), or an expression in r0, r1, ... and y0, y1, ... (`formula`),
+            a text or sympy's. It is taken by the host between forward and backward; `native` runs the forward pass a
+            second time for that.
+        compares: what y is, unless `outer` is a `Function`.
     """
-    function = outer if isinstance(outer, Function) else formula(outer, population.size, compares)
+    if isinstance(outer, (str, sp.Expr)):
+        function = formula(outer, population.size, compares)
+    else:
+        function = outer if isinstance(outer, Function) else Function(outer, compares)
     score = "-r" if readout == "first_spike" else "r"
     used = TimeWeight() if readout in (*OF_SPIKES, "max", "end") and weight == "constant" else _weight(weight)
     return Loss(population, readout, weight=used, outer=function, score=score, silent=silent)

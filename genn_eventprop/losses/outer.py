@@ -79,7 +79,10 @@ class Function:
         found = self.function(r.copy(), y)
         if not isinstance(found, tuple) or len(found) != 2:
             raise LossError(f"the outer loss {self.label} must return (loss, gradient), got {type(found).__name__}")
-        loss, gradient = (np.asarray(v, dtype=np.float64) for v in found)
+        try:
+            loss, gradient = (np.asarray(v, dtype=np.float64) for v in found)
+        except (TypeError, ValueError) as error:
+            raise LossError(f"the outer loss {self.label} must return arrays of numbers ({error})") from error
         for what, array, shape in (("loss", loss, r.shape[:1]), ("gradient", gradient, r.shape)):
             if array.shape != shape:
                 raise LossError(
@@ -95,16 +98,17 @@ class Function:
         return self.name or getattr(self.function, "__qualname__", type(self.function).__name__)
 
 
-def formula(text: str, n_outputs: int, compares: str = "labels") -> Function:
+def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Function:
     """An outer loss as an expression in r0, r1, ... and y0, y1, ...; its gradient is derived.
 
     Args:
-        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2". compares: y are the targets, or, with "labels", 1 for the right
-            output and 0 for the others.
+        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2", or that in sympy. compares: y are the targets, or, with "labels", 1 for
+            the right output and 0 for the others.
 
     Raises:
         LossError: for a symbol that does not exist.
     """
+    text = str(text)
     r, y = (tuple(symbol(f"{letter}{i}") for i in range(n_outputs)) for letter in "ry")
     try:
         expr = parse(text, {str(s): s for s in (*r, *y)}, "outer loss")
@@ -114,7 +118,8 @@ def formula(text: str, n_outputs: int, compares: str = "labels") -> Function:
 
     def function(readout: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         goal = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
-        found = evaluate(*readout.T, *goal.T)
+        with np.errstate(all="ignore"):  # what is not finite gets a message of its own
+            found = evaluate(*readout.T, *goal.T)
         loss, *gradient = (np.broadcast_to(np.asarray(v, dtype=np.float64), len(readout)) for v in found)
         return loss, np.stack(gradient, axis=1)
 
