@@ -118,6 +118,25 @@ def test_refused(make: Any, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (3, r"Odd: sample 0: expected a pair \(events, label\), got int"),
+        ((array(), "yes"), "Odd: sample 0: label 'yes' is not a whole number; number the classes first"),
+        ((array(), 1.5), "Odd: sample 0: label 1.5 is not a whole number"),
+        ((array(), None), "Odd: sample 0: label None is not a whole number"),
+        ((array(), [1, 2]), r"Odd: sample 0: label \[1, 2\] is not a whole number"),
+    ],
+)
+def test_samples_of_a_map_data_set_that_are_none(sample: Any, message: str) -> None:
+    class Odd(MapDataset):
+        def __getitem__(self, i: int) -> Any:
+            return sample
+
+    with pytest.raises(DataError, match=message):
+        structured.from_map_dataset(Odd(), SENSOR)
+
+
 def test_failed_conversion_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="beyond the sensor"):
         structured.from_map_dataset(MapDataset(), (4, 4, 2), tmp_path / "set")

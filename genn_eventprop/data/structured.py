@@ -111,9 +111,9 @@ def from_map_dataset(
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for i in tqdm(range(len(dataset)), desc=f"reading {name}", disable=not progress):
-            item, label = dataset[i]
-            labels.append(int(label))
             where = f"{name}: sample {i}"
+            item, label = _pair(dataset[i], where)
+            labels.append(label)
             array = np.asarray(item)
             t, c = flatten(array, sensor, where, unit, pool) if array.dtype.names else raster_events(array, dt, where)
             if sort and (np.diff(t) < 0).any():
@@ -132,6 +132,16 @@ def from_map_dataset(
         writer.n_classes = classes
         writer.finish(None, checked, check.groups(groups, len(labels), name))
     return Events.load(folder)
+
+
+def _pair(sample: Any, where: str) -> tuple[Any, int]:
+    """(events, label) of what a map data set gives."""
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        raise DataError(f"{where}: expected a pair (events, label), got {type(sample).__name__}")
+    try:
+        return sample[0], int(check.as_vector(np.ravel(sample[1]), np.int64, f"{where}: label").item())
+    except (TypeError, ValueError) as error:  # DataError is a ValueError
+        raise DataError(f"{where}: label {sample[1]!r} is not a whole number; number the classes first") from error
 
 
 def raster_events(raster: np.ndarray, dt: float, where: str) -> tuple[np.ndarray, np.ndarray]:
