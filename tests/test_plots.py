@@ -186,6 +186,15 @@ def test_several_runs_on_one_page(tmp_path):
         plots.compare_runs({"new": []})
 
 
+def test_axes_that_can_be_read():
+    """Labels of many decades do not lie on each other; an axis of counts that are all zero shows 0 and 1."""
+    lines = [m | {"train_loss": 10.0**-e, "silent": dict.fromkeys(m["silent"], 0)} for e, m in enumerate(metrics(6))]
+    fig = plots.compare_runs({"a": lines})
+    low, high = fig.axes[0].get_ylim()
+    assert sum(low <= tick <= high for tick in fig.axes[0].get_yticks()) <= 7
+    assert fig.axes[3].get_ylim() == (0.0, 1.0)
+
+
 def test_weights_before_and_after(tmp_path):
     rng = np.random.default_rng(0)
     now = {"a.weight": rng.normal(size=(4, 6)), "hidden.tau_mem": np.full(6, 20.0), "b.weight": np.zeros((1, 1))}

@@ -1,11 +1,12 @@
 """Run folders: contents, refusal to overwrite, JSON without NaN."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
-from genn_eventprop.errors import SettingError
+from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.training import RunFolder
 from genn_eventprop.training.run_folder import jsonable
 
@@ -27,6 +28,22 @@ def test_metrics_append_replace_read(tmp_path):
     assert folder.metrics[2] == {"epoch": 3, "loss": 0.5, "bad": None, "n": 3}
     folder.replace_metrics(folder.metrics[:1])
     assert [m["epoch"] for m in RunFolder.open(tmp_path / "a").metrics] == [1]
+
+
+def test_a_full_disk_is_told_and_a_cut_line_is_no_epoch(tmp_path, monkeypatch):
+    folder = RunFolder.create(tmp_path / "a")
+    folder.append_metrics({"epoch": 1})
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "lo')
+    assert folder.metrics == [{"epoch": 1}]
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(TrainingError, match=r"results.json cannot be written \(No space left on device\); free some"):
+        folder.write_results({})
+    assert not list(folder.path.glob(".*.tmp"))
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path):

@@ -162,7 +162,7 @@ def _together(folders: Sequence[Path]) -> Any:
     metrics, notes = {}, {}
     for path in folders:
         folder = RunFolder.open(path)
-        name = path.name if len({p.parent for p in folders}) == 1 else f"{path.parent.name}/{path.name}"
+        name = path.name if len({p.parent for p in folders}) == 1 else f"{path.parent.name}/{path.name}".lstrip("/")
         name = str(path) if name in metrics else name
         metrics[name] = folder.metrics
         if (path / "results.json").is_file() and folder.results["test_accuracy"] is not None:

@@ -72,7 +72,8 @@ def loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     both = both[np.isfinite(both)]
     if both.size and both.min() > 0 and both.max() > 5 * both.min():
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        decades = np.log10(both.max() / both.min())
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0) if decades < 2 else (1.0,)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
 

@@ -18,14 +18,15 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError
+from ..errors import SettingError, TrainingError
 
 
 class RunFolder:
@@ -89,13 +90,14 @@ class RunFolder:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One dictionary an epoch."""
+        """One dictionary an epoch; a line that was cut while it was written is not one."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one epoch."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        path = self.path / "metrics.jsonl"
+        with writing(path), path.open("a") as file:
             file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
 
     def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -134,8 +136,22 @@ def jsonable(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        with writing(path):
+            temporary.write_text(text)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A disk that is full or closed, in our words."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise TrainingError(f"{path} cannot be written ({why}); free some space, then resume or start again") from error
 
 
 def write_json(path: Path, value: Any) -> None:
