@@ -112,6 +112,36 @@ def test_compound_assignments_are_written_out():
     )
 
 
+COMMENTED = replace(
+    LIFSnippets,
+    threshold=None,
+    reset=None,
+    snippets={
+        **LIFSnippets.snippets,
+        "sim_code": """
+            // one step; W = 3.0 is no code
+            const scalar alpha = exp(-dt / tau_mem), beta = exp((-dt) / tau_syn);
+            V = tau_syn / (tau_mem - tau_syn) * I * (alpha - beta) + alpha * V; // before I
+            I *= beta /* its
+                         own */;
+        """,
+    },
+)
+
+
+@pytest.mark.parametrize("name", ["native", "harness", pytest.param("genn", marks=pytest.mark.needs_genn)])
+def test_comments_and_lists_of_declarations(name):
+    events = Events.from_samples([(np.linspace(0.0, 30.0, 60), np.arange(60) % 5)], n_channels=5, labels=[0])
+    runs = []
+    for model in (LIFSnippets, COMMENTED):
+        plan = network(model, False)
+        engine = ENGINES[name](plan, plan.network.initial_parameters(2))
+        runs.append(engine.run(engine.load(events), [0], training=True))
+        engine.close()
+    assert runs[0].spike_counts["output"].sum() > 0
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+
+
 @pytest.mark.parametrize(
     ("snippets", "message"),
     [

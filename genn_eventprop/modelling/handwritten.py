@@ -15,7 +15,9 @@ from .expressions import FUNCTIONS
 SECTIONS = ("sim_code", "reset_code", "adjoint_sim_code", "adjoint_jump_code")
 _KNOWN = frozenset({"const", "scalar", "int", "bool", "if", "else", "dt", "true", "false"}) | frozenset(FUNCTIONS)
 _KNOWN |= {"fabs", "fmin", "fmax", "pow"}
-_DECLARED = re.compile(r"\b(?:scalar|int|bool)\s+([A-Za-z_]\w*)")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_DECLARATION = re.compile(r"\b(?:scalar|int|bool)\s+([^;]*)")
+_BRACKETS = re.compile(r"\([^()]*\)")
 _ASSIGNED = re.compile(r"\b([A-Za-z_]\w*)\s*([-+*/]?)=(?!=)\s*([^;]*);")
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 
@@ -29,21 +31,33 @@ def check_snippets(
         ModelError: naming the model, the section and the symbol.
     """
     states, params = list(states), list(params)
-    for section, code in snippets.items():
+    for section, text in snippets.items():
+        code = _COMMENT.sub(" ", text)
+        declared = _declared(code)
         where = f"{name}: snippet {section!r}"
         if section not in SECTIONS:
             raise ModelError(f"{where} is not one of a neuron's ({suggest(section, SECTIONS)})")
         if section in ("reset_code", "adjoint_jump_code") and not spiking:
             raise ModelError(f"{where}: the model has no threshold, so nothing resets")
-        known = {*_KNOWN, *states, *params, *_DECLARED.findall(code), *_given(section, states)}
+        known = {*_KNOWN, *states, *params, *declared, *_given(section, states)}
         for word in _WORD.findall(code):
             if word not in known:
                 raise ModelError(f"{where}: unknown symbol {word!r} ({suggest(word, known - _KNOWN)})")
         adjoint = section.startswith("adjoint")
-        free = {*_DECLARED.findall(code), *(f"lambda_{s}" if adjoint else s for s in states)}
+        free = {*declared, *(f"lambda_{s}" if adjoint else s for s in states)}
         for target, *_ in _ASSIGNED.findall(code):
             if target not in free:
                 raise ModelError(f"{where} assigns to {target!r}; it may change {', '.join(sorted(free))}")
+
+
+def _declared(code: str) -> set[str]:
+    """Local names, also of several in one declaration: ``scalar a = pow(V, 2.0), b;``."""
+    names: set[str] = set()
+    for declaration in _DECLARATION.findall(code):
+        while declaration != (flat := _BRACKETS.sub("", declaration)):
+            declaration = flat
+        names.update(part.split("=")[0].strip() for part in declaration.split(","))
+    return names
 
 
 def _given(section: str, states: list[str]) -> set[str]:
@@ -55,7 +69,7 @@ def _given(section: str, states: list[str]) -> set[str]:
 
 
 def plain(code: str) -> str:
-    """Code in the one form that generators read: ``x *= y;`` as ``x = x * (y);``, one blank around ``=``."""
+    """Code in the one form that generators read: ``x *= y;`` as ``x = x * (y);``, blanks around ``=``, no comments."""
     once = lambda m: f"{m[1]} = {m[1]} {m[2]} ({m[3]});" if m[2] else f"{m[1]} = {m[3]};"  # noqa: E731
-    lines = [line.strip() for line in _ASSIGNED.sub(once, code).splitlines()]
+    lines = [line.strip() for line in _ASSIGNED.sub(once, _COMMENT.sub(" ", code)).splitlines()]
     return "\n".join(line for line in lines if line)
