@@ -90,10 +90,12 @@ def test_spoken_digits_official_split_and_speaker_out(data_dir, tmp_path, cache)
     assert "lucas" not in set(held_out.train.groups) and len(held_out.train) == 2000
 
 
-def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cache):
+def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cache, capsys):
     source = str(data_dir / "fsdd" / "shd_layout_sample.h5")
     options = ["--source", source, "--validation", "0", "--test", "0.5", "--epochs", "1"]
     assert quick(tmp_path / "run", "spoken_digits", *options)["epochs"] == 1
+    printed = capsys.readouterr().out
+    assert "test accuracy, last epoch" in printed and "chosen on validation" not in printed
     assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "99", "--quick"]) == 1
     assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "ann", "--quick"]) == 1
 

@@ -94,12 +94,13 @@ def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path:
 def describe_results(results: Mapping[str, Any]) -> str:
     """The final numbers for people."""
     lines = []
-    for key, words in (
-        ("test_accuracy", "test accuracy, weights chosen on validation"),
-        ("final_test_accuracy", "test accuracy, last epoch"),
-        ("best_validation_accuracy", "best validation accuracy"),
+    validated = results["best_epoch"] is not None
+    for key, words, told in (
+        ("test_accuracy", "test accuracy, weights chosen on validation", validated),
+        ("final_test_accuracy", "test accuracy, last epoch", True),
+        ("best_validation_accuracy", "best validation accuracy", True),
     ):
-        if results[key] is not None:
+        if told and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
     lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")
     lines.append(f"{'run folder':45} {results['run_dir']}")
