@@ -17,6 +17,7 @@ from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import splits, tonic_sets
+from genn_eventprop.data.locate import data_folder
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
 QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
@@ -42,7 +43,7 @@ class Config(LayeredConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
-    folder = config.data_dir or Path("data")
+    folder = data_folder(config.data_dir)
     train, test = (tonic_sets.load("dvs_gesture", folder, part, pool=config.pool) for part in ("train", "test"))
     if config.validation == 0:
         return layered(config, train, None, test)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, aer, splits, tonic_sets
-from genn_eventprop.data.locate import locate
+from genn_eventprop.data.locate import data_folder, locate
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
 QUICK = {"epochs": 20}
@@ -78,7 +78,7 @@ def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
 
 def full_sets(config: Config) -> tuple[Events, Events]:
     """All 60,000 and 10,000 recordings."""
-    folder = config.data_dir or Path("data")
+    folder = data_folder(config.data_dir)
     train, test = (tonic_sets.load("nmnist", folder, part, pool=config.pool) for part in ("train", "test"))
     return train, test
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, splits, tonic_sets
+from genn_eventprop.data.locate import data_folder
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
 QUICK = {"epochs": 2, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0)}
@@ -60,7 +61,7 @@ def build(config: Config) -> Experiment:
 
 def load(part: str, config: Config) -> Events:
     """The official training or test set."""
-    return tonic_sets.load("shd", config.data_dir or Path("data"), part)
+    return tonic_sets.load("shd", data_folder(config.data_dir), part)
 
 
 def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:

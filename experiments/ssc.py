@@ -20,6 +20,7 @@ from typing import Literal
 
 from genn_eventprop import plots
 from genn_eventprop.data import tonic_sets
+from genn_eventprop.data.locate import data_folder
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
 QUICK = {"epochs": 1, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0), "augment": "shift=40"}
@@ -44,7 +45,7 @@ class Config(LayeredConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
-    folder = config.data_dir or Path("data")
+    folder = data_folder(config.data_dir)
     train, validation, test = (tonic_sets.load("ssc", folder, part) for part in ("train", "validation", "test"))
     return layered(config, train, validation, test)
 

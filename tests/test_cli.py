@@ -217,6 +217,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
             1,
             "is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()",
         ),
+        (["train", "no_return.py"], 1, "build() must return an Experiment, as layered(...) makes, got NoneType"),
         (["train", "bad_quick.py"], 1, "unknown setting 'epoch'; did you mean 'epochs'?"),
         (["evaluate", "absent"], 1, "absent is not a run folder"),
         (["resume", "absent"], 1, "absent is not a run folder"),
@@ -236,6 +237,7 @@ def test_mistakes_get_one_message_and_a_status(tiny, capsys, arguments, status, 
     Path("type.toml").write_text('hidden = "many"')
     Path("text.toml").write_text('hidden = "7"')
     Path("no_config.py").write_text("x = 1")
+    Path("no_return.py").write_text(EXPERIMENT.replace("return Experiment", "Experiment"))
     Path("bad_quick.py").write_text(EXPERIMENT.replace('{"epochs": 1, ', '{"epoch": 1, '))
     Path("foreign").mkdir()
     Path("foreign/config.json").write_text("{}")

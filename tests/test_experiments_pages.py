@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from genn_eventprop.cli import main
+from genn_eventprop.data.locate import data_folder
 from genn_eventprop.training import experiment_names, load_experiment
 
 PAGES = "braille dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
@@ -108,6 +109,13 @@ def test_spoken_digits_from_wav_files(data_dir, tmp_path, cache):
             shutil.copy(path, folder)
     options = ["--source", str(folder), "--validation", "0", "--test", "0.4", "--epochs", "1"]
     assert quick(tmp_path / "run", "spoken_digits", *options)["epochs"] == 1
+
+
+def test_where_data_sets_of_tonic_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENN_EVENTPROP_DATA", str(tmp_path))
+    assert data_folder(None) == tmp_path and data_folder("given") == Path("given")
+    monkeypatch.delenv("GENN_EVENTPROP_DATA")
+    assert data_folder(None) == Path("data")
 
 
 def test_shd_and_ssc_through_tonic(data_dir, tmp_path, cache):

@@ -67,6 +67,12 @@ def test_a_delay_line_is_the_input_again_and_again():
     assert weight.mean() == pytest.approx(0.5, abs=0.02) and weight.std() == pytest.approx(0.25, abs=0.02)
 
 
+def test_settings_that_are_zero_or_negative_are_not_taken_for_others():
+    assert replace(CONFIG, dt=0.0).time_grid() == ("grid", 0.0)  # which the trainer refuses
+    with pytest.raises(SettingError, match="--delay-line: the number of copies cannot be negative, got -1"):
+        network_of(replace(CONFIG, delay_line=(-1, 7.0)), 6, 2)
+
+
 def test_evaluation_sets_get_the_form_and_not_the_noise(monkeypatch):
     events = some_events()
     config = replace(CONFIG, augment="merge_channels=2,dropout=0.9,bin=2")

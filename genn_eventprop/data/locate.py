@@ -12,6 +12,11 @@ PLACES = ("data", "../shared/data")
 """Looked into, from the current folder, when nothing else is said."""
 
 
+def data_folder(data_dir: Path | str | None) -> Path:
+    """Where tonic's data sets lie, or are downloaded to: `data_dir`, else $GENN_EVENTPROP_DATA, else "data"."""
+    return Path(data_dir or os.environ.get(ENVIRONMENT) or PLACES[0]).expanduser()
+
+
 def locate(data_dir: Path | str | None, *names: str, source: str) -> Path:
     """The first of `names` that exists in the data folder.
 

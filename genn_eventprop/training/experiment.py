@@ -84,7 +84,8 @@ class ExperimentConfig:
         """
         grid = self.engine in ("genn", "reference_clock") or not solvable
         spike_times = self.spike_times or ("grid" if grid else "exact")
-        return spike_times, self.dt or (exact_dt if spike_times == "exact" else grid_dt)
+        default = exact_dt if spike_times == "exact" else grid_dt
+        return spike_times, default if self.dt is None else self.dt
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +183,9 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     if config.run_dir is None:
         config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
     experiment = file.build(config)
+    if not isinstance(experiment, Experiment):
+        got = type(experiment).__name__
+        raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
     trainer = experiment.trainer
     trainer.run_dir = config.run_dir
     trainer.config = {

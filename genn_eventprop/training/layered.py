@@ -175,6 +175,8 @@ def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Ne
 def connect_input(network: Network, source: Any, layer: Population, config: LayeredConfig) -> None:
     """The input's connection, or one for each tap of a delay line."""
     copies, spacing = config.delay_line
+    if copies < 0:
+        raise SettingError(f"--delay-line: the number of copies cannot be negative, got {copies}")
     mean, std = (value / max(copies, 1) for value in config.input_weight)
     for j in range(copies + 1):
         name = f"input_{layer.name}" + (f"_{j}" if copies else "")
