@@ -96,6 +96,12 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
         assert row["summary"]["best_validation_accuracy"]["values"] == [r["best_validation_accuracy"] for r in runs]
     assert (root / "table.md").read_text() in out and "Chosen on validation: hidden " in out
     assert main(["scan", "s.toml", "--table"]) == 0 and len(begun()) == 6
+    capsys.readouterr()
+    assert main(["report", "runs/s"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in lines] == [  # 3 is the default
+        ["| `train tiny.py`", "seeds 1, 2"], ["| `train tiny.py --hidden 4`", "seeds 1, 2"],
+    ]  # fmt: skip
     assert main(["scan", "s.toml", "--processes", "0"]) == 1
 
 

@@ -119,3 +119,17 @@ def test_settings_that_make_no_network():
     unlabelled = Events.from_samples([([1.0], [0])], 2)
     with pytest.raises(SettingError, match="has no labels; a classifier cannot learn from it"):
         layered(CONFIG, unlabelled, None, None)
+
+
+def test_layers_that_would_be_silent_are_told_and_can_be_started_at_a_rate(capsys):
+    config = replace(CONFIG, hidden=(20, 10), input_weight=(0.001, 0.0005), hidden_weight=(0.001, 0.0005), dt=0.5)
+    events = some_events(12)
+    quiet = layered(config, events, None, None)
+    quiet.trainer.fit(quiet.train, epochs=2)
+    told = capsys.readouterr().err
+    assert told.count("note: hidden1 did not spike in the whole epoch") == 1 and "--initial-spikes" in told
+    awake = layered(replace(config, initial_spikes=1.5), events, None, None)
+    activity = awake.trainer.evaluate(awake.train).activity
+    assert all(activity[n].spikes_per_neuron == pytest.approx(1.5, rel=0.3) for n in ("hidden1", "hidden2"))
+    with pytest.raises(SettingError, match="needs a number of spikes > 0, got -1"):
+        layered(replace(config, initial_spikes=-1.0), events, None, None)

@@ -12,6 +12,7 @@ from ..errors import SettingError
 from ..training.results_table import finished_runs, placed, table
 from ..training.run_folder import write_text
 from .options import parse
+from .plot import runs_in
 
 
 def report(arguments: Sequence[str], program: str) -> None:
@@ -26,13 +27,14 @@ def _report(
     """Tabulate finished runs: accuracy with its deviation over seeds or folds, time, machine.
 
     Args:
-        runs: Run folders, and folders of repeats (--seeds, --cross-validate). Runs that differ in the seed only share
-            a line.
+        runs: Run folders, folders of repeats (--seeds, --cross-validate) and of scans. Runs that differ in the seed
+            only share a line.
         markdown: Put the table into this document, between its marks; otherwise it is printed.
     """
     if not runs:
         raise SettingError("report: name at least one run folder")
-    text = table(finished_runs(runs))
+    found = [p for path in runs for p in ([path] if (path / "repeats.json").is_file() else runs_in(path))]
+    text = table(finished_runs(found))
     if markdown is None:
         print(text, end="")
         return

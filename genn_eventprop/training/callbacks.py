@@ -51,13 +51,15 @@ class Callback:
 class Progress(Callback):
     """A progress bar within the epoch (on a terminal) and one line after it.
 
-    The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons.
+    The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
+    that is silent as a whole gets a note, once.
     """
 
     checkpointed = False
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._told: set[str] = set()
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         self._epochs, self._batches = epochs, batches
@@ -81,6 +83,13 @@ class Progress(Callback):
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         self.close()
         print(describe_epoch(metrics, self._epochs), file=sys.stderr)
+        for name in [n for n, spikes in metrics["spikes_per_neuron"].items() if spikes == 0 and n not in self._told]:
+            self._told.add(name)
+            print(
+                f"note: {name} did not spike in the whole epoch, and what is silent learns nothing: larger initial "
+                "weights, initialise_rates (--initial-spikes), or Revive (--revive)",
+                file=sys.stderr,
+            )
 
     def close(self) -> None:
         if self._bar is not None:

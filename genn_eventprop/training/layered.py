@@ -31,6 +31,7 @@ from .choices import (
     transformed,
 )
 from .experiment import Experiment, ExperimentConfig
+from .initialise import initialise_rates
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class LayeredConfig(ExperimentConfig):
     """Likewise within a hidden layer."""
     output_weight: tuple[float, float] = (0.0, 0.03)
     """Likewise to the output."""
+    initial_spikes: float | None = None
+    """Spikes a hidden neuron and trial at the start: initial weights are scaled until the training set makes them."""
     delay_line: tuple[int, float] = (0, 30.0)
     """The input arrives again this many times, each so many ms after the last, with weights of its own."""
     duration: float = 1000.0
@@ -145,6 +148,9 @@ def layered(
         notes=late_notes(train, *how),
         **trainer,
     )
+    if config.initial_spikes is not None:
+        hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
+        initialise_rates(made, transformed(train, *how), hidden)
     return Experiment(made, learned, held_out, last, class_names)
 
 
