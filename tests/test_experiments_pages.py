@@ -10,6 +10,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.data.locate import data_folder
+from genn_eventprop.errors import ModelError
+from genn_eventprop.gradcheck.command import find_model
 from genn_eventprop.training import experiment_names, load_experiment
 
 PAGES = "braille dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
@@ -225,6 +227,21 @@ def test_a_users_own_file_by_path_and_directly(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert settings(tmp_path / "direct")["loss"] == "max"
+
+
+def test_a_users_own_file_imports_its_neighbours(tmp_path, monkeypatch):
+    """Whatever the current folder is, as ``python my_page.py`` would."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_shared_loss.py").write_text('LOSS = "max"\n')
+    path = tmp_path / "my_page.py"
+    path.write_text(OWN.replace("def build", "from my_shared_loss import LOSS\n\ndef build"))
+    assert load_experiment(path).build.__globals__["LOSS"] == "max"
+    neuron = tmp_path / "my_leak.py"
+    neuron.write_text("from my_shared_loss import LOSS\nfrom genn_eventprop.models import LI\n\nLeak = LI\n")
+    assert find_model(f"{neuron}:Leak").name == "LI"
+    with pytest.raises(ModelError, match="'.*my_notes.txt' is not a Python file"):
+        (tmp_path / "my_notes.txt").write_text("")
+        find_model(f"{tmp_path / 'my_notes.txt'}:Leak")
 
 
 def test_a_page_runs_directly(data_dir, tmp_path):

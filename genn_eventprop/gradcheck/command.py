@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from .. import models
 from ..errors import EventPropError, ModelError, SettingError, suggest
 from ..modelling import Neuron, NeuronModel
+from ..modelling.own_file import import_file
 from .draw import check
 from .report import Report
 
@@ -88,12 +88,9 @@ def find_model(target: str) -> NeuronModel:
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"no file {str(path)!r}; write path/to/my_neuron.py:MyNeuron")
-    spec = importlib.util.spec_from_file_location(f"gradcheck_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ModelError(f"{str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_file(path)
 
 
 def _model_in(module: Any, name: str, where: str) -> NeuronModel:

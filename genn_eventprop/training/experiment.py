@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import importlib.util
 import pkgutil
 import signal
 import sys
@@ -33,6 +32,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
+from ..modelling.own_file import import_file
 from .run_folder import RunFolder, jsonable
 from .trainer import Trainer
 
@@ -136,22 +136,12 @@ def load_experiment(source: str | Path) -> ExperimentFile:
     text = str(source)
     if text.endswith(".py"):
         path = Path(text).resolve()
-        return _from_module(_import_file(path), path.stem, str(path))
+        if not path.is_file():
+            raise SettingError(f"there is no experiment file {path}")
+        return _from_module(import_file(path), path.stem, str(path))
     if text not in experiment_names():
         raise SettingError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
     return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SettingError(f"there is no experiment file {path}")
-    spec = importlib.util.spec_from_file_location(f"genn_eventprop_experiment_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses and tyro look a class's module up by name
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
