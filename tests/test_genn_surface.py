@@ -240,7 +240,7 @@ def clashing():
 @pytest.mark.parametrize(
     ("plan", "settings", "message"),
     [
-        (lambda: small_plan(spike_times="exact"), {}, "genn engine runs spike_times='grid'; use reference_event"),
+        (lambda: small_plan(spike_times="exact"), {}, "spike_times='grid'; exact spike times need engine='native'"),
         (small_plan, {"dtype": "float16"}, "dtype='float16': the genn engine runs"),
         (lambda: small_plan(clashing()()), {}, "'hidden': Clash has a state or parameter called spike_V"),
     ],

@@ -65,7 +65,7 @@ class GennEngine(Engine):
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
         if plan.spike_times != "grid":
-            raise EngineError("the genn engine runs spike_times='grid'; use reference_event for exact spike times")
+            raise EngineError("the genn engine runs spike_times='grid'; exact spike times need engine='native'")
         refuse_learned_amounts(plan, self.name)
         refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
