@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Dense, Network, engines, losses
+from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import TimeWeight
@@ -126,6 +126,39 @@ def test_float32_keeps_its_bounds(spikes, seed, dt):
         (neuron, time), (also, at) = by_neuron(truth, name), by_neuron(result, name)
         assert np.array_equal(neuron, also)
         np.testing.assert_allclose(at, time, rtol=0, atol=1e-5 * bound)
+    for k, g in expected.items():
+        assert np.linalg.norm(gradients[k] - g) <= 1e-3 * bound * np.linalg.norm(g) + 1e-6
+
+
+INTEGRATOR = NeuronModel(
+    name="Integrator", state={"V": 0.0, "I": 0.0}, params={"tau_syn": Param(5.0, "ms")},
+    dynamics={"V": "I / 20", "I": "-I / tau_syn"}, threshold="V - 1", reset={"V": "V - 1"}, input="I",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [LIF, INTEGRATOR, LIFRefractory], ids=lambda m: m.name)
+@pytest.mark.parametrize("dt", [1.0, 5.0])
+def test_float32_keeps_its_bounds_when_neurons_spike_a_hundred_times(model, dt):
+    duration, rng = 300.0, np.random.default_rng(0)
+    net = Network()
+    inp, hidden, output = (
+        net.input(20),
+        net.population(model(), 4, name="hidden"),
+        net.population(LI(), 2, name="output"),
+    )
+    net.connect(inp, hidden, Dense(Normal(0.6, 0.15)))
+    net.connect(hidden, output, Dense(Normal(0.0, 0.1)))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=dt, duration=duration, spike_times="exact")
+    values = {k: v.astype(np.float32) for k, v in net.initial_parameters(1).items()}
+    sample = (np.sort(rng.uniform(0.0, duration - 1, 900)), rng.integers(0, 20, 900))
+    events = Events.from_samples([sample], n_channels=20, labels=[0], n_classes=2)
+    truth, expected, reference = run(plan, values, events, "reference_event")
+    result, gradients, _ = run(plan, values, events, "native", dtype="float32")
+    bound = max(1.0, 0.05 / reference.smallest_slope)
+    assert truth.spike_counts["hidden"].mean() > (35 if model is LIFRefractory else 100) and bound < 2
+    (neuron, time), (also, at) = by_neuron(truth, "hidden"), by_neuron(result, "hidden")
+    assert np.array_equal(neuron, also)
+    np.testing.assert_allclose(at, time, rtol=0, atol=1e-5 * bound)
     for k, g in expected.items():
         assert np.linalg.norm(gradients[k] - g) <= 1e-3 * bound * np.linalg.norm(g) + 1e-6
 

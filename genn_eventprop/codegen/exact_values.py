@@ -72,14 +72,17 @@ class ExactTables:
         return out
 
 
-def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray]) -> int:
+def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str) -> int:
     """Steps of a trial: the plan's, but not below `FINEST`, or as many as keep |A| delta <= 1 in every population.
+
+    In float32 as many as keep it below 1 / 2, if they are not below `FINEST`: what a step adds is rounded.
 
     At least as many as the time weight needs, see `weight_steps`.
     """
     rates = [_rate(plan, p, parameters) for p in plan.populations]
-    grid = min(plan.n_steps, math.ceil(plan.duration / FINEST))
-    return max(grid, weight_steps(plan), math.ceil(plan.duration * max(rates) * (1 - 1e-12)))
+    least = plan.duration * max(rates) * (1 - 1e-12)
+    grid = min(max(plan.n_steps, math.ceil(2 * least) if dtype == "float32" else 1), math.ceil(plan.duration / FINEST))
+    return max(grid, weight_steps(plan), math.ceil(least))
 
 
 def degree(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray], delta: float, dtype: str) -> int:

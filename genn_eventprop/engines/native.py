@@ -173,7 +173,7 @@ class NativeEngine(Engine):
     def _refresh_tables(self) -> None:
         """Tables of the exact engine; see `codegen.exact_values`."""
         plan = self.plan
-        steps = number_of_steps(plan, self.parameters)
+        steps = number_of_steps(plan, self.parameters, self.dtype.name)
         if steps != self._exact_steps and plan.loss.readout == "integral":
             found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
             self._weight["weight_series"], self._series_size = found
@@ -189,6 +189,9 @@ class NativeEngine(Engine):
                     dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
                     full = table if name == "A" else _padded_last(table, dtype)
                     self._values[f"x_{p.name}{MODES[mode]}_{name}"] = full
+                    if name == "step":
+                        rest = _padded_last(table - table.astype(self.dtype), self.dtype)
+                        self._values[f"x_{p.name}{MODES[mode]}_step_rest"] = rest
 
     # running
 

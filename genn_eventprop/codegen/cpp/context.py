@@ -102,7 +102,8 @@ class Context:
             arrays += [("const scalar*", f"{x}_kappa_{r}") for r in p.derived.receptors]
             for mode in MODES[: len(p.derived.modes)]:
                 t = x + mode
-                arrays += [("const scalar*", f"{t}_step"), (series, f"{t}_spike"), ("const double*", f"{t}_A")]
+                arrays += [("const scalar*", f"{t}_step"), ("const scalar*", f"{t}_step_rest")]
+                arrays += [(series, f"{t}_spike"), ("const double*", f"{t}_A")]
                 for r in p.derived.receptors:
                     arrays += [(series, f"{t}_arrive_{r}"), (series, f"{t}_back_{r}")]
                 for n in self.learned_dynamics(p):

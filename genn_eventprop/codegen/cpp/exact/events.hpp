@@ -58,7 +58,7 @@ struct Log {
 // What moves a state between events in one mode; see codegen/exact_values.py.
 template <class M, typename table>
 struct Flow {
-    const scalar *step, *dstep[M::dynamic + 1];
+    const scalar *step, *step_rest, *dstep[M::dynamic + 1];
     const table *spike, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
     const double* A;
 };

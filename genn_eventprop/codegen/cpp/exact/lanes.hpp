@@ -9,8 +9,8 @@ template <class M, int N, bool Varies>
 struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::RESET, Base::flow, Base::dg, Base::curve, Base::rho, Base::degree;
-    using Base::delta, Base::x, Base::y, Base::reach, Base::trace, Base::pending, Base::own, Base::propagated;
-    using Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::set_factors, Base::add;
+    using Base::delta, Base::x, Base::low, Base::moved, Base::reach, Base::trace, Base::pending, Base::own, Base::growth;
+    using Base::add_up, Base::split, Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::set_factors, Base::add;
     using typename Base::Incoming, typename Base::table;
 
     Spikes<n + 1> spikes;
@@ -42,7 +42,7 @@ struct Lanes : Neurons<M, N, Varies> {
     };
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
-    Buffer<scalar> lane[n], last_g, prior_g, bends;
+    Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;  // y of a lane is base + lane
     List<Hit> hits;  // crossings before `until`, if `known`
     std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
     int lanes = 0, n_unarmed = 0;
@@ -51,13 +51,14 @@ struct Lanes : Neurons<M, N, Varies> {
 
     void prepare() {
         Base::prepare();
-        for (int i = 0; i < n; ++i) lane[i].zero(NP + 16);
+        for (int i = 0; i < n; ++i) lane[i].zero(NP + 16), base[i].zero(NP + 16);
         lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), prior_g.zero(NP + 16), bends.zero(NP + 16);
         unarmed.assign(N, 0);
     }
     // x holds the initial state.
     void begin(int64_t steps, bool keep) {
         spikes_in_step = spikes.count = held.count = ends.count = 0;
+        for (int i = 0; i < n; ++i) low[i].zero(NP);
         if (keep) trace.reserve((steps + 1) * n * NP);
         if constexpr (M::spiking) {
             double end[n + 1];
@@ -79,7 +80,7 @@ struct Lanes : Neurons<M, N, Varies> {
         if constexpr (M::modes > 1) {
             for (auto& h : held) {
                 h.from = 0, reach.data[h.neuron] = UNKNOWN;
-                for (int i = 0; i < n; ++i) h.y[i] = double(x[i].data[h.neuron]);
+                for (int i = 0; i < n; ++i) h.y[i] = add_up(x[i].data[h.neuron], low[i].data[h.neuron]);
             }
             look_for_due();
         }
@@ -88,10 +89,11 @@ struct Lanes : Neurons<M, N, Varies> {
         Base::finish();
         if constexpr (M::modes > 1)
             for (auto& h : held) {
-                scalar a[n];
                 collect(1, h.neuron, h.from, pending.count, h.y);
-                for (int i = 0; i < n; ++i) a[i] = scalar(h.y[i]);
-                for (int i = 0; i < n; ++i) x[i].data[h.neuron] = propagated(i, a, own(h.neuron), 1);
+                for (int i = 0; i < n; ++i) {
+                    const double to = h.y[i] + growth(i, h.y, own(h.neuron), 1);
+                    split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
+                }
             }
     }
 
@@ -124,7 +126,7 @@ struct Lanes : Neurons<M, N, Varies> {
         const int64_t which = first_due;
         Held h = held[which];
         now_is(due, row_at_due);
-        double m[RESET], at[n];
+        double m[RESET], at[n], more[n] = {};
         collect(1, h.neuron, h.from, cursor, h.y);
         End& end = ends.push();
         end.index = h.index;
@@ -134,9 +136,12 @@ struct Lanes : Neurons<M, N, Varies> {
         from_state(m, end.x, at);
         const int l = lanes++;
         lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
-        for (int i = 0; i < n; ++i) lane[i][l] = scalar(at[i]);
-        collect(0, h.neuron, cursor, pending.count, at);
-        for (int i = 0; i < n; ++i) y[i].data[h.neuron] = scalar(at[i]);
+        collect(0, h.neuron, cursor, pending.count, more);
+        for (int i = 0; i < n; ++i) {
+            split(at[i], base[i][l], lane[i][l]);
+            split(at[i], x[i].data[h.neuron], low[i].data[h.neuron]);
+            moved[i].data[h.neuron] = scalar(more[i]);
+        }
         held.drop(which);
         look_for_due();
         known = false;
@@ -178,19 +183,19 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     void open_lane(int neuron) {
         const int l = lanes++;
-        double state[n];
-        for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]);
+        double state[n], by[n];
+        for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]), by[i] = double(low[i].data[neuron]);
         last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(threshold(neuron, state));
         lane_neuron[l] = neuron;
-        collect(0, neuron, 0, cursor, state);
-        for (int i = 0; i < n; ++i) lane[i][l] = scalar(state[i]);
+        collect(0, neuron, 0, cursor, by);
+        for (int i = 0; i < n; ++i) base[i][l] = x[i].data[neuron], lane[i][l] = scalar(by[i]);
         reach.data[neuron] = UNKNOWN;
     }
     // The last lane takes its place.
     void close_lane(int l) {
         const int last = --lanes;
         lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last], prior_g[l] = prior_g[last], bends[l] = bends[last];
-        for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last];
+        for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last], base[i][l] = base[i][last];
         for (auto& h : hits)
             if (h.lane == last) h.lane = l;
     }
@@ -238,10 +243,11 @@ struct Lanes : Neurons<M, N, Varies> {
     void forget() {
         for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
     }
+    vec y_of(int i, int from) const { return load(base[i].data + from) + load(lane[i].data + from); }
     // g of a vector of lanes; row: dg P(s) and its constant.
     vec g_of(int from, const scalar* row) const {
         vec g = vec{} + row[n];
-        for (int i = 0; i < n; ++i) g += row[i] * load(lane[i].data + from);
+        for (int i = 0; i < n; ++i) g += row[i] * y_of(i, from);
         return g;
     }
     // Finds what crosses between now and the next arrival. With |g''| <= bend, g exceeds its end by at most bend h^2 / 2
@@ -260,7 +266,7 @@ struct Lanes : Neurons<M, N, Varies> {
                 horner<n + 1, S>(rho, degree, until, k, row);
                 scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
                 for (int i = 0; i < n; ++i) {
-                    const scalar v = lane[i].data[l];
+                    const scalar v = base[i].data[l] + lane[i].data[l];
                     g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
                 }
                 prior_g[l] = last_g[l], last_g[l] = g, bends[l] = bend;
@@ -271,7 +277,7 @@ struct Lanes : Neurons<M, N, Varies> {
             for (int from = 0; from < lanes; from += LANES) {
                 vec bend = vec{} + curve[n];
                 for (int i = 0; i < n; ++i) {
-                    const vec v = load(lane[i].data + from);
+                    const vec v = y_of(i, from);
                     bend += curve[i] * larger(v, -v);
                 }
                 const vec g = g_of(from, row), before = load(last_g.data + from), one = g + bend * half;
@@ -303,7 +309,7 @@ struct Lanes : Neurons<M, N, Varies> {
     void solve(int l, double about) {
         const int neuron = lane_neuron[l];
         double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now, s = -1;
-        for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]), bend += double(curve[i * S + own(neuron)]) * std::fabs(v[i]);
+        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]), bend += double(curve[i * S + own(neuron)]) * std::fabs(v[i]);
         for (int q = 0; q <= degree; ++q) {
             const table* t = rho + int64_t(q) * (n + 1) * S + own(neuron);
             c[q] = double(t[n * S]);
@@ -355,7 +361,7 @@ struct Lanes : Neurons<M, N, Varies> {
         hits.drop(which);
         double m[RESET], v[n];
         horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
-        for (int i = 0; i < n; ++i) v[i] = double(lane[i][l]);
+        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
         to_state(m, v, before);
         M::reset(args, neuron, before, after);
         const int64_t index = spikes.count;
@@ -380,12 +386,15 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int i = 0; i < n; ++i) {
             double jump = 0;
             for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
-            lane[i][l] += scalar(jump), y[i].data[neuron] += scalar(jump);
+            scalar &high = x[i].data[neuron], &rest = low[i].data[neuron], &later = moved[i].data[neuron];
+            split(add_up(base[i][l], lane[i][l]) + jump, base[i][l], lane[i][l]);
+            split(add_up(high, rest) + double(later) + jump, high, rest);  // what comes later adds to a small number
+            later = 0;
         }
         last_g[l] = UNKNOWN;
         if (rest > 0) {
             double bend = double(curve[n * S + own(neuron)]);
-            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(lane[i][l]));
+            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(base[i][l] + lane[i][l]));
             if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
         }
         return neuron;

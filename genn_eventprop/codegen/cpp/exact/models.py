@@ -172,7 +172,7 @@ def bind(ctx: Context) -> str:
         lines += [f"{name}.kappa[{i}] = {x}_kappa_{r};" for i, r in enumerate(p.derived.receptors)]
         for m in range(len(p.derived.modes)):
             flow, t = f"{name}.flow[{m}]", x + MODES[m]
-            lines += [f"{flow}.{n} = {t}_{n};" for n in ("step", "spike", "A")]
+            lines += [f"{flow}.{n} = {t}_{n};" for n in ("step", "step_rest", "spike", "A")]
             for i, r in enumerate(p.derived.receptors):
                 lines += [f"{flow}.{n}[{i}] = {t}_{n}_{r};" for n in ("arrive", "back")]
             for i, n in enumerate(ctx.learned_dynamics(p)):

@@ -1,7 +1,8 @@
 // The neurons of one population within a step of exact time.
 //
 // A state is x(t_k + s) = P(s) y + c(s). y is constant between events, so that all neurons together take an arrival by
-// adding P(-s) e times a row of weights, and nothing is propagated inside a step. A bound on g over the whole step tells
+// adding P(-s) e times a row of weights, and nothing is propagated inside a step. y is kept as x(t_k) + low + moved: `moved`
+// is what the events of this step add, and `low` is what rounding left out of x, so that float32 does not lose small sums. A bound on g over the whole step tells
 // which neurons may cross; lanes.hpp takes those through the step's arrivals one by one.
 //
 // M: the generated model. n states, R receptors; S = NP where neurons have numbers of their own (Varies), else 1.
@@ -39,12 +40,12 @@ struct Neurons {
     int degree = 0;
     double delta = 0;
 
-    Buffer<scalar> x[n], y[n], reach, trace, factor[FRONT > BACK ? FRONT : BACK];
+    Buffer<scalar> x[n], low[n], moved[n], reach, trace, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> offsets;
     Buffer<scalar> columns;
     List<Incoming> pending;  // arrivals of this step in order of time
     void prepare() {
-        for (int i = 0; i < n; ++i) x[i].zero(NP), y[i].zero(NP);
+        for (int i = 0; i < n; ++i) x[i].zero(NP), low[i].zero(NP), moved[i].zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
         reach.zero(NP);
     }
@@ -52,13 +53,21 @@ struct Neurons {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
-    scalar propagated(int i, const scalar* a, int r, int mode = 0) const {
-        const scalar* step = flow[mode].step;
-        scalar by = M::coupled[i][n] ? step[(i * (n + 1) + n) * S + r] : scalar(0);
-        for (int j = 0; j < n; ++j)
-            if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + r] * a[j];
-        return a[i] + by;  // the table holds P - 1: rounding of P itself would add up over the steps
+    // What a step adds to state i: the table holds P - 1, since rounding of P itself would add up over the steps, and in `rest` what
+    // rounding left out.
+    template <typename real>
+    real growth(int i, const real* a, int r, int mode = 0) const {
+        const scalar *step = flow[mode].step, *rest = flow[mode].step_rest;
+        real by = 0;
+        for (int j = 0; j <= n; ++j)
+            if (M::coupled[i][j]) by += real(rest[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
+        for (int j = 0; j <= n; ++j)
+            if (M::coupled[i][j]) by += real(step[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
+        return by;
     }
+    static double add_up(scalar a, scalar b) { return double(a) + double(b); }
+    // A number as two.
+    static void split(double v, scalar& high, scalar& rest) { high = scalar(v), rest = scalar(v - double(high)); }
     double threshold(int neuron, const double* state) const {
         double g = double(dg[n * S + own(neuron)]);
         for (int i = 0; i < n; ++i) g += double(dg[i * S + own(neuron)]) * state[i];
@@ -90,7 +99,7 @@ struct Neurons {
         }
     }
 
-    // Start of a step: y = x, and a bound on g as if nothing arrived.
+    // Start of a step: nothing has moved, and a bound on g as if nothing arrived.
     __attribute__((noinline)) void start() {
         pending.count = 0;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
@@ -98,12 +107,12 @@ struct Neurons {
         INDEPENDENT
         for (int k = 0; k < NP; ++k) {
             scalar a[n];
-            for (int i = 0; i < n; ++i) y[i].data[k] = a[i] = x[i].data[k];
+            for (int i = 0; i < n; ++i) a[i] = x[i].data[k], moved[i].data[k] = 0;
             if constexpr (M::watched) {
                 const int r = own(k);
                 scalar g0 = dg[n * S + r], g1 = g0, s0 = slope[n * S + r], s1 = s0, bend = curve[n * S + r];
                 for (int i = 0; i < n; ++i) {
-                    const scalar b = propagated(i, a, r);
+                    const scalar b = a[i] + growth(i, a, r);
                     g0 += dg[i * S + r] * a[i], g1 += dg[i * S + r] * b;
                     s0 += slope[i * S + r] * a[i], s1 += slope[i * S + r] * b;
                     bend += curve[i * S + r] * (a[i] < 0 ? -a[i] : a[i]);
@@ -122,8 +131,12 @@ struct Neurons {
         INDEPENDENT
         for (int k = 0; k < NP; ++k) {
             scalar a[n];
-            for (int i = 0; i < n; ++i) a[i] = y[i].data[k];
-            for (int i = 0; i < n; ++i) x[i].data[k] = propagated(i, a, own(k));
+            for (int i = 0; i < n; ++i) a[i] = x[i].data[k] + moved[i].data[k];
+            for (int i = 0; i < n; ++i) {
+                const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, own(k))), to = from + by;
+                const scalar added = to - from;
+                x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);
+            }
         }
     }
 
@@ -167,7 +180,7 @@ struct Neurons {
                 }
         }
     }
-    // The arrivals known at the start of the step: y and the bound.
+    // The arrivals known at the start of the step: `moved` and the bound.
     void absorb() {
         const auto earlier = [](const Incoming& a, const Incoming& b) { return a.s < b.s; };
         if (!std::is_sorted(pending.begin(), pending.end(), earlier)) std::stable_sort(pending.begin(), pending.end(), earlier);
@@ -177,7 +190,7 @@ struct Neurons {
             add(pending.begin() + from, to - from);
         }
     }
-    // y += P(-s) e w and the bound += the most that arrivals lift g; all at one receptor. Returns whether some bound is
+    // moved += P(-s) e w and the bound += the most that arrivals lift g; all at one receptor. Returns whether some bound is
     // not below zero.
     bool add(const Incoming* a, int64_t count) {
         if constexpr (Varies) {
@@ -200,7 +213,7 @@ struct Neurons {
         vec sum[n][U], lift[U];
 #pragma GCC unroll 16
         for (int u = 0; u < U; ++u) {
-            for (int i = 0; i < n; ++i) sum[i][u] = load(y[i].data + (v + u) * LANES);
+            for (int i = 0; i < n; ++i) sum[i][u] = load(moved[i].data + (v + u) * LANES);
             lift[u] = Bound ? load(reach.data + (v + u) * LANES) : vec{};
         }
         for (int64_t r = 0; r < count; ++r) {
@@ -218,7 +231,7 @@ struct Neurons {
 #pragma GCC unroll 16
         for (int u = 0; u < U; ++u) {
             for (int i = 0; i < n; ++i)
-                if (M::reached[i]) store(y[i].data + (v + u) * LANES, sum[i][u]);
+                if (M::reached[i]) store(moved[i].data + (v + u) * LANES, sum[i][u]);
             if (Bound) store(reach.data + (v + u) * LANES, lift[u]);
         }
         vec most_of_all = lift[0];
@@ -248,7 +261,7 @@ struct Neurons {
         for (int k = 0; k < NP; ++k) {
             const scalar w = a.row[k], up = w > 0 ? w : scalar(0);
             for (int i = 0; i < n; ++i)
-                if (M::reached[i]) y[i].data[k] += factor[i].data[k] * w;
+                if (M::reached[i]) moved[i].data[k] += factor[i].data[k] * w;
             if (M::watched) reach.data[k] += rest * (most[own(k)] * up + most[S + own(k)] * (up - w));
         }
     }
