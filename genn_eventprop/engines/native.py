@@ -93,6 +93,8 @@ class NativeEngine(Engine):
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         self.source = generate(plan, dtype)
         self._spiking = [p.name for p in plan.populations if p.spiking]
+        self._passed: list[np.ndarray | None] = [None] * len(self.source.arrays)
+        self._pointers = (ctypes.c_void_p * len(self.source.arrays))()
         self._update_code: str = ""
         self._update_library: ctypes.CDLL | None = None
         self._handle: int | None = None
@@ -285,7 +287,9 @@ class NativeEngine(Engine):
         self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool, given: bool = False
     ) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
-        pointers = (ctypes.c_void_p * len(source.arrays))(*[arrays[n].ctypes.data for _, n in source.arrays])
+        for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
+            if self._passed[i] is not arrays[n]:
+                self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor}
         rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
         numbers |= dict(zip(("window_start", "window_end"), loss.weight.ends(plan.duration)))
@@ -308,7 +312,7 @@ class NativeEngine(Engine):
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(
-            self._engine(), pointers,
+            self._engine(), self._pointers,
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
             (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
         )  # fmt: skip
