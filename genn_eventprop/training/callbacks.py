@@ -87,7 +87,7 @@ class Progress(Callback):
             self._told.add(name)
             print(
                 f"note: {name} did not spike in the whole epoch, and what is silent learns nothing: larger initial "
-                "weights, initialise_rates (--initial-spikes), or Revive (--revive)",
+                "weights, initialise_rates, or Revive (of experiments with layers: --initial-spikes, --revive)",
                 file=sys.stderr,
             )
 

@@ -10,7 +10,8 @@ struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::RESET, Base::flow, Base::dg, Base::curve, Base::rho, Base::degree;
     using Base::delta, Base::x, Base::low, Base::moved, Base::reach, Base::trace, Base::pending, Base::own, Base::growth;
-    using Base::add_up, Base::split, Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::set_factors, Base::add;
+    using Base::add_up, Base::split, Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect;
+    using Base::set_factors, Base::add;
     using typename Base::Incoming, typename Base::table;
 
     Spikes<n + 1> spikes;

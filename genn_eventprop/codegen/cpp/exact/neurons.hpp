@@ -2,8 +2,8 @@
 //
 // A state is x(t_k + s) = P(s) y + c(s). y is constant between events, so that all neurons together take an arrival by
 // adding P(-s) e times a row of weights, and nothing is propagated inside a step. y is kept as x(t_k) + low + moved: `moved`
-// is what the events of this step add, and `low` is what rounding left out of x, so that float32 does not lose small sums. A bound on g over the whole step tells
-// which neurons may cross; lanes.hpp takes those through the step's arrivals one by one.
+// is what the events of this step add, and `low` what rounding left out of x, so that float32 does not lose small sums. A
+// bound on g over the whole step tells which neurons may cross; lanes.hpp takes those through the step's arrivals one by one.
 //
 // M: the generated model. n states, R receptors; S = NP where neurons have numbers of their own (Varies), else 1.
 
@@ -53,8 +53,8 @@ struct Neurons {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
-    // What a step adds to state i: the table holds P - 1, since rounding of P itself would add up over the steps, and in `rest` what
-    // rounding left out.
+    // What a step adds to state i. The table holds P - 1, since rounding of P itself would add up over the steps, and `rest`
+    // what rounding left out of it.
     template <typename real>
     real growth(int i, const real* a, int r, int mode = 0) const {
         const scalar *step = flow[mode].step, *rest = flow[mode].step_rest;
@@ -133,9 +133,9 @@ struct Neurons {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k] + moved[i].data[k];
             for (int i = 0; i < n; ++i) {
-                const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, own(k))), to = from + by;
-                const scalar added = to - from;
-                x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);
+                const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, own(k)));
+                const scalar to = from + by, added = to - from;
+                x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);  // without error
             }
         }
     }
