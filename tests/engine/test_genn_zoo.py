@@ -15,6 +15,7 @@ from genn_eventprop.errors import EngineError
 from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
+from support import genn_harness as harness
 
 
 def _load(name):
@@ -24,7 +25,7 @@ def _load(name):
     return module
 
 
-harness, of_events, nonlinear = _load("genn_harness"), _load("test_native_events"), _load("test_native_nonlinear")
+of_events, nonlinear = _load("test_native_events"), _load("test_native_nonlinear")
 
 E, N = of_events, nonlinear
 PLANS = {

@@ -2,9 +2,7 @@
 executes the same text in GeNN's order of operations.
 """
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +14,7 @@ from genn_eventprop.engines.genn.show import network_texts
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-
-_spec = importlib.util.spec_from_file_location("genn_harness", Path(__file__).with_name("genn_harness.py"))
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
+from support import genn_harness as harness
 
 LIF_VALUES = {"tau_mem": 18.0, "tau_syn": 4.0, "v_thresh": 0.9, "v_reset": -0.1}
 LI_VALUES = {"tau_mem": 15.0, "tau_syn": 5.0}

@@ -1,9 +1,7 @@
 """Hand-written GeNN snippets: equal to the derived ones on random states, run by genn and native, checked when made."""
 
-import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +15,7 @@ from genn_eventprop.modelling.handwritten import plain
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
-
-_spec = importlib.util.spec_from_file_location("genn_harness", Path(__file__).with_name("genn_harness.py"))
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
+from support import genn_harness as harness
 
 
 def execute(code, values):

@@ -1,8 +1,6 @@
 """Losses and regularisers on the genn engine against `reference_clock`: on pygenn, and everywhere on the harness."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,7 @@ from genn_eventprop.losses import OwnLoss, SquaredError, TimeWeight, VoltageSqua
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-
-_spec = importlib.util.spec_from_file_location("genn_harness", Path(__file__).with_name("genn_harness.py"))
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
+from support import genn_harness as harness
 
 WINDOW = TimeWeight("exponential", window=(10.0, 30.0))
 INPUT = TimeWeight("linear", input_tau=8.0, input_gain=0.3)

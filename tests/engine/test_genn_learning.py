@@ -1,8 +1,5 @@
 """Parameters, gradients and moments of the genn engine: on the device, lent to the host, changed by custom updates."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,10 +11,7 @@ from genn_eventprop.engines.genn.updates import rule_of
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-
-_spec = importlib.util.spec_from_file_location("genn_harness", Path(__file__).with_name("genn_harness.py"))
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
+from support import genn_harness as harness
 
 ENGINES = [pytest.param("harness"), pytest.param("pygenn", marks=pytest.mark.needs_genn)]
 W, R = "input_hidden.weight", "hidden_output.weight"

@@ -8,6 +8,7 @@ import pytest
 
 from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.engines.reference_clock import ReferenceClock
+from support import genn_harness as harness
 
 
 def _load(name):
@@ -17,7 +18,7 @@ def _load(name):
     return module
 
 
-chance, harness = _load("test_chance"), _load("genn_harness")
+chance = _load("test_chance")
 CASES = {
     **chance.CASES,
     "modes, no reset": {"model": "LIFRefractory", "noise": 0.1, "dropout": 0.3},

@@ -28,7 +28,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 THREE_SPIKES = Events(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 2]), np.array([0, 3]), 3, labels=[1])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from genn_eventprop import losses
 
-TEXT = (Path(__file__).parent.parent / "docs" / "losses.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
 
 
 def test_the_code_runs(capsys):

@@ -1,6 +1,6 @@
 """Generated text is a product: pinned by golden files, the same in two processes, clean under every warning.
 
-After a wanted change run ``UPDATE_GOLDEN=1 pytest tests/test_codegen_text.py`` and read the difference.
+After a wanted change run ``UPDATE_GOLDEN=1 pytest tests/codegen/test_codegen_text.py`` and read the difference.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import Compiler, find_compiler, load
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def check_golden(name, text):
