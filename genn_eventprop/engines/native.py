@@ -23,7 +23,7 @@ from ..codegen.values import value_arrays
 from ..errors import EngineError
 from ..plan import Plan
 from ..plan.coefficients import node_scale, weight_coefficients
-from ..toolchain import build, find_compiler
+from ..toolchain import build, require
 from .base import (
     LINEAR_ONE_EVENT,
     Data,
@@ -87,11 +87,11 @@ class NativeEngine(Engine):
             self.remarks.append(
                 f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
             )
-        find_compiler()
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         self.source = generate(plan, dtype)
+        require(self.source.text)
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._passed: list[np.ndarray | None] = [None] * len(self.source.arrays)
         self._pointers = (ctypes.c_void_p * len(self.source.arrays))()

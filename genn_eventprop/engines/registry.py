@@ -65,17 +65,18 @@ def create(
 
     Args:
         parameters: first values, from `Network.initial_parameters`.
-        engine: a name, or "auto" for the fastest that runs here and can do what the plan asks.
+        engine: a name, or "auto" for the fastest, which is `native`; the references run only when asked for by name.
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
         genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
 
     Raises:
-        SettingError: for an unknown name. EngineError, ToolchainError: if it cannot run here.
+        SettingError: for an unknown name. EngineError: if it cannot run here. ToolchainError: there is no compiler, and
+            the code cache has nothing that was built for such a processor elsewhere.
     """
     if engine == "auto":
-        name, reason = _choose(plan)
+        name, reason = _choose()
     elif engine in NAMES:
         name, reason = engine, "asked for"
     else:
@@ -85,12 +86,11 @@ def create(
     return made
 
 
-def _choose(plan: Plan) -> tuple[str, str]:
+def _choose() -> tuple[str, str]:
+    """The native engine, always: a reference engine is so slow that it runs only where it is asked for by name."""
     native = availability()[0]
-    if native.runs:
-        return "native", f"fastest here, compiled by {native.detail}"
-    slow = "reference_event" if plan.spike_times == "exact" else "reference_clock"
-    return slow, f"no compiler for the native engine: {native.detail}"
+    how = f"compiled by {native.detail}" if native.runs else "compiled on another machine"
+    return "native", f"fastest here, {how}"
 
 
 def _make(

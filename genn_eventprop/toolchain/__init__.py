@@ -1,7 +1,7 @@
 """Find a C++ compiler, compile generated text into a content-hashed cache, load it."""
 
 from .cache import Cache, cache_folder, clear
-from .compiler import Compiler, find_compiler
-from .load import build
+from .compiler import Compiler, NoCompilerError, find_compiler
+from .load import build, require
 
-__all__ = ["Cache", "Compiler", "build", "cache_folder", "clear", "find_compiler"]
+__all__ = ["Cache", "Compiler", "NoCompilerError", "build", "cache_folder", "clear", "find_compiler", "require"]

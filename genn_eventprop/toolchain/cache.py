@@ -1,11 +1,16 @@
-"""The code cache: one folder, one file a library, named by a hash of everything that the library depends on.
+"""The code cache: one folder, one file a library: ``KEY-LENGTH-SHA256.so``, KEY a hash of all that it depends on.
+
+A library that is loaded runs, so nothing is loaded unseen: length and hash, which the name records, owner and mode are
+checked before. What fails is not used but built anew, with a note.
 
 Safe with several processes at once, also on network file systems: no lock files; a library is written under a unique
-temporary name, synced and renamed; who loses a race discards its own.
+temporary name, synced and renamed to its full name in one step.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import stat
@@ -40,29 +45,32 @@ class Cache:
         move = f"; set {VARIABLE} to a folder of your own to move it"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self.folder.stat()
+            status, link = self.folder.stat(), self.folder.lstat()
         except OSError as error:
             raise ToolchainError(f"the code cache {self.folder} cannot be used ({error.strerror}){move}") from None
-        if status.st_uid != os.getuid():
+        if status.st_uid != os.getuid() or link.st_uid not in (os.getuid(), 0):
             raise ToolchainError(f"the code cache {self.folder} belongs to another user and is not trusted{move}")
         if stat.S_IMODE(status.st_mode) & 0o022:
             raise ToolchainError(
                 f"the code cache can be written by others and is not trusted; run: chmod 700 {self.folder}"
             )
 
-    def path(self, key: str) -> Path:
-        return self.folder / f"{key}.so"
-
     def hit(self, key: str) -> Path | None:
-        """The library of `key` if it is there; its time of last use is renewed."""
-        path = self.path(key)
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            return None
-        except OSError:  # a cache that may only be read still serves
-            return path if path.exists() else None
-        return path
+        """The newest library whose key is, or begins with, `key` and that is what was built; None if there is none.
+
+        Its time of last use is renewed. What is damaged or foreign is removed, with a note on stderr.
+        """
+        for path in sorted(self.folder.glob(f"{key}-*.so"), key=_age):
+            wrong = fault(path)
+            if wrong is None:
+                with contextlib.suppress(OSError):  # a cache that may only be read still serves
+                    os.utime(path)
+                return path
+            if wrong != GONE:
+                print(f"note: the cached library {path} {wrong}; it is not used", file=sys.stderr)
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        return None
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
         """A private folder on the same file system to compile in."""
@@ -70,9 +78,11 @@ class Cache:
 
     def publish(self, built: Path, key: str) -> Path:
         """Move a finished library into place."""
+        built.chmod(0o700)
         with open(built, "rb") as file:
             os.fsync(file.fileno())
-        target = self.path(key)
+            content = file.read()
+        target = self.folder / f"{key}-{len(content)}-{hashlib.sha256(content).hexdigest()}.so"
         os.replace(built, target)
         self.trim()
         return target
@@ -101,6 +111,44 @@ class Cache:
                 break
             path.unlink(missing_ok=True)
             total -= size
+
+
+GONE = "was removed by another process"
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a cached library, in words; None if it is the user's own, whole file.
+
+    It is read through one descriptor that follows no link, so that what is checked is one file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return GONE
+    except OSError as error:
+        return f"cannot be opened, or is a link ({error.strerror})"
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a file"
+        if status.st_uid != os.getuid():
+            return "belongs to another user"
+        if stat.S_IMODE(status.st_mode) & 0o022:
+            return "can be written by others"
+        *_, length, digest = path.stem.split("-")
+        if str(status.st_size) != length:
+            return f"has {status.st_size} bytes instead of {length}"
+        if hashlib.sha256(file.read()).hexdigest() != digest:
+            return "is damaged: its contents do not match its checksum"
+    return None
+
+
+def _age(path: Path) -> float:
+    """For the newest first; a file that another process removed meanwhile comes last."""
+    try:
+        return -path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def clear(folder: Path | None = None) -> tuple[int, int]:

@@ -29,6 +29,10 @@ FLAGS = (
 )
 
 
+class NoCompilerError(ToolchainError):
+    """There is no C++ compiler on this machine."""
+
+
 @dataclass(frozen=True)
 class Compiler:
     """A compiler that answered: command (argv prefix), kind ("gcc", "clang", "apple-clang", "zig"), version line."""
@@ -66,7 +70,7 @@ def find_compiler() -> Compiler:
     """The compiler in the order $CXX, g++, clang++, ziglang.
 
     Raises:
-        ToolchainError: if there is none, saying how to get one; or if $CXX is set to something that does not run.
+        NoCompilerError: there is none; says how to get one. ToolchainError: $CXX is set to something that does not run.
     """
     wanted = os.environ.get("CXX")
     if wanted:
@@ -81,7 +85,7 @@ def find_compiler() -> Compiler:
         found = _probe(command)
         if found is not None:
             return found
-    raise ToolchainError(
+    raise NoCompilerError(
         "no C++ compiler was found (looked for $CXX, g++, clang++ and the ziglang package); install one with your "
         'system\'s package manager, or run: pip install "genn_eventprop[compiler]"'
     )

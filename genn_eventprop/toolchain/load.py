@@ -10,31 +10,59 @@ from pathlib import Path
 
 from ..errors import ToolchainError
 from .cache import VARIABLE, Cache
-from .compiler import Compiler, cpu_features, find_compiler
+from .compiler import Compiler, NoCompilerError, cpu_features, find_compiler
 
 _loaded: dict[str, ctypes.CDLL] = {}
 
 
-def key_of(source: str, compiler: Compiler) -> str:
-    """Hash of source, flags, compiler version, CPU features, operating system and machine."""
-    parts = (source, " ".join(compiler.flags), compiler.version, cpu_features(), sys.platform, platform.machine())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+def key_of(source: str, compiler: Compiler | None) -> str:
+    """Hash of source, CPU features, operating system and machine; behind it a hash of compiler version and flags.
+
+    Without a compiler the first half alone: then the library of any compiler that ran for such a processor will do.
+    """
+    place = _hash(source, cpu_features(), sys.platform, platform.machine(), length=32)
+    return place if compiler is None else f"{place}-{_hash(compiler.version, *compiler.flags, length=12)}"
+
+
+def _hash(*parts: str, length: int) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]
 
 
 def build(source: str) -> ctypes.CDLL:
     """Compile `source` unless the cache has it, and load it.
 
     Raises:
-        ToolchainError: no compiler; a failed compilation (source and message are kept in the cache); a cache folder
-            that cannot be used or forbids execution.
+        ToolchainError: no compiler, and the cache has it not; a failed compilation (source and message are kept in the
+            cache); a cache folder that cannot be used or forbids execution.
     """
-    compiler = find_compiler()
+    compiler = _compiler_or(source)
     key = key_of(source, compiler)
     if key not in _loaded:
         cache = Cache()
-        path = cache.hit(key) or _compile(source, compiler, cache, key)
+        path = cache.hit(key)
+        if path is None:
+            path = _compile(source, compiler or find_compiler(), cache, key)
         _loaded[key] = _load(path, cache)
     return _loaded[key]
+
+
+def require(source: str) -> None:
+    """Raise now what `build` would raise later for want of a compiler."""
+    _compiler_or(source)
+
+
+def _compiler_or(source: str) -> Compiler | None:
+    """The compiler; None where there is none but the cache has what was built from `source` elsewhere."""
+    try:
+        return find_compiler()
+    except NoCompilerError as error:
+        cache = Cache()
+        if key_of(source, None) in _loaded or cache.hit(key_of(source, None)):
+            return None
+        raise ToolchainError(
+            f"{error}. The code cache {cache.folder} does not have this network either: what a machine with a compiler "
+            "and the same kind of processor has built there, on a login node say, is used here"
+        ) from None
 
 
 def _compile(source: str, compiler: Compiler, cache: Cache, key: str) -> Path:
@@ -62,5 +90,5 @@ def _load(path: Path, cache: Cache) -> ctypes.CDLL:
     except OSError as error:
         raise ToolchainError(
             f"{path} cannot be loaded ({error}). If its file system forbids execution, set {VARIABLE} to a folder on "
-            "one that allows it; if the file is damaged, run: genn-eventprop cache clear"
+            "one that allows it; if a machine with other system libraries built it, run: genn-eventprop cache clear"
         ) from None
