@@ -45,11 +45,17 @@ def library(folder):
     return found
 
 
+def replace(path, content):
+    """Other content under the name; not into the file itself, which this process has loaded."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000, 5000, -1])
 def test_a_truncated_library_is_built_anew(folder, size):
     assert build(SOURCE).answer() == 42
     whole = library(folder).read_bytes()
-    library(folder).write_bytes(whole[:size])
+    replace(library(folder), whole[:size])
     done = ask()
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     assert re.search(f"note: the cached library .* has {len(whole[:size])} bytes instead of {len(whole)}", done.stderr)
@@ -60,7 +66,7 @@ def test_a_flipped_bit_is_found(folder):
     assert build(SOURCE).answer() == 42
     content = bytearray(library(folder).read_bytes())
     content[len(content) // 2] ^= 4
-    library(folder).write_bytes(content)
+    replace(library(folder), content)
     done = ask()
     assert done.stdout == "42\n" and "is damaged: its contents do not match its checksum" in done.stderr
 
@@ -71,11 +77,11 @@ def test_what_others_can_write_is_not_loaded(folder, tmp_path):
     target = library(folder)
     (tmp_path / "foreign.cpp").write_text(FOREIGN)
     compilers.find_compiler().compile(tmp_path / "foreign.cpp", tmp_path / "foreign.so")
-    target.write_bytes((tmp_path / "foreign.so").read_bytes())
+    replace(target, (tmp_path / "foreign.so").read_bytes())
     target.chmod(0o666)
     done = ask()
     assert done.stdout == "42\n" and "can be written by others; it is not used" in done.stderr
-    library(folder).write_bytes((tmp_path / "foreign.so").read_bytes())
+    replace(library(folder), (tmp_path / "foreign.so").read_bytes())
     assert ask().stdout == "42\n", "a whole foreign library under this name must not run either"
 
 
