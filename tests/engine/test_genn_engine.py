@@ -222,6 +222,40 @@ def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):
     assert engine.group == (batch_size or 3)
 
 
+def test_no_more_examples_side_by_side_than_genn_takes(monkeypatch):
+    """GeNN ends the process at 1024 on cuda and hip; such a batch runs in groups of nearly the same size."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", None)
+    plan = build(*CASES[1])
+    values = plan.network.initial_parameters(3)
+    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    sizes = []
+    for batch in (1, 32, 1023, 1024, 2100):
+        engine._regroup(batch)
+        sizes.append(engine.group)
+    assert sizes == [1, 32, 1023, 512, 700]
+    monkeypatch.setattr("genn_eventprop.engines.genn.engine.MOST_SIDE_BY_SIDE", 4)
+    samples = np.array([4, 0, 1, 2, 3, 3, 1, 0, 2])
+    check_same(engine, plan, values, random_events(plan), samples=samples)
+    assert engine.group == engine.network.batch == 3
+
+
+def test_a_first_run_of_one_sample_leaves_the_next_batch_side_by_side(monkeypatch):
+    """With the weights that were changed, and the optimiser's moments, in the network built anew."""
+    monkeypatch.setattr(harness.HarnessEngine, "batch_size", None)
+    plan = build(*CASES[8])
+    values, events = plan.network.initial_parameters(3), random_events(plan)
+    engines = [harness.HarnessEngine(plan, values, dtype="float64"), ReferenceClock(plan, values)]
+    for engine in engines:
+        data, optimiser = engine.load(events), optimisers.Adam(1e-3)
+        engine.use(optimiser)
+        for samples in ([0], [1, 2, 3, 4], [2, 0], [1, 2, 3, 4, 0]):
+            engine.run(data, samples, training=True)
+            engine.update(optimiser)
+    assert engines[0].network.batch == 4  # not built anew for a single example more
+    for key, value in engines[1].parameters.items():
+        np.testing.assert_allclose(engines[0].parameters[key], value, rtol=1e-9, atol=1e-12)
+
+
 def test_inference_builds_no_adjoint_network(make):
     plan = build("feed-forward", "integral", "fixed", 0.0)
     values = plan.network.initial_parameters(3)

@@ -229,6 +229,19 @@ def test_what_genn_says_about_a_device_is_passed_on(monkeypatch):
         engine.run(engine.load(THREE_SPIKES), [0])
 
 
+def test_an_error_in_the_code_does_not_speak_of_devices(monkeypatch):
+    with_pygenn(monkeypatch, ("cuda",))
+
+    def misread(*args, **settings):
+        raise RuntimeError("hidden: sim code: type-checking error")
+
+    monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", misread, raising=False)
+    engine = make(small_plan())
+    with pytest.raises(EngineError, match="for cuda: hidden: sim code: type.*engine='native' runs the same") as caught:
+        engine.run(engine.load(THREE_SPIKES), [0])
+    assert "devices" not in str(caught.value)
+
+
 def clashing():
     return NeuronModel(
         name="Clash", state={"V": 0.0, "I": 0.0, "spike_V": 0.0}, params={"tau_mem": Param(9.0, "ms")},

@@ -7,6 +7,7 @@ gives labels and the numbers that depend on neuron parameters, and takes readout
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -38,6 +39,7 @@ from .trial import network_text
 from .updates import Rule, rule_of
 
 FIRST_CAPACITY = 32  # spikes that a neuron can keep in a trial before the store grows
+MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
 
 
 class GennEngine(Engine):
@@ -75,7 +77,7 @@ class GennEngine(Engine):
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
         self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
         network_text(plan)  # raises where a name or a part cannot be written as GeNN code
-        self.group = 1  # examples a run; fixed by the first batch
+        self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None
         self._training = False  # what the network is built for, and:
         self._rule: Rule | None = None
@@ -146,8 +148,7 @@ class GennEngine(Engine):
 
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """A network that can do what is asked, with this data set and these parameters."""
-        if self.network is None:
-            self.group = self._group_size(batch)
+        self._regroup(batch)
         self._hand.take(data)
         self._hand.chance = training
         if self.network is None or (training and not self._training):
@@ -158,6 +159,20 @@ class GennEngine(Engine):
             self.parameters.push()
         self._running = False
         self._hand.over()
+
+    def _regroup(self, batch: int) -> None:
+        """How many examples run side by side: as many as the first batch has, and anew for one twice as large.
+
+        A batch of more than GeNN takes at once runs in groups of nearly the same size. A network is built for one size,
+        which takes a while; so batches that are a little larger run in two groups, and a size never comes back.
+        """
+        size = self._group_size(batch)
+        size = math.ceil(size / math.ceil(size / MOST_SIDE_BY_SIDE))
+        if self.network is None:
+            self.group = size
+        elif size >= 2 * self.group:
+            self._leave()
+            self.group = size
 
     # building
 

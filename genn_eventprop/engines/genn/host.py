@@ -65,9 +65,17 @@ class Store:
         there = np.arange(n) < self.n[:, :, None]
         return np.where(there, step * dt, missing), there
 
-    def at(self, b: int, step: int) -> np.ndarray:
-        """(N,) number of spikes at a step of example b, 0 or 1."""
-        return ((self.step[b] == step) & self.valid[b]).sum(axis=1)
+    def at(self, example: np.ndarray, step: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """(which of the (E,) pairs, neuron) of every spike at one of the pairs (example, step <= last).
+
+        Only the spikes at a wanted step of their example are sorted, so the work grows as the store, not as E times it.
+        """
+        wanted = np.zeros((len(self.n), last + 1), bool)
+        there = step >= 0
+        wanted[example[there], step[there]] = True
+        kept = np.where(self.valid, self.step, 0)
+        b, neuron, i = np.nonzero(wanted[np.arange(len(self.n))[:, None, None], kept] & self.valid)
+        return _pairs(b, self.step[b, neuron, i], neuron, example, step, last)
 
     def spikes(self, dt: float, first: int) -> Spikes:
         """All spikes by sample, then time, then neuron; samples are counted from `first`."""
@@ -92,19 +100,12 @@ def kink_shares(
 
     The kink of a maximum is shared by the inhibitory arrivals of its step in proportion to their weight.
     """
+    b, k = np.nonzero(kink > 0)
+    name = plan.output.name
+    negative = {c.name: np.minimum(np.asarray(weights[c.weight], np.float64), 0.0) for c in plan.into(name)}
+    total = arrivals(plan, name, data, samples, stores, negative, b, max_step[b, k].astype(np.int64), k)
     shares = np.zeros(kink.shape)
-    for b, k in zip(*np.nonzero(kink > 0)):
-        total = 0.0
-        for c in plan.into(plan.output.name):
-            step = int(max_step[b, k]) - c.delay_steps
-            negative = np.minimum(weights[c.weight][:, k], 0.0)
-            if c.source == plan.input.name:
-                part = slice(data.offsets[samples[b]], data.offsets[samples[b] + 1])
-                total += negative[data.channels[part][data.steps[part] == step]].sum()
-            elif step > 0:
-                total += float(stores[c.source].at(int(b), step) @ negative)
-        if total < 0:
-            shares[b, k] = kink[b, k] / total
+    shares[b, k] = np.where(total < 0, kink[b, k] / np.where(total < 0, total, 1.0), 0.0)
     return shares
 
 
@@ -117,13 +118,50 @@ def positive_arrivals(
 
     up: connection -> (N,) or (1,), how far a unit weight moves the threshold.
     """
+    into = plan.into(target)
+    positive = {c.name: np.maximum(np.asarray(weights[c.weight], np.float64), 0.0) * up[c.name] for c in into}
+    return arrivals(plan, target, data, samples, stores, positive, example, step, neuron)
+
+
+def arrivals(
+    plan: Plan, target: str, data: Data, samples: np.ndarray, stores: dict[str, Store],
+    amounts: Mapping[str, np.ndarray], example: np.ndarray, step: np.ndarray, neuron: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """(E,) sum of the amounts of all that arrived at `neuron` at `step` of `example`, (E,) each.
+
+    amounts: connection -> (M, N). Two spikes of one input channel in a step count twice.
+    """
     total = np.zeros(len(example))
     for c in plan.into(target):
-        positive = np.maximum(np.asarray(weights[c.weight], np.float64), 0.0) * up[c.name]
-        for e, (b, k, n) in enumerate(zip(example, step - c.delay_steps, neuron)):
-            if c.source == plan.input.name:
-                part = slice(data.offsets[samples[b]], data.offsets[samples[b] + 1])
-                total[e] += positive[data.channels[part][data.steps[part] == k], n].sum()
-            elif k > 0:
-                total[e] += float(stores[c.source].at(int(b), int(k)) @ positive[:, n])
+        sent = step - c.delay_steps
+        if c.source == plan.input.name:
+            e, source = _input_at(data, samples, example, sent, plan.n_steps)
+        else:
+            e, source = stores[c.source].at(example, sent, plan.n_steps)
+        total += np.bincount(e, amounts[c.name][source, neuron[e]], len(total))
     return total
+
+
+def _input_at(
+    data: Data, samples: np.ndarray, example: np.ndarray, step: np.ndarray, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `Store.at`, of the input's spikes: (which pair, channel)."""
+    parts = [slice(data.offsets[i], data.offsets[i + 1]) for i in samples]
+    steps = np.concatenate([data.steps[part] for part in parts])
+    channels = np.concatenate([data.channels[part] for part in parts])
+    b = np.repeat(np.arange(len(samples)), [part.stop - part.start for part in parts])
+    return _pairs(b, steps, channels, example, step, last)
+
+
+def _pairs(
+    b: np.ndarray, at: np.ndarray, neuron: np.ndarray, example: np.ndarray, step: np.ndarray, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(which of the pairs (example, step), neuron) of the spikes (b, at, neuron) that fall on one of them."""
+    key = b.astype(np.int64) * (last + 1) + at
+    order = np.argsort(key, kind="stable")
+    wanted = np.where(step >= 0, example * (last + 1) + step, -1)
+    first, end = (np.searchsorted(key[order], wanted, side) for side in ("left", "right"))
+    n = end - first
+    e = np.repeat(np.arange(len(wanted)), n)
+    place = np.arange(len(e)) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first, n)
+    return e, neuron[order[place]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from .install import import_pygenn
 from .text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 
 _numbers = itertools.count()
+_OF_DEVICES = re.compile(r"\b(cuda|hip|devices?|drivers?|memory|gpu)", re.IGNORECASE)  # what GeNN says of those
 
 
 class Network:
@@ -258,11 +260,11 @@ def _failure(name: str, backend: str, error: Exception, log: Path) -> str:
     """A message with the end of the compiler's output."""
     text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     tail = "".join(f"\n    {line}" for line in text[-12:])
-    if backend in ("cuda", "hip") and not isinstance(error, subprocess.CalledProcessError):
+    what = str(error) or type(error).__name__
+    if backend in ("cuda", "hip") and _OF_DEVICES.search(what) and not isinstance(error, subprocess.CalledProcessError):
         advice = "see `genn-eventprop engines` for its devices, or use --genn-backend single_threaded_cpu"
     else:
         advice = "engine='native' runs the same network without GeNN"
-    what = str(error) or type(error).__name__
     return f"GeNN could not build the {name} network for {backend}: {what}; {advice}. Its code is in {log.parent}{tail}"
 
 
