@@ -35,6 +35,7 @@ def _plot(
     data: Literal["train", "validation", "test"] | None = None,
     sample: int = 0,
     checkpoint: Literal["best", "last"] = "best",
+    page: Path | None = None,
     engine: str | None = None,
     format: Literal["png", "pdf", "svg"] = "png",
 ) -> None:
@@ -51,6 +52,7 @@ def _plot(
         data: Data set of raster, spikes and confusion; default: validation if there is one, else train.
         sample: Which sample of it the raster shows, counted from 0.
         checkpoint: The weights chosen on validation, or those of the last epoch.
+        page: The experiment that made the runs, if it is a file of your own: it is run to get the data.
         engine: Engine instead of the run's own.
         format: Of the pictures.
     """
@@ -62,7 +64,7 @@ def _plot(
         print(plots.save(_together(found), out / f"training_curves.{format}"))
     failed = []
     for folder in found:
-        run = Run(folder, data, sample, checkpoint, engine)
+        run = Run(folder, data, sample, checkpoint, page, engine)
         for name in wanted:
             try:
                 print(plots.save(FIGURES[name](run), folder / "plots" / f"{name}.{format}"))
@@ -98,12 +100,13 @@ class Run:
     data: str | None
     sample: int
     checkpoint: str
+    page: Path | None
     engine: str | None
 
     @cached_property
     def opened(self) -> tuple[Trainer, Any, dict[str, np.ndarray]]:
         """(trainer with the weights of the checkpoint, events, initial parameters)."""
-        file, config, folder = open_run(self.path, engine=self.engine)
+        file, config, folder = open_run(self.path, self.page, engine=self.engine)
         experiment = file.build(config)
         trainer = experiment.trainer
         first = {name: value.copy() for name, value in trainer.engine.parameters.items()}

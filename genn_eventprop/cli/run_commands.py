@@ -30,6 +30,7 @@ def _evaluate(
     run: Run,
     checkpoint: Literal["best", "last"] = "best",
     data: Literal["train", "validation", "test"] = "test",
+    page: Path | None = None,
     engine: str | None = None,
     threads: int | None = None,
 ) -> None:
@@ -37,12 +38,13 @@ def _evaluate(
 
     Args:
         run: The run folder.
+        page: The experiment that made the run, if it is a file of your own: it is run to get the data.
         checkpoint: The weights chosen on validation, or those of the last epoch.
         data: Which data set of the experiment.
         engine: Another engine than in training.
         threads: Threads of the engine.
     """
-    file, config, folder = open_run(run, engine=engine, threads=threads)
+    file, config, folder = open_run(run, page, engine=engine, threads=threads)
     experiment = file.build(config)
     events = experiment.events(data)
     if events is None:
@@ -63,18 +65,25 @@ def resume(arguments: Sequence[str], program: str) -> None:
     parse(_resume, arguments, program)
 
 
-def _resume(run: Run, epochs: int | None = None, threads: int | None = None, engine: str | None = None) -> None:
+def _resume(
+    run: Run,
+    page: Path | None = None,
+    epochs: int | None = None,
+    threads: int | None = None,
+    engine: str | None = None,
+) -> None:
     """Continue a run from its last checkpoint, bit for bit as if it had never stopped.
 
     Args:
         run: The run folder.
+        page: The experiment that made the run, if it is a file of your own: it is run to go on.
         epochs: Train until this many epochs in all, instead of what the run was started with.
         threads: Threads of the engine; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one here.
     """
     if (run / "repeats.json").is_file():
         raise SettingError(f"{run} holds several runs: go on with the command that started them and --run-dir {run}")
-    file, config, _ = open_run(run, epochs=epochs, threads=threads, engine=engine)
+    file, config, _ = open_run(run, page, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
     print(describe_results(results))
 

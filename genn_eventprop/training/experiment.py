@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
 from ..modelling.own_file import import_file
-from .run_folder import RunFolder, jsonable
+from .run_folder import PAGE_TEXT, RunFolder, jsonable
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -119,6 +119,13 @@ class ExperimentFile:
     plot: Callable[[Experiment, Path], None] | None = None
     folds: Callable[[Any], Mapping[str, Mapping[str, Any]]] | None = None
     text: str = ""
+    page: str = ""
+    """The Python text."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether it belongs to the package, so that a run can be opened without naming it."""
+        return not self.source.endswith(".py")
 
 
 def experiment_names() -> list[str]:
@@ -144,6 +151,24 @@ def load_experiment(source: str | Path) -> ExperimentFile:
     return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
 
 
+def page_of(source: object, page: Path | str | None, where: str) -> ExperimentFile:
+    """The experiment that made a run: `page` if the user names one, else `source` if it is installed with the package.
+
+    A run folder may come from anybody: the file that its config.json names is never run on its word.
+
+    Raises:
+        SettingError: the run was made by a page that is not installed, and `page` is None.
+    """
+    if page is not None:
+        return load_experiment(page)
+    if not isinstance(source, str) or source not in experiment_names():
+        raise SettingError(
+            f"{where} was made by the page {str(source)!r}, which is run only if you name it: add --page FILE; "
+            f"the page as it was then is kept as text in {where}/{PAGE_TEXT}"
+        )
+    return load_experiment(source)
+
+
 def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
     config: Any = getattr(module, "Config", None)
     build: Any = getattr(module, "build", None)
@@ -153,7 +178,8 @@ def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
     quick = getattr(module, "QUICK", {})
     check_settings(config, quick, f"QUICK of {source}")
     plot, folds = getattr(module, "plot", None), getattr(module, "folds", None)
-    return ExperimentFile(name, source, config, build, quick, plot, folds, module.__doc__ or "")
+    page = Path(str(module.__file__)).read_text(errors="replace")
+    return ExperimentFile(name, source, config, build, quick, plot, folds, module.__doc__ or "", page)
 
 
 def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], where: str) -> None:
@@ -181,8 +207,10 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     trainer.config = {
         "experiment": file.source,
         "settings": jsonable(dataclasses.asdict(config)),
+        "defaults": jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {})}),
         "class_names": list(experiment.class_names),
     }
+    trainer.page = file.page
     if resume:
         trainer.resume(config.run_dir)
     try:
@@ -190,7 +218,8 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
             results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
     except KeyboardInterrupt:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
-            raise KeyboardInterrupt(f"continue with: genn-eventprop resume {trainer.folder.path}") from None
+            page = "" if file.installed else f" --page {file.source}"
+            raise KeyboardInterrupt(f"continue with: genn-eventprop resume {trainer.folder.path}{page}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
         file.plot(experiment, trainer.folder.plots)
@@ -225,17 +254,22 @@ def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
     return path
 
 
-def open_run(path: Path | str, **changes: Any) -> tuple[ExperimentFile, ExperimentConfig, RunFolder]:
+def open_run(
+    path: Path | str, page: Path | str | None = None, **changes: Any
+) -> tuple[ExperimentFile, ExperimentConfig, RunFolder]:
     """Experiment and settings of an existing run folder; `changes` replace settings that are not None.
 
+    Args:
+        page: the experiment to run; None: the one that made the run, if it is installed with the package.
+
     Raises:
-        SettingError: not a run folder, or its experiment or a setting no longer exists.
+        SettingError: not a run folder, a page that is not installed and was not given, or a setting that is no more.
     """
     folder = RunFolder.open(path)
     saved = folder.config
     if "experiment" not in saved:
         raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
-    file = load_experiment(saved["experiment"])
+    file = page_of(saved["experiment"], page, str(folder.path))
     check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
     values = {**saved["settings"], "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
     return file, config_from_json(file.config, values), folder

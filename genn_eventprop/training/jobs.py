@@ -31,7 +31,8 @@ class Job:
         """The command that begins this job, or goes on with it from its last checkpoint."""
         program = [sys.executable, "-m", "genn_eventprop.cli"]
         if run_state(self.run_dir) == "started":
-            return [*program, "resume", str(self.run_dir)]
+            page = self.arguments[0]
+            return [*program, "resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
         return [*program, "train", *self.arguments, "--run-dir", str(self.run_dir)]
 
 

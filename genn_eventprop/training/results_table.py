@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from ..errors import SettingError
-from .experiment import load_experiment
+from .experiment import experiment_names, load_experiment
 from .repeats import INCIDENTAL, deviation, percent
 from .run_folder import RunFolder, jsonable
 
@@ -29,7 +29,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """One run folder with results; `varied` are the settings that differ within its group."""
+    """One run folder with results; `varied` are the settings that differ within its group.
+
+    `defaults`: of the experiment as it is installed; of a page that is not, as they were when the run was started.
+    """
 
     folder: Path
     experiment: str
@@ -37,13 +40,13 @@ class FinishedRun:
     varied: tuple[str, ...]
     results: Mapping[str, Any]
     machine: str
+    defaults: Mapping[str, Any]
 
     @property
     def group(self) -> str:
         """The same for runs of one line; a setting that came after a run counts with its default."""
         left_out = {*INCIDENTAL, *self.varied, "data_dir", "cross_validate"}
-        defaults = jsonable(dataclasses.asdict(load_experiment(self.experiment).config()))
-        kept = {name: value for name, value in {**defaults, **self.settings}.items() if name not in left_out}
+        kept = {name: value for name, value in {**self.defaults, **self.settings}.items() if name not in left_out}
         return json.dumps([self.experiment, kept, self.machine], sort_keys=True)
 
 
@@ -70,7 +73,18 @@ def _finished(path: Path, varied: tuple[str, ...]) -> FinishedRun:
     if "experiment" not in config:
         raise SettingError(f"{path} was not made by an experiment")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    return FinishedRun(path, config["experiment"], config["settings"], varied, folder.results, machine)
+    defaults = _defaults(config)
+    return FinishedRun(path, config["experiment"], config["settings"], varied, folder.results, machine, defaults)
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiment's own settings, those of --quick if it was given; nothing that a run folder names is run."""
+    if config["experiment"] not in experiment_names():
+        return dict(config.get("defaults", {}))
+    file = load_experiment(config["experiment"])
+    return dict(
+        jsonable({**dataclasses.asdict(file.config()), **(file.quick if config["settings"].get("quick") else {})})
+    )
 
 
 def table(runs: Sequence[FinishedRun]) -> str:
@@ -118,13 +132,10 @@ def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
 
 def command(run: FinishedRun) -> str:
     """The command line that starts such runs: what differs from the experiment's defaults."""
-    file = load_experiment(run.experiment)
-    quick = file.quick if run.settings.get("quick") else {}
-    defaults = jsonable({**dataclasses.asdict(file.config()), **quick})
     skipped = {*INCIDENTAL, *run.varied, "data_dir", "cross_validate"}
     words = ["train", run.experiment if not run.experiment.endswith(".py") else Path(run.experiment).name]
     for name, value in run.settings.items():
-        if name not in skipped and value != defaults.get(name):
+        if name not in skipped and value != run.defaults.get(name):
             words.append(_option(name, value))
     return " ".join(words)
 

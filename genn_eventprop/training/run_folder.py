@@ -2,6 +2,7 @@
 
 config.json        the experiment and all its settings
 command.txt        the command line that started the run
+page.py.txt        the experiment's page, for people to read: nothing runs it
 environment.json   versions, machine, commit
 metrics.jsonl      a line an epoch
 results.json       the final numbers
@@ -28,6 +29,8 @@ import numpy as np
 
 from ..errors import SettingError, TrainingError
 
+PAGE_TEXT = "page.py.txt"
+
 
 class RunFolder:
     """Paths and writers of a run folder; `create` starts one, `open` finds one that exists."""
@@ -36,8 +39,8 @@ class RunFolder:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: Path | str, config: Mapping[str, Any] | None = None) -> RunFolder:
-        """Make the folder and write config.json, command.txt and environment.json.
+    def create(cls, path: Path | str, config: Mapping[str, Any] | None = None, page: str = "") -> RunFolder:
+        """Make the folder and write config.json, command.txt, environment.json and, if there is one, the page.
 
         Raises:
             SettingError: if the folder exists and is not empty: a run is never overwritten.
@@ -53,6 +56,8 @@ class RunFolder:
         write_json(folder.path / "config.json", dict(config or {}))
         write_text(folder.path / "command.txt", shlex.join(sys.argv) + "\n")
         write_json(folder.path / "environment.json", environment())
+        if page:
+            write_text(folder.path / PAGE_TEXT, page)
         return folder
 
     @classmethod

@@ -145,6 +145,7 @@ class Trainer:
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
         }  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
+        self.page = ""  # text of the experiment's page, kept in the run folder
         self._stop = self._interrupted = False
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
@@ -403,7 +404,7 @@ class Trainer:
 
     def _open_folder(self) -> None:
         if self.run_dir is not None and self.folder is None:
-            self.folder = RunFolder.create(self.run_dir, self.config)
+            self.folder = RunFolder.create(self.run_dir, self.config, self.page)
 
 
 def _whole(value: int, name: str) -> int:

@@ -97,16 +97,16 @@ def test_quick_config_file_and_options_in_this_order(tiny):
 def test_resume_continues_and_evaluate_reproduces(tiny, capsys):
     assert main(["train", tiny, "--run-dir", "whole", "--epochs", "3"]) == 0
     assert main(["train", tiny, "--run-dir", "run", "--epochs", "1"]) == 0
-    assert main(["resume", "run", "--epochs", "3"]) == 0
+    assert main(["resume", "run", "--page", tiny, "--epochs", "3"]) == 0
     a, b = (load_checkpoint(f"{run}/checkpoints/last.safetensors") for run in ("whole", "run"))
     for name, value in a.arrays.items():
         np.testing.assert_array_equal(value, b.arrays[name])
     capsys.readouterr()
     for checkpoint, key in (("best", "test_accuracy"), ("last", "final_test_accuracy")):
-        assert main(["evaluate", "run", "--checkpoint", checkpoint]) == 0
+        assert main(["evaluate", "run", "--page", tiny, "--checkpoint", checkpoint]) == 0
         expected = json.loads(Path("run/results.json").read_text())[key]
         assert f"accuracy {100 * expected:.2f} %" in capsys.readouterr().out
-    assert main(["evaluate", "run", "--data", "train"]) == 0
+    assert main(["evaluate", "run", "--page", tiny, "--data", "train"]) == 0
     assert "train set, 6 samples, engine reference_clock" in capsys.readouterr().out
 
 
@@ -141,11 +141,11 @@ def test_ctrl_c_lets_the_batch_end_and_nothing_is_lost(tiny, monkeypatch, capsys
     assert main(["train", tiny, "--run-dir", "run"]) == 130
     err = capsys.readouterr().err
     assert "stopping after this batch, with a checkpoint" in err
-    assert err.rstrip().endswith("interrupted; continue with: genn-eventprop resume run")
+    assert err.rstrip().endswith(f"interrupted; continue with: genn-eventprop resume run --page {tiny}")
     position = load_checkpoint("run/checkpoints/last.safetensors").info["position"]
     assert (position["epoch"], position["batch"]) == (1, 1) and len(batches) == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert main(["resume", "run"]) == 0
+    assert main(["resume", "run", "--page", tiny]) == 0
     whole, resumed = (load_checkpoint(f"{run}/checkpoints/last.safetensors").arrays for run in ("whole", "run"))
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
@@ -254,7 +254,7 @@ def test_a_run_of_a_changed_experiment_is_refused(tiny, capsys):
         .replace("config.hidden", "config.neurons")
         .replace(', "hidden": 3', "")
     )
-    assert main(["resume", "run"]) == 1
+    assert main(["resume", "run", "--page", tiny]) == 1
     assert "unknown setting 'hidden'" in capsys.readouterr().err
 
 
@@ -271,12 +271,12 @@ def test_interrupting_and_failing_are_not_success(tiny, monkeypatch, capsys):
 
     monkeypatch.setattr(Trainer, "_epoch", interrupted_in_the_second)
     assert main(["train", tiny, "--run-dir", "run"]) == 130
-    assert "interrupted; continue with: genn-eventprop resume run" in capsys.readouterr().err
+    assert f"interrupted; continue with: genn-eventprop resume run --page {tiny}" in capsys.readouterr().err
     count[0] = 1
     assert main(["train", tiny, "--run-dir", "early"]) == 130
     assert capsys.readouterr().err.rstrip().endswith("genn-eventprop: interrupted")
     monkeypatch.setattr(Trainer, "_epoch", epoch)
-    assert main(["resume", "run"]) == 0
+    assert main(["resume", "run", "--page", tiny]) == 0
 
     def no_space(*_args, **_settings):
         raise OSError(28, "No space left on device", "run/metrics.jsonl")

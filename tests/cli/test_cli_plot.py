@@ -62,7 +62,7 @@ def names(folder):
 
 def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     capsys.readouterr()
-    assert main(["plot", "two"]) == 0
+    assert main(["plot", "two", "--page", "tiny.py"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 11 and all(Path(line).stat().st_size > 5000 for line in printed)
     assert names("plots") == {"training_curves"} and names("two/seed1/plots") == names("two/seed2/plots") == ALL
@@ -73,11 +73,16 @@ def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
 
 def test_an_unfinished_run_and_one_without_its_data(runs, capsys):
     (runs / "two/seed1/results.json").unlink()
-    assert main(["plot", "two/seed1", "--only", "confusion,raster", "--data", "train", "--sample", "7"]) == 0
+    assert (
+        main(
+            ["plot", "two/seed1", "--only", "confusion,raster", "--data", "train", "--sample", "7", "--page", "tiny.py"]
+        )
+        == 0
+    )
     assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]
     Path("gone").write_text("")
     capsys.readouterr()
-    assert main(["plot", "two/seed2"]) == 1
+    assert main(["plot", "two/seed2", "--page", "tiny.py"]) == 1
     captured = capsys.readouterr()
     assert "raster of two/seed2: the data are gone" in captured.err
     assert names("two/seed2/plots") == {"curves", "confusion"}  # these need the run folder alone
@@ -88,8 +93,16 @@ def test_an_unfinished_run_and_one_without_its_data(runs, capsys):
     [
         (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json), nor does it hold any"),
         (["plot", "two", "--only", "rasters"], 1, "there is no figure 'rasters'; did you mean 'raster'?"),
-        (["plot", "two/seed1", "--only", "raster", "--sample", "2"], 1, "--sample 2: the set has 2 samples, 0 to 1"),
-        (["plot", "two/seed1", "--only", "raster", "--engine", "nativ"], 1, "unknown engine 'nativ'"),
+        (
+            ["plot", "two/seed1", "--only", "raster", "--sample", "2", "--page", "tiny.py"],
+            1,
+            "--sample 2: the set has 2 samples, 0 to 1",
+        ),
+        (
+            ["plot", "two/seed1", "--only", "raster", "--engine", "nativ", "--page", "tiny.py"],
+            1,
+            "unknown engine 'nativ'",
+        ),
         (["plot"], 1, "plot: name at least one run folder"),
     ],
 )
