@@ -17,7 +17,8 @@ from ..adjoint import Derived, derive
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..modelling import Network
-from ..plan import Plan, PopulationRecord
+from ..plan import Plan, PopulationRecord, clock
+from ..plan.clock import BLOCK
 from .chance import keys
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Engine(ABC):
         return {(k, name): keys(k, name, self.seed, self.epoch, numbers) for k, name in kinds}
 
     def load(self, events: Events) -> Data:
-        """Quantise a data set once for this plan's grid (DESIGN: step floor(t / dt + 0.5), at most T / dt - 1).
+        """Quantise a data set once for this plan's grid: the nearest step, at most T / dt - 1; see `plan/clock.py`.
 
         Raises:
             DataError: if channels, labels or times do not fit the network and the trial.
@@ -296,10 +297,6 @@ def quantise(events: Events, plan: Plan) -> Data:
     return Data(steps, times, channels, events.offsets, labels, 0 if exact else clipped, _targets(events, plan))
 
 
-BLOCK = 1 << 20
-"""Spikes quantised together: the temporary arrays of a large data set stay small."""
-
-
 def _check_times(events: Events, duration: float) -> None:
     """Raise `DataError` at the first spike that is not within the trial."""
     for start in range(0, len(events.times), BLOCK):
@@ -318,18 +315,11 @@ def _check_times(events: Events, duration: float) -> None:
 
 
 def _steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
-    """(E,) int32 min(floor(t / dt + shift), last), and how many were beyond `last`; times are not negative."""
-    steps, clipped = np.empty(len(times), np.int32), 0
-    if kernels.usable(times):
-        return steps, kernels.to_steps(times, dt, shift, last, steps)
-    for start in range(0, len(times), BLOCK):
-        scaled = times[start : start + BLOCK] / dt
-        scaled += shift
-        part = steps[start : start + BLOCK]
-        part[...] = scaled  # cutting the fraction off is floor for what is not negative
-        clipped += int(np.count_nonzero(part > last))
-        np.minimum(part, last, out=part)
-    return steps, clipped
+    """`clock.input_steps`, compiled where that is possible."""
+    if not kernels.usable(times):
+        return clock.input_steps(times, dt, shift, last)
+    steps = np.empty(len(times), np.int32)
+    return steps, kernels.to_steps(times, dt, shift, last, steps)
 
 
 def _targets(events: Events, plan: Plan) -> np.ndarray | None:

@@ -1,10 +1,10 @@
 """Own events of a population on the grid, NumPy float64: thresholds, resets, modes, and their jumps of the adjoint.
 
 At the end of a step the events of the model are tested in their order, each on what the earlier ones left; a neuron
-sends at most one spike a step. A timed mode that begins at step s lasts floor(t / dt + 0.5) steps and ends before the
-arrivals of its last step; its end is a delayed event whose term D (frozen field, then free) goes to the event that
-began it. An event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E
-goes to those arrivals, in proportion to what each added to g.
+sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of its
+last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An event
+whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
+arrivals, in proportion to what each added to g.
 
 Axis letters: B samples, n states, N neurons, K steps.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..adjoint.propagator import numeric
-from ..plan import PopulationRecord
+from ..plan import PopulationRecord, clock
 from .chance import dropped, normal
 from .clock_step import Step
 
@@ -104,15 +104,10 @@ class Dynamics:
         x0 = functions.x0(*self.values)[..., 0]
         self.x = np.broadcast_to(np.atleast_2d(x0).T, (B, len(self.d.states), record.size)).copy()
         self.mode, self.until = np.zeros((B, record.size), int), np.full((B, record.size), -1)
-        self.lasts = [self._steps_of(m.lasts, values) for m in self.d.modes]
+        lasts = clock.mode_steps(self.d, values, dt)
+        self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
         self.chance: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
-
-    def _steps_of(self, lasts: str | None, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        if lasts is None:
-            return None
-        steps = np.floor(values[lasts] / self.dt + 0.5).astype(int)
-        return np.broadcast_to(steps, self.record.size)
 
     def at(self, function: object, x: np.ndarray) -> np.ndarray:
         """A function of states and parameters at x (B, n, N): shape (B, N, rows, cols)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients
-from ..plan.coefficients import node_scale, weight_coefficients
+from ..plan.coefficients import integrand_weight, node_scale, weight_coefficients
 
 Array = np.ndarray
 
@@ -121,8 +121,7 @@ class Integral(ClockReadout):
         super().__init__(s)
         before, after = self.loss_of.weight.activity(s.counts, s.plan.dt)
         self.w = weight_coefficients(s.plan)[:, None] * after[:-1, :, None]
-        times = np.arange(s.plan.n_steps + 1) * s.plan.dt
-        self.at = (self.loss_of.weight(times, s.plan.duration) / s.plan.duration)[:, None] * before
+        self.at = integrand_weight(s.plan)[:, None] * before
 
     def after_arrivals(self, k: int, x: Array) -> None:
         self.value += np.einsum("bj,bjc->bc", self.w[k], self.pieces(x))

@@ -21,8 +21,8 @@ from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, num
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
-from ..plan import Plan
-from ..plan.coefficients import node_scale, weight_coefficients
+from ..plan import Plan, clock
+from ..plan.coefficients import integrand_weight, node_scale, weight_coefficients
 from ..toolchain import build, require
 from .base import (
     LINEAR_ONE_EVENT,
@@ -143,9 +143,7 @@ class NativeEngine(Engine):
         self._quantiles, self._chance, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
         self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
         if plan.spike_times == "grid":
-            times = np.arange(plan.n_steps + 1) * plan.dt
-            weight = plan.loss.weight(times, plan.duration) / plan.duration if plan.loss.integrates else np.zeros(1)
-            grid = {"time_weight": weight_coefficients(plan), "integrand_weight": weight}
+            grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
             if plan.loss.readout == "voltage":
                 part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
                 grid |= {"node_scale": node_scale(plan), "node_part": part}
@@ -167,6 +165,9 @@ class NativeEngine(Engine):
                 # padding repeats the last value, so that idle lanes never divide by zero
                 full[value.size :] = value[-1]
                 self._values[f"p_{p.name}_{name}"] = full
+            own = {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+            for n, steps in clock.mode_steps(p.derived, own, self.plan.dt).items():
+                self._values[f"p_{p.name}_steps_{n}"] = steps.astype(np.int32)
             self._seen[p.name] = now
             changed = True
         if changed and self.plan.spike_times == "exact":

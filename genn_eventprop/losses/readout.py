@@ -81,11 +81,6 @@ class TimeWeight:
         start, end = self.ends(duration)
         if end > duration * (1 + 1e-12):
             raise LossError(f"the window of {start:g} to {end:g} ms does not fit a trial of {duration:g} ms")
-        if dt is not None and any(abs(t / dt - round(t / dt)) > 1e-6 for t in (start, end)):
-            raise LossError(
-                f"the window of {start:g} to {end:g} ms does not begin and end at whole steps of {dt:g} ms; "
-                f"use window=({round(start / dt) * dt:g}, {max(round(end / dt), round(start / dt) + 1) * dt:g})"
-            )
         step = duration / 1000 if dt is None else dt
         times = np.append(np.arange(start, end, step), end)
         self(times, duration)
@@ -97,7 +92,7 @@ class TimeWeight:
         zeros = [p.base for p in expr.atoms(sp.Pow) if p.exp.could_extract_minus_sign()]
         zeros += [log.args[0] for log in expr.atoms(sp.log)]
         for zero in zeros:
-            sign = np.sign(self._smooth(times, duration, zero.args[0] if isinstance(zero, sp.Abs) else zero))
+            sign = np.sign(self.smooth(times, duration, zero.args[0] if isinstance(zero, sp.Abs) else zero))
             if (crossed := sign[1:] * sign[:-1] < 0).any():
                 k = int(np.argmax(crossed))
                 raise LossError(
@@ -106,7 +101,7 @@ class TimeWeight:
                 )
 
     def __call__(self, t: np.ndarray, duration: float) -> np.ndarray:
-        """w at times t (ms) of a trial of `duration` ms, without a(t); the window is half open, [a, b) or [a, T].
+        """w at times t (ms) of a trial of `duration` ms, without a(t); the window is half open, [a, b), or [a, T].
 
         Raises:
             LossError: if a value is not finite.
@@ -114,14 +109,16 @@ class TimeWeight:
         t = np.asarray(t, dtype=np.float64)
         inside = np.ones(t.shape, bool)
         if self.window is not None:
-            inside = (t >= self.window[0]) & ((t < self.window[1]) | (t >= duration))
-        w = self._smooth(np.where(inside, t, 0.5 * sum(self.ends(duration))), duration)
+            start, end = self.window
+            inside = (t >= start) & ((t < end) | ((t >= duration) & (end >= duration)))
+        w = self.smooth(np.where(inside, t, 0.5 * sum(self.ends(duration))), duration)
         if not np.all(np.isfinite(w)):
             bad = float(t[~np.isfinite(w)].flat[0])
             raise LossError(f"the time weight {self.expression!r} is not finite at t = {bad:g} ms of {duration:g} ms")
         return np.where(inside, w, 0.0)
 
-    def _smooth(self, t: np.ndarray, duration: float, expr: sp.Expr | None = None) -> np.ndarray:
+    def smooth(self, t: np.ndarray, duration: float, expr: sp.Expr | None = None) -> np.ndarray:
+        """w, or `expr`, at times t (ms) without its window; not finite at a pole."""
         with np.errstate(all="ignore"):
             w = sp.lambdify([symbol("t"), symbol("T")], self.expr if expr is None else expr, "numpy")(t, duration)
         return np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
@@ -159,7 +156,7 @@ class TimeWeight:
         start = np.arange(n_steps) * dt
         if nodal or self.split is None:
             nodes, weights = gauss_legendre(self.size(dt, nodal), dt)
-            c, phi = self._smooth(start[:, None] + nodes, duration), np.diag(weights)
+            c, phi = self.smooth(start[:, None] + nodes, duration), np.diag(weights)
         else:
             nodes, weights = gauss_legendre(20, dt)
             t, s, T = symbol("t"), symbol("s"), symbol("T")

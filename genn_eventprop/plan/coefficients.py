@@ -15,6 +15,7 @@ import sympy as sp
 from ..adjoint import Propagator
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import exact_part, linear_part
+from . import clock
 from .records import Plan, PopulationRecord
 
 
@@ -104,6 +105,17 @@ def weight_coefficients(plan: Plan) -> np.ndarray:
     if not plan.integrates_steps:
         return np.zeros((plan.n_steps, 0))
     return plan.loss.basis(plan.dt, plan.n_steps)[0]
+
+
+def integrand_weight(plan: Plan) -> np.ndarray:
+    """(T + 1,) w / T at k dt, 0 outside of the window's steps, for what an instant adds to an integral; (1,) zero for
+    other readouts."""
+    if not plan.loss.integrates:
+        return np.zeros(1)
+    weight, steps = plan.loss.weight, np.arange(plan.n_steps + 1)
+    first, last = clock.window_steps(weight.ends(plan.duration), plan.dt)
+    inside = (steps >= first) & (steps < last + (last == plan.n_steps))  # T belongs to a window that ends there
+    return np.where(inside, weight.smooth(np.where(inside, steps, first) * plan.dt, plan.duration), 0.0) / plan.duration
 
 
 def node_scale(plan: Plan) -> np.ndarray:

@@ -15,6 +15,7 @@ from ..errors import PlanError
 from ..losses import Loss
 from ..modelling.network import Connection, Input, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked, pushed_state
+from . import clock
 
 SPIKE_TIMES = ("grid", "exact")
 
@@ -172,13 +173,7 @@ def make_plan(
         )
     if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
         raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
-    n_steps = round(duration / dt)
-    if n_steps < 1 or abs(n_steps * dt - duration) > 1e-9 * duration:
-        nearest = max(1, n_steps)
-        raise PlanError(
-            f"duration {duration:g} ms is not a whole number of steps of {dt:g} ms; "
-            f"use duration={nearest * dt:.12g} or dt={duration / nearest!r}"
-        )
+    n_steps = clock.number_of_steps(duration, dt)
     if spike_times not in SPIKE_TIMES:
         raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
     for c in network.connections:
@@ -196,6 +191,8 @@ def make_plan(
         _check_cycles(network, {p.name: p.derived for p in plan_populations})
     if loss.integrates:
         loss.weight.check(duration, dt if spike_times == "grid" else None)
+        if spike_times == "grid":
+            clock.window_steps(loss.weight.ends(duration), dt)
     return Plan(
         network=network, input=network.inputs[0], populations=plan_populations,
         connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
@@ -259,7 +256,7 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
     return tuple(
         ConnectionRecord(
             name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
-            receptor=c.receptor, delay=c.delay, delay_steps=int(np.floor(c.delay / dt + 0.5)), trainable=c.trainable,
+            receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
         )
         for c in network.connections
     )  # fmt: skip

@@ -84,7 +84,7 @@ class Context:
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
             ("scalar*", "slices"), ("scalar*", "gradient"),
         ]  # fmt: skip
-        given += self.exact_arrays() if self.exact else []
+        given += self.exact_arrays() if self.exact else self.mode_steps()
         given += [("const scalar*", "quantiles")] if any(kind == "noise" for kind, _ in self.chance) else []
         given += [("const uint64_t*", f"{kind}_key_{p.name}") for kind, p in self.chance]
         for p in self.spiking:
@@ -92,6 +92,10 @@ class Context:
                 third = "excess" if r.mean == "batch" else "target"
                 given += [("const scalar*", f"{name}_{tail}") for tail in ("upper", "lower", third)]
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
+
+    def mode_steps(self) -> list[tuple[str, str]]:
+        """Steps that timed modes last, (1,) or (N,); see `plan/clock.py`."""
+        return [("const int32_t*", f"p_{p.name}_steps_{n}") for p in self.plan.populations for n in p.derived.durations]
 
     def exact_arrays(self) -> list[tuple[str, str]]:
         """Pointers that exact spike times need besides those of the grid; see `codegen.exact_values`."""

@@ -115,7 +115,7 @@ def _enter(ctx: Context, p: PopulationRecord, mode: int, step: str) -> str:
     until = "-1"
     if lasts:
         index = "neuron" if lasts in p.per_neuron else "0"
-        until = f"int32_t({step}) + int32_t(std::floor(double(args.{name}_{lasts}[{index}]) / args.dt + 0.5))"
+        until = f"int32_t({step}) + args.{name}_steps_{lasts}[{index}]"
     return f"{name}_mode[neuron] = scalar({mode}); {name}_until[neuron] = {until};"
 
 

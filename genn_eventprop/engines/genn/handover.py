@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...codegen.values import value_arrays
-from ...plan.coefficients import node_scale, weight_coefficients
+from ...plan import clock
+from ...plan.coefficients import integrand_weight, node_scale, weight_coefficients
 from ..base import Data
 from ..chance import quantiles
 from . import chance
@@ -124,7 +125,6 @@ class Handover:
         """Events, the time weight of an integral, nodes of a step."""
         plan, events, network = self.plan, self.events, self.engine.network
         assert events is not None
-        times = np.arange(plan.n_steps + 1) * plan.dt
         for name, (_, neuron) in network.text.populations.items():
             arrays = {a for a, _ in neuron.arrays}
             if "event_step" in arrays:
@@ -144,15 +144,15 @@ class Handover:
                 network.array(name, "node_part")[:] = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
                 network.push(name, "node_part")
             if "integrand_weight" in arrays:
-                network.array(name, "integrand_weight")[:] = plan.loss.weight(times, plan.duration) / plan.duration
+                network.array(name, "integrand_weight")[:] = integrand_weight(plan)
                 network.push(name, "integrand_weight")
 
     def _values(self, population: str) -> None:
         network = self.engine.network
         p = self.plan.population(population)
         arrays = value_arrays(self.plan, p, self.engine.parameters)
-        for n in p.derived.durations:
-            arrays[f"steps_{n}"] = np.floor(np.asarray(arrays[n]) / self.plan.dt + 0.5)
+        own = {n: self.engine.parameters[f"{population}.{n}"] for n in p.derived.durations}
+        arrays |= {f"steps_{n}": steps for n, steps in clock.mode_steps(p.derived, own, self.plan.dt).items()}
         for v in network.text.populations[population][1].values:
             if v.per_neuron:
                 network.neurons(population, v.name)[:] = arrays[v.name]
