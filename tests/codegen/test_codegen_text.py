@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
+from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
 from genn_eventprop.adjoint import derive
 from genn_eventprop.codegen import CPP, DIALECTS, GENN, cpp, derive_snippets
 from genn_eventprop.codegen.cpp import generate
@@ -27,6 +27,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import Compiler, find_compiler, load
+from support.pinned import golden_plan
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -38,17 +39,6 @@ def check_golden(name, text):
         GOLDEN.mkdir(exist_ok=True)
         file.write_text(text)
     assert text == file.read_text(), f"{name} changed; if that is wanted, rerun with UPDATE_GOLDEN=1 and read the diff"
-
-
-def golden_plan():
-    """LIF recurrent with learned time constants and a delay, LI with an exponential integral: most of the generator."""
-    net = Network()
-    hidden = net.population(LIF(tau_mem=Param(20.0, "ms", trainable=True)), 20, name="hidden")
-    output = net.population(LI(), 3, name="output")
-    net.connect(net.input(5), hidden, Dense(Normal(1.0, 0.5)))
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), delay=1.0)
-    net.connect(hidden, output, Dense(Normal(0.0, 0.5)))
-    return make_plan(net, losses.IntegratedVoltageCrossEntropy(output, "exponential"), dt=1.0, duration=20.0)
 
 
 def plan_for(loss_name):
@@ -90,16 +80,16 @@ def test_one_whole_native_source_is_pinned():
 
 
 SHOW = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
-sys.stdout.write(cases.generate(cases.golden_plan(), "float64").text)
+import sys
+sys.path.append(sys.argv[1])
+from support.pinned import golden_plan
+from genn_eventprop.codegen.cpp import generate
+sys.stdout.write(generate(golden_plan(), "float64").text)
 """
 
 
 def test_two_processes_write_the_same_text():
-    command = [sys.executable, "-c", SHOW, __file__]
+    command = [sys.executable, "-c", SHOW, str(Path(__file__).parents[1])]
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
         for seed in ("1", "77")

@@ -1,26 +1,15 @@
 """Noise and dropout of the genn engine are those of the reference, on real GeNN and on the harness."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.engines.reference_clock import ReferenceClock
 from support import genn_harness as harness
+from support import stochastic
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-chance = _load("test_chance")
 CASES = {
-    **chance.CASES,
+    **stochastic.CASES,
     "modes, no reset": {"model": "LIFRefractory", "noise": 0.1, "dropout": 0.3},
     "delta synapses, mean counts": {
         "model": "LIFDelta", "scale": 0.3, "dropout": 0.4, "dropped_reset": True, "regularised": "batch",
@@ -51,7 +40,7 @@ def make(request, monkeypatch):
 def test_genn_equals_the_reference(make, case):
     if make.on != "harness" and case not in SOME:
         pytest.skip("run on the harness, one example at a time")
-    plan, events = chance.network(**CASES[case]), chance.random_events()
+    plan, events = stochastic.network(**CASES[case]), stochastic.random_events()
     values = plan.network.initial_parameters(4)
     engines = [ReferenceClock(plan, values), make(plan, values)]
     data = [e.load(events) for e in engines]
@@ -59,6 +48,6 @@ def test_genn_equals_the_reference(make, case):
         for engine in engines:
             engine.seed, engine.epoch = 11, epoch
         results = [e.run(d, samples, training=True, record_spikes=True) for e, d in zip(engines, data)]
-        chance.compare(results, engines)
+        stochastic.compare(results, engines)
     quiet = [e.run(d, np.array([5, 0])).spike_counts["hidden"] for e, d in zip(engines, data)]
     assert np.array_equal(*quiet) and not np.array_equal(quiet[0], results[0].spike_counts["hidden"])

@@ -2,9 +2,6 @@
 synapses, and the whole zoo, against `reference_clock`; on pygenn, and everywhere on the harness.
 """
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,19 +12,10 @@ from genn_eventprop.errors import EngineError
 from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
+from support import eventful as E
 from support import genn_harness as harness
+from support import nonlinear as N
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-of_events, nonlinear = _load("test_native_events"), _load("test_native_nonlinear")
-
-E, N = of_events, nonlinear
 PLANS = {
     "refractory": lambda: E.build(E.REFRACTORY, 1.5, 1.0),
     "refractory output": lambda: E.build(
@@ -83,7 +71,7 @@ def check_same(engine, clock, events, tolerance=1e-9):
 @pytest.mark.parametrize(("name", "kind"), list(cases()))
 def test_spikes_and_gradients_are_those_of_the_clocked_reference(name, kind):
     plan = PLANS[name]()
-    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    values, events = plan.network.initial_parameters(1), E.random_events(plan)
     check_same(make(kind, plan, values), ReferenceClock(plan, values), events)
 
 
@@ -91,7 +79,7 @@ def test_spikes_and_gradients_are_those_of_the_clocked_reference(name, kind):
 @pytest.mark.needs_genn
 def test_float32_agrees_to_1e_4(name):
     plan = PLANS[name]()
-    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    values, events = plan.network.initial_parameters(1), E.random_events(plan)
     values = {k: v.astype(np.float32).astype(np.float64) for k, v in values.items()}
     check_same(make("pygenn", plan, values, "float32"), ReferenceClock(plan, values), events, tolerance=1e-4)
 
@@ -100,7 +88,7 @@ def test_more_events_than_the_store_holds(monkeypatch):
     """A bursting neuron has more events than spikes; the store grows by what it counted."""
     monkeypatch.setattr("genn_eventprop.engines.genn.engine.FIRST_CAPACITY", 2)
     plan = PLANS["bursting"]()
-    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    values, events = plan.network.initial_parameters(1), E.random_events(plan)
     engine = make("harness", plan, values)
     assert set(engine._capacity.values()) == {2}
     check_same(engine, ReferenceClock(plan, values), events)
@@ -112,7 +100,7 @@ def test_examples_side_by_side_give_the_same(name, monkeypatch):
     """As on cuda and hip, where GeNN has a batch size."""
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", 2)
     plan = PLANS[name]()
-    values, events = plan.network.initial_parameters(1), of_events.random_events(plan)
+    values, events = plan.network.initial_parameters(1), E.random_events(plan)
     check_same(make("harness", plan, values), ReferenceClock(plan, values), events)
 
 
@@ -176,7 +164,7 @@ def test_learned_initial_states_and_biases(monkeypatch):
     plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=40.0)
     start = net.initial_parameters(1)
     clock = ReferenceClock(plan, start)
-    check_same(make("harness", plan, start), clock, of_events.random_events(plan))
+    check_same(make("harness", plan, start), clock, E.random_events(plan))
     assert all(clock.gradients[f"hidden0.{n}"].any() for n in model.params)
 
 
@@ -196,4 +184,4 @@ def test_names_that_the_code_of_a_loss_uses_itself():
     net.connect(hidden, output, Dense(Normal(0.4, 0.4)))
     plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=40.0)
     start = net.initial_parameters(1)
-    check_same(make("harness", plan, start), ReferenceClock(plan, start), of_events.random_events(plan))
+    check_same(make("harness", plan, start), ReferenceClock(plan, start), E.random_events(plan))

@@ -1,10 +1,7 @@
 """Every readout, time weight and outer loss: `native` equals `reference_clock`, 1e-9 in float64 and 1e-4 in float32.
 
-Networks and comparison are those of `test_native_reference`.
+Networks and comparison are those of `support.clocked`.
 """
-
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +14,7 @@ from genn_eventprop.losses import Function, OwnLoss, TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-
-_spec = importlib.util.spec_from_file_location("native_reference", Path(__file__).with_name("test_native_reference.py"))
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-build, check_same, random_events, relative = (
-    getattr(_module, name) for name in ("build", "check_same", "random_events", "relative")
-)
+from support.clocked import build, check_same, random_events, relative
 
 DRIVEN = TimeWeight("linear", input_tau=15.0, input_gain=20.0)
 

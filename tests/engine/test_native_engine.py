@@ -5,44 +5,20 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
+from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.engines import ReferenceClock, create
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import DataError, EngineError, NetworkError, SettingError
 from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain.compiler import Compiler
-
-
-def make(dt=0.5, duration=30.0, weight=0.8, hidden_values=None, bounds=(None, None)):
-    """7 - 21 recurrent - 4, with a learned time constant: every kind of gradient there is."""
-    net = Network()
-    inp = net.input(7)
-    values = {"tau_mem": Param(Gamma(18.0, 40.0), "ms", trainable=True, bounds=(3.0, None)), "tau_syn": 4.0}
-    hidden = net.population(LIF(**(values | (hidden_values or {}))), 21, name="hidden")
-    output = net.population(LI(tau_mem=15.0), 4, name="output")
-    net.connect(inp, hidden, Dense(Normal(weight, 0.6), bounds=bounds))
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=1.0)
-    net.connect(hidden, output, Dense(Normal(0.3, 0.4)))
-    return make_plan(net, losses.IntegratedVoltageCrossEntropy(output, "exponential"), dt=dt, duration=duration)
-
-
-def random_events(n_samples=37, seed=1, duration=30.0, spikes=30):
-    rng = np.random.default_rng(seed)
-    samples = [
-        (np.sort(rng.uniform(0, duration - 1, n)), rng.integers(0, 7, n)) for n in rng.integers(1, spikes, n_samples)
-    ]
-    return Events.from_samples(samples, n_channels=7, labels=rng.integers(0, 4, n_samples))
-
-
-def engine_of(plan, dtype="float64", threads=2, **settings):
-    return NativeEngine(plan, plan.network.initial_parameters(3), dtype=dtype, threads=threads, **settings)
+from support.promises import engine_of, make, random_events
 
 
 def bits(engine, data, samples, n=1):
@@ -311,11 +287,9 @@ def test_a_time_constant_that_training_made_negative_stops_the_run(plan):
 LIMITED = """
     import resource, sys
     import numpy as np
-    sys.path.insert(0, {folder!r})
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("cases", {file!r})
-    cases = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cases)
+    sys.path.append({folder!r})
+    from genn_eventprop.errors import EngineError
+    from support.promises import engine_of, make, random_events
 
     def limit(extra):
         pages = int(open("/proc/self/statm").read().split()[0])
@@ -327,9 +301,7 @@ LIMITED = """
 
 def run_limited(body):
     """Python code in a process whose address space is limited, since no limit can be taken back in this one."""
-    code = textwrap.dedent(LIMITED).format(
-        folder=os.path.dirname(__file__), file=__file__, body=textwrap.dedent(body)
-    )  # fmt: skip
+    code = textwrap.dedent(LIMITED).format(folder=str(Path(__file__).parents[1]), body=textwrap.dedent(body))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -339,15 +311,15 @@ def run_limited(body):
 def test_threads_that_cannot_start_are_an_error_and_not_an_abort(plan):
     engine_of(plan)  # into the cache
     out = run_limited("""
-engine = cases.engine_of(cases.make(), threads=1500)
-data = engine.load(cases.random_events())
+engine = engine_of(make(), threads=1500)
+data = engine.load(random_events())
 limit(400 * 2**20)
 try:
     engine.run(data, [0, 1])
-except cases.EngineError as error:
+except EngineError as error:
     print(error)
-small = cases.engine_of(cases.make(), threads=2)
-print(np.isfinite(small.run(small.load(cases.random_events()), [0, 1]).loss).all())
+small = engine_of(make(), threads=2)
+print(np.isfinite(small.run(small.load(random_events()), [0, 1]).loss).all())
 """)
     assert "could not start 1500 threads; ask for fewer with threads=" in out and "True" in out
 
@@ -356,13 +328,13 @@ print(np.isfinite(small.run(small.load(cases.random_events()), [0, 1]).loss).all
 def test_memory_that_runs_out_is_an_error_and_the_engine_recovers(plan):
     engine_of(plan)
     out = run_limited("""
-plan = cases.make(duration=100000.0)
-engine = cases.engine_of(plan, threads=1)
-data = engine.load(cases.random_events(2))
+plan = make(duration=100000.0)
+engine = engine_of(plan, threads=1)
+data = engine.load(random_events(2))
 limit(150 * 2**20)
 try:
     engine.run(data, [0, 1], training=True)
-except cases.EngineError as error:
+except EngineError as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(np.isfinite(engine.run(data, [0], training=True).loss).all())

@@ -1,12 +1,9 @@
 """Every readout, time weight and outer loss of `native` with exact spike times against `reference_event`.
 
-Networks are those of `test_native_exact`.
+Networks are those of `support.exact`.
 """
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +15,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
-
-_spec = importlib.util.spec_from_file_location("native_exact", Path(__file__).with_name("test_native_exact.py"))
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-network, spikes = _module.network, _module.spikes
+from support.exact import network, spikes
 
 T = 50.0
 
