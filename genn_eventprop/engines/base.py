@@ -20,6 +20,7 @@ from ..modelling import Network
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.clock import BLOCK
 from .chance import keys
+from .parts import Part
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -147,6 +148,42 @@ class Engine(ABC):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
 
+    def notes(self, batch: int) -> list[str]:
+        """What a user should know of training with batches of this size."""
+        return []
+
+    # batches shared by several processes (`training.distributed`)
+
+    def slices_of(self, batch: int) -> int:
+        """In how many slices a batch of this size is cut; a slice is run by one process. See `parts`."""
+        return batch
+
+    def run_part(
+        self, data: Data, samples: np.ndarray, part: Part, *, training: bool
+    ) -> tuple[Result, dict[int, np.ndarray]]:
+        """One part, not empty, of the batch `samples`, as part of its mean: (result of its samples, root -> sum).
+
+        The sums are flat gradients; those of all processes are added in order and go to `take_gradient`. An engine
+        without slices of its own has one a process, so that its last bits depend on the number of processes.
+        """
+        result = self.run(data, samples[part.own], training=training)
+        if not training:
+            return result, {}
+        scale = len(part) / part.batch
+        return result, {part.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
+
+    def take_gradient(self, flat: np.ndarray) -> None:
+        """Set `gradients` to the sum over all processes, in the layout of `run_part`."""
+        start = 0
+        for name in self.plan.trainable:
+            gradient = self.gradients[name]
+            gradient[...] = flat[start : start + gradient.size].reshape(gradient.shape)
+            start += gradient.size
+
+    def roots_of(self, part: Part) -> list[int]:
+        """The keys of the sums that `run_part` gives for a part."""
+        return [part.first] if len(part) else []
+
     def chance_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
         numbers = data.numbers_of(samples)
@@ -181,12 +218,16 @@ class Engine(ABC):
         plan, jumps = self.plan, {}
         for p in plan.populations:
             terms = [
-                r.jump(counts[p.name], plan.loss, plan.duration, self.parameters)
+                r.jump(counts[p.name], plan.loss, plan.duration, self.parameters, self.whole_counts)
                 for r in plan.spike_regularisers(p.name)
             ]
             if terms:
                 jumps[p.name] = np.sum(terms, axis=0)
         return jumps
+
+    def whole_counts(self, counts: np.ndarray) -> np.ndarray:
+        """Counts (B, N) of the whole batch from those of the samples that are run here; replaced where those differ."""
+        return counts
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""

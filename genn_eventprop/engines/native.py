@@ -1,8 +1,8 @@
 """`native`: generated C++ for this network, a whole batch forwards and backwards in one call.
 
 Samples of a batch go to threads in slices; a slice is processed whole by one thread and the slices' gradients are
-summed in a fixed tree, so the bits of a result depend neither on the number of threads nor on the run (on one kind of
-CPU). dt, the duration and all parameter values are run-time arguments.
+summed in a fixed tree (`parts`), so the bits of a result depend neither on the number of threads or processes nor on
+the run (on one kind of CPU). dt, the duration and all parameter values are run-time arguments.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ from .base import (
     refuse_learned_amounts,
 )  # fmt: skip
 from .chance import limit, quantiles
+from .parts import Part
 
-MAX_SLICES = 16
+FEW_SLICES, MANY_SLICES = 16, 256
+SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
+SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
 
 
@@ -50,7 +53,9 @@ class NativeEngine(Engine):
     Args:
         dtype: "float32" or "float64", of everything in the trial.
         threads: samples run on this many threads; None: all processors this process may use, but no more than slices.
-        slices: gradients are summed in min(B, slices) slices; part of what defines a result's bits.
+        slices: gradients are summed in min(B, slices) slices; part of what defines a result's bits. None: 16, and from
+            B = 128 on the power of 2 that leaves 4 to 7 samples a slice, so that many cores have work; at most 256, and
+            no more than fit 512 MiB.
         trajectory_limit: MiB a thread may use for the states of a trial where the backward pass needs them (dynamics
             that are not linear, or learned); beyond it the trial is run twice, in segments. `trajectory` tells the MiB.
     """
@@ -65,7 +70,7 @@ class NativeEngine(Engine):
         slope_floor: float = 0.0,
         dtype: str = "float32",
         threads: int | None = None,
-        slices: int = MAX_SLICES,
+        slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
     ) -> None:
         refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else ("no event that sends a spike",))
@@ -82,11 +87,7 @@ class NativeEngine(Engine):
             refuse_integrals(plan, self.name)
         refuse_bent_arrivals(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
-        self.threads = threads or min(available_processors(), slices)
-        if self.threads > slices:
-            self.remarks.append(
-                f"{self.threads - slices} of {self.threads} threads stay idle: a batch is {slices} slices"
-            )
+        self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
@@ -199,14 +200,52 @@ class NativeEngine(Engine):
     # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        return self._run(data, batch_indices(data, samples), training, record_spikes, chance=training)
+        samples = batch_indices(data, samples)
+        whole = Part.whole(len(samples), self.slices_of(len(samples)))
+        result = self._run(data, samples, whole, training, record_spikes, chance=training)
+        if training:
+            self._share_out()
+        return result
 
-    def _run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool, chance: bool) -> Result:
-        """`run`; chance: whether noise and dropout act."""
+    def slices_of(self, batch: int) -> int:
+        if self.slices is not None:
+            return min(batch, self.slices)
+        fitting = SLICE_MEMORY // max(self.source.gradient_size * self.dtype.itemsize, 1)
+        many = min(batch // SAMPLES_A_SLICE, MANY_SLICES, fitting)
+        return min(batch, max(FEW_SLICES, 1 << many.bit_length() >> 1))
+
+    def notes(self, batch: int) -> list[str]:
+        slices = self.slices_of(batch)
+        idle = self.threads - slices
+        return [f"{idle} of {self.threads} threads stay idle: a batch is {slices} slices"] if idle > 0 else []
+
+    def roots_of(self, part: Part) -> list[int]:
+        return part.roots
+
+    def run_part(
+        self, data: Data, samples: np.ndarray, part: Part, *, training: bool
+    ) -> tuple[Result, dict[int, np.ndarray]]:
+        result = self._run(data, samples, part, training, False, chance=training)
+        return result, {root: self._slices[root - part.first] for root in part.roots} if training else {}
+
+    def take_gradient(self, flat: np.ndarray) -> None:
+        self._gradient[...] = flat
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Gradients of parameters that all neurons of a population have in common."""
+        for total, full in self._shared:
+            total[0] = full.sum(dtype=np.float64)
+
+    def _run(
+        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, chance: bool
+    ) -> Result:
+        """`run` of a part of a batch; chance: whether noise and dropout act."""
+        samples = batch[part.own]
         labels, scored = data.labels[samples], data.scored(samples, training=training)
         plan, B, K = self.plan, len(samples), self.plan.output.size
         self._refresh_values()
-        n_slices = min(B, self.slices)
+        n_slices = part.last - part.first
         if training and len(self._slices) < n_slices:
             self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
         out: dict[str, np.ndarray] = {
@@ -224,17 +263,15 @@ class NativeEngine(Engine):
         if data.times is not None:
             given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
-        given["share"] = data.share(samples)
-        given |= self._regulariser_values(data, samples, training)
+        given["share"] = data.share(batch)[part.own]
+        given |= self._regulariser_values(data, batch, part, training)
         given |= {f"{kind}_key_{name}": key for (kind, name), key in self.chance_keys(data, samples).items()}
         self._chance, self._numbers = chance, data.numbers_of(samples)
         arrays = {**given, **self._values, **out}
         if plan.loss.host is None:
-            self._call(arrays, B, n_slices, training, record_spikes)
+            self._call(arrays, part, training, record_spikes)
         else:
-            self._call_around(arrays, data.goals(samples), scored, n_slices, training, record_spikes)
-        for total, full in self._shared if training else ():
-            total[0] = full.sum(dtype=np.float64)
+            self._call_around(arrays, data.goals(samples), scored, part, training, record_spikes)
         return Result(
             loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
             spike_counts={p: out[f"p_{p}_counts"].astype(np.int64) for p in self._spiking},
@@ -242,27 +279,27 @@ class NativeEngine(Engine):
             spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
         )  # fmt: skip
 
-    def _regulariser_values(self, data: Data, samples: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+    def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
         """What `codegen.cpp.regularise` names; a mean over the batch takes a forward run of its own."""
         plan = self.plan
         values: dict[str, np.ndarray] = {}
         spiking = [(p, r) for p in self._spiking for r in plan.spike_regularisers(p)]
         counts = None
         if training and any(r.mean == "batch" for _, r in spiking):
-            counts = self._run(data, samples, False, False, chance=True).spike_counts
+            counts = self._run(data, batch, part, False, False, chance=True).spike_counts
         for p in self._spiking:
             for name, r in zip(regulariser_names(plan, p), plan.spike_regularisers(p)):
                 upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
                 third = {"target": np.array([r.target])}
                 if r.mean == "batch":
-                    excess = np.zeros(1) if counts is None else r.excess(counts[p])[0]
+                    excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[p]))[0]
                     third = {"excess": np.broadcast_to(excess, upper.shape)}
-                parts = {"upper": upper / len(samples), "lower": lower / len(samples), **third}
-                values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in parts.items()}
+                both = {"upper": upper / len(batch), "lower": lower / len(batch), **third}
+                values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in both.items()}
         return values
 
     def _call_around(
-        self, arrays: dict[str, np.ndarray], goals: np.ndarray, scored: np.ndarray, n_slices: int, training: bool,
+        self, arrays: dict[str, np.ndarray], goals: np.ndarray, scored: np.ndarray, part: Part, training: bool,
         record: bool,
     ) -> None:  # fmt: skip
         """A batch with a Python outer loss: forward, the loss here, then forward again and backward with its gradient.
@@ -271,7 +308,7 @@ class NativeEngine(Engine):
         """
         plan, loss, shape = self.plan, self.plan.loss, arrays["readout"].shape
         arrays |= {"given_loss": np.zeros(shape[0]), "given_dr": np.zeros(shape), "given_last": np.zeros(shape)}
-        self._call(arrays, shape[0], n_slices, False, record and not training)
+        self._call(arrays, part, False, record and not training)
         valid = np.isfinite(arrays["readout"])
         readout = np.where(valid, arrays["readout"], plan.duration)
         value, slope = loss.evaluate(readout, valid, goals, plan.duration)
@@ -281,11 +318,11 @@ class NativeEngine(Engine):
                 tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
                 push = loss.push(readout, valid, goals, plan.duration)
                 arrays["given_last"][:] = -tau * push * arrays["share"][:, None]
-            self._call(arrays, shape[0], n_slices, True, record, given=True)
+            self._call(arrays, part, True, record, given=True)
         arrays["loss"][:] = value
 
     def _call(
-        self, arrays: dict[str, np.ndarray], B: int, n_slices: int, training: bool, record: bool, given: bool = False
+        self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, given: bool = False
     ) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
         for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
@@ -302,7 +339,9 @@ class NativeEngine(Engine):
             **loss.constants,
         }
         numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in plan.populations}
-        integers = {"n_steps": plan.n_steps, "batch": B, "n_slices": n_slices, "training": training, "record": record}
+        integers = {"n_steps": plan.n_steps, "batch": len(part), "training": training, "record": record}
+        integers |= {"n_slices": part.last - part.first, "first_slice": part.first}
+        integers |= {"whole_batch": part.batch, "whole_slices": part.slices}
         integers |= {
             "segment": self.segment,
             "exact_steps": self._exact_steps,
@@ -321,7 +360,7 @@ class NativeEngine(Engine):
             self._raise_trouble(status - 2)
         if status != 0:
             raise EngineError(
-                f"out of memory while running {B} trials of {plan.n_steps} steps on {self.threads} threads; "
+                f"out of memory while running {len(part)} trials of {plan.n_steps} steps on {self.threads} threads; "
                 "use fewer threads or a smaller network"
             )
 

@@ -22,7 +22,8 @@ INTEGRATED = ("integral", "voltage")
 
 # what stands beside a loss's constants in expressions and in the arguments of generated code
 _TAKEN = frozenset(
-    "r T dt duration slope_floor push n_steps batch n_slices training record steps shifts channels offsets samples "
+    "r T dt duration slope_floor push n_steps batch n_slices first_slice whole_batch whole_slices training record "
+    "steps shifts channels offsets samples "
     "labels time_weight integrand_weight loss readout prediction guarded slices gradient targets given given_loss "
     "n_targets node_scale node_part activity_decay activity_jump activity_rate checkpoint times delta weight_series "
     "gauss window_start window_end series_size exact_steps segment given_dr given_last quantiles".split()

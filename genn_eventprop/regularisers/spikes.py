@@ -15,7 +15,7 @@ Axis letters: B batch, N neurons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,10 +95,21 @@ class SpikeRegulariser:
         z = z.mean(axis=0, keepdims=True) if self.mean == "batch" else z
         return z - self.target
 
-    def jump(self, counts: np.ndarray, loss: Loss, duration: float, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
-        """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch."""
+    def jump(
+        self,
+        counts: np.ndarray,
+        loss: Loss,
+        duration: float,
+        parameters: Mapping[str, np.ndarray],
+        whole: Callable[[np.ndarray], np.ndarray] = lambda counts: counts,
+    ) -> np.ndarray:
+        """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch.
+
+        Args:
+            whole: the counts of the whole batch from these, where these are a part of it.
+        """
         upper, lower = self.strengths(loss, duration, parameters)
-        excess = self.excess(counts)
+        excess = self.excess(whole(counts) if self.mean == "batch" else counts)
         return np.broadcast_to(np.where(excess > 0, upper, lower) * excess, counts.shape) / len(counts)
 
 

@@ -181,7 +181,7 @@ class Trainer:
         held_out = None if validation is None else self._load(validation, "validation")
         sealed = self._seal(test)
         self._accept_data(batches.description)
-        self.notes = [*self._notes, *data_notes(batches.events, validation)]
+        self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
         self._open_folder()
         self._stop = self._interrupted = False
         if self._wants_forecast:

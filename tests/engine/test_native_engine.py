@@ -349,8 +349,21 @@ def test_idle_threads_are_reported():
     net.connect(inp, output, Dense(0.1))
     plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=10.0)
     engine = create(plan, net.initial_parameters(0), engine="native", threads=18)
-    assert engine.reason == "asked for; 2 of 18 threads stay idle: a batch is 16 slices"
-    assert create(plan, net.initial_parameters(0), engine="native").reason == "asked for"
+    assert engine.notes(32) == ["2 of 18 threads stay idle: a batch is 16 slices"]
+    assert engine.notes(4) == ["14 of 18 threads stay idle: a batch is 4 slices"]
+    assert engine.notes(128) == [] and engine.slices_of(128) == 32  # more slices for larger batches
+
+
+def test_slices_grow_with_the_batch_as_far_as_their_gradients_fit():
+    def slices(hidden, batch):
+        net = Network()
+        inp, output = net.input(hidden), net.population(LI(), hidden, name="output")
+        net.connect(inp, output, Dense(0.1))
+        plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=10.0)
+        return create(plan, net.initial_parameters(0), engine="native").slices_of(batch)
+
+    assert [slices(16, n) for n in (1, 9, 32, 127, 128, 256, 1024, 5000)] == [1, 9, 16, 16, 32, 64, 256, 256]
+    assert slices(2048, 1024) == 32  # of 16 MiB each
 
 
 def test_delays_that_the_grid_changes_are_told():

@@ -68,6 +68,9 @@ struct Args {
     int64_t n_steps;
     int64_t batch;
     int64_t n_slices;
+    int64_t first_slice;
+    int64_t whole_batch;
+    int64_t whole_slices;
     int64_t training;
     int64_t record;
     int64_t segment;
@@ -120,10 +123,13 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.n_slices = integers[2];
-    args.training = integers[3];
-    args.record = integers[4];
-    args.segment = integers[5];
-    args.c_hidden_hidden_delay = integers[6];
+    args.first_slice = integers[3];
+    args.whole_batch = integers[4];
+    args.whole_slices = integers[5];
+    args.training = integers[6];
+    args.record = integers[7];
+    args.segment = integers[8];
+    args.c_hidden_hidden_delay = integers[9];
     return args;
 }
 

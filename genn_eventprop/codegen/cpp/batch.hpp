@@ -49,13 +49,15 @@ int run_batch(Engine& engine, const Args& args) {
         }
     std::atomic<bool> no_memory{false};
     std::vector<Trouble> troubles(size_t(args.n_slices));
+    // Slice s of the whole batch begins at sample s * whole_batch / whole_slices of it; ours begin with first_slice.
+    auto start = [&](int64_t slice) { return (args.first_slice + slice) * args.whole_batch / args.whole_slices; };
     auto task = [&](int64_t slice, int thread) {
         try {
             const NoDenormals fast;
             Work& work = engine.work[size_t(thread)];
             work.prepare(args);
             work.guarded = 0;
-            const int64_t begin = slice * args.batch / args.n_slices, end = (slice + 1) * args.batch / args.n_slices;
+            const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
             for (int64_t sample = begin; sample < end; ++sample) {
                 if (const int population = forward(args, work, sample)) {
                     troubles[size_t(slice)].population = population;
@@ -79,7 +81,9 @@ int run_batch(Engine& engine, const Args& args) {
             engine.trouble = trouble;
             return 1 + trouble.population;
         }
-    if (args.training) reduce_slices(args.gradient, args.slices, GRADIENT_SIZE, args.n_slices, engine.pool);
+    if (args.training)
+        reduce_slices(
+            args.gradient, args.slices, GRADIENT_SIZE, args.n_slices, args.first_slice, args.whole_slices, engine.pool);
     return 0;
 }
 

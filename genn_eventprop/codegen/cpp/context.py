@@ -141,7 +141,8 @@ class Context:
         loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         segment = ["segment"] if self.stored else []
-        return ["n_steps", "batch", "n_slices", "training", "record", *segment, *loss, *exact, *delays]
+        slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
+        return ["n_steps", "batch", *slices, "training", "record", *segment, *loss, *exact, *delays]
 
     @property
     def chance(self) -> list[tuple[str, PopulationRecord]]:

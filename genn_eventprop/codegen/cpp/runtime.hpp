@@ -351,15 +351,20 @@ class Pool {
     bool stop_ = false;
 };
 
-// out[i] = sum over slices of grad[s * size + i] by a fixed tree, whatever the number of threads.
-inline void reduce_slices(scalar* out, scalar* grad, int64_t size, int64_t slices, Pool& pool) {
+// Sums over slices first .. first + slices - 1 of the `all` slices of a batch, by a fixed tree whatever the number of
+// threads, as far as they can be formed from these: in place where each begins, and the one that begins first in out.
+// grad[s * size + i] is of slice first + s. See engines/parts.py.
+inline void reduce_slices(
+    scalar* out, scalar* grad, int64_t size, int64_t slices, int64_t first, int64_t all, Pool& pool) {
     constexpr int64_t CHUNK = 2048;
+    const int64_t last = first + slices;
     auto task = [&](int64_t c, int) {
         const int64_t from = c * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
-        for (int64_t stride = 1; stride < slices; stride *= 2)
-            for (int64_t s = 0; s + stride < slices; s += 2 * stride) {
-                scalar* __restrict a = grad + s * size + from;
-                const scalar* __restrict b = grad + (s + stride) * size + from;
+        for (int64_t stride = 1; stride < all; stride *= 2)
+            for (int64_t s = (first + 2 * stride - 1) / (2 * stride) * 2 * stride; s + stride < last; s += 2 * stride) {
+                if ((s + 2 * stride < all ? s + 2 * stride : all) > last) continue;
+                scalar* __restrict a = grad + (s - first) * size + from;
+                const scalar* __restrict b = grad + (s - first + stride) * size + from;
                 for (int64_t i = 0; i < n; ++i) a[i] += b[i];
             }
         std::memcpy(out + from, grad + from, size_t(n) * sizeof(scalar));

@@ -1,0 +1,96 @@
+"""Batches in parts: what several processes run of a batch adds up to the bits of one process."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop.engines import create
+from genn_eventprop.engines.parts import Part, add_in_tree
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 5, 8, 13, 16])
+def test_the_tree_is_the_same_however_the_slices_are_shared_out(slices):
+    """Float32 numbers of very different size, so that another order of adding shows."""
+    numbers = (10.0 ** np.random.default_rng(1).uniform(-6, 6, (slices, 50))).astype(np.float32)
+    wanted = add_in_tree({s: numbers[s].copy() for s in range(slices)}, slices)
+    for ranks in (1, 2, 3, 4, 7):
+        sums = {}
+        for rank in range(ranks):
+            part = Part.of_rank(3 * slices, slices, rank, ranks)
+            edges = [*part.roots, part.last]
+            for root, end in zip(edges, edges[1:]):  # a root is the sum of its own subtree
+                own = {s - root: numbers[s].copy() for s in range(root, end)}
+                sums[root] = add_in_tree(own, end - root)
+        assert np.array_equal(add_in_tree(sums, slices), wanted)
+
+
+def test_parts_cover_a_batch_once_and_some_may_be_empty():
+    for batch, slices, ranks in ((3, 3, 4), (32, 16, 3), (37, 16, 5)):
+        parts = [Part.of_rank(batch, slices, rank, ranks) for rank in range(ranks)]
+        covered = np.concatenate([np.arange(batch)[p.own] for p in parts])
+        assert covered.tolist() == list(range(batch)) and sum(len(p) for p in parts) == batch
+    assert len(Part.of_rank(3, 3, 0, 4)) == 0 and Part.of_rank(3, 3, 0, 4).roots == []
+
+
+def setting(engine, spike_times, mean="batch", noise=0.0):
+    rng = np.random.default_rng(3)
+    net = Network()
+    inp = net.input(6)
+    hidden = net.population(LIF(tau_mem=10.0), 8, name="hidden", noise=noise)
+    output = net.population(LIF(), 3, name="output")
+    net.connect(inp, hidden, Dense(Normal(2.0, 1.0)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)))
+    net.connect(hidden, output, Dense(Normal(1.0, 0.5)))
+    push = SpikeCount(hidden, target=2.0, strength=1e-3, mean=mean)
+    loss = losses.FirstSpikeCrossEntropy(output)
+    plan = make_plan(net, loss, dt=1.0, duration=30.0, spike_times=spike_times, regularisers=[push])
+    made = create(plan, net.initial_parameters(1), engine=engine, threads=2 if engine == "native" else None)
+    samples = [(np.sort(rng.uniform(0, 20, 12)), rng.integers(0, 6, 12)) for _ in range(160)]
+    return made, made.load(Events.from_samples(samples, 6, rng.integers(0, 3, 160)))
+
+
+def in_parts(engine, data, samples, ranks):
+    """Losses and the gradient of a batch run part by part; the counts of all parts are known to each."""
+    slices = engine.slices_of(len(samples))
+    parts = [Part.of_rank(len(samples), slices, rank, ranks) for rank in range(ranks)]
+    counts = {c.shape[1]: c for c in engine.run(data, samples, training=True).spike_counts.values()}
+    engine.whole_counts = lambda own: counts[own.shape[1]]
+    loss, sums = [], {}
+    for part in parts:
+        if len(part):
+            result, found = engine.run_part(data, samples, part, training=True)
+            assert list(found) == engine.roots_of(part)
+            loss.append(result.loss)
+            sums |= {root: total.copy() for root, total in found.items()}
+    engine.take_gradient(add_in_tree(sums, slices))
+    del engine.whole_counts
+    return np.concatenate(loss), {k: engine.gradients[k].copy() for k in engine.plan.trainable}
+
+
+@pytest.mark.parametrize("spike_times, noise", [("grid", 0.05), ("exact", 0.0)])
+@pytest.mark.parametrize("batch", [3, 37, 160])
+def test_native_gives_the_same_bits_in_any_number_of_parts(spike_times, noise, batch):
+    engine, data = setting("native", spike_times, noise=noise)
+    samples = np.random.default_rng(batch).permutation(160)[:batch]
+    result = engine.run(data, samples, training=True)
+    wanted = {k: engine.gradients[k].copy() for k in engine.plan.trainable}
+    assert all(np.abs(g).max() > 0 for g in wanted.values())
+    for ranks in (1, 2, 3, 4):
+        loss, found = in_parts(engine, data, samples, ranks)
+        np.testing.assert_array_equal(loss, result.loss)
+        for name, gradient in wanted.items():
+            np.testing.assert_array_equal(found[name], gradient, err_msg=f"{name}, {ranks} parts")
+
+
+@pytest.mark.parametrize("engine, spike_times", [("reference_clock", "grid"), ("reference_event", "exact")])
+def test_other_engines_give_the_batch_mean_too(engine, spike_times):
+    made, data = setting(engine, spike_times)
+    samples = np.arange(7)
+    made.run(data, samples, training=True)
+    wanted = {k: made.gradients[k].copy() for k in made.plan.trainable}
+    _, found = in_parts(made, data, samples, 3)
+    for name, gradient in wanted.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-12, atol=1e-15)
