@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, padded, regulariser_names
-from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, weight_series
+from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..codegen.optimiser import update_source
 from ..codegen.values import value_arrays
 from ..errors import EngineError
@@ -185,16 +185,17 @@ class NativeEngine(Engine):
         read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
         for p in plan.populations:
             watched, delta = read if p is plan.output else None, plan.duration / steps
+            full = padded(p.size) if varies(p) else 1
             self._degree[p.name] = degree(plan, p, self.parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
                 tables = exact_tables(p, self.parameters, delta, watched, mode)
                 for name, table in tables.arrays().items():
                     series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
-                    dtype = self.dtype if table.shape[-1] > 1 or not series else np.dtype(np.float64)
-                    full = table if name == "A" else _padded_last(table, dtype)
-                    self._values[f"x_{p.name}{MODES[mode]}_{name}"] = full
+                    dtype = np.dtype(np.float64) if series and not varies(p) else self.dtype
+                    value = table if name == "A" else _padded_last(table, full, dtype)
+                    self._values[f"x_{p.name}{MODES[mode]}_{name}"] = value
                     if name == "step":
-                        rest = _padded_last(table - table.astype(self.dtype), self.dtype)
+                        rest = _padded_last(table - table.astype(self.dtype), full, self.dtype)
                         self._values[f"x_{p.name}{MODES[mode]}_step_rest"] = rest
 
     # running
@@ -350,6 +351,8 @@ class NativeEngine(Engine):
         }
         integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in plan.populations}
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
+        rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
+        integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
         status = self._library.eventprop_run(
             self._engine(), self._pointers,
@@ -461,14 +464,11 @@ def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
     return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
 
 
-def _padded_last(table: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The last axis padded with its last value for vectors, unless it is a single one."""
-    size = table.shape[-1]
-    if size == 1:
-        return np.ascontiguousarray(table, dtype)
-    full = aligned((*table.shape[:-1], padded(size)), dtype)
-    full[..., :size] = table
-    full[..., size:] = table[..., -1:]
+def _padded_last(table: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
+    """The last axis padded to `size` with its last value: whole vectors of neurons, or 1 where they share a number."""
+    full = aligned((*table.shape[:-1], size), dtype)
+    full[..., : table.shape[-1]] = table
+    full[..., table.shape[-1] :] = table[..., -1:]
     return full
 
 

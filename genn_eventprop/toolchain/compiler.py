@@ -28,9 +28,16 @@ FLAGS = (
     "-pthread",
 )
 
+FLAGS_VARIABLE = "GENN_EVENTPROP_CXXFLAGS"  # more flags, after all others: for sanitisers and debuggers
+
 
 class NoCompilerError(ToolchainError):
     """There is no C++ compiler on this machine."""
+
+
+def more_flags() -> list[str]:
+    """Those that the environment asks for."""
+    return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Compiler:
             else "-march=native"
         )
         extra = {"zig": ("-fno-sanitize=undefined",), "gcc": _WIDE if platform.machine() == "x86_64" else ()}
-        return (*FLAGS, native, *extra.get(self.kind, ()))
+        return (*FLAGS, native, *extra.get(self.kind, ()), *more_flags())
 
     def compile(self, source: Path, target: Path) -> None:
         """Compile one file to a shared library.

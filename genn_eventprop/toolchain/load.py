@@ -10,17 +10,17 @@ from pathlib import Path
 
 from ..errors import ToolchainError
 from .cache import VARIABLE, Cache
-from .compiler import Compiler, NoCompilerError, cpu_features, find_compiler
+from .compiler import Compiler, NoCompilerError, cpu_features, find_compiler, more_flags
 
 _loaded: dict[str, ctypes.CDLL] = {}
 
 
 def key_of(source: str, compiler: Compiler | None) -> str:
-    """Hash of source, CPU features, operating system and machine; behind it a hash of compiler version and flags.
+    """Hash of source, CPU features, operating system, machine and flags asked for; behind it one of compiler and flags.
 
     Without a compiler the first half alone: then the library of any compiler that ran for such a processor will do.
     """
-    place = _hash(source, cpu_features(), sys.platform, platform.machine(), length=32)
+    place = _hash(source, cpu_features(), sys.platform, platform.machine(), *more_flags(), length=32)
     return place if compiler is None else f"{place}-{_hash(compiler.version, *compiler.flags, length=12)}"
 
 

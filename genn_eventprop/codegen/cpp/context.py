@@ -127,7 +127,7 @@ class Context:
         weight = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
         if self.exact:
             weight = ["window_start", "window_end", "activity_rate", "activity_jump"]
-            weight += ["delta", *(f"d_{c.name}" for c in self.delayed)]
+            weight += ["delta", "target_dt", *(f"d_{c.name}" for c in self.delayed)]
         strengths = [f"noise_{p.name}" for kind, p in self.chance if kind == "noise"]
         return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants]
 
@@ -137,6 +137,7 @@ class Context:
             ["exact_steps", "series_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
+        loss += ["target_rows"] if self.exact or self.series else []
         loss += ["given"] if self.plan.loss.host else []
         loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
@@ -153,6 +154,11 @@ class Context:
     def compares_targets(self) -> bool:
         """True if generated code reads the data set's targets."""
         return self.plan.loss.compares == "targets" and self.plan.loss.host is None
+
+    @property
+    def series(self) -> bool:
+        """True if the targets are series of V(t)."""
+        return self.compares_targets and self.plan.loss.readout == "voltage"
 
     @property
     def has_last(self) -> bool:

@@ -163,8 +163,8 @@ def _pointwise(ctx: Context) -> list[str]:
         goal = "return {args.labels[sample], nullptr, nullptr, part}; (void)step;"
     else:
         goal = (
-            "const double* low = args.targets + (sample * (args.n_steps + 1) + step) * N_OUT; "
-            "return {0, low, step < args.n_steps ? low + N_OUT : low, part};"
+            "const double* low = args.targets + (sample * args.target_rows + step) * N_OUT; "
+            "return {0, low, step + 1 < args.target_rows ? low + N_OUT : low, part};"
         )
     parts = [_function(ctx, f"{name}_at", expr, CPP) for name, expr in _expressions(ctx)] if labels else []
     return [

@@ -146,8 +146,8 @@ struct ReadVoltage : NoReader<O> {
         return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)));
     }
     Goal goal(const Args& args, double s) const {
-        const double t = (smooth.start + s) / args.dt;
-        const int64_t k = t < double(args.n_steps) ? int64_t(t) : args.n_steps - 1;
+        const double t = (smooth.start + s) / args.target_dt;
+        const int64_t last = args.target_rows - 2, k = t < double(last) ? int64_t(t) : last;
         return goal_of(args, sample, k, scalar(t - double(k)));
     }
     // w (l(V_now) - l(V_after)) / B.

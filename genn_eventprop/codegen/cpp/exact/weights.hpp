@@ -35,7 +35,8 @@ struct Intervals {
         for (double t : {open, close})
             if (t > tiny && t < delta) cuts_.push_back({t, 0.0});
         if (SAMPLED)
-            for (int64_t k = int64_t(start / args.dt); double(k) * args.dt < start + delta; ++k) cuts_.push_back({double(k) * args.dt - start, 0.0});
+            for (int64_t k = int64_t(start / args.target_dt); double(k) * args.target_dt < start + delta; ++k)
+                cuts_.push_back({double(k) * args.target_dt - start, 0.0});
         for (int64_t i = DRIVEN ? first_[size_t(step)] : 0; DRIVEN && i < first_[size_t(step) + 1]; ++i)
             cuts_.push_back({args.times[i] - start, args.activity_jump});
         if (cuts_.size() > 1) std::sort(cuts_.begin(), cuts_.end());

@@ -1,0 +1,49 @@
+"""pytest with all generated C++ built by the address and undefined-behaviour sanitisers of g++.
+
+    python tests/support/sanitised.py tests/engine
+
+takes what pytest takes, and ends at the first error, whose report goes to the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -O1"
+
+
+def environment() -> dict[str, str]:
+    """Of a Python process that may load such code: the sanitiser's library has to come first in it."""
+    libraries = (_library(name) for name in ("libasan.so", "libstdc++.so.6"))
+    more = {
+        "CXX": "g++",
+        "GENN_EVENTPROP_CXXFLAGS": FLAGS,
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves memory behind
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    return os.environ | more
+
+
+def available() -> bool:
+    """Whether g++ with the library of its address sanitiser is here."""
+    return sys.platform == "linux" and shutil.which("g++") is not None and os.path.isabs(_library("libasan.so"))
+
+
+def run(arguments: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """pytest with `arguments` in a process of its own; options: of `subprocess.run`."""
+    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-s", *arguments]
+    return subprocess.run(command, env=environment(), text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def _library(name: str) -> str:
+    """Path of a library of g++; the bare name where g++ has none."""
+    found = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]).returncode)
