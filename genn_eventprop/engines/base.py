@@ -92,9 +92,10 @@ class Spikes:
 class Result:
     """One batch of B trials.
 
-    loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides. readout (B, K)
-    float64; first-spike readouts in ms, inf where silent. spike_counts: population -> (B, N) int64. guarded: how often
-    the guard on 1 / gdot acted. spikes: population -> `Spikes`, if asked for.
+    loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides (none spikes
+    where spikes are read, or several have the largest score). readout (B, K) float64; first-spike readouts in ms, inf
+    where silent. spike_counts: population -> (B, N) int64. guarded: how often the guard on 1 / gdot acted. spikes:
+    population -> `Spikes`, if asked for.
     """
 
     loss: np.ndarray

@@ -47,7 +47,8 @@ class Loss:
     Args:
         population: the output population, one neuron a class.
         weight: w(t) of an integral.
-        score: expression in r, T and the constants: larger means more likely; the prediction is the largest.
+        score: expression in r, T and the constants: larger means more likely; the prediction is the largest, -1 if
+            several outputs have it, or none spikes where spikes are what is read.
         term: extra loss of the right class, likewise.
         constants: name -> number used in score and term; they can change without compiling anything.
         silent: what a spike that does not happen is to a loss of spike times. "exclude": it is left out, and if it is
@@ -228,5 +229,7 @@ class Loss:
         return np.where(valid, self._parts(np.where(valid, readout, duration), duration)[0], -np.inf)
 
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
-        """(B,) class of the largest score among valid outputs, -1 where there is none."""
-        return np.where(valid.any(axis=1), self.scores(readout, valid, duration).argmax(axis=1), -1)
+        """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
+        scores = self.scores(readout, valid, duration)
+        best = (scores == scores.max(axis=1, keepdims=True)) & valid
+        return np.where(best.sum(axis=1) == 1, best.argmax(axis=1), -1)

@@ -17,7 +17,7 @@ class Evaluation:
     Args:
         loss: mean, nan without labels and targets.
         accuracy: in 0..1; an undecided sample is wrong; nan without labels.
-        undecided: samples where no output decides.
+        undecided: samples where no output decides: none says anything, or the best are equal.
         predictions: (S,) int64, -1 where undecided.
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.

@@ -1,6 +1,7 @@
 """How good predictions are, beyond one number: confusion, per class, per group, top k, and how sure the accuracy is.
 
-Axis letters: S samples, K classes. A sample that no output decides (prediction -1) is wrong.
+Axis letters: S samples, K classes. A sample that no output decides (prediction -1: none says anything, or the best
+are equal) is wrong.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     Args:
         scores: (S, K), larger is more likely, -inf for an output that says nothing (it is never among the best).
 
-    Of equal scores the smaller class comes first, as in a prediction, so that top 1 is the accuracy.
+    Equal scores do not decide: a class counts behind all that equal it, so that top 1 is the accuracy.
     """
     if not 1 <= k <= scores.shape[1]:
         raise SettingError(f"top_k: k must be from 1 to the {scores.shape[1]} classes, got {k}")
@@ -66,7 +67,7 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
         return float("nan")
     scores, labels = scores[known], labels[known]
     mine = np.take_along_axis(scores, labels[:, None], axis=1)
-    before = (scores > mine) | ((scores == mine) & (np.arange(scores.shape[1]) < labels[:, None]))
+    before = (scores >= mine) & (np.arange(scores.shape[1]) != labels[:, None])
     return float(np.mean((before.sum(axis=1) < k) & (mine[:, 0] > -np.inf)))
 
 

@@ -614,7 +614,8 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r, cons
 void outer_loss(const Args& args, Work& work, int64_t sample) {
     bool valid[N_OUT];
     double r[N_OUT], top = 0;
-    int64_t best = -1;
+    int64_t best = -1;  // -1 without an output that counts, or if several are the best
+    bool several = false;
     for (int n = 0; n < N_OUT; ++n) {
         r[n] = double(work.readout[n]);
         valid[n] = true;
@@ -622,10 +623,13 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
         if (valid[n] && (best < 0 || value > top)) {
             best = n;
             top = value;
+            several = false;
+        } else if (valid[n] && value == top) {
+            several = true;
         }
         args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
     }
-    args.prediction[sample] = best;
+    args.prediction[sample] = several ? -1 : best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
     compare(args, work, sample, r, valid);
 }

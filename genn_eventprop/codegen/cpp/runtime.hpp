@@ -231,7 +231,7 @@ struct Buffer {
     }
     void zero(int64_t n) {
         reserve(n);
-        std::memset(data, 0, size_t(n) * sizeof(T));
+        if (n) std::memset(data, 0, size_t(n) * sizeof(T));
     }
     T& operator[](int64_t i) { return data[i]; }
     operator T*() { return data; }
