@@ -12,7 +12,7 @@ from .expressions import parse
 from .handwritten import check_snippets
 from .names import usable
 from .parameters import Param
-from .reach import check_landing, check_reach
+from .reach import check_below, check_reach
 from .units import check_units
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check_model(model: NeuronModel) -> None:
     check_snippets(name, model.snippets, model.state, model.params, model.spiking)
     check_units(model)
     check_reach(model)
-    check_landing(model, {n: p.value for n, p in model.params.items()}, name)
+    check_below(model, {n: p.value for n, p in model.params.items()}, name)
 
 
 def _check_types(model: NeuronModel) -> None:

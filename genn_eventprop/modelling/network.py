@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import NetworkError
 from .neuron import Neuron, NeuronModel
 from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds
-from .reach import check_landing
+from .reach import check_below
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +201,8 @@ class Network:
         return values
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Raise `NetworkError` unless all values are finite and all time constants positive, `ModelError` where a reset
-        lands above its threshold."""
+        """Raise `NetworkError` unless all values are finite and all time constants positive, `ModelError` where a
+        neuron starts, or a reset lands, at or above its threshold."""
         for key, value in values.items():
             if not np.all(np.isfinite(value)):
                 raise NetworkError(f"{key}: values must be finite")
@@ -212,7 +212,7 @@ class Network:
                 if param.unit == "ms" and key in values and np.any(values[key] <= 0):
                     raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
             own = {n: values.get(f"{p.name}.{n}", param.value) for n, param in p.neuron.params.items()}
-            check_landing(p.model, own, f"population {p.name!r} ({p.model.name})")
+            check_below(p.model, own, f"population {p.name!r} ({p.model.name})")
 
     def check_connected(self) -> None:
         """Raise `NetworkError` if no connection leads to a population that takes input."""

@@ -1,4 +1,4 @@
-"""Thresholds that no input can reach, and resets that land above the threshold they came from."""
+"""Thresholds that no input can reach; starts and resets at or above the threshold that has to be crossed from below."""
 
 from __future__ import annotations
 
@@ -101,27 +101,46 @@ def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
             yield event, landing
 
 
-def check_landing(model: NeuronModel, values: Mapping[str, Any], where: str) -> None:
-    """Raise `ModelError` if a reset lands at or above its threshold for parameter -> number or array in `values`."""
-    for event, used, function in _functions(model):
+def starts(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
+    """Events that can happen in the mode "free", with g(x0)."""
+    table = model.symbols()
+    x0 = {table[s]: parse(v, table, f"{model.name}: initial value of {s}") for s, v in model.state.items()}
+    for event in model.events:
+        if not event.modes or "free" in event.modes:
+            yield event, _threshold(model, event).subs(x0, simultaneous=True)
+
+
+def check_below(model: NeuronModel, values: Mapping[str, Any], where: str) -> None:
+    """Raise `ModelError` if a reset lands, or a neuron starts, at or above its threshold for parameter -> number or
+    array in `values`: it would be crossed again at once, or never from below."""
+    for event, text, used, function in _functions(model):
         if any(hasattr(values[n], "sample") for n in used):
             continue
         found = np.asarray(function(*(np.asarray(values[n], dtype=np.float64) for n in used)), dtype=np.float64)
         if np.any(found >= 0):
-            raise ModelError(
-                f"{where}: the reset of event {event.name!r} lands at or above its threshold {event.threshold!r} "
-                f"(by {float(np.max(found)):g}), so that it would happen again at once; let it reset below the "
-                "threshold, or go to a mode (next_mode=) without this event",
-                str(event.threshold),
-            )
+            g = f"threshold {event.threshold!r}"
+            neuron = f"neuron {int(np.argmax(found))}" if found.size > 1 else "a neuron"
+            text = text.format(event=event.name, g=g, neuron=neuron, by=f"{float(np.max(found)):g}")
+            raise ModelError(f"{where}: {text}", str(event.threshold))
 
 
-def _functions(model: NeuronModel) -> list[tuple[Event, list[str], Callable[..., Any]]]:
-    """`landings` as NumPy functions of the parameters they use, made once a model."""
-    if not hasattr(model, "_landings"):
+LANDS = (
+    "the reset of event {event!r} lands at or above its {g} (by {by}), so that it would happen again at once; let it "
+    "reset below the threshold, or go to a mode (next_mode=) without this event"
+)
+STARTS = (
+    "{neuron} starts at or above the {g} of event {event!r} (by {by}), which has to be crossed from below; let it "
+    "start below, and give learned parameters bounds that keep it there"
+)
+
+
+def _functions(model: NeuronModel) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
+    """`landings` and `starts` as NumPy functions of the parameters they use, made once a model."""
+    if not hasattr(model, "_below"):
         made = []
-        for event, landing in landings(model):
-            used = [n for n in model.params if symbol(n) in landing.free_symbols]
-            made.append((event, used, sp.lambdify([symbol(n) for n in used], landing, "numpy")))
-        object.__setattr__(model, "_landings", made)
-    return model._landings  # type: ignore[attr-defined]
+        found = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
+        for event, text, g in found:
+            used = [n for n in model.params if symbol(n) in g.free_symbols]
+            made.append((event, text, used, sp.lambdify([symbol(n) for n in used], g, "numpy")))
+        object.__setattr__(model, "_below", made)
+    return model._below  # type: ignore[attr-defined]
