@@ -57,6 +57,10 @@ class CheckpointError(EventPropError, RuntimeError):
     """A checkpoint is damaged, incomplete, or belongs to another network."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: somebody, a batch system say, wants this process to end."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"did you mean 'x'? known: a, b, x"`` for an unknown `name`; the tail of every unknown-name message."""
     names = sorted(known)

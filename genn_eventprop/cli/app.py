@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from .. import __version__
-from ..errors import EventPropError, suggest
+from ..errors import EventPropError, Terminated, suggest
+from ..training.interrupt import terminable
 from . import convert_audio, inspect_commands, plot, report, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
@@ -51,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: Command, arguments: Sequence[str], program: str) -> int:
     """Run a command and turn what can go wrong into a message and an exit status."""
     try:
-        command(arguments, program)
+        with terminable():
+            command(arguments, program)
     except SystemExit as stop:  # the option parser has already spoken
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt as stop:
-        return _complain("; ".join(["interrupted", *map(str, stop.args)]), status=130)
+        word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        return _complain("; ".join([word, *map(str, stop.args)]), status)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

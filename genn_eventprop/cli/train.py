@@ -17,6 +17,7 @@ from ..training.experiment import (
     load_experiment,
     run_experiment,
 )
+from ..training.repeats import run_state, start_or_continue
 from ..training.scan import read_toml
 from ..training.specs import spec_text
 from . import options
@@ -41,8 +42,17 @@ def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> 
     if wants_repeats(config):
         train_repeats(file, config)
         return
-    results = run_experiment(file, config)
+    results = go_on(file, config) if config.resume_if_started else run_experiment(file, config)
     print(describe_results(results))
+
+
+def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
+    """Begin the run in --run-dir, continue it, or say that it is done."""
+    if config.run_dir is None:
+        raise SettingError("--resume-if-started needs --run-dir: the folder that the next start finds again")
+    if run_state(config.run_dir, config.epochs) == "finished":
+        print(f"{config.run_dir} is finished; nothing is left to do", file=sys.stderr)
+    return {**start_or_continue(file, config, config.run_dir, longer=True), "run_dir": str(config.run_dir)}
 
 
 def parse(file: ExperimentFile, arguments: Sequence[str], program: str) -> ExperimentConfig:

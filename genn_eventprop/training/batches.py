@@ -67,6 +67,8 @@ class AugmentedBatches(Batches):
         return len(self.augmented)
 
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+        if not order:  # an epoch that was interrupted after its last batch
+            return
         with ThreadPoolExecutor(max_workers=1) as worker:
             waiting = [worker.submit(self._prepare, samples, epoch) for samples in order[:1]]
             for following in [*order[1:], None]:

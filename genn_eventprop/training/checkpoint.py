@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,26 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if header.get("sha256") != _digest(arrays, header.get("info", "")):
         raise CheckpointError(f"checkpoint {path} is damaged: its contents do not match its checksum")
     return Checkpoint(arrays, json.loads(header["info"]))
+
+
+def load_latest(paths: Iterable[Path]) -> Checkpoint:
+    """The first checkpoint of `paths` that is whole: training from an older one gives the same bits, later.
+
+    Raises:
+        CheckpointError: none is; what is wrong with the first.
+    """
+    first: CheckpointError | None = None
+    for path in paths:
+        try:
+            checkpoint = load_checkpoint(path)
+        except CheckpointError as error:
+            first = first or error
+            continue
+        if first is not None:
+            print(f"note: {first}; going on from {path.name}", file=sys.stderr)
+        return checkpoint
+    assert first is not None
+    raise first
 
 
 def _header(content: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,14 @@ class Evaluation:
     activity: dict[str, Activity]
 
 
-def evaluate(engine: Engine, data: Data, batch_size: int, runaway_spikes: float) -> Evaluation:
-    """Run all samples of `data`, `batch_size` at a time, with the engine's current parameters."""
+def evaluate(
+    engine: Engine, data: Data, batch_size: int, runaway_spikes: float, between: Callable[[], None] = lambda: None
+) -> Evaluation:
+    """Run all samples of `data`, `batch_size` at a time, with the engine's current parameters.
+
+    Args:
+        between: called after each batch; may end the evaluation by an exception.
+    """
     tally = Tally(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
     for first in range(0, len(data), batch_size):
@@ -45,6 +52,7 @@ def evaluate(engine: Engine, data: Data, batch_size: int, runaway_spikes: float)
         tally.add(result, data.labels[samples], weights=data.weights_of(samples))
         predictions.append(result.prediction)
         readouts.append(result.readout)
+        between()
     readout, loss_of = np.concatenate(readouts), engine.plan.loss
     return Evaluation(
         loss=tally.loss,

@@ -17,15 +17,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import pkgutil
-import signal
-import sys
-import threading
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -33,8 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
 from ..modelling.own_file import import_file
+from .interrupt import interruptible
 from .run_folder import PAGE_TEXT, RunFolder, jsonable
-from .trainer import Trainer
+from .trainer import Trainer, whole
+from .writer import writer
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -65,6 +63,10 @@ class ExperimentConfig:
     """Of the engine genn: cuda, hip or single_threaded_cpu; auto takes the first that this pygenn has."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
+    resume_if_started: bool = False
+    """Begin the run in --run-dir, go on with it, or say that it is done: one line for a batch job that is requeued."""
+    checkpoint_batches: int | None = None
+    """Also write a checkpoint every so many batches, not only after each epoch."""
     data_dir: Path | None = None
     """Folder of data files, for experiments that read some."""
     seeds: str | None = None
@@ -191,19 +193,29 @@ def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], 
 
 
 def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:
-    """Train, evaluate, plot; everything goes to `config.run_dir`.
+    """Train, evaluate, plot; everything goes to `config.run_dir`, of which this process is the only writer.
 
     Returns:
         What results.json holds, and the ``run_dir``.
     """
     if config.run_dir is None:
         config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
+    assert config.run_dir is not None
+    with writer(config.run_dir):
+        if not resume:
+            RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
+        return _run(file, config, config.run_dir, resume)
+
+
+def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: bool) -> dict[str, Any]:
     experiment = file.build(config)
     if not isinstance(experiment, Experiment):
         got = type(experiment).__name__
         raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
     trainer = experiment.trainer
-    trainer.run_dir = config.run_dir
+    trainer.run_dir = run_dir
+    if config.checkpoint_batches is not None:
+        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
     trainer.config = {
         "experiment": file.source,
         "settings": jsonable(dataclasses.asdict(config)),
@@ -212,46 +224,32 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     }
     trainer.page = file.page
     if resume:
-        trainer.resume(config.run_dir)
+        trainer.resume(run_dir)
     try:
         with interruptible(trainer):
             results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
             page = "" if file.installed else f" --page {file.source}"
-            raise KeyboardInterrupt(f"continue with: genn-eventprop resume {trainer.folder.path}{page}") from None
+            raise type(stop)(f"continue with: genn-eventprop resume {trainer.folder.path}{page}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
         file.plot(experiment, trainer.folder.plots)
-    return {**results, "run_dir": str(config.run_dir)}
-
-
-@contextlib.contextmanager
-def interruptible(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C lets the batch end and writes a checkpoint, so that no batch is lost; the second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def first(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        print("\nstopping after this batch, with a checkpoint; press Ctrl-C again to stop at once", file=sys.stderr)
-        trainer.interrupt()
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return {**results, "run_dir": str(run_dir)}
 
 
 def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
-    """``runs/NAME-seedSEED-NUMBER`` with the first free number, for runs without --run-dir."""
+    """``runs/NAME-seedSEED-NUMBER`` with the first free number; made here, so that two processes get one each."""
     number = 1
-    while (path := Path(root) / f"{name}-seed{seed}-{number}").exists():
-        number += 1
-    return path
+    while True:
+        path = Path(root) / f"{name}-seed{seed}-{number}"
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise SettingError(f"{path} cannot be made ({error.strerror}); choose a --run-dir") from None
 
 
 def open_run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,6 +16,7 @@ from typing import Any
 from ..errors import SettingError
 from .experiment import ExperimentConfig, ExperimentFile, run_experiment
 from .run_folder import RunFolder, jsonable, write_json
+from .writer import writer
 
 NUMBERS = (
     "test_accuracy",
@@ -27,7 +27,9 @@ NUMBERS = (
     "seconds_training",
 )
 """What summary.json gives mean and deviation of."""
-INCIDENTAL = ("run_dir", "config", "threads", "seeds")
+INCIDENTAL = (
+    "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
+)  # fmt: skip
 """Settings that do not change what a run computes."""
 
 
@@ -48,35 +50,51 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
     return found
 
 
-def run_state(folder: Path) -> str:
-    """Where a run folder stands: "finished", "started" (a checkpoint to go on from) or "new"."""
-    if (folder / "results.json").is_file():
-        return "finished"
-    return "started" if (folder / "checkpoints" / "last.safetensors").is_file() else "new"
+def run_state(folder: Path, epochs: int | None = None) -> str:
+    """Where a run folder stands: "finished", "started" (a checkpoint to go on from) or "new".
+
+    Args:
+        epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
+    """
+    run = RunFolder(folder)
+    try:
+        done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
+        if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
+            return "finished"
+    except (SettingError, KeyError, TypeError):  # not there, or damaged: the last checkpoint gives them again
+        pass
+    return "started" if any(path.is_file() for path in run.saved()) else "new"
 
 
-def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Raise `SettingError` if the run in `folder` was started with other settings than these."""
+def same_settings(folder: Path, settings: Mapping[str, Any], besides: Iterable[str] = ()) -> None:
+    """Raise `SettingError` if the run in `folder` was started with other settings than these, some aside."""
     saved = RunFolder.open(folder).config.get("settings", {})
     expected = jsonable(settings)
     for name in expected:
-        if name in saved and name not in INCIDENTAL and saved[name] != expected[name]:
+        if name in saved and name not in (*INCIDENTAL, *besides) and saved[name] != expected[name]:
             raise SettingError(
                 f"{folder} was run with {name} = {saved[name]!r}, now it is {expected[name]!r}; choose another folder"
             )
 
 
-def start_or_continue(file: ExperimentFile, config: ExperimentConfig, folder: Path) -> dict[str, Any]:
-    """The results of one run: read if it is finished, continued if it was started, else run."""
+def start_or_continue(
+    file: ExperimentFile, config: ExperimentConfig, folder: Path, longer: bool = False
+) -> dict[str, Any]:
+    """The results of one run: read if it is finished, continued if it was started, else run.
+
+    Args:
+        longer: `config.epochs` may differ from what the run was started with; a larger one goes on.
+    """
     config = dataclasses.replace(config, run_dir=folder)
-    state = run_state(folder)
-    if state == "new":
-        shutil.rmtree(folder, ignore_errors=True)  # killed before its first checkpoint: there is nothing to keep
-    else:
-        same_settings(folder, dataclasses.asdict(config))
-    if state == "finished":
-        return RunFolder.open(folder).results
-    return run_experiment(file, config, resume=state == "started")
+    with writer(folder):
+        state = run_state(folder, config.epochs if longer else None)
+        if state == "new":
+            RunFolder(folder).start_over()
+        else:
+            same_settings(folder, dataclasses.asdict(config), ("epochs",) if longer else ())
+        if state == "finished":
+            return RunFolder.open(folder).results
+        return run_experiment(file, config, resume=state == "started")
 
 
 def run_repeats(

@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError, TrainingError
+from .writer import leftovers
+
+BEFORE_FIRST = (
+    "config.json", "command.txt", "environment.json", "page.py.txt", "checkpoints", "plots", "tensorboard",
+)  # fmt: skip
+"""What a run may have written when it has no checkpoint yet."""
 
 PAGE_TEXT = "page.py.txt"
 
@@ -46,11 +53,7 @@ class RunFolder:
             SettingError: if the folder exists and is not empty: a run is never overwritten.
         """
         folder = cls(path)
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise SettingError(
-                f"run folder {folder.path} exists and is not empty; choose another --run-dir, "
-                f"or continue it with: genn-eventprop resume {folder.path}"
-            )
+        folder.check_free()
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.plots.mkdir(exist_ok=True)
         write_json(folder.path / "config.json", dict(config or {}))
@@ -59,6 +62,15 @@ class RunFolder:
         if page:
             write_text(folder.path / PAGE_TEXT, page)
         return folder
+
+    def check_free(self) -> None:
+        """Raise `SettingError` if the folder exists and holds more than the lock of its writer."""
+        taken = self.path.exists() and not self.path.is_dir()
+        if taken or (self.path.is_dir() and set(self.path.iterdir()) - set(leftovers(self.path))):
+            raise SettingError(
+                f"run folder {self.path} exists and is not empty; choose another --run-dir, "
+                f"or continue it with: genn-eventprop resume {self.path}"
+            )
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -80,6 +92,25 @@ class RunFolder:
         """The "best" (chosen on validation) or "last" checkpoint; a run without validation has no other choice."""
         best = self.checkpoints / f"{which}.safetensors"
         return best if best.exists() else self.checkpoints / "last.safetensors"
+
+    def saved(self) -> tuple[Path, Path]:
+        """Where the checkpoints that a run can go on from are, the latest first."""
+        return self.checkpoints / "last.safetensors", self.checkpoints / "best.safetensors"
+
+    def start_over(self) -> None:
+        """Remove what a run that was killed before its first checkpoint has left.
+
+        Raises:
+            SettingError: there is something else in the folder.
+        """
+        if not self.path.is_dir():
+            return
+        kept = set(leftovers(self.path))
+        for entry in set(self.path.iterdir()) - kept:
+            if entry.name not in BEFORE_FIRST and not entry.name.endswith(".tmp"):
+                raise SettingError(f"{self.path} holds {entry.name} but no run; choose another --run-dir")
+        for entry in set(self.path.iterdir()) - kept:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     @property
     def plots(self) -> Path:

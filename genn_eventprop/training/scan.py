@@ -22,7 +22,6 @@ import importlib
 import itertools
 import json
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,6 +33,8 @@ from ..errors import SettingError, suggest
 from .experiment import ExperimentFile, check_settings, config_from_json, load_experiment
 from .jobs import Job
 from .repeats import run_state, same_settings, whole_numbers
+from .run_folder import RunFolder
+from .writer import writer
 
 TOP = ("experiment", "processes", "folder", "settings", "grid")
 LONGEST = 150
@@ -154,7 +155,8 @@ def prepare(scan: Scan, threads: int | None) -> tuple[list[Job], list[str]]:
         run_dir, file = scan.folder / name, scan.folder / "cells" / f"{name}.toml"
         state = run_state(run_dir)
         if state == "new":
-            shutil.rmtree(run_dir, ignore_errors=True)  # killed before its first checkpoint
+            with writer(run_dir):
+                RunFolder(run_dir).start_over()  # killed before its first checkpoint
         else:
             same_settings(run_dir, scan.expected(chosen))
         if state == "finished":

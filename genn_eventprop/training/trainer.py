@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from ..plan import make_plan
 from ..regularisers import Regulariser
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, load_latest, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
 from .evaluation import Evaluation, evaluate
@@ -34,6 +35,7 @@ from .state import Position, pack, unpack, write_parameters
 from .streams import Streams
 from .tally import Tally
 from .weights import load_weights, save_weights
+from .writer import check_writer, writer
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -105,9 +107,9 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.batch_size = _whole(batch_size, "batch_size")
+        self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (
-            None if checkpoint_batches is None else _whole(checkpoint_batches, "checkpoint_batches")
+            None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.streams = network, Streams(seed)
         network.check_connected()
@@ -176,12 +178,16 @@ class Trainer:
             TrainingError: a gradient or loss is not finite; weights and checkpoints stay as they were.
             DataError, SettingError: data or run folder cannot be used.
         """
-        epochs = _whole(epochs, "epochs")
+        epochs = whole(epochs, "epochs")
         batches = batches_of(train, self.engine, self.class_weights)
         held_out = None if validation is None else self._load(validation, "validation")
         sealed = self._seal(test)
         self._accept_data(batches.description)
         self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
+        with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
+            return self._fit(batches, held_out, sealed, epochs)
+
+    def _fit(self, batches: Batches, held_out: Data | None, sealed: Sealed | None, epochs: int) -> dict[str, Any]:
         self._open_folder()
         self._stop = self._interrupted = False
         if self._wants_forecast:
@@ -219,15 +225,24 @@ class Trainer:
         for batch in train.of(order[position.batch :], position.epoch):
             self._batch(*batch)
             position.epoch_seconds = before + time.perf_counter() - began
-            if self._interrupted:
-                self._save("last")
-                raise KeyboardInterrupt
+            self._end_if_interrupted()
             in_the_middle = position.batch < len(order)
             if in_the_middle and self.checkpoint_batches and position.batch % self.checkpoint_batches == 0:
                 self._save("last")
-        held_out = None if validation is None else self._run(validation)
+        held_out = None if validation is None else self._validate(validation)
         position.epoch_seconds = before + time.perf_counter() - began
         self._end_epoch(train.clipped, held_out)
+
+    def _end_if_interrupted(self) -> None:
+        if self._interrupted:
+            self._save("last")
+            raise KeyboardInterrupt
+
+    def _validate(self, validation: Data) -> Evaluation:
+        """Between two batches of it training may be interrupted too: it goes on with the validation."""
+        self._end_if_interrupted()
+        runaway = self.tally.runaway_spikes
+        return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
 
     def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
         position = self.position
@@ -278,6 +293,7 @@ class Trainer:
                     chosen = self._run(data)
         results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups)
         if self.folder is not None:
+            check_writer(self.folder.path)
             self.folder.write_results(results)
         return results
 
@@ -335,10 +351,11 @@ class Trainer:
         if run_dir is None:
             raise SettingError("resume needs the folder of the run")
         folder = RunFolder.open(run_dir)
-        checkpoint = load_checkpoint(folder.checkpoints / "last.safetensors")
+        checkpoint = load_latest(folder.saved())
         self._check_identity(checkpoint.info)
         unpack(self, checkpoint)
-        folder.replace_metrics(self.position.metrics)
+        with writer(folder.path):
+            folder.replace_metrics(self.position.metrics)
         self.folder, self.run_dir = folder, folder.path
         return self
 
@@ -369,6 +386,7 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         if self.folder is not None:
+            check_writer(self.folder.path)
             save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self))
 
     def _check_identity(self, info: Mapping[str, Any]) -> None:
@@ -407,7 +425,7 @@ class Trainer:
             self.folder = RunFolder.create(self.run_dir, self.config, self.page)
 
 
-def _whole(value: int, name: str) -> int:
+def whole(value: int, name: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise SettingError(f"{name} must be a whole number >= 1, got {value!r}")
     return int(value)

@@ -1,0 +1,272 @@
+"""One run folder, one writer: a lock file with a heartbeat, for network file systems and for hosts that die.
+
+The file ``.writer.json`` tells who writes: host, boot, process. It appears with its content by one `link`, which is
+atomic on NFS too, and its time of modification is renewed every `BEAT` seconds. Whether its owner still lives is known
+at once on the same machine (the process is there or not, whatever its number is used for now); of another machine it is
+known when the file has not been touched for `STALE` seconds. Who takes over from a dead owner renames the old file away
+first. A process that was suspended for so long that it lost its lock finds out before it writes again (`check_writer`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import SettingError, TrainingError
+
+NAME = ".writer.json"
+BEAT = 15.0
+"""Seconds between signs of life."""
+STALE = 120.0
+"""Seconds without a sign of life after which the owner on another machine counts as dead."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock. boot and space (of process numbers) tell where `pid` and its start `began` mean anything."""
+
+    host: str
+    boot: str
+    space: str
+    pid: int
+    began: str
+    token: str
+
+
+def myself() -> Owner:
+    """This process, with a token of its own for every lock."""
+    boot, pid = _read(Path("/proc/sys/kernel/random/boot_id")), os.getpid()
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        space = ""
+    return Owner(socket.gethostname(), boot, space, pid, _began(pid), uuid.uuid4().hex)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str:
+    """When a process began, in ticks since boot: the same number with another beginning is another process."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
+
+
+def lives(owner: Owner) -> bool | None:
+    """Whether the owner's process lives; None if that cannot be seen from here."""
+    here = myself()
+    if (owner.host, owner.boot, owner.space) != (here.host, here.boot, here.space):
+        return None
+    if owner.began:
+        return _began(owner.pid) == owner.began
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True
+
+
+class _Lock:
+    """A held lock: its file, and the thread that keeps it fresh. `depth`: how often this process has taken it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.me, self.depth = folder / NAME, myself(), 1
+        self._over = threading.Event()
+        _take(self.path, self.me)
+        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"writer of {folder}")
+        self._thread.start()
+
+    def mine(self) -> bool:
+        owner = _owner(self.path)
+        return owner is not None and owner.token == self.me.token
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            with contextlib.suppress(OSError):  # a server that is away for a while
+                if self.mine():
+                    os.utime(self.path)
+
+    def release(self) -> None:
+        self._over.set()
+        with contextlib.suppress(OSError):
+            if self.mine():
+                self.path.unlink()
+
+
+_held: dict[Path, _Lock] = {}
+
+
+@contextlib.contextmanager
+def writer(folder: Path | str) -> Iterator[None]:
+    """Be the only writer of `folder`, which is made if it is not there, and removed again if nothing was written.
+
+    Within a process it may be taken again. A writer on another machine that shows no sign of life is waited for up to
+    `STALE` seconds before this one takes over.
+
+    Raises:
+        SettingError: another process writes there; or the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"run folder {folder} cannot be made ({error.strerror}); choose another --run-dir") from None
+    key = folder.resolve()
+    if key in _held and _held[key].me.pid == os.getpid():
+        _held[key].depth += 1
+    else:
+        try:
+            _held[key] = _Lock(folder)
+        except OSError as error:
+            raise SettingError(f"{folder} cannot be written ({error.strerror}); is the disk full?") from error
+    try:
+        yield
+    finally:
+        lock = _held[key]
+        lock.depth -= 1
+        if lock.depth == 0:
+            del _held[key]
+            lock.release()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def check_writer(folder: Path) -> None:
+    """Raise `TrainingError` if this process has lost the lock of `folder` that it holds: it must write no more."""
+    lock = _held.get(folder.resolve())
+    if lock is not None and not lock.mine():
+        raise TrainingError(
+            f"another process has taken over {folder} while this one gave no sign of life for {STALE:.0f} s; "
+            "this one stops and writes nothing more"
+        )
+
+
+def _take(path: Path, me: Owner) -> None:
+    """Make the lock file, taking over from an owner who is dead."""
+    new = path.with_name(f"{path.name}.{me.token}.tmp")
+    try:
+        with open(new, "w") as file:
+            file.write(json.dumps(asdict(me)))
+            file.flush()
+            os.fsync(file.fileno())
+        while not _linked(new, path):
+            owner = _owner(path)
+            if owner is None and not path.exists():
+                continue  # released meanwhile
+            if lives(owner) if owner is not None and lives(owner) is not None else _beats(path, owner):
+                raise SettingError(_busy(path, owner))
+            _set_aside(path, owner, me)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _linked(new: Path, path: Path) -> bool:
+    """Whether `new` has become `path`; False if another one is there."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if new.stat().st_nlink == 2:  # NFS: the link was made, its answer got lost
+            return True
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            with open(path, "x") as file:
+                file.write(new.read_text())
+        except FileExistsError:
+            return False
+    return True
+
+
+_NO_LINKS = {1, 38, 95, 45}  # EPERM, ENOSYS, EOPNOTSUPP on Linux and macOS: file systems without hard links
+
+
+def _owner(path: Path) -> Owner | None:
+    """Who is written in a lock file; None for one that is gone or damaged."""
+    try:
+        return Owner(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _beats(path: Path, owner: Owner | None) -> bool:
+    """Whether a lock shows a sign of life, or goes away, while it is watched; False after `STALE` seconds of none."""
+    first, began, told = _touched(path), time.monotonic(), False
+    while first is not None:
+        watched = time.monotonic() - began
+        if max(_now(path) - first, watched) > STALE:
+            return False
+        if not told:
+            told = True
+            who = "somebody" if owner is None else f"process {owner.pid} on {owner.host}"
+            print(
+                f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a sign of life",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+        time.sleep(min(1.0, STALE / 20))
+        now = _touched(path)
+        if now is None:
+            return False
+        if now != first:
+            return True
+    return False
+
+
+def _touched(path: Path) -> float | None:
+    """Time of the last sign of life, by the clock of the file server; opening the file asks the server anew."""
+    try:
+        with open(path) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+
+
+def _now(path: Path) -> float:
+    """The clock of the file server."""
+    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, owner: Owner | None, me: Owner) -> None:
+    """Remove the lock of a dead owner; if another process was faster, its new lock goes back."""
+    aside = path.with_name(f"{path.name}.{me.token}.old.tmp")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
+    try:
+        if _owner(aside) != owner:
+            with contextlib.suppress(OSError):
+                os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _busy(path: Path, owner: Owner | None) -> str:
+    who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
+    return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or end it first"
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The lock and what killed processes left of it."""
+    return list(folder.glob(f"{NAME}*"))

@@ -1,0 +1,180 @@
+"""One run folder, one writer: who is alive, who is dead, who is waited for, and what happens in a race."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genn_eventprop.errors import SettingError, TrainingError
+from genn_eventprop.training import writer as locks
+from genn_eventprop.training.writer import NAME, check_writer, lives, myself, writer
+
+HOLD = """
+import sys, time
+from genn_eventprop.training.writer import writer
+with writer(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds the folder; `stdin` lets it go."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process, folder
+    process.kill()
+    process.communicate()
+
+
+def test_a_folder_has_one_writer(other):
+    process, folder = other
+    with pytest.raises(
+        SettingError, match=f"being written by process {process.pid} on .*; a run folder has one writer"
+    ):
+        with writer(folder):
+            pass
+    process.communicate("\n")
+    with writer(folder):
+        assert json.loads((folder / NAME).read_text())["pid"] == os.getpid()
+    assert not folder.exists(), "nothing was written, so nothing is left"
+
+
+def test_a_killed_writer_leaves_no_hindrance(other):
+    process, folder = other
+    process.kill()
+    process.wait()
+    assert (folder / NAME).exists()
+    with writer(folder), writer(folder):  # again within the process
+        (folder / "kept").touch()
+    assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+def test_a_zombie_and_a_reused_number_are_dead(other):
+    process, _ = other
+    me = myself()
+    theirs = dataclasses.replace(me, pid=process.pid, began=locks._began(process.pid))
+    assert lives(me) and lives(theirs)
+    assert lives(dataclasses.replace(theirs, began="1")) is False, "another process has this number now"
+    assert lives(dataclasses.replace(theirs, boot="another")) is None
+    assert lives(dataclasses.replace(theirs, space="pid:[1]")) is None, "in a container numbers mean something else"
+    process.kill()
+    time.sleep(0.2)  # not waited for: a zombie
+    assert lives(theirs) is False
+
+
+def foreign(folder, **changes):
+    """The lock of a process on another machine."""
+    folder.mkdir(exist_ok=True)
+    owner = dataclasses.replace(myself(), host="node7", boot="elsewhere", **changes)
+    (folder / NAME).write_text(json.dumps(dataclasses.asdict(owner)))
+
+
+def test_another_machine_is_waited_for_and_then_taken_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locks, "STALE", 0.5)
+    folder = tmp_path / "run"
+    foreign(folder, pid=1)
+    began = time.monotonic()
+    with writer(folder):
+        assert time.monotonic() - began > 0.3
+    assert "was being written by process 1 on node7; waiting up to" in capsys.readouterr().err
+    foreign(folder, pid=1)
+    os.utime(folder / NAME, (1, 1))  # no sign of life for long
+    began = time.monotonic()
+    with writer(folder):
+        assert time.monotonic() - began < 0.3
+
+
+def test_another_machine_that_gives_a_sign_of_life_is_not_disturbed(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "STALE", 30.0)
+    folder = tmp_path / "run"
+    foreign(folder)
+    beat = f"import os, time; time.sleep(0.3); os.utime({str(folder / NAME)!r})"
+    process = subprocess.Popen([sys.executable, "-c", beat])
+    with pytest.raises(SettingError, match="being written by process .* on node7"), writer(folder):
+        pass
+    process.wait()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00" * 50, b'{"pid": 1}'])
+def test_a_damaged_lock_is_judged_by_its_age(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(locks, "STALE", 0.3)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / NAME).write_bytes(content)
+    with writer(tmp_path / "run"):
+        assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
+
+
+def test_the_lock_shows_signs_of_life_and_its_loss_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "BEAT", 0.05)
+    folder = tmp_path / "run"
+    with writer(folder):
+        os.utime(folder / NAME, (1, 1))
+        time.sleep(0.5)
+        assert (folder / NAME).stat().st_mtime > 1
+        check_writer(folder)
+        foreign(folder)
+        with pytest.raises(TrainingError, match="another process has taken over .*run"):
+            check_writer(folder)
+    assert (folder / NAME).exists(), "it is no longer ours to remove"
+
+
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
+    def no_links(*args):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with writer(tmp_path / "run"):
+        (tmp_path / "run" / "kept").touch()
+        command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+        assert "one writer" in subprocess.run(command, capture_output=True, text=True, input="\n").stderr
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(SettingError, match="cannot be made .*choose another --run-dir"),
+        writer(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from genn_eventprop.errors import SettingError
+from genn_eventprop.training.writer import writer
+folder = Path(sys.argv[1])
+print("ready", flush=True)
+while not (folder.parent / "start").exists():
+    time.sleep(0.001)
+try:
+    with writer(folder):
+        with open(folder / "inside", "x"):
+            time.sleep(0.5)
+        (folder / "inside").unlink()
+    print("wrote")
+except SettingError:
+    print("refused")
+"""
+
+
+def test_of_several_that_find_a_dead_owner_one_takes_over(tmp_path):
+    folder = tmp_path / "run"
+    foreign(folder)
+    os.utime(folder / NAME, (1, 1))
+    command = [sys.executable, "-c", RACE, str(folder)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert all(p.stdout.readline() == "ready\n" for p in processes)
+    Path(tmp_path / "start").touch()
+    said = [p.communicate(timeout=60) for p in processes]
+    assert sorted({out.strip() for out, _ in said}) in (["refused", "wrote"], ["wrote"]), said
+    assert not any("Traceback" in err for _, err in said), said
