@@ -31,12 +31,11 @@ import numpy as np
 from ..errors import SettingError, TrainingError
 from .writer import leftovers
 
+PAGE_TEXT = "page.py.txt"
 BEFORE_FIRST = (
-    "config.json", "command.txt", "environment.json", "page.py.txt", "checkpoints", "plots", "tensorboard",
+    "config.json", "command.txt", "environment.json", PAGE_TEXT, "checkpoints", "plots", "tensorboard",
 )  # fmt: skip
 """What a run may have written when it has no checkpoint yet."""
-
-PAGE_TEXT = "page.py.txt"
 
 
 class RunFolder:
