@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sympy as sp
 
@@ -169,8 +169,9 @@ class Derived:
             )
 
 
+@lru_cache(maxsize=256)
 def derive(model: NeuronModel) -> Derived:
-    """Derive the adjoint system of a model.
+    """Derive the adjoint system of a model; the same object for the same model.
 
     Raises:
         ModelError: if the algebra cannot be done, or an event resets the state to above its own threshold.

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
+
+from .series import PropagatorSeries
 
 if TYPE_CHECKING:
     from .derive import Derived
@@ -51,17 +54,49 @@ def numeric(entries: Sequence[sp.Expr] | sp.Matrix, symbols: Sequence[sp.Symbol]
     """
     matrix = entries if isinstance(entries, sp.MatrixBase) else sp.Matrix(list(entries))
     rows, cols = matrix.shape
-    function = sp.lambdify(list(symbols), [without_deltas(e) for e in matrix], "numpy", cse=True)
+    moving = [(i, e) for i, e in enumerate(map(without_deltas, matrix)) if e != 0]
+    function = sp.lambdify(list(symbols), [e for _, e in moving], "numpy", cse=True)
 
     def evaluate(*values: np.ndarray) -> np.ndarray:
-        parts = np.broadcast_arrays(*function(*values), *values) if values else [np.asarray(v) for v in function()]
-        shape = parts[0].shape if parts else ()
-        flat = (
-            np.stack([np.asarray(v, dtype=np.float64) for v in parts[: rows * cols]], axis=-1) if rows * cols else None
-        )
-        return np.zeros((*shape, rows, cols)) if flat is None else flat.reshape(*shape, rows, cols)
+        flat = np.zeros((*np.broadcast_shapes(*map(np.shape, values)), rows * cols))
+        for (i, _), value in zip(moving, function(*values)):
+            flat[..., i] = value
+        return flat.reshape(*flat.shape[:-1], rows, cols)
 
     return evaluate
+
+
+class Generator:
+    """M(p) = [[A, b], [0, 0]] of a linear model and its derivatives, compiled once: see `generator`.
+
+    params: those in A or b. pattern: (n+1, n+1) bool, where M is not zero.
+    """
+
+    def __init__(self, source: Derived | LinearPart) -> None:
+        n = len(source.states)
+        matrix = sp.zeros(n + 1, n + 1)
+        matrix[:n, :n], matrix[:n, n] = source.A, source.b
+        self.params = source.dynamic_params
+        symbols = [source.p[source.params.index(name)] for name in self.params]
+        self.pattern = np.array([[e != 0 for e in matrix.row(i)] for i in range(n + 1)])
+        self._matrix = numeric(matrix, symbols)
+        self._derivatives = numeric([e.diff(s) for s in symbols for e in matrix], symbols)
+
+    def matrix(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """M, (S, n+1, n+1); values: of `params`, (S,) each."""
+        M = self._matrix(*values)
+        return M if values else M[None]
+
+    def derivatives(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """dM/dp, (D, S, n+1, n+1) in the order of `params`."""
+        flat, k = self._derivatives(*values), len(self.pattern)
+        return np.moveaxis(flat.reshape(*flat.shape[:-2], len(self.params), k, k), -3, 0)
+
+
+@lru_cache(maxsize=256)
+def generator(source: Derived | LinearPart) -> Generator:
+    """The compiled generator of a derived model or of a linear part; the same object for the same source."""
+    return Generator(source)
 
 
 class Propagator:
@@ -76,21 +111,16 @@ class Propagator:
     """
 
     def __init__(self, derived: Derived | LinearPart, values: Mapping[str, np.ndarray]) -> None:
-        self.derived = derived
+        self.generator = generator(derived)
         self.n = len(derived.states)
-        used = [np.asarray(values[n], dtype=np.float64) for n in derived.dynamic_params]
+        used = [np.asarray(values[n], dtype=np.float64) for n in self.generator.params]
         self.shape = np.broadcast_shapes((1,), *(v.shape for v in used))
         self.values = [np.broadcast_to(v, self.shape) for v in used]
-        self.M = self._evaluate(self._generator(derived.A, derived.b))
+        self.M = self.generator.matrix(self.values)
 
-    def _generator(self, A: sp.Matrix, b: sp.Matrix) -> sp.Matrix:
-        return sp.Matrix(sp.BlockMatrix([[A, b], [sp.zeros(1, self.n), sp.zeros(1, 1)]]))
-
-    def _evaluate(self, matrix: sp.Matrix) -> np.ndarray:
-        symbols = [self.derived.p[self.derived.params.index(n)] for n in self.derived.dynamic_params]
-        if not symbols:
-            return np.array(matrix.tolist(), dtype=np.float64)[None]
-        return numeric(matrix, symbols)(*self.values)
+    @cached_property
+    def _derivatives(self) -> dict[str, np.ndarray]:
+        return dict(zip(self.generator.params, self.generator.derivatives(self.values)))
 
     def __call__(self, s: float) -> np.ndarray:
         """expm(M s), shape (S, n+1, n+1): P = [:, :n, :n] and c = [:, :n, n]."""
@@ -98,8 +128,11 @@ class Propagator:
 
     def derivative(self, param: str) -> np.ndarray:
         """dM/dparam, shape (S, n+1, n+1)."""
-        s = self.derived.p[self.derived.params.index(param)]
-        return self._evaluate(self._generator(self.derived.A.diff(s), self.derived.b.diff(s)))
+        return self._derivatives[param]
+
+    def series(self, learned: Sequence[str], longest: float) -> PropagatorSeries:
+        """P(s) and its derivatives by `learned` for all s <= `longest`, faster than one by one."""
+        return PropagatorSeries(self.generator.pattern, self.M, [self.derivative(p) for p in learned], longest)
 
     def step_derivative(self, param: str, s: float) -> np.ndarray:
         """d expm(M s) / dparam, shape (S, n+1, n+1)."""

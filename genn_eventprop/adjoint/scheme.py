@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import sympy as sp
@@ -95,11 +95,13 @@ class LinearPart:
         return tuple(tuple(row) for row in reach)
 
 
+@lru_cache(maxsize=256)
 def exact_part(d: Any) -> tuple[int, ...]:
     """Indices of the exact part of a derived model, common to its modes."""
     return exact_states(d.modes, d.x)
 
 
+@lru_cache(maxsize=256)
 def linear_part(d: Any, field: Field, kept: tuple[int, ...]) -> LinearPart:
     """The exact part `kept` of the model `d` in one of its modes; `d` gives states, x, params and p."""
     A = field.df_dx.extract(list(kept), list(kept)) if kept else sp.zeros(0, 0)

@@ -75,7 +75,8 @@ def derivative(d: Derived, param: str, mode: int = 0, span: str = "") -> tuple[s
     return dP, dc
 
 
-def entries(d: Derived, learned: tuple[str, ...]) -> list[Entry]:
+@lru_cache(maxsize=256)
+def entries(d: Derived, learned: tuple[str, ...]) -> tuple[Entry, ...]:
     """Every named number of a step, in a fixed order; `learned`: parameters to differentiate by."""
     found: dict[str, Entry] = {}
     spans = ("",) if len(exact_part(d)) == len(d.x) else ("", HALF)
@@ -90,7 +91,7 @@ def entries(d: Derived, learned: tuple[str, ...]) -> list[Entry]:
                 for i in range(P.rows):
                     if c[i].is_Symbol:
                         found.setdefault(str(c[i]), Entry(str(c[i]), mode, span, i, None, param))
-    return sorted(found.values(), key=lambda e: (e.mode, e.span, e.param is not None))
+    return tuple(sorted(found.values(), key=lambda e: (e.mode, e.span, e.param is not None)))
 
 
 def _same_row(d: Derived, mode: int, i: int) -> bool:

@@ -10,14 +10,14 @@ Axis letters: n states, S = 1 if all neurons of a population share its numbers, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import sympy as sp
 
-from ..adjoint import Propagator, expm
+from ..adjoint import Derived, Propagator, expm
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
 from ..losses import Loss
@@ -109,6 +109,7 @@ def weight_steps(plan: Plan) -> int:
     return steps
 
 
+@lru_cache(maxsize=256)
 def varies(p: PopulationRecord) -> bool:
     """True if the neurons of a population differ in their dynamics, threshold, or what an arrival does to them."""
     d = p.derived
@@ -140,8 +141,9 @@ def exact_tables(
     g = _threshold(p, values, S, watched)
     arrive, back, kappa = {}, {}, {}
     rho = np.einsum("si,dsij->dsj", g, powers)
-    for r, e in d.receptors.items():
-        direction = _rows(e, p, values, S)
+    rows, _ = _functions(d)
+    for r in d.receptors:
+        direction = _rows(rows[r], values, S)
         columns = [np.einsum("dsij,sj->dsi", back_powers, v) for v in (direction, -_times(M[:, :n, :n], direction))]
         arrive[r] = _last(np.concatenate([columns[0], rho], axis=-1), 1)
         for q in learned:
@@ -249,16 +251,23 @@ def _threshold(
         if watched is not None:
             rows[:, d.states.index(watched)] = 1.0
         return rows
-    event = d.events[0]
-    constant = event.g.subs(dict.fromkeys(d.x, 0))
-    return _rows([*event.dg_dx, constant], p, values, S)
+    return _rows(_functions(d)[1], values, S)
 
 
-def _rows(
-    entries: Sequence[sp.Expr] | sp.Matrix, p: PopulationRecord, values: Mapping[str, np.ndarray], S: int
-) -> np.ndarray:
-    """Numbers (S, k) of entries (k,); S = 1 if no parameter in them differs between neurons, whatever others do."""
-    rows = numeric(entries, p.derived.p)(*values.values())[..., 0]
+Function = Callable[..., np.ndarray]
+
+
+@lru_cache(maxsize=256)
+def _functions(d: Derived) -> tuple[dict[str, Function], Function]:
+    """Receptor -> its direction, and the first event's (dg/dx, g at x = 0), compiled once a model."""
+    row = [*d.events[0].dg_dx, d.events[0].g.subs(dict.fromkeys(d.x, 0))] if d.events else []
+    return {r: numeric(e, d.p) for r, e in d.receptors.items()}, numeric(row, d.p)
+
+
+def _rows(function: Function, values: Mapping[str, np.ndarray], S: int) -> np.ndarray:
+    """Numbers (S, k) of a function's k entries; S = 1 if no parameter in them differs between neurons, whatever others
+    do."""
+    rows = function(*values.values())[..., 0]
     return rows[:1] if S == 1 else np.broadcast_to(rows, (S, rows.shape[-1]))
 
 

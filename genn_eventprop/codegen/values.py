@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def basis_size(plan: Plan, p: PopulationRecord) -> int:
     return plan.loss.basis_size(plan.dt) if read else 0
 
 
-def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
+@lru_cache(maxsize=256)
+def value_names(plan: Plan, p: PopulationRecord) -> tuple[Value, ...]:
     """Every named value of a population, in a fixed order: coefficients first, then the model's parameters."""
     d = p.derived
     varies = any(n in p.per_neuron for n in parts(d)[0].dynamic_params)
@@ -50,7 +52,7 @@ def value_names(plan: Plan, p: PopulationRecord) -> list[Value]:
             )
     if d.model.snippets or not p.exact:
         values.append(Value("dt", False))
-    return values + [Value(n, n in p.per_neuron) for n in d.params]
+    return (*values, *(Value(n, n in p.per_neuron) for n in d.params))
 
 
 def readout_row(p: PopulationRecord) -> list[str]:

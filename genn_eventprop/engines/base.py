@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -467,8 +468,7 @@ def refuse_bent_arrivals(plan: Plan, engine: str) -> None:
     """
     for c in plan.connections:
         d = plan.population(c.target).derived
-        e = d.receptors[c.receptor]
-        if c.source != plan.input.name and not all(along_is_linear(m.df_dx, e, d.x) for m in d.modes):
+        if c.source != plan.input.name and not along_is_linear(d, c.receptor):
             raise EngineError(
                 f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
                 "moves a state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
@@ -476,6 +476,8 @@ def refuse_bent_arrivals(plan: Plan, engine: str) -> None:
             )
 
 
-def along_is_linear(J: sp.Matrix, e: sp.Matrix, x: tuple[sp.Symbol, ...]) -> bool:
-    """True if f(x + w e) is linear in w: J e does not change along e."""
-    return all(sp.simplify(v) == 0 for v in (J * e).jacobian(x) * e)
+@lru_cache(maxsize=256)
+def along_is_linear(d: Derived, receptor: str) -> bool:
+    """True if f(x + w e) is linear in w in every mode: J e does not change along e, the receptor's direction."""
+    e = d.receptors[receptor]
+    return all(sp.simplify(v) == 0 for m in d.modes for v in (m.df_dx * e).jacobian(d.x) * e)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from ..adjoint import Derived
 from ..adjoint.propagator import numeric
 from ..plan import PopulationRecord, clock
 from .chance import dropped, normal
@@ -23,10 +25,9 @@ from .clock_step import Step
 
 
 class Functions:
-    """A population's derived expressions as NumPy functions of (states..., params...)."""
+    """A model's derived expressions as NumPy functions of (states..., params...)."""
 
-    def __init__(self, record: PopulationRecord) -> None:
-        d = record.derived
+    def __init__(self, d: Derived) -> None:
         every = (*d.x, *d.p)
         self.x0, self.dx0_dp = numeric(d.x0, d.p), numeric(d.dx0_dp, d.p)
         self.f = [numeric(m.f, every) for m in d.modes]
@@ -39,6 +40,12 @@ class Functions:
             for e in d.events
         ]  # fmt: skip
         self.a = [{m: numeric(a, every) for m, a in e.jumps.items()} for e in d.events]
+
+
+@lru_cache(maxsize=256)
+def functions(d: Derived) -> Functions:
+    """The functions of a model, compiled once."""
+    return Functions(d)
 
 
 @dataclass(eq=False)

@@ -6,13 +6,14 @@ transpose of the same step, through its stages. Axis letters: B samples, n state
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from ..adjoint import Propagator
+from ..adjoint import Derived, Propagator
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
 from ..plan import PopulationRecord
@@ -51,18 +52,15 @@ class Step:
         self.y = [i for i in range(len(d.states)) if i not in self.z]
         part = linear_part(d, field, record.exact_states)
         self.learned = [n for n in record.trainable if d.params.index(n) in _columns(field.df_dp)]
-        self._f, self._J = self._function(field.f), self._function(field.df_dx)
-        self._Fp = self._function(field.df_dp) if d.params else None
-        a = sp.Matrix([field.df_dx[i, i] for i in range(len(d.states))])
-        self._da, self._dap = self._function(a.jacobian(d.x)), self._function(a.jacobian(d.p)) if d.p else None
+        compiled = _functions(d, mode)
+        self._f, self._J, self._da = (self._function(compiled[name]) for name in ("f", "J", "da"))
+        self._Fp, self._dap = (self._function(compiled[name]) if d.p else None for name in ("Fp", "dap"))
         propagate = Propagator(part, values)
         self.P, self.PH = propagate(dt), propagate(dt / 2)
         self.dP = {n: propagate.step_derivative(n, dt) for n in self.learned if n in part.dynamic_params}
         self.dPH = {n: propagate.step_derivative(n, dt / 2) for n in self.dP}
 
-    def _function(self, matrix: sp.Matrix) -> Any:
-        evaluate = numeric(matrix, (*self.d.x, *self.d.p))
-
+    def _function(self, evaluate: Callable[..., np.ndarray]) -> Any:
         def at(x: np.ndarray) -> np.ndarray:
             """x (B, n, N) -> (rows, cols, B, N)."""
             out = evaluate(*(x[:, i] for i in range(x.shape[1])), *self.values)
@@ -201,6 +199,19 @@ class Step:
             new[:, self.z] += self._transposed(P, v)
             for n in dP:
                 rates[n] = rates[n] + self._by_param(dP[n], v, x)
+
+
+@lru_cache(maxsize=256)
+def _functions(d: Derived, mode: int) -> dict[str, Callable[..., np.ndarray]]:
+    """f, its Jacobian J, df/dp (Fp), and the derivatives of J's diagonal by states (da) and parameters (dap).
+
+    Compiled once a model.
+    """
+    field = d.modes[mode]
+    diagonal = sp.Matrix([field.df_dx[i, i] for i in range(len(d.states))])
+    matrices = {"f": field.f, "J": field.df_dx, "da": diagonal.jacobian(d.x)}
+    matrices |= {"Fp": field.df_dp, "dap": diagonal.jacobian(d.p)} if d.p else {}
+    return {name: numeric(matrix, (*d.x, *d.p)) for name, matrix in matrices.items()}
 
 
 def _columns(df_dp: sp.Matrix) -> set[int]:

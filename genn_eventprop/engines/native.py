@@ -161,11 +161,13 @@ class NativeEngine(Engine):
             if self._seen.get(p.name) == now:
                 continue
             for name, value in value_arrays(self.plan, p, self.parameters).items():
-                full = aligned((padded(value.size),), self.dtype)
+                key = f"p_{p.name}_{name}"
+                full = self._values.get(key)
+                if full is None:
+                    full = self._values[key] = aligned((padded(value.size),), self.dtype)
                 full[: value.size] = value
                 # padding repeats the last value, so that idle lanes never divide by zero
                 full[value.size :] = value[-1]
-                self._values[f"p_{p.name}_{name}"] = full
             own = {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.durations}
             for n, steps in clock.mode_steps(p.derived, own, self.plan.dt).items():
                 self._values[f"p_{p.name}_steps_{n}"] = steps.astype(np.int32)

@@ -28,7 +28,7 @@ from .base import (
     refuse_integrals,
     refuse_learned_amounts,
 )
-from .clock_events import Dynamics, EventTrace, Functions, Trace
+from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 
 
@@ -45,7 +45,7 @@ class ReferenceClock(Engine):
         refuse_integrals(plan, self.name)
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
-        self._functions = {p.name: Functions(p) for p in plan.populations}
+        self._functions = {p.name: functions(p.derived) for p in plan.populations}
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
@@ -253,8 +253,7 @@ class _Trial:
         target, pop = self.plan.population(c.target), self.pops[c.target]
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
-        d = target.derived
-        if all(along_is_linear(m.df_dx, d.receptors[c.receptor], d.x) for m in d.modes):
+        if along_is_linear(target.derived, c.receptor):
             return -np.einsum("bnij,jn,bin->bn", pop.J(x, mode), e, lam) @ w.T
         after = pop.f(x, mode)
         sources = [(lam * (pop.f(x - row * e, mode) - after)).sum((1, 2)) for row in w]

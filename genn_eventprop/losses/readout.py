@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -120,7 +122,7 @@ class TimeWeight:
     def smooth(self, t: np.ndarray, duration: float, expr: sp.Expr | None = None) -> np.ndarray:
         """w, or `expr`, at times t (ms) without its window; not finite at a pole."""
         with np.errstate(all="ignore"):
-            w = sp.lambdify([symbol("t"), symbol("T")], self.expr if expr is None else expr, "numpy")(t, duration)
+            w = _function((symbol("t"), symbol("T")), self.expr if expr is None else expr)(t, duration)
         return np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
 
     @cached_property
@@ -199,9 +201,15 @@ class TimeWeight:
         return f"{self.expression}{window}{driven}"
 
 
+@lru_cache(maxsize=256)
+def _function(symbols: tuple[sp.Symbol, sp.Symbol], expr: sp.Expr) -> Callable[..., Any]:
+    """An expression as a NumPy function, compiled once."""
+    return sp.lambdify(symbols, expr, "numpy")
+
+
 def _evaluate(expr: sp.Expr, symbols: tuple[sp.Symbol, sp.Symbol], t: np.ndarray, duration: float) -> np.ndarray:
     with np.errstate(all="ignore"):  # a window may leave out what is not finite; `check` looks at the rest
-        value = sp.lambdify(symbols, expr, "numpy")(t, duration)
+        value = _function(symbols, expr)(t, duration)
     return np.broadcast_to(np.asarray(value, dtype=np.float64), t.shape)
 
 

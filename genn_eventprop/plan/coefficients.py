@@ -6,15 +6,17 @@ share the dynamics, else N; n states, J basis functions of the time weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import sympy as sp
 
-from ..adjoint import Propagator
+from ..adjoint import Derived, Propagator
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import exact_part, linear_part
+from ..adjoint.series import PropagatorSeries
 from . import clock
 from .records import Plan, PopulationRecord
 
@@ -54,57 +56,77 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     """
     plan.network.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
     d, dt = population.derived, plan.dt
-    spans, d_spans = _spans(population, values, (dt,) if population.exact else (dt, dt / 2))
-    propagator = Propagator(linear_part(d, d.modes[0], exact_part(d)), values)
-    n, step, d_step = propagator.n, spans[0, dt], d_spans[0, dt]
-    learned = list(d_step)
-    rows = np.zeros((0, *propagator.shape, n + 1))
-    d_rows = dict.fromkeys(learned, rows)
+    series = [_series(population, mode, values, dt) for mode in range(len(d.modes))]
+    spans, d_spans = _spans(series, (dt,) if population.exact else (dt, dt / 2))
+    free, learned = series[0]
+    n, step, d_step = free.k - 1, spans[0, dt], d_spans[0, dt]
+    rows, d_row = np.zeros((0, free.size, n + 1)), np.zeros((len(learned), 0, free.size, n + 1))
     if plan.integrates_steps and plan.loss.population.name == population.name and population.exact:
-        state = d.states.index(d.model.readout)
-        _, nodes, phi = plan.loss.basis(dt, plan.n_steps)
-        phi = phi / plan.duration
-        rows = np.einsum("jq,qsi->jsi", phi, np.stack([propagator(s)[:, state] for s in nodes]))
-        for p in learned:
-            at_nodes = np.stack([propagator.step_derivative(p, s)[:, state] for s in nodes])
-            d_rows[p] = np.einsum("jq,qsi->jsi", phi, at_nodes)
+        _, nodes, phi = _basis(plan)
+        rows, d_row = free.rows(d.states.index(d.model.readout), nodes, phi / plan.duration)
+    d_rows = dict(zip(learned, d_row))
     all_values = [np.asarray(values[name], dtype=np.float64) for name in d.params]
+    directions, feedbacks = _vectors(d)
     return PopulationCoefficients(
         spans=spans, d_spans=d_spans, P=step[:, :n, :n], c=step[:, :n, n],
         dP={p: v[:, :n, :n] for p, v in d_step.items()}, dc={p: v[:, :n, n] for p, v in d_step.items()},
         u=rows[..., :n], u0=rows[..., n],
         du={p: v[..., :n] for p, v in d_rows.items()}, du0={p: v[..., n] for p, v in d_rows.items()},
-        direction={r: _vector(e, d.p, all_values) for r, e in d.receptors.items()},
-        feedback={r: _vector(-(d.df_dx * e), d.p, all_values) for r, e in d.receptors.items() if population.exact},
+        direction={r: v(all_values) for r, v in directions.items()},
+        feedback={r: v(all_values) for r, v in feedbacks.items()} if population.exact else {},
     )  # fmt: skip
 
 
+def _series(
+    population: PopulationRecord, mode: int, values: Mapping[str, np.ndarray], longest: float
+) -> tuple[PropagatorSeries, list[str]]:
+    """The exact part's propagator in a mode, and by which learned parameters it is differentiated."""
+    d = population.derived
+    part = linear_part(d, d.modes[mode], exact_part(d))
+    learned = [p for p in population.trainable if p in part.dynamic_params]
+    return Propagator(part, values).series(learned, longest), learned
+
+
 def _spans(
-    population: PopulationRecord, values: Mapping[str, np.ndarray], lengths: tuple[float, ...]
+    series: list[tuple[PropagatorSeries, list[str]]], lengths: tuple[float, ...]
 ) -> tuple[dict[tuple[int, float], np.ndarray], dict[tuple[int, float], dict[str, np.ndarray]]]:
-    """Propagators of the exact part over `lengths` ms in every mode, and their derivatives by what is learned."""
-    d, spans, d_spans = population.derived, {}, {}
-    for m, mode in enumerate(d.modes):
-        part = linear_part(d, mode, exact_part(d))
-        propagator = Propagator(part, values)
-        learned = [p for p in population.trainable if p in part.dynamic_params]
+    """Propagators over `lengths` ms in every mode, and their derivatives by what is learned."""
+    spans, d_spans = {}, {}
+    for m, (propagator, learned) in enumerate(series):
         for s in lengths:
-            spans[m, s] = propagator(s)
-            d_spans[m, s] = {p: propagator.step_derivative(p, s) for p in learned}
+            spans[m, s], d_span = propagator(s)
+            d_spans[m, s] = dict(zip(learned, d_span))
     return spans, d_spans
 
 
-def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...], values: list[np.ndarray]) -> np.ndarray:
-    """A symbolic (n,) vector at parameter values, (S, n), S = 1 where it depends on nothing that varies."""
-    used = [(s, x) for s, x in zip(symbols, values) if v.has(s)]
-    return np.atleast_2d(numeric(v, [s for s, _ in used])(*(x for _, x in used))[..., 0])
+Vector = Callable[[list[np.ndarray]], np.ndarray]
+
+
+@lru_cache(maxsize=256)
+def _vectors(d: Derived) -> tuple[dict[str, Vector], dict[str, Vector]]:
+    """e and -A e of every receptor as functions of all parameters; compiled once a model."""
+    feedback = {r: -(d.df_dx * e) for r, e in d.receptors.items()}
+    return tuple({r: _vector(v, d.p) for r, v in vectors.items()} for vectors in (d.receptors, feedback))  # type: ignore[return-value]
+
+
+def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...]) -> Vector:
+    """A symbolic (n,) vector as a function of all parameters: (S, n), S = 1 where it depends on nothing that varies."""
+    used = [i for i, s in enumerate(symbols) if v.has(s)]
+    function = numeric(v, [symbols[i] for i in used])
+    return lambda values: np.atleast_2d(function(*(values[i] for i in used))[..., 0])
+
+
+@lru_cache(maxsize=64)
+def _basis(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The time weight's basis on the plan's grid."""
+    return plan.loss.basis(plan.dt, plan.n_steps)
 
 
 def weight_coefficients(plan: Plan) -> np.ndarray:
     """(T, J) coefficients of the time weight's basis at every step; J = 0 unless steps are integrated."""
     if not plan.integrates_steps:
         return np.zeros((plan.n_steps, 0))
-    return plan.loss.basis(plan.dt, plan.n_steps)[0]
+    return _basis(plan)[0]
 
 
 def integrand_weight(plan: Plan) -> np.ndarray:
@@ -122,4 +144,4 @@ def node_scale(plan: Plan) -> np.ndarray:
     """(J,) for a readout of V(t): V at node j of a step is node_scale[j] (u_j . x + u0_j)."""
     if plan.loss.readout != "voltage":
         return np.zeros(0)
-    return plan.duration / np.diag(plan.loss.basis(plan.dt, plan.n_steps)[2])
+    return plan.duration / np.diag(_basis(plan)[2])

@@ -236,14 +236,12 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
 
 
 def _populations(network: Network) -> tuple[PopulationRecord, ...]:
-    derived: dict[int, Derived] = {}
     records = []
     for p in network.populations:
-        d = derived.setdefault(id(p.model), derive(p.model))
         params = p.neuron.params
         records.append(
             PopulationRecord(
-                name=p.name, size=p.size, derived=d,
+                name=p.name, size=p.size, derived=derive(p.model),
                 per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
                 trainable=tuple(n for n, q in params.items() if q.trainable),
                 noise=p.noise, dropout=p.dropout, dropped_reset=p.dropped_reset,
