@@ -7,7 +7,6 @@ about it, and summary.json (mean and deviation). Calling again with the same set
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,7 +14,7 @@ from typing import Any
 
 from ..errors import SettingError
 from .experiment import ExperimentConfig, ExperimentFile, run_experiment
-from .run_folder import RunFolder, jsonable, write_json
+from .run_folder import RunFolder, jsonable, read_json, write_json
 from .writer import writer
 
 NUMBERS = (
@@ -198,9 +197,10 @@ def _agree(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _read(root: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads((root / "repeats.json").read_text()))
-    except (FileNotFoundError, NotADirectoryError):
+    path = root / "repeats.json"
+    if not path.exists():
         return None
-    except (ValueError, TypeError) as error:
-        raise SettingError(f"{root / 'repeats.json'} is damaged: {error}; remove it or choose another folder") from None
+    try:
+        return read_json(path)
+    except SettingError as error:
+        raise SettingError(f"{error}; remove it or choose another folder") from None

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import SettingError
 from .experiment import experiment_names, load_experiment
 from .repeats import INCIDENTAL, deviation, percent
-from .run_folder import RunFolder, jsonable
+from .run_folder import RunFolder, jsonable, read_json
 
 BEGIN, END = "<!-- table of results: begin -->", "<!-- table of results: end -->"
 COLUMNS = (
@@ -59,7 +59,7 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
     found = []
     for path in paths:
         if (path / "repeats.json").is_file():
-            variants = json.loads((path / "repeats.json").read_text())["variants"]
+            variants = read_json(path / "repeats.json")["variants"]
             varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
             found += [_finished(path / name, varied) for name in variants]
         else:
@@ -69,12 +69,15 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
 
 def _finished(path: Path, varied: tuple[str, ...]) -> FinishedRun:
     folder = RunFolder.open(path)
-    config, environment = folder.config, json.loads((path / "environment.json").read_text())
-    if "experiment" not in config:
+    config, environment, results = folder.config, folder.environment, folder.results
+    if not {"experiment", "settings"} <= config.keys():
         raise SettingError(f"{path} was not made by an experiment")
+    missing = {"seconds_training", "test_accuracy", "final_test_accuracy", "epochs", "engine"} - results.keys()
+    if missing:
+        raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
     defaults = _defaults(config)
-    return FinishedRun(path, config["experiment"], config["settings"], varied, folder.results, machine, defaults)
+    return FinishedRun(path, config["experiment"], config["settings"], varied, results, machine, defaults)
 
 
 def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:

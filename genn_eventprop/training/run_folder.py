@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError, TrainingError
+from .seal import sealed, unsealed
 from .writer import leftovers
 
 PAGE_TEXT = "page.py.txt"
@@ -124,33 +125,75 @@ class RunFolder:
         return self._read("results.json")
 
     @property
+    def environment(self) -> dict[str, Any]:
+        return self._read("environment.json")
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One dictionary an epoch; a line that was cut while it was written is not one."""
+        """One dictionary an epoch; a last line that was cut while it was written is not one.
+
+        Raises:
+            SettingError: a line is damaged, or lines are missing.
+        """
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        found = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
+        if [line["epoch"] for line in found] != list(range(1, len(found) + 1)):
+            raise SettingError(f"{path}: an epoch is missing or there twice; {self._again}")
+        if (self.path / "results.json").exists() and len(found) < self.results.get("epochs", 0):
+            raise SettingError(f"{path} has {len(found)} epochs, the run {self.results['epochs']}; {self._again}")
+        return found
+
+    def _epoch(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            found = unsealed(line)
+            if "epoch" not in found:
+                raise ValueError("it tells of no epoch")
+            return found
+        except ValueError as error:
+            raise SettingError(
+                f"{self.path / 'metrics.jsonl'}, line {number} is damaged ({error}); {self._again}"
+            ) from None
+
+    @property
+    def _again(self) -> str:
+        return f"this writes the file anew from the checkpoint: genn-eventprop resume {self.path}"
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one epoch."""
         path = self.path / "metrics.jsonl"
         with writing(path), path.open("a") as file:
-            file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
+            file.write(_line(line))
 
     def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write all epochs anew: after resuming, epochs beyond the checkpoint are dropped."""
-        text = "".join(json.dumps(jsonable(line), allow_nan=False) + "\n" for line in lines)
-        write_text(self.path / "metrics.jsonl", text)
+        write_text(self.path / "metrics.jsonl", "".join(map(_line, lines)))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         write_json(self.path / "results.json", results)
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            raise SettingError(f"{self.path} has no {name}; has the run finished?") from None
-        except json.JSONDecodeError as error:
-            raise SettingError(f"{path} is damaged: {error}") from None
+        if not (self.path / name).exists():
+            raise SettingError(f"{self.path} has no {name}; has the run finished?")
+        return read_json(self.path / name)
+
+
+def _line(metrics: Mapping[str, Any]) -> str:
+    return json.dumps(sealed(jsonable(metrics)), allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        SettingError: it cannot be read, or is damaged.
+    """
+    try:
+        return unsealed(path.read_bytes())
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SettingError(f"{path} is damaged: {error}") from None
 
 
 def jsonable(value: Any) -> Any:
@@ -173,7 +216,10 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with writing(path):
-            temporary.write_text(text)
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut leaves an empty file under the new name
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -189,8 +235,9 @@ def writing(path: Path) -> Iterator[None]:
         raise TrainingError(f"{path} cannot be written ({why}); free some space, then resume or start again") from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A record with its checksum, see `seal`."""
+    write_text(path, json.dumps(sealed(jsonable(value)), indent=2, allow_nan=False) + "\n")
 
 
 def environment() -> dict[str, Any]:

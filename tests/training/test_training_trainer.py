@@ -1,7 +1,5 @@
 """The trainer: what it learns from, what it chooses, what stops it, what it writes."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -91,7 +89,7 @@ def test_training_reduces_loss_and_writes_the_run_folder(tmp_path):
     assert lines[-1]["train_loss"] < 0.7 * lines[0]["train_loss"]
     assert lines[2]["learning_rate"] == pytest.approx(2e-2 * 0.9**2)
     assert set(lines[0]["silent"]) == {"hidden", "output"} and lines[0]["spikes_per_neuron"]["hidden"] > 0
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert t.folder.results == results
     assert results["epochs"] == 6 and results["updates"] == 36 and results["engine"] == "reference_clock"
     assert results["seconds_training"] == pytest.approx(sum(line["seconds"] for line in lines))
     assert results["final_test_accuracy"] == t.evaluate(events(16, 3)).accuracy

@@ -1,0 +1,39 @@
+"""JSON that knows whether it is what was written: a record holds the SHA-256 of the rest of itself.
+
+A disk, a copy that broke off or a cosmic ray changes 0.97 to 0.93 and nobody sees it; here it is an error. A record
+without a checksum, from an older version or edited on purpose, is taken as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+KEY = "sha256"
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`record`, which JSON can write, with its checksum."""
+    rest = {name: value for name, value in record.items() if name != KEY}
+    return {**rest, KEY: _digest(rest)}
+
+
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """The record in `text`, without its checksum.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, not a record, or not what was written.
+    """
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"a record is expected, this is a {type(record).__name__}")
+    digest = record.pop(KEY, None)
+    if digest is not None and digest != _digest(record):
+        raise ValueError(f'its contents do not match its checksum; if it was edited on purpose, take "{KEY}" out')
+    return record
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
