@@ -2,15 +2,18 @@
 
 An entry is a folder of memory-mapped events (data.storage), named by a hash: a source that changes by a byte, or
 another setting, is another entry. An entry appears by one rename when it is complete; of two processes that build the
-same one, the later discards its own.
+same one, the later discards its own. What is read is what was written (data.storage keeps checksums); an entry that is
+damaged, a link, or can be written by everybody is built again, with a note.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,8 +23,8 @@ from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
 
 VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
-VERSION = 1
-"""Part of every key: raised when a conversion changes its result."""
+VERSION = 2
+"""Part of every key: raised when a conversion, or what an entry holds, changes."""
 
 
 def cache_folder() -> Path:
@@ -72,11 +75,32 @@ def cached(
     """
     root = folder or cache_folder()
     entry = root / f"{name}-{key_of(sources, {'name': name, **settings})}"
-    if entry.is_dir():
-        try:
-            return Events.load(entry)
-        except DataError:
-            shutil.rmtree(entry, ignore_errors=True)
+    for _ in range(3):  # another process may find the same damage, and remove what this one has built
+        found = _whole(entry)
+        if found is not None:
+            return found
+        _build(root, entry, build)
+    return Events.load(entry)
+
+
+def _whole(entry: Path) -> Events | None:
+    """The events of an entry that is there and can be trusted; what cannot is put away."""
+    if not (entry.is_dir() or entry.is_symlink()):
+        return None
+    try:
+        if entry.is_symlink() or any(p.is_symlink() or p.stat().st_mode & 0o002 for p in (entry, *entry.iterdir())):
+            raise DataError(f"{entry}: a link, or it can be written by everybody")
+        return Events.load(entry)
+    except (DataError, OSError) as error:
+        print(f"note: {error}; the cached data are made again", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            aside = Path(mkdtemp(dir=entry.parent, prefix=f".{entry.name}.old."))
+            os.rename(entry, aside / "damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+        return None
+
+
+def _build(root: Path, entry: Path, build: Callable[[Path], object]) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(mkdtemp(dir=root, prefix=f".{entry.name}."))
@@ -85,13 +109,12 @@ def cached(
     try:
         build(work / "events")
         keep(work / "events", entry)
-    except DataError as error:
+    except (DataError, OSError) as error:
         if str(work) in str(error):  # written to the cache, not read from the source
             raise DataError(f"{error}; free some space, or set {VARIABLE} to another folder") from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Events.load(entry)
 
 
 def keep(new: Path, entry: Path) -> None:

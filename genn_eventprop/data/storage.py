@@ -1,12 +1,14 @@
 """Events on disk: a compressed .npz, or a folder whose times and channels can be memory-mapped. No pickle.
 
-A folder holds events.json (numbers, name, format), samples.npz (offsets, labels, groups) and the flat arrays raw:
-times.f8 (float64 ms) and channels.i4 (int32), little endian. It is written sample by sample (`EventsWriter`), so that
-converting a data set needs memory for one sample only, and appears under its name by one rename when it is complete.
+A folder holds events.json (numbers, name, format, the SHA-256 of itself and of the other files), samples.npz (offsets,
+labels, groups) and the flat arrays raw: times.f8 (float64 ms) and channels.i4 (int32), little endian. It is written
+sample by sample (`EventsWriter`), so that converting a data set needs memory for one sample only, and appears under its
+name by one rename when it is complete.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,8 +24,10 @@ import numpy as np
 from genn_eventprop.data.check import BLOCK
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
+from genn_eventprop.seal import sealed, unsealed
 
 FORMAT = "genn_eventprop events 1"
+FILES = ("times.f8", "channels.i4", "samples.npz")
 
 
 def save(events: Events, path: Path) -> None:
@@ -173,7 +177,8 @@ class EventsWriter:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-            (self.temporary / "events.json").write_text(json.dumps(facts, indent=1) + "\n")
+            facts["files"] = {name: digest_of(self.temporary / name) for name in FILES}
+            (self.temporary / "events.json").write_text(json.dumps(sealed(facts), indent=1) + "\n")
             _replace_folder(self.temporary, self.path)
         except OSError as error:
             raise DataError(
@@ -186,6 +191,15 @@ class EventsWriter:
         for file in self.files:
             file.close()
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _replace_folder(new: Path, path: Path) -> None:
@@ -201,7 +215,7 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 def _load_folder(path: Path, mmap: bool) -> Events:
     try:
-        facts = json.loads((path / "events.json").read_text())
+        facts = json.loads((path / "events.json").read_bytes())
         n_events, n_channels, kind = int(facts["events"]), int(facts["n_channels"]), facts["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a folder of events (events.json: {error})") from error
@@ -220,4 +234,17 @@ def _load_folder(path: Path, mmap: bool) -> Events:
     if "offsets" not in arrays:
         raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
     extra = {"n_channels": n_channels, "name": facts.get("name", ""), "n_classes": facts.get("n_classes")}
-    return _from_arrays(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
+    events = _from_arrays(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
+    _verify(path)
+    return events
+
+
+def _verify(path: Path) -> None:
+    """Raise `DataError` if a file of a folder is not what was written; folders of older versions have no checksums."""
+    try:
+        facts = unsealed((path / "events.json").read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: events.json is damaged: {error}; write the folder again") from None
+    for name, digest in facts.get("files", {}).items():
+        if name in FILES and digest_of(path / name) != digest:
+            raise DataError(f"{path / name}: its contents do not match its checksum; it is damaged, write it again")

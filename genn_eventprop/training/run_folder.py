@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError, TrainingError
-from .seal import sealed, unsealed
+from ..seal import sealed, unsealed
 from .writer import leftovers
 
 PAGE_TEXT = "page.py.txt"

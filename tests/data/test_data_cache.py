@@ -48,6 +48,40 @@ def test_damaged_entries_are_built_again(tmp_path: Path) -> None:
         (entry / "times.f8").write_bytes(b"cut")
 
 
+@pytest.mark.parametrize("name", ["times.f8", "channels.i4", "samples.npz", "events.json"])
+def test_a_flipped_bit_is_found(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the changed number would make sense: 1.5 ms instead of 1 ms, 9 channels instead of 8."""
+    source, calls = tmp_path / "source.txt", []
+    source.write_text("1 2 3")
+    cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+    (entry,) = (tmp_path / "cache").iterdir()
+    content = bytearray((entry / name).read_bytes())
+    position = content.index(b'"n_channels": 1') + 14 if name == "events.json" else 6 if name == "times.f8" else 0
+    content[position] ^= 8
+    (entry / name).write_bytes(content)
+    events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+    assert events.times.tolist() == [1, 2, 3] and events.n_channels == 1 and len(calls) == 2
+    assert "the cached data are made again" in capsys.readouterr().err
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_links_and_what_everybody_can_write_are_built_again(tmp_path: Path) -> None:
+    source, calls = tmp_path / "source.txt", []
+    source.write_text("1 2 3")
+
+    def get() -> Path:
+        cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+        return next((tmp_path / "cache").iterdir())
+
+    get().chmod(0o777)
+    (get() / "times.f8").chmod(0o666)
+    entry = get()
+    assert len(calls) == 3
+    entry.rename(tmp_path / "elsewhere")
+    entry.symlink_to(tmp_path / "elsewhere")
+    assert not get().is_symlink() and len(calls) == 4 and (tmp_path / "elsewhere").is_dir()
+
+
 def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
     def build(path: Path) -> None:
         path.mkdir()

@@ -6,8 +6,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
+from genn_eventprop.seal import sealed, unsealed
 from genn_eventprop.training.run_folder import RunFolder
-from genn_eventprop.training.seal import sealed, unsealed
 
 RESULTS = {
     "test_accuracy": 0.97, "final_test_accuracy": 0.5, "epochs": 2, "seconds_training": 3.0, "engine": "native",
