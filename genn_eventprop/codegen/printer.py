@@ -56,7 +56,7 @@ DOUBLE = Dialect("double", declare="const double")  # C++ on the host side of a 
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 
-class _Printer(C99CodePrinter):
+class Printer(C99CodePrinter):
     reserved_words: set[str] = set()  # `modelling.names` has refused what the targets reserve; rename nothing
 
     def __init__(self, dialect: Dialect) -> None:
@@ -79,6 +79,13 @@ class _Printer(C99CodePrinter):
     _print_Half = _print_Rational
     _print_NumberSymbol = _print_Exp1 = _print_Pi = _print_Float  # M_E and M_PI are not in GeNN's language
 
+    def _print_choose(self, expr: sp.Expr) -> str:
+        condition, a, b = (self._print(e) for e in expr.args)
+        return f"({condition} ? {a} : {b})"
+
+    def _print_equal(self, expr: sp.Expr) -> str:
+        return " == ".join(self._print(e) for e in expr.args)
+
     def _print_Pow(self, expr: sp.Pow) -> str:
         base, exponent = expr.as_base_exp()
         if exponent.is_Integer and 1 < abs(int(exponent)) <= 4:
@@ -89,7 +96,7 @@ class _Printer(C99CodePrinter):
 
 def expression(expr: sp.Expr, dialect: Dialect) -> str:
     """One expression as text."""
-    return _Printer(dialect).doprint(without_deltas(sp.sympify(expr)))
+    return Printer(dialect).doprint(without_deltas(sp.sympify(expr)))
 
 
 def assignments(

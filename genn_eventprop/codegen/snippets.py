@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..adjoint import Derived
-from ..adjoint.scheme import exact_part
 from ..modelling.expressions import symbol
 from ..modelling.handwritten import plain
-from .entries import derivative, propagator
+from ..plan.entries import derivative, feedback_symbols, is_plain, propagator
 from .printer import GENN, Dialect, assignments, expression
 from .step_text import StepText, pick, step_text
 
@@ -65,12 +64,6 @@ class Snippets:
         return [(title, code) for title, code in parts if code]
 
 
-def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
-    """-A e (n,) as symbols, zero where it is."""
-    q = d.A * d.receptors[receptor]
-    return sp.Matrix([symbol(f"Q_{receptor}_{s}") if v != 0 else 0 for s, v in zip(d.states, q)])
-
-
 def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...] | None = None) -> Snippets:
     """Snippets of a model; a step that is not an exact propagator comes from `step_text`.
 
@@ -104,11 +97,6 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
         parameter_rates=step.rates, jump_gradients=gradients,
     )  # fmt: skip
     return _with_handwritten(d, derived, dialect)
-
-
-def is_plain(d: Derived) -> bool:
-    """True if a step is one exact propagator: linear dynamics and no modes."""
-    return len(d.modes) == 1 and len(exact_part(d)) == len(d.states)
 
 
 def _linear_step(d: Derived, lam: sp.Matrix, dialect: Dialect, learned: tuple[str, ...]) -> StepText:

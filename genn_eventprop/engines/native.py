@@ -19,10 +19,10 @@ import numpy as np
 from ..codegen.cpp import generate, padded, regulariser_names
 from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..codegen.optimiser import update_source
-from ..codegen.values import value_arrays
 from ..errors import EngineError
 from ..plan import Plan, clock
 from ..plan.coefficients import integrand_weight, node_scale, weight_coefficients
+from ..plan.numbers import value_arrays
 from ..toolchain import build, require
 from .base import (
     LINEAR_ONE_EVENT,

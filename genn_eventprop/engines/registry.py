@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..toolchain import find_compiler
 from .base import Engine
 
-NAMES = ("native", "genn", "reference_clock", "reference_event")
+NAMES = ("native", "genn", "c99", "reference_clock", "reference_event")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ def availability() -> tuple[Availability, ...]:
     return (
         native,
         _genn_availability(),
+        Availability(
+            "c99", native.runs, "plain C, one sample at a time; for checking" if native.runs else native.detail
+        ),
         Availability("reference_clock", True, "NumPy float64, spikes on the grid; slow, for checking"),
         Availability("reference_event", True, "NumPy float64, exact spike times; slow, the truth for gradients"),
     )
@@ -105,6 +108,10 @@ def _make(
         from .genn import GennEngine
 
         return GennEngine(plan, parameters, slope_floor=floor, dtype=dtype, backend=genn_backend)
+    if name == "c99":
+        from .c99 import C99Engine
+
+        return C99Engine(plan, parameters, slope_floor=floor, dtype=dtype)
     if name == "reference_clock":
         from .reference_clock import ReferenceClock
 

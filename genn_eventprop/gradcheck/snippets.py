@@ -13,11 +13,11 @@ from .. import codegen
 from ..adjoint.propagator import numeric
 from ..codegen import DIALECTS, derive_snippets
 from ..codegen.snippets import Snippets
-from ..codegen.values import value_arrays
 from ..losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy
 from ..modelling import Dense, Network, Neuron
 from ..modelling.handwritten import SECTIONS
 from ..plan import Plan, make_plan
+from ..plan.numbers import value_arrays
 from ..toolchain import build
 
 TRIALS, TOLERANCE = 40, 1e-9

@@ -40,13 +40,19 @@ def more_flags() -> list[str]:
     return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
 
 
+# Strict C99 for plain generated code: no extensions, and no contraction of products and sums.
+C_FLAGS = ("-x", "c", "-std=c99", "-pedantic", "-O2", "-fno-math-errno", "-shared", "-fPIC", "-lm")
+
+
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler that answered: command (argv prefix), kind ("gcc", "clang", "apple-clang", "zig"), version line."""
+    """A compiler that answered: command (argv prefix), kind ("gcc", "clang", "apple-clang", "zig"), version line; and
+    the language that it is asked to compile, "c++" or "c"."""
 
     command: tuple[str, ...]
     kind: str
     version: str
+    language: str = "c++"
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -55,6 +61,8 @@ class Compiler:
             if self.kind == "apple-clang" or platform.machine() in ("arm64", "aarch64")
             else "-march=native"
         )
+        if self.language == "c":
+            return (*C_FLAGS, *more_flags())
         extra = {"zig": ("-fno-sanitize=undefined",), "gcc": _WIDE if platform.machine() == "x86_64" else ()}
         return (*FLAGS, native, *extra.get(self.kind, ()), *more_flags())
 

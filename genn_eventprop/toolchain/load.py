@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ToolchainError
@@ -28,20 +29,21 @@ def _hash(*parts: str, length: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]
 
 
-def build(source: str) -> ctypes.CDLL:
-    """Compile `source` unless the cache has it, and load it.
+def build(source: str, language: str = "c++") -> ctypes.CDLL:
+    """Compile `source`, "c++" or "c", unless the cache has it, and load it.
 
     Raises:
         ToolchainError: no compiler, and the cache has it not; a failed compilation (source and message are kept in the
             cache); a cache folder that cannot be used or forbids execution.
     """
     compiler = _compiler_or(source)
+    compiler = compiler and replace(compiler, language=language)
     key = key_of(source, compiler)
     if key not in _loaded:
         cache = Cache()
         path = cache.hit(key)
         if path is None:
-            path = _compile(source, compiler or find_compiler(), cache, key)
+            path = _compile(source, compiler or replace(find_compiler(), language=language), cache, key)
         _loaded[key] = _load(path, cache)
     return _loaded[key]
 

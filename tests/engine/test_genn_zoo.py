@@ -14,28 +14,8 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
 from support import eventful as E
 from support import genn_harness as harness
-from support import nonlinear as N
+from support.problems import PLANS
 
-PLANS = {
-    "refractory": lambda: E.build(E.REFRACTORY, 1.5, 1.0),
-    "refractory output": lambda: E.build(
-        E.REFRACTORY, 1.5, 1.0, loss="first", out=E.REFRACTORY, layers=2, delay=0.0
-    ),
-    "bursting": lambda: E.build(E.BURSTING, 1.5, 1.0, duration=60.0),
-    "two spikes": lambda: E.build(E.TWO_SPIKES, 0.3, 1.2),
-    "delta": lambda: E.build(E.DELTA, 0.15, 0.3, layers=2, delay=0.0),
-    "delta max": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI, loss="max"),
-    "delta integral": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI),
-    "delta read": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA, loss="integral"),
-    "quadratic": lambda: N.build(N.QIF, 1.5, 1.0),
-    "exponential, Euler": lambda: N.build(N.ADEX, 1.5, 1.0),
-    "conductance": lambda: N.build(N.CONDUCTANCE, 0.3, 0.2, receptors=("up", "down")),
-    "conductance, Euler": lambda: N.build(
-        N.stepped_by(N.CONDUCTANCE, "exponential_euler"), 0.3, 0.2, receptors=("up", "down")
-    ),
-    "every function": lambda: N.build(N.EVERY_FUNCTION, 0.6, 0.4),
-    "every function, Euler": lambda: N.build(N.stepped_by(N.EVERY_FUNCTION, "exponential_euler"), 0.6, 0.4),
-}  # fmt: skip
 ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductance")  # the others are slow tests
 
 

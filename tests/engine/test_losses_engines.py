@@ -15,52 +15,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support.clocked import build, check_same, random_events, relative
-
-DRIVEN = TimeWeight("linear", input_tau=15.0, input_gain=20.0)
-
-# name -> (loss of the output population, whether that is LIF and not LI)
-LOSSES = {
-    "per step": (losses.PerStepCrossEntropy, False),
-    "per step of spiking, input-driven": (lambda o: losses.PerStepCrossEntropy(o, DRIVEN), True),
-    "per step in a window": (lambda o: losses.PerStepCrossEntropy(o, TimeWeight("exponential", (5.0, 40.0))), False),
-    "squared error of V": (losses.VoltageSquaredError, False),
-    "squared error of V of spiking": (lambda o: losses.VoltageSquaredError(o, "sigmoid"), True),
-    "integral, input-driven": (lambda o: losses.IntegratedVoltageCrossEntropy(o, "input"), False),
-    "integral, input-driven, of spiking": (lambda o: losses.IntegratedVoltageCrossEntropy(o, DRIVEN), True),
-    "integral in a window": (lambda o: losses.SquaredError(o, weight=TimeWeight("t / T", (5.0, 40.0))), True),
-    "end": (losses.EndVoltageCrossEntropy, False),
-    "end of spiking": (losses.EndVoltageCrossEntropy, True),
-    "squared error of the maximum": (lambda o: losses.SquaredError(o, "max"), False),
-    "squared error of first spikes": (lambda o: losses.SquaredError(o, "first_spike"), True),
-    "spike times": (losses.SpikeTimeError, True),
-    "spike times, missing ones count": (lambda o: losses.SpikeTimeError(o, silent="end"), True),
-    "spike count": (lambda o: losses.SpikeCountCrossEntropy(o, gain=0.4), True),
-    "own formula": (lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)", "linear"), False),
-    "own formula of first spikes": (
-        lambda o: OwnLoss(o, "first_spike", "0.01 * (r0 - r1 * y2)**2 + 0.1 * r3", silent="end"), True,
-    ),
-}  # fmt: skip
-QUICK = ("per step", "per step of spiking, input-driven", "squared error of V", "end of spiking", "spike count",
-         "spike times, missing ones count", "own formula of first spikes")  # fmt: skip
-
-
-def with_targets(events, plan, seed=3):
-    """The same events with targets if the loss needs them, one of them missing."""
-    if plan.loss.compares == "labels":
-        return events
-    rng, S, K = np.random.default_rng(seed), len(events), plan.loss.n_classes
-    shape = {"voltage": (S, plan.n_steps + 1, K), "spike_times": (S, K, 3)}.get(plan.loss.readout, (S, K))
-    targets = rng.uniform(5.0, 45.0, shape) if plan.loss.of_spikes else rng.normal(0.2, 0.3, shape)
-    targets[0, 0] = np.nan
-    samples = [events.sample(i) for i in range(S)]
-    return Events.from_samples(samples, events.n_channels, labels=events.labels, targets=targets)
-
-
-def problem(name, kind="learned"):
-    make, spiking = LOSSES[name]
-    base = build("recurrent", "first" if spiking else "integral", kind, 1.5)
-    plan = make_plan(base.network, make(base.loss.population), dt=base.dt, duration=base.duration)
-    return plan, with_targets(random_events(plan), plan)
+from support.problems import LOSSES, QUICK, problem, with_targets
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LOSSES])

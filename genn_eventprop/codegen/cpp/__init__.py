@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ...plan import Plan
+from ..equations import equations
 from .backward import backward
 from .context import Context, padded, regulariser_names
-from .declarations import args, record, sizes, title, work
+from .declarations import args, record, sizes, work
 from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import LOCATE, forward, negative_arrivals
 from .outer import outer, outer_loss
@@ -44,7 +45,7 @@ def generate(plan: Plan, dtype: str) -> Source:
     ctx = Context(plan, dtype)
     files = resources.files(__package__)
     read = lambda name: files.joinpath(name).read_text()  # noqa: E731
-    head = [title(ctx), f"typedef {ctx.real} scalar;\n", read("runtime.hpp")]
+    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\n", read("runtime.hpp")]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
+from ...plan.numbers import value_names
 from ..exact_values import MODES, varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
-from ..values import value_names
 from .readouts import READOUTS, ReadoutCode
 
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32

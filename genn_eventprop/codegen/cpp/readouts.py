@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from ...plan import Plan, PopulationRecord
+from ...plan.numbers import basis_size, readout_row
 from ..printer import CPP, expression
-from ..values import basis_size, readout_row
 
 
 def expression_at(p: PopulationRecord, state: str) -> str:

@@ -18,9 +18,9 @@ from ...adjoint.propagator import numeric
 from ...codegen import GENN
 from ...codegen.event_text import EventText, end_text, event_text
 from ...codegen.printer import expression
-from ...codegen.values import Value
 from ...errors import EngineError
 from ...plan import ConnectionRecord, Plan, PopulationRecord
+from ...plan.numbers import Value
 from ...regularisers import pushed_state
 from . import chance
 from .readouts import Readout

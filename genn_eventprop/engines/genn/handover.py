@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...codegen.values import value_arrays
 from ...plan import clock
 from ...plan.coefficients import integrand_weight, node_scale, weight_coefficients
+from ...plan.numbers import value_arrays
 from ..base import Data
 from ..chance import quantiles
 from . import chance

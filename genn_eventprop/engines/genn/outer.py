@@ -13,9 +13,9 @@ import sympy as sp
 
 from ...codegen import GENN
 from ...codegen.printer import expression
-from ...codegen.values import value_names
 from ...modelling.expressions import symbol
 from ...plan import Plan
+from ...plan.numbers import value_names
 from .readouts import READOUTS, Voltage
 from .text import LOSS_NAMES, NeuronText, UpdateText, indent
 from .updates import neuron_update

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ...codegen import GENN
 from ...codegen.printer import expression
-from ...codegen.values import basis_size, readout_row
 from ...errors import EngineError
 from ...plan import Plan
+from ...plan.numbers import basis_size, readout_row
 from .text import GIVEN, OWN
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...codegen.values import Value
 from ...errors import EngineError
 from ...plan import Plan, PopulationRecord
+from ...plan.numbers import Value
 
 # Written by the host, one value a neuron and example / written by the neuron / one value a neuron, for all examples.
 GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
@@ -48,7 +48,7 @@ class NeuronText:
 
     params: (name, type), all dynamic: they change without compiling. vars: (name, type, access). arrays: (name, type)
     of extra global parameters. inputs: additional input variables. values: the named numbers of the model
-    (`codegen.values`) that the code uses; those with one value a neuron are among `vars`, the others among `params`.
+    (`plan.numbers`) that the code uses; those with one value a neuron are among `vars`, the others among `params`.
     """
 
     params: tuple[tuple[str, str], ...]

@@ -15,8 +15,8 @@ Without training there is the forward phase alone, and nothing in the code that 
 from __future__ import annotations
 
 from ...codegen import GENN, derive_snippets
-from ...codegen.values import value_names
 from ...plan import Plan, PopulationRecord
+from ...plan.numbers import value_names
 from . import backward, chance, events, forward
 from .outer import loss_updates
 from .text import (

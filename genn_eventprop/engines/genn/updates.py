@@ -11,9 +11,9 @@ import numpy as np
 
 from ...codegen import GENN
 from ...codegen.optimiser import statements
-from ...codegen.values import Value
 from ...optimisers import Optimiser
 from ...plan import Plan
+from ...plan.numbers import Value
 from .text import TAKEN, NeuronText, UpdateText, used, used_values, value_params, words
 
 FIXED = (("n_steps", "int"), ("ms_per_step", "scalar"))

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from ..errors import EngineError
-from ..plan import Plan, PopulationRecord, coefficients
-from .entries import HALF, entries, parts
-from .snippets import feedback_symbols, is_plain
+from .coefficients import coefficients
+from .entries import HALF, entries, feedback_symbols, is_plain, parts
+from .records import Plan, PopulationRecord
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def value_names(plan: Plan, p: PopulationRecord) -> tuple[Value, ...]:
     if d.model.snippets:
         if plan.spike_times == "exact":
             raise EngineError(
-                f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be run "
-                "with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
+                f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be "
+                "run with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
             )
     if d.model.snippets or not p.exact:
         values.append(Value("dt", False))

@@ -34,6 +34,11 @@ class Entry:
     param: str | None = None
 
 
+def is_plain(d: Derived) -> bool:
+    """True if a step is one exact propagator: linear dynamics and no modes."""
+    return len(d.modes) == 1 and len(exact_part(d)) == len(d.states)
+
+
 @lru_cache(maxsize=256)
 def parts(d: Derived) -> tuple[LinearPart, ...]:
     """The exact part in every mode."""
@@ -116,3 +121,9 @@ def derivative_pattern(part: LinearPart, param: str) -> tuple[list[list[bool]], 
         for i in range(n)
     ]
     return pattern, constant
+
+
+def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
+    """-A e (n,) as symbols, zero where it is."""
+    q = d.A * d.receptors[receptor]
+    return sp.Matrix([symbol(f"Q_{receptor}_{s}") if v != 0 else 0 for s, v in zip(d.states, q)])

@@ -1,0 +1,9 @@
+"""A plan as one plain C99 file: scalar code, no threads, no library but the standard one; spikes on the grid.
+
+It is the small target: every operation of `program.trial` in its simplest form. What it computes is what the other
+grid engines compute, in the same order for every neuron.
+"""
+
+from .target import Source, generate
+
+__all__ = ["Source", "generate"]

@@ -1,0 +1,252 @@
+"""`program.trial` as C99 text, one sample after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import resources
+
+import sympy as sp
+
+from ...plan import Plan
+from ...program.nodes import Access, Buffer
+from ...program.trial import Deliver, EachNeuron, Feedback, Gather, Once, Operation, Total, Trial, make_trial
+from ..equations import equations
+from ..statements import TYPES, Target, Writer, indent
+
+DATA = (
+    Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
+    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
+    Buffer("quantiles", (4096,), "real", "given"), Buffer("trouble", (4,), "long", "kept"),
+)  # fmt: skip
+INTEGERS = ("batch", "n_points", "training", "n_nodes")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Generated code and its calling convention: arrays and numbers in the order in which Python hands them over."""
+
+    text: str
+    trial: Trial
+    arrays: tuple[Buffer, ...]
+    doubles: tuple[Buffer, ...]
+    integers: tuple[str, ...]
+
+
+def generate(plan: Plan, dtype: str) -> Source:
+    """C99 for a plan; dtype "float32" or "float64"."""
+    trial = make_trial(plan)
+    real = {"float32": "float", "float64": "double"}[dtype]
+    text = _Text(trial)
+    body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
+    runtime = resources.files(__package__).joinpath("runtime.h").read_text()
+    head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime, text.struct()]
+    return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
+
+
+class _Text:
+    def __init__(self, trial: Trial) -> None:
+        self.trial, self.plan = trial, trial.plan
+        every = (*DATA, *trial.buffers.values())
+        self.arrays = tuple(b for b in every if b.axes)
+        scalars = [b for b in every if not b.axes]
+        self.doubles = tuple(b for b in scalars if b.kind in ("real", "double") and b.role == "given")
+        own = [b.name for b in scalars if b.kind in ("int", "long") and b.role == "given"]
+        delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
+        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays)
+        self.state = tuple(b for b in scalars if b.role != "given")
+        self.target = Target(
+            self._element,
+            self._diverged,
+            {"o_infinity": "HUGE_VAL", "o_nan": "(double)NAN", "quantiles": "t->quantiles"},
+        )
+
+    # elements and structure
+
+    def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        b = access.buffer
+        if not b.axes:
+            return f"t->{b.name}"
+        axes, index = list(b.axes), [write(i) for i in access.index]
+        if b.role == "result" and "batch" not in axes:  # kept for every sample
+            axes, index = ["batch", *axes], ["sample", *index]
+        at = index[0]
+        for length, i in zip(axes[1:], index[1:]):
+            at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
+        return f"t->{b.name}[{at}]"
+
+    def _length(self, axis: int | str) -> str:
+        return str(axis) if isinstance(axis, int) else f"t->{axis}"
+
+    def _diverged(self, population: int, state: int) -> str:
+        return f"return diverged(t, sample, step, {population}, {state}, neuron);"
+
+    def struct(self) -> str:
+        const = {"number": "const ", "given": "const "}
+        fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
+        fields += [f"{TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
+        fields += [f"int64_t {n};" for n in self.integers]
+        return "typedef struct {\n" + indent("\n".join(fields)) + "} Trial;\n"
+
+    # operations
+
+    def forward(self) -> str:
+        steps = indent(self._all(self.trial.step))
+        body = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
+        body += "".join(
+            f"int64_t next{i} = from;\n" for i, c in enumerate(self.plan.connections) if self._from_input(i)
+        )
+        body += "(void)to;\nint64_t step = 0;\n" + self._all(self.trial.begin)
+        body += f"for (step = 0; step < t->n_steps; ++step) {{\n{steps}}}\n" + self._all(self.trial.end) + "return 0;\n"
+        return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
+
+    def compare(self) -> str:
+        return f"static void compare(Trial *t, int64_t sample) {{\n{indent(self._all(self.trial.compare))}}}\n"
+
+    def backward(self) -> str:
+        t = self.trial
+        inner = self._all(t.before_jumps)
+        steps = f"if (step < t->n_steps) {{\n{indent(inner)}}}\n" if inner else ""
+        steps += self._all(t.feedback) + self._all(t.jumps)
+        steps += f"if (step == 0) break;\n{self._all(t.retreat)}"
+        body = "int64_t step = t->n_steps;\n(void)sample;\n" + self._all(t.begin_back)
+        body += f"for (;; --step) {{\n{indent(steps)}}}\n" + self._all(t.end_back)
+        return f"static void backward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
+
+    def run(self) -> str:
+        lines = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(self.arrays)]
+        lines += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(self.doubles)]
+        lines += [f"trial.{n} = integers[{i}];" for i, n in enumerate(self.integers)]
+        lines += [f"trial.{b.name} = 0;" for b in self.state]
+        full = "".join(
+            f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron)\n"
+            f"    if (t->p{i}_w_happened[neuron] > t->p{i}_room) full = needs(t, {i}, t->p{i}_w_happened[neuron]);\n"
+            for i, p in enumerate(self.plan.populations) if p.derived.events
+        )  # fmt: skip
+        run = RUN.replace("UNPACK\n", indent("\n".join(lines)).lstrip(" "))
+        return run.replace("FULL\n", indent(full).lstrip(" ") or "(void)t;\n")
+
+    def _all(self, operations: Iterable[Operation]) -> str:
+        return "".join(self._operation(o) for o in operations)
+
+    def _operation(self, o: Operation) -> str:
+        if isinstance(o, EachNeuron):
+            return self._each(o)
+        if isinstance(o, Once):
+            return Writer(self.target, o.kernel, double=True).text()
+        if isinstance(o, Deliver):
+            return self._deliver(o)
+        if isinstance(o, Feedback):
+            return self._feedback(o)
+        if isinstance(o, Gather):
+            return self._gather(o)
+        assert isinstance(o, Total)
+        count = f"t->{o.of.name}[sample * {o.of.axes[0]} + neuron]"
+        return f"t->{o.into.name} = 0;\nfor (int32_t neuron = 0; neuron < {o.of.axes[0]}; ++neuron) t->{o.into.name} += {count};\n"
+
+    def _each(self, o: EachNeuron) -> str:
+        p = self.plan.populations[o.population]
+        body = Writer(self.target, o.kernel, o.population).text()
+        if o.emits:
+            row = f"t->p{o.population}_spikes[(sample * t->n_points + step + 1) * {self._words(o.population)} + neuron / 32]"
+            body += f"if (sent) {row} |= (uint32_t)1 << neuron % 32;\n"
+        return f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{ /* {p.name} */\n{indent(body)}}}\n"
+
+    def _words(self, population: int) -> int:
+        return (self.plan.populations[population].size + 31) // 32
+
+    def _from_input(self, connection: int) -> bool:
+        return self.plan.connections[connection].source == self.plan.input.name
+
+    def _each_spike(self, population: int, at: str, body: str) -> str:
+        """Code for every neuron ``source`` that spiked at a step."""
+        words = self._words(population)
+        bits = f"t->p{population}_spikes[(sample * t->n_points + {at}) * {words} + word]"
+        return (
+            f"for (int32_t word = 0; word < {words}; ++word) {{\n"
+            f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
+            f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
+        )
+
+    def _source(self, connection: int) -> int:
+        names = [p.name for p in self.plan.populations]
+        return names.index(self.plan.connections[connection].source)
+
+    def _deliver(self, o: Deliver) -> str:
+        c, i = self.plan.connections[o.connection], o.connection
+        add = "".join(f"t->{b.name}[n] += part_{part}(row[n]);\n" for part, b in o.sums)
+        rows = f"const real *row = t->c{i}_weight + (int64_t)source * {c.post};\nfor (int32_t n = 0; n < {c.post}; ++n) {{\n{indent(add)}}}\n"
+        if self._from_input(i):
+            head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
+            return head + indent(f"const int32_t source = t->channels[next{i}];\n{rows}") + "}\n"
+        return f"if (step >= t->c{i}_delay) {{\n{indent(self._each_spike(self._source(i), f'step - t->c{i}_delay', rows))}}}\n"
+
+    def _row(self, b: Buffer, step: str) -> str:
+        """Pointer to the row of a step, of a buffer that may have only the row of the present one."""
+        return f"t->{b.name} + {step} * {b.axes[1]}" if len(b.axes) == 2 else f"t->{b.name}"
+
+    def _feedback(self, o: Feedback) -> str:
+        body = "real total = 0;\n"
+        for connection, part, b in o.terms:
+            c = self.plan.connections[connection]
+            arrival = f"(step + t->c{connection}_delay)"
+            dot = (
+                f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
+                f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"
+            )
+            body += f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n"
+        body += f"t->{o.into.name}[source] = total;\n"
+        return f"if (step > 0) {{\n{indent(self._each_spike(o.population, 'step', body))}}}\n"
+
+    def _gather(self, o: Gather) -> str:
+        c, i = self.plan.connections[o.connection], o.connection
+        add = (
+            f"real *gradient = t->c{i}_gradient + (int64_t)source * {c.post};\n"
+            f"const real *row = {self._row(o.rows, 'arrival')};\nfor (int32_t n = 0; n < {c.post}; ++n) gradient[n] += row[n];\n"
+        )
+        if self._from_input(i):
+            head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
+            find = f"const int64_t arrival = t->steps[i] + t->c{i}_delay;\nif (arrival >= t->n_steps) break;\nconst int32_t source = t->channels[i];\n"
+            return head + indent(find + add) + "}\n"
+        head = f"for (int64_t arrival = t->c{i}_delay; arrival < t->n_steps; ++arrival) {{\n"
+        return head + indent(self._each_spike(self._source(i), f"arrival - t->c{i}_delay", add)) + "}\n"
+
+
+DIVERGED = """\
+/* Notes where the dynamics were left. */
+static int diverged(Trial *t, int64_t sample, int64_t step, int population, int state, int32_t neuron) {
+    t->trouble[0] = sample;
+    t->trouble[1] = step + 1;
+    t->trouble[2] = state;
+    t->trouble[3] = neuron;
+    return 1 + population;
+}
+
+"""
+RUN = """\
+static int needs(Trial *t, int population, int64_t room) {
+    if (room > t->trouble[3]) t->trouble[3] = room;
+    return -1 - population;
+}
+
+/* Whether a list of events of this trial needs more room: of the last population that does, -1 - its number. */
+static int full(Trial *t) {
+    int full = 0;
+    FULL
+    return full;
+}
+
+/* 0: done; 1 + i: population i has left its dynamics, see `trouble`; -1 - i: its lists need room for trouble[3]. */
+int eventprop_run(void *const *arrays, const double *numbers, const int64_t *integers) {
+    Trial trial;
+    UNPACK
+    for (int64_t sample = 0; sample < trial.batch; ++sample) {
+        const int population = forward(&trial, sample);
+        if (population) return population;
+        if (full(&trial)) return full(&trial);
+        compare(&trial, sample);
+        if (trial.training) backward(&trial, sample);
+    }
+    return 0;
+}
+"""

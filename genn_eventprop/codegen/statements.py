@@ -1,0 +1,152 @@
+"""Statements of `program` as text of a C-like language, indented; what differs between targets is a `Target`.
+
+Integers are written as they are: C promotes them where they meet real numbers. Other numbers are written in the
+kernel's precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ..program.nodes import NEURON, Access, Add, Diverged, Kernel, Let, Range, Set, Statement, When
+from .printer import Dialect, Printer
+
+_OWN = {n: n for n in ("phi1", "phi1_slope")}  # the runtime has them
+REAL = Dialect("c", literal="(real){}", functions=_OWN)  # tgmath.h or overloads pick the function's precision
+DOUBLE = Dialect("c_double", literal="{}", functions=_OWN)
+TYPES = {"real": "real", "double": "double", "int": "int32_t", "long": "int64_t", "bits": "uint32_t", "key": "uint64_t"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one target writes what languages like C do not agree on.
+
+    Args:
+        element: an element of a buffer as an expression that can be assigned to. diverged: (population, state) -> what
+            ends the trial. constants: symbol -> text, such as infinity.
+    """
+
+    element: Callable[[Access, Callable[[sp.Expr], str]], str]
+    diverged: Callable[[int, int], str]
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+
+def indent(text: str, depth: int = 1) -> str:
+    return "".join(f"{'    ' * depth}{line}\n" if line else "\n" for line in text.splitlines())
+
+
+class Writer:
+    """Writes the kernels of one population (or code that runs once a trial, population -1)."""
+
+    def __init__(self, target: Target, kernel: Kernel, population: int = -1, double: bool = False) -> None:
+        self.target, self.kernel, self.population = target, kernel, population
+        self.dialect = DOUBLE if double else REAL
+        self.loaded = {s for s in kernel.named if _in_a_local(kernel.table[s])} if population >= 0 else set()
+
+    def text(self) -> str:
+        """The kernel: loads of what it names, the code, stores of what it writes."""
+        table, written = self.kernel.table, set(self.kernel.written)
+        lines = [
+            f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s} = {self._element(s)};"
+            for s in sorted(self.loaded, key=str)
+        ]  # fmt: skip
+        lines.append(self.block(self.kernel.body).rstrip("\n"))
+        lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=str)]
+        return "\n".join(line for line in lines if line) + "\n"
+
+    def _element(self, s: sp.Symbol) -> str:
+        return self.target.element(self.kernel.table[s], self.expression)
+
+    def block(self, body: Iterable[Statement]) -> str:
+        return "".join(self.statement(s) for s in body)
+
+    def statement(self, s: Statement) -> str:
+        if isinstance(s, Let):
+            return f"{'' if s.changes else 'const '}{TYPES[s.kind]} {s.target} = {self.expression(s.value)};\n"
+        if isinstance(s, Set):
+            return f"{self.expression(s.target)} = {self.expression(s.value)};\n"
+        if isinstance(s, Add):
+            return f"{self.expression(s.target)} += {self.expression(s.value)};\n"
+        if isinstance(s, Diverged):
+            return f"{self.target.diverged(self.population, s.state)}\n"
+        if isinstance(s, Range):
+            start, stop = self.expression(s.start), self.expression(s.stop)
+            head = f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n"
+            return head + indent(self.block(s.body)) + "}\n"
+        assert isinstance(s, When)
+        text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
+        return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
+
+    def expression(self, e: sp.Basic) -> str:
+        return _Expressions(self).doprint(e)
+
+
+def _in_a_local(access: Access) -> bool:
+    """True for one number a neuron, or one for all: it is loaded at the start and stored at the end."""
+    return access.index in ((NEURON,), (sp.Integer(0),)) or access.buffer.axes == ()
+
+
+def _bare(text: str) -> str:
+    """Without one pair of brackets around all of it."""
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0:
+            return text[1:-1] if c == ")" and i == len(text) - 1 and text.startswith("(") else text
+    return text
+
+
+class _Expressions(Printer):
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(writer.dialect)
+        self.writer = writer
+
+    def _print_Symbol(self, s: sp.Symbol) -> str:
+        if s in self.writer.kernel.table and s not in self.writer.loaded:
+            return self.writer._element(s)
+        return self.writer.target.constants.get(str(s), str(s))
+
+    def _print_Integer(self, expr: sp.Integer) -> str:
+        return str(int(expr))
+
+    _print_Zero = _print_One = _print_NegativeOne = _print_Integer
+
+    def _all(self, e: sp.Expr) -> list[str]:
+        return [self._print(a) for a in e.args]
+
+    def _print_equal(self, e: sp.Expr) -> str:
+        return f"({' == '.join(self._all(e))})"
+
+    def _print_at_least(self, e: sp.Expr) -> str:
+        return f"({' >= '.join(self._all(e))})"
+
+    def _print_above(self, e: sp.Expr) -> str:
+        return f"({' > '.join(self._all(e))})"
+
+    def _print_below(self, e: sp.Expr) -> str:
+        return f"({' < '.join(self._all(e))})"
+
+    def _print_both(self, e: sp.Expr) -> str:
+        return f"({' && '.join(self._all(e))})"
+
+    def _print_either(self, e: sp.Expr) -> str:
+        return f"({' || '.join(self._all(e))})"
+
+    def _print_no(self, e: sp.Expr) -> str:
+        return f"!{self._all(e)[0]}"
+
+    def _print_diverged(self, e: sp.Expr) -> str:
+        return f"!(fabs({self._all(e)[0]}) <= (real)1e30)"
+
+    def _print_is_nan(self, e: sp.Expr) -> str:
+        value = self._all(e)[0]
+        return f"({value} != {value})"
+
+    def _print_normal_number(self, e: sp.Expr) -> str:
+        return f"normal_number({', '.join(self._all(e))}, {self.writer.target.constants['quantiles']})"
+
+    def _print_random_bits(self, e: sp.Expr) -> str:
+        return f"(int64_t)random_bits({', '.join(self._all(e))})"

@@ -1,0 +1,241 @@
+"""The host's side of an engine whose trial is `program.trial`: what goes in, what comes out, and the losses in Python.
+
+A target adds one method, `execute`: run the batch with these arrays and numbers, by the names of the trial's buffers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError
+from ..plan import Plan, clock
+from ..plan.coefficients import node_scale, weight_coefficients
+from ..plan.numbers import value_arrays
+from ..program.nodes import Buffer
+from ..program.trial import Trial
+from .base import (
+    Data,
+    Engine,
+    Result,
+    Spikes,
+    batch_indices,
+    refuse_bent_arrivals,
+    refuse_integrals,
+    refuse_learned_amounts,
+)  # fmt: skip
+from .chance import limit, quantiles
+
+Arrays = dict[str, Any]
+KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
+FIRST_ROOM = 32
+"""Entries of a neuron's list of events at first; it grows to what a trial needs."""
+
+
+class ProgramEngine(Engine):
+    """See the module; dtype: "float32" or "float64"."""
+
+    trial: Trial  # set by the target
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
+        super().__init__(plan, parameters, slope_floor=slope_floor)
+        if plan.spike_times != "grid":
+            raise EngineError(
+                f"{self.name} runs spike_times='grid' only; use native or reference_event for exact times"
+            )
+        _refuse(plan, self.name)
+        self.dtype = np.dtype(dtype)
+        self.parameters = {k: np.array(v, self.dtype, order="C") for k, v in parameters.items()}
+        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
+        self.room = [FIRST_ROOM] * len(plan.populations)
+
+    @abstractmethod
+    def execute(self, given: Arrays, training: bool) -> Arrays:
+        """Run the batch. Returns every buffer of role "result" or "gradient"; results have a sample axis."""
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        scored, plan = data.scored(samples, training=training), self.plan
+        given = self._given(data, samples, training)
+        given |= self._regularisers(given, training)
+        out = self.execute(given, training and plan.loss.host is None)
+        index = plan.populations.index(plan.output)
+        readout = out[f"p{index}_w_r"].astype(np.float64)
+        first = out.get(f"p{index}_w_first")
+        valid = np.ones(readout.shape, bool) if first is None else first >= 0
+        if plan.loss.host is not None:
+            given |= self._host_loss(data, samples, readout, valid, scored)
+            out = self.execute(given, True) if training else out | {"loss": given["given_loss"]}
+        if training:
+            self._collect(out)
+        return Result(
+            loss=np.where(scored, out["loss"], np.nan), prediction=plan.loss.predict(readout, valid, plan.duration),
+            readout=np.where(valid, readout, np.inf), spike_counts=self._counts(out),
+            guarded=sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded")) if training else 0,
+            spikes=self._spikes(out) if record_spikes else None,
+        )  # fmt: skip
+
+    # what goes in
+
+    def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """Arrays and numbers by the names of the trial's buffers."""
+        plan, B, loss = self.plan, len(samples), self.plan.loss
+        given: Arrays = {
+            "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
+            "share": data.share(samples), "labels": data.labels[samples], "quantiles": quantiles(),
+            "dt": plan.dt, "floor": self.slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
+            "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "batch": B, "training": training, "n_nodes": 0,
+            "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
+        }  # fmt: skip
+        given |= {f"loss_{k}": v for k, v in loss.constants.items()}
+        if data.targets is not None:
+            given["targets"] = np.ascontiguousarray(data.targets[samples], np.float64)
+            given["n_targets"] = given["targets"].shape[2] if loss.readout == "spike_times" else 0
+        if loss.integrates:
+            given |= self._integral(data, samples)
+        given |= self._values()
+        for i, p in enumerate(plan.populations):
+            given[f"p{i}_room"] = self.room[i]
+            given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
+            given[f"p{i}_lost"] = limit(p.dropout) if training else 0
+        keys = self.chance_keys(data, samples)
+        names = {p.name: i for i, p in enumerate(plan.populations)}
+        which = {"noise": "noise_key", "dropout": "dropout"}
+        given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
+        return given
+
+    def _integral(self, data: Data, samples: np.ndarray) -> Arrays:
+        """Weights of the steps; the input's activity where it drives them."""
+        plan, loss = self.plan, self.plan.loss
+        times = np.arange(plan.n_steps + 1) * plan.dt
+        given: Arrays = {
+            "time_weight": weight_coefficients(plan),
+            "integrand_weight": loss.weight(times, plan.duration) / plan.duration,
+        }  # fmt: skip
+        if loss.readout == "voltage":
+            part = loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+            given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
+        if loss.weight.input_tau is not None:
+            counts = np.zeros((plan.n_steps + 1, len(samples)))
+            for b, i in enumerate(samples):
+                np.add.at(counts[:, b], data.steps[data.offsets[i] : data.offsets[i + 1]], 1.0)
+            before, after = loss.weight.activity(counts, plan.dt)
+            given |= {"activity_before": before.T, "activity": after.T}
+        return given
+
+    def _values(self) -> Arrays:
+        """Numbers that depend on parameter values."""
+        given: Arrays = {}
+        for i, c in enumerate(self.plan.connections):
+            given |= {f"c{i}_weight": self.parameters[c.weight], f"c{i}_delay": c.delay_steps}
+        for i, p in enumerate(self.plan.populations):
+            for name, value in value_arrays(self.plan, p, self.parameters).items():
+                given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
+            own = {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+            steps = clock.mode_steps(p.derived, own, self.plan.dt)
+            given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+        return given
+
+    def _regularisers(self, given: Arrays, training: bool) -> Arrays:
+        """Strengths and targets; an excess of the batch's mean count takes a forward run of its own."""
+        plan, found = self.plan, Arrays()
+        terms = [(i, p.name, r) for i, p in enumerate(plan.populations) for r in plan.spike_regularisers(p.name)]
+        counts = None
+        if training and any(r.mean == "batch" for _, _, r in terms):
+            counts = self._counts(self.execute(given, False))
+        for number, (i, name, r) in enumerate(terms):
+            k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
+            upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
+            found |= {f"p{i}_upper{k}": upper / given["batch"], f"p{i}_lower{k}": lower / given["batch"]}
+            if r.mean == "batch":
+                excess = np.zeros(1) if counts is None else r.excess(counts[name])[0]
+                found[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
+            else:
+                found[f"p{i}_target{k}"] = r.target
+        return found
+
+    def _host_loss(
+        self, data: Data, samples: np.ndarray, readout: np.ndarray, valid: np.ndarray, scored: np.ndarray
+    ) -> Arrays:
+        """A loss in Python: its values and gradients for the backward pass."""
+        plan, loss, share = self.plan, self.plan.loss, data.share(samples)
+        r = np.where(valid, readout, plan.duration)
+        value, slope = loss.evaluate(r, valid, data.goals(samples), plan.duration)
+        found = {"given": 1, "given_loss": value, "given_dr": np.where(scored[:, None], slope, 0.0) * share[:, None]}
+        if loss.silent == "end":
+            tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
+            found["given_last"] = -tau * loss.push(r, valid, data.goals(samples), plan.duration) * share[:, None]
+        return found
+
+    # what comes out
+
+    def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
+        pops = enumerate(self.plan.populations)
+        return {p.name: out[f"p{i}_w_count"].astype(np.int64) for i, p in pops if p.spiking}
+
+    def _collect(self, out: Arrays) -> None:
+        """Gradients by the names of parameters."""
+        for i, c in enumerate(self.plan.connections):
+            if c.trainable:
+                self.gradients[c.weight] = out[f"c{i}_gradient"]
+        for i, p in enumerate(self.plan.populations):
+            for n in p.trainable:
+                each = out[f"p{i}_G_{n}"]
+                shared = self.parameters[f"{p.name}.{n}"].shape == (1,)
+                self.gradients[f"{p.name}.{n}"] = (
+                    each.sum(keepdims=True, dtype=np.float64).astype(self.dtype) if shared else each
+                )
+
+    def _spikes(self, out: Arrays) -> dict[str, Spikes]:
+        found = {}
+        for i, buffer in self.trial.spikes.items():
+            rows = out[buffer.name]
+            flags = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
+            b, k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
+            found[self.plan.populations[i].name] = Spikes(b, k * self.plan.dt, n)
+        return found
+
+    # memory
+
+    def lengths(self, given: Arrays) -> dict[str, int]:
+        """Run-time lengths of axes."""
+        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets")
+        return {n: int(given[n]) for n in names} | {f"p{i}_room": room for i, room in enumerate(self.room)}
+
+    def shape(self, buffer: Buffer, given: Arrays) -> tuple[int, ...]:
+        """Of a buffer; results have an element for every sample."""
+        axes = buffer.axes if buffer.role != "result" or "batch" in buffer.axes else ("batch", *buffer.axes)
+        lengths = self.lengths(given)
+        return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
+
+    def kind(self, buffer: Buffer) -> np.dtype:
+        return np.dtype(KINDS.get(buffer.kind, self.dtype.name))
+
+
+def _refuse(plan: Plan, engine: str) -> None:
+    """Raise `EngineError` for what the program does not say yet."""
+    refuse_learned_amounts(plan, engine)
+    refuse_integrals(plan, engine)
+    refuse_bent_arrivals(plan, engine)
+    for p in plan.populations:
+        if p.derived.model.snippets:
+            raise EngineError(
+                f"{engine} runs equations, and population {p.name!r} is made of {p.derived.model.name} with "
+                "hand-written snippets; use native or genn"
+            )
+    out = plan.output
+    if plan.loss.readout == "voltage":
+        moved = [
+            c
+            for c in plan.into(out.name)
+            if out.derived.receptors[c.receptor][out.derived.states.index(out.derived.model.readout)] != 0
+        ]
+        if out.spiking or any(c.source != plan.input.name for c in moved):
+            raise EngineError(
+                f"{engine} cannot run a loss of V(t) on population {out.name!r}, whose V jumps at spikes; "
+                "use native, or an output of LI neurons"
+            )

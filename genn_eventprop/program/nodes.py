@@ -1,0 +1,260 @@
+"""Statements of generated code as data. Expressions are sympy's; what a kernel reads and writes is computed from them.
+
+Every symbol is either local (declared by a `Let`, or the index of a `Range`) or stands for one element of a `Buffer`.
+Symbols are made by `name`, whose first letters say what they are, so that a state called ``spikes`` or ``step`` and
+the generated code's own names can never be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ..modelling.expressions import symbol
+
+STEP = symbol("step")
+NEURON = symbol("neuron")
+SAMPLE = symbol("sample")
+
+
+def name(role: str, *parts: object) -> sp.Symbol:
+    """The symbol of a thing: ``name("x", "V")`` is the state V. Roles end at the first underscore."""
+    return symbol("_".join((role, *map(str, parts))))
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory, declared once; a C field, a host array or a device array.
+
+    Args:
+        name: unique in the trial. axes: lengths, each a number or the name of a run-time integer, outermost first.
+        kind: "real" (the engine's precision), "double", "int" (32 bits), "long" (64 bits) or "bits" (32 flags).
+        role: "number" (from parameter values), "given" (from the host), "state" (of the trial that runs), "kept"
+            (of a trial, for its backward pass), "result" (for the host), "gradient".
+    """
+
+    name: str
+    axes: tuple[int | str, ...]
+    kind: str = "real"
+    role: str = "state"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One element of a buffer; index: an expression for each axis."""
+
+    buffer: Buffer
+    index: tuple[sp.Expr, ...]
+
+
+@dataclass(frozen=True)
+class Let:
+    """A local value; `changes` if it is set again later."""
+
+    target: sp.Symbol
+    value: sp.Basic
+    kind: str = "real"
+    changes: bool = False
+
+
+@dataclass(frozen=True)
+class Set:
+    target: sp.Symbol
+    value: sp.Basic
+
+
+@dataclass(frozen=True)
+class Add:
+    """target += value."""
+
+    target: sp.Symbol
+    value: sp.Basic
+
+
+@dataclass(frozen=True)
+class When:
+    condition: sp.Basic
+    body: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """For index from start up to, not including, stop."""
+
+    index: sp.Symbol
+    start: sp.Basic
+    stop: sp.Basic
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The trial ends here: `state` (an index) of this neuron has left the dynamics."""
+
+    state: int
+
+
+Statement = Let | Set | Add | When | Range | Diverged
+
+
+# what expressions may contain besides arithmetic: functions that every target spells
+
+
+class equal(sp.Function):  # noqa: N801
+    """1 if two integers are equal."""
+
+    nargs = 2
+
+
+class at_least(sp.Function):  # noqa: N801
+    """a >= b, false for nan: sympy's own relations are rewritten as if there were no nan."""
+
+    nargs = 2
+
+
+class above(sp.Function):  # noqa: N801
+    """a > b, false for nan."""
+
+    nargs = 2
+
+
+class below(sp.Function):  # noqa: N801
+    """a < b, false for nan."""
+
+    nargs = 2
+
+
+class both(sp.Function):  # noqa: N801
+    """Every argument holds."""
+
+    @classmethod
+    def eval(cls, *args: sp.Expr) -> sp.Expr | None:
+        needed = [a for a in args if a != 1]
+        if len(needed) == len(args) and len(args) > 1:
+            return None
+        return cls(*needed) if len(needed) > 1 else needed[0] if needed else sp.Integer(1)
+
+
+class either(sp.Function):  # noqa: N801
+    """Some argument holds."""
+
+    @classmethod
+    def eval(cls, *args: sp.Expr) -> sp.Expr | None:
+        return args[0] if len(args) == 1 else None
+
+
+class no(sp.Function):  # noqa: N801
+    """The argument does not hold."""
+
+    nargs = 1
+
+
+class choose(sp.Function):  # noqa: N801
+    """(condition, a, b): a if the condition holds, else b."""
+
+    nargs = 3
+
+
+class diverged(sp.Function):  # noqa: N801
+    """True for a value beyond `engines.base.ENDLESS`, and for nan."""
+
+    nargs = 1
+
+
+class is_nan(sp.Function):  # noqa: N801
+    nargs = 1
+
+
+class normal_number(sp.Function):  # noqa: N801
+    """(key of the trial, step, neuron): see `engines/chance.py`."""
+
+    nargs = 3
+
+
+class random_bits(sp.Function):  # noqa: N801
+    """(key of the trial, step, neuron) -> an integer of 32 bits, as a 64-bit one."""
+
+    nargs = 3
+
+
+def children(statement: Statement) -> tuple[Statement, ...]:
+    """The statements inside one."""
+    if isinstance(statement, When):
+        return statement.body + statement.otherwise
+    return statement.body if isinstance(statement, Range) else ()
+
+
+def walk(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Every statement, outer ones first."""
+    for statement in body:
+        yield statement
+        yield from walk(children(statement))
+
+
+def expressions(statement: Statement) -> tuple[sp.Basic, ...]:
+    """What a statement evaluates, without the statements inside it."""
+    if isinstance(statement, When):
+        return (statement.condition,)
+    if isinstance(statement, Range):
+        return (statement.start, statement.stop)
+    return () if isinstance(statement, Diverged) else (statement.value,)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Straight-line code of one neuron.
+
+    Args:
+        body: statements. table: symbol -> the element it stands for; of all that the code may name.
+    """
+
+    body: tuple[Statement, ...]
+    table: Mapping[sp.Symbol, Access] = field(repr=False)
+
+    @property
+    def named(self) -> tuple[sp.Symbol, ...]:
+        """Symbols of buffers in the code, also in the indices of other elements; sorted."""
+        found: set[sp.Symbol] = set()
+        new = {s for st in walk(self.body) for e in (*expressions(st), *_target(st)) for s in e.free_symbols}
+        while new := {s for s in new if s in self.table and s not in found}:
+            found |= new
+            new = {t for s in new for i in self.table[s].index for t in i.free_symbols}
+        return tuple(sorted(found, key=str))
+
+    @property
+    def written(self) -> tuple[sp.Symbol, ...]:
+        """Symbols of buffers that the code assigns to."""
+        targets = {s.target for s in walk(self.body) if isinstance(s, (Set, Add))}
+        return tuple(sorted((t for t in targets if t in self.table), key=str))
+
+    def __bool__(self) -> bool:
+        return bool(self.body)
+
+
+def _target(statement: Statement) -> tuple[sp.Symbol, ...]:
+    return (statement.target,) if isinstance(statement, (Let, Set, Add)) else ()
+
+
+def together(targets: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statement, ...]:
+    """Simultaneous assignments: every right-hand side sees the old values; common subexpressions are shared.
+
+    Args:
+        prefix: of the names of the locals, unique in the kernel.
+    """
+    items = [(t, e) for t, e in targets.items() if t != e]
+    shared, reduced = sp.cse(
+        [e for _, e in items], symbols=(name("t", prefix, i) for i in range(10**6)), order="canonical"
+    )
+    lines: list[Statement] = [Let(s, e) for s, e in shared]
+    late: list[Statement] = []
+    for i, ((target, _), e) in enumerate(zip(items, reduced)):
+        if any(target in later.free_symbols for later in reduced[i + 1 :]):
+            new = name("t", prefix, target)
+            lines.append(Let(new, e))
+            late.append(Set(target, new))
+        else:
+            lines.append(Set(target, e))
+    return (*lines, *late)

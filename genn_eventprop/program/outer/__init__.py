@@ -1,0 +1,23 @@
+"""Outer losses; one file each, and a line here."""
+
+from ...plan import Plan
+from ..readouts import Readout
+from ..scope import Scope
+from .base import Outer
+from .cross_entropy import CrossEntropy
+from .given import Given
+from .squared_error import SpikeTimeError, SquaredError, VoltageSquaredError
+
+NAMED: dict[str, type[Outer]] = {"cross_entropy": CrossEntropy, "squared_error": SquaredError}
+OF_READOUT: dict[tuple[str, str], type[Outer]] = {
+    ("squared_error", "voltage"): VoltageSquaredError,
+    ("squared_error", "spike_times"): SpikeTimeError,
+}
+
+
+def make_outer(plan: Plan, scope: Scope, readout: Readout) -> Outer:
+    """The outer loss of a plan."""
+    if plan.loss.host is not None:
+        return Given(plan, scope, readout)
+    outer = str(plan.loss.outer)
+    return OF_READOUT.get((outer, plan.loss.readout), NAMED[outer])(plan, scope, readout)

@@ -1,0 +1,56 @@
+"""L = 1/2 sum_c (r_c - y_c)^2 where there is a target: of readouts, of V(t), of the time of every spike."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, both, choose, is_nan, name, no
+from .base import LOSS, ROW, SHARE, Outer, n
+
+TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
+m = name("o", "m")  # the spike that a loop is at
+
+
+class SquaredError(Outer):
+    def compare(self) -> list[Statement]:
+        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", "targets")
+        body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SHARE)]
+        push = self.push(n, DIFFERENCE)
+        body += [When(no(self.valid(n)), tuple(push))] if push else []
+        return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), tuple(body))])]
+
+    def _difference(self, r: sp.Expr) -> list[Statement]:
+        return [Let(DIFFERENCE, r - TARGET, "double"), Add(LOSS, DIFFERENCE**2 / 2)]
+
+
+class VoltageSquaredError(SquaredError):
+    """Of V(t) at the nodes of a step, against targets at k dt that are linear in between."""
+
+    def compare(self) -> list[Statement]:
+        low = self.s.element(
+            name("o", "low"), ("batch", "n_points", self.s.N), (SAMPLE, ROW, n), "double", "given", "targets"
+        )
+        high = self.s.alias(name("o", "high"), low, (SAMPLE, ROW + 1, n))
+        part = self.s.given("node_part", "double", ("n_nodes",), (name("o", "node"),))
+        target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
+        body = [*self._difference(V), Set(V, DIFFERENCE * SHARE)]
+        nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)
+        return [self.each_output([target, When(no(is_nan(TARGET)), tuple(body), nothing)])]
+
+
+class SpikeTimeError(SquaredError):
+    """Spike m of every output against target m; spikes that did not happen as `Loss.silent` says."""
+
+    def compare(self) -> list[Statement]:
+        s = self.s
+        s.element(TARGET, ("batch", s.N, "n_targets"), (SAMPLE, n, m), "double", "given", "targets")
+        there = above(s.alias(name("o", "count"), name("w", "count"), (n,)), m)
+        step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
+        slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))
+        time = choose(there, step * name("g", "step_ms"), name("g", "duration"))
+        body: list[Statement] = [*self._difference(time), When(there, (Set(slope, DIFFERENCE * SHARE),))]
+        push = self.push(n, DIFFERENCE)
+        body += [When(no(there), tuple(push))] if push else []
+        counts = both(no(is_nan(TARGET)), there if self.loss.silent == "exclude" else sp.Integer(1))
+        each: tuple[Statement, ...] = (Set(slope, sp.Integer(0)), When(counts, tuple(body)))
+        return [self.each_output([Range(m, sp.Integer(0), name("g", "n_targets"), each)])]

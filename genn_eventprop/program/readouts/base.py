@@ -1,0 +1,98 @@
+"""What a readout may say. Each answers for itself, as statements in the kernels of the output population.
+
+Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's share in the batch; `events.DL_DT` in `own`.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ...adjoint import DerivedEvent
+from ...plan import Plan
+from ..nodes import Set, Statement, name
+from ..scope import Scope
+
+R = name("w", "r")
+DR = name("w", "dr")
+
+
+class Readout:
+    """Base: nothing is read. All methods return statements, or what an expression gets."""
+
+    spikes = False  # whether a silent output has no readout
+    negative = False  # whether it needs the sum of the negative weights that arrive in a step
+    states: tuple[str, ...] = ()  # needed from right before own spikes
+
+    def __init__(self, plan: Plan, scope: Scope) -> None:
+        self.plan, self.s, self.loss, self.K = plan, scope, plan.loss, scope.N
+        state = scope.d.model.readout
+        self.v = scope.d.states.index(state) if state in scope.d.states else 0
+        self.V, self.lam = scope.x[self.v], scope.lam[self.v]
+        scope.each(R, "real", "result")
+        scope.each(DR)
+        scope.given("duration", "double")
+        self.declare()
+
+    def declare(self) -> None:
+        """Buffers of its own."""
+
+    # forwards
+
+    def begin(self) -> list[Statement]:
+        return [Set(R, sp.Integer(0))]
+
+    def before_arrivals(self) -> list[Statement]:
+        return []
+
+    def after_arrivals(self) -> list[Statement]:
+        """From here the step starts."""
+        return []
+
+    def spiked(self) -> list[Statement]:
+        """At an own spike, found at `step` + 1, before its reset."""
+        return []
+
+    def end(self) -> list[Statement]:
+        """After the last step; `step` is the number of steps."""
+        return []
+
+    def valid(self, i: sp.Symbol) -> sp.Expr:
+        """Whether output i has a readout."""
+        return sp.Integer(1)
+
+    # backwards
+
+    def begin_back(self) -> list[Statement]:
+        return []
+
+    def last(self) -> sp.Expr:
+        """lambda_V at T."""
+        return sp.Integer(0)
+
+    def arrival(self, receptor: str) -> sp.Expr:
+        """What an arrival of unit weight adds to D at `step`."""
+        return sp.Integer(0)
+
+    def negative_arrival(self) -> sp.Expr:
+        """What a negative weight's arrival at `step` adds to D, for each unit of it."""
+        return sp.Integer(0)
+
+    def sample(self) -> list[Statement]:
+        """Jumps of lambda at `step`, before what happened there is undone."""
+        return []
+
+    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        """Adds to DL_DT of an own spike; before: state -> its value right before it."""
+        return []
+
+    def after(self) -> list[Statement]:
+        """Once lambda has jumped at an own spike."""
+        return []
+
+    def source(self) -> list[Statement]:
+        """What step `step` - 1 adds to lambda at its start."""
+        return []
+
+    def rate(self, param: str) -> sp.Expr:
+        """What step `step` - 1 adds to a learned parameter through the readout itself; states are of its start."""
+        return sp.Integer(0)

@@ -1,0 +1,72 @@
+"""r = 1/T int w V dt: each step adds sum_j weight[k, j] (u_j . x + u_j1)."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ...adjoint import DerivedEvent
+from ...plan.numbers import basis_size, readout_row
+from ..events import DL_DT
+from ..nodes import SAMPLE, STEP, Add, Statement, name
+from .base import DR, R, Readout
+
+
+class Integral(Readout):
+    def declare(self) -> None:
+        s, self.size = self.s, basis_size(self.plan, self.s.p)
+        self.driven = self.loss.weight.input_tau is not None
+        if s.p.spiking:
+            event = s.d.events[0]
+            after = event.h[self.v].free_symbols
+            self.states = (s.d.model.readout, *(v for v in s.d.states if sp.Symbol(v, real=True) in after))
+        for j in range(self.size):
+            row = s.given("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
+            s.alias(name("g", "time_weight", "back", j), row, (STEP - 1, j))
+        s.given("integrand_weight", "real", ("n_points",), (STEP,))
+        if self.driven:
+            after = s.given("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
+            s.alias(name("g", "activity_back"), after, (SAMPLE, STEP - 1))
+            s.given("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
+
+    def piece(self, j: int, prefix: str = "") -> sp.Expr:
+        """u_j . x + u_j1."""
+        total = sp.Integer(0)
+        for tail in readout_row(self.s.p):
+            u = self.s.number(f"{prefix}u{j}_{tail}")
+            total += u if tail == "1" else u * name("x", tail)
+        return total
+
+    def weight(self, j: int, back: bool = False) -> sp.Expr:
+        """Of piece j of step `step`, or of the one before."""
+        weight = name("g", "time_weight", "back", j) if back else name("g", "time_weight", j)
+        return weight * (name("g", "activity_back" if back else "activity") if self.driven else 1)
+
+    def at(self) -> sp.Expr:
+        """w / T at `step`, before its arrivals."""
+        return name("g", "integrand_weight") * (name("g", "activity_before") if self.driven else 1)
+
+    def after_arrivals(self) -> list[Statement]:
+        return [Add(R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
+
+    def density(self, j: int) -> sp.Expr:
+        """What stands before u_j . x + u_j1 in dL, of the step before `step`."""
+        return DR * self.weight(j, back=True)
+
+    def source(self) -> list[Statement]:
+        out: list[Statement] = []
+        for tail in readout_row(self.s.p):
+            if tail != "1":
+                pieces = (self.density(j) * self.s.number(f"u{j}_{tail}") for j in range(self.size))
+                out.append(Add(name("l", tail), sum(pieces, sp.Integer(0))))
+        return out
+
+    def rate(self, param: str) -> sp.Expr:
+        return sum((self.density(j) * self.piece(j, f"d{param}_") for j in range(self.size)), sp.Integer(0))
+
+    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        drop = before[self.V] - self.s.own(event.h[self.v], before)
+        return [Add(DL_DT, self.at() * DR * drop)]
+
+    def arrival(self, receptor: str) -> sp.Expr:
+        moved = self.s.d.receptors[receptor][self.v]
+        return -self.at() * DR * self.s.own(moved)

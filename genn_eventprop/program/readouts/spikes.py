@@ -1,0 +1,82 @@
+"""Readouts of the output's spikes: the first one, all of them against targets, their number."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ...adjoint import DerivedEvent
+from ..events import DL_DT
+from ..nodes import NEURON, STEP, Add, Set, Statement, When, at_least, below, choose, equal, name
+from .base import DR, R, Readout
+
+FIRST = name("w", "first")  # step of the first own spike, -1 before it
+COUNT = name("w", "count")
+PUSH = name("w", "missing")  # lambda_V at T for spikes that did not happen
+M = name("g", "n_targets")
+
+
+class FirstSpike(Readout):
+    """r = time of the first spike."""
+
+    spikes = True
+
+    def declare(self) -> None:
+        self.s.each(FIRST, "int", "result")
+        self.s.each(PUSH)
+        self.s.given("step_ms", "double")
+
+    def begin(self) -> list[Statement]:
+        return [Set(FIRST, sp.Integer(-1))]
+
+    def spiked(self) -> list[Statement]:
+        return [When(equal(FIRST, -1), (Set(FIRST, STEP + 1),))]
+
+    def end(self) -> list[Statement]:
+        return [Set(R, choose(at_least(FIRST, 0), FIRST * name("g", "step_ms"), name("g", "duration")))]
+
+    def valid(self, i: sp.Symbol) -> sp.Expr:
+        return at_least(self.s.alias(name("o", "first", i), FIRST, (i,)), 0)
+
+    def last(self) -> sp.Expr:
+        return PUSH if self.loss.silent == "end" else sp.Integer(0)
+
+    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        return [When(equal(FIRST, STEP), (Add(DL_DT, DR),))]
+
+
+class SpikeTimes(FirstSpike):
+    """Spike m of every output against target m; the outer loss leaves dL/dt of every spike in ``w_slope``."""
+
+    def declare(self) -> None:
+        super().declare()
+        s = self.s
+        s.each(COUNT, "int", "result")
+        s.each(name("w", "left"), "int")
+        s.given("n_targets", "int")
+        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), "int", "kept")
+        s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "kept")
+
+    def spiked(self) -> list[Statement]:
+        """COUNT includes this spike already."""
+        rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, COUNT - 1))
+        return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, STEP + 1),))]
+
+    def begin_back(self) -> list[Statement]:
+        return [Set(name("w", "left"), COUNT)]
+
+    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        left = name("w", "left")
+        return [Add(left, sp.Integer(-1)), When(below(left, M), (Add(DL_DT, name("w", "slope")),))]
+
+
+class Count(Readout):
+    """r = number of spikes, with the surrogate gradient of `losses.Loss`."""
+
+    def end(self) -> list[Statement]:
+        return [Set(R, COUNT)]
+
+    def last(self) -> sp.Expr:
+        return choose(equal(COUNT, 0), DR, 0)
+
+    def after(self) -> list[Statement]:
+        return [Add(self.lam, DR)]

@@ -1,0 +1,48 @@
+"""Regularisers of spike counts: what every own spike of a trial adds to the costate. Formulas: `regularisers.spikes`.
+
+For every such regulariser the host hands over the strengths ``upper`` and ``lower`` of every neuron, divided by B, and
+``target``; for a mean over the batch the excess itself.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..regularisers import pushed_state
+from .nodes import NEURON, Add, Let, Set, Statement, above, choose, name
+from .scope import Scope
+
+JUMP = name("w", "jump")
+TOTAL = name("w", "total")  # spikes of the whole population
+
+
+class Regularise:
+    """The regularisers of one population."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.s, self.terms = scope, scope.plan.spike_regularisers(scope.p.name)
+        self.whole_layer = any(r.whole_layer and r.mean == "example" for r in self.terms)
+        if self.whole_layer:
+            scope.element(TOTAL, (), (), "int")
+        if self.terms:
+            scope.each(JUMP)
+
+    def begin_back(self) -> list[Statement]:
+        """JUMP from the spike counts of the trial."""
+        out: list[Statement] = [Set(JUMP, sp.Integer(0))] if self.terms else []
+        for i, r in enumerate(self.terms):
+            upper, lower = (
+                self.s.given(f"{side}{i}", "real", (self.s.N,), (NEURON,), own=True) for side in ("upper", "lower")
+            )  # fmt: skip
+            excess = name("t", "excess", i)
+            if r.mean == "batch":
+                value = self.s.given(f"excess{i}", "real", (self.s.N,), (NEURON,), own=True)
+            else:
+                z = TOTAL if r.whole_layer else name("w", "count")
+                value = z - self.s.given(f"target{i}", "real", own=True)
+            out += [Let(excess, value), Add(JUMP, choose(above(excess, 0), upper, lower) * excess)]
+        return out
+
+    def after(self) -> list[Statement]:
+        """Once lambda has jumped at a spike that was sent."""
+        return [Add(name("l", pushed_state(self.s.d.model)), JUMP)] if self.terms else []

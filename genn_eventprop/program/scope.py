@@ -1,0 +1,108 @@
+"""The names of one population: which symbol stands for which element of which buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sympy as sp
+
+from ..plan import Plan, PopulationRecord
+from ..plan.numbers import value_names
+from .nodes import NEURON, Access, Buffer, Kernel, Statement, name
+
+
+class Scope:
+    """Buffers of one population, and the symbols of its kernels.
+
+    Symbols: ``x_<state>``, ``l_<state>`` for lambda, ``q_<parameter>``, ``n_<number>`` for propagators and the like,
+    ``w_<name>`` for what the trial keeps of every neuron.
+
+    Args:
+        buffers: of the whole trial; new ones are added. index: of the population in the plan.
+    """
+
+    def __init__(self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer]) -> None:
+        self.plan, self.p, self.d, self.index, self.buffers = plan, population, population.derived, index, buffers
+        self.prefix, self.N = f"p{index}_", population.size
+        self.table: dict[sp.Symbol, Access] = {}
+        self.x = [self.each(name("x", s)) for s in self.d.states]
+        self.lam = [self.each(name("l", s)) for s in self.d.states]
+        self._names = dict(zip(self.d.x, self.x)) | {
+            sp.Symbol(f"lambda_{s}", real=True): v for s, v in zip(self.d.states, self.lam)
+        }
+        for value in value_names(plan, population):
+            role = "q" if value.name in self.d.params else "n"
+            number = name(role, value.name)
+            self.element(number, (self.N if value.per_neuron else 1,), (NEURON if value.per_neuron else sp.Integer(0),),
+                         role="number")  # fmt: skip
+            self._names[sp.Symbol(value.name, real=True)] = number
+
+    # buffers
+
+    def element(
+        self, target: sp.Symbol, axes: tuple[int | str, ...], index: tuple[sp.Expr | int, ...], kind: str = "real",
+        role: str = "state", buffer: str = "",
+    ) -> sp.Symbol:  # fmt: skip
+        """Declare `target` as an element of a buffer: one of this population with the same name, or of the trial."""
+        known = self.buffers.setdefault(
+            buffer or f"{self.prefix}{target}", Buffer(buffer or f"{self.prefix}{target}", axes, kind, role)
+        )
+        self.table[target] = Access(known, tuple(sp.sympify(i) for i in index))
+        return target
+
+    def given(
+        self, what: str, kind: str = "real", axes: tuple[int | str, ...] = (), index: tuple[sp.Expr | int, ...] = (),
+        *, own: bool = False, j: int | None = None,
+    ) -> sp.Symbol:  # fmt: skip
+        """Something that the host hands over: a number, or an element; of this population alone, or of the trial."""
+        target = name("g", what) if j is None else name("g", what, j)
+        return self.element(target, axes, index, kind, "given", f"{self.prefix if own else ''}{what}")
+
+    def each(self, target: sp.Symbol, kind: str = "real", role: str = "state") -> sp.Symbol:
+        """One number a neuron."""
+        return self.element(target, (self.N,), (NEURON,), kind, role)
+
+    def alias(self, target: sp.Symbol, of: sp.Symbol, index: tuple[sp.Expr, ...]) -> sp.Symbol:
+        """Another element of the buffer that `of` stands for."""
+        self.table[target] = Access(self.table[of].buffer, tuple(sp.sympify(i) for i in index))
+        return target
+
+    # expressions
+
+    def own(self, e: sp.Expr, given: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
+        """An expression of the model's equations in the symbols of this scope.
+
+        Args:
+            given: scope symbol -> what stands in its place, e.g. for states of another time.
+        """
+        e = sp.sympify(e).xreplace(self._names)
+        return e.xreplace(dict(given)) if given else e
+
+    def number(self, of: str) -> sp.Symbol:
+        """A named number of `plan.numbers`, or a parameter."""
+        return self._names[sp.Symbol(of, real=True)]
+
+    def kernel(self, body: Iterable[Statement]) -> Kernel:
+        return Kernel(tuple(body), self.table)
+
+    # facts
+
+    @property
+    def is_output(self) -> bool:
+        return self.p.name == self.plan.output.name
+
+    @property
+    def several_modes(self) -> bool:
+        return len(self.d.modes) > 1
+
+    def fed(self) -> list[str]:
+        """Receptors that any connection acts on, in the order of the connections."""
+        return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name)))
+
+    def fed_by_spikes(self) -> list[str]:
+        """Receptors that spikes of populations (not the input) act on: these need D."""
+        into = self.plan.into(self.p.name)
+        return list(dict.fromkeys(c.receptor for c in into if c.source != self.plan.input.name))
+
+    def learned_receptors(self) -> list[str]:
+        return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name) if c.trainable))

@@ -1,0 +1,423 @@
+"""One trial on the grid, forwards and backwards: the order of operations, written once.
+
+A trial is a list of operations before, in and after the loop over steps, for each direction. `EachNeuron` runs a kernel
+for all neurons of a population; what happens between neurons is one of `Deliver`, `Feedback`, `Gather`, `Total` and
+`Once`. Operations that stand side by side in one list may depend on each other in order; kernels of one `EachNeuron`
+are independent over neurons. The definition of the order is `engines/reference_clock.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ..adjoint import DerivedEvent
+from ..plan import ConnectionRecord, Plan
+from .connectivity import Dense, dense
+from .events import FEEDBACK, Events, Hooks
+from .nodes import (
+    NEURON,
+    SAMPLE,
+    STEP,
+    Access,
+    Add,
+    Buffer,
+    Diverged,
+    Kernel,
+    Let,
+    Range,
+    Set,
+    Statement,
+    When,
+    above,
+    at_least,
+    diverged,
+    name,
+    normal_number,
+    together,
+)  # fmt: skip
+from .outer import make_outer
+from .outer.base import LABEL, LOSS, NODE, ROW, n
+from .readouts import READOUTS, Readout
+from .readouts.maximum import NEGATIVE
+from .regularise import TOTAL, Regularise
+from .scope import Scope
+from .step import Locals, make_step, pick
+
+
+@dataclass(frozen=True, eq=False)
+class EachNeuron:
+    """A kernel for all neurons of population number `population`; `emits`: those whose local ``sent`` is set send a
+    spike that belongs to `step` + 1."""
+
+    population: int
+    kernel: Kernel
+    emits: bool = False
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Add the weights of the spikes that arrive at `step` through a connection to ``sums`` of its target:
+    (part, buffer), part "all", "positive" or "negative" weights."""
+
+    connection: int
+    sums: tuple[tuple[str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Set ``into`` of every neuron of `population` that spiked at `step` to what its spike caused: the sum over
+    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival."""
+
+    population: int
+    into: Buffer
+    terms: tuple[tuple[int, str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """dL/dw += row of the arrival's step, for every spike of the connection's source."""
+
+    connection: int
+    rows: Buffer
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum of an integer over the neurons of a population."""
+
+    of: Buffer
+    into: Buffer
+
+
+@dataclass(frozen=True, eq=False)
+class Once:
+    """Code that runs once a trial, such as an outer loss."""
+
+    kernel: Kernel
+
+
+Operation = EachNeuron | Deliver | Feedback | Gather | Total | Once
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A plan's trial.
+
+    forward, backward: (before the loop, in every step, after it). Steps go 0 ... n_steps - 1 and n_steps ... 0; an
+    operation of `inner` of the backward loop is left out at step n_steps, one of `outer` at step 0.
+    compare: between the passes. recorded: the bit rows of spikes, by population.
+    """
+
+    plan: Plan
+    scopes: tuple[Scope, ...]
+    buffers: dict[str, Buffer]
+    connections: tuple[Dense, ...]
+    begin: tuple[Operation, ...]
+    step: tuple[Operation, ...]
+    end: tuple[Operation, ...]
+    compare: tuple[Operation, ...]
+    begin_back: tuple[Operation, ...]
+    before_jumps: tuple[Operation, ...]
+    feedback: tuple[Operation, ...]
+    jumps: tuple[Operation, ...]
+    retreat: tuple[Operation, ...]
+    end_back: tuple[Operation, ...]
+    spikes: dict[int, Buffer] = field(default_factory=dict)
+
+
+def make_trial(plan: Plan) -> Trial:
+    """The trial of a plan with spikes on the grid."""
+    return _Maker(plan).trial()
+
+
+class _Population:
+    """One population's pieces."""
+
+    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None) -> None:
+        self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
+        self.regularise = Regularise(scope)
+        hooks = Hooks(
+            spiked=readout.spiked if readout else list,
+            own=readout.own if readout else _nothing,
+            after=lambda: (readout.after() if readout else []) + self.regularise.after(),
+            states=readout.states if readout else (),
+        )
+        self.events = Events(scope, hooks)
+        self.step = make_step(self.d, self.p.trainable, Locals("s_"))
+        self.delayed = {c.receptor for c in plan.into(self.p.name) if c.delay > 0 and c.source != plan.input.name}
+        self._declare()
+
+    def _declare(self) -> None:
+        s = self.s
+        for r in s.fed():
+            s.each(name("w", "arrived", r))
+        if self.events.pushed:
+            for r in s.fed():
+                s.each(name("w", "arrived_up", r))
+            s.each(name("w", "raised"))
+        if self.readout and self.readout.negative:
+            s.each(NEGATIVE)
+        for n_ in self.p.trainable:
+            s.each(name("w", "grad", n_))
+            G = s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
+            assert G
+        for r in s.learned_receptors():
+            s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+        rows = [f"D_{r}" for r in s.fed_by_spikes()]
+        rows += [f"up_{r}" for r in s.fed_by_spikes() if self.events.pushed]
+        rows += ["down"] if self.readout and self.readout.negative and s.fed_by_spikes() else []
+        for row in rows:
+            if self.delayed:
+                s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+            else:
+                s.each(name("w", row))
+        if self.p.stores_states:
+            for v in self.d.states:
+                trace = s.element(name("w", "trace", v), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+                s.alias(name("w", "trace_back", v), trace, (STEP - 1, NEURON))
+        if self.p.spiking and self.plan.out_of(self.p.name):
+            s.each(FEEDBACK)
+        if self.p.noise > 0:
+            s.given("noise", own=True)
+            s.given("noise_key", "key", ("batch",), (SAMPLE,), own=True)
+
+    # forwards
+
+    def begin(self) -> list[Statement]:
+        s = self.s
+        out: list[Statement] = [Set(x, s.own(e)) for x, e in zip(s.x, self.d.x0)]
+        out += self.events.begin()
+        if self.d.events:
+            out.append(Set(s.each(name("w", "guarded"), "int", "result"), sp.Integer(0)))
+        out += [Set(a, sp.Integer(0)) for a in self._arrived()]
+        return out + (self.readout.begin() if self.readout else [])
+
+    def _arrived(self) -> list[sp.Symbol]:
+        s = self.s
+        names = [name("w", "arrived", r) for r in s.fed()]
+        names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed else []
+        return names + ([NEGATIVE] if self.readout and self.readout.negative else [])
+
+    def early(self) -> list[Statement]:
+        """Before the arrivals of a step."""
+        return self.events.ends() + self.events.early() + (self.readout.before_arrivals() if self.readout else [])
+
+    def advance(self) -> list[Statement]:
+        """The arrivals of a step, the step, and the events at its end."""
+        s, d, step = self.s, self.d, self.step
+        out: list[Statement] = []
+        if self.events.pushed:
+            out.append(
+                Set(name("w", "raised"), sum((self.up(r) * name("w", "arrived_up", r) for r in s.fed()), sp.Integer(0)))
+            )
+        for r in s.fed():
+            out += [Add(x, s.own(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0]
+        out += self.readout.after_arrivals() if self.readout else []
+        out += [Set(a, sp.Integer(0)) for a in self._arrived()]
+        if self.p.stores_states:
+            out += [Set(name("w", "trace", v), name("x", v)) for v in d.states]
+        out += self.events.before_step()
+        out += [Let(line.target, s.own(line.value)) for line in step.forward]
+        out += together({x: s.own(e) for x, e in zip(s.x, step.ends)}, "step")
+        if self.p.noise > 0:
+            drawn = name("g", "noise") * normal_number(name("g", "noise_key"), STEP + 1, NEURON)
+            out.append(Add(name("x", self.p.noisy_state), drawn))
+        out += [When(diverged(x), (Diverged(i),)) for i, x in enumerate(s.x)]
+        return out + self.events.found()
+
+    def _direction(self, receptor: str) -> list[sp.Expr]:
+        return list(self.d.receptors[receptor])
+
+    def up(self, receptor: str) -> sp.Expr:
+        """How much a unit weight adds to the first threshold that it moves, if it raises it."""
+        e = self.d.receptors[receptor]
+        moves = [self.s.own((event.dg_dx.T * e)[0]) for event in self.d.events]
+        moved = next((m for m in moves if m != 0), sp.Integer(0))
+        if moved.is_number:
+            return sp.Max(moved, 0)
+        from .nodes import choose
+
+        return choose(above(moved, 0), moved, 0)
+
+    # backwards
+
+    def begin_back(self) -> list[Statement]:
+        s = self.s
+        last = self.readout.last() if self.readout else sp.Integer(0)
+        out = self.regularise.begin_back() + self.events.begin_back()
+        out += [Set(v, last if self.readout and i == self.readout.v else sp.Integer(0)) for i, v in enumerate(s.lam)]
+        out += [Set(name("w", "grad", p), sp.Integer(0)) for p in self.p.trainable]
+        out += self.readout.begin_back() if self.readout else []
+        if self.events.pushed:
+            row = name("t", "row")
+            push = s.alias(name("w", "push", "all"), name("w", "push"), (row, NEURON))
+            out.append(Range(row, sp.Integer(0), name("g", "n_steps"), (Set(push, sp.Integer(0)),)))
+        return out
+
+    def leave(self) -> list[Statement]:
+        """What step `step` of the adjoint leaves for weights and for the spikes that arrived then."""
+        s, d = self.s, self.d
+        own = [sp.Symbol(f"lambda_{v}", real=True) for v in d.states]
+        out: list[Statement] = []
+        for r in s.learned_receptors():
+            out.append(Set(name("w", "along", r), s.own(d.receptors[r].dot(sp.Matrix(own)))))
+        for r in s.fed_by_spikes():
+            D = s.own(pick([-(m.df_dx * d.receptors[r]).dot(sp.Matrix(own)) for m in d.modes]), self._trace())
+            out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
+            if self.events.pushed:
+                out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
+        if self.readout and self.readout.negative and s.fed_by_spikes():
+            out.append(Set(name("w", "down"), self.readout.negative_arrival()))
+        return out
+
+    def _trace(self, back: bool = False) -> dict[sp.Symbol, sp.Expr]:
+        """State -> its value at the start of `step`, or of the step before."""
+        role = "trace_back" if back else "trace"
+        return {name("x", v): name("w", role, v) for v in self.d.states} if self.p.stores_states else {}
+
+    def undo(self) -> list[Statement]:
+        return (self.readout.sample() if self.readout else []) + self.events.undo()
+
+    def retreat(self) -> list[Statement]:
+        """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source."""
+        s, step, trace = self.s, self.step, self._trace(back=True)
+        out: list[Statement] = [Let(line.target, s.own(line.value, trace)) for line in step.stages]
+        for p, rate in step.rates.items():
+            extra = self.readout.rate(p) if self.readout else sp.Integer(0)
+            out.append(Add(name("w", "grad", p), s.own(rate, trace) + extra.xreplace(trace)))
+        out += together({v: s.own(e, trace) for v, e in zip(s.lam, step.back)}, "back")
+        return out + (self.readout.source() if self.readout else [])
+
+    def end_back(self) -> list[Statement]:
+        s, out = self.s, list[Statement]()
+        for j, p in enumerate(self.d.params):
+            if p in self.p.trainable:
+                first = sp.Matrix(s.lam).dot(self.d.dx0_dp[:, j].applyfunc(s.own))
+                out.append(Add(name("G", p), name("w", "grad", p) + first))
+        return out
+
+
+def _nothing(event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+    return []
+
+
+class _Maker:
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.buffers = plan, dict[str, Buffer]()
+        self.scopes = [Scope(plan, p, i, self.buffers) for i, p in enumerate(plan.populations)]
+        self.out = plan.populations.index(plan.output)
+        for s in self.scopes:
+            s.given("n_steps", "int")
+        output = self.scopes[self.out]
+        self.readout = READOUTS[plan.loss.readout](plan, output)
+        self.pops = [
+            _Population(plan, s, self.readout if s is output else None) for s in self.scopes
+        ]  # fmt: skip
+        self.outer = make_outer(plan, output, self.readout)
+        self.connections = [dense(c, i, self.buffers) for i, c in enumerate(plan.connections)]
+        self.spikes = {}
+        for i, p in enumerate(plan.populations):
+            if p.spiking:
+                words = (p.size + 31) // 32
+                self.spikes[i] = self.buffers.setdefault(
+                    f"p{i}_spikes", Buffer(f"p{i}_spikes", ("batch", "n_points", words), "bits", "result")
+                )
+
+    def each(self, what: str, emits: bool = False) -> list[Operation]:
+        found: list[Operation] = []
+        for i, p in enumerate(self.pops):
+            kernel = p.s.kernel(getattr(p, what)())
+            if kernel:
+                found.append(EachNeuron(i, kernel, emits and p.p.spiking))
+        return found
+
+    def trial(self) -> Trial:
+        plan = self.plan
+        delivered = [self._deliver(i, c) for i, c in enumerate(plan.connections)]
+        totals: list[Operation] = [
+            Total(p.s.table[name("w", "count")].buffer, p.s.table[TOTAL].buffer)
+            for p in self.pops
+            if p.regularise.whole_layer
+        ]
+        end = self.scopes[self.out].kernel(self.readout.end())
+        gathered: list[Operation] = [
+            Gather(i, self._row(c, f"along_{c.receptor}")) for i, c in enumerate(plan.connections) if c.trainable
+        ]
+        return Trial(
+            plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
+            begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
+            end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),),
+            begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
+            feedback=tuple(self._feedback(i) for i, p in enumerate(self.pops) if p.p.spiking and plan.out_of(p.p.name)),
+            jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
+            end_back=(*self.each("end_back"), *gathered), spikes=self.spikes,
+        )  # fmt: skip
+
+    def _row(self, c: ConnectionRecord, what: str) -> Buffer:
+        scope = next(s for s in self.scopes if s.p.name == c.target)
+        return scope.table[name("w", what)].buffer
+
+    def _deliver(self, i: int, c: ConnectionRecord) -> Deliver:
+        target = next(p for p in self.pops if p.p.name == c.target)
+        sums = [("all", self._row(c, f"arrived_{c.receptor}"))]
+        if target.events.pushed:
+            sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
+        if target.readout and target.readout.negative:
+            sums.append(("negative", target.s.table[NEGATIVE].buffer))
+        return Deliver(i, tuple(sums))
+
+    def _feedback(self, population: int) -> Feedback:
+        terms = []
+        source = self.pops[population]
+        for i, c in enumerate(self.plan.connections):
+            if c.source != source.p.name:
+                continue
+            target = next(p for p in self.pops if p.p.name == c.target)
+            terms.append((i, "all", self._row(c, f"D_{c.receptor}")))
+            if target.events.pushed:
+                terms.append((i, "positive", self._row(c, f"up_{c.receptor}")))
+            if target.readout and target.readout.negative:
+                terms.append((i, "negative", self._row(c, "down")))
+        return Feedback(population, source.s.table[FEEDBACK].buffer, tuple(terms))
+
+    def _compare(self) -> Kernel:
+        """The outer loss, with everything 0 before."""
+        s, outer = self.scopes[self.out], self.outer
+        result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
+        clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
+        if self.plan.loss.silent == "end":
+            clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
+        scored = outer.compare()
+        scored = (
+            self._each_node(scored)
+            if outer.each_step
+            else [Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Set(result, LOSS)]
+        )
+        if self.plan.loss.compares == "labels" and self.plan.loss.host is None:
+            scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
+        return s.kernel([outer.each_output(clear), *scored])
+
+    def _each_node(self, scored: list[Statement]) -> list[Statement]:
+        """The outer loss at every node of every step; in the place of V stands what multiplies it in dL."""
+        s, J = self.scopes[self.out], sp.Integer(self.readout.size)  # type: ignore[attr-defined]
+        total, result, V = name("t", "running"), name("o", "result"), self.outer.r(n)
+        weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
+        scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))
+        factor: sp.Expr = weight
+        if self.plan.loss.weight.input_tau is not None:
+            factor = weight * s.alias(name("o", "activity"), name("g", "activity"), (SAMPLE, ROW))
+        node: list[Statement] = [
+            Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(total, LOSS * factor / scale),
+            self.outer.each_output([Set(V, V * factor)]),
+        ]  # fmt: skip
+        nodes = Range(NODE, sp.Integer(0), J, tuple(node))
+        steps = Range(ROW, sp.Integer(0), name("g", "n_steps"), (nodes,))
+        return [Let(total, sp.Integer(0), "double", changes=True), steps, Set(result, total)]
+
+
+def elements(kernel: Kernel) -> Iterable[tuple[sp.Symbol, Access]]:
+    """Symbol and element of every buffer that a kernel names."""
+    return ((s, kernel.table[s]) for s in kernel.named)

@@ -1,0 +1,101 @@
+"""Networks on the time grid that use every readout, outer loss, kind of dynamics, event and regulariser."""
+
+import numpy as np
+
+from genn_eventprop import Events, losses
+from genn_eventprop.losses import OwnLoss, TimeWeight
+from genn_eventprop.plan import make_plan
+from support import clocked, stochastic
+from support import eventful as E
+from support import nonlinear as N
+from support.clocked import build, random_events
+
+DRIVEN = TimeWeight("linear", input_tau=15.0, input_gain=20.0)
+
+# name -> (loss of the output population, whether that is LIF and not LI)
+LOSSES = {
+    "per step": (losses.PerStepCrossEntropy, False),
+    "per step of spiking, input-driven": (lambda o: losses.PerStepCrossEntropy(o, DRIVEN), True),
+    "per step in a window": (lambda o: losses.PerStepCrossEntropy(o, TimeWeight("exponential", (5.0, 40.0))), False),
+    "squared error of V": (losses.VoltageSquaredError, False),
+    "squared error of V of spiking": (lambda o: losses.VoltageSquaredError(o, "sigmoid"), True),
+    "integral, input-driven": (lambda o: losses.IntegratedVoltageCrossEntropy(o, "input"), False),
+    "integral, input-driven, of spiking": (lambda o: losses.IntegratedVoltageCrossEntropy(o, DRIVEN), True),
+    "integral in a window": (lambda o: losses.SquaredError(o, weight=TimeWeight("t / T", (5.0, 40.0))), True),
+    "end": (losses.EndVoltageCrossEntropy, False),
+    "end of spiking": (losses.EndVoltageCrossEntropy, True),
+    "squared error of the maximum": (lambda o: losses.SquaredError(o, "max"), False),
+    "squared error of first spikes": (lambda o: losses.SquaredError(o, "first_spike"), True),
+    "spike times": (losses.SpikeTimeError, True),
+    "spike times, missing ones count": (lambda o: losses.SpikeTimeError(o, silent="end"), True),
+    "spike count": (lambda o: losses.SpikeCountCrossEntropy(o, gain=0.4), True),
+    "own formula": (lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)", "linear"), False),
+    "own formula of first spikes": (
+        lambda o: OwnLoss(o, "first_spike", "0.01 * (r0 - r1 * y2)**2 + 0.1 * r3", silent="end"), True,
+    ),
+}  # fmt: skip
+QUICK = ("per step", "per step of spiking, input-driven", "squared error of V", "end of spiking", "spike count",
+         "spike times, missing ones count", "own formula of first spikes")  # fmt: skip
+
+
+def with_targets(events, plan, seed=3):
+    """The same events with targets if the loss needs them, one of them missing."""
+    if plan.loss.compares == "labels":
+        return events
+    rng, S, K = np.random.default_rng(seed), len(events), plan.loss.n_classes
+    shape = {"voltage": (S, plan.n_steps + 1, K), "spike_times": (S, K, 3)}.get(plan.loss.readout, (S, K))
+    targets = rng.uniform(5.0, 45.0, shape) if plan.loss.of_spikes else rng.normal(0.2, 0.3, shape)
+    targets[0, 0] = np.nan
+    samples = [events.sample(i) for i in range(S)]
+    return Events.from_samples(samples, events.n_channels, labels=events.labels, targets=targets)
+
+
+def problem(name, kind="learned"):
+    make, spiking = LOSSES[name]
+    base = build("recurrent", "first" if spiking else "integral", kind, 1.5)
+    plan = make_plan(base.network, make(base.loss.population), dt=base.dt, duration=base.duration)
+    return plan, with_targets(random_events(plan), plan)
+
+
+PLANS = {
+    "refractory": lambda: E.build(E.REFRACTORY, 1.5, 1.0),
+    "refractory output": lambda: E.build(
+        E.REFRACTORY, 1.5, 1.0, loss="first", out=E.REFRACTORY, layers=2, delay=0.0
+    ),
+    "bursting": lambda: E.build(E.BURSTING, 1.5, 1.0, duration=60.0),
+    "two spikes": lambda: E.build(E.TWO_SPIKES, 0.3, 1.2),
+    "delta": lambda: E.build(E.DELTA, 0.15, 0.3, layers=2, delay=0.0),
+    "delta max": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI, loss="max"),
+    "delta integral": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI),
+    "delta read": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA, loss="integral"),
+    "quadratic": lambda: N.build(N.QIF, 1.5, 1.0),
+    "exponential, Euler": lambda: N.build(N.ADEX, 1.5, 1.0),
+    "conductance": lambda: N.build(N.CONDUCTANCE, 0.3, 0.2, receptors=("up", "down")),
+    "conductance, Euler": lambda: N.build(
+        N.stepped_by(N.CONDUCTANCE, "exponential_euler"), 0.3, 0.2, receptors=("up", "down")
+    ),
+    "every function": lambda: N.build(N.EVERY_FUNCTION, 0.6, 0.4),
+    "every function, Euler": lambda: N.build(N.stepped_by(N.EVERY_FUNCTION, "exponential_euler"), 0.6, 0.4),
+}  # fmt: skip
+
+
+def every_problem():
+    """name -> a function that makes (plan, events)."""
+    found = {f"loss: {name}": lambda name=name: problem(name) for name in LOSSES}
+
+    def of_plan(make):
+        plan = make()
+        return plan, E.random_events(plan)
+
+    found |= {f"neurons: {name}": lambda make=make: of_plan(make) for name, make in PLANS.items()}
+    shapes = [("feed-forward", "first end", "learned", 1.5), ("recurrent", "first inverse end", "spread learned", 0.0)]
+    shapes += [("deep", "max", "shared", 1.5), ("skip", "integral of spiking", "learned", 0.2)]
+    for topology, loss, kind, delay in shapes:
+        make = lambda t=topology, l=loss, k=kind, d=delay: clocked.build(t, l, k, d)  # noqa: E731
+        found[f"shape: {topology}, {loss}"] = lambda make=make: (lambda plan: (plan, random_events(plan)))(make())
+    for name, settings in stochastic.CASES.items():
+        found[f"random: {name}"] = lambda s=settings: (stochastic.network(**s), stochastic.random_events())
+    return found
+
+
+__all__ = ["LOSSES", "PLANS", "QUICK", "clocked", "every_problem", "problem", "with_targets"]
