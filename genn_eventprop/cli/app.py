@@ -6,9 +6,11 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 
 from .. import __version__
 from ..errors import EventPropError, Terminated, suggest
+from ..training.distributed import launched
 from ..training.interrupt import terminable
 from . import convert_audio, inspect_commands, plot, report, run_commands, scan, train
 
@@ -50,7 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:
-    """Run a command and turn what can go wrong into a message and an exit status."""
+    """Run a command and turn what can go wrong into a message and an exit status.
+
+    Of several ranks (mpiexec) the first alone speaks; it also says what went wrong on another.
+    """
+    if launched()[0] > 0:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            return _run(command, arguments, program)
+    return _run(command, arguments, program)
+
+
+def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     try:
         with terminable():
             command(arguments, program)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..errors import SettingError
+from ..training.distributed import launched
 from ..training.experiment import ExperimentConfig, ExperimentFile
 from ..training.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
 
@@ -17,6 +18,10 @@ def wants_repeats(config: ExperimentConfig) -> bool:
 
 def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
     """Run every seed and fold that is not finished yet; print mean and deviation."""
+    if launched()[1] > 1:
+        raise SettingError(
+            "mpiexec trains one run on its ranks: start every seed or fold on its own, or leave mpiexec out"
+        )
     variants, label = variants_of(file, config), "folds" if config.cross_validate else "seeds"
     config = dataclasses.replace(config, seeds=None, cross_validate=False)
     root = config.run_dir or repeats_folder(file, config, variants, label)

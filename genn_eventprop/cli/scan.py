@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import SettingError, TrainingError
+from ..training.distributed import launched
 from ..training.jobs import LocalRunner
 from ..training.run_folder import RunFolder, write_json, write_text
 from ..training.scan import Scan, locked, prepare, read_scan
@@ -38,6 +39,8 @@ def _scan(
         processes: Trainings at once; default: what the file says, else 1. The cores are shared among them.
         table: Only print the table of what is finished.
     """
+    if launched()[1] > 1:
+        raise SettingError("a scan starts trainings of its own; run it without mpiexec")
     grid = read_scan(file)
     processes = grid.processes if processes is None else processes
     if processes < 1:

@@ -189,6 +189,11 @@ class Augmented:
             batch = step(batch, draw.of(position))
         return batch
 
+    def labels_of(self, indices: np.ndarray) -> np.ndarray:
+        """(B,) int64 labels of samples, -1 without one, without making them; blends have that of their first part."""
+        labels = self.events.labels
+        return np.full(len(indices), -1) if labels is None else np.asarray(labels, np.int64)[indices % len(labels)]
+
     def epoch(self, epoch: int) -> Events:
         """All samples of that epoch at once."""
         return self.batch(np.arange(self.size), epoch)

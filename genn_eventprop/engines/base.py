@@ -154,6 +154,13 @@ class Engine(ABC):
         """What a user should know of training with batches of this size."""
         return []
 
+    def own(self, batch: int) -> slice:
+        """Which samples of a batch of this size are run by this process: all, unless it shares them with others."""
+        return slice(0, batch)
+
+    def settle(self, number: int, processes: int) -> None:  # noqa: B027  (most engines take little room)
+        """Make room for others: this is process `number` of `processes` with such an engine on this machine."""
+
     # batches shared by several processes (`training.distributed`)
 
     def slices_of(self, batch: int) -> int:
@@ -173,6 +180,15 @@ class Engine(ABC):
             return result, {}
         scale = len(part) / part.batch
         return result, {part.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
+
+    def room_for_gradient(self) -> np.ndarray:
+        """(n,) room for a gradient in the layout of `run_part`."""
+        learned = [self.parameters[k] for k in self.plan.trainable]
+        return np.empty(sum(x.size for x in learned), learned[0].dtype if learned else np.float64)
+
+    def add_sums(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
+        """The sum over the whole batch, or a range of it, from the sums of all parts; they may be overwritten."""
+        return np.add.reduce([sums[root] for root in sorted(sums)])
 
     def take_gradient(self, flat: np.ndarray) -> None:
         """Set `gradients` to the sum over all processes, in the layout of `run_part`."""

@@ -39,7 +39,7 @@ from .base import (
     refuse_learned_amounts,
 )  # fmt: skip
 from .chance import limit, quantiles
-from .parts import Part
+from .parts import Part, add_in_tree
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
@@ -88,6 +88,7 @@ class NativeEngine(Engine):
         refuse_bent_arrivals(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
+        self._threads_given = threads is not None
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
@@ -222,6 +223,11 @@ class NativeEngine(Engine):
         idle = self.threads - slices
         return [f"{idle} of {self.threads} threads stay idle: a batch is {slices} slices"] if idle > 0 else []
 
+    def settle(self, number: int, processes: int) -> None:
+        if not self._threads_given:
+            self.close()
+            self.threads = max(1, self.threads // processes)
+
     def roots_of(self, part: Part) -> list[int]:
         return part.roots
 
@@ -230,6 +236,12 @@ class NativeEngine(Engine):
     ) -> tuple[Result, dict[int, np.ndarray]]:
         result = self._run(data, samples, part, training, False, chance=training)
         return result, {root: self._slices[root - part.first] for root in part.roots} if training else {}
+
+    def room_for_gradient(self) -> np.ndarray:
+        return np.empty_like(self._gradient)
+
+    def add_sums(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
+        return add_in_tree(sums, slices)
 
     def take_gradient(self, flat: np.ndarray) -> None:
         self._gradient[...] = flat

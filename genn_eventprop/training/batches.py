@@ -78,9 +78,24 @@ class AugmentedBatches(Batches):
                 yield batch
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
-        data = self.weights.apply(self.engine.load(self.augmented.batch(samples, epoch)))
-        data = replace(data, numbers=np.asarray(samples))
-        return data, np.arange(len(data)), data.clipped
+        own = self.engine.own(len(samples))  # what other ranks run of the batch, they prepare
+        data = self.engine.load(self.augmented.batch(samples[own], epoch))
+        clipped = data.clipped
+        if len(data) < len(samples):
+            data = placed(data, own, self.augmented.labels_of(samples))
+        data = replace(self.weights.apply(data), numbers=np.asarray(samples))
+        return data, np.arange(len(data)), clipped
+
+
+def placed(data: Data, own: slice, labels: np.ndarray) -> Data:
+    """`data` as samples `own` of a batch with these labels (B,); the other samples have no spikes and no targets."""
+    before, after = own.start, len(labels) - own.stop
+    offsets = np.concatenate([np.zeros(before, np.int64), data.offsets, np.full(after, data.offsets[-1])])
+    targets = data.targets
+    if targets is not None:
+        targets = np.full((len(labels), *targets.shape[1:]), np.nan)
+        targets[own] = data.targets
+    return replace(data, offsets=offsets, labels=labels, targets=targets)
 
 
 def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:

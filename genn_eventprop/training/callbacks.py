@@ -17,10 +17,12 @@ class Callback:
     """Override what you need. Call ``trainer.stop()`` to end training after the current epoch.
 
     A callback with a memory of its own returns it from `state_dict` (JSON-able) and takes it back after resuming;
-    with `checkpointed` False it may be left out or added when a run is resumed.
+    with `checkpointed` False it may be left out or added when a run is resumed. Where several ranks train together each
+    calls its callbacks; one that prints or writes has `first_rank_only`.
     """
 
     checkpointed: ClassVar[bool] = True
+    first_rank_only: ClassVar[bool] = False
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first batch of `fit`; `batches` an epoch."""
@@ -56,6 +58,7 @@ class Progress(Callback):
     """
 
     checkpointed = False
+    first_rank_only = True
 
     def __init__(self) -> None:
         self._bar: Any = None

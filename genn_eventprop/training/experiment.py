@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, suggest
 from ..modelling.own_file import import_file
+from .distributed import world
 from .interrupt import interruptible
 from .run_folder import PAGE_TEXT, RunFolder, jsonable
 from .trainer import Trainer, whole
@@ -195,16 +196,21 @@ def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], 
 def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:
     """Train, evaluate, plot; everything goes to `config.run_dir`, of which this process is the only writer.
 
+    All ranks that mpiexec started train together; the first writes.
+
     Returns:
         What results.json holds, and the ``run_dir``.
     """
-    if config.run_dir is None:
-        config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
-    assert config.run_dir is not None
-    with writer(config.run_dir):
-        if not resume:
-            RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
-        return _run(file, config, config.run_dir, resume)
+    with world().guard():
+        if not world().first:
+            return _run(file, config, config.run_dir or Path(), resume)
+        if config.run_dir is None:
+            config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
+        assert config.run_dir is not None
+        with writer(config.run_dir):
+            if not resume:
+                RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
+            return _run(file, config, config.run_dir, resume)
 
 
 def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: bool) -> dict[str, Any]:
@@ -223,6 +229,7 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         "class_names": list(experiment.class_names),
     }
     trainer.page = file.page
+    trainer.distribute(world())
     if resume:
         trainer.resume(run_dir)
     try:
@@ -231,10 +238,13 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     except KeyboardInterrupt as stop:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
             page = "" if file.installed else f" --page {file.source}"
-            raise type(stop)(f"continue with: genn-eventprop resume {trainer.folder.path}{page}") from None
+            how = f"mpiexec -n {trainer.ranks.size} " if trainer.ranks.size > 1 else ""
+            how += f"genn-eventprop resume {trainer.folder.path}{page}"
+            raise type(stop)(f"continue with: {how}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
-        file.plot(experiment, trainer.folder.plots)
+        with trainer.alone():
+            file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(run_dir)}
 
 

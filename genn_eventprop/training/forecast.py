@@ -29,9 +29,11 @@ class Forecast:
     epoch_seconds: float
     seconds: float
     peak_bytes: int | None
+    ranks: int = 1
 
     def __str__(self) -> str:
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**20:.0f} MiB of memory"
+        memory += f" of each of {self.ranks} ranks" if self.ranks > 1 and memory else ""
         return f"expected: {_duration(self.epoch_seconds)} an epoch, {_duration(self.seconds)} in all{memory}"
 
 
@@ -51,7 +53,7 @@ def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: 
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
         epoch += len(validation) / size * _timed(trainer, data, samples, training=False)
-    return Forecast(epoch, epoch * max(0, epochs - trainer.position.epoch), peak_memory())
+    return Forecast(epoch, epoch * max(0, epochs - trainer.position.epoch), peak_memory(), trainer.ranks.size)
 
 
 def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) -> float:

@@ -91,6 +91,7 @@ class Record(Callback):
     """
 
     checkpointed = False
+    first_rank_only = True
 
     def __init__(
         self,

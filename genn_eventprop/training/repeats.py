@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ..errors import SettingError
+from .distributed import world
 from .experiment import ExperimentConfig, ExperimentFile, run_experiment
 from .run_folder import RunFolder, jsonable, read_json, write_json
 from .writer import writer
@@ -85,10 +87,12 @@ def start_or_continue(
         longer: `config.epochs` may differ from what the run was started with; a larger one goes on.
     """
     config = dataclasses.replace(config, run_dir=folder)
-    with writer(folder):
-        state = run_state(folder, config.epochs if longer else None)
+    ranks = world()
+    with ranks.guard(), writer(folder) if ranks.first else nullcontext():
+        state = ranks.of_first(run_state(folder, config.epochs if longer else None))
         if state == "new":
-            RunFolder(folder).start_over()
+            if ranks.first:
+                RunFolder(folder).start_over()
         else:
             same_settings(folder, dataclasses.asdict(config), ("epochs",) if longer else ())
         if state == "finished":

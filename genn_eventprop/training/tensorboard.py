@@ -25,6 +25,7 @@ class TensorBoard(Callback):
     """
 
     checkpointed = False
+    first_rank_only = True
 
     def __init__(self, folder: Path | str | None = None) -> None:
         try:

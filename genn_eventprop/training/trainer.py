@@ -26,6 +26,8 @@ from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, load_latest, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
+from .distributed import Alone, RankError, Ranks, ranks_of
+from .distributed.engine import RankedEngine
 from .evaluation import Evaluation, evaluate
 from .forecast import Forecast, forecast
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
@@ -70,6 +72,7 @@ class Trainer:
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; defaults to the trainer's own settings.
         notes: what `Progress` says first, besides what it finds worth knowing in the data.
+        communicator: of mpi4py, MPI.COMM_WORLD for example: its ranks train together, see `distribute`.
 
     Raises:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
@@ -106,7 +109,9 @@ class Trainer:
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        communicator: Any = None,
     ) -> None:
+        self.ranks: Alone | Ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
@@ -149,6 +154,40 @@ class Trainer:
         self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
         self._stop = self._interrupted = False
+        if communicator is not None:
+            self.distribute(communicator)
+
+    def distribute(self, communicator: Any) -> None:
+        """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
+
+        Each rank runs some slices of every batch, also in evaluation, and all hold the same weights. On `native`
+        results have the bits of one rank. Rank 0 alone writes files and shows progress.
+
+        Raises:
+            SettingError: the ranks' trainers differ, or it is no communicator.
+        """
+        ranks = ranks_of(communicator)
+        if not isinstance(ranks, Ranks):
+            return
+        self.ranks = ranks
+        with self.ranks.guard():
+            self.ranks.same("network", repr(self.network_description))
+            self.ranks.same("trainer", repr([self.settings, self.optimiser.state_dict()[1], self._wants_forecast]))
+        self.engine = RankedEngine(self.engine, self.ranks)
+        self._notes.append(f"{self.ranks.size} ranks, {self.ranks.local_size} of them on this machine")
+        if not self.ranks.first:
+            self.run_dir = None
+            self.callbacks = [c for c in self.callbacks if not c.first_rank_only]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Evaluate on this rank by itself inside a ``with`` block, for what the other ranks do not take part in."""
+        engine = self.engine
+        self.engine = engine.inner if isinstance(engine, RankedEngine) else engine
+        try:
+            yield
+        finally:
+            self.engine = engine
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
@@ -178,21 +217,27 @@ class Trainer:
             TrainingError: a gradient or loss is not finite; weights and checkpoints stay as they were.
             DataError, SettingError: data or run folder cannot be used.
         """
-        epochs = whole(epochs, "epochs")
-        batches = batches_of(train, self.engine, self.class_weights)
-        held_out = None if validation is None else self._load(validation, "validation")
-        sealed = self._seal(test)
-        self._accept_data(batches.description)
-        self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
-        with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
-            return self._fit(batches, held_out, sealed, epochs)
+        with self.ranks.guard():
+            epochs = whole(epochs, "epochs")
+            batches = batches_of(train, self.engine, self.class_weights)
+            held_out = None if validation is None else self._load(validation, "validation")
+            sealed = self._seal(test)
+            self._accept_data(batches.description)
+            self.ranks.same("training set", batches.description)
+            self.ranks.same("number of epochs", str(epochs))
+            self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
+            with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
+                return self._fit(batches, held_out, sealed, epochs)
 
     def _fit(self, batches: Batches, held_out: Data | None, sealed: Sealed | None, epochs: int) -> dict[str, Any]:
         self._open_folder()
         self._stop = self._interrupted = False
-        if self._wants_forecast:
-            self.forecast = forecast(self, batches, held_out, epochs)
+        self.ranks.begin(lambda: self._interrupted)
+        if self.ranks.size > 1 and self.position.updates == 0:
+            self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
         try:
+            if self._wants_forecast:
+                self.forecast = forecast(self, batches, held_out, epochs)
             for callback in self.callbacks:
                 callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
             while self.position.epoch < epochs and not self._stop:
@@ -200,10 +245,20 @@ class Trainer:
             results = self._results(sealed)
             for callback in self.callbacks:
                 callback.end(self, results)
+        except RankError as error:
+            raise self._left_alone(error) from None
         finally:
             for callback in self.callbacks:
                 callback.close()
         return results
+
+    def _left_alone(self, error: RankError) -> RankError:
+        """The error of a training that another rank has ended, with a checkpoint of what was done before."""
+        if self.folder is None:
+            return error
+        self._save("last")  # all batches that every rank has done, and nothing of the one that was begun
+        where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
+        return RankError(f"{error}. The run stands before {where}; continue it from {self.folder.path}")
 
     def stop(self) -> None:
         """End `fit` after the current epoch; for callbacks."""
@@ -234,7 +289,7 @@ class Trainer:
         self._end_epoch(train.clipped, held_out)
 
     def _end_if_interrupted(self) -> None:
-        if self._interrupted:
+        if self.ranks.stop_here():
             self._save("last")
             raise KeyboardInterrupt
 
@@ -246,12 +301,13 @@ class Trainer:
 
     def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
         position = self.position
+        self.ranks.clipped = clipped_spikes
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
         check_batch(self.plan, result, self.engine.gradients, where)
         self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
         self.engine.update(self.optimiser)
-        self.tally.add(result, data.labels[samples], clipped_spikes, data.weights_of(samples))
+        self.tally.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))
         position.batch += 1
         position.updates += 1
         for callback in self.callbacks:
@@ -262,6 +318,8 @@ class Trainer:
         position = self.position
         check_parameters(self.engine.parameters, f"epoch {position.epoch + 1}")
         metrics = epoch_metrics(position, self.tally, self.optimiser, clipped_spikes, held_out)
+        if self.ranks.size > 1:
+            metrics["ranks"] = self.ranks.size
         accuracy = None if held_out is None else held_out.accuracy
         self.schedule.end_epoch(position.epoch, accuracy)
         improved = held_out is not None and position.improves(held_out.accuracy, held_out.loss)
@@ -280,6 +338,7 @@ class Trainer:
         self._save("last")
         if self.folder is not None:
             self.folder.append_metrics(metrics)
+        self._stop = self.ranks.any(self._stop)
 
     def _results(self, sealed: Sealed | None) -> dict[str, Any]:
         """Read the test set, with the last weights and the chosen ones."""
@@ -354,9 +413,10 @@ class Trainer:
         checkpoint = load_latest(folder.saved())
         self._check_identity(checkpoint.info)
         unpack(self, checkpoint)
-        with writer(folder.path):
-            folder.replace_metrics(self.position.metrics)
-        self.folder, self.run_dir = folder, folder.path
+        if self.ranks.first:
+            with writer(folder.path):
+                folder.replace_metrics(self.position.metrics)
+            self.folder, self.run_dir = folder, folder.path
         return self
 
     def load_checkpoint(self, path: Path | str) -> None:

@@ -30,7 +30,7 @@ from .group import Group
 from .handover import Handover
 from .homes import gradient_homes, moment_homes, weight_homes
 from .host import joined
-from .install import choose_backend
+from .install import choose_backend, devices
 from .live import Live
 from .network import Network
 from .readouts import READOUTS
@@ -77,6 +77,7 @@ class GennEngine(Engine):
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
         self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
         network_text(plan)  # raises where a name or a part cannot be written as GeNN code
+        self.device: int | None = None  # None: the one that GeNN takes for the best
         self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None
         self._training = False  # what the network is built for, and:
@@ -96,7 +97,16 @@ class GennEngine(Engine):
         return 1 if self.backend == "single_threaded_cpu" else batch
 
     def _build(self, text: NetworkText, lengths: Mapping[tuple[str, str], int]) -> Any:
-        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, lengths)
+        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, lengths, self.device)
+
+    def settle(self, number: int, processes: int) -> None:
+        """A device of its own for every process, as far as there are so many."""
+        if self.backend != "single_threaded_cpu":
+            found = max(devices(self.backend), 1)
+            self.device = number % found
+            if processes > found:
+                self.remarks.append(f"{processes} processes share {found} devices of this machine")
+        self._leave()
 
     # running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import re
@@ -31,6 +32,7 @@ class Network:
         text: what to build. dtype: "float32" or "float64". batch: GeNN's batch size, 1 on single_threaded_cpu.
         backend: a GeNN backend. optimize_code: -O3 and -ffast-math in the code that GeNN compiles.
         lengths: of arrays, by population and name; 1 where none is given.
+        device: number of the device; None: the one that GeNN chooses.
 
     Raises:
         EngineError: if GeNN cannot build or load it; the folder with its code is kept and named.
@@ -38,7 +40,7 @@ class Network:
 
     def __init__(
         self, text: NetworkText, dtype: str, batch: int, backend: str, optimize_code: bool = True,
-        lengths: Mapping[tuple[str, str], int] | None = None,
+        lengths: Mapping[tuple[str, str], int] | None = None, device: int | None = None,
     ) -> None:  # fmt: skip
         self.text, self.batch = text, batch
         self._pygenn = import_pygenn()
@@ -52,7 +54,7 @@ class Network:
         log = self.folder / "build.log"
         try:
             with _output_to(log):
-                self._model = self._describe(dtype, backend, optimize_code)
+                self._model = self._describe(dtype, backend, optimize_code, device)
                 self._model.build(str(self.folder))
                 self._load()
         except Exception as error:
@@ -68,10 +70,15 @@ class Network:
 
     # building
 
-    def _describe(self, dtype: str, backend: str, optimize_code: bool) -> Any:
+    def _describe(self, dtype: str, backend: str, optimize_code: bool, device: int | None) -> Any:
+        choice: dict[str, Any] = {}
+        if device is not None:
+            select = importlib.import_module(f"pygenn.{backend}_backend").DeviceSelect
+            choice = {"device_select_method": select.MANUAL, "manual_device_id": device}
         model = self._pygenn.GeNNModel(
             {"float32": "float", "float64": "double"}[dtype],
             f"eventprop_{self.text.name}_{os.getpid()}_{next(_numbers)}", backend=backend, optimize_code=optimize_code,
+            **choice,
         )  # fmt: skip
         model.dt = 1.0
         model.batch_size = self.batch

@@ -1,0 +1,47 @@
+"""What the trainer asks of the processes that train together, answered by a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Alone:
+    """One process; `Ranks` is the same for several.
+
+    Attributes:
+        rank, size: number of this process and how many there are. `first` writes files and speaks.
+        clipped: clipped spikes, before a batch of this rank, after it of all.
+    """
+
+    rank, size = 0, 1
+    clipped = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on any rank; every rank must ask."""
+        return value
+
+    def same(self, what: str, value: str) -> None:
+        """Raise `SettingError` on every rank if `value` is another one somewhere."""
+
+    def of_first(self, value: Any) -> Any:
+        """The first rank's value, which JSON can hold; every rank must ask."""
+        return value
+
+    def begin(self, interrupted: Callable[[], bool]) -> None:
+        """A training begins; `interrupted`: whether this process was asked to stop."""
+        self._interrupted = interrupted
+
+    def stop_here(self) -> bool:
+        """Whether to stop after the last batch; every rank says the same."""
+        return self._interrupted()
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """An exception inside ends the other ranks too, with its message."""
+        yield
