@@ -216,6 +216,10 @@ class Engine(ABC):
         """
         return quantise(events, self.plan)
 
+    def finite(self, name: str) -> bool:
+        """Whether a gradient of the last training run is finite everywhere."""
+        return bool(np.isfinite(self.gradients[name]).all())
+
     def update(self, optimiser: Any) -> None:
         """One optimiser step on the trainable parameters with the gradients of the last training run."""
         names = self.plan.trainable

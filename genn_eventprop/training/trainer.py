@@ -304,7 +304,7 @@ class Trainer:
         self.ranks.clipped = clipped_spikes
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-        check_batch(self.plan, result, self.engine.gradients, where)
+        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite)
         self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
         self.engine.update(self.optimiser)
         self.tally.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))

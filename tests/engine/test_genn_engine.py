@@ -230,7 +230,7 @@ def test_no_more_examples_side_by_side_than_genn_takes(monkeypatch):
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     sizes = []
     for batch in (1, 32, 1023, 1024, 2100):
-        engine._regroup(batch)
+        engine._regroup(batch, engine._text(training=True))
         sizes.append(engine.group)
     assert sizes == [1, 32, 1023, 512, 700]
     monkeypatch.setattr("genn_eventprop.engines.genn.engine.MOST_SIDE_BY_SIDE", 4)

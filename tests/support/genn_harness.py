@@ -96,14 +96,20 @@ def names_of(update):
     return [(n, k, a) for n, k, a, *_ in update.refs] + [(n, k, a if a in shared else "") for n, k, a in update.vars]
 
 
-def update_source(name, text):
-    """C++ of one custom update: `custom_NAME` for the `size` elements of one example; stride 0 is one value for all."""
+def update_source(name, text, pre=0, post=0):
+    """C++ of one custom update: `custom_NAME` for the `size` elements of one example; stride 0 is one value for all.
+
+    Of a connection the elements are its synapses, `pre` x `post`, in the order of the weights.
+    """
     lines = [f'extern "C" void custom_{name}(void** memory, const int* strides, const double* numbers, int size,']
     lines += ["        void** arrays, int batch) {", "    const int num_neurons = size;"]
-    lines += ["    (void)numbers; (void)arrays; (void)batch; (void)num_neurons;"]
-    lines += [f"    {k}* const {n} = ({k}*)arrays[{i}];" for i, (n, k) in enumerate(text.arrays)]
+    lines += [f"    const unsigned int num_pre = {pre}, num_post = {post};"]
+    lines += ["    (void)numbers; (void)arrays; (void)batch; (void)num_neurons; (void)num_pre; (void)num_post;"]
+    lines += [f"    {k}* const {n} = ({k}*)arrays[{i}];" for i, (n, k, *_) in enumerate(text.arrays)]
     lines += [f"    const {k} {n} = ({k})numbers[{i}]; (void){n};" for i, (n, k) in enumerate(text.params)]
     lines += ["    for (unsigned int id = 0; id < (unsigned int)size; ++id) {"]
+    if pre:
+        lines += ["        const unsigned int id_syn = id; (void)id_syn;"]
     reduced = {n: a for n, _, a in text.vars if a.startswith("REDUCE")}
     for i, (n, k, _) in enumerate(names_of(text)):
         place = f"(({k}*)memory[{i}])[id * strides[{i}]]"
@@ -122,7 +128,9 @@ def network_source(text):
     parts += [neuron_source(n, size, t, events_of(text, n)) for n, (size, t) in text.populations.items()]
     size = {n: s for n, (s, _) in text.populations.items()}
     parts += [synapse_source(n, size[s.source], size[s.target], s) for n, s in text.synapses.items()]
-    parts += [update_source(n, u) for n, u in text.updates.items()]
+    for n, u in text.updates.items():
+        s = text.synapses.get(u.of)
+        parts.append(update_source(n, u, *((size[s.source], size[s.target]) if s else ())))
     parts.append(
         'extern "C" void arrive(scalar* all, scalar* input, int n) { for (int i = 0; i < n; ++i) {\n'
         "scalar& inSyn = all[i]; auto injectCurrent = [&](scalar x) { input[i] += x; };\n" + POSTSYNAPTIC_CODE + "} }\n"
@@ -240,7 +248,7 @@ class HarnessNetwork:
         for b in range(self.batch if self.batched(update) else 1):
             parts = [x[b] if x.ndim == 2 else x for x in (self.memory[p] for p in places)]
             strides = np.array([int(x.size > 1 or self.elements(update) == 1) for x in parts], np.int32)
-            arrays = pointers([self.memory[update.of, n] for n, _ in update.arrays])
+            arrays = pointers([self.memory[o, a] for _, _, o, a in update.arrays])
             self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update), arrays, b)
 
     def run(self, first, last):

@@ -1,10 +1,10 @@
 """The adjoint phase of a neuron, and the events it sends.
 
 In the code `back` is the time index of lambda: the neuron makes the jumps of that index, then goes back over step
-`back` - 1 and shows the rest of the network what arrivals at `back` - 1 need: G = lambda . e for gradients, D for
-feedback. It is `due` one step before its own kept spike, and then sends an event: in the next synapse update that
-event adds G of its targets to the gradient and brings w D back as the feedback of the jump. For a delay of d steps the
-targets' G and D are read d steps old, which is their value at the arrival. While the phase is idle they are zero.
+`back` - 1 and has what arrivals at `back` - 1 need: G = lambda . e for gradients, which it keeps for `gather.py`, and D
+for feedback, which it shows. It is `due` one step before its own kept spike, and then sends an event: in the next
+synapse update that event brings w D of its targets back as the feedback of the jump. For a delay of d steps the
+targets' D is read d steps old, which is its value at the arrival. While the phase is idle it is zero.
 """
 
 from __future__ import annotations
@@ -14,46 +14,30 @@ from ...codegen.printer import expression
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...regularisers import pushed_state
-from . import events
+from . import events, gather
 from .forward import readout_of, recorded_states
 from .readouts import Readout
 from .text import GIVEN, OWN, SHARED, SynapseText, WeightUpdateText, indent
 
 
-def sends_back(plan: Plan, c: ConnectionRecord) -> bool:
-    """Whether spikes of a connection are events of the adjoint: they have a gradient, or feedback."""
-    return c.trainable or c.source != plan.input.name
-
-
 def synapse(plan: Plan, c: ConnectionRecord, spike_code: str, training: bool) -> SynapseText:
     from_input = c.source == plan.input.name
     post_input = f"arrived_{c.receptor}"
-    variables, pre = [("weight", "scalar", SHARED)], [("count_pre", "int", "count")] if from_input else []
-    if not training or not sends_back(plan, c):
-        update = WeightUpdateText(tuple(variables), tuple(pre), (), spike_code)
+    variables, pre = (("weight", "scalar", SHARED),), (("count_pre", "int", "count"),) if from_input else ()
+    if not training or from_input:
+        update = WeightUpdateText(variables, pre, (), spike_code)
         return SynapseText(c.source, c.target, update, post_input, delay=c.delay_steps)
-    refs, code = [], ""
-    if c.trainable:
-        variables.append(("gradient", "scalar", OWN))
-        refs.append(("dL_dw_post", "scalar", f"dL_dw_{c.receptor}"))
-        code += "gradient += due_pre * dL_dw_post;\n" if from_input else "gradient += dL_dw_post;\n"
-    if not from_input:
-        refs.append(("dL_ds_post", "scalar", f"dL_ds_{c.receptor}"))
-        kink = ""
-        if c.target == plan.output.name and readout_of(plan, plan.output).kink:
-            refs.append(("kink_post", "scalar", "kink_now"))
-            kink = " + fmin(weight, 0.0) * kink_post"
-        push = ""
-        if events.used_connection(plan, c):
-            refs.append(("push_post", "scalar", f"push_{c.receptor}"))
-            push = " + fmax(weight, 0.0) * push_post"
-        code += f"addToPre(weight * dL_ds_post{kink}{push});\n"
-    update = WeightUpdateText(
-        tuple(variables), (*pre, ("due_pre", "int", "due")), tuple(refs), spike_code, "due_pre > 0", code
-    )
-    return SynapseText(
-        c.source, c.target, update, post_input, pre_input="" if from_input else "feedback", delay=c.delay_steps
-    )
+    refs, kink, push = [("dL_ds_post", "scalar", f"dL_ds_{c.receptor}")], "", ""
+    if c.target == plan.output.name and readout_of(plan, plan.output).kink:
+        refs.append(("kink_post", "scalar", "kink_now"))
+        kink = " + fmin(weight, 0.0) * kink_post"
+    if events.used_connection(plan, c):
+        refs.append(("push_post", "scalar", f"push_{c.receptor}"))
+        push = " + fmax(weight, 0.0) * push_post"
+    code = f"addToPre(weight * dL_ds_post{kink}{push});\n"
+    due = (("due_pre", "int", "due"),)
+    update = WeightUpdateText(variables, due, tuple(refs), spike_code, "due_pre > 0", code)
+    return SynapseText(c.source, c.target, update, post_input, pre_input="feedback", delay=c.delay_steps)
 
 
 def adjoint_vars(plan: Plan, p: PopulationRecord, readout: Readout) -> list[tuple[str, str, str]]:
@@ -68,12 +52,8 @@ def adjoint_vars(plan: Plan, p: PopulationRecord, readout: Readout) -> list[tupl
 
 def shown(plan: Plan, p: PopulationRecord, readout: Readout) -> list[str]:
     """Variables that events read."""
-    names = [f"dL_dw_{r}" for r in _learned(plan, p)] + [f"dL_ds_{r}" for r in _fed(plan, p)]
+    names = [f"dL_ds_{r}" for r in _fed(plan, p)]
     return names + (["kink_now"] if readout.kink and _fed(plan, p) else []) + events.shown(plan, p)
-
-
-def _learned(plan: Plan, p: PopulationRecord) -> list[str]:
-    return list(dict.fromkeys(c.receptor for c in plan.into(p.name) if c.trainable))
 
 
 def _fed(plan: Plan, p: PopulationRecord) -> list[str]:
@@ -90,6 +70,7 @@ def begin_code(p: PopulationRecord) -> str:
 def back_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Readout) -> str:
     """One step of the adjoint, while 0 <= back <= n_steps."""
     jumps = readout.sample() + (_jump(plan, p, snippets, readout) if p.spiking else "")
+    jumps += gather.mark(plan, p.name, "(batch * num_neurons + id) * capacity + next")
     retreat = _retreat(plan, p, snippets, readout)
     start = _initial_gradient(p)
     code = jumps + f"if (back > 0) {{\n{indent(retreat)}}}\n" + (f"else {{\n{indent(start)}}}\n" if start else "")
@@ -126,7 +107,7 @@ def _retreat(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Reado
     for n, code in snippets.parameter_rates.items():
         lines += f"grad_{n} += {code}{readout.parameter_rate(n)};\n"
     lines += snippets.adjoint_sim_code + "\n" + readout.source()
-    lines += "".join(f"dL_dw_{r} = {snippets.direction[r]};\n" for r in _learned(plan, p))
+    lines += gather.keep(plan, p, snippets)
     lines += "".join(f"dL_ds_{r} = {snippets.feedback[r]}{readout.arrival(r)};\n" for r in _fed(plan, p))
     if readout.kink and _fed(plan, p):
         lines += "kink_now = max_step == back - 1 ? kink * dr : 0.0;\n"

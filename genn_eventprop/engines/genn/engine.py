@@ -26,6 +26,7 @@ from ..base import (
     refuse_learned_amounts,
 )
 from . import events
+from .gather import size_variable
 from .group import Group
 from .handover import Handover
 from .homes import gradient_homes, moment_homes, weight_homes
@@ -40,6 +41,10 @@ from .updates import Rule, rule_of
 
 FIRST_CAPACITY = 32  # spikes that a neuron can keep in a trial before the store grows
 MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
+
+
+class _TooLong(Exception):
+    """The spike stores of a group have grown beyond what its code can index."""
 
 
 class GennEngine(Engine):
@@ -76,12 +81,16 @@ class GennEngine(Engine):
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
         self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
-        network_text(plan)  # raises where a name or a part cannot be written as GeNN code
         self.device: int | None = None  # None: the one that GeNN takes for the best
         self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None
         self._training = False  # what the network is built for, and:
         self._rule: Rule | None = None
+        self._written: tuple[bool, Rule | None, NetworkText] = (
+            True,
+            None,
+            network_text(plan),
+        )  # raises if it cannot be
         self._moments: dict[str, Live] = {}
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._capacity = dict.fromkeys(self._spiking, FIRST_CAPACITY)
@@ -113,6 +122,13 @@ class GennEngine(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
+        while True:
+            try:
+                return self._run(data, samples, training, record_spikes)
+            except _TooLong:  # once more, in smaller groups
+                self._leave()
+
+    def _run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool) -> Result:
         self._set_up(data, len(samples), training)
         self._running = True
         if training:
@@ -128,7 +144,7 @@ class GennEngine(Engine):
                 self._push_by_group(part)
                 part.backward()
         if training:
-            self.network.launch("reduce")
+            self.network.launch("check")
             self.gradients.pull()
         self._running = False
         stack = lambda name: np.concatenate([getattr(p, name) for p in parts])  # noqa: E731
@@ -158,9 +174,9 @@ class GennEngine(Engine):
 
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """A network that can do what is asked, with this data set and these parameters."""
-        self._regroup(batch)
         self._hand.take(data)
         self._hand.chance = training
+        self._regroup(batch, self._text(self._training or training))
         if self.network is None or (training and not self._training):
             self._make(self._training or training)
         elif self._running:  # the last run broke off: spikes and sums of it may be left over
@@ -170,17 +186,16 @@ class GennEngine(Engine):
         self._running = False
         self._hand.over()
 
-    def _regroup(self, batch: int) -> None:
+    def _regroup(self, batch: int, text: NetworkText) -> None:
         """How many examples run side by side: as many as the first batch has, and anew for one twice as large.
 
-        A batch of more than GeNN takes at once runs in groups of nearly the same size. A network is built for one size,
-        which takes a while; so batches that are a little larger run in two groups, and a size never comes back.
+        A batch of more than GeNN takes at once, or than fit into the indices of the code, runs in groups of nearly the
+        same size. A network is built for one size, which takes a while; so batches that are a little larger run in two
+        groups.
         """
-        size = self._group_size(batch)
-        size = math.ceil(size / math.ceil(size / MOST_SIDE_BY_SIDE))
-        if self.network is None:
-            self.group = size
-        elif size >= 2 * self.group:
+        size, most = self._group_size(batch), min(MOST_SIDE_BY_SIDE, self._hand.most_side_by_side(text))
+        size = math.ceil(size / math.ceil(size / most))
+        if self.network is None or size >= 2 * self.group or self.group > most:
             self._leave()
             self.group = size
 
@@ -190,19 +205,24 @@ class GennEngine(Engine):
         """A new network, with the arrays of the last one."""
         self._leave()
         self._training = training
-        text = network_text(self.plan, training=training, rule=self._rule, batched=self.group > 1)
-        self.network = self._build(text, self._hand.lengths(text))
+        text = self._text(training)
+        self.network = self._build(text, self._hand.lengths(text, self.group))
         self._settle()
+
+    def _text(self, training: bool) -> NetworkText:
+        """The text of a network; a new rule makes another one."""
+        if self._written[:2] != (training, self._rule):
+            self._written = (training, self._rule, network_text(self.plan, training=training, rule=self._rule))
+        return self._written[2]
 
     def _reload(self) -> None:
         """The same network with fresh memory, large enough for what is to come."""
         lives = (self.parameters, self.gradients, *self._moments.values())
         if self._running:
-            self.network.launch("reduce")
             self.gradients.pull()
         for live in lives:
             live.leave()
-        self.network.fit(self._hand.lengths(self.network.text))
+        self.network.fit(self._hand.lengths(self.network.text, self.group))
         self._settle()
 
     def _settle(self) -> None:
@@ -228,6 +248,8 @@ class GennEngine(Engine):
         small = [p for p in self._spiking if counts[p].max(initial=0) > self._capacity[p]]
         for p in small:
             self._capacity[p] = 1 << int(counts[p].max() - 1).bit_length()
+        if small and self.group > self._hand.most_side_by_side(self.network.text):
+            raise _TooLong
         if small:
             self._reload()
             self._hand.over()
@@ -241,6 +263,15 @@ class GennEngine(Engine):
             self.network.close()
 
     # learning
+
+    def finite(self, name: str) -> bool:
+        """Of a weight's gradient the device has added up the sizes, one sum a target neuron, see `gather.py`."""
+        c = next((c for c in self.plan.connections if c.trainable and c.weight == name), None)
+        if c is not None and self.network is not None and self._training and not self.gradients.held(name):
+            sums = self.network.neurons(c.target, size_variable(c), pull=True)
+            if np.isfinite(sums).all():
+                return True
+        return super().finite(name)
 
     def use(self, optimiser: Any) -> None:
         """Take the optimiser's text into the network, where it can run there; builds anew if it is another text."""

@@ -70,13 +70,10 @@ class Group:
         return sum(int(network.neurons(p, "n_guarded", pull=True)[: self.B].sum()) for p in self.engine._spiking)
 
     def _set_input(self, network: Any) -> None:
-        """First and last event of every channel, and the input's activity, if the loss follows that."""
-        name, events = self.plan.input.name, self.engine._hand.events
-        assert events is not None
-        start = events.start[self.samples]
-        for variable, edge in (("begin", start[:, :-1]), ("end", start[:, 1:])):
-            self._give(network.neurons(name, variable), edge)
-        network.push(name, "begin", "end")
+        """Which samples, and the input's activity, if the loss follows that."""
+        name = self.plan.input.name
+        self._give(network.array(name, "sample"), self.samples, len(self.data))
+        network.push(name, "sample")
         if self.plan.loss.weight.input_tau is not None:
             self._give_activity(network)
 
@@ -87,7 +84,7 @@ class Group:
             np.add.at(counts[:, b], self.data.steps[part], 1.0)
         before, after = self.plan.loss.weight.activity(counts, self.plan.dt)
         for name, values in (("activity", after), ("activity_before", before)):
-            if (self.out.name, name) in self.engine._hand.lengths(network.text):
+            if name in {a for a, _ in network.text.populations[self.out.name][1].arrays}:
                 self._give(network.array(self.out.name, name), values.T)
                 network.push(self.out.name, name)
 
@@ -114,7 +111,7 @@ class Group:
             for variable in {n for n, *_ in update.vars} & set(goals):
                 self._give(network.update_variable(name, variable), *goals[variable])
                 network.push_update(name, variable)
-            if "target" in {n for n, _ in update.arrays}:
+            if "target" in {n for n, *_ in update.arrays}:
                 self._give(network.array(self.out.name, "target"), _without_nan(self.goals), float(LEAST))
                 network.push(self.out.name, "target")
 
@@ -155,7 +152,7 @@ class Group:
     # backwards
 
     def backward(self) -> None:
-        network, phase = self.engine.network, self.engine._hand.phase
+        network, windows = self.engine.network, self.engine._hand.windows()
         if on_device(self.plan):
             for group in ("loss_top", "loss_total", "loss"):
                 network.launch(group)
@@ -170,7 +167,13 @@ class Group:
         for name, push in self.pushes.items():
             self._give(network.neurons(name, "spike_push"), push)
             network.push(name, "spike_push")
-        network.run(phase, 2 * phase)
+        for c in self.plan.connections:
+            if c.trainable:
+                network.set_update_number(f"gather_{c.name}", "examples", self.B)
+        for first, last in windows:
+            network.run(first, last)
+            if last < windows[-1][1]:
+                network.launch("gather")
 
     def _give_gradient(self, network: Any) -> None:
         """dL/dr of an outer loss that the host has taken, and the push on spikes that did not happen."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import EngineError
 from ...plan import clock
 from ...plan.coefficients import integrand_weight, node_scale, weight_coefficients
 from ...plan.numbers import value_arrays
 from ..base import Data
 from ..chance import quantiles
-from . import chance
+from . import chance, gather
 from .host import InputEvents, input_events
 from .text import NetworkText
 
 if TYPE_CHECKING:
     from .engine import GennEngine
+
+MOST_INDICES = 2**31 - 1  # of an array; the generated code counts places in 32 bits
 
 
 class Handover:
@@ -27,7 +31,7 @@ class Handover:
         self.lead = 1 + max((c.delay_steps for c in engine.plan.connections), default=0)
         self.events: InputEvents | None = None
         self._data: Data | None = None
-        self._room = 1
+        self._room = {"event_step": 1, "event_start": 1}
         self.n_targets = 1  # of every output, in a loss of spike times
         self._seen: dict[Any, Any] = {}
         self.chance = False  # whether noise and dropout act in the next run
@@ -41,8 +45,31 @@ class Handover:
         """GeNN steps a phase."""
         return self.plan.n_steps + self.lead + 1
 
+    @property
+    def window(self) -> int:
+        """Steps whose G is kept until gradients are added up."""
+        return self._window(self.engine.group)
+
+    def _window(self, group: int) -> int:
+        return min(self.plan.n_steps, gather.LONGEST_WINDOW if group == 1 else gather.WINDOW)
+
+    @cached_property
+    def _n_weights(self) -> int:
+        """Numbers of the time weight of an integral."""
+        return max(1, weight_coefficients(self.plan).size)
+
+    def windows(self) -> list[tuple[int, int]]:
+        """(first, last) GeNN steps of the adjoint phase: after each gradients are added up, but for the last one."""
+        turn, K = self.phase + self.plan.n_steps + self.lead, self.plan.n_steps
+        edges = [self.phase, *(turn - begin for begin in range((K - 1) // self.window * self.window, -1, -self.window))]
+        return list(zip(edges, [*edges[1:], 2 * self.phase]))
+
     def take(self, data: Data) -> None:
-        """The data set of the next run; more room for it from then on, if it needs that."""
+        """The data set of the next run; more room for it from then on, if it needs that.
+
+        Raises:
+            EngineError: if it has more spikes than the generated code can count.
+        """
         if self._data is data:
             return
         self._data, first = data, self._data is None
@@ -50,14 +77,20 @@ class Handover:
             self.n_targets = data.targets.shape[2]
         self.events = input_events(data, self.plan.input.size)
         self._seen.pop("events", None)
-        if len(self.events.step) > self._room:
-            # some to spare from the second data set on, since augmented batches come as one data set each
-            self._room = len(self.events.step) + (0 if first else len(self.events.step) // 4)
+        for name, n in (("event_step", len(self.events.step)), ("event_start", self.events.start.size)):
+            if n > MOST_INDICES:
+                raise EngineError(
+                    f"the data set has {n} places of {name}, more than the genn engine's 32-bit indices reach; split "
+                    "it into several data sets, or use engine='native'"
+                )
+            if n > self._room[name]:
+                # some to spare from the second data set on, since augmented batches come as one data set each
+                self._room[name] = n + (0 if first else n // 4)
 
     def over(self) -> None:
         """Everything but the parameters to the engine's network."""
         network, plan = self.engine.network, self.plan
-        if not network.fits(self.lengths(network.text)):
+        if not network.fits(self.lengths(network.text, self.engine.group)):
             self.engine._reload()
         for name, (_, neuron) in network.text.populations.items():
             fixed = self._fixed(name)
@@ -80,7 +113,9 @@ class Handover:
 
     def _fixed(self, owner: str) -> dict[str, float]:
         plan, floor = self.plan, self.engine.slope_floor
+        owner = next((c.source for c in plan.connections if c.name == owner), owner)
         return {
+            "window": self.window,
             "lead": self.lead, "start": self.lead + 1, "turn": self.phase + plan.n_steps + self.lead,
             "n_steps": plan.n_steps, "ms_per_step": plan.dt, "T": plan.duration, "least_rise": floor * plan.dt,
             "guarded_inverse": 1.0 / floor if floor > 0 else 0.0,
@@ -89,16 +124,44 @@ class Handover:
             **chance.numbers(plan, owner, self.chance),
         }  # fmt: skip
 
-    def lengths(self, text: NetworkText) -> dict[tuple[str, str], int]:
-        """Length of every extra global parameter of a network."""
+    def most_side_by_side(self, text: NetworkText) -> int:
+        """How many examples fit into 32-bit indices.
+
+        Raises:
+            EngineError: if not even one does.
+        """
+        two, three = self.lengths(text, 2), self.lengths(text, 3)
+        (name, array), longest = max(((key, three[key] - n) for key, n in two.items()), key=lambda item: item[1])
+        if longest > MOST_INDICES:
+            raise EngineError(
+                f"population {name!r} needs {longest} places of {array!r} for a single sample, more than the genn "
+                "engine's 32-bit indices reach; use fewer neurons or steps, or engine='native'"
+            )
+        return MOST_INDICES // max(1, longest)
+
+    def lengths(self, text: NetworkText, group: int) -> dict[tuple[str, str], int]:
+        """Length of every extra global parameter of a network with so many examples side by side."""
         lengths: dict[tuple[str, str], int] = {}
-        K, group = self.plan.n_steps, self.engine.group
+        K, plan = self.plan.n_steps, self.plan
+        gradients = {(c.target, gather.gradient_array(c)): c.pre * c.post for c in plan.connections if c.trainable}
         for name, (size, neuron) in text.populations.items():
             for a, _ in neuron.arrays:
-                if a in ("event_step", "event_count"):
-                    lengths[name, a] = self._room
+                if (name, a) in gradients:
+                    lengths[name, a] = gradients[name, a]
+                elif a in ("event_step", "event_count"):
+                    lengths[name, a] = self._room["event_step"]
+                elif a == "event_start":
+                    lengths[name, a] = self._room["event_start"]
+                elif a == "window_end":
+                    lengths[name, a] = 1
+                elif a == "sample":
+                    lengths[name, a] = group
+                elif a == "window_last":
+                    lengths[name, a] = group * size
+                elif a.startswith("dL_dw_"):
+                    lengths[name, a] = group * self._window(group) * size
                 elif a == "time_weight":
-                    lengths[name, a] = max(1, weight_coefficients(self.plan).size)
+                    lengths[name, a] = self._n_weights
                 elif a == "integrand_weight":
                     lengths[name, a] = K + 1
                 elif a in ("activity", "activity_before"):
@@ -130,7 +193,8 @@ class Handover:
             if "event_step" in arrays:
                 network.array(name, "event_step")[: len(events.step)] = events.step
                 network.array(name, "event_count")[: len(events.step)] = events.count
-                network.push(name, "event_step", "event_count")
+                network.array(name, "event_start")[: events.start.size] = events.start.ravel()
+                network.push(name, "event_step", "event_count", "event_start")
             if "chance_quantiles" in arrays:
                 network.array(name, "chance_quantiles")[:] = quantiles()
                 network.push(name, "chance_quantiles")

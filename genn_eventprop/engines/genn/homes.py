@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...plan import ConnectionRecord
+from .gather import gradient_array
 from .live import Home
 
 if TYPE_CHECKING:
@@ -38,25 +39,15 @@ def gradient_homes(engine: GennEngine) -> dict[str, Home]:
 
 
 def _gradient(engine: GennEngine, c: ConnectionRecord) -> Home:
-    """Of a weight: the sum over the examples; what is written is that of the first example too."""
-    network, summed = engine.network, f"reduce_{c.name}"
-    side_by_side = summed in network.text.updates
+    """Of a weight: the sum over the examples."""
+    network, name = engine.network, gradient_array(c)
 
     def read() -> np.ndarray:
-        total = (
-            network.update_variable(summed, "total", pull=True)
-            if side_by_side
-            else network.synapses(c.name, "gradient", pull=True)
-        )
-        return total.reshape(c.pre, c.post).copy()
+        return network.array(c.target, name, pull=True).reshape(c.pre, c.post).copy()
 
     def write(values: np.ndarray) -> None:
-        view = network.synapses(c.name, "gradient").reshape(-1, c.pre * c.post)
-        view[0], view[1:] = values.ravel(), 0.0
-        network.push(c.name, "gradient")
-        if side_by_side:
-            network.update_variable(summed, "total")[:] = values.ravel()
-            network.push_update(summed, "total")
+        network.array(c.target, name)[:] = values.ravel()
+        network.push(c.target, name)
 
     return Home(read, write)
 

@@ -15,7 +15,8 @@ from ..base import Data, Spikes
 class InputEvents:
     """A data set for the spike source: grouped by sample and channel, in time order, equal ones counted.
 
-    step, count (E',) int32. start (S, M + 1): events of channel m of sample s are start[s, m]:start[s, m + 1].
+    step, count (E',) int32. start (S + 1, M + 1): events of channel m of sample s are start[s, m]:start[s, m + 1]; a
+    sample without events follows the last one, for places that are empty.
     """
 
     step: np.ndarray
@@ -35,7 +36,8 @@ def input_events(data: Data, n_channels: int) -> InputEvents:
     count = np.diff(np.append(where, len(key))).astype(np.int32)
     edge = np.searchsorted(key[where], np.arange(len(data) * n_channels + 1))
     first = np.arange(len(data))[:, None] * n_channels + np.arange(n_channels + 1)
-    return InputEvents(steps[where].astype(np.int32), count, edge[first].astype(np.int32))
+    start = np.append(edge[first], np.full((1, n_channels + 1), len(where)), axis=0)
+    return InputEvents(steps[where].astype(np.int32), count, start.astype(np.int32))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 `engine.parameters` are live arrays: written in place, they count from the next run on. Copying all of them to and fro
 for every batch would make that true, and slow. So an array comes to the host when it is asked for, goes back before
-the next run, since it may have been written, and stays current for as long as anybody holds it or a view of it.
-What nobody holds has no copy on the host.
+the next run if it was written, and stays current for as long as anybody holds it or a view of it. Whether it was
+written a comparison with what came tells. What nobody holds has no copy on the host.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ class Live(MutableMapping[str, np.ndarray]):
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._host = dict(arrays)
         self._homes: dict[str, Home] = {}
+        self._came: dict[str, np.ndarray] = {}  # what the device has of the arrays that are on the host
         self._names = tuple(arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._host:
             self._host[name] = self._homes[name].read()
+            self._came[name] = self._host[name].copy()
         return self._host[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
@@ -62,6 +64,7 @@ class Live(MutableMapping[str, np.ndarray]):
     def settle(self, homes: Mapping[str, Home], *, keep: bool = True) -> None:
         """Move arrays to new homes; with `keep` their values go along, without it what is there counts."""
         self._homes.update(homes)
+        self._came = {}
         if keep:
             self.push()
         else:
@@ -70,8 +73,9 @@ class Live(MutableMapping[str, np.ndarray]):
     def push(self) -> None:
         """What the host may have written goes to the device."""
         for name, home in self._homes.items():
-            if name in self._host and home.write is not None:
+            if name in self._host and home.write is not None and self._written(name):
                 home.write(self._host[name])
+                self._came[name] = self._host[name].copy()
         self._let_go()
 
     def pull(self) -> None:
@@ -80,14 +84,25 @@ class Live(MutableMapping[str, np.ndarray]):
         for name, home in self._homes.items():
             if name in self._host:
                 self._host[name][...] = home.read()
+                self._came[name] = self._host[name].copy()
 
     def leave(self) -> None:
         """All arrays on the host, which is then their only place."""
         for name in self._homes:
             self[name]
-        self._homes = {}
+        self._homes, self._came = {}, {}
+
+    def held(self, name: str) -> bool:
+        """Whether an array is on the host."""
+        return name in self._host
+
+    def _written(self, name: str) -> bool:
+        """Whether the host's array has other bits than the device's; NaN is what it is."""
+        came = self._came.get(name)
+        return came is None or self._host[name].tobytes() != came.tobytes()
 
     def _let_go(self) -> None:
         for name in self._homes:
             if name in self._host and _references(self._host, name) <= _NOBODY:
                 del self._host[name]
+                self._came.pop(name, None)

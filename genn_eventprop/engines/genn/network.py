@@ -142,14 +142,14 @@ class Network:
             name, params=list(text.params),
             vars=[(n, t, getattr(genn.CustomUpdateVarAccess, a)) for n, t, a in text.vars],
             var_refs=[(n, t, getattr(genn.VarAccessMode, m)) for n, t, m, _, _ in text.refs], update_code=text.code,
-            extra_global_param_refs=[(n, f"{t}*") for n, t in text.arrays],
+            extra_global_param_refs=[(n, f"{t}*") for n, t, *_ in text.arrays],
         )  # fmt: skip
         self._kept.append(kind)
         on_synapses = text.of in self.text.synapses
         places = model.synapse_populations if on_synapses else model.neuron_populations
         create = genn.create_wu_var_ref if on_synapses else genn.create_var_ref
         refs = {n: create(places[o] if o == text.of else model.custom_updates[o], v) for n, _, _, o, v in text.refs}
-        arrays = {n: genn.create_egp_ref(places[text.of], n) for n, _ in text.arrays}
+        arrays = {n: genn.create_egp_ref(model.neuron_populations[o], a) for n, _, o, a in text.arrays}
         update = model.add_custom_update(
             name, text.group, kind, dict.fromkeys((n for n, _ in text.params), 1), _zeros(text.vars), refs, arrays
         )

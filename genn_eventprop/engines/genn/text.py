@@ -25,6 +25,7 @@ TAKEN = frozenset(
     "inverse_slope feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now "
     "first_step spiked mode until n_events next_event next_event_step pending place ended end_term by_arrivals "
     "push_now along time_weight n_targets integrand_weight node_scale node_part node_value activity activity_before "
+    "window window_last window_end "
     "target loss_part g T st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay "
     "for_each_synapse timepoint "
     "uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
@@ -98,15 +99,15 @@ class UpdateText:
 
     group: updates of one group are launched together. of: the population or connection that it acts on. params: (name,
     type), all dynamic. vars: (name, type, access) of its own. refs: (name, type, access mode, owner, variable), owner
-    the population, connection or other custom update that has the variable. arrays: (name, type) of the population's
-    arrays. values: as in `NeuronText`.
+    the population, connection or other custom update that has the variable. arrays: (name, type, population, array of
+    it). values: as in `NeuronText`.
     """
 
     group: str
     of: str
     code: str
     refs: tuple[tuple[str, str, str, str, str], ...]
-    arrays: tuple[tuple[str, str], ...] = ()
+    arrays: tuple[tuple[str, str, str, str], ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     vars: tuple[tuple[str, str, str], ...] = ()
     values: tuple[Value, ...] = ()

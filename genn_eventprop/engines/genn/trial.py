@@ -17,10 +17,9 @@ from __future__ import annotations
 from ...codegen import GENN, derive_snippets
 from ...plan import Plan, PopulationRecord
 from ...plan.numbers import value_names
-from . import backward, chance, events, forward
+from . import backward, chance, events, forward, gather
 from .outer import loss_updates
 from .text import (
-    GIVEN,
     OWN,
     NetworkText,
     NeuronText,
@@ -36,16 +35,16 @@ from .updates import Rule, learning_updates, neuron_update
 
 PARAMS = (
     ("lead", "int"), ("start", "int"), ("turn", "int"), ("n_steps", "int"), ("capacity", "int"),
-    ("n_targets", "int"), ("ms_per_step", "scalar"), ("least_rise", "scalar"), ("guarded_inverse", "scalar"),
+    ("window", "int"), ("n_targets", "int"), ("ms_per_step", "scalar"),
+    ("least_rise", "scalar"), ("guarded_inverse", "scalar"),
 )  # fmt: skip
 
 
-def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None, batched: bool = False) -> NetworkText:
+def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None) -> NetworkText:
     """The network of a plan.
 
     Args:
         training: with the adjoint. rule: the optimiser that changes weights on the device, if one does.
-        batched: whether examples run side by side, so that gradients are summed over them.
     """
     populations = {plan.input.name: (plan.input.size, source(plan, training))}
     updates: dict[str, UpdateText] = {}
@@ -57,32 +56,22 @@ def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None,
     synapses = {c.name: backward.synapse(plan, c, forward.spike_code(plan, c), training) for c in plan.connections}
     updates |= loss_updates(plan, populations[plan.output.name][1], training)
     if training:
-        updates |= learning_updates(plan, populations, rule, batched)
+        updates |= learning_updates(plan, populations, rule)
     return NetworkText("training" if training else "inference", populations, synapses, updates)
 
 
 def source(plan: Plan, training: bool) -> NeuronText:
-    """The input: events of a sample from `begin` to `end`, several in one step as a count."""
+    """The input: events of a channel of a sample, several in one step as a count.
+
+    Row `sample` of `event_start` says where they begin, from channel to channel.
+    """
     sim = """\
 const int step = (int)t - lead;
 count = 0;
 if (step < 0) {
-    next = begin;
-}
-else if (next < end && event_step[next] == step) {
-    count = event_count[next];
-    next++;
-}
-"""
-    variables = [("begin", "int", GIVEN), ("end", "int", GIVEN), ("next", "int", OWN), ("count", "int", OWN)]
-    if training and any(c.trainable for c in plan.out_of(plan.input.name)):
-        sim = """\
-const int step = (int)t - lead;
-const int back = turn - (int)t;
-count = 0;
-due = 0;
-if (step < 0) {
-    next = begin;
+    const int row = sample[batch] * (num_neurons + 1) + id;
+    next = event_start[row];
+    end = event_start[row + 1];
 }
 else if (step < n_steps) {
     if (next < end && event_step[next] == step) {
@@ -90,17 +79,24 @@ else if (step < n_steps) {
         next++;
     }
 }
-else if (back > n_steps) {
-    next = end - 1;
-}
-else if (next >= begin && event_step[next] == back - 1) {
-    due = event_count[next];
-    next--;
-}
 """
-        variables.append(("due", "int", OWN))
+    found = gather.arrays(plan, plan.input.name) if training else []
+    if found:  # backwards `next` is the last event before `back`
+        sim = f"""\
+const int back = turn - (int)t;
+{sim}else if (back <= n_steps) {{
+    if (back == n_steps) {{
+        next = end - 1;
+    }}
+    const int begin = event_start[sample[batch] * (num_neurons + 1) + id];
+{indent(gather.mark(plan, plan.input.name, "next"))}    if (next >= begin && event_step[next] == back - 1) {{
+        next--;
+    }}
+}}
+"""
     return NeuronText(
-        params=used(PARAMS, sim), vars=tuple(variables), arrays=(("event_step", "int"), ("event_count", "int")),
+        params=used(PARAMS, sim), vars=(("end", "int", OWN), ("next", "int", OWN), ("count", "int", OWN)),
+        arrays=(("sample", "int"), ("event_start", "int"), ("event_step", "int"), ("event_count", "int"), *found),
         inputs=(), sim_code=sim, threshold_condition_code="count > 0",
     )  # fmt: skip
 
@@ -131,6 +127,8 @@ def neuron_text(
         variables += [*backward.adjoint_vars(plan, p, readout), *readout.backward_vars]
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states] if p.stores_states else []
         arrays += chance.ARRAYS
+        arrays += gather.arrays(plan, p.name)
+        variables += gather.variables(plan, p.name)
         inputs += ["feedback"] if p.spiking else []
         if p.spiking:
             variables.append(("n_guarded", "int", OWN))
@@ -140,7 +138,8 @@ def neuron_text(
     sim = _phases(plan, p, training, snippets, readout)
     values = used_values(every, sim, threshold, reset)
     kept_values = used_values(every, sim, threshold, reset, begin, end, *_loss_names(plan, p))
-    arrays_used = used(arrays, sim, reset, *(_outer_names(plan) if per_step else ()))
+    of_updates = (*(_outer_names(plan) if per_step else ()), *(n for n, _ in gather.arrays(plan, p.name) if training))
+    arrays_used = used(arrays, sim, reset, *of_updates)
     text = NeuronText(
         params=(*used((*PARAMS, *chance.PARAMS), sim, reset, threshold), *value_params(values)),
         vars=(*variables, *value_vars(kept_values)), arrays=arrays_used, inputs=tuple(inputs),

@@ -1,4 +1,4 @@
-"""Custom updates: trial reset, gradients to zero, their sum over the batch, the optimiser."""
+"""Custom updates: trial reset, gradients to zero, the optimiser."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from ...codegen import GENN
 from ...codegen.optimiser import statements
 from ...optimisers import Optimiser
-from ...plan import Plan
+from ...plan import ConnectionRecord, Plan
 from ...plan.numbers import Value
+from . import gather
 from .text import TAKEN, NeuronText, UpdateText, used, used_values, value_params, words
 
 FIXED = (("n_steps", "int"), ("ms_per_step", "scalar"))
@@ -42,7 +43,7 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
     if own:
         return None
     names = (*optimiser.state_names, *optimiser.full_scalar_names(), *optimiser.local_names)
-    if (TAKEN | {"gradient", "lower", "upper", "id_pre", "id_post", "num_pre", "num_post"}) & set(names):
+    if (TAKEN | {"gradient", "lower", "upper", "id_syn", "id_pre", "id_post", "num_pre", "num_post"}) & set(names):
         return None
     weights = [c.weight for c in plan.connections if c.trainable]
     kind_of = lambda b: "" if b is None else "number" if np.ndim(b) == 0 else "array"  # noqa: E731
@@ -66,9 +67,10 @@ def neuron_update(
     values = used_values((v for v in values if v.name not in local_names), code)
     names = words(code) - local_names
     own = [(n, t, "READ_WRITE" if _assigned(n, code) else "READ_ONLY", of, n) for n, t, _ in neuron.vars if n in names]
+    arrays = tuple((n, t, of, n) for n, t in used(neuron.arrays, code))
     return UpdateText(
-        group, of, code, refs=(*own, *refs), vars=vars,
-        arrays=used(neuron.arrays, code), values=tuple(v for v in values if not v.per_neuron),
+        group, of, code, refs=(*own, *refs), vars=vars, arrays=arrays,
+        values=tuple(v for v in values if not v.per_neuron),
         params=(*used(tuple(dict.fromkeys((*FIXED, *params))), code), *value_params(values)),
     )  # fmt: skip
 
@@ -78,9 +80,9 @@ def _assigned(name: str, code: str) -> bool:
 
 
 def learning_updates(
-    plan: Plan, populations: dict[str, tuple[int, NeuronText]], rule: Rule | None, batched: bool
+    plan: Plan, populations: dict[str, tuple[int, NeuronText]], rule: Rule | None
 ) -> dict[str, UpdateText]:
-    """Group `zero` before a batch, `reduce` after it where examples run side by side, `update` for the optimiser."""
+    """Group `zero` before a batch, `gather` in it, `check` after it, `update` for the optimiser."""
     updates: dict[str, UpdateText] = {}
     for p in plan.populations:
         if p.trainable:
@@ -89,23 +91,15 @@ def learning_updates(
     for c in plan.connections:
         if not c.trainable:
             continue
-        mine = ("gradient", "scalar", "READ_WRITE", c.name, "gradient")
-        updates[f"zero_{c.name}"] = UpdateText("zero", c.name, "gradient = 0.0;\n", refs=(mine,))
-        mine = ("gradient", "scalar", "READ_ONLY", c.name, "gradient")
-        if batched:
-            total = (("total", "scalar", "REDUCE_BATCH_SUM"),)
-            updates[f"reduce_{c.name}"] = UpdateText(
-                "reduce", c.name, "total = gradient;\n", refs=(mine,), vars=total
-            )  # fmt: skip
-            mine = ("gradient", "scalar", "READ_ONLY", f"reduce_{c.name}", "total")
+        updates |= gather.updates(plan, c)
         if rule is not None:
-            updates[f"update_{c.name}"] = _step(c.name, rule, rule.bounds[c.weight], mine)
+            updates[f"update_{c.name}"] = _step(c, rule, rule.bounds[c.weight])
     return updates
 
 
-def _step(connection: str, rule: Rule, bounds: tuple[str, str], gradient: tuple[str, str, str, str, str]) -> UpdateText:
+def _step(c: ConnectionRecord, rule: Rule, bounds: tuple[str, str]) -> UpdateText:
     """One optimiser step on the weights of a connection."""
-    code = "scalar g = gradient;\n" + statements(rule.code, rule.local_names, GENN)
+    code = f"scalar g = gradient[{gather.PLACE}];\n" + statements(rule.code, rule.local_names, GENN)
     params, variables = [(n, "scalar") for n in rule.scalars], [(n, "scalar", "READ_WRITE") for n in rule.states]
     for name, kind, function in zip(("lower", "upper"), bounds, ("fmax", "fmin")):
         if kind:
@@ -114,5 +108,6 @@ def _step(connection: str, rule: Rule, bounds: tuple[str, str], gradient: tuple[
             params.append((name, "scalar"))
         if kind == "array":
             variables.append((name, "scalar", "READ_ONLY_SHARED"))
-    refs = (("x", "scalar", "READ_WRITE", connection, "weight"), gradient)
-    return UpdateText("update", connection, code, refs=refs, params=tuple(params), vars=tuple(variables))
+    gradient = ("gradient", "scalar", c.target, gather.gradient_array(c))
+    refs = (("x", "scalar", "READ_WRITE", c.name, "weight"),)
+    return UpdateText("update", c.name, code, refs, (gradient,), tuple(params), tuple(variables))
