@@ -110,7 +110,7 @@ def one_epoch(s: Settings) -> str:
     seconds = {}
     for name, train in (("plain", events), ("augmented", Augmented(events, *CHAINS["shift and blend"], seed=s.seed))):
         trainer = Trainer(
-            plan.network, plan.loss, duration=plan.duration, dt=plan.dt, engine="native", batch_size=s.batch,
+            plan.network, plan.asked, duration=plan.duration, dt=plan.dt, engine="native", batch_size=s.batch,
             optimiser=Adam(0.0), progress=False,
         )  # fmt: skip
         trainer.fit(train, epochs=2)

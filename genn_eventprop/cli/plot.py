@@ -136,8 +136,8 @@ def _raster(run: Run) -> Any:
         raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
     record = record_trial(trainer, events, run.sample)
     called = int(trainer.predict(events[run.sample])[0])
-    loss = trainer.plan.loss
-    return plots.layers(record, loss.population.name, loss.population.model.readout, called, run.names)
+    output = trainer.plan.output
+    return plots.layers(record, output.name, output.derived.model.readout, called, run.names)
 
 
 def _confusion(run: Run) -> Any:

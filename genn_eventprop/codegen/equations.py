@@ -16,5 +16,5 @@ def equations(plan: Plan, opening: str, closing: str = "") -> str:
             reset = ", ".join(f"{s} <- {h}" for s, h, x in zip(d.states, e.h, d.x) if h != x)
             lines.append(f"     {e.name} when {e.g} >= 0: {reset}")
     lines += [f"   {c.source} -> {c.target} ({c.receptor}): {c.name}" for c in plan.connections]
-    lines.append(f"   loss: {plan.loss.readout} of {plan.loss.population.name}")
+    lines.append(f"   loss: {plan.loss.readout} of {plan.loss.output}")
     return "\n".join(f"{opening}{line}{closing}" for line in lines) + "\n"

@@ -20,7 +20,7 @@ import sympy as sp
 from ..adjoint import Derived, Propagator, expm
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
-from ..losses import Loss
+from ..losses import LossRecord
 from ..losses.readout import gauss_legendre
 from ..plan import Plan, PopulationRecord
 
@@ -171,7 +171,7 @@ def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray
     return expm(block * s)[..., :k, k:]
 
 
-def weight_series(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
+def weight_series(loss: LossRecord, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
     """(steps, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if that comes
     first, of the window; 0 outside of it.
 
@@ -185,7 +185,7 @@ def weight_series(loss: Loss, duration: float, steps: int, dtype: str) -> tuple[
     return np.ascontiguousarray(scaled / length ** np.arange(SERIES)), size
 
 
-def _weight_values(loss: Loss, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _weight_values(loss: LossRecord, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """(steps, SERIES) w / T at Chebyshev nodes, and the (steps, 1) ms of every step that are inside the window."""
     delta, (first, last) = duration / steps, loss.weight.ends(duration)
     start = np.arange(steps)[:, None] * delta

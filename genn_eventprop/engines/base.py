@@ -141,7 +141,7 @@ class Engine(ABC):
                 raise EngineError(
                     f"parameter {key!r} has shape {np.shape(parameters[key])}, this network needs {shape}"
                 )
-        plan.network.check_parameters({k: np.asarray(v) for k, v in parameters.items()})
+        plan.check_parameters({k: np.asarray(v) for k, v in parameters.items()})
 
     parameters: MutableMapping[str, np.ndarray]
     gradients: MutableMapping[str, np.ndarray]
@@ -313,7 +313,7 @@ def refuse_spike_regularisers(plan: Plan, engine: str, instead: str) -> None:
     """
     for p in plan.populations:
         for r in plan.spike_regularisers(p.name):
-            raise EngineError(f"{engine} has no {type(r).__name__} (of population {p.name!r}) yet; use {instead}")
+            raise EngineError(f"{engine} has no {r.kind} (of population {p.name!r}) yet; use {instead}")
 
 
 def _rounded_delays(plan: Plan) -> list[str]:

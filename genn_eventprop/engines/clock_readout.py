@@ -100,7 +100,7 @@ class ClockReadout:
 
 
 def _reads_state(plan: Plan) -> bool:
-    return plan.loss.population.model.readout in plan.output.derived.states
+    return plan.output.derived.model.readout in plan.output.derived.states
 
 
 class End(ClockReadout):

@@ -51,7 +51,7 @@ class Readout:
     def __init__(self, plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> None:
         self.plan, self.model, self.recording, self.inputs = plan, model, recording, inputs
         self.segments: Segments = recording.segments[model.name]
-        states, v = model.record.derived.states, plan.loss.population.model.readout
+        states, v = model.record.derived.states, plan.output.derived.model.readout
         self.v = states.index(v) if v in states else 0
         self.value, self.valid = np.zeros(model.lanes), np.ones(model.lanes, bool)
         self.evaluate()

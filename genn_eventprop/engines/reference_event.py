@@ -99,7 +99,7 @@ class ReferenceEvent(Engine):
 
     def _models(self) -> dict[str, PopulationModel]:
         """Numbers for the present parameters."""
-        self.plan.network.check_parameters(self.parameters)
+        self.plan.check_parameters(self.parameters)
         return {
             p.name: PopulationModel(
                 self._compiled[p.name],

@@ -34,7 +34,7 @@ class Problem:
     "population.parameter", "input_times". Regularisers are left out: those of spikes are the gradient of nothing."""
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events) -> None:
-        plan = replace(plan, regularisers=())
+        plan = replace(plan, pushes=())
         self.plan, self.events = plan, events
         self.samples = np.arange(len(events))
         self.engine = ReferenceEvent(plan, parameters)
@@ -191,7 +191,7 @@ def compare(
             f"a loss of the {plan.loss.readout} of spikes has a surrogate gradient, which differences cannot show; "
             "check the network with another loss"
         )
-    plan = replace(plan, regularisers=())
+    plan = replace(plan, pushes=())
     tested, samples = create(plan, parameters, engine=engine, dtype="float64"), np.arange(len(events))
     result = tested.run(tested.load(events), samples, training=True)
     _no_push(plan, result.readout, events)

@@ -16,7 +16,7 @@ from ..codegen.snippets import Snippets
 from ..losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy
 from ..modelling import Dense, Network, Neuron
 from ..modelling.handwritten import SECTIONS
-from ..plan import Plan, make_plan
+from ..plan import NetworkPlan, Plan, make_plan
 from ..plan.numbers import value_arrays
 from ..toolchain import build
 
@@ -68,7 +68,7 @@ def suspects(neuron: Neuron, dt: float = 0.5, seed: int = 0) -> list[Suspect]:
     return found
 
 
-def _plan(neuron: Neuron, dt: float) -> Plan:
+def _plan(neuron: Neuron, dt: float) -> NetworkPlan:
     network = Network()
     source, target = network.input(1), network.population(neuron, TRIALS, "neuron")
     for receptor in neuron.model.receptors:

@@ -20,6 +20,7 @@ from .library import (
 from .loss import Loss
 from .outer import Function, formula
 from .readout import TimeWeight
+from .record import LossRecord
 
 __all__ = [
     "LOSSES",
@@ -28,6 +29,7 @@ __all__ = [
     "Function",
     "IntegratedVoltageCrossEntropy",
     "Loss",
+    "LossRecord",
     "MaxVoltageCrossEntropy",
     "OwnLoss",
     "PerStepCrossEntropy",

@@ -12,9 +12,10 @@ import sympy as sp
 
 from ..errors import LossError, suggest
 from ..modelling.network import Population
-from .loss import OF_SPIKES, Loss
+from .loss import Loss
 from .outer import Function, formula
 from .readout import TimeWeight
+from .record import OF_SPIKES
 
 INPUT = TimeWeight(input_tau=20.0)
 

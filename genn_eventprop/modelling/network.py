@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,16 +204,7 @@ class Network:
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
         """Raise `NetworkError` unless all values are finite and all time constants positive, `ModelError` where a
         neuron starts, or a reset lands, at or above its threshold."""
-        for key, value in values.items():
-            if not np.all(np.isfinite(value)):
-                raise NetworkError(f"{key}: values must be finite")
-        for p in self.populations:
-            for n, param in p.neuron.params.items():
-                key = f"{p.name}.{n}"
-                if param.unit == "ms" and key in values and np.any(values[key] <= 0):
-                    raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
-            own = {n: values.get(f"{p.name}.{n}", param.value) for n, param in p.neuron.params.items()}
-            check_below(p.model, own, f"population {p.name!r} ({p.model.name})")
+        check_values(values, ((p.name, p.model, p.neuron.params) for p in self.populations))
 
     def check_connected(self) -> None:
         """Raise `NetworkError` if no connection leads to a population that takes input."""
@@ -268,3 +260,19 @@ def _positive(size: int, name: str) -> int:
 
 
 __all__ = ["Connection", "Dense", "Input", "Network", "Param", "Population"]
+
+
+def check_values(
+    values: Mapping[str, np.ndarray], populations: Iterable[tuple[str, NeuronModel, Mapping[str, Param]]]
+) -> None:
+    """`Network.check_parameters` for populations given as (name, model, parameters)."""
+    for key, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise NetworkError(f"{key}: values must be finite")
+    for name, model, params in populations:
+        for n, param in params.items():
+            key = f"{name}.{n}"
+            if param.unit == "ms" and key in values and np.any(values[key] <= 0):
+                raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
+        own = {n: values.get(f"{name}.{n}", param.value) for n, param in params.items()}
+        check_below(model, own, f"population {name!r} ({model.name})")

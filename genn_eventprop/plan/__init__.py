@@ -1,6 +1,16 @@
 """Network + loss + time grid -> frozen records, the only thing that code generation and engines see."""
 
 from .coefficients import PopulationCoefficients, coefficients
-from .records import ConnectionRecord, Plan, PopulationRecord, make_plan
+from .make import NetworkPlan, make_plan
+from .records import ConnectionRecord, InputRecord, Plan, PopulationRecord
 
-__all__ = ["ConnectionRecord", "Plan", "PopulationCoefficients", "PopulationRecord", "coefficients", "make_plan"]
+__all__ = [
+    "ConnectionRecord",
+    "InputRecord",
+    "NetworkPlan",
+    "Plan",
+    "PopulationCoefficients",
+    "PopulationRecord",
+    "coefficients",
+    "make_plan",
+]

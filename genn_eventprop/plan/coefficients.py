@@ -54,14 +54,14 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     Raises:
         NetworkError: if a value is not finite or a time constant not positive, for example after an optimiser's step.
     """
-    plan.network.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
+    plan.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
     d, dt = population.derived, plan.dt
     series = [_series(population, mode, values, dt) for mode in range(len(d.modes))]
     spans, d_spans = _spans(series, (dt,) if population.exact else (dt, dt / 2))
     free, learned = series[0]
     n, step, d_step = free.k - 1, spans[0, dt], d_spans[0, dt]
     rows, d_row = np.zeros((0, free.size, n + 1)), np.zeros((len(learned), 0, free.size, n + 1))
-    if plan.integrates_steps and plan.loss.population.name == population.name and population.exact:
+    if plan.integrates_steps and plan.loss.output == population.name and population.exact:
         _, nodes, phi = _basis(plan)
         rows, d_row = free.rows(d.states.index(d.model.readout), nodes, phi / plan.duration)
     d_rows = dict(zip(learned, d_row))

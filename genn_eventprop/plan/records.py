@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from ..adjoint import Derived, derive
+from ..adjoint import Derived
 from ..adjoint.scheme import exact_part
-from ..errors import PlanError
-from ..losses import Loss
-from ..modelling.network import Connection, Input, Network
-from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked, pushed_state
+from ..losses import LossRecord
+from ..modelling.network import check_values
+from ..modelling.parameters import Param
+from ..regularisers import SpikePush, pushed_state
 from . import clock
 
 SPIKE_TIMES = ("grid", "exact")
 
 
+@dataclass(frozen=True)
+class InputRecord:
+    """The source of given spikes, one channel of the data a neuron."""
+
+    name: str
+    size: int
+
+
 @dataclass(frozen=True, eq=False)
 class PopulationRecord:
-    """A population: its derived equations and which parameters vary over neurons or are learned."""
+    """A population: its derived equations, what its parameters are, and which vary over neurons or are learned."""
 
     name: str
     size: int
     derived: Derived
+    params: Mapping[str, Param]
     per_neuron: frozenset[str]
     trainable: tuple[str, ...]
     noise: float = 0.0
@@ -81,27 +89,30 @@ class ConnectionRecord:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything an engine needs to know.
+    """Everything an engine needs to know, as data: no `Network` and no `Loss` stands in it.
 
     dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
-    `Network.initial_parameters`.
+    `Network.initial_parameters`; trainable: those that are learned; limits: (lower, upper) of those that have any, None
+    for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates.
     """
 
-    network: Network
-    input: Input
+    input: InputRecord
     populations: tuple[PopulationRecord, ...]
     connections: tuple[ConnectionRecord, ...]
-    loss: Loss
+    loss: LossRecord
     dt: float
     duration: float
     n_steps: int
     spike_times: str
-    regularisers: tuple[Regulariser, ...] = ()
+    trainable: tuple[str, ...]
+    limits: Mapping[str, tuple[float | None, float | None]]
+    decays: Mapping[str, float]
+    pushes: tuple[SpikePush, ...]
 
     @property
     def output(self) -> PopulationRecord:
         """The population that the loss reads."""
-        return self.population(self.loss.population.name)
+        return self.population(self.loss.output)
 
     @property
     def integrates_steps(self) -> bool:
@@ -111,150 +122,30 @@ class Plan:
     def population(self, name: str) -> PopulationRecord:
         return next(p for p in self.populations if p.name == name)
 
-    @cached_property
-    def trainable(self) -> tuple[str, ...]:
-        """Names of the learned parameters."""
-        return self.network.trainable()
+    def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """As `Network.check_parameters`, for those that are given."""
+        check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
 
-    def spike_regularisers(self, population: str) -> tuple[SpikeRegulariser, ...]:
+    def spike_regularisers(self, population: str) -> tuple[SpikePush, ...]:
         """The regularisers that push a population's costate at its own spikes."""
-        spiking = (r for r in self.regularisers if isinstance(r, SpikeRegulariser))
-        return tuple(r for r in spiking if r.population.name == population)
+        return tuple(r for r in self.pushes if r.of == population)
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of parameters, those of the network tightened by every `Clamp`."""
-        bounds = self.network.bounds()
-        for clamp in (r for r in self.regularisers if isinstance(r, Clamp)):
-            for name in clamp.names(self.network):
-                low, high = bounds.get(name, (None, None))
-                lows, highs = ([b for b in pair if b is not None] for pair in ((low, clamp.lower), (high, clamp.upper)))
-                bounds[name] = (max(lows, default=None), min(highs, default=None))
-        return bounds
+        return dict(self.limits)
 
     def decay(self) -> dict[str, float]:
         """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""
-        total: dict[str, float] = {}
-        for decay in (r for r in self.regularisers if isinstance(r, WeightDecay)):
-            for name in decay.names(self.network):
-                total[name] = total.get(name, 0.0) + decay.strength
-        return total
+        return dict(self.decays)
+
+    def on_grid(self, n_steps: int) -> Plan:
+        """The same trial on a grid of `n_steps`, its delays rounded to that grid."""
+        dt = self.duration / n_steps
+        delayed = tuple(replace(c, delay_steps=int(clock.to_steps(c.delay, dt))) for c in self.connections)
+        return replace(self, spike_times="grid", dt=dt, n_steps=n_steps, connections=delayed)
 
     def into(self, population: str) -> tuple[ConnectionRecord, ...]:
         return tuple(c for c in self.connections if c.target == population)
 
     def out_of(self, source: str) -> tuple[ConnectionRecord, ...]:
         return tuple(c for c in self.connections if c.source == source)
-
-
-def make_plan(
-    network: Network,
-    loss: Loss,
-    *,
-    dt: float,
-    duration: float,
-    spike_times: str = "grid",
-    regularisers: Sequence[Regulariser] = (),
-) -> Plan:
-    """Freeze a network, a loss and a time grid.
-
-    Args:
-        dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
-        regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
-
-    Raises:
-        PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
-        LossError: if the loss's time weight does not fit the trial or is not finite.
-        SettingError: a regulariser that does not fit the network.
-    """
-    if not isinstance(network, Network) or not isinstance(loss, Loss):
-        raise PlanError(
-            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
-            f"{type(loss).__name__}"
-        )
-    if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
-        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
-    n_steps = clock.number_of_steps(duration, dt)
-    if spike_times not in SPIKE_TIMES:
-        raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
-    for c in network.connections:
-        if c.delay >= duration:
-            raise PlanError(
-                f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
-            )
-    if not network.inputs:
-        raise PlanError("the network has no input; add one with network.input(n_channels)")
-    if loss.population not in network.populations:
-        raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
-    _check_chance(network, loss, spike_times)
-    plan_populations = _populations(network)
-    if spike_times == "exact":
-        _check_cycles(network, {p.name: p.derived for p in plan_populations})
-    if loss.integrates:
-        loss.weight.check(duration, dt if spike_times == "grid" else None)
-        if spike_times == "grid":
-            clock.window_steps(loss.weight.ends(duration), dt)
-    return Plan(
-        network=network, input=network.inputs[0], populations=plan_populations,
-        connections=_connections(network, dt), loss=loss, dt=float(dt), duration=float(duration), n_steps=n_steps,
-        spike_times=spike_times, regularisers=checked(regularisers, network, loss),
-    )  # fmt: skip
-
-
-def _check_chance(network: Network, loss: Loss, spike_times: str) -> None:
-    for p in network.populations:
-        if spike_times == "exact" and (p.noise > 0 or p.dropout > 0):
-            what = "noise" if p.noise > 0 else "dropout"
-            raise PlanError(
-                f"population {p.name!r} has {what}, which is drawn step by step and needs spike_times='grid'; use the "
-                f"grid, or {what}=0"
-            )
-        if p is loss.population and p.dropout > 0:
-            raise PlanError(f"population {p.name!r} has dropout, but its spikes are what the loss reads; use dropout=0")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
-    """Refuse cycles of zero delay through arrivals that make their target cross: a spike would come back at once."""
-
-    def moves(c: Connection) -> bool:
-        target = derived[c.target.name]
-        return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
-
-    at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
-    for start, _ in at_once:
-        reached = {start}
-        for _ in at_once:
-            reached |= {b for a, b in at_once if a in reached and b != start}
-        if any(a in reached and b == start for a, b in at_once):
-            raise PlanError(
-                f"population {start!r} reaches itself through connections without delay whose arrivals move a "
-                "threshold at once (delta synapses), so that a spike comes back at its own instant; give one a delay"
-            )
-
-
-def _populations(network: Network) -> tuple[PopulationRecord, ...]:
-    records = []
-    for p in network.populations:
-        params = p.neuron.params
-        records.append(
-            PopulationRecord(
-                name=p.name, size=p.size, derived=derive(p.model),
-                per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
-                trainable=tuple(n for n, q in params.items() if q.trainable),
-                noise=p.noise, dropout=p.dropout, dropped_reset=p.dropped_reset,
-            )
-        )  # fmt: skip
-    return tuple(records)
-
-
-def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
-    return tuple(
-        ConnectionRecord(
-            name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
-            receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
-        )
-        for c in network.connections
-    )  # fmt: skip

@@ -16,6 +16,7 @@ from ..losses import Loss
 from ..modelling.network import Network
 from .parameters import Clamp, WeightDecay
 from .published import published_scale
+from .record import SpikePush
 from .spikes import LayerRate, SpikeCount, SpikeRegulariser, pushed_state
 
 Regulariser = SpikeRegulariser | WeightDecay | Clamp
@@ -51,6 +52,7 @@ __all__ = [
     "LayerRate",
     "Regulariser",
     "SpikeCount",
+    "SpikePush",
     "SpikeRegulariser",
     "WeightDecay",
     "checked",

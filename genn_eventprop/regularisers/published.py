@@ -18,13 +18,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import SettingError
-from ..losses import Loss
+from ..losses.record import LossFormulas
 
 _READS_VOLTAGE = ("integral", "voltage")
 
 
 def published_scale(
-    loss: Loss, duration: float, own: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray], where: str
+    loss: LossFormulas, duration: float, own: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray], where: str
 ) -> np.ndarray:
     """The factor for a published strength, (N,) or (1,).
 

@@ -15,7 +15,6 @@ Axis letters: B batch, N neurons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +25,13 @@ from ..modelling.expressions import parse
 from ..modelling.network import Network, Population
 from ..modelling.neuron import NeuronModel
 from .published import published_scale
+from .record import PushFormulas, SpikePush
 
 MEANS = ("example", "batch")
 
 
 @dataclass(frozen=True, eq=False)
-class SpikeRegulariser:
+class SpikeRegulariser(PushFormulas):
     """lambda_V += strength (z - target) / B at own spikes; use `SpikeCount` or `LayerRate`.
 
     Args:
@@ -77,40 +77,21 @@ class SpikeRegulariser:
         if self.published:
             published_scale(loss, 1.0, {"tau_mem": np.ones(1)}, {"tau_mem": np.ones(1)}, where)
 
-    def strengths(
-        self, loss: Loss, duration: float, parameters: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(upper, lower), (N,) each, at the present parameter values."""
-        size = self.population.size
-        scale = np.ones(1)
-        if self.published:
-            own, output = (_values(p, parameters) for p in (self.population, loss.population))
-            scale = published_scale(loss, duration, own, output, type(self).__name__)
-        scale = scale / size if self.whole_layer else scale
-        return np.broadcast_to(self.upper * scale, size), np.broadcast_to(self.lower * scale, size)
+    @property
+    def of(self) -> str:
+        return self.population.name
 
-    def excess(self, counts: np.ndarray) -> np.ndarray:
-        """z - target from spike counts (B, N): (B, N), or (B, 1) for the whole layer, B = 1 for a batch mean."""
-        z = counts.sum(axis=1, keepdims=True) if self.whole_layer else counts
-        z = z.mean(axis=0, keepdims=True) if self.mean == "batch" else z
-        return z - self.target
+    @property
+    def size(self) -> int:
+        return self.population.size
 
-    def jump(
-        self,
-        counts: np.ndarray,
-        loss: Loss,
-        duration: float,
-        parameters: Mapping[str, np.ndarray],
-        whole: Callable[[np.ndarray], np.ndarray] = lambda counts: counts,
-    ) -> np.ndarray:
-        """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch.
-
-        Args:
-            whole: the counts of the whole batch from these, where these are a part of it.
-        """
-        upper, lower = self.strengths(loss, duration, parameters)
-        excess = self.excess(whole(counts) if self.mean == "batch" else counts)
-        return np.broadcast_to(np.where(excess > 0, upper, lower) * excess, counts.shape) / len(counts)
+    @property
+    def record(self) -> SpikePush:
+        """What a plan holds of this regulariser."""
+        return SpikePush(
+            type(self).__name__, self.of, self.size, self.target, self.upper, self.lower, self.mean, self.published,
+            self.whole_layer,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -182,9 +163,3 @@ def pushed_state(model: NeuronModel) -> str:
     if model.readout in model.state and symbols[model.readout] in used:
         return model.readout
     return next(s for s in model.state if symbols[s] in used)
-
-
-def _values(population: Population, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Parameter -> value of one population."""
-    start = f"{population.name}."
-    return {k.removeprefix(start): np.asarray(v, np.float64) for k, v in parameters.items() if k.startswith(start)}

@@ -69,8 +69,7 @@ def clock_plan(trainer: Trainer) -> Plan:
     plan = trainer.plan
     if plan.spike_times == "grid":
         return plan
-    n_steps = plan.n_steps * max(1, math.ceil(plan.dt / 0.05))
-    return dataclasses.replace(plan, spike_times="grid", dt=plan.duration / n_steps, n_steps=n_steps)
+    return plan.on_grid(plan.n_steps * max(1, math.ceil(plan.dt / 0.05)))
 
 
 class Record(Callback):

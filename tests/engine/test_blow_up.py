@@ -64,7 +64,7 @@ def test_where_and_when_is_told(model):
 def test_training_stops_with_weights_as_they_were(tmp_path):
     plan = network("AdEx", WILD["AdEx"])
     trainer = Trainer(
-        plan.network, plan.loss, dt=0.5, duration=40.0, batch_size=2, progress=False, engine="native",
+        plan.network, plan.asked, dt=0.5, duration=40.0, batch_size=2, progress=False, engine="native",
         run_dir=tmp_path / "run",
     )  # fmt: skip
     before = {k: v.copy() for k, v in trainer.engine.parameters.items()}

@@ -151,7 +151,7 @@ def test_the_trainer_keys_the_noise(tmp_path):
     def losses_of(seed, epochs=2):
         plan = network(noise=0.2)
         trainer = Trainer(
-            plan.network, plan.loss, dt=0.5, duration=40.0, batch_size=3, seed=seed, progress=False, engine="native"
+            plan.network, plan.asked, dt=0.5, duration=40.0, batch_size=3, seed=seed, progress=False, engine="native"
         )
         trainer.fit(random_events(), epochs=epochs)
         return trainer.position.metrics, (trainer.engine.seed, trainer.engine.epoch)

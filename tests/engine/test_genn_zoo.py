@@ -120,7 +120,7 @@ def test_every_model_of_the_zoo(name, loss, kind):
     model = models.ZOO[name]
     layout = Layout(1, loss != "first_spike", loss == "first_spike" or not model.spiking, loss)
     plan, values, events = draw(model, layout, np.random.default_rng([0, 0]))
-    plan = make_plan(plan.network, plan.loss, dt=plan.duration / STEPS.get(name, 150), duration=plan.duration)
+    plan = make_plan(plan.network, plan.asked, dt=plan.duration / STEPS.get(name, 150), duration=plan.duration)
     check_same(make(kind, plan, values), ReferenceClock(plan, values), events)
 
 

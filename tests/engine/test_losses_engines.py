@@ -141,10 +141,10 @@ def test_time_weights_are_checked_when_the_plan_is_made(weight, message):
     base = build("feed-forward", "integral", "fixed", 0.0)
     with pytest.raises(LossError, match=message):
         make_plan(
-            base.network, losses.IntegratedVoltageCrossEntropy(base.loss.population, weight), dt=0.5, duration=50.0
+            base.network, losses.IntegratedVoltageCrossEntropy(base.asked.population, weight), dt=0.5, duration=50.0
         )
     inside = TimeWeight("1 / t", window=(5.0, 20.0))
-    make_plan(base.network, losses.PerStepCrossEntropy(base.loss.population, inside), dt=0.5, duration=50.0)
+    make_plan(base.network, losses.PerStepCrossEntropy(base.asked.population, inside), dt=0.5, duration=50.0)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_time_weights_are_checked_when_the_plan_is_made(weight, message):
 )
 def test_own_functions_are_checked(function, message):
     base = build("feed-forward", "integral", "fixed", 0.0)
-    loss = OwnLoss(base.loss.population, "integral", Function(function, name="mine"))
+    loss = OwnLoss(base.asked.population, "integral", Function(function, name="mine"))
     plan = make_plan(base.network, loss, dt=0.5, duration=50.0)
     engine = ReferenceClock(plan, plan.network.initial_parameters(3))
     with pytest.raises(LossError, match=message):
@@ -175,7 +175,7 @@ def test_a_function_that_is_the_cross_entropy_gives_its_gradient():
         return -np.log((p * hot).sum(1)), p - hot
 
     found = []
-    for loss in (base.loss, OwnLoss(base.loss.population, "integral", Function(function))):
+    for loss in (base.asked, OwnLoss(base.asked.population, "integral", Function(function))):
         engine = ReferenceClock(make_plan(base.network, loss, dt=0.5, duration=50.0), values)
         result = engine.run(engine.load(events), np.arange(6), training=True)
         found.append([result.loss, *engine.gradients.values()])

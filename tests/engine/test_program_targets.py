@@ -79,7 +79,7 @@ def test_regularisers_of_counts_and_of_the_layer(target):
         regularisers.LayerRate(hidden, most=5.0, strength=1e-2),
         regularisers.SpikeCount(hidden, target=1.0, strength=1e-2, mean="batch"),
     ]
-    plan = make_plan(plan.network, plan.loss, dt=plan.dt, duration=plan.duration, regularisers=terms)
+    plan = make_plan(plan.network, plan.asked, dt=plan.dt, duration=plan.duration, regularisers=terms)
     values, events = plan.network.initial_parameters(3), random_events(plan)
     engine, clock = TARGETS[target](plan, values, dtype="float64"), ReferenceClock(plan, values)
     check_same(run(engine, events), run(clock, events), engine, clock)

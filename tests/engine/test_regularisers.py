@@ -205,7 +205,7 @@ def test_gradient_checks_leave_them_out():
 
     net, hidden, loss = network()
     plan = plan_of(net, loss, "exact", regularisers=[SpikeCount(hidden)])
-    assert Problem(plan, net.initial_parameters(1), events()).plan.regularisers == ()
+    assert Problem(plan, net.initial_parameters(1), events()).plan.pushes == ()
 
 
 def test_the_pushed_state():

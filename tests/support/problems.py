@@ -53,7 +53,7 @@ def with_targets(events, plan, seed=3):
 def problem(name, kind="learned"):
     make, spiking = LOSSES[name]
     base = build("recurrent", "first" if spiking else "integral", kind, 1.5)
-    plan = make_plan(base.network, make(base.loss.population), dt=base.dt, duration=base.duration)
+    plan = make_plan(base.network, make(base.asked.population), dt=base.dt, duration=base.duration)
     return plan, with_targets(random_events(plan), plan)
 
 

@@ -28,7 +28,7 @@ class ReadoutCode:
     constants: tuple[str, ...] = ()
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.p = plan, f"p_{plan.loss.population.name}"
+        self.plan, self.p = plan, f"p_{plan.loss.output}"
         self.v = plan.output.derived.model.readout
         self.np = f"NP_{self.p}"
 

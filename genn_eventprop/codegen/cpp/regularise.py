@@ -7,7 +7,7 @@ Formulas: `regularisers.spikes`. For every such regulariser the host hands over 
 from __future__ import annotations
 
 from ...plan import Plan, PopulationRecord
-from ...regularisers import SpikeRegulariser, pushed_state
+from ...regularisers import SpikePush, pushed_state
 from .context import Context, regulariser_names
 
 
@@ -29,7 +29,7 @@ def jump_from_counts(ctx: Context, p: PopulationRecord) -> str:
     return "{\n" + code + "}\n"
 
 
-def _term(name: str, jump: str, r: SpikeRegulariser, given: str) -> str:
+def _term(name: str, jump: str, r: SpikePush, given: str) -> str:
     z, before = "scalar(counts[neuron])", ""
     if r.whole_layer:
         z = "scalar(total)"

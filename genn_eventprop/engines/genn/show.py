@@ -19,7 +19,7 @@ def texts(plan: Plan, optimiser: Optimiser | None = None) -> list[tuple[str, str
 
 
 def _text(plan: Plan, optimiser: Optimiser) -> NetworkText:
-    optimiser.prepare({c.weight: np.zeros(1) for c in plan.connections}, plan.network.bounds())
+    optimiser.prepare({c.weight: np.zeros(1) for c in plan.connections}, plan.bounds())
     return network_text(plan, rule=rule_of(optimiser, plan))
 
 

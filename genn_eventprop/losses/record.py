@@ -1,0 +1,179 @@
+"""What a loss answers for itself, without the network that it belongs to: `LossRecord` is the part a plan holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import sympy as sp
+
+from ..errors import LossError, ModelError
+from ..modelling.expressions import parse, symbol
+from .outer import NAMED, Function, cross_entropy, score_functions, squared_error
+from .readout import TimeWeight
+
+OF_SPIKES = ("first_spike", "spike_times", "count")
+INTEGRATED = ("integral", "voltage")
+
+
+class LossFormulas:
+    """The mathematics of a loss, for `Loss` and `LossRecord`; their fields say what is read and how it is scored."""
+
+    readout: str
+    weight: TimeWeight
+    score: str
+    term: str
+    constants: Mapping[str, float]
+    silent: str
+    outer: str | Function
+
+    @property
+    def output(self) -> str:
+        """Name of the population that is read."""
+        raise NotImplementedError
+
+    @property
+    def n_classes(self) -> int:
+        """K, the number of outputs."""
+        raise NotImplementedError
+
+    @property
+    def integrates(self) -> bool:
+        """True if the readout is an integral over the trial."""
+        return self.readout in INTEGRATED
+
+    @property
+    def of_spikes(self) -> bool:
+        """True if the readout is made of spikes."""
+        return self.readout in OF_SPIKES
+
+    @property
+    def compares(self) -> str:
+        """ "labels" or "targets": what a data set must have."""
+        return self.outer.compares if isinstance(self.outer, Function) else NAMED[self.outer]
+
+    @property
+    def host(self) -> Function | None:
+        """The outer loss, if it is a Python function that the host has to call between forward and backward."""
+        return self.outer if isinstance(self.outer, Function) else None
+
+    @property
+    def surrogate(self) -> bool:
+        """True if the gradient is a surrogate, which differences do not show."""
+        return self.readout == "count"
+
+    @cached_property
+    def expressions(self) -> tuple[sp.Expr, sp.Expr]:
+        """(score, term) as sympy expressions in r, T and the constants."""
+        table = {n: symbol(n) for n in ("r", "T", *self.constants)}
+        try:
+            return parse(self.score, table, "loss score"), parse(self.term, table, "loss term")
+        except ModelError as error:
+            raise LossError(str(error)) from None
+
+    @cached_property
+    def derivatives(self) -> tuple[sp.Expr, sp.Expr]:
+        """d/dr of `expressions`."""
+        score, term = self.expressions
+        return sp.diff(score, symbol("r")), sp.diff(term, symbol("r"))
+
+    def basis(self, dt: float, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`TimeWeight.basis` of an integral; for V(t) every phi_j is one node, where V is needed."""
+        return self.weight.basis(dt, n_steps, nodal=self.readout == "voltage")
+
+    def basis_size(self, dt: float) -> int:
+        """J of `basis`, 0 if nothing is integrated."""
+        return self.weight.size(dt, nodal=self.readout == "voltage") if self.integrates else 0
+
+    def target_shape(self, n_steps: int) -> tuple[int | None, ...]:
+        """Shape of one sample's targets: (K,); of V(t) (n_steps + 1, K) at k dt; of spike times (K, any number)."""
+        K = self.n_classes
+        return {"voltage": (n_steps + 1, K), "spike_times": (K, None)}.get(self.readout, (K,))
+
+    def _parts(self, r: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """score, term, dscore/dr, dterm/dr at r."""
+        evaluate = score_functions(*self.expressions, ("r", "T", *self.constants))
+        score, term, dscore, dterm = (
+            np.broadcast_to(np.asarray(v, dtype=np.float64), np.shape(r))
+            for v in evaluate(r, duration, *self.constants.values())
+        )
+        return score, term, dscore, dterm
+
+    def pointwise(self, r: np.ndarray, y: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
+        """The outer loss of values that are all there: r (..., K), y labels (...,) or targets (..., K)."""
+        if self.outer == "squared_error":
+            return squared_error(r, y)
+        return cross_entropy(*self._parts(r, duration), np.ones(r.shape, bool), y)
+
+    def evaluate(
+        self, readout: np.ndarray, valid: np.ndarray, y: np.ndarray, duration: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Outer loss and its gradient.
+
+        Args:
+            readout: (B, K) r_c; of "spike_times" (B, K, M), the first M spikes. valid: the same shape, False for a
+                spike that did not happen. y: labels (B,) or targets (B, K), (B, K, M). duration: T in ms.
+
+        Returns:
+            loss (B,) and dL/dr in the shape of readout, not divided by B.
+        """
+        r = np.where(valid, readout, duration)
+        if isinstance(self.outer, Function):
+            loss, gradient = self.outer(r, y)
+            return loss, np.where(valid, gradient, 0.0)
+        used = valid if self.silent == "exclude" else np.ones_like(valid)
+        if self.outer == "squared_error":
+            loss, gradient = squared_error(r, np.where(used, y, np.nan))
+            return loss.reshape(len(r), -1).sum(1), gradient
+        return cross_entropy(*self._parts(r, duration), used, y)
+
+    def push(self, readout: np.ndarray, valid: np.ndarray, y: np.ndarray, duration: float) -> np.ndarray:
+        """(B, K) dl/dr at T of spikes that did not happen: the push on lambda_V, before -tau_mem / B."""
+        shape = valid.shape[:2]
+        if self.silent != "end":
+            return np.zeros(shape)
+        if self.outer == "squared_error":
+            missing = ~valid & ~np.isnan(y)
+            return np.where(missing, duration - np.nan_to_num(y), 0.0).reshape(*shape, -1).sum(2)
+        if isinstance(self.outer, Function):
+            return np.where(valid, 0.0, self.outer(np.where(valid, readout, duration), y)[1])
+        return np.where(~valid & (np.arange(shape[1]) == y[:, None]), self.end_slope(duration), 0.0)
+
+    def end_slope(self, duration: float) -> float:
+        """dterm/dr at r = T, the published push of a silent right class before -tau_mem / B."""
+        return float(self._parts(np.array(duration), duration)[3])
+
+    def scores(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
+        """(B, K) larger means more likely, -inf for a silent output."""
+        return np.where(valid, self._parts(np.where(valid, readout, duration), duration)[0], -np.inf)
+
+    def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
+        """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
+        scores = self.scores(readout, valid, duration)
+        best = (scores == scores.max(axis=1, keepdims=True)) & valid
+        return np.where(best.sum(axis=1) == 1, best.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class LossRecord(LossFormulas):
+    """A loss of the population named `population`, of `size` neurons; the other fields are those of `Loss`."""
+
+    population: str
+    size: int
+    readout: str
+    weight: TimeWeight
+    score: str
+    term: str
+    constants: Mapping[str, float]
+    silent: str
+    outer: str | Function
+
+    @property
+    def output(self) -> str:
+        return self.population
+
+    @property
+    def n_classes(self) -> int:
+        return self.size

@@ -1,0 +1,165 @@
+"""The compile stage: a network, a loss and a time grid become a frozen `Plan`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..adjoint import Derived, derive
+from ..errors import PlanError
+from ..losses import Loss
+from ..modelling.network import Connection, Network
+from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
+from . import clock
+from .records import SPIKE_TIMES, ConnectionRecord, InputRecord, Plan, PopulationRecord
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkPlan(Plan):
+    """A plan with the network, the loss and the regularisers that it was made of: for those who made it, to draw first
+    parameters or to make another plan. Engines and code generation take a `Plan` and do not know of them."""
+
+    network: Network
+    asked: Loss
+    regularisers: tuple[Regulariser, ...] = ()
+
+
+def make_plan(
+    network: Network,
+    loss: Loss,
+    *,
+    dt: float,
+    duration: float,
+    spike_times: str = "grid",
+    regularisers: Sequence[Regulariser] = (),
+) -> NetworkPlan:
+    """Freeze a network, a loss and a time grid.
+
+    Args:
+        dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
+        regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
+
+    Raises:
+        PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
+        LossError: if the loss's time weight does not fit the trial or is not finite.
+        SettingError: a regulariser that does not fit the network.
+    """
+    if not isinstance(network, Network) or not isinstance(loss, Loss):
+        raise PlanError(
+            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
+            f"{type(loss).__name__}"
+        )
+    if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
+        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
+    n_steps = clock.number_of_steps(duration, dt)
+    if spike_times not in SPIKE_TIMES:
+        raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
+    for c in network.connections:
+        if c.delay >= duration:
+            raise PlanError(
+                f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
+            )
+    if not network.inputs:
+        raise PlanError("the network has no input; add one with network.input(n_channels)")
+    if loss.population not in network.populations:
+        raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
+    _check_chance(network, loss, spike_times)
+    found = checked(regularisers, network, loss)
+    populations = _populations(network)
+    if spike_times == "exact":
+        _check_cycles(network, {p.name: p.derived for p in populations})
+    if loss.integrates:
+        loss.weight.check(duration, dt if spike_times == "grid" else None)
+        if spike_times == "grid":
+            clock.window_steps(loss.weight.ends(duration), dt)
+    (source,) = network.inputs[:1]
+    return NetworkPlan(
+        input=InputRecord(source.name, source.size), populations=populations, connections=_connections(network, dt),
+        loss=loss.record, dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
+        trainable=network.trainable(), limits=_limits(network, found), decays=_decays(network, found),
+        pushes=tuple(r.record for r in found if isinstance(r, SpikeRegulariser)),
+        network=network, asked=loss, regularisers=found,
+    )  # fmt: skip
+
+
+def _limits(network: Network, regularisers: Sequence[Regulariser]) -> dict[str, tuple[float | None, float | None]]:
+    """Bounds of parameters, those of the network tightened by every `Clamp`."""
+    bounds = network.bounds()
+    for clamp in (r for r in regularisers if isinstance(r, Clamp)):
+        for name in clamp.names(network):
+            low, high = bounds.get(name, (None, None))
+            lows, highs = ([b for b in pair if b is not None] for pair in ((low, clamp.lower), (high, clamp.upper)))
+            bounds[name] = (max(lows, default=None), min(highs, default=None))
+    return bounds
+
+
+def _decays(network: Network, regularisers: Sequence[Regulariser]) -> dict[str, float]:
+    """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""
+    total: dict[str, float] = {}
+    for decay in (r for r in regularisers if isinstance(r, WeightDecay)):
+        for name in decay.names(network):
+            total[name] = total.get(name, 0.0) + decay.strength
+    return total
+
+
+def _check_chance(network: Network, loss: Loss, spike_times: str) -> None:
+    for p in network.populations:
+        if spike_times == "exact" and (p.noise > 0 or p.dropout > 0):
+            what = "noise" if p.noise > 0 else "dropout"
+            raise PlanError(
+                f"population {p.name!r} has {what}, which is drawn step by step and needs spike_times='grid'; use the "
+                f"grid, or {what}=0"
+            )
+        if p is loss.population and p.dropout > 0:
+            raise PlanError(f"population {p.name!r} has dropout, but its spikes are what the loss reads; use dropout=0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
+    """Refuse cycles of zero delay through arrivals that make their target cross: a spike would come back at once."""
+
+    def moves(c: Connection) -> bool:
+        target = derived[c.target.name]
+        return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
+
+    at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
+    for start, _ in at_once:
+        reached = {start}
+        for _ in at_once:
+            reached |= {b for a, b in at_once if a in reached and b != start}
+        if any(a in reached and b == start for a, b in at_once):
+            raise PlanError(
+                f"population {start!r} reaches itself through connections without delay whose arrivals move a "
+                "threshold at once (delta synapses), so that a spike comes back at its own instant; give one a delay"
+            )
+
+
+def _populations(network: Network) -> tuple[PopulationRecord, ...]:
+    records = []
+    for p in network.populations:
+        params = p.neuron.params
+        records.append(
+            PopulationRecord(
+                name=p.name, size=p.size, derived=derive(p.model), params=dict(params),
+                per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
+                trainable=tuple(n for n, q in params.items() if q.trainable),
+                noise=p.noise, dropout=p.dropout, dropped_reset=p.dropped_reset,
+            )
+        )  # fmt: skip
+    return tuple(records)
+
+
+def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
+    return tuple(
+        ConnectionRecord(
+            name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
+            receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
+        )
+        for c in network.connections
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""What a regulariser of spikes answers for itself, without its population: `SpikePush` is the part a plan holds.
+
+Axis letters: B batch, N neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..losses.record import LossFormulas
+from .published import published_scale
+
+
+class PushFormulas:
+    """The mathematics of `SpikeRegulariser` and `SpikePush`; their fields say of what and how strong."""
+
+    target: float
+    upper: float
+    lower: float
+    mean: str
+    published: bool
+    whole_layer: bool
+
+    @property
+    def of(self) -> str:
+        """Name of the population that is pushed."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """N, its neurons."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """The regulariser's class, for messages."""
+        return type(self).__name__
+
+    def strengths(
+        self, loss: LossFormulas, duration: float, parameters: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(upper, lower), (N,) each, at the present parameter values."""
+        size = self.size
+        scale = np.ones(1)
+        if self.published:
+            own, output = (_values(p, parameters) for p in (self.of, loss.output))
+            scale = published_scale(loss, duration, own, output, self.kind)
+        scale = scale / size if self.whole_layer else scale
+        return np.broadcast_to(self.upper * scale, size), np.broadcast_to(self.lower * scale, size)
+
+    def excess(self, counts: np.ndarray) -> np.ndarray:
+        """z - target from spike counts (B, N): (B, N), or (B, 1) for the whole layer, B = 1 for a batch mean."""
+        z = counts.sum(axis=1, keepdims=True) if self.whole_layer else counts
+        z = z.mean(axis=0, keepdims=True) if self.mean == "batch" else z
+        return z - self.target
+
+    def jump(
+        self,
+        counts: np.ndarray,
+        loss: LossFormulas,
+        duration: float,
+        parameters: Mapping[str, np.ndarray],
+        whole: Callable[[np.ndarray], np.ndarray] = lambda counts: counts,
+    ) -> np.ndarray:
+        """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch.
+
+        Args:
+            whole: the counts of the whole batch from these, where these are a part of it.
+        """
+        upper, lower = self.strengths(loss, duration, parameters)
+        excess = self.excess(whole(counts) if self.mean == "batch" else counts)
+        return np.broadcast_to(np.where(excess > 0, upper, lower) * excess, counts.shape) / len(counts)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikePush(PushFormulas):
+    """A push of the population named `population` at its own spikes.
+
+    name: of the class that it was made of; the other fields are those of `SpikeRegulariser`.
+    """
+
+    name: str
+    population: str
+    neurons: int
+    target: float
+    upper: float
+    lower: float
+    mean: str
+    published: bool
+    whole_layer: bool
+
+    @property
+    def of(self) -> str:
+        return self.population
+
+    @property
+    def size(self) -> int:
+        return self.neurons
+
+    @property
+    def kind(self) -> str:
+        return self.name
+
+
+def _values(population: str, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameter -> value of one population."""
+    start = f"{population}."
+    return {k.removeprefix(start): np.asarray(v, np.float64) for k, v in parameters.items() if k.startswith(start)}
