@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.cpp import generate, padded, regulariser_names
+from ..codegen.cpp import generate, host_source, padded, regulariser_names
 from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..codegen.optimiser import update_source
 from ..errors import EngineError
@@ -93,7 +93,8 @@ class NativeEngine(Engine):
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         self.source = generate(plan, dtype)
-        require(self.source.text)
+        for text in (self.source.text, host_source()):
+            require(text)
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._passed: list[np.ndarray | None] = [None] * len(self.source.arrays)
         self._pointers = (ctypes.c_void_p * len(self.source.arrays))()
@@ -107,6 +108,11 @@ class NativeEngine(Engine):
     def _library(self) -> ctypes.CDLL:
         """Compiled when first used: data that does not fit is refused before that."""
         return _declare(build(self.source.text))
+
+    @cached_property
+    def _host(self) -> ctypes.CDLL:
+        """Threads and recorded spikes: one library for all networks."""
+        return _declare_host(build(host_source()))
 
     # memory: weights have padded rows; `parameters` and `gradients` are views without the padding
 
@@ -397,20 +403,21 @@ class NativeEngine(Engine):
     def _engine(self) -> int:
         """The C++ side with its threads; made anew in a forked child, where threads do not exist."""
         if self._handle is None or self._pid != os.getpid():
-            handle = self._library.eventprop_create(self.threads, len(self._spiking))
+            library, handle = self._library, self._host.host_create(self.threads, len(self._spiking))
             if not handle:
                 raise EngineError(f"could not start {self.threads} threads; ask for fewer with threads=")
+            if library.eventprop_attach(handle):
+                self._host.host_destroy(handle)
+                raise EngineError(f"out of memory while preparing {self.threads} threads; use fewer threads")
             self._handle, self._pid = handle, os.getpid()
         return self._handle
 
     def _recorded(self, population: int, B: int) -> Spikes:
         parts = []
         for b in range(B):
-            n = self._library.eventprop_recorded(self._engine(), population, b)
+            n = self._host.host_recorded(self._engine(), population, b)
             neuron, time = np.empty(n, np.int32), np.empty(n)
-            self._library.eventprop_copy_recorded(
-                self._engine(), population, b, neuron.ctypes.data, time.ctypes.data
-            )  # fmt: skip
+            self._host.host_copy_recorded(self._engine(), population, b, neuron.ctypes.data, time.ctypes.data)
             parts.append((np.full(n, b), time, neuron.astype(np.int64)))
         return Spikes(*(np.concatenate(c) for c in zip(*parts)))
 
@@ -430,11 +437,11 @@ class NativeEngine(Engine):
         assert library is not None
         for item in step.parameters:
             x, g = self.parameters[item.name], self.gradients[item.name]
-            _update(library, self._library, self._engine(), item, step, x, g)
+            _update(library, self._host, self._engine(), item, step, x, g)
 
     def close(self) -> None:
         if self._handle is not None and self._pid == os.getpid():
-            self._library.eventprop_destroy(self._handle)
+            self._host.host_destroy(self._handle)
         self._handle = None
 
     def __del__(self) -> None:
@@ -457,7 +464,7 @@ def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:
 
 
 def _update(
-    library: ctypes.CDLL, owner: ctypes.CDLL, engine: int, item: Any, step: Any, x: np.ndarray, g: np.ndarray
+    library: ctypes.CDLL, host: ctypes.CDLL, engine: int, item: Any, step: Any, x: np.ndarray, g: np.ndarray
 ) -> None:
     rows, columns = (x.shape[0], x.shape[1]) if x.ndim == 2 else (1, x.size)
     state = [item.state[n] for n in step.state_names]
@@ -470,7 +477,7 @@ def _update(
         (ctypes.c_int64 * len(strides))(*strides), ctypes.c_int64(rows), ctypes.c_int64(columns),
         (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names]),
         ctypes.c_int(lower is not None), ctypes.c_int(upper is not None),
-        ctypes.cast(owner.eventprop_parallel, ctypes.c_void_p), ctypes.c_void_p(engine),
+        ctypes.cast(host.host_parallel, ctypes.c_void_p), ctypes.c_void_p(engine),
     )  # fmt: skip
 
 
@@ -504,15 +511,21 @@ def available_processors() -> int:
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     c = ctypes
-    library.eventprop_create.restype = c.c_void_p
-    library.eventprop_create.argtypes = [c.c_int, c.c_int]
-    library.eventprop_destroy.argtypes = [c.c_void_p]
-    library.eventprop_destroy.restype = None
+    library.eventprop_attach.argtypes = [c.c_void_p]
     library.eventprop_run.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]
     library.eventprop_trouble.argtypes = [c.c_void_p, c.c_void_p]
     library.eventprop_trouble.restype = None
-    library.eventprop_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]
-    library.eventprop_recorded.restype = c.c_int64
-    library.eventprop_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]
-    library.eventprop_copy_recorded.restype = None
+    return library
+
+
+def _declare_host(library: ctypes.CDLL) -> ctypes.CDLL:
+    c = ctypes
+    library.host_create.restype = c.c_void_p
+    library.host_create.argtypes = [c.c_int, c.c_int]
+    library.host_destroy.argtypes = [c.c_void_p]
+    library.host_destroy.restype = None
+    library.host_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]
+    library.host_recorded.restype = c.c_int64
+    library.host_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]
+    library.host_copy_recorded.restype = None
     return library

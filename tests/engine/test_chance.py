@@ -27,7 +27,11 @@ def test_draws_are_bit_equal_in_numpy_and_cpp():
     text = resources.files("genn_eventprop.codegen.cpp")
     read = lambda name: text.joinpath(name).read_text()  # noqa: E731
     library = build(
-        "typedef double scalar;\n" + read("runtime.hpp") + read("chance.hpp") + 'extern "C" void draw(double* out, '
+        "typedef double scalar;\n"
+        + read("host.hpp")
+        + read("runtime.hpp")
+        + read("chance.hpp")
+        + 'extern "C" void draw(double* out, '
         "uint32_t* bits, double* table, uint64_t key, int64_t step) {\ndraw_noise<96>(out, 1.0, table, key, step);\n"
         "for (int n = 0; n < 96; ++n) bits[n] = random_bits(step_key(key, step), uint32_t(n));\n}\n"
     )

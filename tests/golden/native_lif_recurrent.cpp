@@ -13,7 +13,11 @@
 
 typedef float scalar;
 
+// ... host.hpp ...
+
 // ... runtime.hpp ...
+
+#include <algorithm>
 
 namespace {
 
@@ -634,9 +638,10 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
     compare(args, work, sample, r, valid);
 }
 
-void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample) {
-    (void)engine; (void)args; (void)work; (void)sample;
-    engine.recorded[0].keep(sample, work.p_hidden_spikes.neuron, work.p_hidden_spikes.start, args.n_steps, args.dt);
+bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
+    (void)host; (void)args; (void)work; (void)sample;
+    if (!host.keep_steps(host, 0, sample, work.p_hidden_spikes.neuron, work.p_hidden_spikes.start, args.n_steps, args.dt)) return false;
+    return true;
 }
 // Halves the number of steps until the last one is the first that does harm.
 void locate(const Args& args, Work& work, Trouble& trouble) {

@@ -21,7 +21,7 @@ from .forward import LOCATE, forward, negative_arrivals
 from .outer import outer, outer_loss
 from .replay_steps import replay
 
-__all__ = ["Source", "generate", "padded", "regulariser_names"]
+__all__ = ["Source", "generate", "host_source", "padded", "regulariser_names"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,21 @@ class Source:
     gradient_size: int
 
 
+def read(name: str) -> str:
+    """A file of fixed C++ beside this one."""
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+def host_source() -> str:
+    """C++ of the library that all networks share: threads, and the store of recorded spikes."""
+    return read("host.hpp") + "\n" + read("host.cpp")
+
+
 def generate(plan: Plan, dtype: str) -> Source:
     """C++ for a plan; dtype "float32" or "float64"."""
     ctx = Context(plan, dtype)
-    files = resources.files(__package__)
-    read = lambda name: files.joinpath(name).read_text()  # noqa: E731
-    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\n", read("runtime.hpp")]
+    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;
+", read("host.hpp"), read("runtime.hpp")]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
@@ -58,6 +67,8 @@ def generate(plan: Plan, dtype: str) -> Source:
         parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), replay(ctx), backward(ctx)]
         keep = record(ctx) + LOCATE
     parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
+    if not ctx.exact and any(re.search(r"\bstd::(sort|\w+_bound)\(", part) for part in parts):
+        parts.insert(len(head), "#include <algorithm>\n")
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))
     if not ctx.exact and any(ctx.pushed(p) for p in ctx.spiking):

@@ -1,20 +1,13 @@
-// What every generated network uses: vectors of W bytes, row operations, spike storage, a thread pool.
+// What every generated network uses: vectors of W bytes, row operations, spike storage.
 // No OpenMP, no -ffast-math: reassociation happens only in the reductions written out here.
-#include <algorithm>
-#include <atomic>
-#include <condition_variable>
+// Of the standard library only what is quick to read; the rest is needed by host.cpp, which is compiled once.
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <cmath>
 #include <limits>
-#include <mutex>
 #include <new>
-#include <thread>
-#include <vector>
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include <type_traits>
 
 namespace {
 
@@ -32,11 +25,11 @@ typedef scalar vec __attribute__((vector_size(VECTOR_BYTES)));
 // cost a hundred times as much as other numbers.
 class NoDenormals {
 #if defined(__SSE2__)
-    unsigned before_ = _mm_getcsr();
+    unsigned before_ = __builtin_ia32_stmxcsr();
 
   public:
-    NoDenormals() { _mm_setcsr(before_ | 0x8040u); }
-    ~NoDenormals() { _mm_setcsr(before_); }
+    NoDenormals() { __builtin_ia32_ldmxcsr(before_ | 0x8040u); }
+    ~NoDenormals() { __builtin_ia32_ldmxcsr(before_); }
 #elif defined(__aarch64__)
     uint64_t before_ = read();
     static uint64_t read() {
@@ -135,29 +128,48 @@ inline int first_endless(const scalar* x) {
     return -1;
 }
 
+// One bit for every lane that is not below zero.
+template <typename V>
+inline unsigned not_negative(V a) {
+#if defined(__AVX512F__)
+    constexpr int AT_LEAST = 0x1d, ROUNDING = 4;  // false for NaN, without a signal; rounding as it is set
+    if constexpr (LANES == 16 && sizeof(V) == 64)
+        return uint16_t(__builtin_ia32_cmpps512_mask(a, V{}, AT_LEAST, -1, ROUNDING));
+    else
+        return uint8_t(__builtin_ia32_cmppd512_mask(a, V{}, AT_LEAST, -1, ROUNDING));
+#else
+    unsigned mask = 0;
+    for (int i = 0; i < LANES; ++i) mask |= unsigned(a[i] >= scalar(0)) << i;
+    return mask;
+#endif
+}
+
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+#define PACKS 1
+// The lanes of x that have a bit in the mask, in order; zero behind them.
+template <typename V>
+inline V packed(V x, unsigned mask) {
+    if constexpr (sizeof(V) == 64)
+        return V(__builtin_ia32_compresssi512_mask(x, V{}, uint16_t(mask)));
+    else
+        return V(__builtin_ia32_compresssi256_mask(x, V{}, uint8_t(mask)));
+}
+#endif
+
 // Writes the neurons below N with g >= 0 to `out`, in order; returns how many.
 template <int N>
 inline int64_t find_crossed(int32_t* out, const scalar* g) {
     int64_t count = 0;
     for (int n = 0; n < N; n += LANES) {
-        unsigned mask = 0;
-#if defined(__AVX512F__) && defined(__AVX512VL__)
-        if constexpr (sizeof(scalar) == 4) {
-            mask = _mm512_cmp_ps_mask(_mm512_load_ps(reinterpret_cast<const float*>(g + n)), _mm512_setzero_ps(), _CMP_GE_OQ);
-            if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
-            const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            const __m512i neuron = _mm512_add_epi32(lane, _mm512_set1_epi32(n));
-            _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi32(__mmask16(mask), neuron));
-        } else {
-            mask = _mm512_cmp_pd_mask(_mm512_load_pd(reinterpret_cast<const double*>(g + n)), _mm512_setzero_pd(), _CMP_GE_OQ);
-            if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
-            const __m256i neuron = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(n));
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + count), _mm256_maskz_compress_epi32(__mmask8(mask), neuron));
-        }
+        unsigned mask = not_negative(load(g + n));
+        if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
+#if defined(PACKS)
+        int32_t neuron __attribute__((vector_size(4 * LANES)));
+        for (int i = 0; i < LANES; ++i) neuron[i] = n + i;
+        neuron = packed(neuron, mask);
+        std::memcpy(out + count, &neuron, sizeof neuron);
         count += __builtin_popcount(mask);
 #else
-        for (int i = 0; i < LANES; ++i) mask |= unsigned(g[n + i] >= scalar(0)) << i;
-        if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
         for (; mask; mask &= mask - 1) out[count++] = n + __builtin_ctz(mask);
 #endif
     }
@@ -279,83 +291,17 @@ inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict hi
     }
 }
 
-// Threads that wait for work; task i of n always goes to thread i * threads / n (static schedule).
-class Pool {
-  public:
-    explicit Pool(int threads) : threads_(threads) {
-        try {
-            for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
-        } catch (...) {  // the system refuses more threads: end those that run, or their destructor ends the process
-            end();
-            throw;
-        }
-    }
-    ~Pool() { end(); }
-    void end() {
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            stop_ = true;
-            generation_.fetch_add(1, std::memory_order_release);
-        }
-        wake_.notify_all();
-        for (auto& w : workers_) w.join();
-    }
-    int threads() const { return threads_; }
-    template <typename F>
-    void run(int64_t n, F& task) {
-        call_ = [](void* f, int64_t i, int t) { (*static_cast<F*>(f))(i, t); };
-        context_ = &task;
-        n_ = n;
-        pending_.store(threads_ - 1, std::memory_order_relaxed);
-        if (threads_ > 1) {
-            {
-                std::lock_guard<std::mutex> lock(mutex_);
-                generation_.fetch_add(1, std::memory_order_release);
-            }
-            wake_.notify_all();
-        }
-        share(0);
-        for (int spin = 0; pending_.load(std::memory_order_acquire) > 0; ++spin)
-            if (spin > 2000) std::this_thread::yield();
-    }
-
-  private:
-    void share(int t) {
-        const int64_t from = n_ * t / threads_, to = n_ * (t + 1) / threads_;
-        for (int64_t i = from; i < to; ++i) call_(context_, i, t);
-    }
-    void loop(int t) {
-        uint64_t seen = 0;
-        for (;;) {
-            for (int spin = 0; spin < 4000 && generation_.load(std::memory_order_acquire) == seen; ++spin)
-                std::atomic_signal_fence(std::memory_order_seq_cst);
-            if (generation_.load(std::memory_order_acquire) == seen) {
-                std::unique_lock<std::mutex> lock(mutex_);
-                wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
-            }
-            ++seen;
-            if (stop_) return;
-            share(t);
-            pending_.fetch_sub(1, std::memory_order_acq_rel);
-        }
-    }
-    int threads_;
-    std::vector<std::thread> workers_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::atomic<uint64_t> generation_{0};
-    std::atomic<int> pending_{0};
-    void (*call_)(void*, int64_t, int) = nullptr;
-    void* context_ = nullptr;
-    int64_t n_ = 0;
-    bool stop_ = false;
-};
+// task(i, t) for i < n on the host's threads; see `Host::run`.
+template <typename F>
+inline void on_threads(Host& host, int64_t n, F& task) {
+    host.run(host, n, [](void* f, int64_t i, int t) { (*static_cast<F*>(f))(i, t); }, &task);
+}
 
 // Sums over slices first .. first + slices - 1 of the `all` slices of a batch, by a fixed tree whatever the number of
 // threads, as far as they can be formed from these: in place where each begins, and the one that begins first in out.
 // grad[s * size + i] is of slice first + s. See engines/parts.py.
 inline void reduce_slices(
-    scalar* out, scalar* grad, int64_t size, int64_t slices, int64_t first, int64_t all, Pool& pool) {
+    scalar* out, scalar* grad, int64_t size, int64_t slices, int64_t first, int64_t all, Host& host) {
     constexpr int64_t CHUNK = 2048;
     const int64_t last = first + slices;
     auto task = [&](int64_t c, int) {
@@ -369,7 +315,7 @@ inline void reduce_slices(
             }
         std::memcpy(out + from, grad + from, size_t(n) * sizeof(scalar));
     };
-    pool.run((size + CHUNK - 1) / CHUNK, task);
+    on_threads(host, (size + CHUNK - 1) / CHUNK, task);
 }
 
 }  // namespace

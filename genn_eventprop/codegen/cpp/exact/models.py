@@ -184,10 +184,10 @@ def bind(ctx: Context) -> str:
 def keep_spikes_exact(ctx: Context) -> str:
     """Copies the spikes of a trial out of a thread's memory when they are asked for."""
     keep = "".join(
-        f"    engine.recorded[{i}].keep(sample, work.p_{p.name}.spikes.neuron, work.p_{p.name}.spike_time, work.p_{p.name}.spikes.count);\n"
+        f"    if (!host.keep_times(host, {i}, sample, work.p_{p.name}.spikes.neuron, work.p_{p.name}.spike_time, work.p_{p.name}.spikes.count)) return false;\n"
         for i, p in enumerate(ctx.spiking)
     )
-    return f"void keep_spikes(Engine& engine, const Args& args, Work& work, int64_t sample) {{\n    (void)engine; (void)args; (void)work; (void)sample;\n{keep}}}\n"
+    return f"bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {{\n    (void)host; (void)args; (void)work; (void)sample;\n{keep}    return true;\n}}\n"
 
 
 def refs(ctx: Context) -> list[str]:

@@ -10,19 +10,6 @@
 namespace {
 
 inline vec larger(vec a, vec b) { return a > b ? a : b; }
-// One bit for every lane that is not below zero.
-inline unsigned not_negative(vec a) {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(scalar) == 4)
-        return _mm512_cmp_ps_mask(__m512(a), _mm512_setzero_ps(), _CMP_GE_OQ);
-    else
-        return _mm512_cmp_pd_mask(__m512d(a), _mm512_setzero_pd(), _CMP_GE_OQ);
-#else
-    unsigned mask = 0;
-    for (int i = 0; i < LANES; ++i) mask |= unsigned(a[i] >= scalar(0)) << i;
-    return mask;
-#endif
-}
 
 template <class M, int N, bool Varies>
 struct Neurons {

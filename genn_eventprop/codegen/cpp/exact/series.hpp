@@ -1,4 +1,6 @@
 // Exact spike times: polynomials in the offset inside a step, and their first crossing of zero.
+#include <algorithm>
+#include <vector>
 
 namespace {
 
