@@ -53,8 +53,7 @@ def host_source() -> str:
 def generate(plan: Plan, dtype: str) -> Source:
     """C++ for a plan; dtype "float32" or "float64"."""
     ctx = Context(plan, dtype)
-    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;
-", read("host.hpp"), read("runtime.hpp")]
+    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\n", read("host.hpp"), read("runtime.hpp")]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
