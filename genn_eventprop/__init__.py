@@ -20,7 +20,7 @@ from .modelling import (
 
 if TYPE_CHECKING:
     from .data import Events
-    from .training import Trainer
+    from .training import Trainer, load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,11 +39,13 @@ __all__ = [
     "SynapseModel",
     "Trainer",
     "Uniform",
+    "load",
 ]
 # kept out of the first import: they pull in the engines, matplotlib, data readers
-_LATER = {"Events": "data", "Trainer": "training"}
+_LATER = {"Events": "data", "Trainer": "training", "load": "training"}
 _ROOMS = (
     "data",
+    "description",
     "engines",
     "experiments",
     "gradcheck",

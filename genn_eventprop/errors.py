@@ -61,6 +61,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, a batch system say, wants this process to end."""
 
 
+class DescriptionError(EventPropError, ValueError):
+    """The description of a model cannot be written, read, or used without trusting who wrote it."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"did you mean 'x'? known: a, b, x"`` for an unknown `name`; the tail of every unknown-name message."""
     names = sorted(known)

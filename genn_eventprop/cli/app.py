@@ -12,13 +12,14 @@ from .. import __version__
 from ..errors import EventPropError, Terminated, suggest
 from ..training.distributed import launched
 from ..training.interrupt import terminable
-from . import convert_audio, inspect_commands, plot, report, run_commands, scan, train
+from . import convert_audio, inspect_commands, plot, predict, report, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
 COMMANDS: dict[str, Command] = {
     "train": train.train,
     "evaluate": run_commands.evaluate,
+    "predict": predict.predict,
     "resume": run_commands.resume,
     "export": run_commands.export,
     "scan": scan.scan,

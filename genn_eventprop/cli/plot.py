@@ -12,11 +12,17 @@ import numpy as np
 import tyro
 
 from .. import plots
+from ..data import Events
 from ..errors import EventPropError, SettingError, TrainingError, suggest
 from ..training import Trainer, record_trial
+from ..training.checkpoint import load_checkpoint
+from ..training.evaluation import Evaluation
 from ..training.experiment import open_run
+from ..training.folder_model import FIRST, SAMPLES
 from ..training.metrics import confusion_matrix
 from ..training.run_folder import RunFolder
+from ..training.trained import TrainedModel, load
+from ..training.weights import read_weights
 from .options import parse
 
 AT_MOST = 512
@@ -44,15 +50,16 @@ def _plot(
     curves: loss, accuracy, activity. raster: one sample from input to readout voltages. confusion: of the test set if
     the run has finished, else of the data below. spikes: histograms of spike counts. weights: before and after.
     Several runs also get one page together, OUT/training_curves. A folder of repeats or of a scan stands for its runs.
+    Only what lies in the run folders is read, some held-out samples among it, unless --data asks for a data set.
 
     Args:
         runs: Run folders.
         out: Where the page of several runs goes.
         only: Some of curves, raster, confusion, spikes, weights, with commas between.
-        data: Data set of raster, spikes and confusion; default: validation if there is one, else train.
+        data: Data set of raster, spikes and confusion, made anew by the experiment; default: the samples in the folder.
         sample: Which sample of it the raster shows, counted from 0.
         checkpoint: The weights chosen on validation, or those of the last epoch.
-        page: The experiment that made the runs, if it is a file of your own: it is run to get the data.
+        page: With --data: the experiment that made the runs, if it is a file of your own.
         engine: Engine instead of the run's own.
         format: Of the pictures.
     """
@@ -94,7 +101,7 @@ def runs_in(path: Path) -> list[Path]:
 
 @dataclass
 class Run:
-    """A run folder and, made at first use, its trainer with the trained weights."""
+    """A run folder and, made at first use, its trained model with some samples."""
 
     path: Path
     data: str | None
@@ -104,17 +111,28 @@ class Run:
     engine: str | None
 
     @cached_property
-    def opened(self) -> tuple[Trainer, Any, dict[str, np.ndarray]]:
-        """(trainer with the weights of the checkpoint, events, initial parameters)."""
+    def opened(self) -> tuple[TrainedModel, Events]:
+        """The model of the folder and the samples in it: numbers, no code."""
+        model = load(self.path, checkpoint=self.checkpoint, engine=self.engine)
+        if not (self.path / SAMPLES).is_file():
+            raise SettingError(f"{self.path} has no {SAMPLES}; name a data set, --data train for instance")
+        return model, Events.load(self.path / SAMPLES)
+
+    @cached_property
+    def built(self) -> tuple[Trainer, Events]:
+        """The experiment's trainer with the trained weights, and the data set that --data names."""
         file, config, folder = open_run(self.path, self.page, engine=self.engine)
         experiment = file.build(config)
-        trainer = experiment.trainer
-        first = {name: value.copy() for name, value in trainer.engine.parameters.items()}
-        trainer.load_checkpoint(folder.checkpoint(self.checkpoint))
-        events = experiment.events(self.data or ("train" if experiment.validation is None else "validation"))
+        experiment.trainer.load_checkpoint(folder.checkpoint(self.checkpoint))
+        events = experiment.events(str(self.data))
         if events is None:
             raise SettingError(f"experiment {file.name} has no {self.data} set")
-        return trainer, events, first
+        return experiment.trainer, events
+
+    @property
+    def at_hand(self) -> tuple[Trainer | TrainedModel, Events]:
+        """What is asked for."""
+        return self.opened if self.data is None else self.built
 
     @property
     def names(self) -> list[str]:
@@ -131,12 +149,12 @@ def _curves(run: Run) -> Any:
 
 
 def _raster(run: Run) -> Any:
-    trainer, events, _ = run.opened
+    model, events = run.at_hand
     if not 0 <= run.sample < len(events):
         raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
-    record = record_trial(trainer, events, run.sample)
-    called = int(trainer.predict(events[run.sample])[0])
-    output = trainer.plan.output
+    record = record_trial(model, events, run.sample)
+    called = int(_evaluated(model, events[run.sample]).predictions[0])
+    output = model.plan.output
     return plots.layers(record, output.name, output.derived.model.readout, called, run.names)
 
 
@@ -144,21 +162,29 @@ def _confusion(run: Run) -> Any:
     finished = (run.path / "results.json").is_file() and run.folder.results.get("test")
     if finished and run.data is None:
         return plots.confusion(np.array(finished["confusion"]), run.names, "Test set")
-    trainer, events, _ = run.opened
-    result = trainer.evaluate(events)
+    result = _evaluated(*run.at_hand)
     matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
     return plots.confusion(matrix, run.names, (run.data or "held-out").capitalize() + " set")
 
 
+def _evaluated(model: Trainer | TrainedModel, events: Events) -> Evaluation:
+    return model.evaluate(events) if isinstance(model, Trainer) else model.evaluate(events, prepared=True)
+
+
 def _spikes(run: Run) -> Any:
-    trainer, events, _ = run.opened
-    return plots.spike_histograms(trainer.spike_counts(events[:AT_MOST]))
+    model, events = run.at_hand
+    some = events[:AT_MOST]
+    return plots.spike_histograms(
+        model.spike_counts(some) if isinstance(model, Trainer) else model.spike_counts(some, prepared=True)
+    )
 
 
 def _weights(run: Run) -> Any:
-    trainer, _, first = run.opened
-    names = trainer.plan.trainable
-    return plots.weights({n: trainer.engine.parameters[n] for n in names}, {n: first[n] for n in names})
+    if not (run.path / FIRST).is_file():
+        raise SettingError(f"{run.path} has no {FIRST}: it was made by an older version")
+    first = read_weights(run.path / FIRST)
+    last = load_checkpoint(run.folder.checkpoint(run.checkpoint)).section("parameters")
+    return plots.weights({name: last[name] for name in first if name in last}, first)
 
 
 def _together(folders: Sequence[Path]) -> Any:

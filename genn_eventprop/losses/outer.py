@@ -58,11 +58,14 @@ class Function:
             r = T; its gradient is not used.
         compares: what y is: "labels" (B,) or "targets" (B, K).
         name: for messages and run folders.
+        formula, outputs: the expression and the number of outputs that it was made of, if it was (`formula`).
     """
 
     function: Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
     compares: str = "labels"
     name: str = ""
+    formula: str = ""
+    outputs: int = 0
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -123,7 +126,21 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
         loss, *gradient = (np.broadcast_to(np.asarray(v, dtype=np.float64), len(readout)) for v in found)
         return loss, np.stack(gradient, axis=1)
 
-    return Function(function, compares, text)
+    return Function(function, compares, text, text, n_outputs)
+
+
+class Absent(Function):
+    """The place of an outer loss that is a Python function somewhere else: enough to predict, not to train.
+
+    The loss of every sample is 0; `Trainer.fit` refuses it.
+    """
+
+    def __init__(self, compares: str, name: str) -> None:
+        super().__init__(_nothing, compares, name)
+
+
+def _nothing(r: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(len(r)), np.zeros_like(r)
 
 
 @lru_cache(maxsize=64)

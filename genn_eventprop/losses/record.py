@@ -149,6 +149,19 @@ class LossFormulas:
         """(B, K) larger means more likely, -inf for a silent output."""
         return np.where(valid, self._parts(np.where(valid, readout, duration), duration)[0], -np.inf)
 
+    def probabilities(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray | None:
+        """(B, K) the softmax inside the cross-entropy, nan where no output spikes; None for losses without one.
+
+        The cross-entropy of V(t) all the time has one at every instant and none of the trial.
+        """
+        if self.outer != "cross_entropy" or self.readout == "voltage":
+            return None
+        used = valid if self.silent == "exclude" else np.ones_like(valid)
+        score = np.where(used, self._parts(np.where(valid, readout, duration), duration)[0], -np.inf)
+        some = valid.any(axis=1, keepdims=True)
+        e = np.exp(score - np.where(some, score.max(axis=1, keepdims=True), 0.0))
+        return np.where(some, e / np.where(some, e.sum(axis=1, keepdims=True), 1.0), np.nan)
+
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
         """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
         scores = self.scores(readout, valid, duration)

@@ -13,6 +13,7 @@ from .stopping import EarlyStopping
 from .streams import Streams
 from .tally import Activity, Tally
 from .tensorboard import TensorBoard
+from .trained import Outputs, TrainedModel, load
 from .trainer import Trainer
 from .weights import load_weights, save_weights
 
@@ -27,6 +28,7 @@ __all__ = [
     "ExperimentFile",
     "Initialised",
     "LayeredConfig",
+    "Outputs",
     "Progress",
     "Record",
     "Revive",
@@ -34,12 +36,14 @@ __all__ = [
     "Streams",
     "Tally",
     "TensorBoard",
+    "TrainedModel",
     "Trainer",
     "Trial",
     "evaluate",
     "experiment_names",
     "initialise_rates",
     "layered",
+    "load",
     "load_checkpoint",
     "load_experiment",
     "load_recording",

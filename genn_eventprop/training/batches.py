@@ -41,6 +41,10 @@ class Batches:
     def __len__(self) -> int:
         return len(self.data)
 
+    def first(self, n: int) -> Events:
+        """The first n samples as the network gets them in the first epoch."""
+        return self.events[:n]
+
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         """The batches of `order`, lists of sample numbers."""
         for samples in order:
@@ -65,6 +69,9 @@ class AugmentedBatches(Batches):
 
     def __len__(self) -> int:
         return len(self.augmented)
+
+    def first(self, n: int) -> Events:
+        return self.augmented.batch(np.arange(min(n, len(self))), 0)
 
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         if not order:  # an epoch that was interrupted after its last batch

@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import optimisers
+from ..description.steps import apply
 from ..losses import LOSSES, Loss
 from ..modelling import Population
 from ..modelling.neuron import Neuron
@@ -119,7 +118,7 @@ def augmented(train: Events, text: str, duration: float, seed: int, where: str =
     steps = _cropped(steps, duration)
     if not _large(train) and blend is None:
         first = next((i for i, step in enumerate(steps) if not _fixed(step)), len(steps))
-        train, steps = _apply(train, steps[:first]), steps[first:]
+        train, steps = apply(steps[:first], train), steps[first:]
     if steps or blend or _large(train):
         return Augmented(train, steps, blend, seed)
     return train
@@ -127,8 +126,12 @@ def augmented(train: Events, text: str, duration: float, seed: int, where: str =
 
 def transformed(events: Events, text: str, duration: float, where: str = "--augment") -> Events:
     """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
-    steps = [step for step in augmentations_of(text, where)[0] if _fixed(step)]
-    return _apply(events, _cropped(steps, duration))
+    return apply(preprocessing(text, duration, where), events)
+
+
+def preprocessing(text: str, duration: float, where: str = "--augment") -> list[Step]:
+    """What `text` does to every sample alike, and the crop to the trial."""
+    return _cropped([step for step in augmentations_of(text, where)[0] if _fixed(step)], duration)
 
 
 def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
@@ -159,11 +162,3 @@ def _fixed(step: Step) -> bool:
 
 def _large(events: Events) -> bool:
     return len(events.times) > AT_ONCE
-
-
-def _apply(events: Events, steps: Sequence[Step]) -> Events:
-    from ..data.counter import Draw
-
-    for step in steps:
-        events = step(events, Draw(0, 0, np.arange(len(events))))
-    return events

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data import Events
 from ..engines import Data, Engine
+from ..losses import Function
+from ..plan import Plan
 from .tally import Activity, Tally
 
 
@@ -34,6 +37,26 @@ class Evaluation:
     scores: np.ndarray
     labels: np.ndarray
     activity: dict[str, Activity]
+
+
+def ready_to_predict(events: Events, plan: Plan) -> Events:
+    """`events` with targets that say nothing, where the loss compares with targets and there are none."""
+    loss = plan.loss
+    if loss.compares != "targets" or events.targets is not None:
+        return events
+    shape = (len(events), *(1 if n is None else n for n in loss.target_shape(plan.n_steps)))
+    nothing = 0.0 if isinstance(loss.outer, Function) else np.nan  # a function of one's own may not know nan
+    return Events.trusted(
+        events.times, events.channels, events.offsets, events.n_channels, events.labels, events.groups,
+        events.n_classes, events.name, np.full(shape, nothing),
+    )  # fmt: skip
+
+
+def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:
+    """Population -> (S, N) int64, spikes of every neuron in every sample."""
+    chunks = np.array_split(np.arange(len(data)), -(-len(data) // batch_size) or 1)
+    counts = [engine.run(data, samples).spike_counts for samples in chunks]
+    return {name: np.concatenate([c[name] for c in counts]) for name in counts[0]}
 
 
 def evaluate(

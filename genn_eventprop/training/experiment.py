@@ -37,6 +37,7 @@ from .writer import writer
 
 if TYPE_CHECKING:
     from ..data import Events
+    from ..data.augment import Step
     from ..data.augmented import Augmented
 
 PACKAGE = "genn_eventprop.experiments"
@@ -74,6 +75,10 @@ class ExperimentConfig:
     """Train once with each of these seeds, 1-8 or 1,4,7 say; what is finished already is not run again."""
     cross_validate: bool = False
     """Train once for each group (speaker) of the data, leaving it out, in experiments that have groups."""
+    init_from: Path | None = None
+    """Begin with the weights of this run folder, checkpoint or npz file; other parameters of neurons come with them."""
+    partial: bool = False
+    """With --init-from: take what fits, and leave the rest (a new output, say) as it is drawn."""
     quick: bool = False
     """The one-minute variant; options given explicitly still count."""
     config: Path | None = None
@@ -93,9 +98,13 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What `build` returns: a trainer and its data sets; `class_names` are for plots and reports.
+    """What `build` returns: a trainer and its data sets, all with the preprocessing behind them.
 
-    The training set may be augmented anew each epoch.
+    Args:
+        train: may be augmented anew each epoch.
+        class_names: for plots, reports and predictions.
+        preprocessing: steps of `data.augment.FIXED` that were applied. n_channels: of the data before that. Both go
+            into the run folder, so that recordings can be given to the trained model.
     """
 
     trainer: Trainer
@@ -103,6 +112,8 @@ class Experiment:
     validation: Events | None = None
     test: Events | None = None
     class_names: Sequence[str] = ()
+    preprocessing: Sequence[Step] = ()
+    n_channels: int | None = None
 
     def events(self, name: str) -> Events | None:
         """The "train", "validation" or "test" set as events; an augmented one as in its first epoch."""
@@ -228,10 +239,14 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         "defaults": jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {})}),
         "class_names": list(experiment.class_names),
     }
-    trainer.page = file.page
+    trainer.page, trainer.class_names = file.page, tuple(experiment.class_names)
+    trainer.preprocessing = tuple(experiment.preprocessing)
+    trainer.n_channels = experiment.n_channels or trainer.n_channels
     trainer.distribute(world())
     if resume:
         trainer.resume(run_dir)
+    else:
+        begin_with(trainer, config)
     try:
         with interruptible(trainer):
             results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
@@ -246,6 +261,23 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         with trainer.alone():
             file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(run_dir)}
+
+
+def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
+    """The weights that --init-from names; what was left becomes a note.
+
+    Raises:
+        SettingError: something was left, and --partial was not given.
+    """
+    if config.init_from is None:
+        if config.partial:
+            raise SettingError("--partial is for --init-from RUN: say whose weights are taken")
+        return
+    left = trainer.load_weights(config.init_from, strict=False)
+    if left and not config.partial:
+        raise SettingError(f"--init-from {config.init_from}: {'; '.join(left)}; with --partial the rest is taken")
+    words = f"; left as drawn or unused: {'; '.join(left)}" if left else ""
+    trainer.note(f"begins with the weights of {config.init_from}{words}")
 
 
 def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:

@@ -25,6 +25,7 @@ from .choices import (
     loss_of,
     neuron_of,
     optimiser_of,
+    preprocessing,
     regularisers_of,
     revive_of,
     schedule_of,
@@ -151,7 +152,7 @@ def layered(
     if config.initial_spikes is not None:
         hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
         initialise_rates(made, transformed(train, *how), hidden)
-    return Experiment(made, learned, held_out, last, class_names)
+    return Experiment(made, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
 
 
 def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:

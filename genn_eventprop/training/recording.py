@@ -15,11 +15,13 @@ import numpy as np
 
 from ..engines import ReferenceClock, Spikes
 from ..errors import SettingError, suggest
+from ..losses.outer import Absent
 from ..plan import Plan
 from .callbacks import Callback
 
 if TYPE_CHECKING:
     from ..data import Events
+    from .trained import TrainedModel
     from .trainer import Trainer
 
 
@@ -45,26 +47,28 @@ class Trial:
     label: int
 
 
-def record_trial(trainer: Trainer, events: Events, index: int) -> Trial:
+def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) -> Trial:
     """Record sample `index` with the trainer's current weights, on `reference_clock` in float64.
 
     A network with exact spike times is recorded on a grid of at most 0.05 ms.
 
-    Adjoints (``lambda_V``...) are there if the sample has a label; they belong to this sample's loss alone.
+    Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not `Absent`; they belong to this
+    sample's loss alone.
     """
     plan = clock_plan(trainer)
     engine = ReferenceClock(plan, trainer.engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
-    recorded = engine.record(data, [0], adjoint=bool(data.scored(np.array([0]))[0]))
+    scored = bool(data.scored(np.array([0]))[0]) and not isinstance(plan.loss.outer, Absent)
+    recorded = engine.record(data, [0], adjoint=scored)
     spikes = engine.run(data, [0], record_spikes=True).spikes or {}
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
     times = np.arange(plan.n_steps) * plan.dt
     return Trial(times, states, spikes, np.asarray(sample.times), np.asarray(sample.channels), plan.input.size, label)
 
 
-def clock_plan(trainer: Trainer) -> Plan:
+def clock_plan(trainer: Trainer | TrainedModel) -> Plan:
     """The trainer's plan on a grid that `reference_clock` can step through."""
     plan = trainer.plan
     if plan.spike_times == "grid":

@@ -6,6 +6,7 @@ page.py.txt        the experiment's page, for people to read: nothing runs it
 environment.json   versions, machine, commit
 metrics.jsonl      a line an epoch
 results.json       the final numbers
+model.json         the model as data, first_weights.npz and samples.npz beside it: see `folder_model`
 checkpoints/       best.safetensors, last.safetensors
 plots/
 """
@@ -119,6 +120,10 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         return self._read("config.json")
+
+    @property
+    def model(self) -> dict[str, Any]:
+        return self._read("model.json")
 
     @property
     def results(self) -> dict[str, Any]:

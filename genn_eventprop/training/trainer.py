@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import engines
+from ..description import Described
 from ..engines import Data
 from ..errors import CheckpointError, DataError, SettingError
 from ..losses import Loss
+from ..losses.outer import Absent
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule
 from ..optimisers import Progress as ScheduleProgress
@@ -28,7 +30,8 @@ from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
 from .distributed import Alone, RankError, Ranks, ranks_of
 from .distributed.engine import RankedEngine
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
+from .folder_model import keep_model, keep_start
 from .forecast import Forecast, forecast
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
 from .report import epoch_metrics, run_results
@@ -36,11 +39,12 @@ from .run_folder import RunFolder
 from .state import Position, pack, unpack, write_parameters
 from .streams import Streams
 from .tally import Tally
-from .weights import load_weights, save_weights
+from .weights import fitting_weights, save_weights
 from .writer import check_writer, writer
 
 if TYPE_CHECKING:
     from ..data import Events
+    from ..data.augment import Step
     from ..data.augmented import Augmented
     from ..data.splits import Sealed
 
@@ -153,6 +157,10 @@ class Trainer:
         }  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
+        self.loss = loss
+        self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
+        self.n_channels = self.plan.input.size  # of the data before that
+        self.class_names: tuple[str, ...] = ()
         self._stop = self._interrupted = False
         if communicator is not None:
             self.distribute(communicator)
@@ -219,6 +227,9 @@ class Trainer:
         """
         with self.ranks.guard():
             epochs = whole(epochs, "epochs")
+            if isinstance(self.plan.loss.outer, Absent):
+                name = self.plan.loss.outer.label
+                raise SettingError(f"the outer loss is the Python function {name}, which is not here")
             batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self._load(validation, "validation")
             sealed = self._seal(test)
@@ -227,10 +238,10 @@ class Trainer:
             self.ranks.same("number of epochs", str(epochs))
             self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
             with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
+                self._open_folder(batches, validation)
                 return self._fit(batches, held_out, sealed, epochs)
 
     def _fit(self, batches: Batches, held_out: Data | None, sealed: Sealed | None, epochs: int) -> dict[str, Any]:
-        self._open_folder()
         self._stop = self._interrupted = False
         self.ranks.begin(lambda: self._interrupted)
         if self.ranks.size > 1 and self.position.updates == 0:
@@ -251,6 +262,10 @@ class Trainer:
             for callback in self.callbacks:
                 callback.close()
         return results
+
+    def note(self, text: str) -> None:
+        """Something to say before the training."""
+        self._notes.append(text)
 
     def _left_alone(self, error: RankError) -> RankError:
         """The error of a training that another rank has ended, with a checkpoint of what was done before."""
@@ -363,8 +378,11 @@ class Trainer:
         return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
 
     def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
-        """Predicted class of every sample, (S,) int64; -1 where no output decides."""
-        return self.evaluate(events).predictions
+        """Predicted class of every sample, (S,) int64, -1 where no output decides; of a loss that compares with targets
+        the readouts (S, K)."""
+        data = self.engine.load(ready_to_predict(self._as_events(events), self.plan))
+        result = self._run(data)
+        return result.readout if self.plan.loss.compares == "targets" else result.predictions
 
     def _as_events(self, events: Events | Sequence[Sample]) -> Events:
         from ..data import Events
@@ -375,10 +393,7 @@ class Trainer:
 
     def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample."""
-        data = self.engine.load(events)
-        chunks = np.array_split(np.arange(len(data)), math.ceil(len(data) / self.batch_size) or 1)
-        counts = [self.engine.run(data, samples).spike_counts for samples in chunks]
-        return {name: np.concatenate([c[name] for c in counts]) for name in counts[0]}
+        return spike_counts(self.engine, self.engine.load(events), self.batch_size)
 
     def _run(self, data: Data) -> Evaluation:
         return evaluate(self.engine, data, self.batch_size, self.tally.runaway_spikes)
@@ -433,12 +448,23 @@ class Trainer:
         """All parameters to ``file.npz`` or to a folder of CSV files."""
         save_weights(path, self.engine.parameters)
 
-    def load_weights(self, path: Path | str) -> None:
-        """Parameters from ``file.npz`` or a folder of CSV files; those not in it keep their values."""
-        found = load_weights(path, self.engine.parameters)
+    def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
+        """Parameters from ``file.npz``, a folder of CSV files, a checkpoint or a run folder (its best weights).
+
+        Parameters that are not in it keep their values. With ``strict=False`` so do those that have another shape
+        there, and what this network does not have is left out: a new output on a trained network.
+
+        Returns:
+            In words, what was left on either side.
+
+        Raises:
+            CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.
+        """
+        found, left = fitting_weights(path, self.engine.parameters, strict=strict)
         self.network.check_parameters({**self.engine.parameters, **found})
         for name, value in found.items():
             self.engine.parameters[name][...] = value
+        return left
 
     def close(self) -> None:
         """Free the engine's threads and memory."""
@@ -480,9 +506,23 @@ class Trainer:
             )
         self.data_description = description
 
-    def _open_folder(self) -> None:
-        if self.run_dir is not None and self.folder is None:
+    @property
+    def described(self) -> Described:
+        """The model without its values, as it is kept in the run folder."""
+        return Described(
+            self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
+            self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
+        )  # fmt: skip
+
+    def _open_folder(self, batches: Batches, validation: Events | None) -> None:
+        new = self.folder is None
+        if self.run_dir is not None and new:
             self.folder = RunFolder.create(self.run_dir, self.config, self.page)
+        if self.folder is not None:
+            self.notes += keep_model(self.folder, self.described)
+        if self.folder is not None and new:
+            first = {name: self.engine.parameters[name] for name in self.plan.trainable}
+            keep_start(self.folder, first, batches, validation)
 
 
 def whole(value: int, name: str) -> int:

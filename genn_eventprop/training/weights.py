@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CheckpointError, suggest
+from .checkpoint import load_checkpoint
+from .run_folder import RunFolder
 
 
 def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None:
@@ -33,28 +35,59 @@ def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None
 
 
 def load_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Read what `save_weights` wrote, for a network with these `parameters`.
+    """The first part of `fitting_weights`, strictly."""
+    return fitting_weights(path, parameters)[0]
+
+
+def fitting_weights(
+    path: Path | str, parameters: Mapping[str, np.ndarray], *, strict: bool = True
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read what `save_weights` wrote, a checkpoint, or the checkpoint of a run folder, for a network with `parameters`.
+
+    Args:
+        strict: False leaves out what the network does not have or has in another shape, a new output layer say.
 
     Returns:
-        name -> float64 array, for the names that the file has; missing ones keep their value in the network.
+        name -> float64 array of what fits, and in words what was left: of the file, and of the network, whose other
+        parameters keep their values.
 
     Raises:
-        CheckpointError: unknown names, wrong shapes, values that are not finite, files that cannot be read.
+        CheckpointError: values that are not finite, files that cannot be read; if `strict`, unknown names and wrong
+            shapes.
     """
-    path = Path(path)
-    found = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+    found, fitting, left = read_weights(Path(path)), {}, []
     for name, value in found.items():
-        if name not in parameters:
-            raise CheckpointError(f"{path}: this network has no parameter {name!r}; {suggest(name, parameters)}")
-        shape = parameters[name].shape
-        if value.ndim < len(shape) and value.size == int(np.prod(shape)):
-            value = value.reshape(shape)  # a CSV file with one line or one column reads as a vector
-        if value.shape != shape:
-            raise CheckpointError(f"{path}: {name!r} has shape {value.shape}, this network needs {shape}")
-        if not np.all(np.isfinite(value)):
-            raise CheckpointError(f"{path}: {name!r} has values that are not finite")
-        found[name] = value.astype(np.float64)
-    return found
+        problem = _misfit(name, value, parameters, path)
+        if problem and strict:
+            raise CheckpointError(f"{path}: {problem}")
+        if problem:
+            left.append(problem)
+            continue
+        fitting[name] = value.reshape(parameters[name].shape).astype(np.float64)
+    left += [f"{name!r} is not in the file" for name in parameters if name not in found]
+    return fitting, left
+
+
+def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], path: Path | str) -> str:
+    """Why a value cannot be the parameter of its name; "" if it can."""
+    if name not in parameters:
+        return f"this network has no parameter {name!r}; {suggest(name, parameters)}"
+    shape = parameters[name].shape
+    flat = value.ndim < len(shape) and value.size == int(np.prod(shape))  # a CSV file with one line reads as a vector
+    if value.shape != shape and not flat:
+        return f"{name!r} has shape {value.shape}, this network needs {shape}"
+    if value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
+        raise CheckpointError(f"{path}: {name!r} has values that are not finite numbers")
+    return ""
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Name -> array, of ``file.npz``, a folder of CSV files, a checkpoint or a run folder (its best weights)."""
+    if (path / "config.json").is_file():
+        path = RunFolder.open(path).checkpoint("best")
+    if path.suffix == ".safetensors":
+        return load_checkpoint(path).section("parameters")
+    return _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -70,7 +103,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     files = sorted(path.glob("*.csv")) if path.is_dir() else []
     if not files:
-        raise CheckpointError(f"{path} is not a folder with CSV files; give it, or a file ending in .npz")
+        raise CheckpointError(
+            f"{path} is not a run folder and not a folder with CSV files; give one, or a file ending in .npz or "
+            ".safetensors"
+        )
     found = {}
     for file in files:
         try:

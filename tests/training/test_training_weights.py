@@ -54,14 +54,14 @@ def test_bad_files(tmp_path):
     with check("b", r"'input_hidden.weight' has shape \(4, 5\), this network needs \(5, 4\)"):
         load_weights(tmp_path / "b.npz", values)
     save_weights(tmp_path / "c.npz", {"hidden.tau_mem": np.array([1.0, np.nan, 1.0, 1.0])})
-    with check("c", "'hidden.tau_mem' has values that are not finite"):
+    with check("c", "'hidden.tau_mem' has values that are not finite numbers"):
         load_weights(tmp_path / "c.npz", values)
     (tmp_path / "d.npz").write_bytes(b"PK nonsense")
     with check("d", "d.npz is damaged or not an npz file"):
         load_weights(tmp_path / "d.npz", values)
     with check("e", "there is no file"):
         load_weights(tmp_path / "e.npz", values)
-    with check("f", "is not a folder with CSV files; give it, or a file ending in .npz"):
+    with check("f", "is not a run folder and not a folder with CSV files; give one, or a file ending in .npz"):
         load_weights(tmp_path / "f", values)
     with check("g", r"cannot tell the format of .*w.hdf5"):
         save_weights(tmp_path / "w.hdf5", values)

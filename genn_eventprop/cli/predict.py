@@ -1,0 +1,133 @@
+"""``predict RUN FILES...``: a trained model on recordings and data sets, printed as a table or as CSV."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from ..data.samples import open_samples
+from ..errors import SettingError
+from ..training.trained import Outputs, TrainedModel, load
+from .options import parse
+
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILES...")]
+UNDECIDED = "-"
+
+
+def predict(arguments: Sequence[str], program: str) -> None:
+    """Classes and probabilities of recordings or spikes by a trained model: predict RUN words/*.wav."""
+    parse(_predict, arguments, program)
+
+
+def _predict(
+    run: Run,
+    files: Files,
+    csv: bool = False,
+    checkpoint: Literal["best", "last"] = "best",
+    engine: str | None = None,
+    threads: int | None = None,
+    trust: bool = False,
+) -> None:
+    """What a trained model says of wav files, HDF5 files in the SHD layout, npz files, or folders of them.
+
+    The run folder is enough: neither the page that made it nor its data is needed. Samples are given as they were
+    recorded; the preprocessing of the training is applied. After regression the readouts are printed.
+
+    Args:
+        run: The run folder.
+        files: Recordings (through the inner-ear model) or spikes.
+        csv: Print CSV, with a column for each class.
+        checkpoint: The weights chosen on validation, or those of the last epoch.
+        engine: Another engine than in training.
+        threads: Threads of the engine.
+        trust: Take hand-written code from the run folder, which is compiled and run. Only for folders of your own.
+    """
+    if not files:
+        raise SettingError("predict: name at least one file or folder with samples")
+    model = load(run, checkpoint=checkpoint, engine=engine, threads=threads, trust=trust)
+    rows = _rows(model, files)
+    if csv:
+        _print_csv(model, rows)
+    else:
+        _print_table(model, list(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One sample: name, label (None without one), and the numbers of its outputs (1, K)."""
+
+    name: str
+    label: str | None
+    outputs: Outputs
+
+
+def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
+    for names, events in open_samples(files, model.n_channels):
+        found = model.outputs(events)
+        labels = [-1] * len(names) if events.labels is None else events.labels.tolist()
+        for i, (name, label) in enumerate(zip(names, labels, strict=True)):
+            p = None if found.probabilities is None else found.probabilities[i]
+            one = Outputs(found.classes[i], found.readout[i], found.scores[i], p)
+            yield Row(name, None if label < 0 else _class(model, label), one)
+
+
+def _class(model: TrainedModel, label: int) -> str:
+    return model.class_names[label] if 0 <= label < len(model.class_names) else UNDECIDED
+
+
+def _numbers(model: TrainedModel, outputs: Outputs) -> tuple[str, np.ndarray]:
+    """What is known of each output, and what it is called."""
+    if model.regression:
+        return "readout", outputs.readout
+    return ("score", outputs.scores) if outputs.probabilities is None else ("probability", outputs.probabilities)
+
+
+def _print_csv(model: TrainedModel, rows: Iterator[Row]) -> None:
+    write = csv_format.writer(sys.stdout, lineterminator="\n").writerow
+    for i, row in enumerate(rows):
+        kind, numbers = _numbers(model, row.outputs)
+        if i == 0:
+            classes = [] if model.regression else ["class"]
+            write(["sample", "label", *classes, *(f"{kind}_{name}" for name in model.class_names)])
+        called = [] if model.regression else [_class(model, int(row.outputs.classes)).replace(UNDECIDED, "")]
+        write([row.name, row.label or "", *called, *(f"{v:.9g}" if np.isfinite(v) else "" for v in numbers)])
+
+
+def _print_table(model: TrainedModel, rows: Sequence[Row]) -> None:
+    labelled = any(row.label is not None for row in rows)
+    table = [_heading(model, rows[0], labelled), *(_cells(model, row, labelled) for row in rows)] if rows else []
+    widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))] if table else []
+    for cells in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    if labelled and not model.regression:
+        right = [row.label == _class(model, int(row.outputs.classes)) for row in rows if row.label is not None]
+        print(f"accuracy {100 * np.mean(right):.2f} % of {len(right)} samples with a label")
+
+
+def _heading(model: TrainedModel, row: Row, labelled: bool) -> list[str]:
+    first = ["sample", *(["label"] if labelled else [])]
+    if model.regression:
+        return [*first, *model.class_names]
+    return [*first, "class", _numbers(model, row.outputs)[0], "next"]
+
+
+def _cells(model: TrainedModel, row: Row, labelled: bool) -> list[str]:
+    first = [row.name, *([row.label or UNDECIDED] if labelled else [])]
+    _, numbers = _numbers(model, row.outputs)
+    if model.regression:
+        return [*first, *(f"{v:.5g}" for v in numbers)]
+    called = int(row.outputs.classes)
+    if called < 0:
+        return [*first, UNDECIDED, UNDECIDED, UNDECIDED]
+    others = np.where(np.arange(len(numbers)) == called, -np.inf, numbers)
+    second = int(others.argmax())
+    after = f"{_class(model, second)} {others[second]:.4g}" if np.isfinite(others[second]) else UNDECIDED
+    return [*first, _class(model, called), f"{numbers[called]:.4g}", after]

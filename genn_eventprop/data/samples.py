@@ -1,0 +1,79 @@
+"""Files to predict from: one way in for recordings and data sets, with a name for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from genn_eventprop.data import audio, fsdd, hdf5
+from genn_eventprop.data.events import Events
+from genn_eventprop.data.sources import KINDS
+from genn_eventprop.data.storage import open_npz
+from genn_eventprop.errors import DataError
+
+RECORDINGS = 32
+"""Recordings that are handed on together."""
+
+
+def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events]]:
+    """(names, Events) of the samples of all files, in the order given; recordings a few at a time.
+
+    A recording goes through the inner-ear model alone, with random numbers of its own: its spikes are the same whatever
+    lies beside it.
+
+    Args:
+        paths: wav files, folders of them (however deep), HDF5 files in the SHD layout, npz files, folders of events.
+        n_channels: of the data, for the files that do not say it.
+
+    Raises:
+        DataError: a file that is absent, damaged or of another kind.
+    """
+    recordings: list[Path] = []
+    for path in (Path(p).expanduser() for p in paths):
+        found = wav_files(path)
+        if found:
+            recordings += found
+            continue
+        yield from heard(recordings)
+        recordings = []
+        events = opened(path, n_channels)
+        yield [f"{path.name}[{i}]" for i in range(len(events))], events
+    yield from heard(recordings)
+
+
+def wav_files(path: Path) -> list[Path]:
+    """The file itself, or those of a folder that holds no events; none for anything else.
+
+    Raises:
+        DataError: a folder without recordings.
+    """
+    if path.suffix.lower() == ".wav":
+        return [path]
+    if not path.is_dir() or (path / "events.json").is_file():
+        return []
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
+    if not found:
+        raise DataError(f"{path}: no wav files in it, and it is no folder of events")
+    return found
+
+
+def heard(files: list[Path]) -> Iterator[tuple[list[str], Events]]:
+    """Recordings as spikes of the inner-ear model."""
+    rest = iter(files)
+    while part := list(islice(rest, RECORDINGS)):
+        yield [p.name for p in part], Events.concatenate([audio.to_events([audio.read_wav(p)]) for p in part])
+
+
+def opened(path: Path, n_channels: int) -> Events:
+    """A data set in one file, or a folder of events."""
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return hdf5.read_shd(path, n_channels)
+    if path.suffix == ".npz":
+        with open_npz(path) as file:
+            is_fsdd = "ticks" in file.files
+        return fsdd.load(path) if is_fsdd else Events.load(path)
+    if path.is_dir():
+        return Events.load(path)
+    what = "not a known kind of data" if path.exists() else "nothing there"
+    raise DataError(f"{path}: {what}; give wav files, {'; '.join(KINDS)}")

@@ -1,0 +1,113 @@
+"""The document as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.augment import Step
+from ..errors import DescriptionError, EventPropError
+from ..losses import Loss
+from ..modelling import Network
+from ..plan.records import SPIKE_TIMES
+from .loss import build_loss, describe_loss
+from .network import build_network, describe_network
+from .safe import Guard
+from .steps import build_steps, describe_steps
+
+FORMAT = "genn_eventprop model 1"
+DTYPES = ("float32", "float64")
+_PLACE = re.compile(r"^\S+\.py:\d+: ")
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What a trained model is, without the values of its parameters.
+
+    Args:
+        network, loss: as they were built.
+        duration, dt: trial and time step in ms. spike_times: "grid" or "exact".
+        engine, dtype: what it was trained on.
+        preprocessing: from the data as it is recorded to the network's input; n_channels: of the data before that.
+        class_names: of the outputs; () if unknown.
+    """
+
+    network: Network
+    loss: Loss
+    duration: float
+    dt: float
+    spike_times: str
+    engine: str = "auto"
+    dtype: str = "float32"
+    preprocessing: tuple[Step, ...] = ()
+    n_channels: int | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def describe(model: Described) -> dict[str, Any]:
+    """The document, ready for JSON.
+
+    Raises:
+        DescriptionError: a part that the format does not have.
+    """
+    return {
+        "format": FORMAT,
+        "network": describe_network(model.network),
+        "loss": describe_loss(model.loss),
+        "run": {
+            "duration": float(model.duration),
+            "dt": float(model.dt),
+            "spike_times": model.spike_times,
+            "engine": model.engine,
+            "dtype": model.dtype,
+        },
+        "preprocessing": {"channels": model.n_channels, "steps": describe_steps(model.preprocessing)},
+        "class_names": [str(name) for name in model.class_names],
+    }
+
+
+def build(document: Any, values: Mapping[str, np.ndarray] | None = None, *, trust: bool = False) -> Described:
+    """The model that a document describes.
+
+    Args:
+        values: stored parameters by name, for those that the document has no numbers of.
+        trust: the document is the user's own: hand-written code and expressions of any form are taken.
+
+    Raises:
+        DescriptionError: not such a document, another version, or something that a foreign one may not hold.
+    """
+    found = document.get("format") if isinstance(document, Mapping) else None
+    if found != FORMAT:
+        raise DescriptionError(f"not the description of a model in this version's format {FORMAT!r}; it says {found!r}")
+    try:
+        return _build(document, values or {}, Guard(trust))
+    except DescriptionError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, EventPropError) as error:
+        missing = f"{error} is missing" if isinstance(error, KeyError) else _PLACE.sub("", str(error))
+        raise DescriptionError(f"the description of the model cannot be used: {missing}") from None
+
+
+def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard: Guard) -> Described:
+    network = build_network(document["network"], values, guard)
+    run, prepared, names = document["run"], document["preprocessing"], document["class_names"]
+    channels = prepared["channels"]
+    for value, known in ((run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES)):
+        if value not in known:
+            raise DescriptionError(f"{value!r}: expected one of {', '.join(known)}")
+    return Described(
+        network,
+        build_loss(document["loss"], network, guard),
+        duration=guard.number(run["duration"], "duration"),
+        dt=guard.number(run["dt"], "dt"),
+        spike_times=run["spike_times"],
+        engine=guard.name(run["engine"], "the engine"),
+        dtype=run["dtype"],
+        preprocessing=build_steps(prepared["steps"], guard),
+        n_channels=None if channels is None else guard.size(channels, "channels"),
+        class_names=tuple("".join(c if c.isprintable() else "?" for c in str(name)) for name in names),
+    )

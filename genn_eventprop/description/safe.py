@@ -1,0 +1,143 @@
+"""What a description from others may hold.
+
+A description becomes C++ that is compiled and run. Its equations are arithmetic that `modelling.expressions` parses
+without evaluating Python, and the code is derived from them, so nothing can be executed that is not arithmetic. Looked
+at here is what is left: names that would end up in the code as they are, texts that would break out of a comment, and
+arithmetic that never ends (9**9**9). Hand-written snippets are C text and refused altogether.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from typing import Any
+
+from ..errors import DescriptionError
+
+LONGEST = 4000  # characters of an expression
+DEEPEST = 60  # levels of brackets
+NESTED = 4  # functions within functions
+POWER = 16  # largest exponent
+SIZE = 1 << 24  # neurons of a population
+_EXPRESSION = re.compile(r"[A-Za-z0-9_ .+\-*/(),]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_LABEL = re.compile(r"[\w .,:;()\[\]<>+=/µΩ^*-]{0,200}")
+
+
+class Guard:
+    """Checks of one document; `trust` leaves out those that only a foreign one needs."""
+
+    def __init__(self, trust: bool) -> None:
+        self.trust = trust
+
+    def name(self, value: Any, where: str) -> str:
+        """A name that becomes part of names in the code."""
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise DescriptionError(f"{where}: {value!r} is not a name; ASCII letters, digits and underscores")
+        return value
+
+    def label(self, value: Any, where: str) -> str:
+        """A text for people, which stands in comments of the code: one line without special characters."""
+        if not isinstance(value, str) or not (self.trust or _LABEL.fullmatch(value)):
+            raise DescriptionError(f"{where}: {value!r} is not a short text in one line")
+        return value
+
+    def size(self, value: Any, where: str) -> int:
+        """A number of neurons or channels."""
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZE:
+            raise DescriptionError(f"{where}: the size must be a whole number from 1 to {SIZE}, got {value!r}")
+        return value
+
+    def number(self, value: Any, where: str) -> float:
+        """A finite number, as it was written."""
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise DescriptionError(f"{where}: expected a finite number, got {value!r}")
+        return value
+
+    def snippets(self, value: dict[str, str], where: str) -> dict[str, str]:
+        """Hand-written C text."""
+        if value and not self.trust:
+            raise DescriptionError(
+                f"{where} has hand-written code ({', '.join(map(str, value))}), which would be compiled and run; if "
+                "you know who wrote it, say --trust (in Python: trust=True)"
+            )
+        return dict(value)
+
+    def expression(self, value: Any, where: str) -> str | float | int:
+        """Arithmetic that is short enough to be worked out.
+
+        Raises:
+            DescriptionError: naming what is not allowed.
+        """
+        if not isinstance(value, str):
+            return self.number(value, where)
+        if self.trust:
+            return value
+        if len(value) > LONGEST or not _EXPRESSION.fullmatch(value):
+            raise DescriptionError(f"{where}: {value[:80]!r} is not an expression of names, numbers and + - * / **")
+        depth = deepest = 0
+        for letter in value:
+            depth += (letter == "(") - (letter == ")")
+            deepest = max(deepest, depth)
+        if deepest > DEEPEST:
+            raise DescriptionError(f"{where}: more than {DEEPEST} brackets within each other")
+        try:
+            _look(ast.parse(value.strip(), mode="eval").body, 0)
+        except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+            raise DescriptionError(f"{where}: {value[:80]!r} cannot be used ({error})") from None
+        return value
+
+
+def _look(node: ast.expr, nested: int) -> float | None:
+    """The value of a part without names, in floating point; None for one with names.
+
+    Raises:
+        ValueError, OverflowError, ZeroDivisionError: what would take for ever to work out, or is not arithmetic.
+    """
+    value: float | None = None
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        value = float(node.value)  # type: ignore[arg-type]
+    elif isinstance(node, ast.UnaryOp):
+        value = _look(node.operand, nested)
+    elif isinstance(node, ast.Call):
+        if nested == NESTED:
+            raise ValueError(f"more than {NESTED} functions within each other")
+        for argument in node.args:
+            _look(argument, nested + 1)
+    elif isinstance(node, ast.BinOp):
+        left, right = _look(node.left, nested), _look(node.right, nested)
+        if isinstance(node.op, ast.Pow):
+            _check_power(node, right)
+        value = None if left is None or right is None else _worked_out(node.op, left, right)
+    elif not isinstance(node, ast.Name):
+        raise ValueError(f"{ast.unparse(node)!r} is not arithmetic")
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{ast.unparse(node)} is not finite")
+    return value
+
+
+def _check_power(node: ast.BinOp, exponent: float | None) -> None:
+    """An exponent is a small number or a name: V / V is 1 before anybody looks, so 9**(9**9 * V / V) is huge."""
+    bare = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+    if not isinstance(bare, (ast.Name, ast.Constant)) or abs(exponent or 0.0) > POWER:
+        raise ValueError(f"the exponent {ast.unparse(node.right)} must be a name or a number up to {POWER}")
+    if any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in ast.walk(node.left)):
+        raise ValueError("a power of a power; multiply the exponents")
+
+
+def _worked_out(operation: ast.operator, left: float, right: float) -> float:
+    if isinstance(operation, ast.Pow):
+        return float(left**right)
+    if isinstance(operation, ast.Div):
+        return left / right
+    if isinstance(operation, ast.Mult):
+        return left * right
+    return left - right if isinstance(operation, ast.Sub) else left + right
+
+
+def plain(text: Any) -> Any:
+    """An expression as it is written to a description: a text over several lines, or with remarks, in one."""
+    if isinstance(text, str) and not _EXPRESSION.fullmatch(text):
+        return ast.unparse(ast.parse(text.strip(), mode="eval"))
+    return text

@@ -1,0 +1,48 @@
+"""What a run folder keeps besides numbers of the training, so that it needs neither its page nor its data.
+
+model.json          the model as data, see `genn_eventprop.description`; the weights are in the checkpoints
+first_weights.npz   what is learned, as it was before the training
+samples.npz         some held-out samples as the network gets them, for figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..data import Events
+from ..description import Described, describe
+from ..errors import DescriptionError
+from .batches import Batches
+from .run_folder import RunFolder, write_json, writing
+from .weights import save_weights
+
+MODEL = "model.json"
+FIRST = "first_weights.npz"
+SAMPLES = "samples.npz"
+AT_MOST = 512
+"""Samples that are kept."""
+SPIKES = 500_000
+"""Input spikes that are kept; the first sample always is."""
+
+
+def keep_model(folder: RunFolder, model: Described) -> list[str]:
+    """Write model.json unless it is there; the result is what the user should know, if it cannot be written."""
+    if (folder.path / MODEL).is_file():
+        return []
+    try:
+        write_json(folder.path / MODEL, describe(model))
+    except DescriptionError as error:
+        return [f"the run folder will not be enough to predict with: {error}"]
+    return []
+
+
+def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None) -> None:
+    """Write the first weights, and samples of the validation set, or of the training set if there is none."""
+    with writing(folder.path / FIRST):
+        save_weights(folder.path / FIRST, first)
+    samples = validation[:AT_MOST] if validation is not None else batches.first(AT_MOST)
+    enough = int(np.searchsorted(samples.offsets - samples.offsets[0], SPIKES, side="right")) - 1
+    samples[: max(enough, 1)].save(Path(folder.path / SAMPLES))
