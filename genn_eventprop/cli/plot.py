@@ -18,9 +18,8 @@ from ..training import Trainer, record_trial
 from ..training.checkpoint import load_checkpoint
 from ..training.evaluation import Evaluation
 from ..training.experiment import open_run
-from ..training.folder_model import FIRST, SAMPLES
 from ..training.metrics import confusion_matrix
-from ..training.run_folder import RunFolder
+from ..training.run_folder import FIRST, SAMPLES, RunFolder
 from ..training.trained import TrainedModel, load
 from ..training.weights import read_weights
 from .options import parse

@@ -16,12 +16,9 @@ from ..data import Events
 from ..description import Described, describe
 from ..errors import DescriptionError
 from .batches import Batches
-from .run_folder import RunFolder, write_json, writing
+from .run_folder import FIRST, MODEL, SAMPLES, RunFolder, write_json, writing
 from .weights import save_weights
 
-MODEL = "model.json"
-FIRST = "first_weights.npz"
-SAMPLES = "samples.npz"
 AT_MOST = 512
 """Samples that are kept."""
 SPIKES = 500_000

@@ -33,9 +33,10 @@ from ..errors import SettingError, TrainingError
 from ..seal import sealed, unsealed
 from .writer import leftovers
 
-PAGE_TEXT = "page.py.txt"
+PAGE_TEXT, MODEL, FIRST, SAMPLES = "page.py.txt", "model.json", "first_weights.npz", "samples.npz"
 BEFORE_FIRST = (
-    "config.json", "command.txt", "environment.json", PAGE_TEXT, "checkpoints", "plots", "tensorboard",
+    "config.json", "command.txt", "environment.json", PAGE_TEXT, MODEL, FIRST, SAMPLES, "checkpoints", "plots",
+    "tensorboard",
 )  # fmt: skip
 """What a run may have written when it has no checkpoint yet."""
 
@@ -123,7 +124,7 @@ class RunFolder:
 
     @property
     def model(self) -> dict[str, Any]:
-        return self._read("model.json")
+        return self._read(MODEL)
 
     @property
     def results(self) -> dict[str, Any]:

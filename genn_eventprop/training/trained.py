@@ -25,8 +25,7 @@ from ..losses.outer import Absent
 from ..plan import make_plan
 from .checkpoint import load_checkpoint
 from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
-from .folder_model import MODEL
-from .run_folder import RunFolder
+from .run_folder import MODEL, RunFolder
 
 BATCH = 32
 TOGETHER = 256

@@ -56,7 +56,7 @@ def fitting_weights(
             shapes.
     """
     found, fitting, left = read_weights(Path(path)), {}, []
-    for name, value in found.items():
+    for name, value in sorted(found.items()):
         problem = _misfit(name, value, parameters, path)
         if problem and strict:
             raise CheckpointError(f"{path}: {problem}")

@@ -74,9 +74,20 @@ def test_what_needs_the_page_refuses_one_that_only_the_folder_names(sent, capsys
     assert not Path("RAN").exists()
 
 
-@pytest.mark.parametrize("arguments", [["report", "run"], ["export", "run", "weights.npz"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["report", "run"], ["export", "run", "weights.npz"], ["plot", "run"], ["predict", "run", "samples.npz"]],
+)
 def test_what_reads_numbers_runs_no_page(sent, capsys, arguments):
+    shutil.copy("run/samples.npz", "samples.npz")
     assert main(arguments) == 0
+    assert not Path("RAN").exists()
+
+
+def test_a_data_set_to_plot_needs_the_page(sent, capsys):
+    assert main(["plot", "run", "--only", "raster", "--data", "test"]) == 1
+    assert "which is run only if you name it: add --page FILE" in capsys.readouterr().err
+    assert main(["plot", "run", "--only", "raster,confusion", "--data", "test", "--page", "page.py"]) == 0
     assert not Path("RAN").exists()
 
 

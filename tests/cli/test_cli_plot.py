@@ -61,8 +61,9 @@ def names(folder):
 
 
 def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
+    Path("tiny.py").unlink()  # neither the page nor its data is needed
     capsys.readouterr()
-    assert main(["plot", "two", "--page", "tiny.py"]) == 0
+    assert main(["plot", "two"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 11 and all(Path(line).stat().st_size > 5000 for line in printed)
     assert names("plots") == {"training_curves"} and names("two/seed1/plots") == names("two/seed2/plots") == ALL
@@ -71,21 +72,28 @@ def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     assert text.startswith("<?xml")
 
 
-def test_an_unfinished_run_and_one_without_its_data(runs, capsys):
+def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     (runs / "two/seed1/results.json").unlink()
-    assert (
-        main(
-            ["plot", "two/seed1", "--only", "confusion,raster", "--data", "train", "--sample", "7", "--page", "tiny.py"]
-        )
-        == 0
-    )
     assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]
+    assert main(["plot", "two/seed1"]) == 0 and names("two/seed1/plots") == ALL
+    asked = ["--data", "train", "--page", "tiny.py"]
+    assert main(["plot", "two/seed1", "--only", "confusion,raster", "--sample", "7", *asked]) == 0
     Path("gone").write_text("")
     capsys.readouterr()
-    assert main(["plot", "two/seed2", "--page", "tiny.py"]) == 1
-    captured = capsys.readouterr()
-    assert "raster of two/seed2: the data are gone" in captured.err
-    assert names("two/seed2/plots") == {"curves", "confusion"}  # these need the run folder alone
+    assert main(["plot", "two/seed2", *asked]) == 1
+    assert "raster of two/seed2: the data are gone" in capsys.readouterr().err
+    assert names("two/seed2/plots") == {"curves", "weights"}  # these need no samples
+
+
+def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
+    for name in ("model.json", "samples.npz", "first_weights.npz"):
+        (runs / "two/seed1" / name).unlink()
+    assert main(["plot", "two/seed1"]) == 1
+    error = capsys.readouterr().err
+    assert "raster of two/seed1: two/seed1 has no model.json: it was made by an older version" in error
+    assert "weights of two/seed1: two/seed1 has no first_weights.npz" in error
+    assert names("two/seed1/plots") == {"curves", "confusion"}
+    assert main(["plot", "two/seed1", "--only", "raster", "--data", "validation", "--page", "tiny.py"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -94,12 +102,12 @@ def test_an_unfinished_run_and_one_without_its_data(runs, capsys):
         (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json), nor does it hold any"),
         (["plot", "two", "--only", "rasters"], 1, "there is no figure 'rasters'; did you mean 'raster'?"),
         (
-            ["plot", "two/seed1", "--only", "raster", "--sample", "2", "--page", "tiny.py"],
+            ["plot", "two/seed1", "--only", "raster", "--sample", "2"],
             1,
             "--sample 2: the set has 2 samples, 0 to 1",
         ),
         (
-            ["plot", "two/seed1", "--only", "raster", "--engine", "nativ", "--page", "tiny.py"],
+            ["plot", "two/seed1", "--only", "raster", "--engine", "nativ"],
             1,
             "unknown engine 'nativ'",
         ),

@@ -62,7 +62,15 @@ def trained(folder, config, **changes):
     [
         {"engine": "reference_clock"},
         {"engine": "native"},
-        {"engine": "native", "neuron": "LIF", "output": "LIF", "loss": "first_spike", "spike_times": "exact"},
+        {
+            "engine": "native",
+            "neuron": "LIF",
+            "output": "LIF",
+            "loss": "first_spike",
+            "spike_times": "exact",
+            "hidden_weight": (2.0, 0.5),
+            "output_weight": (2.0, 0.5),
+        },
     ],
     ids=["reference_clock", "native", "native exact"],
 )
@@ -116,7 +124,7 @@ def regression(folder, make, neuron=LI, **settings):
     """A trainer after an epoch on random targets, and its samples without targets."""
     net = Network()
     inp, out = net.input(3), net.population(neuron(), 2, name="output")
-    net.connect(inp, out, Dense(Normal(1.0, 0.3)))
+    net.connect(inp, out, Dense(Normal(8.0 if neuron is LIF else 1.0, 0.3)))
     loss = make(out)
     trainer = Trainer(net, loss, duration=10.0, dt=1.0, engine="reference_clock", progress=False, run_dir=folder)
     samples = [([1.0, 3.0], [0, 1]), ([0.0, 2.0], [2, 1]), ([5.0], [0])]
@@ -242,9 +250,7 @@ def test_a_new_output_on_trained_weights(tmp_path):
     five = Events.from_samples([events.sample(i) for i in range(20)], 14, labels=np.arange(20) % 5)
     new = layered(replace(Config(), engine="reference_clock", seed=9), five, None, None).trainer
     drawn = new.engine.parameters["hidden2_output.weight"].copy()
-    with pytest.raises(
-        CheckpointError, match=r"hidden2_output.weight' has shape \(5, 3\), this network needs \(5, 5\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"hidden2_output.weight' has shape \(5, 3\), this network needs"):
         new.load_weights(tmp_path / "run")
     left = new.load_weights(tmp_path / "run", strict=False)
     assert left == ["'hidden2_output.weight' has shape (5, 3), this network needs (5, 5)"]

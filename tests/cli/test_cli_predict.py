@@ -1,0 +1,223 @@
+"""predict RUN FILES...: kinds of files, the table, CSV, and what is refused."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genn_eventprop
+from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
+from genn_eventprop.cli import main
+from genn_eventprop.data.samples import open_samples
+from genn_eventprop.models.li import LI
+
+wavfile = pytest.importorskip("scipy.io.wavfile")
+PAGE = '''
+"""High and low tones, as spikes of 700 channels."""
+from dataclasses import dataclass
+import numpy as np
+from genn_eventprop import Events
+from genn_eventprop.training import LayeredConfig, layered
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    hidden: tuple[int, ...] = (8,)
+    duration: float = 120.0
+    dt: float | None = 2.0
+    spike_times: str = "grid"
+    engine: str = "reference_clock"
+    input_weight: tuple[float, float] = (0.06, 0.04)
+    augment: str = "merge_channels=50,fit_time(start=5,stop=100)"
+    learning_rate: float = 0.05
+    loss: str = "sum"
+    epochs: int = 8
+
+def build(config):
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(30):
+        low, high = ((150, 300), (350, 450))[i % 2]
+        samples.append((np.sort(rng.uniform(0, 150, 1000)), rng.integers(low, high, 1000)))
+    events = Events.from_samples(samples, 700, [i % 2 for i in range(30)])
+    return layered(config, events[:20], events[20:26], events[26:], ["high", "low"])
+'''
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    page = folder / "tones.py"
+    page.write_text(PAGE)
+    assert main(["train", str(page), "--run-dir", str(folder / "run")]) == 0
+    page.unlink()  # moved away: nothing but retraining needs it
+    for name, hz in (("whistle", 3000.0), ("hum", 800.0)):
+        t = np.arange(4000) / 8000
+        wavfile.write(folder / f"{name}.wav", 8000, (8000 * np.sin(2 * np.pi * hz * t)).astype(np.int16))
+    return folder
+
+
+@pytest.fixture
+def here(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def table(arguments, capsys):
+    capsys.readouterr()
+    assert main(["predict", "run", *arguments, "--csv"]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_recordings_go_through_the_ear_and_the_preprocessing(here, capsys):
+    capsys.readouterr()
+    assert main(["predict", "run", "hum.wav", "whistle.wav"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["sample", "class", "probability", "next"]
+    assert [line.split()[:2] for line in lines[1:]] == [["hum.wav", "low"], ["whistle.wav", "high"]]
+    rows = table(["hum.wav", "whistle.wav"], capsys)
+    assert [row["class"] for row in rows] == ["low", "high"]
+    for row, line in zip(rows, lines[1:], strict=True):
+        both = [float(row["probability_high"]), float(row["probability_low"])]
+        assert sum(both) == pytest.approx(1.0) and float(line.split()[2]) == pytest.approx(max(both), rel=1e-3)
+    (here / "sounds/deep").mkdir(parents=True)
+    shutil.copy("hum.wav", "sounds/deep/b.WAV")
+    shutil.copy("whistle.wav", "sounds/a.wav")
+    folder = table(["sounds"], capsys)
+    assert [row["sample"] for row in folder] == ["a.wav", "b.WAV"]
+    assert folder[0]["probability_low"] == rows[1]["probability_low"]  # the same whatever lies beside it
+
+
+def test_data_sets_with_labels_get_an_accuracy(here, capsys):
+    rng = np.random.default_rng(5)
+    ranges = ((350, 450), (150, 300))
+    samples = [(np.sort(rng.uniform(0, 150, 1000)), rng.integers(*channels, 1000)) for channels in ranges]
+    events = Events.from_samples(samples, 700, labels=[1, 1])
+    events.save("set.npz")
+    events.save("set")
+    model = genn_eventprop.load("run")
+    expected = model.predict(events)
+    assert expected.tolist() == [1, 0]
+    for name in ("set.npz", "set"):
+        rows = table([name], capsys)
+        assert [row["sample"] for row in rows] == [f"{name}[0]", f"{name}[1]"]
+        assert [row["label"] for row in rows] == ["low", "low"] and [row["class"] for row in rows] == ["low", "high"]
+        found = np.array([[float(row["probability_high"]), float(row["probability_low"])] for row in rows])
+        np.testing.assert_allclose(found, model.outputs(events).probabilities, rtol=1e-8)
+    capsys.readouterr()
+    assert main(["predict", "run", "set", "hum.wav"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["sample", "label", "class"]
+    assert lines[-1] == "accuracy 50.00 % of 2 samples with a label"
+    assert lines[3].split()[:3] == ["hum.wav", "-", "low"]
+
+
+def test_hdf5_files(here, capsys):
+    pytest.importorskip("h5py")
+    from genn_eventprop.data.hdf5 import write_shd
+
+    events = Events.from_samples([([10.0, 30.0], [500, 600])], 700, labels=[0])
+    write_shd(events, "set.h5", dtype=np.float64)
+    (row,) = table(["set.h5"], capsys)
+    assert row["sample"] == "set.h5[0]" and row["label"] == "high"
+
+
+def test_samples_that_decide_nothing_and_class_names_of_others(here, capsys):
+    Events.from_samples([([], [])], 700).save("silent.npz")
+    path = here / "run/model.json"
+    document = json.loads(path.read_text())
+    document["class_names"] = ["a\x1b[2J", "b"]
+    path.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["predict", "run", "silent.npz", "--checkpoint", "last"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    (row,) = table(["silent.npz"], capsys)
+    assert row["label"] == "" and set(row) == {"sample", "label", "class", "probability_a?[2J", "probability_b"}
+
+
+def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    net = Network()
+    inp, out = net.input(2), net.population(LI(), 2, name="output")
+    net.connect(inp, out, Dense(Normal(1.0, 0.3)))
+    trainer = Trainer(
+        net, losses.SquaredError(out), duration=10.0, dt=1.0, engine="reference_clock", progress=False, run_dir="run"
+    )
+    trainer.fit(Events.from_samples([([1.0], [0])], 2, targets=np.ones((1, 2))), epochs=1)
+    Events.from_samples([([1.0, 2.0], [0, 1])], 2).save("new.npz")
+    (row,) = table(["new.npz"], capsys)
+    assert list(row) == ["sample", "label", "readout_0", "readout_1"]
+    expected = trainer.predict([([1.0, 2.0], [0, 1])])[0]
+    assert [float(row["readout_0"]), float(row["readout_1"])] == pytest.approx(expected.tolist(), rel=1e-8)
+    assert main(["predict", "run", "new.npz"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["sample", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "predict: name at least one file or folder with samples"),
+        (["absent", "hum.wav"], "absent is not a run folder"),
+        (["run", "absent.wav"], "absent.wav: no such file"),
+        (["run", "absent.xyz"], "absent.xyz: nothing there; give wav files"),
+        (["run", "tones.txt"], "tones.txt: not a known kind of data; give wav files"),
+        (["run", "empty"], "empty: no wav files in it, and it is no folder of events"),
+        (["run", "broken.wav"], "broken.wav: not a readable wav file"),
+        (["run", "broken.npz"], "broken.npz: not a readable npz file"),
+        (["run", "narrow.npz"], "the data has 5 channels, but this model was trained on 700"),
+        (["run", "hum.wav", "--engine", "nativ"], "unknown engine 'nativ'"),
+    ],
+)
+def test_what_predict_refuses(here, capsys, arguments, message):
+    Path("tones.txt").write_text("x")
+    Path("empty").mkdir()
+    for name in ("broken.wav", "broken.npz"):
+        Path(name).write_bytes(b"RIFFnothing")
+    Events.from_samples([([1.0], [4])], 5).save("narrow.npz")
+    capsys.readouterr()
+    assert main(["predict", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+
+
+def test_objects_in_npz_files_are_not_unpickled(here, capsys):
+    class Mark:
+        def __reduce__(self):
+            return (Path("RAN").write_text, ("",))
+
+    np.savez("bad.npz", times=np.array([Mark()], dtype=object), channels=[0], offsets=[0, 1], n_channels=700)
+    assert main(["predict", "run", "bad.npz"]) == 1
+    assert "cannot be read" in capsys.readouterr().err and not Path("RAN").exists()
+
+
+def test_names_and_order_of_samples(here):
+    Events.from_samples([([1.0], [4]), ([2.0], [5])], 700).save("two.npz")
+    found = list(open_samples(["hum.wav", "two.npz", "whistle.wav", "hum.wav"], 700))
+    assert [names for names, _ in found] == [["hum.wav"], ["two.npz[0]", "two.npz[1]"], ["whistle.wav", "hum.wav"]]
+    assert np.array_equal(found[0][1].times, found[2][1][1].times)
+
+
+def test_weights_of_another_run_from_the_command_line(here, capsys):
+    Path("tones.py").write_text(PAGE)
+    train = ["train", "tones.py", "--epochs", "1"]
+    assert main([*train, "--init-from", "run", "--run-dir", "more", "--learning-rate", "1e-12"]) == 0
+    assert "note: begins with the weights of run\n" in capsys.readouterr().err
+    a, b = (np.load(f, allow_pickle=False) for f in ("run/first_weights.npz", "more/first_weights.npz"))
+    best = genn_eventprop.load("run").engine.parameters
+    for name in b.files:
+        assert np.array_equal(b[name], best[name]) and not np.array_equal(a[name], b[name])
+    assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9"]) == 1
+    error = capsys.readouterr().err
+    assert "--init-from run: 'hidden_hidden.weight' has shape (8, 8), this network needs (9, 9); 'hidden_out" in error
+    assert "with --partial the rest is taken" in error
+    assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9", "--partial"]) == 0
+    assert "begins with the weights of run; left as drawn or unused: 'hidden_hidden.weight'" in capsys.readouterr().err
+    assert main([*train, "--partial", "--run-dir", "x"]) == 1
+    assert "--partial is for --init-from RUN" in capsys.readouterr().err
+    shutil.rmtree("run")  # a resumed run has its own weights
+    assert main(["resume", "more", "--page", "tones.py", "--epochs", "2"]) == 0
