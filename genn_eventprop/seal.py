@@ -26,7 +26,10 @@ def unsealed(text: str | bytes) -> dict[str, Any]:
     Raises:
         ValueError: not UTF-8, not JSON, not a record, or not what was written.
     """
-    record = json.loads(text)
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
     if not isinstance(record, dict):
         raise ValueError(f"a record is expected, this is a {type(record).__name__}")
     digest = record.pop(KEY, None)

@@ -17,6 +17,7 @@ from genn_eventprop.losses.outer import Absent
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
+from genn_eventprop.seal import unsealed
 from genn_eventprop.training import LayeredConfig, experiment_names, layered, load_experiment
 from genn_eventprop.training.choices import preprocessing, transformed
 
@@ -212,7 +213,11 @@ def test_folders_that_cannot_be_loaded_say_why(tmp_path):
     with pytest.raises(CheckpointError, match="is damaged or not a checkpoint"):
         genn_eventprop.load(tmp_path / "copy", checkpoint="last")
     text = (tmp_path / "run" / "model.json").read_text()
-    copy = damaged(model=text.replace('"size": 6', '"size": 7'))
+    with pytest.raises(SettingError, match="model.json is damaged: its contents do not match its checksum"):
+        genn_eventprop.load(damaged(model=text.replace('"size": 6', '"size": 7')))
+    document = unsealed(text)
+    document["network"]["populations"][0]["size"] = 7
+    copy = damaged(model=json.dumps(document))
     with pytest.raises((genn_eventprop.errors.EventPropError), match=r"has shape|needs|shape"):
         genn_eventprop.load(copy)
 
@@ -237,7 +242,9 @@ def test_hand_written_code_of_a_folder_needs_trust(tmp_path):
 def test_an_engine_that_is_not_here_is_replaced(tmp_path):
     trained(tmp_path / "run", Config(), engine="reference_clock")
     path = tmp_path / "run" / "model.json"
-    path.write_text(path.read_text().replace('"engine": "reference_clock"', '"engine": "tpu"'))
+    document = unsealed(path.read_text())
+    document["run"]["engine"] = "tpu"
+    path.write_text(json.dumps(document))
     assert genn_eventprop.load(tmp_path / "run").engine.name == "native"
 
 
