@@ -16,6 +16,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.on_genn import BACKEND
 
 
 def execute(code, values):
@@ -59,9 +60,7 @@ def network(model, learned):
 ENGINES = {
     "native": lambda plan, values: create(plan, values, engine="native", dtype="float64"),
     "harness": lambda plan, values: harness.HarnessEngine(plan, values, dtype="float64"),
-    "genn": lambda plan, values: create(
-        plan, values, engine="genn", dtype="float64", genn_backend="single_threaded_cpu"
-    ),
+    "genn": lambda plan, values: create(plan, values, engine="genn", dtype="float64", genn_backend=BACKEND),
 }
 
 

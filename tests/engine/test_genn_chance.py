@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.engines.reference_clock import ReferenceClock
 from support import genn_harness as harness
 from support import stochastic
+from support.on_genn import on_genn
 
 CASES = {
     **stochastic.CASES,
@@ -24,7 +24,7 @@ def make(request, monkeypatch):
 
     def engine(plan, values):
         if request.param == "pygenn":
-            made.append(GennEngine(plan, values, dtype="float64", backend="single_threaded_cpu"))
+            made.append(on_genn(plan, values, dtype="float64"))
         else:
             monkeypatch.setattr(harness.HarnessEngine, "batch_size", 1 if request.param == "harness" else 3)
             made.append(harness.HarnessEngine(plan, values, dtype="float64"))

@@ -9,12 +9,12 @@ import pytest
 
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import ReferenceClock, create
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.engines.genn.show import network_texts
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.on_genn import on_genn
 
 LIF_VALUES = {"tau_mem": 18.0, "tau_syn": 4.0, "v_thresh": 0.9, "v_reset": -0.1}
 LI_VALUES = {"tau_mem": 15.0, "tau_syn": 5.0}
@@ -50,7 +50,7 @@ def make(request):
                 pytest.skip("the harness computes in float64")
             made.append(harness.HarnessEngine(plan, values, **settings))
         else:
-            made.append(GennEngine(plan, values, **{"backend": "single_threaded_cpu", **settings}))
+            made.append(on_genn(plan, values, **settings))
         return made[-1]
 
     yield engine

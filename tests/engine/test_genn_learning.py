@@ -5,13 +5,13 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import create
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.engines.genn.live import Home, Live
 from genn_eventprop.engines.genn.updates import rule_of
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.on_genn import on_genn
 
 ENGINES = [pytest.param("harness"), pytest.param("pygenn", marks=pytest.mark.needs_genn)]
 W, R = "input_hidden.weight", "hidden_output.weight"
@@ -25,7 +25,7 @@ def make(request):
         if request.param == "harness":
             made.append(harness.HarnessEngine(plan, values, dtype="float64", **settings))
         else:
-            made.append(GennEngine(plan, values, dtype="float64", backend="single_threaded_cpu", **settings))
+            made.append(on_genn(plan, values, dtype="float64", **settings))
         return made[-1]
 
     yield engine

@@ -7,13 +7,13 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, regularisers
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import OwnLoss, SquaredError, TimeWeight, VoltageSquaredError, make_loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.on_genn import on_genn
 
 WINDOW = TimeWeight("exponential", window=(10.0, 30.0))
 INPUT = TimeWeight("linear", input_tau=8.0, input_gain=0.3)
@@ -57,7 +57,7 @@ def make(request):
                 pytest.skip("the harness computes in float64")
             made.append(harness.HarnessEngine(plan, values, **settings))
         else:
-            made.append(GennEngine(plan, values, **{"backend": "single_threaded_cpu", **settings}))
+            made.append(on_genn(plan, values, **settings))
         return made[-1]
 
     yield engine
@@ -176,7 +176,7 @@ def test_regularisers_side_by_side(name, group, monkeypatch):
 def test_regularisers_on_pygenn(name):
     plan = build(*LOSSES["V at the end"], regularised=[REGULARISERS[name]])
     values = plan.network.initial_parameters(3)
-    engine = GennEngine(plan, values, dtype="float64", backend="single_threaded_cpu")
+    engine = on_genn(plan, values, dtype="float64")
     check_same(engine, plan, values, random_events(plan))
     engine.close()
 

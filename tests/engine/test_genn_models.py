@@ -5,11 +5,11 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Uniform, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.on_genn import on_genn
 
 ENGINES = [pytest.param("harness"), pytest.param("pygenn", marks=pytest.mark.needs_genn)]
 
@@ -23,7 +23,7 @@ def make(request):
         if request.param == "harness":
             made.append(harness.HarnessEngine(plan, values, dtype="float64"))
         else:
-            made.append(GennEngine(plan, values, dtype="float64", backend="single_threaded_cpu"))
+            made.append(on_genn(plan, values, dtype="float64"))
         return made[-1]
 
     yield engine

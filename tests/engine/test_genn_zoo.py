@@ -7,13 +7,13 @@ import pytest
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, losses, models
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
 from support import eventful as E
 from support import genn_harness as harness
+from support.on_genn import on_genn
 from support.problems import PLANS
 
 ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductance")  # the others are slow tests
@@ -29,7 +29,7 @@ def cases():
 def make(kind, plan, values, dtype="float64"):
     if kind == "harness":
         return harness.HarnessEngine(plan, values, dtype=dtype)
-    return GennEngine(plan, values, dtype=dtype, backend="single_threaded_cpu")
+    return on_genn(plan, values, dtype=dtype)
 
 
 def check_same(engine, clock, events, tolerance=1e-9):

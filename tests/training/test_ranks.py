@@ -17,6 +17,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
 from genn_eventprop.training import load_checkpoint
 from genn_eventprop.training.distributed import launched, ranks_of, world
+from support.on_genn import BACKEND
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 needs_mpi = pytest.mark.skipif(
@@ -146,7 +147,7 @@ def test_any_number_of_ranks_and_threads_gives_the_bits_of_one(page, options):
 @pytest.mark.needs_genn
 def test_genn_trains_on_ranks_too(page):
     """Its sums have no fixed tree: the last bits depend on the number of ranks, the numbers of an epoch do not."""
-    options = ["train", page, "--engine", "genn", "--genn-backend", "single_threaded_cpu", "--epochs", "1"]
+    options = ["train", page, "--engine", "genn", "--genn-backend", BACKEND, "--epochs", "1"]
     assert main([*options, "--run-dir", "one"]) == 0
     done = ranks(2, *options, "--run-dir", "two")
     assert done.returncode == 0, done.stderr
