@@ -127,8 +127,8 @@ class Propagator:
         return expm(self.M * s)
 
     def derivative(self, param: str) -> np.ndarray:
-        """dM/dparam, shape (S, n+1, n+1)."""
-        return self._derivatives[param]
+        """dM/dparam, shape (S, n+1, n+1); zero for a parameter that is not in M, as in a mode without it."""
+        return self._derivatives[param] if param in self._derivatives else np.zeros_like(self.M)
 
     def series(self, learned: Sequence[str], longest: float) -> PropagatorSeries:
         """P(s) and its derivatives by `learned` for all s <= `longest`, faster than one by one."""

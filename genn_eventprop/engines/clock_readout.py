@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients
-from ..plan.coefficients import integrand_weight, node_scale, weight_coefficients
+from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 
 Array = np.ndarray
 
@@ -177,7 +177,7 @@ class Voltage(Integral):
         if self.loss_of.compares == "labels":
             at_nodes = np.broadcast_to(y[None, :, None], (T, self.s.B, J))
         else:
-            part = self.loss_of.basis(self.plan.dt, T)[1][:, None] / self.plan.dt
+            part = node_part(self.plan)[:, None]
             series = np.moveaxis(y, 1, 0)[:, :, None]
             at_nodes = series[:-1] * (1 - part) + series[1:] * part
         loss, slope = self.loss_of.pointwise(self.nodes, at_nodes, self.plan.duration)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import generate, host_source, padded, regulariser_names
-from ..codegen.exact_values import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..codegen.optimiser import update_source
 from ..errors import EngineError
 from ..plan import Plan, clock
-from ..plan.coefficients import integrand_weight, node_scale, weight_coefficients
+from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
+from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..toolchain import build, require
 from .base import (
     LINEAR_ONE_EVENT,
@@ -153,8 +153,7 @@ class NativeEngine(Engine):
         if plan.spike_times == "grid":
             grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
             if plan.loss.readout == "voltage":
-                part = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
-                grid |= {"node_scale": node_scale(plan), "node_part": part}
+                grid |= {"node_scale": node_scale(plan), "node_part": node_part(plan)}
             self._weight = {k: v.astype(self.dtype) for k, v in grid.items()}
 
     def _size(self, key: str) -> int:
@@ -184,7 +183,7 @@ class NativeEngine(Engine):
             self._refresh_tables()
 
     def _refresh_tables(self) -> None:
-        """Tables of the exact engine; see `codegen.exact_values`."""
+        """Tables of the exact engine; see `plan/series.py`."""
         plan = self.plan
         steps = number_of_steps(plan, self.parameters, self.dtype.name)
         if steps != self._exact_steps and plan.loss.readout == "integral":

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan, clock
-from ..plan.coefficients import node_scale, weight_coefficients
+from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
 from ..program.nodes import Buffer
 from ..program.trial import Trial
@@ -111,13 +111,9 @@ class ProgramEngine(Engine):
     def _integral(self, data: Data, samples: np.ndarray) -> Arrays:
         """Weights of the steps; the input's activity where it drives them."""
         plan, loss = self.plan, self.plan.loss
-        times = np.arange(plan.n_steps + 1) * plan.dt
-        given: Arrays = {
-            "time_weight": weight_coefficients(plan),
-            "integrand_weight": loss.weight(times, plan.duration) / plan.duration,
-        }  # fmt: skip
+        given: Arrays = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
         if loss.readout == "voltage":
-            part = loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+            part = node_part(plan)
             given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
         if loss.weight.input_tau is not None:
             counts = np.zeros((plan.n_steps + 1, len(samples)))

@@ -140,6 +140,11 @@ def integrand_weight(plan: Plan) -> np.ndarray:
     return np.where(inside, weight.smooth(np.where(inside, steps, first) * plan.dt, plan.duration), 0.0) / plan.duration
 
 
+def node_part(plan: Plan) -> np.ndarray:
+    """(J,) for a readout of V(t): where in a step its nodes are, as parts of dt."""
+    return _basis(plan)[1] / plan.dt if plan.loss.readout == "voltage" else np.zeros(0)
+
+
 def node_scale(plan: Plan) -> np.ndarray:
     """(J,) for a readout of V(t): V at node j of a step is node_scale[j] (u_j . x + u0_j)."""
     if plan.loss.readout != "voltage":

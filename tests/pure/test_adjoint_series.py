@@ -58,3 +58,10 @@ def test_models_are_derived_and_compiled_once():
     assert derive(ZOO["LIF"]) is derive(ZOO["LIF"])
     d = derive(ZOO["LIF"])
     assert generator(linear_part(d, d.modes[0], exact_part(d))) is generator(linear_part(d, d.modes[0], exact_part(d)))
+
+
+def test_what_a_mode_does_not_depend_on_has_no_derivative():
+    d = derive(ZOO["LIFRefractory"])
+    held = Propagator(linear_part(d, d.modes[1], exact_part(d)), drawn(d.model.params, 1.0))
+    assert held.derivative("tau_syn").any() and not held.derivative("tau_mem").any()
+    assert not held.step_derivative("tau_mem", 1.0).any()

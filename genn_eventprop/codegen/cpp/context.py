@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
-from ..exact_values import MODES, varies
+from ...plan.series import MODES, varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
 from .readouts import READOUTS, ReadoutCode
@@ -98,7 +98,7 @@ class Context:
         return [("const int32_t*", f"p_{p.name}_steps_{n}") for p in self.plan.populations for n in p.derived.durations]
 
     def exact_arrays(self) -> list[tuple[str, str]]:
-        """Pointers that exact spike times need besides those of the grid; see `codegen.exact_values`."""
+        """Pointers that exact spike times need besides those of the grid; see `plan/series.py`."""
         arrays = [("const double*", n) for n in ("times", "weight_series", "gauss")]
         for p in self.plan.populations:
             series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import EngineError
 from ...plan import clock
-from ...plan.coefficients import integrand_weight, node_scale, weight_coefficients
+from ...plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ...plan.numbers import value_arrays
 from ..base import Data
 from ..chance import quantiles
@@ -205,7 +205,7 @@ class Handover:
                 network.array(name, "node_scale")[:] = node_scale(plan)
                 network.push(name, "node_scale")
             if "node_part" in arrays:
-                network.array(name, "node_part")[:] = plan.loss.basis(plan.dt, plan.n_steps)[1] / plan.dt
+                network.array(name, "node_part")[:] = node_part(plan)
                 network.push(name, "node_part")
             if "integrand_weight" in arrays:
                 network.array(name, "integrand_weight")[:] = integrand_weight(plan)

@@ -55,7 +55,7 @@ struct Log {
     }
 };
 
-// What moves a state between events in one mode; see codegen/exact_values.py.
+// What moves a state between events in one mode; see plan/series.py.
 template <class M, typename table>
 struct Flow {
     const scalar *step, *step_rest, *dstep[M::dynamic + 1];

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ....plan import PopulationRecord
-from ...exact_values import MODES, NODES, SERIES
+from ....plan.series import MODES, NODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from ..regularise import pushed_index

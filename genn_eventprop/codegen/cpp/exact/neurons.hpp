@@ -20,7 +20,7 @@ struct Neurons {
     typedef typename std::conditional<Varies, scalar, double>::type table;
     typedef Arrival<n> Incoming;
 
-    // Tables, see codegen/exact_values.py.
+    // Tables, see plan/series.py.
     Flow<M, table> flow[M::modes];
     const scalar *dg, *slope, *curve, *kappa[M::receptors + 1];
     const table* rho;

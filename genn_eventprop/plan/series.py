@@ -22,7 +22,7 @@ from ..adjoint.propagator import numeric
 from ..adjoint.scheme import linear_part
 from ..losses import LossRecord
 from ..losses.readout import gauss_legendre
-from ..plan import Plan, PopulationRecord
+from .records import Plan, PopulationRecord
 
 DEGREE = 20  # as in series.hpp
 MODES = ("", "_held")  # what names of tables begin with: of a model's own dynamics, and of its refractory period
@@ -38,14 +38,16 @@ _ROUNDING = {"float32": 2.0**-28, "float64": 2.0**-56}
 class ExactTables:
     """Numbers of one population for steps of delta ms.
 
-    step (n, n + 1, S): P(delta) - 1, c(delta) in the last column. spike (D + 1, n (n + 1) + n n, S): P(s) with c(s), P(-s).
+    step (n, n + 1, S): P(delta) - 1, c(delta) in the last column.
+    spike (D + 1, n (n + 1) + n n, S): P(s) with c(s), P(-s).
     rho (D + 1, n + 1, S): dg P(s), the row of the threshold function, with its constant.
     arrive: receptor -> (D + 1, n + n + 1, S): P(-s) e, then rho.
-    back: receptor -> (D + 1, (2 + L) n, S): P(-s) e, P(-s) (-A e), d P(-s) e by every learned parameter of the dynamics.
+    back: receptor -> (D + 1, (2 + L) n, S): P(-s) e, P(-s) (-A e), d P(-s) e by every learned parameter of the
+    dynamics.
     dstep: parameter -> (n, n + 1, S): dP(delta) P(-delta). dspike: parameter -> (D + 1, n (n + 1), S): dP(s), dc(s).
-    A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound on
-    |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at most
-    (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s).
+    A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound
+    on |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at
+    most (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s).
 
     A refractory period has tables of its own, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
     of the threshold function along them and are not used.
@@ -95,8 +97,8 @@ def degree(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]
 
 @lru_cache(maxsize=16)
 def weight_steps(plan: Plan) -> int:
-    """Least steps in which `weight_series` are exact to rounding, 16 or more unless the weight is constant; but none below
-    `FINEST`."""
+    """Least steps in which `weight_series` are exact to rounding, 16 or more unless the weight is constant; but none
+    below `FINEST`."""
     steps = 1
     if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols:
         steps = 16
@@ -172,8 +174,8 @@ def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray
 
 
 def weight_series(loss: LossRecord, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
-    """(steps, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if that comes
-    first, of the window; 0 outside of it.
+    """(steps, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if that
+    comes first, of the window; 0 outside of it.
 
     The second number tells how many of them matter.
     """
@@ -199,8 +201,8 @@ def _weight_values(loss: LossRecord, duration: float, steps: int) -> tuple[np.nd
 
 
 def gauss_table() -> np.ndarray:
-    """Gauss-Legendre nodes and weights on [0, 1] for 1, 2, ... `NODES` nodes one after the other: those of q nodes begin at
-    q (q - 1), the nodes first."""
+    """Gauss-Legendre nodes and weights on [0, 1] for 1, 2, ... `NODES` nodes one after the other: those of q nodes
+    begin at q (q - 1), the nodes first."""
     return np.concatenate([np.concatenate(gauss_legendre(q, 1.0)) for q in range(1, NODES + 1)])
 
 
