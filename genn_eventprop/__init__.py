@@ -2,23 +2,24 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .modelling import (
+    Connection,
+    Dense,
+    Event,
+    FanIn,
+    Gamma,
+    Mode,
+    Network,
+    NeuronModel,
+    Normal,
+    Param,
+    Population,
+    SynapseModel,
+    Uniform,
+)
+
 if TYPE_CHECKING:
     from .data import Events
-    from .modelling import (
-        Connection,
-        Dense,
-        Event,
-        FanIn,
-        Gamma,
-        Mode,
-        Network,
-        NeuronModel,
-        Normal,
-        Param,
-        Population,
-        SynapseModel,
-        Uniform,
-    )
     from .training import Trainer, load
 
 __version__ = "0.1.0"
@@ -40,8 +41,8 @@ __all__ = [
     "Uniform",
     "load",
 ]
-# nothing is imported before it is used: sympy, the engines, matplotlib and data readers take a second
-_LATER = dict.fromkeys(__all__, "modelling") | {"Events": "data", "Trainer": "training", "load": "training"}
+# kept out of the first import: they pull in the engines, matplotlib, data readers
+_LATER = {"Events": "data", "Trainer": "training", "load": "training"}
 _ROOMS = (
     "data",
     "description",
@@ -49,7 +50,6 @@ _ROOMS = (
     "experiments",
     "gradcheck",
     "losses",
-    "modelling",
     "models",
     "optimisers",
     "plots",
@@ -66,7 +66,3 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})

@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..toolchain import find_compiler
 from .base import Engine
 
-NAMES = ("native", "genn", "c99", "reference_clock", "reference_event")
+NAMES = ("native", "genn", "cuda", "c99", "reference_clock", "reference_event")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def availability() -> tuple[Availability, ...]:
     return (
         native,
         _genn_availability(),
+        _cuda_availability(),
         Availability(
             "c99", native.runs, "plain C, one sample at a time; for checking" if native.runs else native.detail
         ),
@@ -52,6 +53,13 @@ def _genn_availability() -> Availability:
         return Availability("genn", True, f"pygenn {VERSION} with {', '.join(backends)}")
     except EngineError as error:
         return Availability("genn", False, str(error))
+
+
+def _cuda_availability() -> Availability:
+    from .cuda.device import visible_devices
+
+    found, missing = visible_devices()
+    return Availability("cuda", bool(found), ", ".join(found) or missing)
 
 
 def create(
@@ -108,6 +116,10 @@ def _make(
         from .genn import GennEngine
 
         return GennEngine(plan, parameters, slope_floor=floor, dtype=dtype, backend=genn_backend)
+    if name == "cuda":
+        from .cuda import CudaEngine
+
+        return CudaEngine(plan, parameters, slope_floor=floor, dtype=dtype)
     if name == "c99":
         from .c99 import C99Engine
 

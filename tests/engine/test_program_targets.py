@@ -14,9 +14,10 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
 from support.clocked import build, random_events, relative
+from support.cuda_shim import ShimEngine
 from support.problems import every_problem
 
-TARGETS = {"c99": C99Engine}
+TARGETS = {"c99": C99Engine, "cuda": ShimEngine}
 PROBLEMS = every_problem()
 REFUSED = ("loss: per step of spiking, input-driven", "loss: squared error of V of spiking")
 QUICK = (
@@ -48,10 +49,15 @@ def check_same(got, want, engine, clock, tolerance=1e-9):
         assert relative(engine.gradients[key], gradient) < tolerance, key
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PROBLEMS if n not in REFUSED]
-)
+def cases():
+    """A part of the problems by default, fewer of them on the shim."""
+    for target, quick in (("c99", QUICK), ("cuda", QUICK[1::3])):
+        for name in PROBLEMS:
+            if name not in REFUSED:
+                yield pytest.param(target, name, marks=[] if name in quick else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("target", "name"), list(cases()))
 def test_every_problem_is_as_on_the_clocked_reference(target, name):
     plan, events = PROBLEMS[name]()
     values = plan.network.initial_parameters(3)

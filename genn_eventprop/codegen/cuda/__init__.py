@@ -1,0 +1,10 @@
+"""A plan as one CUDA file: a thread block runs a whole trial, forwards and backwards; spikes on the grid.
+
+Neurons are spread over the threads of a block and keep their states in registers; spikes are bits, in a fixed order,
+so that every sum is the same in every run. Weight gradients are gathered afterwards, a block for each row of weights,
+from the adjoint's rows that the trials have kept: no atomic additions, and no gradient for each sample.
+"""
+
+from .target import Source, generate
+
+__all__ = ["Source", "generate"]

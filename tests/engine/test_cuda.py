@@ -1,0 +1,148 @@
+"""The CUDA text, run on the CPU by `support/cuda_shim`: orders of threads, races, groups; and what NVRTC says of it.
+
+`test_program_targets` runs every problem on it. Nothing here needs a GPU, and nothing here shows its memory or speed.
+"""
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop.codegen.cuda import generate
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.cuda import CudaEngine
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+from support.clocked import relative
+from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimEngine
+
+BARRIER = "__syncthreads();"
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Three warps of hidden neurons, recurrent without delay, a maximum whose kinks feed back."""
+    net = Network()
+    hidden, out = net.population(LIF(), 70, name="hidden"), net.population(LI(), 5, name="output")
+    net.connect(net.input(9), hidden, Dense(Normal(1.2, 0.8)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)))
+    net.connect(hidden, out, Dense(Normal(0.0, 0.5)))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=1.0, duration=30.0)
+    rng = np.random.default_rng(4)
+    samples = [(np.sort(rng.uniform(0, 29, 40)), rng.integers(0, 9, 40)) for _ in range(3)]
+    events = Events.from_samples(samples, n_channels=9, labels=[0, 3, 4])
+    return plan, net.initial_parameters(3), events
+
+
+def outcome(problem, dtype="float32", **settings):
+    plan, values, events = problem
+    engine = ShimEngine(plan, values, dtype=dtype, **settings)
+    result = engine.run(engine.load(events), np.arange(len(events)), training=True)
+    return [result.loss, result.readout, *engine.gradients.values()]
+
+
+def same_bits(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b))
+
+
+def test_the_order_of_threads_changes_no_bit(problem):
+    first = outcome(problem, order=ASCENDING)
+    assert all(np.isfinite(x).all() and x.any() for x in first)
+    for settings in ({"order": DESCENDING}, {"order": SHUFFLED, "seed": 5}, {"order": SHUFFLED, "seed": 6}):
+        assert same_bits(outcome(problem, **settings), first)
+
+
+def test_groups_that_fit_the_memory_give_the_same(problem):
+    plan, values, events = problem
+    whole, grouped = outcome(problem, "float64"), outcome(problem, "float64", group=2)
+    for a, b in zip(whole, grouped):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-15)
+    engine = ShimEngine(plan, values)
+    engine.device.free = 1000
+    with pytest.raises(EngineError, match="a trial of 30 steps needs .* MiB, the device has 0 MiB; use larger steps"):
+        engine.run(engine.load(events), np.arange(3), training=True)
+
+
+def without(text, number):
+    """The text with one barrier less."""
+    parts = text.split(BARRIER)
+    return BARRIER.join(parts[: number + 1]) + ";" + BARRIER.join(parts[number + 1 :])
+
+
+@pytest.mark.parametrize("which", ["end of a step", "before feedback", "after feedback"])
+def test_a_barrier_that_is_missing_is_seen(problem, which):
+    """The shim proves itself: each barrier of the two loops is needed, and its absence is a race."""
+    plan = problem[0]
+    text = generate(plan, "float32").text
+    number = text.count(BARRIER) - {"end of a step": 4, "before feedback": 2, "after feedback": 1}[which]
+    with pytest.raises(RuntimeError, match="race on shared memory"):
+        outcome(problem, change=lambda t: without(t, number))
+
+
+def test_a_thread_that_misses_a_barrier_is_seen(problem):
+    with pytest.raises(RuntimeError, match="wait at different barriers, or some have left|race on shared memory"):
+        outcome(problem, mutate=100)
+
+
+def test_a_sum_in_the_order_of_arrival_is_seen(problem):
+    """Not the fixed tree of lanes, but whoever comes first."""
+
+    def change(text):
+        call = "total = warp_sum(total);"
+        assert call in text
+        text = text.replace("if (lane == 0) p0_w_feedback[source] = total;", "")
+        return text.replace(call, "p0_w_feedback[source] = p0_w_feedback[source] + total;")
+
+    with pytest.raises(RuntimeError, match="race on shared memory"):
+        outcome(problem, change=change)
+
+
+def test_float32_agrees_with_the_reference(problem):
+    plan, values, events = problem
+    clock = ReferenceClock(plan, values)
+    want = clock.run(clock.load(events), np.arange(len(events)), training=True)
+    loss, _, *gradients = outcome(problem)
+    np.testing.assert_allclose(loss, want.loss, rtol=1e-4)
+    for gradient, right in zip(gradients, clock.gradients.values()):
+        assert relative(gradient, right) < 1e-4
+
+
+def test_without_a_device_the_error_says_what_to_do(problem):
+    plan, values, _ = problem
+    with pytest.raises(EngineError, match=r"extra \[cuda\]|no device number 0"):
+        CudaEngine(plan, values)
+
+
+def resources(text, architecture):
+    """kernel -> (registers, bytes of spills), as ptxas reports them."""
+    core = pytest.importorskip("cuda.core", reason="the extra [cuda] is not installed")
+    log = io.StringIO()
+    options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
+    core.Program(text, "c++", options).compile("cubin", logs=log)
+    found = re.findall(
+        r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", log.getvalue(), re.S
+    )
+    return {name: (int(registers), int(spills)) for name, spills, registers in found}
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", pytest.param("sm_90", marks=pytest.mark.slow), "sm_100"])
+@pytest.mark.parametrize("hidden", [256, pytest.param(1024, marks=pytest.mark.slow)])
+def test_nvrtc_compiles_it_within_the_registers(architecture, hidden):
+    """At the shape of spoken digits: no spills, and room for four blocks of a trial on a multiprocessor."""
+    net = Network()
+    population, out = net.population(LIF(), hidden, name="hidden"), net.population(LI(), 20, name="output")
+    net.connect(net.input(700), population, Dense(Normal(0.03, 0.01)))
+    net.connect(population, population, Dense(Normal(0.0, 0.02)), delay=1.0)
+    net.connect(population, out, Dense(Normal(0.0, 0.03)))
+    loss = losses.IntegratedVoltageCrossEntropy(out, "exponential")
+    source = generate(make_plan(net, loss, dt=1.0, duration=1000.0), "float32")
+    found = resources(source.text, architecture)
+    assert set(found) == {"trial", *(name for name, _ in source.gathers)}
+    for name, (registers, spills) in found.items():
+        assert spills == 0, name
+        assert registers <= (64 if hidden == 256 else 128), (name, registers)
+    assert source.shared < 12 << 10

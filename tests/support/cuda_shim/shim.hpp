@@ -1,0 +1,234 @@
+// Runs CUDA text on a CPU, one block after the other, to test what generated kernels compute and that their threads
+// do not depend on each other's order. Every thread of a block is a fiber; barriers, ballots and shuffles are real:
+// a fiber waits there for the others of its block or warp. Shared memory is poisoned before each block. Threads run in
+// ascending, descending or shuffled order. A barrier that not all threads reach, or reach at different places, aborts;
+// so does an element of shared memory that two threads use, one of them writing, without a barrier between.
+// It shows nothing about memory models, speed or the driver.
+#pragma once
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+using std::exp; using std::expm1; using std::fabs; using std::log; using std::sqrt; using std::pow;
+using std::sin; using std::cos; using std::tan; using std::sinh; using std::cosh; using std::tanh;
+
+namespace shim {
+
+struct Index { int x = 0, y = 0, z = 0; };
+
+constexpr int WARP = 32, NEVER = -1, MANY = -2;
+constexpr size_t STACK = 1 << 18, SHARED_BYTES = 1 << 18;
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    Index thread;
+    bool done = false;
+    int waits_at = 0;       // line of the barrier it waits at, 0: it runs
+    bool of_warp = false;   // it waits for its warp alone
+    uint64_t given = 0;     // what it brings to an exchange
+};
+
+inline std::vector<std::unique_ptr<Fiber>> fibers;
+inline Fiber *current = nullptr;
+inline ucontext_t scheduler;
+inline Index block, block_size;
+inline long epoch = 0;  // barriers of the block so far
+inline int mutate_barrier = 0, barriers = 0;  // leave out the n-th barrier, to see that a check turns red
+inline void (*body)(const void *) = nullptr;
+inline const void *argument = nullptr;
+inline bool failed = false;
+inline char message[256];
+
+[[noreturn]] inline void leave() {
+    current->done = true;
+    swapcontext(&current->context, &scheduler);
+    std::abort();
+}
+inline void fail(const char *what, int at) {
+    if (!failed) std::snprintf(message, sizeof message, "%s (line or element %d, thread %d, block %d)", what, at, current ? current->thread.x : -1, block.x);
+    failed = true;
+    leave();
+}
+inline void wait(int line, bool of_warp) {
+    current->waits_at = line;
+    current->of_warp = of_warp;
+    swapcontext(&current->context, &scheduler);
+}
+inline void barrier(int line) {
+    if (++barriers == mutate_barrier) return;
+    wait(line, false);
+}
+inline int barrier_or(int line, int value) {
+    current->given = uint64_t(value != 0);
+    wait(line, false);
+    int any = 0;
+    for (auto &f : fibers) any |= int(f->given);
+    wait(-line, false);
+    return any;
+}
+inline int warp_of(const Fiber &f) { return f.thread.x / WARP; }
+// Hands over a value, waits for the warp, and reads another lane's; a second wait keeps the values until all have read.
+template <class Read> auto exchange(int line, uint64_t value, Read read) {
+    current->given = value;
+    wait(line, true);
+    const auto result = read(&fibers[size_t(warp_of(*current) * WARP)]);
+    wait(-line, true);
+    return result;
+}
+inline uint32_t ballot(int line, int predicate) {
+    return exchange(line, uint64_t(predicate != 0), [](std::unique_ptr<Fiber> *lanes) {
+        uint32_t bits = 0;
+        for (int i = 0; i < WARP; ++i) bits |= uint32_t(lanes[i]->given) << i;
+        return bits;
+    });
+}
+template <class T> T shuffle_down(int line, T value, int offset) {
+    uint64_t raw = 0;
+    std::memcpy(&raw, &value, sizeof value);
+    const int lane = current->thread.x % WARP;
+    return exchange(line, raw, [&](std::unique_ptr<Fiber> *lanes) {
+        T out;
+        std::memcpy(&out, &lanes[lane + offset < WARP ? lane + offset : lane]->given, sizeof out);
+        return out;
+    });
+}
+
+// An array in shared memory whose accesses are compared with those of other threads since the last barrier.
+struct Use { long written = NEVER, read = NEVER; int writer = NEVER, reader = NEVER; bool atomic = false; };
+inline std::vector<Use> uses;
+inline Use &use_of(const void *place);
+template <class T> struct Element {
+    T *at;
+    void wrote() const {
+        Use &u = use_of(at);
+        const int me = current->thread.x;
+        if ((u.written == epoch && u.writer != me) || (u.read == epoch && u.reader != me)) fail("race on shared memory, a write", int((char *)at - (char *)0 & 0xffff));
+        u.written = epoch, u.writer = me;
+    }
+    operator T() const {
+        Use &u = use_of(at);
+        const int me = current->thread.x;
+        if (u.written == epoch && u.writer != me) fail("race on shared memory, a read", int((char *)at - (char *)0 & 0xffff));
+        u.reader = u.read == epoch && u.reader != me ? MANY : me;
+        u.read = epoch;
+        return *at;
+    }
+    const Element &operator=(T value) const { wrote(); *at = value; return *this; }
+    const Element &operator=(const Element &other) const { return *this = T(other); }
+    const Element &operator+=(T value) const { return *this = T(T(*this) + value); }
+};
+template <class T> struct Checked {
+    T *first;
+    int count;
+    Element<T> operator[](int64_t i) const {
+        if (i < 0 || i >= count) fail("outside of an array in shared memory", int(i));
+        return {first + i};
+    }
+    Element<T> operator*() const { return (*this)[0]; }
+};
+template <class T> void atomic_add(const Checked<T> &to, T value) { *to.first += value; }
+template <class T> void atomic_add(T *to, T value) { *to += value; }
+
+inline void entry() { body(argument); leave(); }
+
+// Whether the fibers that wait can go on: all of a block, or of a warp, at one place.
+inline bool release() {
+    bool any = false;
+    for (size_t w = 0; w < fibers.size(); w += WARP) {
+        auto first = fibers.begin() + long(w), last = first + WARP;
+        if (std::all_of(first, last, [&](auto &f) { return !f->done && f->of_warp && f->waits_at == (*first)->waits_at && f->waits_at; })) {
+            std::for_each(first, last, [](auto &f) { f->waits_at = 0; });
+            any = true;
+        }
+    }
+    if (any) return true;
+    const int line = fibers[0]->waits_at;
+    if (!std::all_of(fibers.begin(), fibers.end(), [&](auto &f) { return !f->done && !f->of_warp && f->waits_at == line && line; })) return false;
+    for (auto &f : fibers) f->waits_at = 0;
+    ++epoch;
+    return true;
+}
+
+inline void run_block(std::mt19937 &random, int order) {
+    std::vector<size_t> turn(fibers.size());
+    for (size_t i = 0; i < turn.size(); ++i) turn[i] = order == 1 ? turn.size() - 1 - i : i;
+    for (;;) {
+        if (order == 2) std::shuffle(turn.begin(), turn.end(), random);
+        for (size_t i : turn) {
+            current = fibers[i].get();
+            if (!current->done && !current->waits_at) swapcontext(&scheduler, &current->context);
+            if (failed) return;
+        }
+        if (std::all_of(fibers.begin(), fibers.end(), [](auto &f) { return f->done; })) return;
+        const bool some_run = std::any_of(fibers.begin(), fibers.end(), [](auto &f) { return !f->done && !f->waits_at; });
+        if (!some_run && !release()) {
+            std::snprintf(message, sizeof message, "threads wait at different barriers, or some have left");
+            failed = true;
+            return;
+        }
+    }
+}
+
+}  // namespace shim
+
+alignas(64) inline double shared_memory[shim::SHARED_BYTES / sizeof(double)];
+inline shim::Use &shim::use_of(const void *place) { return uses[size_t((const char *)place - (const char *)shared_memory)]; }
+
+#define __global__
+#define __device__
+#define __shared__
+#define __launch_bounds__(n)
+#define threadIdx (shim::current->thread)
+#define blockIdx (shim::block)
+#define blockDim (shim::block_size)
+#define __syncthreads() shim::barrier(__LINE__)
+#define __syncthreads_or(value) shim::barrier_or(__LINE__, value)
+#define __ballot_sync(mask, predicate) shim::ballot(__LINE__, predicate)
+#define __shfl_down_sync(mask, value, offset) shim::shuffle_down(__LINE__, value, offset)
+#define __ffs(bits) __builtin_ffs(int(bits))
+#define atomicAdd(to, value) shim::atomic_add(to, value)
+#define SHARED(T) const shim::Checked<T>
+#define SHARE(T, place, count) shim::Checked<T>{(T *)(place), count}
+inline double __longlong_as_double(long long bits) { double value; std::memcpy(&value, &bits, 8); return value; }
+template <class T> void atomicMin(T *to, T value) { if (value < *to) *to = value; }
+template <class T> void atomicMax(T *to, T value) { if (value > *to) *to = value; }
+
+// Runs a kernel; order 0: ascending, 1: descending, 2: shuffled. Returns 0, or 1 with a message.
+extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int threads, const void *argument, int order, int seed, int mutate) {
+    std::mt19937 random{unsigned(seed)};
+    shim::failed = false, shim::mutate_barrier = mutate, shim::barriers = 0;
+    shim::body = kernel, shim::argument = argument, shim::block_size.x = threads;
+    while (int(shim::fibers.size()) < threads) shim::fibers.push_back(std::make_unique<shim::Fiber>());
+    shim::fibers.resize(size_t(threads));
+    std::vector<int> blocks_in_order(size_t(blocks), 0);
+    for (int b = 0; b < blocks; ++b) blocks_in_order[size_t(b)] = order == 1 ? blocks - 1 - b : b;
+    if (order == 2) std::shuffle(blocks_in_order.begin(), blocks_in_order.end(), random);
+    for (int b : blocks_in_order) {
+        shim::block.x = b;
+        std::memset(shared_memory, 0xff, sizeof shared_memory);
+        shim::uses.assign(shim::SHARED_BYTES, {});
+        shim::epoch = 0;
+        for (int i = 0; i < threads; ++i) {
+            shim::Fiber &f = *shim::fibers[size_t(i)];
+            f.thread.x = i, f.done = false, f.waits_at = 0, f.given = 0;
+            getcontext(&f.context);
+            f.context.uc_stack.ss_sp = f.stack.get();
+            f.context.uc_stack.ss_size = shim::STACK;
+            f.context.uc_link = nullptr;
+            makecontext(&f.context, (void (*)())shim::entry, 0);
+        }
+        shim::run_block(random, order);
+        if (shim::failed) return 1;
+    }
+    return 0;
+}
+extern "C" inline const char *shim_message() { return shim::message; }
