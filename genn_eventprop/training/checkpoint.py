@@ -80,7 +80,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from None
     try:
-        arrays = load_tensors(content)
+        arrays = dict(sorted(load_tensors(content).items()))  # it comes in another order in every process
         header = _header(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint ({error})") from None

@@ -1,0 +1,96 @@
+"""docs/reliability.md: kills, full disks, damaged files, crowds, and random settings, files and command lines.
+
+    python benchmarks/campaign.py                       # all of it, to docs/reliability.md
+    python benchmarks/campaign.py --quick --out /tmp/x  # a few trials of each part
+    python benchmarks/campaign.py --only damage fuzz
+
+Nothing may be lost, crash, hang, end in a bare traceback, or take a wrong result for right; the exit status is 1 if
+something did. A full disk needs root (it mounts small file systems); without, that part is skipped by name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from reliability import crowd, damage, disk, fuzz, kills
+from reliability.table import Part, page, table
+
+PARTS = ("training", "conversion", "building", "disk", "run-files", "cache-files", "crowd", "fuzz")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much of everything."""
+
+    kills: int = 100
+    """Of trainings (six tenths), conversions and compilations."""
+    disk_steps: int = 25
+    """Sizes of a full disk for each of training, conversion and compilation."""
+    places: int = 10
+    """Cuts, and flipped bits, of every file."""
+    processes: int = 10
+    """At once."""
+    rounds: int = 3
+    """Of these."""
+    cases: int = 3000
+    """Random configurations, event files and command lines."""
+    quick: bool = False
+    """A few trials of each part instead."""
+    seed: int = 1
+    only: tuple[str, ...] = PARTS
+    """Some of the parts."""
+    out: Path = Path("docs/reliability.md")
+
+
+def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
+    """Name -> what does it, in a folder of its own."""
+    train, rest = max(1, o.kills * 6 // 10), max(1, o.kills * 2 // 10)
+    return {
+        "training": lambda f, r: kills.training(train, f, r),
+        "conversion": lambda f, r: kills.conversion(rest, f, r),
+        "building": lambda f, r: kills.building(rest, f, r),
+        "disk": lambda f, r: disk.full_disk(o.disk_steps, f, r),
+        "run-files": lambda f, r: damage.files_of_a_run(o.places, f, r),
+        "cache-files": lambda f, r: damage.files_of_the_caches(o.places, f, r),
+        "crowd": lambda f, r: crowd.crowd(o.processes, o.rounds, f, r),
+        "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, r, o.seed),
+    }
+
+
+def campaign(o: Options) -> list[Part]:
+    """All parts, one after the other."""
+    if o.quick:
+        o = Options(5, 3, 2, 3, 1, 60, True, o.seed, o.only, o.out)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:
+        os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")
+        for position, (name, part) in enumerate(parts(o).items()):
+            if name not in o.only:
+                continue
+            folder = Path(root) / name
+            folder.mkdir()
+            found.append(part(folder, np.random.default_rng([o.seed, position])))
+            print(f"{name}: {found[-1].seconds:.0f} s", file=sys.stderr, flush=True)
+            print("\n".join(found[-1].faults), end="\n" * bool(found[-1].faults), file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> int:
+    options, began = tyro.cli(Options), time.monotonic()
+    found = campaign(options)
+    print(table(found), end="")
+    words = "".join(f" {word}" for word in sys.argv[1:])
+    options.out.write_text(page(found, words, time.monotonic() - began, options.seed))
+    return int(any(part.faults for part in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

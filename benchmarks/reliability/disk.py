@@ -1,0 +1,118 @@
+"""A full disk at each write: a file system in memory that is a little larger each time; then space, and go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from genn_eventprop.data import Events, hdf5, sources
+from genn_eventprop.toolchain import build
+
+from . import runs
+from .child import command, run
+from .kills import SOURCE, undisturbed
+from .table import Part
+
+LARGE = 64 * 2**20
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[None]:
+    """A file system of `size` bytes at `place`. Needs the rights to mount."""
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this process may mount."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        return False
+    try:
+        with small_disk(folder / "probe", 2**16):
+            return True
+    except subprocess.CalledProcessError:
+        return False
+
+
+def filled(place: Path) -> int:
+    """Bytes that the files below `place` take in whole pages, a page for each file and folder besides."""
+    return sum(4096 * (2 + p.lstat().st_size // 4096) for p in place.rglob("*"))
+
+
+def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
+    """Training, conversion and compilation on `steps` sizes of a disk each, from nothing to just enough."""
+    part, began = Part("full disk while training, converting, compiling"), time.monotonic()
+    if not can_mount(folder):
+        part.skipped = "needs root and mount"
+        return part
+    (folder / "page.py").write_text(runs.PAGE)
+    whole, _ = undisturbed("exact", folder)
+    samples = [(np.sort(rng.uniform(0, 900, 400)), rng.integers(0, 700, 400)) for _ in range(30)]
+    hdf5.write_shd(Events.from_samples(samples, 700, np.arange(30) % 20), folder / "x.h5")
+
+    def trained(place: Path) -> Callable[[], int]:
+        return command(*runs.line("exact", place / "run"))
+
+    def converted(place: Path) -> Callable[[], int]:
+        def child() -> int:
+            from genn_eventprop.cli.app import run as told
+
+            return told(lambda *_: _convert(folder / "x.h5", place), [], "convert")
+
+        return child
+
+    def compiled(place: Path) -> Callable[[], int]:
+        def child() -> int:
+            from genn_eventprop.cli.app import run as told
+
+            os.environ["GENN_EVENTPROP_CACHE"] = str(place / "code")
+            return told(lambda *_: _compile(), [], "compile")
+
+        return child
+
+    checks = {"train": lambda p: runs.difference(p / "run", whole), "convert": lambda p: "", "compile": lambda p: ""}
+    for name, work in (("train", trained), ("convert", converted), ("compile", compiled)):
+        with small_disk(folder / "disk", LARGE):
+            assert run(work(folder / "disk"), folder, folder / "log").status == 0
+            needed = filled(folder / "disk") * (2 if name != "compile" else 1)
+        for size in np.linspace(4096, needed, steps).astype(int):
+            _one(part, name, work, checks[name], folder, int(size))
+    part.seconds = time.monotonic() - began
+    return part
+
+
+def _one(part: Part, name: str, work: Callable[[Path], Callable[[], int]], check: Callable[[Path], str],
+         folder: Path, size: int) -> None:  # fmt: skip
+    what, place = f"{name}, {size} bytes", folder / "disk"
+    with small_disk(place, size):
+        full = run(work(place), folder, folder / "log")
+        fault = full.fault or ("" if full.status in (0, 1) else f"status {full.status}: {full.said[-300:]}")
+        silent = full.status == 1 and "genn-eventprop: " not in full.said
+        fault = fault or ("no message" if silent else "")
+        subprocess.run(["mount", "-o", f"remount,size={LARGE}", place], check=True)
+        done = run(work(place), folder, folder / "log")
+        fault = fault or done.fault or ("" if done.status == 0 else f"then status {done.status}: {done.said[-300:]}")
+        fault = fault or check(place)
+        part.count(fault or ("equal" if full.status == 0 else "recovered"), what)
+
+
+def _convert(path: Path, place: Path) -> None:
+    events, _ = sources.open_events(path, cache=place / "data")
+    if not np.array_equal(events.times, hdf5.read_shd(path).times):
+        raise AssertionError("the converted data differ")
+
+
+def _compile() -> None:
+    if build(SOURCE).answer() != 42:
+        raise AssertionError("the library is another one")

@@ -1,0 +1,77 @@
+"""What a part of the campaign found, and the page that tells it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+GOOD = ("equal", "recovered", "refused with a message", "harmless", "right")
+
+
+@dataclass
+class Part:
+    """A part of the campaign: what was done, how often it ended how, and what went wrong, with its seed."""
+
+    name: str
+    ended: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    skipped: str = ""
+    seconds: float = 0.0
+
+    def count(self, end: str, what: str = "") -> None:
+        """One trial that ended so; an end that is not among `GOOD` is a fault, told with `what`."""
+        self.ended[end] += 1
+        if end not in GOOD:
+            self.faults.append(f"{self.name}: {end}: {what}")
+
+    def row(self) -> str:
+        if self.skipped:
+            return f"| {self.name} | - | skipped: {self.skipped} | - |"
+        ends = ", ".join(f"{n} {end}" for end, n in self.ended.most_common() if end in GOOD)
+        return f"| {self.name} | {self.ended.total()} | {ends or '-'} | {len(self.faults)} |"
+
+
+HEAD = "| what was done | trials | how they ended | faults |\n|---|---|---|---|\n"
+
+
+def table(parts: list[Part]) -> str:
+    """Markdown, a line a part."""
+    return HEAD + "".join(part.row() + "\n" for part in parts)
+
+
+PAGE = """\
+# Reliability
+
+Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s of wall time on a busy machine; random seed {seed},
+so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost, or a wrong result
+that is taken for right. {verdict}
+
+{table}
+* **equal**: after the kills, the same command went on and ended with the bits of the undisturbed run: weights,
+  optimiser, random streams, every number of metrics.jsonl and results.json but the seconds.
+* **recovered**: what was damaged or missing was noticed, and made again or taken from the best checkpoint, bit for bit.
+* **refused with a message**: one line that says what is wrong and where, exit status 1 or 2.
+* **harmless**: nothing that reads the file was changed by it (the kept command line; white space in JSON).
+* **right**: a random command or file that was accepted, and what came out passed its checks.
+
+What a run promises, and how:
+
+| what happens | what holds |
+|---|---|
+| Ctrl-C, SIGTERM | the batch ends and a checkpoint is written (status 130, 143); the run goes on later, bit for bit |
+| `kill -9`, power cut | the last checkpoint is whole: written aside, synced, renamed; `--checkpoint-batches`: how often |
+| full disk | the write that fails is told by file name; older files stay whole; the run goes on when there is space |
+| a file that changed on disk | checkpoints, records, metrics, libraries, converted data carry checked SHA-256 sums |
+| a damaged last checkpoint | the best one goes on, and arrives at the same bits later |
+| two writers | the second is refused; a dead one's lock is known at once on its machine, elsewhere after 120 s |
+| a foreign file in the code cache | not loaded: owner, mode, length and hash are checked first |
+| an interrupted conversion or build | nothing half-written has a name that is read; the next one starts anew |
+"""
+
+
+def page(parts: list[Part], options: str, seconds: float, seed: int) -> str:
+    """docs/reliability.md."""
+    faults = [fault for part in parts for fault in part.faults]
+    verdict = f"{len(faults)} faults in {sum(p.ended.total() for p in parts)} trials."
+    text = PAGE.format(options=options, seconds=seconds, seed=seed, verdict=verdict, table=table(parts))
+    return text + ("\nFaults:\n\n" + "".join(f"* {fault}\n" for fault in faults) if faults else "")
