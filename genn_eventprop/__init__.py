@@ -2,24 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .modelling import (
-    Connection,
-    Dense,
-    Event,
-    FanIn,
-    Gamma,
-    Mode,
-    Network,
-    NeuronModel,
-    Normal,
-    Param,
-    Population,
-    SynapseModel,
-    Uniform,
-)
-
 if TYPE_CHECKING:
     from .data import Events
+    from .modelling import (
+        Connection,
+        Dense,
+        Event,
+        FanIn,
+        Gamma,
+        Mode,
+        Network,
+        NeuronModel,
+        Normal,
+        Param,
+        Population,
+        SynapseModel,
+        Uniform,
+    )
     from .training import Trainer, load
 
 __version__ = "0.1.0"
@@ -41,8 +40,8 @@ __all__ = [
     "Uniform",
     "load",
 ]
-# kept out of the first import: they pull in the engines, matplotlib, data readers
-_LATER = {"Events": "data", "Trainer": "training", "load": "training"}
+# kept out of the first import, which is then quick: they pull in sympy, the engines, matplotlib, data readers
+_LATER = {name: "modelling" for name in __all__} | {"Events": "data", "Trainer": "training", "load": "training"}
 _ROOMS = (
     "data",
     "description",

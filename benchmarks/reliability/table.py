@@ -59,7 +59,7 @@ What a run promises, and how:
 | what happens | what holds |
 |---|---|
 | Ctrl-C, SIGTERM | the batch ends and a checkpoint is written (status 130, 143); the run goes on later, bit for bit |
-| `kill -9`, power cut | the last checkpoint is whole: written aside, synced, renamed; `--checkpoint-batches`: how often |
+| `kill -9`, power cut | the last checkpoint is whole: written aside, synced, renamed; `--checkpoint-batches` |
 | full disk | the write that fails is told by file name; older files stay whole; the run goes on when there is space |
 | a file that changed on disk | checkpoints, records, metrics, libraries, converted data carry checked SHA-256 sums |
 | a damaged last checkpoint | the best one goes on, and arrives at the same bits later |

@@ -1,6 +1,45 @@
-"""The command line ``genn-eventprop``."""
+"""The command line ``genn-eventprop``. This file imports little, so that Ctrl-C is heard while the rest is imported."""
 
-from .app import main
-from .train import main_of
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 __all__ = ["main", "main_of"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit status, see `app.main`."""
+    with importing():
+        from . import app
+    return app.main(arguments)
+
+
+def main_of(source: str) -> None:
+    """What an experiment file calls when it is run directly: ``main_of(__file__)``."""
+    with importing():
+        from . import train
+    train.main_of(source)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Ctrl-C ends the process at once: nothing has begun, and modules that are half imported say anything but that."""
+    first = f"{__name__}.app" not in sys.modules and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(*_: object) -> None:
+        os.write(2, b"genn-eventprop: interrupted\n")
+        os._exit(130)
+
+    if first:
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        if first:
+            signal.signal(signal.SIGINT, before)

@@ -75,6 +75,12 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        return _complain(
+            f"out of memory: {error or 'an array does not fit'}; a smaller batch or network, a shorter trial or a "
+            "larger dt need less",
+            status=1,
+        )
     except (EventPropError, OSError) as error:
         return _complain(str(error), status=1)
     return 0

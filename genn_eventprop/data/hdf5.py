@@ -4,6 +4,7 @@
     spikes/units   (S,) arrays of channels          extra/speaker  (S,) optional group
                                                     extra/keys     (K,) optional class names
     extra/speaker_names  (G,) optional, our addition: name of speaker 0, 1, ...
+    attribute n_channels      optional, our addition; without it the 700 of SHD, unless the units speak against it
 
 Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364. h5py (extra `data`) is imported on use.
 """
@@ -26,16 +27,21 @@ from genn_eventprop.data.storage import EventsWriter
 from genn_eventprop.errors import DataError
 
 ROWS = 256  # samples read together
+SHD_CHANNELS = 700
 
 
-def read_shd(path: str | Path, n_channels: int = 700, n_classes: int | None = None) -> Events:
+def read_shd(path: str | Path, n_channels: int | None = None, n_classes: int | None = None) -> Events:
     """All samples of an SHD-layout file in memory; speakers become groups.
+
+    Args:
+        n_channels: of the input; default: what the file says, else 700.
 
     Raises:
         DataError: not an HDF5 file, cut short, arrays missing, lengths that differ, values out of range.
     """
     path = Path(path)
     with open_layout(path) as file:
+        n_channels = channels_of(file, path, n_channels)
         counts, times, channels = [], [], []
         for _, t, c in samples(file, path, n_channels):
             counts.append(len(t))
@@ -54,10 +60,13 @@ def read_shd(path: str | Path, n_channels: int = 700, n_classes: int | None = No
     )
 
 
-def convert_shd(path: str | Path, folder: str | Path, n_channels: int = 700, n_classes: int | None = None) -> Events:
+def convert_shd(
+    path: str | Path, folder: str | Path, n_channels: int | None = None, n_classes: int | None = None
+) -> Events:
     """The same, through a folder of memory-mapped events: needs memory for a few samples only (SSC has 75,466)."""
     path, folder = Path(path), Path(folder)
     with open_layout(path) as file:
+        n_channels = channels_of(file, path, n_channels)
         labels, groups, keys = meta(file, path)
         classes = n_classes or keys or (int(labels.max(initial=0)) + 1)
         check.labels(labels, len(labels), classes, str(path))
@@ -115,6 +124,7 @@ def write_rows(
                 times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
             file["labels"] = labels.astype(np.int16 if (labels < 0).any() else np.uint16)
             file["extra/keys"] = as_bytes(keys)
+            file.attrs["n_channels"] = n_channels
             if groups is not None:
                 names, speakers = np.unique(groups, return_inverse=True)
                 file["extra/speaker"] = speakers.astype(np.uint16)
@@ -171,6 +181,35 @@ def check_layout(file: Any, path: Path) -> None:
     sizes = {name: len(file[name]) for name in names}
     if len(set(sizes.values())) > 1:
         raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
+
+
+def channels_of(file: Any, path: Path, asked: int | None) -> int:
+    """Channels of the input: what the caller or the file says, else 700, the number of SHD and SSC.
+
+    Raises:
+        DataError: caller and file differ; nobody says, and all units lie in the lower half of the 700.
+    """
+    with reading(path, "the attribute n_channels"):
+        told = int(file.attrs["n_channels"]) if "n_channels" in file.attrs else None
+    if told is not None and asked not in (None, told):
+        raise DataError(f"{path} has {told} channels, {asked} were asked for")
+    if told is not None:
+        return told
+    if asked is not None:
+        return asked
+    largest = -1
+    for start in range(0, len(file["spikes/units"]), ROWS):
+        with reading(path, f"samples from {start} on"):
+            rows = [np.asarray(row) for row in file["spikes/units"][start : start + ROWS]]
+        largest = max([largest, *(int(row.max()) for row in rows if row.size and row.dtype.kind in "iuf")])
+        if largest >= SHD_CHANNELS // 2:
+            return SHD_CHANNELS
+    if largest < 0:
+        return SHD_CHANNELS
+    raise DataError(
+        f"{path}: its units go up to {largest}, so it seems to have {largest + 1} channels, not the {SHD_CHANNELS} of "
+        f"SHD; say it in the file: h5py.File({path.name!r}, 'a').attrs['n_channels'] = {largest + 1}, or by n_channels="
+    )
 
 
 def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

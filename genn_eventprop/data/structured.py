@@ -112,7 +112,13 @@ def from_map_dataset(
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for i in tqdm(range(len(dataset)), desc=f"reading {name}", disable=not progress):
             where = f"{name}: sample {i}"
-            item, label = _pair(dataset[i], where)
+            try:
+                sample = dataset[i]
+            except DataError:
+                raise
+            except Exception as error:  # whatever a data set's own code and its files come to
+                raise DataError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+            item, label = _pair(sample, where)
             labels.append(label)
             array = np.asarray(item)
             t, c = flatten(array, sensor, where, unit, pool) if array.dtype.names else raster_events(array, dt, where)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import NetworkError
+from .memory import in_words, physical_memory
 from .neuron import Neuron, NeuronModel
-from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds
+from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds, check_bounds_fit, is_open
 from .reach import check_below
 
 
@@ -45,10 +46,10 @@ class Dense:
 
     Args:
         weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
-        bounds: (lower, upper) of every weight, None for open.
+        bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
     """
 
-    def __init__(self, weight: Any, bounds: tuple[float | None, float | None] = (None, None)) -> None:
+    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None)) -> None:
         self.weight: Initialiser = as_initialiser(weight, "Dense")
         check_bounds(bounds, "Dense")
         self.bounds = bounds
@@ -190,6 +191,11 @@ class Network:
         values: dict[str, np.ndarray] = {}
         for c in self.connections:
             key = f"{c.name}.weight"
+            if 8 * c.shape[0] * c.shape[1] > physical_memory():
+                raise NetworkError(
+                    f"{key}: {c.shape[0]} x {c.shape[1]} weights take {in_words(8 * c.shape[0] * c.shape[1])}, this "
+                    f"machine has {in_words(physical_memory())} of memory; use smaller populations"
+                )
             try:
                 values[key] = c.connectivity.weight.sample(stream(key), c.shape, c.source.size)
             except NetworkError as error:
@@ -217,7 +223,7 @@ class Network:
         pairs = {f"{c.name}.weight": c.connectivity.bounds for c in self.connections}
         for p in self.populations:
             pairs |= {f"{p.name}.{n}": q.bounds for n, q in p.neuron.params.items()}
-        return {k: b for k, b in pairs.items() if b != (None, None)}
+        return {k: b for k, b in pairs.items() if not is_open(b)}
 
     def trainable(self) -> tuple[str, ...]:
         """Names of what is learned, in the order of `initial_parameters`."""
@@ -245,7 +251,8 @@ def _check_chance(name: str, model: NeuronModel, noise: float, dropout: float) -
 
 def _within_bounds(weight: np.ndarray, connectivity: Dense, key: str) -> np.ndarray:
     """Random draws are clipped to the bounds, as they will be after every step; given values must lie inside."""
-    clipped = np.clip(weight, *connectivity.bounds) if connectivity.bounds != (None, None) else weight
+    check_bounds_fit(connectivity.bounds, weight.shape, key)
+    clipped = weight if is_open(connectivity.bounds) else np.clip(weight, *connectivity.bounds)
     if isinstance(connectivity.weight, (Array, Constant)) and not np.array_equal(clipped, weight):
         raise NetworkError(
             f"{key}: given weights of {weight.min():g} to {weight.max():g} lie outside the bounds {connectivity.bounds}"

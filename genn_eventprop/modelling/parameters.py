@@ -130,11 +130,35 @@ def as_initialiser(value: Any, where: str) -> Initialiser:
 
 
 def check_bounds(bounds: Any, where: str) -> None:
-    """Raise `NetworkError` unless bounds are a pair (lower, upper) with lower <= upper, None for open."""
+    """Raise `NetworkError` unless bounds are a pair (lower, upper) with lower <= upper, None for open.
+
+    Each is a number, or an array with one bound for each value.
+    """
     if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2):
         raise NetworkError(f"{where}: bounds are a pair (lower, upper), None for open; got {bounds!r}")
-    if None not in bounds and bounds[0] > bounds[1]:
+    for bound in bounds:
+        if bound is not None and (np.asarray(bound).dtype.kind not in "iuf" or np.isnan(bound).any()):
+            raise NetworkError(f"{where}: a bound is a number, an array of numbers or None; got {bound!r}")
+    lower, upper = bounds
+    if lower is not None and upper is not None and np.any(np.asarray(lower) > np.asarray(upper)):
         raise NetworkError(f"{where}: bounds {tuple(bounds)} are the wrong way round")
+
+
+def is_open(bounds: Any) -> bool:
+    """Whether bounds are (None, None)."""
+    return all(bound is None for bound in bounds)
+
+
+def check_bounds_fit(bounds: Any, shape: tuple[int, ...], where: str) -> None:
+    """Raise `NetworkError` unless every bound is a number or broadcasts to `shape`."""
+    for bound in bounds:
+        own = np.shape(bound) if bound is not None else ()
+        try:
+            fits = np.broadcast_shapes(own, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise NetworkError(f"{where}: a bound of shape {own} does not fit values of shape {shape}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +199,7 @@ class Param:
             values = initialiser.sample(rng, shape, 1)
         except NetworkError as error:
             raise NetworkError(f"{where}: {error}") from None
+        check_bounds_fit(self.bounds, values.shape, where)
         low, high = self.bounds
         if (low is not None and np.any(values < low)) or (high is not None and np.any(values > high)):
             raise NetworkError(f"{where}: the start value {_show(values)} lies outside the bounds {self.bounds}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..adjoint import Derived
 from ..errors import LossError, PlanError
+from ..modelling.memory import in_words, physical_memory
 
 LONGEST = 1 << 30
 """Steps; what lasts longer never ends, and k + LONGEST still is an int32."""
@@ -36,9 +37,15 @@ def number_of_steps(duration: float, dt: float) -> int:
     """Steps of a trial of `duration` ms.
 
     Raises:
-        PlanError: if it is not a whole number of steps.
+        PlanError: if it is not a whole number of steps, or more than this machine can remember.
     """
-    n_steps = round(duration / dt)
+    n_steps = round(min(duration / dt, 1e300))
+    if 8 * n_steps > physical_memory():
+        raise PlanError(
+            f"{duration:g} ms in steps of {dt:g} ms are {n_steps:.3g} steps: one number a step takes "
+            f"{in_words(8 * n_steps)}, this machine has {in_words(physical_memory())} of memory; use a larger dt (with "
+            "exact spike times 1 ms is as good) or a shorter trial"
+        )
     if n_steps < 1 or abs(n_steps * dt - duration) > 1e-9 * duration:
         nearest = max(1, n_steps)
         raise PlanError(

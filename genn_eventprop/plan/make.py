@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ def make_plan(
         LossError: if the loss's time weight does not fit the trial or is not finite.
         SettingError: a regulariser that does not fit the network.
     """
+    if isinstance(loss, (list, tuple)):
+        raise PlanError(
+            f"a network is trained with one loss, got a {type(loss).__name__} of {len(loss)}; a sum of several is one "
+            "Loss of your own, whose outer loss adds them; penalties on spikes or parameters go to regularisers=[...]"
+        )
     if not isinstance(network, Network) or not isinstance(loss, Loss):
         raise PlanError(
             f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
@@ -92,7 +98,10 @@ def _limits(network: Network, regularisers: Sequence[Regulariser]) -> dict[str, 
         for name in clamp.names(network):
             low, high = bounds.get(name, (None, None))
             lows, highs = ([b for b in pair if b is not None] for pair in ((low, clamp.lower), (high, clamp.upper)))
-            bounds[name] = (max(lows, default=None), min(highs, default=None))
+            bounds[name] = (
+                functools.reduce(np.maximum, lows) if lows else None,
+                functools.reduce(np.minimum, highs) if highs else None,
+            )
     return bounds
 
 

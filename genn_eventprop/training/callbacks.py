@@ -65,7 +65,7 @@ class Progress(Callback):
         self._told: set[str] = set()
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        self._epochs, self._batches = epochs, batches
+        self._epochs = epochs
         print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
         for note in trainer.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -78,7 +78,7 @@ class Progress(Callback):
         if self._bar is None:
             name = f"epoch {epoch + 1}/{self._epochs}"
             self._bar = tqdm(
-                total=self._batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
+                total=trainer.batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
             )
         if self._bar.update(1):  # true when the bar is drawn anew, some ten times a second
             self._bar.set_postfix_str(f"{_score(tally.loss, tally.accuracy)}{_activity(tally)}")

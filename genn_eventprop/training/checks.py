@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 def check_batch(
     plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str,
-    finite: Callable[[str], bool] = lambda name: False,
+    finite: Callable[[str], bool] = lambda name: False, updates: int | None = None,
 ) -> None:  # fmt: skip
     """Refuse a batch whose loss or gradient is not finite.
 
     Args:
         where: words for the message, e.g. ``"epoch 3, batch 17"``. finite: whether a gradient is known to be finite;
-            then it is not looked at, which would fetch it from a device.
+            then it is not looked at, which would fetch it from a device. updates: how often the optimiser has changed
+            the parameters; of the first batch it is not at fault.
 
     Raises:
         TrainingError: naming the parameter, the population and the first bad entry.
     """
+    advice = _FIRST if updates == 0 else _ADVICE
     for name in plan.trainable:
         if finite(name):
             continue
@@ -35,16 +37,20 @@ def check_batch(
         if bad.any():
             raise TrainingError(
                 f"the gradient of {name} is not finite ({_first(plan, name, bad)}; {np.count_nonzero(bad)} of "
-                f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {_ADVICE}"
+                f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {advice}"
             )
     if not np.all(np.isfinite(result.loss)):
         trial = int(np.argmin(np.isfinite(result.loss)))
         raise TrainingError(
             f"the loss of trial {trial} is {result.loss[trial]} in {where}; weights and checkpoint are untouched. "
-            f"{_ADVICE}"
+            f"{advice}"
         )
 
 
+_FIRST = (
+    "Nothing has been learned yet, so it is not the learning rate: look at the initial weights and time constants, at "
+    "targets and class weights, and at losses or regularisers of your own; slope_floor of the trainer bounds 1 / slope."
+)
 _ADVICE = "Try a smaller learning rate, clip_norm of the optimiser, or slope_floor of the trainer."
 
 
@@ -71,9 +77,19 @@ def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
         raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
 
 
-def data_notes(train: Events, validation: Events | None) -> list[str]:
-    """What is allowed but worth knowing: samples without spikes, classes without samples."""
+def data_notes(train: Events, validation: Events | None, duration: float = 0.0) -> list[str]:
+    """What is allowed but worth knowing: samples without spikes, classes without samples, times that may be seconds.
+
+    Args:
+        duration: of a trial, ms.
+    """
     notes = []
+    latest = float(train.durations.max(initial=0.0))
+    if 0 < latest < 5 and duration >= 100 * latest:
+        notes.append(
+            f"all spikes of the training set come before {latest:g} ms of a trial of {duration:g} ms; are the times in "
+            "seconds? They are taken as ms"
+        )
     for what, events in (("training", train), ("validation", validation)):
         if events is None:
             continue

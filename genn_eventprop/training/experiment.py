@@ -17,21 +17,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import pkgutil
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, TrainingError, suggest
 from ..modelling.own_file import import_file
 from .distributed import world
 from .interrupt import interruptible
 from .run_folder import PAGE_TEXT, RunFolder, jsonable
+from .stopping import EarlyStopping
+from .tensorboard import TensorBoard
 from .trainer import Trainer, whole
 from .writer import writer
 
@@ -55,6 +58,12 @@ class ExperimentConfig:
     """Engine by name, or auto for the fastest this machine can run."""
     batch_size: int = 32
     """Trials a step of the optimiser."""
+    batch_sizes: str = ""
+    """Other batch sizes from certain epochs on, e.g. 10:64,30:256."""
+    early_stopping: int | None = None
+    """Stop when validation has not improved for this many epochs."""
+    tensorboard: bool = False
+    """Write every number of metrics.jsonl for TensorBoard too, into tensorboard/ of the run folder."""
     dt: float | None = None
     """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
     spike_times: Literal["grid", "exact"] | None = None
@@ -231,8 +240,7 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
     trainer = experiment.trainer
     trainer.run_dir = run_dir
-    if config.checkpoint_batches is not None:
-        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
+    _settle(trainer, config)
     trainer.config = {
         "experiment": file.source,
         "settings": jsonable(dataclasses.asdict(config)),
@@ -258,7 +266,7 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
             raise type(stop)(f"continue with: {how}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
-        with trainer.alone():
+        with trainer.alone(), _drawing(run_dir):
             file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(run_dir)}
 
@@ -278,6 +286,42 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
         raise SettingError(f"--init-from {config.init_from}: {'; '.join(left)}; with --partial the rest is taken")
     words = f"; left as drawn or unused: {'; '.join(left)}" if left else ""
     trainer.note(f"begins with the weights of {config.init_from}{words}")
+
+
+def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
+    """The settings that every experiment has and that its page need not know of."""
+    if config.checkpoint_batches is not None:
+        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
+    if config.batch_sizes:
+        trainer.use_batch_sizes(batch_sizes_of(config.batch_sizes))
+    if config.early_stopping is not None:
+        trainer.callbacks.append(EarlyStopping(config.early_stopping))
+    if config.tensorboard:
+        trainer.callbacks.append(TensorBoard())
+
+
+def batch_sizes_of(text: str) -> dict[int, int]:
+    """``"10:64,30:256"``: first epoch (from 1) -> batch size from then on.
+
+    Raises:
+        SettingError: anything else.
+    """
+    parts = [part.partition(":") for part in text.replace(" ", "").split(",")]
+    if not all(a.isascii() and a.isdigit() and b.isascii() and b.isdigit() for a, _, b in parts):
+        raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, with commas between, such as 10:64,30:256")
+    return {int(a): int(b) for a, _, b in parts}
+
+
+@contextlib.contextmanager
+def _drawing(run_dir: Path) -> Iterator[None]:
+    """A disk that is full when the training is over."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"the training is finished and its results are in {run_dir}, but the figures could not be written "
+            f"({error.strerror or error}); free some space, then: genn-eventprop plot {run_dir}"
+        ) from error
 
 
 def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:

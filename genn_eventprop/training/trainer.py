@@ -122,10 +122,10 @@ class Trainer:
         )
         self.network, self.streams = network, Streams(seed)
         network.check_connected()
-        self.class_weights = ClassWeights(class_weights, loss)
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
         )
+        self.class_weights = ClassWeights(class_weights, loss)
         if optimiser is not None and not isinstance(optimiser, Optimiser):
             raise SettingError(f"optimiser must be one such as Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
@@ -161,6 +161,8 @@ class Trainer:
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size  # of the data before that
         self.class_names: tuple[str, ...] = ()
+        self._batch_sizes: dict[int, int] = {}
+        self.batches = 0  # of the current epoch
         self._stop = self._interrupted = False
         if communicator is not None:
             self.distribute(communicator)
@@ -236,7 +238,11 @@ class Trainer:
             self._accept_data(batches.description)
             self.ranks.same("training set", batches.description)
             self.ranks.same("number of epochs", str(epochs))
-            self.notes = [*self._notes, *self.engine.notes(self.batch_size), *data_notes(batches.events, validation)]
+            self.notes = [
+                *self._notes,
+                *self.engine.notes(self.batch_size),
+                *data_notes(batches.events, validation, self.plan.duration),
+            ]
             with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
                 self._open_folder(batches, validation)
                 return self._fit(batches, held_out, sealed, epochs)
@@ -279,6 +285,21 @@ class Trainer:
         """End `fit` after the current epoch; for callbacks."""
         self._stop = True
 
+    def use_batch_sizes(self, sizes: Mapping[int, int]) -> None:
+        """Other batch sizes than `batch_size`: first epoch (from 1) -> batch size of this and the following ones.
+
+        Raises:
+            SettingError: an epoch or a size that is not a whole number >= 1.
+        """
+        for epoch, size in sizes.items():
+            whole(epoch, "batch_sizes: an epoch"), whole(size, "batch_sizes: a size")
+        self._batch_sizes = dict(sorted(sizes.items()))
+        self.settings["batch_sizes"] = {str(epoch): size for epoch, size in self._batch_sizes.items()}
+
+    def batch_size_of(self, epoch: int) -> int:
+        """The batch size of an epoch, counted from 0."""
+        return ([self.batch_size] + [size for first, size in self._batch_sizes.items() if first <= epoch + 1])[-1]
+
     def interrupt(self) -> None:
         """End `fit` after the current batch, with a checkpoint and KeyboardInterrupt; for handlers of signals."""
         self._interrupted = True
@@ -291,7 +312,9 @@ class Trainer:
             callback.start_epoch(self, position.epoch)
         self.engine.seed, self.engine.epoch = self.streams.seed, position.epoch
         samples = self.streams.at("order", position.epoch).permutation(len(train))
-        order = [samples[i : i + self.batch_size] for i in range(0, len(samples), self.batch_size)]
+        size = self.batch_size_of(position.epoch)
+        order = [samples[i : i + size] for i in range(0, len(samples), size)]
+        self.batches = len(order)
         for batch in train.of(order[position.batch :], position.epoch):
             self._batch(*batch)
             position.epoch_seconds = before + time.perf_counter() - began
@@ -319,7 +342,7 @@ class Trainer:
         self.ranks.clipped = clipped_spikes
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite)
+        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, position.updates)
         self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
         self.engine.update(self.optimiser)
         self.tally.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))

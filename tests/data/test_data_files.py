@@ -97,6 +97,10 @@ def test_wrong_events_in_shd_layout(tmp_path: Path) -> None:
         file["spikes/units"][3] = np.full(len(file["spikes/units"][3]), 700, np.uint16)
     with pytest.raises(DataError, match=r"x.h5: sample 3: event 0: channel 700 is outside 0 .. 699"):
         hdf5.read_shd(tmp_path / "x.h5")
+    with pytest.raises(DataError, match="x.h5 has 700 channels, 701 were asked for"):
+        hdf5.read_shd(tmp_path / "x.h5", n_channels=701)
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file.attrs["n_channels"]
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=701).n_channels == 701
     with h5py.File(tmp_path / "x.h5", "r+") as file:
         file["spikes/units"][3] = np.zeros(1, np.uint16)
@@ -332,3 +336,19 @@ def test_braille_splits(data_dir: Path) -> None:
     assert test.counts.mean() < 0.6 * train.counts.mean()
     with pytest.raises(DataError, match="braille: no split 'dev'; known: all, test, train"):
         braille.load(path, "dev")
+
+
+def test_a_file_of_50_channels_is_not_taken_for_700(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = [(np.sort(rng.uniform(0, 99, 30)), rng.integers(0, 50, 30)) for _ in range(4)]
+    samples[0][1][0] = 49
+    hdf5.write_shd(Events.from_samples(samples, 50, [0, 1, 0, 1]), tmp_path / "x.h5")
+    assert hdf5.read_shd(tmp_path / "x.h5").n_channels == 50
+    assert hdf5.convert_shd(tmp_path / "x.h5", tmp_path / "folder").n_channels == 50
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file.attrs["n_channels"]  # as others write it
+    for read in (hdf5.read_shd, lambda path: hdf5.convert_shd(path, tmp_path / "folder")):
+        with pytest.raises(DataError, match=r"units go up to 49, so it seems to have 50 channels, not the 700 of SHD"):
+            read(tmp_path / "x.h5")
+    assert hdf5.read_shd(tmp_path / "x.h5", n_channels=50).n_channels == 50
+    assert hdf5.read_shd(tmp_path / "x.h5", n_channels=700).n_channels == 700, "whoever says it knows"
