@@ -41,7 +41,7 @@ __all__ = [
     "load",
 ]
 # kept out of the first import, which is then quick: they pull in sympy, the engines, matplotlib, data readers
-_LATER = {name: "modelling" for name in __all__} | {"Events": "data", "Trainer": "training", "load": "training"}
+_LATER = dict.fromkeys(__all__, "modelling") | {"Events": "data", "Trainer": "training", "load": "training"}
 _ROOMS = (
     "data",
     "description",
