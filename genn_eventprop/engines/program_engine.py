@@ -200,7 +200,8 @@ class ProgramEngine(Engine):
     def lengths(self, given: Arrays) -> dict[str, int]:
         """Run-time lengths of axes."""
         names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets")
-        return {n: int(given[n]) for n in names} | {f"p{i}_room": room for i, room in enumerate(self.room)}
+        known = {n: int(given[n]) for n in names} | {"populations": len(self.room)}
+        return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 
     def shape(self, buffer: Buffer, given: Arrays) -> tuple[int, ...]:
         """Of a buffer; results have an element for every sample."""

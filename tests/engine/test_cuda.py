@@ -62,9 +62,35 @@ def test_groups_that_fit_the_memory_give_the_same(problem):
     for a, b in zip(whole, grouped):
         np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-15)
     engine = ShimEngine(plan, values)
-    engine.device.free = 1000
+    engine.device.available = 1000
     with pytest.raises(EngineError, match="a trial of 30 steps needs .* MiB, the device has 0 MiB; use larger steps"):
         engine.run(engine.load(events), np.arange(3), training=True)
+
+
+def test_what_is_on_the_device_stays_there(problem):
+    """A second batch copies what has changed; other samples, other weights, another data set are seen; close frees."""
+    plan, values, events = problem
+    engine = ShimEngine(plan, values)
+    data = engine.load(events)
+    first = [engine.run(data, [0, 1, 2], training=True).loss, *(g.copy() for g in engine.gradients.values())]
+    before = engine.device.copied
+    again = [engine.run(data, [0, 1, 2], training=True).loss, *engine.gradients.values()]
+    assert same_bits(first, again)
+    assert engine.device.copied - before < 200  # the places of what went wrong
+    assert np.array_equal(engine.run(data, [2, 0]).loss, first[0][[2, 0]])
+    weights = plan.connections[0].weight
+    engine.parameters[weights][:] *= 0.5
+    changed = engine.run(data, [0, 1, 2]).loss
+    assert not np.array_equal(changed, first[0])
+    engine.parameters[weights][:] *= 2.0
+    other = engine.load(Events.from_samples([events.sample(2)], 9, labels=[4]))
+    assert np.array_equal(engine.run(other, [0]).loss, first[0][2:])
+    live = engine.device.live
+    del other, data
+    engine.run(engine.load(events), [0])
+    assert engine.device.live == live - 5  # two data sets are gone, one has come
+    engine.close()
+    assert engine.device.live == 0
 
 
 def without(text, number):

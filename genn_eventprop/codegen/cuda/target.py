@@ -21,8 +21,8 @@ from ..statements import TYPES, Target, Writer, indent
 WARP, MOST_THREADS = 32, 256
 DATA = (
     Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
-    Buffer("first", ("batch",), "long", "given"), Buffer("last", ("batch",), "long", "given"),
-    Buffer("by_channel", ("spikes",), "int", "given"), Buffer("channel_start", ("batch", "n_channels"), "long", "given"),
+    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
+    Buffer("by_channel", ("spikes",), "int", "given"), Buffer("channel_start", ("samples", "n_channels"), "long", "given"),
     Buffer("quantiles", (4096,), "real", "given"),
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
 )  # fmt: skip
@@ -155,7 +155,7 @@ class _Text:
         t = self.trial
         body = "const int64_t sample = blockIdx.x;\nconst int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n"
         body += "(void)lane;\n(void)warp;\n" + self._memory()
-        body += "const int64_t from = t.first[sample], to = t.last[sample];\n(void)to;\n"
+        body += "const int64_t from = t.offsets[t.samples[sample]], to = t.offsets[t.samples[sample] + 1];\n(void)to;\n"
         body += "".join(f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
         body += "int64_t step = 0;\n" + self._all(t.begin) + self._clear_spikes() + "__syncthreads();\n"
         steps = self._all(t.step) + "__syncthreads();\n"
@@ -346,7 +346,7 @@ class _Text:
         row = f"t.{o.rows.name}[(sample * t.n_steps + arrival) * {c.post} + n]"
         if self._from_input(i):
             each = (
-                "const int64_t *start = t.channel_start + sample * t.n_channels + source;\n"
+                "const int64_t *start = t.channel_start + t.samples[sample] * t.n_channels + source;\n"
                 f"for (int64_t i = start[0]; i < start[1]; ++i) {{\n    const int64_t arrival = t.by_channel[i] + t.c{i}_delay;\n"
                 f"    if (arrival < t.n_steps) total += {row};\n}}\n"
             )

@@ -14,41 +14,57 @@ MISSING = (
 )
 
 
-class DeviceArray(ABC):
-    """Memory of a device: `address`, and `read` back to the host."""
+class DeviceMemory(ABC):
+    """A piece of a device's memory: its `address`, and `bytes`, how many it has."""
 
     address: int
+    bytes: int
 
     @abstractmethod
-    def read(self) -> np.ndarray: ...
+    def write(self, value: np.ndarray) -> None:
+        """Copy a host array to its beginning."""
+
+    @abstractmethod
+    def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """A host array from its beginning."""
+
+    @abstractmethod
+    def clear(self, count: int) -> None:
+        """Set the first `count` bytes to 0."""
+
+    @abstractmethod
+    def free(self) -> None:
+        """Give it back; it cannot be used afterwards."""
 
 
 class Module(ABC):
     """Compiled text."""
 
     @abstractmethod
-    def launch(self, kernel: str, blocks: int, threads: int, shared: int, fields: bytes) -> None:
-        """Run a kernel whose only argument is the address of a struct with these bytes, and wait for it."""
+    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
+        """Run a kernel whose only argument is the address of a struct in the device's memory, and wait for it."""
 
 
 class Device(ABC):
-    """What the engine needs of a device. shared_memory: bytes that a block may have. free: bytes of its memory."""
+    """name: for messages. shared_memory: bytes that a block may have. available: bytes of memory that are free."""
 
+    name: str
     shared_memory: int
 
     @property
     @abstractmethod
-    def free(self) -> int: ...
+    def available(self) -> int: ...
 
     @abstractmethod
     def compile(self, text: str) -> Module: ...
 
     @abstractmethod
-    def array(self, value: np.ndarray) -> DeviceArray:
-        """A copy of a host array."""
+    def allocate(self, count: int) -> DeviceMemory:
+        """`count` bytes, whatever is in them.
 
-    @abstractmethod
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray: ...
+        Raises:
+            EngineError: if there is not so much.
+        """
 
 
 def open_device(number: int) -> Device:

@@ -13,7 +13,7 @@ from cuda.core import Device as CoreDevice
 from cuda.core import LaunchConfig, Program, ProgramOptions, launch
 
 from ...errors import EngineError
-from .device import Device, DeviceArray, Module
+from .device import Device, DeviceMemory, Module
 
 OPTIONS: dict[str, Any] = {"std": "c++17"}
 SHARED_MEMORY = 48 << 10  # bytes a block of any device may have without asking
@@ -31,22 +31,29 @@ def check(answer: tuple[Any, ...], what: str) -> Any:
     return values[0] if values else None
 
 
-class CudaArray(DeviceArray):
-    def __init__(self, device: CudaDevice, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.bytes = max(1, int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize)
-        self.address = int(check(cu.cuMemAlloc(self.bytes), f"allocating {self.bytes / 2**20:.1f} MiB"))
-        self._device = device
+class CudaMemory(DeviceMemory):
+    def __init__(self, device: CudaDevice, count: int) -> None:
+        self._device, self.bytes = device, count
+        what = f"{count / 2**20:.1f} MiB on {device.name}, which has {device.available / 2**20:.1f} MiB left"
+        self.address = int(check(cu.cuMemAlloc(count), f"allocating {what}"))
 
-    def read(self) -> np.ndarray:
-        value = np.empty(self.shape, self.dtype)
+    def write(self, value: np.ndarray) -> None:
+        if value.nbytes:
+            check(cu.cuMemcpyHtoD(self.address, value.ctypes.data, value.nbytes), "copying to the device")
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        value = np.empty(shape, dtype)
         if value.nbytes:
             check(cu.cuMemcpyDtoH(value.ctypes.data, self.address, value.nbytes), "copying to the host")
         return value
 
-    def __del__(self) -> None:
-        if getattr(self, "address", 0):
-            cu.cuMemFree(self.address)
+    def clear(self, count: int) -> None:
+        check(cu.cuMemsetD8(self.address, 0, count), "clearing memory")
+
+    def free(self) -> None:
+        if self.address:
+            check(cu.cuMemFree(self.address), "giving memory back")
+        self.address = 0
 
 
 class CudaModule(Module):
@@ -55,12 +62,11 @@ class CudaModule(Module):
         self._code = Program(text, "c++", options).compile("cubin")
         self._device = device
 
-    def launch(self, kernel: str, blocks: int, threads: int, shared: int, fields: bytes) -> None:
+    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
         device = self._device
         device.core.set_current()
-        given = device.array(np.frombuffer(fields, np.uint8))
         config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
-        launch(device.stream, config, self._code.get_kernel(kernel), np.uint64(given.address))
+        launch(device.stream, config, self._code.get_kernel(kernel), np.uint64(argument))
         try:
             device.stream.sync()
         except Exception as error:  # of any kind: the driver reports what a kernel did when it is waited for
@@ -82,23 +88,14 @@ class CudaDevice(Device):
         self.stream = self.core.create_stream()
 
     @property
-    def free(self) -> int:
+    def available(self) -> int:
         return int(check(cu.cuMemGetInfo(), "asking for free memory"))
 
     def compile(self, text: str) -> Module:
         return CudaModule(self, text)
 
-    def array(self, value: np.ndarray) -> CudaArray:
-        value = np.ascontiguousarray(value)
-        made = CudaArray(self, value.shape, value.dtype)
-        if value.nbytes:
-            check(cu.cuMemcpyHtoD(made.address, value.ctypes.data, value.nbytes), "copying to the device")
-        return made
-
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> CudaArray:
-        made = CudaArray(self, shape, dtype)
-        check(cu.cuMemsetD8(made.address, 0, made.bytes), "clearing memory")
-        return made
+    def allocate(self, count: int) -> CudaMemory:
+        return CudaMemory(self, count)
 
 
 def devices() -> list[str]:

@@ -6,7 +6,6 @@ A batch that does not fit the device's memory runs in groups, in order; their gr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from ...plan import Plan
 from ...program.nodes import Buffer
 from ..base import endless
 from ..program_engine import Arrays, ProgramEngine
-from .device import Device, open_device
+from .device import Device, DeviceMemory, open_device
+from .memory import Memory
 
 NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
 
@@ -54,6 +54,7 @@ class CudaEngine(ProgramEngine):
                 f"{self.device.shared_memory} a block; use smaller populations, or native"
             )
         self._module = self.device.compile(self.source.text)
+        self._memory = Memory(self.device)
         self.group = group
 
     def execute(self, given: Arrays, training: bool) -> Arrays:
@@ -72,11 +73,11 @@ class CudaEngine(ProgramEngine):
         each = {**given, "batch": 1}
         kept = [b for b in self.source.arrays if b.role in ("kept", "result", "gradient")]
         sample = sum(int(np.prod(self.shape(b, each))) * self.kind(b).itemsize for b in kept)
-        fits = int(0.8 * self.device.free / max(sample, 1))
+        fits = int(0.8 * self.device.available / max(sample, 1))
         if fits < 1:
             raise EngineError(
                 f"cuda: a trial of {given['n_steps']} steps needs {sample / 2**20:.0f} MiB, the device has "
-                f"{self.device.free / 2**20:.0f} MiB; use larger steps, a smaller network, or native"
+                f"{self.device.available / 2**20:.0f} MiB; use larger steps, a smaller network, or native"
             )
         return fits
 
@@ -88,73 +89,79 @@ class CudaEngine(ProgramEngine):
 
     def _execute(self, given: Arrays, training: bool) -> Arrays:
         """Samples that fit together."""
-        given = given | {"training": training}
-        given |= self._by_channel(given)
+        given = given | {"training": training, "n_channels": self.plan.input.size + 1}
+        memory = self._memory
         while True:
-            arrays, out = self._upload(given)
-            fields = self._fields(arrays, given)
+            places = self._places(given)
+            fields = memory.value("fields", self._fields(places, given)).address
+            places["trouble"].write(np.full(1, NOTHING))
+            places["needed"].clear(places["needed"].bytes)
             self._module.launch("trial", given["batch"], self.source.threads, self.source.shared, fields)
-            needed = arrays["needed"].read()
+            needed = places["needed"].read((len(self.plan.populations),), np.dtype(np.int32))
             if not needed.any():
                 break
             for i, entries in enumerate(needed):
                 if entries:
                     self.room[i] = 1 << int(entries - 1).bit_length()
                     given |= {f"p{i}_room": self.room[i]}
-        self._check(arrays["trouble"].read()[0], given)
+        self._check(places["trouble"].read((1,), np.dtype(np.uint64))[0], given)
         for kernel, blocks in self.source.gathers if training else ():
             self._module.launch(kernel, blocks, self.source.gather_threads, 0, fields)
-        return {b.name: self._result(b, arrays[b.name].read()) for b in out if training or b.role == "result"}
+        wanted = ("result", "gradient") if training else ("result",)
+        return {b.name: self._read(b, places[b.name], given) for b in self.source.arrays if b.role in wanted}
 
-    def _by_channel(self, given: Arrays) -> Arrays:
-        """Input spikes of every sample sorted by channel, for the gathering of weight gradients."""
-        n = self.plan.input.size
-        offsets, samples = given["offsets"], given["samples"]
-        start = np.zeros((len(samples), n + 1), np.int64)
-        parts, total = [], 0
-        for b, i in enumerate(samples):
+    def _places(self, given: Arrays) -> dict[str, DeviceMemory]:
+        """Where everything is on the device; copied there where it is not yet."""
+        memory, data = self._memory, given["steps"]
+        places = dict(memory.data_set(data, {} if memory.has_set(data) else self._data_set(given)))
+        for b in self.source.arrays:
+            if b.name in places:
+                continue
+            if b.role in ("number", "given"):
+                value = np.ascontiguousarray(given.get(b.name, np.zeros(1)), self.kind(b))
+                places[b.name] = memory.value(b.name, value)
+            else:
+                count = int(np.prod(self.shape(b, given))) * self.kind(b).itemsize
+                places[b.name] = memory.work(b.name, count, zero=b.kind == "bits")  # no spikes before the first step
+                if _of_neurons(b):
+                    places[b.name].clear(count)
+        return places
+
+    def _data_set(self, given: Arrays) -> dict[str, np.ndarray]:
+        """A data set's spikes in the order of their times, and once more by channel, for the gathering of gradients."""
+        n, offsets = self.plan.input.size, given["offsets"]
+        steps, channels = (np.ascontiguousarray(given[k], np.int32) for k in ("steps", "channels"))
+        start = np.zeros((len(offsets) - 1, n + 1), np.int64)
+        by_channel = np.empty_like(steps)
+        for i in range(len(offsets) - 1):
             part = slice(offsets[i], offsets[i + 1])
-            channels = given["channels"][part]
-            start[b] = total + np.concatenate([[0], np.cumsum(np.bincount(channels, minlength=n))])
-            parts.append(given["steps"][part][np.argsort(channels, kind="stable")])
-            total += len(channels)
-        by_channel = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+            start[i] = offsets[i] + np.concatenate([[0], np.cumsum(np.bincount(channels[part], minlength=n))])
+            by_channel[part] = steps[part][np.argsort(channels[part], kind="stable")]
         return {
-            "by_channel": by_channel, "channel_start": start, "n_channels": n + 1,
-            "first": offsets[samples], "last": offsets[samples + 1],
+            "steps": steps, "channels": channels, "by_channel": by_channel, "channel_start": start,
+            "offsets": np.ascontiguousarray(offsets, np.int64),
         }  # fmt: skip
 
-    def _upload(self, given: Arrays) -> tuple[dict[str, Any], list[Buffer]]:
-        """Device arrays by name, and the buffers that come back."""
-        special = {"trouble": np.full(1, NOTHING), "needed": np.zeros(len(self.plan.populations), np.int32)}
-        arrays, out = {}, []
-        for b in self.source.arrays:
-            kind = self.kind(b)
-            if b.name in special:
-                arrays[b.name] = self.device.array(special[b.name])
-            elif b.role in ("number", "given"):
-                value = np.ascontiguousarray(given.get(b.name, np.zeros(1)), kind)
-                arrays[b.name] = self.device.array(value)
-            else:
-                arrays[b.name] = self.device.zeros(self.shape(b, given), kind)
-                out += [b] if b.role in ("result", "gradient") else []
-        return arrays, out
+    def _read(self, buffer: Buffer, place: DeviceMemory, given: Arrays) -> np.ndarray:
+        """Back to the host; of gradients of neurons the sum over the samples, which stands first."""
+        shape = self.shape(buffer, given)
+        return place.read(shape[1:] if _of_neurons(buffer) else shape, self.kind(buffer))
 
     def shape(self, buffer: Buffer, given: Arrays) -> tuple[int, ...]:
         """What trials keep, and gradients of neurons, have a part for every sample."""
         shape = super().shape(buffer, given)
-        of_sample = buffer.role == "kept" or (buffer.role == "gradient" and buffer.name.startswith("p"))
+        of_sample = buffer.role == "kept" or _of_neurons(buffer)
         return (int(given["batch"]), *shape) if of_sample and "batch" not in buffer.axes else shape
 
-    def _fields(self, arrays: Mapping[str, Any], given: Arrays) -> bytes:
+    def _fields(self, places: Mapping[str, DeviceMemory], given: Arrays) -> np.ndarray:
         """The struct that kernels are given: addresses, doubles, 64-bit integers."""
         s = self.source
         parts = [
-            np.array([arrays[b.name].address for b in s.arrays], np.uint64),
+            np.array([places[b.name].address for b in s.arrays], np.uint64),
             np.array([float(given.get(b.name, 0.0)) for b in s.doubles], np.float64),
             np.array([int(given[n]) for n in s.integers], np.int64),
         ]
-        return b"".join(p.tobytes() for p in parts)
+        return np.concatenate([p.view(np.uint64) for p in parts])
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged; see note_diverged in runtime.cuh."""
@@ -168,6 +175,11 @@ class CudaEngine(ProgramEngine):
         number = int(given["numbers"][rest])
         raise endless(self.plan, self.plan.populations[population], number, step, state, neuron)
 
-    def _result(self, buffer: Buffer, value: np.ndarray) -> np.ndarray:
-        of_neurons = buffer.role == "gradient" and buffer.name.startswith("p")
-        return value[0].copy() if of_neurons else value
+    def close(self) -> None:
+        """Give the device's memory back."""
+        self._memory.close()
+
+
+def _of_neurons(buffer: Buffer) -> bool:
+    """True for gradients of neuron parameters, which every sample adds to a part of its own."""
+    return buffer.role == "gradient" and buffer.name.startswith("p")

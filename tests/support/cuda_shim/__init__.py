@@ -7,20 +7,40 @@ from pathlib import Path
 import numpy as np
 
 from genn_eventprop.engines.cuda import CudaEngine
-from genn_eventprop.engines.cuda.device import Device, DeviceArray, Module
+from genn_eventprop.engines.cuda.device import Device, DeviceMemory, Module
 from genn_eventprop.toolchain.load import build
 
 HEADER = Path(__file__).with_name("shim.hpp")
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 2
 
 
-class ShimArray(DeviceArray):
-    def __init__(self, value):
-        self.value = value
-        self.address = value.ctypes.data
+class ShimMemory(DeviceMemory):
+    """Memory of the host, full of ones when it is new: as reals they are nan."""
 
-    def read(self):
-        return self.value.copy()
+    def __init__(self, device, count):
+        self._raw, self.bytes, self.device = np.full(count + 64, 0xFF, np.uint8), count, device
+        self._start = -self._raw.ctypes.data % 64
+        self.address = self._raw.ctypes.data + self._start
+        device.live += 1
+
+    def _first(self, count):
+        assert count <= self.bytes and self._raw is not None
+        return self._raw[self._start : self._start + count]
+
+    def write(self, value):
+        self.device.copied += value.nbytes
+        self._first(value.nbytes)[:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+
+    def read(self, shape, dtype):
+        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self._first(count).view(dtype).reshape(shape).copy()
+
+    def clear(self, count):
+        self._first(count)[:] = 0
+
+    def free(self):
+        self._raw = None
+        self.device.live -= 1
 
 
 class ShimModule(Module):
@@ -38,33 +58,31 @@ class ShimModule(Module):
         self.library.why.restype = ctypes.c_char_p
         self.device = device
 
-    def launch(self, kernel, blocks, threads, shared, fields):
+    def launch(self, kernel, blocks, threads, shared, argument):
         d = self.device
         d.seed += 1
         mutate = d.mutate if kernel == "trial" else 0
         run = getattr(self.library, f"run_{kernel}")
-        if run(blocks, threads, ctypes.c_char_p(fields), d.order, d.seed, mutate):
+        if run(blocks, threads, ctypes.c_void_p(argument), d.order, d.seed, mutate):
             raise RuntimeError(f"{kernel}: {self.library.why().decode()}")
 
 
 class ShimDevice(Device):
     """order: of threads and blocks. mutate: number of the arrival at a barrier to leave out, 0 for none. change: what
-    to do to the text before it is compiled."""
+    to do to the text before it is compiled. live: pieces of memory; copied: bytes to the device."""
 
     shared_memory = 1 << 18
-    free = 1 << 32
+    name, available = "shim", 1 << 32
 
     def __init__(self, order=ASCENDING, seed=0, mutate=0, change=None):
         self.order, self.seed, self.mutate, self.change = order, seed, mutate, change
+        self.live = self.copied = 0
 
     def compile(self, text):
         return ShimModule(self.change(text) if self.change else text, self)
 
-    def array(self, value):
-        return ShimArray(np.array(value, order="C"))
-
-    def zeros(self, shape, dtype):
-        return ShimArray(np.zeros(shape, dtype))
+    def allocate(self, count):
+        return ShimMemory(self, count)
 
 
 class ShimEngine(CudaEngine):
