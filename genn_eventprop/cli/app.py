@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module, resources
 
 from .. import __version__
 from ..errors import EventPropError, Terminated, suggest
-from ..training.distributed import launched
-from ..training.interrupt import terminable
-from . import convert_audio, inspect_commands, plot, predict, report, run_commands, scan, train
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
-COMMANDS: dict[str, Command] = {
-    "train": train.train,
-    "evaluate": run_commands.evaluate,
-    "predict": predict.predict,
-    "resume": run_commands.resume,
-    "export": run_commands.export,
-    "scan": scan.scan,
-    "plot": plot.plot,
-    "report": report.report,
-    "convert-audio": convert_audio.convert_audio,
-    "show": inspect_commands.show,
-    "gradcheck": inspect_commands.gradcheck,
-    "engines": inspect_commands.engines,
-    "cache": inspect_commands.cache,
+# command: module of this folder, imported when the command is run (sympy and matplotlib take a second), function
+COMMANDS = {
+    "train": ("train", "train"),
+    "evaluate": ("run_commands", "evaluate"),
+    "predict": ("predict", "predict"),
+    "resume": ("run_commands", "resume"),
+    "export": ("run_commands", "export"),
+    "scan": ("scan", "scan"),
+    "plot": ("plot", "plot"),
+    "report": ("report", "report"),
+    "convert-audio": ("convert_audio", "convert_audio"),
+    "show": ("inspect_commands", "show"),
+    "gradcheck": ("inspect_commands", "gradcheck"),
+    "engines": ("inspect_commands", "engines"),
+    "cache": ("inspect_commands", "cache"),
 }
 
 
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         return _complain(f"unknown command {name!r} ({suggest(name, COMMANDS)})", status=2)
-    return run(COMMANDS[name], rest, f"{PROGRAM} {name}")
+    module, function = COMMANDS[name]
+    return run(getattr(import_module(f"{__package__}.{module}"), function), rest, f"{PROGRAM} {name}")
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:
@@ -57,6 +58,8 @@ def run(command: Command, arguments: Sequence[str], program: str) -> int:
 
     Of several ranks (mpiexec) the first alone speaks; it also says what went wrong on another.
     """
+    from ..training.distributed import launched
+
     if launched()[0] > 0:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             return _run(command, arguments, program)
@@ -64,6 +67,8 @@ def run(command: Command, arguments: Sequence[str], program: str) -> int:
 
 
 def _run(command: Command, arguments: Sequence[str], program: str) -> int:
+    from ..training.interrupt import terminable
+
     try:
         with terminable():
             command(arguments, program)
@@ -94,7 +99,13 @@ def _complain(message: str, status: int) -> int:
 
 def _help() -> str:
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
-    for name, command in COMMANDS.items():
-        first = (command.__doc__ or "").strip().splitlines()[0]
-        lines += textwrap.wrap(first, 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
+    for name, place in COMMANDS.items():
+        lines += textwrap.wrap(_summary(*place), 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more about one; --version tells the version."])
+
+
+def _summary(module: str, function: str) -> str:
+    """The first line of a function's docstring, read from its file: an import would take long."""
+    text = resources.files(__package__).joinpath(f"{module}.py").read_text()
+    (found,) = (n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    return (ast.get_docstring(found) or "").splitlines()[0]

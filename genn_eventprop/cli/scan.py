@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from ..errors import SettingError, TrainingError
+from ..training.cluster import SlurmRunner
 from ..training.distributed import launched
-from ..training.jobs import LocalRunner
+from ..training.jobs import Job, LocalRunner, Runner
 from ..training.run_folder import RunFolder, write_json, write_text
-from ..training.scan import Scan, locked, prepare, read_scan
+from ..training.scan import Scan, locked, prepare, processors, read_scan
+from ..training.scan_status import cell_states, last_line, status_table
 from ..training.tabulate import markdown, rows_of
 from .options import parse
 
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
+
 
 def scan(arguments: Sequence[str], program: str) -> None:
-    """Run a grid of settings from a TOML file, and tabulate it: scan widths.toml."""
-    parse(_scan, arguments, program)
+    """Run a grid of settings from a TOML file, and tabulate it: scan w.toml; tell how far it is: scan status w.toml."""
+    if arguments[:1] == ["status"] and len(arguments) > 1:
+        parse(_status, arguments[1:], f"{program} status")
+    else:
+        parse(_scan, arguments, program)
+
+
+def _status(file: File) -> None:
+    """Show every cell of a scan: waiting, running (with epoch and the time to go), stopped, failed or done.
+
+    It may be asked while the scan runs, from any machine that sees its folder.
+
+    Args:
+        file: The scan.
+    """
+    grid = read_scan(file)
+    print(status_table(cell_states(grid, _queue(grid))), end="")
 
 
 def _scan(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")],
+    file: File,
     processes: int | None = None,
+    runner: Literal["local", "slurm"] | None = None,
     table: bool = False,
+    dry_run: bool = False,
+    detach: bool = False,
 ) -> None:
     """Run every cell of a grid of settings that is not finished yet, then print the table.
 
     The file says experiment = "NAME", [settings] that all cells share, and [grid] with a list of values for each
     setting that varies; seed = "1-3" in it repeats every cell. Run the same command again after a kill: finished cells
-    are kept, started ones go on from their last checkpoint.
+    are kept, started ones go on from their last checkpoint. With runner = "slurm" the cells are jobs of an array; they
+    go on if this command is ended, and the same command follows them again.
 
     Args:
         file: The scan.
         processes: Trainings at once; default: what the file says, else 1. The cores are shared among them.
+        runner: Processes of this machine, or jobs of SLURM; default: what the file says, else local.
         table: Only print the table of what is finished.
+        dry_run: Only say what would be run; with SLURM, print the script.
+        detach: With SLURM: return when the jobs are in the queue.
     """
     if launched()[1] > 1:
         raise SettingError("a scan starts trainings of its own; run it without mpiexec")
     grid = read_scan(file)
-    processes = grid.processes if processes is None else processes
+    processes, runner = grid.processes if processes is None else processes, runner or grid.runner
     if processes < 1:
         raise SettingError(f"processes must be at least 1, got {processes}")
-    failed = [] if table else _run(grid, processes)
+    if detach and runner != "slurm":
+        raise SettingError('--detach is for runner = "slurm": local trainings end with the scan')
+    if dry_run:
+        _show(grid, processes, runner)
+        return
+    failed = [] if table else _run(grid, processes, runner, detach)
     rows = rows_of(grid.cells(), _results(grid))
     if grid.folder.is_dir():
         write_text(grid.folder / "table.md", markdown(rows))
@@ -55,25 +85,53 @@ def _scan(
         raise TrainingError(f"{len(failed)} cells failed; the reasons: " + ", ".join(failed))
 
 
-def _run(grid: Scan, processes: int) -> list[str]:
+def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
     """Run what is left; returns the logs of the cells that failed."""
-    failed = []
     with locked(grid.folder) as lock:
-        threads = max(1, (os.cpu_count() or 1) // processes) if processes > 1 else None
-        jobs, finished = prepare(grid, threads)
-        print(f"{len(grid.cells())} cells, {len(finished)} finished before, {processes} at once, in {grid.folder}")
-        for position, (job, status) in enumerate(LocalRunner(processes, [lock]).run(jobs), len(finished) + 1):
-            word = "finished" if status == 0 else f"failed: {_last_line(job.log)}"
-            print(f"{position}/{len(grid.cells())} {job.name}: {word}", flush=True)
-            failed += [str(job.log)] if status else []
+        if runner == "slurm":
+            slurm = SlurmRunner(grid.folder, grid.slurm, processes)
+            jobs, finished = prepare(grid, grid.slurm.threads, slurm.alive())
+            numbers = slurm.submit(jobs)
+            _begin(grid, len(finished), processes)
+            print(f"{len(jobs)} jobs in the queue: {' '.join(sorted({n.split('_')[0] for n in numbers.values()}))}")
+            return [] if detach else _follow(grid, slurm, jobs, len(finished))
+        share = max(1, processors() // processes)
+        jobs, finished = prepare(grid, share if processes > 1 else None)
+        _begin(grid, len(finished), processes)
+        return _follow(grid, LocalRunner(processes, [lock], share), jobs, len(finished))
+
+
+def _begin(grid: Scan, finished: int, processes: int) -> None:
+    print(f"{len(grid.cells())} cells, {finished} finished before, {processes} at once, in {grid.folder}", flush=True)
+
+
+def _follow(grid: Scan, runner: Runner, jobs: Sequence[Job], finished: int) -> list[str]:
+    failed = []
+    for position, (job, status) in enumerate(runner.run(jobs), finished + 1):
+        word = "finished" if status == 0 else f"failed: {last_line(job.log)}"
+        print(f"{position}/{len(grid.cells())} {job.name}: {word}", flush=True)
+        failed += [str(job.log)] if status else []
     return failed
+
+
+def _show(grid: Scan, processes: int, runner: str) -> None:
+    """What a scan would do."""
+    left = [c for c in cell_states(grid, _queue(grid)) if c.state != "done"]
+    if runner == "slurm" and left:
+        print(SlurmRunner.script(grid.folder, grid.slurm, processes, len(left)), end="")
+    print(f"{len(left)} cells to run, {processes} at once, in {grid.folder}: {', '.join(c.name for c in left)}")
+
+
+def _queue(grid: Scan) -> Mapping[str, str]:
+    """Cells in a cluster's queue, if the scan has put some there."""
+    if not (grid.folder / "slurm" / "jobs.json").is_file():
+        return {}
+    try:
+        return SlurmRunner(grid.folder, grid.slurm, 1).alive()
+    except SettingError:  # asked on a machine without SLURM: the folders tell nearly as much
+        return {}
 
 
 def _results(grid: Scan) -> dict[str, dict]:
     folders = {name: grid.folder / name for name in grid.cells()}
     return {name: RunFolder(path).results for name, path in folders.items() if (path / "results.json").is_file()}
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line for line in reversed(lines) if line.strip()), "it left no message")

@@ -34,7 +34,7 @@ class Forecast:
     def __str__(self) -> str:
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**20:.0f} MiB of memory"
         memory += f" of each of {self.ranks} ranks" if self.ranks > 1 and memory else ""
-        return f"expected: {_duration(self.epoch_seconds)} an epoch, {_duration(self.seconds)} in all{memory}"
+        return f"expected: {duration(self.epoch_seconds)} an epoch, {duration(self.seconds)} in all{memory}"
 
 
 def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> Forecast:
@@ -83,7 +83,7 @@ def peak_memory() -> int | None:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """``"0.4 s"``, ``"12 min"``, ``"3.4 h"``."""
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,21 +1,24 @@
-"""Trainings as jobs for a runner: here processes of one machine; a cluster's queue would be another `Runner`."""
+"""Trainings as jobs for a runner: processes of this machine here, a cluster's queue in `cluster`."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from .repeats import run_state
+from .run_folder import write_json
 
-POLL = 0.05  # s between looks at the running processes
+POLL = 0.2  # s between looks at the processes
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -28,62 +31,113 @@ class Job:
     log: Path
 
     def command(self) -> list[str]:
-        """The command that begins this job, or goes on with it from its last checkpoint."""
-        program = [sys.executable, "-m", "genn_eventprop.cli"]
+        """The command of genn-eventprop that begins this job, or goes on with it from its last checkpoint."""
         if run_state(self.run_dir) == "started":
             page = self.arguments[0]
-            return [*program, "resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
-        return [*program, "train", *self.arguments, "--run-dir", str(self.run_dir)]
+            return ["resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
+        return ["train", *self.arguments, "--run-dir", str(self.run_dir)]
+
+    @property
+    def status_file(self) -> Path:
+        """Holds the exit status of its last attempt."""
+        return self.log.with_name(f"{self.log.name}.status")
+
+    def ended(self, status: int) -> int:
+        """Write the exit status down, for `scan status`; returns it."""
+        self.status_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.status_file, {"status": status})
+        return status
 
 
 class Runner(Protocol):
     """Runs jobs, in whatever order and place."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
-        """Each job with its exit status, as they end. Leaving the loop early stops those that run."""
+        """Each job with its exit status, as they end. Leaving the loop early stops those that run here."""
 
 
 class LocalRunner:
-    """Up to `processes` jobs at once on this machine.
+    """Up to `processes` jobs at once on this machine, each in a process that stays warm for the next one.
+
+    A process has imported the package and compiled and derived what its last job needed; a job that crashes takes only
+    its own process along.
 
     Args:
         processes: at once.
-        keep_open: file descriptors that the jobs inherit (a lock that must live as long as they do).
+        keep_open: file descriptors that the processes inherit (a lock that must live as long as they do).
+        threads: of NumPy's libraries in each process; None: what they choose.
     """
 
-    def __init__(self, processes: int, keep_open: Sequence[int] = ()) -> None:
-        self.processes, self.keep_open = processes, tuple(keep_open)
+    def __init__(self, processes: int, keep_open: Sequence[int] = (), threads: int | None = None) -> None:
+        self.processes, self.keep_open, self.threads = processes, tuple(keep_open), threads
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
-        waiting, running = list(jobs), list[tuple[Job, subprocess.Popen[bytes]]]()
+        waiting, running, idle = list(jobs), dict[_Worker, Job](), list[_Worker]()
         try:
             while waiting or running:
                 while waiting and len(running) < self.processes:
-                    job = waiting.pop(0)
-                    running.append((job, self._start(job)))
-                ended = [(job, process) for job, process in running if process.poll() is not None]
-                if not ended:
-                    time.sleep(POLL)
-                for job, process in ended:
-                    running.remove((job, process))
-                    yield job, process.returncode
+                    worker, job = idle.pop() if idle else _Worker(self.keep_open, self.threads), waiting.pop(0)
+                    worker.begin(job)
+                    running[worker] = job
+                for worker in _ready(running):
+                    job, status = running.pop(worker), worker.status()
+                    if worker.process.poll() is None:
+                        idle.append(worker)
+                    else:
+                        worker.close()
+                    yield job, job.ended(status)
         finally:
-            for _, process in running:
-                process.terminate()
-            for _, process in running:
-                process.wait()
+            for worker in (*running, *idle):
+                worker.process.terminate()
+            for worker in (*running, *idle):
+                worker.close()
 
-    def _start(self, job: Job) -> subprocess.Popen[bytes]:
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(job.log, "ab") as log:
-            return subprocess.Popen(
-                job.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=self.keep_open,
-                preexec_fn=_end_with(os.getpid()),
-            )
+
+class _Worker:
+    """A process that runs `worker.main`: jobs go in as lines of JSON, exit statuses come out as lines."""
+
+    def __init__(self, keep_open: Sequence[int], threads: int | None) -> None:
+        settings = {} if threads is None else {name: str(threads) for name in THREAD_VARIABLES}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "genn_eventprop.training.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**settings, **os.environ},
+            pass_fds=keep_open,
+            preexec_fn=_end_with(os.getpid()),
+        )
+
+    def begin(self, job: Job) -> None:
+        assert self.process.stdin is not None
+        job.status_file.unlink(missing_ok=True)
+        line = json.dumps({"command": job.command(), "log": str(job.log)})
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:  # it died while idle: `status` will tell
+            pass
+
+    def status(self) -> int:
+        """Exit status of the job that has ended, or of the process with it."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return int(line) if line else self.process.wait() or 1
+
+    def close(self) -> None:
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+
+
+def _ready(running: dict[_Worker, Job]) -> list[_Worker]:
+    """Those that have written a status, or ended."""
+    streams = {worker.process.stdout: worker for worker in running}
+    return [streams[stream] for stream in select.select(list(streams), [], [], POLL)[0]]
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:

@@ -2,6 +2,7 @@
 
     experiment = "yin_yang"            # a name, or a Python file beside this one
     processes = 2                      # trainings at once; 1 if not given
+    runner = "local"                   # processes of this machine; or "slurm", see cluster.py for its table [slurm]
     folder = "runs/widths"             # runs/NAME-OF-THIS-FILE if not given
 
     [settings]                         # the same in every cell
@@ -24,19 +25,21 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError, suggest
+from .cluster import Slurm, slurm_of
 from .experiment import ExperimentFile, check_settings, config_from_json, load_experiment
 from .jobs import Job
 from .repeats import run_state, same_settings, whole_numbers
 from .run_folder import RunFolder
 from .writer import writer
 
-TOP = ("experiment", "processes", "folder", "settings", "grid")
+TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm")
+RUNNERS = ("local", "slurm")
 LONGEST = 150
 """Characters of a cell's name; what is longer is cut, with a checksum behind it."""
 RESERVED = ("run_dir", "config", "seeds", "cross_validate")
@@ -51,6 +54,8 @@ class Scan:
     processes: int
     settings: Mapping[str, Any]
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    runner: str = "local"
+    slurm: Slurm = field(default_factory=lambda: Slurm({}))
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """Cell name -> the settings of the grid that make it; ``hidden=50,seed=1``."""
@@ -59,6 +64,13 @@ class Scan:
             chosen = dict(zip(self.grid, values))
             cells[cell_name(chosen)] = chosen
         return cells
+
+    def job(self, name: str, threads: int | None = None) -> Job:
+        """The training of a cell; `threads` of its engine, if the settings do not say."""
+        file = self.folder / "cells" / f"{name}.toml"
+        own = () if threads is None or "threads" in self.settings else ("--threads", str(threads))
+        arguments = (self.file.source, "--config", str(file), *own)
+        return Job(name, arguments, self.folder / name, self.folder / "logs" / f"{name}.log")
 
     def expected(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         """All settings of a cell, the experiment's defaults filled in."""
@@ -98,7 +110,13 @@ def read_scan(path: Path | str) -> Scan:
     processes = table.get("processes", 1)
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise SettingError(f"{path}: processes must be a whole number >= 1, got {processes!r}")
-    scan = Scan(file, Path(table.get("folder", f"runs/{path.stem}")), processes, settings, values)
+    runner, slurm = table.get("runner", "local"), table.get("slurm", {})
+    if runner not in RUNNERS:
+        raise SettingError(f"{path}: runner = {runner!r}; {suggest(str(runner), RUNNERS)}")
+    if not isinstance(slurm, Mapping):
+        raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
+    folder = Path(table.get("folder", f"runs/{path.stem}"))
+    scan = Scan(file, folder, processes, settings, values, runner, slurm_of(slurm, str(path)))
     cells = scan.cells()
     count = 1
     for choices in values.values():
@@ -144,16 +162,23 @@ def cell_name(chosen: Mapping[str, Any]) -> str:
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{zlib.crc32(name.encode()):08x}"
 
 
-def prepare(scan: Scan, threads: int | None) -> tuple[list[Job], list[str]]:
+def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tuple[list[Job], list[str]]:
     """(jobs that are not finished yet, names of the finished cells); checks that the finished ones are of this scan.
+
+    Args:
+        queued: cells that a cluster's queue holds already: their folders are left alone.
 
     Raises:
         SettingError: a cell was run with other settings.
     """
     jobs, finished = [], []
     for name, chosen in scan.cells().items():
-        run_dir, file = scan.folder / name, scan.folder / "cells" / f"{name}.toml"
+        job = scan.job(name, threads)
+        run_dir, file = job.run_dir, Path(job.arguments[2])
         state = run_state(run_dir)
+        if state != "finished" and name in queued:
+            jobs.append(job)
+            continue
         if state == "new":
             with writer(run_dir):
                 RunFolder(run_dir).start_over()  # killed before its first checkpoint
@@ -164,15 +189,18 @@ def prepare(scan: Scan, threads: int | None) -> tuple[list[Job], list[str]]:
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(write_toml({**scan.settings, **chosen}))
-        own = () if threads is None or "threads" in scan.settings else ("--threads", str(threads))
-        arguments = (scan.file.source, "--config", str(file), *own)
-        jobs.append(Job(name, arguments, run_dir, scan.folder / "logs" / f"{name}.log"))
+        jobs.append(job)
     return jobs, finished
 
 
 def write_toml(table: Mapping[str, Any]) -> str:
     """Flat settings as TOML; texts and lists are written as in JSON, which TOML reads the same."""
     return "".join(f"{name} = {toml_value(value)}\n" for name, value in table.items())
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def toml_value(value: Any) -> str:

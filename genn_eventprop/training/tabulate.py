@@ -45,12 +45,14 @@ def markdown(rows: Sequence[Row]) -> str:
     heads = [*names, "runs", "validation" if chosen_by_validation else "test (no validation set)", "s a run"]
     number = "best_validation_accuracy" if chosen_by_validation else "test_accuracy"
     body = [[*(_text(row["settings"][n]) for n in names), *_numbers(row, number)] for row in rows]
+    return lined(heads, body) + (f"\n{_choice(rows[0])}\n" if chosen_by_validation else "")
+
+
+def lined(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown whose columns stand below each other."""
     widths = [max(map(len, column)) for column in zip(heads, *body)]
     lines = [_line(heads, widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
-    lines += [_line(cells, widths) for cells in body]
-    if chosen_by_validation:
-        lines += ["", _choice(rows[0])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(_line(cells, widths) for cells in body)]) + "\n"
 
 
 def _choice(row: Row) -> str:

@@ -146,6 +146,16 @@ def writer(folder: Path | str) -> Iterator[None]:
                 folder.rmdir()
 
 
+def held(folder: Path) -> bool:
+    """Whether somebody writes in `folder` now, as far as can be told without waiting."""
+    path = folder / NAME
+    owner, touched = _owner(path), _touched(path)
+    if owner is None or touched is None:
+        return False
+    alive = lives(owner)
+    return time.time() - touched < STALE if alive is None else alive
+
+
 def check_writer(folder: Path) -> None:
     """Raise `TrainingError` if this process has lost the lock of `folder` that it holds: it must write no more."""
     lock = _held.get(folder.resolve())

@@ -13,8 +13,11 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
 from genn_eventprop.training.jobs import Job, LocalRunner
+from genn_eventprop.training.run_folder import write_json
 from genn_eventprop.training.scan import cell_name, locked, read_scan, read_toml, write_toml
+from genn_eventprop.training.scan_status import cell_states
 from genn_eventprop.training.tabulate import markdown, rows_of
+from genn_eventprop.training.writer import writer
 
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -134,12 +137,14 @@ def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
 
 
 def test_leaving_the_runner_early_ends_its_processes(tmp_path):
-    class Sleep(Job):
-        def command(self):
-            seconds = "0" if self.name == "short" else "60"
-            return [sys.executable, "-c", f"import time; time.sleep({seconds})"]
+    Path(tmp_path, "sleep.py").write_text("import sys, time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    arguments = {"short": ("--version",), "long": (str(tmp_path / "sleep.py"),), "waiting": ()}
 
-    jobs = [Sleep(name, (), tmp_path, tmp_path / f"{name}.log") for name in ("short", "long", "waiting")]
+    class Any(Job):
+        def command(self):
+            return ["train", *self.arguments] if self.name != "short" else [*self.arguments]
+
+    jobs = [Any(name, given, tmp_path, tmp_path / f"{name}.log") for name, given in arguments.items()]
     runner, began = LocalRunner(2), time.monotonic()
     for job, status in runner.run(jobs):
         assert (job.name, status) == ("short", 0)
@@ -214,3 +219,50 @@ def test_the_table_is_ordered_by_validation_and_shows_the_test_of_the_chosen_onl
     for result in results.values():
         result["best_validation_accuracy"] = None
     assert "65.00 %" in markdown(rows_of(cells, results)) and "no validation set" in markdown(rows_of(cells, results))
+
+
+def test_local_trainings_share_warm_processes_and_a_crash_takes_one_along(tmp_path, monkeypatch):
+    """Six jobs on two processes; what ends its process, or raises, is a failed job with its reason in the log."""
+    monkeypatch.chdir(tmp_path)
+    Path("page.py").write_text("import os\nopen('pids.txt', 'a').write(f'{os.getpid()} ')\n")
+    Path("crash.py").write_text("import os\nprint('so long', flush=True)\nos.kill(os.getpid(), 9)\n")
+    Path("bug.py").write_text("raise ValueError('a bug')\n")
+
+    class Page(Job):
+        def command(self):
+            return ["train", *self.arguments]
+
+    pages = ["page.py", "crash.py", "bug.py", "page.py", "page.py", "page.py"]
+    jobs = [Page(str(i), (page,), tmp_path, tmp_path / "logs" / f"{i}.log") for i, page in enumerate(pages)]
+    found = {job.name: status for job, status in LocalRunner(2).run(jobs)}
+    assert found == {"0": 1, "1": -9, "2": 1, "3": 1, "4": 1, "5": 1}  # a page without an experiment is an error
+    assert len(set(Path("pids.txt").read_text().split())) <= 3  # two, and one in the place of the one that died
+    assert "so long" in jobs[1].log.read_text() and "ValueError: a bug" in jobs[2].log.read_text()
+    assert "page.py is not an experiment" in jobs[5].log.read_text()
+    assert json.loads(jobs[1].status_file.read_text())["status"] == -9
+
+
+def test_the_status_of_a_scan(folder, capsys):
+    Path("s.toml").write_text(SCAN.format(epochs=2, hidden=[3, 13, 4, 5]).replace('"1-2"', "[1]"))
+    root = Path("runs/s")
+    assert main(["scan", "status", "s.toml"]) == 0 and "4 waiting" in capsys.readouterr().out
+    assert main(["scan", "s.toml", "--dry-run"]) == 0 and not root.exists()
+    assert "4 cells to run, 2 at once" in capsys.readouterr().out
+    assert main(["train", "tiny.py", "--epochs", "1", "--run-dir", str(root / "hidden=4,seed=1")]) == 0
+    assert main(["train", "tiny.py", "--epochs", "1", "--run-dir", str(root / "hidden=5,seed=1")]) == 0
+    for name in ("hidden=4,seed=1", "hidden=5,seed=1"):
+        (root / name / "results.json").unlink()
+    (root / "logs").mkdir()
+    (root / "logs" / "hidden=13,seed=1.log").write_text("Traceback\nValueError: thirteen is unlucky\n\n")
+    write_json(root / "logs" / "hidden=13,seed=1.log.status", {"status": 1})
+    with writer(root / "hidden=5,seed=1"):
+        states = {c.name: c for c in cell_states(read_scan("s.toml"), {"hidden=3,seed=1": "PENDING"})}
+        assert main(["scan", "status", "s.toml"]) == 0
+    found = {name: (c.state, c.epoch, c.epochs) for name, c in states.items()}
+    assert found == {
+        "hidden=3,seed=1": ("waiting", 0, 2), "hidden=13,seed=1": ("failed", 0, 2),
+        "hidden=4,seed=1": ("stopped", 1, 2), "hidden=5,seed=1": ("running", 1, 2),
+    }  # fmt: skip
+    assert states["hidden=3,seed=1"].remark == "pending" and states["hidden=5,seed=1"].remaining > 0
+    out = capsys.readouterr().out
+    assert "ValueError: thirteen is unlucky" in out and "1 running, 1 waiting, 1 stopped, 1 failed" in out

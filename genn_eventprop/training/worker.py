@@ -1,0 +1,69 @@
+"""A process that runs one training after the other for `jobs.LocalRunner`; it is a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ENDED = (130, 143)
+"""Statuses of a training that was told to stop: so is this process."""
+
+
+def main() -> int:
+    """Lines of JSON with command and log on stdin; a line with the exit status on stdout for each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the scan ends us with SIGTERM
+    answers = os.fdopen(os.dup(1), "w")
+    faulthandler.enable()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        status = run(asked["command"], Path(asked["log"]))
+        print(status, file=answers, flush=True)
+        if status in ENDED:
+            return status
+        gc.collect()  # engines and their threads
+    return 0
+
+
+def run(command: Sequence[str], log: Path) -> int:
+    """Run a command of genn-eventprop; everything that it prints, and tracebacks, are added to the log."""
+    with output_to(log):
+        try:
+            cli = importlib.import_module("genn_eventprop.cli")  # which imports this package
+            return int(cli.main(list(command)))
+        except Exception:
+            traceback.print_exc()
+            return 1
+
+
+@contextlib.contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """stdout and stderr, also of compiled code and child processes, go to the end of a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, before in zip((1, 2), kept):
+            os.dup2(before, descriptor)
+            os.close(before)
+        os.close(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
