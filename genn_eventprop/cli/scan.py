@@ -67,15 +67,15 @@ def _scan(
     if launched()[1] > 1:
         raise SettingError("a scan starts trainings of its own; run it without mpiexec")
     grid = read_scan(file)
-    processes, runner = grid.processes if processes is None else processes, runner or grid.runner
+    processes, where = grid.processes if processes is None else processes, runner or grid.runner
     if processes < 1:
         raise SettingError(f"processes must be at least 1, got {processes}")
-    if detach and runner != "slurm":
+    if detach and where != "slurm":
         raise SettingError('--detach is for runner = "slurm": local trainings end with the scan')
     if dry_run:
-        _show(grid, processes, runner)
+        _show(grid, processes, where)
         return
-    failed = [] if table else _run(grid, processes, runner, detach)
+    failed = [] if table else _run(grid, processes, where, detach)
     rows = rows_of(grid.cells(), _results(grid))
     if grid.folder.is_dir():
         write_text(grid.folder / "table.md", markdown(rows))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from .repeats import run_state
 from .run_folder import write_json
@@ -136,7 +136,7 @@ class _Worker:
 
 def _ready(running: dict[_Worker, Job]) -> list[_Worker]:
     """Those that have written a status, or ended."""
-    streams = {worker.process.stdout: worker for worker in running}
+    streams: dict[Any, _Worker] = {worker.process.stdout: worker for worker in running}
     return [streams[stream] for stream in select.select(list(streams), [], [], POLL)[0]]
 
 
