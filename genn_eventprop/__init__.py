@@ -49,6 +49,7 @@ _ROOMS = (
     "experiments",
     "gradcheck",
     "losses",
+    "modelling",
     "models",
     "optimisers",
     "plots",
@@ -65,3 +66,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
