@@ -19,6 +19,7 @@ LONGEST = 4000  # characters of an expression
 DEEPEST = 60  # levels of brackets
 NESTED = 4  # functions within functions
 POWER = 16  # largest exponent
+TERMS = 2000  # of an expression that is multiplied out
 SIZE = 1 << 24  # neurons of a population
 _EXPRESSION = re.compile(r"[A-Za-z0-9_ .+\-*/(),]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -83,7 +84,9 @@ class Guard:
         if deepest > DEEPEST:
             raise DescriptionError(f"{where}: more than {DEEPEST} brackets within each other")
         try:
-            _look(ast.parse(value.strip(), mode="eval").body, 0)
+            tree = ast.parse(value.strip(), mode="eval").body
+            _look(tree, 0)
+            _terms(tree)
         except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
             raise DescriptionError(f"{where}: {value[:80]!r} cannot be used ({error})") from None
         return value
@@ -115,6 +118,32 @@ def _look(node: ast.expr, nested: int) -> float | None:
     if value is not None and not math.isfinite(value):
         raise ValueError(f"{ast.unparse(node)} is not finite")
     return value
+
+
+def _terms(node: ast.expr) -> int:
+    """How many terms a part has once it is multiplied out, at most.
+
+    Raises:
+        ValueError: more than `TERMS`: (a + b + c + d + e + f)**16 would not end.
+    """
+    count = 1
+    if isinstance(node, ast.UnaryOp):
+        count = _terms(node.operand)
+    elif isinstance(node, ast.Call):
+        for argument in node.args:
+            _terms(argument)
+    elif isinstance(node, ast.BinOp):
+        left, right = _terms(node.left), _terms(node.right)
+        if isinstance(node.op, (ast.Add, ast.Sub)):
+            count = left + right
+        elif isinstance(node.op, ast.Mult):
+            count = left * right
+        else:
+            exponent = node.right.value if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) else 1
+            count = math.comb(left + math.ceil(float(exponent)) - 1, left - 1)  # type: ignore[arg-type]
+    if count > TERMS:
+        raise ValueError(f"{ast.unparse(node)[:80]!r} has more than {TERMS} terms when it is multiplied out")
+    return count
 
 
 def _check_power(node: ast.BinOp, exponent: float | None) -> None:

@@ -78,6 +78,9 @@ class Trainer:
         notes: what `Progress` says first, besides what it finds worth knowing in the data.
         communicator: of mpi4py, MPI.COMM_WORLD for example: its ranks train together, see `distribute`.
 
+    A run folder keeps the model as a whole (`genn_eventprop.load`), with `class_names`, `preprocessing` (steps of
+    `data.augment.FIXED` that the data given to `fit` has behind it) and `n_channels` before that: set these attributes.
+
     Raises:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
 

@@ -220,6 +220,8 @@ HOSTILE = [
     "V**99999",
     "1e308*1e308*V",
     "exp(exp(exp(exp(exp(V)))))",
+    "(V + I + tau_mem + tau_syn + v_thresh + v_reset)**16",
+    "*".join(["(V + I)"] * 30),
     "exp(9.0**16.0**16.0)*V",
     "1/0*V",
     "(" * 500 + "V" + ")" * 500,

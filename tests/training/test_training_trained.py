@@ -10,6 +10,8 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
+from genn_eventprop.data.augment import Shift
+from genn_eventprop.description import Described, build, describe
 from genn_eventprop.description.safe import Guard
 from genn_eventprop.description.steps import apply, build_steps, describe_steps
 from genn_eventprop.errors import CheckpointError, DataError, DescriptionError, SettingError
@@ -18,8 +20,10 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.seal import unsealed
-from genn_eventprop.training import LayeredConfig, experiment_names, layered, load_experiment
-from genn_eventprop.training.choices import preprocessing, transformed
+from genn_eventprop.training import LayeredConfig, experiment_names, folder_model, layered, load_experiment
+from genn_eventprop.training.choices import loss_of, preprocessing, transformed
+from genn_eventprop.training.identity import describe_loss, describe_network
+from genn_eventprop.training.layered import network_of
 
 SPEAKERS = "shift=20,crop_channels(start=200,stop=660),merge_channels=10,fit_time(start=20,stop=320)"
 
@@ -119,6 +123,21 @@ def test_the_preprocessing_of_every_experiment_comes_back(name):
     assert a.n_channels == b.n_channels and len(a.times)
     for field in ("times", "channels", "offsets"):
         assert np.array_equal(getattr(a, field), getattr(b, field))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in experiment_names() if issubclass(load_experiment(n).config, LayeredConfig)]
+)
+def test_the_network_of_every_experiment_comes_back(name):
+    config = load_experiment(name).config()
+    network, output = network_of(config, 7, 5)
+    model = Described(network, loss_of(config.loss, output), config.duration, *config.time_grid()[::-1])
+    back = build(json.loads(json.dumps(describe(model), allow_nan=False)))
+    assert describe_network(back.network) == describe_network(network)
+    assert describe_loss(back.loss) == describe_loss(model.loss)
+    assert back.network.bounds() == network.bounds() and back.network.trainable() == network.trainable()
+    a, b = network.initial_parameters(1), back.network.initial_parameters(1)
+    assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def regression(folder, make, neuron=LI, **settings):
@@ -291,3 +310,24 @@ def test_the_folder_keeps_samples_and_first_weights(tmp_path):
     assert set(first.files) == set(experiment.trainer.plan.trainable)
     assert not np.array_equal(first["input_hidden1_0.weight"], experiment.trainer.engine.parameters[first.files[0]])
     assert not any(p.name.endswith(".tmp") for p in Path(tmp_path / "run").rglob("*"))
+
+
+def test_few_samples_are_kept_of_large_sets(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_model, "SPIKES", 70)
+    trained(tmp_path / "run", Config(), engine="reference_clock")
+    kept = Events.load(tmp_path / "run" / "samples.npz")
+    assert 1 <= len(kept) < 6 and len(kept.times) <= 70
+    monkeypatch.setattr(folder_model, "SPIKES", 1)
+    trained(tmp_path / "one", Config(), engine="reference_clock")
+    assert len(Events.load(tmp_path / "one" / "samples.npz")) == 1
+
+
+def test_what_cannot_be_described_is_a_note_and_trains(tmp_path):
+    events = recordings()
+    experiment = layered(replace(Config(), engine="reference_clock"), events[:12], events[12:], None)
+    trainer = experiment.trainer
+    trainer.run_dir, trainer.preprocessing = tmp_path / "run", (Shift(3),)
+    trainer.fit(experiment.train, experiment.validation, epochs=1)
+    assert any("the run folder will not be enough to predict with: preprocessing by Shift" in n for n in trainer.notes)
+    with pytest.raises(SettingError, match="has no model.json"):
+        genn_eventprop.load(tmp_path / "run")
