@@ -1,8 +1,8 @@
 """Engines: one contract (`base.py`), several ways to run it (`registry.py` says which run here)."""
 
-from .base import Data, Engine, Result, Spikes, quantise, solvable
+from .base import Availability, Data, Engine, Result, Spikes, quantise
 from .reference_clock import ReferenceClock
-from .registry import NAMES, Availability, availability, create
+from .registry import NAMES, availability, create, engine_class, solvable
 
 __all__ = [
     "NAMES",
@@ -14,6 +14,7 @@ __all__ = [
     "Spikes",
     "availability",
     "create",
+    "engine_class",
     "quantise",
     "solvable",
 ]

@@ -6,22 +6,19 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import sympy as sp
 
-from ..adjoint import Derived, derive
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
-from ..modelling import Network
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.clock import BLOCK
 from .chance import keys
 from .parts import Part
+from .refuse import refuse
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -107,6 +104,15 @@ class Result:
     spikes: dict[str, Spikes] | None
 
 
+@dataclass(frozen=True)
+class Availability:
+    """Whether an engine runs on this machine, and why (not)."""
+
+    name: str
+    runs: bool
+    detail: str
+
+
 class Engine(ABC):
     """Runs one plan. `parameters` are live: write into them in place. `gradients` belong to the last training run.
 
@@ -118,11 +124,23 @@ class Engine(ABC):
     Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch.
     """
 
-    name = "engine"
-    cannot: tuple[str, ...] = ()  # what it refuses, among FEATURES
+    name: str = "engine"
+    features: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """What it runs: "grid" and "exact", if it has such spike times, -> what it can do then, of `refuse.FEATURES`."""
+    options: ClassVar[tuple[str, ...]] = ("slope_floor",)
+    """The keyword arguments of `create` that it takes."""
+    automatic: ClassVar[bool] = False
+    """Whether engine="auto" may take it; what is only for checking runs when it is asked for by name."""
+    own_differences: ClassVar[bool] = False
+    """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """Whether it runs on this machine, and why (not)."""
+        return Availability(cls.name, True, "")
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
-        refuse(plan, self.name, self.cannot)
+        refuse(plan, self.name, self.features)
         self.plan = plan
         if not (np.isfinite(slope_floor) and slope_floor >= 0):
             raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
@@ -269,53 +287,6 @@ def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int,
     )
 
 
-def _only_refractory(d: Derived) -> bool:
-    """True without modes, or with a single one: a period of given length after every spike in which g stands still."""
-    if len(d.modes) == 1:
-        return True
-    return (
-        len(d.modes) == 2 and d.modes[1].lasts is not None and d.modes[1].then == 0
-        and all(0 in e.modes and e.next_mode == 1 and (e.dg_dx.T * d.modes[1].f)[0] == 0 for e in d.events)
-    )  # fmt: skip
-
-
-FEATURES: dict[str, Callable[[Derived], bool]] = {
-    "dynamics that are not linear in the state": lambda d: not d.linear,
-    "a threshold that is not linear in the state": lambda d: any(g.has(*d.x) for e in d.events for g in e.dg_dx),
-    "modes other than a refractory period": lambda d: not _only_refractory(d),
-    "several events": lambda d: len(d.events) > 1,
-    "an event that sends no spike": lambda d: any(not e.emits for e in d.events),
-    "no event that sends a spike": lambda d: bool(d.events) and not d.model.spiking,
-}
-LINEAR_ONE_EVENT = (*FEATURES,)  # for engines that run linear models with one spiking event and a refractory period
-
-
-def refuse(plan: Plan, engine: str, features: tuple[str, ...]) -> None:
-    """Refuse a plan with a population that has one of the `features` (keys of `FEATURES`).
-
-    Raises:
-        EngineError: naming engine, population, model and feature.
-    """
-    for p in plan.populations:
-        for feature in features:
-            if FEATURES[feature](p.derived):
-                raise EngineError(
-                    f"{engine} cannot run population {p.name!r}: {p.derived.model.name} has {feature}; "
-                    "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
-                )
-
-
-def refuse_spike_regularisers(plan: Plan, engine: str, instead: str) -> None:
-    """For engines that do not push the costate at own spikes yet.
-
-    Raises:
-        EngineError: naming the regulariser, its population, and what to use `instead`.
-    """
-    for p in plan.populations:
-        for r in plan.spike_regularisers(p.name):
-            raise EngineError(f"{engine} has no {r.kind} (of population {p.name!r}) yet; use {instead}")
-
-
 def _rounded_delays(plan: Plan) -> list[str]:
     """A remark on the delays that the grid changes."""
     if plan.spike_times != "grid":
@@ -426,78 +397,3 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
     if outside.size:
         raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
     return samples.astype(np.int64)
-
-
-def solvable(network: Network) -> bool:
-    """Whether `native` has exact spike times for these neurons, without noise and dropout."""
-    models = [derive(p.model) for p in network.populations]
-    simple = not any(FEATURES[feature](m) for m in models for feature in LINEAR_ONE_EVENT)
-    currents = not any(_moves_threshold(m, e) for m in models for e in m.receptors.values())
-    quiet = all(p.noise == p.dropout == 0 for p in network.populations)
-    return simple and currents and quiet
-
-
-def _moves_threshold(d: Derived, direction: sp.Matrix) -> bool:
-    return any((event.dg_dx.T * direction)[0] != 0 for event in d.events)
-
-
-def refuse_jumps_of_the_threshold(plan: Plan, engine: str) -> None:
-    """For engines without the rules for arrivals that make their target cross by themselves.
-
-    Raises:
-        EngineError: if an arrival moves a threshold, or an amount that an arrival adds depends on a learned parameter.
-    """
-    for c in plan.connections:
-        d = plan.population(c.target).derived
-        if _moves_threshold(d, d.receptors[c.receptor]):
-            raise EngineError(
-                f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
-                "moves its threshold at once; let arrivals act on a current, or use engine='reference_event'"
-            )
-    refuse_learned_amounts(plan, engine)
-
-
-def refuse_learned_amounts(plan: Plan, engine: str) -> None:
-    """Raise `EngineError` if an amount that an arrival adds depends on a learned parameter."""
-    for c in plan.connections:
-        p = plan.population(c.target)
-        d = p.derived
-        for n, s in zip(d.params, d.p):
-            if n in p.trainable and d.receptors[c.receptor].has(s):
-                raise EngineError(
-                    f"{engine} cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an "
-                    "amount that depends on it; fix the parameter, or use engine='reference_event'"
-                )
-
-
-def refuse_integrals(plan: Plan, engine: str) -> None:
-    """Raise `EngineError` where a grid engine would have to integrate V over steps that are not exact propagators."""
-    p = plan.output
-    if plan.loss.integrates and not (p.exact and len(p.derived.modes) == 1):
-        raise EngineError(
-            f"{engine} cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in "
-            "the state, or has modes; read an output of LI neurons, or a loss on spike times, V(T) or the maximum"
-        )
-
-
-def refuse_bent_arrivals(plan: Plan, engine: str) -> None:
-    """For engines that take the feedback of an arrival as proportional to its weight.
-
-    Raises:
-        EngineError: where f is not linear along the direction of an arrival.
-    """
-    for c in plan.connections:
-        d = plan.population(c.target).derived
-        if c.source != plan.input.name and not along_is_linear(d, c.receptor):
-            raise EngineError(
-                f"{engine} cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} "
-                "moves a state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
-                "engine='reference_clock'"
-            )
-
-
-@lru_cache(maxsize=256)
-def along_is_linear(d: Derived, receptor: str) -> bool:
-    """True if f(x + w e) is linear in w in every mode: J e does not change along e, the receptor's direction."""
-    e = d.receptors[receptor]
-    return all(sp.simplify(v) == 0 for m in d.modes for v in (m.df_dx * e).jacobian(d.x) * e)

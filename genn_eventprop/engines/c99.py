@@ -12,10 +12,12 @@ from functools import cached_property
 import numpy as np
 
 from ..codegen.c99 import generate
+from ..errors import ToolchainError
 from ..plan import Plan
 from ..program.nodes import Buffer
+from ..toolchain import find_compiler
 from ..toolchain.load import build
-from .base import endless
+from .base import Availability, endless
 from .program_engine import Arrays, ProgramEngine
 
 
@@ -23,6 +25,14 @@ class C99Engine(ProgramEngine):
     """See the module. dtype: "float32" or "float64"."""
 
     name = "c99"
+
+    @classmethod
+    def availability(cls) -> Availability:
+        try:
+            find_compiler()
+        except ToolchainError as error:
+            return Availability(cls.name, False, str(error))
+        return Availability(cls.name, True, "plain C, one sample at a time; for checking")
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32"

@@ -18,28 +18,16 @@ import numpy as np
 
 from ..codegen.cpp import generate, host_source, padded, regulariser_names
 from ..codegen.optimiser import update_source
-from ..errors import EngineError
+from ..errors import EngineError, ToolchainError
 from ..plan import Plan, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
-from ..toolchain import build, require
-from .base import (
-    LINEAR_ONE_EVENT,
-    Data,
-    Engine,
-    Result,
-    Spikes,
-    batch_indices,
-    endless,
-    refuse,
-    refuse_bent_arrivals,
-    refuse_integrals,
-    refuse_jumps_of_the_threshold,
-    refuse_learned_amounts,
-)  # fmt: skip
+from ..toolchain import build, find_compiler, require
+from .base import Availability, Data, Engine, Result, Spikes, batch_indices, endless
 from .chance import limit, quantiles
 from .parts import Part, add_in_tree
+from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, SILENT
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
@@ -61,6 +49,18 @@ class NativeEngine(Engine):
     """
 
     name = "native"
+    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT}, "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT}}
+    options = ("slope_floor", "dtype", "threads")
+    automatic = True
+    own_differences = True
+
+    @classmethod
+    def availability(cls) -> Availability:
+        try:
+            compiler = find_compiler()
+        except ToolchainError as error:
+            return Availability(cls.name, False, str(error))
+        return Availability(cls.name, True, f"{compiler.version} ({' '.join(compiler.command)})")
 
     def __init__(
         self,
@@ -73,19 +73,12 @@ class NativeEngine(Engine):
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
     ) -> None:
-        refuse(plan, self.name, LINEAR_ONE_EVENT if plan.spike_times == "exact" else ("no event that sends a spike",))
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: at least one is needed")
-        if plan.spike_times == "exact":
-            refuse_jumps_of_the_threshold(plan, self.name)
-        refuse_learned_amounts(plan, self.name)
-        if plan.spike_times == "grid":
-            refuse_integrals(plan, self.name)
-        refuse_bent_arrivals(plan, self.name)
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
         self._threads_given = threads is not None

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError
 from ..plan import Plan, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
@@ -24,11 +23,9 @@ from .base import (
     Result,
     Spikes,
     batch_indices,
-    refuse_bent_arrivals,
-    refuse_integrals,
-    refuse_learned_amounts,
 )  # fmt: skip
 from .chance import limit, quantiles
+from .refuse import ALL, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE
 
 Arrays = dict[str, Any]
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
@@ -39,15 +36,12 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE}}
+    options = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
-        if plan.spike_times != "grid":
-            raise EngineError(
-                f"{self.name} runs spike_times='grid' only; use native or reference_event for exact times"
-            )
-        _refuse(plan, self.name)
         self.dtype = np.dtype(dtype)
         self.parameters = {k: np.array(v, self.dtype, order="C") for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
@@ -211,28 +205,3 @@ class ProgramEngine(Engine):
 
     def kind(self, buffer: Buffer) -> np.dtype:
         return np.dtype(KINDS.get(buffer.kind, self.dtype.name))
-
-
-def _refuse(plan: Plan, engine: str) -> None:
-    """Raise `EngineError` for what the program does not say yet."""
-    refuse_learned_amounts(plan, engine)
-    refuse_integrals(plan, engine)
-    refuse_bent_arrivals(plan, engine)
-    for p in plan.populations:
-        if p.derived.model.snippets:
-            raise EngineError(
-                f"{engine} runs equations, and population {p.name!r} is made of {p.derived.model.name} with "
-                "hand-written snippets; use native or genn"
-            )
-    out = plan.output
-    if plan.loss.readout == "voltage":
-        moved = [
-            c
-            for c in plan.into(out.name)
-            if out.derived.receptors[c.receptor][out.derived.states.index(out.derived.model.readout)] != 0
-        ]
-        if out.spiking or any(c.source != plan.input.name for c in moved):
-            raise EngineError(
-                f"{engine} cannot run a loss of V(t) on population {out.name!r}, whose V jumps at spikes; "
-                "use native, or an output of LI neurons"
-            )

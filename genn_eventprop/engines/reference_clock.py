@@ -13,36 +13,35 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError
 from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
 from .base import (
     ENDLESS,
+    Availability,
     Data,
     Engine,
     Result,
     Spikes,
-    along_is_linear,
     batch_indices,
     endless,
-    refuse_integrals,
-    refuse_learned_amounts,
 )
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
+from .refuse import ALL, AMOUNTS, INTEGRALS, along_is_linear
 
 
 class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS}}
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(cls.name, True, "NumPy float64, spikes on the grid; slow, for checking")
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
-        if plan.spike_times != "grid":
-            raise EngineError("reference_clock runs spike_times='grid' only; use reference_event for exact spike times")
-        refuse_learned_amounts(plan, self.name)
-        refuse_integrals(plan, self.name)
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self._functions = {p.name: functions(p.derived) for p in plan.populations}

@@ -17,12 +17,13 @@ import numpy as np
 
 from ..errors import EngineError
 from ..plan import Plan
-from .base import Data, Engine, Result, Spikes, batch_indices, quantise
+from .base import Availability, Data, Engine, Result, Spikes, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
 from .event_readout import KINDS, Readout, breaks
 from .event_records import Recording
+from .refuse import ALL
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -53,13 +54,15 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
+    features = {"exact": ALL}
+    options = ()  # exact slopes: slope_floor is for grid engines
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(cls.name, True, "NumPy float64, exact spike times; slow, the truth for gradients")
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, parameters)
-        if plan.spike_times != "exact":
-            raise EngineError(
-                "reference_event runs spike_times='exact' only; use reference_clock or native for spikes on the grid"
-            )
         self.max_spikes = max_spikes
         self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}

@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, SettingError, ToolchainError, suggest
+from ..errors import EngineError, SettingError, suggest
+from ..modelling import Network
 from ..plan import Plan
-from ..toolchain import find_compiler
-from .base import Engine
+from .base import Availability, Engine
+from .refuse import can_solve
 
-NAMES = ("native", "genn", "cuda", "c99", "reference_clock", "reference_event")
+ENGINES = {
+    "native": "native.NativeEngine",
+    "genn": "genn.GennEngine",
+    "cuda": "cuda.CudaEngine",
+    "c99": "c99.C99Engine",
+    "reference_clock": "reference_clock.ReferenceClock",
+    "reference_event": "reference_event.ReferenceEvent",
+}
+"""Name -> where in this folder its class stands, fastest first. A new engine is a file, and a line here."""
+NAMES = tuple(ENGINES)
 
 
-@dataclass(frozen=True)
-class Availability:
-    """Whether an engine runs on this machine, and why (not)."""
+def engine_class(name: str) -> type[Engine]:
+    """The class of an engine; "auto": of the fastest that may be taken without being asked for.
 
-    name: str
-    runs: bool
-    detail: str
+    Raises:
+        SettingError: for an unknown name.
+    """
+    if name == "auto":
+        return next(c for c in map(engine_class, NAMES) if c.automatic)
+    if name not in ENGINES:
+        raise SettingError(f"unknown engine {name!r} ({suggest(name, (*NAMES, 'auto'))})")
+    module, _, found = ENGINES[name].rpartition(".")
+    return getattr(importlib.import_module(f".{module}", __package__), found)
 
 
 def availability() -> tuple[Availability, ...]:
     """Every engine on this machine, fastest first."""
-    try:
-        compiler = find_compiler()
-        native = Availability("native", True, f"{compiler.version} ({' '.join(compiler.command)})")
-    except ToolchainError as error:
-        native = Availability("native", False, str(error))
-    return (
-        native,
-        _genn_availability(),
-        _cuda_availability(),
-        Availability(
-            "c99", native.runs, "plain C, one sample at a time; for checking" if native.runs else native.detail
-        ),
-        Availability("reference_clock", True, "NumPy float64, spikes on the grid; slow, for checking"),
-        Availability("reference_event", True, "NumPy float64, exact spike times; slow, the truth for gradients"),
-    )
+    return tuple(engine_class(name).availability() for name in NAMES)
 
 
-def _genn_availability() -> Availability:
-    from .genn.install import VERSION, available_backends, choose_backend, devices
-
-    try:
-        choose_backend(None)
-        backends = (b if devices(b) else f"{b} (no device)" for b in available_backends())
-        return Availability("genn", True, f"pygenn {VERSION} with {', '.join(backends)}")
-    except EngineError as error:
-        return Availability("genn", False, str(error))
-
-
-def _cuda_availability() -> Availability:
-    from .cuda.device import visible_devices
-
-    found, missing = visible_devices()
-    return Availability("cuda", bool(found), ", ".join(found) or missing)
+def solvable(network: Network) -> bool:
+    """Whether the engine that "auto" takes has exact spike times for these neurons, without noise and dropout."""
+    return can_solve(network, engine_class("auto").features)
 
 
 def create(
@@ -86,50 +74,16 @@ def create(
         SettingError: for an unknown name. EngineError: if it cannot run here. ToolchainError: there is no compiler, and
             the code cache has nothing that was built for such a processor elsewhere.
     """
-    if engine == "auto":
-        name, reason = _choose()
-    elif engine in NAMES:
-        name, reason = engine, "asked for"
-    else:
-        raise SettingError(f"unknown engine {engine!r} ({suggest(engine, (*NAMES, 'auto'))})")
-    made = _make(name, plan, parameters, dtype, threads, slope_floor, genn_backend)
+    kind = engine_class(engine)
+    given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
+    if slope_floor and "slope_floor" not in kind.options:
+        raise EngineError(f"{kind.name} takes exact slopes; slope_floor is for grid engines")
+    made = kind(plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
+    reason = _why(kind) if engine == "auto" else "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made
 
 
-def _choose() -> tuple[str, str]:
-    """The native engine, always: a reference engine is so slow that it runs only where it is asked for by name."""
-    native = availability()[0]
-    how = f"compiled by {native.detail}" if native.runs else "compiled on another machine"
-    return "native", f"fastest here, {how}"
-
-
-def _make(
-    name: str, plan: Plan, parameters: Mapping[str, Any], dtype: str, threads: int | None, floor: float,
-    genn_backend: str | None,
-) -> Engine:  # fmt: skip
-    if name == "native":
-        from .native import NativeEngine
-
-        return NativeEngine(plan, parameters, slope_floor=floor, dtype=dtype, threads=threads)
-    if name == "genn":
-        from .genn import GennEngine
-
-        return GennEngine(plan, parameters, slope_floor=floor, dtype=dtype, backend=genn_backend)
-    if name == "cuda":
-        from .cuda import CudaEngine
-
-        return CudaEngine(plan, parameters, slope_floor=floor, dtype=dtype)
-    if name == "c99":
-        from .c99 import C99Engine
-
-        return C99Engine(plan, parameters, slope_floor=floor, dtype=dtype)
-    if name == "reference_clock":
-        from .reference_clock import ReferenceClock
-
-        return ReferenceClock(plan, parameters, slope_floor=floor)
-    from .reference_event import ReferenceEvent
-
-    if floor:
-        raise EngineError("reference_event takes exact slopes; slope_floor is for grid engines")
-    return ReferenceEvent(plan, parameters)
+def _why(kind: type[Engine]) -> str:
+    here = kind.availability()
+    return f"fastest here, {f'compiled by {here.detail}' if here.runs else 'compiled on another machine'}"

@@ -199,7 +199,8 @@ def compare(
     own_result = result if own is tested else own.run(own.load(events), samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
     every = own.full_gradients | gradients
-    problem = (OwnProblem if engine == "native" else Problem)(plan, parameters, events)
+    own_losses = tested.own_differences
+    problem = OwnProblem(plan, parameters, events, engine) if own_losses else Problem(plan, parameters, events)
     noise = ROUNDING * max(1.0, abs(float(own_result.loss.mean())))
     blocks = []
     for key, (difference, step) in settled(problem, list(gradients)).items():

@@ -11,7 +11,9 @@ import numpy as np
 from .. import losses
 from ..adjoint import derive
 from ..data import Events
+from ..engines import engine_class
 from ..engines.reference_event import ReferenceEvent
+from ..engines.refuse import INTEGRALS
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
@@ -104,7 +106,7 @@ def check(
     model = model.model if isinstance(model, Neuron) else model
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
-    if engine != "reference_event" and model.modes:  # which cannot integrate V of a population with modes
+    if model.modes and INTEGRALS not in engine_class(engine).features.get("exact", ()):
         layouts = tuple(x for x in layouts if not (x.model_is_output and x.loss.startswith("integral")))
     layouts = layouts[:1] if quick else layouts
     if loss is not None:

@@ -1,4 +1,4 @@
-"""Differences of losses taken on the fast engine itself: `native` with exact spike times."""
+"""Differences of losses taken on the engine itself, where its exact spike times resolve them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from ..data import Events
 from ..engines import create
-from ..engines.native import NativeEngine
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -17,18 +16,19 @@ if TYPE_CHECKING:
 
 
 class OwnProblem:
-    """As `compare.Problem`, with the losses of `native` in float64. Blocks: what the engine has gradients for.
+    """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for.
 
     Events keep their number and order if all arrivals at and spikes of each population, sorted by time, come from the
     same neurons as before.
     """
 
-    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events) -> None:
+    def __init__(
+        self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events, engine: str = "native"
+    ) -> None:
         self.plan, self.events, self.samples = plan, events, np.arange(len(events))
-        engine = create(plan, parameters, engine="native", dtype="float64", threads=1)
-        assert isinstance(engine, NativeEngine)
-        self.engine, self.data = engine, engine.load(events)
-        self.values = {k: engine.parameters[k].copy() for k in engine.gradients}
+        self.engine = create(plan, parameters, engine=engine, dtype="float64", threads=1)
+        self.data = self.engine.load(events)
+        self.values = {k: self.engine.parameters[k].copy() for k in self.engine.gradients}
 
     def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""

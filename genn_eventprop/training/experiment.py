@@ -28,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..engines import engine_class
 from ..errors import SettingError, TrainingError, suggest
 from ..modelling.own_file import import_file
 from .distributed import world
@@ -99,7 +100,7 @@ class ExperimentConfig:
         Args:
             solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
-        grid = self.engine in ("genn", "reference_clock") or not solvable
+        grid = "exact" not in engine_class(self.engine).features or not solvable
         spike_times = self.spike_times or ("grid" if grid else "exact")
         default = exact_dt if spike_times == "exact" else grid_dt
         return spike_times, default if self.dt is None else self.dt

@@ -254,7 +254,11 @@ def clashing():
 @pytest.mark.parametrize(
     ("plan", "settings", "message"),
     [
-        (lambda: small_plan(spike_times="exact"), {}, "spike_times='grid'; exact spike times need engine='native'"),
+        (
+            lambda: small_plan(spike_times="exact"),
+            {},
+            "genn runs spike_times='grid' only; use reference_event or native for exact spike times",
+        ),
         (small_plan, {"dtype": "float16"}, "dtype='float16': the genn engine runs"),
         (lambda: small_plan(clashing()()), {}, "'hidden': Clash has a state or parameter called spike_V"),
     ],

@@ -5,9 +5,9 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses, regularisers
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.base import refuse_spike_regularisers
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.refuse import ALL, REGULARISERS, refuse
 from genn_eventprop.errors import CheckpointError, EngineError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -258,8 +258,10 @@ def test_refused(case):
 
 def test_an_engine_without_them_says_so():
     net, hidden, loss = network()
-    with pytest.raises(EngineError, match="an engine has no SpikeCount .of population 'hidden'. yet; use another"):
-        refuse_spike_regularisers(plan_of(net, loss, regularisers=[SpikeCount(hidden)]), "an engine", "another")
+    with pytest.raises(
+        EngineError, match="an engine has no SpikeCount .of population 'hidden'. yet; use engine='native'"
+    ):
+        refuse(plan_of(net, loss, regularisers=[SpikeCount(hidden)]), "an engine", {"grid": ALL - {REGULARISERS}})
 
 
 def test_the_trainer_learns_with_them_and_resumes_only_the_same(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.base import LINEAR_ONE_EVENT, refuse
 from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.refuse import ALL, OF_MODELS, refuse
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -112,8 +112,8 @@ LINEAR = {"dynamics": {"V": "(I - V) / tau", "I": "-I / tau"}, "threshold": None
 def test_an_engine_refuses_what_it_cannot_run(feature, changes):
     """By name of the engine, the population, the model and the feature, when the engine is created."""
     with pytest.raises(EngineError, match=f"some_engine cannot run population 'hidden': Quadratic has {feature}; use"):
-        refuse(plan_of(quadratic(**changes)), "some_engine", (feature,))
-    refuse(plan_of(), "some_engine", LINEAR_ONE_EVENT)
+        refuse(plan_of(quadratic(**changes)), "some_engine", {"grid": ALL - {feature}})
+    refuse(plan_of(), "some_engine", {"grid": ALL - OF_MODELS.keys()})
 
 
 def test_arrivals_that_move_a_threshold_and_learned_amounts_are_refused_where_they_cannot_run():

@@ -13,9 +13,9 @@ from ...codegen.cuda import generate
 from ...errors import EngineError
 from ...plan import Plan
 from ...program.nodes import Buffer
-from ..base import endless
+from ..base import Availability, endless
 from ..program_engine import Arrays, ProgramEngine
-from .device import Device, DeviceMemory, open_device
+from .device import Device, DeviceMemory, open_device, visible_devices
 from .memory import Memory
 
 NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
@@ -33,6 +33,11 @@ class CudaEngine(ProgramEngine):
     """
 
     name = "cuda"
+
+    @classmethod
+    def availability(cls) -> Availability:
+        found, missing = visible_devices()
+        return Availability(cls.name, bool(found), ", ".join(found) or missing)
 
     def __init__(
         self,

@@ -17,21 +17,20 @@ import numpy as np
 from ...errors import EngineError
 from ...plan import Plan
 from ..base import (
+    Availability,
     Data,
     Engine,
     Result,
     batch_indices,
-    refuse_bent_arrivals,
-    refuse_integrals,
-    refuse_learned_amounts,
 )
+from ..refuse import ALL, AMOUNTS, BENT, INTEGRALS, SILENT
 from . import events
 from .gather import size_variable
 from .group import Group
 from .handover import Handover
 from .homes import gradient_homes, moment_homes, weight_homes
 from .host import joined
-from .install import choose_backend, devices
+from .install import VERSION, available_backends, choose_backend, devices
 from .live import Live
 from .network import Network
 from .readouts import READOUTS
@@ -60,9 +59,19 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    cannot = ("no event that sends a spike",)
+    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT}}
+    options = ("slope_floor", "dtype", "backend")
     parameters: Live
     gradients: Live
+
+    @classmethod
+    def availability(cls) -> Availability:
+        try:
+            choose_backend(None)
+            backends = (b if devices(b) else f"{b} (no device)" for b in available_backends())
+            return Availability(cls.name, True, f"pygenn {VERSION} with {', '.join(backends)}")
+        except EngineError as error:
+            return Availability(cls.name, False, str(error))
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",
@@ -71,11 +80,6 @@ class GennEngine(Engine):
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
-        if plan.spike_times != "grid":
-            raise EngineError("the genn engine runs spike_times='grid'; exact spike times need engine='native'")
-        refuse_learned_amounts(plan, self.name)
-        refuse_integrals(plan, self.name)
-        refuse_bent_arrivals(plan, self.name)
         events.check(plan, self.name)
         READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code

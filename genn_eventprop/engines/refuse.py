@@ -1,0 +1,183 @@
+"""What a plan can ask of an engine, by name, and the one place where an engine refuses a plan.
+
+Each engine declares the features that it has, see `Engine.features`; `refuse` names the first that is missing, what in
+the plan needs it, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import sympy as sp
+
+from ..adjoint import Derived, derive
+from ..errors import EngineError
+from ..modelling import Network
+from ..plan import Plan
+
+INTEGRALS = "integrals of V over steps that are no exact propagators"
+JUMPS = "arrivals that move a threshold at once"
+AMOUNTS = "learned amounts of arrivals"
+BENT = "arrivals along which the dynamics are not linear"
+REGULARISERS = "regularisers of spikes"
+HANDWRITTEN = "hand-written snippets"
+MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
+SILENT = "no event that sends a spike"
+_INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
+
+
+def _only_refractory(d: Derived) -> bool:
+    """True without modes, or with a single one: a period of given length after every spike in which g stands still."""
+    if len(d.modes) == 1:
+        return True
+    return (
+        len(d.modes) == 2 and d.modes[1].lasts is not None and d.modes[1].then == 0
+        and all(0 in e.modes and e.next_mode == 1 and (e.dg_dx.T * d.modes[1].f)[0] == 0 for e in d.events)
+    )  # fmt: skip
+
+
+OF_MODELS: dict[str, Callable[[Derived], bool]] = {
+    "dynamics that are not linear in the state": lambda d: not d.linear,
+    "a threshold that is not linear in the state": lambda d: any(g.has(*d.x) for e in d.events for g in e.dg_dx),
+    "modes other than a refractory period": lambda d: not _only_refractory(d),
+    "several events": lambda d: len(d.events) > 1,
+    "an event that sends no spike": lambda d: any(not e.emits for e in d.events),
+    SILENT: lambda d: bool(d.events) and not d.model.spiking,
+}
+"""Features of single neuron models."""
+
+
+def moves_threshold(d: Derived, receptor: str) -> bool:
+    """Whether an arrival moves a threshold by itself (delta synapses)."""
+    return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
+
+
+@lru_cache(maxsize=256)
+def along_is_linear(d: Derived, receptor: str) -> bool:
+    """True if f(x + w e) is linear in w in every mode: J e does not change along e, the receptor's direction."""
+    e = d.receptors[receptor]
+    return all(sp.simplify(v) == 0 for m in d.modes for v in (m.df_dx * e).jacobian(d.x) * e)
+
+
+def _jumps(plan: Plan) -> str:
+    for c in plan.connections:
+        d = plan.population(c.target).derived
+        if moves_threshold(d, c.receptor):
+            return (
+                f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves its "
+                "threshold at once; let arrivals act on a current, or use engine='reference_event'"
+            )
+    return ""
+
+
+def _amounts(plan: Plan) -> str:
+    for c in plan.connections:
+        p = plan.population(c.target)
+        for n, s in zip(p.derived.params, p.derived.p):
+            if n in p.trainable and p.derived.receptors[c.receptor].has(s):
+                return (
+                    f"cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an amount that "
+                    "depends on it; fix the parameter, or use engine='reference_event'"
+                )
+    return ""
+
+
+def _integrals(plan: Plan) -> str:
+    p = plan.output
+    if not plan.loss.integrates or (p.exact and len(p.derived.modes) == 1):
+        return ""
+    return (
+        f"cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in the state, or "
+        "has modes; read an output of LI neurons, or a loss on spike times, V(T) or the maximum"
+    )
+
+
+def _bent(plan: Plan) -> str:
+    for c in plan.connections:
+        d = plan.population(c.target).derived
+        if c.source != plan.input.name and not along_is_linear(d, c.receptor):
+            return (
+                f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves a "
+                "state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
+                "engine='reference_clock'"
+            )
+    return ""
+
+
+def _regularisers(plan: Plan) -> str:
+    pushes = (f"has no {r.kind} (of population {r.of!r}) yet; use engine='native'" for r in plan.pushes)
+    return next(pushes, "")
+
+
+def _handwritten(plan: Plan) -> str:
+    for p in plan.populations:
+        if p.derived.model.snippets:
+            return (
+                f"runs equations, and population {p.name!r} is made of {p.derived.model.name} with hand-written "
+                "snippets; use native or genn"
+            )
+    return ""
+
+
+def _moved_voltage(plan: Plan) -> str:
+    out = plan.output
+    if plan.loss.readout != "voltage":
+        return ""
+    v = out.derived.states.index(out.derived.model.readout)
+    moved = (c for c in plan.into(out.name) if out.derived.receptors[c.receptor][v] != 0)
+    if not out.spiking and all(c.source == plan.input.name for c in moved):
+        return ""
+    return (
+        f"cannot run a loss of V(t) on population {out.name!r}, whose V jumps at spikes; use native, or an output of "
+        "LI neurons"
+    )
+
+
+def _of_model(feature: str) -> Callable[[Plan], str]:
+    def needs(plan: Plan) -> str:
+        found = (p for p in plan.populations if OF_MODELS[feature](p.derived))
+        wrong = (f"cannot run population {p.name!r}: {p.derived.model.name} has {feature}; {_INSTEAD}" for p in found)
+        return next(wrong, "")
+
+    return needs
+
+
+FEATURES: dict[str, Callable[[Plan], str]] = {
+    **{feature: _of_model(feature) for feature in OF_MODELS},
+    JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
+    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
+}  # fmt: skip
+"""Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
+
+ALL = frozenset(FEATURES)
+
+
+def refuse(plan: Plan, engine: str, features: Mapping[str, frozenset[str]]) -> None:
+    """Refuse a plan that asks for more than an engine has.
+
+    Args:
+        features: see `Engine.features`.
+
+    Raises:
+        EngineError: naming the engine, the first feature that is missing, and the part of the plan that needs it.
+    """
+    if plan.spike_times not in features:
+        (have,) = features
+        instead = {"exact": "reference_event or native for exact spike times"}
+        other = instead.get(plan.spike_times, "reference_clock or native for spikes on the grid")
+        raise EngineError(f"{engine} runs spike_times={have!r} only; use {other}")
+    for name, needs in FEATURES.items():
+        if name not in features[plan.spike_times] and (found := needs(plan)):
+            raise EngineError(f"{engine} {found}")
+
+
+def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
+    """Whether an engine with these features has exact spike times for the network's neurons; noise and dropout have
+    none."""
+    if "exact" not in features:
+        return False
+    models, lacking = [derive(p.model) for p in network.populations], ALL - features["exact"]
+    simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
+    currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
+    return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)

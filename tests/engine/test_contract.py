@@ -1,0 +1,80 @@
+"""Engines say themselves what they can do; nothing else knows their names."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import genn_eventprop
+from genn_eventprop import Dense, Network, Normal, losses
+from genn_eventprop.engines import NAMES, availability, create, engine_class, registry
+from genn_eventprop.engines.genn.install import BACKENDS
+from genn_eventprop.engines.reference_clock import ReferenceClock
+from genn_eventprop.engines.refuse import ALL, FEATURES
+from genn_eventprop.errors import EngineError, SettingError
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+PACKAGE = Path(genn_eventprop.__file__).parent
+
+
+@pytest.fixture(scope="module", params=["grid", "exact"])
+def plan(request):
+    net = Network()
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.input(3), output, Dense(Normal(0.1, 0.1)))
+    loss = losses.EndVoltageCrossEntropy(output)
+    return make_plan(net, loss, dt=1.0, duration=10.0, spike_times=request.param)
+
+
+class Toy(ReferenceClock):
+    """An engine of somebody else's."""
+
+    name = "toy"
+    options = ()
+
+
+def test_every_engine_declares_known_features_and_is_listed():
+    for name in NAMES:
+        kind = engine_class(name)
+        assert kind.name == name and kind.features.keys() <= {"grid", "exact"}
+        assert all(has <= ALL for has in kind.features.values()) and any(kind.features.values())
+    assert [a.name for a in availability()] == list(NAMES) and all(a.detail for a in availability())
+
+
+def test_a_plan_for_other_spike_times_is_refused_by_the_name_of_what_runs_it(plan):
+    for name in NAMES:
+        if plan.spike_times not in engine_class(name).features:
+            with pytest.raises(EngineError, match=f"{name} runs spike_times='(grid|exact)' only; use reference_"):
+                create(plan, plan.network.initial_parameters(0), engine=name)
+
+
+def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
+    monkeypatch.setattr(registry, "ENGINES", {"toy": "somewhere.Toy"})
+    monkeypatch.setattr(registry.importlib, "import_module", lambda *_: type("module", (), {"Toy": Toy}))
+    first = plan.network.initial_parameters(0)
+    if plan.spike_times == "grid":
+        assert isinstance(create(plan, first, engine="toy"), Toy)
+        with pytest.raises(EngineError, match="toy takes exact slopes; slope_floor is for grid engines"):
+            create(plan, first, engine="toy", slope_floor=0.1)
+    monkeypatch.setattr(Toy, "features", {plan.spike_times: frozenset()})
+    with pytest.raises(SettingError, match="unknown engine 'toi'"):
+        create(plan, first, engine="toi")
+
+
+def test_every_feature_says_nothing_of_a_plan_that_does_not_need_it(plan):
+    assert not [name for name, needs in FEATURES.items() if needs(plan)]
+
+
+def compared_names(path: Path) -> list[str]:
+    """Comparisons with the name of an engine; dialects of generated code and GeNN's backends have names of their own."""
+    found, names = [], set(NAMES) - (set(BACKENDS) if "genn" in path.parts else set())
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare) and "dialect" not in ast.unparse(node):
+            constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
+            found += [f"{path.name}:{node.lineno}: {ast.unparse(node)}"] if constants & names else []
+    return found
+
+
+def test_no_engine_is_named_in_a_condition():
+    assert not [line for path in PACKAGE.rglob("*.py") for line in compared_names(path)]
