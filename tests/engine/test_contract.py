@@ -67,7 +67,7 @@ def test_every_feature_says_nothing_of_a_plan_that_does_not_need_it(plan):
 
 
 def compared_names(path: Path) -> list[str]:
-    """Comparisons with the name of an engine; dialects of generated code and GeNN's backends have names of their own."""
+    """Comparisons with the name of an engine; dialects of generated code and GeNN's backends are something else."""
     found, names = [], set(NAMES) - (set(BACKENDS) if "genn" in path.parts else set())
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Compare) and "dialect" not in ast.unparse(node):
