@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,8 @@ from ..training.jobs import Job, LocalRunner, Runner
 from ..training.run_folder import RunFolder, write_json, write_text
 from ..training.scan import Scan, locked, prepare, processors, read_scan
 from ..training.scan_status import cell_states, last_line, status_table
+from ..training.search_report import finish
+from ..training.search_run import SearchRun
 from ..training.tabulate import markdown, rows_of
 from .options import parse
 
@@ -38,6 +41,9 @@ def _status(file: File) -> None:
         file: The scan.
     """
     grid = read_scan(file)
+    if grid.search is not None:
+        print(finish(grid), end="")
+        return
     print(status_table(cell_states(grid, _queue(grid))), end="")
 
 
@@ -54,7 +60,8 @@ def _scan(
     The file says experiment = "NAME", [settings] that all cells share, and [grid] with a list of values for each
     setting that varies; seed = "1-3" in it repeats every cell. Run the same command again after a kill: finished cells
     are kept, started ones go on from their last checkpoint. With runner = "slurm" the cells are jobs of an array; they
-    go on if this command is ended, and the same command follows them again.
+    go on if this command is ended, and the same command follows them again. With [search] in the place of [grid] the
+    settings are searched with optuna: see training/search.py, or docs/cluster.md.
 
     Args:
         file: The scan.
@@ -72,6 +79,9 @@ def _scan(
         raise SettingError(f"processes must be at least 1, got {processes}")
     if detach and where != "slurm":
         raise SettingError('--detach is for runner = "slurm": local trainings end with the scan')
+    if grid.search is not None:
+        _search(grid, processes, where, table or dry_run)
+        return
     if dry_run:
         _show(grid, processes, where)
         return
@@ -99,6 +109,23 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
         jobs, finished = prepare(grid, share if processes > 1 else None)
         _begin(grid, len(finished), processes)
         return _follow(grid, LocalRunner(processes, [lock], share), jobs, len(finished))
+
+
+def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
+    """Run the trials of a search that are left, then say what was found."""
+    share = max(1, processors() // processes)
+    threads = grid.slurm.threads if where == "slurm" else share if processes > 1 else None
+    run = SearchRun(grid, threads, lambda line: print(line, flush=True))
+    slurm = where == "slurm"
+    runner = (
+        SlurmRunner(grid.folder, grid.slurm, processes, run.watch)
+        if slurm
+        else LocalRunner(processes, (), share, run.watch)
+    )
+    with contextlib.nullcontext() if table else run.alive():
+        for job, status in () if table else runner.stream(run.next_job):
+            run.ended(job, status)
+    print(finish(grid), end="")
 
 
 def _begin(grid: Scan, finished: int, processes: int) -> None:

@@ -25,14 +25,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ..errors import SettingError, suggest
-from .jobs import Job
+from .jobs import Job, Watch
 from .run_folder import read_json, write_json
 
 CLUSTER = "slurm"  # submitit's own "local" in tests
@@ -122,13 +122,15 @@ class SlurmRunner:
     Args:
         folder: of the scan; scripts, logs of submitit and the numbers of the jobs go to ``slurm/`` in it.
         slurm: what to ask for. at_once: jobs of the array that run at the same time.
+        watch: see `LocalRunner`.
 
     Raises:
         SettingError: submitit is missing, or there is no SLURM here.
     """
 
-    def __init__(self, folder: Path, slurm: Slurm, at_once: int) -> None:
-        self.folder, self.slurm, self.at_once = folder / "slurm", slurm, at_once
+    def __init__(self, folder: Path, slurm: Slurm, at_once: int, watch: Watch | None = None) -> None:
+        self.folder, self.slurm, self.at_once, self.watch = folder / "slurm", slurm, at_once, watch
+        self._ending: set[str] = set()
         self._submitit = import_submitit()
         if CLUSTER == "slurm" and shutil.which("sbatch") is None:
             raise SettingError('there is no SLURM on this machine (no sbatch); use runner = "local", or --dry-run')
@@ -178,24 +180,51 @@ class SlurmRunner:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
         """Submit and follow. Leaving the loop early leaves the jobs in the queue."""
-        numbers = self.submit(jobs)
-        waiting, pause, lost = {job.name: job for job in jobs}, POLL[0], set[str]()
-        while waiting:
+        waiting = {job.name: (job, number) for job, number in zip(jobs, self.submit(jobs).values())}
+        yield from self._follow(waiting, lambda: None)
+
+    def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
+        """Jobs one by one, `at_once` in the queue."""
+        yield from self._follow({}, next_job)
+
+    def _follow(
+        self, waiting: dict[str, tuple[Job, str]], next_job: Callable[[], Job | None]
+    ) -> Iterator[tuple[Job, int]]:
+        pause, lost = POLL[0], set[str]()
+        while True:
+            while len(waiting) < self.at_once and (job := next_job()) is not None:
+                waiting[job.name] = (job, self.submit([job])[job.name])
+            if not waiting:
+                return
             alive = self.alive()
             for name in [n for n in waiting if n not in alive]:
-                job, done = waiting[name], self._result(numbers[name]).exists()
+                job, number = waiting[name]
+                done = self._result(number).exists()
                 if not done and name not in lost:  # files of another machine may take a moment to be seen
                     lost.add(name)
                     continue
-                waiting.pop(name)
-                yield job, status_of(job) if done else job.ended(137)
-            time.sleep(pause if waiting else 0)
+                del waiting[name]
+                yield job, status_of(job) if done else job.ended(143 if name in self._ending else 137)
+            for name in waiting if self.watch is not None else ():
+                if self.watch is not None and name not in self._ending and self.watch(waiting[name][0]):
+                    self._ending.add(name)
+                    end(waiting[name][1])
+            time.sleep(pause)
             pause = min(1.3 * pause, POLL[1])
 
 
 def status_of(job: Job) -> int:
     """The exit status that a job has written down; 1 if it could not."""
     return int(read_json(job.status_file)["status"]) if job.status_file.is_file() else job.ended(1)
+
+
+def end(number: str) -> None:
+    """SIGTERM to a job of the queue: its training writes a checkpoint."""
+    if CLUSTER == "slurm":
+        subprocess.run(["scancel", "--signal=TERM", number], capture_output=True, timeout=60)
+    else:
+        for child in Path(f"/proc/{number}/task/{number}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
 
 
 def queued() -> dict[str, str]:

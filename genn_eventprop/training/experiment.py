@@ -89,6 +89,8 @@ class ExperimentConfig:
     """Begin with the weights of this run folder, checkpoint or npz file; other parameters of neurons come with them."""
     partial: bool = False
     """With --init-from: take what fits, and leave the rest (a new output, say) as it is drawn."""
+    read_test: bool = True
+    """Evaluate the test set after training; --no-read-test leaves it sealed, as the trials of a search do."""
     quick: bool = False
     """The one-minute variant; options given explicitly still count."""
     config: Path | None = None
@@ -258,7 +260,8 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         begin_with(trainer, config)
     try:
         with interruptible(trainer):
-            results = trainer.fit(experiment.train, experiment.validation, experiment.test, epochs=config.epochs)
+            test = experiment.test if config.read_test else None
+            results = trainer.fit(experiment.train, experiment.validation, test, epochs=config.epochs)
     except KeyboardInterrupt as stop:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
             page = "" if file.installed else f" --page {file.source}"

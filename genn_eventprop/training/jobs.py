@@ -49,11 +49,17 @@ class Job:
         return status
 
 
+Watch = Callable[[Job], bool]
+
+
 class Runner(Protocol):
     """Runs jobs, in whatever order and place."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
         """Each job with its exit status, as they end. Leaving the loop early stops those that run here."""
+
+    def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
+        """The same for jobs that are asked for one by one; None: there is none now. It ends when none is running."""
 
 
 class LocalRunner:
@@ -66,19 +72,31 @@ class LocalRunner:
         processes: at once.
         keep_open: file descriptors that the processes inherit (a lock that must live as long as they do).
         threads: of NumPy's libraries in each process; None: what they choose.
+        watch: asked again and again about each running job; True ends it (with SIGTERM: it writes a checkpoint).
     """
 
-    def __init__(self, processes: int, keep_open: Sequence[int] = (), threads: int | None = None) -> None:
-        self.processes, self.keep_open, self.threads = processes, tuple(keep_open), threads
+    def __init__(
+        self, processes: int, keep_open: Sequence[int] = (), threads: int | None = None, watch: Watch | None = None
+    ) -> None:
+        self.processes, self.keep_open, self.threads, self.watch = processes, tuple(keep_open), threads, watch
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
-        waiting, running, idle = list(jobs), dict[_Worker, Job](), list[_Worker]()
+        waiting = list(jobs)
+        return self.stream(lambda: waiting.pop(0) if waiting else None)
+
+    def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
+        running, idle = dict[_Worker, Job](), list[_Worker]()
         try:
-            while waiting or running:
-                while waiting and len(running) < self.processes:
-                    worker, job = idle.pop() if idle else _Worker(self.keep_open, self.threads), waiting.pop(0)
+            while True:
+                while len(running) < self.processes and (job := next_job()) is not None:
+                    worker = idle.pop() if idle else _Worker(self.keep_open, self.threads)
                     worker.begin(job)
                     running[worker] = job
+                if not running:
+                    return
+                for worker, job in running.items() if self.watch else ():
+                    if self.watch is not None and self.watch(job):
+                        worker.process.terminate()
                 for worker in _ready(running):
                     job, status = running.pop(worker), worker.status()
                     if worker.process.poll() is None:

@@ -36,9 +36,10 @@ from .experiment import ExperimentFile, check_settings, config_from_json, load_e
 from .jobs import Job
 from .repeats import run_state, same_settings, whole_numbers
 from .run_folder import RunFolder
+from .search import Search, search_of
 from .writer import writer
 
-TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm")
+TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm", "search")
 RUNNERS = ("local", "slurm")
 LONGEST = 150
 """Characters of a cell's name; what is longer is cut, with a checksum behind it."""
@@ -56,6 +57,7 @@ class Scan:
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     runner: str = "local"
     slurm: Slurm = field(default_factory=lambda: Slurm({}))
+    search: Search | None = None
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """Cell name -> the settings of the grid that make it; ``hidden=50,seed=1``."""
@@ -116,7 +118,8 @@ def read_scan(path: Path | str) -> Scan:
     if not isinstance(slurm, Mapping):
         raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
     folder = Path(table.get("folder", f"runs/{path.stem}"))
-    scan = Scan(file, folder, processes, settings, values, runner, slurm_of(slurm, str(path)))
+    search = _search(table, settings, file, path)
+    scan = Scan(file, folder, processes, settings, values, runner, slurm_of(slurm, str(path)), search)
     cells = scan.cells()
     count = 1
     for choices in values.values():
@@ -124,6 +127,21 @@ def read_scan(path: Path | str) -> Scan:
     if len(cells) < count:
         raise SettingError(f"{path}: two cells of the grid have the same name; take doubled values out")
     return scan
+
+
+def _search(table: Mapping[str, Any], settings: Mapping[str, Any], file: ExperimentFile, path: Path) -> Search | None:
+    if "search" not in table:
+        return None
+    if "grid" in table:
+        raise SettingError(f"{path}: a scan has [grid] or [search], not both")
+    if not isinstance(table["search"], Mapping):
+        raise SettingError(f"{path}: search must be a table, [search] and lines below it")
+    search = search_of(table["search"], str(path))
+    check_settings(file.config, search.ranges, f"{path}, [search.ranges]")
+    both = sorted((set(settings) | set(RESERVED)) & set(search.ranges))
+    if both:
+        raise SettingError(f"{path}: {both[0]} is searched; it cannot be in [settings] too, nor say where a run goes")
+    return search
 
 
 def _names(table: Mapping[str, Any], part: str, path: Path) -> dict[str, Any]:

@@ -1,0 +1,180 @@
+"""A search over settings of one experiment with optuna (extra ``[search]``), written in a scan's TOML file.
+
+    experiment = "spoken_digits"
+    processes = 2
+
+    [settings]
+    epochs = 20
+
+    [search]
+    trials = 40
+    sampler = "tpe"                    # tpe, random, gp, cmaes, qmc
+    pruner = "median"                  # median, asha, hyperband, none: ends trials that are worse than others were
+    objective = "accuracy"             # of validation: accuracy or loss
+    seeds = "1-2"                      # repeats of every setting; the objective is their mean
+    seed = 1                           # of the sampler
+
+    [search.ranges]
+    learning_rate = {low = 1e-4, high = 1e-2, log = true}
+    hidden = {low = 50, high = 400, step = 50}     # whole numbers
+    neuron = ["LIF", "ALIF"]                       # a choice
+
+The study is a journal in the scan's folder: the same command on several machines works on one study, and continues it
+after a kill. Trials see the validation set only; the test set stays sealed until ``train --config best.toml``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError, suggest
+from .repeats import whole_numbers
+
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
+PRUNERS = ("median", "asha", "hyperband", "none")
+OBJECTIVES = ("accuracy", "loss")
+KEYS = ("trials", "sampler", "pruner", "objective", "seeds", "seed", "ranges")
+RANGE_KEYS = ("low", "high", "log", "step")
+HOW = 'a [search] needs optuna: pip install "genn_eventprop[search]"'
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; whole ones if `whole`."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool = False
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """The table [search]. ranges: setting -> `Range`, or the list of its choices."""
+
+    trials: int
+    ranges: Mapping[str, Range | list[Any]]
+    sampler: str = "tpe"
+    pruner: str = "median"
+    objective: str = "accuracy"
+    seeds: tuple[int, ...] = (1,)
+    seed: int = 1
+
+    @property
+    def worse(self) -> float:
+        """-1 where a smaller objective is better, else 1."""
+        return -1.0 if self.objective == "loss" else 1.0
+
+    def distributions(self) -> dict[str, Any]:
+        """Setting -> optuna's distribution."""
+        optuna = import_optuna()
+        return {name: _distribution(optuna, given) for name, given in self.ranges.items()}
+
+    def settings(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the experiment from the parameters of a trial."""
+        return {n: json.loads(v) if _coded(self.ranges[n]) else v for n, v in parameters.items()}
+
+
+def search_of(table: Mapping[str, Any], where: str) -> Search:
+    """The table [search] of a scan.
+
+    Raises:
+        SettingError: an unknown key, or a value that cannot be used.
+    """
+    where = f"{where}, [search]"
+    for key in table:
+        if key not in KEYS:
+            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, KEYS)}")
+    for key, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)):
+        if table.get(key, known[0]) not in known:
+            raise SettingError(f"{where}: {key} = {table[key]!r}; {suggest(str(table[key]), known)}")
+    ranges = table.get("ranges")
+    if not isinstance(ranges, Mapping) or not ranges:
+        raise SettingError(f"{where}: say what is searched, [search.ranges] and a line for each setting")
+    seeds = tuple(whole_numbers(str(table.get("seeds", "1")), f"{where}: seeds"))
+    found = {name.replace("-", "_"): _range(name, given, where) for name, given in ranges.items()}
+    if "seed" in found:
+        raise SettingError(f'{where}: seed is not searched; give seeds = "1-3" for repeats of every setting')
+    rest = {key: table[key] for key in ("sampler", "pruner", "objective") if key in table}
+    trials = _whole(table.get("trials", 20), f"{where}: trials")
+    seed = _whole(table.get("seed", 1), f"{where}: seed")
+    return Search(trials, found, seeds=seeds, seed=seed, **rest)
+
+
+def _whole(value: Any, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SettingError(f"{where} must be a whole number >= 1, got {value!r}")
+    return value
+
+
+def _range(name: str, given: Any, where: str) -> Range | list[Any]:
+    where = f"{where}: {name}"
+    if isinstance(given, list):
+        if len(given) < 2:
+            raise SettingError(f"{where} needs two choices at least, got {given!r}")
+        return given
+    if not isinstance(given, Mapping) or not {"low", "high"} <= set(given):
+        raise SettingError(f"{where} = {given!r}; write a list of choices, or {{low = 1e-4, high = 1e-2, log = true}}")
+    for key in given:
+        if key not in RANGE_KEYS:
+            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, RANGE_KEYS)}")
+    low, high, log, step = given["low"], given["high"], given.get("log", False), given.get("step")
+    if any(not isinstance(v, (int, float)) or isinstance(v, bool) for v in (low, high)) or not low < high:
+        raise SettingError(f"{where}: low and high must be two numbers, the smaller first, got {low!r} and {high!r}")
+    if log and (low <= 0 or step is not None):
+        raise SettingError(f"{where}: a logarithmic range begins above 0 and has no step")
+    return Range(low, high, isinstance(low, int) and isinstance(high, int) and not isinstance(step, float), log, step)
+
+
+def _coded(given: Range | list[Any]) -> bool:
+    """Whether choices go to optuna as JSON, which takes plain values only."""
+    return isinstance(given, list) and any(isinstance(v, (list, Mapping)) for v in given)
+
+
+def _distribution(optuna: Any, given: Range | list[Any]) -> Any:
+    if isinstance(given, list):
+        return optuna.distributions.CategoricalDistribution([json.dumps(v) for v in given] if _coded(given) else given)
+    if given.whole:
+        return optuna.distributions.IntDistribution(int(given.low), int(given.high), given.log, int(given.step or 1))
+    return optuna.distributions.FloatDistribution(given.low, given.high, given.log, given.step)
+
+
+def study_of(search: Search, folder: Path) -> Any:
+    """The study in `folder`, begun if it is not there."""
+    optuna = import_optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    samplers, pruners, seed = optuna.samplers, optuna.pruners, search.seed
+    made = {
+        "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True), "gp": lambda: samplers.GPSampler(seed=seed),
+        "random": lambda: samplers.RandomSampler(seed=seed), "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
+        "qmc": lambda: samplers.QMCSampler(seed=seed),
+    }  # fmt: skip
+    ends = {
+        "median": lambda: pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+        "asha": lambda: pruners.SuccessiveHalvingPruner(), "hyperband": lambda: pruners.HyperbandPruner(),
+        "none": lambda: pruners.NopPruner(),
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.journal")))
+    try:
+        return optuna.create_study(
+            storage=storage, study_name="search", load_if_exists=True, sampler=made[search.sampler](),
+            pruner=ends[search.pruner](), direction="maximize" if search.worse > 0 else "minimize",
+        )  # fmt: skip
+    except ImportError as error:
+        raise SettingError(f"sampler = {search.sampler!r} needs another package: {error}") from None
+
+
+def import_optuna() -> Any:
+    """The module optuna."""
+    try:
+        import optuna
+        import optuna.storages.journal
+    except ImportError:
+        raise SettingError(HOW) from None
+    return optuna
