@@ -53,17 +53,34 @@ def build_value(found: Any, values: np.ndarray | None, guard: Guard, where: str)
 
 def describe_bounds(bounds: Any) -> list[Any]:
     """(lower, upper): numbers, arrays as lists, None for open."""
-    return [b.tolist() if isinstance(b, np.ndarray) else b for b in bounds]
+    return [None if b is None else _finite(np.asarray(b, float).tolist()) for b in bounds]
+
+
+def _finite(value: Any) -> Any:
+    """Infinite numbers as None, in lists within lists."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return value if np.isfinite(value) else None
 
 
 def build_bounds(found: Any, guard: Guard, where: str) -> tuple[Any, Any]:
     if not isinstance(found, list) or len(found) != 2:
         raise DescriptionError(f"{where}: bounds are a pair, got {found!r}")
-    lower, upper = (b if b is None else np.array(b, float) if isinstance(b, list) else b for b in found)
-    for bound in (lower, upper):
-        if bound is not None and not isinstance(bound, np.ndarray):
-            guard.number(bound, where)
+    lower, upper = (_bound(b, open_, guard, where) for b, open_ in zip(found, (-np.inf, np.inf), strict=True))
     return lower, upper
+
+
+def _bound(found: Any, open_: float, guard: Guard, where: str) -> Any:
+    if isinstance(found, list):
+        return np.array(_filled(found, open_), np.float64)
+    return found if found is None else guard.number(found, where)
+
+
+def _filled(value: Any, open_: float) -> Any:
+    """None as `open_`, in lists within lists."""
+    if isinstance(value, list):
+        return [_filled(v, open_) for v in value]
+    return open_ if value is None else value
 
 
 def describe_param(param: Param) -> dict[str, Any]:

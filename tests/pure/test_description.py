@@ -159,6 +159,17 @@ def test_modes_receptors_parameters_and_two_models_of_one_name():
         there_and_back(made).network.initial_parameters(2)
 
 
+def test_bounds_of_each_weight():
+    net, out = network()
+    upper = np.array([[1.0, np.inf], [0.5, 2.0], [1e-3, 3.0]])
+    net.connect(net.inputs[0], net.populations[0], Dense(0.0, bounds=(-upper, upper)), name="each")
+    net.connect(net.inputs[0], net.populations[0], Dense(0.0, bounds=(-np.inf, 2)), name="open")
+    back = there_and_back(described(net, losses.EndVoltageCrossEntropy(out))).network.bounds()
+    for found, given in zip(back["each.weight"], (-upper, upper), strict=True):
+        assert found.dtype == np.float64 and np.array_equal(found, given)
+    assert back["open.weight"] == (None, 2.0)
+
+
 def test_expressions_over_several_lines_become_one():
     text = "(I - V  # the leak\n ) / tau"
     model = replace(MODES, dynamics={**MODES.dynamics, "V": text}, threshold=None, reset=None)
