@@ -101,9 +101,9 @@ def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
             if s not in model.state:
                 raise ModelError(f"{name}: reset of {s!r}, which is not a state ({suggest(s, model.state)})", s)
             parse(value, symbols, f"{name}: reset of {s}")
-        for m in (*event.modes, *([event.next_mode] if event.next_mode else [])):
+        for m in (*event.modes, *([] if event.next_mode is None else [event.next_mode])):
             if m not in modes:
-                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(m, modes)})", m)
+                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(str(m), modes)})", str(m))
     for mode in model.modes:
         for s, rhs in mode.dynamics.items():
             if s not in model.state:
