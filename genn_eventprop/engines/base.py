@@ -85,6 +85,12 @@ class Spikes:
     time: np.ndarray
     neuron: np.ndarray
 
+    @classmethod
+    def in_order(cls, sample: np.ndarray, time: np.ndarray, neuron: np.ndarray) -> Spikes:
+        """Sorted, spikes of one instant by neuron."""
+        order = np.lexsort((neuron, time, sample))
+        return cls(sample[order], time[order], neuron[order])
+
 
 @dataclass(frozen=True, eq=False)
 class Result:

@@ -2,7 +2,9 @@
 
 Every neuron's trajectory is cut into segments: a segment begins with an own event, an arrival, the end of a timed mode,
 or where a piece of the flow ends, so that each is one polynomial (`event_flow`). Events are handled in the order (time;
-own events, ends of modes, arrivals; population; neuron).
+own events, ends of modes, arrivals; population; neuron). Times within rounding of each other are one instant: an own
+event that follows what is next in the queue, or the end of the trial, by less than `TOGETHER` of the trial is taken
+first, at its time. Without that, rounding would decide which of several equal neurons inhibits the others.
 
 For gradient checks C copies of the network with slightly different numbers run in lockstep: the first copy decides
 which event is next, the others must make the same one at their own time; those that would not are marked `changed`.
@@ -25,6 +27,8 @@ from .event_flow import BlowUp, at
 from .event_records import Arrival, Cause, ModeEnd, Record, Recording, Renewal, Segments, Spike
 from .event_series import ORDER, basis, bernstein, first_upward_root, follow_root
 
+TOGETHER = 2.0**-46  # of the trial; as in lanes.hpp for float64
+
 
 class PopulationModel:
     """Numbers of one population for the current parameters: equations and flow. values: parameter -> (1,), (N,) or
@@ -34,7 +38,7 @@ class PopulationModel:
         self.record, self.name, self.size = compiled.record, compiled.record.name, compiled.record.size
         self.lanes = copies * self.size
         self.equations = Equations(compiled, values, self.lanes)
-        self.flow = self.equations.flow(duration)
+        self.flow = self.equations.flow(duration * (1 + 4 * TOGETHER))  # pieces reach beyond the last instant
         self.spiking = compiled.record.spiking
         self.events = compiled.record.derived.events
 
@@ -262,6 +266,7 @@ class Forward:
         self.now, self.where = 0.0, ""
         self.output, self.aligned = plan.output.name, plan.loss.readout == "voltage"
         self.breaks = np.zeros(0) if breaks is None else breaks
+        self.together = TOGETHER * plan.duration if self.copies == 1 else 0.0  # copies keep to their own order
 
     def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
         """The trial with input spikes at `times` (C, E) ms on `channels` (E,)."""
@@ -330,8 +335,10 @@ class Forward:
         if ends.min() < limit:  # only what ends first: its new piece may hold an event before the others end
             self._renew(ending, np.flatnonzero(ends == ends.min()))
             return True
-        if first is not None and when <= min(queued, self.plan.duration):
+        if first is not None and when <= min(queued, self.plan.duration) + self.together:
             e, neuron = divmod(int(first.crossing[:, : first.model.size].argmin()), first.model.size)
+            if self.copies == 1:
+                first.crossing[e, neuron] = limit
             self._own_event(first, e, neuron)
             return True
         if queued < np.inf:

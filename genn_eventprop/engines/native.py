@@ -411,7 +411,7 @@ class NativeEngine(Engine):
             neuron, time = np.empty(n, np.int32), np.empty(n)
             self._host.host_copy_recorded(self._engine(), population, b, neuron.ctypes.data, time.ctypes.data)
             parts.append((np.full(n, b), time, neuron.astype(np.int64)))
-        return Spikes(*(np.concatenate(c) for c in zip(*parts)))
+        return Spikes.in_order(*(np.concatenate(c) for c in zip(*parts)))
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""

@@ -213,7 +213,8 @@ class ReferenceEvent(Engine):
             if p.spiking:
                 every = [(b, s.time, s.neuron) for b, t in enumerate(self.trials) for s in t.recording.spikes[p.name]]
                 sample, time, neuron = zip(*every) if every else ((), (), ())
-                out[p.name] = Spikes(np.array(sample, np.int64), np.array(time, float), np.array(neuron, np.int64))
+                columns = np.array(sample, np.int64), np.array(time, float), np.array(neuron, np.int64)
+                out[p.name] = Spikes.in_order(*columns)
         return out
 
 

@@ -5,13 +5,17 @@ namespace {
 
 constexpr int RUNAWAY = 200;  // more spikes a neuron and step end the trial
 
+// An instant: crossings within rounding of each other, or of an arrival, happen together, before all arrivals. Without it
+// rounding would decide which of several equal neurons inhibits the others. It is as long as times are uncertain, in ms.
+inline double instant(double duration, double delta) { return sizeof(scalar) == 4 ? 0x1p-17 * delta : 0x1p-46 * duration; }
+
 template <class M, int N, bool Varies>
 struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::RESET, Base::flow, Base::dg, Base::curve, Base::rho, Base::degree;
     using Base::delta, Base::x, Base::low, Base::moved, Base::reach, Base::trace, Base::pending, Base::own, Base::growth;
     using Base::add_up, Base::split, Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect;
-    using Base::set_factors, Base::add;
+    using Base::set_factors, Base::add, Base::together, Base::slack;
     using typename Base::Incoming, typename Base::table;
 
     Spikes<n + 1> spikes;
@@ -44,10 +48,10 @@ struct Lanes : Neurons<M, N, Varies> {
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
     Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;  // y of a lane is base + lane
-    List<Hit> hits;  // crossings before `until`, if `known`
+    List<Hit> hits;  // crossings before `until`, if `known`: an instant after `next`, the next known event
     std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
     int lanes = 0, n_unarmed = 0;
-    double now = 0, until = 0, checked = 0;
+    double now = 0, next = 0, until = 0, checked = 0;
     bool known = false;
 
     void prepare() {
@@ -112,7 +116,7 @@ struct Lanes : Neurons<M, N, Varies> {
             for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
         }
     }
-    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due); }
+    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due - together); }
     // A neuron spiked with `after` as its state: its period begins.
     void hold(const Args& args, int neuron, int64_t index, const double* after) {
         double m[RESET];
@@ -163,10 +167,14 @@ struct Lanes : Neurons<M, N, Varies> {
         int64_t at = pending.count - 1;
         for (; at > cursor && pending[at - 1].s > a.s; --at) pending[at] = pending[at - 1];
         pending[at] = a;
-        if (known && a.s <= now) {  // what crosses at this very moment comes first, the rest is looked for anew
-            until = now;
-            for (int64_t i = hits.count; i-- > 0;)
-                if (!hits[i].exact || hits[i].s > now) hits.drop(i);
+        if (known && a.s <= now) {  // what crosses in this instant comes first, the rest is looked for anew
+            next = now, until = now + together;
+            for (int64_t i = hits.count; i-- > 0;) {
+                const Hit h = hits[i];
+                if (h.exact && h.s <= until) continue;
+                hits.drop(i);
+                if (!h.exact && h.s - h.error <= until) solve(h.lane, -1);
+            }
         } else if (known && a.s < until) {
             known = false;
             forget();
@@ -251,20 +259,20 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int i = 0; i < n; ++i) g += row[i] * y_of(i, from);
         return g;
     }
-    // Finds what crosses between now and the next arrival. With |g''| <= bend, g exceeds its end by at most bend h^2 / 2
-    // inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
+    // Finds what crosses between now and the next known event, or an instant after it. With |g''| <= bend, g exceeds its end
+    // by at most bend h^2 / 2 inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
     void look_ahead() {
         if (known) return;
         known = true;
         const bool last = std::isinf(known_at());
-        until = last ? delta : known_at();
+        next = last ? delta : known_at(), until = next + together;
         hits.count = 0;
-        const scalar half = scalar(0.5 * (until - now) * (until - now));
+        const scalar half = scalar(0.5 * (next - now) * (next - now)) + slack;
         if constexpr (Varies) {
             double row[n + 1];
             for (int l = 0; l < lanes; ++l) {
                 const int k = lane_neuron[l];
-                horner<n + 1, S>(rho, degree, until, k, row);
+                horner<n + 1, S>(rho, degree, next, k, row);
                 scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
                 for (int i = 0; i < n; ++i) {
                     const scalar v = base[i].data[l] + lane[i].data[l];
@@ -293,15 +301,15 @@ struct Lanes : Neurons<M, N, Varies> {
                 for (; mask; mask &= mask - 1) may_cross(from + __builtin_ctz(mask));
             }
         }
-        checked = until;
+        checked = next;
     }
     // Where g rises steeply all along, a chord tells about when it crosses; it is solved if it turns out to be the first.
     void may_cross(int l) {
-        const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = until - now;
+        const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = next - now;
         const double rise = g1 - g0;
         if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
             const double least = 0.5 * rise / h, noise = std::numeric_limits<scalar>::epsilon() * 8;
-            hits.push() = {until - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false};
+            hits.push() = {next - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false};
         } else {
             solve(l, -1);
         }
@@ -358,7 +366,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // An own spike; returns the neuron. before, after: its state.
     int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
         const int l = hits[which].lane, neuron = lane_neuron[l];
-        const double s = now = hits[which].s;
+        const double s = now = std::fmin(hits[which].s, known_at());
         hits.drop(which);
         double m[RESET], v[n];
         horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
@@ -369,7 +377,7 @@ struct Lanes : Neurons<M, N, Varies> {
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
-        spike_time[index] = t_k + s;
+        spike_time[index] = std::fmin(t_k + s, args.duration);
         double gdot = slope_at(neuron, before);
         if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);

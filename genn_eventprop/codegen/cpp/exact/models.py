@@ -178,6 +178,9 @@ def bind(ctx: Context) -> str:
             for i, n in enumerate(ctx.learned_dynamics(p)):
                 lines += [f"{flow}.{n2}[{i}] = {t}_{n2}_{n};" for n2 in ("dstep", "dspike")]
         lines += [f"{name}.degree = int(args.degree_{p.name});", f"{name}.delta = args.delta;"]
+        lines.append(
+            f"{name}.together = instant(args.duration, args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
+        )
     return "void bind(const Args& args, Work& work) {\n" + indent("\n".join(lines)) + "}\n"
 
 

@@ -25,7 +25,8 @@ struct Neurons {
     const scalar *dg, *slope, *curve, *kappa[M::receptors + 1];
     const table* rho;
     int degree = 0;
-    double delta = 0;
+    double delta = 0, together = 0;  // times less than `together` ms apart are one instant, see lanes.hpp
+    scalar slack = 0;                // times a bound on |g''|: how much g rises in an instant, at most
 
     Buffer<scalar> x[n], low[n], moved[n], reach, trace, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> offsets;
@@ -97,16 +98,17 @@ struct Neurons {
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k], moved[i].data[k] = 0;
             if constexpr (M::watched) {
                 const int r = own(k);
-                scalar g0 = dg[n * S + r], g1 = g0, s0 = slope[n * S + r], s1 = s0, bend = curve[n * S + r];
+                scalar g0 = dg[n * S + r], g1 = g0, s0 = slope[n * S + r], s1 = s0, bend = curve[n * S + r];  // g1: at the end
                 for (int i = 0; i < n; ++i) {
                     const scalar b = a[i] + growth(i, a, r);
                     g0 += dg[i * S + r] * a[i], g1 += dg[i * S + r] * b;
                     s0 += slope[i * S + r] * a[i], s1 += slope[i * S + r] * b;
                     bend += curve[i * S + r] * (a[i] < 0 ? -a[i] : a[i]);
                 }
+                const scalar beyond = g1 + slack * bend;
                 bend *= half;
                 const scalar rise = g0 + s0 * d + bend, up = rise > g0 ? rise : g0, down = g1 - s1 * d + bend;
-                const scalar higher = g0 > g1 ? g0 : g1, chord = higher + scalar(0.25) * bend;
+                const scalar higher = g0 > beyond ? g0 : beyond, chord = higher + scalar(0.25) * bend;
                 scalar inside = up < down ? up : down;
                 inside = inside < chord ? inside : chord;
                 bound[k] = inside > higher ? inside : higher;
@@ -205,7 +207,7 @@ struct Neurons {
         }
         for (int64_t r = 0; r < count; ++r) {
             const scalar* row = a[r].row + v * LANES;
-            const scalar rest = scalar(delta - a[r].s), up = Bound ? most[0] * rest : 0, down = Bound > 1 ? most[1] * rest : 0;
+            const scalar rest = scalar(delta + together - a[r].s), up = Bound ? most[0] * rest : 0, down = Bound > 1 ? most[1] * rest : 0;
 #pragma GCC unroll 16
             for (int u = 0; u < U; ++u) {
                 const vec w = load(row + u * LANES);
@@ -243,7 +245,7 @@ struct Neurons {
     __attribute__((noinline)) void add_varying(const Incoming& a) {
         factors<FRONT>(flow[0].arrive[a.receptor], n, a.s);
         const scalar* most = kappa[a.receptor];
-        const scalar rest = scalar(delta - a.s);
+        const scalar rest = scalar(delta + together - a.s);
         INDEPENDENT
         for (int k = 0; k < NP; ++k) {
             const scalar w = a.row[k], up = w > 0 ? w : scalar(0);
