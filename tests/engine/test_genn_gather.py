@@ -15,6 +15,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.checks import check_batch
+from support import eventful
 from support import genn_harness as harness
 
 W = "input_hidden.weight"
@@ -213,3 +214,36 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
         EngineError, match="population 'hidden' needs .* places of .* for a single sample.*fewer neurons"
     ):
         engine.run(engine.load(few), [0], training=True)
+
+
+def test_the_store_of_spikes_stays_on_the_device_for_a_maximum(monkeypatch):
+    """The kinks need who spiked at the step of a maximum: one bit for 37 outputs each, over two words."""
+    side_by_side(monkeypatch, 3)
+    net = Network()
+    inp = net.input(6)
+    hidden = net.population(LIF(tau_mem=18.0, v_thresh=0.7), 9, name="hidden")
+    net.connect(inp, hidden, Dense(Normal(1.0, 0.6)))
+    output = net.population(LI(tau_mem=2.0), 37, name="output")
+    net.connect(hidden, output, Dense(Normal(0.0, 0.8)), delay=1.0)
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=20.0)
+    values, events = net.initial_parameters(3), random_events(plan)
+    engine, clock = harness.HarnessEngine(plan, values, dtype="float64"), ReferenceClock(plan, values)
+    engine.run(engine.load(events), [0], training=True)
+    traffic = Traffic(engine.network, monkeypatch)
+    for e in (engine, clock):
+        e.run(e.load(events), [0, 1, 2, 3], training=True)
+    assert ("hidden", "kink_hits_hidden_output") in traffic.pulled
+    assert ("hidden", "spike_step") not in traffic.pulled
+    assert np.count_nonzero(engine.network.array("hidden", "kink_hits_hidden_output").reshape(3, 2, 9)[:, 1])
+    for key, gradient in clock.gradients.items():
+        assert np.linalg.norm(engine.gradients[key] - gradient) <= 1e-9 * np.linalg.norm(gradient), key
+
+
+def test_delta_synapses_hand_over_nothing_where_no_arrival_fired_a_neuron(monkeypatch):
+    plan = eventful.build(eventful.DELTA, 0.001, 0.001)
+    engine = harness.HarnessEngine(plan, plan.network.initial_parameters(1), dtype="float64")
+    data = engine.load(eventful.random_events(plan))
+    engine.run(data, [0], training=True)
+    traffic = Traffic(engine.network, monkeypatch)
+    engine.run(data, [0], training=True)
+    assert traffic.pushed and not [n for _, n in traffic.pushed if n == "own_share"]

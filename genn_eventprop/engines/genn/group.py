@@ -8,7 +8,7 @@ import numpy as np
 
 from ...plan import PopulationRecord
 from ..base import Data
-from . import chance, events
+from . import chance, events, kinks
 from .host import Store, kink_shares, positive_arrivals
 from .outer import LEAST, on_device
 from .readouts import READOUTS
@@ -197,15 +197,27 @@ class Group:
         view = network.neurons(self.out.name, "kink")
         view[:] = 0.0
         if kink.any():
-            stores = {p: self.store(p) for p in {c.source for c in self.plan.into(self.out.name)} & set(self.counts)}
+            arrived = self._kink_arrivals(network, steps, kink)
             weights = self.engine.parameters
-            view[: self.B] = kink_shares(self.plan, self.data, self.samples, stores, weights, steps, kink)
+            view[: self.B] = kink_shares(self.plan, self.data, self.samples, arrived, weights, steps, kink)
         network.push(self.out.name, "kink")
 
+    def _kink_arrivals(self, network: Any, steps: np.ndarray, kink: np.ndarray) -> dict[str, np.ndarray]:
+        """Connection -> (B, K, M) whether a spike of a source arrived at the maximum of an output that has a kink."""
+        found, K = kinks.connections(self.plan), self.out.size
+        for c in found:
+            self._give(network.array(c.source, kinks.asked(c)), np.where(kink > 0, steps - c.delay_steps, -1), -1)
+            network.push(c.source, kinks.asked(c))
+        network.launch(kinks.GROUP)
+        shape = (-1, kinks.n_words(self.plan))
+        words = {c.name: network.array(c.source, kinks.hits(c), pull=True).reshape(*shape, c.pre) for c in found}
+        return {name: kinks.unpacked(w[: self.B], K) for name, w in words.items()}
+
     def _share_pushes(self, network: Any, p: PopulationRecord) -> None:
-        """1 over what all arrivals of a step added to a threshold, for every event that they alone caused."""
-        view = network.array(p.name, "own_share")
-        view[:] = 0.0
+        """1 over what all arrivals of a step added to a threshold, for every event that they alone caused.
+
+        Of the others it is not read.
+        """
         n = network.neurons(p.name, "n_events", pull=True)[: self.B]
         shape = (-1, p.size, self.engine._capacity[p.name])
         step, caused = (
@@ -220,8 +232,9 @@ class Group:
                 self.plan, p.name, self.data, self.samples, stores, self.engine.parameters, up, b,
                 step[b, neuron, slot] - 1, neuron,
             )  # fmt: skip
-            view.reshape(shape)[b, neuron, slot] = np.where(total > 0, 1.0 / np.where(total > 0, total, 1.0), 0.0)
-        network.push(p.name, "own_share")
+            view = network.array(p.name, "own_share").reshape(shape)
+            view[b, neuron, slot] = np.where(total > 0, 1.0 / np.where(total > 0, total, 1.0), 0.0)
+            network.push(p.name, "own_share")
 
 
 def _without_nan(targets: np.ndarray) -> np.ndarray:

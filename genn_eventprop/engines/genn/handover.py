@@ -13,7 +13,7 @@ from ...plan.coefficients import integrand_weight, node_part, node_scale, weight
 from ...plan.numbers import value_arrays
 from ..base import Data
 from ..chance import quantiles
-from . import chance, gather
+from . import chance, gather, kinks
 from .host import InputEvents, input_events
 from .text import NetworkText
 
@@ -148,6 +148,10 @@ class Handover:
             for a, _ in neuron.arrays:
                 if (name, a) in gradients:
                     lengths[name, a] = gradients[name, a]
+                elif a.startswith("kink_asked_"):
+                    lengths[name, a] = group * plan.output.size
+                elif a.startswith("kink_hits_"):
+                    lengths[name, a] = group * kinks.n_words(plan) * size
                 elif a in ("event_step", "event_count"):
                     lengths[name, a] = self._room["event_step"]
                 elif a == "event_start":

@@ -95,18 +95,25 @@ def joined(parts: list[Spikes]) -> Spikes:
 
 
 def kink_shares(
-    plan: Plan, data: Data, samples: np.ndarray, stores: dict[str, Store], weights: Mapping[str, np.ndarray],
+    plan: Plan, data: Data, samples: np.ndarray, arrived: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray],
     max_step: np.ndarray, kink: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """(B, K) Vdot(t*-) over the sum of the negative weights that arrived at t*, 0 where there is no kink.
 
     The kink of a maximum is shared by the inhibitory arrivals of its step in proportion to their weight.
+
+    Args:
+        arrived: connection -> (B, K, M) whether a spike of a neuron did, for all but the input.
     """
     b, k = np.nonzero(kink > 0)
-    name = plan.output.name
-    negative = {c.name: np.minimum(np.asarray(weights[c.weight], np.float64), 0.0) for c in plan.into(name)}
-    total = arrivals(plan, name, data, samples, stores, negative, b, max_step[b, k].astype(np.int64), k)
-    shares = np.zeros(kink.shape)
+    total, shares = np.zeros(len(b)), np.zeros(kink.shape)
+    for c in plan.into(plan.output.name):
+        negative = np.minimum(np.asarray(weights[c.weight], np.float64), 0.0)
+        if c.source == plan.input.name:
+            e, channel = _input_at(data, samples, b, max_step[b, k].astype(np.int64) - c.delay_steps, plan.n_steps)
+            total += np.bincount(e, negative[channel, k[e]], len(b))
+        else:
+            total += np.einsum("bkm,mk->bk", arrived[c.name], negative)[b, k]
     shares[b, k] = np.where(total < 0, kink[b, k] / np.where(total < 0, total, 1.0), 0.0)
     return shares
 

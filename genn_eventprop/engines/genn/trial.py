@@ -17,7 +17,7 @@ from __future__ import annotations
 from ...codegen import GENN, derive_snippets
 from ...plan import Plan, PopulationRecord
 from ...plan.numbers import value_names
-from . import backward, chance, events, forward, gather
+from . import backward, chance, events, forward, gather, kinks
 from .outer import loss_updates
 from .text import (
     OWN,
@@ -56,6 +56,7 @@ def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None)
     synapses = {c.name: backward.synapse(plan, c, forward.spike_code(plan, c), training) for c in plan.connections}
     updates |= loss_updates(plan, populations[plan.output.name][1], training)
     if training:
+        updates |= kinks.updates(plan, populations)
         updates |= learning_updates(plan, populations, rule)
     return NetworkText("training" if training else "inference", populations, synapses, updates)
 
@@ -127,7 +128,7 @@ def neuron_text(
         variables += [*backward.adjoint_vars(plan, p, readout), *readout.backward_vars]
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states] if p.stores_states else []
         arrays += chance.ARRAYS
-        arrays += gather.arrays(plan, p.name)
+        arrays += _of_updates(plan, p)
         variables += gather.variables(plan, p.name)
         inputs += ["feedback"] if p.spiking else []
         if p.spiking:
@@ -138,7 +139,7 @@ def neuron_text(
     sim = _phases(plan, p, training, snippets, readout)
     values = used_values(every, sim, threshold, reset)
     kept_values = used_values(every, sim, threshold, reset, begin, end, *_loss_names(plan, p))
-    of_updates = (*(_outer_names(plan) if per_step else ()), *(n for n, _ in gather.arrays(plan, p.name) if training))
+    of_updates = (*(_outer_names(plan) if per_step else ()), *(n for n, _ in _of_updates(plan, p) if training))
     arrays_used = used(arrays, sim, reset, *of_updates)
     text = NeuronText(
         params=(*used((*PARAMS, *chance.PARAMS), sim, reset, threshold), *value_params(values)),
@@ -156,6 +157,11 @@ def neuron_text(
 def _loss_names(plan: Plan, p: PopulationRecord) -> tuple[str, ...]:
     """Parameters of the output that the loss uses."""
     return ("tau_mem",) if p.name == plan.output.name and plan.loss.silent == "end" else ()
+
+
+def _of_updates(plan: Plan, p: PopulationRecord) -> list[tuple[str, str]]:
+    """Arrays that custom updates use, of the adjoint."""
+    return [*gather.arrays(plan, p.name), *kinks.arrays(plan, p.name)]
 
 
 def _outer_names(plan: Plan) -> tuple[str, ...]:
