@@ -261,12 +261,12 @@ def random_neuron(model: NeuronModel, rng: np.random.Generator, size: int) -> Ne
         default = np.resize(np.asarray(p.value, dtype=np.float64), size)
         away = rng.uniform(0.05, 0.25, size) * rng.choice([-1, 1], size)
         by = np.where(default == 0, np.inf, 0.15 * np.abs(default))
-        by = np.minimum(by, _spread(model, p))
+        by = np.minimum(by, spread(model, p))
         values[n] = Param(np.where(np.isinf(by), away, default + by * rng.uniform(-1, 1, size)), p.unit, trainable=True)
     return model(**values)
 
 
-def _spread(model: NeuronModel, param: Param) -> float:
+def spread(model: NeuronModel, param: Param) -> float:
     """5 % of the range of the parameters with this one's unit, if that unit has values below zero, else inf."""
     same = [q.value for q in model.params.values() if param.unit and q.unit == param.unit]
     numbers = [float(v) for value in same if not hasattr(value, "sample") for v in np.ravel(value)]
@@ -330,4 +330,4 @@ def _decided(plan: Plan, readout: np.ndarray, events: Events) -> bool:
     return bool(np.isfinite(readout[np.arange(len(labels)), labels]).all() and np.isfinite(readout).sum(1).min() > 1)
 
 
-__all__ = ["LOSSES", "Layout", "check", "draw", "drawn_case", "random_neuron"]
+__all__ = ["LOSSES", "Layout", "check", "draw", "drawn_case", "random_neuron", "spread"]

@@ -1,0 +1,53 @@
+"""What makes thousands of small networks cheap: no optimisation in the compiler, and text that is generated once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from genn_eventprop.engines import c99, native
+from genn_eventprop.plan import Plan
+from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
+
+SHARED = 8  # networks that share one library
+
+
+def install(level: int) -> None:
+    """For this process: the optimisation level, and a memory of generated text."""
+    os.environ[FLAGS_VARIABLE] = f"{os.environ.get(FLAGS_VARIABLE, '')} -O{level}"
+    for module in (native, c99):
+        module.generate = by_structure(module.generate)  # type: ignore[attr-defined]
+
+
+def by_structure(generate: Callable[..., Any]) -> Callable[..., Any]:
+    """`generate`, once for plans that differ in numbers alone; every fortieth time it is made anew and compared."""
+    memory: dict[Any, Any] = {}
+    calls = 0
+
+    def again(plan: Plan, dtype: str) -> Any:
+        nonlocal calls
+        calls += 1
+        key = (dtype, *structure(plan))
+        if key not in memory:
+            memory[key] = generate(plan, dtype)
+        elif calls % 40 == 0 and generate(plan, dtype).text != memory[key].text:
+            raise AssertionError("the generated text depends on numbers that are not part of the structure")
+        return memory[key]
+
+    return again
+
+
+def structure(plan: Plan) -> tuple[Any, ...]:
+    """What is compiled in of a plan."""
+    loss, w = plan.loss, plan.loss.weight
+    populations = [
+        (p.name, p.size, id(p.derived.model), p.per_neuron, p.trainable, p.noise > 0, p.dropout > 0, p.dropped_reset)
+        for p in plan.populations
+    ]
+    connections = [(c.name, c.source, c.target, c.receptor, c.delay > 0, c.trainable) for c in plan.connections]
+    outer = loss.outer if loss.host is None else loss.host.compares
+    of_loss = (loss.readout, loss.output, loss.host is None, outer, loss.score, loss.term, tuple(loss.constants))
+    of_weight = (loss.silent, w.expression, w.window is None, w.input_tau, loss.basis_size(plan.dt))
+    pushes = [(type(r).__name__, r.of, r.mean) for r in plan.pushes]
+    return (plan.spike_times, plan.input.size, *populations, *connections, of_loss, of_weight, *pushes)

@@ -1,0 +1,227 @@
+"""Engines against the reference on one network.
+
+In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the largest entry, in float32 to 1e-3, and
+spike counts and predictions entirely; predictions where the best score is ahead by as much. Where they do not, the
+reference answers whether this can be rounding: it runs three times more with every parameter (and, with exact spike
+times, every input time) changed by a random relative 1e-11 (float32: 3e-7), the same change for equal values, so that
+what is alike stays alike. If it then decides something otherwise itself, the network is "undecided". If its numbers
+move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of their size, 10^6
+times the change. Whatever is left is "wrong".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..engines import ReferenceClock
+from ..engines.base import Data, Engine
+from ..engines.native import NativeEngine
+from ..engines.reference_event import ReferenceEvent
+from ..errors import EventPropError, ToolchainError
+from ..plan import Plan
+from .networks import Case
+from .outcome import Outcome, distance, other_choice, other_number, outcome
+
+ENGINES = ("native float64", "native float32")
+MAX_SPIKES = 400  # of a population and trial in the reference
+TUNINGS = 10
+
+
+@dataclass(frozen=True)
+class Precision:
+    """relative: agreement asked for. change: of the numbers that the reference is tried with. steep: how far its own
+    numbers may move by it, relative to their size."""
+
+    relative: float
+    change: float
+    steep: float
+
+
+PRECISION = {"float64": Precision(1e-9, 1e-11, 1e-5), "float32": Precision(1e-3, 3e-7, 0.1)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """kind: "right", "undecided", "refused" or "wrong"."""
+
+    engine: str
+    kind: str
+    reason: str = ""
+
+
+class Truth:
+    """The reference on a case, as it is and with other numbers."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self._tried: dict[float, list[Outcome]] = {}
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        return self._run(self.case.parameters, 0.0)
+
+    def tried(self, change: float) -> list[Outcome]:
+        """Three runs with numbers changed by a relative `change`."""
+        if change not in self._tried:
+            rngs = [np.random.default_rng(i) for i in range(3)]
+            moved = [moved_values(self.case.plan, self.case.parameters, change, rng) for rng in rngs]
+            self._tried[change] = [self._run(v, change * float(rng.uniform(-1, 1))) for v, rng in zip(moved, rngs)]
+        return self._tried[change]
+
+    def _run(self, values: dict[str, np.ndarray], later: float) -> Outcome:
+        plan = self.case.plan
+        try:
+            engine: Engine
+            if plan.spike_times == "grid":
+                engine = ReferenceClock(plan, values)
+            else:
+                engine = ReferenceEvent(plan, values, max_spikes=MAX_SPIKES)
+            data = loaded(engine, self.case)
+        except EventPropError as error:
+            return Outcome.none(error)
+        if later and data.times is not None:
+            data = replace(data, times=np.minimum(data.times * (1 + later), np.nextafter(plan.duration, 0)))
+        return outcome(engine, data)
+
+
+def moved_values(
+    plan: Plan, values: dict[str, np.ndarray], change: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Parameters with a relative change, the same for equal values. Not of times that are counted in steps."""
+    counted = {f"{p.name}.{m.lasts}" for p in plan.populations for m in p.derived.modes}
+    moved = {}
+    for key in sorted(values):
+        unique, where = np.unique(values[key], return_inverse=True)
+        factor = 1 + change * rng.uniform(-1, 1, unique.size) * (plan.spike_times == "exact" or key not in counted)
+        moved[key] = (unique * factor)[where].reshape(values[key].shape)
+    return moved
+
+
+def loaded(engine: Engine, case: Case) -> Data:
+    data = engine.load(case.events)
+    return data if case.weights is None else replace(data, weights=case.weights)
+
+
+def check(case: Case, engines: Iterable[str] = ENGINES, say: Callable[[str], None] = lambda _: None) -> list[Verdict]:
+    """A verdict an engine.
+
+    Args:
+        say: told what runs next, so that a crash or an endless loop can be put down to it.
+    """
+    say("native float64")
+    try:
+        case = tuned(case) if case.tune else case
+    except ToolchainError as error:
+        return [Verdict("native float64", "wrong", not_compiled(error))]
+    except EventPropError as error:
+        return [Verdict("native float64", "refused", str(error))]
+    say("the reference")
+    truth, verdicts = Truth(case), []
+    _ = truth.outcome
+    for name in engines:
+        say(name)
+        verdicts.append(Verdict(name, *_judge(name, case, truth)))
+    return verdicts
+
+
+def made(name: str, case: Case) -> Engine:
+    """An engine by name and number format, "native float32"."""
+    kind, dtype = name.split()
+    if kind == "native":
+        return NativeEngine(case.plan, case.parameters, dtype=dtype, threads=1)
+    if kind == "c99":
+        from ..engines.c99 import C99Engine
+
+        return C99Engine(case.plan, case.parameters, dtype=dtype)
+    from ..engines.genn import GennEngine
+
+    return GennEngine(case.plan, case.parameters, dtype=dtype, backend="single_threaded_cpu")
+
+
+def _judge(name: str, case: Case, truth: Truth) -> tuple[str, str]:
+    try:
+        engine = made(name, case)
+        data = loaded(engine, case)
+        got = outcome(engine, data)
+    except ToolchainError as error:
+        return "wrong", not_compiled(error)
+    except EventPropError as error:
+        return "refused", str(error)
+    if (stopped := truth.outcome.stopped) and (got.stopped or f"more than {MAX_SPIKES}" in stopped):
+        return "refused", stopped
+    kind, reason = judged(truth, got, PRECISION[name.split()[1]], case.strict)
+    if kind != "wrong" and not got.stopped and (other := forward_alone(engine, data, got)):
+        kind, reason = "wrong", other
+    engine.close()
+    return kind, reason
+
+
+def not_compiled(error: ToolchainError) -> str:
+    lines = str(error).splitlines()
+    return "; ".join(["does not compile", *[x for x in lines if "error:" in x][:1], lines[0]])
+
+
+def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = False) -> tuple[str, str]:
+    """(kind, reason) of an outcome; see the module. strict: rounding is no excuse."""
+    want = truth.outcome
+    found = other_choice(want, got, precision.relative) or other_number(want, got, precision.relative)
+    if not found:
+        return "right", ""
+    if strict:
+        return "wrong", found
+    allowed: dict[str, float] = {}
+    for tried in truth.tried(precision.change):
+        if other := other_choice(want, tried, precision.relative):
+            return "undecided", f"rounding decides: {other}"
+        for key, moved in distance(want, tried).items():
+            allowed[key] = max(allowed.get(key, 0.0), 3 * moved)
+    still = other_choice(want, got, precision.relative) or other_number(want, got, precision.relative, allowed)
+    if still:
+        return "wrong", still
+    steep = [k for k, v in allowed.items() if v > 3 * precision.steep * np.abs(want.numbers[k]).max(initial=0.0)]
+    return ("undecided", f"ill-conditioned: {steep[0]}") if steep else ("right", "")
+
+
+def forward_alone(engine: Engine, data: Data, training: Outcome) -> str:
+    """What differs in a run without the backward pass, which must give the same bits; "" where chance acts."""
+    if any(p.noise or p.dropout for p in engine.plan.populations):
+        return ""
+    result = engine.run(data, np.arange(len(data)))
+    there = np.isfinite(result.readout)
+    same = np.array_equal(np.where(there, result.readout, 0.0), training.numbers["readout"])
+    same &= np.array_equal(result.loss, training.numbers["loss"], equal_nan=True)
+    same &= np.array_equal(result.prediction, training.prediction)
+    return "" if same else "a forward run alone gives another loss, readout or prediction"
+
+
+def tuned(case: Case) -> Case:
+    """The case with weights scaled layer by layer until a neuron spikes 1 to 3 times, in large layers less."""
+    engine = NativeEngine(case.plan, case.parameters, threads=1, dtype="float64")
+    data = loaded(engine, case)
+    for p in (p for p in case.plan.populations if p.spiking):
+        first = {c.weight: np.array(engine.parameters[c.weight]) for c in case.plan.into(p.name)}
+        for _ in range(TUNINGS if len(case.events.times) else 0):
+            rate, low = _rate(engine, data, p.name), min(1.0, 10 / p.size)
+            if low <= rate <= 3 * low:
+                break
+            for key in first:
+                engine.parameters[key][...] *= 3.0 if rate == 0 else 1.3 if rate < low else 0.7
+        else:
+            if not _rate(engine, data, p.name) > 0:
+                for key, weight in first.items():
+                    engine.parameters[key][...] = weight
+    weights = {c.weight: engine.parameters[c.weight] for c in case.plan.connections}
+    rounded = {k: w.astype(np.float32).astype(np.float64) for k, w in weights.items()}
+    return replace(case, parameters=case.parameters | rounded)
+
+
+def _rate(engine: Engine, data: Data, population: str) -> float:
+    try:
+        return float(engine.run(data, np.arange(len(data))).spike_counts[population].mean())
+    except EventPropError:
+        return math.inf

@@ -1,0 +1,152 @@
+"""Random networks of `genn_eventprop.crosscheck`: native against the references, and whether the check can fail.
+
+`benchmarks/random_networks.py` runs thousands of the same networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from genn_eventprop.adjoint import derive
+from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layout
+from genn_eventprop.crosscheck.check import PRECISION, Truth, judged
+from genn_eventprop.crosscheck.known import KNOWN
+from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
+from genn_eventprop.errors import EventPropError
+from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
+
+FEW = settings(
+    max_examples=5, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+MANY = settings(FEW, max_examples=150, derandomize=False, phases=[Phase.generate, Phase.shrink])
+F64 = PRECISION["float64"]
+
+
+class Drawn:
+    """Decisions by hypothesis."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+
+    def pick(self, options: Sequence) -> object:
+        return self.data.draw(st.sampled_from(list(options)))
+
+    def chance(self, probability: float) -> bool:
+        return self.data.draw(st.integers(0, 99)) >= 100 - 100 * probability
+
+    def numbers(self) -> np.random.Generator:
+        return np.random.default_rng(self.data.draw(st.integers(0, 2**32 - 1)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FLAGS_VARIABLE, "-O0")
+        yield
+
+
+def none_is_wrong(data: st.DataObject, spike_times: str, engines: Sequence[str]) -> None:
+    dice = Drawn(data)
+    try:
+        case = draw_case(draw_layout(dice, spike_times), dice)
+    except EventPropError:
+        return  # refused by name
+    wrong = [v for v in check(case, engines) if v.kind == "wrong"]
+    assert not wrong, f"{case.text}: {wrong}"
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@FEW
+@given(st.data())
+def test_networks_that_hypothesis_draws(spike_times: str, data: st.DataObject) -> None:
+    none_is_wrong(data, spike_times, ENGINES[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@MANY
+@given(st.data())
+def test_many_networks(spike_times: str, data: st.DataObject) -> None:
+    none_is_wrong(data, spike_times, ENGINES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
+def test_networks_that_were_wrong_once(name: str) -> None:
+    try:
+        case = KNOWN[name]()
+    except EventPropError as error:
+        assert "starts at or above" in str(error)  # the only ones that are refused since
+        return
+    assert {v.kind for v in check(case)} <= {"right", "refused"}
+
+
+def test_nonlinear_models_are_listed() -> None:
+    assert {n for n, m in MODELS.items() if not derive(m).linear} == set(NONLINEAR)
+
+
+# whether it can fail
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    case = KNOWN["one LIF with learned parameters"]()
+    return Truth(replace(case, strict=False))
+
+
+def test_what_the_reference_says_is_right(truth: Truth) -> None:
+    assert judged(truth, truth.outcome, F64) == ("right", "")
+
+
+@pytest.mark.parametrize("key", ["loss", "readout", "spike times of hidden", "gradient of hidden.tau_mem"])
+def test_a_number_that_is_off_by_a_millionth_is_wrong(truth: Truth, key: str) -> None:
+    numbers = {**truth.outcome.numbers, key: truth.outcome.numbers[key] * (1 + 1e-6)}
+    kind, reason = judged(truth, replace(truth.outcome, numbers=numbers), F64)
+    assert kind == "wrong" and reason.startswith(key)
+    assert judged(truth, replace(truth.outcome, numbers=numbers), PRECISION["float32"])[0] == "right"
+
+
+def test_nan_is_wrong(truth: Truth) -> None:
+    numbers = {**truth.outcome.numbers, "loss": np.array([np.nan])}
+    assert judged(truth, replace(truth.outcome, numbers=numbers), F64)[0] == "wrong"
+
+
+def test_other_spikes_and_classes_are_wrong(truth: Truth) -> None:
+    counts = {k: v + 1 for k, v in truth.outcome.choices.items()}
+    assert judged(truth, replace(truth.outcome, choices=counts), F64)[0] == "wrong"
+    other = replace(truth.outcome, prediction=truth.outcome.prediction + 1)
+    assert judged(truth, other, F64)[1].startswith("prediction")
+
+
+def test_a_class_where_outputs_are_equally_good_is_wrong(truth: Truth) -> None:
+    tied = replace(truth.outcome, lead=np.zeros(1))
+    assert "equally good" in judged(truth, tied, F64)[1]
+
+
+def test_a_spike_that_rounding_decides_is_undecided_unless_the_case_is_strict() -> None:
+    truth = Truth(grazing())
+    times = truth.outcome.numbers["spike times of hidden"]
+    later = [t for t in truth.tried(F64.change) if not np.array_equal(t.numbers["spike times of hidden"], times)]
+    assert later, "one of the three changes must move the spike by a step"
+    assert judged(truth, later[0], F64)[0] == "undecided"
+    assert judged(truth, later[0], F64, strict=True)[0] == "wrong"
+
+
+def grazing() -> Case:
+    """On the grid, a threshold that V reaches at the end of a step, to the last bit."""
+    from genn_eventprop.engines import ReferenceClock
+
+    case = KNOWN["no weight at all, sum, grid"]()
+    values = {k: np.array(v) for k, v in case.parameters.items()}
+    values["input_hidden.weight"][...] = 5.0
+    engine = ReferenceClock(case.plan, values)
+    V = engine.record(engine.load(case.events), [0], adjoint=False)["hidden"]["V"][0, 3, 0]
+    values["hidden.v_thresh"][...] = V
+    return replace(case, parameters=values, strict=False)
