@@ -209,7 +209,8 @@ def reason(text: str) -> str:
 def table(s: Settings, found: list[Found]) -> str:
     """What became of them, by engine, and the reasons of refusals."""
     command = f"python benchmarks/random_networks.py --spike-times {s.spike_times} --count {len(found)} --seed {s.seed}"
-    rows = [f"`{command}`", "", "| | networks | right | decided by rounding | refused | wrong |", "|---|---|---|---|---|---|"]
+    head = "| | networks | right | decided by rounding | refused | wrong |"
+    rows = [f"`{command}`", "", head, "|---|---|---|---|---|---|"]
     by_engine: dict[str, Counter[str]] = {"all engines": Counter(f.kind for f in found)}
     for f in found:
         for v in f.verdicts:
