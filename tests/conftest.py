@@ -21,6 +21,23 @@ def data_dir() -> Path:
     return folder
 
 
+MOST_PROCESSES = 8  # each imports the package and keeps what it has compiled
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A whole run uses all processors where pytest-xdist is installed; `-n 0` or a choice of files does not."""
+    if hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ:
+        return  # this is one of the processes
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if whole and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
+        from genn_eventprop.engines.native import available_processors
+
+        option.numprocesses = min(available_processors(), MOST_PROCESSES)
+        option.dist = "worksteal"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked needs_genn are skipped by name where pygenn is not installed."""
     if item.get_closest_marker("needs_genn") and importlib.util.find_spec("pygenn") is None:

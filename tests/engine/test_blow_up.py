@@ -11,6 +11,7 @@ from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
+from support.sweeps import sweep
 
 UNSTABLE = NeuronModel(
     name="Unstable",
@@ -42,9 +43,9 @@ def events(n=6):
     return Events.from_samples(samples, n_channels=5, labels=np.arange(n) % 3)
 
 
-@pytest.mark.parametrize("model", [*WILD, UNSTABLE], ids=[*WILD, "unstable"])
-def test_where_and_when_is_told(model):
-    plan = network(model, WILD.get(model, 1.0) if isinstance(model, str) else 1.0)
+@pytest.mark.parametrize("name", sweep([*WILD, "unstable"], ["QIF", "unstable"]))
+def test_where_and_when_is_told(name):
+    plan = network(name if name in WILD else UNSTABLE, WILD.get(name, 1.0))
     values = plan.network.initial_parameters(1)
     told = []
     for engine in (

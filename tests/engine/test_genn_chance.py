@@ -7,6 +7,7 @@ from genn_eventprop.engines.reference_clock import ReferenceClock
 from support import genn_harness as harness
 from support import stochastic
 from support.on_genn import on_genn
+from support.sweeps import sweep
 
 CASES = {
     **stochastic.CASES,
@@ -36,7 +37,7 @@ def make(request, monkeypatch):
         e.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sweep(CASES, (*stochastic.QUICK, "both")))
 def test_genn_equals_the_reference(make, case):
     if make.on != "harness" and case not in SOME:
         pytest.skip("run on the harness, one example at a time")

@@ -22,7 +22,8 @@ ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductan
 def cases():
     real, slow = pytest.mark.needs_genn, pytest.mark.slow
     for name in PLANS:
-        yield pytest.param(name, "harness", id=f"{name}-harness")
+        marks = [slow] if name == "every function" else []  # with Euler steps its functions are in every run
+        yield pytest.param(name, "harness", id=f"{name}-harness", marks=marks)
         yield pytest.param(name, "pygenn", id=f"{name}-pygenn", marks=[real] if name in ON_PYGENN else [real, slow])
 
 

@@ -16,9 +16,10 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support.clocked import build, check_same, random_events, relative
 from support.problems import LOSSES, QUICK, problem, with_targets
+from support.sweeps import sweep
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LOSSES])
+@pytest.mark.parametrize("name", sweep(LOSSES, QUICK))
 def test_native_equals_the_clocked_reference(name):
     plan, events = problem(name)
     result, _ = check_same(plan, events, tolerance=1e-9)

@@ -16,6 +16,7 @@ from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from support.exact import network, spikes
+from support.sweeps import sweep
 
 T = 50.0
 
@@ -161,13 +162,17 @@ QUICK = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LOSSES])
+@pytest.mark.parametrize("name", sweep(LOSSES, QUICK))
 def test_every_loss_is_that_of_the_event_exact_reference_at_any_step(name):
     truth = run(*problem(name), "reference_event")
     assert truth[0].loss.std() > 0
     for dt in (0.5, 5.0):
         check_same(truth, run(*problem(name, dt), "native"), 1e-10, 1e-8)
-    check_same(truth, run(*problem(name), "native", "float32"), 1e-4, 1e-3)
+
+
+@pytest.mark.parametrize("name", sweep(LOSSES, ("spike times, missing ones count", "integral in a window")))
+def test_every_loss_in_float32(name):
+    check_same(run(*problem(name), "reference_event"), run(*problem(name), "native", "float32"), 1e-4, 1e-3)
 
 
 LEAKY_DELTA = NeuronModel(
@@ -197,7 +202,7 @@ def test_arrivals_that_move_v_at_once(make):
 FED_BACK = ("spike times", "spike count", "integral, input-driven", "per step of spiking, in a window")
 
 
-@pytest.mark.parametrize("name", FED_BACK)
+@pytest.mark.parametrize("name", sweep(FED_BACK, ("spike times", "integral, input-driven")))
 def test_outputs_that_take_part_in_a_recurrent_network(name):
     net = Network()
     inp, hidden = net.input(7), net.population(LIF(tau_syn=4.0), 12, name="hidden")
@@ -236,21 +241,24 @@ def test_a_spike_count_and_a_regulariser_of_the_same_neurons():
     assert distance(truth[1], alone[1]) > 0.1
 
 
-def test_differences_on_the_engine_itself_show_the_gradient():
-    for name in ("per step of spiking, input-driven", "integral, input-driven in a window", "spike times"):
-        net, plan = problem(name)
-        engine = engines.create(plan, net.initial_parameters(3), engine="native", dtype="float64", threads=1)
-        data, samples, h = engine.load(events_for(plan)), np.arange(3), 1e-6
-        engine.run(data, samples, training=True)
-        gradients = {k: v.copy() for k, v in engine.gradients.items()}
-        for key, gradient in gradients.items():
-            at = np.unravel_index(np.argmax(np.abs(gradient)), gradient.shape)
-            value, found = engine.parameters[key][at], []
-            for sign in (1, -1):
-                engine.parameters[key][at] = value + sign * h
-                found.append(engine.run(data, samples).loss.mean())
-            engine.parameters[key][at] = value
-            assert (found[0] - found[1]) / (2 * h) == pytest.approx(gradient[at], rel=1e-6), (name, key)
+DIFFERENCES = ("per step of spiking, input-driven", "integral, input-driven in a window", "spike times")
+
+
+@pytest.mark.parametrize("name", sweep(DIFFERENCES, ("spike times",)))
+def test_differences_on_the_engine_itself_show_the_gradient(name):
+    net, plan = problem(name)
+    engine = engines.create(plan, net.initial_parameters(3), engine="native", dtype="float64", threads=1)
+    data, samples, h = engine.load(events_for(plan)), np.arange(3), 1e-6
+    engine.run(data, samples, training=True)
+    gradients = {k: v.copy() for k, v in engine.gradients.items()}
+    for key, gradient in gradients.items():
+        at = np.unravel_index(np.argmax(np.abs(gradient)), gradient.shape)
+        value, found = engine.parameters[key][at], []
+        for sign in (1, -1):
+            engine.parameters[key][at] = value + sign * h
+            found.append(engine.run(data, samples).loss.mean())
+        engine.parameters[key][at] = value
+        assert (found[0] - found[1]) / (2 * h) == pytest.approx(gradient[at], rel=1e-6), (name, key)
 
 
 def test_samples_without_a_label_have_no_loss():
