@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,6 +29,11 @@ from genn_eventprop.seal import sealed, unsealed
 
 FORMAT = "genn_eventprop events 1"
 FILES = ("times.f8", "channels.i4", "samples.npz")
+UNREADABLE = (
+    ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy and the zip reader raise on npz files that are damaged: the header of an array is Python text."""
 
 
 def save(events: Events, path: Path) -> None:
@@ -66,7 +72,7 @@ def open_npz(path: Path) -> Any:
         raise DataError(f"{path}: no such file")
     try:
         file = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: not a readable npz file ({error}); fetch or write it again") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: a single array, not an npz file of named arrays")
@@ -79,7 +85,7 @@ def read_array(file: Any, name: str, path: Path) -> np.ndarray:
         return file[name]
     except KeyError:
         raise DataError(f"{path}: no array {name!r}; it has {', '.join(file.files)}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: array {name!r} cannot be read ({error}); the file is damaged or foreign") from error
 
 

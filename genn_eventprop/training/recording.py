@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.storage import UNREADABLE
 from ..engines import ReferenceClock, Spikes
 from ..errors import SettingError, suggest
 from ..losses.outer import Absent
@@ -188,5 +188,5 @@ def load_recording(path: Path | str) -> dict[int, Trial]:
         for part in parts.values():
             part["spikes"] = {name: Spikes(**fields) for name, fields in part["spikes"].items()}
         return {index: Trial(**part) for index, part in parts.items()}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise SettingError(f"{path} is not a recording ({error})") from None

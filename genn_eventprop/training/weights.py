@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ..data.storage import UNREADABLE
 from ..errors import CheckpointError, suggest
 from .checkpoint import load_checkpoint
 from .run_folder import RunFolder
@@ -92,11 +92,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise CheckpointError(f"there is no file {path}") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path} is damaged or not an npz file ({error})") from None
 
 

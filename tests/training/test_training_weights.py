@@ -75,3 +75,21 @@ def test_no_pickle_is_read(tmp_path):
     np.savez(tmp_path / "p.npz", **{"hidden.tau_mem": np.array([{}], dtype=object)})
     with pytest.raises(CheckpointError, match="is damaged or not an npz file"):
         load_weights(tmp_path / "p.npz", parameters())
+
+
+def test_no_flipped_bit_is_a_traceback(tmp_path):
+    """The header of an array is Python text, which NumPy parses: a flipped bit there is not only a wrong checksum."""
+    values = {"hidden.tau_mem": np.arange(4.0)}
+    save_weights(tmp_path / "w.npz", values)
+    content = (tmp_path / "w.npz").read_bytes()
+    told = 0
+    for i in range(len(content)):
+        for bit in (0, 3, 6):
+            broken = bytearray(content)
+            broken[i] ^= 1 << bit
+            (tmp_path / "x.npz").write_bytes(broken)
+            try:
+                load_weights(tmp_path / "x.npz", values)
+            except CheckpointError:
+                told += 1
+    assert told > 500
