@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
+from ..training.cluster import SlurmRunner, slurm_of
 from ..training.distributed import launched
 from ..training.experiment import ExperimentConfig, ExperimentFile
+from ..training.jobs import LocalRunner, Runner
+from ..training.repeat_jobs import run_jobs
 from ..training.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
+from ..training.scan import processors, read_toml
 
 
 def wants_repeats(config: ExperimentConfig) -> bool:
@@ -26,10 +31,23 @@ def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
     config = dataclasses.replace(config, seeds=None, cross_validate=False)
     root = config.run_dir or repeats_folder(file, config, variants, label)
     try:
-        summary = run_repeats(file, config, variants, root)
+        if config.runner is None:
+            summary = run_repeats(file, config, variants, root)
+        else:
+            summary = run_jobs(file, config, variants, root, runner_of(config, root))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --run-dir {root}") from None
     print(describe_summary(summary, root))
+
+
+def runner_of(config: ExperimentConfig, root: Path) -> Runner:
+    """What --runner, --processes and --slurm ask for."""
+    if config.processes < 1:
+        raise SettingError(f"processes must be at least 1, got {config.processes}")
+    if config.runner == "local":
+        return LocalRunner(config.processes, threads=max(1, processors() // config.processes))
+    table = {} if config.slurm is None else read_toml(config.slurm).get("slurm", {})
+    return SlurmRunner(root, slurm_of(table, str(config.slurm)), config.processes)
 
 
 def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import SettingError
-from ..training.results_table import finished_runs, placed, table
+from ..training.results_table import comparisons, finished_runs, groups_of, placed, table
 from ..training.run_folder import write_text
 from .options import parse
 from .plot import runs_in
@@ -23,22 +23,26 @@ def report(arguments: Sequence[str], program: str) -> None:
 def _report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
     markdown: Path | None = None,
+    paired: bool = False,
 ) -> None:
-    """Tabulate finished runs: accuracy with its deviation over seeds or folds, time, machine.
+    """Tabulate finished runs: accuracy with its deviation over seeds or folds and the 95 % interval of the mean, time.
 
     Args:
         runs: Run folders, folders of repeats (--seeds, --cross-validate) and of scans. Runs that differ in the seed
             only share a line.
         markdown: Put the table into this document, between its marks; otherwise it is printed.
+        paired: Also compare every line with the first, on the seeds and folds that both have: mean difference, its
+            95 % interval, and how often chance would make one as large.
     """
     if not runs:
         raise SettingError("report: name at least one run folder")
     found = [p for path in runs for p in ([path] if (path / "repeats.json").is_file() else runs_in(path))]
-    text = table(finished_runs(found))
+    finished = finished_runs(found)
+    text = table(finished) + ("\n" + comparisons(finished) if paired else "")
     if markdown is None:
         print(text, end="")
         return
     if not markdown.is_file():
         raise SettingError(f"there is no document {markdown}")
     write_text(markdown, placed(markdown.read_text(), text, str(markdown)))
-    print(f"{text.count(chr(10)) - 2} lines in {markdown}")
+    print(f"{len(groups_of(finished))} lines in {markdown}")

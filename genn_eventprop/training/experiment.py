@@ -89,6 +89,12 @@ class ExperimentConfig:
     """Begin with the weights of this run folder, checkpoint or npz file; other parameters of neurons come with them."""
     partial: bool = False
     """With --init-from: take what fits, and leave the rest (a new output, say) as it is drawn."""
+    runner: Literal["local", "slurm"] | None = None
+    """With --seeds or --cross-validate: processes of this machine, or jobs of SLURM; by default one by one."""
+    processes: int = 1
+    """With --runner: runs at once."""
+    slurm: Path | None = None
+    """With --runner slurm: TOML file whose table [slurm] says what to ask for."""
     read_test: bool = True
     """Evaluate the test set after training; --no-read-test leaves it sealed, as the trials of a search do."""
     quick: bool = False

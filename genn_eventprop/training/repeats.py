@@ -30,6 +30,7 @@ NUMBERS = (
 """What summary.json gives mean and deviation of."""
 INCIDENTAL = (
     "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
+    "runner", "processes", "slurm",
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 

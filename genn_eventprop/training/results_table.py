@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ..errors import SettingError
+from .comparison import interval, paired
 from .experiment import experiment_names, load_experiment
 from .repeats import INCIDENTAL, deviation, percent
 from .run_folder import RunFolder, jsonable, read_json
+from .run_index import records
 
 BEGIN, END = "<!-- table of results: begin -->", "<!-- table of results: end -->"
 COLUMNS = (
@@ -25,6 +28,8 @@ COLUMNS = (
     "time a run",
     "machine",
 )
+
+NEEDED = ("seconds_training", "test_accuracy", "final_test_accuracy", "epochs", "engine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,48 +61,66 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
     Raises:
         SettingError: something that is neither, or a run that is not finished.
     """
-    found = []
+    wanted: list[tuple[Path, tuple[str, ...]]] = []
     for path in paths:
         if (path / "repeats.json").is_file():
             variants = read_json(path / "repeats.json")["variants"]
             varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
-            found += [_finished(path / name, varied) for name in variants]
+            wanted += [(path / name, varied) for name in variants]
         else:
-            found.append(_finished(path, ("seed",)))
-    return found
+            wanted.append((path, ("seed",)))
+    known, found = set(experiment_names()), records((path for path, _ in wanted), _record)
+    return [_finished(path, varied, record, known) for (path, varied), record in zip(wanted, found)]
 
 
-def _finished(path: Path, varied: tuple[str, ...]) -> FinishedRun:
+def _record(path: Path) -> dict[str, Any]:
+    """What the table needs of a run folder.
+
+    Raises:
+        SettingError: it is none, or the run is not finished.
+    """
     folder = RunFolder.open(path)
     config, environment, results = folder.config, folder.environment, folder.results
     if not {"experiment", "settings"} <= config.keys():
         raise SettingError(f"{path} was not made by an experiment")
-    missing = {"seconds_training", "test_accuracy", "final_test_accuracy", "epochs", "engine"} - results.keys()
+    missing = set(NEEDED) - results.keys()
     if missing:
         raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    defaults = _defaults(config)
-    return FinishedRun(path, config["experiment"], config["settings"], varied, results, machine, defaults)
+    names = (*NEEDED, "best_validation_accuracy")
+    return {
+        "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
+        "machine": machine, "results": {name: results.get(name) for name in names},
+    }  # fmt: skip
 
 
-def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+def _finished(path: Path, varied: tuple[str, ...], record: Mapping[str, Any], known: Collection[str]) -> FinishedRun:
+    settings, defaults = record["settings"], record["defaults"]
+    if record["experiment"] in known:
+        defaults = _defaults(record["experiment"], bool(settings.get("quick")))
+    return FinishedRun(path, record["experiment"], settings, varied, record["results"], record["machine"], defaults)
+
+
+@lru_cache
+def _defaults(experiment: str, quick: bool) -> dict[str, Any]:
     """The experiment's own settings, those of --quick if it was given; nothing that a run folder names is run."""
-    if config["experiment"] not in experiment_names():
-        return dict(config.get("defaults", {}))
-    file = load_experiment(config["experiment"])
-    return dict(
-        jsonable({**dataclasses.asdict(file.config()), **(file.quick if config["settings"].get("quick") else {})})
-    )
+    file = load_experiment(experiment)
+    return dict(jsonable({**dataclasses.asdict(file.config()), **(file.quick if quick else {})}))
 
 
 def table(runs: Sequence[FinishedRun]) -> str:
     """Markdown, a line for each group of runs."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += [f"| {' | '.join(_cells(group))} |" for group in groups_of(runs).values()]
+    return "\n".join(lines) + "\n"
+
+
+def groups_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """Runs that stand in one line of the table."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(_cells(group))} |" for group in groups.values()]
-    return "\n".join(lines) + "\n"
+    return groups
 
 
 def _cells(runs: Sequence[FinishedRun]) -> list[str]:
@@ -130,7 +153,40 @@ def _which(runs: Sequence[FinishedRun]) -> str:
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
     values = [run.results[key] for run in runs if run.results.get(key) is not None]
-    return percent(fmean(values), deviation(values)) if len(values) == len(runs) else "-"
+    if len(values) < len(runs):
+        return "-"
+    sure = interval(values)
+    within = "" if sure is None else f" ({100 * sure[0]:.2f} to {100 * sure[1]:.2f})"
+    return percent(fmean(values), deviation(values)) + within
+
+
+def comparisons(runs: Sequence[FinishedRun]) -> str:
+    """Markdown: every line of the table against the first, on the seeds and folds that both have."""
+    grouped = list(groups_of(runs).values())
+    heads = ("compared with " + f"`{command(grouped[0][0])}`", "pairs", "difference (95 % interval)", "p")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    first = _by_pair(grouped[0])
+    for group in grouped[1:]:
+        found = paired(first, _by_pair(group))
+        cells = ["0", "no seed or fold in common", "-"]
+        if found is not None:
+            sure = found.interval
+            within = "" if sure is None else f" ({100 * sure[0]:+.2f} to {100 * sure[1]:+.2f})"
+            cells = [str(found.pairs), f"{100 * found.mean:+.2f} %{within}", f"{found.p:.4f}"]
+        lines.append(f"| `{command(group[0])}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
+    """(seed, fold) -> test accuracy, of the weights chosen on validation where there was one."""
+    chosen = all(run.results.get("best_validation_accuracy") is not None for run in runs)
+    key = "test_accuracy" if chosen else "final_test_accuracy"
+    pairs = {}
+    for run in runs:
+        if run.results.get(key) is not None:
+            varied = sorted({*run.varied, "seed"})
+            pairs[json.dumps([[name, run.settings.get(name)] for name in varied])] = run.results[key]
+    return dict(pairs)
 
 
 def command(run: FinishedRun) -> str:

@@ -155,3 +155,18 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
     assert "yin_yang has no groups to cross-validate over" in capsys.readouterr().err
     assert main(["train", tiny, "--seeds", "3-1"]) == 1
     assert "write whole numbers and ranges" in capsys.readouterr().err
+
+
+def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
+    """Two at once in warm processes: the same summary; what is finished is not run again; a failure names its log."""
+    common = ["--cross-validate", "--seeds", "1-2", "--epochs", "2"]
+    assert main(["train", "tiny.py", *common, "--run-dir", "plain"]) == 0
+    command = ["train", "tiny.py", *common, "--runner", "local", "--processes", "2", "--run-dir", "jobs"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "finished before, in jobs" in out and "0 finished before" in out
+    one, two = (json.loads((Path(root) / "summary.json").read_text()) for root in ("plain", "jobs"))
+    assert one["runs"] == two["runs"] and one["test_loss"]["values"] == two["test_loss"]["values"]
+    assert main(command) == 0 and "0 finished before" not in capsys.readouterr().out
+    assert main(["train", "tiny.py", *common, "--runner", "local", "--processes", "0", "--run-dir", "no"]) == 1
+    assert "processes must be at least 1" in capsys.readouterr().err

@@ -77,7 +77,9 @@ def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     ]  # fmt: skip
     values = [100 * results(f"seeds/seed{k}")["final_test_accuracy"] for k in (1, 2)]
     assert rows[0][1] == "seeds 1, 2"
-    assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} %"
+    half = 12.7062 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t with one degree of freedom
+    within = f"({np.mean(values) - half:.2f} to {np.mean(values) + half:.2f})"
+    assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} % {within}"
     a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
     assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
     assert rows[2][1] == "seeds 4, 5" and rows[2][4] == "1" and "reference_clock" in rows[2][6]
@@ -91,6 +93,51 @@ def test_runs_from_before_a_setting_existed_share_the_line(runs, tmp_path, capsy
     capsys.readouterr()
     assert main(["report", str(tmp_path / "old"), "one5"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2 + 1
+
+
+def test_lines_are_compared_on_the_seeds_that_both_have(runs, tmp_path, capsys):
+    """Three seeds of two settings with accuracies put in by hand."""
+    for setting, accuracies in ((["5"], (0.5, 0.6, 0.7)), (["4"], (0.53, 0.64, 0.71))):
+        for seed, accuracy in enumerate(accuracies, 1):
+            folder = tmp_path / f"h{setting[0]}-{seed}"
+            shutil.copytree("one4", folder)
+            settings = {"seed": seed, "hidden": [int(setting[0])]}
+            for name, change in (("config.json", settings), ("results.json", {"test_accuracy": accuracy})):
+                content = json.loads((folder / name).read_text())
+                (content["settings"] if name == "config.json" else content).update(change)
+                content.pop("sha256", None)
+                (folder / name).write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["report", *(str(tmp_path / f"h{h}-{s}") for h in (5, 4) for s in (1, 2, 3)), "--paired"]) == 0
+    out = capsys.readouterr().out
+    low, high = (
+        100 * (0.08 / 3 + sign * 4.30265 * np.std([0.03, 0.04, 0.01], ddof=1) / np.sqrt(3)) for sign in (-1, 1)
+    )
+    assert f"| `train own.py --hidden 4` | 3 | +2.67 % ({low:+.2f} to {high:+.2f}) | 0.2500 |" in out
+    assert "compared with `train own.py`" in out
+
+
+def test_a_report_of_many_runs_reads_only_what_is_new(runs, tmp_path, monkeypatch, capsys):
+    from genn_eventprop.training import results_table
+
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path / "cache"))
+    read, record = [], results_table._record
+    monkeypatch.setattr(results_table, "_record", lambda path: read.append(path.name) or record(path))
+    shutil.copytree("one4", tmp_path / "runs" / "a")
+    shutil.copytree("one5", tmp_path / "runs" / "b")
+    for _ in range(2):
+        assert main(["report", str(tmp_path / "runs")]) == 0
+    first = capsys.readouterr().out
+    assert read == ["a", "b"]
+    results = json.loads((tmp_path / "runs" / "b" / "results.json").read_text())
+    results["final_test_accuracy"] = 1.0
+    results.pop("sha256", None)
+    (tmp_path / "runs" / "b" / "results.json").write_text(json.dumps(results))
+    assert main(["report", str(tmp_path / "runs")]) == 0
+    assert read == ["a", "b", "b"] and capsys.readouterr().out != first
+    for damaged in tmp_path.glob("cache/run_index.sqlite"):
+        damaged.write_bytes(b"no database")
+    assert main(["report", str(tmp_path / "runs")]) == 0 and read[-2:] == ["a", "b"]
 
 
 def test_the_table_takes_its_place_in_a_document(runs, capsys):

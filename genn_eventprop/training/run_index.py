@@ -1,0 +1,85 @@
+"""What a report needs of thousands of run folders, kept in one file: a folder is read again only if it has changed.
+
+The index lies in the cache folder and can be deleted at any time. A run is known by its path, and by size and time of
+its results.json and config.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..toolchain.cache import cache_folder
+
+FILES = ("results.json", "config.json", "environment.json")
+VERSION = 1  # of the records; others are read anew
+Read = Callable[[Path], dict[str, Any]]
+
+
+def records(paths: Iterable[Path], read: Read) -> list[dict[str, Any]]:
+    """A record of every run folder, in order: from the index, or `read` from the folder.
+
+    An index that cannot be used (a read-only home, a damaged file) costs time, nothing else.
+    """
+    paths = list(paths)
+    stamps = {str(path.resolve()): _stamp(path) for path in paths}
+    known = _load()
+    found, new = [], {}
+    for path, (key, stamp) in zip(paths, stamps.items()):
+        before = known.get(key)
+        if stamp is None or before is None or before[0] != stamp:
+            record = read(path)
+            new[key] = (stamp, json.dumps(record))
+            found.append(record)
+        else:
+            found.append(json.loads(before[1]))
+    _store({key: value for key, value in new.items() if value[0] is not None})
+    return found
+
+
+def _stamp(path: Path) -> str | None:
+    """Size and time of the files that a record is made of; None if one is not there."""
+    try:
+        stats = [os.stat(path / name) for name in FILES]
+    except OSError:
+        return None
+    return " ".join(f"{s.st_size} {s.st_mtime_ns} {s.st_ino}" for s in stats)
+
+
+def _open() -> sqlite3.Connection:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / "run_index.sqlite", timeout=5)
+    database.execute(f"create table if not exists runs{VERSION} (path text primary key, stamp text, record text)")
+    return database
+
+
+def _load() -> dict[str, tuple[str, str]]:
+    try:
+        database = _open()
+        try:
+            rows = database.execute(f"select path, stamp, record from runs{VERSION}")
+            return {path: (stamp, record) for path, stamp, record in rows}
+        finally:
+            database.close()
+    except (OSError, sqlite3.Error):
+        return {}
+
+
+def _store(rows: dict[str, tuple[str | None, str]]) -> None:
+    if not rows:
+        return
+    try:
+        database = _open()
+        try:
+            with database:
+                values = [(path, *row) for path, row in rows.items()]
+                database.executemany(f"insert or replace into runs{VERSION} values (?, ?, ?)", values)
+        finally:
+            database.close()
+    except (OSError, sqlite3.Error):
+        pass
