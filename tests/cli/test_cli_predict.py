@@ -222,3 +222,13 @@ def test_weights_of_another_run_from_the_command_line(here, capsys):
     assert "--partial is for --init-from RUN" in capsys.readouterr().err
     shutil.rmtree("run")  # a resumed run has its own weights
     assert main(["resume", "more", "--page", "tones.py", "--epochs", "2"]) == 0
+
+
+def test_a_run_of_an_older_version_gets_its_model_by_resume(here, capsys):
+    expected = table(["hum.wav"], capsys)
+    Path("run/model.json").unlink()
+    assert main(["predict", "run", "hum.wav"]) == 1
+    assert "genn-eventprop resume run (with --page, if the page is your own) writes it" in capsys.readouterr().err
+    Path("tones.py").write_text(PAGE)
+    assert main(["resume", "run", "--page", "tones.py"]) == 0
+    assert table(["hum.wav"], capsys) == expected
