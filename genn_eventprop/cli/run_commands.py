@@ -89,7 +89,7 @@ def _resume(
 
 
 def export(arguments: Sequence[str], program: str) -> None:
-    """Write the weights of a run to an npz file or to CSV files: export RUN weights.npz."""
+    """Write the weights of a run to npz or CSV files, or the whole model to a C file: export RUN model.c."""
     parse(_export, arguments, program)
 
 
@@ -98,17 +98,31 @@ def _export(
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     checkpoint: Literal["best", "last"] = "best",
     overwrite: bool = False,
+    bits: Literal[8, 16, 32] = 32,
+    dt: float | None = None,
+    measure: tuple[Path, ...] = (),
+    trust: bool = False,
 ) -> None:
-    """Write the weights and other parameters of a run to one npz file, or to a folder with a CSV file each.
+    """Write the weights and other parameters of a run to one npz file, or to a folder with a CSV file each; or the
+    whole model to one C99 file that needs no library (docs/deploy.md).
 
-    Neither the data nor an engine is needed. Trainer.load_weights reads both forms.
+    Neither the data nor the page is needed. Trainer.load_weights reads npz and CSV.
 
     Args:
         run: The run folder.
-        out: NAME.npz, or a folder for CSV files (a row for each presynaptic neuron).
+        out: NAME.npz, NAME.c, or a folder for CSV files (a row for each presynaptic neuron).
         checkpoint: The weights chosen on validation, or those of the last epoch.
         overwrite: Replace what is there.
+        bits: Of each weight in a C file: 32 are float, 8 and 16 are integers with a scale for each connection.
+        dt: Time step of a C file in ms; default: that of the training. Needed after exact spike times.
+        measure: Recordings or data sets on which to compare the C file's arithmetic with the run.
+        trust: Take hand-written code from the run folder. Only for folders of your own.
     """
+    if out.suffix == ".c":
+        _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)
+        return
+    if bits != 32 or dt is not None or measure:
+        raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
     path = RunFolder.open(run).checkpoint(checkpoint)
     if out.exists() and not overwrite:
         raise SettingError(f"{out} exists; give another name, or --overwrite")
@@ -119,3 +133,30 @@ def _export(
         print(
             f"  {name:30} {' x '.join(map(str, value.shape)):12} mean {value.mean():.4g}, deviation {value.std():.4g}"
         )
+
+
+def _export_c(
+    run: Path, out: Path, checkpoint: str, overwrite: bool, bits: int, dt: float | None, measure: tuple[Path, ...],
+    trust: bool,
+) -> None:  # fmt: skip
+    from ..training.deploy import c_file, measured, on_the_grid, rounded
+    from ..training.trained import load
+
+    if out.exists() and not overwrite:
+        raise SettingError(f"{out} exists; give another name, or --overwrite")
+    model = load(run, checkpoint=checkpoint, trust=trust)
+    grid = model if dt is None else on_the_grid(model, dt)
+    made = c_file(grid, bits=bits if bits < 32 else None)
+    out.write_text(made.text)
+    print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
+    print(f"  state {made.ram:,} bytes, constants {made.constants:,} bytes")
+    print(f"  {made.operations:,} operations a step, and for each spike:")
+    for name, weights in made.weights.items():
+        print(f"  {name:24} {weights:,} weights")
+    for step in grid.described.preprocessing:
+        print(f"  not in the file, to be done before: {step}")
+    if measure:
+        models = {"run": model} | ({f"grid of {dt:g} ms": grid} if dt is not None else {})
+        models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}
+        for line in measured(models, measure):
+            print(f"  {line}")

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import Plan, clock
-from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
-from ..plan.numbers import value_arrays
+from ..plan import Plan
 from ..program.nodes import Buffer
 from ..program.trial import Trial
+from ..program.values import grid_values, parameter_values
 from .base import (
     Data,
     Engine,
@@ -81,17 +80,14 @@ class ProgramEngine(Engine):
         given: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "share": data.share(samples), "labels": data.labels[samples], "quantiles": quantiles(),
-            "dt": plan.dt, "floor": self.slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
-            "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "batch": B, "training": training, "n_nodes": 0,
-            "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
+            "batch": B, "training": training, "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
         }  # fmt: skip
-        given |= {f"loss_{k}": v for k, v in loss.constants.items()}
+        given |= grid_values(plan, self.slope_floor) | parameter_values(plan, self.parameters)
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples], np.float64)
             given["n_targets"] = given["targets"].shape[2] if loss.readout == "spike_times" else 0
-        if loss.integrates:
-            given |= self._integral(data, samples)
-        given |= self._values()
+        if loss.weight.input_tau is not None:
+            given |= self._activity(data, samples)
         for i, p in enumerate(plan.populations):
             given[f"p{i}_room"] = self.room[i]
             given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
@@ -102,33 +98,14 @@ class ProgramEngine(Engine):
         given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
         return given
 
-    def _integral(self, data: Data, samples: np.ndarray) -> Arrays:
-        """Weights of the steps; the input's activity where it drives them."""
-        plan, loss = self.plan, self.plan.loss
-        given: Arrays = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
-        if loss.readout == "voltage":
-            part = node_part(plan)
-            given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
-        if loss.weight.input_tau is not None:
-            counts = np.zeros((plan.n_steps + 1, len(samples)))
-            for b, i in enumerate(samples):
-                np.add.at(counts[:, b], data.steps[data.offsets[i] : data.offsets[i + 1]], 1.0)
-            before, after = loss.weight.activity(counts, plan.dt)
-            given |= {"activity_before": before.T, "activity": after.T}
-        return given
-
-    def _values(self) -> Arrays:
-        """Numbers that depend on parameter values."""
-        given: Arrays = {}
-        for i, c in enumerate(self.plan.connections):
-            given |= {f"c{i}_weight": self.parameters[c.weight], f"c{i}_delay": c.delay_steps}
-        for i, p in enumerate(self.plan.populations):
-            for name, value in value_arrays(self.plan, p, self.parameters).items():
-                given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
-            own = {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.durations}
-            steps = clock.mode_steps(p.derived, own, self.plan.dt)
-            given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
-        return given
+    def _activity(self, data: Data, samples: np.ndarray) -> Arrays:
+        """The input's activity, where it drives the time weight."""
+        plan = self.plan
+        counts = np.zeros((plan.n_steps + 1, len(samples)))
+        for b, i in enumerate(samples):
+            np.add.at(counts[:, b], data.steps[data.offsets[i] : data.offsets[i + 1]], 1.0)
+        before, after = plan.loss.weight.activity(counts, plan.dt)
+        return {"activity_before": before.T, "activity": after.T}
 
     def _regularisers(self, given: Arrays, training: bool) -> Arrays:
         """Strengths and targets; an excess of the batch's mean count takes a forward run of its own."""

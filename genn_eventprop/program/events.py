@@ -67,6 +67,7 @@ class Events:
         self.timed = [m for m, mode in enumerate(d.modes) if mode.lasts]
         into = [d.receptors[c.receptor] for c in scope.plan.into(self.p.name)]
         self.pushed = any((e.dg_dx.T * to)[0] != 0 for e in d.events for to in into)
+        self.drops = self.p.dropout > 0 and scope.adjoint
         self.flags = self.pushed or (self.p.dropout > 0 and self.p.dropped_reset)
         self.states = self._states()
         self._declare()
@@ -130,7 +131,8 @@ class Events:
     # forwards
 
     def begin(self) -> list[Statement]:
-        out: list[Statement] = [Set(name("w", "happened"), sp.Integer(0))] if self.d.events else []
+        listed = self.d.events and self.s.adjoint
+        out: list[Statement] = [Set(name("w", "happened"), sp.Integer(0))] if listed else []
         out += [Set(name("w", "mode"), sp.Integer(0))] if self.s.several_modes else []
         out += [Set(name("w", "until"), sp.Integer(-1))] if self.timed else []
         return out + ([Set(name("w", "count"), sp.Integer(0))] if self.p.spiking else [])
@@ -150,12 +152,13 @@ class Events:
 
     def early(self) -> list[Statement]:
         """Thresholds before the arrivals, where those can move them."""
-        events = enumerate(self.d.events) if self.pushed else ()
+        events = enumerate(self.d.events) if self.pushed and self.s.adjoint else ()
         return [Set(name("w", "early", i), self.s.own(e.g)) for i, e in events]
 
     def before_step(self) -> list[Statement]:
         """Thresholds where the step begins."""
-        return [Let(name("t", "start", i), self.s.own(e.g)) for i, e in enumerate(self.d.events)]
+        events = enumerate(self.d.events) if self.s.adjoint else ()
+        return [Let(name("t", "start", i), self.s.own(e.g)) for i, e in events]
 
     def found(self) -> list[Statement]:
         """The events at the end of the step, in the model's order; at most one of them sends a spike."""
@@ -175,7 +178,7 @@ class Events:
         if several:
             conditions.append(no(name("t", "tried")))
         body, lost = self._happens(i, event, several), name("t", "lost", i)
-        if event.emits and self.p.dropout > 0:
+        if event.emits and self.drops:
             draw = below(random_bits(name("g", "dropout"), STEP + 1, NEURON), name("g", "lost"))
             if not self.p.dropped_reset:
                 body = [When(no(lost), tuple(body))]
@@ -183,6 +186,8 @@ class Events:
         return [Let(g, self.s.own(event.g)), When(both(*conditions), tuple(body))]
 
     def _happens(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
+        if not self.s.adjoint:
+            return self._changes(i, event, several)
         s, rise = self.s, name("t", "rise", i)
         out: list[Statement] = [Let(rise, name("t", "g", i) - name("t", "start", i))]
         out.append(When(diverged(rise), (Diverged(self.d.states.index(self.p.noisy_state)),)))
@@ -199,20 +204,27 @@ class Events:
         guarded = both(poor, no(pushed)) if self.pushed else poor
         out.append(When(guarded, (Add(s.each(name("w", "guarded"), "int", "result"), sp.Integer(1)),)))
         flags = PUSHED * pushed
-        sent: list[Statement] = []
+        if event.emits and self.drops and self.p.dropped_reset:
+            flags = flags + UNSENT * name("t", "lost", i)
+        return [*out, *self._keep(sp.Integer(i), inv, flags, STEP + 1), *self._changes(i, event, several)]
+
+    def _changes(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
+        """What an event does to its neuron: a spike, the reset, the next mode."""
+        s = self.s
+        out: list[Statement] = []
         if event.emits:
-            sent = [Set(SENT, sp.Integer(1)), Add(name("w", "count"), sp.Integer(1)), *self.hooks.spiked()]
-            if self.p.dropout > 0 and self.p.dropped_reset:
-                flags = flags + UNSENT * name("t", "lost", i)
-                sent = [When(no(name("t", "lost", i)), tuple(sent))]
+            out = [Set(SENT, sp.Integer(1)), Add(name("w", "count"), sp.Integer(1)), *self.hooks.spiked()]
+            if self.drops and self.p.dropped_reset:
+                out = [When(no(name("t", "lost", i)), tuple(out))]
             if several:
-                sent.append(Set(name("t", "tried"), sp.Integer(1)))
-        out += [*self._keep(sp.Integer(i), inv, flags, STEP + 1), *sent]
+                out.append(Set(name("t", "tried"), sp.Integer(1)))
         out += together({x: s.own(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
         return out + (self._enter(event.next_mode, STEP + 1) if event.next_mode is not None else [])
 
     def _keep(self, kind: sp.Expr, inv: sp.Expr, flags: sp.Expr = sp.S.Zero, step: sp.Expr = STEP) -> list[Statement]:
         """A new entry of the neuron's list."""
+        if not self.s.adjoint:
+            return []
         top = name("w", "happened")
         body = [Set(name("e", "step"), step), Set(name("e", "kind"), kind), Set(name("e", "inv"), inv)]
         body += [Set(name("e", "mode"), name("w", "mode"))] if self.s.several_modes else []

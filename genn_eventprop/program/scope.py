@@ -18,10 +18,14 @@ class Scope:
     ``w_<name>`` for what the trial keeps of every neuron.
 
     Args:
-        buffers: of the whole trial; new ones are added. index: of the population in the plan.
+        buffers: of the whole trial; new ones are added. index: of the population in the plan. adjoint: whether there is
+            a backward pass that needs what the forward pass keeps, and noise and dropout, which are part of training.
     """
 
-    def __init__(self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer]) -> None:
+    def __init__(
+        self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer], adjoint: bool = True
+    ) -> None:
+        self.adjoint = adjoint
         self.plan, self.p, self.d, self.index, self.buffers = plan, population, population.derived, index, buffers
         self.prefix, self.N = f"p{index}_", population.size
         self.table: dict[sp.Symbol, Access] = {}

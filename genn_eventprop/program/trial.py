@@ -128,9 +128,9 @@ class Trial:
     spikes: dict[int, Buffer] = field(default_factory=dict)
 
 
-def make_trial(plan: Plan) -> Trial:
-    """The trial of a plan with spikes on the grid."""
-    return _Maker(plan).trial()
+def make_trial(plan: Plan, *, adjoint: bool = True) -> Trial:
+    """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference."""
+    return _Maker(plan, adjoint).trial()
 
 
 class _Population:
@@ -190,7 +190,7 @@ class _Population:
         s = self.s
         out: list[Statement] = [Set(x, s.own(e)) for x, e in zip(s.x, self.d.x0)]
         out += self.events.begin()
-        if self.d.events:
+        if self.d.events and s.adjoint:
             out.append(Set(s.each(name("w", "guarded"), "int", "result"), sp.Integer(0)))
         out += [Set(a, sp.Integer(0)) for a in self._arrived()]
         return out + (self.readout.begin() if self.readout else [])
@@ -198,7 +198,7 @@ class _Population:
     def _arrived(self) -> list[sp.Symbol]:
         s = self.s
         names = [name("w", "arrived", r) for r in s.fed()]
-        names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed else []
+        names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed and s.adjoint else []
         return names + ([NEGATIVE] if self.readout and self.readout.negative else [])
 
     def early(self) -> list[Statement]:
@@ -209,7 +209,7 @@ class _Population:
         """The arrivals of a step, the step, and the events at its end."""
         s, d, step = self.s, self.d, self.step
         out: list[Statement] = []
-        if self.events.pushed:
+        if self.events.pushed and s.adjoint:
             out.append(
                 Set(name("w", "raised"), sum((self.up(r) * name("w", "arrived_up", r) for r in s.fed()), sp.Integer(0)))
             )
@@ -217,12 +217,12 @@ class _Population:
             out += [Add(x, s.own(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0]
         out += self.readout.after_arrivals() if self.readout else []
         out += [Set(a, sp.Integer(0)) for a in self._arrived()]
-        if self.p.stores_states:
+        if self.p.stores_states and s.adjoint:
             out += [Set(name("w", "trace", v), name("x", v)) for v in d.states]
         out += self.events.before_step()
         out += [Let(line.target, s.own(line.value)) for line in step.forward]
         out += together({x: s.own(e) for x, e in zip(s.x, step.ends)}, "step")
-        if self.p.noise > 0:
+        if self.p.noise > 0 and s.adjoint:
             drawn = name("g", "noise") * normal_number(name("g", "noise_key"), STEP + 1, NEURON)
             out.append(Add(name("x", self.p.noisy_state), drawn))
         out += [When(diverged(x), (Diverged(i),)) for i, x in enumerate(s.x)]
@@ -305,9 +305,9 @@ def _nothing(event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[St
 
 
 class _Maker:
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.buffers = plan, dict[str, Buffer]()
-        self.scopes = [Scope(plan, p, i, self.buffers) for i, p in enumerate(plan.populations)]
+    def __init__(self, plan: Plan, adjoint: bool) -> None:
+        self.plan, self.adjoint, self.buffers = plan, adjoint, dict[str, Buffer]()
+        self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
         self.out = plan.populations.index(plan.output)
         for s in self.scopes:
             s.given("n_steps", "int")
@@ -349,7 +349,7 @@ class _Maker:
         return Trial(
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
             begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
-            end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),),
+            end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),) if self.adjoint else (),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
             feedback=tuple(self._feedback(i) for i, p in enumerate(self.pops) if p.p.spiking and plan.out_of(p.p.name)),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
@@ -363,7 +363,7 @@ class _Maker:
     def _deliver(self, i: int, c: ConnectionRecord) -> Deliver:
         target = next(p for p in self.pops if p.p.name == c.target)
         sums = [("all", self._row(c, f"arrived_{c.receptor}"))]
-        if target.events.pushed:
+        if target.events.pushed and target.s.adjoint:
             sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
         if target.readout and target.readout.negative:
             sums.append(("negative", target.s.table[NEGATIVE].buffer))

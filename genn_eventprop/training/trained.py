@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ..plan import make_plan
 from .checkpoint import load_checkpoint
 from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
 from .run_folder import MODEL, RunFolder
+
+if TYPE_CHECKING:
+    from .stream import Stream
 
 BATCH = 32
 TOGETHER = 256
@@ -116,6 +119,12 @@ class TrainedModel:
         """Population -> (S, N) int64, spikes of every neuron in every sample."""
         (events,) = self._prepared(events, prepared, len(events) or 1)
         return spike_counts(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH)
+
+    def stream(self, dtype: str = "float32") -> Stream:
+        """One trial that is fed as time goes by, of prepared samples; see `Stream`."""
+        from .stream import Stream
+
+        return Stream(self.plan, dict(self.engine.parameters), dtype=dtype)
 
     def close(self) -> None:
         """Free the engine's threads and memory."""

@@ -4,6 +4,7 @@ It is the small target: every operation of `program.trial` in its simplest form.
 grid engines compute, in the same order for every neuron.
 """
 
+from .standalone import Standalone, standalone
 from .target import Source, generate
 
-__all__ = ["Source", "generate"]
+__all__ = ["Source", "Standalone", "generate", "standalone"]

@@ -4,26 +4,6 @@
 #include <string.h>
 #include <tgmath.h>
 
-/* Noise and dropout; engines/chance.py is the definition. */
-static uint32_t mix32(uint32_t x) {
-    x = (x ^ (x >> 16)) * 0x7FEB352Du;
-    x = (x ^ (x >> 15)) * 0x846CA68Bu;
-    return x ^ (x >> 16);
-}
-
-static inline uint32_t random_bits(uint64_t key, int64_t step, int32_t neuron) {
-    uint64_t x = key + (uint64_t)(step + 1) * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    x ^= x >> 31;
-    return mix32(mix32((uint32_t)neuron ^ (uint32_t)x) ^ (uint32_t)(x >> 32));
-}
-
-static inline real normal_number(uint64_t key, int64_t step, int32_t neuron, const real *quantiles) {
-    const uint32_t bits = random_bits(key, step, neuron);
-    return quantiles[bits & 4095u] + quantiles[(bits >> 12) & 4095u];
-}
-
 /* (e^x - 1) / x and its derivative; adjoint/scheme.py */
 static inline real phi1(real x) { return x == 0 ? 1 : expm1(x) / x; }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -37,14 +37,15 @@ def generate(plan: Plan, dtype: str) -> Source:
     """C99 for a plan; dtype "float32" or "float64"."""
     trial = make_trial(plan)
     real = {"float32": "float", "float64": "double"}[dtype]
-    text = _Text(trial)
+    text = Text(trial)
     body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
-    runtime = resources.files(__package__).joinpath("runtime.h").read_text()
+    files = resources.files(__package__)
+    runtime = files.joinpath("runtime.h").read_text() + "\n" + files.joinpath("chance.h").read_text()
     head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime, text.struct()]
     return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
 
 
-class _Text:
+class Text:
     def __init__(self, trial: Trial) -> None:
         self.trial, self.plan = trial, trial.plan
         every = (*DATA, *trial.buffers.values())
@@ -70,10 +71,14 @@ class _Text:
         axes, index = list(b.axes), [write(i) for i in access.index]
         if b.role == "result" and "batch" not in axes:  # kept for every sample
             axes, index = ["batch", *axes], ["sample", *index]
+        return f"t->{b.name}[{self._flat(axes, index)}]"
+
+    def _flat(self, axes: Sequence[int | str], index: Sequence[str]) -> str:
+        """Where an element stands in memory."""
         at = index[0]
         for length, i in zip(axes[1:], index[1:]):
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
-        return f"t->{b.name}[{at}]"
+        return at
 
     def _length(self, axis: int | str) -> str:
         return str(axis) if isinstance(axis, int) else f"t->{axis}"
@@ -148,7 +153,7 @@ class _Text:
         p = self.plan.populations[o.population]
         body = Writer(self.target, o.kernel, o.population).text()
         if o.emits:
-            row = f"t->p{o.population}_spikes[(sample * t->n_points + step + 1) * {self._words(o.population)} + neuron / 32]"
+            row = f"{self._spike_row(o.population, 'step + 1')} + neuron / 32]"
             body += f"if (sent) {row} |= (uint32_t)1 << neuron % 32;\n"
         return f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{ /* {p.name} */\n{indent(body)}}}\n"
 
@@ -160,10 +165,9 @@ class _Text:
 
     def _each_spike(self, population: int, at: str, body: str) -> str:
         """Code for every neuron ``source`` that spiked at a step."""
-        words = self._words(population)
-        bits = f"t->p{population}_spikes[(sample * t->n_points + {at}) * {words} + word]"
+        bits = f"{self._spike_row(population, at)} + word]"
         return (
-            f"for (int32_t word = 0; word < {words}; ++word) {{\n"
+            f"for (int32_t word = 0; word < {self._words(population)}; ++word) {{\n"
             f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
             f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
         )
@@ -174,12 +178,42 @@ class _Text:
 
     def _deliver(self, o: Deliver) -> str:
         c, i = self.plan.connections[o.connection], o.connection
-        add = "".join(f"t->{b.name}[n] += part_{part}(row[n]);\n" for part, b in o.sums)
-        rows = f"const real *row = t->c{i}_weight + (int64_t)source * {c.post};\nfor (int32_t n = 0; n < {c.post}; ++n) {{\n{indent(add)}}}\n"
+        add = "".join(f"{self._sum(b)} += part_{part}({self._weight(i)});\n" for part, b in o.sums)
+        rows = f"const {self._weight_type()} *row = {self._weights(i)} + (int64_t)source * {c.post};\n"
+        rows += f"for (int32_t n = 0; n < {c.post}; ++n) {{\n{indent(add)}}}\n"
         if self._from_input(i):
-            head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
-            return head + indent(f"const int32_t source = t->channels[next{i}];\n{rows}") + "}\n"
-        return f"if (step >= t->c{i}_delay) {{\n{indent(self._each_spike(self._source(i), f'step - t->c{i}_delay', rows))}}}\n"
+            return self._arrives(i, rows)
+        spikes = self._each_spike(self._source(i), f"step - {self._delay(i)}", rows)
+        return f"if (step >= {self._delay(i)}) {{\n{indent(spikes)}}}\n"
+
+    # what another file of the same operations (`standalone`) writes otherwise
+
+    def _spike_row(self, population: int, step: str) -> str:
+        """The beginning of an element of the row of bits of a step."""
+        return f"t->p{population}_spikes[(sample * t->n_points + {step}) * {self._words(population)}"
+
+    def _arrives(self, connection: int, rows: str) -> str:
+        """Code for every input spike that arrives now, its channel ``source``."""
+        following = f"next{connection}"
+        head = (
+            f"for (; {following} < to && t->steps[{following}] + {self._delay(connection)} == step; ++{following}) {{\n"
+        )
+        return head + indent(f"const int32_t source = t->channels[{following}];\n{rows}") + "}\n"
+
+    def _delay(self, connection: int) -> str:
+        return f"t->c{connection}_delay"
+
+    def _sum(self, b: Buffer) -> str:
+        return f"t->{b.name}[n]"
+
+    def _weights(self, connection: int) -> str:
+        return f"t->c{connection}_weight"
+
+    def _weight_type(self) -> str:
+        return "real"
+
+    def _weight(self, connection: int) -> str:
+        return "row[n]"
 
     def _row(self, b: Buffer, step: str) -> str:
         """Pointer to the row of a step, of a buffer that may have only the row of the present one."""

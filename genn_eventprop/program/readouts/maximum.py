@@ -13,9 +13,8 @@ NEGATIVE = name("w", "negative")  # sum of the negative weights that arrive in t
 
 
 class Maximum(Readout):
-    negative = True
-
     def declare(self) -> None:
+        self.negative = self.s.adjoint
         self.s.each(AT, "int")
         self.s.each(SLOPE)
         self.s.each(KINK)
@@ -25,17 +24,22 @@ class Maximum(Readout):
         return self.s.own(pick([m.f[self.v] for m in self.s.d.modes]))
 
     def before_arrivals(self) -> list[Statement]:
+        if not self.s.adjoint:
+            return [When(either(equal(STEP, 0), above(self.V, R)), (Set(R, self.V),))]
         new = (Set(R, self.V), Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)))
         return [When(either(equal(STEP, 0), above(self.V, R)), new)]
 
     def after_arrivals(self) -> list[Statement]:
         """At a kink the slope turns from positive to not positive by the arrivals: Vdot(t*-) is shared among the
         negative weights of the step."""
+        if not self.s.adjoint:
+            return []
         turned = both(equal(AT, STEP), above(SLOPE, 0), at_least(0, self._rise()), below(NEGATIVE, 0))
         return [When(turned, (Set(KINK, SLOPE / NEGATIVE),))]
 
     def end(self) -> list[Statement]:
-        return [When(above(self.V, R), (Set(R, self.V), Set(AT, STEP), Set(KINK, sp.Integer(0))))]
+        last = (Set(AT, STEP), Set(KINK, sp.Integer(0))) if self.s.adjoint else ()
+        return [When(above(self.V, R), (Set(R, self.V), *last))]
 
     def negative_arrival(self) -> sp.Expr:
         return choose(equal(AT, STEP), KINK * DR, 0)

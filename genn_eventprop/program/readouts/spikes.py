@@ -50,6 +50,8 @@ class SpikeTimes(FirstSpike):
     def declare(self) -> None:
         super().declare()
         s = self.s
+        if not s.adjoint:
+            return
         s.each(COUNT, "int", "result")
         s.each(name("w", "left"), "int")
         s.given("n_targets", "int")
@@ -58,6 +60,8 @@ class SpikeTimes(FirstSpike):
 
     def spiked(self) -> list[Statement]:
         """COUNT includes this spike already."""
+        if not self.s.adjoint:
+            return super().spiked()
         rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, COUNT - 1))
         return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, STEP + 1),))]
 

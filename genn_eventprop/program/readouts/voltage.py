@@ -23,7 +23,7 @@ class Voltage(Integral):
     def after_arrivals(self) -> list[Statement]:
         scale = [name("g", "node_scale", j) for j in range(self.size)]
         nodes: list[Statement] = [Set(name("w", NODES, j), scale[j] * self.piece(j)) for j in range(self.size)]
-        return super().after_arrivals() + nodes
+        return super().after_arrivals() + (nodes if self.s.adjoint else [])
 
     def density(self, j: int) -> sp.Expr:
         return name("w", NODES, "before", j)

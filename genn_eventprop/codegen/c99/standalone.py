@@ -1,0 +1,333 @@
+"""A trained network as one C99 file that stands alone: forward pass only, weights inside, a step at a time.
+
+Input: a plan and its parameter values. Output: text with ``model_reset``, ``model_step`` and ``model_readout``, made of
+the same program as every grid engine's. It allocates nothing and needs the standard library's mathematics alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ...errors import EngineError
+from ...losses import LossRecord
+from ...plan import Plan
+from ...program.nodes import Access, Buffer, expressions, walk
+from ...program.trial import EachNeuron, make_trial
+from ...program.values import grid_values, parameter_values
+from ..equations import equations
+from ..printer import expression
+from ..statements import DOUBLE, TYPES, indent
+from .target import Text
+
+REAL = {"float32": "float", "float64": "double"}
+BITS = {8: ("int8_t", 127), 16: ("int16_t", 32767)}
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """text: the file. ram: bytes of the model's state. constants: bytes of weights and tables. operations: arithmetic
+    operations of a step without spikes; weights: connection -> weights that each of its spikes adds."""
+
+    text: str
+    ram: int
+    constants: int
+    operations: int
+    weights: dict[str, int]
+
+
+def quantised(weights: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
+    """Whole numbers of so many bits, and the scale that they are multiplied by: symmetric, the largest weight fits."""
+    largest = BITS[bits][1]
+    scale = float(np.abs(weights).max(initial=0.0)) / largest or 1.0
+    return np.rint(weights / scale).astype(BITS[bits][0][:-2]), scale
+
+
+def standalone(
+    plan: Plan, parameters: Mapping[str, np.ndarray], *, dtype: str = "float32", bits: int | None = None
+) -> Standalone:
+    """The file of a plan.
+
+    Args:
+        parameters: values by name. dtype: of all numbers of the file, "float32" or "float64".
+        bits: 8 or 16: weights are kept as integers with a scale for each connection; None: as numbers of `dtype`.
+
+    Raises:
+        EngineError: exact spike times, or a model that `program` does not run.
+    """
+    if plan.spike_times != "grid":
+        raise EngineError("a C file runs spikes on the grid; make the plan with spike_times='grid'")
+    parameters = {k: np.asarray(v, np.dtype(dtype)) for k, v in parameters.items()}
+    values = grid_values(plan) | parameter_values(plan, parameters)
+    return _Standalone(plan, values, dtype, bits).made()
+
+
+class _Standalone(Text):
+    def __init__(self, plan: Plan, values: Mapping[str, Any], dtype: str, bits: int | None) -> None:
+        super().__init__(make_trial(plan, adjoint=False))
+        self.values, self.dtype, self.bits = values, dtype, bits
+        self.real_bytes = np.dtype(dtype).itemsize
+        self.used: dict[str, Buffer] = {}
+        delays = [int(values[f"c{i}_delay"]) for i in range(len(plan.connections))]
+        self.ring = max([d for i, d in enumerate(delays) if not self._from_input(i)], default=0) + 2
+        self.input_ring = max([d for i, d in enumerate(delays) if self._from_input(i)], default=0) + 1
+        self.delays = delays
+        self.driven = plan.loss.integrates and plan.loss.weight.input_tau is not None
+
+    # elements
+
+    def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        b = access.buffer
+        if b.name == "activity":
+            return "(real)m->activity"
+        if not b.axes:
+            return self._number(b)
+        self.used[b.name] = b
+        at = self._flat(b.axes, [write(i) for i in access.index])
+        return f"{b.name}[{at}]" if b.role in ("number", "given") else f"m->{b.name}[{at}]"
+
+    def _length(self, axis: int | str) -> str:
+        return str(self._known(axis))
+
+    def _known(self, axis: int | str) -> int:
+        return axis if isinstance(axis, int) else int(self.values[axis])
+
+    def _number(self, b: Buffer) -> str:
+        value = self.values[b.name]
+        return str(int(value)) if b.kind in ("int", "long") else f"({TYPES[b.kind]}){float(value)!r}"
+
+    def _diverged(self, population: int, state: int) -> str:
+        return "return -3;"
+
+    def _spike_row(self, population: int, step: str) -> str:
+        return f"m->p{population}_spikes[({step}) % {self.ring} * {self._words(population)}"
+
+    # the file
+
+    def made(self) -> Standalone:
+        t, plan = self.trial, self.plan
+        step = self._step()
+        reset = self._all(t.begin)
+        readout = self._all(t.end)
+        fields, ram = self._fields()
+        tables, constants = self._tables()
+        words = {
+            "RESET": reset, "STEP": step, "READOUT": readout, "VALUES": self._outputs(), "SPIKES": self._recent(),
+            "POPULATIONS": ", ".join(f"{i} {p.name}" for i, p in enumerate(plan.populations)),
+            "STEP_MS": f"{plan.dt:g}", "N_IN": str(plan.input.size), "N_STEPS": str(plan.n_steps),
+            "K_OUT": str(plan.output.size),
+        }  # fmt: skip
+        head = [equations(plan, "/*", " */"), _filled(INTERFACE, words)]
+        runtime = resources.files(__package__).joinpath("runtime.h").read_text()
+        functions = _filled(FUNCTIONS, words)
+        real = f"typedef {REAL[self.dtype]} real;\n"
+        body = [*head, real, runtime, tables, fields, functions]
+        each = [o for o in (*t.step,) if isinstance(o, EachNeuron)]
+        operations = sum(plan.populations[o.population].size * _operations(o) for o in each)
+        return Standalone(
+            "\n".join(body), ram, constants, operations, {c.name: c.post for c in plan.connections}
+        )  # fmt: skip
+
+    def _step(self) -> str:
+        text = ""
+        if self.input_ring > 1:
+            text += (
+                f"uint8_t *now = m->input + step % {self.input_ring} * {self.plan.input.size};\n"
+                f"memset(now, 0, {self.plan.input.size});\nfor (int i = 0; i < count; ++i) ++now[spikes[i]];\n"
+            )
+        for i in self.trial.spikes:
+            words = self._words(i)
+            text += f"memset(m->p{i}_spikes + (step + 1) % {self.ring} * {words}, 0, {words} * sizeof(uint32_t));\n"
+        if self.driven:
+            jump, decay = (float(self.values[k]) for k in ("activity_jump", "activity_decay"))
+            text += f"m->activity += {jump!r} * count;\n"
+            return text + self._all(self.trial.step) + f"m->activity *= {decay!r};\n"
+        return text + self._all(self.trial.step)
+
+    def _arrives(self, connection: int, rows: str) -> str:
+        """Input spikes: those of now, or of a step before out of the ring."""
+        if not self.delays[connection]:
+            return f"for (int i = 0; i < count; ++i) {{\n{indent('const int32_t source = spikes[i];' + chr(10) + rows)}}}\n"
+        n = self.plan.input.size
+        row = f"m->input + (step - {self.delays[connection]}) % {self.input_ring} * {n}"
+        loop = f"for (int times = then[source]; times > 0; --times) {{\n{indent(rows)}}}\n"
+        body = f"const uint8_t *then = {row};\nfor (int32_t source = 0; source < {n}; ++source) {{\n{indent(loop)}}}\n"
+        return f"if (step >= {self.delays[connection]}) {{\n{indent(body)}}}\n"
+
+    def _delay(self, connection: int) -> str:
+        return str(self.delays[connection])
+
+    def _sum(self, b: Buffer) -> str:
+        self.used[b.name] = b
+        return f"m->{b.name}[n]"
+
+    def _weights(self, connection: int) -> str:
+        return f"c{connection}_weight"
+
+    def _weight_type(self) -> str:
+        return BITS[self.bits][0] if self.bits else "real"
+
+    def _weight(self, connection: int) -> str:
+        return f"(real){quantised(self._matrix(connection), self.bits)[1]!r} * row[n]" if self.bits else "row[n]"
+
+    def _matrix(self, connection: int) -> np.ndarray:
+        return np.asarray(self.values[f"c{connection}_weight"])
+
+    def _outputs(self) -> str:
+        """Readouts to the caller's array, and the score of each."""
+        out, loss = self.plan.populations.index(self.plan.output), self.plan.loss
+        valid = f"m->p{out}_w_first[n] >= 0" if loss.readout in ("first_spike", "spike_times") else "1"
+        r = f"m->p{out}_w_r[n]"
+        self.used.setdefault(f"p{out}_w_r", self.trial.buffers[f"p{out}_w_r"])
+        return f"readout[n] = {valid} ? (double){r} : HUGE_VAL;\nscore[n] = {valid} ? {_score(loss, r, self.plan.duration)} : -HUGE_VAL;\n"
+
+    def _recent(self) -> str:
+        """Where the spikes of the last step stand."""
+        return "".join(
+            f"if (population == {i}) return m->p{i}_spikes + m->step % {self.ring} * {self._words(i)};\n"
+            for i in self.trial.spikes
+        )
+
+    def _fields(self) -> tuple[str, int]:
+        """The model's state, and its bytes."""
+        width = {"real": self.real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4}
+        lines, total = ["int64_t step;"], 8
+        for b in self.used.values():
+            if b.role not in ("number", "given"):
+                count = int(np.prod([self._known(a) for a in b.axes]))
+                lines.append(f"{TYPES[b.kind]} {b.name}[{count}];")
+                total += width[b.kind] * count
+        for i in self.trial.spikes:
+            lines.append(f"uint32_t p{i}_spikes[{self.ring * self._words(i)}];")
+            total += 4 * self.ring * self._words(i)
+        if self.input_ring > 1:
+            lines.append(f"uint8_t input[{self.input_ring * self.plan.input.size}];")
+            total += self.input_ring * self.plan.input.size
+        if self.driven:
+            lines.append("double activity;")
+            total += 8
+        return "typedef struct {\n" + indent("\n".join(lines)) + "} Model;\n", total
+
+    def _tables(self) -> tuple[str, int]:
+        """Constants, and their bytes."""
+        text, total = "", 0
+        for b in self.used.values():
+            if b.role in ("number", "given"):
+                value = np.broadcast_to(np.asarray(self.values[b.name]), [self._known(a) for a in b.axes])
+                text += _table(TYPES[b.kind], b.name, value)
+                total += value.size * {"real": self.real_bytes, "int": 4}.get(b.kind, 8)
+        for i in range(len(self.plan.connections)):
+            value = quantised(self._matrix(i), self.bits)[0] if self.bits else self._matrix(i)
+            text += f"/* {self.plan.connections[i].source} -> {self.plan.connections[i].target} */\n"
+            text += _table(self._weight_type(), f"c{i}_weight", value)
+            total += value.size * (self.bits // 8 if self.bits else self.real_bytes)
+        return text, total
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    """A skeleton with its words in capitals replaced; one on a line of its own by indented lines."""
+    for word, value in words.items():
+        text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
+        text = re.sub(rf"\b{word}\b", lambda _, v=value: v, text)  # type: ignore[misc]
+    return text
+
+
+def _table(kind: str, name: str, value: np.ndarray) -> str:
+    """An array of constants, ten a line."""
+    whole = np.issubdtype(value.dtype, np.integer) or kind.endswith("_t")
+    texts = [
+        str(int(v)) if whole else f"(real){float(v)!r}" if kind == "real" else repr(float(v)) for v in value.ravel()
+    ]
+    rows = [", ".join(texts[i : i + 10]) for i in range(0, len(texts), 10)]
+    return f"static const {kind} {name}[{value.size}] = {{\n" + ",\n".join(f"    {r}" for r in rows) + "\n};\n"
+
+
+def _score(loss: LossRecord, r: str, duration: float) -> str:
+    names = {"r": sp.Symbol("r_"), "T": sp.Float(duration), **{k: sp.Float(v) for k, v in loss.constants.items()}}
+    score = loss.expressions[0].xreplace({sp.Symbol(k, real=True): v for k, v in names.items()})
+    return expression(score, DOUBLE).replace("r_", f"(double){r}")
+
+
+def _operations(o: EachNeuron) -> int:
+    """Arithmetic operations in a kernel."""
+    return sum(int(sp.count_ops(e)) for s in walk(o.kernel.body) for e in expressions(s))
+
+
+INTERFACE = """\
+/*
+ * One time step is STEP_MS ms; a trial has N_STEPS steps. Inputs are numbered 0 to N_IN - 1, outputs 0 to K_OUT - 1.
+ *
+ *   void model_reset(void);                            begin a trial
+ *   int model_step(const int *spikes, int count);      one step with the inputs that spike in it (one may stand twice);
+ *                                                      0, or -1: the trial is over, -2: no such input, -3: diverged
+ *   int model_readout(double *readout);                readouts of what was seen so far, HUGE_VAL for a silent output;
+ *                                                      returns the class, -1 if no output decides
+ *
+ * The same for several models side by side: model_size() bytes for each, model_reset_at, model_step_at,
+ * model_readout_at with their address first. model_spikes_at(memory, population): the spikes that ended the last step,
+ * a bit a neuron, the lowest first; 0 for a population that has none. Populations: POPULATIONS.
+ */
+"""
+FUNCTIONS = """\
+unsigned long model_size(void) { return (unsigned long)sizeof(Model); }
+
+void model_reset_at(void *memory) {
+    Model *m = memory;
+    const int64_t step = 0;
+    (void)step;
+    memset(m, 0, sizeof *m);
+    RESET
+}
+
+int model_step_at(void *memory, const int *spikes, int count) {
+    Model *m = memory;
+    const int64_t step = m->step;
+    if (step >= N_STEPS) return -1;
+    for (int i = 0; i < count; ++i)
+        if (spikes[i] < 0 || spikes[i] >= N_IN) return -2;
+    STEP
+    m->step = step + 1;
+    return 0;
+}
+
+int model_readout_at(void *memory, double *readout) {
+    Model *m = memory;
+    const int64_t step = m->step;
+    double score[K_OUT];
+    int best = 0;
+    (void)step;
+    READOUT
+    for (int n = 0; n < K_OUT; ++n) {
+        VALUES
+    }
+    for (int n = 1; n < K_OUT; ++n)
+        if (score[n] > score[best]) best = n;
+    for (int n = 0; n < K_OUT; ++n)
+        if (n != best && score[n] >= score[best]) return -1;
+    return score[best] > -HUGE_VAL ? best : -1;
+}
+
+const uint32_t *model_spikes_at(const void *memory, int population) {
+    const Model *m = memory;
+    (void)m;
+    SPIKES
+    (void)population;
+    return 0;
+}
+
+static Model model;
+
+void model_reset(void);
+int model_step(const int *spikes, int count);
+int model_readout(double *readout);
+
+void model_reset(void) { model_reset_at(&model); }
+int model_step(const int *spikes, int count) { return model_step_at(&model, spikes, count); }
+int model_readout(double *readout) { return model_readout_at(&model, readout); }
+"""

@@ -1,0 +1,46 @@
+"""The numbers of a trial by the names of its buffers: those of the grid and the loss, and those of parameter values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..plan import Plan, clock
+from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
+from ..plan.numbers import value_arrays
+
+
+def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
+    """What the time grid and the loss give; slope_floor: see `engines.base.Engine`."""
+    loss = plan.loss
+    given: dict[str, Any] = {
+        "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
+        "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
+    }  # fmt: skip
+    given |= {f"loss_{k}": v for k, v in loss.constants.items()}
+    if loss.integrates:
+        given |= {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
+    if loss.readout == "voltage":
+        part = node_part(plan)
+        given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
+    if loss.weight.input_tau is not None:
+        rate = 1 / loss.weight.input_tau
+        given |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
+    return given
+
+
+def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Weights, delays in steps, parameters of neurons and what follows from them."""
+    given: dict[str, Any] = {}
+    for i, c in enumerate(plan.connections):
+        given |= {f"c{i}_weight": parameters[c.weight], f"c{i}_delay": c.delay_steps}
+    for i, p in enumerate(plan.populations):
+        for name, value in value_arrays(plan, p, parameters).items():
+            given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
+        own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+        steps = clock.mode_steps(p.derived, own, plan.dt)
+        given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+    return given

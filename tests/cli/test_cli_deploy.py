@@ -1,0 +1,81 @@
+"""``export RUN model.c``, and streams of trained models."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import genn_eventprop
+from genn_eventprop.cli import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deploy") / "run"
+    assert main(["train", "loss_shaping_toy", "--quick", "--epochs", "2", "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def test_a_run_becomes_a_c_file(run, tmp_path, capsys):
+    out = tmp_path / "model.c"
+    capsys.readouterr()
+    assert main(["export", str(run), str(out), "--bits", "16"]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "steps of 1 ms",
+        "state 1,",
+        "operations a step",
+        "input_hidden",
+        "not in the file, to be done before: Crop",
+    ):
+        assert part in said
+    text = out.read_text()
+    assert "int16_t c0_weight" in text and "int model_step(const int *spikes, int count)" in text
+    assert main(["export", str(run), str(out)]) == 1
+    assert "exists; give another name, or --overwrite" in capsys.readouterr().err
+    assert main(["export", str(run), str(tmp_path / "w.npz"), "--bits", "8"]) == 1
+    assert "are for C files" in capsys.readouterr().err
+
+
+def test_what_fewer_bits_cost_is_measured(run, tmp_path, capsys):
+    model = genn_eventprop.load(run)
+    rng = np.random.default_rng(1)
+    samples = [(np.sort(rng.uniform(0, 300, 900)), rng.integers(0, model.n_channels, 900)) for _ in range(4)]
+    events = genn_eventprop.Events.from_samples(samples, model.n_channels, labels=[0, 1, 2, 3])
+    want = model.predict(events)
+    assert (want >= 0).all()
+    np.savez(
+        tmp_path / "samples.npz", times=events.times, channels=events.channels, offsets=events.offsets, labels=want,
+        n_channels=model.n_channels,
+    )  # fmt: skip
+    capsys.readouterr()
+    files = ["--measure", str(tmp_path / "samples.npz")]
+    assert main(["export", str(run), str(tmp_path / "a.c"), "--bits", "8", "--dt", "2", *files]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "same class" in line]
+    assert len(lines) == 3 and "accuracy 100.00 % of 4 samples" in lines[0]
+    assert lines[1].strip().startswith("grid of 2 ms") and lines[2].strip().startswith("weights of 8 bits")
+
+
+def test_a_stream_says_what_predict_says(run):
+    model = genn_eventprop.load(run, engine="c99")
+    rng = np.random.default_rng(2)
+    times, channels = np.sort(rng.uniform(0, 390, 80)), rng.integers(0, model.plan.input.size, 80)
+    want = model.outputs([(times, channels)], prepared=True)
+    stream = model.stream()
+    for start in range(0, 400, 50):
+        here = (times > start) & (times <= start + 50)
+        moment = stream.push((times[here], channels[here]), start + 50.0)
+    np.testing.assert_array_equal(moment.readout, want.readout[0])
+    assert moment.prediction == want.classes[0]
+    model.close()
+
+
+def test_exact_spike_times_need_a_grid(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", "yin_yang", "--quick", "--epochs", "1", "--run-dir", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(folder), str(tmp_path / "model.c")]) == 1
+    assert "trained with exact spike times, and C files run spikes on the grid; give --dt" in capsys.readouterr().err
+    assert main(["export", str(folder), str(tmp_path / "model.c"), "--dt", "0.1"]) == 0
+    assert "steps of 0.1 ms" in capsys.readouterr().out
+    assert shutil.which("cc") is None or (tmp_path / "model.c").stat().st_size > 1000
