@@ -16,10 +16,10 @@ from ..training.jobs import Job, LocalRunner, Runner
 from ..training.run_folder import RunFolder, write_json, write_text
 from ..training.scan import Scan, locked, prepare, processors, read_scan
 from ..training.scan_status import cell_states, last_line, status_table
-from ..training.search_report import finish
 from ..training.search_run import SearchRun
 from ..training.tabulate import markdown, rows_of
 from .options import parse
+from .search_report import finish
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .run_folder import write_json, write_text
-from .scan import Scan, write_toml
-from .search import import_optuna, study_of
-from .search_run import describe
-from .tabulate import lined
+from ..training.run_folder import write_json, write_text
+from ..training.scan import Scan, write_toml
+from ..training.search import import_optuna, study_of
+from ..training.search_run import describe
+from ..training.tabulate import lined
 
 SHOWN = 10
 
