@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import pkgutil
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import models
+from ..engines.native import available_processors
 from ..errors import EventPropError, ModelError, SettingError, suggest
 from ..modelling import Neuron, NeuronModel
 from ..modelling.own_file import import_file
@@ -21,11 +25,13 @@ def main(
     engine: str = "reference_event",
     quick: bool = False,
     spike_times: str = "exact",
+    processes: int | None = None,
 ) -> int:
     """Check a model, print the table, return the exit status: 0 only if every block is right and something was shown.
 
     Args:
         target: see `find_model`; None for the whole zoo, one line a model.
+        processes: of the whole zoo, one model each; None: as many as processors. The output does not depend on it.
 
     Raises:
         ModelError: if `target` names no model. SettingError: for spikes on the grid.
@@ -36,20 +42,32 @@ def main(
             "spike, so that differences say nothing; grid engines are held to reference_clock instead"
         )
     if target is None:
-        return _whole_zoo(seed, engine, quick)
+        return _whole_zoo(partial(_checked, seed=seed, engine=engine, quick=quick), processes or available_processors())
     report = check(find_model(target), seed=seed, engine=engine, quick=quick)
     print(report.text())
     return 0 if report.passed else 1
 
 
-def _whole_zoo(seed: int, engine: str, quick: bool) -> int:
+def _checked(name: str, seed: int, engine: str, quick: bool) -> Report:
+    try:
+        return check(models.ZOO[name], seed=seed, engine=engine, quick=quick)
+    except EventPropError as error:
+        return Report([], [str(error)])
+
+
+def _reports(checked: partial[Report], names: Iterable[str], processes: int) -> Iterator[Report]:
+    """The reports in the order of `names`, each as soon as it and those before it are there."""
+    if processes == 1:
+        yield from map(checked, names)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:  # native's threads do not survive a fork
+        yield from pool.imap(checked, names)
+
+
+def _whole_zoo(checked: partial[Report], processes: int) -> int:
     print(Report.HEADER, flush=True)
     reports, wrong = [], []
-    for name, model in models.ZOO.items():
-        try:
-            report = check(model, seed=seed, engine=engine, quick=quick)
-        except EventPropError as error:
-            report = Report([], [str(error)])
+    for name, report in zip(models.ZOO, _reports(checked, models.ZOO, min(processes, len(models.ZOO)))):
         reports.append(report)
         print(report.row(name), flush=True)
         wrong += [] if report.passed else [f"\n{name}\n{report.text()}"]

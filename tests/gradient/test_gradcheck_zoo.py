@@ -137,7 +137,10 @@ def test_hand_written_snippets_and_which_is_suspect(capsys):
 
 def test_the_whole_zoo_in_one_command(capsys, monkeypatch):
     monkeypatch.setattr(models, "ZOO", {"LIF": models.LIF, "LI": models.LI})
-    assert main(None, quick=True) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert main(None, quick=True, processes=1) == 0
+    alone = capsys.readouterr().out
+    assert main(None, quick=True, processes=2) == 0
+    assert capsys.readouterr().out == alone
+    lines = alone.splitlines()
     assert lines[0].split()[:2] == ["model", "networks"] and lines[1].startswith("LIF ") and lines[2].startswith("LI ")
     assert "passed: 2 of 2 models, 2 networks" in lines[-1]
