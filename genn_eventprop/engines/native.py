@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.cpp import generate, host_source, padded, regulariser_names
+from ..codegen.cpp import coded, generate, host_source, padded, regulariser_names
 from ..codegen.optimiser import update_source
 from ..errors import EngineError, ToolchainError
 from ..plan import Plan, clock
@@ -85,7 +85,8 @@ class NativeEngine(Engine):
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
-        self.source = generate(plan, dtype)
+        self._coded = coded(plan)  # what generated code calls things
+        self.source = generate(self._coded.plan, dtype)
         for text in (self.source.text, host_source()):
             require(text)
         self._spiking = [p.name for p in plan.populations if p.spiking]
@@ -126,7 +127,11 @@ class NativeEngine(Engine):
         self._slices = aligned((0, self.source.gradient_size), self.dtype)
         self.gradients = {}
         self._shared: list[tuple[np.ndarray, np.ndarray]] = []
-        for key, (offset, rows, columns) in self.source.gradients.items():
+        inside = self._coded.parameters
+        self._inside = {inside[key]: view for key, view in self.parameters.items()}
+        public = {name: key for key, name in inside.items()}
+        for name, (offset, rows, columns) in self.source.gradients.items():
+            key = public[name]
             full = self._gradient[offset : offset + rows * columns].reshape(rows, columns)
             shape = self.parameters[key].shape
             if len(shape) == 2:
@@ -154,12 +159,14 @@ class NativeEngine(Engine):
 
     def _refresh_values(self) -> None:
         """Recompute the coefficients of populations whose parameters changed since the last run."""
-        changed = False
-        for p in self.plan.populations:
-            now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
+        changed, plan, parameters = False, self._coded.plan, self._inside
+        for p in plan.populations:
+            now = b"".join(parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
             if self._seen.get(p.name) == now:
                 continue
-            for name, value in value_arrays(self.plan, p, self.parameters).items():
+            if plan is not self.plan:  # by their public names
+                self.plan.check_parameters(self.parameters)
+            for name, value in value_arrays(plan, p, parameters).items():
                 key = f"p_{p.name}_{name}"
                 full = self._values.get(key)
                 if full is None:
@@ -167,7 +174,7 @@ class NativeEngine(Engine):
                 full[: value.size] = value
                 # padding repeats the last value, so that idle lanes never divide by zero
                 full[value.size :] = value[-1]
-            own = {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+            own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
             for n, steps in clock.mode_steps(p.derived, own, self.plan.dt).items():
                 self._values[f"p_{p.name}_steps_{n}"] = steps.astype(np.int32)
             self._seen[p.name] = now
@@ -177,8 +184,8 @@ class NativeEngine(Engine):
 
     def _refresh_tables(self) -> None:
         """Tables of the exact engine; see `plan/series.py`."""
-        plan = self.plan
-        steps = number_of_steps(plan, self.parameters, self.dtype.name)
+        plan, parameters = self._coded.plan, self._inside
+        steps = number_of_steps(plan, parameters, self.dtype.name)
         if steps != self._exact_steps and plan.loss.readout == "integral":
             found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
             self._weight["weight_series"], self._series_size = found
@@ -187,9 +194,9 @@ class NativeEngine(Engine):
         for p in plan.populations:
             watched, delta = read if p is plan.output else None, plan.duration / steps
             full = padded(p.size) if varies(p) else 1
-            self._degree[p.name] = degree(plan, p, self.parameters, delta, self.dtype.name)
+            self._degree[p.name] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
-                tables = exact_tables(p, self.parameters, delta, watched, mode)
+                tables = exact_tables(p, parameters, delta, watched, mode)
                 for name, table in tables.arrays().items():
                     series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
                     dtype = np.dtype(np.float64) if series and not varies(p) else self.dtype
@@ -265,7 +272,8 @@ class NativeEngine(Engine):
             "loss": np.empty(B), "readout": np.empty((B, K)), "prediction": np.empty(B, np.int64),
             "guarded": np.zeros(n_slices, np.int64), "slices": self._slices, "gradient": self._gradient,
         }  # fmt: skip
-        out |= {f"p_{p}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
+        inside = self._coded.populations
+        out |= {f"p_{inside[p]}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": labels, "quantiles": self._quantiles,
@@ -278,7 +286,7 @@ class NativeEngine(Engine):
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given["share"] = data.share(batch)[part.own]
         given |= self._regulariser_values(data, batch, part, training)
-        given |= {f"{kind}_key_{name}": key for (kind, name), key in self.chance_keys(data, samples).items()}
+        given |= {f"{kind}_key_{inside[name]}": key for (kind, name), key in self.chance_keys(data, samples).items()}
         self._chance, self._numbers = chance, data.numbers_of(samples)
         arrays = {**given, **self._values, **out}
         if plan.loss.host is None:
@@ -287,7 +295,7 @@ class NativeEngine(Engine):
             self._call_around(arrays, data.goals(samples), scored, part, training, record_spikes)
         return Result(
             loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
-            spike_counts={p: out[f"p_{p}_counts"].astype(np.int64) for p in self._spiking},
+            spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
             guarded=int(out["guarded"].sum()) if training else 0,
             spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
         )  # fmt: skip
@@ -301,7 +309,8 @@ class NativeEngine(Engine):
         if training and any(r.mean == "batch" for _, r in spiking):
             counts = self._run(data, batch, part, False, False, chance=True).spike_counts
         for p in self._spiking:
-            for name, r in zip(regulariser_names(plan, p), plan.spike_regularisers(p)):
+            names = regulariser_names(self._coded.plan, self._coded.populations[p])
+            for name, r in zip(names, plan.spike_regularisers(p)):
                 upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
                 third = {"target": np.array([r.target])}
                 if r.mean == "batch":
@@ -351,7 +360,8 @@ class NativeEngine(Engine):
             **{f"d_{c.name}": c.delay for c in plan.connections},
             **loss.constants,
         }
-        numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in plan.populations}
+        populations = self._coded.plan.populations
+        numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in populations}
         integers = {"n_steps": plan.n_steps, "batch": len(part), "training": training, "record": record}
         integers |= {"n_slices": part.last - part.first, "first_slice": part.first}
         integers |= {"whole_batch": part.batch, "whole_slices": part.slices}
@@ -361,7 +371,7 @@ class NativeEngine(Engine):
             "series_size": self._series_size,
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
-        integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in plan.populations}
+        integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in populations}
         integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)

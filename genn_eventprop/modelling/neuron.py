@@ -208,15 +208,15 @@ class NeuronModel:
         for receptor, synapse in synapses.items():
             rename = {n: f"{n}_{receptor}" for n in (*synapse.state, *synapse.params)}
             where = f"{self.name}, synapse {receptor}"
-            currents.append(f"({_renamed(synapse.current, rename, where)})")
-            state |= {rename[s]: _renamed(v, rename, where) for s, v in synapse.state.items()}
+            currents.append(f"({renamed(synapse.current, rename, where)})")
+            state |= {rename[s]: renamed(v, rename, where) for s, v in synapse.state.items()}
             params |= {rename[n]: p for n, p in synapse.params.items()}
-            dynamics |= {rename[s]: _renamed(f, rename, where) for s, f in synapse.dynamics.items()}
+            dynamics |= {rename[s]: renamed(f, rename, where) for s, f in synapse.dynamics.items()}
             target = {synapse.input: 1} if isinstance(synapse.input, str) else synapse.input
-            inputs[receptor] = {rename[s]: _renamed(e, rename, where) for s, e in target.items()}
+            inputs[receptor] = {rename[s]: renamed(e, rename, where) for s, e in target.items()}
         total = {current: " + ".join(currents)}
         for name in self.dynamics:
-            dynamics[name] = _renamed(self.dynamics[name], total, self.name)
+            dynamics[name] = renamed(self.dynamics[name], total, self.name)
         return replace(
             self, state=state, params=params, dynamics=dynamics, input=inputs, threshold=None, reset=None,
             events=self.events,
@@ -235,7 +235,7 @@ class Neuron:
         return self.model.name
 
 
-def _renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
+def renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
     """`text` with symbols replaced by other names or bracketed expressions; names not listed stay."""
     import ast
 

@@ -18,10 +18,11 @@ from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes, work
 from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import LOCATE, forward, negative_arrivals
+from .hygiene import coded
 from .outer import outer, outer_loss
 from .replay_steps import replay
 
-__all__ = ["Source", "generate", "host_source", "padded", "regulariser_names"]
+__all__ = ["Source", "coded", "generate", "host_source", "padded", "regulariser_names"]
 
 
 @dataclass(frozen=True)

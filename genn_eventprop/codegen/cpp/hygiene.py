@@ -1,0 +1,104 @@
+"""A plan whose names C++ can use: what a user calls a state or a population never meets a generated name.
+
+Identifiers are parts joined by "_"; a population's field is ``p_<population>_<what>``. A name is changed only where it is,
+or joined to another could be, something else: the text of all other plans stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ...adjoint import Derived, derive
+from ...modelling.neuron import NeuronModel, renamed
+from ...plan import Plan, PopulationRecord
+
+# fields of a population and variables that stand beside a model's own
+GENERATED = re.compile(
+    r"spikes|counts|until|mode|any_push|push|pending|dl|noise|feedback|jump|ends|event\d+"
+    r"|(history|Q_history|trace|steps|kept)_.*"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A plan for the generator; populations: public name -> name there; parameters: the same of "population.parameter"
+    and "connection.weight"."""
+
+    plan: Plan
+    populations: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+
+def coded(plan: Plan) -> Coded:
+    """`plan` with names that generated code can use."""
+    names = dict(zip((p.name for p in plan.populations), apart([p.name for p in plan.populations])))
+    changes = {p.name: _changes(p.derived) for p in plan.populations}
+    parameters = {c.weight: c.weight for c in plan.connections}
+    for p in plan.populations:
+        parameters |= {f"{p.name}.{n}": f"{names[p.name]}.{changes[p.name].get(n, n)}" for n in p.derived.params}
+    if any(changes.values()) or any(public != inside for public, inside in names.items()):
+        plan = _with_names(plan, names, changes)
+    return Coded(plan, names, parameters)
+
+
+def apart(names: list[str]) -> list[str]:
+    """Names no two of which can be told from each other by what follows: one that begins with another and "_", or with
+    "key_", gets its number in front."""
+    starts = ("key_", *(f"{n}_" for n in names))
+    return [f"{i}{n}" if n.startswith(starts) else n for i, n in enumerate(names)]
+
+
+def _changes(d: Derived) -> dict[str, str]:
+    """States, parameters and receptors of a model that need another name."""
+    every = (*d.states, *d.params, *d.receptors)
+    starts = tuple(f"{s}_" for s in (*d.states, *d.receptors))
+    needed = [n for n in dict.fromkeys(every) if GENERATED.fullmatch(n) or n.startswith(starts)]
+    found: dict[str, str] = {}
+    for i, n in enumerate(needed):
+        found[n] = next(new for k in range(i, i + len(every) + 1) if (new := f"user{k}_{n}") not in every)
+    return {} if d.model.snippets else found  # which are hand-written in their own names
+
+
+def _with_names(plan: Plan, names: Mapping[str, str], changes: Mapping[str, Mapping[str, str]]) -> Plan:
+    place = {**names, plan.input.name: plan.input.name}
+    connections = tuple(
+        replace(
+            c, source=place[c.source], target=place[c.target], receptor=changes[c.target].get(c.receptor, c.receptor)
+        )
+        for c in plan.connections
+    )
+    return replace(
+        plan,
+        populations=tuple(_record(p, names[p.name], changes[p.name]) for p in plan.populations),
+        connections=connections,
+        loss=replace(plan.loss, population=names[plan.loss.output]),
+        pushes=tuple(replace(r, population=names[r.of]) for r in plan.pushes),
+    )
+
+
+def _record(p: PopulationRecord, name: str, changes: Mapping[str, str]) -> PopulationRecord:
+    if not changes:
+        return replace(p, name=name)
+    new = lambda n: changes.get(n, n)  # noqa: E731
+    return replace(
+        p, name=name, derived=derive(_model(p.derived.model, changes)), params={new(n): q for n, q in p.params.items()},
+        per_neuron=frozenset(map(new, p.per_neuron)), trainable=tuple(map(new, p.trainable)),
+    )  # fmt: skip
+
+
+def _model(model: NeuronModel, changes: Mapping[str, str]) -> NeuronModel:
+    """The model with other names of states, parameters and receptors."""
+    new = lambda n: changes.get(n, n)  # noqa: E731
+    text = lambda t: renamed(t, changes, model.name)  # noqa: E731
+    table = lambda d: {new(n): text(t) for n, t in d.items()}  # noqa: E731
+    return replace(
+        model, state=table(model.state), params={new(n): p for n, p in model.params.items()},
+        dynamics=table(model.dynamics), threshold=None, reset=None,
+        input={new(r): table(to) for r, to in model.receptors.items()}, readout=new(model.readout),
+        events=tuple(replace(e, threshold=text(e.threshold), reset=table(e.reset)) for e in model.events),
+        modes=tuple(
+            replace(m, dynamics=table(m.dynamics), lasts=None if m.lasts is None else new(m.lasts)) for m in model.modes
+        ),
+    )  # fmt: skip

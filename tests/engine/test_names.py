@@ -1,0 +1,96 @@
+"""What a user calls states, parameters, receptors and populations changes nothing but the names of results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, engines, losses, regularisers
+from genn_eventprop.data import Events
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+PLAIN = {"V": "V", "I": "I", "W": "W", "tau": "tau", "exc": "exc", "inh": "inh", "one": "one", "two": "two"}
+NAMES = {
+    "fields": {"I": "spikes", "W": "history_exc", "tau": "until"},
+    "more fields": {"I": "dl", "W": "steps_tau", "tau": "event0"},
+    "receptors": {"exc": "a", "inh": "a_b", "I": "b_c", "W": "c"},
+    "states": {"I": "V_W", "W": "W_V", "V": "V", "tau": "V_tau"},
+    "populations": {"one": "h", "two": "h_I", "I": "I_b", "W": "b"},
+    "populations of keys": {"one": "x", "two": "key_x"},
+}
+
+
+def model(n: dict[str, str], refractory: bool) -> NeuronModel:
+    states = {n["V"]: 0.0, n["I"]: 0.0, n["W"]: 0.0}
+    dynamics = {
+        n["V"]: f"({n['I']} - {n['W']} - {n['V']}) / {n['tau']}",
+        n["I"]: f"-{n['I']} / 5", n["W"]: f"-{n['W']} / t_w",
+    }  # fmt: skip
+    event = Event("spike", f"{n['V']} - 1", {n["V"]: 0, n["W"]: f"{n['W']} + 0.1"})
+    params = {n["tau"]: Param(15.0, "ms", trainable=True), "t_w": Param(30.0, "ms"), "hold": Param(2.0, "ms")}
+    modes = (Mode("held", {n["V"]: "0"}, lasts="hold"),) if refractory else ()
+    if refractory:
+        event = Event(event.name, event.threshold, event.reset, modes=("free",), next_mode="held")
+    else:
+        del params["hold"]
+    return NeuronModel(
+        name="named", state=states, params=params, dynamics=dynamics, events=(event,), modes=modes, readout=n["V"],
+        input={n["exc"]: {n["I"]: 1}, n["inh"]: {n["W"]: 0.5}},
+    )  # fmt: skip
+
+
+def outcome(names: dict[str, str], spike_times: str, refractory: bool, noisy: bool):
+    n, net = PLAIN | names, Network()
+    neuron, inp = model(n, refractory), net.input(4)
+    noise = 0.01 if noisy else 0.0
+    one = net.population(neuron, 5, n["one"], noise=noise)
+    two = net.population(neuron(**{n["tau"]: np.linspace(10, 20, 3)}), 3, n["two"], noise=noise)
+    out = net.population(LI(), 2, "out")
+    rng = np.random.default_rng(3)
+    for i, (source, target, receptor, mean) in enumerate(
+        [(inp, one, "exc", 1.5), (inp, one, "inh", 0.2), (one, two, "exc", 1.5), (two, one, "inh", 0.3)]
+    ):
+        weight = rng.normal(mean, 0.3, (source.size, target.size))
+        net.connect(source, target, Dense(weight), receptor=n[receptor], name=f"c{i}", delay=0.0 if i < 2 else 1.0)
+    net.connect(two, out, Dense(rng.normal(0, 0.5, (3, 2))), name="c4")
+    plan = make_plan(
+        net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=40.0, spike_times=spike_times,
+        regularisers=[regularisers.SpikeCount(one, target=2.0, upper=0.1, lower=0.1)],
+    )  # fmt: skip
+    made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", threads=1)
+    samples = [(np.sort(rng.uniform(0, 35, 30)), rng.integers(0, 4, 30)) for _ in range(2)]
+    data = made.load(Events.from_samples(samples, n_channels=4, labels=[0, 1]))
+    result = made.run(data, [0, 1], training=spike_times == "exact", record_spikes=True)
+    made.run(data, [0, 1], training=True)
+    found = [result.loss, *result.spike_counts.values(), *made.gradients.values()]
+    expected = [f"c{i}.weight" for i in range(5)] + [f"{n['one']}.{n['tau']}"]
+    assert list(made.gradients) == list(plan.trainable) and set(expected) <= set(plan.trainable)
+    assert set(result.spike_counts) == {n["one"], n["two"]} and set(result.spikes) == {n["one"], n["two"]}
+    made.close()
+    return [np.array(x) for x in found]
+
+
+PLAINLY: dict[tuple[str, bool, bool], list[np.ndarray]] = {}
+
+
+QUICK = [
+    ("fields", "exact", True),
+    ("populations", "exact", True),
+    ("fields", "grid", True),
+    ("receptors", "grid", True),
+]
+EVERY = [(n, *case) for n in NAMES for case in (("exact", True), ("grid", False), ("grid", True))]
+
+
+@pytest.mark.parametrize(
+    ("names", "spike_times", "refractory"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY if case not in QUICK)],
+)
+def test_names_change_nothing(names, spike_times, refractory):
+    case = spike_times, refractory, spike_times == "grid" and "one" not in NAMES[names]  # noise is drawn by the name
+    if case not in PLAINLY:
+        PLAINLY[case] = outcome({}, *case)
+    assert PLAINLY[case][1].sum() > 10
+    for one, other in zip(PLAINLY[case], outcome(NAMES[names], *case)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
