@@ -10,17 +10,20 @@ something did. A full disk needs root (it mounts small file systems); without, t
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tyro
 from reliability import crowd, damage, disk, fuzz, kills
+from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
 PARTS = ("training", "conversion", "building", "disk", "run-files", "cache-files", "crowd", "fuzz")
@@ -44,6 +47,8 @@ class Options:
     """Random configurations, event files and command lines."""
     quick: bool = False
     """A few trials of each part instead."""
+    parts_at_once: int = 1
+    """Parts that run beside each other."""
     seed: int = 1
     only: tuple[str, ...] = PARTS
     """Some of the parts."""
@@ -66,21 +71,46 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
 
 
 def campaign(o: Options) -> list[Part]:
-    """All parts, one after the other."""
+    """All parts, `parts_at_once` of them at a time, in the order of `PARTS`."""
     if o.quick:
-        o = Options(5, 3, 2, 3, 1, 60, True, o.seed, o.only, o.out)
-    found = []
+        o = replace(o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60)
+    preload()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:
         os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")
-        for position, (name, part) in enumerate(parts(o).items()):
-            if name not in o.only:
-                continue
-            folder = Path(root) / name
-            folder.mkdir()
-            found.append(part(folder, np.random.default_rng([o.seed, position])))
-            print(f"{name}: {found[-1].seconds:.0f} s", file=sys.stderr, flush=True)
-            print("\n".join(found[-1].faults), end="\n" * bool(found[-1].faults), file=sys.stderr, flush=True)
-    return found
+        waiting = [name for name in PARTS if name in o.only]
+        found: dict[str, Part] = {}
+        running: dict[str, Child] = {}
+        while waiting or running:
+            while waiting and len(running) < o.parts_at_once:
+                name = waiting.pop(0)
+                running[name] = _start(o, name, Path(root) / name)
+            for name in [name for name, child in running.items() if child.ended()]:
+                found[name] = _end(name, running.pop(name).wait(), Path(root) / name)
+            time.sleep(0.05)
+    return [found[name] for name in PARTS if name in found]
+
+
+def _start(o: Options, name: str, folder: Path) -> Child:
+    """A part in a process of its own, so that its end is not the campaign's."""
+    folder.mkdir()
+
+    def work() -> int:
+        part = parts(o)[name](folder, np.random.default_rng([o.seed, PARTS.index(name)]))
+        (folder / "part.json").write_text(json.dumps(asdict(part)))
+        return 0
+
+    return Child(work, folder, folder / "part.log")
+
+
+def _end(name: str, outcome: Outcome, folder: Path) -> Part:
+    if outcome.status:
+        part = Part(name)
+        part.count(f"the campaign itself failed, status {outcome.status}", outcome.said[-1000:])
+    else:
+        saved = json.loads((folder / "part.json").read_text())
+        part = Part(**{**saved, "ended": Counter(saved["ended"])})
+    print(f"{name}: {outcome.seconds:.0f} s", *part.faults, sep="\n  ", file=sys.stderr, flush=True)
+    return part
 
 
 def main() -> int:

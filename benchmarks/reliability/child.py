@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -11,6 +14,28 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import genn_eventprop
+
+
+def preload() -> None:
+    """Import all that a command may need: a child then does not."""
+    for module in pkgutil.walk_packages(genn_eventprop.__path__, "genn_eventprop."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(Exception):  # what an extra brings that is not installed
+                importlib.import_module(module.name)
+    for name in (
+        "matplotlib.pyplot",
+        "matplotlib.backends.backend_agg",
+        "h5py",
+        "tyro",
+        "tomllib",
+        "typeguard",
+        "asyncio",
+    ):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
 
 HANG = 300.0
 """Seconds after which a child counts as hung; none takes a tenth of that on an idle core."""
@@ -43,12 +68,16 @@ class Child:
     """A running child that executes `work`, which returns its exit status, in `folder`; output goes to a file."""
 
     def __init__(self, work: Callable[[], int], folder: Path, log: Path) -> None:
-        self.log, self.began = log, time.monotonic()
+        self.log, self.began = log.absolute(), time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
             _live(work, folder, log)
+
+    def ended(self) -> bool:
+        """Whether the process has ended; `wait` then tells how."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def wait(self, limit: float = HANG, kill_after: float | None = None, number: int = signal.SIGKILL) -> Outcome:
         """Wait for the end; send signal `number` after `kill_after` seconds if it has not ended by then."""
