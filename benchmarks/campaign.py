@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,8 @@ class Options:
     seed: int = 1
     only: tuple[str, ...] = PARTS
     """Some of the parts."""
+    saved: Path | None = None
+    """Folder that keeps what each part has found; the page then also tells of the parts that ran before."""
     out: Path = Path("docs/reliability.md")
 
 
@@ -79,13 +81,16 @@ def campaign(o: Options) -> list[Part]:
         os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")
         waiting = [name for name in PARTS if name in o.only]
         found: dict[str, Part] = {}
+        if o.saved is not None:
+            o.saved.mkdir(parents=True, exist_ok=True)
+            found = {name: read(path) for name in PARTS if (path := kept(o, name, o.saved)).exists()}
         running: dict[str, Child] = {}
         while waiting or running:
             while waiting and len(running) < o.parts_at_once:
                 name = waiting.pop(0)
                 running[name] = _start(o, name, Path(root) / name)
             for name in [name for name, child in running.items() if child.ended()]:
-                found[name] = _end(name, running.pop(name).wait(), Path(root) / name)
+                found[name] = _end(name, running.pop(name).wait(), kept(o, name, Path(root) / name))
             time.sleep(0.05)
     return [found[name] for name in PARTS if name in found]
 
@@ -96,29 +101,37 @@ def _start(o: Options, name: str, folder: Path) -> Child:
 
     def work() -> int:
         part = parts(o)[name](folder, np.random.default_rng([o.seed, PARTS.index(name)]))
-        (folder / "part.json").write_text(json.dumps(asdict(part)))
+        kept(o, name, folder).write_text(json.dumps(vars(part)))
         return 0
 
     return Child(work, folder, folder / "part.log")
 
 
-def _end(name: str, outcome: Outcome, folder: Path) -> Part:
+def kept(o: Options, name: str, folder: Path) -> Path:
+    """The file of what a part has found."""
+    return (folder if o.saved is None else o.saved.absolute()) / f"{name}.json"
+
+
+def read(path: Path) -> Part:
+    saved = json.loads(path.read_text())
+    return Part(**{**saved, "ended": Counter(saved["ended"])})
+
+
+def _end(name: str, outcome: Outcome, path: Path) -> Part:
     if outcome.status:
         part = Part(name)
         part.count(f"the campaign itself failed, status {outcome.status}", outcome.said[-1000:])
     else:
-        saved = json.loads((folder / "part.json").read_text())
-        part = Part(**{**saved, "ended": Counter(saved["ended"])})
+        part = read(path)
     print(f"{name}: {outcome.seconds:.0f} s", *part.faults, sep="\n  ", file=sys.stderr, flush=True)
     return part
 
 
 def main() -> int:
-    options, began = tyro.cli(Options), time.monotonic()
+    options = tyro.cli(Options)
     found = campaign(options)
     print(table(found), end="")
-    words = "".join(f" {word}" for word in sys.argv[1:])
-    options.out.write_text(page(found, words, time.monotonic() - began, options.seed))
+    options.out.write_text(page(found, " --quick" if options.quick else "", options.seed))
     return int(any(part.faults for part in found))
 
 

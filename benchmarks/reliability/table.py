@@ -42,8 +42,8 @@ def table(parts: list[Part]) -> str:
 PAGE = """\
 # Reliability
 
-Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s of wall time on a busy machine; random seed {seed},
-so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost, or a wrong result
+Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s for all parts on a busy machine with two
+cores; random seed {seed}, so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost, or a wrong result
 that is taken for right. {verdict}
 
 {table}
@@ -69,9 +69,11 @@ What a run promises, and how:
 """
 
 
-def page(parts: list[Part], options: str, seconds: float, seed: int) -> str:
+def page(parts: list[Part], options: str, seed: int) -> str:
     """docs/reliability.md."""
     faults = [fault for part in parts for fault in part.faults]
     verdict = f"{len(faults)} faults in {sum(p.ended.total() for p in parts)} trials."
-    text = PAGE.format(options=options, seconds=seconds, seed=seed, verdict=verdict, table=table(parts))
+    text = PAGE.format(
+        options=options, seconds=sum(part.seconds for part in parts), seed=seed, verdict=verdict, table=table(parts)
+    )
     return text + ("\nFaults:\n\n" + "".join(f"* {fault}\n" for fault in faults) if faults else "")
