@@ -42,9 +42,9 @@ def table(parts: list[Part]) -> str:
 PAGE = """\
 # Reliability
 
-Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s for all parts on a busy machine with two
-cores; random seed {seed}, so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost, or a wrong result
-that is taken for right. {verdict}
+Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s for all parts on a busy machine with two cores;
+random seed {seed}, so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost,
+or a wrong result that is taken for right. {verdict}
 
 {table}
 * **equal**: after the kills, the same command went on and ended with the bits of the undisturbed run: weights,

@@ -1,0 +1,78 @@
+"""The campaign of benchmarks/ on a small scale: it runs, finds nothing, and would tell if it did."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+from reliability import child, damage, fuzz, table  # noqa: E402
+
+
+def campaign(tmp_path, *only):
+    """A quick campaign: what it printed, and the page."""
+    command = [sys.executable, str(BENCHMARKS / "campaign.py"), "--quick", "--out", str(tmp_path / "page.md"), "--only"]
+    done = subprocess.run([*command, *only], capture_output=True, text=True, timeout=900, cwd=tmp_path)
+    return done, (tmp_path / "page.md").read_text() if (tmp_path / "page.md").exists() else ""
+
+
+def test_the_quick_parts_find_nothing(tmp_path):
+    done, page = campaign(tmp_path, "conversion", "building", "fuzz")
+    assert done.returncode == 0, done.stderr
+    assert "0 faults in " in page and "| random configurations, event files, command lines | 60 |" in page
+    assert "| what was done | trials | how they ended | faults |" in done.stdout
+
+
+@pytest.mark.slow
+def test_all_parts_find_nothing(tmp_path):
+    done, page = campaign(tmp_path, *("training", "disk", "run-files", "cache-files", "crowd"))
+    assert done.returncode == 0, done.stderr
+    assert page.count("\n| ") >= 5 and "0 faults in " in page
+
+
+def test_faults_are_told_and_counted(tmp_path):
+    part = table.Part("trials")
+    part.count("equal")
+    part.count("bare traceback", "case 7")
+    page = table.page([part, table.Part("more", skipped="needs root")], "", 1)
+    assert "1 faults in 2 trials." in page and "* trials: bare traceback: case 7" in page
+    assert "| trials | 2 | 1 equal | 1 |" in page and "| more | - | skipped: needs root | - |" in page
+
+
+@pytest.mark.parametrize(
+    ("work", "fault"),
+    [
+        (lambda: 0, ""),
+        (lambda: 1, ""),
+        (lambda: 1 // 0, "bare traceback"),
+        (lambda: os.kill(os.getpid(), signal.SIGTRAP) or 0, "crash by signal 5"),
+        (lambda: time.sleep(60) or 0, "hang"),
+    ],
+)
+def test_what_happens_to_a_child_is_seen(tmp_path, work, fault):
+    assert child.run(work, tmp_path, tmp_path / "log", limit=1.5).fault == fault
+
+
+def test_damage_is_of_the_places_asked_for():
+    content = bytes(range(200))
+    found = list(damage.damaged(content, 10, np.random.default_rng(0)))
+    assert len(found) == 20 and all(changed != content for _, changed in found)
+    assert {len(changed) for _, changed in found[:10]} >= {0, 199}
+
+
+def test_random_event_files_that_are_whole_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "data"))
+    monkeypatch.setattr(fuzz, "DAMAGES", (fuzz._nothing,))
+    for seed in range(6):
+        place = tmp_path / str(seed)
+        place.mkdir()
+        monkeypatch.chdir(place)
+        assert fuzz.event_file(np.random.default_rng(seed))[0] == "right"
