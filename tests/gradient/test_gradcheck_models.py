@@ -56,7 +56,7 @@ def assert_passed(report, below=1e-6):
 
 @pytest.mark.parametrize(
     "model",
-    [LIF, LI, *(pytest.param(m, marks=pytest.mark.slow) for m in (ALIF, RESONATOR))],
+    [LIF, *(pytest.param(m, marks=pytest.mark.slow) for m in (LI, ALIF, RESONATOR))],  # quick: one network of each
     ids=lambda m: m.name,
 )
 def test_model_in_random_networks(model):
