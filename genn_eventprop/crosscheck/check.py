@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..engines import ReferenceClock
+from ..engines import ReferenceClock, create
 from ..engines.base import Data, Engine
 from ..engines.native import NativeEngine
 from ..engines.reference_event import ReferenceEvent
@@ -132,15 +132,9 @@ def check(case: Case, engines: Iterable[str] = ENGINES, say: Callable[[str], Non
 def made(name: str, case: Case) -> Engine:
     """An engine by name and number format, "native float32"."""
     kind, dtype = name.split()
-    if kind == "native":
-        return NativeEngine(case.plan, case.parameters, dtype=dtype, threads=1)
-    if kind == "c99":
-        from ..engines.c99 import C99Engine
-
-        return C99Engine(case.plan, case.parameters, dtype=dtype)
-    from ..engines.genn import GennEngine
-
-    return GennEngine(case.plan, case.parameters, dtype=dtype, backend="single_threaded_cpu")
+    return create(
+        case.plan, case.parameters, engine=kind, dtype=dtype, threads=1, genn_backend="single_threaded_cpu"
+    )  # fmt: skip
 
 
 def _judge(name: str, case: Case, truth: Truth) -> tuple[str, str]:

@@ -3,12 +3,14 @@
 from .base import Availability, Data, Engine, Result, Spikes, quantise
 from .reference_clock import ReferenceClock
 from .registry import NAMES, availability, create, engine_class, solvable
+from .split import Readouts
 
 __all__ = [
     "NAMES",
     "Availability",
     "Data",
     "Engine",
+    "Readouts",
     "ReferenceClock",
     "Result",
     "Spikes",

@@ -19,6 +19,7 @@ from ..plan.clock import BLOCK
 from .chance import keys
 from .parts import Part
 from .refuse import refuse
+from .split import SplitForm
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -119,7 +120,7 @@ class Availability:
     detail: str
 
 
-class Engine(ABC):
+class Engine(SplitForm, ABC):
     """Runs one plan. `parameters` are live: write into them in place. `gradients` belong to the last training run.
 
     Args:

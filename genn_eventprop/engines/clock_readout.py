@@ -68,6 +68,10 @@ class ClockReadout:
         loss, self.dr = self.loss_of.evaluate(self.value, self.valid, y, self.plan.duration)
         return loss
 
+    def given(self, slope: Array) -> None:
+        """dL/dr (B, K) of a loss that is taken elsewhere, instead of `score`."""
+        self.dr = slope
+
     # backwards
 
     def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
@@ -252,6 +256,10 @@ class _OfSpikes(ClockReadout):
     """What happened when: self.spikes (T + 1, B, K), and self.rank, how many each neuron had before."""
 
     missing: Array  # dL of a right class that did not spike, of `Loss.push`
+
+    def given(self, slope: Array) -> None:
+        super().given(slope)
+        self.missing = np.zeros_like(slope)
 
     def end(self, x: Array, spikes: Array) -> None:
         self.spikes = spikes

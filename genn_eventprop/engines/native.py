@@ -28,11 +28,13 @@ from .base import Availability, Data, Engine, Result, Spikes, batch_indices, end
 from .chance import limit, quantiles
 from .parts import Part, add_in_tree
 from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, SILENT
+from .split import Readouts
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
+WHOLE, FORWARDS, BACKWARDS = 0, 1, 2  # what a call runs of a batch, as in batch.hpp
 
 
 class NativeEngine(Engine):
@@ -72,6 +74,7 @@ class NativeEngine(Engine):
         threads: int | None = None,
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
+        split: bool = False,
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
@@ -85,8 +88,10 @@ class NativeEngine(Engine):
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
+        self._split = split or plan.loss.host is not None  # a batch is run in two halves
+        self._trajectory_limit = trajectory_limit
         self._coded = coded(plan)  # what generated code calls things
-        self.source = generate(self._coded.plan, dtype)
+        self.source = generate(self._coded.plan, dtype, self._split)
         for text in (self.source.text, host_source()):
             require(text)
         self._spiking = [p.name for p in plan.populations if p.spiking]
@@ -96,6 +101,7 @@ class NativeEngine(Engine):
         self._update_library: ctypes.CDLL | None = None
         self._handle: int | None = None
         self._pid = 0
+        self._kept_arrays: dict[str, np.ndarray] = {}
         self._allocate(parameters)
 
     @cached_property
@@ -216,6 +222,43 @@ class NativeEngine(Engine):
             self._share_out()
         return result
 
+    splits = True
+
+    @cached_property
+    def _halves(self) -> NativeEngine:
+        """This engine, compiled for batches in two halves; it shares parameters and gradients."""
+        if self._split:
+            return self
+        other = NativeEngine(
+            self.plan, self.parameters, slope_floor=self.slope_floor, dtype=self.dtype.name, threads=self.threads,
+            slices=self.slices, trajectory_limit=self._trajectory_limit, split=True,
+        )  # fmt: skip
+        shared = ("parameters", "_inside", "_padded", "gradients", "_gradient", "_shared")
+        other.__dict__ |= {name: getattr(self, name) for name in shared}
+        return other
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]]]:
+        samples, other = batch_indices(data, samples), self._halves
+        other.seed, other.epoch = self.seed, self.epoch
+        part = Part.whole(len(samples), self.slices_of(len(samples)))
+        half = FORWARDS if keep else WHOLE
+        result = other._run(data, samples, part, keep, record_spikes, stochastic, half)
+        valid = np.isfinite(result.readout)
+        readouts = Readouts(result.readout, valid, result.spike_counts, result.spikes)
+        return readouts, (other._kept_arrays if keep else {}, part, result.spike_counts)
+
+    def _backward_half(
+        self, kept: tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]], slope: np.ndarray
+    ) -> np.ndarray:
+        arrays, part, counts = kept
+        arrays["given_dr"][:] = slope
+        arrays |= self._pushes(counts, part)
+        self._halves._call(arrays, part, True, False, BACKWARDS)
+        self._share_out()
+        return arrays["input_slope"].astype(np.float64)
+
     def slices_of(self, batch: int) -> int:
         if self.slices is not None:
             return min(batch, self.slices)
@@ -258,11 +301,12 @@ class NativeEngine(Engine):
             total[0] = full.sum(dtype=np.float64)
 
     def _run(
-        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, chance: bool
-    ) -> Result:
+        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, chance: bool,
+        half: int = WHOLE,
+    ) -> Result:  # fmt: skip
         """`run` of a part of a batch; chance: whether noise and dropout act."""
         samples = batch[part.own]
-        labels, scored = data.labels[samples], data.scored(samples, training=training)
+        labels, scored = data.labels[samples], data.scored(samples, training=training and half == WHOLE)
         plan, B, K = self.plan, len(samples), self.plan.output.size
         self._refresh_values()
         n_slices = part.last - part.first
@@ -288,8 +332,16 @@ class NativeEngine(Engine):
         given |= self._regulariser_values(data, batch, part, training)
         given |= {f"{kind}_key_{inside[name]}": key for (kind, name), key in self.chance_keys(data, samples).items()}
         self._chance, self._numbers = chance, data.numbers_of(samples)
+        if self._split:
+            given |= {n: np.zeros((B, K)) for n in ("given_dr", "given_last")} | {"given_loss": np.zeros(B)}
+            counts = data.offsets[samples + 1] - data.offsets[samples]
+            given["input_start"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            given["input_slope"] = np.zeros(given["input_start"][-1], self.dtype)
         arrays = {**given, **self._values, **out}
-        if plan.loss.host is None:
+        if half == FORWARDS:
+            self._call(arrays, part, training, record_spikes, FORWARDS)
+            self._kept_arrays = arrays
+        elif plan.loss.host is None:
             self._call(arrays, part, training, record_spikes)
         else:
             self._call_around(arrays, data.goals(samples), scored, part, training, record_spikes)
@@ -302,12 +354,15 @@ class NativeEngine(Engine):
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
         """What `codegen.cpp.regularise` names; a mean over the batch takes a forward run of its own."""
-        plan = self.plan
-        values: dict[str, np.ndarray] = {}
-        spiking = [(p, r) for p in self._spiking for r in plan.spike_regularisers(p)]
+        means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
         counts = None
-        if training and any(r.mean == "batch" for _, r in spiking):
+        if training and not self._split and any(means):
             counts = self._run(data, batch, part, False, False, chance=True).spike_counts
+        return self._pushes(counts, part)
+
+    def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
+        """The same; counts: spike counts of the part's samples, where a mean over the batch needs them."""
+        plan, values = self.plan, dict[str, np.ndarray]()
         for p in self._spiking:
             names = regulariser_names(self._coded.plan, self._coded.populations[p])
             for name, r in zip(names, plan.spike_regularisers(p)):
@@ -316,7 +371,7 @@ class NativeEngine(Engine):
                 if r.mean == "batch":
                     excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[p]))[0]
                     third = {"excess": np.broadcast_to(excess, upper.shape)}
-                both = {"upper": upper / len(batch), "lower": lower / len(batch), **third}
+                both = {"upper": upper / part.batch, "lower": lower / part.batch, **third}
                 values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in both.items()}
         return values
 
@@ -324,13 +379,9 @@ class NativeEngine(Engine):
         self, arrays: dict[str, np.ndarray], goals: np.ndarray, scored: np.ndarray, part: Part, training: bool,
         record: bool,
     ) -> None:  # fmt: skip
-        """A batch with a Python outer loss: forward, the loss here, then forward again and backward with its gradient.
-
-        The second forward pass is what it costs; keeping every trial's spikes would cost their memory.
-        """
-        plan, loss, shape = self.plan, self.plan.loss, arrays["readout"].shape
-        arrays |= {"given_loss": np.zeros(shape[0]), "given_dr": np.zeros(shape), "given_last": np.zeros(shape)}
-        self._call(arrays, part, False, record and not training)
+        """A batch with a Python outer loss: forwards, the loss here, then backwards with its gradient."""
+        plan, loss = self.plan, self.plan.loss
+        self._call(arrays, part, training, record, FORWARDS if training else WHOLE)
         valid = np.isfinite(arrays["readout"])
         readout = np.where(valid, arrays["readout"], plan.duration)
         value, slope = loss.evaluate(readout, valid, goals, plan.duration)
@@ -340,12 +391,13 @@ class NativeEngine(Engine):
                 tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
                 push = loss.push(readout, valid, goals, plan.duration)
                 arrays["given_last"][:] = -tau * push * arrays["share"][:, None]
-            self._call(arrays, part, True, record, given=True)
+            guarded = arrays["guarded"].copy()
+            counts = {p: arrays[f"p_{self._coded.populations[p]}_counts"].astype(np.int64) for p in self._spiking}
+            self._call(arrays | self._pushes(counts, part), part, True, False, BACKWARDS)
+            arrays["guarded"][:] = guarded
         arrays["loss"][:] = value
 
-    def _call(
-        self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, given: bool = False
-    ) -> None:
+    def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
         for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
             if self._passed[i] is not arrays[n]:
@@ -372,7 +424,7 @@ class NativeEngine(Engine):
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
         integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in populations}
-        integers |= {"given": given, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
+        integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
         integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
+from ..plan import ConnectionRecord, InputRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
 from .base import (
     ENDLESS,
@@ -28,6 +28,7 @@ from .base import (
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
 from .refuse import ALL, AMOUNTS, INTEGRALS, along_is_linear
+from .split import Readouts, spike_numbers
 
 
 class ReferenceClock(Engine):
@@ -62,6 +63,27 @@ class ReferenceClock(Engine):
             spikes=trial.spikes() if record_spikes else None,
         )
 
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, _Trial]:
+        samples = batch_indices(data, samples)
+        trial = _Trial(self, data, samples, chance=stochastic)
+        trial.forward()
+        read, plan = trial.readout, self.plan
+        counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
+        spikes = trial.spikes() if record_spikes else None
+        return Readouts(np.where(read.valid, read.value, np.inf), read.valid, counts, spikes), trial
+
+    def _backward_half(self, kept: _Trial, slope: np.ndarray) -> np.ndarray:
+        kept.readout.given(slope)
+        kept.share = np.ones(kept.B)
+        kept.input_feedback = np.zeros_like(kept.input[:-1])
+        kept.backward(np.ones(kept.B, bool))
+        spikes, data = kept.spike_numbers, kept.data
+        return kept.input_feedback[data.steps[spikes], kept.owner, data.channels[spikes]]
+
     def record(self, data: Data, samples: Any, *, adjoint: bool = True) -> dict[str, dict[str, np.ndarray]]:
         """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
 
@@ -93,7 +115,9 @@ class _Trial:
 
     def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, chance: bool = False) -> None:
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
-        self.share = data.share(samples)
+        self.share, self.data = data.share(samples), data
+        self.spike_numbers, self.owner = spike_numbers(data, samples)
+        self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
         self.K = self.plan.n_steps
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
@@ -209,6 +233,8 @@ class _Trial:
             if k < self.K:
                 self._weight_gradients(k)
             feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
+            if self.input_feedback is not None and k < self.K:
+                self.input_feedback[k] = self._feedback(self.plan.input, k)
             lam[output.name][:, self.readout.v] += self.readout.sample(k)
             for p in self.plan.populations:
                 if k < self.K:
@@ -234,7 +260,7 @@ class _Trial:
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
 
-    def _feedback(self, p: PopulationRecord, k: int) -> np.ndarray:
+    def _feedback(self, p: PopulationRecord | InputRecord, k: int) -> np.ndarray:
         """(B, N) sum of D over everything that a spike at step k causes, D = w lambda_m(s) . (-A e) (+ the kink)."""
         total = np.zeros((self.B, p.size))
         for c in self.plan.out_of(p.name):

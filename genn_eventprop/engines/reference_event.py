@@ -24,6 +24,7 @@ from .event_forward import Forward, PopulationModel
 from .event_readout import KINDS, Readout, breaks
 from .event_records import Recording
 from .refuse import ALL
+from .split import Readouts
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -100,6 +101,23 @@ class ReferenceEvent(Engine):
             spikes=self._spikes() if record_spikes else None,
         )
 
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
+        samples = batch_indices(data, samples)
+        models, goals = self._models(), data.goals(samples)
+        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, goals)]
+        value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
+        spikes = self._spikes() if record_spikes else None
+        return Readouts(np.where(valid, value, np.inf), valid, self._counts(), spikes), (models, self.trials)
+
+    def _backward_half(self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray) -> np.ndarray:
+        models, self.trials = kept
+        self._gradients(models, slope, self._count_push(slope))
+        return self.full_gradients["input_times"]
+
     def _models(self) -> dict[str, PopulationModel]:
         """Numbers for the present parameters."""
         self.plan.check_parameters(self.parameters)
@@ -170,7 +188,10 @@ class ReferenceEvent(Engine):
         self, models: dict[str, PopulationModel], dr: np.ndarray, goals: np.ndarray, share: np.ndarray
     ) -> None:
         """Gradients of the batch; dr: dL/dr, times `share` (B,) already."""
-        push = self._push(dr, goals, share)
+        self._gradients(models, dr, self._push(dr, goals, share))
+
+    def _gradients(self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray) -> None:
+        """Gradients of a loss with dL/dr `dr`; push: (B, K) jump of lambda_V at T."""
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
@@ -190,13 +211,16 @@ class ReferenceEvent(Engine):
 
     def _push(self, dr: np.ndarray, goals: np.ndarray, share: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
-        if self.plan.loss.readout == "count":
-            return np.where(np.stack([t.readout.value for t in self.trials]) == 0, dr, 0.0)
-        if self.plan.loss.silent != "end":
-            return np.zeros(dr.shape)
+        if self.plan.loss.readout == "count" or self.plan.loss.silent != "end":
+            return self._count_push(dr)
         tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
         missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)])
         return -tau * missing * share[:, None]
+
+    def _count_push(self, dr: np.ndarray) -> np.ndarray:
+        """The surrogate's push of outputs whose spikes are counted, and that have none."""
+        silent = np.stack([t.readout.value for t in self.trials]) == 0
+        return np.where(silent, dr, 0.0) if self.plan.loss.readout == "count" else np.zeros(dr.shape)
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

@@ -22,7 +22,8 @@ _TAKEN = frozenset(
     "steps shifts channels offsets samples "
     "labels time_weight integrand_weight loss readout prediction guarded slices gradient targets given given_loss "
     "n_targets node_scale node_part activity_decay activity_jump activity_rate checkpoint times delta weight_series "
-    "gauss window_start window_end series_size exact_steps segment given_dr given_last quantiles".split()
+    "gauss window_start window_end series_size exact_steps segment given_dr given_last quantiles half input_slope "
+    "input_start".split()
 )
 
 

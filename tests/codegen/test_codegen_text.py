@@ -118,6 +118,13 @@ def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name
     compile_strictly(generate(plan, "float32").text, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["golden", "first", "max", "sigmoid"])
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_the_code_of_two_halves_compiles_without_a_warning(tmp_path, name, spike_times):
+    plan = golden_plan() if name == "golden" else plan_for(name)
+    compile_strictly(generate(dataclasses.replace(plan, spike_times=spike_times), "float32", split=True).text, tmp_path)
+
+
 def test_the_optimiser_compiles_without_a_warning(tmp_path):
     optimiser = Adam(1e-3, clip_norm=1.0)
     optimiser.prepare({"x": np.zeros((2, 3))})

@@ -18,6 +18,7 @@ typedef float scalar;
 
 namespace {
 
+constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
 constexpr int N_p_hidden = 20, NP_p_hidden = 32;
 constexpr int N_p_output = 3, NP_p_output = 16;
 [[maybe_unused]] constexpr int N_INPUT = 5;
@@ -62,6 +63,7 @@ struct Args {
     double slope_floor;
     int64_t n_steps;
     int64_t batch;
+    int64_t half;
     int64_t n_slices;
     int64_t first_slice;
     int64_t whole_batch;
@@ -109,12 +111,13 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.slope_floor = numbers[2];
     args.n_steps = integers[0];
     args.batch = integers[1];
-    args.n_slices = integers[2];
-    args.first_slice = integers[3];
-    args.whole_batch = integers[4];
-    args.whole_slices = integers[5];
-    args.training = integers[6];
-    args.record = integers[7];
+    args.half = integers[2];
+    args.n_slices = integers[3];
+    args.first_slice = integers[4];
+    args.whole_batch = integers[5];
+    args.whole_slices = integers[6];
+    args.training = integers[7];
+    args.record = integers[8];
     return args;
 }
 

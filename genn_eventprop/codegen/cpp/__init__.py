@@ -51,9 +51,9 @@ def host_source() -> str:
     return read("host.hpp") + "\n" + read("host.cpp")
 
 
-def generate(plan: Plan, dtype: str) -> Source:
-    """C++ for a plan; dtype "float32" or "float64"."""
-    ctx = Context(plan, dtype)
+def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
+    """C++ for a plan; dtype "float32" or "float64"; split: see `Context`."""
+    ctx = Context(plan, dtype, split)
     head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\n", read("host.hpp"), read("runtime.hpp")]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:

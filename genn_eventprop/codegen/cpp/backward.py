@@ -24,12 +24,18 @@ def backward(ctx: Context) -> str:
         body.append(
             "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment in the trajectory\n"
         )
+    if ctx.split:
+        body += [f"int64_t late_{c.name} = to;  // input spikes before this arrive by now" for c in ctx.from_input]
     body.append("for (int64_t step = n_steps; step >= 0; --step) {")
     body.append("if (step < n_steps) {")
     body += [_keep(ctx, p) for p in ctx.plan.populations]
     body += [events.share_pushes(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append("}")
     body += [_feedback(ctx, p) for p in ctx.spiking]
+    if ctx.split:
+        body.append("if (step < n_steps) {")
+        body += [_input_feedback(ctx, c) for c in ctx.from_input]
+        body.append("}")
     body.append(ctx.readout.sample())
     body += [events.ends_backward(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body += [_jump(ctx, p) for p in ctx.spiking]
@@ -96,6 +102,27 @@ def _feedback(ctx: Context, p: PopulationRecord) -> str:
             out.append(ctx.readout.feedback(c.name, p.name, target))
         out.append("} }")
     return "\n".join([*out, "}", "}"]) + "\n"
+
+
+def _input_feedback(ctx: Context, c: ConnectionRecord) -> str:
+    """D of the input spikes that arrive through `c` at this step: gradients of their times."""
+    target, late = f"NP_p_{c.target}", f"late_{c.name}"
+    delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
+    readout = ctx.readout.feedback(c.name, "input", target) if c.target == ctx.plan.output.name else ""
+    return f"""\
+while ({late} > from && args.steps[{late} - 1]{delay} > step) --{late};
+{{
+int64_t first = {late};
+while (first > from && args.steps[first - 1]{delay} == step) --first;
+const int64_t count = {late} - first, arrival = step; (void)arrival;
+if (count) {{
+const int32_t* index = args.channels + first;
+scalar* __restrict feedback = args.input_slope + args.input_start[sample] + first - from;
+dot_rows<{target}>(feedback, args.c_{c.name}_weight, index, count, p_{c.target}_Q_{c.receptor});
+{events.feedback_of_pushes(ctx, c)}{readout}}}
+{late} = first;
+}}
+"""
 
 
 def _own_spike(ctx: Context, p: PopulationRecord) -> str:

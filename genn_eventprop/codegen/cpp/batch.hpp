@@ -14,9 +14,18 @@ constexpr int NO_MEMORY = -1;  // as the population of a trouble
 struct Engine {
     Host& host;
     Work* const work;  // of every thread
+    Work* kept = nullptr;  // of every sample, between the two halves of a batch
+    int64_t n_kept = 0;
     Trouble trouble;
     explicit Engine(Host& h) : host(h), work(new Work[size_t(h.threads)]) {}
-    ~Engine() { delete[] work; }
+    ~Engine() { delete[] work, delete[] kept; }
+    void keep(int64_t samples) {
+        if (samples <= n_kept) return;
+        delete[] kept;
+        kept = nullptr, n_kept = 0;
+        kept = new Work[size_t(samples)];
+        n_kept = samples;
+    }
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 };
@@ -31,6 +40,7 @@ void locate(const Args& args, Work& work, Trouble& trouble);
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
 int run_batch(Engine& engine, const Args& args) {
+    if (args.half == FORWARDS) engine.keep(args.batch);
     if (args.record && !engine.host.start_records(engine.host, args.batch)) return 1;
     Buffer<Trouble> troubles;  // of every slice
     troubles.reserve(args.n_slices);
@@ -40,21 +50,25 @@ int run_batch(Engine& engine, const Args& args) {
     auto task = [&](int64_t slice, int thread) {
         try {
             const NoDenormals fast;
-            Work& work = engine.work[size_t(thread)];
-            work.prepare(args);
-            work.guarded = 0;
             const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
+            args.guarded[slice] = 0;
             for (int64_t sample = begin; sample < end; ++sample) {
-                if (const int population = forward(args, work, sample)) {
-                    troubles[slice].population = population;
-                    troubles[slice].sample = sample;
-                    return;
+                Work& work = args.half == WHOLE ? engine.work[size_t(thread)] : engine.kept[sample];
+                if (args.half != BACKWARDS) {
+                    work.prepare(args);
+                    work.guarded = 0;
+                    if (const int population = forward(args, work, sample)) {
+                        troubles[slice].population = population;
+                        troubles[slice].sample = sample;
+                        return;
+                    }
+                    args.guarded[slice] += work.guarded;
+                    if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
                 }
                 outer_loss(args, work, sample);
-                if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
-                if (args.training) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                if (args.training && args.half != FORWARDS)
+                    backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
             }
-            args.guarded[slice] = work.guarded;
         } catch (const std::bad_alloc&) {
             troubles[slice].population = NO_MEMORY;
         }
@@ -70,7 +84,7 @@ int run_batch(Engine& engine, const Args& args) {
             return 1 + trouble.population;
         }
     }
-    if (args.training)
+    if (args.training && args.half != FORWARDS)
         reduce_slices(
             args.gradient, args.slices, GRADIENT_SIZE, args.n_slices, args.first_slice, args.whole_slices, engine.host);
     return 0;

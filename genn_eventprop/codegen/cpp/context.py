@@ -43,11 +43,12 @@ def regulariser_names(plan: Plan, population: str) -> list[str]:
 class Context:
     """A plan with everything that its generators look up.
 
+    split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/split.py`.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     """
 
-    def __init__(self, plan: Plan, dtype: str) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, dtype: str, split: bool = False) -> None:
+        self.plan, self.split = plan, split
         self.exact = plan.spike_times == "exact"
         self.real = {"float32": "float", "float64": "double"}[dtype]
         self.snippets: dict[str, Snippets] = {
@@ -77,7 +78,8 @@ class Context:
         if not self.exact:
             given += [("const scalar*", n) for n in ("time_weight", "integrand_weight")] + [*self.readout.given]
         given += [("const double*", "targets")] if self.compares_targets else []
-        given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.plan.loss.host else []
+        given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
+        given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
@@ -138,12 +140,11 @@ class Context:
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["target_rows"] if self.exact or self.series else []
-        loss += ["given"] if self.plan.loss.host else []
         loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         segment = ["segment"] if self.stored else []
         slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
-        return ["n_steps", "batch", *slices, "training", "record", *segment, *loss, *exact, *delays]
+        return ["n_steps", "batch", "half", *slices, "training", "record", *segment, *loss, *exact, *delays]
 
     @property
     def chance(self) -> list[tuple[str, PopulationRecord]]:
@@ -153,7 +154,7 @@ class Context:
     @property
     def compares_targets(self) -> bool:
         """True if generated code reads the data set's targets."""
-        return self.plan.loss.compares == "targets" and self.plan.loss.host is None
+        return self.plan.loss.compares == "targets" and not self.split
 
     @property
     def series(self) -> bool:
@@ -215,8 +216,9 @@ class Context:
         return (*names, *noise, "dl", "pending")
 
     def fed(self, p: PopulationRecord) -> list[str]:
-        """Receptors that spikes of populations (not the input) act on: these need D."""
-        return unique(c.receptor for c in self.plan.into(p.name) if c.source != self.plan.input.name)
+        """Receptors that spikes act on whose times have gradients: those of populations, in two halves of the input too.
+        These need D."""
+        return unique(c.receptor for c in self.plan.into(p.name) if self.split or c.source != self.plan.input.name)
 
     def learned_receptors(self, p: PopulationRecord) -> list[str]:
         return unique(c.receptor for c in self.plan.into(p.name) if c.trainable)

@@ -9,7 +9,11 @@ from .replay import SEGMENTS, kept_arrays
 
 def sizes(ctx: Context) -> str:
     pops = [f"constexpr int N_p_{p.name} = {p.size}, NP_p_{p.name} = {padded(p.size)};" for p in ctx.plan.populations]
-    return "\n".join([*pops, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)]) + "\n"
+    halves = "constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch"
+    return (
+        "\n".join([halves, *pops, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)])
+        + "\n"
+    )
 
 
 def _aliases(ctx: Context) -> list[str]:

@@ -85,7 +85,7 @@ args.loss[sample] = has_goal(args, sample) ? work.running : std::numeric_limits<
 """
 GIVEN = """\
 args.loss[sample] = 0;
-if (!args.given) return;
+if (args.half != BACKWARDS) return;
 args.loss[sample] = args.given_loss[sample];
 for (int n = 0; n < N_OUT; ++n) {
     work.dr[n] = scalar(args.given_dr[sample * N_OUT + n]);
@@ -217,7 +217,7 @@ def outer_loss(ctx: Context) -> str:
 def _compare(ctx: Context, push: str) -> str:
     loss, out = ctx.plan.loss, ctx.plan.output.name
     missing = push.replace("SIZE", "difference")
-    if loss.host:
+    if ctx.split:
         return GIVEN.replace("LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if push else "")
     if loss.readout == "voltage":
         return RUNNING.replace("work.running", "work.reader.running") if ctx.exact else RUNNING

@@ -82,7 +82,8 @@ def _last(ctx: Context) -> str:
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     """Weight gradient of one arrival, and D for the spike that sent it."""
-    p, feeds = f"p_{c.target}", c.source != ctx.plan.input.name
+    p, is_input = f"p_{c.target}", c.source == ctx.plan.input.name
+    feeds = ctx.split or not is_input
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
     read = c.target == ctx.plan.output.name
     row = f"int64_t(entry.source) * NP_{p}"
@@ -94,7 +95,12 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
         f"args.c_{c.name}_weight + {row}, {receptor}, entry.s, e - begin, {reader}, dr)"
     )
     kink = " + work.reader.kink(dr, e)" if read else ""
-    lines.append(f"p_{c.source}.feedback[entry.index] += {call}{kink};" if feeds else f"{call};")
+    into = (
+        "args.input_slope[args.input_start[sample] + entry.index]"
+        if is_input
+        else f"p_{c.source}.feedback[entry.index]"
+    )
+    lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 

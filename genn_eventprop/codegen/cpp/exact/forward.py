@@ -104,7 +104,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
     is_input = c.source == ctx.plan.input.name
     end = "to" if is_input else f"p_{c.source}.spikes.count"
     source = f"args.channels[next_{c.name}]" if is_input else f"p_{c.source}.spikes.neuron[next_{c.name}]"
-    index = "-1" if is_input else f"next_{c.name}"
+    index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
     return (
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
         f"const int32_t sender = {source};\n"

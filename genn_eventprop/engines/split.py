@@ -1,0 +1,121 @@
+"""A trial in two halves, for losses that are written in Python: forwards, then backwards from dL/d(readout).
+
+    readouts = engine.forward(data, samples)        # r of every sample and output
+    engine.backward(slope)                          # dL/dr (B, K), of any loss of r
+    engine.gradients, engine.input_gradients        # dL/d(parameter), and dL/d(time of every input spike)
+
+One forward and one backward pass, whatever the loss. L is the whole loss: a mean over the batch has its 1/B in dL/dr.
+The loss of the plan says what is read; its own outer loss is left out, the regularisers of spikes are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..errors import EngineError
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+    from .base import Data, Spikes
+
+READ = ("integral", "end", "max", "first_spike", "count")
+"""Readouts that are one number of every output."""
+
+
+@dataclass(frozen=True, eq=False)
+class Readouts:
+    """What a forward pass reads: value (B, K) float64, inf for the first spike of a silent output, and valid (B, K),
+    where it is there; spike_counts: population -> (B, N) int64; spikes: population -> `Spikes`, if asked for."""
+
+    value: np.ndarray
+    valid: np.ndarray
+    spike_counts: dict[str, np.ndarray]
+    spikes: dict[str, Spikes] | None = None
+
+
+class SplitForm:
+    """The two halves of an engine that has them; see the module.
+
+    Attributes:
+        input_gradients: (E,) float64 dL/d(time) per ms of every input spike of the last backward pass, sample by sample
+            in the order of the data. On the grid it is D at the step of the arrival.
+    """
+
+    splits: ClassVar[bool] = False
+    """Whether it has the two halves."""
+    plan: Plan
+    name: str
+    _kept: Any = None
+    _inputs: np.ndarray | None = None
+
+    def forward(
+        self, data: Data, samples: Any, *, keep: bool = True, stochastic: bool = False, record_spikes: bool = False
+    ) -> Readouts:
+        """Run the trials of `samples` forwards.
+
+        Args:
+            keep: what `backward` needs. It goes with the next run, or with a change of parameters.
+            stochastic: noise and dropout act, as in training.
+
+        Raises:
+            EngineError: the engine has no halves, or the loss does not read one number of every output.
+        """
+        if not self.splits:
+            raise EngineError(
+                f"{self.name} runs forwards and backwards together; use native, reference_clock or reference_event"
+            )
+        if self.plan.loss.readout not in READ:
+            raise EngineError(
+                f"the readout {self.plan.loss.readout!r} has its outer loss in the trial; a loss in Python needs one "
+                f"of {', '.join(READ)}"
+            )
+        self._kept, self._inputs = None, None
+        readouts, kept = self._forward_half(data, samples, keep, stochastic, record_spikes)
+        self._kept = (readouts, kept) if keep else None
+        return readouts
+
+    def backward(self, slope: Any) -> None:
+        """Run the kept trials backwards; sets `gradients` and `input_gradients`.
+
+        Args:
+            slope: dL/dr (B, K); where an output has no readout, it does not count.
+
+        Raises:
+            EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
+        """
+        if self._kept is None:
+            raise EngineError("backward needs a forward run with keep=True before it, and goes with it")
+        readouts, kept = self._kept
+        slope = np.asarray(slope, dtype=np.float64)
+        if slope.shape != readouts.value.shape:
+            raise EngineError(f"dL/dr has shape {slope.shape}, the readouts have {readouts.value.shape}")
+        slope = np.where(readouts.valid, slope, 0.0)
+        if not np.isfinite(slope).all():
+            raise EngineError("dL/dr is not finite")
+        self._kept = None
+        self._inputs = self._backward_half(kept, slope)
+
+    @property
+    def input_gradients(self) -> np.ndarray:
+        if self._inputs is None:
+            raise EngineError("there are no gradients of input times; run forward and backward first")
+        return self._inputs
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Any]:
+        """(readouts, what `_backward_half` needs)."""
+        raise NotImplementedError
+
+    def _backward_half(self, kept: Any, slope: np.ndarray) -> np.ndarray:
+        """Sets gradients, returns those of input times."""
+        raise NotImplementedError
+
+
+def spike_numbers(data: Data, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers in the data of all spikes of `samples`, index into the batch of each), sample by sample."""
+    parts = [np.arange(data.offsets[i], data.offsets[i + 1]) for i in samples]
+    return np.concatenate(parts), np.repeat(np.arange(len(samples)), [len(p) for p in parts])
