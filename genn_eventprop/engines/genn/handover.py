@@ -53,11 +53,6 @@ class Handover:
     def _window(self, group: int) -> int:
         return min(self.plan.n_steps, gather.LONGEST_WINDOW if group == 1 else gather.WINDOW)
 
-    @cached_property
-    def _n_weights(self) -> int:
-        """Numbers of the time weight of an integral."""
-        return max(1, weight_coefficients(self.plan).size)
-
     def windows(self) -> list[tuple[int, int]]:
         """(first, last) GeNN steps of the adjoint phase: after each gradients are added up, but for the last one."""
         turn, K = self.phase + self.plan.n_steps + self.lead, self.plan.n_steps
@@ -141,52 +136,39 @@ class Handover:
 
     def lengths(self, text: NetworkText, group: int) -> dict[tuple[str, str], int]:
         """Length of every extra global parameter of a network with so many examples side by side."""
-        lengths: dict[tuple[str, str], int] = {}
-        K, plan = self.plan.n_steps, self.plan
-        gradients = {(c.target, gather.gradient_array(c)): c.pre * c.post for c in plan.connections if c.trainable}
-        for name, (size, neuron) in text.populations.items():
-            for a, _ in neuron.arrays:
-                if (name, a) in gradients:
-                    lengths[name, a] = gradients[name, a]
-                elif a.startswith("kink_asked_"):
-                    lengths[name, a] = group * plan.output.size
-                elif a.startswith("kink_hits_"):
-                    lengths[name, a] = group * kinks.n_words(plan) * size
-                elif a in ("event_step", "event_count"):
-                    lengths[name, a] = self._room["event_step"]
-                elif a == "event_start":
-                    lengths[name, a] = self._room["event_start"]
-                elif a == "window_end":
-                    lengths[name, a] = 1
-                elif a == "sample":
-                    lengths[name, a] = group
-                elif a == "window_last":
-                    lengths[name, a] = group * size
-                elif a.startswith("dL_dw_"):
-                    lengths[name, a] = group * self._window(group) * size
-                elif a == "time_weight":
-                    lengths[name, a] = self._n_weights
-                elif a == "integrand_weight":
-                    lengths[name, a] = K + 1
-                elif a in ("activity", "activity_before"):
-                    lengths[name, a] = group * (K + 1)
-                elif a in ("node_scale", "node_part"):
-                    lengths[name, a] = self.plan.loss.basis_size(self.plan.dt)
-                elif a == "node_value":
-                    lengths[name, a] = group * K * self.plan.loss.basis_size(self.plan.dt) * size
-                elif a == "target":
-                    lengths[name, a] = group * (K + 1) * size
-                elif a == "spike_error":
-                    lengths[name, a] = group * size * self.n_targets
-                elif a.startswith("trace_"):
-                    lengths[name, a] = group * K * size
-                elif a in ("chance_noise_key", "chance_dropout_key"):
-                    lengths[name, a] = group * 2 * K
-                elif a == "chance_quantiles":
-                    lengths[name, a] = quantiles().size
-                else:
-                    lengths[name, a] = group * size * self.engine._capacity[name]
-        return lengths
+        shared = {**self._shared, "event_count": self._room["event_step"], **self._room}
+        return {
+            (name, a): shared[a] if a in shared else group * self._of_example(name, size, a, group)
+            for name, (size, neuron) in text.populations.items()
+            for a, _ in neuron.arrays
+        }
+
+    @cached_property
+    def _shared(self) -> dict[str, int]:
+        """Lengths of what all examples share, but for the data set."""
+        plan, nodes = self.plan, self.plan.loss.basis_size(self.plan.dt)
+        gradients = {gather.gradient_array(c): c.pre * c.post for c in plan.connections if c.trainable}
+        return gradients | {
+            "window_end": 1, "time_weight": max(1, weight_coefficients(plan).size), "node_scale": nodes,
+            "integrand_weight": plan.n_steps + 1, "node_part": nodes, "chance_quantiles": quantiles().size,
+        }  # fmt: skip
+
+    def _of_example(self, name: str, size: int, array: str, group: int) -> int:
+        """Length of what each example has of its own, in a population of that size."""
+        plan, K = self.plan, self.plan.n_steps
+        lengths = {
+            "sample": 1, "window_last": size, "activity": K + 1, "activity_before": K + 1, "target": (K + 1) * size,
+            "node_value": K * self._shared["node_scale"] * size, "spike_error": size * self.n_targets,
+            "chance_noise_key": 2 * K, "chance_dropout_key": 2 * K,
+        }  # fmt: skip
+        families = {
+            "trace_": K * size, "dL_dw_": self._window(group) * size, "kink_asked_": plan.output.size,
+            "kink_hits_": kinks.n_words(plan) * size,
+        }  # fmt: skip
+        if array in lengths:
+            return lengths[array]
+        of_spikes = size * self.engine._capacity.get(name, 0)
+        return next((n for start, n in families.items() if array.startswith(start)), of_spikes)
 
     def _arrays(self) -> None:
         """Events, the time weight of an integral, nodes of a step."""
