@@ -181,12 +181,12 @@ def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
     """(seed, fold) -> test accuracy, of the weights chosen on validation where there was one."""
     chosen = all(run.results.get("best_validation_accuracy") is not None for run in runs)
     key = "test_accuracy" if chosen else "final_test_accuracy"
-    pairs = {}
+    pairs: dict[object, float] = {}
     for run in runs:
         if run.results.get(key) is not None:
             varied = sorted({*run.varied, "seed"})
             pairs[json.dumps([[name, run.settings.get(name)] for name in varied])] = run.results[key]
-    return dict(pairs)
+    return pairs
 
 
 def command(run: FinishedRun) -> str:

@@ -13,16 +13,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, TrainingError
 from .jobs import Job
 from .repeats import run_state
 from .run_folder import RunFolder
 from .scan import Scan, locked, write_toml
+from .scan_status import last_line
 from .search import import_optuna, study_of
 from .worker import ENDED
 from .writer import held, writer
 
 LOOK = 0.5  # s between two looks at the curve of a trial
+MANY = 3  # failures in a row that end a search: something else than the settings is wrong
 
 
 @dataclass
@@ -49,6 +51,7 @@ class SearchRun:
         self.study = study_of(self.search, scan.folder)
         self.me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.running: dict[str, _Running] = {}
+        self.failures = 0  # one after the other
         self.ready: list[Job] = []
 
     @contextlib.contextmanager
@@ -94,6 +97,7 @@ class SearchRun:
     def ended(self, job: Job, status: int) -> None:
         """A training has ended: the next repeat, or the end of its trial."""
         running = self.running.pop(job.name)
+        self.failures = self.failures if status not in (0, *ENDED) else 0
         states = import_optuna().trial.TrialState
         name = f"trial {running.trial.number}"
         if running.pruned and status != 0:
@@ -103,7 +107,10 @@ class SearchRun:
             self.say(f"{name}: stopped; it goes on with the next start")
         elif status != 0:
             self.study.tell(running.trial, state=states.FAIL)
-            self.say(f"{name}: failed, see {job.log}")
+            self.say(f"{name}: failed: {last_line(job.log)}")
+            self.failures += 1
+            if self.failures == MANY:
+                raise TrainingError(f"{MANY} trials failed one after the other; the reason of the last: {job.log}")
         elif len(running.seeds) > 1:
             running.seeds.pop(0)
             self.ready.append(self._begin(running))

@@ -50,7 +50,7 @@ class Curve(Callback):
 def build(config):
     with open("begun.txt", "a") as file:
         file.write(f"{config.run_dir.name}\\n")
-    if config.hidden == 13:
+    if config.hidden in (13, 14):
         raise ValueError("thirteen is unlucky")
     net = Network()
     inp, out = net.input(2), net.population(LIF(), 2, name="output")
@@ -145,6 +145,14 @@ def test_a_failing_trial_does_not_end_the_search(folder, capsys):
     assert main(["scan", "s.toml"]) == 0
     states = {t.params["hidden"]: t.state.name for t in trials()}
     assert states.get(13, "FAIL") == "FAIL" and states.get(3, "COMPLETE") == "COMPLETE"
+
+
+def test_three_failures_in_a_row_end_a_search(folder, capsys):
+    write_scan(trials=9)
+    Path("s.toml").write_text(Path("s.toml").read_text().replace("{low = 2, high = 6}", "[13, 14]"))
+    assert main(["scan", "s.toml"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("failed: ") == 3 and "3 trials failed one after the other" in captured.err
 
 
 def test_trials_of_a_killed_process_go_on_in_another(folder):
