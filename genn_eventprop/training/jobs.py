@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from .repeats import run_state
 from .run_folder import write_json
+from .worker import ENDED
 
 POLL = 0.2  # s between looks at the processes
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -85,7 +86,7 @@ class LocalRunner:
         return self.stream(lambda: waiting.pop(0) if waiting else None)
 
     def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
-        running, idle = dict[_Worker, Job](), list[_Worker]()
+        running, idle, ending = dict[_Worker, Job](), list[_Worker](), set[_Worker]()
         try:
             while True:
                 while len(running) < self.processes and (job := next_job()) is not None:
@@ -95,14 +96,16 @@ class LocalRunner:
                 if not running:
                     return
                 for worker, job in running.items() if self.watch else ():
-                    if self.watch is not None and self.watch(job):
+                    if self.watch is not None and self.watch(job) and worker not in ending:
                         worker.process.terminate()
+                        ending.add(worker)
                 for worker in _ready(running):
                     job, status = running.pop(worker), worker.status()
-                    if worker.process.poll() is None:
-                        idle.append(worker)
-                    else:
+                    if worker in ending or status in ENDED or worker.process.poll() is not None:
+                        worker.process.terminate()  # it may end by itself already
                         worker.close()
+                    else:
+                        idle.append(worker)
                     yield job, job.ended(status)
         finally:
             for worker in (*running, *idle):
