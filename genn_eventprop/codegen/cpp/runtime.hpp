@@ -160,13 +160,16 @@ inline V packed(V x, unsigned mask) {
 template <int N>
 inline int64_t find_crossed(int32_t* out, const scalar* g) {
     int64_t count = 0;
+#if defined(PACKS)
+    typedef int32_t Neurons __attribute__((vector_size(4 * LANES)));
+    Neurons lane;
+    for (int i = 0; i < LANES; ++i) lane[i] = i;
+#endif
     for (int n = 0; n < N; n += LANES) {
         unsigned mask = not_negative(load(g + n));
         if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
 #if defined(PACKS)
-        int32_t neuron __attribute__((vector_size(4 * LANES)));
-        for (int i = 0; i < LANES; ++i) neuron[i] = n + i;
-        neuron = packed(neuron, mask);
+        const Neurons neuron = packed(lane + n, mask);
         std::memcpy(out + count, &neuron, sizeof neuron);
         count += __builtin_popcount(mask);
 #else
