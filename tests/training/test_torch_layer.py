@@ -1,0 +1,255 @@
+"""The PyTorch layer: gradients against finite differences, ordinary training loops, copies, compilation, DDP."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Events, Trainer
+from genn_eventprop.errors import EngineError, SettingError
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.optimisers import SGD
+
+torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
+from genn_eventprop.torch import EventProp, trial  # noqa: E402
+from support.torch_net import input_times, network  # noqa: E402
+
+
+def layer(readout="integral", **settings):
+    made = EventProp(
+        network(readout in ("first_spike", "count")), duration=25.0, dt=0.5, readout=readout, seed=2, **settings
+    )
+    return made.to(torch.float64)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference_event"])
+@pytest.mark.parametrize("readout", ["integral", "max", "end"])
+def test_gradcheck_on_exact_spike_times(readout, engine):
+    """Weights, time constants and input times, in float64."""
+    made, times = layer(readout, spike_times="exact", engine=engine), input_times().requires_grad_()
+    names = [n for n, _ in made.named_parameters()]
+    assert "net.hidden.tau_mem" in names and "net.input_hidden.weight" in names
+    out = made(times=times)
+    assert out.spike_counts["hidden"].sum() > 5
+
+    def function(times, *parameters):
+        return torch.func.functional_call(made, dict(zip(names, parameters)), (), {"times": times}).value
+
+    parameters = [p.detach().clone().requires_grad_() for p in made.parameters()]
+    assert torch.autograd.gradcheck(function, (times, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
+def test_gradcheck_of_first_spikes():
+    made, times = layer("first_spike", spike_times="exact"), input_times().requires_grad_()
+
+    def function(times):
+        first = made(times=times).first_spike
+        return torch.where(torch.isfinite(first), first, torch.zeros_like(first))
+
+    assert torch.isfinite(function(times)).any() and function(times).max() > 0
+    assert torch.autograd.gradcheck(function, (times,), eps=1e-6, atol=1e-6, rtol=1e-4)
+
+
+def test_opcheck():
+    made, times = layer(spike_times="exact"), input_times().requires_grad_()
+    runner = made._runner(torch.float64)
+    found = made._of_times(times.detach())
+    arguments = (runner.number, found[0].requires_grad_(), *found[1:], list(made.values().values()), False)
+    torch.library.opcheck(trial, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+
+
+def test_one_step_is_that_of_the_trainer():
+    """The same loss in torch: the same gradient as the trainer's."""
+    net = network()
+    made = EventProp(net, duration=25.0, dt=0.5, readout="integral", seed=2, spike_times="exact").to(torch.float64)
+    rng = np.random.default_rng(4)
+    samples = [(np.sort(rng.uniform(0, 20, 14)), rng.integers(0, 4, 14)) for _ in range(6)]
+    events = Events.from_samples(samples, n_channels=4, labels=[0, 1, 2, 0, 1, 2])
+    values = {k: v.detach().numpy().copy() for k, v in made.values().items()}
+    loss = IntegratedVoltageCrossEntropy(net.populations[-1])
+    trainer = Trainer(
+        net, loss, duration=25.0, dt=0.5, optimiser=SGD(1.0), batch_size=6, spike_times="exact", dtype="float64", seed=2
+    )
+    for k, v in values.items():
+        trainer.engine.parameters[k][...] = v
+    trainer.fit(events, epochs=1)
+    torch.nn.functional.cross_entropy(made(events).value, torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    for name, p in made.named_parameters():
+        key = name.removeprefix("net.")
+        np.testing.assert_allclose(values[key] - p.grad.numpy(), trainer.engine.parameters[key], rtol=1e-9, atol=1e-12)
+
+
+def test_counts_events_and_times_are_the_same_input():
+    made = EventProp(network(), duration=25.0, dt=1.0, seed=2)
+    counts = torch.zeros(25, 2, 4)
+    counts[3, 0, 1], counts[7, 0, 2], counts[7, 1, 0] = 2, 1, 1
+    events = Events.from_samples([([3.0, 3.0, 7.0], [1, 1, 2]), ([7.0], [0])], n_channels=4)
+    times = torch.full((2, 4, 2), torch.inf)
+    times[0, 1], times[0, 2, 0], times[1, 0, 0] = 3.0, 7.0, 7.0
+    outputs = [made(counts), made(events), made(times=times)]
+    other = EventProp(network(), duration=25.0, dt=1.0, seed=2, layout="BTN")
+    outputs.append(other(counts.transpose(0, 1)))
+    assert outputs[0].value.abs().sum() > 0
+    for out in outputs[1:]:
+        assert torch.equal(out.value, outputs[0].value)
+        assert torch.equal(out.spike_counts["hidden"], outputs[0].spike_counts["hidden"])
+    assert len(outputs[0].spikes["hidden"].time) == int(outputs[0].spike_counts["hidden"].sum())
+
+
+def test_passes_may_overlap():
+    """Two forward passes before the first backward one: the first is run again, and the gradients are the same."""
+    made = layer(spike_times="exact")
+    one, two = input_times(seed=1), input_times(seed=2)
+    made(times=one).value.sum().backward()
+    wanted = [p.grad.clone() for p in made.parameters()]
+    made.zero_grad()
+    first, second = made(times=one), made(times=two)
+    del second
+    first.value.sum().backward()
+    for p, w in zip(made.parameters(), wanted):
+        assert torch.equal(p.grad, w)
+
+
+def test_copies_pickles_and_state_dicts():
+    made, times = layer(), input_times()
+    want = made(times=times).value
+    copies = [copy.deepcopy(made), pickle.loads(pickle.dumps(made))]
+    fresh = EventProp(network(), duration=25.0, dt=0.5, seed=7).to(torch.float64)
+    assert not torch.equal(fresh(times=times).value, want)
+    stored = io.BytesIO()
+    torch.save(made.state_dict(), stored)
+    stored.seek(0)
+    fresh.load_state_dict(torch.load(stored, weights_only=True))
+    for other in (*copies, fresh):
+        assert torch.equal(other(times=times).value, want)
+    with torch.no_grad():
+        for p in copies[0].parameters():
+            p.mul_(0.5)
+    assert torch.equal(made(times=times).value, want)
+    assert made.float()(times=times.float()).value.dtype == torch.float32
+
+
+def test_layers_stack():
+    """First spike times of one layer are the input of the next; gradients reach the first."""
+    first = EventProp(network(spiking=True), duration=30.0, dt=0.5, readout="first_spike", spike_times="exact", seed=2)
+    second = EventProp(network(inputs=3), duration=40.0, dt=0.5, readout="max", spike_times="exact", seed=3)
+    out = second(times=first(times=input_times().float()).first_spike)
+    out.maximum.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in second.parameters())
+    assert first.net.input_hidden.weight.grad.abs().sum() > 0
+
+
+def test_what_is_refused():
+    made = EventProp(network(), duration=25.0, dt=1.0)
+    with pytest.raises(SettingError, match=r"takes spikes of shape \(25, B, 4\) \(layout TBN\), got \(3, 25, 4\)"):
+        made(torch.zeros(3, 25, 4))
+    with pytest.raises(SettingError, match="whole numbers that are not negative"):
+        made(torch.full((25, 1, 4), 0.5))
+    with pytest.raises(SettingError, match="spike counts have no derivative; give times="):
+        made(torch.zeros(25, 1, 4, requires_grad=True))
+    with pytest.raises(SettingError, match="with spikes, or with times="):
+        made()
+    with pytest.raises(SettingError, match=r"unknown readout 'maximum' \(.*max"):
+        EventProp(network(), duration=25.0, readout="maximum")
+    with pytest.raises(AttributeError, match="reads 'integral'; make it with readout='max' for .maximum"):
+        _ = made(torch.zeros(25, 1, 4)).maximum
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        made(torch.zeros(25, 1, 4)).spike_counts["hidden"].sum().float().backward()
+    with pytest.raises(EngineError, match="c99 runs forwards and backwards together"):
+        EventProp(network(), duration=25.0, engine="c99")(torch.zeros(25, 1, 4))
+    with pytest.raises(SettingError, match="float32 and float64, not in torch.float16"):
+        made.half()(torch.zeros(25, 1, 4))
+
+
+def test_an_ordinary_loop_learns():
+    """Two patterns, torch's optimiser and loss, and a linear layer behind."""
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict({
+        "spiking": EventProp(network(outputs=8), duration=25.0, dt=0.5, readout="max", spike_times="exact", seed=1),
+        "read": torch.nn.Linear(8, 2),
+    })  # fmt: skip
+    times, labels = torch.rand(32, 4) * 4, torch.arange(32) % 2
+    times[labels == 1, :2] += 12
+    optimiser, losses = torch.optim.Adam(model.parameters(), 0.02), []
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model["read"](model["spiking"](times=times).maximum), labels)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_importing_the_package_does_not_import_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, genn_eventprop; assert 'torch' not in sys.modules"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_of_ddp(tmp_path):
+    """Gloo on two ranks: the averaged gradient is that of the whole batch on one."""
+    script = tmp_path / "ranks.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys, torch, torch.distributed as dist
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from support.torch_net import input_times, network
+        from genn_eventprop.torch import EventProp
+        rank = int(sys.argv[1])
+        dist.init_process_group("gloo", init_method="file://{tmp_path}/rendezvous", rank=rank, world_size=2)
+        made = EventProp(network(), duration=25.0, dt=0.5, seed=2, threads=1).to(torch.float64)
+        times = input_times(4)
+        whole = EventProp(network(), duration=25.0, dt=0.5, seed=2, threads=1).to(torch.float64)
+        whole(times=times).value.pow(2).sum(1).mean().backward()
+        model = torch.nn.parallel.DistributedDataParallel(made)
+        model(times=times[2 * rank : 2 * rank + 2]).value.pow(2).sum(1).mean().backward()
+        for a, b in zip(made.parameters(), whole.parameters()):
+            assert torch.allclose(a.grad, b.grad, rtol=1e-9), (a.grad, b.grad)
+        dist.destroy_process_group()
+        print("same")
+    """)
+    )
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(r)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for r in range(2)
+    ]
+    for rank in ranks:
+        out, errors = rank.communicate(timeout=240)
+        assert rank.returncode == 0 and "same" in out, errors
+
+
+def test_compiled_around():
+    """The graph breaks where spikes are sorted; numbers and gradients are the same."""
+    made, times = layer("max", spike_times="exact"), input_times()
+    want = made(times=times).value
+    want.sum().backward()
+    wanted = [p.grad.clone() for p in made.parameters()]
+    made.zero_grad()
+    value = torch.compile(made, backend="aot_eager")(times=times).value
+    assert torch.equal(value, want)
+    value.sum().backward()
+    assert all(torch.equal(p.grad, w) for p, w in zip(made.parameters(), wanted))
+
+
+def test_the_tutorial_and_the_examples_run():
+    root = Path(__file__).parents[2]
+    code = (root / "docs" / "pytorch.md").read_text().split("```python\n")[1].split("```")[0]
+    for command in (
+        ["-c", code],
+        [str(root / "examples" / "torch_yin_yang.py"), "--epochs", "1", "--samples", "320"],
+        [str(root / "examples" / "torch_encoder.py"), "--steps", "10"],
+    ):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
