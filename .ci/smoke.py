@@ -28,6 +28,5 @@ for module in modules:
 assert len(left_out) < 8, f"modules that need an extra: {left_out}"
 for package in ("genn_eventprop.models", "genn_eventprop.experiments"):
     assert package in modules, f"{package} is missing from the wheel"
-print(
-    f"wheel {genn_eventprop.__version__}: {len(modules) - len(left_out)} modules imported, {len(left_out)} need an extra"
-)
+imported = len(modules) - len(left_out)
+print(f"wheel {genn_eventprop.__version__}: {imported} modules imported, {len(left_out)} need an extra")
