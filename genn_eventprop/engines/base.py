@@ -381,7 +381,7 @@ def _targets(events: Events, plan: Plan) -> np.ndarray | None:
         )
     found = events.targets.shape[1:]
     free = plan.spike_times == "exact" and loss.readout == "voltage" and len(found) == 2 and found[0] >= 2
-    fits = len(found) == len(shape) and all(n is None or n == m for n, m in zip(shape, found))
+    fits = len(found) == len(shape) and all(m == n or (n is None and m > 0) for n, m in zip(shape, found))
     if not (fits or (free and found[1] == shape[1])):
         meaning = {
             "voltage": f": V at k dt, k = 0 .. {plan.n_steps}, of every output",

@@ -48,3 +48,13 @@ def test_the_grid_needs_a_row_a_step(engine):
     assert np.isfinite(outcome(engine, 31, False, "grid")[0].loss).all()
     with pytest.raises(DataError, match=r"targets have shape \(3, 16, 2\), but this loss needs \(3, 31, 2\)"):
         outcome(engine, 16, False, "grid")
+
+
+def test_spike_time_targets_need_a_spike():
+    net = Network()
+    out = net.population(LIF(), 2, "output")
+    net.connect(net.input(3), out, Dense(1.0))
+    plan = make_plan(net, losses.SpikeTimeError(out), dt=1.0, duration=T)
+    made = engines.create(plan, net.initial_parameters(1), engine="reference_clock")
+    with pytest.raises(DataError, match=r"targets have shape \(1, 2, 0\), but this loss needs \(1, 2, any number\)"):
+        made.load(Events.from_samples([([1.0], [0])], n_channels=3, targets=np.zeros((1, 2, 0))))
