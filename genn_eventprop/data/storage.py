@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -31,7 +32,7 @@ FORMAT = "genn_eventprop events 1"
 FILES = ("times.f8", "channels.i4", "samples.npz")
 UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
-    zipfile.BadZipFile, zlib.error,
+    zipfile.BadZipFile, zlib.error, struct.error, OverflowError, MemoryError,
 )  # fmt: skip
 """What NumPy and the zip reader raise on npz files that are damaged: the header of an array is Python text."""
 
