@@ -47,6 +47,8 @@ class Options:
     """Random configurations, event files and command lines."""
     quick: bool = False
     """A few trials of each part instead."""
+    workers: int = 1
+    """Processes of the random cases."""
     parts_at_once: int = 1
     """Parts that run beside each other."""
     seed: int = 1
@@ -68,7 +70,7 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "run-files": lambda f, r: damage.files_of_a_run(o.places, f, r),
         "cache-files": lambda f, r: damage.files_of_the_caches(o.places, f, r),
         "crowd": lambda f, r: crowd.crowd(o.processes, o.rounds, f, r),
-        "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, r, o.seed),
+        "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, o.seed, o.workers),
     }
 
 

@@ -22,7 +22,7 @@ from genn_eventprop.errors import EventPropError
 from genn_eventprop.training.run_folder import RunFolder
 from genn_eventprop.training.scan import write_toml
 
-from .child import run
+from .child import Child
 from .table import GOOD, Part
 
 LIMIT = 120
@@ -119,23 +119,39 @@ OTHERS = [
 ]  # fmt: skip
 
 
-def fuzz(count: int, folder: Path, rng: np.random.Generator, seed: int) -> Part:
-    """`count` cases, a third of each kind, in children of `BLOCK` cases."""
+def fuzz(count: int, folder: Path, seed: int, workers: int = 1) -> Part:
+    """`count` cases, a third of each kind, in children of `BLOCK` cases, `workers` children at once."""
     part, began = Part("random configurations, event files, command lines"), time.monotonic()
-    (folder / "page.py").write_text(PAGE)
-    for start in range(0, count, BLOCK):
-        todo = list(range(start, min(start + BLOCK, count)))
-        while todo:
-            (folder / "ends").write_text("")
-            child = run(_block(todo, seed, folder), folder, folder / "log", limit=LIMIT * len(todo))
-            for line in (folder / "ends").read_text().splitlines():
-                end = json.loads(line)
-                part.count(end["end"], f"case {end['case']}: {end['what']}")
-                todo.remove(end["case"])
-            if todo:  # the child died in the first that has no end
-                part.count(child.fault or f"status {child.status}", f"case {todo.pop(0)}: {child.said[-300:]}")
+    waiting = [list(range(first, min(first + BLOCK, count))) for first in range(0, count, BLOCK)]
+    running: list[tuple[list[int], Path, Child]] = []
+    while waiting or running:
+        while waiting and len(running) < workers:
+            todo = waiting.pop(0)
+            place = folder / f"block-{todo[0]}"
+            place.mkdir()
+            (place / "page.py").write_text(PAGE)
+            (place / "ends").touch()
+            running.append((todo, place, Child(_block(todo, seed, place), place, place / "log")))
+        for entry in [entry for entry in running if entry[2].ended()]:
+            running.remove(entry)
+            waiting += _counted(part, *entry)
+        time.sleep(0.02)
     part.seconds = time.monotonic() - began
     return part
+
+
+def _counted(part: Part, todo: list[int], place: Path, child: Child) -> list[list[int]]:
+    """Count the cases that a child has ended; returns what it has not begun, if it died."""
+    outcome, left = child.wait(), list(todo)
+    for line in (place / "ends").read_text().splitlines():
+        end = json.loads(line)
+        part.count(end["end"], f"case {end['case']}: {end['what']}")
+        left.remove(end["case"])
+    shutil.rmtree(place, ignore_errors=True)
+    if not left:
+        return []
+    part.count(outcome.fault or f"status {outcome.status}", f"case {left.pop(0)}: {outcome.said[-300:]}")
+    return [left] if left else []
 
 
 def _block(numbers: list[int], seed: int, folder: Path) -> Callable[[], int]:

@@ -260,7 +260,7 @@ def speakers_of(table: Any) -> np.ndarray:
 
 def class_names(path: str | Path) -> list[str]:
     """Names of the classes, extra/keys of the file; "0", "1", ... if it has none."""
-    with open_layout(Path(path)) as file:
+    with open_layout(Path(path)) as file, reading(Path(path), "class names"):
         if "extra/keys" not in file:
-            return [str(k) for k in range(int(file["labels"][:].max(initial=-1)) + 1)]
+            return [str(k) for k in range(int(file["labels"][:].astype(np.int64).max(initial=-1)) + 1)]
         return [k.decode() if isinstance(k, bytes) else str(k) for k in file["extra/keys"][:]]

@@ -318,6 +318,8 @@ class Trainer:
         size = self.batch_size_of(position.epoch)
         order = [samples[i : i + size] for i in range(0, len(samples), size)]
         self.batches = len(order)
+        if position.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
+            self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates - 1))
         for batch in train.of(order[position.batch :], position.epoch):
             self._batch(*batch)
             position.epoch_seconds = before + time.perf_counter() - began

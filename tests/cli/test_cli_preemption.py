@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.optimisers import Exponential
 from genn_eventprop.training import Callback, Experiment, ExperimentConfig
 
 class Slow(Callback):
@@ -43,7 +44,8 @@ def build(config):
     net.connect(inp, hidden, Dense(Normal(5.0, 0.8)))
     net.connect(hidden, out, Dense(Normal(3.0, 0.3)))
     trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine,
-                      batch_size=config.batch_size, seed=config.seed, callbacks=[Slow(config.pause)])
+                      batch_size=config.batch_size, seed=config.seed, schedule=Exponential(0.9),
+                      callbacks=[Slow(config.pause)])
     samples = [([1.0, 4.0 + 0.3 * i], [i % 2, 1 - i % 2]) for i in range(12)]
     events = Events.from_samples(samples, 2, [i % 2 for i in range(12)])
     return Experiment(trainer, events[:8], events[8:10], events[10:])

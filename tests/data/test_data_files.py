@@ -352,3 +352,17 @@ def test_a_file_of_50_channels_is_not_taken_for_700(tmp_path: Path) -> None:
             read(tmp_path / "x.h5")
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=50).n_channels == 50
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=700).n_channels == 700, "whoever says it knows"
+
+
+def test_a_file_without_class_names_counts_its_labels(tmp_path: Path) -> None:
+    """Labels are uint16 in the published files."""
+    hdf5.write_shd(digits(), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["extra/keys"]
+        largest = int(file["labels"][:].max())
+    assert hdf5.class_names(tmp_path / "x.h5") == [str(k) for k in range(largest + 1)]
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["labels"]
+        file["labels"] = np.array([b"a"] * 6)
+    with pytest.raises(DataError, match="class names cannot be read"):
+        hdf5.class_names(tmp_path / "x.h5")
