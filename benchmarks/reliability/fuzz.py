@@ -132,6 +132,9 @@ def fuzz(count: int, folder: Path, seed: int, workers: int = 1) -> Part:
             (place / "page.py").write_text(PAGE)
             (place / "ends").touch()
             running.append((todo, place, Child(_block(todo, seed, place), place, place / "log")))
+        for todo, _, child in running:
+            if time.monotonic() - child.began > LIMIT * len(todo):  # it does not hear its own alarm
+                os.kill(child.pid, signal.SIGKILL)
         for entry in [entry for entry in running if entry[2].ended()]:
             running.remove(entry)
             waiting += _counted(part, *entry)
