@@ -68,7 +68,7 @@ class Stream:
         self._take(*events, until)
         dt, n = self.plan.dt, self.plan.n_steps
         # step k has the spikes from (k - 1/2) dt on; the last one also those of half a step more
-        last = n if until >= self.plan.duration else min(int(np.floor(until / dt + 0.5)), n - 1)
+        last = n if until >= self.plan.duration else min(int(clock.to_steps(until, dt)), n - 1)
         while self.step < last:
             here = self._steps == self.step
             channels = np.ascontiguousarray(self._channels[here], np.intc)

@@ -18,7 +18,7 @@ ENGINES = [
 ]  # fmt: skip
 
 
-def plan_of(readout, spike_times, *, dt=0.5, delay=1.0, regularised=False, duration=25.0, learned=True):
+def plan_of(readout, spike_times, *, dt=0.5, delay=1.0, regularised="", duration=25.0, learned=True):
     net = Network()
     inp = net.input(4)
     hidden = net.population(LIF(tau_mem=Param(12.0, "ms", trainable=learned)), 5, name="hidden")
@@ -27,7 +27,7 @@ def plan_of(readout, spike_times, *, dt=0.5, delay=1.0, regularised=False, durat
     net.connect(hidden, hidden, Dense(Normal(0.0, 0.4)), delay=0.5)
     net.connect(hidden, output, Dense(Normal(1.2 if output.model.spiking else 0.4, 0.6)))
     net.connect(inp, output, Dense(Normal(0.2, 0.1)))
-    more = [SpikeCount(hidden, 2.0, 0.01)] if regularised else []
+    more = [SpikeCount(hidden, 2.0, 0.01, mean=regularised)] if regularised else []
     return make_plan(net, Loss(output, readout), dt=dt, duration=duration, spike_times=spike_times, regularisers=more)
 
 
@@ -45,7 +45,7 @@ def made(engine, plan):
 @pytest.mark.parametrize("engine, spike_times", ENGINES)
 def test_two_calls_are_the_training_run(engine, spike_times, readout):
     """With dL/dr of the plan's own loss."""
-    plan = plan_of(readout, spike_times, regularised=True)
+    plan = plan_of(readout, spike_times, regularised="batch" if readout == "end" else "example")
     running, labels = made(engine, plan), np.array([0, 2, 1])
     data = running.load(events(labels=labels))
     whole = running.run(data, [0, 1, 2], training=True)
@@ -63,12 +63,12 @@ def test_two_calls_are_the_training_run(engine, spike_times, readout):
         np.testing.assert_allclose(running.gradients[k], g, rtol=1e-9, atol=1e-12 * np.abs(g).max(), err_msg=k)
 
 
-@pytest.mark.parametrize("spike_times", ["grid", "exact"])
-def test_a_loss_in_python_costs_one_forward_pass(spike_times, monkeypatch):
+@pytest.mark.parametrize("spike_times, mean", [("grid", "example"), ("exact", "example"), ("grid", "batch")])
+def test_a_loss_in_python_costs_one_forward_pass(spike_times, mean, monkeypatch):
     """Native runs each half once, and the gradient is that of the same loss in C++."""
     from genn_eventprop.engines.native import BACKWARDS, FORWARDS, NativeEngine
 
-    plan, labels = plan_of("integral", spike_times, regularised=True), np.array([0, 2, 1])
+    plan, labels = plan_of("integral", spike_times, regularised=mean), np.array([0, 2, 1])
     function = losses.Function(lambda r, y: plan.loss.evaluate(r, np.ones(r.shape, bool), y, plan.duration), "labels")
     own = Loss(plan.network.populations[-1], "integral", outer=function)
     second = make_plan(
