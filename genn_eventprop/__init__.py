@@ -51,6 +51,7 @@ _ROOMS = (
     "losses",
     "modelling",
     "models",
+    "nir",
     "optimisers",
     "plots",
     "regularisers",

@@ -1,0 +1,192 @@
+"""``from_nir``: a NIR graph as a network with values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DescriptionError
+from ...modelling import Array, Dense, Network
+from ...modelling.network import Input, Population
+from .dialects import Dialect, dialect_of
+from .flat import Flat, flatten
+from .neurons import read_neuron
+from .package import nir_package
+from .paths import NEURONS, Paths, Signal, as_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """What was read; ``network, values = from_nir(graph)`` takes it apart.
+
+    Args:
+        network: times in ms. values: all parameters, by the names of `Network.initial_parameters`.
+        outputs: names of the populations that the graph gives out.
+        lost: a line for each thing that the network does not say, or that the file did not.
+    """
+
+    network: Network
+    values: dict[str, np.ndarray]
+    outputs: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.network, self.values))
+
+
+def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> Imported:
+    """A network from a NIR graph or file.
+
+    Nested graphs are opened, linear nodes between neurons become one matrix of weights for each delay. Populations and
+    connections are called as their nodes are, as far as those are names.
+
+    Args:
+        graph: `nir.NIRGraph`, or the path of a file.
+        dialect: who wrote it: "spec", "norse" or "snntorch", see `dialects`.
+        dt: time step of the simulator in ms; none for "spec". norse: needed. snntorch: what a step is to mean here,
+            by default the 0.1 ms that its files stand for, which `lost` says.
+
+    Raises:
+        DescriptionError: what cannot be said here, with the name of the node.
+    """
+    said = dialect_of(dialect, dt)
+    flat = flatten(_opened(graph))
+    said = replace(said, times_dt=said.name == "norse" and _all_below(flat, said.file_dt))
+    lost = _remarks(said, dt)
+    if len(flat.inputs) != 1:
+        raise DescriptionError(f"a network has one input here, this graph has {len(flat.inputs)}: {flat.inputs}")
+    paths, names = Paths(flat), _Names()
+    network = Network()
+    source = flat.inputs[0]
+    places: dict[str, Input | Population] = {
+        source: network.input(int(np.prod(paths.shape_of(source))), names.new(source))
+    }
+    signals, gains = {}, {}
+    for name in _in_order(flat):
+        signals[name] = paths.arriving(name)
+        neurons = _read(flat, name, signals[name], said)
+        places[name] = network.population(neurons.neuron, signals[name].size, names.new(name))
+        gains[name] = neurons.gain
+    for name, signal in signals.items():
+        lost += _connect(network, places, name, signal, gains[name], names)
+    outputs = tuple(places[n].name for n in _outputs(flat))
+    return Imported(network, network.initial_parameters(0), outputs, tuple(lost))
+
+
+def _opened(graph: Any) -> Any:
+    nir = nir_package()
+    if isinstance(graph, (str, Path)):
+        if not Path(graph).is_file():
+            raise DescriptionError(f"there is no file {graph}")
+        try:
+            return nir.read(graph, type_check=False)
+        except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
+            raise DescriptionError(f"{graph} cannot be read as a NIR file: {error}") from None
+    if not isinstance(graph, nir.NIRGraph):
+        raise DescriptionError(f"expected a nir.NIRGraph or the path of a file, got {type(graph).__name__}")
+    return graph
+
+
+def _read(flat: Flat, name: str, signal: Signal, dialect: Dialect) -> Any:
+    node = flat.nodes[name]
+    return read_neuron(node, name, signal.size, signal.constant, dialect)
+
+
+def _in_order(flat: Flat) -> list[str]:
+    """Neurons by their distance from the input (a file sorts them by name); those that it does not reach come last."""
+    after: dict[str, list[str]] = {name: [] for name in flat.nodes}
+    for name, before in flat.before.items():
+        for b in before:
+            after[b].append(name)
+    seen = list(flat.inputs)
+    for name in seen:
+        seen += [n for n in after[name] if n not in seen]
+    seen += [n for n in flat.nodes if n not in seen]
+    return [n for n in seen if type(flat.nodes[n]).__name__ in NEURONS]
+
+
+def _outputs(flat: Flat) -> list[str]:
+    """Neurons that the outputs of the graph show.
+
+    Raises:
+        DescriptionError: an output of something else.
+    """
+    found: list[str] = []
+    waiting = [before for name in flat.outputs for before in flat.before[name]]
+    for name in waiting:
+        kind = type(flat.nodes[name]).__name__
+        if kind in NEURONS:
+            found += [name] if name not in found else []
+        elif kind in ("Input", "Output", "Flatten") and name not in flat.inputs:
+            waiting += flat.before[name]
+        else:
+            raise DescriptionError(
+                f"node {name!r} ({kind}) leads to the output with no neuron after it; end the graph with LI or CubaLI, "
+                "whose V can be read"
+            )
+    return found
+
+
+def _connect(
+    network: Network, places: dict[str, Input | Population], name: str, signal: Signal, gain: np.ndarray,
+    names: _Names,
+) -> list[str]:  # fmt: skip
+    """Connections to a population; what is lost on the way."""
+    target, lost = places[name], []
+    assert isinstance(target, Population)
+    sources = [source for source, _ in signal.parts]
+    for (source, delay), matrix in signal.parts.items():
+        place = places[source]
+        if isinstance(place, Population) and not place.model.spiking:
+            raise DescriptionError(
+                f"node {source!r} never spikes, and its V drives {name!r}; connections carry spikes alone here"
+            )
+        given = signal.named.get((source, delay), "")
+        called = names.new(given if given.isidentifier() else f"{place.name}_{target.name}")
+        network.connect(place, target, Dense(Array(as_matrix(matrix, name) * gain)), delay=delay, name=called)
+    for source in dict.fromkeys(s for s in sources if sources.count(s) > 1):
+        lost.append(
+            f"{name}: its delays from {source} became {sources.count(source)} connections, in which the weights of "
+            "other delays are zeros (and are learned like any)"
+        )
+    shared = sorted(signal.through & {"Conv2d", "SumPool2d"})
+    if shared:
+        lost.append(f"{name}: {' and '.join(shared)} became weights all to all, which are learned each for itself")
+    return lost
+
+
+def _all_below(flat: Flat, file_dt: float | None) -> bool:
+    """Whether no time constant could be stepped by dt: norse's writer multiplies them by dt, its reader does not."""
+    times = [getattr(n, t) for n in flat.nodes.values() for t in ("tau", "tau_mem", "tau_syn") if hasattr(n, t)]
+    return bool(times) and all(np.all(np.asarray(t) < file_dt) for t in times)
+
+
+def _remarks(dialect: Dialect, dt: float | None) -> list[str]:
+    """What the dialect makes of things that a file does not say."""
+    if dialect.name == "snntorch":
+        taken = [] if dt is not None else ["snnTorch's files say nothing of time: a step was taken as 0.1 ms"]
+        return [*taken, "reset_mechanism and reset_delay are not in the file: resets to v_reset, at once"]
+    if dialect.times_dt:
+        return [f"times in the file are below dt: taken as multiplied by dt = {dialect.dt:g} ms, as norse 1.1 does"]
+    return []
+
+
+class _Names:
+    """Names of nodes as names here, each once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def new(self, name: str) -> str:
+        clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        clean = clean if clean.isidentifier() else f"n{clean}"
+        free, i = clean, 2
+        while free in self._taken:
+            free, i = f"{clean}_{i}", i + 1
+        self._taken.add(free)
+        return free

@@ -1,0 +1,128 @@
+"""``to_nir``: a network with values as a NIR graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import DescriptionError
+from ...modelling import Network, Population
+from ...modelling.parameters import is_open
+from .dialects import Dialect, dialect_of
+from .neurons import STARTS, write_neuron, written_bias
+from .package import nir_package
+
+LOST = "lost"
+
+
+def to_nir(
+    network: Network,
+    values: Mapping[str, np.ndarray],
+    dialect: str = "spec",
+    *,
+    dt: float | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Any:
+    """A `nir.NIRGraph`: a node for each population, a Linear (behind a Delay, if it has one) for each connection.
+
+    Args:
+        values: parameters by the names of `Network.initial_parameters`.
+        dialect: who is to read it: "spec", "norse" or "snntorch", see `dialects`.
+        dt: time step in ms, for the last two: the reader then makes the steps that a grid of dt makes here.
+        outputs: populations that the graph gives out; by default those from which no other gets spikes.
+
+    Returns:
+        The graph; `lost` says what it does not hold.
+
+    Raises:
+        DescriptionError: what NIR, or the reader of the dialect, has no words for, with the name of its part.
+    """
+    said = dialect_of(dialect, dt)
+    if said.name != "spec" and dt is None:
+        raise DescriptionError(f"give dt, the time step in ms that {dialect} is to make")
+    _check(network, values, said)
+    nir = nir_package()
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    for i in network.inputs:
+        nodes[i.name] = nir.Input(np.array([i.size]))
+    for p in network.populations:
+        own = {n: np.asarray(values[f"{p.name}.{n}"], np.float64) for n in p.model.params}
+        nodes[p.name] = write_neuron(p.model, own, p.size, p.name, said)
+        _connections(network, p, written_bias(p.model, own, p.size, said), values, nodes, edges)
+    for name in _outputs(network, outputs):
+        nodes[f"{name}_output"] = nir.Output(nodes[name].output_type)
+        edges.append((name, f"{name}_output"))
+    metadata = {"writer": "genn_eventprop", "dialect": said.name, LOST: "\n".join(_lost(network, nodes))}
+    if said.dt is not None:
+        metadata["dt"] = f"{said.dt:g} ms"
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata)
+
+
+def lost(graph: Any) -> tuple[str, ...]:
+    """What `to_nir` could not write, a line for each thing."""
+    text = graph.metadata.get(LOST, "")
+    text = text.decode() if isinstance(text, bytes) else str(text)
+    return tuple(text.splitlines())
+
+
+def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect) -> None:
+    names = [f"{c.name}.weight" for c in network.connections]
+    names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
+    delayed = [c.name for c in network.connections if c.delay]
+    if delayed and dialect.name != "spec":
+        raise DescriptionError(f"connection {delayed[0]!r} has a delay, which {dialect.name} does not read from NIR")
+
+
+def _connections(
+    network: Network, population: Population, bias: np.ndarray | None, values: Mapping[str, np.ndarray],
+    nodes: dict[str, Any], edges: list[tuple[str, str]],
+) -> None:  # fmt: skip
+    """Nodes and edges of what leads to a population; its constant current is the bias of the first one."""
+    nir = nir_package()
+    for c in (c for c in network.connections if c.target is population):
+        weight, start = np.asarray(values[f"{c.name}.weight"], np.float64).T, c.source.name
+        nodes[c.name] = nir.Linear(weight.copy()) if bias is None else nir.Affine(weight.copy(), bias)
+        bias = None
+        if c.delay:
+            delay = f"{c.name}_delay"
+            nodes[delay] = nir.Delay(np.full(c.source.size, c.delay / 1000.0))
+            edges.append((start, delay))
+            start = delay
+        edges += [(start, c.name), (c.name, population.name)]
+    if bias is not None:
+        raise DescriptionError(f"population {population.name!r}: its bias needs a connection that leads to it")
+
+
+def _outputs(network: Network, asked: Sequence[str] | None) -> list[str]:
+    names = [p.name for p in network.populations]
+    if asked is not None:
+        for name in asked:
+            if name not in names:
+                raise DescriptionError(f"outputs: no population {name!r}; known: {', '.join(names)}")
+        return list(asked)
+    sources = {c.source.name for c in network.connections if c.source is not c.target}
+    return [n for n in names if n not in sources] or names[-1:]
+
+
+def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for p in network.populations:
+        if STARTS in nodes[p.name].metadata:
+            lines.append(f"{p.name}: where V starts is in the metadata alone, which other programs do not read")
+        chance = [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x]
+        if chance:
+            lines.append(f"{p.name}: {' and '.join(chance)}, which act in training")
+        learned = [n for n, q in p.neuron.params.items() if q.trainable]
+        if learned:
+            lines.append(f"{p.name}: that {', '.join(learned)} are learned")
+    fixed = [c.name for c in network.connections if not c.trainable]
+    bounded = [c.name for c in network.connections if not is_open(c.connectivity.bounds)]
+    lines += [f"{name}: that it is not learned" for name in fixed]
+    lines += [f"{name}: the bounds of its weights" for name in bounded]
+    return lines

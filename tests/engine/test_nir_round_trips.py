@@ -1,0 +1,106 @@
+"""Networks to NIR and back give the same spikes: through graphs and files, in every dialect."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genn_eventprop import Dense, Network
+from genn_eventprop import nir as interop
+from genn_eventprop.interop.nir_graph.equations import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
+from genn_eventprop.models import LI, LIF, LIFDelta
+from support.sampled import random_spikes, run
+
+nir = pytest.importorskip("nir")
+
+HIDDEN = (LIF, LIFDelta, CubaLIF, DeltaLIF, IF)
+OUTPUT = (LI, LIF, CubaLI, DeltaLI, Integrator)
+
+
+def neuron(draw, model, size, sevenths):
+    """Values of every parameter, some of them one a neuron."""
+    rng, values = np.random.default_rng(draw(st.integers(0, 10**6))), {}
+    ranges = {
+        "tau_mem": (4, 30), "tau_syn": (2, 12), "v_thresh": (0.8, 1.3), "v_reset": (-0.4, 0.4), "v_rest": (-0.3, 0.3),
+        "v_start": (-0.3, 0.3), "bias": (-0.02, 0.05),
+    }  # fmt: skip
+    for name in model.params:
+        several = draw(st.booleans())
+        values[name] = rng.uniform(*ranges[name], size if several else 1)
+        values[name] = values[name] if several else float(values[name][0])
+        if sevenths and name.startswith("tau"):
+            values[name] = np.floor(7 * values[name]) / 7
+    return model(**values)
+
+
+@st.composite
+def networks(draw, delays=True):
+    net = Network()
+    layers = [net.input(4)]
+    for i in range(draw(st.integers(1, 3))):
+        size = draw(st.integers(1, 6))
+        layers.append(net.population(neuron(draw, draw(st.sampled_from(HIDDEN)), size, i), size, f"hidden{i}"))
+    layers.append(net.population(neuron(draw, draw(st.sampled_from(OUTPUT)), 3, 0), 3, "out"))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    pairs = list(zip(layers, layers[1:], strict=False))
+    pairs += [(p, p) for p in layers[1:-1] if draw(st.booleans())]
+    pairs += [(layers[-2], layers[1])] if len(layers) > 3 and draw(st.booleans()) else []
+    for k, (a, b) in enumerate(pairs):
+        delay = draw(st.sampled_from((0.0, 0.5, 1.5, 1 / 3, 7.0))) if delays else 0.0
+        weight = rng.normal(0.0 if a is b else 0.7, 0.6, (a.size, b.size))
+        net.connect(a, b, Dense(weight), delay=delay, name=None if k % 2 else f"c{k}")
+    return net, net.initial_parameters(0)
+
+
+def check(net, values, other, seed, dt=1.0):
+    x = random_spikes(seed, 60, 4)
+    want, readout = run(net, values, x, dt)
+    got, other_readout = run(other.network, other.values, x, dt)
+    for name in want:
+        np.testing.assert_array_equal(want[name], got[name], name)
+    np.testing.assert_allclose(other_readout, readout, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(networks(), st.integers(0, 99), st.sampled_from((1.0, 0.5)))
+def test_a_graph_gives_the_same_spikes(case, seed, dt):
+    net, values = case
+    other = interop.from_nir(interop.to_nir(net, values))
+    assert set(other.values) == set(values)
+    check(net, values, other, seed, dt)
+
+
+@settings(max_examples=5, deadline=None)
+@given(case=networks(), seed=st.integers(0, 99))
+def test_a_file_gives_the_same_spikes(case, seed, tmp_path_factory):
+    path = tmp_path_factory.mktemp("nir") / "model.nir"
+    net, values = case
+    nir.write(path, interop.to_nir(net, values))
+    check(net, values, interop.from_nir(path), seed)
+
+
+@settings(max_examples=12, deadline=None)
+@given(networks(delays=False), st.integers(0, 99), st.sampled_from((1.0, 0.25)))
+def test_dialects_with_steps_give_the_same_spikes(case, seed, dt):
+    net, values = case
+    graph = interop.to_nir(net, values, "norse", dt=dt)
+    check(net, values, interop.from_nir(graph, "norse", dt=dt), seed, dt)
+
+
+def test_spikes_are_compared():
+    """The networks above do spike."""
+    net = Network()
+    inp, hidden = net.input(4), net.population(LIF(), 6, "hidden")
+    net.connect(inp, hidden, Dense(1.0))
+    out = net.population(LI(), 3, "out")
+    net.connect(hidden, out, Dense(0.5), delay=1.5)
+    values = net.initial_parameters(0)
+    spikes, readout = run(net, values, random_spikes(0, 60, 4))
+    assert spikes["hidden"].sum() > 30 and (readout > 0).all()
+    graph = interop.to_nir(net, values)
+    assert graph.nodes["hidden"].w_in == pytest.approx(0.005) and graph.nodes["hidden"].tau_mem == pytest.approx(0.02)
+    assert graph.nodes["hidden_out_delay"].delay == pytest.approx(0.0015)
+    assert graph.nodes["hidden"].metadata["unit"] == "s"
+    graph.nodes["hidden"].w_in = graph.nodes["hidden"].w_in * 1.01
+    other = interop.from_nir(graph)
+    assert other.values["input_hidden.weight"] == pytest.approx(1.01)

@@ -1,0 +1,327 @@
+"""NIR graphs: units, linear nodes, nested graphs, and what is refused by the name of its node."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Network, NeuronModel, Param
+from genn_eventprop import nir as interop
+from genn_eventprop.errors import DescriptionError
+from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
+
+nir = pytest.importorskip("nir")
+
+
+def lif(n, tau=0.02, **values):
+    one = np.ones(n)
+    return nir.LIF(tau=tau * one, r=values.pop("r", tau) * one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
+
+
+def cuba(n, **values):
+    given = {
+        "tau_mem": 0.02,
+        "tau_syn": 0.005,
+        "r": 1.0,
+        "v_leak": 0.0,
+        "v_threshold": 1.0,
+        "v_reset": 0.0,
+        "w_in": 0.005,
+    }
+    return nir.CubaLIF(**{k: np.full(n, v) for k, v in (given | values).items()})
+
+
+def chain(*nodes, channels, **more):
+    """input -> nodes -> output, a graph by names n0, n1, ..."""
+    shape = np.atleast_1d(channels)
+    named = {"input": nir.Input(shape)} | {f"n{i}": node for i, node in enumerate(nodes)}
+    named["output"] = nir.Output(np.array([1]))
+    names = list(named)
+    return nir.NIRGraph(named | more, list(zip(names, names[1:], strict=False)), type_check=False)
+
+
+def weights(graph, name="input_n1", **options):
+    return interop.from_nir(graph, **options).values[f"{name}.weight"]
+
+
+def test_units_of_the_specification():
+    w = np.array([[1.0, 2.0]])
+    found = interop.from_nir(chain(nir.Linear(w), cuba(1, w_in=0.01, r=3.0), channels=2))
+    np.testing.assert_allclose(found.values["n0.weight"], w.T * 3 * 0.01 / 0.005)
+    assert found.values["n1.tau_mem"] == 20.0 and found.values["n1.tau_syn"] == 5.0
+    assert found.network.populations[0].model is LIF and found.outputs == ("n1",)
+    found = interop.from_nir(chain(nir.Linear(w), lif(1, tau=0.01, r=0.02), channels=2))
+    np.testing.assert_allclose(found.values["n0.weight"], w.T * 2)
+    bare = nir.IF(r=np.full(1, 2.0), v_threshold=np.ones(1))
+    found = interop.from_nir(chain(nir.Affine(w, np.array([3.0])), bare, channels=2))
+    np.testing.assert_allclose(found.values["n0.weight"], 2 * w.T)
+    assert found.values["n1.bias"] == pytest.approx(2 * 3 / 1000)  # per ms
+
+
+def test_leak_and_bias():
+    """tau_syn dI/dt = -I + w_in (S + b) tends to w_in b; V to v_leak + R w_in b."""
+    graph = chain(nir.Affine(np.ones((1, 2)), np.array([40.0])), cuba(1, r=2.0, v_leak=0.25), channels=2)
+    values = interop.from_nir(graph).values
+    assert values["n1.bias"] == pytest.approx(2 * 0.005 * 40)
+    assert values["n1.v_rest"] == 0.25 == values["n1.v_start"]
+    node = nir.LIF(tau=np.full(1, 0.02), r=np.full(1, 0.5), v_leak=np.full(1, 0.25), v_threshold=np.ones(1))
+    values = interop.from_nir(chain(nir.Affine(np.ones((1, 2)), np.array([0.5])), node, channels=2)).values
+    assert values["n1.v_rest"] == 0.5 and values["n1.v_start"] == 0.25
+
+
+def test_linear_nodes_become_one_matrix():
+    w = np.arange(6.0).reshape(2, 3)
+    scale, gain = nir.Scale(np.array([2.0, 3.0])), 0.005 / 0.005
+    graph = chain(nir.Scale(np.array([1.0, 0.0, -1.0])), nir.Linear(w), scale, cuba(2), channels=3)
+    want = (np.diag([1.0, 0, -1]) @ w.T) * [2.0, 3.0] * gain
+    np.testing.assert_allclose(weights(graph, "n1"), want)
+
+
+def test_a_delay_for_each_channel_becomes_connections():
+    w = np.arange(1.0, 7.0).reshape(2, 3)
+    graph = chain(
+        nir.Delay(np.array([0.0, 0.0015, 0.0])), nir.Linear(w), nir.Delay(np.array([0.002, 0.002])), cuba(2), channels=3
+    )
+    found = interop.from_nir(graph)
+    by_delay = {c.delay: found.values[f"{c.name}.weight"] for c in found.network.connections}
+    assert set(by_delay) == {2.0, 3.5}
+    np.testing.assert_allclose(by_delay[2.0] + by_delay[3.5], w.T)
+    np.testing.assert_array_equal(by_delay[3.5][[0, 2]], 0)
+    assert found.lost == (
+        "n3: its delays from input became 2 connections, in which the weights of other delays are zeros (and are "
+        "learned like any)",
+    )
+
+
+def convolved(x, kernel, stride, padding, dilation, groups):
+    """Convolution from its definition, (C, H, W) -> (O, H', W')."""
+    x = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[2:], strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, (1, 2))
+    windows = windows[:, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    per_in, per_out = x.shape[0] // groups, kernel.shape[0] // groups
+    parts = [
+        np.einsum("chwyx,ocyx->ohw", windows[g * per_in :][:per_in], kernel[g * per_out :][:per_out])
+        for g in range(groups)
+    ]
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize(
+    "stride, padding, dilation, groups",
+    [((1, 1), (0, 0), (1, 1), 1), ((2, 1), (1, 2), (1, 2), 1), ((1, 2), (1, 0), (1, 1), 2)],
+)
+def test_convolutions_are_unrolled(stride, padding, dilation, groups):
+    rng = np.random.default_rng(1)
+    kernel, bias = rng.normal(size=(4, 2 // groups, 3, 2)), rng.normal(size=4)
+    node = nir.Conv2d((6, 5), kernel, stride, padding, dilation, groups, bias)
+    x = rng.normal(size=(2, 6, 5))
+    want = convolved(x, kernel, stride, padding, dilation, groups)
+    flat, n = nir.Flatten({"input": np.array(want.shape)}, start_dim=0), want.size
+    found = interop.from_nir(chain(node, flat, lif(n), channels=(2, 6, 5)))
+    np.testing.assert_allclose(x.reshape(-1) @ found.values["input_n2.weight"], want.reshape(-1), atol=1e-12)
+    np.testing.assert_allclose(found.values["n2.v_rest"], 0.02 * np.repeat(bias, want[0].size))
+    assert found.lost == ("n2: Conv2d became weights all to all, which are learned each for itself",)
+
+
+def test_padding_by_name_and_pooling():
+    rng = np.random.default_rng(2)
+    kernel, x = rng.normal(size=(3, 2, 3, 3)), rng.normal(size=(2, 4, 6))
+    same = nir.Conv2d((4, 6), kernel, 1, "same", 1, 1, np.zeros(3))
+    pool = nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), np.array([0, 0]))
+    found = interop.from_nir(chain(same, pool, lif(3 * 2 * 2), channels=(2, 4, 6)))
+    want = convolved(x, kernel, (1, 1), (1, 1), (1, 1), 1).reshape(3, 2, 2, 2, 3).sum((2, 4))
+    np.testing.assert_allclose(x.reshape(-1) @ found.values["input_n2.weight"], want.reshape(-1), atol=1e-12)
+
+
+def test_recurrence_flat_and_nested_is_the_same():
+    w_in, w_rec = np.arange(6.0).reshape(3, 2), np.arange(9.0).reshape(3, 3)
+    flat = nir.NIRGraph(
+        {"input": nir.Input(np.array([2])), "w": nir.Linear(w_in), "lif": cuba(3), "w_rec": nir.Linear(w_rec),
+         "output": nir.Output(np.array([3]))},
+        [("input", "w"), ("w", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")],
+    )  # fmt: skip
+    inner = nir.NIRGraph(
+        {"input": nir.Input(np.array([3])), "lif": cuba(3), "w_rec": nir.Linear(w_rec),
+         "output": nir.Output(np.array([3]))},
+        [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")],
+    )  # fmt: skip
+    nested = chain(nir.Linear(w_in), inner, channels=2)
+    one, other = interop.from_nir(flat), interop.from_nir(nested)
+    np.testing.assert_array_equal(one.values["w_rec.weight"], w_rec.T)
+    np.testing.assert_array_equal(other.values["n1_lif_n1_lif.weight"], w_rec.T)
+    assert other.outputs == ("n1_lif",)
+
+
+def test_layers_need_not_say_how_many_neurons_they_are():
+    node = nir.LIF(*(np.array(v) for v in (0.02, 0.02, 0.0, 1.0, 0.0)))
+    again = nir.LIF(*(np.array(v) for v in (0.02, 0.02, 0.0, 1.0, 0.0)))
+    found = interop.from_nir(chain(nir.Linear(np.ones((4, 2))), node, nir.Scale(np.array(2.0)), again, channels=2))
+    assert [p.size for p in found.network.populations] == [4, 4]
+
+
+REFUSED = {
+    "AvgPool2d": (chain(nir.AvgPool2d(*[np.array([1, 1])] * 3), lif(2), channels=(1, 1, 2)), "'n0' is a AvgPool2d"),
+    "Threshold": (
+        chain(nir.Threshold(np.ones(2)), lif(2), channels=2),
+        "'n0' is a Threshold, which has no counterpart",
+    ),
+    "shape": (
+        chain(nir.Linear(np.ones((2, 3))), lif(2), channels=2),
+        r"'n0' \(Linear\) has a weight of shape \(2, 3\)",
+    ),
+    "values": (chain(nir.Linear(np.ones((2, 3))), cuba(3), channels=3), "'n1': r must be 1 or 2 finite numbers"),
+    "no neuron": (
+        chain(nir.Linear(np.ones((2, 3))), channels=3),
+        r"'n0' \(Linear\) leads to the output with no neuron",
+    ),
+    "tau": (
+        chain(nir.Linear(np.ones((2, 2))), cuba(2, tau_syn=0.0), channels=2),
+        "'n1': a time constant must be positive",
+    ),
+    "reset": (chain(nir.Linear(np.ones((2, 2))), cuba(2, v_reset=1.0), channels=2), "'n1': v_reset must be below"),
+    "delay": (chain(nir.Delay(np.ones(3)), lif(2), channels=2), "'n0' has 3 values, and 2 channels lead to it"),
+    "no shape": (
+        chain(nir.SumPool2d(*[np.array([1, 1])] * 3), lif(2), channels=2),
+        r"'n0' \(SumPool2d\) needs channels x",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_said_is_refused_by_the_name_of_its_node(what):
+    graph, message = REFUSED[what]
+    with pytest.raises(DescriptionError, match=message):
+        interop.from_nir(graph)
+
+
+def test_more_that_is_refused(tmp_path):
+    one = np.ones(2)
+    li = nir.LI(tau=one, r=one, v_leak=0 * one)
+    with pytest.raises(DescriptionError, match="'n0' never spikes, and its V drives 'n2'"):
+        interop.from_nir(chain(li, nir.Linear(np.ones((2, 2))), lif(2), channels=2))
+    large = nir.Conv2d((100, 100), np.ones((9, 1, 3, 3)), 1, 1, 1, 1, np.zeros(9))
+    with pytest.raises(DescriptionError, match=r"'n0' \(Conv2d\) would be 10000 x 90000 weights"):
+        interop.from_nir(chain(large, lif(90000), channels=(1, 100, 100)))
+    loop = chain(nir.Linear(np.eye(2)), lif(2), channels=2)
+    loop.edges += [("n0", "n0")]
+    with pytest.raises(DescriptionError, match="'n0' leads to itself with no neuron on the way"):
+        interop.from_nir(loop)
+    with pytest.raises(DescriptionError, match="'n0' gets 5,000 channels one to one"):
+        interop.from_nir(chain(lif(5000), channels=5000))
+    two = chain(lif(2), channels=2, other=nir.Input(np.array([2])))
+    with pytest.raises(DescriptionError, match="a network has one input here, this graph has 2"):
+        interop.from_nir(two)
+    with pytest.raises(DescriptionError, match="'n0': nothing says how many|nothing leads to node 'n9'"):
+        interop.from_nir(chain(lif(2), channels=2, n9=lif(2)))
+    with pytest.raises(DescriptionError, match="there is no file"):
+        interop.from_nir(tmp_path / "none.nir")
+    (tmp_path / "bad.nir").write_text("no HDF5")
+    with pytest.raises(DescriptionError, match="cannot be read as a NIR file"):
+        interop.from_nir(tmp_path / "bad.nir")
+    with pytest.raises(DescriptionError, match="expected a nir.NIRGraph"):
+        interop.from_nir({})
+
+
+def test_time_steps_are_never_guessed():
+    graph = chain(nir.Linear(np.ones((2, 2))), cuba(2), channels=2)
+    with pytest.raises(DescriptionError, match="files of norse do not say their time step: give dt"):
+        interop.from_nir(graph, "norse")
+    with pytest.raises(DescriptionError, match="takes no dt"):
+        interop.from_nir(graph, dt=1.0)
+    with pytest.raises(DescriptionError, match="unknown dialect 'norsk' of NIR; did you mean 'norse'"):
+        interop.from_nir(graph, "norsk")
+    with pytest.raises(DescriptionError, match="a positive time in ms"):
+        interop.from_nir(graph, "norse", dt=0.0)
+    with pytest.raises(DescriptionError, match="'n1': a time constant of 0.005 s cannot be stepped by 0.01 s"):
+        interop.from_nir(graph, "norse", dt=10.0)
+    assert "a step was taken as 0.1 ms" in interop.from_nir(graph, "snntorch").lost[0]
+    assert "0.1 ms" not in interop.from_nir(graph, "snntorch", dt=1.0).lost[0]
+
+
+def network(model, **settings):
+    net = Network()
+    inp = net.input(3)
+    hidden = net.population(model, 4, "hidden", **settings)
+    return net, net.connect(inp, hidden, Dense(0.3)) and net.initial_parameters(0)
+
+
+def test_models_without_a_counterpart_are_refused():
+    for model, why in (
+        (LIFRefractory, "a refractory period"),
+        (LIFRelativeReset, "its equations, reset"),
+        (ALIF, "its eq"),
+    ):
+        with pytest.raises(DescriptionError, match=f"population 'hidden' \\({model.name}\\) has no counterpart.*{why}"):
+            interop.to_nir(*network(model))
+    net = Network()
+    inp, hidden = net.input(3), net.population(LIFConductance, 2, "hidden")
+    for receptor in LIFConductance.receptors:
+        net.connect(inp, hidden, Dense(0.1), receptor=receptor, name=f"c_{receptor}")
+    with pytest.raises(DescriptionError, match="several receptors"):
+        interop.to_nir(net, net.initial_parameters(0))
+
+
+def test_equations_count_and_not_names():
+    own = NeuronModel(
+        name="Mine", state={"V": "v_reset", "I": 0}, params=dict(LIF.params),
+        dynamics={"V": "-V / tau_mem + I / tau_mem", "I": "-1 / tau_syn * I"}, threshold="V / 1 - v_thresh",
+        reset={"V": "v_reset"}, input="I",
+    )  # fmt: skip
+    assert isinstance(interop.to_nir(*network(own)).nodes["hidden"], nir.CubaLIF)
+
+
+def test_what_is_lost_is_listed(tmp_path):
+    net = Network()
+    inp = net.input(3)
+    neuron = LIF(v_reset=-0.5, tau_mem=Param(20.0, "ms", trainable=True))
+    hidden, out = net.population(neuron, 4, "hidden", noise=0.1, dropout=0.2), net.population(LI, 2, "out")
+    net.connect(inp, hidden, Dense(0.3, (0.0, None)))
+    net.connect(hidden, out, Dense(0.3), trainable=False)
+    graph = interop.to_nir(net, net.initial_parameters(0))
+    want = (
+        "hidden: where V starts is in the metadata alone, which other programs do not read",
+        "hidden: noise and dropout, which act in training",
+        "hidden: that tau_mem are learned",
+        "hidden_out: that it is not learned",
+        "input_hidden: the bounds of its weights",
+    )
+    assert interop.lost(graph) == want
+    nir.write(tmp_path / "a.nir", graph)
+    assert interop.lost(nir.read(tmp_path / "a.nir")) == want
+
+
+def test_what_other_readers_do_not_take():
+    values = {"v_reset": -0.5}
+    with pytest.raises(DescriptionError, match="'hidden' cannot be written for snnTorch: v_reset and the resting"):
+        interop.to_nir(*network(LIF(**values)), "snntorch", dt=1.0)
+    with pytest.raises(DescriptionError, match="one threshold and one membrane time constant"):
+        interop.to_nir(*network(LIF(tau_mem=np.arange(5.0, 9.0))), "snntorch", dt=1.0)
+    with pytest.raises(DescriptionError, match="it reads LIF and CubaLIF, this is CubaLI"):
+        interop.to_nir(*network(LI), "snntorch", dt=1.0)
+    with pytest.raises(DescriptionError, match="give dt, the time step in ms that snntorch is to make"):
+        interop.to_nir(*network(LIF), "snntorch")
+    net, values = network(LIF)
+    net.connect(net.populations[0], net.populations[0], Dense(0.1), delay=2.0)
+    with pytest.raises(DescriptionError, match="no value is given for hidden_hidden.weight"):
+        interop.to_nir(net, values)
+    with pytest.raises(DescriptionError, match="'hidden_hidden' has a delay, which norse does not read from NIR"):
+        interop.to_nir(net, net.initial_parameters(0), "norse", dt=1.0)
+    with pytest.raises(DescriptionError, match="outputs: no population 'out'; known: hidden"):
+        interop.to_nir(net, net.initial_parameters(0), outputs=["out"])
+
+
+def test_the_package_does_without_nir():
+    code = (
+        "import sys; sys.modules['nir'] = None\n"
+        "import genn_eventprop; from genn_eventprop import nir\n"
+        "try: nir.from_nir('x.nir')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "DescriptionError NIR graphs need the package nir: pip install 'genn_eventprop[nir]'\n"
+    code = (
+        "import genn_eventprop, genn_eventprop.training, sys; sys.exit('nir' in sys.modules or 'h5py' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
