@@ -23,6 +23,7 @@ BENT = "arrivals along which the dynamics are not linear"
 REGULARISERS = "regularisers of spikes"
 HANDWRITTEN = "hand-written snippets"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
+VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
@@ -51,6 +52,13 @@ OF_MODELS: dict[str, Callable[[Derived], bool]] = {
 def moves_threshold(d: Derived, receptor: str) -> bool:
     """Whether an arrival moves a threshold by itself (delta synapses)."""
     return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
+
+
+@lru_cache(maxsize=256)
+def upward(d: Derived, receptor: str) -> sp.Expr:
+    """What a unit weight adds to the first threshold that it moves; 0 if it moves none."""
+    moves = ((event.dg_dx.T * d.receptors[receptor])[0] for event in d.events)
+    return next((m for m in moves if m != 0), sp.Integer(0))
 
 
 @lru_cache(maxsize=256)
@@ -124,14 +132,26 @@ def _moved_voltage(plan: Plan) -> str:
     out = plan.output
     if plan.loss.readout != "voltage":
         return ""
-    v = out.derived.states.index(out.derived.model.readout)
-    moved = (c for c in plan.into(out.name) if out.derived.receptors[c.receptor][v] != 0)
-    if not out.spiking and all(c.source == plan.input.name for c in moved):
+    v, sent = out.derived.model.readout, (c for c in plan.into(out.name) if c.source != plan.input.name)
+    moved = [c.receptor for c in sent if out.derived.receptors[c.receptor][out.derived.states.index(v)] != 0]
+    if not out.spiking and not moved:
         return ""
+    why = "its neurons spike" if out.spiking else f"arrivals at its receptor {moved[0]!r} act on {v} at once"
     return (
-        f"cannot run a loss of V(t) on population {out.name!r}, whose V jumps at spikes; use native, or an output of "
-        "LI neurons"
+        f"cannot run a loss of {v}(t) on population {out.name!r}: {why}; read an output of LI neurons, or use "
+        "engine='native'"
     )
+
+
+def _varying_pushes(plan: Plan) -> str:
+    for c in plan.connections:
+        d = plan.population(c.target).derived
+        if upward(d, c.receptor).has(*d.x):
+            return (
+                f"cannot run connection {c.name!r}: how far an arrival at receptor {c.receptor!r} of {d.model.name} "
+                "moves its threshold depends on the state; use engine='native'"
+            )
+    return ""
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
@@ -146,7 +166,7 @@ def _of_model(feature: str) -> Callable[[Plan], str]:
 FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
-    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
+    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
 

@@ -23,8 +23,7 @@ from ..base import (
     Result,
     batch_indices,
 )
-from ..refuse import ALL, AMOUNTS, BENT, INTEGRALS, SILENT
-from . import events
+from ..refuse import ALL, AMOUNTS, BENT, INTEGRALS, MOVED_VOLTAGE, SILENT, VARYING_PUSHES
 from .gather import size_variable
 from .group import Group
 from .handover import Handover
@@ -33,7 +32,6 @@ from .host import joined
 from .install import VERSION, available_backends, choose_backend, devices
 from .live import Live
 from .network import Network
-from .readouts import READOUTS
 from .text import NetworkText
 from .trial import network_text
 from .updates import Rule, rule_of
@@ -59,7 +57,7 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT}}
+    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES}}
     options = ("slope_floor", "dtype", "backend")
     parameters: Live
     gradients: Live
@@ -80,8 +78,6 @@ class GennEngine(Engine):
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
-        events.check(plan, self.name)
-        READOUTS[plan.loss.readout](plan).check()
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
         self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
         self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})

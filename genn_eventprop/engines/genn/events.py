@@ -9,19 +9,20 @@ goes to those arrivals: the host gives 1 over what all of them added to g, `own_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
-import sympy as sp
 
+from ...adjoint import Derived
 from ...adjoint.propagator import numeric
 from ...codegen import GENN
 from ...codegen.event_text import EventText, end_text, event_text
 from ...codegen.printer import expression
-from ...errors import EngineError
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import Value
 from ...regularisers import pushed_state
+from ..refuse import upward
 from . import chance
 from .readouts import Readout
 from .text import OWN, indent
@@ -29,20 +30,18 @@ from .text import OWN, indent
 
 def pushed(plan: Plan, p: PopulationRecord) -> bool:
     """Whether arrivals move a threshold of the population by themselves."""
-    return any(upward(p, c.receptor) != 0 for c in plan.into(p.name))
-
-
-def upward(p: PopulationRecord, receptor: str) -> sp.Expr:
-    """What a unit weight adds to the first threshold that it moves; 0 if it moves none."""
-    d = p.derived
-    moves = ((event.dg_dx.T * d.receptors[receptor])[0] for event in d.events)
-    return next((m for m in moves if m != 0), sp.Integer(0))
+    return any(upward(p.derived, c.receptor) != 0 for c in plan.into(p.name))
 
 
 def upward_values(p: PopulationRecord, receptor: str, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The same as numbers, where it is positive: (N,) or (1,)."""
-    d, up = p.derived, upward(p, receptor)
-    return np.maximum(numeric(sp.Matrix([up]), d.p)(*(parameters[f"{p.name}.{n}"] for n in d.params))[..., 0, 0], 0.0)
+    """`upward` as numbers, where it is positive: (N,) or (1,)."""
+    values = (parameters[f"{p.name}.{n}"] for n in p.derived.params)
+    return np.maximum(_upward_function(p.derived, receptor)(*values)[..., 0, 0], 0.0)
+
+
+@lru_cache(maxsize=256)
+def _upward_function(d: Derived, receptor: str) -> Callable[..., np.ndarray]:
+    return numeric([upward(d, receptor)], d.p)
 
 
 def eventful(plan: Plan, p: PopulationRecord) -> bool:
@@ -54,17 +53,6 @@ def eventful(plan: Plan, p: PopulationRecord) -> bool:
 def _silenced(p: PopulationRecord) -> bool:
     """Whether an event can be a spike that is not sent."""
     return p.dropout > 0 and p.dropped_reset
-
-
-def check(plan: Plan, engine: str) -> None:
-    """Raise `EngineError` where what an arrival adds to a threshold depends on the state."""
-    for c in plan.connections:
-        p = plan.population(c.target)
-        if upward(p, c.receptor).has(*p.derived.x):
-            raise EngineError(
-                f"{engine} cannot run connection {c.name!r}: how far an arrival at receptor {c.receptor!r} of "
-                f"{p.derived.model.name} moves its threshold depends on the state; use engine='native'"
-            )
 
 
 def durations(p: PopulationRecord) -> list[Value]:
@@ -203,7 +191,7 @@ def at_spike(readout: Readout, training: bool) -> str:
 def shown(plan: Plan, p: PopulationRecord) -> list[str]:
     """Variables for adjoint events: E of what the arrivals of a step caused, per unit of positive weight."""
     receptors = (c.receptor for c in plan.into(p.name) if c.source != plan.input.name)
-    return [f"push_{r}" for r in dict.fromkeys(receptors) if upward(p, r) != 0]
+    return [f"push_{r}" for r in dict.fromkeys(receptors) if upward(p.derived, r) != 0]
 
 
 def jumps(plan: Plan, p: PopulationRecord, readout: Readout) -> str:
@@ -214,7 +202,7 @@ def jumps(plan: Plan, p: PopulationRecord, readout: Readout) -> str:
     for i in reversed(range(len(p.derived.events))):
         code += _undo(p, i, _jump(plan, p, i, readout))
     for name in shown(plan, p):
-        up = expression(upward(p, name.removeprefix("push_")), GENN)
+        up = expression(upward(p.derived, name.removeprefix("push_")), GENN)
         code += f"{name} = fmax({up}, 0.0) * push_now;\n"
     return code
 
@@ -261,4 +249,4 @@ def _jump(plan: Plan, p: PopulationRecord, i: int, readout: Readout) -> str:
 
 def used_connection(plan: Plan, c: ConnectionRecord) -> bool:
     """Whether an arrival through a connection can put its target across."""
-    return upward(plan.population(c.target), c.receptor) != 0
+    return upward(plan.population(c.target).derived, c.receptor) != 0

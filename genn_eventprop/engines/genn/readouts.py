@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ...codegen import GENN
 from ...codegen.printer import expression
-from ...errors import EngineError
 from ...plan import Plan
 from ...plan.numbers import basis_size, readout_row
 from .text import GIVEN, OWN
@@ -29,9 +28,6 @@ class Readout:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.v = plan.output.derived.model.readout
-
-    def check(self) -> None:
-        """Raise `EngineError` for an output that this engine cannot read so."""
 
     def begin(self) -> str:
         return ""
@@ -154,8 +150,8 @@ class Integral(Readout):
 class Voltage(Integral):
     """L = 1/T int w l(V) dt: V at the nodes of every step, which the custom update `outer` turns into densities.
 
-    What jumps of V itself would add, from own spikes and from arrivals that act on V at once, is not here; `check`
-    refuses such outputs.
+    What jumps of V itself would add, from own spikes and from arrivals that act on V at once, is not here; such outputs
+    are refused (`refuse.MOVED_VOLTAGE`).
     """
 
     forward_vars = (*Integral.forward_vars, ("loss_part", "scalar", OWN))
@@ -178,20 +174,6 @@ class Voltage(Integral):
 
     def arrival(self, receptor: str) -> str:
         return ""
-
-    def check(self) -> None:
-        """Raise `EngineError` for an output whose V can jump."""
-        out, d = self.plan.output, self.plan.output.derived
-        receptors = {c.receptor for c in self.plan.into(out.name) if c.source != self.plan.input.name}
-        jumps = [r for r in receptors if d.receptors[r][d.states.index(self.v)] != 0]
-        if out.spiking or jumps:
-            why = (
-                "its neurons spike" if out.spiking else f"arrivals at its receptor {jumps[0]!r} act on {self.v} at once"
-            )
-            raise EngineError(
-                f"genn cannot take a loss of {self.v}(t) from population {out.name!r}: {why}; read an output of LI "
-                "neurons, or use engine='native'"
-            )
 
 
 class End(Readout):
