@@ -54,6 +54,12 @@ or a wrong result that is taken for right. {verdict}
 * **harmless**: nothing that reads the file was changed by it (the kept command line; white space in JSON).
 * **right**: a random command or file that was accepted, and what came out passed its checks.
 
+A hundred kills are those of trainings, conversions and compilations together. Parts may come from several runs of the
+command (`--saved`): what is mended is run again. So far it has found, and each has a test now: npz files whose flipped
+bit asks zipfile for another compression (a bare traceback), HDF5 files without class names (a bare traceback), a wrong
+learning rate in the metrics of an epoch that was interrupted after its last batch, time steps and layers that no memory
+is large enough for (a bare MemoryError), and a table of `export` in another order each time.
+
 What a run promises, and how:
 
 | what happens | what holds |
