@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 
 from ..errors import SettingError
@@ -89,7 +90,7 @@ def _resume(
 
 
 def export(arguments: Sequence[str], program: str) -> None:
-    """Write the weights of a run to npz or CSV files, or the whole model to a C file: export RUN model.c."""
+    """Write the weights of a run to npz or CSV files, or the whole model to a C or NIR file: export RUN model.c."""
     parse(_export, arguments, program)
 
 
@@ -101,31 +102,38 @@ def _export(
     bits: Literal[8, 16, 32] = 32,
     dt: float | None = None,
     measure: tuple[Path, ...] = (),
+    dialect: Literal["spec", "norse", "snntorch"] = "spec",
     trust: bool = False,
 ) -> None:
     """Write the weights and other parameters of a run to one npz file, or to a folder with a CSV file each; or the
-    whole model to one C99 file that needs no library (docs/deploy.md).
+    whole model to one C99 file that needs no library (docs/deploy.md), or to a NIR file (docs/nir.md).
 
     Neither the data nor the page is needed. Trainer.load_weights reads npz and CSV.
 
     Args:
         run: The run folder.
-        out: NAME.npz, NAME.c, or a folder for CSV files (a row for each presynaptic neuron).
+        out: NAME.npz, NAME.c, NAME.nir, or a folder for CSV files (a row for each presynaptic neuron).
         checkpoint: The weights chosen on validation, or those of the last epoch.
         overwrite: Replace what is there.
         bits: Of each weight in a C file: 32 are float, 8 and 16 are integers with a scale for each connection.
-        dt: Time step of a C file in ms; default: that of the training. Needed after exact spike times.
+        dt: Time step of a C file in ms; default: that of the training. Needed after exact spike times. Of a NIR file:
+            for other dialects than spec, likewise.
         measure: Recordings or data sets on which to compare the C file's arithmetic with the run.
+        dialect: Who is to read a NIR file.
         trust: Take hand-written code from the run folder. Only for folders of your own.
     """
     if out.suffix == ".c":
         _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)
         return
-    if bits != 32 or dt is not None or measure:
+    if bits != 32 or measure or (dt is not None and out.suffix != ".nir"):
         raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
+    if out.suffix == ".nir":
+        _export_nir(run, out, checkpoint, overwrite, dialect, dt, trust)
+        return
+    if dialect != "spec":
+        raise SettingError("--dialect is for NIR files: export RUN NAME.nir")
     path = RunFolder.open(run).checkpoint(checkpoint)
-    if out.exists() and not overwrite:
-        raise SettingError(f"{out} exists; give another name, or --overwrite")
+    _check_free(out, overwrite)
     parameters = load_checkpoint(path).section("parameters")
     save_weights(out, parameters)
     print(f"{out}: {path.name} of {run}")
@@ -135,6 +143,34 @@ def _export(
         )
 
 
+def _check_free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise SettingError(f"{out} exists; give another name, or --overwrite")
+
+
+def _export_nir(
+    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, trust: bool
+) -> None:
+    from ..nir import lost, save
+    from ..training.trained import load
+
+    _check_free(out, overwrite)
+    model = load(run, checkpoint=checkpoint, trust=trust)
+    plan, described = model.plan, model.described
+    values = {k: np.array(v) for k, v in model.engine.parameters.items()}
+    if dt is None and dialect != "spec" and plan.spike_times == "grid":
+        dt = plan.dt
+    graph = save(out, described.network, values, dialect, dt=dt, outputs=[plan.output.name])
+    print(f"{out}: {checkpoint} checkpoint of {run}, {len(graph.nodes)} nodes in the dialect {dialect}")
+    if plan.spike_times == "grid" and dialect == "spec":
+        print(f"  not in the file: time steps of {plan.dt:g} ms")
+    print(f"  not in the file: the loss, which reads {described.loss.readout!r} of {plan.output.name}")
+    for step in described.preprocessing:
+        print(f"  not in the file, to be done before: {step}")
+    for line in lost(graph):
+        print(f"  not in the file: {line}")
+
+
 def _export_c(
     run: Path, out: Path, checkpoint: str, overwrite: bool, bits: int, dt: float | None, measure: tuple[Path, ...],
     trust: bool,
@@ -142,8 +178,7 @@ def _export_c(
     from ..training.deploy import c_file, measured, on_the_grid, rounded
     from ..training.trained import load
 
-    if out.exists() and not overwrite:
-        raise SettingError(f"{out} exists; give another name, or --overwrite")
+    _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)
     grid = model if dt is None else on_the_grid(model, dt)
     made = c_file(grid, bits=bits if bits < 32 else None)

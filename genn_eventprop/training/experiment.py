@@ -37,6 +37,7 @@ from .run_folder import PAGE_TEXT, RunFolder, jsonable
 from .stopping import EarlyStopping
 from .tensorboard import TensorBoard
 from .trainer import Trainer, whole
+from .weights import NIR
 from .writer import writer
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class ExperimentConfig:
     """Train once for each group (speaker) of the data, leaving it out, in experiments that have groups."""
     init_from: Path | None = None
     """Begin with the weights of this run folder, checkpoint or npz file; other parameters of neurons come with them."""
+    from_nir: Path | None = None
+    """Begin with the values of this NIR file, the names of whose nodes are those of the network."""
     partial: bool = False
-    """With --init-from: take what fits, and leave the rest (a new output, say) as it is drawn."""
+    """With --init-from or --from-nir: take what fits, and leave the rest (a new output, say) as it is drawn."""
     runner: Literal["local", "slurm"] | None = None
     """With --seeds or --cross-validate: processes of this machine, or jobs of SLURM; by default one by one."""
     processes: int = 1
@@ -282,20 +285,23 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
 
 
 def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
-    """The weights that --init-from names; what was left becomes a note.
+    """The weights that --init-from or --from-nir names; what was left becomes a note.
 
     Raises:
         SettingError: something was left, and --partial was not given.
     """
-    if config.init_from is None:
+    source, option = config.init_from or config.from_nir, "--init-from" if config.init_from else "--from-nir"
+    if source is None:
         if config.partial:
             raise SettingError("--partial is for --init-from RUN: say whose weights are taken")
         return
-    left = trainer.load_weights(config.init_from, strict=False)
+    if config.from_nir is not None and (config.init_from is not None or source.suffix != NIR):
+        raise SettingError(f"--from-nir takes a file NAME{NIR}, and leaves out --init-from; got {config.from_nir}")
+    left = trainer.load_weights(source, strict=False)
     if left and not config.partial:
-        raise SettingError(f"--init-from {config.init_from}: {'; '.join(left)}; with --partial the rest is taken")
+        raise SettingError(f"{option} {source}: {'; '.join(left)}; with --partial the rest is taken")
     words = f"; left as drawn or unused: {'; '.join(left)}" if left else ""
-    trainer.note(f"begins with the weights of {config.init_from}{words}")
+    trainer.note(f"begins with the weights of {source}{words}")
 
 
 def _settle(trainer: Trainer, config: ExperimentConfig) -> None:

@@ -477,7 +477,7 @@ class Trainer:
         save_weights(path, self.engine.parameters)
 
     def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
-        """Parameters from ``file.npz``, a folder of CSV files, a checkpoint or a run folder (its best weights).
+        """Parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
 
         Parameters that are not in it keep their values. With ``strict=False`` so do those that have another shape
         there, and what this network does not have is left out: a new output on a trained network.

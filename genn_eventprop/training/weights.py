@@ -9,8 +9,11 @@ import numpy as np
 
 from ..data.storage import UNREADABLE
 from ..errors import CheckpointError, suggest
+from ..nir import from_nir
 from .checkpoint import load_checkpoint
 from .run_folder import RunFolder
+
+NIR = ".nir"
 
 
 def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None:
@@ -42,7 +45,7 @@ def load_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> dict
 def fitting_weights(
     path: Path | str, parameters: Mapping[str, np.ndarray], *, strict: bool = True
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read what `save_weights` wrote, a checkpoint, or the checkpoint of a run folder, for a network with `parameters`.
+    """Read what `save_weights` wrote, a checkpoint, a NIR file or a run folder's checkpoint, for `parameters`.
 
     Args:
         strict: False leaves out what the network does not have or has in another shape, a new output layer say.
@@ -57,6 +60,8 @@ def fitting_weights(
     """
     found, fitting, left = read_weights(Path(path)), {}, []
     for name, value in sorted(found.items()):
+        if Path(path).suffix == NIR and name in parameters and value.shape == (1,):  # equal values are one there
+            value = np.broadcast_to(value, parameters[name].shape)
         problem = _misfit(name, value, parameters, path)
         if problem and strict:
             raise CheckpointError(f"{path}: {problem}")
@@ -82,9 +87,11 @@ def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], 
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array, of ``file.npz``, a folder of CSV files, a checkpoint or a run folder (its best weights)."""
+    """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best)."""
     if (path / "config.json").is_file():
         path = RunFolder.open(path).checkpoint("best")
+    if path.suffix == NIR:
+        return from_nir(path).values
     if path.suffix == ".safetensors":
         return load_checkpoint(path).section("parameters")
     return _read_npz(path) if path.suffix == ".npz" else _read_csv(path)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Dense, Network
 from genn_eventprop import nir as interop
-from genn_eventprop.interop.nir_graph.equations import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
 from genn_eventprop.models import LI, LIF, LIFDelta
+from genn_eventprop.nir.equations import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
 from support.sampled import random_spikes, run
 
 nir = pytest.importorskip("nir")

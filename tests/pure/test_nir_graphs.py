@@ -10,6 +10,7 @@ from genn_eventprop import Dense, Network, NeuronModel, Param
 from genn_eventprop import nir as interop
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
+from genn_eventprop.nir.equations import CubaLIF
 
 nir = pytest.importorskip("nir")
 
@@ -247,6 +248,12 @@ def network(model, **settings):
     return net, net.connect(inp, hidden, Dense(0.3)) and net.initial_parameters(0)
 
 
+def looped_network():
+    net, _ = network(LIF)
+    net.connect(net.populations[0], net.populations[0], Dense(0.1))
+    return net, net.initial_parameters(0)
+
+
 def test_models_without_a_counterpart_are_refused():
     for model, why in (
         (LIFRefractory, "a refractory period"),
@@ -308,6 +315,19 @@ def test_what_other_readers_do_not_take():
         interop.to_nir(net, values)
     with pytest.raises(DescriptionError, match="'hidden_hidden' has a delay, which norse does not read from NIR"):
         interop.to_nir(net, net.initial_parameters(0), "norse", dt=1.0)
+    net = Network()
+    hidden = net.population(LIF, 2, "hidden")
+    net.connect(net.input(3), hidden, Dense(0.1))
+    net.connect(hidden, hidden, Dense(0.1))
+    net.connect(hidden, net.population(LI, 2, "out"), Dense(0.1))
+    said = interop.lost(interop.to_nir(net, net.initial_parameters(0), "norse", dt=1.0))
+    assert said == ("out: norse writes nodes of readouts and does not read them",)
+    rest = {"v_reset": -0.5, "v_rest": 0.1, "v_start": 0.1}
+    said = interop.lost(interop.to_nir(*network(CubaLIF(**rest)), "norse", dt=1.0))
+    assert [line.split(":")[1][:12] for line in said] == [" norse reset", " norse takes"]
+    looped = interop.to_nir(*looped_network(), "snntorch", dt=1.0)
+    assert "hidden_hidden: snnTorch gives other spikes" in interop.lost(looped)[0]
+    net, values = network(LIF)
     with pytest.raises(DescriptionError, match="outputs: no population 'out'; known: hidden"):
         interop.to_nir(net, net.initial_parameters(0), outputs=["out"])
 

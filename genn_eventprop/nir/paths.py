@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DescriptionError
+from ..errors import DescriptionError
 from .dialects import to_ms
 from .flat import Flat
 from .package import nir_package

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import DescriptionError
+from ..errors import DescriptionError
 
 
 def nir_package() -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import DescriptionError
-from ...modelling import Network, Population
-from ...modelling.parameters import is_open
+from ..errors import DescriptionError
+from ..modelling import Network, Population
+from ..modelling.parameters import is_open
 from .dialects import Dialect, dialect_of
 from .neurons import STARTS, write_neuron, written_bias
 from .package import nir_package
@@ -55,10 +56,18 @@ def to_nir(
     for name in _outputs(network, outputs):
         nodes[f"{name}_output"] = nir.Output(nodes[name].output_type)
         edges.append((name, f"{name}_output"))
-    metadata = {"writer": "genn_eventprop", "dialect": said.name, LOST: "\n".join(_lost(network, nodes))}
+    said_lost = _lost(network, nodes) + _reader_lacks(network, nodes, said)
+    metadata = {"writer": "genn_eventprop", "dialect": said.name, LOST: "\n".join(said_lost)}
     if said.dt is not None:
         metadata["dt"] = f"{said.dt:g} ms"
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata)
+
+
+def save(path: Path | str, network: Network, values: Mapping[str, np.ndarray], *options: Any, **more: Any) -> Any:
+    """Write the graph of `to_nir`, whose arguments follow the path, to a file; return it."""
+    graph = to_nir(network, values, *options, **more)
+    nir_package().write(path, graph)
+    return graph
 
 
 def lost(graph: Any) -> tuple[str, ...]:
@@ -108,6 +117,23 @@ def _outputs(network: Network, asked: Sequence[str] | None) -> list[str]:
         return list(asked)
     sources = {c.source.name for c in network.connections if c.source is not c.target}
     return [n for n in names if n not in sources] or names[-1:]
+
+
+def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) -> list[str]:
+    """What the readers of norse 1.1 and snnTorch 1.0 make of something that the file does say."""
+    if dialect.name == "norse":
+        silent = [p.name for p in network.populations if not p.model.spiking]
+        lines = [f"{name}: norse writes nodes of readouts and does not read them" for name in silent]
+        spiking = {p.name: nodes[p.name] for p in network.populations if p.model.spiking}
+        lines += [f"{k}: norse resets to 0, whatever the file says" for k, n in spiking.items() if np.any(n.v_reset)]
+        leaky = [k for k, n in spiking.items() if hasattr(n, "tau_syn") and np.any(n.v_leak)]
+        return lines + [f"{name}: norse takes the resting potential for that of the synapse too" for name in leaky]
+    if dialect.name == "snntorch":
+        loops = [c.name for c in network.connections if c.source is c.target]
+        return [
+            f"{name}: snnTorch gives other spikes when it reads a recurrent network, its own as well" for name in loops
+        ]
+    return []
 
 
 def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...modelling import NeuronModel, Param
-from ...models import LI, LIF, LIFDelta
+from ..modelling import NeuronModel, Param
+from ..models import LI, LIF, LIFDelta
 
 _TAUS = {"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")}
 _SPIKE = {"v_thresh": Param(1.0), "v_reset": Param(0.0)}

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DescriptionError
-from ...modelling import Array, Dense, Network
-from ...modelling.network import Input, Population
+from ..errors import DescriptionError
+from ..modelling import Array, Dense, Network
+from ..modelling.network import Input, Population
 from .dialects import Dialect, dialect_of
 from .flat import Flat, flatten
 from .neurons import read_neuron

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ...description.network import describe_model
-from ...errors import DescriptionError
-from ...modelling import Neuron, NeuronModel
-from ...modelling.expressions import parse
+from ..description.network import describe_model
+from ..errors import DescriptionError
+from ..modelling import Neuron, NeuronModel
+from ..modelling.expressions import parse
 from .dialects import Dialect
 from .equations import KINDS, Kind
 from .package import nir_package

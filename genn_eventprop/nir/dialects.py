@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import DescriptionError, suggest
+from ..errors import DescriptionError, suggest
 
 DIALECTS = ("spec", "norse", "snntorch")
 SNNTORCH_DT = 1e-4

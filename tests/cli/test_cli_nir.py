@@ -1,0 +1,76 @@
+"""``export RUN model.nir`` and ``train --from-nir``; docs/nir.md."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genn_eventprop
+from genn_eventprop import nir as interop
+from genn_eventprop.cli import main
+
+nir = pytest.importorskip("nir")
+TRAIN = ["train", "loss_shaping_toy", "--quick", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nir") / "run"
+    assert main([*TRAIN, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def test_a_run_becomes_a_graph_and_back(run, tmp_path, capsys):
+    out = tmp_path / "model.nir"
+    capsys.readouterr()
+    assert main(["export", str(run), str(out)]) == 0
+    said = capsys.readouterr().out
+    for part in ("in the dialect spec", "time steps of 1 ms", "the loss, which reads", "to be done before: Crop"):
+        assert part in said
+    model, found = genn_eventprop.load(run), interop.from_nir(out)
+    assert set(found.values) == set(model.engine.parameters)
+    for name, value in model.engine.parameters.items():
+        np.testing.assert_allclose(np.broadcast_to(found.values[name], value.shape), value, rtol=1e-12, err_msg=name)
+    model.close()
+    assert main(["export", str(run), str(out)]) == 1
+    assert "exists; give another name, or --overwrite" in capsys.readouterr().err
+    assert main(["export", str(run), str(out), "--overwrite", "--bits", "8"]) == 1
+    assert "are for C files" in capsys.readouterr().err
+    assert main(["export", str(run), str(tmp_path / "w.npz"), "--dialect", "norse"]) == 1
+    assert "--dialect is for NIR files" in capsys.readouterr().err
+
+
+def test_training_begins_with_a_graph(run, tmp_path, capsys):
+    out = tmp_path / "model.nir"
+    assert main(["export", str(run), str(out)]) == 0
+    again = ["--run-dir", str(tmp_path / "again"), "--learning-rate", "1e-12", "--from-nir"]
+    assert main([*TRAIN, *again, str(out)]) == 0
+    one, other = genn_eventprop.load(run), genn_eventprop.load(tmp_path / "again")
+    for name, value in one.engine.parameters.items():
+        np.testing.assert_allclose(other.engine.parameters[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+    one.close(), other.close()
+    capsys.readouterr()
+    assert main([*TRAIN, "--run-dir", str(tmp_path / "more"), "--from-nir", "model.h5"]) == 1
+    assert "--from-nir takes a file NAME.nir" in capsys.readouterr().err
+    other = Path(__file__).parent.parent / "golden" / "nir" / "snntorch.nir"
+    assert main([*TRAIN, "--run-dir", str(tmp_path / "more"), "--from-nir", str(other)]) == 1
+    assert "this network has no parameter 'n1" in capsys.readouterr().err
+
+
+def test_the_page(tmp_path, monkeypatch, capsys):
+    """All code of docs/nir.md runs, in order."""
+    tests = Path(__file__).parent.parent
+    monkeypatch.chdir(tmp_path)
+    for name in ("norse", "snntorch"):
+        (tmp_path / f"{name}.nir").write_bytes((tests / "golden" / "nir" / f"{name}.nir").read_bytes())
+    names = {}
+    text = (tests.parent / "docs" / "nir.md").read_text()
+    for language, block in re.findall(r"```(python|bash)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            exec(compile(block, "docs/nir.md", "exec"), names)
+        else:
+            assert all(main(line.split()[1:]) == 0 for line in block.splitlines())
+    said = capsys.readouterr().out
+    assert "()\n('out',) ()\n" in said and "not in the file, to be done before" in said
+    assert isinstance(names["graph"].nodes["hidden"], nir.CubaLIF)
