@@ -105,9 +105,20 @@ class Cell:
         signal.signal(signal.SIGUSR2, stop)
         self.job.status_file.unlink(missing_ok=True)
         status = run(self.job.command(), self.job.log)
-        if asked and status == 143 and callable(requeue):
-            requeue(*asked[0])  # does not come back
+        if status == 143 and callable(requeue) and (asked or self._preempted()):
+            requeue(*(asked or [(signal.SIGUSR2, None)])[0])  # does not come back
         return self.job.ended(status)
+
+    def _preempted(self) -> bool:
+        """Whether SIGTERM meant that the machine is needed: SLURM takes a job that ends then for one that is done.
+
+        A job that was cancelled runs no more in the eyes of SLURM, and one that we ended has a mark.
+        """
+        number = os.environ.get("SLURM_JOB_ID")
+        if number is None or ending(self.job).exists():
+            return False
+        done = subprocess.run(["squeue", "-h", "-j", number, "-o", "%T"], capture_output=True, text=True, timeout=60)
+        return done.stdout.split()[:1] == ["RUNNING"]
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """The training wrote its own checkpoint: the same call goes on from it."""
@@ -160,6 +171,7 @@ class SlurmRunner:
                 submitted = [executor.submit(Cell(job)) for job in new]
             for job in new:
                 job.status_file.unlink(missing_ok=True)
+                ending(job).unlink(missing_ok=True)
             write_json(self.folder / "jobs.json", self._numbers() | {j.name: s.job_id for j, s in zip(new, submitted)})
         return {job.name: self._numbers()[job.name] for job in jobs}
 
@@ -208,6 +220,7 @@ class SlurmRunner:
             for name in waiting if self.watch is not None else ():
                 if self.watch is not None and name not in self._ending and self.watch(waiting[name][0]):
                     self._ending.add(name)
+                    ending(waiting[name][0]).touch()
                     end(waiting[name][1])
             time.sleep(pause)
             pause = min(1.3 * pause, POLL[1])
@@ -216,6 +229,11 @@ class SlurmRunner:
 def status_of(job: Job) -> int:
     """The exit status that a job has written down; 1 if it could not."""
     return int(read_json(job.status_file)["status"]) if job.status_file.is_file() else job.ended(1)
+
+
+def ending(job: Job) -> Path:
+    """The mark of a job that is ended on purpose."""
+    return job.log.with_name(f"{job.log.name}.end")
 
 
 def end(number: str) -> None:

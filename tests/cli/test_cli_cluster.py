@@ -216,7 +216,10 @@ def test_slurm_requeues_a_preempted_training_which_goes_on(folder, capsys):
     script = "#!/bin/sh\nsleep 5\n"
     command = ["sbatch", "-p", "high", "-c", str(os.cpu_count()), "--wait", "-o", "/dev/null"]
     subprocess.run(command, input=script, text=True, check=True, timeout=300)
+    number = json.loads(Path("runs/s/slurm/jobs.json").read_text())["hidden=3"]
+    assert number in cluster.queued()  # the same job waits, or runs again
     assert main(["scan", "s.toml"]) == 0
+    assert json.loads(Path("runs/s/slurm/jobs.json").read_text())["hidden=3"] == number
     assert Path("begun.txt").read_text().split() == ["hidden=3"] * 2
     assert main(["train", "tiny.py", "--epochs", "60", "--pause", "0.2", "--run-dir", "whole"]) == 0
     same_numbers("whole", "runs/s/hidden=3")

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
+from genn_eventprop.engines import Data
 from genn_eventprop.errors import SettingError
 from genn_eventprop.training import load_checkpoint
+from genn_eventprop.training.batches import placed
 from genn_eventprop.training.distributed import launched, ranks_of, world
 from support.on_genn import BACKEND
 
@@ -88,6 +90,30 @@ def build(config):
     if config.augmented:
         train = Augmented(train, [Shift(1), Jitter(0.5)], Blend((0.5, 0.5), 1.5), seed=config.seed)
     return Experiment(trainer, train, events[75:92], events[92:])
+"""
+
+SCRIPT = """
+import os, zlib
+import numpy as np
+from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.losses import FirstSpikeCrossEntropy
+from genn_eventprop.models.lif import LIF
+
+communicator = None
+if "PMI_SIZE" in os.environ:
+    from mpi4py import MPI
+    communicator = MPI.COMM_WORLD
+net = Network()
+inp, out = net.input(4), net.population(LIF(), 2, name="output")
+net.connect(inp, out, Dense(Normal(1.5, 0.5)))
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 2, 50)
+events = Events.from_samples([(np.sort(rng.uniform(0, 12, 5)), rng.integers(0, 4, 5)) for _ in labels], 4, labels)
+trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, batch_size=20, progress=False,
+                  engine="native", communicator=communicator)
+results = trainer.fit(events[:40], events[40:], epochs=2)
+found = trainer.predict(events), trainer.engine.parameters["input_output.weight"]
+print(f"{zlib.crc32(b''.join(a.tobytes() for a in found)):08x}\\n", end="", flush=True)
 """
 
 
@@ -231,6 +257,41 @@ def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
     assert "rank 1 of 3 said nothing for" in error and "The run stands before epoch" in error
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["epoch"] >= 1
     assert "continue it from run" in error
+
+
+@needs_mpi
+def test_a_script_with_a_communicator_trains_and_predicts_as_without(tmp_path, monkeypatch):
+    """`Trainer(communicator=)`: the same weights and predictions on every rank, and those of one process."""
+    monkeypatch.chdir(tmp_path)
+    Path("script.py").write_text(SCRIPT)
+    alone = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=120)
+    assert alone.returncode == 0, alone.stderr
+    done = subprocess.run(
+        [MPIEXEC, "-n", "3", sys.executable, "script.py"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split()
+    assert len(lines) == 3 and set(lines) == set(alone.stdout.split())
+
+
+def test_what_other_ranks_run_is_left_out_of_a_batch():
+    data = Data(np.arange(3), None, np.arange(3), np.array([0, 1, 3]), np.zeros(2), 0, np.ones((2, 4)))
+    whole = placed(data, slice(1, 3), np.array([5, 6, 7, 8]))
+    assert whole.offsets.tolist() == [0, 0, 1, 3, 3] and whole.labels.tolist() == [5, 6, 7, 8]
+    assert np.isnan(whole.targets[[0, 3]]).all() and (whole.targets[1:3] == 1).all()
+
+
+@pytest.mark.needs_slurm
+def test_the_script_of_the_docs_runs_in_the_queue(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    script = text.split("<!-- script: mpi -->\n```sh\n")[1].split("```")[0]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["sbatch", "--wait", "-o", "out.txt"]
+    done = subprocess.run(command, input=script, text=True, env={**os.environ, "PATH": path}, timeout=300)
+    print(Path("out.txt").read_text())
+    assert done.returncode == 0
+    assert json.loads(Path("runs/mpi/metrics.jsonl").read_text().splitlines()[1])["ranks"] == 2
 
 
 @needs_mpi
