@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .style import BLUE, GREY, ORANGE, figure, styled
 
@@ -42,7 +43,12 @@ def slices(trials: Sequence[tuple[Mapping[str, Any], float]], label: str, logari
         numeric = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x, _ in pairs)
         xs = [x if numeric else str(x) for x, _ in pairs]
         axis.plot(xs, [value for _, value in pairs], ".", color=BLUE)
-        axis.set(xlabel=name, xscale="log" if name in logarithmic else axis.get_xscale())
+        axis.set(xlabel=name)
+        if name in logarithmic and numeric:
+            axis.set(xscale="log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0][0].set(ylabel=label)
     return fig
 
