@@ -48,14 +48,26 @@ class Writer:
 
     def text(self) -> str:
         """The kernel: loads of what it names, the code, stores of what it writes."""
-        table, written = self.kernel.table, set(self.kernel.written)
+        table, written, fresh = self.kernel.table, set(self.kernel.written), self._set_first()
         lines = [
-            f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s} = {self._element(s)};"
+            f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s}"
+            f"{'' if s in fresh else f' = {self._element(s)}'};"
             for s in sorted(self.loaded, key=str)
         ]  # fmt: skip
         lines.append(self.block(self.kernel.body).rstrip("\n"))
         lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=str)]
         return "\n".join(line for line in lines if line) + "\n"
+
+    def _set_first(self) -> set[sp.Symbol]:
+        """What is set before it is read, so that its old value is not loaded."""
+        seen: set[sp.Symbol] = set()
+        fresh: set[sp.Symbol] = set()
+        for statement in self.kernel.body:
+            new = Kernel((statement,), self.kernel.table).named
+            if isinstance(statement, Set) and statement.target not in seen | statement.value.free_symbols:
+                fresh.add(statement.target)
+            seen |= set(new)
+        return fresh
 
     def _element(self, s: sp.Symbol) -> str:
         return self.target.element(self.kernel.table[s], self.expression)
