@@ -41,7 +41,7 @@ def more_flags() -> list[str]:
 
 
 # Strict C99 for plain generated code: no extensions, and no contraction of products and sums.
-C_FLAGS = ("-x", "c", "-std=c99", "-pedantic", "-O2", "-fno-math-errno", "-shared", "-fPIC", "-lm")
+C_FLAGS = ("-x", "c", "-std=c99", "-pedantic", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-lm")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Compiler:
             else "-march=native"
         )
         if self.language == "c":
-            return (*C_FLAGS, *more_flags())
+            return (*C_FLAGS, native, *more_flags())
         extra = {"zig": ("-fno-sanitize=undefined",), "gcc": _WIDE if platform.machine() == "x86_64" else ()}
         return (*FLAGS, native, *extra.get(self.kind, ()), *more_flags())
 

@@ -45,6 +45,7 @@ class Stream:
         self._library.model_spikes_at.restype = ctypes.c_void_p
         self._memory = ctypes.create_string_buffer(int(self._library.model_size()))
         self._out = np.zeros(plan.output.size)
+        self._rows: dict[int, np.ndarray] = {}  # address -> the row of bits there
         self._spiking = [(i, p) for i, p in enumerate(plan.populations) if p.spiking]
         self.reset()
 
@@ -65,6 +66,11 @@ class Stream:
         Raises:
             DataError: a spike of a step that is over, beyond `until`, or of a channel that the network does not have.
         """
+        self.advance(events, until)
+        return self.now()
+
+    def advance(self, events: tuple[np.ndarray, np.ndarray], until: float) -> None:
+        """`push` without looking: `now` says what is known. For short steps."""
         self._take(*events, until)
         dt, n = self.plan.dt, self.plan.n_steps
         # step k has the spikes from (k - 1/2) dt on; the last one also those of half a step more
@@ -78,7 +84,6 @@ class Stream:
             self.step += 1
             self._note()
             self._steps, self._channels = self._steps[~here], self._channels[~here]
-        return self.now()
 
     def now(self) -> Moment:
         """What is known at the end of the last step."""
@@ -119,8 +124,10 @@ class Stream:
         """The spikes that ended the last step."""
         for i, p in self._spiking:
             address = self._library.model_spikes_at(self._memory, i)
-            words = (p.size + 31) // 32
-            bits = np.ctypeslib.as_array((ctypes.c_uint32 * words).from_address(address))
+            bits = self._rows.get(address)
+            if bits is None:
+                row = (ctypes.c_uint32 * ((p.size + 31) // 32)).from_address(address)
+                bits = self._rows[address] = np.ctypeslib.as_array(row)
             if bits.any():
                 flags = np.unpackbits(bits.view(np.uint8), bitorder="little")[: p.size]
                 self._found[p.name].append((self.step, np.flatnonzero(flags)))

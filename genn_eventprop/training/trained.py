@@ -110,6 +110,11 @@ class TrainedModel:
         probabilities = self.plan.loss.probabilities(readout, np.isfinite(readout), self.plan.duration)
         return Outputs(classes, readout, scores, probabilities)
 
+    def prepared(self, events: Events) -> Events:
+        """The samples as the network takes them, after the preprocessing of the training."""
+        (events,) = self._prepared(events, False, len(events) or 1)
+        return events
+
     def evaluate(self, events: Events, *, prepared: bool = False) -> Evaluation:
         """The samples run forwards, with the loss where there are labels or targets."""
         (events,) = self._prepared(events, prepared, len(events) or 1)
