@@ -10,7 +10,7 @@ from genn_eventprop.engines import c99, native
 from genn_eventprop.plan import Plan
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
-SHARED = 8  # networks that share one library
+SHARED = 16  # networks that share one library
 
 
 def install(level: int) -> None:

@@ -6,7 +6,7 @@
     python benchmarks/random_networks.py --known                         # networks that were wrong once
 
 `genn_eventprop.crosscheck` draws a network by (seed, number) and says what counts as equal, and when rounding decides.
-Eight networks share one library: what is compiled in is drawn by number // 8, the rest by the number. Every second
+Sixteen networks share one library: what is compiled in is drawn by number // 16, the rest by the number. Every second
 library runs in float32, too, on the grid the others on c99. Each runs in a process
 of its own pool, so that a crash or an endless loop is found, too. Exit status 1 if one of them is wrong.
 """
