@@ -174,10 +174,12 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
             return "undecided", f"rounding decides: {other}"
         for key, moved in distance(want, tried).items():
             allowed[key] = max(allowed.get(key, 0.0), 3 * moved)
+    size = {k: np.abs(want.numbers[k]).max(initial=0.0) for k in allowed}
+    steep = [k for k, v in allowed.items() if v > 3 * precision.steep * size[k]]
+    allowed |= dict.fromkeys(steep, np.inf)
     still = other_choice(want, got, precision.relative) or other_number(want, got, precision.relative, allowed)
     if still:
         return "wrong", still
-    steep = [k for k, v in allowed.items() if v > 3 * precision.steep * np.abs(want.numbers[k]).max(initial=0.0)]
     return ("undecided", f"ill-conditioned: {steep[0]}") if steep else ("right", "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,18 @@ def network(
     targets = rng.uniform(0.1, 0.4, (1, rows, classes)) if rows else None
     events = Events.from_samples(samples, 3, [0], n_classes=classes, targets=targets)
     return Case(text, plan, net.initial_parameters(1), events, tune=False, strict=True)
+
+
+def missing_targets() -> Case:
+    """Every third row of the targets of an output that spikes is missing."""
+    case = network(
+        "missing targets of an output that spikes", LIF(), 3, LIF(), 2, "voltage_error", spike_times="grid", rows=31,
+        weights={"in": 5.0, "out": 3.0},
+    )  # fmt: skip
+    events = case.events
+    assert events.targets is not None
+    targets = np.where(np.arange(31)[:, None] % 3 == 0, np.nan, events.targets)
+    return replace(case, events=replace(events, targets=targets))
 
 
 def learned(model: NeuronModel, **values: Any) -> Neuron:
@@ -111,6 +124,7 @@ def _known() -> dict[str, Callable[[], Case]]:
     cases["states spikes and history_input"] = lambda: network(
         "states spikes and history_input", odd_names()(), 2, LI(), 2, "sum", **grid
     )
+    cases["missing targets of an output that spikes"] = missing_targets
     cases["joined names"] = joined_names
     return cases
 

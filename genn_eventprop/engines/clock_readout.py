@@ -197,8 +197,13 @@ class Voltage(Integral):
         return self.slope[k]
 
     def _l(self, k: int, V: Array) -> Array:
-        """w(t) / T l(V) at k dt, times 1 / B; V (B, ..., K) -> (B, ...)."""
-        y = self.y if self.loss_of.compares == "labels" else self.y[:, k]
+        """w(t) / T l(V) at k dt, times 1 / B; V (B, ..., K) -> (B, ...).
+
+        Weight and targets are those of the step that begins there: none where that step has none.
+        """
+        y = self.y
+        if self.loss_of.compares == "targets":
+            y = np.where(np.isnan(self.y[:, min(k + 1, self.plan.n_steps)]), np.nan, self.y[:, k])
         middle = (1,) * (V.ndim - 2)
         y = np.broadcast_to(y.reshape(self.s.B, *middle, *y.shape[1:]), (*V.shape[:-1], *y.shape[1:]))
         loss = self.loss_of.pointwise(V, y, self.plan.duration)[0]

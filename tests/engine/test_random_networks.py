@@ -88,6 +88,11 @@ def test_networks_that_were_wrong_once(name: str) -> None:
     assert {v.kind for v in check(case)} <= {"right", "refused"}
 
 
+def test_missing_targets_of_an_output_that_spikes() -> None:
+    case = KNOWN["missing targets of an output that spikes"]()
+    assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]
+
+
 def test_nonlinear_models_are_listed() -> None:
     assert {n for n, m in MODELS.items() if not derive(m).linear} == set(NONLINEAR)
 
