@@ -119,7 +119,7 @@ class ProgramEngine(Engine):
             upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
             found |= {f"p{i}_upper{k}": upper / given["batch"], f"p{i}_lower{k}": lower / given["batch"]}
             if r.mean == "batch":
-                excess = np.zeros(1) if counts is None else r.excess(counts[name])[0]
+                excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
                 found[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
             else:
                 found[f"p{i}_target{k}"] = r.target

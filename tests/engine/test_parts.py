@@ -47,7 +47,8 @@ def setting(engine, spike_times, mean="batch", noise=0.0):
     push = SpikeCount(hidden, target=2.0, strength=1e-3, mean=mean)
     loss = losses.FirstSpikeCrossEntropy(output)
     plan = make_plan(net, loss, dt=1.0, duration=30.0, spike_times=spike_times, regularisers=[push])
-    made = create(plan, net.initial_parameters(1), engine=engine, threads=2 if engine == "native" else None)
+    options = {"threads": 2} if engine == "native" else {"dtype": "float64"} if engine == "c99" else {}
+    made = create(plan, net.initial_parameters(1), engine=engine, **options)
     samples = [(np.sort(rng.uniform(0, 20, 12)), rng.integers(0, 6, 12)) for _ in range(160)]
     return made, made.load(Events.from_samples(samples, 6, rng.integers(0, 3, 160)))
 
@@ -85,7 +86,9 @@ def test_native_gives_the_same_bits_in_any_number_of_parts(spike_times, noise, b
             np.testing.assert_array_equal(found[name], gradient, err_msg=f"{name}, {ranks} parts")
 
 
-@pytest.mark.parametrize("engine, spike_times", [("reference_clock", "grid"), ("reference_event", "exact")])
+@pytest.mark.parametrize(
+    "engine, spike_times", [("reference_clock", "grid"), ("reference_event", "exact"), ("c99", "grid")]
+)
 def test_other_engines_give_the_batch_mean_too(engine, spike_times):
     made, data = setting(engine, spike_times)
     samples = np.arange(7)
@@ -94,3 +97,19 @@ def test_other_engines_give_the_batch_mean_too(engine, spike_times):
     _, found = in_parts(made, data, samples, 3)
     for name, gradient in wanted.items():
         np.testing.assert_allclose(found[name], gradient, rtol=1e-12, atol=1e-15)
+
+
+def test_each_process_of_a_machine_takes_a_device_of_its_own(monkeypatch):
+    """Three processes on two devices, where CUDA is a shim."""
+    from genn_eventprop.engines.cuda import engine as cuda
+    from support.cuda_shim import ShimDevice
+
+    opened = []
+    monkeypatch.setattr(cuda, "open_device", lambda number: opened.append(number) or ShimDevice())
+    monkeypatch.setattr(cuda, "visible_devices", lambda: (["one", "two"], ""))
+    plan = setting("reference_clock", "grid")[0].plan
+    engines = [cuda.CudaEngine(plan, plan.network.initial_parameters(1), dtype="float64") for _ in range(3)]
+    for number, engine in enumerate(engines):
+        engine.settle(number, 3)
+    assert opened == [0, 0, 0, 1] and [e._number for e in engines] == [0, 1, 0]
+    assert engines[1].remarks[-1] == "3 processes share 2 devices of this machine"

@@ -53,6 +53,7 @@ class CudaEngine(ProgramEngine):
         self.source = generate(plan, dtype)
         self.trial = self.source.trial
         self.device = device if isinstance(device, Device) else open_device(device)
+        self._number = None if isinstance(device, Device) else device
         if self.source.shared > self.device.shared_memory:
             raise EngineError(
                 f"cuda: a trial of this network needs {self.source.shared} bytes of shared memory, the device has "
@@ -61,6 +62,17 @@ class CudaEngine(ProgramEngine):
         self._module = self.device.compile(self.source.text)
         self._memory = Memory(self.device)
         self.group = group
+
+    def settle(self, number: int, processes: int) -> None:
+        """A device of its own for every process, as far as there are so many."""
+        found = max(len(visible_devices()[0]), 1)
+        if processes > found:
+            self.remarks.append(f"{processes} processes share {found} devices of this machine")
+        if self._number is None or self._number == number % found:
+            return
+        self.close()
+        self._number, self.device = number % found, open_device(number % found)
+        self._module, self._memory = self.device.compile(self.source.text), Memory(self.device)
 
     def execute(self, given: Arrays, training: bool) -> Arrays:
         size, B = self.group or self._fitting(given), int(given["batch"])
