@@ -14,22 +14,23 @@ __all__ = ["main", "main_of"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit status, see `app.main`."""
-    with importing():
+    with importing("app"):
         from . import app
     return app.main(arguments)
 
 
 def main_of(source: str) -> None:
     """What an experiment file calls when it is run directly: ``main_of(__file__)``."""
-    with importing():
+    with importing("train"):
         from . import train
     train.main_of(source)
 
 
 @contextmanager
-def importing() -> Iterator[None]:
-    """Ctrl-C ends the process at once: nothing has begun, and modules that are half imported say anything but that."""
-    first = f"{__name__}.app" not in sys.modules and threading.current_thread() is threading.main_thread()
+def importing(module: str) -> Iterator[None]:
+    """While a module of this folder is imported for the first time, Ctrl-C ends the process at once: nothing has begun,
+    and modules that are half imported say anything but that."""
+    first = f"{__name__}.{module}" not in sys.modules and threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
 
     def end(*_: object) -> None:

@@ -12,6 +12,7 @@ from importlib import import_module, resources
 
 from .. import __version__
 from ..errors import EventPropError, Terminated, suggest
+from . import importing
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _complain(f"unknown command {name!r} ({suggest(name, COMMANDS)})", status=2)
     module, function = COMMANDS[name]
-    return run(getattr(import_module(f"{__package__}.{module}"), function), rest, f"{PROGRAM} {name}")
+    with importing(module):
+        found = import_module(f"{__package__}.{module}")
+        from ..training import distributed, interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
+    return run(getattr(found, function), rest, f"{PROGRAM} {name}")
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, Uniform
-from genn_eventprop.cli import app, main
+from genn_eventprop.cli import inspect_commands, main
 from genn_eventprop.data.structured import from_map_dataset
 from genn_eventprop.errors import DataError, NetworkError, PlanError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
@@ -53,7 +53,7 @@ def test_out_of_memory_is_a_message(monkeypatch, capsys):
     def hungry(*_):
         raise MemoryError("Unable to allocate 3 TiB")
 
-    monkeypatch.setitem(app.COMMANDS, "engines", hungry)
+    monkeypatch.setattr(inspect_commands, "engines", hungry)
     assert main(["engines"]) == 1
     assert "out of memory: Unable to allocate 3 TiB; a smaller batch or network" in capsys.readouterr().err
 
@@ -89,7 +89,7 @@ def test_several_losses():
 
 @pytest.mark.parametrize("pause", [0.05, 0.2, 0.5])
 def test_ctrl_c_while_everything_is_imported(tmp_path, pause):
-    code = "import sys; print('go', flush=True); from genn_eventprop.cli import main; sys.exit(main(['engines']))"
+    code = "import sys; from genn_eventprop.cli import main; print('go', flush=True); sys.exit(main(['engines']))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "go\n"
     time.sleep(pause)
