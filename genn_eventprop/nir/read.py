@@ -85,7 +85,7 @@ def _opened(graph: Any) -> Any:
             raise DescriptionError(f"there is no file {graph}")
         try:
             return nir.read(graph, type_check=False)
-        except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
             raise DescriptionError(f"{graph} cannot be read as a NIR file: {error}") from None
     if not isinstance(graph, nir.NIRGraph):
         raise DescriptionError(f"expected a nir.NIRGraph or the path of a file, got {type(graph).__name__}")

@@ -83,6 +83,10 @@ def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect)
     missing = [name for name in names if name not in values]
     if missing:
         raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
+    for c in network.connections:
+        if np.shape(values[f"{c.name}.weight"]) != c.shape:
+            got = np.shape(values[f"{c.name}.weight"])
+            raise DescriptionError(f"{c.name}.weight has the shape {got}, this network needs {c.shape}")
     delayed = [c.name for c in network.connections if c.delay]
     if delayed and dialect.name != "spec":
         raise DescriptionError(f"connection {delayed[0]!r} has a delay, which {dialect.name} does not read from NIR")

@@ -20,9 +20,9 @@ nir = pytest.importorskip("nir")
 FILES = Path(__file__).parent.parent / "golden" / "nir"
 
 
-@pytest.mark.parametrize("name", ["norse", "snntorch"])
+@pytest.mark.parametrize("name", ["norse", "snntorch", "snntorch_convolutions"])
 def test_files_of_simulators_give_their_spikes(name):
-    found = interop.from_nir(FILES / f"{name}.nir", name, dt=1.0)
+    found = interop.from_nir(FILES / f"{name}.nir", name.split("_")[0], dt=1.0)
     recorded = np.load(FILES / f"{name}.npz")
     x = recorded["input"]
     spikes, _ = run(found.network, found.values, x)
@@ -54,12 +54,14 @@ def test_read_as_the_specification_they_are_other_networks():
     np.testing.assert_allclose(ratio, np.broadcast_to(1e4 * np.linspace(0.7, 0.95, 8), ratio.shape), rtol=1e-5)
 
 
-def network(model, *, several=False):
+def network(model, *, several=False, recurrent=False):
     net = Network()
     taus = {"tau_mem": np.linspace(8.0, 25.0, 8)} if several else {}
     inp, hidden = net.input(5), net.population(model(**taus), 8, "hidden")
     out = net.population(model(), 3, "out")
     net.connect(inp, hidden, Dense(Normal(1.2 if model is LIF else 0.5, 0.5)))
+    if recurrent:
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)))
     net.connect(hidden, out, Dense(Normal(1.0, 0.5)))
     return net, net.initial_parameters(3)
 
@@ -83,13 +85,14 @@ def check(net, values, module):
     np.testing.assert_array_equal(there(module, x)[:-1], want[2:])
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("model", [LIF, LIFDelta])
 @pytest.mark.filterwarnings("default")
-def test_ours_runs_in_norse(model, tmp_path):
+def test_ours_runs_in_norse(model, recurrent, tmp_path):
     pytest.importorskip("norse")
     from norse.torch.utils.import_nir import from_nir
 
-    net, values = network(model, several=True)
+    net, values = network(model, several=True, recurrent=recurrent)
     nir.write(tmp_path / "model.nir", interop.to_nir(net, values, "norse", dt=1.0))
     check(net, values, from_nir(nir.read(tmp_path / "model.nir"), dt=0.001))
 

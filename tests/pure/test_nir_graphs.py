@@ -313,6 +313,11 @@ def test_what_other_readers_do_not_take():
     net.connect(net.populations[0], net.populations[0], Dense(0.1), delay=2.0)
     with pytest.raises(DescriptionError, match="no value is given for hidden_hidden.weight"):
         interop.to_nir(net, values)
+    wrong = net.initial_parameters(0) | {"hidden_hidden.weight": np.ones((4, 3))}
+    with pytest.raises(
+        DescriptionError, match=r"hidden_hidden.weight has the shape \(4, 3\), this network needs \(4, 4\)"
+    ):
+        interop.to_nir(net, wrong)
     with pytest.raises(DescriptionError, match="'hidden_hidden' has a delay, which norse does not read from NIR"):
         interop.to_nir(net, net.initial_parameters(0), "norse", dt=1.0)
     net = Network()

@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 T, CHANNELS = 120, 5
 
 
-def spikes(seed):
-    return torch.from_numpy((np.random.default_rng(seed).random((T, 1, CHANNELS)) < 0.15).astype(np.float32))
+def spikes(seed, channels=CHANNELS):
+    return torch.from_numpy((np.random.default_rng(seed).random((T, 1, channels)) < 0.15).astype(np.float32))
 
 
 def linear(rows, columns, mean, deviation, bias=False):
@@ -68,6 +68,27 @@ def snntorch_network():
     )
 
 
+def convolutional_network():
+    """Of snnTorch, for 1 x 6 x 6 channels."""
+    import snntorch as snn
+
+    reset = {"init_hidden": True, "reset_mechanism": "zero", "reset_delay": False}
+    full = lambda *shape: {"beta": torch.full(shape, 0.9), "threshold": torch.full(shape, 1.0), **reset}  # noqa: E731
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3),
+        snn.Leaky(**full(2, 4, 4)),
+        torch.nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False),
+        snn.Leaky(**full(3, 2, 2)),
+        torch.nn.Flatten(),
+        linear(4, 12, 0.3, 0.3),
+        snn.Leaky(**full(4)),
+    )
+    for layer in (net[0], net[2]):
+        torch.nn.init.normal_(layer.weight, 0.25, 0.3)
+    torch.nn.init.uniform_(net[0].bias, 0.0, 0.05)
+    return net
+
+
 def snntorch_spikes(net, x):
     seen = record(net)
     for step in x:
@@ -76,9 +97,9 @@ def snntorch_spikes(net, x):
 
 
 def record(net):
-    """Lists that every second module of a network appends its outputs to."""
+    """Lists that the neurons of a network append their outputs to."""
     seen = []
-    for module in list(net.children())[1::2]:
+    for module in (m for m in net.children() if type(m).__name__ not in ("Linear", "Conv2d", "Flatten")):
         outputs = []
         module.register_forward_hook(lambda _m, _x, out, outputs=outputs: outputs.append(out))
         seen.append(outputs)
@@ -86,9 +107,10 @@ def record(net):
 
 
 def save(name, graph, x, layers):
-    nir.write(HERE / f"{name}.nir", graph, compression=None)  # norse has scalars, which cannot be compressed
-    layers = {f"layer_{i}": s.detach().numpy().astype(np.uint8) for i, s in enumerate(layers)}
-    np.savez_compressed(HERE / f"{name}.npz", input=x[:, 0].numpy().astype(np.uint8), **layers)
+    # compression makes such small files larger, and fails on the scalars of norse
+    nir.write(HERE / f"{name}.nir", graph, compression=None)
+    layers = {f"layer_{i}": s.detach().flatten(1).numpy().astype(np.uint8) for i, s in enumerate(layers)}
+    np.savez_compressed(HERE / f"{name}.npz", input=x.flatten(1).numpy().astype(np.uint8), **layers)
     print(name, {k: v.sum(0).tolist() for k, v in layers.items()})
 
 
@@ -105,6 +127,9 @@ def main():
         graph = export_to_nir(net, torch.zeros(1, CHANNELS), ignore_dims=[0])
         net = fresh(net)
         save("snntorch", graph, x, snntorch_spikes(net, x))
+        net, x = convolutional_network(), spikes(4, 36).reshape(T, 1, 1, 6, 6)
+        graph = export_to_nir(net, x[0], ignore_dims=[0])
+        save("snntorch_convolutions", graph, x, snntorch_spikes(fresh(net), x))
 
 
 def fresh(net):
