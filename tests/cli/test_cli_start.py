@@ -23,6 +23,16 @@ def test_help_and_version_import_nothing_slow(option):
     assert done.returncode == 0, done.stderr
 
 
+def test_extras_are_imported_only_where_they_are_used():
+    """MPI, SLURM and searches: not even the commands that can use them import them."""
+    text = (
+        "import sys, genn_eventprop.training, genn_eventprop.cli.scan, genn_eventprop.cli.train\n"
+        "assert not {'mpi4py', 'submitit', 'optuna'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_command_has_a_function_with_a_summary():
     from importlib import import_module
 

@@ -98,8 +98,9 @@ import numpy as np
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.training.distributed import engine
 
-communicator = None
+communicator, engine.PIECE = None, 5  # the gradient of 64 numbers in many pieces
 if "PMI_SIZE" in os.environ:
     from mpi4py import MPI
     communicator = MPI.COMM_WORLD
@@ -240,6 +241,17 @@ def test_kill_9_of_a_rank_ends_all_and_leaves_a_checkpoint(page):
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()] and "signal 9" in error
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["epoch"] >= 1
     assert ranks(2, "resume", "run", "--page", page, "--epochs", "3").returncode == 0
+
+
+@needs_mpi
+def test_sigterm_ends_all_ranks_after_the_same_batch_with_a_checkpoint(page):
+    process, _ = start_slow(2)
+    process.terminate()  # mpiexec, which hands it on
+    error = process.communicate(timeout=60)[0]
+    assert process.returncode == 143 and "continue with: mpiexec -n 2 genn-eventprop resume run --page" in error
+    assert "said nothing" not in error and "BAD TERMINATION" not in error
+    done = load_checkpoint("run/checkpoints/last.safetensors").info["position"]["updates"]
+    assert done >= 4 and ranks(3, "resume", "run", "--page", page, "--epochs", "3").returncode == 0
 
 
 @needs_mpi
