@@ -38,6 +38,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.training.distributed import world
 from genn_eventprop.training.distributed.engine import RankedEngine
 from genn_eventprop.training.distributed.ranks import Ranks
+from genn_eventprop.training.run_folder import environment
 
 NETWORKS = {"10 Gbit/s": (30e-6, 1.25e9), "100 Gbit/s": (3e-6, 12.5e9)}
 """Latency in s and bandwidth in bytes a second of the networks that are extrapolated to."""
@@ -181,6 +182,12 @@ def report(lines: list[Line]) -> str:
     return "\n".join(text) + "\n"
 
 
+def machine() -> str:
+    """Where this was measured."""
+    about = environment()
+    return f"{about['cores']} cores, {about['processor'] or about['machine']}; {about['commit'] or 'installed'}."
+
+
 def figure_of(lines: list[Line], path: Path) -> None:
     """Speed-up over cores, measured (points) and by the model (lines), for every batch of the middle size."""
     sizes = sorted({x.hidden for x in lines})
@@ -227,6 +234,7 @@ def main(quick: bool = False, write: Path | None = None, repeats: int = 5, keep:
         return
     begin, end = "<!-- scaling: begin -->", "<!-- scaling: end -->"
     before, rest = write.read_text().split(begin)
+    text = f"{machine()}\n\n{text}\n![speed-up over cores](figures/scaling.png)\n"
     write.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
     figure_of(lines, write.parent / "figures" / "scaling.png")
 

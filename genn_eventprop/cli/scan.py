@@ -104,7 +104,10 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
             numbers = slurm.submit(jobs)
             _begin(grid, len(finished), processes)
             print(f"{len(jobs)} jobs in the queue: {' '.join(sorted({n.split('_')[0] for n in numbers.values()}))}")
-            return [] if detach else _follow(grid, slurm, jobs, len(finished))
+            try:
+                return [] if detach else _follow(grid, slurm, jobs, len(finished))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("the jobs stay in the queue; the same command follows them again") from None
         share = max(1, processors() // processes)
         jobs, finished = prepare(grid, share if processes > 1 else None)
         _begin(grid, len(finished), processes)

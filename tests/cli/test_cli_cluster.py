@@ -134,6 +134,10 @@ def test_a_job_that_is_in_the_queue_is_followed_and_not_submitted_again(folder, 
     assert "1 jobs in the queue" in capsys.readouterr().out
     wait_for(lambda: epochs_done("hidden=3") >= 1)
     assert main(["scan", "status", "s.toml"]) == 0 and "1 running" in capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster.time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(["scan", "s.toml"]) == 130
+    assert "the jobs stay in the queue; the same command follows them again" in capsys.readouterr().err
     assert main(["scan", "s.toml"]) == 0
     assert Path("begun.txt").read_text().split() == ["hidden=3"] and epochs_done("hidden=3") == 30
 
