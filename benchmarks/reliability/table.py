@@ -43,35 +43,36 @@ PAGE = """\
 # Reliability
 
 Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s for all parts on a busy machine with two cores;
-random seed {seed}, so that every trial can be repeated). A fault is: a crash, a hang, a bare traceback, something lost,
-or a wrong result that is taken for right. {verdict}
+random seed {seed}, so that every trial can be repeated). A fault is a crash, a hang, a bare traceback, lost data, or a
+wrong result reported as correct. {verdict}
 
 {table}
-* **equal**: after the kills, the same command went on and ended with the bits of the undisturbed run: weights,
-  optimiser, random streams, every number of metrics.jsonl and results.json but the seconds.
-* **recovered**: what was damaged or missing was noticed, and made again or taken from the best checkpoint, bit for bit.
-* **refused with a message**: one line that says what is wrong and where, exit status 1 or 2.
-* **harmless**: nothing that reads the file was changed by it (the kept command line; white space in JSON).
-* **right**: a random command or file that was accepted, and what came out passed its checks.
+* **equal**: after the kills, the same command continued and ended with the bits of the undisturbed run: weights,
+  optimiser, random streams, every number in metrics.jsonl and results.json except the seconds.
+* **recovered**: damage or loss was detected, and the file made again or replaced by the best checkpoint, bit for bit.
+* **refused with a message**: one line that says what is wrong and where; exit status 1 or 2.
+* **harmless**: the damage changed nothing that a reader uses (the recorded command line; white space in JSON).
+* **right**: a random command or file was accepted, and its results passed the checks.
 
-A hundred kills are those of trainings, conversions and compilations together. Parts may come from several runs of the
-command (`--saved`): what is mended is run again. So far it has found, and each has a test now: npz files whose flipped
-bit asks zipfile for another compression (a bare traceback), HDF5 files without class names (a bare traceback), a wrong
-learning rate in the metrics of an epoch that was interrupted after its last batch, time steps and layers that no memory
-is large enough for (a bare MemoryError), and a table of `export` in another order each time.
+The kills of trainings, conversions and compilations add up to one hundred. Parts may come from several runs of the
+command (`--saved`): after a fix, only its part runs again. So far the campaign has found the following faults, each of
+which now has a test: npz files in which a flipped bit makes zipfile expect another compression (a bare traceback),
+HDF5 files without class names (a bare traceback), a wrong learning rate in the metrics of an epoch that was interrupted
+after its last batch, time steps and layers too large for any memory (a bare MemoryError), and a table of `export` whose
+order changed from run to run.
 
 What a run promises, and how:
 
 | what happens | what holds |
 |---|---|
-| Ctrl-C, SIGTERM | the batch ends and a checkpoint is written (status 130, 143); the run goes on later, bit for bit |
-| `kill -9`, power cut | the last checkpoint is whole: written aside, synced, renamed; `--checkpoint-batches` |
-| full disk | the write that fails is told by file name; older files stay whole; the run goes on when there is space |
-| a file that changed on disk | checkpoints, records, metrics, libraries, converted data carry checked SHA-256 sums |
-| a damaged last checkpoint | the best one goes on, and arrives at the same bits later |
-| two writers | the second is refused; a dead one's lock is known at once on its machine, elsewhere after 120 s |
+| Ctrl-C, SIGTERM | the batch is finished and a checkpoint written (status 130, 143); the run resumes bit for bit |
+| `kill -9`, power cut | the last checkpoint is intact: written aside, synced, renamed; `--checkpoint-batches` |
+| full disk | the error names the file; older files stay intact; the run can be resumed once there is space |
+| a file that changed on disk | checkpoints, records, metrics, libraries and converted data have verified SHA-256 sums |
+| a damaged last checkpoint | training continues from the best one, and reaches the same bits |
+| two writers | the second is refused; a dead writer's lock is noticed at once on its machine, elsewhere after 120 s |
 | a foreign file in the code cache | not loaded: owner, mode, length and hash are checked first |
-| an interrupted conversion or build | nothing half-written has a name that is read; the next one starts anew |
+| an interrupted conversion or build | nothing half-written has a name that is read; the next one starts from scratch |
 """
 
 
