@@ -9,7 +9,6 @@ import numpy as np
 
 from ..data.storage import UNREADABLE
 from ..errors import CheckpointError, suggest
-from ..nir import from_nir
 from .checkpoint import load_checkpoint
 from .run_folder import RunFolder
 
@@ -91,6 +90,8 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if (path / "config.json").is_file():
         path = RunFolder.open(path).checkpoint("best")
     if path.suffix == NIR:
+        from ..nir import from_nir
+
         return from_nir(path).values
     if path.suffix == ".safetensors":
         return load_checkpoint(path).section("parameters")

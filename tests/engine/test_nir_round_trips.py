@@ -87,6 +87,25 @@ def test_dialects_with_steps_give_the_same_spikes(case, seed, dt):
     check(net, values, interop.from_nir(graph, "norse", dt=dt), seed, dt)
 
 
+@pytest.mark.parametrize("neuron", [LIF(), LIFDelta(v_thresh=1.2), CubaLIF(bias=0.4)], ids=["LIF", "LIFDelta", "bias"])
+def test_what_is_written_for_snntorch_gives_the_same_spikes(neuron):
+    """V is in other units there: R dt / tau is 1."""
+    net = Network()
+    inp, hidden, out = net.input(4), net.population(neuron, 6, "hidden"), net.population(neuron, 3, "out")
+    rng = np.random.default_rng(1)
+    for a, b in ((inp, hidden), (hidden, hidden), (hidden, out)):
+        net.connect(a, b, Dense(rng.normal(0.0 if a is b else 1.6, 0.3, (a.size, b.size))))
+    values, x = net.initial_parameters(0), random_spikes(1, 60, 4)
+    graph = interop.to_nir(net, values, "snntorch", dt=1.0)
+    node = graph.nodes["hidden"]
+    np.testing.assert_allclose(node.r * 1e-4 / (node.tau if hasattr(node, "tau") else node.tau_mem), 1)
+    other = interop.from_nir(graph, "snntorch", dt=1.0)
+    want, got = run(net, values, x)[0], run(other.network, other.values, x)[0]
+    assert want["out"].sum() > 20
+    for name in want:
+        np.testing.assert_array_equal(want[name], got[name], name)
+
+
 def test_spikes_are_compared():
     """The networks above do spike."""
     net = Network()

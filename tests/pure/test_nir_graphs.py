@@ -155,6 +155,12 @@ def test_recurrence_flat_and_nested_is_the_same():
     assert other.outputs == ("n1_lif",)
 
 
+def test_an_edge_that_is_there_twice_counts_once():
+    graph = chain(nir.Linear(np.ones((2, 2))), cuba(2), channels=2)
+    graph.edges += [("n0", "n1"), ("input", "n0")]
+    np.testing.assert_array_equal(weights(graph, "n0"), 1)
+
+
 def test_layers_need_not_say_how_many_neurons_they_are():
     node = nir.LIF(*(np.array(v) for v in (0.02, 0.02, 0.0, 1.0, 0.0)))
     again = nir.LIF(*(np.array(v) for v in (0.02, 0.02, 0.0, 1.0, 0.0)))
