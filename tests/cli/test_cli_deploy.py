@@ -79,3 +79,13 @@ def test_exact_spike_times_need_a_grid(tmp_path, capsys):
     assert main(["export", str(folder), str(tmp_path / "model.c"), "--dt", "0.1"]) == 0
     assert "steps of 0.1 ms" in capsys.readouterr().out
     assert shutil.which("cc") is None or (tmp_path / "model.c").stat().st_size > 1000
+
+
+def test_export_prints_the_same_table_every_time(run, tmp_path, capsys):
+    """In the order of the names, whatever order the file of the checkpoint has them in."""
+    tables = []
+    for n in range(3):
+        capsys.readouterr()
+        assert main(["export", str(run), str(tmp_path / f"w{n}.npz")]) == 0
+        tables.append([line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]])
+    assert tables[0] == tables[1] == tables[2] == sorted(tables[0]) and len(tables[0]) > 4
