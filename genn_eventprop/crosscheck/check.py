@@ -208,7 +208,7 @@ def tuned(case: Case) -> Case:
             for key in first:
                 engine.parameters[key][...] *= 3.0 if rate == 0 else 1.3 if rate < low else 0.7
         else:
-            if not _rate(engine, data, p.name) > 0:
+            if not 0 < _rate(engine, data, p.name) < math.inf:
                 for key, weight in first.items():
                     engine.parameters[key][...] = weight
     weights = {c.weight: engine.parameters[c.weight] for c in case.plan.connections}
