@@ -25,13 +25,13 @@ def by_structure(generate: Callable[..., Any]) -> Callable[..., Any]:
     memory: dict[Any, Any] = {}
     calls = 0
 
-    def again(plan: Plan, dtype: str) -> Any:
+    def again(plan: Plan, dtype: str, *options: Any) -> Any:
         nonlocal calls
         calls += 1
-        key = (dtype, *structure(plan))
+        key = (dtype, *options, *structure(plan))
         if key not in memory:
-            memory[key] = generate(plan, dtype)
-        elif calls % 40 == 0 and generate(plan, dtype).text != memory[key].text:
+            memory[key] = generate(plan, dtype, *options)
+        elif calls % 40 == 0 and generate(plan, dtype, *options).text != memory[key].text:
             raise AssertionError("the generated text depends on numbers that are not part of the structure")
         return memory[key]
 
@@ -42,7 +42,7 @@ def structure(plan: Plan) -> tuple[Any, ...]:
     """What is compiled in of a plan."""
     loss, w = plan.loss, plan.loss.weight
     populations = [
-        (p.name, p.size, id(p.derived.model), p.per_neuron, p.trainable, p.noise > 0, p.dropout > 0, p.dropped_reset)
+        (p.name, p.size, p.derived, p.per_neuron, p.trainable, p.noise > 0, p.dropout > 0, p.dropped_reset)
         for p in plan.populations
     ]
     connections = [(c.name, c.source, c.target, c.receptor, c.delay > 0, c.trainable) for c in plan.connections]
