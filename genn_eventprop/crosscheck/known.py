@@ -32,7 +32,7 @@ def network(
     rng, net = np.random.default_rng(1), Network()
     inp = net.input(3)
     first, last = net.population(hidden, size, names[0]), net.population(output, classes, names[1])
-    spread = rng.uniform(0.8, 1.2, (3, size)) if "loop" not in w else 1.0
+    spread = np.array([[1.6], [0.9], [1.3]]) if "loop" in w else rng.uniform(0.8, 1.2, (3, size))
     net.connect(inp, first, Dense(Array(w["in"] * spread * np.ones((3, size)))))
     net.connect(first, last, Dense(Array(w["out"] * rng.uniform(0.5, 1.5, (size, classes)))))
     if "loop" in w:
@@ -109,7 +109,9 @@ def _known() -> dict[str, Callable[[], Case]]:
     for rows in (2, 16, 62, 300):
         add(f"{rows} rows of targets for 30 steps", LIF(), 3, LI(), 2, "voltage_error", rows=rows)
     for w in (-1.0, -2.0, -3.0):
-        add(f"8 LIF alike, recurrent with {w:g}", LIF(), 8, LI(), 2, "sum", weights={"loop": w})
+        often = tuple(np.sort(np.random.default_rng(2).uniform(0, 50, 40)))
+        weights = {"loop": w}
+        add(f"8 LIF alike, recurrent with {w:g}", LIF(), 8, LI(), 2, "sum", weights=weights, times=often, duration=60.0)
     for times in ("exact", "grid"):
         for start in (1.0, 1.5):
             add(f"V starts at {start:g}, {times}", STARTED(v_start=start), 2, LI(), 2, "sum", spike_times=times)
