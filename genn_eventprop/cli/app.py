@@ -86,8 +86,8 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
         return 1
     except MemoryError as error:
         return _complain(
-            f"out of memory: {error or 'an array does not fit'}; a smaller batch or network, a shorter trial or a "
-            "larger dt need less",
+            f"out of memory: {error or 'an array does not fit'}; use a smaller batch or "
+            "network, a shorter trial or a larger dt",
             status=1,
         )
     except (EventPropError, OSError) as error:
@@ -105,7 +105,7 @@ def _help() -> str:
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
     for name, place in COMMANDS.items():
         lines += textwrap.wrap(_summary(*place), 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
-    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help says more about one; --version tells the version."])
+    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help describes a command; --version prints the version."])
 
 
 def _summary(module: str, function: str) -> str:

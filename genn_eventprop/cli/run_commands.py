@@ -83,7 +83,7 @@ def _resume(
         engine: The engine of the run, if "auto" would choose another one here.
     """
     if (run / "repeats.json").is_file():
-        raise SettingError(f"{run} holds several runs: go on with the command that started them and --run-dir {run}")
+        raise SettingError(f"{run} holds several runs: continue with the command that started them and --run-dir {run}")
     file, config, _ = open_run(run, page, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
     print(describe_results(results))
@@ -166,7 +166,7 @@ def _export_nir(
         print(f"  not in the file: time steps of {plan.dt:g} ms")
     print(f"  not in the file: the loss, which reads {described.loss.readout!r} of {plan.output.name}")
     for step in described.preprocessing:
-        print(f"  not in the file, to be done before: {step}")
+        print(f"  not in the file, apply beforehand: {step}")
     for line in lost(graph):
         print(f"  not in the file: {line}")
 
@@ -189,7 +189,7 @@ def _export_c(
     for name, weights in made.weights.items():
         print(f"  {name:24} {weights:,} weights")
     for step in grid.described.preprocessing:
-        print(f"  not in the file, to be done before: {step}")
+        print(f"  not in the file, apply beforehand: {step}")
     if measure:
         models = {"run": model} | ({f"grid of {dt:g} ms": grid} if dt is not None else {})
         models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}

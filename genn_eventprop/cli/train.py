@@ -98,7 +98,7 @@ def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path:
         except SystemExit:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):
-            raise SettingError(f"{path}: {name} = {value!r} is a text; write the number without quotation marks")
+            raise SettingError(f"{path}: {name} = {value!r} is a string; write the number without quotation marks")
 
 
 def describe_results(results: Mapping[str, Any]) -> str:

@@ -181,7 +181,7 @@ def speakers_of(files: list[Path], nested: bool) -> np.ndarray | None:
         speakers = [words[1] if len(words) > 2 else "" for words in (p.stem.split("_") for p in files)]
     if any(speakers) and not all(speakers):
         bad, good = files[speakers.index("")], next(p for p, s in zip(files, speakers, strict=True) if s)
-        raise DataError(f"{bad}: cannot tell the speaker, as of {good.name}; name all recordings alike")
+        raise DataError(f"{bad}: cannot tell the speaker, unlike in {good.name}; name all recordings in the same way")
     return np.array(speakers) if all(speakers) else None
 
 

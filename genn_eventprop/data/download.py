@@ -49,7 +49,7 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
             if left == 0:
                 raise problem
     except (OSError, HTTPException) as error:
-        kept = f"; {part.stat().st_size} bytes are kept, a new call goes on from there" if part.exists() else ""
+        kept = f"; {part.stat().st_size} bytes are kept, a new call continues from there" if part.exists() else ""
         raise DataError(f"{url}: cannot be downloaded to {path} ({error}){kept}") from error
     if md5 is not None and md5_of(part) != md5:
         part.unlink()

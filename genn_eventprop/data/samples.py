@@ -54,7 +54,7 @@ def wav_files(path: Path) -> list[Path]:
         return []
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
     if not found:
-        raise DataError(f"{path}: no wav files in it, and it is no folder of events")
+        raise DataError(f"{path}: no wav files in it, and it is not a folder of events")
     return found
 
 
@@ -75,5 +75,5 @@ def opened(path: Path, n_channels: int) -> Events:
         return fsdd.load(path) if is_fsdd else Events.load(path)
     if path.is_dir():
         return Events.load(path)
-    what = "not a known kind of data" if path.exists() else "nothing there"
+    what = "not a known kind of data" if path.exists() else "does not exist"
     raise DataError(f"{path}: {what}; give wav files, {'; '.join(KINDS)}")

@@ -48,7 +48,7 @@ def open_events(
         events = Events.load(path)
         return events, numbered(events, [])
     raise DataError(
-        f"{path}: {'not a known kind of data' if path.exists() else 'nothing there'}; give {'; '.join(KINDS)}"
+        f"{path}: {'not a known kind of data' if path.exists() else 'does not exist'}; give {'; '.join(KINDS)}"
     )
 
 

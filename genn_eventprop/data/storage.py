@@ -111,7 +111,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
 def _number(value: np.ndarray, name: str, path: Path) -> int:
     if value.shape != () or value.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: {name} must be one whole number, is {value.shape} {value.dtype}; it is no file of events"
+            f"{path}: {name} must be one whole number, is {value.shape} {value.dtype}; it is not a file of events"
         )
     return int(value)
 

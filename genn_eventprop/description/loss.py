@@ -37,7 +37,7 @@ def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss
     """The reverse of `describe_loss`."""
     population = next((p for p in network.populations if p.name == found["population"]), None)
     if population is None:
-        raise DescriptionError(f"the loss reads {found['population']!r}, which is no population of the network")
+        raise DescriptionError(f"the loss reads {found['population']!r}, which is not a population of the network")
     w = found["weight"]
     expression = w["expression"]
     if expression not in NAMED_WEIGHTS:

@@ -82,7 +82,7 @@ class Guard:
             depth += (letter == "(") - (letter == ")")
             deepest = max(deepest, depth)
         if deepest > DEEPEST:
-            raise DescriptionError(f"{where}: more than {DEEPEST} brackets within each other")
+            raise DescriptionError(f"{where}: more than {DEEPEST} nested brackets")
         try:
             tree = ast.parse(value.strip(), mode="eval").body
             _look(tree, 0)
@@ -105,7 +105,7 @@ def _look(node: ast.expr, nested: int) -> float | None:
         value = _look(node.operand, nested)
     elif isinstance(node, ast.Call):
         if nested == NESTED:
-            raise ValueError(f"more than {NESTED} functions within each other")
+            raise ValueError(f"more than {NESTED} nested functions")
         for argument in node.args:
             _look(argument, nested + 1)
     elif isinstance(node, ast.BinOp):

@@ -58,7 +58,7 @@ def runner_of(number: int) -> Runner:
     """
     found = _runners.get(number)
     if found is None:
-        raise EngineError("the layer of this trial does not exist any more; keep it until backward() has run")
+        raise EngineError("the layer of this trial no longer exists; keep it until backward() has run")
     return found
 
 

@@ -64,7 +64,7 @@ class Paths:
             DescriptionError: shapes that do not fit; a loop without a neuron.
         """
         if name in self._open:
-            raise DescriptionError(f"node {name!r} leads to itself with no neuron on the way, which has no solution")
+            raise DescriptionError(f"node {name!r} is in a loop without neurons, which has no solution")
         self._open.append(name)
         signals = [self.leaving(before) for before in self.flat.before[name]]
         self._open.pop()
@@ -105,7 +105,7 @@ class Paths:
             given = self._given(before, {name})
             if given is not None:
                 return given
-        raise DescriptionError(f"node {name!r}: nothing says how many neurons it has")
+        raise DescriptionError(f"node {name!r}: its number of neurons cannot be determined")
 
     def _given(self, name: str, seen: set[str]) -> tuple[int, ...] | None:
         """The shape that a node gives, without a look at the nodes `seen`."""

@@ -144,7 +144,7 @@ def _connect(
         place = places[source]
         if isinstance(place, Population) and not place.model.spiking:
             raise DescriptionError(
-                f"node {source!r} never spikes, and its V drives {name!r}; connections carry spikes alone here"
+                f"node {source!r} never spikes, and its V drives {name!r}; here connections carry only spikes"
             )
         given = signal.named.get((source, delay), "")
         called = names.new(given if given.isidentifier() else f"{place.name}_{target.name}")
@@ -152,11 +152,11 @@ def _connect(
     for source in dict.fromkeys(s for s in sources if sources.count(s) > 1):
         lost.append(
             f"{name}: its delays from {source} became {sources.count(source)} connections, in which the weights of "
-            "other delays are zeros (and are learned like any)"
+            "other delays are zeros (and are learned too)"
         )
     shared = sorted(signal.through & {"Conv2d", "SumPool2d"})
     if shared:
-        lost.append(f"{name}: {' and '.join(shared)} became weights all to all, which are learned each for itself")
+        lost.append(f"{name}: {' and '.join(shared)} became all-to-all weights, each learned separately")
     return lost
 
 
@@ -169,10 +169,10 @@ def _all_below(flat: Flat, file_dt: float | None) -> bool:
 def _remarks(dialect: Dialect, dt: float | None) -> list[str]:
     """What the dialect makes of things that a file does not say."""
     if dialect.name == "snntorch":
-        taken = [] if dt is not None else ["snnTorch's files say nothing of time: a step was taken as 0.1 ms"]
-        return [*taken, "reset_mechanism and reset_delay are not in the file: resets to v_reset, at once"]
+        taken = [] if dt is not None else ["snnTorch's files do not contain the time step: 0.1 ms was assumed"]
+        return [*taken, "reset_mechanism and reset_delay are not in the file: immediate reset to v_reset assumed"]
     if dialect.times_dt:
-        return [f"times in the file are below dt: taken as multiplied by dt = {dialect.dt:g} ms, as norse 1.1 does"]
+        return [f"times in the file are below dt: assumed multiplied by dt = {dialect.dt:g} ms, as norse 1.1 does"]
     return []
 
 

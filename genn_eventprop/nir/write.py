@@ -42,7 +42,7 @@ def to_nir(
     """
     said = dialect_of(dialect, dt)
     if said.name != "spec" and dt is None:
-        raise DescriptionError(f"give dt, the time step in ms that {dialect} is to make")
+        raise DescriptionError(f"give dt, the time step in ms for {dialect}")
     _check(network, values, said)
     nir = nir_package()
     nodes: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect)
     for c in network.connections:
         if np.shape(values[f"{c.name}.weight"]) != c.shape:
             got = np.shape(values[f"{c.name}.weight"])
-            raise DescriptionError(f"{c.name}.weight has the shape {got}, this network needs {c.shape}")
+            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.shape}")
     delayed = [c.name for c in network.connections if c.delay]
     if delayed and dialect.name != "spec":
         raise DescriptionError(f"connection {delayed[0]!r} has a delay, which {dialect.name} does not read from NIR")
@@ -131,7 +131,7 @@ def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) 
         spiking = {p.name: nodes[p.name] for p in network.populations if p.model.spiking}
         lines += [f"{k}: norse resets to 0, whatever the file says" for k, n in spiking.items() if np.any(n.v_reset)]
         leaky = [k for k, n in spiking.items() if hasattr(n, "tau_syn") and np.any(n.v_leak)]
-        return lines + [f"{name}: norse takes the resting potential for that of the synapse too" for name in leaky]
+        return lines + [f"{name}: norse applies the resting potential to the synapse too" for name in leaky]
     if dialect.name == "snntorch":
         loops = [c.name for c in network.connections if c.source is c.target]
         return [
@@ -144,7 +144,7 @@ def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
     lines = []
     for p in network.populations:
         if STARTS in nodes[p.name].metadata:
-            lines.append(f"{p.name}: where V starts is in the metadata alone, which other programs do not read")
+            lines.append(f"{p.name}: where V starts is only in the metadata, which other programs do not read")
         chance = [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x]
         if chance:
             lines.append(f"{p.name}: {' and '.join(chance)}, which act in training")

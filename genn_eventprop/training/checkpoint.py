@@ -107,7 +107,7 @@ def load_latest(paths: Iterable[Path]) -> Checkpoint:
             first = first or error
             continue
         if first is not None:
-            print(f"note: {first}; going on from {path.name}", file=sys.stderr)
+            print(f"note: {first}; continuing from {path.name}", file=sys.stderr)
         return checkpoint
     assert first is not None
     raise first

@@ -142,7 +142,7 @@ def late_notes(events: Events, text: str, duration: float, where: str = "--augme
     if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
         return []
     return [
-        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; the rest is left out"
+        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; later spikes are dropped"
     ]
 
 

@@ -252,7 +252,7 @@ def queued() -> dict[str, str]:
     me = ["-u", str(os.environ.get("USER") or os.getuid())]
     done = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T", *me], capture_output=True, text=True, timeout=60)
     if done.returncode:
-        raise SettingError(f"squeue does not answer: {done.stderr.strip() or done.returncode}")
+        raise SettingError(f"squeue failed: {done.stderr.strip() or done.returncode}")
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
 
 

@@ -24,7 +24,7 @@ def c_file(model: TrainedModel, *, bits: int | None = None) -> Standalone:
     if model.plan.spike_times != "grid":
         raise SettingError(
             "this model was trained with exact spike times, and C files run spikes on the grid; give --dt, for example "
-            "a tenth of the time step of the training, and see with --measure what it costs"
+            "a tenth of the time step of the training, and check with --measure what it costs"
         )
     return standalone(model.plan, dict(model.engine.parameters), dtype="float32", bits=bits)
 

@@ -293,15 +293,15 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
     source, option = config.init_from or config.from_nir, "--init-from" if config.init_from else "--from-nir"
     if source is None:
         if config.partial:
-            raise SettingError("--partial is for --init-from RUN: say whose weights are taken")
+            raise SettingError("--partial needs --init-from RUN or --from-nir FILE")
         return
     if config.from_nir is not None and (config.init_from is not None or source.suffix != NIR):
-        raise SettingError(f"--from-nir takes a file NAME{NIR}, and leaves out --init-from; got {config.from_nir}")
+        raise SettingError(f"--from-nir takes a file NAME{NIR}, without --init-from; got {config.from_nir}")
     left = trainer.load_weights(source, strict=False)
     if left and not config.partial:
-        raise SettingError(f"{option} {source}: {'; '.join(left)}; with --partial the rest is taken")
-    words = f"; left as drawn or unused: {'; '.join(left)}" if left else ""
-    trainer.note(f"begins with the weights of {source}{words}")
+        raise SettingError(f"{option} {source}: {'; '.join(left)}; with --partial what fits is loaded")
+    words = f"; not loaded: {'; '.join(left)}" if left else ""
+    trainer.note(f"starts from the weights of {source}{words}")
 
 
 def _settle(trainer: Trainer, config: ExperimentConfig) -> None:

@@ -48,7 +48,7 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
             raise SettingError(f"{what} {text!r}: write whole numbers and ranges such as 1-8 or 1,4,7-9")
         found += range(int(first), int(last or first) + 1)
     if len(set(found)) < len(found):
-        raise SettingError(f"{what} {text!r}: a number is there twice")
+        raise SettingError(f"{what} {text!r}: a number appears twice")
     return found
 
 

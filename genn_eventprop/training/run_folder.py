@@ -145,7 +145,7 @@ class RunFolder:
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         found = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
         if [line["epoch"] for line in found] != list(range(1, len(found) + 1)):
-            raise SettingError(f"{path}: an epoch is missing or there twice; {self._again}")
+            raise SettingError(f"{path}: an epoch is missing or appears twice; {self._again}")
         if (self.path / "results.json").exists() and len(found) < self.results.get("epochs", 0):
             raise SettingError(f"{path} has {len(found)} epochs, the run {self.results['epochs']}; {self._again}")
         return found
@@ -163,7 +163,7 @@ class RunFolder:
 
     @property
     def _again(self) -> str:
-        return f"this writes the file anew from the checkpoint: genn-eventprop resume {self.path}"
+        return f"this rewrites the file from the checkpoint: genn-eventprop resume {self.path}"
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one epoch."""

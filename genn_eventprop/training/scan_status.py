@@ -60,7 +60,7 @@ def _state(job: Job, queue: Mapping[str, str]) -> tuple[str, str]:
     status = read_json(job.status_file)["status"] if job.status_file.is_file() else None
     if status is not None and status not in (0, *ENDED):
         return "failed", last_line(job.log)
-    return ("stopped", "goes on with the next scan") if run_state(job.run_dir) == "started" else ("waiting", "")
+    return ("stopped", "resumes with the next scan") if run_state(job.run_dir) == "started" else ("waiting", "")
 
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:

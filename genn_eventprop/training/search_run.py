@@ -104,7 +104,7 @@ class SearchRun:
             self.study.tell(running.trial, state=states.PRUNED)
             self.say(f"{name}: ended after {running.told} epochs, {self._words(self._curve(job)[-1])}")
         elif status in ENDED:
-            self.say(f"{name}: stopped; it goes on with the next start")
+            self.say(f"{name}: stopped; it resumes with the next start")
         elif status != 0:
             self.study.tell(running.trial, state=states.FAIL)
             self.say(f"{name}: failed: {last_line(job.log)}")

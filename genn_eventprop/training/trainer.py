@@ -282,7 +282,7 @@ class Trainer:
             return error
         self._save("last")  # all batches that every rank has done, and nothing of the one that was begun
         where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
-        return RankError(f"{error}. The run stands before {where}; continue it from {self.folder.path}")
+        return RankError(f"{error}. The run stopped before {where}; continue it from {self.folder.path}")
 
     def stop(self) -> None:
         """End `fit` after the current epoch; for callbacks."""

@@ -55,7 +55,7 @@ def test_out_of_memory_is_a_message(monkeypatch, capsys):
 
     monkeypatch.setattr(inspect_commands, "engines", hungry)
     assert main(["engines"]) == 1
-    assert "out of memory: Unable to allocate 3 TiB; a smaller batch or network" in capsys.readouterr().err
+    assert "out of memory: Unable to allocate 3 TiB; use a smaller batch or network" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ["reference_clock", "native"])

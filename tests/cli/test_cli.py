@@ -210,7 +210,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         (
             ["train", "{tiny}", "--config", "text.toml"],
             1,
-            "text.toml: hidden = '7' is a text; write the number without",
+            "text.toml: hidden = '7' is a string; write the number without",
         ),
         (
             ["train", "no_config.py"],

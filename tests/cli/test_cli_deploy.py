@@ -26,7 +26,7 @@ def test_a_run_becomes_a_c_file(run, tmp_path, capsys):
         "state 1,",
         "operations a step",
         "input_hidden",
-        "not in the file, to be done before: Crop",
+        "not in the file, apply beforehand: Crop",
     ):
         assert part in said
     text = out.read_text()

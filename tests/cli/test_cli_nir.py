@@ -26,7 +26,7 @@ def test_a_run_becomes_a_graph_and_back(run, tmp_path, capsys):
     capsys.readouterr()
     assert main(["export", str(run), str(out)]) == 0
     said = capsys.readouterr().out
-    for part in ("in the dialect spec", "time steps of 1 ms", "the loss, which reads", "to be done before: Crop"):
+    for part in ("in the dialect spec", "time steps of 1 ms", "the loss, which reads", "apply beforehand: Crop"):
         assert part in said
     model, found = genn_eventprop.load(run), interop.from_nir(out)
     assert set(found.values) == set(model.engine.parameters)
@@ -72,5 +72,5 @@ def test_the_page(tmp_path, monkeypatch, capsys):
         else:
             assert all(main(line.split()[1:]) == 0 for line in block.splitlines())
     said = capsys.readouterr().out
-    assert "()\n('out',) ()\n" in said and "not in the file, to be done before" in said
+    assert "()\n('out',) ()\n" in said and "not in the file, apply beforehand" in said
     assert isinstance(names["graph"].nodes["hidden"], nir.CubaLIF)

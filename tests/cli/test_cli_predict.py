@@ -165,9 +165,9 @@ def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):
         (["run"], "predict: name at least one file or folder with samples"),
         (["absent", "hum.wav"], "absent is not a run folder"),
         (["run", "absent.wav"], "absent.wav: no such file"),
-        (["run", "absent.xyz"], "absent.xyz: nothing there; give wav files"),
+        (["run", "absent.xyz"], "absent.xyz: does not exist; give wav files"),
         (["run", "tones.txt"], "tones.txt: not a known kind of data; give wav files"),
-        (["run", "empty"], "empty: no wav files in it, and it is no folder of events"),
+        (["run", "empty"], "empty: no wav files in it, and it is not a folder of events"),
         (["run", "broken.wav"], "broken.wav: not a readable wav file"),
         (["run", "broken.npz"], "broken.npz: not a readable npz file"),
         (["run", "narrow.npz"], "the data has 5 channels, but this model was trained on 700"),
@@ -207,7 +207,7 @@ def test_weights_of_another_run_from_the_command_line(here, capsys):
     Path("tones.py").write_text(PAGE)
     train = ["train", "tones.py", "--epochs", "1"]
     assert main([*train, "--init-from", "run", "--run-dir", "more", "--learning-rate", "1e-12"]) == 0
-    assert "note: begins with the weights of run\n" in capsys.readouterr().err
+    assert "note: starts from the weights of run\n" in capsys.readouterr().err
     a, b = (np.load(f, allow_pickle=False) for f in ("run/first_weights.npz", "more/first_weights.npz"))
     best = genn_eventprop.load("run").engine.parameters
     for name in b.files:
@@ -215,11 +215,11 @@ def test_weights_of_another_run_from_the_command_line(here, capsys):
     assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9"]) == 1
     error = capsys.readouterr().err
     assert "--init-from run: 'hidden_hidden.weight' has shape (8, 8), this network needs (9, 9); 'hidden_out" in error
-    assert "with --partial the rest is taken" in error
+    assert "with --partial what fits is loaded" in error
     assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9", "--partial"]) == 0
-    assert "begins with the weights of run; left as drawn or unused: 'hidden_hidden.weight'" in capsys.readouterr().err
+    assert "starts from the weights of run; not loaded: 'hidden_hidden.weight'" in capsys.readouterr().err
     assert main([*train, "--partial", "--run-dir", "x"]) == 1
-    assert "--partial is for --init-from RUN" in capsys.readouterr().err
+    assert "--partial needs --init-from RUN" in capsys.readouterr().err
     shutil.rmtree("run")  # a resumed run has its own weights
     assert main(["resume", "more", "--page", "tones.py", "--epochs", "2"]) == 0
 

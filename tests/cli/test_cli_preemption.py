@@ -138,7 +138,7 @@ def test_a_damaged_last_checkpoint_goes_on_from_the_best(folder, capsys):
     path = Path("run/checkpoints/last.safetensors")
     path.write_bytes(path.read_bytes()[:-7])
     assert main([*LINE, "--epochs", "4"]) == 0
-    assert "is damaged" in (err := capsys.readouterr().err) and "going on from best.safetensors" in err
+    assert "is damaged" in (err := capsys.readouterr().err) and "continuing from best.safetensors" in err
     same_as_whole()
 
 

@@ -127,7 +127,7 @@ def test_numbers():
     for bad in ("", "a", "3-1", "1-", "-2", "1,,2", "1.5"):
         with pytest.raises(SettingError, match="write whole numbers and ranges such as 1-8"):
             whole_numbers(bad)
-    with pytest.raises(SettingError, match="a number is there twice"):
+    with pytest.raises(SettingError, match="a number appears twice"):
         whole_numbers("1-3,2")
 
 

@@ -298,7 +298,9 @@ def test_no_recording_is_left_out(tmp_path: Path) -> None:
     write_tone(tmp_path / "1_ann_0.WAV", 400.0)
     assert len(audio.recordings(tmp_path)[0]) == 2
     write_tone(tmp_path / "2_1.wav", 400.0)
-    with pytest.raises(DataError, match=r"2_1.wav: cannot tell the speaker, as of 0_ann_0.wav; name all recordings"):
+    with pytest.raises(
+        DataError, match=r"2_1.wav: cannot tell the speaker, unlike in 0_ann_0.wav; name all recordings"
+    ):
         audio.recordings(tmp_path)
     write_tone(tmp_path / "3" / "a.Wav", 400.0)
     with pytest.raises(DataError, match=r"0_ann_0.wav: lies beside folders of wav files; move it to the folder of its"):

@@ -56,7 +56,7 @@ def test_a_folder_of_recordings_is_converted_once(
 
 
 def test_what_is_not_known(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="absent: nothing there; give a folder of wav files .*; an HDF5 file"):
+    with pytest.raises(DataError, match="absent: does not exist; give a folder of wav files .*; an HDF5 file"):
         sources.open_events(tmp_path / "absent")
     (tmp_path / "x.txt").write_text("text")
     with pytest.raises(DataError, match="x.txt: not a known kind of data; give"):

@@ -166,7 +166,7 @@ def test_a_runaway_network_is_an_error_that_names_it_and_leaves_the_engine_usabl
     plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=50.0, spike_times="exact")
     engine = engines.create(plan, net.initial_parameters(1), engine="native")
     data = engine.load(spikes())
-    with pytest.raises(EngineError, match="'hidden' has run away"):
+    with pytest.raises(EngineError, match="'hidden' diverged"):
         engine.run(data, [0])
     engine.parameters["hidden_hidden.weight"][...] = 0.0
     engine.parameters["input_hidden.weight"][...] = 0.5

@@ -39,7 +39,7 @@ def test_what_the_files_do_not_say_is_told():
     own = norse.network.populations[0].neuron.params
     assert own["tau_mem"].value == pytest.approx(-1 / np.log(1 - 0.1))  # 10 ms, stepped by Euler
     snntorch = interop.from_nir(FILES / "snntorch.nir", "snntorch")
-    assert "a step was taken as 0.1 ms" in snntorch.lost[0] and "reset_delay" in snntorch.lost[1]
+    assert "0.1 ms was assumed" in snntorch.lost[0] and "reset_delay" in snntorch.lost[1]
     assert [p.name for p in snntorch.network.populations] == ["n1", "n3_lif", "n5"]
     assert "n3_lif_n3_lif" in [c.name for c in snntorch.network.connections]
 

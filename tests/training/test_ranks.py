@@ -198,7 +198,7 @@ def test_a_rank_that_raises_ends_all_with_its_message_and_a_checkpoint(page):
     began = time.monotonic()
     done = ranks(3, "train", page, "--trouble", "raise", "--run-dir", "run")
     assert done.returncode != 0 and time.monotonic() - began < 60
-    message = "rank 1 of 3: ValueError: the second rank has had enough. The run stands before epoch 2, batch 3"
+    message = "rank 1 of 3: ValueError: the second rank has had enough. The run stopped before epoch 2, batch 3"
     assert message in done.stderr and done.stderr.count("has had enough") <= 3  # two are the traceback of rank 1
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["updates"] == 6
     assert main(["resume", "run", "--page", page]) == 0  # not the second rank
@@ -266,7 +266,7 @@ def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
         if Path(f"/proc/{pids[1]}").exists():
             os.kill(pids[1], signal.SIGKILL)
     assert process.returncode != 0
-    assert "rank 1 of 3 said nothing for" in error and "The run stands before epoch" in error
+    assert "rank 1 of 3 said nothing for" in error and "The run stopped before epoch" in error
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["epoch"] >= 1
     assert "continue it from run" in error
 

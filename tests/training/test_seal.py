@@ -74,8 +74,8 @@ def test_bytes_that_are_no_text(tmp_path, capsys, name):
     [
         (lambda t: t.replace("0.25", "0.75"), "metrics.jsonl, line 2 is damaged"),
         (lambda t: t.replace("{", "", 1), "metrics.jsonl, line 1 is damaged"),
-        (lambda t: t.split("\n", 1)[1], "metrics.jsonl: an epoch is missing or there twice"),
-        (lambda t: t + t, "an epoch is missing or there twice"),
+        (lambda t: t.split("\n", 1)[1], "metrics.jsonl: an epoch is missing or appears twice"),
+        (lambda t: t + t, "an epoch is missing or appears twice"),
         (lambda t: t[:-5], "metrics.jsonl has 1 epochs, the run 2"),
         (lambda t: "", "metrics.jsonl has 0 epochs, the run 2"),
         (lambda t: "{}\n", "line 1 is damaged (it tells of no epoch)"),

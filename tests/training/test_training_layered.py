@@ -42,7 +42,7 @@ def test_what_comes_after_the_trial_is_told(capsys):
     experiment = layered(CONFIG, events, None, None)
     experiment.trainer.fit(experiment.train, epochs=1)
     assert (
-        "note: 6 of 6 samples of the training set are longer than 20 ms; the rest is left out"
+        "note: 6 of 6 samples of the training set are longer than 20 ms; later spikes are dropped"
         in capsys.readouterr().err
     )
     assert choices.late_notes(events, "fit_time(start=0,stop=15)", 20.0) == choices.late_notes(events, "", 40.0) == []

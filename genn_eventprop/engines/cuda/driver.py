@@ -52,7 +52,7 @@ class CudaMemory(DeviceMemory):
 
     def free(self) -> None:
         if self.address:
-            check(cu.cuMemFree(self.address), "giving memory back")
+            check(cu.cuMemFree(self.address), "freeing memory")
         self.address = 0
 
 
