@@ -90,7 +90,7 @@ def describe_adjoint(d: Derived) -> str:
 
 
 def gradcheck(arguments: Sequence[str], program: str) -> None:
-    """Prove a model's gradient against finite differences of exact forward runs: gradcheck lif."""
+    """Check a model's gradient against finite differences of exact forward runs: gradcheck lif."""
     parse(_gradcheck, arguments, program)
 
 
@@ -107,10 +107,10 @@ def _gradcheck(
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
         all: Every installed model, one line each.
-        quick: One network a model.
-        seed: Of the networks, parameters and input.
-        engine: Whose gradient; the differences come from reference_event, for native from itself.
-        spike_times: Only exact ones can be checked; on a grid differences say nothing.
+        quick: One network per model.
+        seed: Random seed of the networks, parameters and input.
+        engine: The engine whose gradient is checked; differences come from reference_event, for native from itself.
+        spike_times: Only exact ones can be checked; on a grid, differences mean nothing.
     """
     from ..gradcheck import main
 
@@ -136,7 +136,7 @@ def _engines() -> None:
 
 
 def cache(arguments: Sequence[str], program: str) -> None:
-    """Say where compiled code and converted data sets are kept, or remove them: cache clear."""
+    """Show where compiled code and converted data sets are kept, or remove them: cache clear."""
     parse(_cache, arguments, program)
 
 
@@ -144,11 +144,11 @@ def _cache(
     action: Annotated[Literal["clear", "where"], tyro.conf.Positional, tyro.conf.arg(metavar="{clear,where}")],
     what: Literal["code", "data", "all"] = "code",
 ) -> None:
-    """Look after compiled code and converted data sets; what is cleared is made again when it is needed.
+    """Show or clear compiled code and converted data sets; what is cleared is made again when needed.
 
     Args:
         action: "clear" removes them, "where" prints the folders.
-        what: To clear: compiled code, converted data sets (never the files that they came from), or both.
+        what: What to clear: compiled code, converted data sets (never their source files), or both.
     """
     from .. import toolchain
     from ..data import cache as data_cache

@@ -53,14 +53,14 @@ def _plot(
 
     Args:
         runs: Run folders.
-        out: Where the page of several runs goes.
-        only: Some of curves, raster, confusion, spikes, weights, with commas between.
+        out: Folder for the page of several runs.
+        only: Some of curves, raster, confusion, spikes, weights, separated by commas.
         data: Data set of raster, spikes and confusion, made anew by the experiment; default: the samples in the folder.
-        sample: Which sample of it the raster shows, counted from 0.
+        sample: Index of the sample in the raster, from 0.
         checkpoint: The weights chosen on validation, or those of the last epoch.
-        page: With --data: the experiment that made the runs, if it is a file of your own.
-        engine: Engine instead of the run's own.
-        format: Of the pictures.
+        page: With --data: the experiment file that made the runs, if it is your own.
+        engine: An engine other than the run's own.
+        format: File format of the figures.
     """
     if not runs:
         raise SettingError("plot: name at least one run folder, runs/yin_yang-seed1-1 for instance")

@@ -23,7 +23,7 @@ UNDECIDED = "-"
 
 
 def predict(arguments: Sequence[str], program: str) -> None:
-    """Classes and probabilities of recordings or spikes by a trained model: predict RUN words/*.wav."""
+    """Print classes and probabilities of recordings or spikes: predict RUN words/*.wav."""
     parse(_predict, arguments, program)
 
 
@@ -36,10 +36,10 @@ def _predict(
     threads: int | None = None,
     trust: bool = False,
 ) -> None:
-    """What a trained model says of wav files, HDF5 files in the SHD layout, npz files, or folders of them.
+    """Classify wav files, HDF5 files in the SHD layout, npz files, or folders of them with a trained model.
 
-    The run folder is enough: neither the page that made it nor its data is needed. Samples are given as they were
-    recorded; the preprocessing of the training is applied. After regression the readouts are printed.
+    Only the run folder is needed, not the page that made it or its data. Give samples as they were recorded; the
+    preprocessing of the training is applied to them. For a regression the readouts are printed.
 
     Args:
         run: The run folder.

@@ -28,11 +28,11 @@ def _report(
     """Tabulate finished runs: accuracy with its deviation over seeds or folds and the 95 % interval of the mean, time.
 
     Args:
-        runs: Run folders, folders of repeats (--seeds, --cross-validate) and of scans. Runs that differ in the seed
-            only share a line.
-        markdown: Put the table into this document, between its marks; otherwise it is printed.
+        runs: Run folders, folders of repeats (--seeds, --cross-validate) and of scans. Runs that differ only
+            in the seed share a line.
+        markdown: Write the table into this document, between its markers, instead of printing it.
         paired: Also compare every line with the first, on the seeds and folds that both have: mean difference, its
-            95 % interval, and how often chance would make one as large.
+            95 % interval, and how often chance would produce one as large.
     """
     if not runs:
         raise SettingError("report: name at least one run folder")

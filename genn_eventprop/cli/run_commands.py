@@ -39,10 +39,10 @@ def _evaluate(
 
     Args:
         run: The run folder.
-        page: The experiment that made the run, if it is a file of your own: it is run to get the data.
+        page: The experiment file that made the run, if it is your own; it is executed to get the data.
         checkpoint: The weights chosen on validation, or those of the last epoch.
         data: Which data set of the experiment.
-        engine: Another engine than in training.
+        engine: An engine other than the one of the training.
         threads: Threads of the engine.
     """
     file, config, folder = open_run(run, page, engine=engine, threads=threads)
@@ -77,10 +77,10 @@ def _resume(
 
     Args:
         run: The run folder.
-        page: The experiment that made the run, if it is a file of your own: it is run to go on.
-        epochs: Train until this many epochs in all, instead of what the run was started with.
+        page: The experiment file that made the run, if it is your own; it is executed to continue.
+        epochs: Train for this many epochs in total, instead of the number that the run was started with.
         threads: Threads of the engine; results do not depend on it.
-        engine: The engine of the run, if "auto" would choose another one here.
+        engine: The engine of the run, if "auto" would choose another one on this machine.
     """
     if (run / "repeats.json").is_file():
         raise SettingError(f"{run} holds several runs: continue with the command that started them and --run-dir {run}")
@@ -114,13 +114,13 @@ def _export(
         run: The run folder.
         out: NAME.npz, NAME.c, NAME.nir, or a folder for CSV files (a row for each presynaptic neuron).
         checkpoint: The weights chosen on validation, or those of the last epoch.
-        overwrite: Replace what is there.
-        bits: Of each weight in a C file: 32 are float, 8 and 16 are integers with a scale for each connection.
-        dt: Time step of a C file in ms; default: that of the training. Needed after exact spike times. Of a NIR file:
-            for other dialects than spec, likewise.
-        measure: Recordings or data sets on which to compare the C file's arithmetic with the run.
-        dialect: Who is to read a NIR file.
-        trust: Take hand-written code from the run folder. Only for folders of your own.
+        overwrite: Replace an existing file.
+        bits: Bits per weight in a C file: 32 is float, 8 and 16 are integers with one scale per connection.
+        dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training.
+            Required after training with exact spike times.
+        measure: Recordings or data sets on which the C file's arithmetic is compared with the run.
+        dialect: The simulator that will read the NIR file, or spec for the specification.
+        trust: Accept hand-written code from the run folder; only for folders of your own.
     """
     if out.suffix == ".c":
         _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)

@@ -25,7 +25,7 @@ File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
 
 
 def scan(arguments: Sequence[str], program: str) -> None:
-    """Run a grid of settings from a TOML file, and tabulate it: scan w.toml; tell how far it is: scan status w.toml."""
+    """Run a grid of settings from a TOML file and tabulate it: scan w.toml; show its progress: scan status w.toml."""
     if arguments[:1] == ["status"] and len(arguments) > 1:
         parse(_status, arguments[1:], f"{program} status")
     else:
@@ -33,9 +33,9 @@ def scan(arguments: Sequence[str], program: str) -> None:
 
 
 def _status(file: File) -> None:
-    """Show every cell of a scan: waiting, running (with epoch and the time to go), stopped, failed or done.
+    """Show every cell of a scan: waiting, running (with epoch and remaining time), stopped, failed or done.
 
-    It may be asked while the scan runs, from any machine that sees its folder.
+    It can be used while the scan runs, from any machine that sees its folder.
 
     Args:
         file: The scan.
@@ -58,18 +58,18 @@ def _scan(
     """Run every cell of a grid of settings that is not finished yet, then print the table.
 
     The file says experiment = "NAME", [settings] that all cells share, and [grid] with a list of values for each
-    setting that varies; seed = "1-3" in it repeats every cell. Run the same command again after a kill: finished cells
-    are kept, started ones go on from their last checkpoint. With runner = "slurm" the cells are jobs of an array; they
-    go on if this command is ended, and the same command follows them again. With [search] in the place of [grid] the
-    settings are searched with optuna: see training/search.py, or docs/cluster.md.
+    setting that varies; seed = "1-3" in it repeats every cell. After a kill, run the same command again: finished cells
+    are kept, started ones continue from their last checkpoint. With runner = "slurm" the cells are jobs of an array;
+    they keep running if this command ends, and the same command follows them again. With [search] instead of [grid],
+    settings are searched with optuna: see docs/cluster.md.
 
     Args:
         file: The scan.
-        processes: Trainings at once; default: what the file says, else 1. The cores are shared among them.
-        runner: Processes of this machine, or jobs of SLURM; default: what the file says, else local.
-        table: Only print the table of what is finished.
-        dry_run: Only say what would be run; with SLURM, print the script.
-        detach: With SLURM: return when the jobs are in the queue.
+        processes: Trainings at once; default: as in the file, else 1. The cores are shared among them.
+        runner: Processes on this machine, or SLURM jobs; default: as in the file, else local.
+        table: Only print the table of finished cells.
+        dry_run: Only print what would run; with SLURM, the script.
+        detach: With SLURM: return once the jobs are in the queue.
     """
     if launched()[1] > 1:
         raise SettingError("a scan starts trainings of its own; run it without mpiexec")

@@ -55,55 +55,55 @@ class ExperimentConfig:
     epochs: int = 100
     """Passes through the training set."""
     seed: int = 1
-    """Of initial weights and the order of samples."""
+    """Random seed of initial weights and the order of samples."""
     engine: str = "auto"
-    """Engine by name, or auto for the fastest this machine can run."""
+    """Engine by name; auto is native."""
     batch_size: int = 32
-    """Trials a step of the optimiser."""
+    """Trials per optimiser step."""
     batch_sizes: str = ""
     """Other batch sizes from certain epochs on, e.g. 10:64,30:256."""
     early_stopping: int | None = None
     """Stop when validation has not improved for this many epochs."""
     tensorboard: bool = False
-    """Write every number of metrics.jsonl for TensorBoard too, into tensorboard/ of the run folder."""
+    """Also write every number of metrics.jsonl for TensorBoard, to tensorboard/ in the run folder."""
     dt: float | None = None
     """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
     spike_times: Literal["grid", "exact"] | None = None
-    """Spikes solved within the step (exact), or at whole steps (grid); by default exact where the engine can."""
+    """Spikes solved within the step (exact) or rounded to steps (grid); by default exact if the engine supports it."""
     threads: int | None = None
     """Threads of the engine; results do not depend on it."""
     genn_backend: str = "auto"
-    """Of the engine genn: cuda, hip or single_threaded_cpu; auto takes the first that this pygenn has."""
+    """Backend of the engine genn: cuda, hip or single_threaded_cpu; auto takes the first that this pygenn has."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False
-    """Begin the run in --run-dir, go on with it, or say that it is done: one line for a batch job that is requeued."""
+    """Start the run in --run-dir, continue it, or report that it is finished: for batch jobs that are requeued."""
     checkpoint_batches: int | None = None
-    """Also write a checkpoint every so many batches, not only after each epoch."""
+    """Also write a checkpoint after this many batches, not only after each epoch."""
     data_dir: Path | None = None
-    """Folder of data files, for experiments that read some."""
+    """Folder of data files, for experiments that read them."""
     seeds: str | None = None
-    """Train once with each of these seeds, 1-8 or 1,4,7 say; what is finished already is not run again."""
+    """Train once with each of these seeds, e.g. 1-8 or 1,4,7; finished runs are not repeated."""
     cross_validate: bool = False
-    """Train once for each group (speaker) of the data, leaving it out, in experiments that have groups."""
+    """Train once per group (speaker) of the data, holding it out, in experiments that have groups."""
     init_from: Path | None = None
-    """Begin with the weights of this run folder, checkpoint or npz file; other parameters of neurons come with them."""
+    """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
     from_nir: Path | None = None
-    """Begin with the values of this NIR file, the names of whose nodes are those of the network."""
+    """Start from this NIR file, whose nodes have the names of the network's populations and connections."""
     partial: bool = False
-    """With --init-from or --from-nir: take what fits, and leave the rest (a new output, say) as it is drawn."""
+    """With --init-from or --from-nir: load what fits; the rest (e.g. a new output) keeps its random initial values."""
     runner: Literal["local", "slurm"] | None = None
-    """With --seeds or --cross-validate: processes of this machine, or jobs of SLURM; by default one by one."""
+    """With --seeds or --cross-validate: processes on this machine, or SLURM jobs; by default one run after another."""
     processes: int = 1
-    """With --runner: runs at once."""
+    """With --runner: number of runs at the same time."""
     slurm: Path | None = None
-    """With --runner slurm: TOML file whose table [slurm] says what to ask for."""
+    """With --runner slurm: TOML file whose table [slurm] has the job options."""
     read_test: bool = True
-    """Evaluate the test set after training; --no-read-test leaves it sealed, as the trials of a search do."""
+    """Evaluate the test set after training; --no-read-test keeps it sealed, as in the trials of a search."""
     quick: bool = False
-    """The one-minute variant; options given explicitly still count."""
+    """The one-minute variant; explicit options take precedence."""
     config: Path | None = None
-    """TOML file with settings by the names of these options."""
+    """TOML file of settings, with the names of these options."""
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
         """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.

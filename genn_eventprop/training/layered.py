@@ -51,15 +51,15 @@ class LayeredConfig(ExperimentConfig):
     recurrent: bool = True
     """Connect each hidden layer to itself."""
     neuron: str = "LIF"
-    """Hidden neurons: a model by name, parameters in brackets."""
+    """Hidden neurons: a model by name, parameters in parentheses."""
     output: str = "LI"
-    """Output neurons, likewise; one a class."""
+    """Output neurons, likewise; one per class."""
     noise: float = 0.0
-    """White noise on V of hidden neurons while training, in units of V per square root of ms."""
+    """White noise on V of hidden neurons during training, in units of V per square root of ms."""
     hidden_dropout: float = 0.0
-    """Probability that a hidden neuron's spike is not sent while training; for the input: --augment "dropout=0.1"."""
+    """Probability that a hidden spike is dropped during training; for input spikes: --augment "dropout=0.1"."""
     dropped_reset: bool = False
-    """Whether a spike that is not sent resets its neuron."""
+    """Whether a dropped spike resets its neuron."""
     tau_mem: float = 20.0
     """Membrane time constant of hidden neurons, ms."""
     tau_syn: float = 5.0
@@ -73,7 +73,7 @@ class LayeredConfig(ExperimentConfig):
     train_tau: bool = False
     """Learn the time constants of hidden neurons, kept above the same limits."""
     tau_learning_rate: float | None = None
-    """Of those, in ms; by default the learning rate of the weights."""
+    """Learning rate of the time constants, in ms; by default that of the weights."""
     input_weight: tuple[float, float] = (0.03, 0.01)
     """Mean and standard deviation of initial weights from the input; divided by the copies of a delay line."""
     hidden_weight: tuple[float, float] = (0.02, 0.03)
@@ -83,27 +83,27 @@ class LayeredConfig(ExperimentConfig):
     output_weight: tuple[float, float] = (0.0, 0.03)
     """Likewise to the output."""
     initial_spikes: float | None = None
-    """Spikes a hidden neuron and trial at the start: initial weights are scaled until the training set makes them."""
+    """Initial spikes per hidden neuron and trial: initial weights are scaled until the training set gives them."""
     delay_line: tuple[int, float] = (0, 30.0)
-    """The input arrives again this many times, each so many ms after the last, with weights of its own."""
+    """Delayed copies of the input: their number, and the delay in ms from one to the next; each has its own weights."""
     duration: float = 1000.0
-    """Trial length in ms; later input is left out."""
+    """Trial length in ms; later input is dropped."""
     loss: str = "sum_weigh_exp"
-    """Loss by name, options in brackets."""
+    """Loss by name, options in parentheses."""
     regulariser: str = ""
     """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; of spikes: one for each hidden layer."""
     revive: str = ""
-    """What hidden neurons get that were silent for an epoch: "redraw" their incoming weights, or "lift=0.002" them."""
+    """For hidden neurons that were silent for an epoch: "redraw" their incoming weights, or "lift=0.002" them."""
     augment: str = ""
     """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only change the input's form apply to all sets."""
     optimiser: str = "adam"
-    """Optimiser by name, options in brackets."""
+    """Optimiser by name, options in parentheses."""
     learning_rate: float = 1e-3
-    """Of the optimiser."""
+    """Learning rate of the optimiser."""
     schedule: str = "constant"
-    """Of the learning rate, e.g. "ease_in,cosine": they multiply."""
+    """Learning-rate schedule, e.g. "ease_in,cosine"; several are multiplied."""
     slope_floor: float = 0.0
-    """Lower bound of the threshold's slope at a spike in 1 / slope, per ms; how often it acts is in the metrics."""
+    """Lower bound of the slope in 1 / slope at a spike, per ms; the metrics count how often it acts."""
 
 
 def layered(
