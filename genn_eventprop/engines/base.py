@@ -288,7 +288,7 @@ def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int,
     """The error of dynamics that went to infinity: where and when, and what to do."""
     d = p.derived
     return EngineError(
-        f"population {p.name!r}: {d.states[state]} of neuron {neuron} ({d.model.name}) goes to infinity in sample "
+        f"population {p.name!r}: {d.states[state]} of neuron {neuron} ({d.model.name}) diverged in sample "
         f"{sample} at {step * plan.dt:g} ms; weights and checkpoints are untouched. Use a smaller dt than {plan.dt:g} "
         "ms, smaller weights or learning rate, or a threshold that is reached earlier"
     )

@@ -450,7 +450,7 @@ class NativeEngine(Engine):
             raise endless(self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron)
         raise EngineError(
             f"population {self._spiking[population]!r} diverged in sample {self._numbers[sample]}: more than 200 "
-            f"spikes a neuron in {self.plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an "
+            f"spikes per neuron in {self.plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an "
             "engine on the grid"
         )
 

@@ -129,7 +129,7 @@ LANDS = (
     "reset below the threshold, or go to a mode (next_mode=) without this event"
 )
 STARTS = (
-    "{neuron} starts at or above the {g} of event {event!r} (by {by}), which has to be crossed from below; let it "
+    "{neuron} starts at or above the {g} of event {event!r} (by {by}), which must be crossed from below; let it "
     "start below, and give learned parameters bounds that keep it there"
 )
 

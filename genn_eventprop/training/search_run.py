@@ -110,7 +110,7 @@ class SearchRun:
             self.say(f"{name}: failed: {last_line(job.log)}")
             self.failures += 1
             if self.failures == MANY:
-                raise TrainingError(f"{MANY} trials failed one after the other; the reason of the last: {job.log}")
+                raise TrainingError(f"{MANY} trials failed in a row; see the log of the last: {job.log}")
         elif len(running.seeds) > 1:
             running.seeds.pop(0)
             self.ready.append(self._begin(running))

@@ -114,7 +114,7 @@ class Stream:
         if steps.size and steps.min() < self.step:
             late = times[steps < self.step].min()
             raise DataError(
-                f"a spike at {late:g} ms is too late: the stream has made the steps up to "
+                f"a spike at {late:g} ms is too late: the stream has already computed the steps up to "
                 f"{self.step * self.plan.dt:g} ms"
             )
         self._steps = np.concatenate([self._steps, steps])

@@ -234,7 +234,7 @@ class Trainer:
             epochs = whole(epochs, "epochs")
             if isinstance(self.plan.loss.outer, Absent):
                 name = self.plan.loss.outer.label
-                raise SettingError(f"the outer loss is the Python function {name}, which is not here")
+                raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
             batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self._load(validation, "validation")
             sealed = self._seal(test)

@@ -161,7 +161,7 @@ def check_writer(folder: Path) -> None:
     lock = _held.get(folder.resolve())
     if lock is not None and not lock.mine():
         raise TrainingError(
-            f"another process has taken over {folder} while this one gave no sign of life for {STALE:.0f} s; "
+            f"another process has taken over {folder} while this one gave no heartbeat for {STALE:.0f} s; "
             "this one stops and writes nothing more"
         )
 
@@ -226,7 +226,7 @@ def _beats(path: Path, owner: Owner | None) -> bool:
             told = True
             who = "somebody" if owner is None else f"process {owner.pid} on {owner.host}"
             print(
-                f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a sign of life",
+                f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a heartbeat",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
         time.sleep(min(1.0, STALE / 20))
@@ -274,7 +274,7 @@ def _set_aside(path: Path, owner: Owner | None, me: Owner) -> None:
 
 def _busy(path: Path, owner: Owner | None) -> str:
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
-    return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or end it first"
+    return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or stop it first"
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -223,7 +223,7 @@ def test_hundreds_of_spikes_in_a_step_then_an_error(dtype):
     result, _, _ = run(plan, values, events_of([(3.0, 0)]), "native", dtype=dtype)
     assert 500 < result.spike_counts["hidden"][0, 0] < 10_000
     values["input_hidden.weight"][...] = 1e5
-    with pytest.raises(EngineError, match="'hidden' diverged.*more than 200 spikes a neuron"):
+    with pytest.raises(EngineError, match="'hidden' diverged.*more than 200 spikes per neuron"):
         run(plan, values, events_of([(3.0, 0)]), "native", dtype=dtype)
 
 

@@ -185,7 +185,7 @@ def test_an_outer_loss_that_is_not_here_cannot_be_trained(tmp_path):
     again = Trainer(
         model.described.network, model.described.loss, duration=10.0, dt=1.0, engine="reference_clock", progress=False
     )
-    with pytest.raises(SettingError, match="the outer loss is the Python function outer, which is not here"):
+    with pytest.raises(SettingError, match="the outer loss is the Python function outer, which is not available here"):
         again.fit(Events.from_samples([([1.0], [0])], 3, targets=np.ones((1, 2))), epochs=1)
     assert trainer.plan.loss.outer.function is outer
 
