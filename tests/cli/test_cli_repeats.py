@@ -147,7 +147,7 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
     assert main(["train", tiny, "--seeds", "1", "--epochs", "2", "--run-dir", "mine"]) == 1
     assert "mine holds repeats of other settings" in capsys.readouterr().err
     assert main(["resume", "mine"]) == 1
-    assert "mine holds several runs: go on with the command that started them" in capsys.readouterr().err
+    assert "mine holds several runs: continue with the command that started them" in capsys.readouterr().err
     Path("mine/repeats.json").write_text("{")
     assert main(["train", tiny, "--seeds", "1", "--epochs", "1", "--run-dir", "mine"]) == 1
     assert "repeats.json is damaged" in capsys.readouterr().err

@@ -152,7 +152,7 @@ def test_three_failures_in_a_row_end_a_search(folder, capsys):
     Path("s.toml").write_text(Path("s.toml").read_text().replace("{low = 2, high = 6}", "[13, 14]"))
     assert main(["scan", "s.toml"]) == 1
     captured = capsys.readouterr()
-    assert captured.out.count("failed: ") == 3 and "3 trials failed one after the other" in captured.err
+    assert captured.out.count("failed: ") == 3 and "3 trials failed in a row" in captured.err
 
 
 def test_trials_of_a_killed_process_go_on_in_another(folder):
