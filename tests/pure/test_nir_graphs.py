@@ -335,7 +335,7 @@ def test_what_other_readers_do_not_take():
     assert said == ("out: norse writes nodes of readouts and does not read them",)
     rest = {"v_reset": -0.5, "v_rest": 0.1, "v_start": 0.1}
     said = interop.lost(interop.to_nir(*network(CubaLIF(**rest)), "norse", dt=1.0))
-    assert [line.split(":")[1][:12] for line in said] == [" norse reset", " norse takes"]
+    assert [line.split(":")[1][:12] for line in said] == [" norse reset", " norse appli"]
     looped = interop.to_nir(*looped_network(), "snntorch", dt=1.0)
     assert "hidden_hidden: snnTorch gives other spikes" in interop.lost(looped)[0]
     net, values = network(LIF)
