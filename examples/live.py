@@ -1,4 +1,4 @@
-"""A trained model listens: what it says of a recording as it plays, every few milliseconds.
+"""A trained model listens: its prediction while a recording plays, every few milliseconds.
 
     genn-eventprop train spoken_digits --quick --run-dir runs/digits
     python examples/live.py runs/digits recording.wav --every 50
