@@ -52,7 +52,8 @@ class Settings:
         level: Of the compiler's optimisation.
         timeout: Seconds for one engine on one network.
         genn: Whether GeNN runs where pygenn is installed: on the grid, one network of every fourth library.
-        out: JSON file to write. into: A page, whose table between the marks of the spike times is replaced.
+        out: File of one JSON object a network, written as they are found; what is in it already is not run again.
+        into: A page, whose table between the marks of the spike times is replaced.
     """
 
     count: int = 100
@@ -166,7 +167,7 @@ class Worker:
         return Found(self.number, "", (Verdict(self.stage, "wrong", reason),), time.monotonic() - self.since)
 
 
-def all_found(s: Settings, numbers: range) -> Iterator[Found]:
+def all_found(s: Settings, numbers: list[int]) -> Iterator[Found]:
     """Every network, by several processes; those that share a library go to one of them."""
     if s.workers == 0:
         cheap.install(s.level)
@@ -196,7 +197,7 @@ def all_found(s: Settings, numbers: range) -> Iterator[Found]:
             busy.append(w)
 
 
-def _grouped(numbers: range) -> Iterator[list[int]]:
+def _grouped(numbers: list[int]) -> Iterator[list[int]]:
     for library in sorted({n // cheap.SHARED for n in numbers}):
         yield [n for n in numbers if n // cheap.SHARED == library]
 
@@ -238,25 +239,44 @@ def write_table(page: Path, mark: str, text: str) -> None:
     page.write_text(old[: old.index(begin) + len(begin)] + "\n\n" + text + "\n" + old[old.index(end) :])
 
 
+def kept(s: Settings) -> list[Found]:
+    """What the file of an earlier run has."""
+    if s.out is None or not s.out.exists():
+        return []
+    rows = [json.loads(text) for text in s.out.read_text().splitlines()]
+    if any((row["seed"], row["spike_times"]) != (s.seed, s.spike_times) for row in rows):
+        raise SystemExit(f"{s.out} is of another seed or other spike times; give --out another name")
+    return [
+        Found(row["number"], row["text"], tuple(Verdict(**v) for v in row["verdicts"]), row["seconds"]) for row in rows
+    ]
+
+
+def keep(s: Settings, f: Found) -> None:
+    if s.out is not None:
+        row = {"seed": s.seed, "spike_times": s.spike_times, "kind": f.kind, **asdict(f)}
+        with s.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
-    numbers = range(len(KNOWN)) if s.known else range(s.first, s.first + s.count)
-    numbers = numbers if s.only is None else range(s.only, s.only + 1)
+    numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
+    numbers = numbers if s.only is None else [s.only]
+    found = [f for f in kept(s) if f.number in numbers]
+    numbers = [n for n in numbers if n not in {f.number for f in found}]
     folder = tempfile.mkdtemp(prefix="random-networks-")
     os.environ[VARIABLE] = folder
-    found = []
     try:
-        for f in all_found(s, numbers):
+        for f in all_found(s, numbers) if numbers else ():
             found.append(f)
+            keep(s, f)
             print(line(s, f), flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; {len(found)} networks so far")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = table(s, found)
     print(text)
-    if s.out:
-        rows = [{**asdict(f), "kind": f.kind} for f in found if f.kind != "right"]
-        record = {"seed": s.seed, "spike_times": s.spike_times, "count": len(found), "table": text, "not_right": rows}
-        s.out.write_text(json.dumps(record, indent=1) + "\n")
     if s.into:
         write_table(s.into, f"random networks, {s.spike_times}", text)
     return int(any(f.kind == "wrong" for f in found))
