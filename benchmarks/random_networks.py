@@ -52,7 +52,7 @@ class Settings:
         level: Of the compiler's optimisation.
         timeout: Seconds for one engine on one network.
         genn: Whether GeNN runs where pygenn is installed: on the grid, one network of every fourth library.
-        out: File of one JSON object a network, written as they are found; what is in it already is not run again.
+        out: File of one JSON object a network, written as they are found; what is in it counts and is not run again.
         into: A page, whose table between the marks of the spike times is replaced.
     """
 
@@ -262,7 +262,7 @@ def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
     numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
     numbers = numbers if s.only is None else [s.only]
-    found = [f for f in kept(s) if f.number in numbers]
+    found = kept(s)
     numbers = [n for n in numbers if n not in {f.number for f in found}]
     folder = tempfile.mkdtemp(prefix="random-networks-")
     os.environ[VARIABLE] = folder
