@@ -196,4 +196,5 @@ def test_samples_without_spikes_and_without_labels():
         assert not any(g.any() for g in engine.gradients.values())
         unlabelled = Events.from_samples([([1.0], [0])], n_channels=7)
         result = engine.run(engine.load(unlabelled), [0])
-        assert np.isnan(result.loss[0]) and result.prediction[0] >= 0
+        assert np.isnan(result.loss[0]) and result.spike_counts["hidden"].sum() == 0
+        assert result.prediction[0] == -1  # all outputs are the same
