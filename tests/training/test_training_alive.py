@@ -149,7 +149,7 @@ def test_everything_with_a_memory_resumes_exactly(tmp_path, whole, checkpoint_ba
 def test_early_stopping_stops_where_validation_stopped_improving(tmp_path):
     accuracies = [0.5, 0.6, 0.6, 0.55, 0.6, 0.7, 0.6, 0.7, 0.7, 0.9]
     t = trainer(callbacks=[EarlyStopping(3)], run_dir=tmp_path / "run")
-    run, epoch = t._run, [0]
+    run, epoch = t._validate, [0]
 
     def prescribed(data):
         import dataclasses
@@ -158,7 +158,7 @@ def test_early_stopping_stops_where_validation_stopped_improving(tmp_path):
         epoch[0] += 1
         return evaluation
 
-    t._run = prescribed
+    t._validate = prescribed
     results = t.fit(events(8, 1), events(8, 2), epochs=10)
     assert results["epochs"] == 5 and results["best_epoch"] == 2  # 0.6 was not beaten in epochs 3 to 5
     again = trainer(callbacks=[EarlyStopping(3)]).resume(tmp_path / "run")
