@@ -206,6 +206,9 @@ def figure_of(lines: list[Line], path: Path) -> None:
         axis.plot(used, [base / x.seconds for x in points], "o", color=line.get_color())
     axis.plot(cores, cores, color="#bbbbbb", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="cores of one machine", ylabel="speed-up", title=f"{hidden} hidden")
+    for which in (axis.xaxis, axis.yaxis):
+        which.set_ticks(cores, [str(c) for c in cores])
+        which.set_ticks([], minor=True)
     axis.legend()
     plots.save(fig, path)
 
