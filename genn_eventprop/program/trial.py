@@ -8,7 +8,6 @@ are independent over neurons. The definition of the order is `engines/reference_
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -21,7 +20,6 @@ from .nodes import (
     NEURON,
     SAMPLE,
     STEP,
-    Access,
     Add,
     Buffer,
     Diverged,
@@ -33,6 +31,7 @@ from .nodes import (
     When,
     above,
     at_least,
+    choose,
     diverged,
     name,
     normal_number,
@@ -106,9 +105,9 @@ Operation = EachNeuron | Deliver | Feedback | Gather | Total | Once
 class Trial:
     """A plan's trial.
 
-    forward, backward: (before the loop, in every step, after it). Steps go 0 ... n_steps - 1 and n_steps ... 0; an
-    operation of `inner` of the backward loop is left out at step n_steps, one of `outer` at step 0.
-    compare: between the passes. recorded: the bit rows of spikes, by population.
+    Forwards: `begin`, then `step` for steps 0 ... n_steps - 1, then `end`; `compare` between the passes. Backwards:
+    `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
+    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes.
     """
 
     plan: Plan
@@ -162,8 +161,7 @@ class _Population:
             s.each(NEGATIVE)
         for n_ in self.p.trainable:
             s.each(name("w", "grad", n_))
-            G = s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
-            assert G
+            s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
         for r in s.learned_receptors():
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
         rows = [f"D_{r}" for r in s.fed_by_spikes()]
@@ -238,8 +236,6 @@ class _Population:
         moved = next((m for m in moves if m != 0), sp.Integer(0))
         if moved.is_number:
             return sp.Max(moved, 0)
-        from .nodes import choose
-
         return choose(above(moved, 0), moved, 0)
 
     # backwards
@@ -416,8 +412,3 @@ class _Maker:
         nodes = Range(NODE, sp.Integer(0), J, tuple(node))
         steps = Range(ROW, sp.Integer(0), name("g", "n_steps"), (nodes,))
         return [Let(total, sp.Integer(0), "double", changes=True), steps, Set(result, total)]
-
-
-def elements(kernel: Kernel) -> Iterable[tuple[sp.Symbol, Access]]:
-    """Symbol and element of every buffer that a kernel names."""
-    return ((s, kernel.table[s]) for s in kernel.named)

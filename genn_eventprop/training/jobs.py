@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -133,11 +134,9 @@ class _Worker:
         assert self.process.stdin is not None
         job.status_file.unlink(missing_ok=True)
         line = json.dumps({"command": job.command(), "log": str(job.log)})
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died while idle: `status` will tell
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:  # it died while idle: `status` will tell
-            pass
 
     def status(self) -> int:
         """Exit status of the job that has ended, or of the process with it."""
@@ -149,10 +148,8 @@ class _Worker:
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # what could not be sent was to a process that has ended
                     stream.close()
-                except BrokenPipeError:
-                    pass
 
 
 def _ready(running: dict[_Worker, Job]) -> list[_Worker]:

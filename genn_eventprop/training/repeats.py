@@ -6,6 +6,7 @@ about it, and summary.json (mean and deviation). Calling again with the same set
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -59,12 +60,10 @@ def run_state(folder: Path, epochs: int | None = None) -> str:
         epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
     """
     run = RunFolder(folder)
-    try:
+    with contextlib.suppress(SettingError, KeyError, TypeError):  # not there, or damaged: a checkpoint gives them again
         done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
         if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
             return "finished"
-    except (SettingError, KeyError, TypeError):  # not there, or damaged: the last checkpoint gives them again
-        pass
     return "started" if any(path.is_file() for path in run.saved()) else "new"
 
 

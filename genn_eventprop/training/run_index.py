@@ -6,6 +6,7 @@ its results.json and config.json.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -73,7 +74,7 @@ def _load() -> dict[str, tuple[str, str]]:
 def _store(rows: dict[str, tuple[str | None, str]]) -> None:
     if not rows:
         return
-    try:
+    with contextlib.suppress(OSError, sqlite3.Error):  # without an index the next report reads every folder again
         database = _open()
         try:
             with database:
@@ -81,5 +82,3 @@ def _store(rows: dict[str, tuple[str | None, str]]) -> None:
                 database.executemany(f"insert or replace into runs{VERSION} values (?, ?, ?)", values)
         finally:
             database.close()
-    except (OSError, sqlite3.Error):
-        pass

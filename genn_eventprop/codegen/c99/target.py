@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
@@ -12,6 +12,7 @@ from ...plan import Plan
 from ...program.nodes import Access, Buffer
 from ...program.trial import Deliver, EachNeuron, Feedback, Gather, Once, Operation, Total, Trial, make_trial
 from ..equations import equations
+from ..layout import Layout
 from ..statements import TYPES, Target, Writer, indent
 
 DATA = (
@@ -45,9 +46,9 @@ def generate(plan: Plan, dtype: str) -> Source:
     return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
 
 
-class Text:
+class Text(Layout):
     def __init__(self, trial: Trial) -> None:
-        self.trial, self.plan = trial, trial.plan
+        super().__init__(trial)
         every = (*DATA, *trial.buffers.values())
         self.arrays = tuple(b for b in every if b.axes)
         scalars = [b for b in every if not b.axes]
@@ -72,13 +73,6 @@ class Text:
         if b.role == "result" and "batch" not in axes:  # kept for every sample
             axes, index = ["batch", *axes], ["sample", *index]
         return f"t->{b.name}[{self._flat(axes, index)}]"
-
-    def _flat(self, axes: Sequence[int | str], index: Sequence[str]) -> str:
-        """Where an element stands in memory."""
-        at = index[0]
-        for length, i in zip(axes[1:], index[1:]):
-            at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
-        return at
 
     def _length(self, axis: int | str) -> str:
         return str(axis) if isinstance(axis, int) else f"t->{axis}"
@@ -131,9 +125,6 @@ class Text:
         run = RUN.replace("UNPACK\n", indent("\n".join(lines)).lstrip(" "))
         return run.replace("FULL\n", indent(full).lstrip(" ") or "(void)t;\n")
 
-    def _all(self, operations: Iterable[Operation]) -> str:
-        return "".join(self._operation(o) for o in operations)
-
     def _operation(self, o: Operation) -> str:
         if isinstance(o, EachNeuron):
             return self._each(o)
@@ -157,12 +148,6 @@ class Text:
             body += f"if (sent) {row} |= (uint32_t)1 << neuron % 32;\n"
         return f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{ /* {p.name} */\n{indent(body)}}}\n"
 
-    def _words(self, population: int) -> int:
-        return (self.plan.populations[population].size + 31) // 32
-
-    def _from_input(self, connection: int) -> bool:
-        return self.plan.connections[connection].source == self.plan.input.name
-
     def _each_spike(self, population: int, at: str, body: str) -> str:
         """Code for every neuron ``source`` that spiked at a step."""
         bits = f"{self._spike_row(population, at)} + word]"
@@ -171,10 +156,6 @@ class Text:
             f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
             f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
         )
-
-    def _source(self, connection: int) -> int:
-        names = [p.name for p in self.plan.populations]
-        return names.index(self.plan.connections[connection].source)
 
     def _deliver(self, o: Deliver) -> str:
         c, i = self.plan.connections[o.connection], o.connection

@@ -16,6 +16,7 @@ from ...plan import Plan
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, EachNeuron, Feedback, Gather, Once, Operation, Total, Trial, make_trial
 from ..equations import equations
+from ..layout import Layout
 from ..statements import TYPES, Target, Writer, indent
 
 WARP, MOST_THREADS = 32, 256
@@ -62,9 +63,9 @@ def generate(plan: Plan, dtype: str) -> Source:
     )  # fmt: skip
 
 
-class _Text:
+class _Text(Layout):
     def __init__(self, trial: Trial, real_bytes: int) -> None:
-        self.trial, self.plan = trial, trial.plan
+        super().__init__(trial)
         widest = max(p.size for p in self.plan.populations)
         self.threads = min(-(-widest // WARP) * WARP, MOST_THREADS)
         every = (*DATA, *trial.buffers.values())
@@ -135,12 +136,6 @@ class _Text:
         if b.role == "gradient":  # of every sample
             axes, index = ["batch", *axes], ["sample", *index]
         return f"t.{b.name}[{self._flat(axes, index)}]"
-
-    def _flat(self, axes: list[int | str], index: list[str]) -> str:
-        at = index[0]
-        for length, i in zip(axes[1:], index[1:]):
-            at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
-        return at
 
     def _length(self, axis: int | str) -> str:
         return str(axis) if isinstance(axis, int) else f"t.{axis}"
@@ -226,9 +221,6 @@ class _Text:
 
     # operations
 
-    def _all(self, operations: Iterable[Operation]) -> str:
-        return "".join(self._operation(o) for o in operations)
-
     def _operation(self, o: Operation) -> str:
         if isinstance(o, EachNeuron):
             return self._each(o)
@@ -264,15 +256,6 @@ class _Text:
         return self._over(i, body + "emitted = sent;\n", p.name, after).replace(
             "const int32_t neuron", "int emitted = 0;\n    const int32_t neuron", 1
         )
-
-    def _words(self, population: int) -> int:
-        return -(-self.plan.populations[population].size // 32)
-
-    def _from_input(self, connection: int) -> bool:
-        return self.plan.connections[connection].source == self.plan.input.name
-
-    def _source(self, connection: int) -> int:
-        return [p.name for p in self.plan.populations].index(self.plan.connections[connection].source)
 
     def _each_spike(self, population: int, bits: str, body: str) -> str:
         """Code for every neuron ``source`` of a row of bits, the same for all threads."""
