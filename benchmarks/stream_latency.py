@@ -38,7 +38,7 @@ def main() -> None:
             channels = rng.integers(0, 700, rng.poisson(8))
             times = np.full(len(channels), float(step))
             start = time.perf_counter()
-            stream.advance((times, channels), step + 1.0)
+            stream.push((times, channels), step + 1.0)
             seen.append(time.perf_counter() - start)
         spikes += len(stream.now().spikes["hidden"].time)
     micro = 1e6 * np.array(seen)

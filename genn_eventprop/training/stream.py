@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from ..codegen.c99 import standalone
+from ..codegen.c99 import standalone, stream_source
 from ..engines import Spikes
 from ..errors import DataError
 from ..plan import Plan, clock
 from ..toolchain.load import build
+
+ROOM = 4096
+"""Of the first lists of spikes, in spikes."""
+FULL, DIVERGED, REFUSED = 1, -3, -4  # what `stream_advance` returns, as in stream.h
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +29,28 @@ class Moment:
     time: float
     readout: np.ndarray
     prediction: int
-    spikes: dict[str, Spikes]
+    _plan: Plan = field(repr=False)
+    _rows: tuple[np.ndarray, ...] = field(repr=False)  # (n, 3) of step, population, neuron
+
+    @cached_property
+    def spikes(self) -> dict[str, Spikes]:
+        rows = np.concatenate(self._rows)
+        found = {}
+        for i, p in enumerate(self._plan.populations):
+            if p.spiking:
+                step, _, neuron = rows[rows[:, 1] == i].T.astype(np.int64)
+                found[p.name] = Spikes(np.zeros(len(step), np.int64), step * self._plan.dt, neuron)
+        return found
+
+
+class _Lists(ctypes.Structure):
+    """`Stream` of stream.h."""
+
+    _fields_ = [
+        ("dt", ctypes.c_double), ("duration", ctypes.c_double), ("step", ctypes.c_int64), ("steps", ctypes.c_void_p),
+        ("channels", ctypes.c_void_p), ("now", ctypes.c_void_p), ("waiting", ctypes.c_int64),
+        ("found", ctypes.c_void_p), ("count", ctypes.c_int64), ("room", ctypes.c_int64),
+    ]  # fmt: skip
 
 
 class Stream:
@@ -40,23 +67,27 @@ class Stream:
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, dtype: str = "float32") -> None:
         self.plan = plan
-        self._library = build(standalone(plan, parameters, dtype=dtype).text, "c")
-        self._library.model_size.restype = ctypes.c_ulong
-        self._library.model_spikes_at.restype = ctypes.c_void_p
+        self._library = _declare(build(stream_source(plan, standalone(plan, parameters, dtype=dtype)), "c"))
         self._memory = ctypes.create_string_buffer(int(self._library.model_size()))
         self._out = np.zeros(plan.output.size)
-        self._rows: dict[int, np.ndarray] = {}  # address -> the row of bits there
-        self._spiking = [(i, p) for i, p in enumerate(plan.populations) if p.spiking]
+        self._neurons = sum(p.size for p in plan.populations if p.spiking)
         self.reset()
+
+    @property
+    def step(self) -> int:
+        """How many steps were made."""
+        return int(self._lists.step)
 
     def reset(self) -> None:
         """Begin a new trial."""
         self._library.model_reset_at(self._memory)
-        self.step = 0
-        self._steps, self._channels = np.zeros(0, np.int32), np.zeros(0, np.int32)
-        self._found: dict[str, list[tuple[int, np.ndarray]]] = {p.name: [] for _, p in self._spiking}
+        self._lists = _Lists(dt=self.plan.dt, duration=self.plan.duration)
+        self._done: list[np.ndarray] = []
+        self._waiting = np.zeros((3, 0), np.int32)
+        self._hold(ROOM)
+        self._empty()
 
-    def push(self, events: tuple[np.ndarray, np.ndarray], until: float) -> Moment:
+    def push(self, events: tuple[Any, Any], until: float) -> Moment:
         """Go on until a time.
 
         Args:
@@ -69,65 +100,69 @@ class Stream:
         self.advance(events, until)
         return self.now()
 
-    def advance(self, events: tuple[np.ndarray, np.ndarray], until: float) -> None:
-        """`push` without looking: `now` says what is known. For short steps."""
-        self._take(*events, until)
-        dt, n = self.plan.dt, self.plan.n_steps
-        # step k has the spikes from (k - 1/2) dt on; the last one also those of half a step more
-        last = n if until >= self.plan.duration else min(int(clock.to_steps(until, dt)), n - 1)
-        while self.step < last:
-            here = self._steps == self.step
-            channels = np.ascontiguousarray(self._channels[here], np.intc)
-            status = self._library.model_step_at(self._memory, ctypes.c_void_p(channels.ctypes.data), len(channels))
-            if status == -3:
-                raise DataError(f"the network's dynamics diverged at {self.step * dt:g} ms; reset() begins a new trial")
-            self.step += 1
-            self._note()
-            self._steps, self._channels = self._steps[~here], self._channels[~here]
-
-    def now(self) -> Moment:
-        """What is known at the end of the last step."""
-        prediction = self._library.model_readout_at(self._memory, ctypes.c_void_p(self._out.ctypes.data))
-        spikes = {}
-        for name, found in self._found.items():
-            neurons = [n for _, n in found]
-            times = [np.full(len(n), k * self.plan.dt) for k, n in found]
-            neuron = np.concatenate([np.zeros(0, np.int64), *neurons])
-            spikes[name] = Spikes(np.zeros(len(neuron), np.int64), np.concatenate([np.zeros(0), *times]), neuron)
-        return Moment(self.step * self.plan.dt, self._out.copy(), int(prediction), spikes)
-
-    def _take(self, times: np.ndarray, channels: np.ndarray, until: float) -> None:
-        times, channels = np.asarray(times, np.float64), np.asarray(channels, np.int64)
+    def advance(self, events: tuple[Any, Any], until: float) -> None:
+        """`push` without looking: `now` says what is known."""
+        times, channels = np.asarray(events[0], np.float64), np.asarray(events[1], np.int64)
         if times.shape != channels.shape or times.ndim != 1:
             raise DataError(
                 f"times and channels must be lists of the same length, got {times.shape} and {channels.shape}"
             )
-        if channels.size and not (0 <= channels.min() and channels.max() < self.plan.input.size):
-            raise DataError(
-                f"channels must be 0 to {self.plan.input.size - 1}, got {channels.min()} to {channels.max()}"
-            )
-        if times.size and not (times.min() >= 0 and times.max() <= min(until, self.plan.duration)):
-            raise DataError(
+        if not (times.flags.c_contiguous and channels.flags.c_contiguous):
+            times, channels = np.ascontiguousarray(times), np.ascontiguousarray(channels)
+        count = len(times)
+        if self._lists.waiting + count > self._waiting.shape[1]:
+            self._hold(2 * (self._lists.waiting + count))
+        state = self._lists, self._memory, times.ctypes.data, channels.ctypes.data
+        status = self._library.stream_advance(*state, count, until)
+        while status == FULL:
+            self._empty()
+            status = self._library.stream_advance(*state, 0, until)
+        if status == REFUSED:
+            raise self._refused(times, channels, until)
+        if status == DIVERGED:
+            at = self.step * self.plan.dt
+            raise DataError(f"the network's dynamics diverged at {at:g} ms; reset() begins a new trial")
+
+    def now(self) -> Moment:
+        """What is known at the end of the last step."""
+        prediction = self._library.model_readout_at(self._memory, self._out.ctypes.data)
+        rows = (*self._done, self._found[: self._lists.count])
+        return Moment(self.step * self.plan.dt, self._out.copy(), prediction, self.plan, rows)
+
+    def _hold(self, room: int) -> None:
+        """Room for input spikes that wait."""
+        wider = np.zeros((3, room), np.int32)
+        wider[:, : self._waiting.shape[1]] = self._waiting
+        self._waiting = wider
+        self._lists.steps, self._lists.channels, self._lists.now = (row.ctypes.data for row in wider)
+
+    def _empty(self) -> None:
+        """A new list of own spikes; the old one is kept as it is."""
+        if self._lists.count:
+            self._done.append(self._found[: self._lists.count])
+        self._found: np.ndarray = np.empty((ROOM + self._neurons, 3), np.int32)
+        self._lists.found, self._lists.room, self._lists.count = self._found.ctypes.data, len(self._found), 0
+
+    def _refused(self, times: np.ndarray, channels: np.ndarray, until: float) -> DataError:
+        """Why spikes were refused."""
+        plan = self.plan
+        if not (0 <= channels.min() and channels.max() < plan.input.size):
+            return DataError(f"channels must be 0 to {plan.input.size - 1}, got {channels.min()} to {channels.max()}")
+        if not (times.min() >= 0 and times.max() <= min(until, plan.duration)):
+            return DataError(
                 f"spikes until {until:g} ms were expected, got times from {times.min():g} to {times.max():g} ms"
             )
-        steps, _ = clock.input_steps(times, self.plan.dt, 0.5, self.plan.n_steps - 1)
-        if steps.size and steps.min() < self.step:
-            late = times[steps < self.step].min()
-            raise DataError(
-                f"a spike at {late:g} ms is too late: the stream has already computed the steps up to "
-                f"{self.step * self.plan.dt:g} ms"
-            )
-        self._steps = np.concatenate([self._steps, steps])
-        self._channels = np.concatenate([self._channels, channels.astype(np.int32)])
+        late = times[clock.input_steps(times, plan.dt, 0.5, plan.n_steps - 1)[0] < self.step].min()
+        return DataError(
+            f"a spike at {late:g} ms is too late: the stream has already computed the steps up to "
+            f"{self.step * plan.dt:g} ms"
+        )
 
-    def _note(self) -> None:
-        """The spikes that ended the last step."""
-        for i, p in self._spiking:
-            address = self._library.model_spikes_at(self._memory, i)
-            bits = self._rows.get(address)
-            if bits is None:
-                row = (ctypes.c_uint32 * ((p.size + 31) // 32)).from_address(address)
-                bits = self._rows[address] = np.ctypeslib.as_array(row)
-            if bits.any():
-                flags = np.unpackbits(bits.view(np.uint8), bitorder="little")[: p.size]
-                self._found[p.name].append((self.step, np.flatnonzero(flags)))
+
+def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    c = ctypes
+    library.model_size.restype = c.c_ulong
+    library.model_readout_at.argtypes = [c.c_void_p, c.c_void_p]
+    pointers: list[Any] = [c.POINTER(_Lists), c.c_void_p, c.c_void_p, c.c_void_p]
+    library.stream_advance.argtypes = [*pointers, c.c_int64, c.c_double]
+    return library

@@ -1,6 +1,7 @@
 """Networks as one C file that stands alone, and as streams: what they compute is what the grid engine computes."""
 
 import ctypes
+import dataclasses
 import shutil
 import subprocess
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop import losses
-from genn_eventprop.codegen.c99 import standalone
+from genn_eventprop.codegen.c99 import standalone, stream_source
 from genn_eventprop.codegen.c99.standalone import quantised
 from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.engines.native import NativeEngine
@@ -141,6 +142,27 @@ def test_any_chunks_give_the_same(stream, cuts, sample):
     for name, spikes in whole.spikes.items():
         np.testing.assert_array_equal(moment.spikes[name].time, spikes.time)
         np.testing.assert_array_equal(moment.spikes[name].neuron, spikes.neuron)
+
+
+def test_lists_of_a_stream_grow(stream, monkeypatch, tmp_path):
+    """Own and waiting spikes that do not fit their lists; the loop in C compiles without a warning."""
+    model, events = stream
+    times, channels = events.sample(1)
+    model.reset()
+    whole = model.push((times, channels), model.plan.duration)
+    earlier = whole.spikes
+    monkeypatch.setattr("genn_eventprop.training.stream.ROOM", 1)
+    model.reset()
+    moments = [model.push((times[times <= 30.0], channels[times <= 30.0]), 30.0)]
+    moments.append(model.push((times[times > 30.0], channels[times > 30.0]), model.plan.duration))
+    assert moments[1].prediction == whole.prediction
+    first = moments[0].spikes["hidden"]  # a moment stays what it was
+    assert (first.time <= 30.0).all() and 0 < len(first.time) < len(earlier["hidden"].time)
+    for name, spikes in earlier.items():
+        np.testing.assert_array_equal(moments[1].spikes[name].time, spikes.time)
+        np.testing.assert_array_equal(moments[1].spikes[name].neuron, spikes.neuron)
+    made = standalone(model.plan, model.plan.network.initial_parameters(3))
+    compiled(dataclasses.replace(made, text=stream_source(model.plan, made)), tmp_path)
 
 
 def test_what_a_stream_refuses(stream):

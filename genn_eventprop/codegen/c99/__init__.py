@@ -4,7 +4,7 @@ It is the small target: every operation of `program.trial` in its simplest form.
 grid engines compute, in the same order for every neuron.
 """
 
-from .standalone import Standalone, standalone
+from .standalone import Standalone, standalone, stream_source
 from .target import Source, generate
 
-__all__ = ["Source", "Standalone", "generate", "standalone"]
+__all__ = ["Source", "Standalone", "generate", "standalone", "stream_source"]

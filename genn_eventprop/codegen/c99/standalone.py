@@ -68,6 +68,16 @@ def standalone(
     return _Standalone(plan, values, dtype, bits).made()
 
 
+def stream_source(plan: Plan, made: Standalone) -> str:
+    """The file with a loop over steps behind it, for `training/stream.py`."""
+    sizes = [p.size if p.spiking else 0 for p in plan.populations]
+    words = {
+        "NEURONS": str(sum(sizes)), "POPULATIONS": str(len(sizes)), "N_IN": str(plan.input.size),
+        "N_STEPS": str(plan.n_steps), "WORDS": ", ".join(str((n + 31) // 32) for n in sizes),
+    }  # fmt: skip
+    return made.text + _filled(resources.files(__package__).joinpath("stream.h").read_text(), words)
+
+
 class _Standalone(Text):
     def __init__(self, plan: Plan, values: Mapping[str, Any], dtype: str, bits: int | None) -> None:
         super().__init__(make_trial(plan, adjoint=False))

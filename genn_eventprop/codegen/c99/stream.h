@@ -1,0 +1,74 @@
+/* Behind the file of a model: any number of its steps in one call, with input spikes that come ahead of their step and
+ * the network's own spikes written down. `training/stream.py` calls it. */
+
+typedef struct {
+    double dt, duration;       /* ms */
+    int64_t step;              /* steps that are done */
+    int32_t *steps, *channels; /* input spikes of steps to come, in the order in which they came */
+    int *now;                  /* as much room: those of one step */
+    int64_t waiting;
+    int32_t *found;            /* own spikes: (step, population, neuron) each */
+    int64_t count, room;
+} Stream;
+
+enum { DONE = 0, FULL = 1, DIVERGED = -3, REFUSED = -4 };
+
+/* The rounding of `plan/clock.py`; the last step takes what comes later. */
+static int64_t stream_step(const Stream *s, double time) {
+    const double step = floor(time / s->dt + 0.5);
+    return step < N_STEPS - 1 ? (int64_t)step : N_STEPS - 1;
+}
+
+static int stream_take(Stream *s, const double *times, const int64_t *channels, int64_t n, double until) {
+    for (int64_t i = 0; i < n; ++i) {
+        const int known = channels[i] >= 0 && channels[i] < N_IN && times[i] >= 0 && times[i] <= until;
+        if (!known || times[i] > s->duration || stream_step(s, times[i]) < s->step) return REFUSED;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        s->steps[s->waiting] = (int32_t)stream_step(s, times[i]);
+        s->channels[s->waiting++] = (int32_t)channels[i];
+    }
+    return DONE;
+}
+
+static const int32_t stream_words[] = {WORDS};
+
+static void stream_note(Stream *s, const Model *m) {
+    for (int p = 0; p < POPULATIONS; ++p) {
+        const uint32_t *row = model_spikes_at(m, p);
+        for (int32_t word = 0; word < stream_words[p]; ++word)
+            for (uint32_t bits = row[word]; bits; bits &= bits - 1) {
+                int32_t *to = s->found + 3 * s->count++;
+                to[0] = (int32_t)m->step;
+                to[1] = p;
+                to[2] = 32 * word + lowest(bits);
+            }
+    }
+}
+
+/* Takes n spikes until `until` ms, then makes the steps whose spikes are all known by then: step k has those from
+ * (k - 1/2) dt on. FULL: make room for found spikes and go on with n = 0. REFUSED: a spike that is late, after `until`,
+ * or of no input; nothing was changed. */
+int stream_advance(Stream *s, void *memory, const double *times, const int64_t *channels, int64_t n, double until) {
+    Model *m = memory;
+    const int64_t end = until >= s->duration ? N_STEPS : stream_step(s, until);
+    if (stream_take(s, times, channels, n, until)) return REFUSED;
+    while (s->step < end) {
+        if (s->room - s->count < NEURONS) return FULL;
+        int64_t left = 0;
+        int due = 0;
+        for (int64_t i = 0; i < s->waiting; ++i) {
+            if (s->steps[i] == s->step) {
+                s->now[due++] = s->channels[i];
+                continue;
+            }
+            s->steps[left] = s->steps[i];
+            s->channels[left++] = s->channels[i];
+        }
+        s->waiting = left;
+        if (model_step_at(m, s->now, due)) return DIVERGED;
+        s->step = m->step;
+        stream_note(s, m);
+    }
+    return DONE;
+}
