@@ -7,23 +7,27 @@
 
 `genn_eventprop.crosscheck` draws a network by (seed, number) and says what counts as equal, and when rounding decides.
 Sixteen networks share one library: what is compiled in is drawn by number // 16, the rest by the number. Every second
-library runs in float32, too, on the grid the others on c99. Each runs in a process
-of its own pool, so that a crash or an endless loop is found, too. Exit status 1 if one of them is wrong.
+library runs in float32, too, on the grid the others on c99, and every tenth network on cuda: on the CPU by the shim of
+the tests (`tests/support/cuda_shim`). Each runs in a process of its own pool, so that a crash or an endless loop is
+found, too. Exit status 1 if one of them is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -32,11 +36,13 @@ from typing import Any
 import cheap
 import tyro
 
-from genn_eventprop.crosscheck import ENGINES, Random, Verdict, check, draw_case, draw_layout
+from genn_eventprop.crosscheck import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made
 from genn_eventprop.crosscheck.known import KNOWN
+from genn_eventprop.engines import Engine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
 
 
@@ -82,19 +88,32 @@ class Found:
     @property
     def kind(self) -> str:
         """That of its worst engine; what an engine beside native refuses shows in that engine's own row."""
-        kinds = [v.kind for v in self.verdicts if v.kind != "refused" or not v.engine.startswith(("c99", "genn"))]
+        kinds = [
+            v.kind for v in self.verdicts if v.kind != "refused" or not v.engine.startswith(("c99", "cuda", "genn"))
+        ]
         return max(kinds, key=KINDS.index)
 
 
 def engines_of(s: Settings, number: int) -> list[str]:
-    """native in float64, and in float32 or another engine, by turns."""
+    """native in float64, and in float32 or other engines, by turns."""
     library = number // cheap.SHARED
     if s.known:
         return list(ENGINES)
-    if s.genn and s.spike_times == "grid" and number % (4 * cheap.SHARED) == 1 and importlib.util.find_spec("pygenn"):
+    if s.spike_times == "exact":
+        return ["native float64", *(["native float32"] if library % 2 == 0 else [])]
+    if s.genn and number % (4 * cheap.SHARED) == 1 and importlib.util.find_spec("pygenn"):
         return ["native float64", "genn float64"]
-    other = "c99 float64" if s.spike_times == "grid" and library % 2 else "native float32"
-    return ["native float64", *([other] if other.startswith("c99") or library % 2 == 0 else [])]
+    other = "c99 float64" if library % 2 else "native float32"
+    return ["native float64", other, *(["cuda float64"] if number % 10 == 3 else [])]
+
+
+def make(name: str, case: Case) -> Engine:
+    """An engine by name and number format; cuda on the CPU."""
+    if name.startswith("cuda"):
+        from support.cuda_shim import ShimEngine
+
+        return ShimEngine(case.plan, case.parameters, dtype=name.split()[1])
+    return made(name, case)
 
 
 def run(s: Settings, number: int, say: Any) -> Found:
@@ -111,7 +130,7 @@ def run(s: Settings, number: int, say: Any) -> Found:
             text = str(layout)
             case = draw_case(layout, Random(s.seed, library, number))
             text = case.text
-        verdicts = check(case, engines, say)
+        verdicts = check(case, engines, say, make)
     except EventPropError as error:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]
     except Exception as error:  # whatever it is, the network found it
@@ -120,7 +139,8 @@ def run(s: Settings, number: int, say: Any) -> Found:
 
 
 def work(s: Settings, pipe: Connection) -> None:
-    """A worker: numbers in, ("stage", text) and ("found", Found) out."""
+    """A worker: numbers in, ("stage", text) and ("found", Found) out. It and its compilers are one process group."""
+    os.setpgid(0, 0)
     cheap.install(s.level)
     while (number := pipe.recv()) >= 0:
         pipe.send(("found", run(s, number, lambda stage: pipe.send(("stage", stage)))))
@@ -161,40 +181,49 @@ class Worker:
             return None
         return content
 
-    def _ended(self, reason: str) -> Found:
-        self.process.kill()
+    def kill(self) -> None:
+        """End the process and its compilers."""
+        for kill in (lambda: os.killpg(self.process.pid or 0, signal.SIGKILL), self.process.kill):
+            with contextlib.suppress(ProcessLookupError):  # it is no group yet, or has ended
+                kill()
         self.process.join()
+
+    def _ended(self, reason: str) -> Found:
+        self.kill()
         return Found(self.number, "", (Verdict(self.stage, "wrong", reason),), time.monotonic() - self.since)
 
 
-def all_found(s: Settings, numbers: list[int]) -> Iterator[Found]:
+def all_found(s: Settings, numbers: list[int]) -> Generator[Found, None, None]:
     """Every network, by several processes; those that share a library go to one of them."""
     if s.workers == 0:
         cheap.install(s.level)
         yield from (run(s, n, lambda _: None) for n in numbers)
         return
-    libraries = iter([list(g) for g in _grouped(numbers)])
-    queues: dict[Worker, list[int]] = {Worker(s): [] for _ in range(min(s.workers, len(numbers)))}
-    for worker in queues:
-        queues[worker] = next(libraries, [])
-    busy = [w for w, q in queues.items() if q]
-    for w in busy:
-        w.begin(queues[w].pop(0))
-    while busy:
-        wait([w.pipe for w in busy], timeout=1.0)
-        for w in list(busy):
-            if (found := w.answer()) is None:
-                continue
-            yield found
-            queue = queues.pop(w) or next(libraries, [])
-            busy.remove(w)
-            if not queue:
-                w.end()
-                continue
-            w = w if w.process.is_alive() else Worker(s)
-            w.begin(queue.pop(0))
-            queues[w] = queue
-            busy.append(w)
+    libraries = _grouped(numbers)
+    queues: dict[Worker, list[int]] = {}
+    try:
+        for queue in itertools.islice(libraries, s.workers):
+            _hand_out(queues, Worker(s), queue)
+        while queues:
+            wait([w.pipe for w in queues], timeout=1.0)
+            for w in list(queues):
+                if (found := w.answer()) is None:
+                    continue
+                yield found
+                queue = queues.pop(w) or next(libraries, [])
+                if queue:
+                    _hand_out(queues, w if w.process.is_alive() else Worker(s), queue)
+                else:
+                    w.end()
+    finally:
+        for w in queues:
+            w.kill()
+
+
+def _hand_out(queues: dict[Worker, list[int]], w: Worker, queue: list[int]) -> None:
+    """The first of a queue to a worker, which keeps the rest."""
+    queues[w] = queue
+    w.begin(queue.pop(0))
 
 
 def _grouped(numbers: list[int]) -> Iterator[list[int]]:
@@ -218,8 +247,8 @@ def table(s: Settings, found: list[Found]) -> str:
             by_engine.setdefault(v.engine, Counter())[v.kind] += 1
     for name, kinds in by_engine.items():
         rows.append(f"| {name} | {sum(kinds.values())} | {' | '.join(str(kinds[k]) for k in KINDS)} |")
-    refused = Counter(reason(v.reason) for f in found for v in f.verdicts[:1] if v.kind == "refused")
-    rows += ["", *(f"* refused, {n}: {why}" for why, n in refused.most_common())]
+    refused = Counter((v.engine, reason(v.reason)) for f in found for v in f.verdicts if v.kind == "refused")
+    rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common())]
     return "\n".join(rows) + "\n"
 
 
@@ -265,14 +294,17 @@ def main() -> int:
     found = kept(s)
     numbers = [n for n in numbers if n not in {f.number for f in found}]
     folder = tempfile.mkdtemp(prefix="random-networks-")
-    os.environ[VARIABLE] = folder
+    os.environ |= {VARIABLE: folder, "TMPDIR": folder}  # a compiler that is killed leaves its files behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for f in all_found(s, numbers) if numbers else ():
-            found.append(f)
-            keep(s, f)
-            print(line(s, f), flush=True)
+        with contextlib.closing(all_found(s, numbers)) as coming:
+            for f in coming:
+                found.append(f)
+                keep(s, f)
+                print(line(s, f), flush=True)
     except KeyboardInterrupt:
         print(f"stopped; {len(found)} networks so far")
+        return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = table(s, found)

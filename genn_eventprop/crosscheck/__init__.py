@@ -4,9 +4,9 @@
 targets: a `Case`) -> `check` (engines and reference on a case, `Verdict`s). `known` has the networks that found faults.
 """
 
-from .check import ENGINES, Verdict, check
+from .check import ENGINES, Verdict, check, made
 from .dice import Dice, Random
 from .layout import Layout, draw_layout
 from .networks import Case, draw_case
 
-__all__ = ["ENGINES", "Case", "Dice", "Layout", "Random", "Verdict", "check", "draw_case", "draw_layout"]
+__all__ = ["ENGINES", "Case", "Dice", "Layout", "Random", "Verdict", "check", "draw_case", "draw_layout", "made"]

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engines.base import Data, Engine, Result
+from ..engines.split import READ
 from ..errors import EventPropError, ToolchainError
+
+HALVES = "halves: "
+"""How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """choices: what is yes or no (spike counts, which outputs have a readout). numbers: spike times by neuron, losses,
-    readouts, gradients. prediction, lead: (B,) class, and by how much of the largest score it is ahead. stopped: the
-    error instead of them."""
+    readouts, gradients; from the two halves of a trial gradients of parameters and of input times. prediction, lead:
+    (B,) class, and by how much of the largest score it is ahead. stopped: the error instead of them."""
 
     choices: Mapping[str, np.ndarray]
     numbers: Mapping[str, np.ndarray]
@@ -29,17 +33,33 @@ class Outcome:
 
 
 def outcome(engine: Engine, data: Data) -> Outcome:
-    """A training run of all samples."""
+    """A training run of all samples, and the same in two halves with a random dL/dr."""
     engine.seed, engine.epoch = 3, 1
     try:
         result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
+        choices, numbers = _of_result(result)
+        numbers |= {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+        numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(engine, data).items()}
     except ToolchainError:
         raise
     except EventPropError as error:
         return Outcome.none(error)
-    choices, numbers = _of_result(result)
-    numbers |= {f"gradient of {k}": np.array(g, np.float64) for k, g in engine.gradients.items()}
     return Outcome(choices, numbers, result.prediction, lead(engine, result))
+
+
+def _gradients(engine: Engine) -> dict[str, np.ndarray]:
+    return {k: np.array(g, np.float64) for k, g in engine.gradients.items()}
+
+
+def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
+    """Readouts and gradients of sum(c r), c drawn at random; nothing where the engine or the loss has no halves."""
+    if not engine.splits or engine.plan.loss.readout not in READ:
+        return {}
+    read = engine.forward(data, np.arange(len(data)), stochastic=True)
+    engine.backward(np.random.default_rng(7).normal(size=read.value.shape))
+    numbers = {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+    numbers["gradient of input times"] = np.array(engine.input_gradients, np.float64)
+    return numbers | {"readout": np.where(read.valid, read.value, 0.0)}
 
 
 def lead(engine: Engine, result: Result) -> np.ndarray:
@@ -81,13 +101,15 @@ def other_choice(want: Outcome, got: Outcome, relative: float) -> str:
 
 def other_number(want: Outcome, got: Outcome, relative: float, allowed: Mapping[str, float] | None = None) -> str:
     """The first array that is off by more than `relative` times its largest entry plus what is `allowed`, else ""."""
-    largest = max((_size(v) for k, v in want.numbers.items() if k.startswith("gradient")), default=0.0)
+    largest = {half: _largest_gradient(want, half) for half in (False, True)}
     for key, value in want.numbers.items():
-        other = got.numbers[key]
+        if key.startswith(HALVES) and key not in got.numbers:
+            continue
+        other, half = got.numbers[key], key.startswith(HALVES)
         if not np.array_equal(np.isfinite(value), np.isfinite(other)):
             return f"{key}: {_short(other)} for {_short(value)}"
         error, size = _size(other - value), _size(value)
-        least = 1e-4 * largest if key.startswith("gradient") else 1e-3 if key != "loss" else 1e-6
+        least = 1e-4 * largest[half] if _is_gradient(key) else 1e-3 if key != "loss" else 1e-6
         bound = relative * max(size, least) + (allowed or {}).get(key, 0.0)
         if not error <= bound:
             return f"{key}: off by {error:.1e} of {size:.1e}, allowed {bound:.1e}"
@@ -97,6 +119,15 @@ def other_number(want: Outcome, got: Outcome, relative: float, allowed: Mapping[
 def distance(want: Outcome, got: Outcome) -> dict[str, float]:
     """Largest difference of every array of numbers."""
     return {key: _size(got.numbers[key] - value) for key, value in want.numbers.items()}
+
+
+def _largest_gradient(want: Outcome, half: bool) -> float:
+    sizes = (_size(v) for k, v in want.numbers.items() if _is_gradient(k) and k.startswith(HALVES) == half)
+    return max(sizes, default=0.0)
+
+
+def _is_gradient(key: str) -> bool:
+    return key.removeprefix(HALVES).startswith("gradient")
 
 
 def _size(values: np.ndarray) -> float:

@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +20,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.adjoint import derive
-from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layout
-from genn_eventprop.crosscheck.check import PRECISION, Truth, judged
+from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layout, made
+from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded
 from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
+from genn_eventprop.crosscheck.outcome import HALVES, outcome
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
@@ -110,12 +117,30 @@ def test_what_the_reference_says_is_right(truth: Truth) -> None:
     assert judged(truth, truth.outcome, F64) == ("right", "")
 
 
-@pytest.mark.parametrize("key", ["loss", "readout", "spike times of hidden", "gradient of hidden.tau_mem"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "loss", "readout", "spike times of hidden", "gradient of hidden.tau_mem", "halves: readout",
+        "halves: gradient of hidden.tau_mem", "halves: gradient of input times",
+    ],
+)  # fmt: skip
 def test_a_number_that_is_off_by_a_millionth_is_wrong(truth: Truth, key: str) -> None:
     numbers = {**truth.outcome.numbers, key: truth.outcome.numbers[key] * (1 + 1e-6)}
     kind, reason = judged(truth, replace(truth.outcome, numbers=numbers), F64)
     assert kind == "wrong" and reason.startswith(key)
     assert judged(truth, replace(truth.outcome, numbers=numbers), PRECISION["float32"])[0] == "right"
+
+
+def test_an_engine_without_halves_is_judged_by_the_rest(truth: Truth) -> None:
+    numbers = {k: v for k, v in truth.outcome.numbers.items() if not k.startswith(HALVES)}
+    assert len(numbers) < len(truth.outcome.numbers)
+    assert judged(truth, replace(truth.outcome, numbers=numbers), F64) == ("right", "")
+
+
+@pytest.mark.parametrize("name", ["native float64", "reference_event float64"])
+def test_engines_with_halves_are_judged_by_them(name: str, truth: Truth) -> None:
+    engine = made(name, truth.case)
+    assert outcome(engine, loaded(engine, truth.case)).numbers.keys() == truth.outcome.numbers.keys()
 
 
 def test_nan_is_wrong(truth: Truth) -> None:
@@ -155,3 +180,46 @@ def grazing() -> Case:
     V = engine.record(engine.load(case.events), [0], adjoint=False)["hidden"]["V"][0, 3, 0]
     values["hidden.v_thresh"][...] = V
     return replace(case, parameters=values, strict=False)
+
+
+# the command
+
+COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.py"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
+    """Two workers have begun; their compilers are at it, or not yet."""
+    command = [sys.executable, str(COMMAND), "--count", "4000", "--workers", "2", "--no-genn"]
+    process = subprocess.Popen(
+        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: len(of_session(process.pid)) >= 4, 60)  # with what multiprocessing has beside the workers
+    time.sleep(1.0)
+    os.kill(process.pid, number)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "networks so far" in said and "Traceback" not in said
+    wait_until(lambda: not of_session(process.pid), 5)
+    assert not list(tmp_path.iterdir())
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def of_session(number: int) -> set[int]:
+    """Processes of a session that have not ended; the fields behind the name are state, parent, group, session."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(session) == number and state != "Z":
+            found.add(int(path.parent.name))
+    return found
