@@ -30,7 +30,7 @@ def describe_loss(loss: Loss) -> dict[str, Any]:
         "constants": {k: float(v) for k, v in loss.constants.items()},
         "silent": loss.silent,
         "outer": _describe_outer(loss.outer),
-    }
+    } | ({"also": list(loss.also)} if loss.also else {})
 
 
 def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss:
@@ -54,6 +54,7 @@ def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss
         constants={guard.name(k, "the loss"): guard.number(v, k) for k, v in found["constants"].items()},
         silent=found["silent"],
         outer=_build_outer(found["outer"], guard),
+        also=tuple(found.get("also", ())),
     )
 
 

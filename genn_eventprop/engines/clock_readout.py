@@ -8,7 +8,7 @@ Axis letters: B samples, K outputs, n states, J basis functions of the time weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,13 +63,21 @@ class ClockReadout:
     def end(self, x: Array, spikes: Array) -> None:
         """After the last step; spikes (T + 1, B, K)."""
 
+    def found(self) -> Array:
+        """What was read, inf where an output has no readout."""
+        return np.where(self.valid, self.value, np.inf)
+
+    def also(self) -> dict[str, Array]:
+        """What else was read, by its name."""
+        return {}
+
     def score(self, y: Array) -> Array:
         """Outer loss (B,); y: labels (B,) or targets. Keeps dL/dr for the way back."""
         loss, self.dr = self.loss_of.evaluate(self.value, self.valid, y, self.plan.duration)
         return loss
 
-    def given(self, slope: Array) -> None:
-        """dL/dr (B, K) of a loss that is taken elsewhere, instead of `score`."""
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        """dL/dr (B, K) of a loss that is taken elsewhere, instead of `score`; also: of what else was read."""
         self.dr = slope
 
     # backwards
@@ -262,8 +270,8 @@ class _OfSpikes(ClockReadout):
 
     missing: Array  # dL of a right class that did not spike, of `Loss.push`
 
-    def given(self, slope: Array) -> None:
-        super().given(slope)
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        super().given(slope, also)
         self.missing = np.zeros_like(slope)
 
     def end(self, x: Array, spikes: Array) -> None:
@@ -342,7 +350,91 @@ class Count(_OfSpikes):
         return np.where(self.spikes[k], self.dr, 0.0)
 
 
+class TraceOfV(ClockReadout):
+    """V(k dt) before the arrivals of step k, on which it does not depend, and after own spikes; (T + 1, B, K)."""
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        self.series = np.zeros((s.plan.n_steps + 1, s.B, s.plan.output.size))
+        self.slope = np.zeros_like(self.series)
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        self.series[k] = x[:, self.v]
+
+    def found(self) -> Array:
+        return np.ascontiguousarray(self.series.swapaxes(0, 1))
+
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        self.slope = slope.swapaxes(0, 1)
+
+    def sample(self, k: int) -> Array | float:
+        return self.slope[k]
+
+
+class Several(ClockReadout):
+    """Several readouts of one output in one pass, the loss's own first; what they add to the adjoint adds up."""
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        self.parts = [CLOCK_READOUTS[name](s) for name in s.plan.loss.readouts]
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        for part in self.parts:
+            part.before_arrivals(k, x)
+
+    def after_arrivals(self, k: int, x: Array) -> None:
+        for part in self.parts:
+            part.after_arrivals(k, x)
+
+    def spiked(self, k: int, before: Array, spikes: Array) -> None:
+        for part in self.parts:
+            part.spiked(k, before, spikes)
+
+    def end(self, x: Array, spikes: Array) -> None:
+        for part in self.parts:
+            part.end(x, spikes)
+        self.value, self.valid = self.parts[0].value, self.parts[0].valid
+
+    def also(self) -> dict[str, Array]:
+        return {name: part.found() for name, part in zip(self.loss_of.also, self.parts[1:])}
+
+    def score(self, y: Array) -> Array:
+        return self.parts[0].score(y)
+
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        for part, each in zip(self.parts, (slope, *(also[name] for name in self.loss_of.also))):
+            part.given(each, {})
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        for part in self.parts:
+            part.scale(factor, scored, tau_mem)
+        self.last = sum((part.last for part in self.parts), np.zeros_like(self.last))
+
+    def own(self, k: int, before: Array) -> Array:
+        return sum((part.own(k, before) for part in self.parts), np.zeros_like(self.last))
+
+    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
+        return sum(part.arrival(c, k) for part in self.parts)
+
+    def sample(self, k: int) -> Array | float:
+        return sum(part.sample(k) for part in self.parts)
+
+    def at_spike(self, k: int) -> Array | float:
+        return sum(part.at_spike(k) for part in self.parts)
+
+    def source(self, k: int) -> Array | float:
+        return sum(part.source(k) for part in self.parts)
+
+    def rate(self, k: int, param: str, x: Array) -> Array | float:
+        return sum(part.rate(k, param, x) for part in self.parts)
+
+
 CLOCK_READOUTS: dict[str, type[ClockReadout]] = {
     "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
-    "spike_times": SpikeTimes, "count": Count,
+    "spike_times": SpikeTimes, "count": Count, "trace": TraceOfV,
 }  # fmt: skip
+
+
+def make_readout(s: Setting) -> ClockReadout:
+    """What the loss of a plan reads."""
+    return Several(s) if s.plan.loss.also else CLOCK_READOUTS[s.plan.loss.readout](s)

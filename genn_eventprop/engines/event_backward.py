@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,8 @@ class Backward:
     Args:
         plan, models, weights: as for `Forward`, one copy; weights (M, N). recording: what it made. readout: on that
             recording.
-        dr: (K,) dL/dr. push: (K,) jump of lambda_V of the output at T. jumps: population -> (N,) of the regularisers.
+        dr: (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V of the output at T.
+        jumps: population -> (N,) of the regularisers.
 
     Attributes:
         gradients: "connection.weight" (M, N), "connection.delay" (), "population.parameter" (N,).
@@ -115,7 +117,7 @@ class Backward:
         self.input_times = np.zeros(n_inputs)
         self.smallest_slope = np.inf
 
-    def run(self, dr: np.ndarray, push: np.ndarray, jumps: Mapping[str, np.ndarray]) -> None:
+    def run(self, dr: Any, push: np.ndarray, jumps: Mapping[str, np.ndarray]) -> None:
         self.dr, self.jumps = dr, jumps
         models = {name: self.adjoint[name].model.record.derived.model for name in jumps}
         self.pushed = {name: list(m.state).index(pushed_state(m)) for name, m in models.items()}

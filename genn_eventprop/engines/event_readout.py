@@ -11,6 +11,7 @@ output, Q Gauss-Legendre nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -329,10 +330,71 @@ class Maximum(Readout):
         return self.model.equations.field(x[:, ids], seg.neuron[ids], seg.mode[ids])[self.v]
 
 
+class TraceOfV(Readout):
+    """V_c(k dt) before the events of that instant: lambda_V jumps at each."""
+
+    def evaluate(self) -> None:
+        seg, steps = self.segments, self.plan.n_steps
+        times = self.plan.duration * np.arange(steps + 1) / steps
+        order = np.lexsort((seg.start, seg.neuron))
+        lanes = np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1)
+        at_time = [mine[np.maximum(np.searchsorted(seg.start[mine], times) - 1, 0)] for mine in lanes]
+        self.segment = np.concatenate(at_time)
+        self.offset = np.clip(np.tile(times, len(lanes)) - seg.start[self.segment], 0.0, seg.length[self.segment])
+        part = seg.part(self.segment)
+        series = self.model.flow.again(part.x, part.neuron, part.mode, part.span)
+        V = at(series, self.offset / part.span)[self.v]
+        self.value = V.reshape(len(lanes), -1)  # (L, T + 1)
+        self.valid = np.ones(self.value.shape, bool)
+
+    def sources(self, dr: np.ndarray) -> Sources:
+        return Sources(None, self.segment, self.offset, dr.T.ravel())
+
+
+class Several(Readout):
+    """Several readouts of one recording, the loss's own first; dr: a tuple of theirs, or the first one's alone."""
+
+    def __init__(self, plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> None:
+        self.parts = [KINDS[name](plan, model, recording, inputs) for name in plan.loss.readouts]
+        super().__init__(plan, model, recording, inputs)
+
+    def evaluate(self) -> None:
+        self.value, self.valid = self.parts[0].value, self.parts[0].valid
+
+    def signature(self) -> tuple:
+        return tuple(part.signature() for part in self.parts)
+
+    def changed(self) -> np.ndarray:
+        return np.any([part.changed() for part in self.parts], axis=0)
+
+    def missing(self, y: np.ndarray) -> np.ndarray:
+        return self.parts[0].missing(y)
+
+    def _each(self, dr: Any) -> list[tuple[Readout, np.ndarray]]:
+        return list(zip(self.parts, dr)) if isinstance(dr, tuple) else [(self.parts[0], dr)]
+
+    def sources(self, dr: Any) -> Sources:
+        found = [part.sources(each) for part, each in self._each(dr)]
+        density = [s.density for s in found if s.density is not None]
+        points = (np.concatenate([getattr(s, name) for s in found]) for name in ("segment", "offset", "size"))
+        return Sources(np.sum(density, axis=0) if density else None, *points)
+
+    def own(self, spike: Spike, after: np.ndarray, dr: Any) -> float:
+        return sum(part.own(spike, after, each) for part, each in self._each(dr))
+
+    def arrival(self, arrival: Arrival, jump: np.ndarray, dr: Any) -> float:
+        return sum(part.arrival(arrival, jump, each) for part, each in self._each(dr))
+
+
 KINDS: dict[str, type[Readout]] = {
     "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
-    "spike_times": SpikeTimes, "count": Count,
+    "spike_times": SpikeTimes, "count": Count, "trace": TraceOfV,
 }  # fmt: skip
+
+
+def make_readout(plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> Readout:
+    """What the loss of a plan reads."""
+    return (Several if plan.loss.also else KINDS[plan.loss.readout])(plan, model, recording, inputs)
 
 
 def breaks(plan: Plan, inputs: np.ndarray, y: np.ndarray) -> np.ndarray:

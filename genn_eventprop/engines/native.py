@@ -27,7 +27,7 @@ from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Result, Spikes, batch_indices, endless
 from .chance import limit, quantiles
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, SILENT
+from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
 from .split import Readouts
 
 FEW_SLICES, MANY_SLICES = 16, 256
@@ -51,7 +51,10 @@ class NativeEngine(Engine):
     """
 
     name = "native"
-    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT}, "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT}}
+    features = {
+        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL},
+    }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
     own_differences = True
@@ -102,6 +105,7 @@ class NativeEngine(Engine):
         self._handle: int | None = None
         self._pid = 0
         self._kept_arrays: dict[str, np.ndarray] = {}
+        self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
         self._allocate(parameters)
 
     @cached_property
@@ -246,14 +250,17 @@ class NativeEngine(Engine):
         half = FORWARDS if keep else WHOLE
         result = other._run(data, samples, part, keep, record_spikes, stochastic, half)
         valid = np.isfinite(result.readout)
-        readouts = Readouts(result.readout, valid, result.spike_counts, result.spikes)
+        also = {name: array.copy() for name, array in other._also.items()}
+        readouts = Readouts(result.readout, valid, result.spike_counts, result.spikes, also)
         return readouts, (other._kept_arrays if keep else {}, part, result.spike_counts)
 
     def _backward_half(
-        self, kept: tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]], slope: np.ndarray
-    ) -> np.ndarray:
+        self, kept: tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]], slope: np.ndarray,
+        also: dict[str, np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
         arrays["given_dr"][:] = slope
+        arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
         self._share_out()
@@ -337,6 +344,10 @@ class NativeEngine(Engine):
             counts = data.offsets[samples + 1] - data.offsets[samples]
             given["input_start"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
             given["input_slope"] = np.zeros(given["input_start"][-1], self.dtype)
+        shapes = {name: (B, plan.n_steps + 1, K) if name == "trace" else (B, K) for name in plan.loss.also}
+        self._also = {name: np.empty(shape) for name, shape in shapes.items()}
+        given |= {f"also_{name}": array for name, array in self._also.items()}
+        given |= {f"given_{name}": np.zeros(shape) for name, shape in shapes.items()}
         arrays = {**given, **self._values, **out}
         if half == FORWARDS:
             self._call(arrays, part, training, record_spikes, FORWARDS)

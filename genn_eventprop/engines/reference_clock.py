@@ -26,7 +26,7 @@ from .base import (
     endless,
 )
 from .clock_events import Dynamics, EventTrace, Trace, functions
-from .clock_readout import CLOCK_READOUTS, ClockReadout, Setting
+from .clock_readout import ClockReadout, Setting, make_readout
 from .refuse import ALL, AMOUNTS, INTEGRALS, along_is_linear
 from .split import Readouts, spike_numbers
 
@@ -74,10 +74,10 @@ class ReferenceClock(Engine):
         read, plan = trial.readout, self.plan
         counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
         spikes = trial.spikes() if record_spikes else None
-        return Readouts(np.where(read.valid, read.value, np.inf), read.valid, counts, spikes), trial
+        return Readouts(read.found(), read.valid, counts, spikes, read.also()), trial
 
-    def _backward_half(self, kept: _Trial, slope: np.ndarray) -> np.ndarray:
-        kept.readout.given(slope)
+    def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
+        kept.readout.given(slope, also)
         kept.share = np.ones(kept.B)
         kept.input_feedback = np.zeros_like(kept.input[:-1])
         kept.backward(np.ones(kept.B, bool))
@@ -201,7 +201,7 @@ class _Trial:
             weight=lambda c: self.engine.parameters[c.weight],
             counts=self.input.sum(2),
         )  # fmt: skip
-        return CLOCK_READOUTS[self.plan.loss.readout](setting)
+        return make_readout(setting)
 
     def spikes(self) -> dict[str, Spikes]:
         out = {}

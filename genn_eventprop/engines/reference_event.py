@@ -21,7 +21,7 @@ from .base import Availability, Data, Engine, Result, Spikes, batch_indices, qua
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
-from .event_readout import KINDS, Readout, breaks
+from .event_readout import Readout, Several, breaks, make_readout
 from .event_records import Recording
 from .refuse import ALL
 from .split import Readouts
@@ -111,11 +111,19 @@ class ReferenceEvent(Engine):
         self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, goals)]
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
         spikes = self._spikes() if record_spikes else None
-        return Readouts(np.where(valid, value, np.inf), valid, self._counts(), spikes), (models, self.trials)
+        also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
+        return Readouts(np.where(valid, value, np.inf), valid, self._counts(), spikes, also), (models, self.trials)
 
-    def _backward_half(self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray) -> np.ndarray:
+    def _also(self, i: int, name: str) -> np.ndarray:
+        parts = [t.readout.parts[i] for t in self.trials if isinstance(t.readout, Several)]
+        read = np.stack([np.where(part.valid, part.value, np.inf) for part in parts])
+        return read.swapaxes(1, 2) if name == "trace" else read
+
+    def _backward_half(
+        self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray]
+    ) -> np.ndarray:
         models, self.trials = kept
-        self._gradients(models, slope, self._count_push(slope))
+        self._gradients(models, slope, self._count_push(also.get("count", slope)), also)
         return self.full_gradients["input_times"]
 
     def _models(self) -> dict[str, PopulationModel]:
@@ -145,7 +153,7 @@ class ReferenceEvent(Engine):
         inputs = np.sort(times[0])
         at = breaks(self.plan, inputs, y)
         recording = Forward(self.plan, models, weights, delays, self.max_spikes, sample, at).run(times, channels)
-        readout = KINDS[self.plan.loss.readout](self.plan, models[self.plan.output.name], recording, inputs)
+        readout = make_readout(self.plan, models[self.plan.output.name], recording, inputs)
         return Trial(recording, readout, times.shape[1])
 
     def losses_of_copies(
@@ -190,18 +198,22 @@ class ReferenceEvent(Engine):
         """Gradients of the batch; dr: dL/dr, times `share` (B,) already."""
         self._gradients(models, dr, self._push(dr, goals, share))
 
-    def _gradients(self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray) -> None:
-        """Gradients of a loss with dL/dr `dr`; push: (B, K) jump of lambda_V at T."""
+    def _gradients(
+        self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray, also: Mapping[str, np.ndarray] = {}
+    ) -> None:
+        """Gradients of a loss with dL/dr `dr`, and `also` of other readouts; push: (B, K) jump of lambda_V at T."""
         total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
         total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         jumps = self.spike_jumps(self._counts())
-        if self.plan.loss.readout == "count":
-            jumps[self.plan.output.name] = jumps.get(self.plan.output.name, 0.0) + dr
+        counted = dr if self.plan.loss.readout == "count" else also.get("count")
+        if counted is not None:
+            jumps[self.plan.output.name] = jumps.get(self.plan.output.name, 0.0) + counted
         for b, trial in enumerate(self.trials):
             back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
-            back.run(dr[b], push[b], {name: jump[b] for name, jump in jumps.items()})
+            slope = (dr[b], *(also[name][b] for name in self.plan.loss.also)) if also else dr[b]
+            back.run(slope, push[b], {name: jump[b] for name, jump in jumps.items()})
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
             inputs.append(back.input_times)
@@ -211,16 +223,17 @@ class ReferenceEvent(Engine):
 
     def _push(self, dr: np.ndarray, goals: np.ndarray, share: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
-        if self.plan.loss.readout == "count" or self.plan.loss.silent != "end":
-            return self._count_push(dr)
+        if self.plan.loss.silent != "end":
+            return self._count_push(dr) if self.plan.loss.readout == "count" else np.zeros(dr.shape)
         tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
         missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)])
         return -tau * missing * share[:, None]
 
     def _count_push(self, dr: np.ndarray) -> np.ndarray:
         """The surrogate's push of outputs whose spikes are counted, and that have none."""
-        silent = np.stack([t.readout.value for t in self.trials]) == 0
-        return np.where(silent, dr, 0.0) if self.plan.loss.readout == "count" else np.zeros(dr.shape)
+        if "count" not in self.plan.loss.readouts:
+            return np.zeros(dr.shape)
+        return np.where(self._counts()[self.plan.output.name] == 0, dr, 0.0)
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

@@ -25,6 +25,7 @@ HANDWRITTEN = "hand-written snippets"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
+SEVERAL = "several readouts in one pass"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -154,6 +155,15 @@ def _varying_pushes(plan: Plan) -> str:
     return ""
 
 
+def _several(plan: Plan) -> str:
+    if not plan.loss.also:
+        return ""
+    return (
+        f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass; use engine='native' or "
+        "'reference_clock' with spike_times='grid', or 'reference_event' with 'exact'"
+    )
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         found = (p for p in plan.populations if OF_MODELS[feature](p.derived))
@@ -167,6 +177,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
+    SEVERAL: _several,
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
 

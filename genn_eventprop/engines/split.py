@@ -4,13 +4,16 @@
     engine.backward(slope)                          # dL/dr (B, K), of any loss of r
     engine.gradients, engine.input_gradients        # dL/d(parameter), and dL/d(time of every input spike)
 
+A loss with `also=` reads more in the same pass: readouts.also["trace"], engine.backward(slope, {"trace": dL_dtrace}).
+
 One forward and one backward pass, whatever the loss. L is the whole loss: a mean over the batch has its 1/B in dL/dr.
 The loss of the plan says what is read; its own outer loss is left out, the regularisers of spikes are not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,12 +31,14 @@ READ = ("integral", "end", "max", "first_spike", "count")
 @dataclass(frozen=True, eq=False)
 class Readouts:
     """What a forward pass reads: value (B, K) float64, inf for the first spike of a silent output, and valid (B, K),
-    where it is there; spike_counts: population -> (B, N) int64; spikes: population -> `Spikes`, if asked for."""
+    where it is there; spike_counts: population -> (B, N) int64; spikes: population -> `Spikes`, if asked for; also:
+    other readouts by the names in `Loss.also`, "trace" (B, T + 1, K) being V at k dt before the arrivals of step k."""
 
     value: np.ndarray
     valid: np.ndarray
     spike_counts: dict[str, np.ndarray]
     spikes: dict[str, Spikes] | None = None
+    also: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class SplitForm:
@@ -77,11 +82,12 @@ class SplitForm:
         self._kept = (readouts, kept) if keep else None
         return readouts
 
-    def backward(self, slope: Any) -> None:
+    def backward(self, slope: Any, also: Mapping[str, Any] | None = None) -> None:
         """Run the kept trials backwards; sets `gradients` and `input_gradients`.
 
         Args:
-            slope: dL/dr (B, K); where an output has no readout, it does not count.
+            slope: dL/dr (B, K); where an output has no readout, it does not count. also: the same of readouts in
+                `Readouts.also`, in their shapes; those that are left out do not count.
 
         Raises:
             EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
@@ -89,14 +95,14 @@ class SplitForm:
         if self._kept is None:
             raise EngineError("backward needs a forward run with keep=True before it, and goes with it")
         readouts, kept = self._kept
-        slope = np.asarray(slope, dtype=np.float64)
-        if slope.shape != readouts.value.shape:
-            raise EngineError(f"dL/dr has shape {slope.shape}, the readouts have {readouts.value.shape}")
-        slope = np.where(readouts.valid, slope, 0.0)
-        if not np.isfinite(slope).all():
-            raise EngineError("dL/dr is not finite")
+        slope, given = _checked(slope, readouts.value, ""), dict(also or {})
+        more = {
+            name: _checked(given.pop(name, np.zeros_like(r)), r, f" of {name}") for name, r in readouts.also.items()
+        }
+        if given:
+            raise EngineError(f"dL/dr is given of {', '.join(given)}, which the loss does not name in also=")
         self._kept = None
-        self._inputs = self._backward_half(kept, slope)
+        self._inputs = self._backward_half(kept, slope, more)
 
     @property
     def input_gradients(self) -> np.ndarray:
@@ -110,9 +116,20 @@ class SplitForm:
         """(readouts, what `_backward_half` needs)."""
         raise NotImplementedError
 
-    def _backward_half(self, kept: Any, slope: np.ndarray) -> np.ndarray:
+    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
         """Sets gradients, returns those of input times."""
         raise NotImplementedError
+
+
+def _checked(slope: Any, value: np.ndarray, what: str) -> np.ndarray:
+    """dL/dr, zero where an output has no readout."""
+    slope = np.asarray(slope, dtype=np.float64)
+    if slope.shape != value.shape:
+        raise EngineError(f"dL/dr{what} has shape {slope.shape}, the readouts have {value.shape}")
+    slope = np.where(np.isfinite(value), slope, 0.0)
+    if not np.isfinite(slope).all():
+        raise EngineError(f"dL/dr{what} is not finite")
+    return slope
 
 
 def spike_numbers(data: Data, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

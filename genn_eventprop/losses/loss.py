@@ -15,6 +15,8 @@ from .readout import TimeWeight
 from .record import LossFormulas, LossRecord
 
 KINDS = ("integral", "voltage", "end", "max", "first_spike", "spike_times", "count")
+ALSO = ("end", "max", "first_spike", "count", "trace")
+"""What can be read besides a readout; "trace" is V at every time step."""
 
 # what stands beside a loss's constants in expressions and in the arguments of generated code
 _TAKEN = frozenset(
@@ -52,6 +54,7 @@ class Loss(LossFormulas):
             the right class of a cross-entropy the example contributes nothing (Wunderlich & Pehle 2021). "end": it
             counts as r = T, and lambda_V gets a push of -tau_mem dl/dr(T) / B at T, l the term of the right class
             or the squared error; a heuristic and not a gradient (Nowotny, Turner, Knight 2025).
+        also: further readouts of the population in the same pass, for losses in Python (`engines.split`).
 
     Raises:
         LossError: if the population cannot give that readout, an expression is wrong, or the parts do not go together.
@@ -65,6 +68,7 @@ class Loss(LossFormulas):
     constants: Mapping[str, float] = field(default_factory=dict)
     silent: str = "exclude"
     outer: str | Function = "cross_entropy"
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, str):
@@ -73,8 +77,9 @@ class Loss(LossFormulas):
             raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, KINDS)})")
         if not isinstance(self.outer, Function) and self.outer not in NAMED:
             raise LossError(f"unknown outer loss {self.outer!r} ({suggest(str(self.outer), NAMED)}), or a Function")
-        self._check_population()
+        self._check_population(self.readout)
         self._check_parts()
+        self._check_also()
         for key, value in self.constants.items():
             if key in _TAKEN or not usable(key, (), ()) or key.startswith("c_"):
                 raise LossError(f"loss constant {key!r}: the generated code cannot use that name; give it another name")
@@ -82,16 +87,28 @@ class Loss(LossFormulas):
                 raise LossError(f"loss constant {key} must be finite, got {value}")
         _ = self.expressions
 
-    def _check_population(self) -> None:
+    def _check_also(self) -> None:
+        for i, readout in enumerate(self.also):
+            if readout not in ALSO:
+                raise LossError(f"unknown readout {readout!r} in also ({suggest(readout, ALSO)})")
+            if readout in (self.readout, *self.also[:i]):
+                raise LossError(f"readout {readout!r} stands twice in a loss")
+            self._check_population(readout)
+        if self.also and self.readout in ("voltage", "spike_times"):
+            raise LossError(
+                f"the outer loss of {self.readout!r} is part of the trial; nothing else can be read with it"
+            )
+
+    def _check_population(self, readout: str) -> None:
         name, model = self.population.name, self.population.model
-        what = {"first_spike": "first-spike", "spike_times": "spike-time", "count": "spike-count"}.get(self.readout)
+        what = {"first_spike": "first-spike", "spike_times": "spike-time", "count": "spike-count"}.get(readout)
         if what is not None and not model.spiking:
             raise LossError(f"a {what} loss needs spikes, but {name!r} is made of {model.name}, which never spikes")
-        if self.readout == "max" and model.spiking:
+        if readout == "max" and model.spiking:
             raise LossError(
                 f"a maximum-voltage loss needs an output that cannot spike; {name!r} is made of {model.name}: use LI()"
             )
-        if (what is None or self.readout == "count") and model.readout not in model.state:
+        if (what is None or readout == "count") and model.readout not in model.state:
             raise LossError(f"{name!r}: {model.name} has no state {model.readout!r} to read")
         if self.silent not in ("exclude", "end"):
             raise LossError(f"silent={self.silent!r}: choose 'exclude' or 'end'")

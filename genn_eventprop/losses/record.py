@@ -28,6 +28,7 @@ class LossFormulas:
     constants: Mapping[str, float]
     silent: str
     outer: str | Function
+    also: tuple[str, ...]
 
     @property
     def output(self) -> str:
@@ -38,6 +39,11 @@ class LossFormulas:
     def n_classes(self) -> int:
         """K, the number of outputs."""
         raise NotImplementedError
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """All that is read, the loss's own readout first."""
+        return (self.readout, *self.also)
 
     @property
     def integrates(self) -> bool:
@@ -182,6 +188,7 @@ class LossRecord(LossFormulas):
     constants: Mapping[str, float]
     silent: str
     outer: str | Function
+    also: tuple[str, ...] = ()
 
     @property
     def output(self) -> str:

@@ -10,7 +10,7 @@ from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
-from .readouts import READOUTS, ReadoutCode
+from .readouts import ReadoutCode, make_readout
 
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
 RANGE = (
@@ -54,7 +54,7 @@ class Context:
         self.snippets: dict[str, Snippets] = {
             p.name: derive_snippets(p.derived, CPP, p.trainable) for p in plan.populations
         }
-        self.readout: ReadoutCode = READOUTS[plan.loss.readout](plan)
+        self.readout: ReadoutCode = make_readout(plan)
         self.values = {p.name: {v.name: v.per_neuron for v in value_names(plan, p)} for p in plan.populations}
         self.gradients, self.gradient_size = self.gradient_layout()
 
@@ -286,7 +286,7 @@ class Context:
                 lines.append(f"auto& p_{p.name} = work.p_{p.name}_spikes;")
         lines += [
             f"scalar* __restrict {b} = work.{b}; (void){b};"
-            for b in (*self.readout.buffers, *self.readout.arrays, "dr", "drive")
+            for b in (*self.readout.buffers, *self.readout.arrays, *self.readout.slopes, "drive")
         ]
         lines += ["int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;"]
         lines += ["int32_t* __restrict first_step = work.first_step; (void)first_step;"]

@@ -64,8 +64,9 @@ def work(ctx: Context) -> str:
             fields.append(f"p_{p.name}_{n}")
             sizes.append((f"p_{p.name}_{n}", f"n_steps * NP_p_{p.name}"))
     widest = max(padded(p.size) for p in ctx.plan.populations)
-    buffers = [*fields, *ctx.readout.buffers, *ctx.readout.arrays, "dr", "last", "drive"]
-    sizes += [(b, "NP_OUT") for b in (*ctx.readout.buffers, "dr", "last")] + [("drive", str(widest))]
+    read = ctx.readout
+    buffers = [*fields, *read.buffers, *read.arrays, *read.slopes, "last", "drive"]
+    sizes += [(b, "NP_OUT") for b in (*read.buffers, *read.slopes, "last")] + [("drive", str(widest))]
     sizes += list(ctx.readout.arrays.items())
     spikes = [f"    Spikes<{1 + len(ctx.recorded(p))}> p_{p.name}_spikes;" for p in ctx.spiking]
     reserve = [f"        {n}.zero({s});" for n, s in sizes]

@@ -134,7 +134,7 @@ def _count(ctx: Context, p: PopulationRecord) -> str:
 
 def negative_arrivals(ctx: Context) -> str:
     """Sum of the negative weights that arrive at one output neuron at one step, for the kink rule."""
-    if ctx.plan.loss.readout != "max":
+    if "max" not in ctx.plan.loss.readouts:
         return ""
     lines = [*RANGE]
     for c in ctx.plan.into(ctx.plan.output.name):

@@ -210,8 +210,16 @@ def outer_loss(ctx: Context) -> str:
     args.prediction[sample] = several ? -1 : best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
 """
-        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + ctx.readout.last()) + "}\n"
+        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + _others(ctx) + ctx.readout.last()) + "}\n"
     )  # fmt: skip
+
+
+def _others(ctx: Context) -> str:
+    """Readouts besides the loss's own: out of a trial forwards, and their dL/dr into a trial backwards."""
+    if not ctx.plan.loss.also:
+        return ""
+    take = f"if (args.half == BACKWARDS) {{\n{indent(ctx.readout.take())}}} else {{\n" if ctx.split else "{\n"
+    return f"{take}{indent(ctx.readout.hand_out())}}}\n"
 
 
 def _compare(ctx: Context, push: str) -> str:

@@ -1,7 +1,7 @@
 """C++ of the readouts. Each answers for itself: buffers, forward pieces, backward pieces; `cpp.py` puts them in place.
 
-In all pieces `step` is the step, `neuron` a neuron of the output population, `dr` the array dL/dr of the sample. A piece that a
-readout does not need is empty.
+In all pieces `step` is the step, `neuron` a neuron of the output population. A piece that a readout does not need is
+empty.
 """
 
 from __future__ import annotations
@@ -23,19 +23,28 @@ def expression_at(p: PopulationRecord, state: str) -> str:
 
 
 class ReadoutCode:
-    """Base: the pieces, all empty. `p` is the output population's name, `v` the state that is read."""
+    """Base: the pieces, all empty.
+
+    `p` is the output population's name, `v` the state that is read, `r` and `dr` the arrays of the readout and of dL/dr;
+    behind the names of these stands `tail`, "" for the loss's own readout.
+    """
 
     constants: tuple[str, ...] = ()
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.p = plan, f"p_{plan.loss.output}"
+    def __init__(self, plan: Plan, tail: str = "") -> None:
+        self.plan, self.p, self.tail = plan, f"p_{plan.loss.output}", tail
+        self.r, self.dr = f"readout{tail}", f"dr{tail}"
+        self.buffers: tuple[str, ...] = (self.r, *self.more)
+        self.slopes: tuple[str, ...] = (self.dr,)
         self.v = plan.output.derived.model.readout
         self.np = f"NP_{self.p}"
 
-    buffers: tuple[str, ...] = ("readout",)  # of one number a neuron
+    more: tuple[str, ...] = ()  # buffers of one number a neuron, besides r and dr
     arrays: dict[str, str] = {}  # further buffers: name -> size
     records: tuple[str, ...] = ()  # kept of every output spike: "own_loss", what it adds to dl_dt
     given: tuple[tuple[str, str], ...] = ()  # further pointers handed over: (type, name)
+    silent = False  # whether an output may have no readout
+    sets = "="  # how `last` puts its numbers into work.last
 
     def begin(self) -> str:
         """Before the first step."""
@@ -65,6 +74,18 @@ class ReadoutCode:
 
     def at_end(self) -> str:
         return ""
+
+    def hand_out(self) -> str:
+        """What is read beside the loss's own readout, to the host, after a trial forwards."""
+        value = f"double(work.{self.r}[n])"
+        if self.silent:
+            value = f"work.first_step[n] >= 0 ? {value} : std::numeric_limits<double>::infinity()"
+        return f"for (int n = 0; n < N_OUT; ++n) args.also{self.tail}[sample * N_OUT + n] = {value};\n"
+
+    def take(self) -> str:
+        """dL/dr of the same from the host, before a trial backwards."""
+        slope = f"args.given{self.tail}[sample * N_OUT + n]"
+        return f"for (int n = 0; n < N_OUT; ++n) work.{self.dr}[n] = scalar({slope});\n"
 
     def step_constants(self, step: str) -> str:
         """Before a loop over neurons of step `step`, forward and backward: numbers of the step that the loop needs."""
@@ -102,8 +123,8 @@ class ReadoutCode:
 class Integral(ReadoutCode):
     """r = 1/T int w V dt: each step adds sum_j weight[k, j] (u_j . x + u_j1)."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: Plan, tail: str = "") -> None:
+        super().__init__(plan, tail)
         self.size, self.driven = basis_size(plan, plan.output), plan.loss.weight.input_tau is not None
         if self.driven:
             self.arrays = {"activity": "n_steps + 1", "activity_before": "n_steps + 1"}
@@ -129,24 +150,24 @@ class Integral(ReadoutCode):
         )
 
     def begin(self) -> str:
-        return f"std::memset(work.readout, 0, {self.np} * sizeof(scalar));\n" + (ACTIVITY if self.driven else "")
+        return f"std::memset(work.{self.r}, 0, {self.np} * sizeof(scalar));\n" + (ACTIVITY if self.driven else "")
 
     def in_step(self) -> str:
-        return f"readout[neuron] += {self._sum()};\n"
+        return f"{self.r}[neuron] += {self._sum()};\n"
 
     def source(self) -> str:
         lines = []
         for s in readout_row(self.plan.output):
             if s != "1":
                 total = " + ".join(f"time_weight_{j} * u{j}_{s}" for j in range(self.size))
-                lines.append(f"lambda_{s} += dr[neuron] * ({total});\n")
+                lines.append(f"lambda_{s} += {self.dr}[neuron] * ({total});\n")
         return "".join(lines)
 
     def parameter_rate(self, param: str) -> str:
-        return f" + dr[neuron] * ({self._sum(f'd{param}_')})"
+        return f" + {self.dr}[neuron] * ({self._sum(f'd{param}_')})"
 
     def own_spike(self) -> str:
-        return f"dl_dt += {self._at('step')} * dr[neuron] * ({self.v}_before - {self.v}_after);\n"
+        return f"dl_dt += {self._at('step')} * {self.dr}[neuron] * ({self.v}_before - {self.v}_after);\n"
 
     def _amount(self, connection: str) -> str:
         """What an arrival of unit weight adds to V of `neuron`; empty for nothing."""
@@ -161,7 +182,7 @@ class Integral(ReadoutCode):
         if not amount:
             return ""
         return (
-            f"for (int neuron = 0; neuron < {target_np}; ++neuron) drive[neuron] = -{self._at('arrival')} * dr[neuron] * {amount};\n"
+            f"for (int neuron = 0; neuron < {target_np}; ++neuron) drive[neuron] = -{self._at('arrival')} * {self.dr}[neuron] * {amount};\n"
             f"dot_rows<{target_np}>(feedback, args.c_{connection}_weight, index, count, drive);\n"
         )
 
@@ -169,8 +190,8 @@ class Integral(ReadoutCode):
 class Voltage(Integral):
     """L = 1/T int w l(V) dt: V at the nodes of every step, l there, and dl/dV kept for the way back as `density`."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: Plan, tail: str = "") -> None:
+        super().__init__(plan, tail)
         J = self.size
         sizes = {"node_voltage": f"{J} * NP_OUT", "density": f"n_steps * {J} * NP_OUT", "l_slope": "NP_OUT"}
         self.arrays = self.arrays | sizes | {"before_voltage": "NP_OUT"}
@@ -276,23 +297,23 @@ class End(ReadoutCode):
     """r = V(T)."""
 
     def at_end(self) -> str:
-        return f"std::memcpy(work.readout, {self.p}_{self.v}, NP_OUT * sizeof(scalar));\n"
+        return f"std::memcpy(work.{self.r}, {self.p}_{self.v}, NP_OUT * sizeof(scalar));\n"
 
     def last(self) -> str:
-        return "for (int n = 0; n < NP_OUT; ++n) work.last[n] = work.dr[n];\n"
+        return f"for (int n = 0; n < NP_OUT; ++n) work.last[n] {self.sets} work.{self.dr}[n];\n"
 
 
 class Maximum(ReadoutCode):
     """r = max over steps of V before arrivals; lambda_V jumps at the sample, and the kink rule acts on arrivals."""
 
-    buffers = ("readout", "maximum_slope", "maximum_kink")
+    more = ("maximum_slope", "maximum_kink")
 
     def _slope(self) -> str:
         return expression_at(self.plan.output, self.v)
 
     def begin(self) -> str:
         return (
-            f"for (int neuron = 0; neuron < {self.np}; ++neuron) {{ readout[neuron] = (neuron < N_{self.p} ? -1 : 1) * "
+            f"for (int neuron = 0; neuron < {self.np}; ++neuron) {{ {self.r}[neuron] = (neuron < N_{self.p} ? -1 : 1) * "
             "std::numeric_limits<scalar>::infinity(); "
             "maximum_step[neuron] = 0; maximum_kink[neuron] = 0; }\n"
         )
@@ -300,9 +321,9 @@ class Maximum(ReadoutCode):
     def before_arrivals(self) -> str:
         return f"""\
 bool larger = false;
-for (int neuron = 0; neuron < {self.np}; ++neuron) larger |= {self.p}_{self.v}[neuron] > readout[neuron];
-if (larger) for (int neuron = 0; neuron < N_{self.p}; ++neuron) if ({self.p}_{self.v}[neuron] > readout[neuron]) {{
-    readout[neuron] = {self.p}_{self.v}[neuron];
+for (int neuron = 0; neuron < {self.np}; ++neuron) larger |= {self.p}_{self.v}[neuron] > {self.r}[neuron];
+if (larger) for (int neuron = 0; neuron < N_{self.p}; ++neuron) if ({self.p}_{self.v}[neuron] > {self.r}[neuron]) {{
+    {self.r}[neuron] = {self.p}_{self.v}[neuron];
     maximum_step[neuron] = int32_t(step);
     maximum_slope[neuron] = {self._slope()};
     maximum_kink[neuron] = 0;
@@ -317,20 +338,20 @@ if (larger) for (int neuron = 0; neuron < N_{self.p}; ++neuron)
 
     def at_end(self) -> str:
         return f"""\
-for (int neuron = 0; neuron < N_{self.p}; ++neuron) if ({self.p}_{self.v}[neuron] > readout[neuron]) {{
-    readout[neuron] = {self.p}_{self.v}[neuron];
+for (int neuron = 0; neuron < N_{self.p}; ++neuron) if ({self.p}_{self.v}[neuron] > {self.r}[neuron]) {{
+    {self.r}[neuron] = {self.p}_{self.v}[neuron];
     maximum_step[neuron] = int32_t(n_steps);
     maximum_kink[neuron] = 0;
 }}
 """
 
     def sample(self) -> str:
-        return f"for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (maximum_step[neuron] == step) {self.p}_lambda_{self.v}[neuron] += dr[neuron];\n"
+        return f"for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (maximum_step[neuron] == step) {self.p}_lambda_{self.v}[neuron] += {self.dr}[neuron];\n"
 
     def feedback(self, connection: str, pre: str, target_np: str) -> str:
         return f"""\
 for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (maximum_step[neuron] == arrival && maximum_kink[neuron] > 0) {{
-    const scalar share = maximum_kink[neuron] * dr[neuron] / negative_arrivals(args, work, arrival, neuron, sample);
+    const scalar share = maximum_kink[neuron] * {self.dr}[neuron] / negative_arrivals(args, work, arrival, neuron, sample);
     for (int64_t i = 0; i < count; ++i) {{
         const scalar weight = args.c_{connection}_weight[int64_t(index[i]) * {target_np} + neuron];
         if (weight < 0) feedback[i] += share * weight;
@@ -342,20 +363,22 @@ for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (maximum_step[neuron] == 
 class FirstSpike(ReadoutCode):
     """r = time of the first spike, T and marked silent where there is none."""
 
+    silent = True
+
     def at_end(self) -> str:
         return f"""\
-for (int neuron = 0; neuron < {self.np}; ++neuron) {{ readout[neuron] = scalar(args.duration); first_step[neuron] = -1; }}
+for (int neuron = 0; neuron < {self.np}; ++neuron) {{ {self.r}[neuron] = scalar(args.duration); first_step[neuron] = -1; }}
 for (int64_t i = {self.p}.count - 1; i >= 0; --i) first_step[{self.p}.neuron[i]] = int32_t(i);
 for (int neuron = 0; neuron < N_{self.p}; ++neuron) if (first_step[neuron] >= 0) {{
     int64_t lo = 0, hi = n_steps;
     while (lo < hi) {{ const int64_t mid = (lo + hi + 1) / 2; if ({self.p}.start[mid] <= first_step[neuron]) lo = mid; else hi = mid - 1; }}
     first_step[neuron] = int32_t(lo);
-    readout[neuron] = scalar(double(lo) * args.dt);
+    {self.r}[neuron] = scalar(double(lo) * args.dt);
 }}
 """
 
     def own_spike(self) -> str:
-        return "if (first_step[neuron] == step) dl_dt += dr[neuron];\n"
+        return f"if (first_step[neuron] == step) dl_dt += {self.dr}[neuron];\n"
 
 
 class SpikeTimes(FirstSpike):
@@ -372,15 +395,17 @@ class Count(ReadoutCode):
 
     def at_end(self) -> str:
         return f"""\
-std::memset(work.readout, 0, NP_OUT * sizeof(scalar));
-for (int64_t i = 0; i < {self.p}.count; ++i) readout[{self.p}.neuron[i]] += 1;
+std::memset(work.{self.r}, 0, NP_OUT * sizeof(scalar));
+for (int64_t i = 0; i < {self.p}.count; ++i) {self.r}[{self.p}.neuron[i]] += 1;
 """
 
     def last(self) -> str:
-        return "for (int n = 0; n < N_OUT; ++n) if (r[n] == 0) work.last[n] = work.dr[n];\n"
+        counted = "r" if not self.tail else f"work.{self.r}"
+        silent = f"if ({counted}[n] == 0) work.last[n] {self.sets} work.{self.dr}[n];"
+        return f"for (int n = 0; n < N_OUT; ++n) {silent}\n"
 
     def after_own_spike(self) -> str:
-        return f"{self.p}_lambda_{self.v}[neuron] += dr[neuron];\n"
+        return f"{self.p}_lambda_{self.v}[neuron] += {self.dr}[neuron];\n"
 
 
 # a(t) of the sample's input, before and after the arrivals of every step
@@ -396,7 +421,110 @@ ACTIVITY = """\
 }
 """
 
+
+class TraceOfV(ReadoutCode):
+    """V(k dt) before the arrivals of every step, straight to the host; lambda_V jumps by what the host gives for it."""
+
+    def __init__(self, plan: Plan, tail: str = "") -> None:
+        super().__init__(plan, tail)
+        self.buffers = self.slopes = ()
+
+    def _row(self, array: str, step: str) -> str:
+        return f"args.{array}{self.tail}[(sample * (n_steps + 1) + {step}) * N_OUT + neuron]"
+
+    def _keep(self, step: str) -> str:
+        value = f"double({self.p}_{self.v}[neuron])"
+        return f"for (int neuron = 0; neuron < N_OUT; ++neuron) {self._row('also', step)} = {value};\n"
+
+    def before_arrivals(self) -> str:
+        return self._keep("step")
+
+    def at_end(self) -> str:
+        return self._keep("n_steps")
+
+    def sample(self) -> str:
+        jump = f"{self.p}_lambda_{self.v}[neuron] += scalar({self._row('given', 'step')})"
+        return f"for (int neuron = 0; neuron < N_OUT; ++neuron) {jump};\n"
+
+    def hand_out(self) -> str:
+        return ""
+
+    def take(self) -> str:
+        return ""
+
+
+class Several(ReadoutCode):
+    """The loss's own readout and others in one pass: the pieces of each, one after the other."""
+
+    def __init__(self, plan: Plan, tail: str = "") -> None:
+        super().__init__(plan, tail)
+        self.others = [READOUTS[name](plan, f"_{name}") for name in plan.loss.also]
+        self.parts = [READOUTS[plan.loss.readout](plan), *self.others]
+        for part in self.parts:
+            part.sets = "+="
+        self.buffers = tuple(b for part in self.parts for b in part.buffers)
+        self.slopes = tuple(b for part in self.parts for b in part.slopes)
+        self.arrays = {name: size for part in self.parts for name, size in part.arrays.items()}
+        self.given = tuple((kind, f"{array}_{name}") for kind, array in ALSO for name in plan.loss.also)
+
+    def _all(self, piece: str, *arguments: str) -> str:
+        return "".join(getattr(part, piece)(*arguments) for part in self.parts)
+
+    def begin(self) -> str:
+        return self._all("begin")
+
+    def before_arrivals(self) -> str:
+        return self._all("before_arrivals")
+
+    def after_arrivals(self) -> str:
+        return self._all("after_arrivals")
+
+    def in_step(self) -> str:
+        return self._all("in_step")
+
+    def at_end(self) -> str:
+        return self._all("at_end")
+
+    def hand_out(self) -> str:
+        return "".join(part.hand_out() for part in self.others)
+
+    def take(self) -> str:
+        return "".join(part.take() for part in self.others)
+
+    def step_constants(self, step: str) -> str:
+        return self._all("step_constants", step)
+
+    def last(self) -> str:
+        return self._all("last")
+
+    def own_spike(self) -> str:
+        return self._all("own_spike")
+
+    def after_own_spike(self) -> str:
+        return self._all("after_own_spike")
+
+    def feedback(self, connection: str, pre: str, target_np: str) -> str:
+        return self._all("feedback", connection, pre, target_np)
+
+    def sample(self) -> str:
+        return self._all("sample")
+
+    def source(self) -> str:
+        return self._all("source")
+
+    def parameter_rate(self, param: str) -> str:
+        return self._all("parameter_rate", param)
+
+
+ALSO = (("double*", "also"), ("const double*", "given"))
+"""Arrays for each readout besides the loss's own: what was read, and dL/dr."""
+
 READOUTS: dict[str, type[ReadoutCode]] = {
     "integral": Integral, "voltage": Voltage, "end": End, "max": Maximum, "first_spike": FirstSpike,
-    "spike_times": SpikeTimes, "count": Count,
+    "spike_times": SpikeTimes, "count": Count, "trace": TraceOfV,
 }  # fmt: skip
+
+
+def make_readout(plan: Plan) -> ReadoutCode:
+    """What the loss of a plan reads."""
+    return Several(plan) if plan.loss.also else READOUTS[plan.loss.readout](plan)
