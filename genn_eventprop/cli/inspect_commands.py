@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import sympy as sp
@@ -123,16 +124,39 @@ def _gradcheck(
 
 
 def engines(arguments: Sequence[str], program: str) -> None:
-    """List the engines: which of them this machine can run, and what is missing for the others."""
+    """List the engines: which of them this machine can run, and what is missing for the others; or test one of them."""
     parse(_engines, arguments, program)
 
 
-def _engines() -> None:
-    """List the engines, fastest first: which of them this machine can run, and what is missing for the others."""
+def _engines(selftest: str = "", report: Path | None = None) -> None:
+    """List the engines, fastest first: which of them this machine can run, and what is missing for the others.
+
+    Args:
+        selftest: Compare this engine with the reference on representative networks and time it; status 1 if it fails.
+        report: File for the report of the self-test; genn-eventprop-selftest-ENGINE.txt if not given.
+    """
     from ..engines import availability
 
+    if selftest:
+        raise SystemExit(_selftest(selftest, report or Path(f"genn-eventprop-selftest-{selftest}.txt")))
     for engine in availability():
         print(f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}")
+
+
+def _selftest(engine: str, path: Path) -> int:
+    """Print and keep the report of a self-test. Returns 0 if nothing is wrong, else 1."""
+    from ..crosscheck.selftest import selftest
+
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")  # there is one too where the driver ends the process
+
+    right = selftest(engine, say)
+    print(f"report: {path}; please send it to the authors if it is of an engine that they could not run")
+    return 0 if right else 1
 
 
 def cache(arguments: Sequence[str], program: str) -> None:
