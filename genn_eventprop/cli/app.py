@@ -26,6 +26,7 @@ COMMANDS = {
     "scan": ("scan", "scan"),
     "plot": ("plot", "plot"),
     "report": ("report", "report"),
+    "reproduce": ("reproduce", "reproduce"),
     "convert-audio": ("convert_audio", "convert_audio"),
     "show": ("inspect_commands", "show"),
     "gradcheck": ("inspect_commands", "gradcheck"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,12 @@ def run_results(
     engine: str,
     seed: int,
     groups: np.ndarray | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """results.json: the test set with the weights chosen on validation, and with the last ones.
 
     ``test`` holds what `metrics.report` says of the chosen weights; `groups` (S,) are those of the test samples.
+    ``activity`` has, for each spiking population of `sizes` (name -> neurons), what the last epoch's metrics say of it.
     """
     return {
         "test_accuracy": None if chosen is None else chosen.accuracy,
@@ -78,4 +81,21 @@ def run_results(
         "seconds_training": position.seconds,
         "engine": engine,
         "seed": seed,
+        "activity": activity_of(position.metrics[-1] if position.metrics else None, sizes or {}),
     }
+
+
+def activity_of(metrics: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Population -> its neurons, those silent in the whole epoch, and spikes per neuron and trial."""
+    if metrics is None:
+        return {}
+    return {
+        name: {"neurons": sizes[name], "silent": silent, "spikes_per_neuron": metrics["spikes_per_neuron"][name]}
+        for name, silent in metrics["silent"].items()
+        if name in sizes
+    }
+
+
+def silent_words(activity: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """``"159 of 200 neurons of hidden"`` for every population with silent neurons."""
+    return [f"{a['silent']} of {a['neurons']} neurons of {name}" for name, a in activity.items() if a["silent"]]

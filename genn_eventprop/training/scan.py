@@ -48,7 +48,10 @@ RESERVED = ("run_dir", "config", "seeds", "cross_validate")
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A parsed scan file. grid: setting -> its values, in the order of the file."""
+    """A parsed scan file. grid: setting -> its values, in the order of the file.
+
+    listed: cell name -> its settings; cells that a program names one by one, in place of a grid.
+    """
 
     file: ExperimentFile
     folder: Path
@@ -58,9 +61,12 @@ class Scan:
     runner: str = "local"
     slurm: Slurm = field(default_factory=lambda: Slurm({}))
     search: Search | None = None
+    listed: Mapping[str, Mapping[str, Any]] | None = None
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """Cell name -> the settings of the grid that make it; ``hidden=50,seed=1``."""
+        if self.listed is not None:
+            return {name: dict(settings) for name, settings in self.listed.items()}
         cells = {}
         for values in itertools.product(*self.grid.values()):
             chosen = dict(zip(self.grid, values))

@@ -393,7 +393,8 @@ class Trainer:
             if self.best_parameters is not None:
                 with self.best_weights():
                     chosen = self._run(data)
-        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups)
+        sizes = {p.name: p.size for p in self.plan.populations}
+        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
         if self.folder is not None:
             check_writer(self.folder.path)
             self.folder.write_results(results)

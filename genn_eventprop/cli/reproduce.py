@@ -1,0 +1,130 @@
+"""``reproduce NAME``: a published table again, run like a scan, with ours beside theirs in one report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from ..errors import SettingError, TrainingError
+from ..reproduce import Paper, find_paper, paper_names, write_report
+from ..training.cluster import Slurm, SlurmRunner, slurm_of
+from ..training.distributed import launched
+from ..training.jobs import Job, LocalRunner, Runner
+from ..training.scan import locked, prepare, processors, read_toml
+from ..training.scan_status import last_line
+from .options import parse
+
+
+def reproduce(arguments: Sequence[str], program: str) -> None:
+    """Repeat the experiments of a paper and compare: reproduce yin-yang --quick."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: {program} NAME [OPTIONS]\n\nPapers, with .DATA where another data set than theirs is prepared:")
+        print("\n".join(f"  {name}" for name in paper_names()) + "\n\nor a TOML file of your own.")
+        print(f"{program} NAME --help lists the options.")
+        raise SystemExit(0 if arguments else 2)
+    parse(_reproduce, arguments, program)
+
+
+def _reproduce(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    data: str | None = None,
+    quick: bool = False,
+    only: tuple[str, ...] = (),
+    seeds: str | None = None,
+    folder: Path | None = None,
+    data_dir: Path | None = None,
+    processes: int = 1,
+    threads: int | None = None,
+    runner: Literal["local", "slurm"] = "local",
+    slurm: Path | None = None,
+    report: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Run every cell of a published comparison that is not finished yet, then write report.html and report.md.
+
+    After a kill, run the same command again: finished runs are kept, started ones continue from their checkpoint. The
+    first seed of every cell comes first, so that an interrupted reproduction can be compared.
+
+    Args:
+        name: The paper, or a TOML file.
+        data: Another data set, spoken_digits for loss-shaping for instance.
+        quick: A version of about five minutes: fewer cells, seeds and epochs.
+        only: Names of cells, or patterns such as "sum*"; default: all.
+        seeds: Other seeds than the file's, e.g. 1-3.
+        folder: Where the runs and the report go; default: runs/reproduce/NAME.
+        data_dir: Folder of data files, for experiments that read them.
+        processes: Trainings at once; the cores are shared among them.
+        threads: Threads of each training; default: the cores' share.
+        runner: Processes on this machine, or SLURM jobs.
+        slurm: With --runner slurm: TOML file whose table [slurm] has the job options.
+        report: Only write the report of the runs that are there.
+        dry_run: Only print what would run.
+    """
+    if launched()[1] > 1:
+        raise SettingError("reproduce starts trainings of its own; run it without mpiexec")
+    if processes < 1:
+        raise SettingError(f"processes must be at least 1, got {processes}")
+    paper = find_paper(name, data, quick)
+    paper = paper if seeds is None else paper.with_seeds(seeds)
+    root = folder or Path("runs/reproduce") / (paper.name + ("-quick" if quick else ""))
+    chosen = paper.only(only) if only else paper
+    extra = {} if data_dir is None else {"data_dir": str(data_dir)}
+    if dry_run:
+        _show(chosen, root)
+        return
+    failed: list[str] = []
+    try:
+        if not report:
+            table = {} if slurm is None else read_toml(slurm).get("slurm", {})
+            failed = _run(chosen, root, processes, threads, runner, slurm_of(table, str(slurm)), extra)
+    except KeyboardInterrupt as stop:
+        write_report(paper, root, _command(name, data, quick))
+        raise type(stop)("continue with the same command; the report has what is finished") from None
+    for path in write_report(paper, root, _command(name, data, quick)):
+        print(path)
+    if failed:
+        raise TrainingError(f"{len(failed)} runs failed; the reasons: " + ", ".join(failed))
+
+
+def _command(name: str, data: str | None, quick: bool) -> str:
+    words = ["genn-eventprop", "reproduce", name, *(["--data", data] if data else []), *(["--quick"] if quick else [])]
+    return shlex.join(words)
+
+
+def _show(paper: Paper, root: Path) -> None:
+    names = paper.runs()
+    print(f"{len(names)} runs in {root}:")
+    for name in names:
+        print(f"  {name}")
+
+
+def _run(
+    paper: Paper, root: Path, processes: int, threads: int | None, runner: str, slurm: Slurm, extra: dict[str, Any]
+) -> list[str]:
+    """Run what is left; returns the logs of the runs that failed."""
+    with locked(root) as lock:
+        share = threads or max(1, processors() // processes)
+        where: Runner
+        if runner == "slurm":
+            where = SlurmRunner(root, slurm, processes)
+            share, queued = slurm.threads or share, where.alive()
+        else:
+            where, queued = LocalRunner(processes, [lock], share), {}
+        left: dict[str, Job] = {}
+        for scan in paper.scans(root, processes, **extra):
+            left |= {job.name: job for job in prepare(scan, share, queued)[0]}
+        names = paper.runs()
+        jobs = [left[name] for name in names if name in left]
+        print(
+            f"{len(names)} runs, {len(names) - len(jobs)} finished before, {processes} at once, in {root}", flush=True
+        )
+        failed = []
+        for position, (job, status) in enumerate(where.run(jobs), len(names) - len(jobs) + 1):
+            word = "finished" if status == 0 else f"failed: {last_line(job.log)}"
+            print(f"{position}/{len(names)} {job.name}: {word}", flush=True)
+            failed += [str(job.log)] if status else []
+        return failed

@@ -1,0 +1,24 @@
+"""A published table again, by one command: papers as TOML files of cells, run like a scan, and one report.
+
+paper.py      NAME.paper.toml beside the experiments: cells, their settings, what was published
+collect.py    the finished runs of every cell
+figures.py    learning curves and activity of every table
+markdown.py   the report as text, from which html.py makes one file without a network
+"""
+
+from .collect import Outcome, collect
+from .paper import Cell, Paper, Published, Table, find_paper, paper_names, read_paper
+from .report import write_report
+
+__all__ = [
+    "Cell",
+    "Outcome",
+    "Paper",
+    "Published",
+    "Table",
+    "collect",
+    "find_paper",
+    "paper_names",
+    "read_paper",
+    "write_report",
+]
