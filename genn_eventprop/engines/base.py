@@ -155,7 +155,7 @@ class Engine(SplitForm, ABC):
         self.seed, self.epoch = 0, 0  # what noise and dropout of training runs are drawn for
         self.reason = "asked for"
         self.remarks = _rounded_delays(plan)  # what a user should know of how it runs here
-        expected = {k: v.shape for k, v in parameter_shapes(plan).items()}
+        expected = parameter_shapes(plan)
         for key in parameters:
             if key not in expected:
                 raise EngineError(f"unknown parameter {key!r} ({suggest(key, expected)})")
@@ -303,17 +303,14 @@ def _rounded_delays(plan: Plan) -> list[str]:
     return [f"delays rounded to whole steps: {changes}"] if moved else []
 
 
-@dataclass(frozen=True)
-class Shape:
-    shape: tuple[int, ...]
-
-
-def parameter_shapes(plan: Plan) -> dict[str, Shape]:
-    """Shape of every parameter: weights (M, N), neuron parameters (N,) or (1,)."""
-    shapes = {c.weight: Shape((c.pre, c.post)) for c in plan.connections}
+def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter: those of connections, see `ConnectionRecord.values`; of neurons (N,) or (1,)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for c in plan.connections:
+        shapes |= c.values
     for p in plan.populations:
         for n in p.derived.params:
-            shapes[f"{p.name}.{n}"] = Shape((p.size,) if n in p.per_neuron else (1,))
+            shapes[f"{p.name}.{n}"] = (p.size,) if n in p.per_neuron else (1,)
     return shapes
 
 

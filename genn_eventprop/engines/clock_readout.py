@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..plan import ConnectionRecord, Plan, PopulationCoefficients
+from ..plan import Plan, PopulationCoefficients
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
+from .clock_connections import Lane
 
 Array = np.ndarray
 
@@ -24,8 +25,8 @@ class Setting:
     """A batch as a readout sees it.
 
     coef: of the output. slope: states (B, n, K) -> dV/dt (B, K). after: states before an own spike -> after it.
-    arrived: (connection, step) -> (B, M) spikes that arrive then. direction: connection -> change of V by a unit
-    weight, (K,). weight: connection -> (M, K). counts: (T + 1, B) input spikes of every step.
+    arrived: (lane, step) -> (B, M) spikes that arrive then. direction: lane -> change of V by a unit weight, (K,).
+    into: population -> lanes that lead there. counts: (T + 1, B) input spikes of every step.
     """
 
     plan: Plan
@@ -33,9 +34,9 @@ class Setting:
     coef: PopulationCoefficients
     slope: Callable[[Array], Array]
     after: Callable[[Array], Array]
-    arrived: Callable[[ConnectionRecord, int], Array]
-    direction: Callable[[ConnectionRecord], Array]
-    weight: Callable[[ConnectionRecord], Array]
+    arrived: Callable[[Lane, int], Array]
+    direction: Callable[[Lane], Array]
+    into: Callable[[str], tuple[Lane, ...]]
     counts: Array
 
 
@@ -90,8 +91,12 @@ class ClockReadout:
         """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""
         return np.zeros((self.s.B, self.plan.output.size))
 
-    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
+    def arrival(self, c: Lane, k: int) -> Array | float:
         """(B, M) l(x-) - l(x+), and kinks, of a spike that arrives through c at step k."""
+        return 0.0
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        """(B, M, K) the same of every synapse by itself, for delays of their own."""
         return 0.0
 
     def sample(self, k: int) -> Array | float:
@@ -151,8 +156,11 @@ class Integral(ClockReadout):
     def own(self, k: int, before: Array) -> Array:
         return self.at[k][:, None] * self.dr * (before - self.s.after(before))[:, self.v]
 
-    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
-        return -(self.at[k][:, None] * self.dr * self.s.direction(c)) @ self.s.weight(c).T
+    def arrival(self, c: Lane, k: int) -> Array | float:
+        return -(self.at[k][:, None] * self.dr * self.s.direction(c)) @ c.weight.T
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        return -(self.at[k][:, None] * self.dr * self.s.direction(c))[:, None] * c.weight
 
     def source(self, k: int) -> Array | float:
         u, K = self.s.coef.u, self.plan.output.size
@@ -224,13 +232,21 @@ class Voltage(Integral):
         changed = np.where(np.eye(K, dtype=bool), after[:, None], V[:, None])
         return self._l(k, V)[:, None] - self._l(k, changed)
 
-    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
+    def arrival(self, c: Lane, k: int) -> Array | float:
         """Each arrival of a step against V before any of them."""
         e = self.s.direction(c)
         if not np.any(e):
             return 0.0
         V = self.before[k]
-        return self._l(k, V)[:, None] - self._l(k, V[:, None] + self.s.weight(c) * e)
+        return self._l(k, V)[:, None] - self._l(k, V[:, None] + c.weight * e)
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        e = self.s.direction(c)
+        if not np.any(e):
+            return 0.0
+        V, K = self.before[k], c.weight.shape[1]
+        moved = (c.weight * e)[:, :, None] * np.eye(K)
+        return self._l(k, V)[:, None, None] - self._l(k, V[:, None, None] + moved)
 
 
 class Maximum(ClockReadout):
@@ -251,15 +267,21 @@ class Maximum(ClockReadout):
         kink = np.where((self._slope > 0) & (self.s.slope(x) <= 0), self._slope, 0.0)
         self.kink = np.where(self._larger, kink, self.kink)
 
-    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
+    def arrival(self, c: Lane, k: int) -> Array | float:
         """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight."""
+        return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        return self._share(k, c.target)[:, None] * np.minimum(c.weight, 0.0)
+
+    def _share(self, k: int, output: str) -> Array:
+        """(B, K) of a unit weight."""
         here = (self.step == k) * self.kink * self.dr
         total = np.zeros_like(here)
-        for other in self.plan.into(c.target):
+        for other in self.s.into(output):
             if k - other.delay_steps >= 0:
-                total += self.s.arrived(other, k) @ np.minimum(self.s.weight(other), 0.0)
-        share = np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
-        return share @ np.minimum(self.s.weight(c), 0.0).T
+                total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
+        return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
 
     def sample(self, k: int) -> Array | float:
         return np.where(self.step == k, self.dr, 0.0)
@@ -413,8 +435,11 @@ class Several(ClockReadout):
     def own(self, k: int, before: Array) -> Array:
         return sum((part.own(k, before) for part in self.parts), np.zeros_like(self.last))
 
-    def arrival(self, c: ConnectionRecord, k: int) -> Array | float:
+    def arrival(self, c: Lane, k: int) -> Array | float:
         return sum(part.arrival(c, k) for part in self.parts)
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        return sum(part.arrival_each(c, k) for part in self.parts)
 
     def sample(self, k: int) -> Array | float:
         return sum(part.sample(k) for part in self.parts)

@@ -27,7 +27,7 @@ from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Result, Spikes, batch_indices, endless
 from .chance import limit, quantiles
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
+from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
 from .split import Readouts
 
 FEW_SLICES, MANY_SLICES = 16, 256
@@ -52,8 +52,8 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL},
+        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, *CONNECTIVITY},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, *CONNECTIVITY},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True

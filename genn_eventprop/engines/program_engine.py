@@ -24,7 +24,7 @@ from .base import (
     batch_indices,
 )  # fmt: skip
 from .chance import limit, quantiles
-from .refuse import ALL, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
 
 Arrays = dict[str, Any]
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
@@ -35,7 +35,7 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL, *CONNECTIVITY}}
     options = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import ConnectionRecord, InputRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
+from ..plan import InputRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
 from .base import (
     ENDLESS,
@@ -25,10 +25,12 @@ from .base import (
     batch_indices,
     endless,
 )
+from .clock_connections import Lane, Links
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import ClockReadout, Setting, make_readout
 from .refuse import ALL, AMOUNTS, INTEGRALS, along_is_linear
 from .split import Readouts, spike_numbers
+from .tables import copied
 
 
 class ReferenceClock(Engine):
@@ -43,7 +45,7 @@ class ReferenceClock(Engine):
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
-        self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
+        self.parameters = copied(plan, parameters, np.float64)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self._functions = {p.name: functions(p.derived) for p in plan.populations}
 
@@ -118,7 +120,7 @@ class _Trial:
         self.share, self.data = data.share(samples), data
         self.spike_numbers, self.owner = spike_numbers(data, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
-        self.K = self.plan.n_steps
+        self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
         }
@@ -172,13 +174,13 @@ class _Trial:
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))
-        for c in self.plan.into(p.name):
+        for c in self.links.into(p.name):
             if k - c.delay_steps >= 0:
-                arrived = self._source_at(c, k - c.delay_steps) @ self.engine.parameters[c.weight]
+                arrived = self._source_at(c, k - c.delay_steps) @ c.weight
                 change += arrived[:, None, :] * self._vector(p, "direction", c.receptor)
         return change
 
-    def _source_at(self, c: ConnectionRecord, step: int) -> np.ndarray:
+    def _source_at(self, c: Lane, step: int) -> np.ndarray:
         if c.source == self.plan.input.name:
             return self.input[step]
         return self.traces[c.source].spikes[step].astype(np.float64)
@@ -198,7 +200,7 @@ class _Trial:
             after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
             arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
             direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
-            weight=lambda c: self.engine.parameters[c.weight],
+            into=self.links.into,
             counts=self.input.sum(2),
         )  # fmt: skip
         return make_readout(setting)
@@ -219,7 +221,7 @@ class _Trial:
         self.readout.scale(self.share, scored, self.params[output.name].get("tau_mem"))
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
-        self.grad = {k: np.zeros_like(v) for k, v in self.engine.parameters.items()}
+        self.grad = {k: np.zeros(v.shape) for k, v in self.engine.parameters.items()}
         for p in self.plan.populations:
             n = len(p.derived.states)
             self.traces[p.name].lam = np.zeros((self.K + 1, self.B, n, p.size))
@@ -233,8 +235,7 @@ class _Trial:
             if k < self.K:
                 self._weight_gradients(k)
             feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
-            if self.input_feedback is not None and k < self.K:
-                self.input_feedback[k] = self._feedback(self.plan.input, k)
+            self._feedback_of_inputs(k)
             lam[output.name][:, self.readout.v] += self.readout.sample(k)
             for p in self.plan.populations:
                 if k < self.K:
@@ -249,55 +250,91 @@ class _Trial:
 
     def _weight_gradients(self, k: int) -> None:
         """Arrivals at step k: dL/dw = lambda . e, lambda the value after the arrival."""
-        for c in self.plan.connections:
+        for c in self.links.lanes:
             s = k - c.delay_steps
             if s < 0:
                 continue
             p = self.plan.population(c.target)
             along = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
-            self.grad[c.weight] += self._source_at(c, s).T @ along
+            c.add_to_weights(self.grad, self._source_at(c, s).T @ along)
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
 
+    def _feedback_of_inputs(self, k: int) -> None:
+        """D of the input's spikes, where somebody asks: for their times, or the delays behind them."""
+        learned = any(c.learned for c in self.links.out_of(self.plan.input.name))
+        if k < self.K and (self.input_feedback is not None or learned):
+            feedback = self._feedback(self.plan.input, k)
+            if self.input_feedback is not None:
+                self.input_feedback[k] = feedback
+
     def _feedback(self, p: PopulationRecord | InputRecord, k: int) -> np.ndarray:
         """(B, N) sum of D over everything that a spike at step k causes, D = w lambda_m(s) . (-A e) (+ the kink)."""
         total = np.zeros((self.B, p.size))
-        for c in self.plan.out_of(p.name):
+        for c in self.links.out_of(p.name):
             s = k + c.delay_steps
             if s > self.K - 1:
                 continue
-            w = self.engine.parameters[c.weight]
-            total += self._difference(c, s, w) + self._pushes(c, s, w)
+            D = self._difference(c, s) + self._pushes(c, s)
             if c.target == self.plan.output.name:
-                total = total + self.readout.arrival(c, s)
+                D = D + self.readout.arrival(c, s)
+            total += D
+            if c.learned:
+                self._delay_gradients(c, k, D)
         return total
 
-    def _difference(self, c: ConnectionRecord, s: int, w: np.ndarray) -> np.ndarray:
+    def _delay_gradients(self, c: Lane, k: int, D: np.ndarray) -> None:
+        """dL/dd = D of the spikes of step k, on the step of their arrival; D (B, M): over all targets of a spike."""
+        sent, s = self._source_at(c, k), k + c.delay_steps
+        if c.axonal:
+            c.add_to_delays(self.grad, (sent * D).sum(0))
+            return
+        each = self._difference_each(c, s) + self._share_of_pushes(c, s)[:, None] * np.maximum(c.weight, 0.0)
+        if c.target == self.plan.output.name:
+            each = each + self.readout.arrival_each(c, s)
+        c.add_to_delays(self.grad, np.einsum("bm,bmn->mn", sent, each))
+
+    def _difference(self, c: Lane, s: int) -> np.ndarray:
         """(B, M) sum over targets of D = lambda . (f(x - w e) - f(x)), x after the arrivals of step s."""
+        target = self.plan.population(c.target)
+        if along_is_linear(target.derived, c.receptor):
+            return self._along(c, s) @ c.weight.T
+        return self._difference_each(c, s).sum(2)
+
+    def _difference_each(self, c: Lane, s: int) -> np.ndarray:
+        """(B, M, N) the same, of every target."""
         target, pop = self.plan.population(c.target), self.pops[c.target]
+        if along_is_linear(target.derived, c.receptor):
+            return self._along(c, s)[:, None] * c.weight
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
-        if along_is_linear(target.derived, c.receptor):
-            return -np.einsum("bnij,jn,bin->bn", pop.J(x, mode), e, lam) @ w.T
         after = pop.f(x, mode)
-        sources = [(lam * (pop.f(x - row * e, mode) - after)).sum((1, 2)) for row in w]
-        return np.stack(sources, axis=1)
+        return np.stack([(lam * (pop.f(x - row * e, mode) - after)).sum(1) for row in c.weight], axis=1)
 
-    def _pushes(self, c: ConnectionRecord, s: int, w: np.ndarray) -> np.ndarray:
+    def _along(self, c: Lane, s: int) -> np.ndarray:
+        """(B, N) D of a unit weight where the dynamics are linear along e: -lambda . J e."""
+        target, pop = self.plan.population(c.target), self.pops[c.target]
+        x = pop.trace.x[s]
+        e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
+        return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))
+
+    def _pushes(self, c: Lane, s: int) -> np.ndarray:
         """(B, M) E of events that the arrivals of step s caused by themselves, shared in proportion to their push."""
+        return self._share_of_pushes(c, s) @ np.maximum(c.weight, 0.0).T
+
+    def _share_of_pushes(self, c: Lane, s: int) -> np.ndarray:
+        """(B, N) the same, of a unit weight."""
         E = self.undivided[c.target][s]
-        if not E.any():
-            return np.zeros((self.B, w.shape[0]))
         total = np.zeros_like(E)
-        for other in self.plan.into(c.target):
+        for other in self.links.into(c.target) if E.any() else ():
             if s - other.delay_steps >= 0:
-                weight = np.maximum(self.engine.parameters[other.weight], 0.0)
+                weight = np.maximum(other.weight, 0.0)
                 total += self._source_at(other, s - other.delay_steps) @ weight * self._up(other, s)
         share = np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
-        return (share * self._up(c, s)) @ np.maximum(w, 0.0).T
+        return share * self._up(c, s) if E.any() else share
 
-    def _up(self, c: ConnectionRecord, s: int) -> np.ndarray:
+    def _up(self, c: Lane, s: int) -> np.ndarray:
         """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
         pop = self.pops[c.target]
         e = self._vector(self.plan.population(c.target), "direction", c.receptor)

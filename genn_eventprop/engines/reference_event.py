@@ -23,7 +23,7 @@ from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
 from .event_readout import Readout, Several, breaks, make_readout
 from .event_records import Recording
-from .refuse import ALL
+from .refuse import ALL, CONNECTIVITY
 from .split import Readouts
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
-    features = {"exact": ALL}
+    features = {"exact": ALL - CONNECTIVITY}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod

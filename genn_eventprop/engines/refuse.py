@@ -26,6 +26,11 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
+TABLES = "connections that are not dense"
+DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
+CONNECTIVITY = frozenset({TABLES, *DELAYS.values()})
+"""What an engine for dense weights with one delay a connection lacks."""
+_KINDS = "use reference_clock (grid) or reference_event (exact), or Dense with delay=a number"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -164,6 +169,19 @@ def _several(plan: Plan) -> str:
     )
 
 
+def _tables(plan: Plan) -> str:
+    found = (c.name for c in plan.connections if c.form != "dense")
+    return next((f"cannot run connection {n!r}: it runs dense weights; {_KINDS}" for n in found), "")
+
+
+def _with_delays(kind: str) -> Callable[[Plan], str]:
+    def needs(plan: Plan) -> str:
+        found = (c.name for c in plan.connections if c.delays and c.delays.kind == kind)
+        return next((f"has no {kind} delays, which connection {n!r} has; {_KINDS}" for n in found), "")
+
+    return needs
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         found = (p for p in plan.populations if OF_MODELS[feature](p.derived))
@@ -178,6 +196,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
     SEVERAL: _several,
+    TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
 
@@ -211,4 +230,6 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     models, lacking = [derive(p.model) for p in network.populations], ALL - features["exact"]
     simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
     currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
-    return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)
+    kinds = {DELAYS[c.delays.kind] for c in network.connections if c.delays}
+    kinds |= {TABLES for c in network.connections if c.connectivity.form != "dense"}
+    return simple and currents and not kinds & lacking and all(p.noise == p.dropout == 0 for p in network.populations)

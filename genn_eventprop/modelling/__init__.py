@@ -1,17 +1,23 @@
 """What a user writes: models as equations, networks of populations, where parameters start."""
 
-from .network import Connection, Dense, Input, Network, Population
+from .connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
+from .delay import Delay
+from .network import Connection, Input, Network, Population
 from .neuron import Event, Mode, Neuron, NeuronModel, SynapseModel
 from .parameters import Array, Constant, FanIn, Gamma, Initialiser, Normal, Param, Uniform
 
 __all__ = [
     "Array",
     "Connection",
+    "Connectivity",
     "Constant",
+    "Conv2D",
+    "Delay",
     "Dense",
     "Event",
     "FanIn",
     "Gamma",
+    "Grouped",
     "Initialiser",
     "Input",
     "Mode",
@@ -19,8 +25,12 @@ __all__ = [
     "Neuron",
     "NeuronModel",
     "Normal",
+    "OneToOne",
     "Param",
+    "Pool2D",
     "Population",
+    "Sparse",
     "SynapseModel",
+    "Synapses",
     "Uniform",
 ]

@@ -5,78 +5,18 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import NetworkError
-from .memory import in_words, physical_memory
+from .connection import Connection, draw
+from .connectivity import Connectivity, Dense, Synapses
+from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
-from .parameters import Array, Constant, Initialiser, Param, as_initialiser, check_bounds, check_bounds_fit, is_open
+from .parameters import Param, is_open
+from .places import Input, Population, size_and_shape
 from .reach import check_below
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """A source of given spikes: one channel of the data a neuron."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """`size` neurons of one model. Built by `Network.population`, which tells what the rest is."""
-
-    name: str
-    size: int
-    neuron: Neuron
-    noise: float = 0.0
-    dropout: float = 0.0
-    dropped_reset: bool = False
-
-    @property
-    def model(self) -> NeuronModel:
-        return self.neuron.model
-
-
-class Dense:
-    """All-to-all weights.
-
-    Args:
-        weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
-        bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
-    """
-
-    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None)) -> None:
-        self.weight: Initialiser = as_initialiser(weight, "Dense")
-        check_bounds(bounds, "Dense")
-        self.bounds = bounds
-
-
-@dataclass(frozen=True, eq=False)
-class Connection:
-    """Weights from one population (or input) to another, with one fixed delay. Built by `Network.connect`.
-
-    Args:
-        delay: ms from a spike to its arrival, >= 0. On the grid it is rounded to whole steps, floor(delay / dt + 0.5);
-            the engine's `reason` says where that changed it.
-        receptor: the input of the target's model that the spikes act on.
-        trainable: learn the weights.
-    """
-
-    name: str
-    source: Input | Population
-    target: Population
-    connectivity: Dense
-    delay: float
-    receptor: str
-    trainable: bool
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.source.size, self.target.size)
 
 
 class Network:
@@ -94,19 +34,22 @@ class Network:
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
 
-    def input(self, size: int, name: str = "input") -> Input:
-        """The source of the data's spikes, `size` channels."""
+    def input(
+        self, size: int | None = None, name: str = "input", *, shape: tuple[int, int, int] | None = None
+    ) -> Input:
+        """The source of the data's spikes: `size` channels, or an image of shape (height, width, channels)."""
         if self.inputs:
             raise NetworkError("a network has one input; give its channels to several populations by connections")
-        self.inputs.append(Input(self._free_name(name), _positive(size, name)))
+        self.inputs.append(Input(self._free_name(name), *size_and_shape(size, shape, name)))
         return self.inputs[-1]
 
     def population(
         self,
         neuron: Neuron | NeuronModel,
-        size: int,
-        name: str,
+        size: int | None = None,
+        name: str = "",
         *,
+        shape: tuple[int, int, int] | None = None,
         noise: float = 0.0,
         dropout: float = 0.0,
         dropped_reset: bool = False,
@@ -117,6 +60,7 @@ class Network:
         is `data.augment.Dropout`.
 
         Args:
+            shape: (height, width, channels) instead of `size`, for convolutions and pooling.
             noise: strength of white noise on V in units of V per square root of ms; a step adds
                 noise sqrt(dt) N(0, 1).
             dropout: probability that a spike is not sent.
@@ -132,8 +76,9 @@ class Network:
             raise NetworkError(f"population {name!r}: expected a neuron such as LIF(), got {type(neuron).__name__}")
         _check_chance(name, neuron.model, noise, dropout)
         population = Population(
-            self._free_name(name), _positive(size, name), neuron, float(noise), float(dropout), bool(dropped_reset)
-        )
+            self._free_name(name), *size_and_shape(size, shape, name), neuron, float(noise), float(dropout),
+            bool(dropped_reset),
+        )  # fmt: skip
         self.populations.append(population)
         return population
 
@@ -141,9 +86,9 @@ class Network:
         self,
         source: Input | Population,
         target: Population,
-        connectivity: Dense,
+        connectivity: Connectivity,
         *,
-        delay: float = 0.0,
+        delay: Any = 0.0,
         receptor: str | None = None,
         trainable: bool = True,
         name: str | None = None,
@@ -156,10 +101,16 @@ class Network:
             raise NetworkError(f"connection {name!r}: its target is not a population of this network")
         if isinstance(source, Population) and not source.model.spiking:
             raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
-        if not isinstance(connectivity, Dense):
-            raise NetworkError(f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}")
-        if not (isinstance(delay, (int, float, np.number)) and math.isfinite(delay) and delay >= 0):
-            raise NetworkError(f"connection {name!r}: delay must be a finite time >= 0 ms, got {delay!r}")
+        if not isinstance(connectivity, Connectivity):
+            raise NetworkError(
+                f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}; other kinds are Sparse, "
+                "OneToOne, Conv2D, Pool2D and Grouped"
+            )
+        try:
+            connectivity.check(source.shape, target.shape)
+        except NetworkError as error:
+            raise NetworkError(f"connection {name!r}: {error}") from None
+        fixed, delays = as_delay(delay, name)
         receptors = list(target.model.receptors)
         if not receptors:
             raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
@@ -168,7 +119,7 @@ class Network:
         if receptor is not None and receptor not in receptors:
             raise NetworkError(f"connection {name!r}: no receptor {receptor!r}; one of {', '.join(receptors)}")
         connection = Connection(
-            self._free_name(name), source, target, connectivity, float(delay), receptor or receptors[0], trainable
+            self._free_name(name), source, target, connectivity, fixed, delays, receptor or receptors[0], trainable
         )
         self.connections.append(connection)
         return connection
@@ -176,9 +127,10 @@ class Network:
     def initial_parameters(self, rng: np.random.Generator | int) -> dict[str, np.ndarray]:
         """First values of everything, float64.
 
-        Returns ``"connection.weight"`` of shape (M, N) and ``"population.parameter"`` of shape (N,), or (1,) where
-        one value serves the whole population. Every entry has a random stream of its own, named by the entry, so
-        that adding a population changes no other draw.
+        Returns ``"connection.weight"`` in the shape of the connectivity, (M, N) if it is dense; ``"connection.delay"``
+        in ms where delays are values, ``"connection.pairs"`` (S, 2) int32 where synapses are drawn, and
+        ``"population.parameter"`` of shape (N,), or (1,) where one value serves the whole population. Every entry has a
+        random stream of its own, named by the entry, so that adding a population changes no other draw.
 
         Raises:
             NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time
@@ -190,17 +142,7 @@ class Network:
         stream = lambda name: np.random.default_rng([base, zlib.crc32(name.encode())])  # noqa: E731
         values: dict[str, np.ndarray] = {}
         for c in self.connections:
-            key = f"{c.name}.weight"
-            if 8 * c.shape[0] * c.shape[1] > physical_memory():
-                raise NetworkError(
-                    f"{key}: {c.shape[0]} x {c.shape[1]} weights take {in_words(8 * c.shape[0] * c.shape[1])}, this "
-                    f"machine has {in_words(physical_memory())} of memory; use smaller populations"
-                )
-            try:
-                values[key] = c.connectivity.weight.sample(stream(key), c.shape, c.source.size)
-            except NetworkError as error:
-                raise NetworkError(f"{key}: {error} (rows are neurons of {c.source.name!r})") from None
-            values[key] = _within_bounds(values[key], c.connectivity, key)
+            values |= draw(c, stream)
         for p in self.populations:
             for n, param in p.neuron.params.items():
                 values[f"{p.name}.{n}"] = param.draw(stream(f"{p.name}.{n}"), p.size, f"{p.name}.{n}")
@@ -208,9 +150,11 @@ class Network:
         return values
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Raise `NetworkError` unless all values are finite and all time constants positive, `ModelError` where a
+        """Raise `NetworkError` unless all values are finite and all time constants `ModelError` where a
         neuron starts, or a reset lands, at or above its threshold."""
         check_values(values, ((p.name, p.model, p.neuron.params) for p in self.populations))
+        for c in self.connections:
+            check_synapses(values, c.name, c.source.size, c.target.size, c.delays.max if c.delays else math.inf)
 
     def check_connected(self) -> None:
         """Raise `NetworkError` if no connection leads to a population that takes input."""
@@ -220,14 +164,20 @@ class Network:
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of every parameter that has any, by the names of `initial_parameters`."""
-        pairs = {f"{c.name}.weight": c.connectivity.bounds for c in self.connections}
+        pairs: dict[str, tuple[Any, Any]] = {}
+        for c in self.connections:
+            pairs |= {f"{c.name}.weight": c.connectivity.bounds}
+            pairs |= {f"{c.name}.delay": c.delays.bounds} if c.delays else {}
         for p in self.populations:
             pairs |= {f"{p.name}.{n}": q.bounds for n, q in p.neuron.params.items()}
         return {k: b for k, b in pairs.items() if not is_open(b)}
 
     def trainable(self) -> tuple[str, ...]:
         """Names of what is learned, in the order of `initial_parameters`."""
-        names = [f"{c.name}.weight" for c in self.connections if c.trainable]
+        names = []
+        for c in self.connections:
+            names += [f"{c.name}.weight"] if c.trainable else []
+            names += [f"{c.name}.delay"] if c.delays and c.delays.trainable else []
         names += [f"{p.name}.{n}" for p in self.populations for n, q in p.neuron.params.items() if q.trainable]
         return tuple(names)
 
@@ -249,24 +199,7 @@ def _check_chance(name: str, model: NeuronModel, noise: float, dropout: float) -
         raise NetworkError(f"population {name!r}: dropout={dropout:g}, but {model.name} sends no spikes to drop")
 
 
-def _within_bounds(weight: np.ndarray, connectivity: Dense, key: str) -> np.ndarray:
-    """Random draws are clipped to the bounds, as they will be after every step; given values must lie inside."""
-    check_bounds_fit(connectivity.bounds, weight.shape, key)
-    clipped = weight if is_open(connectivity.bounds) else np.clip(weight, *connectivity.bounds)
-    if isinstance(connectivity.weight, (Array, Constant)) and not np.array_equal(clipped, weight):
-        raise NetworkError(
-            f"{key}: given weights of {weight.min():g} to {weight.max():g} lie outside the bounds {connectivity.bounds}"
-        )
-    return clipped
-
-
-def _positive(size: int, name: str) -> int:
-    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-        raise NetworkError(f"{name!r}: the size must be a whole number >= 1, got {size!r}")
-    return int(size)
-
-
-__all__ = ["Connection", "Dense", "Input", "Network", "Param", "Population"]
+__all__ = ["Connection", "Delay", "Dense", "Input", "Network", "Param", "Population"]
 
 
 def check_values(
@@ -283,3 +216,18 @@ def check_values(
                 raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
         own = {n: values.get(f"{name}.{n}", param.value) for n, param in params.items()}
         check_below(model, own, f"population {name!r} ({model.name})")
+
+
+def check_synapses(values: Mapping[str, np.ndarray], name: str, pre: int, post: int, longest: float) -> None:
+    """`Network.check_parameters` for the pairs and delays (at most `longest` ms) of connection `name`."""
+    delays, pairs = values.get(f"{name}.delay"), values.get(f"{name}.pairs")
+    if delays is not None:
+        low, high = float(np.min(delays)), float(np.max(delays))
+        # a bound that float32 rounds up is no longer delay
+        if low < 0 or high > longest * (1 + 1e-6):
+            raise NetworkError(f"{name}.delay: delays are from 0 to max={longest:g} ms, got {low:g} to {high:g}")
+    if pairs is not None:
+        try:
+            Synapses.of_pairs(pairs, pre, post)
+        except NetworkError as error:
+            raise NetworkError(f"{name}.pairs: {error}") from None

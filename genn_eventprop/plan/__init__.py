@@ -2,10 +2,11 @@
 
 from .coefficients import PopulationCoefficients, coefficients
 from .make import NetworkPlan, make_plan
-from .records import ConnectionRecord, InputRecord, Plan, PopulationRecord
+from .records import ConnectionRecord, DelayRecord, InputRecord, Plan, PopulationRecord
 
 __all__ = [
     "ConnectionRecord",
+    "DelayRecord",
     "InputRecord",
     "NetworkPlan",
     "Plan",

@@ -15,7 +15,7 @@ from ..losses import Loss
 from ..modelling.network import Connection, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
-from .records import SPIKE_TIMES, ConnectionRecord, InputRecord, Plan, PopulationRecord
+from .records import SPIKE_TIMES, ConnectionRecord, DelayRecord, InputRecord, Plan, PopulationRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,7 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
         target = derived[c.target.name]
         return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
 
+    # delays that are values may be zero, or become so
     at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
     for start, _ in at_once:
         reached = {start}
@@ -169,6 +170,14 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
         ConnectionRecord(
             name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
             receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
+            form=c.connectivity.form, weight_shape=c.weight_shape,
+            table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
         )
         for c in network.connections
     )  # fmt: skip
+
+
+def _delays(c: Connection) -> DelayRecord | None:
+    if c.delays is None or c.delay_shape is None:
+        return None
+    return DelayRecord(c.delays.kind, c.delay_shape, c.delays.max, c.delays.trainable)

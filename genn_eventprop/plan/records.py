@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from ..adjoint import Derived
 from ..adjoint.scheme import exact_part
 from ..losses import LossRecord
-from ..modelling.network import check_values
+from ..modelling.connectivity import Synapses
+from ..modelling.network import check_synapses, check_values
 from ..modelling.parameters import Param
 from ..regularisers import SpikePush, pushed_state
 from . import clock
@@ -69,8 +71,26 @@ class PopulationRecord:
 
 
 @dataclass(frozen=True)
+class DelayRecord:
+    """Delays that are values, ms, of shape `shape` and from 0 to `limit`.
+
+    kind: "synaptic": one for each weight; "axonal": one for each source (M,); "dendritic": one for each target (N,).
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    limit: float
+    trainable: bool
+
+
+@dataclass(frozen=True)
 class ConnectionRecord:
-    """Dense weights (M, N) from `source` to `target`'s receptor; `delay` in ms, `delay_steps` on the grid."""
+    """Synapses from `source` to `target`'s receptor, with weights of shape `weight_shape`.
+
+    form: "dense": weights (M, N); "synapses": a table (`modelling.Synapses`), `table` where it follows from shapes,
+    None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
+    delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned.
+    """
 
     name: str
     source: str
@@ -81,10 +101,34 @@ class ConnectionRecord:
     delay: float
     delay_steps: int
     trainable: bool
+    form: str
+    weight_shape: tuple[int, ...]
+    table: Synapses | None = field(default=None, compare=False)
+    delays: DelayRecord | None = None
 
     @property
     def weight(self) -> str:
         return f"{self.name}.weight"
+
+    @property
+    def delays_name(self) -> str:
+        return f"{self.name}.delay"
+
+    @property
+    def pairs(self) -> str:
+        return f"{self.name}.pairs"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the synapses are a parameter value."""
+        return self.form == "synapses" and self.table is None
+
+    @property
+    def values(self) -> dict[str, tuple[int, ...]]:
+        """Parameter -> shape, of all that this connection has."""
+        found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
+        found[self.weight] = self.weight_shape
+        return found | ({self.delays_name: self.delays.shape} if self.delays else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +169,8 @@ class Plan:
     def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """As `Network.check_parameters`, for those that are given."""
         check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
+        for c in self.connections:
+            check_synapses(values, c.name, c.pre, c.post, c.delays.limit if c.delays else math.inf)
 
     def spike_regularisers(self, population: str) -> tuple[SpikePush, ...]:
         """The regularisers that push a population's costate at its own spikes."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..losses import Loss
-from ..modelling import Network, Population
+from ..modelling import Connection, Network, Population
 from ..modelling.neuron import NeuronModel
 from ..regularisers import Regulariser
 
@@ -30,10 +30,24 @@ def describe_network(network: Network) -> dict[str, str]:
     for c in network.connections:
         learned_weights = "learned" if c.trainable else "fixed"
         parts[f"connection {c.name}"] = (
-            f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}, "
-            f"delay {c.delay:g} ms, {learned_weights}"
+            f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}{_describe_kind(c)}, "
+            f"{_describe_delay(c)}, {learned_weights}"
         )
     return parts
+
+
+def _describe_kind(c: Connection) -> str:
+    """What a connection is if it is not dense."""
+    kind = c.connectivity
+    chosen = ", ".join(f"{n}={v}" for n, v in kind.options().items() if v is not None)
+    return "" if kind.form == "dense" else f" {type(kind).__name__}({chosen}), weights {c.weight_shape}"
+
+
+def _describe_delay(c: Connection) -> str:
+    if c.delays is None:
+        return f"delay {c.delay:g} ms"
+    learned = "learned" if c.delays.trainable else "fixed"
+    return f"{c.delays.kind} delays up to {c.delays.max:g} ms, {learned}"
 
 
 def _describe_chance(p: Population) -> str:

@@ -23,7 +23,7 @@ from ..base import (
     Result,
     batch_indices,
 )
-from ..refuse import ALL, AMOUNTS, BENT, INTEGRALS, MOVED_VOLTAGE, SEVERAL, SILENT, VARYING_PUSHES
+from ..refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, MOVED_VOLTAGE, SEVERAL, SILENT, VARYING_PUSHES
 from .gather import size_variable
 from .group import Group
 from .handover import Handover
@@ -57,7 +57,7 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL}}
+    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL, *CONNECTIVITY}}
     options = ("slope_floor", "dtype", "backend")
     parameters: Live
     gradients: Live

@@ -1,0 +1,82 @@
+"""What a kind of connectivity says: the shape of its weights, and which synapses there are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...errors import NetworkError
+from ..parameters import Initialiser, as_initialiser, check_bounds
+from .synapses import Synapses
+
+Shape = tuple[int, ...]
+"""Of a population: (N,), or (height, width, channels), whose neuron (y, x, c) has number (y width + x) channels + c."""
+
+
+class Connectivity:
+    """Base of all kinds. `source` and `target` are the shapes of the two populations.
+
+    Args:
+        weight: initialiser, number, or array of the shape of the weights.
+        bounds: (lower, upper), None for open; a number for all weights, or an array with one for each.
+    """
+
+    form: ClassVar[str] = "synapses"
+    """"dense", or "synapses" for those with a table of synapses."""
+
+    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None)) -> None:
+        self.weight: Initialiser = as_initialiser(weight, type(self).__name__)
+        check_bounds(bounds, type(self).__name__)
+        self.bounds = bounds
+
+    def check(self, source: Shape, target: Shape) -> None:
+        """Raise `NetworkError` if the kind does not fit between these populations."""
+
+    def weight_shape(self, source: Shape, target: Shape) -> Shape:
+        """Of the weight parameter."""
+        raise NotImplementedError
+
+    def fan_in(self, source: Shape, target: Shape) -> int:
+        """Synapses that a target has, on average, as `FanIn` counts them."""
+        return max(1, round(self.count(source, target) / math.prod(target)))
+
+    def count(self, source: Shape, target: Shape) -> int:
+        """S, the number of synapses."""
+        table = self.synapses(source, target)
+        return math.prod(self.weight_shape(source, target)) if table is None else len(table)
+
+    def synapses(self, source: Shape, target: Shape) -> Synapses | None:
+        """The table where it follows from the shapes; None for dense, and where pairs are drawn."""
+        return None
+
+    def draw_pairs(self, rng: np.random.Generator, source: Shape, target: Shape) -> np.ndarray | None:
+        """(S, 2) int32 pairs (source, target) where they are drawn or given, else None."""
+        return None
+
+    def options(self) -> dict[str, Any]:
+        """The other arguments, for descriptions."""
+        return {}
+
+
+def pair_of(value: Any, where: str, least: int) -> tuple[int, int]:
+    """A whole number, or two, as (vertical, horizontal)."""
+    both = (value, value) if isinstance(value, (int, np.integer)) else value
+    fits = isinstance(both, (tuple, list)) and len(both) == 2
+    if isinstance(value, bool) or not (fits and all(isinstance(v, (int, np.integer)) and v >= least for v in both)):
+        raise NetworkError(f"{where} is a whole number >= {least}, or two (vertical, horizontal); got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def image(shape: Shape, which: str, kind: str) -> tuple[int, int, int]:
+    """A population's shape as (height, width, channels).
+
+    Raises:
+        NetworkError: it has none.
+    """
+    if len(shape) != 3:
+        raise NetworkError(
+            f"{kind} needs a {which} with shape=(height, width, channels), this one has {shape[0]} neurons"
+        )
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,27 @@
+"""Neuron j to neuron j."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...errors import NetworkError
+from .base import Connectivity, Shape
+from .synapses import Synapses
+
+
+class OneToOne(Connectivity):
+    """One synapse from each neuron to the one of the same number in a population of the same size; weights (N,)."""
+
+    def check(self, source: Shape, target: Shape) -> None:
+        M, N = math.prod(source), math.prod(target)
+        if M != N:
+            raise NetworkError(f"OneToOne connects populations of one size, these have {M} and {N} neurons")
+
+    def weight_shape(self, source: Shape, target: Shape) -> Shape:
+        return (math.prod(target),)
+
+    def synapses(self, source: Shape, target: Shape) -> Synapses:
+        N = math.prod(target)
+        return Synapses(N, N, np.arange(N + 1, dtype=np.int32), np.arange(N, dtype=np.int32))

@@ -1,0 +1,65 @@
+"""Where spikes come from and go to: the input, and populations of neurons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import NetworkError
+from .connectivity import Shape
+from .neuron import Neuron, NeuronModel
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A source of given spikes: one channel of the data a neuron. shape: (size,), or (height, width, channels)."""
+
+    name: str
+    size: int
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """`size` neurons of one model. Built by `Network.population`, which tells what the rest is."""
+
+    name: str
+    size: int
+    shape: Shape
+    neuron: Neuron
+    noise: float = 0.0
+    dropout: float = 0.0
+    dropped_reset: bool = False
+
+    @property
+    def model(self) -> NeuronModel:
+        return self.neuron.model
+
+
+def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
+    """The number of neurons and the shape, of which one was given, or both that agree.
+
+    Raises:
+        NetworkError: neither, or no whole numbers >= 1, or a size that is not that of the shape.
+    """
+    if shape is None:
+        return (number := _positive(size, name)), (number,)
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(_is_positive(n) for n in shape):
+        raise NetworkError(f"{name!r}: shape is (height, width, channels), whole numbers >= 1; got {shape!r}")
+    sides = tuple(int(n) for n in shape)
+    if size is not None and size != math.prod(sides):
+        raise NetworkError(f"{name!r}: shape={sides} has {math.prod(sides)} neurons, size={size!r}; leave out the size")
+    return math.prod(sides), sides
+
+
+def _is_positive(size: Any) -> bool:
+    return isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size >= 1)
+
+
+def _positive(size: Any, name: str) -> int:
+    if not _is_positive(size):
+        raise NetworkError(f"{name!r}: the size must be a whole number >= 1, got {size!r}")
+    return int(size)

@@ -1,0 +1,77 @@
+"""Connectivity and delays on the grid: every kind is the sum of dense connections with one delay each."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop.engines import create
+from genn_eventprop.errors import EngineError
+from genn_eventprop.plan import make_plan
+from support import connected as C
+from support.sweeps import sweep
+
+GRID = {"dt": 0.5, "duration": 30.0}
+
+
+def run(plan, values, data, engine="reference_clock", **options):
+    running = create(plan, values, engine=engine, **options)
+    result = running.run(running.load(data), np.arange(len(data)), training=True, record_spikes=True)
+    return result, {k: np.array(v, np.float64) for k, v in running.gradients.items()}
+
+
+CASES = [(k, d, "integral") for k in C.KINDS for d in C.DELAYS]
+CASES += [("conv", d, loss) for d in ("synaptic", "axonal", "dendritic") for loss in ("max", "first_spike", "voltage")]
+QUICK = [c for c in CASES if c[0] in ("pairs", "conv") or c[1] == "synaptic"]
+
+
+@pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
+def test_a_connection_is_the_sum_of_dense_ones(kind, delays, loss):
+    net, made = C.network(kind, delays, loss=loss)
+    values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
+    for key in values:  # on whole steps, so that both round alike
+        values[key] = np.round(values[key] * 2) / 2 if key.endswith(".delay") else values[key]
+    plan = make_plan(net, made, **GRID)
+    other, given, parts = C.split(net, C.LOSSES[loss], values, **GRID)
+    got, gradients = run(plan, values, data)
+    want, of_parts = run(other, given, data)
+    assert want.spike_counts["hidden"].sum() > 10
+    for name in want.spike_counts:
+        np.testing.assert_array_equal(got.spike_counts[name], want.spike_counts[name])
+    np.testing.assert_allclose(got.loss, want.loss, rtol=1e-12)
+    for key, gradient in C.gathered(plan, of_parts, parts).items():
+        assert gradient.any()
+        np.testing.assert_allclose(gradients[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max())
+
+
+DELAY_CASES = [(d, loss) for d in C.DELAYS[2:] for loss in ("integral", "first_spike", "max", "end", "voltage")]
+
+
+@pytest.mark.parametrize(("delays", "loss"), sweep(DELAY_CASES, [c for c in DELAY_CASES if c[1] != "end"][::2]))
+def test_gradients_of_delays_are_near_the_exact_ones_for_small_steps(delays, loss):
+    """D at the rounded arrival, summed over the synapses of one delay, against the exact gradient of that delay."""
+    net, made = C.network("pairs", delays, loss=loss, recurrent=False)
+    values, data = net.initial_parameters(5), C.events(net, 30.0, 2, spikes=(30, 40))
+    for key in values:
+        values[key] = np.round(values[key] * 0.5) * 2 if key.endswith(".delay") else values[key]
+    exact, given, parts = C.split(net, C.LOSSES[loss], values, dt=1.0, duration=30.0, spike_times="exact")
+    truth = create(exact, given, engine="reference_event")
+    truth.run(truth.load(data), np.arange(len(data)), training=True)
+    want = np.array([truth.full_gradients[f"{name}.delay"] for name, *_ in parts])
+    _, gradients = run(make_plan(net, made, dt=0.05, duration=30.0), values, data)
+    got = []
+    for _, c, here, at in parts:
+        index = {"synaptic": at[here], "axonal": np.flatnonzero(here.any(1)), "dendritic": np.flatnonzero(here.any(0))}
+        got.append(gradients[c.delays_name].ravel()[index[delays]].sum())
+    assert np.abs(want).max() > 0
+    np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
+def test_what_an_engine_does_not_run_is_refused_by_name(engine):
+    for kind, delays, message in (
+        ("conv", None, f"{engine} cannot run connection 'input_hidden': it runs dense weights; use reference_clock"),
+        ("dense", "axonal", f"{engine} has no axonal delays, which connection 'input_hidden' has; use reference_clock"),
+    ):
+        net, made = C.network(kind, delays, recurrent=False)
+        plan = make_plan(net, made, **GRID)
+        with pytest.raises(EngineError, match=message):
+            create(plan, net.initial_parameters(0), engine=engine)
