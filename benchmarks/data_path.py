@@ -114,7 +114,7 @@ def one_epoch(s: Settings) -> str:
             optimiser=Adam(0.0), progress=False,
         )  # fmt: skip
         trainer.fit(train, epochs=2)
-        seconds[name] = min(line["seconds"] for line in trainer.position.metrics) * 1e3 / len(train)
+        seconds[name] = min(line["seconds"] for line in trainer.state.metrics) * 1e3 / len(train)
         trainer.close()
     size = (events.times.nbytes + events.channels.nbytes + events.offsets.nbytes) / 1e6
     grown = peak_memory() - before

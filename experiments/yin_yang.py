@@ -112,7 +112,7 @@ def plot(experiment: Experiment, folder: Path) -> None:
     if trainer.plan.loss.readout != "first_spike":
         plots.standard(experiment, folder)
         return
-    plots.save(plots.learning_curves(trainer.position.metrics, target=0.981), folder / "learning_curves.png")
+    plots.save(plots.learning_curves(trainer.state.metrics, target=0.981), folder / "learning_curves.png")
     with trainer.best_weights():
         x, y, inside = plots.disc(resolution=121)
         points = yin_yang.encode(plots.four_inputs(x, y))

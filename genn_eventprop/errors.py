@@ -13,12 +13,12 @@ class EventPropError(Exception):
 class ModelError(EventPropError, ValueError):
     """A neuron or synapse model is wrong: unknown symbols, a threshold without a state, algebra that cannot be done.
 
-    text: the expression or name that is wrong, as written. placed: whether the message says the file and line.
+    text: the expression or name that is wrong, as written. located: whether the message says the file and line.
     """
 
-    def __init__(self, message: str, text: str | None = None, placed: bool = False) -> None:
+    def __init__(self, message: str, text: str | None = None, located: bool = False) -> None:
         super().__init__(message)
-        self.text, self.placed = text, placed
+        self.text, self.located = text, located
 
 
 class NetworkError(EventPropError, ValueError):

@@ -25,7 +25,7 @@ import sympy as sp
 from ..errors import ModelError
 from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
-from ..modelling.place import placed
+from ..modelling.source_location import located
 
 LONG = 400  # operations
 UNDONE = (sp.Derivative, sp.Subs, sp.Integral, sp.zoo, sp.oo, sp.nan, sp.I)
@@ -176,7 +176,7 @@ def derive(model: NeuronModel) -> Derived:
     Raises:
         ModelError: if the algebra cannot be done, or an event resets the state to above its own threshold.
     """
-    with placed(model.made_at):
+    with located(model.made_at):
         try:
             derived = _derive(model)
         except (NotImplementedError, RecursionError) as error:

@@ -191,7 +191,7 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
 
 
 def forward_alone(engine: Engine, data: Data, training: Outcome) -> str:
-    """What differs in a run without the backward pass, which must give the same bits; "" where chance acts."""
+    """What differs in a run without the backward pass, which must give the same bits; "" for a stochastic network."""
     if any(p.noise or p.dropout for p in engine.plan.populations):
         return ""
     result = engine.run(data, np.arange(len(data)))

@@ -15,7 +15,7 @@ class Dice(Protocol):
 
     def pick(self, options: Sequence[T]) -> T: ...
 
-    def chance(self, probability: float) -> bool: ...
+    def bernoulli(self, probability: float) -> bool: ...
 
     def numbers(self) -> np.random.Generator:
         """A generator for arrays of numbers that nobody wants to see made smaller one by one."""
@@ -31,7 +31,7 @@ class Random:
     def pick(self, options: Sequence[T]) -> T:
         return options[int(self._rng.integers(len(options)))]
 
-    def chance(self, probability: float) -> bool:
+    def bernoulli(self, probability: float) -> bool:
         return bool(self._rng.random() < probability)
 
     def numbers(self) -> np.random.Generator:

@@ -89,7 +89,7 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     exact = spike_times == "exact"
     loss, settings = draw_loss(dice)
     spiking = [n for n in SPIKING if not exact or (n in LINEAR and n not in AT_ONCE)]
-    names = dice.pick(NAMES) if dice.chance(0.1) else NAMES[0]
+    names = dice.pick(NAMES) if dice.bernoulli(0.1) else NAMES[0]
     n_hidden = dice.pick((0, 1, 2, 3))
     large = dice.pick(range(n_hidden)) if n_hidden else 0  # one layer of any size is enough
     hidden = tuple(
@@ -99,7 +99,9 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     model = dice.pick(_outputs(loss, settings, spiking))
     output = replace(draw_layer(dice, "output", model, dice.pick(OUTPUTS), len(hidden), exact), dropout=0.0)
     pushed = SPIKING if hidden else []
-    regulariser = dice.pick(("", "SpikeCount", "LayerRate", "SpikeCount batch")) if pushed and dice.chance(0.3) else ""
+    regulariser = (
+        dice.pick(("", "SpikeCount", "LayerRate", "SpikeCount batch")) if pushed and dice.bernoulli(0.3) else ""
+    )
     return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
 
 
@@ -138,18 +140,18 @@ def draw_layer(dice: Dice, name: str, model: str, size: int, before: int, exact:
     """A population with `before` layers in front of it."""
     at_once = model in AT_ONCE
     spiking = MODELS[model].spiking
-    looped = spiking and dice.chance(0.4)
-    odd = dice.chance(0.6)
+    looped = spiking and dice.bernoulli(0.4)
+    odd = dice.bernoulli(0.6)
     return Layer(
         name, model, size, {n: dice.pick(KINDS) if odd else "number" for n in MODELS[model].params},
         looped=looped,
-        loop_delayed=looped and (at_once or dice.chance(0.5)),
-        delayed=dice.chance(0.3),
-        skip=before > 1 and dice.chance(0.3),
-        odd_names=model == "LIF" and dice.chance(0.15),
-        twins=dice.chance(0.15),
-        learned_weights=dice.chance(0.85),
-        noise=0.01 if not exact and spiking and dice.chance(0.1) else 0.0,
-        dropout=0.2 if not exact and spiking and dice.chance(0.1) else 0.0,
-        dropped_reset=dice.chance(0.5),
+        loop_delayed=looped and (at_once or dice.bernoulli(0.5)),
+        delayed=dice.bernoulli(0.3),
+        skip=before > 1 and dice.bernoulli(0.3),
+        odd_names=model == "LIF" and dice.bernoulli(0.15),
+        twins=dice.bernoulli(0.15),
+        learned_weights=dice.bernoulli(0.85),
+        noise=0.01 if not exact and spiking and dice.bernoulli(0.1) else 0.0,
+        dropout=0.2 if not exact and spiking and dice.bernoulli(0.1) else 0.0,
+        dropped_reset=dice.bernoulli(0.5),
     )  # fmt: skip

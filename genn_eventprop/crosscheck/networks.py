@@ -53,7 +53,7 @@ def draw_case(layout: Layout, dice: Dice) -> Case:
     duration = dt * n_steps
     net, layers = Network(), [*layout.hidden, layout.output]
     before: list[Input | Population] = [net.input(layout.channels)]
-    silent = dice.chance(0.03)
+    silent = dice.bernoulli(0.03)
     for layer in layers:
         neuron = draw_neuron(layer, dice, dt)
         population = net.population(
@@ -71,27 +71,27 @@ def draw_case(layout: Layout, dice: Dice) -> Case:
     plan = make_plan(net, loss, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms)
     values = {k: v * (not silent or not k.endswith(".weight")) for k, v in net.initial_parameters(1).items()}
     events = draw_events(layout, plan, dice)
-    weights = dice.numbers().uniform(0.5, 2.0, len(events)) if dice.chance(0.2) else None
+    weights = dice.numbers().uniform(0.5, 2.0, len(events)) if dice.bernoulli(0.2) else None
     text = f"{layout}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
     return Case(text, plan, values, events, weights, tune=not silent)
 
 
 def draw_neuron(layer: Layer, dice: Dice, dt: float) -> Neuron:
     """A neuron with parameter values of the layer's kinds."""
-    model, extreme = MODELS[layer.model], dice.chance(0.15)
+    model, extreme = MODELS[layer.model], dice.bernoulli(0.15)
     rng, values = dice.numbers(), {}
     lasting = {m.lasts for m in model.modes}
     for n, p in model.params.items():
         if hasattr(p.value, "sample"):
             continue
         kind = layer.kinds[n]
-        several = kind == "array" or (kind == "learned" and not layer.twins and dice.chance(0.7))
+        several = kind == "array" or (kind == "learned" and not layer.twins and dice.bernoulli(0.7))
         drawn = _values(layer.model, n, rng, layer.size if several and not layer.twins else 1, extreme)
-        if n in lasting and dice.chance(0.6):
+        if n in lasting and dice.bernoulli(0.6):
             drawn = np.full_like(drawn, round(dt * (dice.pick((0.0, 1.0, 3.0)) + dice.pick((0.5, 1.0))), 6))
         value = np.resize(drawn, layer.size) if several else float(drawn[0])
         values[n] = Param(value, p.unit, trainable=kind in ("learned", "shared"), shared=kind == "shared")
-    if layer.model == "Started" and dice.chance(0.05):
+    if layer.model == "Started" and dice.bernoulli(0.05):
         values["v_start"] = replace(values["v_start"], value=values["v_start"].value + 1.5)
     return odd_names()(**_renamed(values)) if layer.odd_names else model(**values)
 
@@ -160,7 +160,7 @@ def draw_loss(layout: Layout, population: Population, dice: Dice, dt: float, n_s
     s, K = dict(layout.settings), population.size
     if "weight" in s:
         start = dice.pick(range(n_steps))
-        window = (start * dt, dice.pick(range(start + 1, n_steps + 1)) * dt) if dice.chance(0.3) else None
+        window = (start * dt, dice.pick(range(start + 1, n_steps + 1)) * dt) if dice.bernoulli(0.3) else None
         tau = 20.0 if s["weight"] == "input" else None
         weight = TimeWeight("constant" if tau else s["weight"], window=window, input_tau=tau)
     options: dict[str, Any] = {k: v for k, v in s.items() if k in ("form", "silent")}
@@ -211,10 +211,10 @@ def _targets(plan: Plan, dice: Dice, rng: np.random.Generator, n: int) -> np.nda
     """Targets of every shape that the loss takes, some of them missing."""
     loss = plan.loss
     shape = [dice.pick((1, 2, 5)) if m is None else m for m in loss.target_shape(plan.n_steps)]
-    if loss.readout == "voltage" and plan.spike_times == "exact" and dice.chance(0.7):
+    if loss.readout == "voltage" and plan.spike_times == "exact" and dice.bernoulli(0.7):
         shape[0] = dice.pick(ROWS)
     targets = rng.uniform(0.2, 0.8, (n, *shape))
     targets *= plan.duration if loss.readout in ("spike_times", "first_spike") else 1.0
-    if loss.host is None and dice.chance(0.3):
+    if loss.host is None and dice.bernoulli(0.3):
         targets[rng.random(targets.shape) < 0.2] = np.nan
     return targets

@@ -10,6 +10,7 @@ import numpy as np
 
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError, suggest
+from genn_eventprop.renamed import renamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def all_groups(events: Events) -> np.ndarray:
     return events.groups
 
 
-class Sealed:
+class HeldOutTestSet:
     """A test set that can be opened once: nothing can be chosen by it before, nor looked at again afterwards.
 
     `Trainer.fit` opens it after the last epoch.
@@ -138,17 +139,20 @@ class Sealed:
         return self.size
 
     def check(self, fits: Callable[[Events], object]) -> None:
-        """Call `fits` for the errors that it raises; what it returns stays sealed."""
-        fits(self._still_sealed())
+        """Call `fits` for the errors that it raises; the test set stays closed."""
+        fits(self._unread())
 
     def open(self) -> Events:
         """The events; the second call is an error."""
-        events, self._events = self._still_sealed(), None
+        events, self._events = self._unread(), None
         return events
 
-    def _still_sealed(self) -> Events:
+    def _unread(self) -> Events:
         if self._events is None:
             raise DataError(
                 "the test set was opened already: it is read once, at the end; choose on the validation set"
             )
         return self._events
+
+
+__getattr__ = renamed(__name__, {"Sealed": "HeldOutTestSet"})

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from genn_eventprop.checksummed import verified, with_checksum
 from genn_eventprop.data.check import BLOCK
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
-from genn_eventprop.seal import sealed, unsealed
 
 FORMAT = "genn_eventprop events 1"
 FILES = ("times.f8", "channels.i4", "samples.npz")
@@ -185,7 +185,7 @@ class EventsWriter:
                 os.fsync(file.fileno())
                 file.close()
             facts["files"] = {name: digest_of(self.temporary / name) for name in FILES}
-            (self.temporary / "events.json").write_text(json.dumps(sealed(facts), indent=1) + "\n")
+            (self.temporary / "events.json").write_text(json.dumps(with_checksum(facts), indent=1) + "\n")
             _replace_folder(self.temporary, self.path)
         except OSError as error:
             raise DataError(
@@ -249,7 +249,7 @@ def _load_folder(path: Path, mmap: bool) -> Events:
 def _verify(path: Path) -> None:
     """Raise `DataError` if a file of a folder is not what was written; folders of older versions have no checksums."""
     try:
-        facts = unsealed((path / "events.json").read_bytes())
+        facts = verified((path / "events.json").read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: events.json is damaged: {error}; write the folder again") from None
     for name, digest in facts.get("files", {}).items():

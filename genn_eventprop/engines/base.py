@@ -16,10 +16,10 @@ from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.clock import BLOCK
-from .chance import keys
 from .parts import Part
 from .refuse import refuse
 from .split import SplitForm
+from .stochastic import keys
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -227,7 +227,7 @@ class Engine(SplitForm, ABC):
         """The keys of the sums that `run_part` gives for a part."""
         return [part.first] if len(part) else []
 
-    def chance_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    def stochastic_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
         numbers = data.numbers_of(samples)
         kinds = [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]

@@ -20,8 +20,8 @@ import numpy as np
 from ..adjoint import Derived
 from ..adjoint.propagator import numeric
 from ..plan import PopulationRecord, clock
-from .chance import dropped, normal
 from .clock_step import Step
+from .stochastic import dropped, normal
 
 
 class Functions:
@@ -114,7 +114,7 @@ class Dynamics:
         lasts = clock.mode_steps(self.d, values, dt)
         self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
-        self.chance: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
+        self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
     def at(self, function: object, x: np.ndarray) -> np.ndarray:
         """A function of states and parameters at x (B, n, N): shape (B, N, rows, cols)."""
@@ -167,8 +167,8 @@ class Dynamics:
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]
         self.x = self._select([lambda s=s: s.advance(x) for s in self.steps], self.mode)
-        if "noise" in self.chance:
-            noise = normal(self.chance["noise"], k + 1, self.record.size)
+        if "noise" in self.stochastic_keys:
+            noise = normal(self.stochastic_keys["noise"], k + 1, self.record.size)
             self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
         self.tried = np.zeros_like(self.mode, bool)
         for i in range(len(self.d.events)):
@@ -192,9 +192,9 @@ class Dynamics:
             self._enter(k + 1, fired, np.full_like(self.mode, event.next_mode))
 
     def _dropped(self, k: int) -> np.ndarray:
-        if "dropout" not in self.chance:
+        if "dropout" not in self.stochastic_keys:
             return np.zeros((1, 1), bool)
-        return dropped(self.chance["dropout"], k, self.record.size, self.record.dropout)
+        return dropped(self.stochastic_keys["dropout"], k, self.record.size, self.record.dropout)
 
     # backwards
 

@@ -25,10 +25,10 @@ from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Result, Spikes, batch_indices, endless
-from .chance import limit, quantiles
 from .parts import Part, add_in_tree
 from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
 from .split import Readouts
+from .stochastic import limit, quantiles
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
@@ -156,7 +156,7 @@ class NativeEngine(Engine):
         self._exact_steps, self._degree, self._series_size = 0, dict[str, int](), 1
         self._seen: dict[str, bytes] = {}
         plan = self.plan
-        self._quantiles, self._chance, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
+        self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
         self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
         if plan.spike_times == "grid":
             grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
@@ -221,7 +221,7 @@ class NativeEngine(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         whole = Part.whole(len(samples), self.slices_of(len(samples)))
-        result = self._run(data, samples, whole, training, record_spikes, chance=training)
+        result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
             self._share_out()
         return result
@@ -289,7 +289,7 @@ class NativeEngine(Engine):
     def run_part(
         self, data: Data, samples: np.ndarray, part: Part, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
-        result = self._run(data, samples, part, training, False, chance=training)
+        result = self._run(data, samples, part, training, False, stochastic=training)
         return result, {root: self._slices[root - part.first] for root in part.roots} if training else {}
 
     def room_for_gradient(self) -> np.ndarray:
@@ -308,10 +308,10 @@ class NativeEngine(Engine):
             total[0] = full.sum(dtype=np.float64)
 
     def _run(
-        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, chance: bool,
+        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, stochastic: bool,
         half: int = WHOLE,
     ) -> Result:  # fmt: skip
-        """`run` of a part of a batch; chance: whether noise and dropout act."""
+        """`run` of a part of a batch; stochastic: whether noise and dropout act."""
         samples = batch[part.own]
         labels, scored = data.labels[samples], data.scored(samples, training=training and half == WHOLE)
         plan, B, K = self.plan, len(samples), self.plan.output.size
@@ -337,8 +337,10 @@ class NativeEngine(Engine):
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given["share"] = data.share(batch)[part.own]
         given |= self._regulariser_values(data, batch, part, training)
-        given |= {f"{kind}_key_{inside[name]}": key for (kind, name), key in self.chance_keys(data, samples).items()}
-        self._chance, self._numbers = chance, data.numbers_of(samples)
+        given |= {
+            f"{kind}_key_{inside[name]}": key for (kind, name), key in self.stochastic_keys(data, samples).items()
+        }
+        self._stochastic, self._numbers = stochastic, data.numbers_of(samples)
         if self._split:
             given |= {n: np.zeros((B, K)) for n in ("given_dr", "given_last")} | {"given_loss": np.zeros(B)}
             counts = data.offsets[samples + 1] - data.offsets[samples]
@@ -368,7 +370,7 @@ class NativeEngine(Engine):
         means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
         counts = None
         if training and not self._split and any(means):
-            counts = self._run(data, batch, part, False, False, chance=True).spike_counts
+            counts = self._run(data, batch, part, False, False, stochastic=True).spike_counts
         return self._pushes(counts, part)
 
     def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
@@ -424,7 +426,7 @@ class NativeEngine(Engine):
             **loss.constants,
         }
         populations = self._coded.plan.populations
-        numbers |= {f"noise_{p.name}": self._chance * p.noise * math.sqrt(plan.dt) for p in populations}
+        numbers |= {f"noise_{p.name}": self._stochastic * p.noise * math.sqrt(plan.dt) for p in populations}
         integers = {"n_steps": plan.n_steps, "batch": len(part), "training": training, "record": record}
         integers |= {"n_slices": part.last - part.first, "first_slice": part.first}
         integers |= {"whole_batch": part.batch, "whole_slices": part.slices}
@@ -434,7 +436,7 @@ class NativeEngine(Engine):
             "series_size": self._series_size,
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
-        integers |= {f"dropout_{p.name}": self._chance * limit(p.dropout) for p in populations}
+        integers |= {f"dropout_{p.name}": self._stochastic * limit(p.dropout) for p in populations}
         integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)

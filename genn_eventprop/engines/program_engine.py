@@ -23,8 +23,8 @@ from .base import (
     Spikes,
     batch_indices,
 )  # fmt: skip
-from .chance import limit, quantiles
 from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .stochastic import limit, quantiles
 
 Arrays = dict[str, Any]
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
@@ -92,7 +92,7 @@ class ProgramEngine(Engine):
             given[f"p{i}_room"] = self.room[i]
             given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
             given[f"p{i}_lost"] = limit(p.dropout) if training else 0
-        keys = self.chance_keys(data, samples)
+        keys = self.stochastic_keys(data, samples)
         names = {p.name: i for i, p in enumerate(plan.populations)}
         which = {"noise": "noise_key", "dropout": "dropout"}
         given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}

@@ -51,7 +51,7 @@ class ReferenceClock(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        trial = _Trial(self, data, samples, chance=training)
+        trial = _Trial(self, data, samples, stochastic=training)
         scored = data.scored(samples, training=training)
         trial.forward()
         loss = trial.readout.score(data.goals(samples))
@@ -71,7 +71,7 @@ class ReferenceClock(Engine):
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, _Trial]:
         samples = batch_indices(data, samples)
-        trial = _Trial(self, data, samples, chance=stochastic)
+        trial = _Trial(self, data, samples, stochastic=stochastic)
         trial.forward()
         read, plan = trial.readout, self.plan
         counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
@@ -115,7 +115,7 @@ class ReferenceClock(Engine):
 class _Trial:
     """One batch, forwards and backwards. Arrays of a population have shape (B, n, N): samples, states, neurons."""
 
-    def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, chance: bool = False) -> None:
+    def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, stochastic: bool = False) -> None:
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
         self.share, self.data = data.share(samples), data
         self.spike_numbers, self.owner = spike_numbers(data, samples)
@@ -131,8 +131,8 @@ class _Trial:
             p.name: Dynamics(p, engine._functions[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
             for p in self.plan.populations
         }
-        for (kind, name), key in engine.chance_keys(data, samples).items() if chance else ():
-            self.pops[name].chance[kind] = key
+        for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
+            self.pops[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.pops.items()}
         self.input = np.zeros((self.K + 1, self.B, self.plan.input.size))
         for b, i in enumerate(samples):

@@ -56,8 +56,8 @@ class Network:
     ) -> Population:
         """`size` neurons of a model, e.g. ``net.population(LIF(tau_mem=20.0), 256, name="hidden")``.
 
-        Noise and dropout act in training runs alone, on the grid (see `engines.chance`); for the input's spikes there
-        is `data.augment.Dropout`.
+        Noise and dropout act in training runs only, on the grid (see `engines.stochastic`); for the input's spikes
+        use `data.augment.Dropout`.
 
         Args:
             shape: (height, width, channels) instead of `size`, for convolutions and pooling.
@@ -74,7 +74,7 @@ class Network:
             neuron = neuron()
         if not isinstance(neuron, Neuron):
             raise NetworkError(f"population {name!r}: expected a neuron such as LIF(), got {type(neuron).__name__}")
-        _check_chance(name, neuron.model, noise, dropout)
+        _check_stochastic(name, neuron.model, noise, dropout)
         population = Population(
             self._free_name(name), *size_and_shape(size, shape, name), neuron, float(noise), float(dropout),
             bool(dropped_reset),
@@ -190,7 +190,7 @@ class Network:
         return name
 
 
-def _check_chance(name: str, model: NeuronModel, noise: float, dropout: float) -> None:
+def _check_stochastic(name: str, model: NeuronModel, noise: float, dropout: float) -> None:
     for what, value, limit in (("noise", noise, math.inf), ("dropout", dropout, 1.0)):
         if not isinstance(value, (int, float, np.number)) or not 0 <= value < limit:
             allowed = ">= 0" if what == "noise" else ">= 0 and < 1"

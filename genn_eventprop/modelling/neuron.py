@@ -16,7 +16,7 @@ from ..errors import ModelError, suggest
 from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
-from .place import caller, placed
+from .source_location import caller, located
 
 Expression = str | float | int
 FREE = "free"
@@ -143,7 +143,7 @@ class NeuronModel:
     def __post_init__(self) -> None:
         events = (self.events,) if isinstance(self.events, Event) else tuple(self.events)
         object.__setattr__(self, "made_at", caller())
-        with placed(self.made_at):
+        with located(self.made_at):
             if self.threshold is not None:
                 if events:
                     raise ModelError(f"{self.name}: give either threshold/reset or events, not both")

@@ -145,9 +145,9 @@ def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
     for p in network.populations:
         if STARTS in nodes[p.name].metadata:
             lines.append(f"{p.name}: where V starts is only in the metadata, which other programs do not read")
-        chance = [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x]
-        if chance:
-            lines.append(f"{p.name}: {' and '.join(chance)}, which act in training")
+        stochastic = [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x]
+        if stochastic:
+            lines.append(f"{p.name}: {' and '.join(stochastic)}, which act in training")
         learned = [n for n, q in p.neuron.params.items() if q.trainable]
         if learned:
             lines.append(f"{p.name}: that {', '.join(learned)} are learned")

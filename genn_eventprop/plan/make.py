@@ -72,7 +72,7 @@ def make_plan(
         raise PlanError("the network has no input; add one with network.input(n_channels)")
     if loss.population not in network.populations:
         raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
-    _check_chance(network, loss, spike_times)
+    _check_stochastic(network, loss, spike_times)
     found = checked(regularisers, network, loss)
     populations = _populations(network)
     if spike_times == "exact":
@@ -114,7 +114,7 @@ def _decays(network: Network, regularisers: Sequence[Regulariser]) -> dict[str, 
     return total
 
 
-def _check_chance(network: Network, loss: Loss, spike_times: str) -> None:
+def _check_stochastic(network: Network, loss: Loss, spike_times: str) -> None:
     for p in network.populations:
         if spike_times == "exact" and (p.noise > 0 or p.dropout > 0):
             what = "noise" if p.noise > 0 else "dropout"

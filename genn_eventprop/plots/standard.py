@@ -28,7 +28,7 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
         target: published accuracy in 0..1, drawn as a line.
     """
     trainer, test = experiment.trainer, experiment.test
-    save(learning_curves(trainer.position.metrics, target=target), folder / "learning_curves.png")
+    save(learning_curves(trainer.state.metrics, target=target), folder / "learning_curves.png")
     if test is None:
         return
     with trainer.best_weights():

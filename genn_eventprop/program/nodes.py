@@ -169,7 +169,7 @@ class is_nan(sp.Function):  # noqa: N801
 
 
 class normal_number(sp.Function):  # noqa: N801
-    """(key of the trial, step, neuron): see `engines/chance.py`."""
+    """(key of the trial, step, neuron): see `engines/stochastic.py`."""
 
     nargs = 3
 

@@ -1,17 +1,18 @@
 """Training: the trainer, metrics, run folders, checkpoints, random streams, weights in and out."""
 
-from .alive import Revive
+from ..renamed import renamed
 from .callbacks import Callback, Progress
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .epoch_statistics import Activity, EpochStatistics
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
 from .initialise import Initialised, initialise_rates
 from .layered import LayeredConfig, layered
 from .recording import Record, Trial, load_recording, record_trial
 from .run_folder import RunFolder
+from .silent_neurons import Revive
 from .stopping import EarlyStopping
 from .streams import Streams
-from .tally import Activity, Tally
 from .tensorboard import TensorBoard
 from .trained import Outputs, TrainedModel, load
 from .trainer import Trainer
@@ -34,7 +35,7 @@ __all__ = [
     "Revive",
     "RunFolder",
     "Streams",
-    "Tally",
+    "EpochStatistics",
     "TensorBoard",
     "TrainedModel",
     "Trainer",
@@ -53,3 +54,5 @@ __all__ = [
     "save_checkpoint",
     "save_weights",
 ]
+
+__getattr__ = renamed(__name__, {"Tally": "EpochStatistics"})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from .tally import Tally
+    from .epoch_statistics import EpochStatistics
     from .trainer import Trainer
 
 
@@ -30,8 +30,8 @@ class Callback:
     def start_epoch(self, trainer: Trainer, epoch: int) -> None:
         """Before the first batch of an epoch, counted from 0; `trainer.silent` tells of the epoch before."""
 
-    def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
-        """After an update; epoch and batch count from 0, `tally` holds the epoch so far."""
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+        """After an update; epoch and batch count from 0, `statistics` holds the epoch so far."""
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         """After the epoch's validation, with the line that goes into metrics.jsonl, which may be added to; before the
@@ -69,10 +69,10 @@ class Progress(Callback):
         print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
         for note in trainer.notes:
             print(f"note: {note}", file=sys.stderr)
-        if trainer.forecast is not None:
-            print(trainer.forecast, file=sys.stderr)
+        if trainer.runtime_estimate is not None:
+            print(trainer.runtime_estimate, file=sys.stderr)
 
-    def end_batch(self, trainer: Trainer, epoch: int, batch: int, tally: Tally) -> None:
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         if not sys.stderr.isatty():
             return
         if self._bar is None:
@@ -81,7 +81,7 @@ class Progress(Callback):
                 total=trainer.batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
             )
         if self._bar.update(1):  # true when the bar is drawn anew, some ten times a second
-            self._bar.set_postfix_str(f"{_score(tally.loss, tally.accuracy)}{_activity(tally)}")
+            self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         self.close()
@@ -125,5 +125,7 @@ def _score(loss: float, accuracy: float) -> str:
     return f"loss {loss:.4f}  accuracy {100 * accuracy:.2f} %"
 
 
-def _activity(tally: Tally) -> str:
-    return "".join(f"  {n} {a.spikes_per_neuron:.2f} spikes, {a.silent} silent" for n, a in tally.activity().items())
+def _activity(statistics: EpochStatistics) -> str:
+    return "".join(
+        f"  {n} {a.spikes_per_neuron:.2f} spikes, {a.silent} silent" for n, a in statistics.activity().items()
+    )

@@ -18,7 +18,7 @@ from ..modelling.neuron import Neuron
 from ..models import ZOO
 from ..optimisers import Optimiser, Schedule
 from ..regularisers import REGULARISERS, Regulariser
-from .alive import Revive
+from .silent_neurons import Revive
 from .specs import make, parse_spec, parse_specs
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..data import Events
 from ..engines import Data, Engine
 from ..losses import Function
 from ..plan import Plan
-from .tally import Activity, Tally
+from .epoch_statistics import Activity, EpochStatistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,23 +67,23 @@ def evaluate(
     Args:
         between: called after each batch; may end the evaluation by an exception.
     """
-    tally = Tally(runaway_spikes)
+    statistics = EpochStatistics(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
     for first in range(0, len(data), batch_size):
         samples = np.arange(first, min(first + batch_size, len(data)))
         result = engine.run(data, samples)
-        tally.add(result, data.labels[samples], weights=data.weights_of(samples))
+        statistics.add(result, data.labels[samples], weights=data.weights_of(samples))
         predictions.append(result.prediction)
         readouts.append(result.readout)
         between()
     readout, loss_of = np.concatenate(readouts), engine.plan.loss
     return Evaluation(
-        loss=tally.loss,
-        accuracy=tally.accuracy,
-        undecided=tally.undecided,
+        loss=statistics.loss,
+        accuracy=statistics.accuracy,
+        undecided=statistics.undecided,
         predictions=np.concatenate(predictions),
         readout=readout,
         scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
         labels=data.labels,
-        activity=tally.activity(),
+        activity=statistics.activity(),
     )

@@ -25,7 +25,7 @@ def describe_network(network: Network) -> dict[str, str]:
     for p in network.populations:
         learned = [n for n, q in p.neuron.params.items() if q.trainable]
         parts[f"population {p.name}"] = (
-            f"{p.size} {_describe_model(p.model)}, learned: {', '.join(learned) or 'nothing'}{_describe_chance(p)}"
+            f"{p.size} {_describe_model(p.model)}, learned: {', '.join(learned) or 'nothing'}{_describe_stochastic(p)}"
         )
     for c in network.connections:
         learned_weights = "learned" if c.trainable else "fixed"
@@ -50,7 +50,7 @@ def _describe_delay(c: Connection) -> str:
     return f"{c.delays.kind} delays up to {c.delays.max:g} ms, {learned}"
 
 
-def _describe_chance(p: Population) -> str:
+def _describe_stochastic(p: Population) -> str:
     noise = f", noise {p.noise:g}" if p.noise else ""
     return noise + (f", dropout {p.dropout:g}{' with reset' if p.dropped_reset else ''}" if p.dropout else "")
 

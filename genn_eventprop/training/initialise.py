@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import SettingError, TrainingError, suggest
 from ..modelling import Connection
-from .alive import bounded, incoming
+from .silent_neurons import bounded, incoming
 
 if TYPE_CHECKING:
     from ..data import Events

@@ -162,10 +162,10 @@ def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Ne
     network = Network()
     source: Any = network.input(n_inputs)
     neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
-    chance: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
+    stochastic: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
     for i, size in enumerate(config.hidden):
         name = "hidden" if len(config.hidden) == 1 else f"hidden{i + 1}"
-        layer = network.population(neuron, size, name, **chance)
+        layer = network.population(neuron, size, name, **stochastic)
         if i == 0:
             connect_input(network, source, layer, config)
         else:

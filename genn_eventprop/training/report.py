@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..optimisers import Optimiser
+from .epoch_statistics import EpochStatistics
 from .evaluation import Evaluation
 from .metrics import class_accuracy, confusion_matrix, interval_of, report
-from .state import Position
-from .tally import Tally
+from .state import TrainingState
 
 
 def epoch_metrics(
-    position: Position, tally: Tally, optimiser: Optimiser, clipped_spikes: int, held_out: Evaluation | None
+    state: TrainingState,
+    statistics: EpochStatistics,
+    optimiser: Optimiser,
+    clipped_spikes: int,
+    held_out: Evaluation | None,
 ) -> dict[str, Any]:
     """One line of metrics.jsonl.
 
@@ -23,23 +27,23 @@ def epoch_metrics(
     whole epoch; learning_rate is the last one used; clipped_spikes are input spikes moved back into the
     trial's last step.
     """
-    activity = tally.activity()
+    activity = statistics.activity()
     return {
-        "epoch": position.epoch + 1,
-        "train_loss": tally.loss,
-        "train_accuracy": tally.accuracy,
+        "epoch": state.epoch + 1,
+        "train_loss": statistics.loss,
+        "train_accuracy": statistics.accuracy,
         "validation_loss": None if held_out is None else held_out.loss,
         "validation_accuracy": None if held_out is None else held_out.accuracy,
         **_held_out_metrics(held_out),
-        "undecided": tally.undecided,
+        "undecided": statistics.undecided,
         "spikes_per_neuron": {name: a.spikes_per_neuron for name, a in activity.items()},
         "silent": {name: a.silent for name, a in activity.items()},
         "runaway": {name: a.runaway for name, a in activity.items()},
-        "guarded": tally.guarded,
-        "clipped_spikes": clipped_spikes + tally.clipped_spikes,
+        "guarded": statistics.guarded,
+        "clipped_spikes": clipped_spikes + statistics.clipped_spikes,
         "clipped_gradients": optimiser.clipped_steps,
         "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
-        "seconds": position.epoch_seconds,
+        "seconds": state.epoch_seconds,
     }
 
 
@@ -55,7 +59,7 @@ def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
 
 
 def run_results(
-    position: Position,
+    state: TrainingState,
     chosen: Evaluation | None,
     final: Evaluation | None,
     engine: str,
@@ -74,11 +78,11 @@ def run_results(
         "final_test_accuracy": None if final is None else final.accuracy,
         "final_test_loss": None if final is None else final.loss,
         "test": None if chosen is None else report(chosen, groups),
-        "best_validation_accuracy": None if position.best_epoch is None else position.best_accuracy,
-        "best_epoch": position.best_epoch,
-        "epochs": position.epoch,
-        "updates": position.updates,
-        "seconds_training": position.seconds,
+        "best_validation_accuracy": None if state.best_epoch is None else state.best_accuracy,
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "updates": state.updates,
+        "seconds_training": state.seconds,
         "engine": engine,
         "seed": seed,
         "activity": activity_of(position.metrics[-1] if position.metrics else None, sizes or {}),

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checksummed import verified, with_checksum
 from ..errors import SettingError, TrainingError
-from ..seal import sealed, unsealed
 from .writer import leftovers
 
 PAGE_TEXT, MODEL, FIRST, SAMPLES = "page.py.txt", "model.json", "first_weights.npz", "samples.npz"
@@ -152,7 +152,7 @@ class RunFolder:
 
     def _epoch(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            found = unsealed(line)
+            found = verified(line)
             if "epoch" not in found:
                 raise ValueError("it tells of no epoch")
             return found
@@ -185,7 +185,7 @@ class RunFolder:
 
 
 def _line(metrics: Mapping[str, Any]) -> str:
-    return json.dumps(sealed(jsonable(metrics)), allow_nan=False) + "\n"
+    return json.dumps(with_checksum(jsonable(metrics)), allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SettingError: it cannot be read, or is damaged.
     """
     try:
-        return unsealed(path.read_bytes())
+        return verified(path.read_bytes())
     except OSError as error:
         raise SettingError(f"{path} cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -242,8 +242,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A record with its checksum, see `seal`."""
-    write_text(path, json.dumps(sealed(jsonable(value)), indent=2, allow_nan=False) + "\n")
+    """A record with its checksum, see `checksummed`."""
+    write_text(path, json.dumps(with_checksum(jsonable(value)), indent=2, allow_nan=False) + "\n")
 
 
 def environment() -> dict[str, Any]:

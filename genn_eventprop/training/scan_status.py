@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from ..errors import SettingError
-from .forecast import duration
 from .jobs import Job
 from .repeats import run_state
 from .run_folder import RunFolder, read_json
+from .runtime_estimate import duration
 from .scan import Scan
 from .tabulate import lined
 from .worker import ENDED

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint
-from .tally import Tally
+from .epoch_statistics import EpochStatistics
 
 
 @dataclass
-class Position:
+class TrainingState:
     """How far training has come.
 
     Args:
@@ -46,11 +46,11 @@ class Position:
 def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that continuing bit for bit needs: (arrays, JSON-able info)."""
     optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
-    tally_arrays, tally_info = trainer.tally.state_dict()
+    statistics_arrays, statistics_info = trainer.statistics.state_dict()
     sections = {
         "parameters": trainer.engine.parameters,
         "optimiser": optimiser_arrays,
-        "tally": tally_arrays,
+        "tally": statistics_arrays,
         "best": trainer.best_parameters or {},
         "silent": trainer.silent,
     }
@@ -59,9 +59,9 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "network": trainer.network_description,
         "settings": trainer.settings,
         "data": trainer.data_description,
-        "position": asdict(trainer.position),
+        "position": asdict(trainer.state),
         "optimiser": optimiser_info,
-        "tally": tally_info,
+        "tally": statistics_info,
         "schedule": trainer.schedule.state_dict(),
         "streams": trainer.streams.state_dict(),
         "callbacks": [callback.state_dict() for callback in trainer.callbacks if callback.checkpointed],
@@ -82,9 +82,9 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.optimiser.load_state_dict(checkpoint.section("optimiser"), info["optimiser"])
     trainer.schedule.load_state_dict(info["schedule"])
     trainer.streams.load_state_dict(info["streams"])
-    trainer.position = Position(**info["position"])
-    trainer.tally = Tally(trainer.tally.runaway_spikes)
-    trainer.tally.load_state_dict(checkpoint.section("tally"), info["tally"])
+    trainer.state = TrainingState(**info["position"])
+    trainer.statistics = EpochStatistics(trainer.statistics.runaway_spikes)
+    trainer.statistics.load_state_dict(checkpoint.section("tally"), info["tally"])
     trainer.data_description = info["data"]
     callbacks = [callback for callback in trainer.callbacks if callback.checkpointed]
     if len(info["callbacks"]) != len(callbacks):

@@ -36,6 +36,6 @@ class EarlyStopping(Callback):
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
-        best = trainer.position.best_epoch
-        if best is not None and trainer.position.epoch - best >= self.patience:
+        best = trainer.state.best_epoch
+        if best is not None and trainer.state.epoch - best >= self.patience:
             trainer.stop()

@@ -39,7 +39,7 @@ class TensorBoard(Callback):
             raise SettingError("TensorBoard needs a folder: give it one, or give the trainer a run_dir")
         folder = self.folder if self.folder is not None else trainer.folder.path / "tensorboard"  # type: ignore[union-attr]
         # after resuming, epochs beyond the checkpoint are dropped
-        self._writer = self._make(str(folder), purge_step=trainer.position.epoch + 1)
+        self._writer = self._make(str(folder), purge_step=trainer.state.epoch + 1)
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         assert self._writer is not None

@@ -23,6 +23,7 @@ from ..optimisers import Adam, Constant, Optimiser, Schedule
 from ..optimisers import Progress as ScheduleProgress
 from ..plan import make_plan
 from ..regularisers import Regulariser
+from ..renamed import RenamedAttribute
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, load_latest, save_checkpoint
@@ -30,15 +31,15 @@ from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
 from .distributed import Alone, RankError, Ranks, ranks_of
 from .distributed.engine import RankedEngine
+from .epoch_statistics import EpochStatistics
 from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
 from .folder_model import keep_model, keep_start
-from .forecast import Forecast, forecast
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
 from .report import epoch_metrics, run_results
 from .run_folder import RunFolder
-from .state import Position, pack, unpack, write_parameters
+from .runtime_estimate import RuntimeEstimate, estimate_runtime
+from .state import TrainingState, pack, unpack, write_parameters
 from .streams import Streams
-from .tally import Tally
 from .weights import fitting_weights, save_weights
 from .writer import check_writer, writer
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from ..data import Events
     from ..data.augment import Step
     from ..data.augmented import Augmented
-    from ..data.splits import Sealed
+    from ..data.splits import HeldOutTestSet
 
 
 Sample = tuple[Any, Any]
@@ -89,6 +90,10 @@ class Trainer:
         >>> results = trainer.fit(train, validation, test, epochs=20)
         >>> classes = trainer.predict(test)
     """
+
+    tally = RenamedAttribute("statistics")
+    position = RenamedAttribute("state")
+    forecast = RenamedAttribute("runtime_estimate")
 
     def __init__(
         self,
@@ -143,12 +148,12 @@ class Trainer:
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.folder: RunFolder | None = None
-        self.position, self.tally = Position(), Tally(runaway_rate * duration)
+        self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
         self.best_parameters: dict[str, np.ndarray] | None = None
         self.silent: dict[str, np.ndarray] = {}
-        self.forecast: Forecast | None = None
+        self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = list(notes)
-        self._wants_forecast = progress
+        self._wants_estimate = progress
         self.network_description = describe_network(network)
         self.data_description: str | None = None
         self.settings: dict[str, Any] = {
@@ -185,7 +190,7 @@ class Trainer:
         self.ranks = ranks
         with self.ranks.guard():
             self.ranks.same("network", repr(self.network_description))
-            self.ranks.same("trainer", repr([self.settings, self.optimiser.state_dict()[1], self._wants_forecast]))
+            self.ranks.same("trainer", repr([self.settings, self.optimiser.state_dict()[1], self._wants_estimate]))
         self.engine = RankedEngine(self.engine, self.ranks)
         self._notes.append(f"{self.ranks.size} ranks, {self.ranks.local_size} of them on this machine")
         if not self.ranks.first:
@@ -212,7 +217,7 @@ class Trainer:
         self,
         train: Events | Augmented,
         validation: Events | None = None,
-        test: Events | Sealed | None = None,
+        test: Events | HeldOutTestSet | None = None,
         *,
         epochs: int,
     ) -> dict[str, Any]:
@@ -220,8 +225,8 @@ class Trainer:
 
         The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
         The checkpoint is chosen on validation accuracy (ties: the smaller validation loss), never on the test or
-        training set; without a validation set it is the last one. The test set is sealed (`data.splits.Sealed`) until
-        the last epoch is over and then read once. Afterwards the engine holds the last weights; see `best_weights`.
+        training set; without a validation set it is the last one. The test set (`data.splits.HeldOutTestSet`)
+        is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`.
 
         Returns:
             What results.json holds: ``test_accuracy`` (chosen weights), ``final_test_accuracy`` (last weights), ...
@@ -237,7 +242,7 @@ class Trainer:
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
             batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self._load(validation, "validation")
-            sealed = self._seal(test)
+            held_out_test = self._held_out_test(test)
             self._accept_data(batches.description)
             self.ranks.same("training set", batches.description)
             self.ranks.same("number of epochs", str(epochs))
@@ -248,21 +253,21 @@ class Trainer:
             ]
             with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
                 self._open_folder(batches, validation)
-                return self._fit(batches, held_out, sealed, epochs)
+                return self._fit(batches, held_out, held_out_test, epochs)
 
-    def _fit(self, batches: Batches, held_out: Data | None, sealed: Sealed | None, epochs: int) -> dict[str, Any]:
+    def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
         self._stop = self._interrupted = False
         self.ranks.begin(lambda: self._interrupted)
-        if self.ranks.size > 1 and self.position.updates == 0:
+        if self.ranks.size > 1 and self.state.updates == 0:
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
         try:
-            if self._wants_forecast:
-                self.forecast = forecast(self, batches, held_out, epochs)
+            if self._wants_estimate:
+                self.runtime_estimate = estimate_runtime(self, batches, held_out, epochs)
             for callback in self.callbacks:
                 callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
-            while self.position.epoch < epochs and not self._stop:
+            while self.state.epoch < epochs and not self._stop:
                 self._epoch(batches, held_out)
-            results = self._results(sealed)
+            results = self._results(test)
             for callback in self.callbacks:
                 callback.end(self, results)
         except RankError as error:
@@ -281,7 +286,7 @@ class Trainer:
         if self.folder is None:
             return error
         self._save("last")  # all batches that every rank has done, and nothing of the one that was begun
-        where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
+        where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
         return RankError(f"{error}. The run stopped before {where}; continue it from {self.folder.path}")
 
     def stop(self) -> None:
@@ -309,26 +314,26 @@ class Trainer:
 
     def _epoch(self, train: Batches, validation: Data | None) -> None:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
-        position, began = self.position, time.perf_counter()
-        before = position.epoch_seconds
-        for callback in self.callbacks if position.batch == 0 else ():
-            callback.start_epoch(self, position.epoch)
-        self.engine.seed, self.engine.epoch = self.streams.seed, position.epoch
-        samples = self.streams.at("order", position.epoch).permutation(len(train))
-        size = self.batch_size_of(position.epoch)
+        state, began = self.state, time.perf_counter()
+        before = state.epoch_seconds
+        for callback in self.callbacks if state.batch == 0 else ():
+            callback.start_epoch(self, state.epoch)
+        self.engine.seed, self.engine.epoch = self.streams.seed, state.epoch
+        samples = self.streams.at("order", state.epoch).permutation(len(train))
+        size = self.batch_size_of(state.epoch)
         order = [samples[i : i + size] for i in range(0, len(samples), size)]
         self.batches = len(order)
-        if position.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
-            self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates - 1))
-        for batch in train.of(order[position.batch :], position.epoch):
+        if state.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
+            self.optimiser.factor = self.schedule.factor(ScheduleProgress(state.epoch, state.updates - 1))
+        for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
-            position.epoch_seconds = before + time.perf_counter() - began
+            state.epoch_seconds = before + time.perf_counter() - began
             self._end_if_interrupted()
-            in_the_middle = position.batch < len(order)
-            if in_the_middle and self.checkpoint_batches and position.batch % self.checkpoint_batches == 0:
+            in_the_middle = state.batch < len(order)
+            if in_the_middle and self.checkpoint_batches and state.batch % self.checkpoint_batches == 0:
                 self._save("last")
         held_out = None if validation is None else self._validate(validation)
-        position.epoch_seconds = before + time.perf_counter() - began
+        state.epoch_seconds = before + time.perf_counter() - began
         self._end_epoch(train.clipped, held_out)
 
     def _end_if_interrupted(self) -> None:
@@ -339,41 +344,41 @@ class Trainer:
     def _validate(self, validation: Data) -> Evaluation:
         """Between two batches of it training may be interrupted too: it goes on with the validation."""
         self._end_if_interrupted()
-        runaway = self.tally.runaway_spikes
+        runaway = self.statistics.runaway_spikes
         return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
 
     def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
-        position = self.position
+        state = self.state
         self.ranks.clipped = clipped_spikes
         result = self.engine.run(data, samples, training=True)
-        where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, position.updates)
-        self.optimiser.factor = self.schedule.factor(ScheduleProgress(position.epoch, position.updates))
+        where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
+        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
+        self.optimiser.factor = self.schedule.factor(ScheduleProgress(state.epoch, state.updates))
         self.engine.update(self.optimiser)
-        self.tally.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))
-        position.batch += 1
-        position.updates += 1
+        self.statistics.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))
+        state.batch += 1
+        state.updates += 1
         for callback in self.callbacks:
-            callback.end_batch(self, position.epoch, position.batch - 1, self.tally)
+            callback.end_batch(self, state.epoch, state.batch - 1, self.statistics)
 
     def _end_epoch(self, clipped_spikes: int, held_out: Evaluation | None) -> None:
-        """Metrics, choice of the best weights, checkpoints; then the position moves to the next epoch."""
-        position = self.position
-        check_parameters(self.engine.parameters, f"epoch {position.epoch + 1}")
-        metrics = epoch_metrics(position, self.tally, self.optimiser, clipped_spikes, held_out)
+        """Metrics, choice of the best weights, checkpoints; then the state moves to the next epoch."""
+        state = self.state
+        check_parameters(self.engine.parameters, f"epoch {state.epoch + 1}")
+        metrics = epoch_metrics(state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size
         accuracy = None if held_out is None else held_out.accuracy
-        self.schedule.end_epoch(position.epoch, accuracy)
-        improved = held_out is not None and position.improves(held_out.accuracy, held_out.loss)
+        self.schedule.end_epoch(state.epoch, accuracy)
+        improved = held_out is not None and state.improves(held_out.accuracy, held_out.loss)
         if held_out is not None and improved:
-            position.best_epoch, position.best_accuracy = position.epoch + 1, held_out.accuracy
-            position.best_loss = held_out.loss if math.isfinite(held_out.loss) else None
+            state.best_epoch, state.best_accuracy = state.epoch + 1, held_out.accuracy
+            state.best_loss = held_out.loss if math.isfinite(held_out.loss) else None
             self.best_parameters = {name: value.copy() for name, value in self.engine.parameters.items()}
-        position.metrics.append(metrics)
-        position.seconds += position.epoch_seconds
-        position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
-        self.silent, self.tally = self.tally.silent(), Tally(self.tally.runaway_spikes)
+        state.metrics.append(metrics)
+        state.seconds += state.epoch_seconds
+        state.epoch, state.batch, state.epoch_seconds = state.epoch + 1, 0, 0.0
+        self.silent, self.statistics = self.statistics.silent(), EpochStatistics(self.statistics.runaway_spikes)
         for callback in self.callbacks:
             callback.end_epoch(self, metrics)
         if improved:
@@ -383,18 +388,18 @@ class Trainer:
             self.folder.append_metrics(metrics)
         self._stop = self.ranks.any(self._stop)
 
-    def _results(self, sealed: Sealed | None) -> dict[str, Any]:
+    def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
         """Read the test set, with the last weights and the chosen ones."""
         final = chosen = groups = None
-        if sealed is not None:
-            test = sealed.open()
+        if held_out_test is not None:
+            test = held_out_test.open()
             data, groups = self._load(test, "test"), test.groups
             final = chosen = self._run(data)
             if self.best_parameters is not None:
                 with self.best_weights():
                     chosen = self._run(data)
         sizes = {p.name: p.size for p in self.plan.populations}
-        results = run_results(self.position, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
+        results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
         if self.folder is not None:
             check_writer(self.folder.path)
             self.folder.write_results(results)
@@ -425,7 +430,7 @@ class Trainer:
         return spike_counts(self.engine, self.engine.load(events), self.batch_size)
 
     def _run(self, data: Data) -> Evaluation:
-        return evaluate(self.engine, data, self.batch_size, self.tally.runaway_spikes)
+        return evaluate(self.engine, data, self.batch_size, self.statistics.runaway_spikes)
 
     @contextmanager
     def best_weights(self) -> Iterator[None]:
@@ -459,7 +464,7 @@ class Trainer:
         unpack(self, checkpoint)
         if self.ranks.first:
             with writer(folder.path):
-                folder.replace_metrics(self.position.metrics)
+                folder.replace_metrics(self.state.metrics)
             self.folder, self.run_dir = folder, folder.path
         return self
 
@@ -518,15 +523,15 @@ class Trainer:
         check_labels(data.labels, what, needed=data.targets is None)
         return self.class_weights.apply(data)
 
-    def _seal(self, test: Events | Sealed | None) -> Sealed | None:
+    def _held_out_test(self, test: Events | HeldOutTestSet | None) -> HeldOutTestSet | None:
         """The test set out of reach until the end, once it is known to fit."""
-        from ..data.splits import Sealed
+        from ..data.splits import HeldOutTestSet
 
         if test is None:
             return None
-        sealed = test if isinstance(test, Sealed) else Sealed(test)
-        sealed.check(lambda events: self._load(events, "test"))
-        return sealed
+        held_out_test = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(test)
+        held_out_test.check(lambda events: self._load(events, "test"))
+        return held_out_test
 
     def _accept_data(self, description: str) -> None:
         if self.data_description not in (None, description):

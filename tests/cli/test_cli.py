@@ -48,7 +48,7 @@ def build(config):
     return Experiment(trainer, events[:6], events[6:8], events[8:])
 
 def plot(experiment, folder):
-    (folder / "done.txt").write_text(str(experiment.trainer.position.epoch))
+    (folder / "done.txt").write_text(str(experiment.trainer.state.epoch))
 
 if __name__ == "__main__":
     from genn_eventprop.cli import main_of

@@ -43,7 +43,7 @@ class Pause(Callback):
     def __init__(self, seconds):
         self.seconds = seconds
 
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         time.sleep(self.seconds)
 
 def build(config):

@@ -11,10 +11,10 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
+from genn_eventprop.checksummed import verified
 from genn_eventprop.cli import main
 from genn_eventprop.data.samples import open_samples
 from genn_eventprop.models.li import LI
-from genn_eventprop.seal import unsealed
 
 wavfile = pytest.importorskip("scipy.io.wavfile")
 PAGE = '''
@@ -130,7 +130,7 @@ def test_hdf5_files(here, capsys):
 def test_samples_that_decide_nothing_and_class_names_of_others(here, capsys):
     Events.from_samples([([], [])], 700).save("silent.npz")
     path = here / "run/model.json"
-    document = unsealed(path.read_text())
+    document = verified(path.read_text())
     document["class_names"] = ["a\x1b[2J", "b"]
     path.write_text(json.dumps(document))
     capsys.readouterr()

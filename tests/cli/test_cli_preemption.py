@@ -27,7 +27,7 @@ class Slow(Callback):
     checkpointed = False
     def __init__(self, pause):
         self.pause = pause
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         time.sleep(self.pause)
 
 @dataclass(frozen=True)

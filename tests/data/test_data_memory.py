@@ -50,7 +50,7 @@ def test_memory_mapped_events_stay_on_disk(tmp_path: Path) -> None:
 PEAK = """
 import sys
 import numpy as np
-from genn_eventprop.training.forecast import peak_memory
+from genn_eventprop.training.runtime_estimate import peak_memory
 before = peak_memory()
 mapped = np.memmap(sys.argv[1], np.uint8, "r")
 mapped.sum()

@@ -101,9 +101,9 @@ def test_refused(make: Any, message: str) -> None:
 
 
 def test_the_test_set_opens_once() -> None:
-    sealed = splits.Sealed(labelled([0, 1, 2]))
-    assert len(sealed) == 3
-    assert len(sealed.open()) == 3
+    held_out_test = splits.HeldOutTestSet(labelled([0, 1, 2]))
+    assert len(held_out_test) == 3
+    assert len(held_out_test.open()) == 3
     with pytest.raises(DataError, match="the test set was opened already: it is read once, at the end"):
-        sealed.open()
-    assert len(sealed) == 3
+        held_out_test.open()
+    assert len(held_out_test) == 3

@@ -17,11 +17,11 @@ CASES = {
 }
 
 
-def network(model, scale, chance, duration=50.5, learned=True):
+def network(model, scale, stochastic, duration=50.5, learned=True):
     net = Network()
     inp = net.input(6)
     tau = {"tau_mem": Param(20.0, "ms", trainable=learned), "tau_syn": Param(5.0, "ms", trainable=learned)}
-    hidden = net.population(ZOO[model](**tau), 21, "hidden", **chance)
+    hidden = net.population(ZOO[model](**tau), 21, "hidden", **stochastic)
     out = net.population(ZOO["LI"](**tau), 3, "output")
     net.connect(inp, hidden, Dense(Normal(scale, 0.5 * scale)), delay=1.5)
     net.connect(hidden, hidden, Dense(Normal(0.0, 0.3 * scale)), delay=1.0)

@@ -45,7 +45,7 @@ class Drawn:
     def pick(self, options: Sequence) -> object:
         return self.data.draw(st.sampled_from(list(options)))
 
-    def chance(self, probability: float) -> bool:
+    def bernoulli(self, probability: float) -> bool:
         return self.data.draw(st.integers(0, 99)) >= 100 - 100 * probability
 
     def numbers(self) -> np.random.Generator:

@@ -8,9 +8,9 @@ from pathlib import Path
 import genn_eventprop
 
 STAGES = (
-    "errors", "seal", "modelling", "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program",
-    "codegen", "toolchain", "data", "description", "nir", "engines", "gradcheck", "crosscheck", "training", "interop",
-    "torch", "plots", "experiments", "cli",
+    "errors", "checksummed", "renamed", "modelling", "models", "adjoint", "losses", "regularisers", "plan",
+    "optimisers", "program", "codegen", "toolchain", "data", "description", "nir", "engines", "gradcheck",
+    "crosscheck", "training", "interop", "torch", "plots", "experiments", "cli",
 )  # fmt: skip
 PACKAGE = Path(genn_eventprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))

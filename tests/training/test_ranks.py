@@ -56,7 +56,7 @@ class Trouble(Callback):
     def __init__(self, kind):
         self.kind = kind
 
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         if (epoch, batch) == (1, 1):
             Path(f"pid{RANK}.tmp").write_text(str(os.getpid()))
             os.rename(f"pid{RANK}.tmp", f"pid{RANK}.txt")

@@ -96,8 +96,8 @@ def test_balanced_weights_and_the_loss_that_is_logged(augmented):
     np.testing.assert_allclose(t.class_weights.values, [6 / 9, 1.0, 2.0])
     single = t.engine.run(t.engine.load(events()), np.arange(6)).loss
     want = np.mean(np.array([6 / 9, 1.0, 2.0])[[0, 1, 2, 1, 0, 0]] * single)
-    assert t.position.metrics[0]["train_loss"] == pytest.approx(want)
-    assert t.position.metrics[0]["validation_loss"] == pytest.approx(want)
+    assert t.state.metrics[0]["train_loss"] == pytest.approx(want)
+    assert t.state.metrics[0]["validation_loss"] == pytest.approx(want)
     assert abs(want - single.mean()) > 1e-4
 
 

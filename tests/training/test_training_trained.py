@@ -10,6 +10,7 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
+from genn_eventprop.checksummed import verified
 from genn_eventprop.data.augment import Shift
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.description.safe import Guard
@@ -19,7 +20,6 @@ from genn_eventprop.losses.outer import Absent
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
-from genn_eventprop.seal import unsealed
 from genn_eventprop.training import LayeredConfig, experiment_names, folder_model, layered, load_experiment
 from genn_eventprop.training.choices import loss_of, preprocessing, transformed
 from genn_eventprop.training.identity import describe_loss, describe_network
@@ -234,7 +234,7 @@ def test_folders_that_cannot_be_loaded_say_why(tmp_path):
     text = (tmp_path / "run" / "model.json").read_text()
     with pytest.raises(SettingError, match="model.json is damaged: its contents do not match its checksum"):
         genn_eventprop.load(damaged(model=text.replace('"size": 6', '"size": 7')))
-    document = unsealed(text)
+    document = verified(text)
     document["network"]["populations"][0]["size"] = 7
     copy = damaged(model=json.dumps(document))
     with pytest.raises((genn_eventprop.errors.EventPropError), match=r"has shape|needs|shape"):
@@ -261,7 +261,7 @@ def test_hand_written_code_of_a_folder_needs_trust(tmp_path):
 def test_an_engine_that_is_not_here_is_replaced(tmp_path):
     trained(tmp_path / "run", Config(), engine="reference_clock")
     path = tmp_path / "run" / "model.json"
-    document = unsealed(path.read_text())
+    document = verified(path.read_text())
     document["run"]["engine"] = "tpu"
     path.write_text(json.dumps(document))
     assert genn_eventprop.load(tmp_path / "run").engine.name == "native"

@@ -49,7 +49,7 @@ class Keep(Callback):
     def __init__(self):
         self.updates, self.epochs, self.closed = [], [], 0
 
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         self.updates.append((epoch, batch, trainer.engine.parameters["input_hidden.weight"].copy()))
 
     def end_epoch(self, trainer, metrics):
@@ -65,7 +65,7 @@ class Interrupt(Callback):
     def __init__(self, after):
         self.after = after
 
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         self.after -= 1
         if self.after == 0:
             raise KeyboardInterrupt
@@ -159,12 +159,12 @@ def test_checkpoint_is_chosen_on_validation_only(tmp_path):
 
 
 def test_ties_of_accuracy_go_to_the_smaller_loss():
-    from genn_eventprop.training.state import Position
+    from genn_eventprop.training.state import TrainingState
 
-    position = Position(best_epoch=3, best_accuracy=0.9, best_loss=0.5)
+    position = TrainingState(best_epoch=3, best_accuracy=0.9, best_loss=0.5)
     assert position.improves(0.91, 9.0) and position.improves(0.9, 0.4)
     assert not position.improves(0.9, 0.5) and not position.improves(0.89, 0.1)
-    assert Position().improves(0.0, 9.0)
+    assert TrainingState().improves(0.0, 9.0)
 
 
 def test_without_validation_the_last_weights_count():
@@ -200,7 +200,7 @@ def test_resuming_gives_the_same_bits(tmp_path, whole, checkpoint_batches, inter
     with pytest.raises(KeyboardInterrupt):
         broken.fit(*RESUME_DATA, epochs=4)
     again = resumable(callbacks=[Callback()], checkpoint_batches=checkpoint_batches).resume(tmp_path / "run")
-    assert 0 < again.position.updates < interrupted_after
+    assert 0 < again.state.updates < interrupted_after
     results = again.fit(*RESUME_DATA, epochs=4)
     same_parameters(reference.engine.parameters, again.engine.parameters)
     same_parameters(reference.best_parameters, again.best_parameters)
@@ -253,7 +253,7 @@ def test_resuming_with_augmentation_gives_the_same_bits(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         broken.fit(augmented(), epochs=3)
     again = trainer(checkpoint_batches=1, callbacks=[Callback()]).resume(tmp_path / "run")
-    assert again.position.batch == 2
+    assert again.state.batch == 2
     with pytest.raises(CheckpointError, match="augmented by .*seed 1; the training set given now has .*seed 2"):
         again.fit(augmented(seed=2), epochs=3)
     again.fit(augmented(), epochs=3)

@@ -41,7 +41,7 @@ def generate(plan: Plan, dtype: str) -> Source:
     text = Text(trial)
     body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
     files = resources.files(__package__)
-    runtime = files.joinpath("runtime.h").read_text() + "\n" + files.joinpath("chance.h").read_text()
+    runtime = files.joinpath("runtime.h").read_text() + "\n" + files.joinpath("stochastic.h").read_text()
     head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime, text.struct()]
     return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
 

@@ -73,8 +73,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         parts.insert(len(head), read("functions.hpp"))
     if not ctx.exact and any(ctx.pushed(p) for p in ctx.spiking):
         parts.insert(len(head), read("events.hpp"))
-    if ctx.chance:
-        parts.insert(len(head), read("chance.hpp"))
+    if ctx.stochastic:
+        parts.insert(len(head), read("stochastic.hpp"))
     return Source(
         "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
     )

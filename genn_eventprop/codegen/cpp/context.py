@@ -87,8 +87,8 @@ class Context:
             ("scalar*", "slices"), ("scalar*", "gradient"),
         ]  # fmt: skip
         given += self.exact_arrays() if self.exact else self.mode_steps()
-        given += [("const scalar*", "quantiles")] if any(kind == "noise" for kind, _ in self.chance) else []
-        given += [("const uint64_t*", f"{kind}_key_{p.name}") for kind, p in self.chance]
+        given += [("const scalar*", "quantiles")] if any(kind == "noise" for kind, _ in self.stochastic) else []
+        given += [("const uint64_t*", f"{kind}_key_{p.name}") for kind, p in self.stochastic]
         for p in self.spiking:
             for r, name in zip(self.plan.spike_regularisers(p.name), regulariser_names(self.plan, p.name)):
                 third = "excess" if r.mean == "batch" else "target"
@@ -130,7 +130,7 @@ class Context:
         if self.exact:
             weight = ["window_start", "window_end", "activity_rate", "activity_jump"]
             weight += ["delta", "target_dt", *(f"d_{c.name}" for c in self.delayed)]
-        strengths = [f"noise_{p.name}" for kind, p in self.chance if kind == "noise"]
+        strengths = [f"noise_{p.name}" for kind, p in self.stochastic if kind == "noise"]
         return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants]
 
     @property
@@ -140,15 +140,15 @@ class Context:
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["target_rows"] if self.exact or self.series else []
-        loss += [f"dropout_{p.name}" for kind, p in self.chance if kind == "dropout"]
+        loss += [f"dropout_{p.name}" for kind, p in self.stochastic if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         segment = ["segment"] if self.stored else []
         slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
         return ["n_steps", "batch", "half", *slices, "training", "record", *segment, *loss, *exact, *delays]
 
     @property
-    def chance(self) -> list[tuple[str, PopulationRecord]]:
-        """("noise" or "dropout", population) of all that is random; see `engines/chance.py`."""
+    def stochastic(self) -> list[tuple[str, PopulationRecord]]:
+        """("noise" or "dropout", population) of all that is random; see `engines/stochastic.py`."""
         return [(kind, p) for p in self.plan.populations for kind in ("noise", "dropout") if getattr(p, kind) > 0]
 
     @property

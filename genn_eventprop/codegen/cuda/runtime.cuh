@@ -12,7 +12,7 @@ typedef unsigned long long uint64_t;
 #define SHARE(T, place, count) (T *)(place)
 #endif
 
-// Noise and dropout; engines/chance.py is the definition.
+// Noise and dropout; engines/stochastic.py is the definition.
 __device__ inline uint32_t mix32(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7FEB352Du;
     x = (x ^ (x >> 15)) * 0x846CA68Bu;

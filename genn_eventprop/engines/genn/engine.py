@@ -175,7 +175,7 @@ class GennEngine(Engine):
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """A network that can do what is asked, with this data set and these parameters."""
         self._hand.take(data)
-        self._hand.chance = training
+        self._hand.stochastic = training
         self._regroup(batch, self._text(self._training or training))
         if self.network is None or (training and not self._training):
             self._make(self._training or training)

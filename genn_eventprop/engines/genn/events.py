@@ -23,7 +23,7 @@ from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import Value
 from ...regularisers import pushed_state
 from ..refuse import upward
-from . import chance
+from . import stochastic
 from .readouts import Readout
 from .text import OWN, indent
 
@@ -149,14 +149,14 @@ def around_step(plan: Plan, p: PopulationRecord, step_code: str, training: bool)
 def _test(plan: Plan, p: PopulationRecord, i: int, text: EventText, training: bool) -> str:
     event = p.derived.events[i]
     random = event.emits and p.dropout > 0 and training
-    code = chance.draw_lost() if random and p.dropped_reset else ""
+    code = stochastic.draw_lost() if random and p.dropped_reset else ""
     code += _slope_and_entry(plan, p, i) if training else ""
-    code += f"spiked = {'!chance_lost' if random else 'true'};\n" if event.emits else ""
+    code += f"spiked = {'!stochastic_lost' if random else 'true'};\n" if event.emits else ""
     code += text.reset + "\n" + (_enter(p, event.next_mode, "step + 1") if event.next_mode is not None else "")
     again = event.emits and any(e.emits for e in p.derived.events[:i])
     once = " && !spiked" if again else ""
-    once += " && !chance_lost" if random and (again or not p.dropped_reset) else ""
-    first = chance.lost(p, "g >= 0.0") if random and not p.dropped_reset else ""
+    once += " && !stochastic_lost" if random and (again or not p.dropped_reset) else ""
+    first = stochastic.lost(p, "g >= 0.0") if random and not p.dropped_reset else ""
     inner = f"const scalar g = {text.possible};\n{first}if (g >= 0.0{once}) {{\n{indent(code)}}}\n"
     return f"{{\n{indent(inner)}}}\n"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ...codegen import GENN, Snippets
 from ...codegen.printer import expression
 from ...plan import ConnectionRecord, Plan, PopulationRecord
-from . import chance, events
+from . import events, stochastic
 from .readouts import READOUTS, Readout
 from .text import indent
 
@@ -36,12 +36,12 @@ def step_code(plan: Plan, p: PopulationRecord, snippets: Snippets, readout: Read
         where = "[(batch * n_steps + step) * num_neurons + id]"
         code += "".join(f"trace_{s}{where} = {s};\n" for s in p.derived.states)
     code += readout.in_step()
-    step = snippets.sim_code + "\n" + (chance.noise(p) if training else "")
+    step = snippets.sim_code + "\n" + (stochastic.noise(p) if training else "")
     if eventful:
         return code + events.around_step(plan, p, step, training)
     if p.spiking and training:
         code += f"g_before = {snippets.threshold};\n"
-    dropped = chance.lost(p, snippets.threshold_condition_code) if p.dropout > 0 and training else ""
+    dropped = stochastic.lost(p, snippets.threshold_condition_code) if p.dropout > 0 and training else ""
     return code + step + dropped
 
 

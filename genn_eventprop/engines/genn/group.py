@@ -8,7 +8,7 @@ import numpy as np
 
 from ...plan import PopulationRecord
 from ..base import Data
-from . import chance, events, kinks
+from . import events, kinks, stochastic
 from .host import Store, kink_shares, positive_arrivals
 from .outer import LEAST, on_device
 from .readouts import READOUTS
@@ -45,8 +45,8 @@ class Group:
         while True:
             network = engine.network
             self._set_input(network)
-            if engine._hand.chance:
-                self._set_chance(network)
+            if engine._hand.stochastic:
+                self._set_stochastic(network)
             network.launch("reset")
             network.run(0, engine._hand.phase)
             counts = {p: network.neurons(p, "n_spikes", pull=True)[: self.B].astype(np.int64) for p in engine._spiking}
@@ -88,12 +88,12 @@ class Group:
                 self._give(network.array(self.out.name, name), values.T)
                 network.push(self.out.name, name)
 
-    def _set_chance(self, network: Any) -> None:
+    def _set_stochastic(self, network: Any) -> None:
         """The keys of noise and dropout; places left empty get the last example's, so that noise there is noise."""
-        for (kind, p), key in self.engine.chance_keys(self.data, self.samples).items():
-            words = chance.words(key, self.plan.n_steps)
-            self._give(network.array(p, f"chance_{kind}_key"), words, words[-1])
-            network.push(p, f"chance_{kind}_key")
+        for (kind, p), key in self.engine.stochastic_keys(self.data, self.samples).items():
+            words = stochastic.words(key, self.plan.n_steps)
+            self._give(network.array(p, f"stochastic_{kind}_key"), words, words[-1])
+            network.push(p, f"stochastic_{kind}_key")
 
     def store(self, p: str) -> Store:
         """The spikes that a population has kept in this phase."""

@@ -12,8 +12,8 @@ from ...plan import clock
 from ...plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ...plan.numbers import value_arrays
 from ..base import Data
-from ..chance import quantiles
-from . import chance, gather, kinks
+from ..stochastic import quantiles
+from . import gather, kinks, stochastic
 from .host import InputEvents, input_events
 from .text import NetworkText
 
@@ -34,7 +34,7 @@ class Handover:
         self._room = {"event_step": 1, "event_start": 1}
         self.n_targets = 1  # of every output, in a loss of spike times
         self._seen: dict[Any, Any] = {}
-        self.chance = False  # whether noise and dropout act in the next run
+        self.stochastic = False  # whether noise and dropout act in the next run
 
     def forget(self) -> None:
         """The network is new, or its memory is."""
@@ -116,7 +116,7 @@ class Handover:
             "guarded_inverse": 1.0 / floor if floor > 0 else 0.0,
             "n_targets": self.n_targets, "capacity": self.engine._capacity.get(owner, 0),
             **{f"k_{n}": value for n, value in plan.loss.constants.items()},
-            **chance.numbers(plan, owner, self.chance),
+            **stochastic.numbers(plan, owner, self.stochastic),
         }  # fmt: skip
 
     def most_side_by_side(self, text: NetworkText) -> int:
@@ -150,7 +150,7 @@ class Handover:
         gradients = {gather.gradient_array(c): c.pre * c.post for c in plan.connections if c.trainable}
         return gradients | {
             "window_end": 1, "time_weight": max(1, weight_coefficients(plan).size), "node_scale": nodes,
-            "integrand_weight": plan.n_steps + 1, "node_part": nodes, "chance_quantiles": quantiles().size,
+            "integrand_weight": plan.n_steps + 1, "node_part": nodes, "stochastic_quantiles": quantiles().size,
         }  # fmt: skip
 
     def _of_example(self, name: str, size: int, array: str, group: int) -> int:
@@ -159,7 +159,7 @@ class Handover:
         lengths = {
             "sample": 1, "window_last": size, "activity": K + 1, "activity_before": K + 1, "target": (K + 1) * size,
             "node_value": K * self._shared["node_scale"] * size, "spike_error": size * self.n_targets,
-            "chance_noise_key": 2 * K, "chance_dropout_key": 2 * K,
+            "stochastic_noise_key": 2 * K, "stochastic_dropout_key": 2 * K,
         }  # fmt: skip
         families = {
             "trace_": K * size, "dL_dw_": self._window(group) * size, "kink_asked_": plan.output.size,
@@ -181,9 +181,9 @@ class Handover:
                 network.array(name, "event_count")[: len(events.step)] = events.count
                 network.array(name, "event_start")[: events.start.size] = events.start.ravel()
                 network.push(name, "event_step", "event_count", "event_start")
-            if "chance_quantiles" in arrays:
-                network.array(name, "chance_quantiles")[:] = quantiles()
-                network.push(name, "chance_quantiles")
+            if "stochastic_quantiles" in arrays:
+                network.array(name, "stochastic_quantiles")[:] = quantiles()
+                network.push(name, "stochastic_quantiles")
             if "time_weight" in arrays:
                 network.array(name, "time_weight")[:] = weight_coefficients(plan).ravel()
                 network.push(name, "time_weight")

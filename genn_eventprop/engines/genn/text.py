@@ -32,7 +32,7 @@ TAKEN = frozenset(
 )
 TAKEN_STARTS = (
     "dL_", "push_", "spike_", "own_", "steps_", "arrived_", "g_before", "g_early", "tmp_", "k_", "gennrand_",
-    "chance_", "kink_",
+    "stochastic_", "kink_",
 )  # fmt: skip
 
 

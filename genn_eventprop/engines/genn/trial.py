@@ -17,7 +17,7 @@ from __future__ import annotations
 from ...codegen import GENN, derive_snippets
 from ...plan import Plan, PopulationRecord
 from ...plan.numbers import value_names
-from . import backward, chance, events, forward, gather, kinks
+from . import backward, events, forward, gather, kinks, stochastic
 from .outer import loss_updates
 from .text import (
     OWN,
@@ -116,7 +116,7 @@ def neuron_text(
         variables.append(("n_spikes", "int", OWN))
         arrays.append(("spike_step", "int"))
         crossed = "spiked" if eventful else f"step >= 0 && step < n_steps && {snippets.threshold_condition_code}"
-        crossed += " && !chance_lost" if p.dropout > 0 and training and not eventful else ""
+        crossed += " && !stochastic_lost" if p.dropout > 0 and training and not eventful else ""
         threshold = crossed
         reset = forward.reset_code(plan, p, snippets, readout, training)
     per_step = plan.loss.readout == "voltage" and p.name == plan.output.name
@@ -127,7 +127,7 @@ def neuron_text(
         begin += backward.begin_code(p)
         variables += [*backward.adjoint_vars(plan, p, readout), *readout.backward_vars]
         arrays += [(f"trace_{s}", "scalar") for s in p.derived.states] if p.stores_states else []
-        arrays += chance.ARRAYS
+        arrays += stochastic.ARRAYS
         arrays += _of_updates(plan, p)
         variables += gather.variables(plan, p.name)
         inputs += ["feedback"] if p.spiking else []
@@ -142,7 +142,7 @@ def neuron_text(
     of_updates = (*(_outer_names(plan) if per_step else ()), *(n for n, _ in _of_updates(plan, p) if training))
     arrays_used = used(arrays, sim, reset, *of_updates)
     text = NeuronText(
-        params=(*used((*PARAMS, *chance.PARAMS), sim, reset, threshold), *value_params(values)),
+        params=(*used((*PARAMS, *stochastic.PARAMS), sim, reset, threshold), *value_params(values)),
         vars=(*variables, *value_vars(kept_values)), arrays=arrays_used, inputs=tuple(inputs),
         sim_code=sim, threshold_condition_code=threshold, reset_code=reset,
         values=tuple(v for v in kept_values if v.per_neuron or v in values),
@@ -173,7 +173,7 @@ def _phases(plan: Plan, p: PopulationRecord, training: bool, snippets, readout) 
     step = forward.step_code(plan, p, snippets, readout, training)
     eventful = events.eventful(plan, p)
     code = "const int step = (int)t - start;\n" + ("bool spiked = false;\n" if eventful else "")
-    code += "bool chance_lost = false;\n" if p.dropout > 0 and training else ""
+    code += "bool stochastic_lost = false;\n" if p.dropout > 0 and training else ""
     if not training:
         return code + f"if (step >= 0 && step < n_steps) {{\n{indent(step)}}}\n"
     code += "const int back = turn - (int)t;\n" + ("scalar g_before = 0.0;\n" if p.spiking and not eventful else "")

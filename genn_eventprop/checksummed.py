@@ -14,13 +14,13 @@ from typing import Any
 KEY = "sha256"
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
     """`record`, which JSON can write, with its checksum."""
     rest = {name: value for name, value in record.items() if name != KEY}
     return {**rest, KEY: _digest(rest)}
 
 
-def unsealed(text: str | bytes) -> dict[str, Any]:
+def verified(text: str | bytes) -> dict[str, Any]:
     """The record in `text`, without its checksum.
 
     Raises:

@@ -26,7 +26,7 @@ class Activity:
     runaway: int
 
 
-class Tally:
+class EpochStatistics:
     """Sums over trials; `add` a batch at a time, then read the means.
 
     Args:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from genn_eventprop.checksummed import verified, with_checksum
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.seal import sealed, unsealed
 from genn_eventprop.training.run_folder import RunFolder
 
 RESULTS = {
@@ -24,14 +24,14 @@ def run(folder, results=True):
 
 
 def test_every_flipped_bit_of_a_record_is_noticed_or_harmless():
-    text = json.dumps(sealed({"a": 0.97, "b": [1, None, "ä"], "c": {"d": True}})).encode()
-    record, silent = unsealed(text), 0
+    text = json.dumps(with_checksum({"a": 0.97, "b": [1, None, "ä"], "c": {"d": True}})).encode()
+    record, silent = verified(text), 0
     for position in range(len(text)):
         for bit in range(8):
             changed = bytearray(text)
             changed[position] ^= 1 << bit
             try:
-                found = unsealed(bytes(changed))
+                found = verified(bytes(changed))
             except ValueError:
                 continue
             silent += 1
@@ -40,9 +40,9 @@ def test_every_flipped_bit_of_a_record_is_noticed_or_harmless():
 
 
 def test_a_record_without_a_checksum_is_taken():
-    assert unsealed('{"a": 1}') == {"a": 1}
+    assert verified('{"a": 1}') == {"a": 1}
     with pytest.raises(ValueError, match="a record is expected, this is a list"):
-        unsealed("[1]")
+        verified("[1]")
 
 
 @pytest.mark.parametrize(

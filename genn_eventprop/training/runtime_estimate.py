@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class RuntimeEstimate:
     """Expected seconds an epoch (validation included) and in all, and the process's own peak memory in bytes.
 
     The engine has run a training batch by then, so the memory of a run is what the peak is already, unless batches
@@ -37,7 +37,7 @@ class Forecast:
         return f"expected: {duration(self.epoch_seconds)} an epoch, {duration(self.seconds)} in all{memory}"
 
 
-def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> Forecast:
+def estimate_runtime(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> RuntimeEstimate:
     """Run one batch forwards and backwards (nothing is learned from it) and multiply.
 
     Args:
@@ -47,13 +47,13 @@ def forecast(trainer: Trainer, train: Batches, validation: Data | None, epochs: 
     prepared = math.inf
     for _ in range(2):
         began = time.perf_counter()
-        data, samples, _ = next(iter(train.of([np.arange(size)], trainer.position.epoch)))
+        data, samples, _ = next(iter(train.of([np.arange(size)], trainer.state.epoch)))
         prepared = min(prepared, time.perf_counter() - began)
     batch = _timed(trainer, data, samples, training=True)
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
         epoch += len(validation) / size * _timed(trainer, data, samples, training=False)
-    return Forecast(epoch, epoch * max(0, epochs - trainer.position.epoch), peak_memory(), trainer.ranks.size)
+    return RuntimeEstimate(epoch, epoch * max(0, epochs - trainer.state.epoch), peak_memory(), trainer.ranks.size)
 
 
 def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) -> float:

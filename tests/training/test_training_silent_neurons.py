@@ -1,4 +1,4 @@
-"""Keeping networks alive: silent neurons revived, first weights set by rates; early stopping; the sealed test set."""
+"""Keeping networks alive: silent neurons revived, first weights set by rates; early stopping; the held-out test set."""
 
 import time
 from types import SimpleNamespace
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.splits import Sealed
+from genn_eventprop.data.splits import HeldOutTestSet
 from genn_eventprop.errors import DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, EaseIn, HalveOnPlateau
-from genn_eventprop.training import Callback, EarlyStopping, Revive, forecast, initialise_rates
+from genn_eventprop.training import Callback, EarlyStopping, Revive, initialise_rates, runtime_estimate
 from genn_eventprop.training.run_folder import jsonable
 
 
@@ -87,7 +87,7 @@ def test_a_silent_network_comes_alive_and_learns(capsys):
     for name, callbacks in (("alone", []), ("revived", [Revive("lift", 0.3)])):
         t = trainer(network(0.6, spread=0.2), callbacks=callbacks, optimiser=Adam(2e-2), progress=True, engine="native")
         results[name] = t.fit(events(64, 1), None, events(64, 2), epochs=25)["final_test_accuracy"]
-        spikes = [line["spikes_per_neuron"]["hidden0"] for line in t.position.metrics]
+        spikes = [line["spikes_per_neuron"]["hidden0"] for line in t.state.metrics]
         assert spikes[0] == 0.0 and (spikes[-1] > 0.5) == (name == "revived")
         t.close()
     assert results["alone"] == 0.0 and results["revived"] > 0.8
@@ -111,7 +111,7 @@ class Interrupt(Callback):
     def __init__(self, after):
         self.after = after
 
-    def end_batch(self, trainer, epoch, batch, tally):
+    def end_batch(self, trainer, epoch, batch, statistics):
         self.after -= 1
         if self.after == 0:
             raise KeyboardInterrupt
@@ -130,16 +130,16 @@ def whole():
 def test_everything_with_a_memory_resumes_exactly(tmp_path, whole, checkpoint_batches, after):
     """Revived neurons, early stopping, the halving rule, clipping: interrupted within epochs and at their edges."""
     reference, expected = whole
-    assert any(line["revived"] for line in reference.position.metrics) and 4 < expected["epochs"] < 30
+    assert any(line["revived"] for line in reference.state.metrics) and 4 < expected["epochs"] < 30
     broken = resumable(tmp_path / "run", callbacks=[Interrupt(after)], checkpoint_batches=checkpoint_batches)
     with pytest.raises(KeyboardInterrupt):
         broken.fit(*DATA, epochs=30)
     again = resumable(checkpoint_batches=checkpoint_batches).resume(tmp_path / "run")
-    assert 0 < again.position.updates < after
+    assert 0 < again.state.updates < after
     results = again.fit(*DATA, epochs=30)
     for name, value in reference.engine.parameters.items():
         np.testing.assert_array_equal(again.engine.parameters[name], value)
-    lines = [[{**jsonable(m), "seconds": 0} for m in t.position.metrics] for t in (again, reference)]
+    lines = [[{**jsonable(m), "seconds": 0} for m in t.state.metrics] for t in (again, reference)]
     assert lines[0] == lines[1]
     assert {k: v for k, v in results.items() if k != "seconds_training"} == {
         k: v for k, v in expected.items() if k != "seconds_training"
@@ -224,7 +224,7 @@ def test_rates_that_cannot_be_met():
 def test_the_test_set_is_read_once_at_the_end():
     log = []
 
-    class Watched(Sealed):
+    class Watched(HeldOutTestSet):
         def open(self):
             log.append("opened")
             return super().open()
@@ -233,13 +233,13 @@ def test_the_test_set_is_read_once_at_the_end():
         def end_epoch(self, trainer, metrics):
             log.append(metrics["epoch"])
 
-    sealed, t = Watched(events(8, 3)), trainer(callbacks=[Epochs()])
-    results = t.fit(events(8, 1), events(8, 2), sealed, epochs=3)
+    held_out_test, t = Watched(events(8, 3)), trainer(callbacks=[Epochs()])
+    results = t.fit(events(8, 1), events(8, 2), held_out_test, epochs=3)
     assert log == [1, 2, 3, "opened"]
     assert results["final_test_accuracy"] == t.evaluate(events(8, 3)).accuracy
     with pytest.raises(DataError, match="the test set was opened already: it is read once, at the end"):
-        t.fit(events(8, 1), events(8, 2), sealed, epochs=4)
-    assert t.position.epoch == 3  # refused before another epoch
+        t.fit(events(8, 1), events(8, 2), held_out_test, epochs=4)
+    assert t.state.epoch == 3  # refused before another epoch
 
 
 def test_a_test_set_that_does_not_fit_is_refused_before_training():
@@ -248,7 +248,7 @@ def test_a_test_set_that_does_not_fit_is_refused_before_training():
         (events(4, 1, channels=6), "6 channels"),
         (Events([], [], [0], 4, labels=[]), "test set is empty"),
     ):
-        for given in (bad, Sealed(bad)):
+        for given in (bad, HeldOutTestSet(bad)):
             with pytest.raises(DataError, match=message):
                 trainer(callbacks=[keep]).fit(events(8, 1), events(8, 2), given, epochs=2)
     assert not keep.weights
@@ -259,11 +259,11 @@ def test_time_and_memory_are_told_before_a_run(capsys):
     t.fit(events(16, 1), events(8, 2), epochs=3)
     text = capsys.readouterr().err
     assert text.index("expected: ") < text.index("epoch 1/3")
-    assert t.forecast.seconds == pytest.approx(3 * t.forecast.epoch_seconds)
-    assert 1e6 < t.forecast.peak_bytes < 1e11 and "MiB of memory" in text
+    assert t.runtime_estimate.seconds == pytest.approx(3 * t.runtime_estimate.epoch_seconds)
+    assert 1e6 < t.runtime_estimate.peak_bytes < 1e11 and "MiB of memory" in text
     silent = trainer()
     silent.fit(events(16, 1), epochs=1)
-    assert silent.forecast is None
+    assert silent.runtime_estimate is None
 
 
 def test_empty_samples_and_missing_classes_are_told(capsys):
@@ -280,7 +280,7 @@ def test_empty_samples_and_missing_classes_are_told(capsys):
 def test_what_compiles_once_is_not_taken_for_the_speed():
     pauses = iter([2.0, 0.0])
     engine = SimpleNamespace(run=lambda *_, training: time.sleep(next(pauses)))
-    assert forecast._timed(SimpleNamespace(engine=engine), None, None, training=True) < 1.0
+    assert runtime_estimate._timed(SimpleNamespace(engine=engine), None, None, training=True) < 1.0
 
 
 def test_measuring_changes_nothing():

@@ -1,4 +1,4 @@
-// Noise and dropout; `engines/chance.py` is the definition.
+// Noise and dropout; `engines/stochastic.py` is the definition.
 
 namespace {
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
-from genn_eventprop.engines import ReferenceClock, chance, create
+from genn_eventprop.engines import ReferenceClock, create, stochastic
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import NetworkError, PlanError
 from genn_eventprop.models import ZOO
@@ -24,19 +24,19 @@ NUMBERS = np.array([3, 0, 2**40])
 
 
 def test_draws_are_bit_equal_in_numpy_and_cpp():
-    keys = chance.keys("noise", "hidden", seed=5, epoch=3, numbers=NUMBERS)
+    keys = stochastic.keys("noise", "hidden", seed=5, epoch=3, numbers=NUMBERS)
     text = resources.files("genn_eventprop.codegen.cpp")
     read = lambda name: text.joinpath(name).read_text()  # noqa: E731
     library = build(
         "typedef double scalar;\n"
         + read("host.hpp")
         + read("runtime.hpp")
-        + read("chance.hpp")
+        + read("stochastic.hpp")
         + 'extern "C" void draw(double* out, '
         "uint32_t* bits, double* table, uint64_t key, int64_t step) {\ndraw_noise<96>(out, 1.0, table, key, step);\n"
         "for (int n = 0; n < 96; ++n) bits[n] = random_bits(step_key(key, step), uint32_t(n));\n}\n"
     )
-    table = chance.quantiles()
+    table = stochastic.quantiles()
     for b, key in enumerate(keys):
         for step in (0, 1, 999_999):
             out, bits = np.zeros(128), np.zeros(96, np.uint32)
@@ -44,22 +44,24 @@ def test_draws_are_bit_equal_in_numpy_and_cpp():
             aligned = out[start : start + 96]
             point = lambda a: ctypes.c_void_p(a.ctypes.data)  # noqa: E731
             library.draw(point(aligned), point(bits), point(table), ctypes.c_uint64(int(key)), ctypes.c_int64(step))
-            assert np.array_equal(bits, chance.bits(keys, step, 96)[b])
-            assert np.array_equal(aligned, chance.normal(keys, step, 96)[b])
+            assert np.array_equal(bits, stochastic.bits(keys, step, 96)[b])
+            assert np.array_equal(aligned, stochastic.normal(keys, step, 96)[b])
 
 
 def test_draws_are_normal_and_independent():
-    keys = chance.keys("noise", "hidden", 1, 0, np.arange(40))
-    drawn = np.stack([chance.normal(keys, step, 50) for step in range(200)])
+    keys = stochastic.keys("noise", "hidden", 1, 0, np.arange(40))
+    drawn = np.stack([stochastic.normal(keys, step, 50) for step in range(200)])
     n = drawn.size
     assert abs(drawn.mean()) < 4 / np.sqrt(n)
     assert drawn.var() == pytest.approx(1.0, abs=4 * np.sqrt(2 / n))
     assert (drawn**4).mean() == pytest.approx(3.0, abs=0.06)
     for shifted in (drawn[1:] * drawn[:-1], drawn[:, 1:] * drawn[:, :-1], drawn[..., 1:] * drawn[..., :-1]):
         assert abs(shifted.mean()) < 4 / np.sqrt(n)
-    other = np.stack([chance.normal(chance.keys("noise", "hidden", 1, 1, np.arange(40)), s, 50) for s in range(200)])
+    other = np.stack(
+        [stochastic.normal(stochastic.keys("noise", "hidden", 1, 1, np.arange(40)), s, 50) for s in range(200)]
+    )
     assert abs((drawn * other).mean()) < 4 / np.sqrt(n)
-    share = np.mean([chance.dropped(keys, step, 50, 0.3) for step in range(200)])
+    share = np.mean([stochastic.dropped(keys, step, 50, 0.3) for step in range(200)])
     assert share == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / n))
 
 
@@ -124,8 +126,8 @@ def test_a_dropped_spike_is_lost_with_its_reset_or_tried_again_without(reset):
     planned = engine.run(data, [0], record_spikes=True).spikes["hidden"]
     first = int(planned.time[0] / 0.5)
     assert len(planned.time) == size and np.all(planned.time == planned.time[0])
-    key = chance.keys("dropout", "hidden", 0, 0, np.arange(1))
-    sent = np.array([~chance.dropped(key, step, size, 0.5)[0] for step in range(first, 31)])
+    key = stochastic.keys("dropout", "hidden", 0, 0, np.arange(1))
+    sent = np.array([~stochastic.dropped(key, step, size, 0.5)[0] for step in range(first, 31)])
     want = np.where(sent[0], first, -1) if reset else first + sent.argmax(0)
     for runs in (engine, NativeEngine(plan, net.initial_parameters(1), dtype="float64")):
         spikes = runs.run(data, [0], training=True, record_spikes=True).spikes["hidden"]
@@ -159,7 +161,7 @@ def test_the_trainer_keys_the_noise(tmp_path):
             plan.network, plan.asked, dt=0.5, duration=40.0, batch_size=3, seed=seed, progress=False, engine="native"
         )
         trainer.fit(random_events(), epochs=epochs)
-        return trainer.position.metrics, (trainer.engine.seed, trainer.engine.epoch)
+        return trainer.state.metrics, (trainer.engine.seed, trainer.engine.epoch)
 
     first, key = losses_of(3)
     assert key == (3, 1)

@@ -27,16 +27,16 @@ def caller() -> tuple[str, int]:
 
 
 @contextmanager
-def placed(made_at: tuple[str, int]) -> Iterator[None]:
+def located(made_at: tuple[str, int]) -> Iterator[None]:
     """Put ``file:line: `` in front of a `ModelError` raised inside."""
     try:
         yield
     except ModelError as error:
-        if error.placed:
+        if error.located:
             raise
         file, line = made_at
         line = _line_of(file, line, error.text) or line
-        raise ModelError(f"{_short(file)}:{line}: {error}", placed=True) from None
+        raise ModelError(f"{_short(file)}:{line}: {error}", located=True) from None
 
 
 def _line_of(file: str, line: int, text: str | None) -> int | None:

@@ -1,0 +1,34 @@
+"""Names of the previous version still work, and say what they are called now."""
+
+import pytest
+
+from genn_eventprop import Dense, Network, Trainer, training
+from genn_eventprop.data import splits
+from genn_eventprop.losses import MaxVoltageCrossEntropy
+from genn_eventprop.models.li import LI
+
+
+@pytest.mark.parametrize(
+    "module, old, new", [(training, "Tally", "EpochStatistics"), (splits, "Sealed", "HeldOutTestSet")]
+)
+def test_old_names_of_a_module(module, old, new):
+    with pytest.warns(
+        DeprecationWarning, match=rf"\.{old} is now {module.__name__}\.{new}; the old name will be removed"
+    ):
+        found = getattr(module, old)
+    assert found is getattr(module, new)
+
+
+def test_old_attributes_of_a_trainer():
+    net = Network()
+    output = net.population(LI(), 2, "output")
+    net.connect(net.input(3), output, Dense(weight=0.1))
+    trainer = Trainer(net, MaxVoltageCrossEntropy(output), duration=5.0, dt=1.0, engine="reference_clock")
+    for old, new in {"tally": "statistics", "position": "state", "forecast": "runtime_estimate"}.items():
+        with pytest.warns(DeprecationWarning, match=f"Trainer.{old} is now Trainer.{new}"):
+            assert getattr(trainer, old) is getattr(trainer, new)
+
+
+def test_unknown_names_are_unknown():
+    with pytest.raises(AttributeError, match="has no attribute 'Taly'"):
+        training.Taly  # noqa: B018
