@@ -49,11 +49,11 @@ class Data:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def goals(self, samples: np.ndarray) -> np.ndarray:
+    def targets_of(self, samples: np.ndarray) -> np.ndarray:
         """What the readouts of `samples` are compared with: labels (B,) without -1, or targets (B, ...)."""
         return np.maximum(self.labels[samples], 0) if self.targets is None else self.targets[samples]
 
-    def share(self, samples: np.ndarray) -> np.ndarray:
+    def sample_weight(self, samples: np.ndarray) -> np.ndarray:
         """(B,) float64 weight_b / B, what the loss of each sample counts in the batch mean."""
         weights = self.weights_of(samples)
         return (np.ones(len(samples)) if weights is None else weights) / len(samples)
@@ -280,12 +280,12 @@ class Engine(SplitForm, ABC):
         """Free threads and memory; the engine cannot be used afterwards."""
 
 
-ENDLESS = 1e30
+DIVERGED = 1e30
 """A state beyond this has left the dynamics: it would be infinite or NaN next."""
 
 
-def endless(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
-    """The error of dynamics that went to infinity: where and when, and what to do."""
+def diverged(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
+    """The error of dynamics that diverged: where and when, and what to do."""
     d = p.derived
     return EngineError(
         f"population {p.name!r}: {d.states[state]} of neuron {neuron} ({d.model.name}) diverged in sample "

@@ -17,7 +17,7 @@ from ..plan import Plan
 from ..program.nodes import Buffer
 from ..toolchain import find_compiler
 from ..toolchain.load import build
-from .base import Availability, endless
+from .base import Availability, diverged
 from .program_engine import Arrays, ProgramEngine
 
 
@@ -60,7 +60,7 @@ class C99Engine(ProgramEngine):
         if status > 0:
             sample, step, state, neuron = (int(v) for v in arrays["trouble"])
             number, population = int(given["numbers"][sample]), self.plan.populations[status - 1]
-            raise endless(self.plan, population, number, step, state, neuron)
+            raise diverged(self.plan, population, number, step, state, neuron)
         return {b.name: arrays[b.name] for b in self.source.arrays if b.role in ("result", "gradient")}
 
     def _array(self, buffer: Buffer, given: Arrays) -> np.ndarray:

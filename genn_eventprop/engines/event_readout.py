@@ -217,7 +217,7 @@ class Voltage(Integral):
         K = self.model.size
         return np.moveaxis(x[self.ids].reshape(self.copies, K, *self.ids.shape[1:], x.shape[1]), 1, -1)
 
-    def goal(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def target(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         """What V is compared with at times t: the label, or the targets in between their samples (..., K)."""
         if self.plan.loss.compares == "labels":
             return np.broadcast_to(y, t.shape)
@@ -231,7 +231,7 @@ class Voltage(Integral):
         w, V, t = (self._by_copy(x) for x in (self.density, self.V, self.times))
         _, weights = gauss_legendre(NODES, 1.0)
         length = self._by_copy(self.segments.length[:, None])[..., 0, 0]
-        loss, slope = self.plan.loss.pointwise(V, self.goal(y, t[..., 0]), self.plan.duration)
+        loss, slope = self.plan.loss.pointwise(V, self.target(y, t[..., 0]), self.plan.duration)
         self.slope = np.empty_like(self.density)
         K = self.model.size
         self.slope[self.ids] = np.moveaxis(w * slope, -1, 1).reshape(self.copies * K, *slope.shape[1:3])
@@ -241,7 +241,7 @@ class Voltage(Integral):
         return Sources(self.slope * dr[self.segments.neuron, None], _NONE, np.zeros(0), np.zeros(0))
 
     def _l(self, t: float, V: np.ndarray) -> float:
-        loss = self.plan.loss.pointwise(V, self.goal(self.y, np.array(t)), self.plan.duration)[0]
+        loss = self.plan.loss.pointwise(V, self.target(self.y, np.array(t)), self.plan.duration)[0]
         return float(self.weight(np.array(t)) * loss)
 
     def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..toolchain import build, find_compiler, require
-from .base import Availability, Data, Engine, Result, Spikes, batch_indices, endless
+from .base import Availability, Data, Engine, Result, Spikes, batch_indices, diverged
 from .parts import Part, add_in_tree
 from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
 from .split import Readouts
@@ -335,7 +335,7 @@ class NativeEngine(Engine):
         if data.times is not None:
             given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
-        given["share"] = data.share(batch)[part.own]
+        given["sample_weight"] = data.sample_weight(batch)[part.own]
         given |= self._regulariser_values(data, batch, part, training)
         given |= {
             f"{kind}_key_{inside[name]}": key for (kind, name), key in self.stochastic_keys(data, samples).items()
@@ -357,7 +357,7 @@ class NativeEngine(Engine):
         elif plan.loss.host is None:
             self._call(arrays, part, training, record_spikes)
         else:
-            self._call_around(arrays, data.goals(samples), scored, part, training, record_spikes)
+            self._call_around(arrays, data.targets_of(samples), scored, part, training, record_spikes)
         return Result(
             loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
             spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
@@ -389,7 +389,7 @@ class NativeEngine(Engine):
         return values
 
     def _call_around(
-        self, arrays: dict[str, np.ndarray], goals: np.ndarray, scored: np.ndarray, part: Part, training: bool,
+        self, arrays: dict[str, np.ndarray], targets: np.ndarray, scored: np.ndarray, part: Part, training: bool,
         record: bool,
     ) -> None:  # fmt: skip
         """A batch with a Python outer loss: forwards, the loss here, then backwards with its gradient."""
@@ -397,13 +397,13 @@ class NativeEngine(Engine):
         self._call(arrays, part, training, record, FORWARDS if training else WHOLE)
         valid = np.isfinite(arrays["readout"])
         readout = np.where(valid, arrays["readout"], plan.duration)
-        value, slope = loss.evaluate(readout, valid, goals, plan.duration)
+        value, slope = loss.evaluate(readout, valid, targets, plan.duration)
         if training:
-            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) * arrays["share"][:, None]
+            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) * arrays["sample_weight"][:, None]
             if loss.silent == "end":
                 tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-                push = loss.push(readout, valid, goals, plan.duration)
-                arrays["given_last"][:] = -tau * push * arrays["share"][:, None]
+                push = loss.push(readout, valid, targets, plan.duration)
+                arrays["given_last"][:] = -tau * push * arrays["sample_weight"][:, None]
             guarded = arrays["guarded"].copy()
             counts = {p: arrays[f"p_{self._coded.populations[p]}_counts"].astype(np.int64) for p in self._spiking}
             self._call(arrays | self._pushes(counts, part), part, True, False, BACKWARDS)
@@ -460,7 +460,9 @@ class NativeEngine(Engine):
         self._library.eventprop_trouble(self._engine(), found.ctypes.data)
         sample, step, state, neuron = (int(v) for v in found)
         if self.plan.spike_times == "grid":
-            raise endless(self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron)
+            raise diverged(
+                self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron
+            )
         raise EngineError(
             f"population {self._spiking[population]!r} diverged in sample {self._numbers[sample]}: more than 200 "
             f"spikes per neuron in {self.plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an "

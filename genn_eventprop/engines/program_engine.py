@@ -79,7 +79,7 @@ class ProgramEngine(Engine):
         plan, B, loss = self.plan, len(samples), self.plan.loss
         given: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "share": data.share(samples), "labels": data.labels[samples], "quantiles": quantiles(),
+            "sample_weight": data.sample_weight(samples), "labels": data.labels[samples], "quantiles": quantiles(),
             "batch": B, "training": training, "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
         }  # fmt: skip
         given |= grid_values(plan, self.slope_floor) | parameter_values(plan, self.parameters)
@@ -129,20 +129,25 @@ class ProgramEngine(Engine):
         self, data: Data, samples: np.ndarray, readout: np.ndarray, valid: np.ndarray, scored: np.ndarray
     ) -> Arrays:
         """A loss in Python: its values and gradients for the backward pass."""
-        plan, loss, share = self.plan, self.plan.loss, data.share(samples)
+        plan, loss, sample_weight = self.plan, self.plan.loss, data.sample_weight(samples)
         r = np.where(valid, readout, plan.duration)
-        value, slope = loss.evaluate(r, valid, data.goals(samples), plan.duration)
-        found = {"given": 1, "given_loss": value, "given_dr": np.where(scored[:, None], slope, 0.0) * share[:, None]}
+        targets = data.targets_of(samples)
+        value, slope = loss.evaluate(r, valid, targets, plan.duration)
+        found = {
+            "given": 1,
+            "given_loss": value,
+            "given_dr": np.where(scored[:, None], slope, 0.0) * sample_weight[:, None],
+        }
         if loss.silent == "end":
             tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-            found["given_last"] = -tau * loss.push(r, valid, data.goals(samples), plan.duration) * share[:, None]
+            found["given_last"] = -tau * loss.push(r, valid, targets, plan.duration) * sample_weight[:, None]
         return found
 
     # what comes out
 
     def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
-        pops = enumerate(self.plan.populations)
-        return {p.name: out[f"p{i}_w_count"].astype(np.int64) for i, p in pops if p.spiking}
+        populations = enumerate(self.plan.populations)
+        return {p.name: out[f"p{i}_w_count"].astype(np.int64) for i, p in populations if p.spiking}
 
     def _collect(self, out: Arrays) -> None:
         """Gradients by the names of parameters."""

@@ -16,14 +16,14 @@ import numpy as np
 from ..plan import InputRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
 from ..regularisers import pushed_state
 from .base import (
-    ENDLESS,
+    DIVERGED,
     Availability,
     Data,
     Engine,
     Result,
     Spikes,
     batch_indices,
-    endless,
+    diverged,
 )
 from .clock_connections import Lane, Links
 from .clock_events import Dynamics, EventTrace, Trace, functions
@@ -54,7 +54,7 @@ class ReferenceClock(Engine):
         trial = _Trial(self, data, samples, stochastic=training)
         scored = data.scored(samples, training=training)
         trial.forward()
-        loss = trial.readout.score(data.goals(samples))
+        loss = trial.readout.score(data.targets_of(samples))
         guarded = trial.backward(scored) if training else 0
         return Result(
             loss=np.where(scored, loss, np.nan),
@@ -80,7 +80,7 @@ class ReferenceClock(Engine):
 
     def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
         kept.readout.given(slope, also)
-        kept.share = np.ones(kept.B)
+        kept.sample_weight = np.ones(kept.B)
         kept.input_feedback = np.zeros_like(kept.input[:-1])
         kept.backward(np.ones(kept.B, bool))
         spikes, data = kept.spike_numbers, kept.data
@@ -98,7 +98,7 @@ class ReferenceClock(Engine):
         trial.forward()
         if adjoint:
             saved = {k: v.copy() for k, v in self.gradients.items()}
-            trial.readout.score(data.goals(samples))
+            trial.readout.score(data.targets_of(samples))
             trial.backward(data.scored(samples, training=True))
             self.gradients = saved
         out: dict[str, dict[str, np.ndarray]] = {}
@@ -117,7 +117,7 @@ class _Trial:
 
     def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, stochastic: bool = False) -> None:
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
-        self.share, self.data = data.share(samples), data
+        self.sample_weight, self.data = data.sample_weight(samples), data
         self.spike_numbers, self.owner = spike_numbers(data, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
         self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
@@ -127,13 +127,13 @@ class _Trial:
         self.coef: dict[str, PopulationCoefficients] = {
             p.name: coefficients(self.plan, p, self.params[p.name]) for p in self.plan.populations
         }
-        self.pops = {
+        self.populations = {
             p.name: Dynamics(p, engine._functions[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
             for p in self.plan.populations
         }
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
-            self.pops[name].stochastic_keys[kind] = key
-        self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.pops.items()}
+            self.populations[name].stochastic_keys[kind] = key
+        self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
         self.input = np.zeros((self.K + 1, self.B, self.plan.input.size))
         for b, i in enumerate(samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
@@ -149,28 +149,28 @@ class _Trial:
         out = self.plan.output.name
         self.readout = self._start_readout(self.plan.output)
         for k in range(self.K):
-            for pop in self.pops.values():
+            for pop in self.populations.values():
                 pop.end_modes(k)
-            self.readout.before_arrivals(k, self.pops[out].x)
+            self.readout.before_arrivals(k, self.populations[out].x)
             for p in self.plan.populations:
-                self.pops[p.name].x = self.pops[p.name].x + self._arrivals(p, k)
-            self.readout.after_arrivals(k, self.pops[out].x)
+                self.populations[p.name].x = self.populations[p.name].x + self._arrivals(p, k)
+            self.readout.after_arrivals(k, self.populations[out].x)
             for p in self.plan.populations:
-                self.pops[p.name].advance(k)
+                self.populations[p.name].advance(k)
                 self._check(p, k + 1)
-        self.readout.before_arrivals(self.K, self.pops[out].x)
-        self.readout.end(self.pops[out].x, self.traces[out].spikes)
+        self.readout.before_arrivals(self.K, self.populations[out].x)
+        self.readout.end(self.populations[out].x, self.traces[out].spikes)
 
     def _check(self, p: PopulationRecord, step: int) -> None:
         """Raise `EngineError` for a state that is not finite, now or right before an event."""
-        pop = self.pops[p.name]
-        bad = ~(np.abs(pop.x) <= ENDLESS)
+        pop = self.populations[p.name]
+        bad = ~(np.abs(pop.x) <= DIVERGED)
         v = p.derived.states.index(p.noisy_state)
         for seen in pop.trace.events:
-            bad[:, v] |= seen.fired[step] & ~(seen.slope[step] * self.plan.dt <= ENDLESS)
+            bad[:, v] |= seen.fired[step] & ~(seen.slope[step] * self.plan.dt <= DIVERGED)
         if bad.any():
             b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
-            raise endless(self.plan, p, int(self.samples[b]), step, state, neuron)
+            raise diverged(self.plan, p, int(self.samples[b]), step, state, neuron)
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))
@@ -192,7 +192,7 @@ class _Trial:
     # readout
 
     def _start_readout(self, p: PopulationRecord) -> ClockReadout:
-        pop, v = self.pops[p.name], p.derived.model.readout
+        pop, v = self.populations[p.name], p.derived.model.readout
         v_index = p.derived.states.index(v) if v in p.derived.states else 0
         setting = Setting(
             plan=self.plan, B=self.B, coef=self.coef[p.name],
@@ -218,7 +218,7 @@ class _Trial:
     def backward(self, scored: np.ndarray) -> int:
         """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
         output, self.guarded = self.plan.output, 0
-        self.readout.scale(self.share, scored, self.params[output.name].get("tau_mem"))
+        self.readout.scale(self.sample_weight, scored, self.params[output.name].get("tau_mem"))
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros(v.shape) for k, v in self.engine.parameters.items()}
@@ -304,7 +304,7 @@ class _Trial:
 
     def _difference_each(self, c: Lane, s: int) -> np.ndarray:
         """(B, M, N) the same, of every target."""
-        target, pop = self.plan.population(c.target), self.pops[c.target]
+        target, pop = self.plan.population(c.target), self.populations[c.target]
         if along_is_linear(target.derived, c.receptor):
             return self._along(c, s)[:, None] * c.weight
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
@@ -336,14 +336,14 @@ class _Trial:
 
     def _up(self, c: Lane, s: int) -> np.ndarray:
         """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
-        pop = self.pops[c.target]
+        pop = self.populations[c.target]
         e = self._vector(self.plan.population(c.target), "direction", c.receptor)
         moves = [(pop.vector(fn["dg_dx"], pop.trace.x[s]) * e).sum(1) for fn in pop.functions.events]
         return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
 
     def _end_of_mode(self, p: PopulationRecord, k: int, lam: np.ndarray) -> None:
         """D of a mode's end: dL/d(duration), and a term of the event that began the mode."""
-        pop = self.pops[p.name]
+        pop = self.populations[p.name]
         D = pop.end_of_mode(k, lam)
         if D is None:
             return
@@ -362,7 +362,7 @@ class _Trial:
 
     def _jump(self, p: PopulationRecord, i: int, k: int, lam: np.ndarray, feedback: np.ndarray) -> np.ndarray:
         """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot for the neurons that had event i at step k."""
-        event, pop = p.derived.events[i], self.pops[p.name]
+        event, pop = p.derived.events[i], self.populations[p.name]
         fn, seen = pop.functions.events[i], pop.trace.events[i]
         fired, before = seen.fired[k], seen.before[k]
         sent = pop.trace.spikes[k] if event.emits else np.zeros_like(fired)
@@ -398,7 +398,7 @@ class _Trial:
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
         """From the end to the start of step k: the transposed step, sources, and the parameter integrals."""
         read = p.name == self.plan.output.name
-        back, rates = self.pops[p.name].retreat(k, lam)
+        back, rates = self.populations[p.name].retreat(k, lam)
         for n, rate in rates.items():
             self._add(p, n, rate + self.readout.rate(k, n, self.traces[p.name].x[k]) if read else rate)
         return back + self.readout.source(k) if read else back

@@ -78,20 +78,20 @@ class ReferenceEvent(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        scored, goals = data.scored(samples, training=training), data.goals(samples)
+        scored, targets = data.scored(samples, training=training), data.targets_of(samples)
         models = self._models()
-        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, goals)]
+        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, targets)]
         value = np.stack([t.readout.value for t in self.trials])
         valid = np.stack([t.readout.valid for t in self.trials])
         plan = self.plan
         if self.trials[0].readout.scores:
-            loss = np.stack([t.readout.score(y)[0] for t, y in zip(self.trials, goals)])
+            loss = np.stack([t.readout.score(y)[0] for t, y in zip(self.trials, targets)])
             dr = np.ones(value.shape)
         else:
-            loss, dr = plan.loss.evaluate(value, valid, goals, plan.duration)
+            loss, dr = plan.loss.evaluate(value, valid, targets, plan.duration)
         if training:
-            share = data.share(samples)
-            self._backward(models, (dr.T * share).T, goals, share)
+            sample_weight = data.sample_weight(samples)
+            self._backward(models, (dr.T * sample_weight).T, targets, sample_weight)
         return Result(
             loss=np.where(scored, loss, np.nan),
             prediction=plan.loss.predict(value, valid, plan.duration),
@@ -107,8 +107,8 @@ class ReferenceEvent(Engine):
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
         samples = batch_indices(data, samples)
-        models, goals = self._models(), data.goals(samples)
-        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, goals)]
+        models, targets = self._models(), data.targets_of(samples)
+        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, targets)]
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
         spikes = self._spikes() if record_spikes else None
         also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
@@ -175,14 +175,14 @@ class ReferenceEvent(Engine):
             part = slice(data.offsets[i], data.offsets[i + 1])
             times = values["input_times"][:, used : used + part.stop - part.start]
             used += part.stop - part.start
-            goals = data.goals(np.array([i]))
-            trial = self._trial(models, values, delays, times, data.channels[part], int(i), goals[0])
+            targets = data.targets_of(np.array([i]))
+            trial = self._trial(models, values, delays, times, data.channels[part], int(i), targets[0])
             value, valid = (v.reshape(C, -1) for v in (trial.readout.value, trial.readout.valid))
             with np.errstate(all="ignore"):
                 if trial.readout.scores:
-                    total += trial.readout.score(goals[0])
+                    total += trial.readout.score(targets[0])
                 else:
-                    total += self.plan.loss.evaluate(value, valid, np.repeat(goals, C, 0), self.plan.duration)[0]
+                    total += self.plan.loss.evaluate(value, valid, np.repeat(targets, C, 0), self.plan.duration)[0]
             changed |= trial.recording.changed | trial.readout.changed()
         return total / len(samples), changed
 
@@ -193,10 +193,10 @@ class ReferenceEvent(Engine):
         return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
 
     def _backward(
-        self, models: dict[str, PopulationModel], dr: np.ndarray, goals: np.ndarray, share: np.ndarray
+        self, models: dict[str, PopulationModel], dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
     ) -> None:
-        """Gradients of the batch; dr: dL/dr, times `share` (B,) already."""
-        self._gradients(models, dr, self._push(dr, goals, share))
+        """Gradients of the batch; dr: dL/dr, times `sample_weight` (B,) already."""
+        self._gradients(models, dr, self._push(dr, targets, sample_weight))
 
     def _gradients(
         self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray, also: Mapping[str, np.ndarray] = {}
@@ -221,13 +221,13 @@ class ReferenceEvent(Engine):
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
-    def _push(self, dr: np.ndarray, goals: np.ndarray, share: np.ndarray) -> np.ndarray:
+    def _push(self, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
         if self.plan.loss.silent != "end":
             return self._count_push(dr) if self.plan.loss.readout == "count" else np.zeros(dr.shape)
         tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
-        missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, goals)])
-        return -tau * missing * share[:, None]
+        missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, targets)])
+        return -tau * missing * sample_weight[:, None]
 
     def _count_push(self, dr: np.ndarray) -> np.ndarray:
         """The surrogate's push of outputs whose spikes are counted, and that have none."""

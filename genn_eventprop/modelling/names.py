@@ -23,7 +23,8 @@ GENERATED = frozenset(
     "after along args arrival arrived at base before block by count counts dense dr draw drive end end_term ended ends "
     "feedback first first_step from grad guarded horner i id index kept label last least_rise list load "
     "maximum_kink maximum_slope maximum_step mid mode n_steps neuron node_voltage noise over push pushed raise_by "
-    "readout ready rise row sample scalar share slice source start std step store to total vec weight work".split()
+    "readout ready rise row sample sample_weight scalar share slice source start std step store to total vec weight "
+    "work".split()
 )
 RESERVED = FORMULA | CPP_KEYWORDS | MACROS | GENERATED | frozenset(FUNCTIONS)
 _PREFIXES = tuple("_ M_ FE_ FP_ INT_ lambda_ P_ Q_ dP_ dc_ p_ grad_ all_ trace_ fn_ PH_ dPH_ cH_ dcH_".split())

@@ -159,7 +159,7 @@ class choose(sp.Function):  # noqa: N801
 
 
 class diverged(sp.Function):  # noqa: N801
-    """True for a value beyond `engines.base.ENDLESS`, and for nan."""
+    """True for a value beyond `engines.base.DIVERGED`, and for nan."""
 
     nargs = 1
 

@@ -309,7 +309,7 @@ class _Maker:
             s.given("n_steps", "int")
         output = self.scopes[self.out]
         self.readout = READOUTS[plan.loss.readout](plan, output)
-        self.pops = [
+        self.populations = [
             _Population(plan, s, self.readout if s is output else None) for s in self.scopes
         ]  # fmt: skip
         self.outer = make_outer(plan, output, self.readout)
@@ -324,7 +324,7 @@ class _Maker:
 
     def each(self, what: str, emits: bool = False) -> list[Operation]:
         found: list[Operation] = []
-        for i, p in enumerate(self.pops):
+        for i, p in enumerate(self.populations):
             kernel = p.s.kernel(getattr(p, what)())
             if kernel:
                 found.append(EachNeuron(i, kernel, emits and p.p.spiking))
@@ -335,7 +335,7 @@ class _Maker:
         delivered = [self._deliver(i, c) for i, c in enumerate(plan.connections)]
         totals: list[Operation] = [
             Total(p.s.table[name("w", "count")].buffer, p.s.table[TOTAL].buffer)
-            for p in self.pops
+            for p in self.populations
             if p.regularise.whole_layer
         ]
         end = self.scopes[self.out].kernel(self.readout.end())
@@ -347,7 +347,9 @@ class _Maker:
             begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
             end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),) if self.adjoint else (),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
-            feedback=tuple(self._feedback(i) for i, p in enumerate(self.pops) if p.p.spiking and plan.out_of(p.p.name)),
+            feedback=tuple(
+                self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
+            ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered), spikes=self.spikes,
         )  # fmt: skip
@@ -357,7 +359,7 @@ class _Maker:
         return scope.table[name("w", what)].buffer
 
     def _deliver(self, i: int, c: ConnectionRecord) -> Deliver:
-        target = next(p for p in self.pops if p.p.name == c.target)
+        target = next(p for p in self.populations if p.p.name == c.target)
         sums = [("all", self._row(c, f"arrived_{c.receptor}"))]
         if target.events.pushed and target.s.adjoint:
             sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
@@ -367,11 +369,11 @@ class _Maker:
 
     def _feedback(self, population: int) -> Feedback:
         terms = []
-        source = self.pops[population]
+        source = self.populations[population]
         for i, c in enumerate(self.plan.connections):
             if c.source != source.p.name:
                 continue
-            target = next(p for p in self.pops if p.p.name == c.target)
+            target = next(p for p in self.populations if p.p.name == c.target)
             terms.append((i, "all", self._row(c, f"D_{c.receptor}")))
             if target.events.pushed:
                 terms.append((i, "positive", self._row(c, f"up_{c.receptor}")))

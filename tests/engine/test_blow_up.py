@@ -1,4 +1,4 @@
-"""Dynamics that go to infinity in a trial: an error that names population, sample and time, nothing is changed."""
+"""Dynamics that diverge in a trial: an error names population, sample and time, nothing is changed."""
 
 import re
 

@@ -103,7 +103,7 @@ def test_what_is_refused_by_name():
 
 # the zoo: each model in a small random network, everything learned and different for every neuron
 
-STEPS = {"EIF": 600, "AdEx": 6000}  # of a trial, 150 of the others: their upstrokes go to infinity with fewer
+STEPS = {"EIF": 600, "AdEx": 6000}  # of a trial, 150 of the others: their upstrokes diverge with fewer
 LOSS = {True: ("first_spike", "max", "integral_exponential"), False: ("integral_exponential", "max", "per_step")}
 
 

@@ -31,7 +31,7 @@ struct Args {
     const int64_t* offsets;
     const int64_t* samples;
     const int64_t* labels;
-    const double* share;
+    const double* sample_weight;
     const scalar* c_input_hidden_weight;
     const scalar* c_hidden_output_weight;
     const scalar* p_hidden_P_V_V;
@@ -114,7 +114,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.offsets = static_cast<const int64_t*>(arrays[2]);
     args.samples = static_cast<const int64_t*>(arrays[3]);
     args.labels = static_cast<const int64_t*>(arrays[4]);
-    args.share = static_cast<const double*>(arrays[5]);
+    args.sample_weight = static_cast<const double*>(arrays[5]);
     args.c_input_hidden_weight = static_cast<const scalar*>(arrays[6]);
     args.c_hidden_output_weight = static_cast<const scalar*>(arrays[7]);
     args.p_hidden_P_V_V = static_cast<const scalar*>(arrays[8]);
@@ -502,7 +502,7 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r, cons
     for (int n = 0; n < N_OUT; ++n) {
         const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
         const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope * args.share[sample]);
+        work.dr[n] = scalar(slope * args.sample_weight[sample]);
     }
 }
 

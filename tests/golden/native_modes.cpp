@@ -31,7 +31,7 @@ struct Args {
     const int64_t* offsets;
     const int64_t* samples;
     const int64_t* labels;
-    const double* share;
+    const double* sample_weight;
     const scalar* time_weight;
     const scalar* integrand_weight;
     const scalar* c_input_hidden_weight;
@@ -79,7 +79,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.offsets = static_cast<const int64_t*>(arrays[2]);
     args.samples = static_cast<const int64_t*>(arrays[3]);
     args.labels = static_cast<const int64_t*>(arrays[4]);
-    args.share = static_cast<const double*>(arrays[5]);
+    args.sample_weight = static_cast<const double*>(arrays[5]);
     args.time_weight = static_cast<const scalar*>(arrays[6]);
     args.integrand_weight = static_cast<const scalar*>(arrays[7]);
     args.c_input_hidden_weight = static_cast<const scalar*>(arrays[8]);
@@ -136,7 +136,7 @@ struct Work {
     Spikes<1> p_hidden_spikes;
     Buffer<int32_t> maximum_step, first_step;
     BySource by_source;
-    int64_t guarded = 0, endless_state = -1, endless_neuron = -1;
+    int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
     double running = 0;
     int64_t ready = -1;
     void prepare(const Args& args) {
@@ -314,7 +314,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         const int neuron = list.neuron[i];
         const scalar rise = p_hidden_g[neuron] - p_hidden_g_before[neuron];
         const bool pushed = false;
-        if (!(rise <= ENDLESS)) { work.endless_state = 0; work.endless_neuron = neuron; return 1; };
+        if (!(rise <= DIVERGED)) { work.diverged_state = 0; work.diverged_neuron = neuron; return 1; };
         list.record[0][i] = pushed ? scalar(0) : dt / rise;
         list.record[2][i] = scalar(pushed);
         if (!pushed && (!(rise > 0) || rise < least_rise)) {
@@ -351,10 +351,10 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     }
     }
     }
-    if (const int n = first_endless<N_p_hidden>(p_hidden_V); n >= 0) { work.endless_state = 0; work.endless_neuron = n; return 1; }
-    if (const int n = first_endless<N_p_hidden>(p_hidden_I); n >= 0) { work.endless_state = 1; work.endless_neuron = n; return 1; }
-    if (const int n = first_endless<N_p_output>(p_output_V); n >= 0) { work.endless_state = 0; work.endless_neuron = n; return 2; }
-    if (const int n = first_endless<N_p_output>(p_output_I); n >= 0) { work.endless_state = 1; work.endless_neuron = n; return 2; }
+    if (const int n = first_diverged<N_p_hidden>(p_hidden_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 1; }
+    if (const int n = first_diverged<N_p_hidden>(p_hidden_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 1; }
+    if (const int n = first_diverged<N_p_output>(p_output_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 2; }
+    if (const int n = first_diverged<N_p_output>(p_output_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 2; }
     for (int neuron = 0; neuron < N_p_output; ++neuron) if (p_output_V[neuron] > readout[neuron]) {
         readout[neuron] = p_output_V[neuron];
         maximum_step[neuron] = int32_t(n_steps);
@@ -567,7 +567,7 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r, cons
     for (int n = 0; n < N_OUT; ++n) {
         const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
         const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope * args.share[sample]);
+        work.dr[n] = scalar(slope * args.sample_weight[sample]);
     }
 }
 
@@ -611,8 +611,8 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
     }
     shorter.n_steps = trouble.step = bad;
     trouble.population = forward(shorter, work, trouble.sample);
-    trouble.state = work.endless_state;
-    trouble.neuron = work.endless_neuron;
+    trouble.state = work.diverged_state;
+    trouble.neuron = work.diverged_neuron;
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ class Context:
     def arrays(self) -> list[tuple[str, str]]:
         given = [
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
-            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "share"),
+            ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "sample_weight"),
         ]  # fmt: skip
         if not self.exact:
             given += [("const scalar*", n) for n in ("time_weight", "integrand_weight")] + [*self.readout.given]

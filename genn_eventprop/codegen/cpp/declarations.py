@@ -8,10 +8,14 @@ from .replay import SEGMENTS, kept_arrays
 
 
 def sizes(ctx: Context) -> str:
-    pops = [f"constexpr int N_p_{p.name} = {p.size}, NP_p_{p.name} = {padded(p.size)};" for p in ctx.plan.populations]
+    populations = [
+        f"constexpr int N_p_{p.name} = {p.size}, NP_p_{p.name} = {padded(p.size)};" for p in ctx.plan.populations
+    ]
     halves = "constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch"
     return (
-        "\n".join([halves, *pops, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)])
+        "\n".join(
+            [halves, *populations, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)]
+        )
         + "\n"
     )
 
@@ -79,7 +83,7 @@ def work(ctx: Context) -> str:
             reserve += [f"        {r}" for r in room]
     return (
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
-        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0, endless_state = -1, endless_neuron = -1;\n    double running = 0;\n"
+        "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;\n    double running = 0;\n"
         "    int64_t ready = -1;\n"
         "    void prepare(const Args& args) {\n        const int64_t n_steps = args.n_steps;\n        if (ready == n_steps) return;\n"
         + (SEGMENTS if ctx.stored else "") + "\n".join(reserve) + "\n"

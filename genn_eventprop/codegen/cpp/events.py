@@ -171,7 +171,7 @@ def _found(ctx: Context, p: PopulationRecord, i: int) -> str:
     for j, (later, later_text) in enumerate(all_texts[i + 1 :], i + 1):
         value = "scalar(-1)" if event.emits and later.emits else later_text.possible
         again += ctx.at_neuron(p, f"p_{p.name}_g{tail(j)}[neuron] = {value};")
-    endless, after = endless_at(ctx, p, "neuron"), ""
+    diverged, after = diverged_at(ctx, p, "neuron"), ""
     if event.emits and p.name == ctx.plan.output.name:  # the readout's index is that of the list of spikes
         dropping += ctx.readout.before_own_spikes().replace(f"{name}.count", "list.count")
         after = ctx.readout.at_own_spike().replace("[i]", f"[{name}.count - 1]")
@@ -185,7 +185,7 @@ int64_t end = list.count + find_crossed<N_{name}>(list.neuron + list.count, {nam
     const int neuron = list.neuron[i];
     const scalar rise = {name}_g{tail(i)}[neuron] - {name}_g_before{tail(i)}[neuron];
     const bool pushed = {pushed};
-    if (!(rise <= ENDLESS)) {endless};
+    if (!(rise <= DIVERGED)) {diverged};
     list.record[0][i] = pushed ? scalar(0) : dt / rise;
     list.record[2][i] = scalar(pushed){unsent};
     if (!pushed && (!(rise > 0) || rise < least_rise)) {{
@@ -201,11 +201,11 @@ list.start[step + 2] = int32_t(list.count);
 """
 
 
-def endless_at(ctx: Context, p: PopulationRecord, neuron: str) -> str:
+def diverged_at(ctx: Context, p: PopulationRecord, neuron: str) -> str:
     """Leave the forward pass: V of a neuron of `p` is beyond all limits."""
     v = p.derived.states.index(p.noisy_state)
     number = 1 + ctx.plan.populations.index(p)
-    return f"{{ work.endless_state = {v}; work.endless_neuron = {neuron}; return {number}; }}"
+    return f"{{ work.diverged_state = {v}; work.diverged_neuron = {neuron}; return {number}; }}"
 
 
 def replayed(ctx: Context, p: PopulationRecord) -> tuple[str, str]:

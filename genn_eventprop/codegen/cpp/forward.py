@@ -25,7 +25,7 @@ def forward(ctx: Context) -> str:
     body += [arrivals(ctx, c) for c in ctx.plan.connections]
     body.append(ctx.readout.after_arrivals())
     body += [_advance(ctx, p) for p in ctx.plan.populations]
-    body += ["}", *(_endless(ctx, p) for p in ctx.plan.populations)]
+    body += ["}", *(_diverged(ctx, p) for p in ctx.plan.populations)]
     body += [ctx.readout.at_end(), *(_count(ctx, p) for p in ctx.spiking), "return 0;"]
     return (
         "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
@@ -95,12 +95,12 @@ def _advance(ctx: Context, p: PopulationRecord) -> str:
     return trace + "{\n" + constants + loop + after + "}\n{\n" + _spikes(ctx, p) + "}\n"
 
 
-def _endless(ctx: Context, p: PopulationRecord) -> str:
+def _diverged(ctx: Context, p: PopulationRecord) -> str:
     """A state that is infinite or NaN at the end of the trial: it stays so once it is."""
     number = 1 + ctx.plan.populations.index(p)
     return "".join(
-        f"if (const int n = first_endless<N_p_{p.name}>(p_{p.name}_{s}); n >= 0) {{ work.endless_state = {i}; "
-        f"work.endless_neuron = n; return {number}; }}\n"
+        f"if (const int n = first_diverged<N_p_{p.name}>(p_{p.name}_{s}); n >= 0) {{ work.diverged_state = {i}; "
+        f"work.diverged_neuron = n; return {number}; }}\n"
         for i, s in enumerate(p.derived.states)
     )
 
@@ -118,8 +118,8 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
     }
     shorter.n_steps = trouble.step = bad;
     trouble.population = forward(shorter, work, trouble.sample);
-    trouble.state = work.endless_state;
-    trouble.neuron = work.endless_neuron;
+    trouble.state = work.diverged_state;
+    trouble.neuron = work.diverged_neuron;
 }
 """
 
@@ -167,7 +167,7 @@ const int64_t end = {name}.count + find_crossed<N_{name}>({name}.neuron + {name}
 {before}for (int64_t i = {name}.count; i < end; ++i) {{
     const int neuron = {name}.neuron[i];
     const scalar rise = {name}_g[neuron] - {name}_g_before[neuron];
-    if (!(rise <= ENDLESS)) {events.endless_at(ctx, p, "neuron")};
+    if (!(rise <= DIVERGED)) {events.diverged_at(ctx, p, "neuron")};
     {name}.record[0][i] = dt / rise;
     if (!(rise > 0) || rise < least_rise) {{
         ++work.guarded;

@@ -32,7 +32,7 @@ args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
 for (int n = 0; n < N_OUT; ++n) {
     const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
     const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-    work.dr[n] = scalar(slope * args.share[sample]);
+    work.dr[n] = scalar(slope * args.sample_weight[sample]);
 }
 """
 SQUARED_ERROR = """\
@@ -42,7 +42,7 @@ for (int n = 0; n < N_OUT; ++n) {
     if (target[n] != target[n] || !(valid[n] || !SILENT_EXCLUDED)) continue;
     const double difference = r[n] - target[n];
     args.loss[sample] += 0.5 * difference * difference;
-    work.dr[n] = scalar(difference * args.share[sample]);
+    work.dr[n] = scalar(difference * args.sample_weight[sample]);
     MISSING
 }
 """
@@ -60,7 +60,7 @@ EVERY {
     const double difference = TIME - target[n * args.n_targets + m];
     if (difference != difference) continue;
     args.loss[sample] += 0.5 * difference * difference;
-    slope[i] = scalar(difference * args.share[sample]);
+    slope[i] = scalar(difference * args.sample_weight[sample]);
 }
 for (int n = 0; n < N_OUT && !SILENT_EXCLUDED; ++n)
     for (int64_t m = seen[n]; m < args.n_targets; ++m) {
@@ -182,7 +182,7 @@ def outer_loss(ctx: Context) -> str:
     loss, out = ctx.plan.loss, ctx.plan.output.name
     valid = "work.first_step[n] >= 0" if loss.readout in ("first_spike", "spike_times") else "true"
     index = "n" if "tau_mem" in ctx.plan.output.per_neuron else "0"
-    push = f"work.last[n] -= args.p_{out}_tau_mem[{index}] * scalar(SIZE * args.share[sample]);"
+    push = f"work.last[n] -= args.p_{out}_tau_mem[{index}] * scalar(SIZE * args.sample_weight[sample]);"
     last = ctx.has_last
     zero_last = "for (int n = 0; n < NP_OUT; ++n) work.last[n] = 0;\n" if last else ""
     return (

@@ -209,7 +209,7 @@ class Voltage(Integral):
     def begin(self) -> str:
         return super().begin() + (
             "double running = 0;\nconst bool scored = has_goal(args, sample);\n"
-            "const scalar inv_batch = scalar(args.share[sample]); (void)inv_batch;\n"
+            "const scalar inv_batch = scalar(args.sample_weight[sample]); (void)inv_batch;\n"
         )
 
     def before_arrivals(self) -> str:
@@ -284,7 +284,7 @@ if (scored) {{
         goal = self._goal("arrival", "0")
         return f"""\
 const scalar* __restrict before = all_before + arrival * NP_OUT;
-const scalar l_before = pointwise(args, before, {goal}, l_slope), share = {self._at("arrival")} * scalar(args.share[sample]);
+const scalar l_before = pointwise(args, before, {goal}, l_slope), share = {self._at("arrival")} * scalar(args.sample_weight[sample]);
 for (int64_t i = 0; i < count; ++i) {{
     const scalar* row = args.c_{connection}_weight + int64_t(index[i]) * NP_OUT;
     for (int neuron = 0; neuron < NP_OUT; ++neuron) before_voltage[neuron] = before[neuron] + {amount} * row[neuron];

@@ -116,15 +116,15 @@ inline float quick_exp(float x) {
 }
 
 // A state beyond this has left the dynamics: it would be infinite or NaN next.
-constexpr scalar ENDLESS = scalar(1e30);
+constexpr scalar DIVERGED = scalar(1e30);
 
 // The first of N numbers that is not within the limit (NaN is not), -1 for none.
 template <int N>
-inline int first_endless(const scalar* x) {
+inline int first_diverged(const scalar* x) {
     int bad = 0;
-    INDEPENDENT for (int n = 0; n < N; ++n) bad |= int(!(x[n] <= ENDLESS && x[n] >= -ENDLESS));
+    INDEPENDENT for (int n = 0; n < N; ++n) bad |= int(!(x[n] <= DIVERGED && x[n] >= -DIVERGED));
     for (int n = 0; bad && n < N; ++n)
-        if (!(x[n] <= ENDLESS && x[n] >= -ENDLESS)) return n;
+        if (!(x[n] <= DIVERGED && x[n] >= -DIVERGED)) return n;
     return -1;
 }
 

@@ -13,7 +13,7 @@ from ...codegen.cuda import generate
 from ...errors import EngineError
 from ...plan import Plan
 from ...program.nodes import Buffer
-from ..base import Availability, endless
+from ..base import Availability, diverged
 from ..program_engine import Arrays, ProgramEngine
 from .device import Device, DeviceMemory, open_device, visible_devices
 from .memory import Memory
@@ -190,7 +190,7 @@ class CudaEngine(ProgramEngine):
             rest >>= bits
         neuron, state, population, step = parts
         number = int(given["numbers"][rest])
-        raise endless(self.plan, self.plan.populations[population], number, step, state, neuron)
+        raise diverged(self.plan, self.plan.populations[population], number, step, state, neuron)
 
     def close(self) -> None:
         """Give the device's memory back."""

@@ -134,8 +134,8 @@ class GennEngine(Engine):
         if training:
             self.network.launch("zero")
         starts = range(0, len(samples), self.group)
-        share = data.share(samples)
-        parts = [Group(self, data, samples[i : i + self.group], i, share) for i in starts]
+        sample_weight = data.sample_weight(samples)
+        parts = [Group(self, data, samples[i : i + self.group], i, sample_weight) for i in starts]
         if training and len(parts) > 1 and self._needs_batch_means():
             self._push_by_batch(parts)
         for part in parts:

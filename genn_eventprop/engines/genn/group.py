@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 class Group:
     """`samples` of the data set, which are the batch's examples from number `first` on.
 
-    share: (batch,) what the loss of each example counts in the mean of the batch, its weight over the batch's size.
+    sample_weight: (batch,) what the loss of each example counts in the mean of the batch, its weight over the batch's
+    size.
 
     pushes: population -> (B, N) what regularisers add to the costate at own spikes.
     """
 
-    def __init__(self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, share: np.ndarray) -> None:
+    def __init__(
+        self, engine: GennEngine, data: Data, samples: np.ndarray, first: int, sample_weight: np.ndarray
+    ) -> None:
         self.engine, self.plan, self.data, self.samples = engine, engine.plan, data, samples
-        self.first, self.batch, self.B = first, len(share), len(samples)
-        self.share = share[first : first + self.B]
+        self.first, self.batch, self.B = first, len(sample_weight), len(samples)
+        self.sample_weight = sample_weight[first : first + self.B]
         self.out = engine.plan.output
-        self.scored, self.goals = data.scored(samples), data.goals(samples)
+        self.scored, self.targets = data.scored(samples), data.targets_of(samples)
         self.pushes: dict[str, np.ndarray] = {}
 
     def _give(self, array: np.ndarray, values: np.ndarray, rest: Any = 0.0) -> None:
@@ -102,17 +105,17 @@ class Group:
 
     def _give_goals(self, network: Any) -> None:
         """Labels or targets, and what the examples count, to the custom updates that use them."""
-        goals = {"share": (self.share, 0.0)}
+        targets = {"sample_weight": (self.sample_weight, 0.0)}
         if self.plan.loss.compares == "labels":
-            goals["label"] = (np.where(self.scored, self.goals, -1), -1.0)
+            targets["label"] = (np.where(self.scored, self.targets, -1), -1.0)
         else:
-            goals["target"] = (_without_nan(self.goals), float(LEAST))
+            targets["target"] = (_without_nan(self.targets), float(LEAST))
         for name, update in network.text.updates.items():
-            for variable in {n for n, *_ in update.vars} & set(goals):
-                self._give(network.update_variable(name, variable), *goals[variable])
+            for variable in {n for n, *_ in update.vars} & set(targets):
+                self._give(network.update_variable(name, variable), *targets[variable])
                 network.push_update(name, variable)
             if "target" in {n for n, *_ in update.arrays}:
-                self._give(network.array(self.out.name, "target"), _without_nan(self.goals), float(LEAST))
+                self._give(network.array(self.out.name, "target"), _without_nan(self.targets), float(LEAST))
                 network.push(self.out.name, "target")
 
     def _read(self, network: Any) -> None:
@@ -143,9 +146,9 @@ class Group:
             return parts[: self.B].astype(np.float64).sum(axis=1)
         valid = self.valid
         if loss.readout == "spike_times":
-            value, valid = self.store(self.out.name).first_times(self.goals.shape[2], self.plan.dt, duration)
-        total, self.gradient = loss.evaluate(value, valid, self.goals, duration)
-        self.missing = loss.push(value, valid, self.goals, duration)
+            value, valid = self.store(self.out.name).first_times(self.targets.shape[2], self.plan.dt, duration)
+        total, self.gradient = loss.evaluate(value, valid, self.targets, duration)
+        self.missing = loss.push(value, valid, self.targets, duration)
         self.gradient = np.where(valid, self.gradient, 0.0) if loss.readout == "spike_times" else self.gradient
         return total
 
@@ -177,8 +180,8 @@ class Group:
 
     def _give_gradient(self, network: Any) -> None:
         """dL/dr of an outer loss that the host has taken, and the push on spikes that did not happen."""
-        out, share = self.out, self.scored * self.share
-        gradient = self.gradient * share.reshape(-1, *(1,) * (self.gradient.ndim - 1))
+        out, sample_weight = self.out, self.scored * self.sample_weight
+        gradient = self.gradient * sample_weight.reshape(-1, *(1,) * (self.gradient.ndim - 1))
         if self.plan.loss.readout == "spike_times":
             self._give(network.array(out.name, "spike_error"), gradient)
             network.push(out.name, "spike_error")
@@ -188,7 +191,7 @@ class Group:
         if self.plan.loss.silent == "end":
             name = f"lambda_{out.derived.model.readout}"
             tau = self.engine.parameters[f"{out.name}.tau_mem"]
-            self._give(network.neurons(out.name, name), -tau * self.missing * share[:, None])
+            self._give(network.neurons(out.name, name), -tau * self.missing * sample_weight[:, None])
             network.push(out.name, name)
 
     def _share_kinks(self, network: Any) -> None:

@@ -23,7 +23,7 @@ from .updates import neuron_update
 LEAST = "-3.0e38"  # below every score, also in float; stands for a missing target too
 PARAMS = (("T", "scalar"), ("ms_per_step", "scalar"), ("n_steps", "int"))
 LABEL = ("label", "int", "READ_ONLY_SHARED_NEURON")
-SHARE = ("share", "scalar", "READ_ONLY_SHARED_NEURON")  # weight of the example / size of the batch
+SAMPLE_WEIGHT = ("sample_weight", "scalar", "READ_ONLY_SHARED_NEURON")  # weight of the example / size of the batch
 
 
 def on_device(plan: Plan) -> bool:
@@ -63,10 +63,12 @@ def _softmax(plan: Plan, output: NeuronText) -> dict[str, UpdateText]:
     code_total += f"right = (int)id == label{f' && {valid}' if valid else ''} ? 1.0 : 0.0;\n"
     code = head + f"const scalar p = ({exponent}) / total;\nconst bool known = (int)id == label;\n"
     code += f"const scalar slope = {d_term};\n"
-    code += f"dr = right > 0.0 ? ((p - (known ? 1.0 : 0.0)) * ({d_score}) + (known ? slope : 0.0)) * share : 0.0;\n"
+    code += (
+        f"dr = right > 0.0 ? ((p - (known ? 1.0 : 0.0)) * ({d_score}) + (known ? slope : 0.0)) * sample_weight : 0.0;\n"
+    )
     if loss.silent == "end":
         v = plan.output.derived.model.readout
-        code += f"lambda_{v} = known && !({readout.valid}) ? -tau_mem * slope * share : 0.0;\n"
+        code += f"lambda_{v} = known && !({readout.valid}) ? -tau_mem * slope * sample_weight : 0.0;\n"
     label, top = (
         ("label", "int", "READ_ONLY", "loss_top", "label"), ("top", "scalar", "READ_ONLY", "loss_top", "top"),
     )  # fmt: skip
@@ -76,7 +78,7 @@ def _softmax(plan: Plan, output: NeuronText) -> dict[str, UpdateText]:
     return {
         "loss_top": _update(plan, "loss_top", output, code_top, vars=top_vars),
         "loss_total": _update(plan, "loss_total", output, code_total, refs=(top, label), vars=sums),
-        "loss": _update(plan, "loss", output, code, refs=(top, label, *of_total), vars=(SHARE,)),
+        "loss": _update(plan, "loss", output, code, refs=(top, label, *of_total), vars=(SAMPLE_WEIGHT,)),
     }
 
 
@@ -86,11 +88,11 @@ def _squared_error(plan: Plan, output: NeuronText) -> dict[str, UpdateText]:
     used = f"target > 0.1 * {LEAST}"
     with_spike = f" && ({readout.valid})" if readout.valid and plan.loss.silent == "exclude" else ""
     code = f"const scalar r = {readout.value};\nconst bool wanted = {used};\n"
-    code += f"dr = wanted{with_spike} ? (r - target) * share : 0.0;\n"
+    code += f"dr = wanted{with_spike} ? (r - target) * sample_weight : 0.0;\n"
     if plan.loss.silent == "end":
         v = plan.output.derived.model.readout
-        code += f"lambda_{v} = wanted && !({readout.valid}) ? -tau_mem * (T - target) * share : 0.0;\n"
-    return {"loss": _update(plan, "loss", output, code, vars=(("target", "scalar", "READ_ONLY"), SHARE))}
+        code += f"lambda_{v} = wanted && !({readout.valid}) ? -tau_mem * (T - target) * sample_weight : 0.0;\n"
+    return {"loss": _update(plan, "loss", output, code, vars=(("target", "scalar", "READ_ONLY"), SAMPLE_WEIGHT))}
 
 
 def _every_step(plan: Plan, output: NeuronText, readout: Voltage) -> UpdateText:
@@ -102,7 +104,7 @@ def _every_step(plan: Plan, output: NeuronText, readout: Voltage) -> UpdateText:
     loop = f"for (int j = 0; j < {readout.size}; j++) {{\n{indent(body)}}}\n"
     code = "scalar sum = 0.0;\nfor (int step = id; step < n_steps; step += num_neurons) {\n"
     code += f"{indent(loop)}}}\nloss_part = sum;\n"
-    return _update(plan, "outer", output, code, vars=(SHARE,) if targets else (LABEL, SHARE))
+    return _update(plan, "outer", output, code, vars=(SAMPLE_WEIGHT,) if targets else (LABEL, SAMPLE_WEIGHT))
 
 
 def _node_softmax(plan: Plan) -> str:
@@ -122,7 +124,7 @@ if (label >= 0) {{
     }}
     {each}        const scalar p = exp(({score}) - top) / total;
         const scalar slope = (p - (c == label ? 1.0 : 0.0)) * ({d_score}) + (c == label ? {d_term} : 0.0);
-        node_value[first + c] = weight * share * slope;
+        node_value[first + c] = weight * sample_weight * slope;
     }}
 }}
 else {{
@@ -144,7 +146,7 @@ for (int c = 0; c < num_neurons; c++) {{
     const scalar y = before * (1.0 - node_part[j]) + after * node_part[j];
     const scalar error = wanted ? node_value[first + c] - y : 0.0;
     sum += weight / node_scale[j] * 0.5 * error * error;
-    node_value[first + c] = weight * share * error;
+    node_value[first + c] = weight * sample_weight * error;
 }}
 """
 

@@ -38,8 +38,8 @@ TAKEN_STARTS = (
 
 # Local names of the loss's custom updates: only the state that is read must not have one of them.
 LOSS_NAMES = frozenset(
-    "label top total right valid share known wanted p r score term slope weight sum first before after error y at j "
-    "c".split()
+    "label top total right valid sample_weight known wanted p r score term slope weight sum first before after error y "
+    "at j c".split()
 )
 
 

@@ -1,8 +1,8 @@
 """An outer loss: from the readouts of one trial, or from V at one time, to a loss and its slopes.
 
 A loss is code over all K outputs at once, in the order of their numbers. It reads ``r(i)`` of output i, whether it is
-``valid(i)``, and what it is compared with; it writes `LOSS` and ``slope(i)``, both 0 before. Slopes include `SHARE`,
-the weight of the sample in the mean of the batch.
+``valid(i)``, and what it is compared with; it writes `LOSS` and ``slope(i)``, both 0 before. Slopes include
+`SAMPLE_WEIGHT`, the weight of the sample in the mean of the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..scope import Scope
 
 n = name("o", "n")  # the output that a loop is at
 LABEL = name("o", "label")
-LOSS, SHARE = name("o", "loss"), name("g", "share")
+LOSS, SAMPLE_WEIGHT = name("o", "loss"), name("g", "sample_weight")
 ROW, NODE = name("o", "row"), name("o", "node")  # step and node, where V is compared all the time
 
 
@@ -28,7 +28,7 @@ class Outer:
         self.plan, self.s, self.loss, self.readout = plan, scope, plan.loss, readout
         self.K = sp.Integer(scope.N)
         self.each_step = plan.loss.readout == "voltage"
-        scope.given("share", "double", ("batch",), (SAMPLE,))
+        scope.given("sample_weight", "double", ("batch",), (SAMPLE,))
         for constant in self.loss.constants:
             scope.element(name("c", constant), (), (), "double", "given", f"loss_{constant}")
         if self.loss.compares == "labels":
@@ -61,7 +61,7 @@ class Outer:
         tau = self.s.number("tau_mem")
         if self.s.table[tau].buffer.axes != (1,):
             tau = self.s.alias(name("o", "tau", i), tau, (i,))
-        return [Add(self.s.alias(name("o", "push", i), name("w", "missing"), (i,)), -tau * slope * SHARE)]
+        return [Add(self.s.alias(name("o", "push", i), name("w", "missing"), (i,)), -tau * slope * SAMPLE_WEIGHT)]
 
     def function(self, e: sp.Expr, r: sp.Expr) -> sp.Expr:
         """score, term or a slope of the loss at r."""

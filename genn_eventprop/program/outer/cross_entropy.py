@@ -6,7 +6,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ..nodes import Add, Let, Set, Statement, When, above, both, choose, equal, name, no
-from .base import LABEL, LOSS, SHARE, Outer, n
+from .base import LABEL, LOSS, SAMPLE_WEIGHT, Outer, n
 
 TOP, TOTAL, SCORE = name("t", "top"), name("t", "total"), name("t", "score")
 
@@ -28,7 +28,7 @@ class CrossEntropy(Outer):
             Let(TOTAL, sp.Integer(0), "double", changes=True),
             self.each_output([Add(TOTAL, self._counted(e))]),
             Set(LOSS, sp.log(TOTAL) + TOP - at(score, r_label) + at(term, r_label)),
-            self.each_output([Set(self.slope(n), slope * SHARE)]),
+            self.each_output([Set(self.slope(n), slope * SAMPLE_WEIGHT)]),
         ]  # fmt: skip
         push = self.push(LABEL, at(term_slope, name("g", "duration")))
         if push:

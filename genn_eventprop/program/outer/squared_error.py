@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, both, choose, is_nan, name, no
-from .base import LOSS, ROW, SHARE, Outer, n
+from .base import LOSS, ROW, SAMPLE_WEIGHT, Outer, n
 
 TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
 m = name("o", "m")  # the spike that a loop is at
@@ -14,7 +14,7 @@ m = name("o", "m")  # the spike that a loop is at
 class SquaredError(Outer):
     def compare(self) -> list[Statement]:
         self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", "targets")
-        body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SHARE)]
+        body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SAMPLE_WEIGHT)]
         push = self.push(n, DIFFERENCE)
         body += [When(no(self.valid(n)), tuple(push))] if push else []
         return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), tuple(body))])]
@@ -33,7 +33,7 @@ class VoltageSquaredError(SquaredError):
         high = self.s.alias(name("o", "high"), low, (SAMPLE, ROW + 1, n))
         part = self.s.given("node_part", "double", ("n_nodes",), (name("o", "node"),))
         target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
-        body = [*self._difference(V), Set(V, DIFFERENCE * SHARE)]
+        body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]
         nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)
         return [self.each_output([target, When(no(is_nan(TARGET)), tuple(body), nothing)])]
 
@@ -48,7 +48,7 @@ class SpikeTimeError(SquaredError):
         step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
         slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))
         time = choose(there, step * name("g", "step_ms"), name("g", "duration"))
-        body: list[Statement] = [*self._difference(time), When(there, (Set(slope, DIFFERENCE * SHARE),))]
+        body: list[Statement] = [*self._difference(time), When(there, (Set(slope, DIFFERENCE * SAMPLE_WEIGHT),))]
         push = self.push(n, DIFFERENCE)
         body += [When(no(there), tuple(push))] if push else []
         counts = both(no(is_nan(TARGET)), there if self.loss.silent == "exclude" else sp.Integer(1))

@@ -1,6 +1,6 @@
 """What a readout may say. Each answers for itself, as statements in the kernels of the output population.
 
-Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's share in the batch; `events.DL_DT` in `own`.
+Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's weight in the batch mean; `events.DL_DT` in `own`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ struct ReadVoltage : NoReader<O> {
     bool scored = false, training = false;
 
     void begin(O& out, const Args& args, int64_t number) {
-        sample = number, share = args.share[sample], scored = has_goal(args, sample), training = args.training;
+        sample = number, share = args.sample_weight[sample], scored = has_goal(args, sample), training = args.training;
         smooth.begin(args, sample);
         for (double& v : total) v = 0;
         running = rate = 0, pieces = nodes.count = 0;
