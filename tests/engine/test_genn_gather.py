@@ -7,8 +7,8 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.genn import gather, handover
-from genn_eventprop.engines.genn.live import Home, Live
+from genn_eventprop.engines.genn import gather, host_transfer
+from genn_eventprop.engines.genn.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.engines.genn.trial import network_text
 from genn_eventprop.errors import EngineError, TrainingError
 from genn_eventprop.models.li import LI
@@ -66,7 +66,7 @@ def test_the_gradient_does_not_depend_on_the_window(window, delay, group, monkey
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     for samples in ([0, 1, 2, 3], [4, 3], [1]):
         check_gradients(engine, plan, values, random_events(plan), samples)
-    assert engine._hand.window == min(window, 40)
+    assert engine._transfer.window == min(window, 40)
 
 
 def bytes_a_sample(plan, group):
@@ -74,7 +74,7 @@ def bytes_a_sample(plan, group):
     engine = harness.HarnessEngine(plan, plan.network.initial_parameters(1))
     engine.group = group
     text = network_text(plan)
-    held = sum(engine._hand.lengths(text, group).values())
+    held = sum(engine._transfer.lengths(text, group).values())
     for size, neuron in text.populations.values():
         held += sum(size * (1 if access == "READ_ONLY" else group) for *_, access in neuron.vars)
     for synapse in text.synapses.values():
@@ -143,19 +143,19 @@ def test_only_what_was_written_goes_back():
         written.append(values.copy())
         device["a"] = values.copy()
 
-    live = Live({"a": np.array([1.0, np.nan])})
-    live.settle({"a": Home(lambda: device["a"].copy(), write)})
+    arrays = DeviceArrays({"a": np.array([1.0, np.nan])})
+    arrays.settle({"a": DeviceLocation(lambda: device["a"].copy(), write)})
     assert len(written) == 1
-    held = live["a"]
-    live.push()
+    held = arrays["a"]
+    arrays.push()
     assert len(written) == 1  # read, not written; NaN is no change
     held[0] = 2.0
-    live.push()
-    live.push()
+    arrays.push()
+    arrays.push()
     assert len(written) == 2 and device["a"][0] == 2.0
     device["a"] = np.array([5.0, 6.0])
-    live.pull()
-    live.push()
+    arrays.pull()
+    arrays.push()
     assert len(written) == 2 and held.tolist() == [5.0, 6.0]
 
 
@@ -187,11 +187,11 @@ def test_groups_become_smaller_where_32_bit_indices_would_not_reach(monkeypatch)
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     events = random_events(plan)
-    monkeypatch.setattr(handover, "MOST_INDICES", 3 * 40 * 9 - 1)
+    monkeypatch.setattr(host_transfer, "MOST_INDICES", 3 * 40 * 9 - 1)
     check_gradients(engine, plan, values, events, [0, 1, 2, 3])
     assert engine.group == 2
     monkeypatch.setattr(gather, "WINDOW", 1)
-    monkeypatch.setattr(handover, "MOST_INDICES", 160)
+    monkeypatch.setattr(host_transfer, "MOST_INDICES", 160)
     plan = build(learned=False)
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
@@ -206,7 +206,7 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
     plan = build()
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
-    monkeypatch.setattr(handover, "MOST_INDICES", 9 * 10)
+    monkeypatch.setattr(host_transfer, "MOST_INDICES", 9 * 10)
     with pytest.raises(EngineError, match="the data set has .* places of event_step.*split it"):
         engine.load(random_events(plan)) and engine.run(engine.load(random_events(plan)), [0])
     few = Events.from_samples([([1.0], [0])], n_channels=6, labels=[1])

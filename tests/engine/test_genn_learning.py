@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import create
-from genn_eventprop.engines.genn.live import Home, Live
+from genn_eventprop.engines.genn.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.engines.genn.updates import rule_of
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -170,17 +170,17 @@ def test_parameters_are_live_and_stay_on_the_device(make):
 
 def test_live_arrays_cannot_be_exchanged_or_removed():
     device = {"a": np.arange(3.0)}
-    live = Live({"a": np.ones(3), "b": np.zeros(2)})
-    live.settle({"a": Home(lambda: device["a"].copy(), lambda v: device.__setitem__("a", v.copy()))})
+    arrays = DeviceArrays({"a": np.ones(3), "b": np.zeros(2)})
+    arrays.settle({"a": DeviceLocation(lambda: device["a"].copy(), lambda v: device.__setitem__("a", v.copy()))})
     np.testing.assert_array_equal(device["a"], 1.0)
-    first = live["a"]
-    live["a"] = np.full(3, 2.0)
-    assert live["a"] is first and list(live) == ["a", "b"] and len(live) == 2
+    first = arrays["a"]
+    arrays["a"] = np.full(3, 2.0)
+    assert arrays["a"] is first and list(arrays) == ["a", "b"] and len(arrays) == 2
     device["a"] = np.full(3, 5.0)
-    live.pull()
+    arrays.pull()
     np.testing.assert_array_equal(first, 5.0)
     with pytest.raises(TypeError, match="'a' cannot be removed"):
-        del live["a"]
+        del arrays["a"]
 
 
 @pytest.mark.parametrize("batch_size", [None, 2], ids=["all at once", "groups of 2"])

@@ -26,11 +26,9 @@ from ..base import (
 from ..refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, MOVED_VOLTAGE, SEVERAL, SILENT, VARYING_PUSHES
 from .gather import size_variable
 from .group import Group
-from .handover import Handover
-from .homes import gradient_homes, moment_homes, weight_homes
 from .host import joined
+from .host_transfer import HostTransfer
 from .install import VERSION, available_backends, choose_backend, devices
-from .live import Live
 from .network import Network
 from .text import NetworkText
 from .trial import network_text
@@ -59,8 +57,8 @@ class GennEngine(Engine):
     name = "genn"
     features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL, *CONNECTIVITY}}
     options = ("slope_floor", "dtype", "backend")
-    parameters: Live
-    gradients: Live
+    parameters: DeviceArrays
+    gradients: DeviceArrays
 
     @classmethod
     def availability(cls) -> Availability:
@@ -79,8 +77,8 @@ class GennEngine(Engine):
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
         self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
-        self.parameters = Live({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
-        self.gradients = Live({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
+        self.parameters = DeviceArrays({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
+        self.gradients = DeviceArrays({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
         self.device: int | None = None  # None: the one that GeNN takes for the best
         self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None
@@ -91,10 +89,10 @@ class GennEngine(Engine):
             None,
             network_text(plan),
         )  # raises if it cannot be
-        self._moments: dict[str, Live] = {}
+        self._moments: dict[str, DeviceArrays] = {}
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._capacity = dict.fromkeys(self._spiking, FIRST_CAPACITY)
-        self._hand = Handover(self)
+        self._transfer = HostTransfer(self)
         self._running = False
 
     # these three are all that ties the engine to pygenn
@@ -174,8 +172,8 @@ class GennEngine(Engine):
 
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
         """A network that can do what is asked, with this data set and these parameters."""
-        self._hand.take(data)
-        self._hand.stochastic = training
+        self._transfer.take(data)
+        self._transfer.stochastic = training
         self._regroup(batch, self._text(self._training or training))
         if self.network is None or (training and not self._training):
             self._make(self._training or training)
@@ -184,7 +182,7 @@ class GennEngine(Engine):
         else:
             self.parameters.push()
         self._running = False
-        self._hand.over()
+        self._transfer.send()
 
     def _regroup(self, batch: int, text: NetworkText) -> None:
         """How many examples run side by side: as many as the first batch has, and anew for one twice as large.
@@ -193,7 +191,7 @@ class GennEngine(Engine):
         same size. A network is built for one size, which takes a while; so batches that are a little larger run in two
         groups.
         """
-        size, most = self._group_size(batch), min(MOST_SIDE_BY_SIDE, self._hand.most_side_by_side(text))
+        size, most = self._group_size(batch), min(MOST_SIDE_BY_SIDE, self._transfer.most_side_by_side(text))
         size = math.ceil(size / math.ceil(size / most))
         if self.network is None or size >= 2 * self.group or self.group > most:
             self._leave()
@@ -206,7 +204,7 @@ class GennEngine(Engine):
         self._leave()
         self._training = training
         text = self._text(training)
-        self.network = self._build(text, self._hand.lengths(text, self.group))
+        self.network = self._build(text, self._transfer.lengths(text, self.group))
         self._settle()
 
     def _text(self, training: bool) -> NetworkText:
@@ -217,28 +215,28 @@ class GennEngine(Engine):
 
     def _reload(self) -> None:
         """The same network with fresh memory, large enough for what is to come."""
-        lives = (self.parameters, self.gradients, *self._moments.values())
+        on_device = (self.parameters, self.gradients, *self._moments.values())
         if self._running:
             self.gradients.pull()
-        for live in lives:
-            live.leave()
-        self.network.fit(self._hand.lengths(self.network.text, self.group))
+        for arrays in on_device:
+            arrays.leave()
+        self.network.fit(self._transfer.lengths(self.network.text, self.group))
         self._settle()
 
     def _settle(self) -> None:
         """Arrays from the host to the device."""
-        self._hand.forget()
-        self.parameters.settle(weight_homes(self))
+        self._transfer.forget()
+        self.parameters.settle(weight_locations(self))
         if self._training:
-            self.gradients.settle(gradient_homes(self))
+            self.gradients.settle(gradient_locations(self))
         if self._training and self._rule is not None:
-            for weight, live in self._moments.items():
-                live.settle(moment_homes(self, weight))
+            for weight, arrays in self._moments.items():
+                arrays.settle(moment_locations(self, weight))
 
     def _leave(self) -> None:
         """Arrays to the host, the network gone."""
-        for live in (self.parameters, self.gradients, *self._moments.values()):
-            live.leave()
+        for arrays in (self.parameters, self.gradients, *self._moments.values()):
+            arrays.leave()
         if self.network is not None:
             self.network.close()
         self.network = None
@@ -248,11 +246,11 @@ class GennEngine(Engine):
         small = [p for p in self._spiking if counts[p].max(initial=0) > self._capacity[p]]
         for p in small:
             self._capacity[p] = 1 << int(counts[p].max() - 1).bit_length()
-        if small and self.group > self._hand.most_side_by_side(self.network.text):
+        if small and self.group > self._transfer.most_side_by_side(self.network.text):
             raise _TooLong
         if small:
             self._reload()
-            self._hand.over()
+            self._transfer.send()
         return bool(small)
 
     def close(self) -> None:
@@ -283,9 +281,9 @@ class GennEngine(Engine):
         if rule is not None:
             for c in self.plan.connections:
                 if c.trainable and optimiser.state[c.weight] is not self._moments.get(c.weight):
-                    self._moments[c.weight] = optimiser.state[c.weight] = Live(optimiser.state[c.weight])
+                    self._moments[c.weight] = optimiser.state[c.weight] = DeviceArrays(optimiser.state[c.weight])
                     if self.network is not None and self._training:
-                        self._moments[c.weight].settle(moment_homes(self, c.weight))
+                        self._moments[c.weight].settle(moment_locations(self, c.weight))
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step: weights by a custom update; neuron parameters, and all for an optimiser in Python, here.
@@ -304,10 +302,10 @@ class GennEngine(Engine):
         replace(step, parameters=here).apply(self.parameters, self.gradients)
         for item in step.parameters:
             if item.name in weights:
-                self._hand.step(f"update_{weights[item.name]}", item)
-        lives = (self.parameters, *self._moments.values())
-        for live in (*lives, self.gradients):
-            live.push()
+                self._transfer.step(f"update_{weights[item.name]}", item)
+        on_device = (self.parameters, *self._moments.values())
+        for arrays in (*on_device, self.gradients):
+            arrays.push()
         self.network.launch("update")
-        for live in lives:
-            live.pull()
+        for arrays in on_device:
+            arrays.pull()

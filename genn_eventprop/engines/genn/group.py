@@ -48,10 +48,10 @@ class Group:
         while True:
             network = engine.network
             self._set_input(network)
-            if engine._hand.stochastic:
+            if engine._transfer.stochastic:
                 self._set_stochastic(network)
             network.launch("reset")
-            network.run(0, engine._hand.phase)
+            network.run(0, engine._transfer.phase)
             counts = {p: network.neurons(p, "n_spikes", pull=True)[: self.B].astype(np.int64) for p in engine._spiking}
             if not engine.grow(self._needed(network, counts)):
                 break
@@ -155,7 +155,7 @@ class Group:
     # backwards
 
     def backward(self) -> None:
-        network, windows = self.engine.network, self.engine._hand.windows()
+        network, windows = self.engine.network, self.engine._transfer.windows()
         if on_device(self.plan):
             for group in ("loss_top", "loss_total", "loss"):
                 network.launch(group)

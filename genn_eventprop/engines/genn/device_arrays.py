@@ -1,4 +1,4 @@
-"""Arrays that live on the device and are lent to the host.
+"""Arrays on the device, copied to the host while they are needed there.
 
 `engine.parameters` are live arrays: written in place, they count from the next run on. Copying all of them to and fro
 for every batch would make that true, and slow. So an array comes to the host when it is asked for, goes back before
@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Home:
+class DeviceLocation:
     """Where an array is on the device. read: a fresh copy of it. write: put values there; None if that is no use."""
 
     read: Callable[[], np.ndarray]
@@ -30,21 +30,21 @@ def _references(arrays: Mapping[str, np.ndarray], name: str) -> int:
 _NOBODY = _references({"": np.zeros(1)}, "")  # what Python counts for an array that only the dictionary holds
 
 
-class Live(MutableMapping[str, np.ndarray]):
-    """Arrays by name; those with a home are copied to the host only while they are needed there.
+class DeviceArrays(MutableMapping[str, np.ndarray]):
+    """Arrays by name; those with a location are copied to the host only while they are needed there.
 
     Assigning writes into the array that is there: the arrays themselves are never exchanged.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._host = dict(arrays)
-        self._homes: dict[str, Home] = {}
+        self._locations: dict[str, DeviceLocation] = {}
         self._came: dict[str, np.ndarray] = {}  # what the device has of the arrays that are on the host
         self._names = tuple(arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._host:
-            self._host[name] = self._homes[name].read()
+            self._host[name] = self._locations[name].read()
             self._came[name] = self._host[name].copy()
         return self._host[name]
 
@@ -61,9 +61,9 @@ class Live(MutableMapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def settle(self, homes: Mapping[str, Home], *, keep: bool = True) -> None:
-        """Move arrays to new homes; with `keep` their values go along, without it what is there counts."""
-        self._homes.update(homes)
+    def settle(self, locations: Mapping[str, DeviceLocation], *, keep: bool = True) -> None:
+        """Move arrays to new locations; with `keep` their values go along, without it what is there counts."""
+        self._locations.update(locations)
         self._came = {}
         if keep:
             self.push()
@@ -72,25 +72,25 @@ class Live(MutableMapping[str, np.ndarray]):
 
     def push(self) -> None:
         """What the host may have written goes to the device."""
-        for name, home in self._homes.items():
-            if name in self._host and home.write is not None and self._written(name):
-                home.write(self._host[name])
+        for name, location in self._locations.items():
+            if name in self._host and location.write is not None and self._written(name):
+                location.write(self._host[name])
                 self._came[name] = self._host[name].copy()
         self._let_go()
 
     def pull(self) -> None:
         """What the device has changed comes to whoever holds it."""
         self._let_go()
-        for name, home in self._homes.items():
+        for name, location in self._locations.items():
             if name in self._host:
-                self._host[name][...] = home.read()
+                self._host[name][...] = location.read()
                 self._came[name] = self._host[name].copy()
 
     def leave(self) -> None:
         """All arrays on the host, which is then their only place."""
-        for name in self._homes:
+        for name in self._locations:
             self[name]
-        self._homes, self._came = {}, {}
+        self._locations, self._came = {}, {}
 
     def held(self, name: str) -> bool:
         """Whether an array is on the host."""
@@ -102,7 +102,7 @@ class Live(MutableMapping[str, np.ndarray]):
         return came is None or self._host[name].tobytes() != came.tobytes()
 
     def _let_go(self) -> None:
-        for name in self._homes:
+        for name in self._locations:
             if name in self._host and _references(self._host, name) <= _NOBODY:
                 del self._host[name]
                 self._came.pop(name, None)

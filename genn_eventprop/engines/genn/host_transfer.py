@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_INDICES = 2**31 - 1  # of an array; the generated code counts places in 32 bits
 
 
-class Handover:
+class HostTransfer:
     """Of one engine; what was handed over and has not changed since is not handed over again."""
 
     def __init__(self, engine: GennEngine) -> None:
@@ -82,7 +82,7 @@ class Handover:
                 # some to spare from the second data set on, since augmented batches come as one data set each
                 self._room[name] = n + (0 if first else n // 4)
 
-    def over(self) -> None:
+    def send(self) -> None:
         """Everything but the parameters to the engine's network."""
         network, plan = self.engine.network, self.plan
         if not network.fits(self.lengths(network.text, self.engine.group)):

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...plan import ConnectionRecord
+from .device_arrays import DeviceLocation
 from .gather import gradient_array
-from .live import Home
 
 if TYPE_CHECKING:
     from .engine import GennEngine
 
 
-def weight_homes(engine: GennEngine) -> dict[str, Home]:
+def weight_locations(engine: GennEngine) -> dict[str, DeviceLocation]:
     return {c.weight: _weight(engine, c) for c in engine.plan.connections}
 
 
-def _weight(engine: GennEngine, c: ConnectionRecord) -> Home:
+def _weight(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
     network = engine.network
 
     def read() -> np.ndarray:
@@ -28,17 +28,17 @@ def _weight(engine: GennEngine, c: ConnectionRecord) -> Home:
         network.synapses(c.name, "weight")[:] = values.ravel()
         network.push(c.name, "weight")
 
-    return Home(read, write)
+    return DeviceLocation(read, write)
 
 
-def gradient_homes(engine: GennEngine) -> dict[str, Home]:
-    homes = {c.weight: _gradient(engine, c) for c in engine.plan.connections if c.trainable}
+def gradient_locations(engine: GennEngine) -> dict[str, DeviceLocation]:
+    locations = {c.weight: _gradient(engine, c) for c in engine.plan.connections if c.trainable}
     for p in engine.plan.populations:
-        homes |= {f"{p.name}.{n}": _rate(engine, p.name, n) for n in p.trainable}
-    return homes
+        locations |= {f"{p.name}.{n}": _rate(engine, p.name, n) for n in p.trainable}
+    return locations
 
 
-def _gradient(engine: GennEngine, c: ConnectionRecord) -> Home:
+def _gradient(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
     """Of a weight: the sum over the examples."""
     network, name = engine.network, gradient_array(c)
 
@@ -49,10 +49,10 @@ def _gradient(engine: GennEngine, c: ConnectionRecord) -> Home:
         network.array(c.target, name)[:] = values.ravel()
         network.push(c.target, name)
 
-    return Home(read, write)
+    return DeviceLocation(read, write)
 
 
-def _rate(engine: GennEngine, population: str, parameter: str) -> Home:
+def _rate(engine: GennEngine, population: str, parameter: str) -> DeviceLocation:
     """Of a neuron parameter: the sum over the examples, and over the neurons that share it, in float64."""
     network, variable = engine.network, f"grad_{parameter}"
     shape = engine.parameters[f"{population}.{parameter}"].shape
@@ -68,15 +68,15 @@ def _rate(engine: GennEngine, population: str, parameter: str) -> Home:
         view[0, : values.size] = values
         network.push(population, variable)
 
-    return Home(read, write)
+    return DeviceLocation(read, write)
 
 
-def moment_homes(engine: GennEngine, weight: str) -> dict[str, Home]:
+def moment_locations(engine: GennEngine, weight: str) -> dict[str, DeviceLocation]:
     """The optimiser's state of one weight."""
     c = next(c for c in engine.plan.connections if c.weight == weight)
     network, update = engine.network, f"update_{c.name}"
 
-    def home(state: str) -> Home:
+    def location(state: str) -> DeviceLocation:
         def read() -> np.ndarray:
             return network.update_variable(update, state, pull=True).reshape(c.pre, c.post).copy()
 
@@ -84,6 +84,6 @@ def moment_homes(engine: GennEngine, weight: str) -> dict[str, Home]:
             network.update_variable(update, state)[:] = values.ravel()
             network.push_update(update, state)
 
-        return Home(read, write)
+        return DeviceLocation(read, write)
 
-    return {n: home(n) for n, *_ in network.text.updates[update].vars if n not in ("lower", "upper")}
+    return {n: location(n) for n, *_ in network.text.updates[update].vars if n not in ("lower", "upper")}
