@@ -59,7 +59,7 @@ class Group:
         self.counts = counts
         self.guarded = self._count_guarded(network)
         self.spikes = {p: self.store(p).spikes(self.plan.dt, self.first) for p in counts} if record_spikes else {}
-        self._give_goals(network)
+        self._give_targets(network)
         self._read(network)
 
     def _needed(self, network: Any, counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ class Group:
         size, kept = self.plan.population(p).size, self.engine.network.array(p, "spike_step", pull=True)
         return Store(self.counts[p], kept.reshape(-1, size, self.engine._capacity[p])[: self.B])
 
-    def _give_goals(self, network: Any) -> None:
+    def _give_targets(self, network: Any) -> None:
         """Labels or targets, and what the examples count, to the custom updates that use them."""
         targets = {"sample_weight": (self.sample_weight, 0.0)}
         if self.plan.loss.compares == "labels":
