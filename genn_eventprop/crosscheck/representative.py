@@ -1,4 +1,4 @@
-"""Networks that together use every kind of model, readout, loss and chance that a grid engine runs; and one to time."""
+"""Networks that together use every kind of model, readout, loss and noise that a grid engine runs; and one to time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Recipe:
     duration: float = 40.0
     delay: float = 0.0
     hidden: int = 37
-    chance: dict[str, Any] = field(default_factory=dict)
+    stochastic: dict[str, Any] = field(default_factory=dict)
     regularisers: Callable[[Population], list[SpikeRegulariser]] = lambda hidden: []
 
 
@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
     "LIF, a loss as a formula": Recipe(lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1 * r2**2")),
     "LIF, a loss in Python": Recipe(lambda o: Loss(o, "end", outer=Function(_own, "labels"))),
     "LIF, noise and dropout": Recipe(
-        IntegratedVoltageCrossEntropy, chance={"noise": 0.05, "dropout": 0.2, "dropped_reset": True}
+        IntegratedVoltageCrossEntropy, stochastic={"noise": 0.05, "dropout": 0.2, "dropped_reset": True}
     ),
     "refractory LIF": Recipe(IntegratedVoltageCrossEntropy, "LIFRefractory", learned=("t_ref",)),
     "delta synapses": Recipe(MaxVoltageCrossEntropy, "LIFDelta", scale=0.3),
@@ -88,7 +88,7 @@ def case(name: str) -> Case:
     """A recipe with weights, input, labels and targets."""
     r = RECIPES[name]
     net = Network()
-    hidden = net.population(_neuron(r), r.hidden, name="hidden", **r.chance)
+    hidden = net.population(_neuron(r), r.hidden, name="hidden", **r.stochastic)
     output = net.population(ZOO[r.output], CLASSES, name="output")
     at = {"delay": r.delay * r.dt, "receptor": next(iter(ZOO[r.model].receptors))}
     net.connect(net.input(CHANNELS), hidden, Dense(Normal(0.9 * r.scale, 0.5 * r.scale)), **at)

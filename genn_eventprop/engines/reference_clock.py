@@ -314,7 +314,7 @@ class _Trial:
 
     def _along(self, c: Lane, s: int) -> np.ndarray:
         """(B, N) D of a unit weight where the dynamics are linear along e: -lambda . J e."""
-        target, pop = self.plan.population(c.target), self.pops[c.target]
+        target, pop = self.plan.population(c.target), self.populations[c.target]
         x = pop.trace.x[s]
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
         return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))

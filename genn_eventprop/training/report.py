@@ -85,7 +85,7 @@ def run_results(
         "seconds_training": state.seconds,
         "engine": engine,
         "seed": seed,
-        "activity": activity_of(position.metrics[-1] if position.metrics else None, sizes or {}),
+        "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
     }
 
 

@@ -24,6 +24,8 @@ from ..base import (
     batch_indices,
 )
 from ..refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, MOVED_VOLTAGE, SEVERAL, SILENT, VARYING_PUSHES
+from .device_arrays import DeviceArrays
+from .device_locations import gradient_locations, moment_locations, weight_locations
 from .gather import size_variable
 from .group import Group
 from .host import joined
