@@ -106,13 +106,14 @@ def build(config: Config) -> Experiment:
 
 
 def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, the plane, one trial, hidden spike counts."""
+    """Learning curves, the plane, one trial, spike counts."""
     trainer, test = experiment.trainer, experiment.test
     assert test is not None and test.labels is not None
     if trainer.plan.loss.readout != "first_spike":
         plots.standard(experiment, folder)
         return
-    plots.save(plots.learning_curves(trainer.state.metrics, target=0.981), folder / "learning_curves.png")
+    sizes = {p.name: p.size for p in trainer.plan.populations}
+    plots.save(plots.learning_curves(trainer.state.metrics, 0.981, sizes), folder / "curves.png")
     with trainer.best_weights():
         x, y, inside = plots.disc(resolution=121)
         points = yin_yang.encode(plots.four_inputs(x, y))
@@ -121,8 +122,7 @@ def plot(experiment: Experiment, folder: Path) -> None:
         plots.save(plane, folder / "plane.png")
         trial = record_trial(trainer, test, closest_decision(trainer.evaluate(test).readout, test.labels))
         plots.save(plots.trial(trial, class_names=yin_yang.CLASSES), folder / "trial.png")
-        counts = trainer.spike_counts(test)
-        plots.save(plots.spike_counts(counts["hidden"], "hidden"), folder / "hidden_spikes.png")
+        plots.save(plots.spike_histograms(trainer.spike_counts(test)), folder / "spikes.png")
 
 
 def closest_decision(first_spikes: np.ndarray, labels: np.ndarray) -> int:

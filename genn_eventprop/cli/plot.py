@@ -19,7 +19,7 @@ from ..training.checkpoint import load_checkpoint
 from ..training.evaluation import Evaluation
 from ..training.experiment import open_run
 from ..training.metrics import confusion_matrix
-from ..training.run_folder import FIRST, SAMPLES, RunFolder
+from ..training.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ..training.trained import TrainedModel, load
 from ..training.weights import read_weights
 from .options import parse
@@ -144,7 +144,9 @@ class Run:
 
 
 def _curves(run: Run) -> Any:
-    return plots.learning_curves(run.folder.metrics)
+    known = (run.path / MODEL).is_file()
+    sizes = {p["name"]: p["size"] for p in run.folder.model["network"]["populations"]} if known else {}
+    return plots.learning_curves(run.folder.metrics, sizes=sizes)
 
 
 def _raster(run: Run) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .style import BLUE, GREY, ORANGE, figure, styled
+from .style import BLUE, GREY, ORANGE, VERMILION, figure, styled
 
 
 @styled
@@ -54,6 +55,11 @@ def _of_trials(left: Axes, counts: np.ndarray, name: str) -> None:
         left.bar_label(bars, labels=[f"{value:.2g} %" for value in share], fontsize=8, color=GREY, padding=2)
     left.set(title=f"{name}: spikes of a neuron in a trial", xlabel="spikes", ylabel="share of neurons and trials (%)")
     left.set_ylim(top=1.08 * float(share.max()))
+    if most >= 8 and len(share) > 1 and share[0] > 5 * share[1:].max() > 0:  # mostly silence: the rest must be seen too
+        left.set(
+            yscale="log", ylim=(0.5 * share[share > 0].min(), 150.0), ylabel=left.get_ylabel()[:-1] + ", log scale)"
+        )
+        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
 
 
@@ -63,9 +69,11 @@ def _of_neurons(right: Axes, counts: np.ndarray, name: str) -> None:
     active = means[means > 0]
     right.hist(active, bins=np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31).tolist(), color=ORANGE)
     silent = means.size - active.size
-    note = f"mean over all neurons {means.mean():.2f}"
-    note += f"\n{silent} of {means.size} neurons silent" + (", not shown" if silent else "")
-    right.text(0.98, 0.97, note, transform=right.transAxes, ha="right", va="top", color=GREY, fontsize=8.5)
+    note = f"{silent} of {means.size} neurons silent" + (", not shown" if silent else "")
+    colour = VERMILION if 2 * silent > means.size else GREY  # most of the layer does nothing: that must be seen
+    place: Any = {"transform": right.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
+    right.text(0.98, 0.97, note, color=colour, weight="bold" if 2 * silent > means.size else "normal", **place)
+    right.text(0.98, 0.90, f"mean over all neurons {means.mean():.2f}", color=GREY, **place)
     right.set(title=f"{name}: mean of every active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
     right.set_ylabel("neurons")
     right.set_ylim(top=1.25 * right.get_ylim()[1])  # room for the note

@@ -50,9 +50,9 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
     loss_scale(loss, every)
     lows = [column(every, f"{part}_accuracy") for part in ("train", "validation")]
     accuracy_scale(accuracy, 100 * float(np.nanmin(np.concatenate(lows))))
-    loss.set(title="Loss", ylabel="mean loss")
-    accuracy.set(title="Accuracy", ylabel="right predictions (%)")
-    spikes.set(title="Activity of hidden neurons", ylabel="spikes a neuron and trial", xlabel="epoch")
+    loss.set(title="Loss")
+    accuracy.set(title="Accuracy")
+    spikes.set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial", xlabel="epoch")
     silent.set(title="Silent hidden neurons", ylabel="neurons without a spike all epoch", xlabel="epoch")
     for ax in (spikes, silent):
         ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)

@@ -15,44 +15,67 @@ from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled
 
 
 @styled
-def learning_curves(metrics: Sequence[Mapping[str, Any]], target: float | None = None) -> Figure:
-    """Loss, error and activity of every epoch.
+def learning_curves(
+    metrics: Sequence[Mapping[str, Any]], target: float | None = None, sizes: Mapping[str, int] | None = None
+) -> Figure:
+    """Loss, accuracy, activity and silent neurons of every epoch.
 
     Args:
         metrics: lines of metrics.jsonl.
         target: accuracy in 0..1 to draw as a reference line, e.g. the published one.
+        sizes: population -> neurons, so that the silent ones can be told as a share.
 
     Raises:
         SettingError: without any epoch.
     """
     if not metrics:
         raise SettingError("there is no epoch to plot yet")
-    fig, axes = figure(1, 3, size=(10.5, 3.2))
-    epochs = np.array([m["epoch"] for m in metrics])
-    _pair(axes[0], epochs, column(metrics, "train_loss"), column(metrics, "validation_loss"))
-    axes[0].set(title="Loss", ylabel="mean loss")
-    loss_scale(axes[0], metrics)
+    fig, axes = figure(2, 2, size=(9.6, 6.2), sharex=True)
+    (loss, accuracy), (activity, silent) = axes
+    epochs = column(metrics, "epoch")
+    _pair(loss, epochs, column(metrics, "train_loss"), column(metrics, "validation_loss"))
+    loss.set(title="Loss")
+    loss_scale(loss, metrics)
     training, validation = 100 * column(metrics, "train_accuracy"), 100 * column(metrics, "validation_accuracy")
-    _pair(axes[1], epochs, training, validation)
-    axes[1].set(title="Accuracy", ylabel="right predictions (%)")
-    accuracy_scale(axes[1], float(np.nanmin([training, validation])))
+    _pair(accuracy, epochs, training, validation)
+    accuracy.set(title="Accuracy")
+    accuracy_scale(accuracy, float(np.nanmin([training, validation])))
     if target is not None:
-        axes[1].axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         words = f"published {100 * target:.1f} %"
-        axes[1].text(epochs[-1], 100 * target, words, color=GREY, fontsize=8, va="top", ha="right")
-    for (name, values), colour in zip(_spikes(metrics).items(), CLASS_COLOURS, strict=False):
-        silent = metrics[-1]["silent"][name]
-        label = f"{name}: {values[-1]:.2f} at the end, {silent} silent"
-        axes[2].plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) == 1 else None)
-    axes[2].set(title="Activity", ylabel="spikes a neuron and trial")
-    axes[2].set_ylim(bottom=0)
-    axes[1].legend(loc="lower right")
-    axes[2].legend(loc="best")
-    for ax in axes:
+        accuracy.axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label=words)
+    _populations(activity, silent, metrics, epochs, sizes or {})
+    for ax in (activity, silent):
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         ax.margins(x=0.02)
+    below(loss, accuracy, gap=0.05)
+    below(activity, silent, gap=0.24)
     return fig
+
+
+def _populations(
+    activity: Axes, silent: Axes, metrics: Sequence[Mapping[str, Any]], epochs: np.ndarray, sizes: Mapping[str, int]
+) -> None:
+    """Spikes per neuron and silent neurons, a line a population; the legends tell how it ended."""
+    marker = "o" if len(epochs) == 1 else None
+    for (name, values), colour in zip(
+        _of_populations(metrics, "spikes_per_neuron").items(), CLASS_COLOURS, strict=False
+    ):
+        activity.plot(epochs, values, color=colour, label=f"{name}: {values[-1]:.2f} at the end", marker=marker)
+    for (name, values), colour in zip(_of_populations(metrics, "silent").items(), CLASS_COLOURS, strict=False):
+        share = f" of {sizes[name]}" if name in sizes else ""
+        silent.plot(epochs, values, color=colour, label=f"{name}: {values[-1]:.0f}{share} at the end", marker=marker)
+    activity.set(title="Activity", ylabel="spikes per neuron and trial")
+    silent.set(title="Silent neurons", ylabel="neurons without a spike all epoch")
+    for ax in (activity, silent):
+        ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
+    silent.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def below(*axes: Axes, gap: float) -> None:
+    """The legends under the axes, where they lie on no curve; `gap` in heights of the axes."""
+    for ax in axes:
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -gap), ncols=3, borderaxespad=0.0, columnspacing=1.4)
 
 
 def _pair(ax: Axes, epochs: np.ndarray, training: np.ndarray, validation: np.ndarray) -> None:
@@ -67,11 +90,13 @@ def column(metrics: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 
 def loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Logarithmic when the loss is positive and falls by more than a factor of five."""
+    """Logarithmic when the loss is positive and falls by more than a factor of five; the axis says which."""
+    ax.set_ylabel("mean loss")
     both = np.concatenate([column(metrics, "train_loss"), column(metrics, "validation_loss")])
     both = both[np.isfinite(both)]
     if both.size and both.min() > 0 and both.max() > 5 * both.min():
         ax.set_yscale("log")
+        ax.set_ylabel("mean loss, log scale")
         decades = np.log10(both.max() / both.min())
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0) if decades < 2 else (1.0,)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -79,14 +104,23 @@ def loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
 
 
 def accuracy_scale(ax: Axes, low: float) -> None:
-    """Stretched towards 100 %, so that 97 and 98 can be told apart: distance goes as log(101 - accuracy)."""
-    ax.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(101 - a, 1e-3)), lambda f: 101 - 10.0**-f))
+    """Linear, unless most of the axis would lie above 90 %: then stretched towards 100 %, as log(101 - accuracy).
+
+    So 97 and 98 % can be told apart; the label of the axis says which scale it is.
+    """
     low = max(0.0, low - 0.1 * (101 - low))
+    if ax.dataLim.ymax < 90:
+        ax.set(
+            ylabel="correct predictions (%), linear scale", ylim=(low, min(100.0, ax.dataLim.ymax + 0.1 * (101 - low)))
+        )
+        return
+    ax.set_ylabel("correct predictions (%), not linear")
+    ax.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(101 - a, 1e-3)), lambda f: 101 - 10.0**-f))
     ticks = (0, 20, 40, 60, 70, 80, 90, 95, 97, 98, 99, 100)
     ax.set_yticks([tick for tick in ticks if tick >= low])
     ax.set_ylim(low, 100)
 
 
-def _spikes(metrics: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    names = metrics[0]["spikes_per_neuron"]
-    return {name: np.array([m["spikes_per_neuron"][name] for m in metrics]) for name in names}
+def _of_populations(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, np.ndarray]:
+    """Population -> (epochs,) of "spikes_per_neuron" or "silent"."""
+    return {name: np.array([m[key][name] for m in metrics]) for name in metrics[0][key]}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training import Trial
 
 MANY = len(CLASS_COLOURS)
-"""Outputs that have a colour each; of more, only the right one and the loudest wrong one are coloured."""
+"""Outputs that have a colour each; of more, only the right one and one other are coloured."""
 
 
 @styled
@@ -40,7 +40,7 @@ def layers(
         spikes = record.spikes[name]
         _raster(ax, spikes.time, spikes.neuron, name, sizes[name], "#202124")
     names = [*class_names, *map(str, range(len(class_names), sizes[output]))]
-    _voltages(axes[-1], record, output, state, names)
+    _voltages(axes[-1], record, output, state, names, prediction)
     end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))
     axes[0].set_title(_title(record.label, prediction, names))
@@ -72,24 +72,29 @@ def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, size: i
     ax.text(1.01, 1.0, note, transform=ax.transAxes, ha="left", va="top", color=GREY, fontsize=8)
 
 
-def _voltages(ax: Axes, record: Trial, output: str, state: str, names: Sequence[str]) -> None:
+def _voltages(ax: Axes, record: Trial, output: str, state: str, names: Sequence[str], prediction: int | None) -> None:
     values = record.states[output][state]
     ax.set_ylabel(f"{output} ${state}$" if len(state) == 1 else f"{output} {state}")
     if values.shape[1] <= MANY:
         shown = [(k, CLASS_COLOURS[k], names[k]) for k in range(values.shape[1])]
     else:
         ax.plot(record.times, values, color="#BDC1C6", linewidth=0.7)
-        loudness = values.max(axis=0) if record.label < 0 else np.delete(values, record.label, axis=1).max(axis=0)
-        order = np.arange(values.shape[1]) if record.label < 0 else np.delete(np.arange(values.shape[1]), record.label)
-        loudest = int(order[loudness.argmax()])
-        shown = [(loudest, ORANGE, f"{names[loudest]}, loudest" + (" other" if record.label >= 0 else ""))]
-        if record.label >= 0:
-            shown.insert(0, (record.label, BLUE, f"{names[record.label]}, right"))
+        shown = _two(values, record.label, prediction, names)
     for k, colour, label in shown:
         thick = 1.9 if k == record.label else 1.2
         ax.plot(record.times, values[:, k], color=colour, linewidth=thick, label=label)
     ax.axhline(0.0, color=GREY, linewidth=0.6)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2, borderaxespad=0.3, title=_rest(values))
+
+
+def _two(values: np.ndarray, label: int, prediction: int | None, names: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Of many outputs: the right one, and the one called instead; the highest other one if the right one is called."""
+    right = [] if label < 0 else [(label, BLUE, f"{names[label]}, right")]
+    if prediction is not None and prediction >= 0 and prediction != label:
+        return [*right, (prediction, ORANGE, f"{names[prediction]}, called")]
+    order = np.array([k for k in range(values.shape[1]) if k != label])
+    loudest = int(order[values[:, order].max(axis=0).argmax()])
+    return [*right, (loudest, ORANGE, f"{names[loudest]}, highest" + (" other" if right else ""))]
 
 
 def _rest(values: np.ndarray) -> str | None:

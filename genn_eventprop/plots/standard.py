@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..training.metrics import confusion_matrix
 from ..training.recording import record_trial
-from .activity import spike_counts
+from .activity import spike_histograms
 from .confusion import confusion
 from .curves import learning_curves
 from .raster import trial
@@ -21,14 +21,15 @@ COUNTED = 1000
 
 
 def standard(experiment: Experiment, folder: Path, target: float | None = None) -> None:
-    """Learning curves, one trial, confusion and hidden spike counts of the test set, with the chosen weights.
+    """Learning curves, one trial, confusion and spike counts of the test set, with the chosen weights.
 
     Args:
         folder: where the pictures go.
         target: published accuracy in 0..1, drawn as a line.
     """
     trainer, test = experiment.trainer, experiment.test
-    save(learning_curves(trainer.state.metrics, target=target), folder / "learning_curves.png")
+    sizes = {p.name: p.size for p in trainer.plan.populations}
+    save(learning_curves(trainer.state.metrics, target, sizes), folder / "curves.png")
     if test is None:
         return
     with trainer.best_weights():
@@ -36,5 +37,4 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
         result = trainer.evaluate(test[:COUNTED])
         matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
         save(confusion(matrix, list(experiment.class_names), "Test set"), folder / "confusion.png")
-        for name, counts in trainer.spike_counts(test[:COUNTED]).items():
-            save(spike_counts(counts, name), folder / f"{name}_spikes.png")
+        save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")

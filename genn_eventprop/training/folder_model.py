@@ -22,7 +22,7 @@ from .weights import save_weights
 AT_MOST = 512
 """Samples that are kept."""
 SPIKES = 500_000
-"""Input spikes that are kept; the first sample always is."""
+"""Input spikes that are kept, about; the first sample always is."""
 
 
 def keep_model(folder: RunFolder, model: Described) -> list[str]:
@@ -40,6 +40,13 @@ def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batc
     """Write the first weights, and samples of the validation set, or of the training set if there is none."""
     with writing(folder.path / FIRST):
         save_weights(folder.path / FIRST, first)
-    samples = validation[:AT_MOST] if validation is not None else batches.first(AT_MOST)
+    samples = batches.first(AT_MOST) if validation is None else spread(validation)
     enough = int(np.searchsorted(samples.offsets - samples.offsets[0], SPIKES, side="right")) - 1
     samples[: max(enough, 1)].save(Path(folder.path / SAMPLES))
+
+
+def spread(events: Events) -> Events:
+    """As many samples as may be kept, from the whole set: many are sorted by class, and figures show every class."""
+    fitting = int(SPIKES * len(events) / max(int(events.offsets[-1] - events.offsets[0]), 1))
+    count = min(len(events), AT_MOST, max(fitting, 1))
+    return events[np.unique(np.linspace(0, len(events) - 1, count).round().astype(np.int64))]

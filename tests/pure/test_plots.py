@@ -7,6 +7,7 @@ import pytest
 from genn_eventprop import plots
 from genn_eventprop.engines import Spikes
 from genn_eventprop.errors import SettingError
+from genn_eventprop.plots.style import VERMILION
 from genn_eventprop.training import Trial
 
 
@@ -28,11 +29,12 @@ def metrics(epochs, validation=True):
 @pytest.mark.parametrize("epochs", [1, 2, 12])
 @pytest.mark.parametrize("validation", [True, False])
 def test_learning_curves(tmp_path, epochs, validation):
-    fig = plots.learning_curves(metrics(epochs, validation), target=0.98)
-    loss, accuracy, activity = fig.axes
+    fig = plots.learning_curves(metrics(epochs, validation), 0.98, {"hidden": 8})
+    loss, accuracy, activity, silent = fig.axes
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50 + 4 * e for e in range(epochs)])
     assert len(loss.lines) == 1 + validation
-    assert "hidden: 1.50 at the end, 3 silent" in [t.get_text() for t in activity.get_legend().get_texts()]
+    assert "hidden: 1.50 at the end" in [t.get_text() for t in activity.get_legend().get_texts()]
+    assert "hidden: 3 of 8 at the end" in [t.get_text() for t in silent.get_legend().get_texts()]
     assert plots.save(fig, tmp_path / "new" / "curves.png").stat().st_size > 10_000
 
 
@@ -110,6 +112,7 @@ def test_spike_counts(tmp_path, counts):
     assert sum(heights) == pytest.approx(100)
     silent = np.count_nonzero(counts.sum(0) == 0)
     assert f"{silent} of {counts.shape[1]} neurons silent" in fig.axes[1].texts[0].get_text()
+    assert (fig.axes[1].texts[0].get_color() == VERMILION) == (2 * silent > counts.shape[1])
     plots.save(fig, tmp_path / "counts.png")
 
 
@@ -146,11 +149,13 @@ def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
     texts = [t.get_text() for t in fig.axes[-1].get_legend().get_texts()]
     if outputs <= 7:
         assert texts[:2] == ["no", "yes"] and len(texts) == outputs
-    else:
+    else:  # the class that is called stands beside the right one
+        assert texts == (["no, called"] if label_free else ["yes, right", "no, called"])
         others = record.states["output"]["V"].max(axis=0)
-        if not label_free:
-            others[1] = -np.inf
-        words = f"{(['no', 'yes'] + [str(k) for k in range(2, 12)])[int(others.argmax())]}, loudest"
+        others[1] = -np.inf if not label_free else others[1]
+        words = f"{(['no', 'yes'] + [str(k) for k in range(2, 12)])[int(others.argmax())]}, highest"
+        called = plots.layers(record, "output", "V", None if label_free else 1, ["no", "yes"])
+        texts = [t.get_text() for t in called.axes[-1].get_legend().get_texts()]
         assert texts == ([words] if label_free else ["yes, right", words + " other"])
     title = fig.axes[0].get_title(loc="left")
     assert title == ("no label; called “no”" if label_free else "class “yes”; called “no”, wrong")
@@ -212,3 +217,25 @@ def test_wide_spike_counts_are_binned_and_none_is_lost():
     bars = fig.axes[0].patches
     assert len(bars) <= 60 and sum(bar.get_height() for bar in bars) == pytest.approx(100.0)
     assert "3 of 3 neurons silent" in fig.axes[3].texts[0].get_text()
+
+
+def test_axes_say_whether_they_are_linear():
+    high, low = metrics(5), [m | {"train_accuracy": 0.3, "validation_accuracy": 0.2} for m in metrics(5)]
+    high = [m | {"validation_accuracy": 0.95} for m in high]
+    for lines, words in ((high, "not linear"), (low, "linear scale")):
+        for fig in (plots.learning_curves(lines), plots.compare_runs({"a": lines})):
+            scale = fig.axes[1].get_yscale()
+            assert words in fig.axes[1].get_ylabel() and (scale == "linear") == (words == "linear scale")
+    falls = [m | {"train_loss": 10.0**-e, "validation_loss": 1.0} for e, m in enumerate(metrics(3))]
+    assert plots.learning_curves(falls).axes[0].get_ylabel() == "mean loss, log scale"
+    counts = np.zeros((50, 40), int)
+    counts[:, 0] = np.arange(50)
+    assert plots.spike_counts(counts, "hidden").axes[0].get_ylabel().endswith("log scale)")
+
+
+def test_legends_lie_below_the_curves(tmp_path):
+    fig = plots.learning_curves(metrics(5), target=0.9, sizes={"hidden": 8, "output": 2})
+    plots.save(fig, tmp_path / "curves.png")
+    for ax in fig.axes:
+        assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+    assert "published 90.0 %" in [t.get_text() for t in fig.axes[1].get_legend().get_texts()]

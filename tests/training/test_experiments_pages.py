@@ -250,4 +250,4 @@ def test_a_page_runs_directly(data_dir, tmp_path):
     done = subprocess.run([*command, "--run-dir", str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pictures = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
-    assert pictures == {"learning_curves.png", "trial.png", "confusion.png", "hidden_spikes.png"}
+    assert pictures == {"curves.png", "trial.png", "confusion.png", "spikes.png"}

@@ -45,7 +45,7 @@ def test_a_short_run_learns_and_plots(tmp_path, capsys):
     results = json.loads((run / "results.json").read_text())
     assert results["final_test_accuracy"] > 0.65  # chance is a third
     sizes = {p.name: p.stat().st_size for p in (run / "plots").iterdir()}
-    assert set(sizes) == {"learning_curves.png", "plane.png", "trial.png", "hidden_spikes.png"}
+    assert set(sizes) == {"curves.png", "plane.png", "trial.png", "spikes.png"}
     assert min(sizes.values()) > 10_000
 
 

@@ -317,6 +317,9 @@ def test_few_samples_are_kept_of_large_sets(tmp_path, monkeypatch):
     trained(tmp_path / "run", Config(), engine="reference_clock")
     kept = Events.load(tmp_path / "run" / "samples.npz")
     assert 1 <= len(kept) < 6 and len(kept.times) <= 70
+    sorted_by_class = Events.from_samples([([1.0, 2.0], [0, 1])] * 100, 2, labels=[k // 10 for k in range(100)])
+    spread = folder_model.spread(sorted_by_class)  # 70 spikes: 35 samples
+    assert len(spread) == 35 and np.bincount(spread.labels).min() >= 3
     monkeypatch.setattr(folder_model, "SPIKES", 1)
     trained(tmp_path / "one", Config(), engine="reference_clock")
     assert len(Events.load(tmp_path / "one" / "samples.npz")) == 1
