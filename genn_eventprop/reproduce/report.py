@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..training.forecast import duration
 from ..training.run_folder import write_text
+from ..training.runtime_estimate import duration
 from .collect import Outcome, Step, collect, machines, order_steps
 from .document import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from .figures import accuracies, curves
