@@ -89,13 +89,14 @@ class Backward:
     """Runs one trial backwards.
 
     Args:
-        plan, models, weights: as for `Forward`, one copy; weights (M, N). recording: what it made. readout: on that
-            recording.
+        plan, models, weights: as for `Forward`, one copy; weights of any shape. recording: what it made. readout: on
+            that recording.
         dr: (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V of the output at T.
         jumps: population -> (N,) of the regularisers.
 
     Attributes:
-        gradients: "connection.weight" (M, N), "connection.delay" (), "population.parameter" (N,).
+        gradients: "connection.weight" in the shape of the weights, "connection.delay" () or in that of the delays,
+            "population.parameter" (N,).
         input_times: (E,) dL/d(time of every input spike).
         smallest_slope: smallest |gdot| of an own event, inf without events.
     """
@@ -113,7 +114,7 @@ class Backward:
         self.output = plan.output.name
         self.adjoint = {name: _Adjoint(m, recording) for name, m in models.items()}
         self.weight_gradient = {key: np.zeros_like(w) for key, w in weights.items()}
-        self.delay_gradient = {c.name: 0.0 for c in plan.connections}
+        self.delay_gradient = {c.name: np.zeros(c.delays.shape if c.delays else ()) for c in plan.connections}
         self.input_times = np.zeros(n_inputs)
         self.smallest_slope = np.inf
 
@@ -143,7 +144,7 @@ class Backward:
         out = dict(self.weight_gradient)
         for name, a in self.adjoint.items():
             out |= {f"{name}.{n}": g for n, g in a.gradient.items()}
-        return out | {f"{name}.delay": np.array(g) for name, g in self.delay_gradient.items()}
+        return out | {f"{name}.delay": g for name, g in self.delay_gradient.items()}
 
     def _place_sources(self, out: _Adjoint) -> None:
         s, v, seg = self.readout.sources(self.dr), self.readout.v, out.segments
@@ -201,15 +202,18 @@ class Backward:
 
     def _arrival(self, event: Arrival) -> None:
         """dL/dw = lambda . e, dL/dp += w lambda . de/dp, and D to the spike or input that arrived and to the delay."""
-        c, adjoint = event.connection, self.adjoint[event.connection.target]
-        equations = adjoint.model.equations
+        c, adjoint, route = event.connection, self.adjoint[event.connection.target], event.route
+        equations, at_ = adjoint.model.equations, event.lanes
         lam = adjoint.start(event.after)
-        w, e = self.weights[c.weight][event.row], equations.direction[c.receptor]
-        self.weight_gradient[c.weight][event.row] += np.einsum("nj,jn->n", lam, e)
+        w, e = self.weights[c.weight].reshape(-1)[route.weight], equations.direction[c.receptor][:, route.target]
+        np.add.at(self.weight_gradient[c.weight].reshape(-1), route.weight, np.einsum("nj,jn->n", lam[at_], e))
         for k, name in enumerate(adjoint.gradient):
-            adjoint.gradient[name] += w * np.einsum("nj,jn->n", lam, equations.d_direction[c.receptor][:, k])
-        D = self._difference(event, lam, w * e)
-        self.delay_gradient[c.name] += D
+            by = equations.d_direction[c.receptor][:, k, route.target]
+            np.add.at(adjoint.gradient[name], route.target, w * np.einsum("nj,jn->n", lam[at_], by))
+        jump = np.zeros((len(e), len(event.neurons)))
+        jump[:, at_] = w * e
+        D = self._difference(event, lam, jump)
+        self.delay_gradient[c.name].reshape(-1)[route.delay] += D
         if isinstance(event.source, Spike):
             event.source.feedback += D
         else:

@@ -25,6 +25,7 @@ from ..plan import ConnectionRecord, Plan
 from .event_equations import Compiled, Equations
 from .event_flow import BlowUp, at
 from .event_records import Arrival, Cause, ModeEnd, Record, Recording, Renewal, Segments, Spike
+from .event_routes import Route
 from .event_series import ORDER, basis, bernstein, first_upward_root, follow_root
 
 TOGETHER = 2.0**-46  # of the trial; as in lanes.hpp for float64
@@ -238,8 +239,9 @@ class Forward:
     """Runs one trial.
 
     Args:
-        plan: what to run. models: population -> numbers. weights: "connection.weight" -> (C, M, N).
-        delays: connection -> (C,) ms. max_spikes: own events of one population in the trial.
+        plan: what to run. models: population -> numbers. weights: "connection.weight" -> (C, ...). routes: where spikes
+            go. delays: connection -> (C, D) ms, in the order of the parameter. max_spikes: own events of one
+            population in the trial.
         sample: number of the sample in the data set, for messages. breaks: times in ms at which the readout of the
             output is not smooth by itself, so that pieces must end there.
     """
@@ -249,14 +251,16 @@ class Forward:
         plan: Plan,
         models: Mapping[str, PopulationModel],
         weights: Mapping[str, np.ndarray],
+        routes: Mapping[str, list[list[Route]]],
         delays: Mapping[str, np.ndarray],
         max_spikes: int,
         sample: int,
         breaks: np.ndarray | None = None,
     ) -> None:
-        self.plan, self.weights, self.delays = plan, weights, delays
+        self.plan, self.routes, self.delays = plan, routes, delays
+        self.weights = {name: w.reshape(len(w), -1) for name, w in weights.items()}
         self.max_spikes, self.sample = max_spikes, sample
-        self.models, self.copies = models, next(iter(delays.values())).size if delays else 1
+        self.models, self.copies = models, len(next(iter(delays.values()))) if delays else 1
         self.events: list[Record] = []
         self.queue: list[tuple[float, int, int, int, int, np.ndarray, tuple]] = []
         self.order = {p.name: i for i, p in enumerate(plan.populations)}
@@ -265,6 +269,7 @@ class Forward:
         self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
         self.now, self.where = 0.0, ""
         self.output, self.aligned = plan.output.name, plan.loss.readout == "voltage"
+        self.together_at = {self.output} if plan.loss.readout in ("voltage", "max") else set()  # pieces of all neurons
         self.breaks = np.zeros(0) if breaks is None else breaks
         self.together = TOGETHER * plan.duration if self.copies == 1 else 0.0  # copies keep to their own order
 
@@ -310,10 +315,11 @@ class Forward:
         )
 
     def _schedule(self, c: ConnectionRecord, times: np.ndarray, row: int, source: Spike | int) -> None:
-        arrival = times + self.delays[c.name]
-        self.changed |= (arrival < self.plan.duration) != (arrival[0] < self.plan.duration)
-        if arrival[0] < self.plan.duration:
-            self._push(arrival, 1, self.order[c.target], row, (c, row, source))
+        for route in self.routes[c.name][row]:
+            arrival = times + self.delays[c.name][:, route.delay]
+            self.changed |= (arrival < self.plan.duration) != (arrival[0] < self.plan.duration)
+            if arrival[0] < self.plan.duration:
+                self._push(arrival, 1, self.order[c.target], row, (c, route, source))
 
     def _push(self, times: np.ndarray, rank: int, population: int, neuron: int, what: tuple) -> int:
         self.pushed += 1
@@ -441,16 +447,20 @@ class Forward:
         self.events.append(event)
         self._align(r, neuron, times)
 
-    def _arrive(self, times: np.ndarray, c: ConnectionRecord, row: int, source: Spike | int) -> None:
+    def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int) -> None:
         r = self.running[c.target]
         self._begin(r, float(times[0]))
-        every, at_ = np.arange(r.model.lanes), np.repeat(times, r.model.size)
+        everyone = c.target in self.together_at
+        neurons = np.arange(r.model.size) if everyone else route.target
+        here = route.target if everyone else np.arange(len(route.target))
+        every, at_ = r.of(neurons), np.repeat(times, len(neurons))
         r.check(times)
         x = r.states(every, at_)
-        direction = r.model.equations.direction[c.receptor]
-        event = Arrival(c, row, source, float(times[0]), r.close(every, at_), self.empty)
-        weights = self.weights[c.weight][:, row].ravel()
-        event.after = r.open(every, x + weights * direction, at_, event)
+        direction = r.model.equations.direction[c.receptor][:, every]
+        event = Arrival(c, route, neurons, here, source, float(times[0]), r.close(every, at_), self.empty)
+        weights = np.zeros((self.copies, len(neurons)))
+        weights[:, here] = self.weights[c.weight][:, route.weight]
+        event.after = r.open(every, x + weights.ravel() * direction, at_, event)
         self.events.append(event)
 
     empty = np.zeros(0, np.int64)

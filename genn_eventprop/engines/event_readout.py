@@ -92,7 +92,7 @@ class Readout:
         return 0.0
 
     def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
-        """Sum over output neurons of l(x-) - l(x+) at an arrival; jump: x+ - x- (n, K)."""
+        """Sum over output neurons of l(x-) - l(x+) at an arrival; jump: x+ - x- (n, P) of its `neurons`."""
         return 0.0
 
 
@@ -196,7 +196,7 @@ class Integral(Readout):
         return float(self.weight(np.array(spike.time)) * dr[spike.neuron] * (spike.x[self.v] - after[self.v]))
 
     def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
-        return -float(self.weight(np.array(arrival.time)) * (dr @ jump[self.v]))
+        return -float(self.weight(np.array(arrival.time)) * (dr[arrival.neurons] @ jump[self.v]))
 
 
 class Voltage(Integral):

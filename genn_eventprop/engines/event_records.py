@@ -10,14 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..plan import ConnectionRecord
+from .event_routes import Route
 
 
 @dataclass(eq=False)
 class Arrival:
-    """Spike `source` (an own `Spike`, or the index of an input spike) reaches all neurons through row `row`."""
+    """Spike `source` (an own `Spike`, or the index of an input spike) arrives through the synapses of `route`.
+
+    lanes (S,): where they end in `neurons` (P,), whose pieces end and begin here: the targets, or all neurons.
+    """
 
     connection: ConnectionRecord
-    row: int
+    route: Route
+    neurons: np.ndarray
+    lanes: np.ndarray
     source: Spike | int
     time: float
     before: np.ndarray
@@ -116,5 +122,5 @@ class Recording:
             if isinstance(e, Spike):
                 out[e.population].append(("", e.neuron))
             elif isinstance(e, Arrival):
-                out[e.connection.target].append((e.connection.name, e.row))
+                out[e.connection.target].append((e.connection.name, e.route.source))
         return out

@@ -23,8 +23,10 @@ from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
 from .event_readout import Readout, Several, breaks, make_readout
 from .event_records import Recording
-from .refuse import ALL, CONNECTIVITY
+from .event_routes import flat_delays, routes
+from .refuse import ALL
 from .split import Readouts
+from .tables import Tables, copied
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -48,14 +50,14 @@ class ReferenceEvent(Engine):
 
     Attributes:
         full_gradients: after a training run, gradients of the batch mean loss by everything: "connection.weight",
-            "connection.delay" (a number), "population.parameter", and "input_times" (one entry an input spike of the
-            batch, sample after sample).
+            "connection.delay" (a number, or in the shape of delays that are values), "population.parameter", and
+            "input_times" (one entry an input spike of the batch, sample after sample).
         smallest_slope: smallest |gdot| among the own spikes of the last training run, per ms.
         trials: the trials of the last run, with all events in order.
     """
 
     name = "reference_event"
-    features = {"exact": ALL - CONNECTIVITY}
+    features = {"exact": ALL}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod
@@ -65,11 +67,12 @@ class ReferenceEvent(Engine):
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, parameters)
         self.max_spikes = max_spikes
-        self.parameters = {k: np.array(v, dtype=np.float64) for k, v in parameters.items()}
+        self.parameters = copied(plan, parameters, np.float64)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self.full_gradients: dict[str, np.ndarray] = {}
         self.smallest_slope = np.inf
         self.trials: list[Trial] = []
+        self._tables = Tables(plan)
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
 
     def load(self, events: Events) -> Data:
@@ -142,7 +145,7 @@ class ReferenceEvent(Engine):
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
-        delays = {c.name: np.array([c.delay]) for c in self.plan.connections}
+        delays = flat_delays(self.plan, self.parameters)
         return self._trial(models, weights, delays, times[None], channels, sample, y)
 
     def _trial(
@@ -152,7 +155,8 @@ class ReferenceEvent(Engine):
         """One trial; time weights that follow the input keep to that of the first copy."""
         inputs = np.sort(times[0])
         at = breaks(self.plan, inputs, y)
-        recording = Forward(self.plan, models, weights, delays, self.max_spikes, sample, at).run(times, channels)
+        ways = routes(self.plan, self._tables, self.parameters)
+        recording = Forward(self.plan, models, weights, ways, delays, self.max_spikes, sample, at).run(times, channels)
         readout = make_readout(self.plan, models[self.plan.output.name], recording, inputs)
         return Trial(recording, readout, times.shape[1])
 
@@ -162,14 +166,14 @@ class ReferenceEvent(Engine):
         """Mean losses (C,) of C slightly different networks run in lockstep, forward only, and which of them (C,) had
         other events than the first, so that their loss says nothing.
 
-        values: what `full_gradients` names, each of shape (C, ...): parameters, delays () and input times (E,).
+        values: what `full_gradients` names, each of shape (C, ...): parameters, delays and input times (E,).
         """
         C = len(next(iter(values.values())))
         models = {
             p.name: PopulationModel(self._compiled[p.name], self._lanes(p.name, values, C), self.plan.duration, C)
             for p in self.plan.populations
         }
-        delays = {c.name: values[f"{c.name}.delay"] for c in self.plan.connections}
+        delays = {c.name: values[c.delays_name].reshape(C, -1) for c in self.plan.connections}
         total, changed, used = np.zeros(C), np.zeros(C, bool), 0
         for i in samples:
             part = slice(data.offsets[i], data.offsets[i + 1])
@@ -202,8 +206,9 @@ class ReferenceEvent(Engine):
         self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray, also: Mapping[str, np.ndarray] = {}
     ) -> None:
         """Gradients of a loss with dL/dr `dr`, and `also` of other readouts; push: (B, K) jump of lambda_V at T."""
-        total = {k: np.zeros_like(v) for k, v in self.parameters.items()}
-        total |= {f"{c.name}.delay": np.zeros(()) for c in self.plan.connections}
+        pairs = {c.pairs for c in self.plan.connections}
+        total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
+        total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         jumps = self.spike_jumps(self._counts())

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..data import Events
 from ..engines import create
-from ..plan import Plan
+from ..engines.tables import Tables, of_synapses
+from ..plan import ConnectionRecord, Plan
 
 if TYPE_CHECKING:
     from .compare import Change
@@ -27,7 +28,7 @@ class OwnProblem:
     ) -> None:
         self.plan, self.events, self.samples = plan, events, np.arange(len(events))
         self.engine = create(plan, parameters, engine=engine, dtype="float64", threads=1)
-        self.data = self.engine.load(events)
+        self.data, self.tables = self.engine.load(events), Tables(plan)
         self.values = {k: self.engine.parameters[k].copy() for k in self.engine.gradients}
 
     def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
@@ -68,12 +69,29 @@ class OwnProblem:
         lists[self.plan.input.name] = inputs
         parts = []
         for p in self.plan.populations:
-            sent = [(lists[p.name], 0.0)] if p.spiking else []
-            sent += [(lists[c.source], c.delay) for c in self.plan.into(p.name)]
-            sample = np.concatenate([s for (s, _, _), _ in sent])
-            time = np.concatenate([t + delay for (_, t, _), delay in sent])
-            kind = np.concatenate([np.full(len(s), i) for i, ((s, _, _), _) in enumerate(sent)])
-            neuron = np.concatenate([n for (_, _, n), _ in sent])
-            order = np.lexsort((neuron, kind, time, sample))
-            parts += [sample[order], kind[order], neuron[order]]
+            sent = [(*lists[p.name], lists[p.name][2])] if p.spiking else []
+            sent += [self._arrivals(c, *lists[c.source]) for c in self.plan.into(p.name)]
+            if not any(c.delays for c in self.plan.into(p.name)):  # a spike arrives at all its targets at once
+                sent = [(sample, time, source, np.zeros_like(source)) for sample, time, source, _ in sent]
+            kind = np.concatenate([np.full(len(part[0]), i) for i, part in enumerate(sent)])
+            sample, time, source, target = (np.concatenate([part[k] for part in sent]) for k in range(4))
+            order = np.lexsort((source, kind, time, target, sample))
+            parts += [sample[order], kind[order], source[order], target[order]]
         return float(result.loss.mean()), np.concatenate(parts).astype(np.int64).tobytes()
+
+    def _arrivals(
+        self, c: ConnectionRecord, sample: np.ndarray, time: np.ndarray, source: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(sample, time, source, target) of what spikes of a connection's source bring, synapse by synapse if delays
+        are values."""
+        if not c.delays:
+            return sample, time + c.delay, source, source
+        table = None if c.form == "dense" else self.tables.of(c, self.engine.parameters)
+        delays = of_synapses(c, self.engine.parameters[c.delays_name], table)
+        every = np.arange(c.pre * c.post)
+        sources, targets = divmod(every, c.post) if table is None else (table.source, table.target)
+        start = np.searchsorted(sources, np.arange(c.pre + 1))
+        counts = np.diff(start)[source]
+        spike = np.repeat(np.arange(len(source)), counts)
+        synapse = np.arange(len(spike)) - np.repeat(np.cumsum(counts) - counts, counts) + start[source][spike]
+        return sample[spike], time[spike] + delays.ravel()[synapse], source[spike], targets[synapse]

@@ -1,0 +1,39 @@
+"""Gradients of every kind of connectivity and of delays against finite differences."""
+
+import pytest
+
+from genn_eventprop.gradcheck import check_network
+from genn_eventprop.models.lif_delta import LIFDelta
+from genn_eventprop.models.qif import QIF
+from support import connected as C
+from support.sweeps import sweep
+
+CASES = [(kind, delays, "integral") for kind in C.KINDS for delays in C.DELAYS]
+CASES += [("pairs", d, loss) for d in C.DELAYS[2:] for loss in ("first_spike", "max", "end", "voltage")]
+QUICK = [
+    ("conv", "synaptic", "integral"), ("pool", "dendritic", "integral"), ("pairs", "synaptic", "first_spike"),
+    ("pairs", "synaptic", "max"), ("pairs", "axonal", "voltage"), ("grouped", None, "integral"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
+def test_gradients_are_those_of_finite_differences(kind, delays, loss):
+    shape = (4, 4, 1) if kind in ("pool", "channels") else (3, 4, 1)
+    net, made = C.network(kind, delays, loss=loss, seed=2, shape=shape)
+    data = C.events(net, 20.0, 1, seed=3, spikes=(50, 60))
+    report = check_network(net, made, events=data, duration=20.0, seed=6)
+    case = report.cases[0]
+    assert report.passed and report.worst <= 1e-6, report.text()
+    assert case.spikes["hidden"] > 3
+    if isinstance(delays, str):
+        shapes = {b.name: b.gradient.shape for b in case.blocks}
+        assert shapes["input_hidden.delay"] == net.connections[0].delay_shape != ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [LIFDelta, QIF], ids=lambda m: m.name)
+@pytest.mark.parametrize("delays", C.DELAYS[2:])
+def test_delays_to_arrivals_that_make_spikes_and_nonlinear_neurons(delays, model):
+    net, made = C.network("dense", delays, seed=2, shape=(3, 4, 1), model=model)
+    report = check_network(net, made, events=C.events(net, 20.0, 1, seed=3, spikes=(50, 60)), duration=20.0, seed=6)
+    assert report.passed and report.worst <= 1e-6, report.text()
