@@ -25,6 +25,7 @@ COMMANDS = {
     "export": ("run_commands", "export"),
     "scan": ("scan", "scan"),
     "plot": ("plot", "plot"),
+    "view": ("view", "view"),
     "report": ("report", "report"),
     "reproduce": ("reproduce", "reproduce"),
     "convert-audio": ("convert_audio", "convert_audio"),

@@ -3,7 +3,7 @@
 paper.py      NAME.paper.toml beside the experiments: cells, their settings, what was published
 collect.py    the finished runs of every cell
 figures.py    learning curves and activity of every table
-markdown.py   the report as text, from which html.py makes one file without a network
+report.py     the report, as a page in HTML and Markdown
 """
 
 from .collect import Outcome, collect

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from ..training.run_folder import write_text
 from ..training.runtime_estimate import duration
 from .collect import Outcome, Step, collect, machines, order_steps
-from .document import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from .figures import accuracies, curves
 from .paper import ACCURACIES, Paper, Published, Table
 

@@ -1,4 +1,4 @@
-"""A report as a list of blocks, and its two forms: Markdown with figures beside it, and one HTML file."""
+"""A page as a list of blocks, and its two forms: Markdown with figures beside it, and one HTML file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..plots import save
-from ..training.tabulate import lined
+from .plots import save
+from .training.tabulate import lined
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #202124; }
@@ -23,8 +23,8 @@ th, td { text-align: left; padding: 0.3rem 0.7rem; border-bottom: 1px solid #dfe
 thead th { border-bottom: 2px solid #5f6368; } tbody th { font-weight: 600; }
 caption { text-align: left; padding-bottom: 0.4rem; color: #5f6368; }
 img { max-width: 100%; height: auto; } figcaption { color: #5f6368; font-size: 0.92rem; } figure { margin: 1rem 0; }
-code { background: #f1f3f4; padding: 0.1rem 0.25rem; border-radius: 3px; } pre { overflow-x: auto; }
-pre code { display: block; padding: 0.7rem; } a { color: #0b57d0; }
+code { background: #f1f3f4; padding: 0.1rem 0.25rem; border-radius: 3px; }
+summary { cursor: pointer; padding: 0.3rem 0; } a { color: #0b57d0; } nav { margin: 0.8rem 0; }
 @media (prefers-color-scheme: dark) {
   body { background: #1b1c1e; color: #e6e8ea; } th, td { border-color: #3c4043; } thead th { border-color: #9aa0a6; }
   caption, figcaption { color: #b4b9be; } code { background: #2b2d30; } a { color: #8ab4f8; }
@@ -73,7 +73,23 @@ class Picture:
     caption: str
 
 
-Block = Heading | Text | Items | Grid | Picture
+@dataclass(frozen=True)
+class Interactive:
+    """A figure of JavaScript, as HTML; a Markdown page has its caption alone."""
+
+    html: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A table that is opened by its summary, with the mouse or by keyboard."""
+
+    summary: str
+    table: Grid
+
+
+Block = Heading | Text | Items | Grid | Picture | Interactive | Folded
 
 
 def write_markdown(blocks: Sequence[Block], path: Path) -> str:
@@ -89,31 +105,49 @@ def _markdown(block: Block, path: Path) -> str:
     if isinstance(block, Grid):
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in block.rows]
         return f"{block.caption}\n\n{lined(list(block.heads), escaped)}".rstrip()
+    if isinstance(block, Folded):
+        return _markdown(block.table, path)
+    if isinstance(block, Interactive):
+        return block.caption
     if isinstance(block, Picture):
         file = save(block.figure, path.parent / "figures" / f"{block.name}.png")
         return f"![{block.caption}]({file.relative_to(path.parent).as_posix()})"
     return block.text
 
 
-def write_html(blocks: Sequence[Block]) -> str:
-    """The text of the HTML file: style and pictures are in it, nothing is fetched and no script runs."""
+def write_html(blocks: Sequence[Block], script: str = "") -> str:
+    """The text of the HTML file: style, pictures and the `script` of interactive figures are in it, nothing is fetched.
+
+    Headings of level 2 are listed at its top, as links.
+    """
     title = next((b.text for b in blocks if isinstance(b, Heading) and b.level == 1), "Report")
-    body = "\n".join(_html(block) for block in blocks)
+    sections = [b.text for b in blocks if isinstance(b, Heading) and b.level == 2]
+    links = " | ".join(f'<a href="#{anchor(text)}">{inline(text)}</a>' for text in sections)
+    head, *rest = [_html(block) for block in blocks]
+    body = "\n".join([head, f'<nav aria-label="sections">{links}</nav>', *rest])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
+        + (f"<script>{script}</script>\n" if script else "")
+        + f"</head>\n<body>\n<main>\n{body}\n</main>\n"
         "</body>\n</html>\n"
     )
 
 
 def _html(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"<h{block.level}>{inline(block.text)}</h{block.level}>"
+        return f'<h{block.level} id="{anchor(block.text)}">{inline(block.text)}</h{block.level}>'
     if isinstance(block, Items):
         return "<ul>\n" + "\n".join(f"<li>{inline(item)}</li>" for item in block.items) + "\n</ul>"
     if isinstance(block, Grid):
         return _table(block)
+    if isinstance(block, Folded):
+        return f"<details><summary>{inline(block.summary)}</summary>\n{_table(block.table)}\n</details>"
+    if isinstance(block, Interactive):
+        label = html.escape(block.caption, quote=True)
+        caption = f"<figcaption>{inline(block.caption)}</figcaption>"
+        return f'<figure role="group" aria-label="{label}">{block.html}{caption}</figure>'
     if isinstance(block, Picture):
         image = base64.b64encode(_png(block.figure)).decode()
         alt = html.escape(block.caption, quote=True)
@@ -142,6 +176,11 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def anchor(text: str) -> str:
+    """The name that links to a heading."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
 def inline(text: str) -> str:

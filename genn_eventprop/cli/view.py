@@ -1,0 +1,44 @@
+"""``view RUN``: a run as one interactive page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ..training.run_folder import write_text
+from ..view import view_page
+from .options import parse
+
+
+def view(arguments: Sequence[str], program: str) -> None:
+    """Write an interactive page of a run, one HTML file: view runs/yin_yang-seed1-1."""
+    parse(_view, arguments, program)
+
+
+def _view(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: Path | None = None,
+    samples: tuple[int, ...] = (),
+    checkpoint: Literal["best", "last"] = "best",
+    engine: str | None = None,
+) -> None:
+    """Write curves over the epochs, trials (rasters, V, adjoint) and weights of a run as one interactive HTML file.
+
+    Nothing is fetched when it is opened. Every figure has a table with its numbers that opens by keyboard. Needs the
+    extra [view] (plotly).
+
+    Args:
+        run: The run folder, of a finished or running training.
+        out: The file; default: view.html in the run folder.
+        samples: Numbers of the held-out samples in the folder whose trials are shown, from 0; default: the first one of
+            each of three classes.
+        checkpoint: The weights chosen on validation, or those of the last epoch.
+        engine: An engine other than the run's own.
+    """
+    text = view_page(run, samples, checkpoint, engine)
+    path = run / "view.html" if out is None else out
+    write_text(path, text)
+    print(f"{path}: {len(text) / 2**20:.1f} MB")
