@@ -25,8 +25,9 @@ from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Result, Spikes, batch_indices, diverged
+from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, SEVERAL, SILENT
+from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, SEVERAL, SILENT
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -52,7 +53,7 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, *CONNECTIVITY},
+        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, PARTS},
         "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, *CONNECTIVITY},
     }
     options = ("slope_floor", "dtype", "threads")
@@ -123,14 +124,18 @@ class NativeEngine(Engine):
     def _allocate(self, parameters: Mapping[str, np.ndarray]) -> None:
         self._padded: dict[str, np.ndarray] = {}
         self.parameters = {}
+        pairs = {c.pairs for c in self.plan.connections if c.drawn}
         for key, value in parameters.items():
+            if key in pairs:
+                self.parameters[key] = np.array(value, np.int32, order="C")
+                continue
             value = np.asarray(value, dtype=self.dtype)
             if value.ndim == 2:
                 full = aligned((value.shape[0], padded(value.shape[1])), self.dtype)
                 view = full[:, : value.shape[1]]
             else:
                 full = aligned((padded(value.size),), self.dtype)
-                view = full[: value.size]
+                view = full[: value.size].reshape(value.shape)
             view[...] = value
             self._padded[key], self.parameters[key] = full, view
         self._gradient = aligned((self.source.gradient_size,), self.dtype)
@@ -140,12 +145,15 @@ class NativeEngine(Engine):
         inside = self._coded.parameters
         self._inside = {inside[key]: view for key, view in self.parameters.items()}
         public = {name: key for key, name in inside.items()}
+        of_connections = {key for c in self.plan.connections for key in c.values}
         for name, (offset, rows, columns) in self.source.gradients.items():
             key = public[name]
             full = self._gradient[offset : offset + rows * columns].reshape(rows, columns)
             shape = self.parameters[key].shape
             if len(shape) == 2:
                 self.gradients[key] = full[:, : shape[1]]
+            elif key in of_connections:
+                self.gradients[key] = full[0, : math.prod(shape)].reshape(shape)
             elif shape == (1,) and self._size(key) > 1:
                 total = np.zeros(1, self.dtype)
                 self._shared.append((total, full[0, : self._size(key)]))
@@ -156,6 +164,7 @@ class NativeEngine(Engine):
         self._exact_steps, self._degree, self._series_size = 0, dict[str, int](), 1
         self._seen: dict[str, bytes] = {}
         plan = self.plan
+        self._connections = NativeTables(plan)
         self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
         self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
         if plan.spike_times == "grid":
@@ -335,6 +344,8 @@ class NativeEngine(Engine):
         if data.times is not None:
             given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
+        self._connections.refresh(self.parameters)
+        given |= self._connections.arrays
         given["sample_weight"] = data.sample_weight(batch)[part.own]
         given |= self._regulariser_values(data, batch, part, training)
         given |= {
@@ -440,7 +451,7 @@ class NativeEngine(Engine):
         integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
-        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections}
+        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections} | {"ahead": self._connections.ahead}
         status = self._library.eventprop_run(
             self._engine(), self._pointers,
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),

@@ -26,6 +26,7 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
+PARTS = "tables, or delays that are values, where weights of one sign have a share of their own"
 TABLES = "connections that are not dense"
 DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
 CONNECTIVITY = frozenset({TABLES, *DELAYS.values()})
@@ -110,7 +111,8 @@ def _integrals(plan: Plan) -> str:
 def _bent(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
-        if c.source != plan.input.name and not along_is_linear(d, c.receptor):
+        moved = c.source != plan.input.name or (c.delays is not None and c.delays.trainable)
+        if moved and not along_is_linear(d, c.receptor):
             return (
                 f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves a "
                 "state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
@@ -182,6 +184,22 @@ def _with_delays(kind: str) -> Callable[[Plan], str]:
     return needs
 
 
+def _parts(plan: Plan) -> str:
+    for c in (c for c in plan.connections if c.form != "dense" or c.delays is not None):
+        p = plan.population(c.target)
+        moved = p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)] != 0
+        if any(moves_threshold(p.derived, other.receptor) for other in plan.into(p.name)):
+            why = f"arrivals move a threshold of {p.derived.model.name} at once"
+        elif p is plan.output and "max" in plan.loss.readouts:
+            why = "the loss reads the maximum of its target"
+        elif p is plan.output and moved and {"integral", "voltage"} & set(plan.loss.readouts):
+            why = "its arrivals move what the loss integrates at once"
+        else:
+            continue
+        return f"cannot run connection {c.name!r} yet, because {why}; use engine='reference_clock'"
+    return ""
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         found = (p for p in plan.populations if OF_MODELS[feature](p.derived))
@@ -195,7 +213,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
-    SEVERAL: _several,
+    SEVERAL: _several, PARTS: _parts,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""

@@ -65,7 +65,7 @@ def test_gradients_of_delays_are_near_the_exact_ones_for_small_steps(delays, los
     np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
+@pytest.mark.parametrize("engine", ["c99", "cuda"])
 def test_what_an_engine_does_not_run_is_refused_by_name(engine):
     for kind, delays, message in (
         ("conv", None, f"{engine} cannot run connection 'input_hidden': it runs dense weights; use reference_clock"),

@@ -19,6 +19,7 @@ from .declarations import args, record, sizes, work
 from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .forward import LOCATE, forward, negative_arrivals
 from .hygiene import coded
+from .kinds import by_rows
 from .outer import outer, outer_loss
 from .replay_steps import replay
 
@@ -73,6 +74,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         parts.insert(len(head), read("functions.hpp"))
     if not ctx.exact and any(ctx.pushed(p) for p in ctx.spiking):
         parts.insert(len(head), read("events.hpp"))
+    if not all(by_rows(c) for c in plan.connections):
+        parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
     if ctx.stochastic:
         parts.insert(len(head), read("stochastic.hpp"))
     return Source(

@@ -7,8 +7,9 @@ import re
 from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
-from . import events
+from . import connections, events
 from .context import Context, indent
+from .kinds import by_rows, learned
 from .regularise import jump_at_spike, jump_from_counts
 
 
@@ -45,7 +46,8 @@ def backward(ctx: Context) -> str:
     body += [_retreat(ctx, p) for p in ctx.plan.populations]
     body.append("}")
     body += [_initial_gradient(ctx, p) for p in ctx.plan.populations]
-    body += [_gather(ctx, c) for c in ctx.plan.connections if c.trainable]
+    body += [connections.fill_series(ctx, p) for p in ctx.plan.populations]
+    body += [_gather(ctx, c) for c in ctx.plan.connections if learned(c)]
     body += [_hand_over(ctx, p, n) for p in ctx.plan.populations for n in p.trainable]
     head = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
     return head + indent("\n".join(body)) + "}\n"
@@ -75,6 +77,7 @@ def _keep(ctx: Context, p: PopulationRecord) -> str:
         out.append(
             f"std::memcpy(work.p_{p.name}_Q_history_{r} + step * NP_p_{p.name}, p_{p.name}_Q_{r}, NP_p_{p.name} * sizeof(scalar));"
         )
+    out.append(connections.keep_worth(ctx, p))
     return "\n".join(out)
 
 
@@ -88,6 +91,9 @@ def _feedback(ctx: Context, p: PopulationRecord) -> str:
         f"scalar* __restrict feedback = work.p_{p.name}_feedback; (void)feedback;",
     ]  # fmt: skip
     for c in ctx.plan.out_of(p.name):
+        if c.delays is not None:
+            out.append(f"if (step < n_steps) {{\n{connections.dots(ctx, c)}}}")
+            continue
         target = f"NP_p_{c.target}"
         delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
         q = (
@@ -96,7 +102,7 @@ def _feedback(ctx: Context, p: PopulationRecord) -> str:
             else f"p_{c.target}_Q_{c.receptor}"
         )
         out.append(f"{{ const int64_t arrival = step{delay};\nif (arrival < n_steps) {{")
-        out.append(f"dot_rows<{target}>(feedback, args.c_{c.name}_weight, index, count, {q});")
+        out.append(connections.dot(c, q))
         out.append(events.feedback_of_pushes(ctx, c))
         if c.target == ctx.plan.output.name:
             out.append(ctx.readout.feedback(c.name, p.name, target))
@@ -108,7 +114,11 @@ def _input_feedback(ctx: Context, c: ConnectionRecord) -> str:
     """D of the input spikes that arrive through `c` at this step: gradients of their times."""
     target, late = f"NP_p_{c.target}", f"late_{c.name}"
     delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
-    readout = ctx.readout.feedback(c.name, "input", target) if c.target == ctx.plan.output.name else ""
+    if c.delays is not None:
+        dots = connections.dots(ctx, c)
+    else:
+        dots = connections.dot(c, f"p_{c.target}_Q_{c.receptor}") + events.feedback_of_pushes(ctx, c)
+        dots += ctx.readout.feedback(c.name, "input", target) if c.target == ctx.plan.output.name else ""
     return f"""\
 while ({late} > from && args.steps[{late} - 1]{delay} > step) --{late};
 {{
@@ -118,8 +128,7 @@ const int64_t count = {late} - first, arrival = step; (void)arrival;
 if (count) {{
 const int32_t* index = args.channels + first;
 scalar* __restrict feedback = args.input_slope + args.input_start[sample] + first - from;
-dot_rows<{target}>(feedback, args.c_{c.name}_weight, index, count, p_{c.target}_Q_{c.receptor});
-{events.feedback_of_pushes(ctx, c)}{readout}}}
+{dots}}}
 {late} = first;
 }}
 """
@@ -179,10 +188,12 @@ def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
 def _gather(ctx: Context, c: ConnectionRecord) -> str:
     """Weight gradients: history rows summed once per presynaptic neuron instead of a row update per spike."""
     delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
-    offset = ctx.gradients[c.weight][0]
-    tail = (
-        f"gather_gradient<NP_p_{c.target}>(slice + {offset}, work.p_{c.target}_history_{c.receptor}, by, {c.pre}, first);\n}}\n"
-    )  # fmt: skip
+    if by_rows(c):
+        place = f"slice + {ctx.gradients[c.weight][0]}"
+        history = f"work.p_{c.target}_history_{c.receptor}"
+        tail = f"gather_gradient<NP_p_{c.target}>({place}, {history}, by, {c.pre}, first);\n}}\n"
+    else:
+        tail = connections.gather(ctx, c) + "}\n"
     head = f"{{\nBySource& by = work.by_source;\nby.reset({c.pre});\n"
     if c.source == ctx.plan.input.name:
         end = f"int64_t end = to;\nwhile (end > from && args.steps[end - 1]{delay} >= n_steps) --end;\n"

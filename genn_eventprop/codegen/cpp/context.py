@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
+from . import kinds
 from .readouts import ReadoutCode, make_readout
 
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
@@ -61,9 +63,10 @@ class Context:
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
         for c in self.plan.connections:
-            if c.trainable:
-                layout[c.weight] = (offset, c.pre, padded(c.post))
-                offset += c.pre * padded(c.post)
+            for name, shape in kinds.learned(c):
+                rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))
+                layout[name] = (offset, rows, columns)
+                offset += rows * columns
         for p in self.plan.populations:
             for n in p.trainable:
                 layout[f"{p.name}.{n}"] = (offset, 1, padded(p.size))
@@ -81,6 +84,7 @@ class Context:
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
         given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
+        given += [("const int32_t*", n) for c in self.plan.connections for n in kinds.tables(c)]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
@@ -142,6 +146,7 @@ class Context:
         loss += ["target_rows"] if self.exact or self.series else []
         loss += [f"dropout_{p.name}" for kind, p in self.stochastic if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
+        delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
         segment = ["segment"] if self.stored else []
         slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
         return ["n_steps", "batch", "half", *slices, "training", "record", *segment, *loss, *exact, *delays]
@@ -216,9 +221,14 @@ class Context:
         return (*names, *noise, "dl", "pending")
 
     def fed(self, p: PopulationRecord) -> list[str]:
-        """Receptors that spikes act on whose times have gradients: those of populations, in two halves of the input too.
-        These need D."""
-        return unique(c.receptor for c in self.plan.into(p.name) if self.split or c.source != self.plan.input.name)
+        """Receptors that spikes act on whose times have gradients: those of populations, in two halves of the input too;
+        or whose delays have. These need D."""
+        asks = (
+            c
+            for c in self.plan.into(p.name)
+            if self.split or c.source != self.plan.input.name or kinds.learns_delays(c)
+        )
+        return unique(c.receptor for c in asks)
 
     def learned_receptors(self, p: PopulationRecord) -> list[str]:
         return unique(c.receptor for c in self.plan.into(p.name) if c.trainable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import events
+from . import connections, events
 from .context import Context, padded
 from .replay import SEGMENTS, kept_arrays
 
@@ -45,6 +45,7 @@ def args(ctx: Context) -> str:
 def work(ctx: Context) -> str:
     """Per-thread memory of one trial."""
     fields, sizes = [], []
+    rows = "(n_steps + args.ahead)" if "ahead" in ctx.integers else "n_steps"
     for p in ctx.plan.populations:
         names = [
             *p.derived.states,
@@ -59,14 +60,15 @@ def work(ctx: Context) -> str:
         histories = [f"history_{r}" for r in ctx.learned_receptors(p)] + [
             f"Q_history_{r}" for r in ctx.delayed_receptors(p)
         ]
+        histories += [f"worth_{r}" for r in connections.with_worth(ctx, p)]
         if p.stores_states:
-            rows = [(f"trace_{s}", "segment") for s in p.derived.states]
-            rows += [(f"kept_{s}", "kept") for s in (*p.derived.states, *kept_arrays(p))]
-            fields += [f"p_{p.name}_{n}" for n, _ in rows]
-            sizes += [(f"p_{p.name}_{n}", f"{count} * NP_p_{p.name}") for n, count in rows]
+            kept = [(f"trace_{s}", "segment") for s in p.derived.states]
+            kept += [(f"kept_{s}", "kept") for s in (*p.derived.states, *kept_arrays(p))]
+            fields += [f"p_{p.name}_{n}" for n, _ in kept]
+            sizes += [(f"p_{p.name}_{n}", f"{count} * NP_p_{p.name}") for n, count in kept]
         for n in histories:
             fields.append(f"p_{p.name}_{n}")
-            sizes.append((f"p_{p.name}_{n}", f"n_steps * NP_p_{p.name}"))
+            sizes.append((f"p_{p.name}_{n}", f"{rows} * NP_p_{p.name}"))
     widest = max(padded(p.size) for p in ctx.plan.populations)
     read = ctx.readout
     buffers = [*fields, *read.buffers, *read.arrays, *read.slopes, "last", "drive"]
@@ -81,6 +83,9 @@ def work(ctx: Context) -> str:
             members, room = events.fields(ctx, p)
             feedback += [f"    {m}" for m in members]
             reserve += [f"        {r}" for r in room]
+    more, room = connections.members(ctx)
+    feedback += [f"    {m}" for m in more]
+    reserve += [f"        {r}" for r in room]
     return (
         "struct Work {\n    Buffer<scalar> " + ", ".join(buffers) + ";\n" + "\n".join(feedback + spikes) + "\n"
         "    Buffer<int32_t> maximum_step, first_step;\n    BySource by_source;\n    int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;\n    double running = 0;\n"

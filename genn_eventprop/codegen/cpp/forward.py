@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...plan import ConnectionRecord, PopulationRecord
 from ..printer import CPP, expression
-from . import events
+from . import connections, events
 from .context import RANGE, Context, indent
+from .kinds import by_rows, by_synapses
 from .replay import ROW, keep_start, keep_states, noise
 
 
@@ -15,6 +18,7 @@ def forward(ctx: Context) -> str:
     body += [f"p_{p.name}.count = 0; p_{p.name}.start[0] = p_{p.name}.start[1] = 0;" for p in ctx.spiking]
     body += [events.begin(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.begin())
+    body.append(connections.begin(ctx, ctx.plan.populations))
     body += [f"int64_t next_{c.name} = from;" for c in ctx.from_input]
     body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
     body.append("(void)dt; (void)least_rise;")
@@ -23,6 +27,7 @@ def forward(ctx: Context) -> str:
     body += [events.before_arrivals(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.before_arrivals())
     body += [arrivals(ctx, c) for c in ctx.plan.connections]
+    body += [ring_arrivals(ctx, p) for p in ctx.plan.populations]
     body.append(ctx.readout.after_arrivals())
     body += [_advance(ctx, p) for p in ctx.plan.populations]
     body += ["}", *(_diverged(ctx, p) for p in ctx.plan.populations)]
@@ -41,6 +46,18 @@ def _initial(ctx: Context, p: PopulationRecord) -> str:
 
 
 def arrivals(ctx: Context, c: ConnectionRecord) -> str:
+    """What arrives at `step` through a connection, but for what a ring is to hand over."""
+    if by_rows(c):
+        return "{\n" + spiked(ctx, c) + _add_rows(ctx, c) + "}\n"
+    if by_synapses(c):
+        return "{\n" + spiked(ctx, c) + connections.send(ctx, c) + "}\n"
+    add = add_to_states(ctx, ctx.plan.population(c.target), c.receptor, "drive")
+    take = connections.take(ctx, c) + f"if (arriving) {{\n{add}}}\n"
+    return "{\n" + spiked(ctx, c) + connections.send(ctx, c) + take + "}\n"
+
+
+def spiked(ctx: Context, c: ConnectionRecord) -> str:
+    """`index` and `count` of the sources whose spikes arrive at `step`, or, with delays that are values, spiked then."""
     delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
     if c.source == ctx.plan.input.name:
         lines = [
@@ -56,22 +73,40 @@ def arrivals(ctx: Context, c: ConnectionRecord) -> str:
             f"const int64_t count = at > 0 ? p_{c.source}.start[at + 1] - first : 0;",
             f"const int32_t* index = p_{c.source}.neuron + first;",
         ]
-    return "{\n" + "\n".join(lines) + "\n" + _add_rows(ctx, c) + "}\n"
+    return "\n".join(lines) + "\n"
+
+
+def _touched(p: PopulationRecord, receptor: str) -> list[tuple[str, Any]]:
+    """(state, how much) that an arrival of unit weight adds to."""
+    return [(s, v) for s, v in zip(p.derived.states, p.derived.receptors[receptor]) if v != 0]
 
 
 def _add_rows(ctx: Context, c: ConnectionRecord) -> str:
     p = ctx.plan.population(c.target)
-    e = p.derived.receptors[c.receptor]
-    touched = [(s, v) for s, v in zip(p.derived.states, e) if v != 0]
+    touched = _touched(p, c.receptor)
     if len(touched) == 1 and touched[0][1] == 1:
         return f"add_rows<NP_p_{p.name}>(p_{p.name}_{touched[0][0]}, args.c_{c.name}_weight, index, count);\n"
-    code = "\n".join(
-        f"{s} += {'arrived' if v == 1 else f'e_{c.receptor}_{s} * arrived'};" for s, v in touched
-    )  # fmt: skip
-    loop = ctx.loop(p, "const scalar arrived = drive[neuron];\n" + code)
+    loop = add_to_states(ctx, p, c.receptor, "drive")
     return (
         f"if (count) {{\nadd_rows<NP_p_{p.name}, true>(drive, args.c_{c.name}_weight, index, count);\n{loop}}}\n"
     )  # fmt: skip
+
+
+def add_to_states(ctx: Context, p: PopulationRecord, receptor: str, sums: str) -> str:
+    """What the sums of the weights that arrive at a receptor, one a neuron, add to the states."""
+    code = "\n".join(
+        f"{s} += {'arrived' if v == 1 else f'e_{receptor}_{s} * arrived'};" for s, v in _touched(p, receptor)
+    )
+    return ctx.loop(p, f"const scalar arrived = {sums}[neuron];\n" + code)
+
+
+def ring_arrivals(ctx: Context, p: PopulationRecord) -> str:
+    """What arrives at `step` through the rings of a population."""
+    return "".join(
+        f"{{\nauto& ring = work.p_{p.name}_ring_{r};\nconst scalar* __restrict now = ring.now();\n"
+        f"{add_to_states(ctx, p, r, 'now')}ring.next();\n}}\n"
+        for r in connections.ringed(ctx, p)
+    )
 
 
 def _advance(ctx: Context, p: PopulationRecord) -> str:

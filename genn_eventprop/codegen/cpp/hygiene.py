@@ -17,14 +17,14 @@ from ...plan import Plan, PopulationRecord
 # fields of a population and variables that stand beside a model's own
 GENERATED = re.compile(
     r"spikes|counts|until|mode|any_push|push|pending|dl|noise|feedback|jump|ends|event\d+"
-    r"|(history|Q_history|trace|steps|kept)_.*"
+    r"|(history|Q_history|trace|steps|kept|ring|series|worth)_.*"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Coded:
     """A plan for the generator; populations: public name -> name there; parameters: the same of "population.parameter"
-    and "connection.weight"."""
+    and of what connections have."""
 
     plan: Plan
     populations: Mapping[str, str]
@@ -35,7 +35,7 @@ def coded(plan: Plan) -> Coded:
     """`plan` with names that generated code can use."""
     names = dict(zip((p.name for p in plan.populations), apart([p.name for p in plan.populations])))
     changes = {p.name: _changes(p.derived) for p in plan.populations}
-    parameters = {c.weight: c.weight for c in plan.connections}
+    parameters = {n: n for c in plan.connections for n in c.values}
     for p in plan.populations:
         parameters |= {f"{p.name}.{n}": f"{names[p.name]}.{changes[p.name].get(n, n)}" for n in p.derived.params}
     if any(changes.values()) or any(public != inside for public, inside in names.items()):

@@ -5,33 +5,55 @@ Spikes, events and ends of modes come from the lists of the forward pass; nothin
 
 from __future__ import annotations
 
-from ...plan import PopulationRecord
-from . import events
+from ...plan import ConnectionRecord, PopulationRecord
+from . import connections, events
 from .context import Context, indent
-from .forward import arrivals
+from .forward import arrivals, ring_arrivals, spiked
+from .kinds import dendritic
 from .replay import ROW, keep_states, kept_arrays, noise
 
 
 def replay(ctx: Context) -> str:
     if not ctx.stored:
         return ""
-    connections = [c for p in ctx.stored for c in ctx.plan.into(p.name)]
+    connections_into = [c for p in ctx.stored for c in ctx.plan.into(p.name)]
     body = [ctx.pointers(backward=False), "const scalar dt = scalar(args.dt); (void)dt;\n"]
     body += [_start(p) for p in ctx.stored]
-    for c in connections:
+    for c in connections_into:
         if c.source == ctx.plan.input.name:
             first = f"base - args.c_{c.name}_delay" if c.delay > 0 else "base"
+            first = "base - args.ahead" if _comes_late(c) else first
             found = f"std::lower_bound(args.steps + from, args.steps + to, int32_t({first})) - args.steps"
             body.append(f"int64_t next_{c.name} = {found};\n")
+    body.append(_on_the_way(ctx, connections_into))
     body.append("const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;")
     body.append("for (int64_t step = base; step < stop; ++step) {\n" + ROW)
     turns = {p.name: events.replayed(ctx, p) for p in ctx.stored if ctx.eventful(p)}
     body += [before for before, _ in turns.values()]
-    body += [arrivals(ctx, c) for c in connections]
+    body += [arrivals(ctx, c) for c in connections_into]
+    body += [ring_arrivals(ctx, p) for p in ctx.stored]
     body += [_step(ctx, p) + (turns[p.name][1] if p.name in turns else _resets(ctx, p)) for p in ctx.stored]
     body += ["}", *(_end(p) for p in ctx.stored)]
     head = "__attribute__((noinline)) void replay(const Args& args, Work& work, int64_t sample, int64_t base) {\n"
     return head + indent("\n".join(body)) + "}\n"
+
+
+def _comes_late(c: ConnectionRecord) -> bool:
+    """Whether what it sends before a segment is needed again: of dendritic delays all sums are kept."""
+    return c.delays is not None and not dendritic(c)
+
+
+def _on_the_way(ctx: Context, into: list[ConnectionRecord]) -> str:
+    """What was sent before the segment and arrives in it, through delays that are values."""
+    begin, sent = connections.begin(ctx, ctx.stored), ""
+    for c in into:
+        if _comes_late(c):
+            sent += "{\n" + spiked(ctx, c) + connections.send(ctx, c) + "}\n"
+    if not sent:
+        return begin
+    rings = "".join(f"work.p_{p.name}_ring_{r}.next();\n" for p in ctx.stored for r in connections.ringed(ctx, p))
+    first = "base > args.ahead ? base - args.ahead : 0"
+    return f"{begin}for (int64_t step = {first}; step < base; ++step) {{\n{sent}{rings}}}\n"
 
 
 def _start(p: PopulationRecord) -> str:

@@ -1,0 +1,207 @@
+// Connections whose synapses are listed one by one, or have delays of their own; plain rows of dense weights are in
+// runtime.hpp.
+//
+// Rows of N numbers, one a step, hold what arrives (forwards) or what an arrival is worth (backwards); N is the padded
+// number of targets. Seen from the row of the step of a spike, its synapse to target n with a delay of d steps acts on
+// number d * N + n: the offset of the synapse. `ahead` is the longest delay there may be, in steps.
+
+namespace {
+
+// Of the weights: all, or those above or below zero with the others taken as zero.
+enum Part { ALL, POSITIVE, NEGATIVE };
+template <Part P>
+inline scalar part_of(scalar w) {
+    return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
+}
+template <Part P>
+inline vec part_of(vec w) {
+    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : vec{}) : (w < 0 ? w : vec{});
+}
+
+// Synapses sorted by source: those of source m are start[m] .. start[m + 1].
+struct Synapses {
+    const int32_t* start;
+    const int32_t* offset;
+    const scalar* weight;
+};
+
+// Sums of the weights that arrive at this step and at the `ahead` next ones.
+template <int N>
+struct Ring {
+    Buffer<scalar> rows;  // 3 * live: what is still to come is moved to the front when the end is reached
+    int64_t live = 0, at = 0;
+    void begin(int64_t ahead) {
+        live = ahead + 1, at = 0;
+        rows.zero(3 * live * N);
+    }
+    scalar* now() { return rows.data + at * N; }
+    void next() {
+        if (++at <= 2 * live) return;
+        const int64_t left = 3 * live - at;
+        std::memcpy(rows.data, rows.data + at * N, size_t(left * N) * sizeof(scalar));
+        std::memset(rows.data + left * N, 0, size_t((3 * live - left) * N) * sizeof(scalar));
+        at = 0;
+    }
+};
+
+// now[offset] += weight, of every synapse of the n sources in `index`.
+template <Part P = ALL>
+inline void scatter_rows(scalar* now, const Synapses& c, const int32_t* __restrict index, int64_t n) {
+    for (int64_t r = 0; r < n; ++r) {
+        const int32_t end = c.start[index[r] + 1];
+#pragma GCC unroll 8
+        for (int32_t i = c.start[index[r]]; i < end; ++i) now[c.offset[i]] += part_of<P>(c.weight[i]);
+    }
+}
+
+// base[offset[0]], base[offset[1]], ... as one vector.
+#if defined(__AVX512F__)
+typedef float floats __attribute__((vector_size(64)));
+typedef double doubles __attribute__((vector_size(64)));
+inline floats gathered(const float* base, const int32_t* offset) {
+    int32_t at __attribute__((vector_size(64)));
+    std::memcpy(&at, offset, sizeof at);
+    return __builtin_ia32_gathersiv16sf(floats{}, base, at, uint16_t(-1), 4);
+}
+inline doubles gathered(const double* base, const int32_t* offset) {
+    int32_t at __attribute__((vector_size(32)));
+    std::memcpy(&at, offset, sizeof at);
+    return __builtin_ia32_gathersiv8df(doubles{}, base, at, uint8_t(-1), 8);
+}
+#else
+inline vec gathered(const scalar* base, const int32_t* offset) {
+    vec v;
+    for (int i = 0; i < LANES; ++i) v[i] = base[offset[i]];
+    return v;
+}
+#endif
+
+inline vec load_anywhere(const scalar* p) {
+    vec v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// out[r] += sum over the synapses of source index[r] of weight * now[offset], r < n.
+template <Part P = ALL>
+inline void gather_dots(scalar* __restrict out, const Synapses& c, const int32_t* __restrict index, int64_t n,
+                        const scalar* __restrict now) {
+    for (int64_t r = 0; r < n; ++r) {
+        int32_t i = c.start[index[r]];
+        const int32_t end = c.start[index[r] + 1];
+        vec a = {}, b = {};
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            a += part_of<P>(load_anywhere(c.weight + i)) * gathered(now, c.offset + i);
+            b += part_of<P>(load_anywhere(c.weight + i + LANES)) * gathered(now, c.offset + i + LANES);
+        }
+        scalar rest = 0;
+        for (; i < end; ++i) rest += part_of<P>(c.weight[i]) * now[c.offset[i]];
+        out[r] += lane_sum(a + b) + rest;
+    }
+}
+
+// One or two numbers side by side: few, with their first and their last.
+template <int K>
+struct Side {
+    typedef scalar few;
+    static few load(const scalar* p) { return *p; }
+    static scalar first(few v) { return v; }
+    static scalar last(few v) { return v; }
+};
+template <>
+struct Side<2> {
+    typedef scalar few __attribute__((vector_size(2 * sizeof(scalar))));
+    static few load(const scalar* p) {
+        few v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    }
+    static scalar first(few v) { return v[0]; }
+    static scalar last(few v) { return v[1]; }
+};
+
+// Rows of N numbers a step as one series a neuron, K quantities side by side; zero from the end of the trial on, where
+// late arrivals look.
+template <int N, int K>
+struct Series {
+    Buffer<scalar> data;
+    int64_t length = 0;
+    void fill(const scalar* const (&rows)[K], int64_t n_steps, int64_t ahead) {
+        length = n_steps + ahead + 8;  // no power of 2: neighbours would share a set of the cache
+        data.zero(N * length * K);
+        for (int n0 = 0; n0 < N; n0 += 16)
+            for (int64_t t = 0; t < n_steps; ++t)
+                for (int n = n0; n < n0 + 16; ++n)
+                    for (int k = 0; k < K; ++k) data[(n * length + t) * K + k] = rows[k][t * N + n];
+    }
+    // The series of neuron n, seen from a spike whose arrivals there are `delay` later.
+    const scalar* of(int64_t n, int32_t delay) const { return data.data + (n * length + delay) * K; }
+};
+
+// The sum of a series over the n steps, in an order of its own: four sums side by side.
+template <int K>
+inline typename Side<K>::few sum_at(const scalar* series, const int32_t* __restrict steps, int64_t n) {
+    typename Side<K>::few s[4] = {};
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) s[j] += Side<K>::load(series + int64_t(steps[i + j]) * K);
+    }
+    for (; i < n; ++i) s[0] += Side<K>::load(series + int64_t(steps[i]) * K);
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+// What becomes of the sum over the arrivals of one synapse of lambda . e, the first of K quantities, and of that of D, the
+// last: dL/dw is the one, dL/dd = w times the other. Null: not learned.
+struct Learned {
+    scalar *weight, *delay;
+    template <int K>
+    void add(int64_t w, int64_t d, scalar value, typename Side<K>::few sum) const {
+        if (weight) weight[w] += Side<K>::first(sum);
+        if (delay) delay[d] += value * Side<K>::last(sum);
+    }
+};
+
+// Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps. Four targets take
+// turns, so that the length of a source's list is found out once for them.
+template <int N, int K>
+inline void gather_dense(const Learned& learned, const scalar* weight, const int32_t* delay, const Series<N, K>& series,
+                         BySource& spikes, int64_t sources) {
+    constexpr int U = 4;
+    for (int n = 0; n < N; n += U)
+        for (int64_t m = 0; m < sources; ++m) {
+            const int64_t at = m * N + n;
+            const scalar* p[U];
+            typename Side<K>::few s[U] = {};
+#pragma GCC unroll 4
+            for (int u = 0; u < U; ++u) p[u] = series.of(n + u, delay[at + u]);
+            for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
+                const int64_t step = int64_t(spikes.steps[k]) * K;
+#pragma GCC unroll 4
+                for (int u = 0; u < U; ++u) s[u] += Side<K>::load(p[u] + step);
+            }
+#pragma GCC unroll 4
+            for (int u = 0; u < U; ++u) learned.add<K>(at + u, at + u, weight[at + u], s[u]);
+        }
+}
+
+// The same synapses sorted by target: those of target n are number start[n] .. start[n + 1] here, `synapse` there. Where
+// their weight and delay stand in the parameters: weight_of, delay_of. delay: null for none.
+struct ByTarget {
+    const int32_t *start, *synapse, *source, *delay, *weight_of, *delay_of;
+};
+
+// Gradients of listed synapses.
+template <int N, int K>
+inline void gather_listed(const Learned& learned, const scalar* weight, const ByTarget& c, const Series<N, K>& series,
+                          BySource& spikes, int64_t targets) {
+    for (int64_t n = 0; n < targets; ++n)
+        for (int32_t j = c.start[n]; j < c.start[n + 1]; ++j) {
+            const int32_t i = c.synapse[j], first = spikes.begin[c.source[j]];
+            const scalar* p = series.of(n, c.delay ? c.delay[i] : 0);
+            const auto sum = sum_at<K>(p, spikes.steps.data + first, spikes.begin[c.source[j] + 1] - first);
+            learned.add<K>(c.weight_of[i], c.delay_of[i], weight[i], sum);
+        }
+}
+
+}  // namespace

@@ -1,0 +1,46 @@
+"""In which of four ways a connection is run on the grid; see `connections.py`.
+
+By rows: dense weights with one delay. By synapses: those of a table, or of dense weights with a delay each. Axonal,
+dendritic: dense weights with a delay for each source or target.
+"""
+
+from __future__ import annotations
+
+from ...plan import ConnectionRecord
+
+
+def by_rows(c: ConnectionRecord) -> bool:
+    return c.form == "dense" and c.delays is None
+
+
+def by_synapses(c: ConnectionRecord) -> bool:
+    return c.form == "synapses" or (c.delays is not None and c.delays.kind == "synaptic")
+
+
+def axonal(c: ConnectionRecord) -> bool:
+    return not by_synapses(c) and c.delays is not None and c.delays.kind == "axonal"
+
+
+def dendritic(c: ConnectionRecord) -> bool:
+    return not by_synapses(c) and c.delays is not None and c.delays.kind == "dendritic"
+
+
+def learns_delays(c: ConnectionRecord) -> bool:
+    return c.delays is not None and c.delays.trainable
+
+
+def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
+    """(parameter, shape) of what is learned."""
+    found = [(c.weight, c.weight_shape)] if c.trainable else []
+    return found + ([(c.delays_name, c.delays.shape)] if c.delays is not None and c.delays.trainable else [])
+
+
+def tables(c: ConnectionRecord) -> list[str]:
+    """Names of the int32 arrays that `engines/native_tables.py` makes of the values of a connection."""
+    tails = {by_rows: (), axonal: ("delay",), dendritic: ("back", "forth"), by_synapses: ("start", "offset")}
+    found = list(next(names for is_kind, names in tails.items() if is_kind(c)))
+    if by_synapses(c):
+        found += ["delay"] if c.delays is not None else []
+        listed = ["by_start", "by_synapse", "by_source", "weight_of", "delay_of"]
+        found += listed if c.form == "synapses" and learned(c) else []
+    return [f"c_{c.name}_{tail}" for tail in found]

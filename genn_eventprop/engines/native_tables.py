@@ -1,0 +1,83 @@
+"""What generated C++ reads of connections besides dense weights: tables of synapses, and delays in steps.
+
+Offsets are those of codegen/cpp/connectivity.hpp: delay * NP + target, NP the padded number of targets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..codegen.cpp import kinds, padded
+from ..errors import EngineError
+from ..modelling.connectivity import Synapses
+from ..plan import ConnectionRecord, Plan, clock
+from .tables import Tables, Values, delay_steps, of_synapses
+
+INT = np.int32
+
+
+class NativeTables:
+    """Arrays by their names in generated code. ahead: the longest delay there may be, in steps, at most the trial."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self._tables = plan, Tables(plan)
+        self.connections = [c for c in plan.connections if not kinds.by_rows(c)]
+        delayed = [int(clock.to_steps(c.delays.limit, plan.dt)) for c in plan.connections if c.delays is not None]
+        self.ahead = min(max(delayed, default=0), plan.n_steps)
+        for c in self.connections:
+            if (plan.n_steps + self.ahead) * padded(c.post) >= 1 << 31:
+                raise EngineError(
+                    f"connection {c.name!r}: {plan.n_steps} steps of {c.post} neurons are more than native counts with "
+                    "tables of synapses or delays that are values; use a larger dt or a shorter trial"
+                )
+        self.arrays: dict[str, np.ndarray] = {}
+        self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
+
+    def refresh(self, parameters: Values) -> None:
+        """Follow the values of weights, delays and pairs."""
+        for c in self.connections:
+            table = None if c.form == "dense" else self._tables.of(c, parameters)
+            delays = parameters[c.delays_name] if c.delays is not None else np.zeros(0)
+            known = self._seen.get(c.name)
+            if known is None or known[0] is not table or not np.array_equal(known[1], delays):
+                self._seen[c.name] = (table, delays.copy())
+                self._make(c, table, parameters)
+            if table is not None:
+                weight = parameters[c.weight].reshape(-1)
+                self.arrays[f"c_{c.name}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
+
+    def _make(self, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
+        steps = None
+        if c.delays is not None:
+            steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.plan.n_steps).astype(INT)
+        if table is not None:
+            made = self._listed(c, table, steps)
+        else:
+            assert steps is not None
+            made = self._dense(c, steps)
+        self.arrays |= {f"c_{c.name}_{tail}": np.ascontiguousarray(array, INT) for tail, array in made.items()}
+
+    def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
+        width = padded(c.post)
+        if kinds.axonal(c):
+            return {"delay": steps}
+        full = np.zeros((*steps.shape[:-1], width), INT)  # idle lanes have weight 0 and delay 0
+        full[..., : c.post] = steps
+        target = np.arange(width, dtype=INT)
+        if kinds.dendritic(c):
+            return {"back": (self.ahead - full) * width + target, "forth": full * width + target}
+        return {"start": np.arange(c.pre + 1) * width, "offset": full * width + target, "delay": full}
+
+    def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
+        made = {"start": table.start, "offset": table.target}
+        delay_of = table.weights
+        if c.delays is not None and steps is not None:
+            own = of_synapses(c, steps, table)
+            made |= {"delay": own, "offset": own * padded(c.post) + table.target}
+            delay_of = {"synaptic": table.weights, "axonal": table.source, "dendritic": table.target}[c.delays.kind]
+        if kinds.learned(c):
+            order = np.argsort(table.target, kind="stable")
+            made["by_start"] = np.searchsorted(table.target[order], np.arange(c.post + 1))
+            made |= {"by_synapse": order, "by_source": table.source[order]}
+            made |= {"weight_of": table.weights, "delay_of": delay_of}
+        return made

@@ -1,0 +1,229 @@
+// connectivity.hpp and delays.hpp against loops that follow their definition, on random connections. Compiled by
+// tests/codegen/test_connectivity_cpp.py, which puts the sources of the library in front and defines SIZES; ends with 1 at the first error.
+#include <cstdio>
+#include <vector>
+
+namespace {
+
+struct Random {
+    uint64_t state;
+    uint32_t next() {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return uint32_t(state >> 33);
+    }
+    int below(int n) { return int(next() % uint32_t(n)); }
+    scalar number() { return scalar(below(2001) - 1000) / scalar(1000); }
+};
+
+[[noreturn]] void fail(const char* what, int N, int64_t i, double found, double wanted) {
+    std::printf("%s, N=%d: number %lld is %.9g, should be %.9g\n", what, N, (long long)i, found, wanted);
+    std::exit(1);
+}
+
+void compare(const char* what, int N, const scalar* found, const std::vector<double>& wanted) {
+    const double bound = sizeof(scalar) == 8 ? 1e-12 : 2e-5;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        const double error = double(found[i]) - wanted[i], size = wanted[i] < 0 ? -wanted[i] : wanted[i];
+        if (!(error <= bound * (1 + size) && -error <= bound * (1 + size))) fail(what, N, int64_t(i), found[i], wanted[i]);
+    }
+}
+
+// A connection with spikes: synapse i from source[i] to target[i]; spike k of spiked[k] at step[k], in order of time.
+template <int N>
+struct Case {
+    static constexpr int NP = (N + 15) / 16 * 16;
+    int M, T, ahead;
+    bool dense;
+    std::vector<int32_t> start, source, target, delay, offset, spiked, step, first;
+    Buffer<scalar> weight, D, along;
+    int64_t S = 0;
+
+    Case(Random& r, int sources, int steps, int longest, bool all) : M(sources), T(steps), ahead(longest), dense(all) {
+        start.push_back(0);
+        for (int m = 0; m < M; ++m) {
+            for (int n = 0; n < (dense ? NP : N); ++n)
+                if (dense || (m % 3 && r.below(3) == 0)) source.push_back(m), target.push_back(n);
+            start.push_back(int32_t(source.size()));
+        }
+        S = int64_t(source.size());
+        weight.zero(S + 1);
+        for (int64_t i = 0; i < S; ++i) {
+            weight[i] = target[size_t(i)] < N ? r.number() : scalar(0);
+            delay.push_back(r.below(ahead + 1));
+            offset.push_back(delay.back() * NP + target[size_t(i)]);
+        }
+        first.push_back(0);
+        for (int t = 0; t < T; ++t) {
+            for (int m = 0; m < M; ++m)
+                if (r.below(4) == 0) spiked.push_back(m), step.push_back(t);
+            first.push_back(int32_t(spiked.size()));
+        }
+        for (Buffer<scalar>* rows : {&D, &along}) {
+            rows->zero((T + ahead) * NP);
+            for (int t = 0; t < T; ++t)
+                for (int n = 0; n < N; ++n) (*rows)[t * NP + n] = r.number();
+        }
+    }
+    Synapses synapses() { return {start.data(), offset.data(), weight.data}; }
+    const int32_t* at(int t) const { return spiked.data() + first[size_t(t)]; }
+    int64_t count(int t) const { return first[size_t(t) + 1] - first[size_t(t)]; }
+    void sort(BySource& by) const {
+        const int64_t n = int64_t(spiked.size());
+        by.reset(M);
+        by.count(spiked.data(), n);
+        by.prepare(M, n);
+        for (size_t k = 0; k < spiked.size(); ++k) by.put(spiked[k], step[k]);
+    }
+    // f(spike, synapse, arrival) for every arrival within the trial
+    template <typename F>
+    void each(F f) const {
+        for (size_t k = 0; k < spiked.size(); ++k)
+            for (int32_t i = start[size_t(spiked[k])]; i < start[size_t(spiked[k]) + 1]; ++i)
+                if (const int t = step[k] + delay[size_t(i)]; t < T) f(k, size_t(i), t);
+    }
+};
+
+template <Part P, int N>
+void check_part(Case<N>& c) {
+    constexpr int NP = Case<N>::NP;
+    std::vector<double> arrived(size_t(c.T * NP)), dots(c.spiked.size());
+    c.each([&](size_t k, size_t i, int t) {
+        const double w = part_of<P>(c.weight[int64_t(i)]);
+        arrived[size_t(t * NP + c.target[i])] += w;
+        dots[k] += w * double(c.D[t * NP + c.target[i]]);
+    });
+    Buffer<scalar> found, out;
+    found.zero(c.T * NP), out.zero(int64_t(dots.size()) + 1);
+    Ring<NP> ring;
+    ring.begin(c.ahead);
+    for (int t = 0; t < c.T; ++t, ring.next()) {
+        scatter_rows<P>(ring.now(), c.synapses(), c.at(t), c.count(t));
+        std::memcpy(found.data + t * NP, ring.now(), NP * sizeof(scalar));
+        gather_dots<P>(out.data + c.first[size_t(t)], c.synapses(), c.at(t), c.count(t), c.D.data + t * NP);
+    }
+    compare("scatter_rows", N, found, arrived);
+    compare("gather_dots", N, out, dots);
+}
+
+template <int N>
+void check_gather(Case<N>& c) {
+    constexpr int NP = Case<N>::NP;
+    std::vector<double> dw(size_t(c.S)), dd(size_t(c.S));
+    c.each([&](size_t, size_t i, int t) {
+        dw[i] += double(c.along[t * NP + c.target[i]]);
+        dd[i] += double(c.weight[int64_t(i)]) * double(c.D[t * NP + c.target[i]]);
+    });
+    BySource by;
+    c.sort(by);
+    Series<NP, 2> both;
+    Series<NP, 1> one;
+    both.fill({c.along.data, c.D.data}, c.T, c.ahead);
+    one.fill({c.D.data}, c.T, c.ahead);
+    Buffer<scalar> grad[3];
+    for (auto& g : grad) g.zero(c.S + 1);
+    const Learned learned{grad[0], grad[1]}, late{nullptr, grad[2]};
+    if (c.dense) {
+        gather_dense<NP, 2>(learned, c.weight, c.delay.data(), both, by, c.M);
+        gather_dense<NP, 1>(late, c.weight, c.delay.data(), one, by, c.M);
+    } else {
+        std::vector<int32_t> begin(1), synapse, from, own;
+        for (int n = 0; n < N; begin.push_back(int32_t(synapse.size())), ++n)
+            for (int32_t i = 0; i < c.S; ++i)
+                if (c.target[size_t(i)] == n) synapse.push_back(i), from.push_back(c.source[size_t(i)]);
+        for (int32_t i = 0; i < c.S; ++i) own.push_back(i);
+        const ByTarget sorted{begin.data(), synapse.data(), from.data(), c.delay.data(), own.data(), own.data()};
+        gather_listed<NP, 2>(learned, c.weight, sorted, both, by, N);
+        gather_listed<NP, 1>(late, c.weight, sorted, one, by, N);
+    }
+    compare("dL/dw", N, grad[0], dw);
+    compare("dL/dd", N, grad[1], dd);
+    compare("dL/dd alone", N, grad[2], dd);
+}
+
+// Delays of sources: those of the synapses are those of the first of each source.
+template <int N>
+void check_axonal(Case<N>& c) {
+    constexpr int NP = Case<N>::NP;
+    std::vector<int32_t> delay;
+    for (int m = 0; m < c.M; ++m) delay.push_back(c.delay[size_t(c.start[size_t(m)])]);
+    for (size_t i = 0; i < size_t(c.S); ++i) c.delay[i] = delay[size_t(c.source[i])];
+    std::vector<double> arrived(size_t(c.T * NP)), dots(c.spiked.size()), dd(size_t(c.M)), dw(size_t(c.S));
+    c.each([&](size_t k, size_t i, int t) {
+        const double w = c.weight[int64_t(i)], D = w * double(c.D[t * NP + c.target[i]]);
+        arrived[size_t(t * NP + c.target[i])] += w;
+        dots[k] += D, dd[size_t(c.source[i])] += D, dw[i] += double(c.along[t * NP + c.target[i]]);
+    });
+    Buffer<scalar> found, out, grad, grad_w;
+    found.zero(c.T * NP), out.zero(int64_t(dots.size()) + 1), grad.zero(c.M), grad_w.zero(c.S);
+    Arrivals arrivals;
+    arrivals.begin(c.T);
+    for (int t = 0; t < c.T; ++t) {
+        arrivals.send(c.at(t), c.count(t), t, delay.data(), c.T);
+        const int64_t n = arrivals.take(t);
+        add_rows<NP>(found.data + t * NP, c.weight, arrivals.taken, n);
+        dot_axonal<NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T);
+    }
+    BySource by;
+    c.sort(by);
+    delay_by_source(by, delay.data(), c.M, c.T);
+    gather_axonal<NP>(grad, c.weight, c.D, by, c.M);
+    gather_gradient<NP>(grad_w, c.along, by, c.M, true);
+    compare("axonal arrivals", N, found, arrived);
+    compare("axonal dots", N, out, dots);
+    compare("axonal dL/dd", N, grad, dd);
+    compare("axonal dL/dw", N, grad_w, dw);
+}
+
+// Delays of targets: those of the synapses are those of the first source.
+template <int N>
+void check_dendritic(Case<N>& c) {
+    constexpr int NP = Case<N>::NP;
+    for (size_t i = 0; i < size_t(c.S); ++i) c.delay[i] = c.delay[size_t(c.target[i])];
+    std::vector<double> all(size_t(c.T * NP)), dots(c.spiked.size()), dd(size_t(NP), 0.0);
+    c.each([&](size_t k, size_t i, int t) {
+        const double w = c.weight[int64_t(i)], D = w * double(c.D[t * NP + c.target[i]]);
+        all[size_t(t * NP + c.target[i])] += w, dots[k] += D, dd[size_t(c.target[i])] += D;
+    });
+    Buffer<scalar> sums, arrived, out, grad;
+    sums.zero((c.T + c.ahead) * NP), arrived.zero(c.T * NP), out.zero(int64_t(dots.size()) + 1), grad.zero(NP);
+    std::vector<int32_t> back, forth;
+    for (int n = 0; n < NP; ++n) back.push_back((c.ahead - c.delay[size_t(n)]) * NP + n), forth.push_back(c.delay[size_t(n)] * NP + n);
+    alignas(64) scalar row[NP];
+    for (int t = 0; t < c.T; ++t) {
+        add_rows<NP, true>(sums.data + (c.ahead + t) * NP, c.weight, c.at(t), c.count(t));
+        gather_row<NP>(arrived.data + t * NP, sums.data + t * NP, back.data());
+        gather_row<NP>(row, c.D.data + t * NP, forth.data());
+        dot_rows<NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), row);
+    }
+    gather_dendritic<NP>(grad, arrived, c.D, c.T);
+    compare("dendritic arrivals", N, arrived, all);
+    compare("dendritic dots", N, out, dots);
+    compare("dendritic dL/dd", N, grad, dd);
+}
+
+template <int N>
+void check(Random& r) {
+    for (const int ahead : {0, 1, 5, 40})  // 40: beyond the trial
+        for (const bool dense : {false, true}) {
+            Case<N> c(r, 7, 23, ahead, dense);
+            check_part<ALL>(c), check_part<POSITIVE>(c), check_part<NEGATIVE>(c);
+            check_gather(c);
+            if (dense) {
+                Case<N> d = Case<N>(r, 7, 23, ahead, true);
+                check_axonal(c), check_dendritic(d);
+            }
+        }
+}
+
+template <int... N>
+void check_all() {
+    Random r{7};
+    (check<N>(r), ...);
+}
+
+}  // namespace
+
+int main() {
+    check_all<SIZES>();
+    return 0;
+}
