@@ -29,6 +29,7 @@ COMMANDS = {
     "report": ("report", "report"),
     "reproduce": ("reproduce", "reproduce"),
     "convert-audio": ("convert_audio", "convert_audio"),
+    "make-data": ("make_data", "make_data"),
     "show": ("inspect_commands", "show"),
     "gradcheck": ("inspect_commands", "gradcheck"),
     "engines": ("inspect_commands", "engines"),

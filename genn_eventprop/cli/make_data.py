@@ -1,0 +1,111 @@
+"""``make-data spoken_words FOLDER``: a data set in the layout of SHD, made here by a text-to-speech program."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import SettingError, suggest
+from .options import parse
+
+
+def make_data(arguments: Sequence[str], program: str) -> None:
+    """Make spoken digits with a text-to-speech program, as spikes in the SHD layout: make-data spoken_words words."""
+    kinds = {"spoken_words": _spoken_words}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: {program} KIND FOLDER [OPTIONS]\n\nKinds: {', '.join(kinds)}")
+        print(f"{program} KIND --help lists the options.")
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] not in kinds:
+        raise SettingError(f"there is no kind of data {arguments[0]!r}; {suggest(arguments[0], kinds)}")
+    parse(kinds[arguments[0]], arguments[1:], f"{program} {arguments[0]}")
+
+
+def _spoken_words(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    voices: tuple[str, ...] = (),
+    test_voices: tuple[str, ...] = (),
+    speeds: tuple[int, ...] = (130, 160, 190),
+    pitches: tuple[int, ...] = (35, 50, 65),
+    seed: int = 0,
+    as_shd: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> None:
+    """Digits in English and German, said by espeak-ng, heard by the inner-ear model behind SHD: 20 classes.
+
+    Writes spoken_words_train.h5 and spoken_words_test.h5, in which the voice is the speaker. Every word is said with
+    every voice, speed and pitch; 12 voices, 7 speeds and 6 pitches make as many recordings as SHD has. This is
+    synthetic speech, a stand-in to learn and to test with: accuracies on it cannot be compared with those on SHD.
+
+    Args:
+        folder: Where the files go.
+        voices: Variants of the voice; default: m1 to m7 and f1 to f5. espeak-ng --voices=variant lists more.
+        test_voices: Those of them that only the test set has; default: the last one of each sex, m7 and f5.
+        speeds: Words per minute, 80 to 450.
+        pitches: From 0 to 99.
+        seed: Of the order of the words and of the hair cells' random release.
+        as_shd: Also link the files as SHD/shd_train.h5 and SHD/shd_test.h5, for train shd --data-dir FOLDER.
+        overwrite: Replace files that exist.
+        progress: Show a progress bar.
+    """
+    from ..data import espeak
+
+    voices = voices or espeak.VOICES
+    held_out = test_voices or tuple(v for v in ("m7", "f5") if v in voices)
+    _check(voices, held_out, speeds, pitches, seed)
+    espeak.check_voices(voices)
+    parts = {"train": [v for v in voices if v not in held_out], "test": list(held_out)}
+    paths = {part: folder / f"spoken_words_{part}.h5" for part in parts}
+    for path in paths.values():
+        if path.exists() and not overwrite:
+            raise SettingError(f"{path} exists; give another folder, or --overwrite")
+    for number, (part, said_by) in enumerate(parts.items()):
+        began = time.perf_counter()
+        words = espeak.sayings(said_by, speeds, pitches, seed + number)
+        done = espeak.write_words(paths[part], words, None, seed + number, progress)
+        seconds = time.perf_counter() - began
+        print(
+            f"{paths[part]}: {done.recordings} recordings, {len(done.class_names)} classes, voices "
+            f"{' '.join(done.speakers)}, {done.spikes} spikes; {done.seconds:.0f} s of sound in {seconds:.0f} s",
+            flush=True,
+        )
+    if as_shd:
+        _link(folder, paths)
+
+
+def _check(
+    voices: Sequence[str], held_out: Sequence[str], speeds: Sequence[int], pitches: Sequence[int], seed: int
+) -> None:
+    missing = [voice for voice in held_out if voice not in voices]
+    if missing:
+        raise SettingError(f"--test-voices: {missing[0]!r} is not among the voices {', '.join(voices)}")
+    if not held_out or len(held_out) == len(voices):
+        raise SettingError("--test-voices: name at least one of the voices, and leave one for the training set")
+    for name, values, low, high in (("speeds", speeds, 80, 450), ("pitches", pitches, 0, 99)):
+        if not values or not all(low <= value <= high for value in values):
+            raise SettingError(f"--{name}: whole numbers from {low} to {high}, got {' '.join(map(str, values))}")
+    if seed < 0:
+        raise SettingError(f"--seed must be at least 0, got {seed}")
+
+
+def _link(folder: Path, paths: dict[str, Path]) -> None:
+    """Under the names that loaders of SHD look for, with a note of what they are."""
+    place = folder / "SHD"
+    place.mkdir(exist_ok=True)
+    for part, path in paths.items():
+        link = place / f"shd_{part}.h5"
+        if link.exists() and not link.is_symlink():
+            raise SettingError(f"{link} exists and is a file of its own; it is left alone")
+        link.unlink(missing_ok=True)
+        os.symlink(os.path.relpath(path, place), link)
+    (place / "README.txt").write_text(
+        "These are not the Spiking Heidelberg Digits but synthetic speech in their layout (genn-eventprop make-data\n"
+        "spoken_words): links to ../spoken_words_*.h5.\n"
+    )
+    print(f"{place}: links to them, which loaders of SHD read")
