@@ -33,6 +33,11 @@ class Layout:
         """Of a row of bits, a bit a neuron."""
         return -(-self.plan.populations[population].size // 32)
 
+    def _plain(self, connection: int) -> bool:
+        """Whether a connection is dense with one delay."""
+        c = self.plan.connections[connection]
+        return c.form == "dense" and c.delays is None
+
     def _from_input(self, connection: int) -> bool:
         return self.plan.connections[connection].source == self.plan.input.name
 

@@ -23,8 +23,9 @@ from .base import (
     Spikes,
     batch_indices,
 )  # fmt: skip
-from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .refuse import ALL, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
 from .stochastic import limit, quantiles
+from .tables import Tables, copied
 
 Arrays = dict[str, Any]
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
@@ -35,14 +36,15 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL, *CONNECTIVITY}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL}}
     options = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
         self.dtype = np.dtype(dtype)
-        self.parameters = {k: np.array(v, self.dtype, order="C") for k, v in parameters.items()}
+        self.parameters = copied(plan, parameters, self.dtype)
+        self.tables = Tables(plan)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self.room = [FIRST_ROOM] * len(plan.populations)
 
@@ -82,7 +84,7 @@ class ProgramEngine(Engine):
             "sample_weight": data.sample_weight(samples), "labels": data.labels[samples], "quantiles": quantiles(),
             "batch": B, "training": training, "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
         }  # fmt: skip
-        given |= grid_values(plan, self.slope_floor) | parameter_values(plan, self.parameters)
+        given |= grid_values(plan, self.slope_floor) | parameter_values(plan, self.parameters, self.tables)
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples], np.float64)
             given["n_targets"] = given["targets"].shape[2] if loss.readout == "spike_times" else 0
@@ -153,7 +155,9 @@ class ProgramEngine(Engine):
         """Gradients by the names of parameters."""
         for i, c in enumerate(self.plan.connections):
             if c.trainable:
-                self.gradients[c.weight] = out[f"c{i}_gradient"]
+                self.gradients[c.weight] = out[f"c{i}_gradient"].reshape(c.weight_shape)
+            if c.delays and c.learns_delays:
+                self.gradients[c.delays_name] = out[f"c{i}_delay_gradient"].reshape(c.delays.shape)
         for i, p in enumerate(self.plan.populations):
             for n in p.trainable:
                 each = out[f"p{i}_G_{n}"]
@@ -175,7 +179,7 @@ class ProgramEngine(Engine):
 
     def lengths(self, given: Arrays) -> dict[str, int]:
         """Run-time lengths of axes."""
-        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets")
+        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", *(n for n in given if n.endswith("_ring")))
         known = {n: int(given[n]) for n in names} | {"populations": len(self.room)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 

@@ -111,8 +111,7 @@ def _integrals(plan: Plan) -> str:
 def _bent(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
-        moved = c.source != plan.input.name or (c.delays is not None and c.delays.trainable)
-        if moved and not along_is_linear(d, c.receptor):
+        if (c.source != plan.input.name or c.learns_delays) and not along_is_linear(d, c.receptor):
             return (
                 f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves a "
                 "state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
@@ -140,7 +139,10 @@ def _moved_voltage(plan: Plan) -> str:
     out = plan.output
     if plan.loss.readout != "voltage":
         return ""
-    v, sent = out.derived.model.readout, (c for c in plan.into(out.name) if c.source != plan.input.name)
+    v, sent = (
+        out.derived.model.readout,
+        (c for c in plan.into(out.name) if c.source != plan.input.name or c.learns_delays),
+    )
     moved = [c.receptor for c in sent if out.derived.receptors[c.receptor][out.derived.states.index(v)] != 0]
     if not out.spiking and not moved:
         return ""

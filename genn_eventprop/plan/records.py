@@ -124,6 +124,15 @@ class ConnectionRecord:
         return self.form == "synapses" and self.table is None
 
     @property
+    def learns_delays(self) -> bool:
+        return self.delays is not None and self.delays.trainable
+
+    @property
+    def synapses(self) -> int:
+        """S, the number of synapses."""
+        return math.prod(self.weight_shape) if self.table is None else len(self.table)
+
+    @property
     def values(self) -> dict[str, tuple[int, ...]]:
         """Parameter -> shape, of all that this connection has."""
         found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}

@@ -104,9 +104,9 @@ class Scope:
         return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name)))
 
     def fed_by_spikes(self) -> list[str]:
-        """Receptors that spikes of populations (not the input) act on: these need D."""
+        """Receptors that spikes of populations act on, or spikes of the input with learned delays: these need D."""
         into = self.plan.into(self.p.name)
-        return list(dict.fromkeys(c.receptor for c in into if c.source != self.plan.input.name))
+        return list(dict.fromkeys(c.receptor for c in into if c.source != self.plan.input.name or c.learns_delays))
 
     def learned_receptors(self) -> list[str]:
         return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name) if c.trainable))

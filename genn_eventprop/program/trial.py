@@ -14,7 +14,7 @@ import sympy as sp
 
 from ..adjoint import DerivedEvent
 from ..plan import ConnectionRecord, Plan
-from .connectivity import Dense, dense
+from .connectivity import Delays, Dense, Table, delays, dense, table
 from .events import FEEDBACK, Events, Hooks
 from .nodes import (
     NEURON,
@@ -84,6 +84,15 @@ class Gather:
 
 
 @dataclass(frozen=True)
+class GatherDelays:
+    """dL/d(delay) += what the spike caused through that synapse, the sum over `terms` (part, row) of its weight times
+    the row of the arrival's step, for every spike of the connection's source."""
+
+    connection: int
+    terms: tuple[tuple[str, Buffer], ...]
+
+
+@dataclass(frozen=True)
 class Total:
     """The sum of an integer over the neurons of a population."""
 
@@ -98,7 +107,7 @@ class Once:
     kernel: Kernel
 
 
-Operation = EachNeuron | Deliver | Feedback | Gather | Total | Once
+Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | Total | Once
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +116,15 @@ class Trial:
 
     Forwards: `begin`, then `step` for steps 0 ... n_steps - 1, then `end`; `compare` between the passes. Backwards:
     `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
-    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes.
+    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its
+    spikes; delays: of connections whose delays are values.
     """
 
     plan: Plan
     scopes: tuple[Scope, ...]
     buffers: dict[str, Buffer]
-    connections: tuple[Dense, ...]
+    connections: tuple[Dense | Table, ...]
+    delays: tuple[Delays | None, ...]
     begin: tuple[Operation, ...]
     step: tuple[Operation, ...]
     end: tuple[Operation, ...]
@@ -146,7 +157,8 @@ class _Population:
         )
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable, Locals("s_"))
-        self.delayed = {c.receptor for c in plan.into(self.p.name) if c.delay > 0 and c.source != plan.input.name}
+        late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
+        self.delayed = {c.receptor for c in late if c.source != plan.input.name or c.learns_delays}
         self._declare()
 
     def _declare(self) -> None:
@@ -313,7 +325,9 @@ class _Maker:
             _Population(plan, s, self.readout if s is output else None) for s in self.scopes
         ]  # fmt: skip
         self.outer = make_outer(plan, output, self.readout)
-        self.connections = [dense(c, i, self.buffers) for i, c in enumerate(plan.connections)]
+        self.connections = [
+            (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
+        ]
         self.spikes = {}
         for i, p in enumerate(plan.populations):
             if p.spiking:
@@ -342,8 +356,11 @@ class _Maker:
         gathered: list[Operation] = [
             Gather(i, self._row(c, f"along_{c.receptor}")) for i, c in enumerate(plan.connections) if c.trainable
         ]
+        gathered += [GatherDelays(i, self._caused(c)) for i, c in enumerate(plan.connections) if c.learns_delays]
+        parts = [tuple(part for part, _ in d.sums) for d in delivered]
         return Trial(
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
+            delays=tuple(delays(c, i, parts[i], self.buffers) for i, c in enumerate(plan.connections)),
             begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
             end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),) if self.adjoint else (),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
@@ -368,18 +385,20 @@ class _Maker:
         return Deliver(i, tuple(sums))
 
     def _feedback(self, population: int) -> Feedback:
-        terms = []
         source = self.populations[population]
-        for i, c in enumerate(self.plan.connections):
-            if c.source != source.p.name:
-                continue
-            target = next(p for p in self.populations if p.p.name == c.target)
-            terms.append((i, "all", self._row(c, f"D_{c.receptor}")))
-            if target.events.pushed:
-                terms.append((i, "positive", self._row(c, f"up_{c.receptor}")))
-            if target.readout and target.readout.negative:
-                terms.append((i, "negative", self._row(c, "down")))
+        out = [(i, c) for i, c in enumerate(self.plan.connections) if c.source == source.p.name]
+        terms = [(i, part, row) for i, c in out for part, row in self._caused(c)]
         return Feedback(population, source.s.table[FEEDBACK].buffer, tuple(terms))
+
+    def _caused(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
+        """(part, row): what makes up D of an arrival through a connection."""
+        target = next(p for p in self.populations if p.p.name == c.target)
+        terms = [("all", self._row(c, f"D_{c.receptor}"))]
+        if target.events.pushed:
+            terms.append(("positive", self._row(c, f"up_{c.receptor}")))
+        if target.readout and target.readout.negative:
+            terms.append(("negative", self._row(c, "down")))
+        return tuple(terms)
 
     def _compare(self) -> Kernel:
         """The outer loss, with everything 0 before."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import Plan, clock
+from ..plan import ConnectionRecord, Plan, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
+from ..plan.tables import Tables, delay_steps, ring_steps
 
 
 def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
@@ -32,15 +33,32 @@ def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
     return given
 
 
-def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Weights, delays in steps, parameters of neurons and what follows from them."""
+def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray], tables: Tables | None = None) -> dict[str, Any]:
+    """Weights, tables of synapses, delays in steps, parameters of neurons and what follows from them.
+
+    tables: of the plan, kept from before; they are made again where pairs have changed.
+    """
+    tables = tables or Tables(plan)
     given: dict[str, Any] = {}
     for i, c in enumerate(plan.connections):
         given |= {f"c{i}_weight": parameters[c.weight], f"c{i}_delay": c.delay_steps}
+        given |= _synapses(tables, c, i, parameters)
     for i, p in enumerate(plan.populations):
         for name, value in value_arrays(plan, p, parameters).items():
             given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
         own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
         steps = clock.mode_steps(p.derived, own, plan.dt)
         given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+    return given
+
+
+def _synapses(tables: Tables, c: ConnectionRecord, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The table of a connection, and its delays in steps."""
+    given, dt = dict[str, Any](), tables.plan.dt
+    if c.form != "dense":
+        table = tables.of(c, parameters)
+        given |= {f"c{i}_start": table.start, f"c{i}_target": table.target, f"c{i}_weight_of": table.weights}
+    if c.delays is not None:
+        steps = delay_steps(c, parameters, dt)
+        given |= {f"c{i}_delays": steps, f"c{i}_ring": min(ring_steps(c, dt), tables.plan.n_steps)}
     return given

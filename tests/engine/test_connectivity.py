@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
+from genn_eventprop.codegen.c99.standalone import standalone
 from genn_eventprop.engines import create
+from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.plan import make_plan
 from support import connected as C
+from support.cuda_shim import ShimEngine
 from support.sweeps import sweep
 
 GRID = {"dt": 0.5, "duration": 30.0}
+TARGETS = {"c99": C99Engine, "cuda": ShimEngine}
 
 
 def run(plan, values, data, engine="reference_clock", **options):
@@ -65,7 +69,41 @@ def test_gradients_of_delays_are_near_the_exact_ones_for_small_steps(delays, los
     np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("engine", ["c99", "cuda"])
+ON_TARGETS = [(e, *c) for e in TARGETS for c in CASES]
+ON_SHIM = [
+    (k, d, "integral") for k, d in (("dense", "dendritic"), ("pairs", "axonal"), ("conv", "synaptic"), ("pool", None))
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "delays", "loss"),
+    sweep(ON_TARGETS, [*(("c99", *c) for c in QUICK[::2]), *(("cuda", *c) for c in ON_SHIM)]),
+)
+def test_targets_are_as_the_clocked_reference(engine, kind, delays, loss):
+    net, made = C.network(kind, delays, loss=loss)
+    values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
+    plan = make_plan(net, made, **GRID)
+    clock, tested = create(plan, values, engine="reference_clock"), TARGETS[engine](plan, values, dtype="float64")
+    check_same(tested, clock, data)
+
+
+def check_same(tested, clock, data, tolerance=1e-9):
+    every = np.arange(len(data))
+    want = clock.run(clock.load(data), every, training=True, record_spikes=True)
+    got = tested.run(tested.load(data), every, training=True, record_spikes=True)
+    for name in want.spikes:
+        for field in ("sample", "time", "neuron"):
+            np.testing.assert_array_equal(getattr(got.spikes[name], field), getattr(want.spikes[name], field))
+    np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance)
+    np.testing.assert_allclose(got.readout, want.readout, rtol=tolerance, atol=tolerance)
+    for key, gradient in clock.gradients.items():
+        assert tested.gradients[key].shape == gradient.shape
+        np.testing.assert_allclose(
+            tested.gradients[key], gradient, rtol=tolerance, atol=tolerance * np.abs(gradient).max(), err_msg=key
+        )
+
+
+@pytest.mark.parametrize("engine", ["genn"])
 def test_what_an_engine_does_not_run_is_refused_by_name(engine):
     for kind, delays, message in (
         ("conv", None, f"{engine} cannot run connection 'input_hidden': it runs dense weights; use reference_clock"),
@@ -75,3 +113,9 @@ def test_what_an_engine_does_not_run_is_refused_by_name(engine):
         plan = make_plan(net, made, **GRID)
         with pytest.raises(EngineError, match=message):
             create(plan, net.initial_parameters(0), engine=engine)
+
+
+def test_a_c_file_refuses_what_it_does_not_hold():
+    net, made = C.network("dense", "axonal", recurrent=False)
+    with pytest.raises(EngineError, match="'input_hidden' has delays that are values"):
+        standalone(make_plan(net, made, **GRID), net.initial_parameters(0))

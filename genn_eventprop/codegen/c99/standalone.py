@@ -63,6 +63,12 @@ def standalone(
     """
     if plan.spike_times != "grid":
         raise EngineError("a C file runs spikes on the grid; make the plan with spike_times='grid'")
+    for c in plan.connections:
+        if c.form != "dense" or c.delays:
+            raise EngineError(
+                f"a C file holds dense weights with one delay a connection, and {c.name!r} has "
+                f"{'delays that are values' if c.delays else 'a table of synapses'}; deploy another network"
+            )
     parameters = {k: np.asarray(v, np.dtype(dtype)) for k, v in parameters.items()}
     values = grid_values(plan) | parameter_values(plan, parameters)
     return _Standalone(plan, values, dtype, bits).made()

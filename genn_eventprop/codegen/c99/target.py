@@ -10,10 +10,21 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import Access, Buffer
-from ...program.trial import Deliver, EachNeuron, Feedback, Gather, Once, Operation, Total, Trial, make_trial
+from ...program.trial import (
+    Deliver,
+    EachNeuron,
+    Feedback,
+    Gather,
+    GatherDelays,
+    Once,
+    Operation,
+    Total,
+    Trial,
+    make_trial,
+)
 from ..equations import equations
-from ..layout import Layout
 from ..statements import TYPES, Target, Writer, indent
+from .synapses import Synapses
 
 DATA = (
     Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
@@ -46,7 +57,7 @@ def generate(plan: Plan, dtype: str) -> Source:
     return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
 
 
-class Text(Layout):
+class Text(Synapses):
     def __init__(self, trial: Trial) -> None:
         super().__init__(trial)
         every = (*DATA, *trial.buffers.values())
@@ -55,7 +66,8 @@ class Text(Layout):
         self.doubles = tuple(b for b in scalars if b.kind in ("real", "double") and b.role == "given")
         own = [b.name for b in scalars if b.kind in ("int", "long") and b.role == "given"]
         delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
-        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays)
+        rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
+        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays, *rings)
         self.state = tuple(b for b in scalars if b.role != "given")
         self.target = Target(
             self._element,
@@ -131,11 +143,13 @@ class Text(Layout):
         if isinstance(o, Once):
             return Writer(self.target, o.kernel, double=True).text()
         if isinstance(o, Deliver):
-            return self._deliver(o)
+            return self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o)
         if isinstance(o, Feedback):
             return self._feedback(o)
         if isinstance(o, Gather):
-            return self._gather(o)
+            return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
+        if isinstance(o, GatherDelays):
+            return self._gather_synapses(o)
         assert isinstance(o, Total)
         count = f"t->{o.of.name}[sample * {o.of.axes[0]} + neuron]"
         return f"t->{o.into.name} = 0;\nfor (int32_t neuron = 0; neuron < {o.of.axes[0]}; ++neuron) t->{o.into.name} += {count};\n"
@@ -204,6 +218,9 @@ class Text(Layout):
         body = "real total = 0;\n"
         for connection, part, b in o.terms:
             c = self.plan.connections[connection]
+            if not self._plain(connection):
+                body += self._feedback_of_synapses(connection, part, b.name)
+                continue
             arrival = f"(step + t->c{connection}_delay)"
             dot = (
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"

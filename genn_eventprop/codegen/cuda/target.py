@@ -14,12 +14,23 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, Access, Buffer
-from ...program.trial import Deliver, EachNeuron, Feedback, Gather, Once, Operation, Total, Trial, make_trial
+from ...program.trial import (
+    Deliver,
+    EachNeuron,
+    Feedback,
+    Gather,
+    GatherDelays,
+    Once,
+    Operation,
+    Total,
+    Trial,
+    make_trial,
+)
 from ..equations import equations
-from ..layout import Layout
 from ..statements import TYPES, Target, Writer, indent
+from .synapses import WARP, Synapses, group_buffers
 
-WARP, MOST_THREADS = 32, 256
+MOST_THREADS = 256
 DATA = (
     Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
     Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
@@ -63,17 +74,19 @@ def generate(plan: Plan, dtype: str) -> Source:
     )  # fmt: skip
 
 
-class _Text(Layout):
+class _Text(Synapses):
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         super().__init__(trial)
         widest = max(p.size for p in self.plan.populations)
         self.threads = min(-(-widest // WARP) * WARP, MOST_THREADS)
-        every = (*DATA, *trial.buffers.values())
+        groups = [b for i, c in enumerate(self.plan.connections) for b in group_buffers(i, c)]
+        every = (*DATA, *trial.buffers.values(), *groups)
         scalars = [b for b in every if not b.axes]
         self.doubles = tuple(b for b in scalars if b.kind in ("real", "double") and b.role == "given")
         own = [b.name for b in scalars if b.kind in ("int", "long") and b.role == "given"]
         delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
-        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays)
+        rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
+        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays, *rings)
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8}
         self._place(every)
         self.launches: list[tuple[str, int]] = []
@@ -100,6 +113,8 @@ class _Text(Layout):
                 seen |= {o.kernel.table[s].buffer.name for s in o.kernel.named}
             elif isinstance(o, Feedback):
                 seen |= {o.into.name, *(b.name for _, _, b in o.terms)}
+            elif isinstance(o, Deliver) and self.plan.connections[o.connection].form != "dense":
+                seen |= {b.name for _, b in o.sums}
         return seen
 
     def _operations(self) -> Iterable[Operation]:
@@ -152,7 +167,13 @@ class _Text(Layout):
         body += "(void)lane;\n(void)warp;\n" + self._memory()
         body += "const int64_t from = t.offsets[t.samples[sample]], to = t.offsets[t.samples[sample] + 1];\n(void)to;\n"
         body += "".join(f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
-        body += "int64_t step = 0;\n" + self._all(t.begin) + self._clear_spikes() + "__syncthreads();\n"
+        body += (
+            "int64_t step = 0;\n"
+            + self._all(t.begin)
+            + self._clear_spikes()
+            + self._clear_rings()
+            + "__syncthreads();\n"
+        )
         steps = self._all(t.step) + "__syncthreads();\n"
         body += f"for (step = 0; step < t.n_steps; ++step) {{\n{indent(steps)}}}\n" + self._all(t.end)
         body += self._flush() + (self._full() or "__syncthreads();\n")
@@ -164,7 +185,7 @@ class _Text(Layout):
             back += f"__syncthreads();\n{self._all(t.feedback)}__syncthreads();\n"
         back += self._all(t.jumps) + f"if (step == 0) break;\n{self._all(t.retreat)}"
         body += f"for (step = t.n_steps;; --step) {{\n{indent(back)}}}\n"
-        body += self._all(o for o in t.end_back if not isinstance(o, Gather))
+        body += self._all(o for o in t.end_back if not isinstance(o, (Gather, GatherDelays)))
         head = f'extern "C" __global__ void __launch_bounds__({self.threads}) trial(const Trial *trial_) {{\n'
         return head + indent("const Trial &t = *trial_;\n" + body) + "}\n"
 
@@ -227,7 +248,7 @@ class _Text(Layout):
         if isinstance(o, Once):
             return Writer(self._target(inside=False), o.kernel, double=True).text()
         if isinstance(o, Deliver):
-            return self._deliver(o)
+            return self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o)
         if isinstance(o, Feedback):
             return self._feedback(o)
         assert isinstance(o, Total)
@@ -293,6 +314,9 @@ class _Text(Layout):
         words, dots = self._words(o.population), ""
         for connection, part, b in o.terms:
             c = self.plan.connections[connection]
+            if not self._plain(connection):
+                dots += self._feedback_of_synapses(connection, part, b)
+                continue
             arrival = f"step + t.c{connection}_delay"
             weight = f"t.c{connection}_weight[(int64_t)source * {c.post} + n]"
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {self._row(b, f'({arrival})')};\n"
@@ -310,8 +334,10 @@ class _Text(Layout):
         """A kernel for each connection, a block for each of its sources; and one for parameters of neurons."""
         kernels = []
         for o in self.trial.end_back:
-            if isinstance(o, Gather):
+            if isinstance(o, Gather) and self._plain(o.connection):
                 kernels.append(self._gather(o))
+            elif isinstance(o, (Gather, GatherDelays)):
+                kernels.append(self._gather_synapses(o))
         gradients = [b for b in self.arrays if b.role == "gradient" and b.name.startswith("p")]
         for b in gradients:
             self.launches.append((f"sum_{b.name}", 1))

@@ -5,6 +5,7 @@ A batch that does not fit the device's memory runs in groups, in order; their gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ...codegen.cuda import generate
 from ...errors import EngineError
 from ...plan import Plan
+from ...plan.tables import delay_numbers
 from ...program.nodes import Buffer
 from ..base import Availability, diverged
 from ..program_engine import Arrays, ProgramEngine
@@ -107,6 +109,7 @@ class CudaEngine(ProgramEngine):
     def _execute(self, given: Arrays, training: bool) -> Arrays:
         """Samples that fit together."""
         given = given | {"training": training, "n_channels": self.plan.input.size + 1}
+        given |= self._groups()
         memory = self._memory
         while True:
             places = self._places(given)
@@ -143,6 +146,21 @@ class CudaEngine(ProgramEngine):
                 if _of_neurons(b):
                     places[b.name].clear(count)
         return places
+
+    def _groups(self) -> Arrays:
+        """Which synapses share a weight or a delay, by the names of `codegen.cuda.synapses.group_buffers`."""
+        wanted, found = {b.name for b in self.source.arrays}, Arrays()
+        for i, c in enumerate(self.plan.connections):
+            table = None if c.form == "dense" else self.tables.of(c, self.parameters)
+            keys = {"w": None if table is None else table.weights, "d": delay_numbers(c, table) if c.delays else None}
+            if table is not None:
+                found[f"c{i}_source"] = table.source
+            for kind, key in keys.items():
+                if key is not None and f"c{i}_{kind}_start" in wanted:
+                    size = math.prod(c.delays.shape if kind == "d" and c.delays else c.weight_shape)
+                    found[f"c{i}_{kind}_synapse"] = np.argsort(key, kind="stable").astype(np.int32)
+                    found[f"c{i}_{kind}_start"] = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=size))])
+        return found
 
     def _data_set(self, given: Arrays) -> dict[str, np.ndarray]:
         """A data set's spikes in the order of their times, and once more by channel, for the gathering of gradients."""

@@ -1,0 +1,91 @@
+"""Connections with a table of synapses, or with delays that are values, as C99: loops over the synapses of a spike.
+
+In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the number of the weight.
+"""
+
+from __future__ import annotations
+
+from ...program.trial import Deliver, Gather, GatherDelays
+from ..layout import Layout
+from ..statements import indent
+
+
+class Synapses(Layout):
+    """What `Text` needs for connections that are not dense with one delay."""
+
+    def _each_spike(self, population: int, at: str, body: str) -> str:
+        raise NotImplementedError
+
+    def _arrives(self, connection: int, rows: str) -> str:
+        raise NotImplementedError
+
+    def _each_synapse(self, i: int, body: str) -> str:
+        """Code for every synapse of ``source``."""
+        c = self.plan.connections[i]
+        if c.form == "dense":
+            head = f"for (int32_t n = 0; n < {c.post}; ++n) {{\n"
+            return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
+        head = f"for (int32_t s = t->c{i}_start[source]; s < t->c{i}_start[source + 1]; ++s) {{\n"
+        return head + indent(f"const int32_t n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n{body}") + "}\n"
+
+    def _place_of_delay(self, i: int) -> str:
+        """Where the delay of a synapse stands among those of its connection."""
+        delays = self.plan.connections[i].delays
+        assert delays is not None
+        return {"synaptic": "w", "axonal": "source", "dendritic": "n"}[delays.kind]
+
+    def _in_time(self, i: int, sent: str, body: str) -> str:
+        """Code for every synapse of a spike, with ``arrival``, if that is in the trial."""
+        c = self.plan.connections[i]
+        if c.delays is None:
+            each = f"const int64_t arrival = {sent} + t->c{i}_delay;\n"
+            return each + f"if (arrival < t->n_steps) {{\n{indent(self._each_synapse(i, body))}}}\n"
+        each = f"const int64_t arrival = {sent} + t->c{i}_delays[{self._place_of_delay(i)}];\n"
+        return self._each_synapse(i, each + f"if (arrival >= t->n_steps) continue;\n{body}")
+
+    def _deliver_synapses(self, o: Deliver) -> str:
+        i = o.connection
+        weight = f"t->c{i}_weight[w]"
+        delays = self.trial.delays[i]
+        if delays is None:
+            rows = self._each_synapse(i, "".join(f"t->{b.name}[n] += part_{part}({weight});\n" for part, b in o.sums))
+            if self._from_input(i):
+                return self._arrives(i, rows)
+            spikes = self._each_spike(self._source(i), f"step - t->c{i}_delay", rows)
+            return f"if (step >= t->c{i}_delay) {{\n{indent(spikes)}}}\n"
+        N, put, take = self.plan.connections[i].post, "", ""
+        for part, b in o.sums:
+            row = f"t->{delays.arriving[part].name}"
+            put += f"{row}[arrival % t->c{i}_ring * {N} + n] += part_{part}({weight});\n"
+            take += f"t->{b.name}[n] += {row}[step % t->c{i}_ring * {N} + n];\n"
+            take += f"{row}[step % t->c{i}_ring * {N} + n] = 0;\n"
+        rows = self._in_time(i, "step", put)
+        sent = self._arrives(i, rows) if self._from_input(i) else self._each_spike(self._source(i), "step", rows)
+        return sent + f"for (int32_t n = 0; n < {N}; ++n) {{\n{indent(take)}}}\n"
+
+    def _feedback_of_synapses(self, i: int, part: str, row: str) -> str:
+        """What a spike at `step` caused, added to ``total``; row: the buffer of what the steps left."""
+        N = self.plan.connections[i].post
+        rows = self.trial.buffers[row]
+        at = f"t->{row}[arrival * {N} + n]" if len(rows.axes) == 2 else f"t->{row}[n]"
+        return (
+            f"{{\n{indent(self._in_time(i, 'step', f'total += part_{part}(t->c{i}_weight[w]) * {at};' + chr(10)))}}}\n"
+        )
+
+    def _gather_synapses(self, o: Gather | GatherDelays) -> str:
+        i, N = o.connection, self.plan.connections[o.connection].post
+        if isinstance(o, Gather):
+            add = f"t->c{i}_gradient[w] += t->{o.rows.name}[arrival * {N} + n];\n"
+        else:
+            terms = (f"part_{part}(t->c{i}_weight[w]) * t->{b.name}[arrival * {N} + n]" for part, b in o.terms)
+            add = f"t->c{i}_delay_gradient[{self._place_of_delay(i)}] += {' + '.join(terms)};\n"
+        rows = self._in_time(i, "sent", add)
+        if self._from_input(i):
+            head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
+            return (
+                head
+                + indent(f"const int64_t sent = t->steps[i];\nconst int32_t source = t->channels[i];\n{rows}")
+                + "}\n"
+            )
+        spikes = self._each_spike(self._source(i), "sent", rows)
+        return f"for (int64_t sent = 0; sent < t->n_steps; ++sent) {{\n{indent(spikes)}}}\n"
