@@ -2,8 +2,9 @@
 
     python benchmarks/float32_bound.py
 
-Each line: spikes a neuron; the largest |t32 - t64| of a network in ms, and the largest relative error of its gradients
-of weights, each as median and largest of all networks; and how many networks have a spike further away than 1e-3 ms, or
+Each line: spikes per neuron; the largest |t32 - t64| of a network in ms, and the largest relative error of its
+gradients of weights, each as median and largest of all networks; and how many networks have a spike further away than
+1e-3 ms, or
 another number of them: a small change of theirs grows.
 """
 
@@ -60,7 +61,7 @@ def times_of(spikes: engines.Spikes, size: int) -> list[np.ndarray]:
 
 
 def compare(model: str, recurrent: bool, seed: int, s: Settings) -> tuple[float, float, float, int]:
-    """(spikes a neuron, largest difference in ms, largest relative gradient error, neurons whose counts differ)."""
+    """(spikes per neuron, largest difference in ms, largest relative gradient error, neurons whose counts differ)."""
     rng = np.random.default_rng(seed)
     n = int(s.rate * s.duration)
     events = Events.from_samples(
@@ -76,7 +77,7 @@ def compare(model: str, recurrent: bool, seed: int, s: Settings) -> tuple[float,
 
 
 def main(s: Settings) -> None:
-    print(f"{'neurons':28s} {'spikes a neuron':>16s} {'times (ms)':>19s} {'gradients':>19s}  other spikes")
+    print(f"{'neurons':28s} {'spikes per neuron':>16s} {'times (ms)':>19s} {'gradients':>19s}  other spikes")
     for model in MODELS:
         for recurrent in (False, True):
             rows = [compare(model, recurrent, seed, s) for seed in range(s.seeds)]

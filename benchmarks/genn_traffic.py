@@ -216,10 +216,10 @@ def report(arguments: argparse.Namespace, counter: Counter, model: Model, host: 
         for name, n in arrays.most_common(arguments.most):
             print(f"    {name:34}{n / 1e3:12.1f} kB")
     print(f"numbers set: {counter.calls['numbers']}; GeNN steps {counter.calls['steps']}, custom updates", end=" ")
-    print(f"{counter.calls['custom updates']}; host {host:.2f} ms a batch")
+    print(f"{counter.calls['custom updates']}; host {host:.2f} ms per batch")
     held, of_data = model.memory(), model.data_memory()
     per = (held - of_data) / arguments.batch_size / 1e6
-    print(f"memory: {per:.2f} MB a sample (weights, moments and all), data set {of_data / 1e6:.1f} MB")
+    print(f"memory: {per:.2f} MB per sample (weights, moments and all), data set {of_data / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def plan_and_events(samples: int, seed: int) -> tuple[Plan, Events]:
 
 
 def measure(name: str, arguments: argparse.Namespace, out: Any) -> None:
-    """Puts (first batch s, training ms a sample, inference ms a sample, hidden spikes, MB) into `out`."""
+    """Puts (first batch s, training ms per sample, inference ms per sample, hidden spikes, MB) into `out`."""
     availability()  # imports pygenn, whose size is not the network's
     plan, events = plan_and_events(arguments.batch_size, arguments.seed)
     before, clock = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, CLOCKS[arguments.clock]

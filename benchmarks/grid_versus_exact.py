@@ -120,7 +120,7 @@ TASKS = (
 
 
 def gradients(s: Settings) -> list[Row]:
-    """A row a task, topology and step: angle (degrees) and ratio of norms to the exact gradient, ms a sample."""
+    """A row a task, topology and step: angle (degrees) and ratio of norms to the exact gradient, ms per sample."""
     path = s.out / "gradients.json"
     if path.exists():
         return json.loads(path.read_text())
@@ -147,7 +147,8 @@ def gradients(s: Settings) -> list[Row]:
 def _gradient(
     net: Network, loss: Loss, events: Events, duration: float, dt: float, spike_times: str
 ) -> tuple[np.ndarray, float, float]:
-    """(all weight gradients of the hidden layer as one vector, ms a sample on one thread, hidden spikes a sample)."""
+    """(all weight gradients of the hidden layer as one vector, ms per sample on one thread, hidden spikes per
+    sample)."""
     plan = make_plan(net, loss, dt=dt, duration=duration, spike_times=spike_times)
     engine = create(plan, net.initial_parameters(1), engine="native", threads=1)
     data, samples, seconds = engine.load(events), np.arange(len(events)), []
@@ -188,7 +189,7 @@ def page(s: Settings, rows: list[Row], trained: dict[str, dict[int, dict[str, fl
         "angle (degrees)",
         "norm / exact norm",
         "hidden spikes",
-        "ms a sample",
+        "ms per sample",
     )
     text = [
         "# Grid versus exact spike times",

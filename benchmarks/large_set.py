@@ -96,7 +96,7 @@ def train(s: Settings) -> str:
     loss = IntegratedVoltageCrossEntropy(output)
     trainer = Trainer(net, loss, duration=1000.0, dt=1.0, engine="native", threads=s.threads, optimiser=Adam(1e-3))
     trainer.fit(Augmented(events, [Shift(40)], seed=1), epochs=1)
-    return f"{trainer.state.seconds:.0f} s an epoch"
+    return f"{trainer.state.seconds:.0f} s per epoch"
 
 
 def watched(stage: Callable[[Settings], str], s: Settings) -> str:

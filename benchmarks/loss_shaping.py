@@ -107,7 +107,7 @@ def draw(runs: Runs) -> Figure:
         _curves(ax, runs, duration, lambda m: 100 * m["validation_accuracy"])
         ax.set(ylim=(0, 103), ylabel="right predictions (%)", title=f"Accuracy, trial of {duration:g} ms")
     _curves(spikes, runs, TAIL, lambda m: m["spikes_per_neuron"]["hidden"])
-    spikes.set(ylabel="spikes a neuron and trial", title=f"Hidden layer, trial of {TAIL:g} ms")
+    spikes.set(ylabel="spikes per neuron and trial", title=f"Hidden layer, trial of {TAIL:g} ms")
     spikes.set_ylim(bottom=0)
     fig.legend(*with_tail.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig

@@ -1,4 +1,4 @@
-"""The same shape on other packages, for `shd_shape.py`: one training step's time in ms a sample.
+"""The same shape on other packages, for `shd_shape.py`: one training step's time in ms per sample.
 
 mlGeNN computes the same thing (EventProp, exponentially weighted readout) on GeNN. Spyx is a surrogate-gradient code on
 JAX; its current-based recurrent LIF layer has the same state and the same weights to learn.

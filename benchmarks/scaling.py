@@ -10,7 +10,7 @@ repeats, in processes of its own. The model of a step of batch B in S slices on 
 
     seconds = a ceil(S / R T) B / S + b + 2 (R - 1) latency + 2 (R - 1) / R gradient / bandwidth
 
-a: seconds a sample and core, b: what is done once a step (update, Python), both fitted to the lines of one rank;
+a: seconds per sample and core, b: what is done once a step (update, Python), both fitted to the lines of one rank;
 latency and bandwidth to those of several with a core each, for every hidden size. Elsewhere latency and bandwidth are
 those stated.
 """
@@ -162,7 +162,7 @@ def extrapolated(model: dict[str, float], hidden: int, gradient: int) -> list[st
 def report(lines: list[Line]) -> str:
     """The measurements, the model and what it says of 64 cores and 16 machines."""
     sizes = sorted({x.hidden for x in lines})
-    text = ["| hidden | batch | ranks | threads | s a step | speed-up | by the model |", "|---" * 7 + "|"]
+    text = ["| hidden | batch | ranks | threads | s per step | speed-up | by the model |", "|---" * 7 + "|"]
     models = {h: fit([x for x in lines if x.hidden == h]) for h in sizes}
     base = {(x.hidden, x.batch): x.seconds for x in lines if x.ranks == x.threads == 1}
     for x in lines:
@@ -170,7 +170,7 @@ def report(lines: list[Line]) -> str:
         guess = predicted(model, x, (model["latency"], model["bandwidth"]))
         up = base[x.hidden, x.batch] / x.seconds
         text.append(f"| {x.hidden} | {x.batch} | {x.ranks} | {x.threads} | {x.seconds:.4f} | {up:.2f} | {guess:.4f} |")
-    text += ["", "| hidden | a, ms a sample | b, ms a step | latency, us | bandwidth, GB/s |", "|---" * 5 + "|"]
+    text += ["", "| hidden | a, ms per sample | b, ms per step | latency, us | bandwidth, GB/s |", "|---" * 5 + "|"]
     for h, m in models.items():
         cells = f"{1e3 * m['a']:.3f} | {1e3 * m['b']:.2f} | {1e6 * m['latency']:.0f} | {m['bandwidth'] / 1e9:.3f}"
         text.append(f"| {h} | {cells} |")

@@ -17,7 +17,7 @@ arrival one row of the gradient is read, changed and written:
 
     rows of 256: (inputs + 2 hidden) reads + (inputs + hidden) updates;  rows of the outputs: 2 hidden reads + 1 update
 
-with `inputs` and `hidden` the numbers of spikes a sample. Nothing that touches rows spike by spike can be faster; an
+with `inputs` and `hidden` the numbers of spikes per sample. Nothing that touches rows spike by spike can be faster; an
 engine that sums gradients per source and not per spike can be.
 """
 
@@ -89,7 +89,7 @@ class Settings:
         engines: Engines to time; all fast ones that run here if empty.
         threads: Thread counts; 1 and every processor if empty.
         spike_times: "grid" or, for native, "exact".
-        mean, spread: Of the input weights; the defaults give about 25 spikes a hidden neuron.
+        mean, spread: Of the input weights; the defaults give about 25 spikes per hidden neuron.
         repeats: Timed training steps; the median is printed.
         neuron: Hidden neurons, a model of the zoo; the weights from input and hidden neurons are multiplied by `scale`.
         values: Parameters of theirs.
@@ -142,7 +142,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Times in ms a sample, memory in MB, spikes a sample."""
+    """Times in ms per sample, memory in MB, spikes per sample."""
 
     total: float
     forward: float
@@ -238,7 +238,7 @@ def variants(s: Settings) -> list[str]:
             least[i] = min(least[i], time.process_time() - begin)
             spikes[i] = float(result.spike_counts["hidden"].mean())
     return [
-        f"{name}: {t * 1e3 / s.batch:.3f} ms/sample, {t / least[0]:.2f} x LIF ({n:.1f} spikes a hidden neuron, "
+        f"{name}: {t * 1e3 / s.batch:.3f} ms/sample, {t / least[0]:.2f} x LIF ({n:.1f} spikes per hidden neuron, "
         f"trajectory {engine.trajectory:.2f} MiB a thread)"
         for name, t, n, (engine, _) in zip(VARIANTS, least, spikes, runs)
     ]
@@ -274,7 +274,7 @@ def _seconds(function: Any, base: np.ndarray, index: np.ndarray, x: np.ndarray) 
 
 
 def floor(s: Settings, row: dict[str, float], hidden_spikes: float) -> float:
-    """ms a sample on one core that the rows alone take; see the module."""
+    """ms per sample on one core that the rows alone take; see the module."""
     scale, narrow = s.hidden / 256, s.outputs / 32
     wide = (s.input_spikes + 2 * hidden_spikes) * row["read_wide"]
     wide += (s.input_spikes + hidden_spikes) * row["update_wide"]
@@ -317,13 +317,13 @@ def _line(name: str, threads: int, s: Settings, row: dict[str, float]) -> str:
     return (
         f"{name} threads={threads} {t.total:.2f} ms/sample peak {t.peak:.0f} MB "
         f"(forward {t.forward:.2f}, optimiser {t.update:.3f}; {t.total / least:.2f} x the floor of {least:.2f} ms; "
-        f"spikes a sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
+        f"spikes per sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
         f"a neuron; ready after {t.build_seconds:.1f} s)"
     )
 
 
 def measure_peer(peer: str, s: Settings) -> tuple[float, str, float]:
-    """ms a sample, a remark, peak memory in MB; runs in a process of its own."""
+    """ms per sample, a remark, peak memory in MB; runs in a process of its own."""
     ms, remark = PEERS[peer][1](s, random_events(s))
     return ms, remark, peak_memory()
 

@@ -35,7 +35,7 @@ def median(step: Callable[[], Any], repeats: int) -> float:
 
 
 def native(spike_times: str, dt: float, repeats: int) -> tuple[float, dict[str, list[Any]], np.ndarray]:
-    """(ms a sample, what the peer needs, first output spikes (B, 3))."""
+    """(ms per sample, what the peer needs, first output spikes (B, 3))."""
     from genn_eventprop import Dense, Network, Normal, losses
     from genn_eventprop.data import yin_yang
     from genn_eventprop.engines import create
@@ -69,7 +69,7 @@ def native(spike_times: str, dt: float, repeats: int) -> tuple[float, dict[str, 
 
 
 def eventax(given: dict[str, Any], repeats: int) -> tuple[float, list[list[float]], str]:
-    """(ms a sample, first output spikes, versions): FFEvNN with LIF neurons, everything compiled by JAX."""
+    """(ms per sample, first output spikes, versions): FFEvNN with LIF neurons, everything compiled by JAX."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp

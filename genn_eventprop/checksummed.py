@@ -31,10 +31,10 @@ def verified(text: str | bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if not isinstance(record, dict):
-        raise ValueError(f"a record is expected, this is a {type(record).__name__}")
+        raise ValueError(f"expected a record, got a {type(record).__name__}")
     digest = record.pop(KEY, None)
     if digest is not None and digest != _digest(record):
-        raise ValueError(f'its contents do not match its checksum; if it was edited on purpose, take "{KEY}" out')
+        raise ValueError(f'its contents do not match its checksum; if you edited it on purpose, remove "{KEY}"')
     return record
 
 

@@ -184,7 +184,8 @@ def derive(model: NeuronModel) -> Derived:
         for where, matrix in _results(derived):
             if matrix.has(*UNDONE):
                 raise ModelError(
-                    f"{model.name}: sympy cannot do the algebra of {where}: it becomes {matrix.tolist()}; write it "
+                    f"{model.name}: sympy cannot do the algebra of {where}: it evaluates to "
+                    f"{matrix.tolist()}; write it "
                     "with other functions"
                 )
         return derived

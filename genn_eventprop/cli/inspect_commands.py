@@ -155,7 +155,7 @@ def _selftest(engine: str, path: Path) -> int:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")  # there is one too where the driver ends the process
 
     right = selftest(engine, say)
-    print(f"report: {path}; please send it to the authors if it is of an engine that they could not run")
+    print(f"report: {path}; please send it to the authors if they could not run this engine themselves")
     return 0 if right else 1
 
 

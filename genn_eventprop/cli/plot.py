@@ -63,7 +63,7 @@ def _plot(
         format: File format of the figures.
     """
     if not runs:
-        raise SettingError("plot: name at least one run folder, runs/yin_yang-seed1-1 for instance")
+        raise SettingError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")
     wanted = _wanted(only)
     found = [folder for path in runs for folder in runs_in(path)]
     if len(found) > 1 and "curves" in wanted:
@@ -114,7 +114,7 @@ class Run:
         """The model of the folder and the samples in it: numbers, no code."""
         model = load(self.path, checkpoint=self.checkpoint, engine=self.engine)
         if not (self.path / SAMPLES).is_file():
-            raise SettingError(f"{self.path} has no {SAMPLES}; name a data set, --data train for instance")
+            raise SettingError(f"{self.path} has no {SAMPLES}; name a data set, e.g. --data train")
         return model, Events.load(self.path / SAMPLES)
 
     @cached_property

@@ -109,7 +109,7 @@ def _print_table(model: TrainedModel, rows: Sequence[Row]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     if labelled and not model.regression:
         right = [row.label == _class(model, int(row.outputs.classes)) for row in rows if row.label is not None]
-        print(f"accuracy {100 * np.mean(right):.2f} % of {len(right)} samples with a label")
+        print(f"accuracy {100 * np.mean(right):.2f} % of {len(right)} labelled samples")
 
 
 def _heading(model: TrainedModel, row: Row, labelled: bool) -> list[str]:

@@ -56,6 +56,6 @@ def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dic
     if not config.cross_validate:
         return {f"seed{seed}": {"seed": seed} for seed in seeds}
     if file.folds is None:
-        raise SettingError(f"{file.name} has no groups to cross-validate over; an experiment with folds() has")
+        raise SettingError(f"{file.name} has no groups to cross-validate over; give the experiment a function folds()")
     folds = file.folds(config)
     return {f"{fold}-seed{seed}": {**changes, "seed": seed} for seed in seeds for fold, changes in folds.items()}

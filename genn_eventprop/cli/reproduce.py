@@ -83,7 +83,7 @@ def _reproduce(
             failed = _run(chosen, root, processes, threads, runner, slurm_of(table, str(slurm)), extra)
     except KeyboardInterrupt as stop:
         write_report(paper, root, _command(name, data, quick))
-        raise type(stop)("continue with the same command; the report has what is finished") from None
+        raise type(stop)("continue with the same command; the report covers what is finished") from None
     for path in write_report(paper, root, _command(name, data, quick)):
         print(path)
     if failed:
@@ -120,7 +120,7 @@ def _run(
         names = paper.runs()
         jobs = [left[name] for name in names if name in left]
         print(
-            f"{len(names)} runs, {len(names) - len(jobs)} finished before, {processes} at once, in {root}", flush=True
+            f"{len(names)} runs, {len(names) - len(jobs)} already finished, {processes} at once, in {root}", flush=True
         )
         failed = []
         for position, (job, status) in enumerate(where.run(jobs), len(names) - len(jobs) + 1):

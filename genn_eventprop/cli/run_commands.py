@@ -58,7 +58,7 @@ def _evaluate(
     if (result.labels >= 0).any():
         print(metrics.describe(metrics.report(result, events.groups), result.accuracy, experiment.class_names))
     for name, activity in result.activity.items():
-        print(f"{name}: {activity.spikes_per_neuron:.2f} spikes a neuron, {activity.silent} silent neurons")
+        print(f"{name}: {activity.spikes_per_neuron:.2f} spikes per neuron, {activity.silent} silent neurons")
 
 
 def resume(arguments: Sequence[str], program: str) -> None:
@@ -185,7 +185,7 @@ def _export_c(
     out.write_text(made.text)
     print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
     print(f"  state {made.ram:,} bytes, constants {made.constants:,} bytes")
-    print(f"  {made.operations:,} operations a step, and for each spike:")
+    print(f"  {made.operations:,} operations per step, and for each spike:")
     for name, weights in made.weights.items():
         print(f"  {name:24} {weights:,} weights")
     for step in grid.described.preprocessing:

@@ -132,7 +132,7 @@ def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
 
 
 def _begin(grid: Scan, finished: int, processes: int) -> None:
-    print(f"{len(grid.cells())} cells, {finished} finished before, {processes} at once, in {grid.folder}", flush=True)
+    print(f"{len(grid.cells())} cells, {finished} already finished, {processes} at once, in {grid.folder}", flush=True)
 
 
 def _follow(grid: Scan, runner: Runner, jobs: Sequence[Job], finished: int) -> list[str]:

@@ -114,7 +114,7 @@ def describe_results(results: Mapping[str, Any]) -> str:
         if told and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
     for words in silent_words(results.get("activity", {})):
-        lines.append(f"{'silent in the whole last epoch':45} {words}")
+        lines.append(f"{'silent throughout the last epoch':45} {words}")
     lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")
     lines.append(f"{'run folder':45} {results['run_dir']}")
     return "\n".join(lines)

@@ -134,7 +134,7 @@ def _timed(kind: type[Engine], settings: dict[str, Any], shape: Shape, batch: in
     each = [1e3 * float(np.median(seconds)) / batch for seconds in (training, inference)]
     say(
         f"  {shape.inputs} - {shape.hidden} - {shape.outputs}, {shape.steps} steps, {shape.spikes} input spikes, "
-        f"{spikes:.1f} spikes a hidden neuron, batch {batch}: training {each[0]:.4f} ms a sample, inference "
+        f"{spikes:.1f} spikes per hidden neuron, batch {batch}: training {each[0]:.4f} ms per sample, inference "
         f"{each[1]:.4f}, ready after {ready:.1f} s, repeated run {'has the same bits' if same else 'IS DIFFERENT'}"
     )
     for remark in engine.remarks:

@@ -32,7 +32,10 @@ def read_aer(path: str | Path, sort: bool = False) -> np.ndarray:
         raise DataError(f"{path}: no such file")
     raw = np.fromfile(path, np.uint8)
     if len(raw) % 5:
-        raise DataError(f"{path}: {len(raw)} bytes is not a multiple of 5 bytes an event; the file is cut or foreign")
+        raise DataError(
+            f"{path}: {len(raw)} bytes is not a multiple of 5 bytes an event; the file is "
+            "truncated or in another format"
+        )
     x, y, high, middle, low = raw.reshape(-1, 5).astype(np.int64).T
     time = ((high & 127) << 16) | (middle << 8) | low
     overflow = y == OVERFLOW_ROW
@@ -44,7 +47,7 @@ def read_aer(path: str | Path, sort: bool = False) -> np.ndarray:
         if not sort:
             k = int(np.argmax(np.diff(events["t"]) < 0)) + 1
             raise DataError(
-                f"{path}: event {k} is earlier than the one before it; the file is foreign or damaged "
+                f"{path}: event {k} is earlier than the one before it; the file is damaged or in another format "
                 "(sort=True puts events in order, if that is expected)"
             )
         events = events[np.argsort(events["t"], kind="stable")]

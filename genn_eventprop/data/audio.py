@@ -55,7 +55,7 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             rate, data = wavfile.read(path)
     except (ValueError, OSError, EOFError, struct.error, wavfile.WavFileWarning) as error:
         raise DataError(
-            f"{path}: not a readable wav file ({error}); fetch it again, or convert it to 16-bit PCM"
+            f"{path}: not a readable wav file ({error}); download it again, or convert it to 16-bit PCM"
         ) from error
     if data.dtype == np.uint8:
         data = data.astype(np.float64) - 128.0
@@ -74,7 +74,7 @@ def prepare(sound: np.ndarray, rate: int, ear: Ear, where: str) -> np.ndarray:
     if sound.ndim != 1 or not np.isfinite(sound).all():
         raise DataError(f"{where}: sound must be one-dimensional and finite")
     if not 1000 <= rate <= 400_000:
-        raise DataError(f"{where}: a sampling rate of {rate} Hz is not that of speech; give the true one")
+        raise DataError(f"{where}: a sampling rate of {rate} Hz is implausible for speech; give the true rate")
     common = gcd(int(rate), cochlea.RATE)
     sound = signal.resample_poly(sound, cochlea.RATE // common, int(rate) // common) if len(sound) else sound
     loudness = np.sqrt(np.mean(sound**2)) if len(sound) else 0.0
@@ -165,7 +165,7 @@ def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray |
     if not nested and min(map(len, words)) < 2:
         bad = next(p for p, w in zip(files, words, strict=True) if len(w) < 2)
         raise DataError(
-            f"{bad}: cannot tell the class; name it CLASS_SPEAKER_NUMBER.wav or use a folder for each class"
+            f"{bad}: cannot determine the class; name it CLASS_SPEAKER_NUMBER.wav or use a folder for each class"
         )
     classes = [p.parent.name if nested else w[0] for p, w in zip(files, words, strict=True)]
     names = sorted(set(classes), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c))
@@ -181,7 +181,9 @@ def speakers_of(files: list[Path], nested: bool) -> np.ndarray | None:
         speakers = [words[1] if len(words) > 2 else "" for words in (p.stem.split("_") for p in files)]
     if any(speakers) and not all(speakers):
         bad, good = files[speakers.index("")], next(p for p, s in zip(files, speakers, strict=True) if s)
-        raise DataError(f"{bad}: cannot tell the speaker, unlike in {good.name}; name all recordings in the same way")
+        raise DataError(
+            f"{bad}: cannot determine the speaker, unlike in {good.name}; name all recordings in the same way"
+        )
     return np.array(speakers) if all(speakers) else None
 
 

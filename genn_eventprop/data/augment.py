@@ -113,7 +113,7 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Shift:
-    """All channels of a sample move by one whole number, uniform in -channels .. channels; what leaves is dropped.
+    """All channels of a sample move by one integer, uniform in -channels .. channels; what leaves is dropped.
 
     With `stride` the number is multiplied by it: in an image whose rows are 34 channels, stride 34 moves up and down.
     """

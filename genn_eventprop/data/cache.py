@@ -89,10 +89,10 @@ def _whole(entry: Path) -> Events | None:
         return None
     try:
         if entry.is_symlink() or any(p.is_symlink() or p.stat().st_mode & 0o002 for p in (entry, *entry.iterdir())):
-            raise DataError(f"{entry}: a link, or it can be written by everybody")
+            raise DataError(f"{entry}: a link, or everybody can write to it")
         return Events.load(entry)
     except (DataError, OSError) as error:
-        print(f"note: {error}; the cached data are made again", file=sys.stderr)
+        print(f"note: {error}; the cached data are rebuilt", file=sys.stderr)
         with contextlib.suppress(OSError):
             aside = Path(mkdtemp(dir=entry.parent, prefix=f".{entry.name}.old."))
             os.rename(entry, aside / "damaged")
@@ -124,7 +124,7 @@ def keep(new: Path, entry: Path) -> None:
     except OSError as error:
         if not entry.is_dir():  # a rename over a full folder fails: then the other process's entry is as good
             raise DataError(
-                f"the data cache entry {entry} cannot be made ({error.strerror}); set {VARIABLE}"
+                f"the data cache entry {entry} cannot be created ({error.strerror}); set {VARIABLE}"
             ) from error
 
 

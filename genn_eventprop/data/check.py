@@ -34,10 +34,10 @@ def as_vector(values: Any, dtype: type, where: str) -> np.ndarray:
 
 
 def check_whole(array: np.ndarray, dtype: type, where: str) -> None:
-    """Raises unless every value is a whole number that `dtype` can hold: a cast would wrap or cut it without a word."""
+    """Raises unless every value is an integer that `dtype` can hold: a cast would wrap or cut it without a word."""
     if array.dtype.kind == "f" and not np.array_equal(array, np.floor(array)):
         bad = int(np.flatnonzero(array != np.floor(array))[0])
-        raise DataError(f"{where} must be whole numbers, got {array[bad]} at position {bad}")
+        raise DataError(f"{where} must be integers, got {array[bad]} at position {bad}")
     limits = np.iinfo(dtype)
     low, high = array.min(), array.max()
     if low < limits.min or high > limits.max:
@@ -47,7 +47,7 @@ def check_whole(array: np.ndarray, dtype: type, where: str) -> None:
 def n_channels(value: Any, where: str) -> int:
     """The number of channels as an int from 1 to 2^31."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= MAX_CHANNELS:
-        raise DataError(f"{where}: n_channels must be a whole number from 1 to 2^31, got {value!r}")
+        raise DataError(f"{where}: n_channels must be an integer from 1 to 2^31, got {value!r}")
     return int(value)
 
 
@@ -111,7 +111,7 @@ def labels(values: Any, n_samples: int, n_classes: int | None, where: str) -> tu
     if n_classes is not None and (
         isinstance(n_classes, bool) or not isinstance(n_classes, (int, np.integer)) or n_classes < 1
     ):
-        raise DataError(f"{where}: n_classes must be a whole number of at least 1, got {n_classes!r}")
+        raise DataError(f"{where}: n_classes must be an integer >= 1, got {n_classes!r}")
     if values is None:
         return None, n_classes
     array = as_vector(values, np.int64, f"{where}: labels")
@@ -153,12 +153,12 @@ def groups(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     if array.shape != (n_samples,):
         raise DataError(f"{where}: groups of shape {array.shape} for {n_samples} samples; give one for each sample")
     if array.dtype.kind not in "iuU" and array.size:
-        raise DataError(f"{where}: groups must be whole numbers or texts, got dtype {array.dtype}")
+        raise DataError(f"{where}: groups must be integers or texts, got dtype {array.dtype}")
     return array
 
 
 def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
-    """`index` (whole number, slice, indices, mask) as indices 0 .. n_samples - 1."""
+    """`index` (integer, slice, indices, mask) as indices 0 .. n_samples - 1."""
     if isinstance(index, slice):
         return np.arange(n_samples)[index]
     array = np.atleast_1d(np.asarray(index))
@@ -169,7 +169,7 @@ def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
             raise DataError(f"{where}: a mask of shape {array.shape} cannot choose from {n_samples} samples")
         return np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"{where}: samples are chosen by whole numbers, a slice or a mask, got {index!r}")
+        raise DataError(f"{where}: samples are chosen by integers, a slice or a mask, got {index!r}")
     outside = (array < -n_samples) | (array >= n_samples)
     if outside.any():
         raise DataError(f"{where}: no sample {array[np.argmax(outside)]}; there are {n_samples}, counted from 0")

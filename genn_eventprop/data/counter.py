@@ -50,7 +50,7 @@ class Draw:
         for name in ("seed", "epoch"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
-                raise DataError(f"{name} must be a whole number, not negative, got {value!r}")
+                raise DataError(f"{name} must be a non-negative integer, got {value!r}")
 
     def keys(self, purpose: str) -> np.ndarray:
         """(B,) uint64, one key a sample; different purposes are independent."""

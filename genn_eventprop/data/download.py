@@ -49,11 +49,13 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
             if left == 0:
                 raise problem
     except (OSError, HTTPException) as error:
-        kept = f"; {part.stat().st_size} bytes are kept, a new call continues from there" if part.exists() else ""
+        kept = f"; {part.stat().st_size} bytes are kept, and the next call resumes there" if part.exists() else ""
         raise DataError(f"{url}: cannot be downloaded to {path} ({error}){kept}") from error
     if md5 is not None and md5_of(part) != md5:
         part.unlink()
-        raise DataError(f"{url}: what came is not the expected file (its md5 differs) and was removed; fetch it again")
+        raise DataError(
+            f"{url}: the downloaded file is not the expected one (its MD5 differs) and was removed; download it again"
+        )
     os.replace(part, path)
     return path
 
@@ -103,6 +105,8 @@ def unpack(archive: Path, folder: Path) -> None:
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             os.replace(new, old)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, shutil.ReadError) as error:
-        raise DataError(f"{archive}: cannot be unpacked ({error}); remove it, it is then fetched again") from error
+        raise DataError(
+            f"{archive}: cannot be unpacked ({error}); delete it, and it will be downloaded again"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

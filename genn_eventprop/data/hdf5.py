@@ -151,7 +151,7 @@ def open_layout(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path}: not a readable HDF5 file ({error}); fetch it again") from error
+        raise DataError(f"{path}: not a readable HDF5 file ({error}); download it again") from error
     with file:
         with reading(path, "its inner tables"):
             check_layout(file, path)
@@ -166,7 +166,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except DataError:
         raise
     except (RuntimeError, OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {what} cannot be read ({error}); the file is damaged, fetch it again") from error
+        raise DataError(f"{path}: {what} cannot be read ({error}); the file is damaged, download it again") from error
 
 
 def check_layout(file: Any, path: Path) -> None:

@@ -67,7 +67,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be unpacked ({error}); fetch it again") from error
+        raise DataError(f"{path}: cannot be unpacked ({error}); download it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
         raise DataError(f"{path}: not an IDX file (it starts with {data[:4]!r})")
     head = 4 + 4 * data[3]
@@ -75,7 +75,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     dtype = np.dtype(IDX_TYPES[data[2]])
     wanted = head + math.prod(shape) * dtype.itemsize
     if len(shape) != data[3] or len(data) != wanted:
-        raise DataError(f"{path}: {len(data)} bytes, its header asks for {wanted}; fetch it again")
+        raise DataError(f"{path}: {len(data)} bytes, its header asks for {wanted}; download it again")
     return np.frombuffer(data, dtype, offset=head).reshape(shape)
 
 
@@ -92,7 +92,7 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
         if images.ndim != 3 or images.dtype != np.uint8:
             raise DataError(f"{path}: x_{part} must be (images, rows, columns) uint8, is {images.shape} {images.dtype}")
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-            raise DataError(f"{path}: y_{part} must be {len(images)} whole numbers, is {labels.shape} {labels.dtype}")
+            raise DataError(f"{path}: y_{part} must be {len(images)} integers, is {labels.shape} {labels.dtype}")
         arrays[f"y_{part}"] = labels.astype(np.int64)
     return arrays
 

@@ -29,7 +29,7 @@ class Split:
 def rng_of(seed: int, purpose: str) -> np.random.Generator:
     """A generator that belongs to the seed and the purpose alone."""
     if isinstance(seed, bool) or seed < 0:
-        raise DataError(f"seed must be a whole number, not negative, got {seed!r}")
+        raise DataError(f"seed must be a non-negative integer, got {seed!r}")
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
@@ -38,7 +38,7 @@ def held_out_size(events: Events, fraction: float) -> int:
     if not 0 < fraction < 1:
         raise DataError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
     if len(events) < 2:
-        raise DataError(f"{events.name or 'events'}: {len(events)} samples cannot be split; two are needed at least")
+        raise DataError(f"{events.name or 'events'}: {len(events)} samples cannot be split; at least two are needed")
     return int(np.clip(round(fraction * len(events)), 1, len(events) - 1))
 
 

@@ -74,7 +74,7 @@ def open_npz(path: Path) -> Any:
     try:
         file = np.load(path, allow_pickle=False)
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable npz file ({error}); fetch or write it again") from error
+        raise DataError(f"{path}: not a readable npz file ({error}); download or write it again") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: a single array, not an npz file of named arrays")
     return file
@@ -87,7 +87,9 @@ def read_array(file: Any, name: str, path: Path) -> np.ndarray:
     except KeyError:
         raise DataError(f"{path}: no array {name!r}; it has {', '.join(file.files)}") from None
     except UNREADABLE as error:
-        raise DataError(f"{path}: array {name!r} cannot be read ({error}); the file is damaged or foreign") from error
+        raise DataError(
+            f"{path}: array {name!r} cannot be read ({error}); the file is damaged or in another format"
+        ) from error
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
@@ -111,7 +113,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
 def _number(value: np.ndarray, name: str, path: Path) -> int:
     if value.shape != () or value.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: {name} must be one whole number, is {value.shape} {value.dtype}; it is not a file of events"
+            f"{path}: {name} must be one integer, is {value.shape} {value.dtype}; it is not a file of events"
         )
     return int(value)
 
@@ -165,7 +167,7 @@ class EventsWriter:
             np.ascontiguousarray(channels, "<i4").tofile(self.files[1])
         except OSError as error:
             raise DataError(
-                f"{self.path}: cannot be written ({error}); is the disk full? nothing half-written is kept"
+                f"{self.path}: cannot be written ({error}); is the disk full? no partial file is kept"
             ) from error
 
     def finish(
@@ -189,7 +191,7 @@ class EventsWriter:
             _replace_folder(self.temporary, self.path)
         except OSError as error:
             raise DataError(
-                f"{self.path}: cannot be written ({error}); is the disk full? nothing half-written is kept"
+                f"{self.path}: cannot be written ({error}); is the disk full? no partial file is kept"
             ) from error
 
     def __exit__(
@@ -232,7 +234,7 @@ def _load_folder(path: Path, mmap: bool) -> Events:
     for name, dtype in (("times.f8", "<f8"), ("channels.i4", "<i4")):
         file, size = path / name, n_events * np.dtype(dtype).itemsize
         if not file.is_file() or file.stat().st_size != size:
-            raise DataError(f"{file}: absent or not {size} bytes long; the folder is damaged, write it again")
+            raise DataError(f"{file}: missing or not {size} bytes long; the folder is damaged, write it again")
         mapped = mmap and n_events  # an empty file cannot be mapped
         flat[name] = np.memmap(file, dtype, "r", shape=(n_events,)) if mapped else np.fromfile(file, dtype)
     with open_npz(path / "samples.npz") as samples:

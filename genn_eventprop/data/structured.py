@@ -99,7 +99,7 @@ def from_map_dataset(
 ) -> Events:
     """Events from a data set with __len__ and __getitem__ -> (events, label): tonic (with transforms) or PyTorch.
 
-    An item is a structured array, or a dense raster (steps, ...) of spike counts, dt ms a step, whose other axes are
+    An item is a structured array, or a dense raster (steps, ...) of spike counts, dt ms per step, whose other axes are
     flattened to channels. With `folder` the samples go to disk one by one and are memory-mapped. `sort` puts events of
     a sample that are out of order in order.
     """
@@ -147,7 +147,7 @@ def _pair(sample: Any, where: str) -> tuple[Any, int]:
     try:
         return sample[0], int(check.as_vector(np.ravel(sample[1]), np.int64, f"{where}: label").item())
     except (TypeError, ValueError) as error:  # DataError is a ValueError
-        raise DataError(f"{where}: label {sample[1]!r} is not a whole number; number the classes first") from error
+        raise DataError(f"{where}: label {sample[1]!r} is not an integer; number the classes first") from error
 
 
 def raster_events(raster: np.ndarray, dt: float, where: str) -> tuple[np.ndarray, np.ndarray]:

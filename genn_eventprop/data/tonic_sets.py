@@ -68,7 +68,7 @@ class Ordered:
             file = files[int(self.order[i])] if len(files) > 1 else files[0]
             raise DataError(
                 f"{file}: sample {i} cannot be read ({type(error).__name__}: {error}); "
-                "the file is damaged, remove it and fetch it again"
+                "the file is damaged, remove it and download it again"
             ) from error
 
 
@@ -107,7 +107,7 @@ def open_tonic(name: str, folder: Path, part: str, **options: Any) -> Any:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(
             f"{name}: {part} could not be fetched or opened ({reason}); "
-            f"place {files} in {place} by hand (source: {url}), and remove what is damaged there"
+            f"place {files} in {place} by hand (source: {url}), and delete damaged files there"
         ) from error
 
 
@@ -158,7 +158,9 @@ def source_files(dataset: Any) -> list[Path]:
     if hasattr(dataset, "data_filename"):
         return [Path(dataset.location_on_system) / dataset.data_filename]
     if not len(dataset):
-        raise DataError(f"{dataset}: no samples in {dataset.location_on_system}; remove the folder and fetch it again")
+        raise DataError(
+            f"{dataset}: no samples in {dataset.location_on_system}; remove the folder and download it again"
+        )
     return [Path(p) for p in dataset.data]
 
 

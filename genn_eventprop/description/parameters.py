@@ -22,7 +22,7 @@ class Stored:
     """Values that are known beside the description alone: given arrays, draws of an initialiser of one's own."""
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
-        raise NetworkError("these values are not drawn: they are stored beside the description of the model")
+        raise NetworkError("these values are not drawn; they are stored next to the description of the model")
 
 
 def describe_value(value: Any) -> Any:

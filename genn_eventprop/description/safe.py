@@ -47,7 +47,7 @@ class Guard:
     def size(self, value: Any, where: str) -> int:
         """A number of neurons or channels."""
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZE:
-            raise DescriptionError(f"{where}: the size must be a whole number from 1 to {SIZE}, got {value!r}")
+            raise DescriptionError(f"{where}: the size must be an integer from 1 to {SIZE}, got {value!r}")
         return value
 
     def number(self, value: Any, where: str) -> float:
@@ -61,7 +61,7 @@ class Guard:
         if value and not self.trust:
             raise DescriptionError(
                 f"{where} has hand-written code ({', '.join(map(str, value))}), which would be compiled and run; if "
-                "you know who wrote it, say --trust (in Python: trust=True)"
+                "you trust its author, pass --trust (in Python: trust=True)"
             )
         return dict(value)
 
@@ -142,7 +142,7 @@ def _terms(node: ast.expr) -> int:
             exponent = node.right.value if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) else 1
             count = math.comb(left + math.ceil(float(exponent)) - 1, left - 1)  # type: ignore[arg-type]
     if count > TERMS:
-        raise ValueError(f"{ast.unparse(node)[:80]!r} has more than {TERMS} terms when it is multiplied out")
+        raise ValueError(f"{ast.unparse(node)[:80]!r} has more than {TERMS} terms when expanded")
     return count
 
 

@@ -174,7 +174,7 @@ class Backward:
                 raise EngineError(
                     f"population {event.population!r} ({name}): event {adjoint.model.events[event.event].name!r} of "
                     f"neuron {n} at {event.time:g} ms touches its threshold with slope {float(jump['gdot']):g} / ms; "
-                    "without a rise there is no gradient, change the weights a little"
+                    "without a rise there is no gradient; change the weights a little"
                 )
             rate = E / jump["gdot"]
             self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))

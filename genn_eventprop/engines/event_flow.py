@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import EngineError
 from .event_series import ORDER, POINTS, at, basis, from_powers, integration
 
-SHORTEST = 1e-12  # of the trial: a piece that would have to be shorter means that the dynamics blow up
+SHORTEST = 1e-12  # of the trial: a piece that would have to be shorter means that the dynamics diverge
 Fields = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x (n, ..., G), lanes (G,)) -> (rows, ..., G)
 
 
@@ -166,7 +166,7 @@ class BlowUp(EngineError):
     """The dynamics of lane `lane` leave every bound; `Forward` says where and when."""
 
     def __init__(self, lane: int) -> None:
-        super().__init__("the dynamics blow up")
+        super().__init__("the dynamics diverge")
         self.lane = lane
 
 

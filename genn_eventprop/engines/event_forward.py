@@ -282,9 +282,9 @@ class Forward:
             size = self.models[self.where].size
             model = self.models[self.where].record.derived.model.name
             raise EngineError(
-                f"population {self.where!r}: the dynamics of {model} blow up in neuron {error.lane % size} in the "
-                f"trial of sample {self.sample}, at {self.now:g} ms of {self.plan.duration:g}; a threshold must stop "
-                "the rise, or lower its weights"
+                f"population {self.where!r}: the dynamics of {model} diverge in neuron {error.lane % size} in the "
+                f"trial of sample {self.sample}, at {self.now:g} ms of {self.plan.duration:g}; stop the rise with a "
+                "threshold, or use smaller weights"
             ) from None
 
     def _run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
@@ -407,8 +407,8 @@ class Forward:
         if len(r.own) >= self.max_spikes:
             raise EngineError(
                 f"population {r.model.name!r} emitted more than {self.max_spikes} spikes in the trial of sample "
-                f"{self.sample} (at {time:g} ms of {self.plan.duration:g}): it runs away; lower its weights or raise "
-                "max_spikes"
+                f"{self.sample} (at {time:g} ms of {self.plan.duration:g}): runaway activity; "
+                "reduce its weights or raise max_spikes"
             )
 
     def _enter(self, r: _Running, neuron: int, mode: int, times: np.ndarray, source: Spike | ModeEnd) -> None:

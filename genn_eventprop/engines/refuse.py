@@ -16,7 +16,7 @@ from ..errors import EngineError
 from ..modelling import Network
 from ..plan import Plan
 
-INTEGRALS = "integrals of V over steps that are no exact propagators"
+INTEGRALS = "integrals of V over steps that are not exact propagators"
 JUMPS = "arrivals that move a threshold at once"
 AMOUNTS = "learned amounts of arrivals"
 BENT = "arrivals along which the dynamics are not linear"

@@ -77,7 +77,7 @@ def create(
     kind = engine_class(engine)
     given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
     if slope_floor and "slope_floor" not in kind.options:
-        raise EngineError(f"{kind.name} takes exact slopes; slope_floor is for grid engines")
+        raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
     made = kind(plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
     reason = _why(kind) if engine == "auto" else "asked for"
     made.reason = "; ".join((reason, *made.remarks))

@@ -93,14 +93,14 @@ class SplitForm:
             EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
         """
         if self._kept is None:
-            raise EngineError("backward needs a forward run with keep=True before it, and goes with it")
+            raise EngineError("backward needs a forward run with keep=True before it, which it uses up")
         readouts, kept = self._kept
         slope, given = _checked(slope, readouts.value, ""), dict(also or {})
         more = {
             name: _checked(given.pop(name, np.zeros_like(r)), r, f" of {name}") for name, r in readouts.also.items()
         }
         if given:
-            raise EngineError(f"dL/dr is given of {', '.join(given)}, which the loss does not name in also=")
+            raise EngineError(f"dL/dr is given of {', '.join(given)}, which the loss does not list in also=")
         self._kept = None
         self._inputs = self._backward_half(kept, slope, more)
 

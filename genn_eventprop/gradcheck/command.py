@@ -39,7 +39,7 @@ def main(
     if spike_times != "exact":
         raise SettingError(
             f"gradcheck needs exact spike times, not {spike_times!r}: on a grid a small change of a weight moves no "
-            "spike, so that differences say nothing; grid engines are held to reference_clock instead"
+            "spike, so differences are meaningless; grid engines are compared with reference_clock instead"
         )
     if target is None:
         return _whole_zoo(partial(_checked, seed=seed, engine=engine, quick=quick), processes or available_processors())
@@ -93,7 +93,7 @@ def find_model(target: str) -> NeuronModel:
     if target.lower() not in known:
         raise ModelError(
             f"no built-in model {target!r} ({suggest(target.lower(), {*zoo, *known})}); "
-            "for your own write my_neuron.py:MyNeuron"
+            "for your own, use my_neuron.py:MyNeuron"
         )
     module = importlib.import_module(f"{models.__name__}.{target.lower()}")
     found = [n for n, v in vars(module).items() if isinstance(v, NeuronModel) and n.lower() == target.lower()]

@@ -193,7 +193,7 @@ def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[
         if _tune(plan, parameters, events, doublings, driver):
             return plan, parameters, events
     raise EngineError(
-        f"{model.name}: found no weights with which every layer of a small network spikes a few times in "
+        f"{model.name}: found no weights for which every layer of a small network spikes a few times in "
         f"{duration:g} ms; is the threshold within reach of its input?"
     )
 

@@ -83,7 +83,9 @@ class Case:
             elif b.zero and b.name not in self.may_vanish | self.cannot_move:
                 self.failures.append(f"proves nothing: the gradient of {b.name} is all zero")
             elif not b.zero and b.unresolved(self.tolerance):
-                self.failures.append(f"proves nothing: the gradient of {b.name} is below what differences resolve")
+                self.failures.append(
+                    f"proves nothing: the gradient of {b.name} is below the resolution of the differences"
+                )
             elif not b.zero and not b.right(self.tolerance):
                 self.failures.append(f"{b.name}: relative error {b.relative_error:.1e}, largest {b.largest_error:.1e}")
         if not self.slope > 1.9:

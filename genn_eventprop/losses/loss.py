@@ -92,7 +92,7 @@ class Loss(LossFormulas):
             if readout not in ALSO:
                 raise LossError(f"unknown readout {readout!r} in also ({suggest(readout, ALSO)})")
             if readout in (self.readout, *self.also[:i]):
-                raise LossError(f"readout {readout!r} stands twice in a loss")
+                raise LossError(f"readout {readout!r} appears twice in a loss")
             self._check_population(readout)
         if self.also and self.readout in ("voltage", "spike_times"):
             raise LossError(
@@ -120,7 +120,7 @@ class Loss(LossFormulas):
             raise LossError("readout 'spike_times' compares with target times; use outer='squared_error'")
         if self.readout == "voltage" and isinstance(self.outer, Function):
             raise LossError(
-                "a Function is taken once a trial, and the outer loss of V(t) all the time; "
+                "a Function is evaluated once per trial, but the outer loss of V(t) at every time; "
                 "use 'cross_entropy' or 'squared_error', or the readout 'integral'"
             )
         if self.silent == "end" and self.readout not in ("first_spike", "spike_times"):

@@ -28,7 +28,7 @@ def check_model(model: NeuronModel) -> None:
         if not usable(n, model.state, model.receptors):
             raise ModelError(
                 f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
-                f"word that the formulas or the generated code use ({n}_0, say)",
+                f"name that the formulas or the generated code use (e.g. {n}_0)",
                 n,
             )
         if n in model.state and n in model.params:

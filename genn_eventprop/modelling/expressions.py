@@ -27,13 +27,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": sp.tanh,
     "abs": sp.Abs,
 }
-_STEPS = "a step or a kink is an event or a mode, whose gradient is exact: events=[Event(...)], modes=[Mode(...)]"
+_STEPS = "write a step or a kink as an event or a mode, whose gradient is exact: events=[Event(...)], modes=[Mode(...)]"
 _NOISE = "a random equation or threshold has no exact gradient; noise on V is a setting of the run, not of the model"
 _HINTS = dict.fromkeys(
     ("max", "min", "floor", "ceil", "round", "sign", "heaviside", "Heaviside", "where", "clip"), _STEPS
 )
 _HINTS |= dict.fromkeys(("rand", "random", "randn", "normal", "uniform", "noise", "gauss", "poisson"), _NOISE)
-_TIME = "the equations do not depend on time; what happens at given times arrives as input spikes"
+_TIME = "the equations do not depend on time; what happens at given times enters as input spikes"
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,

@@ -138,7 +138,7 @@ class Network:
         """
         base = int(rng) if isinstance(rng, (int, np.integer)) else int(rng.integers(2**63))
         if base < 0:
-            raise NetworkError(f"a random seed must be a whole number >= 0, got {base}")
+            raise NetworkError(f"a random seed must be an integer >= 0, got {base}")
         stream = lambda name: np.random.default_rng([base, zlib.crc32(name.encode())])  # noqa: E731
         values: dict[str, np.ndarray] = {}
         for c in self.connections:

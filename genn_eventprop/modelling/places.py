@@ -43,12 +43,12 @@ def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
     """The number of neurons and the shape, of which one was given, or both that agree.
 
     Raises:
-        NetworkError: neither, or no whole numbers >= 1, or a size that is not that of the shape.
+        NetworkError: neither, or not integers >= 1, or a size that is not that of the shape.
     """
     if shape is None:
         return (number := _positive(size, name)), (number,)
     if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(_is_positive(n) for n in shape):
-        raise NetworkError(f"{name!r}: shape is (height, width, channels), whole numbers >= 1; got {shape!r}")
+        raise NetworkError(f"{name!r}: shape is (height, width, channels), integers >= 1; got {shape!r}")
     sides = tuple(int(n) for n in shape)
     if size is not None and size != math.prod(sides):
         raise NetworkError(f"{name!r}: shape={sides} has {math.prod(sides)} neurons, size={size!r}; leave out the size")
@@ -61,5 +61,5 @@ def _is_positive(size: Any) -> bool:
 
 def _positive(size: Any, name: str) -> int:
     if not _is_positive(size):
-        raise NetworkError(f"{name!r}: the size must be a whole number >= 1, got {size!r}")
+        raise NetworkError(f"{name!r}: the size must be an integer >= 1, got {size!r}")
     return int(size)

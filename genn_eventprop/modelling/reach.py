@@ -125,7 +125,7 @@ def check_below(model: NeuronModel, values: Mapping[str, Any], where: str) -> No
 
 
 LANDS = (
-    "the reset of event {event!r} lands at or above its {g} (by {by}), so that it would happen again at once; let it "
+    "the reset of event {event!r} lands at or above its {g} (by {by}), so it would happen again immediately; let it "
     "reset below the threshold, or go to a mode (next_mode=) without this event"
 )
 STARTS = (

@@ -159,7 +159,7 @@ def check_units(model: Any) -> None:
             given[n] = parse_unit(p.unit) if p.unit not in _NONE else {f"?parameter {n}": Fraction(1)}
         except (SyntaxError, ValueError):
             raise ModelError(
-                f"{model.name}: the unit {p.unit!r} of {n} is not understood; write such as 'mV', '1/ms' or 'pA*ms'",
+                f"{model.name}: the unit {p.unit!r} of {n} is not understood; use e.g. 'mV', '1/ms' or 'pA*ms'",
                 p.unit,
             ) from None
     check = _Checker(given, model.state)

@@ -200,7 +200,7 @@ class Optimiser:
         if (lower is not None and np.any(value < lower)) or (upper is not None and np.any(value > upper)):
             raise SettingError(
                 f"{self.name}: the first values of {name}, {value.min():g} to {value.max():g}, lie outside its bounds "
-                f"{self._bounds[name]}; widen them or start inside (Dense(..., bounds=) cuts off what it draws outside)"
+                f"{self._bounds[name]}; widen them or start inside (Dense(..., bounds=) clips what it draws outside)"
             )
 
     def _check_settings(self) -> None:

@@ -181,5 +181,5 @@ def _checked(value: float, where: str, low: float, high: float) -> float:
 
 def _whole(value: int, where: str) -> int:
     if not (isinstance(value, int) and value >= 1):
-        raise SettingError(f"{where} must be a whole number >= 1, got {value!r}")
+        raise SettingError(f"{where} must be an integer >= 1, got {value!r}")
     return value

@@ -1,7 +1,7 @@
 """The text form of an optimiser: elementwise assignments that mean the same in Python, NumPy and C.
 
 Allowed are `name = expression` lines with + - * /, unary minus, numbers, names and the functions of `FUNCTIONS`.
-There is no power (`**` and `^` differ between the languages; write `g * g`) and no division of two whole numbers
+There is no power (`**` and `^` differ between the languages; write `g * g`) and no division of two integers
 (C would round it).
 """
 
@@ -50,7 +50,7 @@ def check_text(code: str, known: Iterable[str], where: str) -> tuple[str, ...]:
 def _check_expression(node: ast.expr, readable: set[str], where: str) -> None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
         if isinstance(node.op, ast.Div) and _whole(node.left) and _whole(node.right):
-            raise SettingError(f"{where}: a division of two whole numbers is rounded in C; write 1.0 instead of 1")
+            raise SettingError(f"{where}: a division of two integers is rounded in C; write 1.0 instead of 1")
         _check_expression(node.left, readable, where)
         _check_expression(node.right, readable, where)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
@@ -68,7 +68,7 @@ def _check_expression(node: ast.expr, readable: set[str], where: str) -> None:
 
 
 def _whole(node: ast.expr) -> bool:
-    """True for arithmetic that C does in whole numbers, e.g. `1` or `(1 + 2)`."""
+    """True for arithmetic that C does in integers, e.g. `1` or `(1 + 2)`."""
     if isinstance(node, ast.BinOp):
         return _whole(node.left) and _whole(node.right)
     if isinstance(node, ast.UnaryOp):

@@ -42,7 +42,7 @@ def number_of_steps(duration: float, dt: float) -> int:
     n_steps = round(min(duration / dt, 1e300))
     if 8 * n_steps > physical_memory():
         raise PlanError(
-            f"{duration:g} ms in steps of {dt:g} ms are {n_steps:.3g} steps: one number a step takes "
+            f"{duration:g} ms in steps of {dt:g} ms are {n_steps:.3g} steps: one number per step takes "
             f"{in_words(8 * n_steps)}, this machine has {in_words(physical_memory())} of memory; use a larger dt (with "
             "exact spike times 1 ms is as good) or a shorter trial"
         )

@@ -50,8 +50,8 @@ def make_plan(
     """
     if isinstance(loss, (list, tuple)):
         raise PlanError(
-            f"a network is trained with one loss, got a {type(loss).__name__} of {len(loss)}; a sum of several is one "
-            "Loss of your own, whose outer loss adds them; penalties on spikes or parameters go to regularisers=[...]"
+            f"a network is trained with one loss, got a {type(loss).__name__} of {len(loss)}; to sum several, write "
+            "one Loss whose outer loss adds them; pass penalties on spikes or parameters as regularisers=[...]"
         )
     if not isinstance(network, Network) or not isinstance(loss, Loss):
         raise PlanError(
@@ -119,7 +119,7 @@ def _check_stochastic(network: Network, loss: Loss, spike_times: str) -> None:
         if spike_times == "exact" and (p.noise > 0 or p.dropout > 0):
             what = "noise" if p.noise > 0 else "dropout"
             raise PlanError(
-                f"population {p.name!r} has {what}, which is drawn step by step and needs spike_times='grid'; use the "
+                f"population {p.name!r} has {what}, which is drawn at every step and needs spike_times='grid'; use the "
                 f"grid, or {what}=0"
             )
         if p is loss.population and p.dropout > 0:
@@ -146,7 +146,8 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
         if any(a in reached and b == start for a, b in at_once):
             raise PlanError(
                 f"population {start!r} reaches itself through connections without delay whose arrivals move a "
-                "threshold at once (delta synapses), so that a spike comes back at its own instant; give one a delay"
+                "threshold at once (delta synapses), so a spike returns at the instant it was sent; "
+                "give one of them a delay"
             )
 
 

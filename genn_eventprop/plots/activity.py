@@ -53,7 +53,9 @@ def _of_trials(left: Axes, counts: np.ndarray, name: str) -> None:
     bars = left.bar(edges[:-1] + (width - 1) / 2, share, width=0.86 * width, color=BLUE)
     if most < 8:
         left.bar_label(bars, labels=[f"{value:.2g} %" for value in share], fontsize=8, color=GREY, padding=2)
-    left.set(title=f"{name}: spikes of a neuron in a trial", xlabel="spikes", ylabel="share of neurons and trials (%)")
+    left.set(
+        title=(f"{name}: spikes of a neuron in a trial"), xlabel="spikes", ylabel="fraction of neurons and trials (%)"
+    )
     left.set_ylim(top=1.08 * float(share.max()))
     if most >= 8 and len(share) > 1 and share[0] > 5 * share[1:].max() > 0:  # mostly silence: the rest must be seen too
         left.set(

@@ -53,7 +53,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
     loss.set(title="Loss")
     accuracy.set(title="Accuracy")
     spikes.set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial", xlabel="epoch")
-    silent.set(title="Silent hidden neurons", ylabel="neurons without a spike all epoch", xlabel="epoch")
+    silent.set(title="Silent hidden neurons", ylabel="neurons silent for the whole epoch", xlabel="epoch")
     for ax in (spikes, silent):
         ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

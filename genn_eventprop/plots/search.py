@@ -61,5 +61,5 @@ def importances(found: Mapping[str, float]) -> Figure:
     axis.barh(names, [found[name] for name in names], color=BLUE)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", color=GREY)
-    axis.set(title="Importance", xlabel="share of the differences")
+    axis.set(title="Importance", xlabel="fraction of the variance")
     return fig

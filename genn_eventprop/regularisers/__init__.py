@@ -40,7 +40,7 @@ def checked(regularisers: Iterable[Any], network: Network, loss: Loss) -> tuple[
     for r in regularisers:
         if not isinstance(r, Regulariser):
             raise SettingError(
-                f"a regulariser is one such as SpikeCount(population), got {r!r}; known: {', '.join(REGULARISERS)}"
+                f"a regulariser must be e.g. SpikeCount(population), got {r!r}; known: {', '.join(REGULARISERS)}"
             )
         r.check(network, loss)
     return regularisers

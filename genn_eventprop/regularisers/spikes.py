@@ -96,11 +96,11 @@ class SpikeRegulariser(PushFormulas):
 
 @dataclass(frozen=True, eq=False, init=False)
 class SpikeCount(SpikeRegulariser):
-    """Every neuron towards `target` spikes a trial: lambda_V += strength (s - target) / B, s the neuron's count.
+    """Every neuron towards `target` spikes per trial: lambda_V += strength (s - target) / B, s the neuron's count.
 
     Args:
         population: whose neurons.
-        target: nu, spikes a trial. strength: lbd on both sides; `upper`, `lower` for different ones, None: strength.
+        target: nu, spikes per trial. strength: lbd on both sides; `upper`, `lower` for different ones, None: strength.
         mean, published: see `SpikeRegulariser`.
 
     Surrogate: see the module; it is not the gradient of anything.
@@ -129,7 +129,7 @@ class SpikeCount(SpikeRegulariser):
 
 @dataclass(frozen=True, eq=False, init=False)
 class LayerRate(SpikeRegulariser):
-    """The whole population at most `most` spikes a trial: lambda_V += strength max(S - most, 0) / (N B).
+    """The whole population at most `most` spikes per trial: lambda_V += strength max(S - most, 0) / (N B).
 
     Args:
         population: of N neurons; S is the sum of their counts.

@@ -36,7 +36,7 @@ def curves(outcomes: Sequence[Outcome]) -> Figure:
     which = "Validation" if validated else "Training"
     axes[0].set(title=f"{which} accuracy", ylabel="correct predictions (%), linear scale")
     axes[1].set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial")
-    axes[2].set(title="Silent hidden neurons", ylabel="neurons without a spike all epoch")
+    axes[2].set(title="Silent hidden neurons", ylabel="neurons silent for the whole epoch")
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

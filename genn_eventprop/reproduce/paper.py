@@ -225,7 +225,7 @@ def _table(
     where = f"{where}, table {title!r}"
     experiment = given.get("experiment", paper.get("experiment"))
     if not isinstance(experiment, str):
-        raise SettingError(f'{where}: say which experiment, experiment = "yin_yang" for instance')
+        raise SettingError(f'{where}: name the experiment, e.g. experiment = "yin_yang"')
     accuracy = given.get("accuracy", paper.get("accuracy", "chosen"))
     if accuracy not in ACCURACIES:
         raise SettingError(f"{where}: accuracy = {accuracy!r}; {suggest(str(accuracy), ACCURACIES)}")

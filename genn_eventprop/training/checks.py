@@ -48,7 +48,8 @@ def check_batch(
 
 
 _FIRST = (
-    "Nothing has been learned yet, so it is not the learning rate: look at the initial weights and time constants, at "
+    "No update has been made yet, so the learning rate is not the cause: check the initial weights and "
+    "time constants, at "
     "targets and class weights, and at losses or regularisers of your own; slope_floor of the trainer bounds 1 / slope."
 )
 _ADVICE = "Try a smaller learning rate, clip_norm of the optimiser, or slope_floor of the trainer."
@@ -88,7 +89,7 @@ def data_notes(train: Events, validation: Events | None, duration: float = 0.0) 
     if 0 < latest < 5 and duration >= 100 * latest:
         notes.append(
             f"all spikes of the training set come before {latest:g} ms of a trial of {duration:g} ms; are the times in "
-            "seconds? They are taken as ms"
+            "seconds? They are interpreted as ms"
         )
     for what, events in (("training", train), ("validation", validation)):
         if events is None:

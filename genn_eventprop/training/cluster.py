@@ -60,9 +60,9 @@ def slurm_of(table: Mapping[str, Any], where: str) -> Slurm:
     """
     for key in table:
         if key not in KEYS:
-            raise SettingError(f"{where}, [slurm]: unknown key {key!r}; {suggest(key, KEYS)}; others go into options")
+            raise SettingError(f"{where}, [slurm]: unknown key {key!r}; {suggest(key, KEYS)}; pass others in options")
     for key, kind, words in (
-        ("cpus", int, "a whole number"), ("gpus", int, "a whole number"), ("grace", int, "whole seconds"),
+        ("cpus", int, "an integer"), ("gpus", int, "an integer"), ("grace", int, "whole seconds"),
         ("setup", list, "a list of lines"), ("options", dict, "a table"), ("partition", str, "a text"),
         ("account", str, "a text"), ("qos", str, "a text"), ("constraint", str, "a text"), ("memory", str, "a text"),
     ):  # fmt: skip

@@ -16,7 +16,7 @@ class Activity:
     """One population over a set of trials.
 
     Args:
-        spikes_per_neuron: mean number of spikes a neuron and trial.
+        spikes_per_neuron: mean number of spikes per neuron and trial.
         silent: neurons that never spiked in the whole set.
         runaway: neurons that spiked faster than the limit on average.
     """
@@ -30,7 +30,7 @@ class EpochStatistics:
     """Sums over trials; `add` a batch at a time, then read the means.
 
     Args:
-        runaway_spikes: a neuron with more spikes a trial than this, on average, counts as runaway.
+        runaway_spikes: a neuron with more spikes per trial than this, on average, counts as runaway.
     """
 
     def __init__(self, runaway_spikes: float) -> None:

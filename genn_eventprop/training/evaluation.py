@@ -26,7 +26,7 @@ class Evaluation:
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
-        activity: population -> spikes a neuron, silent and runaway neurons.
+        activity: population -> spikes per neuron, silent and runaway neurons.
     """
 
     loss: float

@@ -299,7 +299,7 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
         raise SettingError(f"--from-nir takes a file NAME{NIR}, without --init-from; got {config.from_nir}")
     left = trainer.load_weights(source, strict=False)
     if left and not config.partial:
-        raise SettingError(f"{option} {source}: {'; '.join(left)}; with --partial what fits is loaded")
+        raise SettingError(f"{option} {source}: {'; '.join(left)}; --partial loads what fits")
     words = f"; not loaded: {'; '.join(left)}" if left else ""
     trainer.note(f"starts from the weights of {source}{words}")
 
@@ -324,7 +324,7 @@ def batch_sizes_of(text: str) -> dict[int, int]:
     """
     parts = [part.partition(":") for part in text.replace(" ", "").split(",")]
     if not all(a.isascii() and a.isdigit() and b.isascii() and b.isdigit() for a, _, b in parts):
-        raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, with commas between, such as 10:64,30:256")
+        raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, separated by commas, e.g. 10:64,30:256")
     return {int(a): int(b) for a, _, b in parts}
 
 
@@ -351,7 +351,7 @@ def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise SettingError(f"{path} cannot be made ({error.strerror}); choose a --run-dir") from None
+            raise SettingError(f"{path} cannot be created ({error.strerror}); choose a --run-dir") from None
 
 
 def open_run(

@@ -25,7 +25,7 @@ DOUBLINGS, HALVINGS = 12, 14
 
 @dataclass(frozen=True)
 class Initialised:
-    """What was done to a population's incoming weights w: scale w + shift; spikes a neuron before and after."""
+    """What was done to a population's incoming weights w: scale w + shift; spikes per neuron before and after."""
 
     scale: float
     shift: float
@@ -86,7 +86,7 @@ class _Layer:
         self.scale, self.shift = 1.0, 0.0
 
     def rate(self, scale: float, shift: float) -> float:
-        """Mean spikes a neuron and trial with weights scale w + shift."""
+        """Mean spikes per neuron and trial with weights scale w + shift."""
         self.scale, self.shift = scale, shift
         for c, w in zip(self.connections, self.first):
             self.trainer.engine.parameters[f"{c.name}.weight"][...] = bounded(self.trainer, c, scale * w + shift)
@@ -107,7 +107,8 @@ class _Layer:
         if not found:
             self.rate(1.0, 0.0)
             raise TrainingError(
-                f"{self.name!r}: {target:g} spikes a neuron cannot be met by scaling or shifting its incoming weights "
+                f"{self.name!r}: {target:g} spikes per neuron cannot be reached by scaling or "
+                "shifting its incoming weights "
                 f"(it starts at {before:g}, the closest was {after:g}); do earlier layers spike, are there bounds?"
             )
         return Initialised(self.scale, self.shift, before, after)

@@ -38,7 +38,7 @@ def run_jobs(
             same_settings(root / name, dataclasses.asdict(chosen))
         else:
             left.append(job_of(file, chosen, root, name))
-    say(f"{len(variants)} runs, {len(variants) - len(left)} finished before, in {root}")
+    say(f"{len(variants)} runs, {len(variants) - len(left)} already finished, in {root}")
     failed = []
     for job, status in runner.run(left):
         say(f"{job.name}: " + ("finished" if status == 0 else f"failed: {last_line(job.log)}"))

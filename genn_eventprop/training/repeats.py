@@ -46,7 +46,7 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise SettingError(f"{what} {text!r}: write whole numbers and ranges such as 1-8 or 1,4,7-9")
+            raise SettingError(f"{what} {text!r}: write integers and ranges such as 1-8 or 1,4,7-9")
         found += range(int(first), int(last or first) + 1)
     if len(set(found)) < len(found):
         raise SettingError(f"{what} {text!r}: a number appears twice")

@@ -154,7 +154,7 @@ class RunFolder:
         try:
             found = verified(line)
             if "epoch" not in found:
-                raise ValueError("it tells of no epoch")
+                raise ValueError("it records no epoch")
             return found
         except ValueError as error:
             raise SettingError(

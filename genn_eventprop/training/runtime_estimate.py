@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuntimeEstimate:
-    """Expected seconds an epoch (validation included) and in all, and the process's own peak memory in bytes.
+    """Expected seconds per epoch (validation included) and in all, and the process's own peak memory in bytes.
 
     The engine has run a training batch by then, so the memory of a run is what the peak is already, unless batches
     later are larger. None where the system does not tell.
@@ -34,7 +34,7 @@ class RuntimeEstimate:
     def __str__(self) -> str:
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**20:.0f} MiB of memory"
         memory += f" of each of {self.ranks} ranks" if self.ranks > 1 and memory else ""
-        return f"expected: {duration(self.epoch_seconds)} an epoch, {duration(self.seconds)} in all{memory}"
+        return f"expected: {duration(self.epoch_seconds)} an epoch, {duration(self.seconds)} in total{memory}"
 
 
 def estimate_runtime(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> RuntimeEstimate:

@@ -99,7 +99,7 @@ def read_scan(path: Path | str) -> Scan:
         if key not in TOP:
             raise SettingError(f"{path}: unknown key {key!r}; {suggest(key, TOP)}")
     if not isinstance(table.get("experiment"), str):
-        raise SettingError(f'{path}: say which experiment, experiment = "yin_yang" for instance')
+        raise SettingError(f'{path}: name the experiment, e.g. experiment = "yin_yang"')
     source = table["experiment"]
     beside = path.parent / source
     file = load_experiment(beside if source.endswith(".py") and beside.is_file() else source)
@@ -117,7 +117,7 @@ def read_scan(path: Path | str) -> Scan:
     values = {name: _values(name, given, path) for name, given in grid.items()}
     processes = table.get("processes", 1)
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-        raise SettingError(f"{path}: processes must be a whole number >= 1, got {processes!r}")
+        raise SettingError(f"{path}: processes must be an integer >= 1, got {processes!r}")
     runner, slurm = table.get("runner", "local"), table.get("slurm", {})
     if runner not in RUNNERS:
         raise SettingError(f"{path}: runner = {runner!r}; {suggest(str(runner), RUNNERS)}")
@@ -131,7 +131,7 @@ def read_scan(path: Path | str) -> Scan:
     for choices in values.values():
         count *= len(choices)
     if len(cells) < count:
-        raise SettingError(f"{path}: two cells of the grid have the same name; take doubled values out")
+        raise SettingError(f"{path}: two cells of the grid have the same name; remove duplicate values")
     return scan
 
 
@@ -146,7 +146,9 @@ def _search(table: Mapping[str, Any], settings: Mapping[str, Any], file: Experim
     check_settings(file.config, search.ranges, f"{path}, [search.ranges]")
     both = sorted((set(settings) | set(RESERVED)) & set(search.ranges))
     if both:
-        raise SettingError(f"{path}: {both[0]} is searched; it cannot be in [settings] too, nor say where a run goes")
+        raise SettingError(
+            f"{path}: {both[0]} is searched; it cannot be in [settings] too, nor set the folder of a run"
+        )
     return search
 
 

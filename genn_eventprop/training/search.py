@@ -16,7 +16,7 @@
 
     [search.ranges]
     learning_rate = {low = 1e-4, high = 1e-2, log = true}
-    hidden = {low = 50, high = 400, step = 50}     # whole numbers
+    hidden = {low = 50, high = 400, step = 50}     # integers
     neuron = ["LIF", "ALIF"]                       # a choice
 
 The study is a journal in the scan's folder: the same command on several machines works on one study, and continues it
@@ -95,7 +95,7 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
             raise SettingError(f"{where}: {key} = {table[key]!r}; {suggest(str(table[key]), known)}")
     ranges = table.get("ranges")
     if not isinstance(ranges, Mapping) or not ranges:
-        raise SettingError(f"{where}: say what is searched, [search.ranges] and a line for each setting")
+        raise SettingError(f"{where}: list the settings to search in [search.ranges], a line for each")
     seeds = tuple(whole_numbers(str(table.get("seeds", "1")), f"{where}: seeds"))
     found = {name.replace("-", "_"): _range(name, given, where) for name, given in ranges.items()}
     if "seed" in found:
@@ -108,7 +108,7 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
 
 def _whole(value: Any, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{where} must be a whole number >= 1, got {value!r}")
+        raise SettingError(f"{where} must be an integer >= 1, got {value!r}")
     return value
 
 
@@ -116,7 +116,7 @@ def _range(name: str, given: Any, where: str) -> Range | list[Any]:
     where = f"{where}: {name}"
     if isinstance(given, list):
         if len(given) < 2:
-            raise SettingError(f"{where} needs two choices at least, got {given!r}")
+            raise SettingError(f"{where} needs at least two choices, got {given!r}")
         return given
     if not isinstance(given, Mapping) or not {"low", "high"} <= set(given):
         raise SettingError(f"{where} = {given!r}; write a list of choices, or {{low = 1e-4, high = 1e-2, log = true}}")
@@ -127,7 +127,7 @@ def _range(name: str, given: Any, where: str) -> Range | list[Any]:
     if any(not isinstance(v, (int, float)) or isinstance(v, bool) for v in (low, high)) or not low < high:
         raise SettingError(f"{where}: low and high must be two numbers, the smaller first, got {low!r} and {high!r}")
     if log and (low <= 0 or step is not None):
-        raise SettingError(f"{where}: a logarithmic range begins above 0 and has no step")
+        raise SettingError(f"{where}: a logarithmic range must start above 0 and has no step")
     return Range(low, high, isinstance(low, int) and isinstance(high, int) and not isinstance(step, float), log, step)
 
 

@@ -70,7 +70,7 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given
         inspect.signature(factory).bind(*given, *spec.values, **{**usable, **spec.options})
     except TypeError as error:
         options = ", ".join(known) or "none"
-        raise SettingError(f"{where}: {spec.name} cannot be used so: {error}; its options: {options}") from None
+        raise SettingError(f"{where}: {spec.name} cannot be used like this: {error}; its options: {options}") from None
     return factory(*given, *spec.values, **{**usable, **spec.options})
 
 

@@ -19,12 +19,12 @@ class EarlyStopping(Callback):
     resumed run stops where the whole one would have.
 
     Raises:
-        SettingError: `patience` is not a whole number >= 1; or no validation set was given to `fit`.
+        SettingError: `patience` is not an integer >= 1; or no validation set was given to `fit`.
     """
 
     def __init__(self, patience: int = 10) -> None:
         if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
-            raise SettingError(f"EarlyStopping: patience must be a whole number >= 1, got {patience!r}")
+            raise SettingError(f"EarlyStopping: patience must be an integer >= 1, got {patience!r}")
         self.patience = patience
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -26,12 +26,12 @@ class Streams:
 
     def __init__(self, seed: int) -> None:
         if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-            raise SettingError(f"seed must be a whole number >= 0, got {seed!r}")
+            raise SettingError(f"seed must be an integer >= 0, got {seed!r}")
         self.seed = int(seed)
         self._named: dict[str, np.random.Generator] = {}
 
     def at(self, name: str, *keys: int) -> np.random.Generator:
-        """A fresh generator for `name` and whole numbers such as the epoch."""
+        """A fresh generator for `name` and integers such as the epoch."""
         # crc32 and not hash(): Python's hash of a string differs from process to process
         words = [self.seed, zlib.crc32(name.encode()), len(keys), *keys]
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

@@ -135,7 +135,7 @@ class Trainer:
         )
         self.class_weights = ClassWeights(class_weights, loss)
         if optimiser is not None and not isinstance(optimiser, Optimiser):
-            raise SettingError(f"optimiser must be one such as Adam(1e-3), got {optimiser!r}")
+            raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         first = network.initial_parameters(self.streams.at("initial values"))
         self._prepare_optimiser(first)  # refuses what does not fit before anything is compiled
@@ -297,7 +297,7 @@ class Trainer:
         """Other batch sizes than `batch_size`: first epoch (from 1) -> batch size of this and the following ones.
 
         Raises:
-            SettingError: an epoch or a size that is not a whole number >= 1.
+            SettingError: an epoch or a size that is not an integer >= 1.
         """
         for epoch, size in sizes.items():
             whole(epoch, "batch_sizes: an epoch"), whole(size, "batch_sizes: a size")
@@ -561,5 +561,5 @@ class Trainer:
 
 def whole(value: int, name: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{name} must be a whole number >= 1, got {value!r}")
+        raise SettingError(f"{name} must be an integer >= 1, got {value!r}")
     return int(value)

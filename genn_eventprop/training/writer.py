@@ -125,7 +125,9 @@ def writer(folder: Path | str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"run folder {folder} cannot be made ({error.strerror}); choose another --run-dir") from None
+        raise SettingError(
+            f"run folder {folder} cannot be created ({error.strerror}); choose another --run-dir"
+        ) from None
     key = folder.resolve()
     if key in _held and _held[key].me.pid == os.getpid():
         _held[key].depth += 1

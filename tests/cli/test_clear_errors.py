@@ -146,7 +146,10 @@ class Poison(Callback):
 
 @pytest.mark.parametrize(
     ("batch", "advice"),
-    [(0, "Nothing has been learned yet, so it is not the learning rate: look at"), (1, "Try a smaller learning rate")],
+    [
+        (0, "No update has been made yet, so the learning rate is not the cause: check"),
+        (1, "Try a smaller learning rate"),
+    ],
 )
 def test_advice_for_a_nan_fits_its_moment(batch, advice):
     t = trainer_of(*net_of(), callbacks=[Poison(batch)])
@@ -230,5 +233,5 @@ def test_early_stopping_and_tensorboard_on_the_command_line(page, capsys):
     assert list(Path("run/tensorboard").iterdir())
     assert main([*page, "--epochs", "30", "--early-stopping", "0"]) == 1
     assert "run folder run exists" in capsys.readouterr().err
-    with pytest.raises(SettingError, match="patience must be a whole number"):
+    with pytest.raises(SettingError, match="patience must be an integer"):
         experiment.EarlyStopping(0)

@@ -196,7 +196,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         (["train", "{tiny}", "--epoch", "3"], 2, "--epochs"),
         (["train", "{tiny}", "--epochs", "three"], 2, "--epochs"),
         (["train", "{tiny}", "--spike-times", "grid2"], 2, "grid2"),
-        (["train", "{tiny}", "--epochs", "0"], 1, "epochs must be a whole number >= 1, got 0"),
+        (["train", "{tiny}", "--epochs", "0"], 1, "epochs must be an integer >= 1, got 0"),
         (["train", "{tiny}", "--dt", "0.7"], 1, "duration 20 ms is not a whole number of steps"),
         (["train", "{tiny}", "--engine", "nativ"], 1, "unknown engine 'nativ' (did you mean 'native'?"),
         (["train", "{tiny}", "--config", "absent.toml"], 1, "there is no config file absent.toml"),

@@ -180,7 +180,7 @@ def test_without_submitit_the_command_to_install_it_is_told(folder, monkeypatch)
 
 @pytest.mark.parametrize("table, message", [
     ({"partiton": "x"}, r"s.toml, \[slurm\]: unknown key 'partiton'; did you mean 'partition'"),
-    ({"cpus": "4"}, r"cpus must be a whole number, got '4'"),
+    ({"cpus": "4"}, r"cpus must be an integer, got '4'"),
     ({"setup": "module load"}, "setup must be a list of lines"),
     ({"time": "soon"}, "time = 'soon'; write 2:00:00, 1-12:00:00 or whole minutes"),
 ])  # fmt: skip

@@ -24,7 +24,7 @@ def test_a_run_becomes_a_c_file(run, tmp_path, capsys):
     for part in (
         "steps of 1 ms",
         "state 1,",
-        "operations a step",
+        "operations per step",
         "input_hidden",
         "not in the file, apply beforehand: Crop",
     ):

@@ -113,7 +113,7 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
     assert main(["predict", "run", "set", "hum.wav"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["sample", "label", "class"]
-    assert lines[-1] == "accuracy 50.00 % of 2 samples with a label"
+    assert lines[-1] == "accuracy 50.00 % of 2 labelled samples"
     assert lines[3].split()[:3] == ["hum.wav", "-", "low"]
 
 
@@ -215,7 +215,7 @@ def test_weights_of_another_run_from_the_command_line(here, capsys):
     assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9"]) == 1
     error = capsys.readouterr().err
     assert "--init-from run: 'hidden_hidden.weight' has shape (8, 8), this network needs (9, 9); 'hidden_out" in error
-    assert "with --partial what fits is loaded" in error
+    assert "--partial loads what fits" in error
     assert main([*train, "--init-from", "run", "--run-dir", "wide", "--hidden", "9", "--partial"]) == 0
     assert "starts from the weights of run; not loaded: 'hidden_hidden.weight'" in capsys.readouterr().err
     assert main([*train, "--partial", "--run-dir", "x"]) == 1

@@ -210,4 +210,4 @@ def test_sigterm_before_the_training_cleans_up(folder, monkeypatch, capsys):
 
 def test_checkpoint_batches_must_be_positive(folder, capsys):
     assert main(["train", "page.py", "--run-dir", "run", "--checkpoint-batches", "0"]) == 1
-    assert "checkpoint_batches must be a whole number >= 1, got 0" in capsys.readouterr().err
+    assert "checkpoint_batches must be an integer >= 1, got 0" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_folds_leave_each_group_out(tiny):
 def test_numbers():
     assert whole_numbers("1-3") == [1, 2, 3] and whole_numbers("7, 2-3") == [7, 2, 3]
     for bad in ("", "a", "3-1", "1-", "-2", "1,,2", "1.5"):
-        with pytest.raises(SettingError, match="write whole numbers and ranges such as 1-8"):
+        with pytest.raises(SettingError, match="write integers and ranges such as 1-8"):
             whole_numbers(bad)
     with pytest.raises(SettingError, match="a number appears twice"):
         whole_numbers("1-3,2")
@@ -154,7 +154,7 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
     assert main(["train", "yin_yang", "--cross-validate"]) == 1
     assert "yin_yang has no groups to cross-validate over" in capsys.readouterr().err
     assert main(["train", tiny, "--seeds", "3-1"]) == 1
-    assert "write whole numbers and ranges" in capsys.readouterr().err
+    assert "write integers and ranges" in capsys.readouterr().err
 
 
 def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
@@ -164,7 +164,7 @@ def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
     command = ["train", "tiny.py", *common, "--runner", "local", "--processes", "2", "--run-dir", "jobs"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "finished before, in jobs" in out and "0 finished before" in out
+    assert "already finished, in jobs" in out and "0 finished before" in out
     one, two = (json.loads((Path(root) / "summary.json").read_text()) for root in ("plain", "jobs"))
     assert one["runs"] == two["runs"] and one["test_loss"]["values"] == two["test_loss"]["values"]
     assert main(command) == 0 and "0 finished before" not in capsys.readouterr().out

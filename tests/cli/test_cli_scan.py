@@ -79,7 +79,7 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     cells = [f"hidden={h},seed={s}" for h in (13, 3) for s in (1, 2)]
     assert begun() == cells
     captured = capsys.readouterr()
-    assert "4 cells, 0 finished before, 2 at once" in captured.out
+    assert "4 cells, 0 already finished, 2 at once" in captured.out
     assert "hidden=13,seed=1: failed: ValueError: thirteen is unlucky" in captured.out
     assert "2 cells failed; the reasons: runs/s/logs/hidden=13,seed=" in captured.err
     root = Path("runs/s")
@@ -91,7 +91,7 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     assert main(["scan", "s.toml", "--processes", "1"]) == 0
     assert begun() == sorted([*cells, "hidden=4,seed=1", "hidden=4,seed=2"])
     out = capsys.readouterr().out
-    assert "4 cells, 2 finished before, 1 at once" in out
+    assert "4 cells, 2 already finished, 1 at once" in out
     rows = json.loads((root / "table.json").read_text())["rows"]
     for row in rows:
         runs = [json.loads((root / name / "results.json").read_text()) for name in row["cells"]]
@@ -173,10 +173,10 @@ def test_a_cell_that_was_run_with_other_settings_is_not_taken_for_done(folder, c
         ("experiment = 'tiny.py'\n[grid]\nhidden = []\n", r"hidden in \[grid\] must be a list of values"),
         ("experiment = 'tiny.py'\n[grid]\nhidden = [4, 4]\n", "two cells of the grid have the same name"),
         ("experiment = 'tiny.py'\nsettings = 3\n", r"settings must be a table, \[settings\]"),
-        ("experiment = 'tiny.py'\nprocesses = 0\n", "processes must be a whole number >= 1, got 0"),
+        ("experiment = 'tiny.py'\nprocesses = 0\n", "processes must be an integer >= 1, got 0"),
         ("experiment = 'tiny.py'\n[settings]\nhidden = 1\n[grid]\nhidden = [2]\n", r"hidden is in \[settings\] and in"),
         ("experiment = 'tiny.py'\n[settings]\nrun-dir = 'x'\n", "run_dir is not for the cells of a scan"),
-        ("experiment = 'tiny.py'\n[grid]\nseed = '3-1'\n", "write whole numbers and ranges such as 1-8"),
+        ("experiment = 'tiny.py'\n[grid]\nseed = '3-1'\n", "write integers and ranges such as 1-8"),
         ("experiment = 'yin_yan'\n", "unknown experiment 'yin_yan'"),
         ("[settings]\n", "say which experiment"),
         ("experiment = \n", "is not valid TOML"),

@@ -240,7 +240,7 @@ def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
         audio.read_wav(tmp_path / "absent.wav")
     (tmp_path / "text.wav").write_text("certainly not a recording of speech")
     with pytest.raises(
-        DataError, match="text.wav: not a readable wav file .*; fetch it again, or convert it to 16-bit PCM"
+        DataError, match="text.wav: not a readable wav file .*; download it again, or convert it to 16-bit PCM"
     ):
         audio.read_wav(tmp_path / "text.wav")
     wavfile.write(tmp_path / "x.wav", 8000, np.zeros(1000, np.int16))
@@ -289,7 +289,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no wav files; expected CLASS/"):
         audio.recordings(tmp_path)
     write_tone(tmp_path / "word.wav", 400.0)
-    with pytest.raises(DataError, match="word.wav: cannot tell the class; name it CLASS_SPEAKER_NUMBER.wav"):
+    with pytest.raises(DataError, match="word.wav: cannot determine the class; name it CLASS_SPEAKER_NUMBER.wav"):
         audio.recordings(tmp_path)
 
 
@@ -299,7 +299,7 @@ def test_no_recording_is_left_out(tmp_path: Path) -> None:
     assert len(audio.recordings(tmp_path)[0]) == 2
     write_tone(tmp_path / "2_1.wav", 400.0)
     with pytest.raises(
-        DataError, match=r"2_1.wav: cannot tell the speaker, unlike in 0_ann_0.wav; name all recordings"
+        DataError, match=r"2_1.wav: cannot determine the speaker, unlike in 0_ann_0.wav; name all recordings"
     ):
         audio.recordings(tmp_path)
     write_tone(tmp_path / "3" / "a.Wav", 400.0)

@@ -61,7 +61,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, name: str, capsys: pytest.Captur
     (entry / name).write_bytes(content)
     events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
     assert events.times.tolist() == [1, 2, 3] and events.n_channels == 1 and len(calls) == 2
-    assert "the cached data are made again" in capsys.readouterr().err
+    assert "the cached data are rebuilt" in capsys.readouterr().err
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_leaves_no_half_entry(tmp_path: Path) -> None:
     hdf5.write_shd(Events.from_samples(samples, 700, [0, 1, 2]), tmp_path / "x.h5")
     command = [sys.executable, "-c", FULL, str(tmp_path / "x.h5"), str(tmp_path / "cache")]
     said = subprocess.run(command, capture_output=True, text=True)
-    message = "cannot be written .* is the disk full. nothing half-written is kept; free some space, or set GENN_EVENT"
+    message = "cannot be written .* is the disk full. no partial file is kept; free some space, or set GENN_EVENT"
     assert re.search(message, said.stdout), said
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].times) == 6000

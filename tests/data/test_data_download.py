@@ -88,7 +88,7 @@ def test_what_does_not_come_is_said_and_what_came_is_kept(server: Server, tmp_pa
         download.fetch(url(server), tmp_path / "x.bin", MD5, progress=False)
     assert (tmp_path / "x.bin.part").stat().st_size == 100 and not (tmp_path / "x.bin").exists()
     server.piece = 1 << 30
-    with pytest.raises(DataError, match="not the expected file .its md5 differs. and was removed; fetch it again"):
+    with pytest.raises(DataError, match="not the expected file .its md5 differs. and was removed; download it again"):
         download.fetch(url(server), tmp_path / "x.bin", "0" * 32, progress=False)
     assert list(tmp_path.iterdir()) == []
 

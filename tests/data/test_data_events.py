@@ -46,22 +46,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"times": ["1", "2", "3"]}, "small: times must be numbers, got dtype <U1"),
     ({"channels": [0, 3, 2]}, "small: sample 0, event 1: channel 3 is outside 0 .. 2; give a larger n_channels"),
     ({"channels": [0, 1, -1]}, "small: sample 2, event 0: channel -1 is outside 0 .. 2"),
-    ({"channels": [0, 1.5, 2]}, "small: channels must be whole numbers, got 1.5 at position 1"),
+    ({"channels": [0, 1.5, 2]}, "small: channels must be integers, got 1.5 at position 1"),
     ({"channels": [0, 1, 2**31]}, "small: channels has values from 0 to 2147483648, outside"),
     ({"channels": [0, 1]}, "small: 3 times but 2 channels; give one channel for each time"),
     ({"offsets": [0, 2, 2, 4]}, "small: offsets must run from 0 to the number of events, 0 .. 3, got 0 .. 4"),
     ({"offsets": [1, 2, 2, 3]}, "got 1 .. 3"),
     ({"offsets": []}, "got nothing"),
     ({"offsets": [0, 3, 2, 3]}, r"small: sample 1 ends before it starts: offsets\[1\] = 3, next 2"),
-    ({"n_channels": 0}, r"small: n_channels must be a whole number from 1 to 2\^31, got 0"),
+    ({"n_channels": 0}, r"small: n_channels must be an integer from 1 to 2\^31, got 0"),
     ({"n_channels": 2.0}, "got 2.0"),
     ({"labels": [0, 1]}, "small: 2 labels for 3 samples; give one label for each sample"),
     ({"labels": [0, -2, 1]}, "small: sample 1: label -2 is outside"),
     ({"labels": [0, 1, 2], "n_classes": 2}, "small: sample 2: label 2 is outside 0 .. 1"),
-    ({"n_classes": 0}, "small: n_classes must be a whole number of at least 1, got 0"),
-    ({"n_classes": "three"}, "n_classes must be a whole number of at least 1, got 'three'"),
+    ({"n_classes": 0}, "small: n_classes must be an integer >= 1, got 0"),
+    ({"n_classes": "three"}, "n_classes must be an integer >= 1, got 'three'"),
     ({"groups": ["a", "b"]}, r"small: groups of shape \(2,\) for 3 samples; give one for each sample"),
-    ({"groups": [0.5, 1.0, 2.0]}, "small: groups must be whole numbers or texts, got dtype float64"),
+    ({"groups": [0.5, 1.0, 2.0]}, "small: groups must be integers or texts, got dtype float64"),
 ]
 
 
@@ -110,7 +110,7 @@ def test_from_samples_sorts_only_on_request() -> None:
     [
         (3, "small: no sample 3; there are 3, counted from 0"),
         ([0, -4], "no sample -4"),
-        ([0.5], "samples are chosen by whole numbers"),
+        ([0.5], "samples are chosen by integers"),
         (np.array([True, False]), r"a mask of shape \(2,\) cannot choose from 3 samples"),
     ],
 )

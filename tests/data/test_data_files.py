@@ -70,7 +70,7 @@ def edit(path: Path, name: str, value: Any) -> None:
     [
         ("spikes/units", None, r"x.h5: not in the SHD layout, spikes/units absent; it has extra, labels, spikes"),
         ("labels", [0, 1], r"lengths differ: .*'labels': 2.*; the file is damaged"),
-        ("labels", [0.5] * 6, "labels must be whole numbers, got 0.5"),
+        ("labels", [0.5] * 6, "labels must be integers, got 0.5"),
         ("labels", [-3] * 6, "sample 0: label -3 is outside"),
         ("extra/speaker", [1, 2], "2 speakers for 6 samples; the file is damaged"),
         ("spikes/times", [0.5] * 6, r"x.h5: sample 0: times must be one-dimensional, got shape \(\)"),
@@ -135,7 +135,7 @@ def test_damaged_tables_inside_an_hdf5_file(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "x.h5").read_bytes())
     whole[800:2000] = b"\xff" * 1200
     (tmp_path / "x.h5").write_bytes(whole)
-    with pytest.raises(DataError, match="x.h5: .* cannot be read .* damaged, fetch it again"):
+    with pytest.raises(DataError, match="x.h5: .* cannot be read .* damaged, download it again"):
         hdf5.read_shd(tmp_path / "x.h5")
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file["spikes/times"], file["spikes/units"], file["labels"] = 1.0, 2, 3
@@ -194,7 +194,7 @@ def test_damaged_and_foreign_idx(tmp_path: Path) -> None:
     idx_folder(tmp_path)
     labels = tmp_path / mnist.FILES["y_test"]
     labels.write_bytes(labels.read_bytes()[:-1])
-    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: 10 bytes, its header asks for 11; fetch it again"):
+    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: 10 bytes, its header asks for 11; download it again"):
         mnist.load(tmp_path)
     for content in (b"", b"PK..", bytes([0, 0, 7, 1]), bytes([0, 0, 8, 0])):
         labels.write_bytes(content)
@@ -222,8 +222,8 @@ def test_damaged_and_foreign_idx(tmp_path: Path) -> None:
     [
         ("x_train", np.zeros((5, 784), np.uint8), "x_train must be .*, is .5, 784. uint8"),
         ("x_test", np.zeros((3, 28, 28)), "x_test must be .* uint8, is .* float64"),
-        ("y_test", np.zeros(4, np.uint8), r"y_test must be 3 whole numbers, is \(4,\)"),
-        ("y_train", np.zeros(5), "y_train must be 5 whole numbers, is .* float64"),
+        ("y_test", np.zeros(4, np.uint8), r"y_test must be 3 integers, is \(4,\)"),
+        ("y_train", np.zeros(5), "y_train must be 5 integers, is .* float64"),
     ],
 )
 def test_mnist_arrays_that_do_not_fit(tmp_path: Path, name: str, value: np.ndarray, message: str) -> None:

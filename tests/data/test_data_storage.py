@@ -131,7 +131,7 @@ def test_foreign_and_damaged_npz(tmp_path: Path) -> None:
     flat = {"times": [0.0], "channels": [0], "offsets": [0, 1]}
     for wrong in ([1, 2], "x", 1.5):
         np.savez(tmp_path / "number.npz", n_channels=wrong, **flat)
-        with pytest.raises(DataError, match="number.npz: n_channels must be one whole number"):
+        with pytest.raises(DataError, match="number.npz: n_channels must be one integer"):
             Events.load(tmp_path / "number.npz")
     np.savez(tmp_path / "text.npz", n_channels=1, **{**flat, "times": ["a"]})
     with pytest.raises(DataError, match=r"text.npz: .*times must be numbers, got dtype <U1"):

@@ -122,10 +122,10 @@ def test_refused(make: Any, message: str) -> None:
     ("sample", "message"),
     [
         (3, r"Odd: sample 0: expected a pair \(events, label\), got int"),
-        ((array(), "yes"), "Odd: sample 0: label 'yes' is not a whole number; number the classes first"),
-        ((array(), 1.5), "Odd: sample 0: label 1.5 is not a whole number"),
-        ((array(), None), "Odd: sample 0: label None is not a whole number"),
-        ((array(), [1, 2]), r"Odd: sample 0: label \[1, 2\] is not a whole number"),
+        ((array(), "yes"), "Odd: sample 0: label 'yes' is not an integer; number the classes first"),
+        ((array(), 1.5), "Odd: sample 0: label 1.5 is not an integer"),
+        ((array(), None), "Odd: sample 0: label None is not an integer"),
+        ((array(), [1, 2]), r"Odd: sample 0: label \[1, 2\] is not an integer"),
     ],
 )
 def test_samples_of_a_map_data_set_that_are_none(sample: Any, message: str) -> None:

@@ -92,7 +92,7 @@ def test_failed_download_says_what_to_place_where(tmp_path: Path, monkeypatch: p
         tonic_sets.load("shd", tmp_path, "test")
     with pytest.raises(
         DataError,
-        match=r"place Train/0/\*.bin in .*NMNIST by hand \(source: https:.*, and remove what is damaged there",
+        match=r"place Train/0/\*.bin in .*NMNIST by hand \(source: https:.*, and delete damaged files there",
     ):
         tonic_sets.load("nmnist", tmp_path, "train")
 
@@ -114,7 +114,9 @@ def test_a_damaged_recording_is_named(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "SHD" / "shd_train.h5").unlink()
     with h5py.File(tmp_path / "SHD" / "shd_train.h5", "w") as file:
         file["labels"], file["extra/keys"], file["extra/speaker"] = [0, 1], [b"a", b"b"], [0, 0]
-    with pytest.raises(DataError, match=r"SHD/shd_train.h5: sample 0 cannot be read .*, remove it and fetch it again"):
+    with pytest.raises(
+        DataError, match=(r"SHD/shd_train.h5: sample 0 cannot be read .*, remove it " r"and download it again")
+    ):
         tonic_sets.load("shd", tmp_path, "train", progress=False, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -55,7 +55,7 @@ def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
     first = plan.network.initial_parameters(0)
     if plan.spike_times == "grid":
         assert isinstance(create(plan, first, engine="toy"), Toy)
-        with pytest.raises(EngineError, match="toy takes exact slopes; slope_floor is for grid engines"):
+        with pytest.raises(EngineError, match="toy computes exact slopes; slope_floor is for grid engines only"):
             create(plan, first, engine="toy", slope_floor=0.1)
     monkeypatch.setattr(Toy, "features", {plan.spike_times: frozenset()})
     with pytest.raises(SettingError, match="unknown engine 'toi'"):

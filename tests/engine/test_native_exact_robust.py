@@ -122,7 +122,7 @@ def test_float32_keeps_its_bounds(spikes, seed, dt):
     """1e-5 ms up to ten spikes of a neuron, and as many times more as it has more spikes: what
     docs/exact_spike_times.md measures with a hundred."""
     net, plan = plans("feed-forward", dt)
-    values = {k: v.astype(np.float32) for k, v in weights(net, seed, 0.3).items()}  # some 10 spikes a neuron
+    values = {k: v.astype(np.float32) for k, v in weights(net, seed, 0.3).items()}  # some 10 spikes per neuron
     events = events_of(spikes)
     truth, expected, reference = run(plan, values, events, "reference_event")
     result, gradients, _ = run(plan, values, events, "native", dtype="float32")

@@ -231,7 +231,7 @@ def test_dynamics_that_blow_up_name_population_sample_and_time():
     )
     assert spike_times(*one_neuron(model, 0.0, [1.0]))[0] == pytest.approx(10.0 - 1 / 10.0, abs=1e-12)
     engine, data = one_neuron(model(v_peak=1e300), 0.0, [1.0])
-    message = "population 'hidden': the dynamics of Quadratic blow up in neuron 0 .* of sample 0, at 10 ms of 50"
+    message = "population 'hidden': the dynamics of Quadratic diverge in neuron 0 .* of sample 0, at 10 ms of 50"
     with pytest.raises(EngineError, match=message):
         engine.run(data, [0])
 

@@ -64,7 +64,7 @@ def test_every_entry_has_a_random_stream_of_its_own():
     )  # fmt: skip
     generators = [base.initial_parameters(np.random.default_rng(3))["hidden.tau_mem"] for _ in range(2)]
     np.testing.assert_array_equal(*generators)
-    with pytest.raises(NetworkError, match="random seed must be a whole number >= 0, got -1"):
+    with pytest.raises(NetworkError, match="random seed must be an integer >= 0, got -1"):
         base.initial_parameters(-1)
 
 
@@ -180,7 +180,7 @@ def test_wrong_connections_say_what_and_where():
 def test_wrong_populations_say_what_and_where():
     net = parts()[0]
     for size in (0, -3, 2.5, True, "3"):
-        with pytest.raises(NetworkError, match="'more': the size must be a whole number >= 1, got"):
+        with pytest.raises(NetworkError, match="'more': the size must be an integer >= 1, got"):
             net.population(LIF(), size, name="more")
     with pytest.raises(NetworkError, match=r"population 'more': expected a neuron such as LIF\(\), got str"):
         net.population("LIF", 3, name="more")

@@ -66,7 +66,7 @@ def test_product_multiplies_flattens_and_is_saved():
     ("make", "message"),
     [
         (lambda: Exponential(0.0), r"Exponential: gamma must lie in \(0, 1\], got 0.0"),
-        (lambda: Step(0), "Step: every must be a whole number >= 1, got 0"),
+        (lambda: Step(0), "Step: every must be an integer >= 1, got 0"),
         (lambda: Cosine(10, final=-0.1), r"Cosine: final must lie in \[0, 1\], got -0.1"),
         (lambda: EaseIn(growth=1.0), "EaseIn: growth must be > 1, got 1.0"),
         (lambda: HalveOnPlateau(0.9, 0.8), r"fast \(0.9\) must be smaller than slow \(0.8\)"),

@@ -30,8 +30,8 @@ def test_locals_and_functions():
     ("code", "message"),
     [
         ("x = x ** 2", r"'x \*\* 2' is not elementwise arithmetic common to Python and C"),
-        ("x = 1 / 2 * x", "a division of two whole numbers is rounded in C; write 1.0 instead of 1"),
-        ("x = (1 + 1) / -3 * x", "a division of two whole numbers"),
+        ("x = 1 / 2 * x", "a division of two integers is rounded in C; write 1.0 instead of 1"),
+        ("x = (1 + 1) / -3 * x", "a division of two integers"),
         ("x = pow(x, 2)", "unknown function 'pow'; known: fabs"),
         ("x = x - etha * g", "unknown name 'etha'; did you mean 'eta'"),
         ("x += g", r"'x \+= g' is not of the form 'name = expression'"),

@@ -41,7 +41,7 @@ def test_every_flipped_bit_of_a_record_is_noticed_or_harmless():
 
 def test_a_record_without_a_checksum_is_taken():
     assert verified('{"a": 1}') == {"a": 1}
-    with pytest.raises(ValueError, match="a record is expected, this is a list"):
+    with pytest.raises(ValueError, match="expected a record, got a list"):
         verified("[1]")
 
 
@@ -52,7 +52,7 @@ def test_a_record_without_a_checksum_is_taken():
         (lambda t: t[:40], "results.json is damaged"),
         (lambda t: "[]", "results.json is damaged: a record is expected"),
         (lambda t: "{}", "results.json has no engine, epochs, final_test_accuracy"),
-        (lambda t: t.replace("0.97", "0.93"), 'checksum; if it was edited on purpose, take "sha256" out'),
+        (lambda t: t.replace("0.97", "0.93"), 'checksum; if you edited it on purpose, remove "sha256" out'),
     ],
 )
 def test_report_of_damaged_results(tmp_path, capsys, change, message):
@@ -78,7 +78,7 @@ def test_bytes_that_are_no_text(tmp_path, capsys, name):
         (lambda t: t + t, "an epoch is missing or appears twice"),
         (lambda t: t[:-5], "metrics.jsonl has 1 epochs, the run 2"),
         (lambda t: "", "metrics.jsonl has 0 epochs, the run 2"),
-        (lambda t: "{}\n", "line 1 is damaged (it tells of no epoch)"),
+        (lambda t: "{}\n", "line 1 is damaged (it records no epoch)"),
     ],
 )
 def test_plot_of_damaged_metrics(tmp_path, capsys, change, message):

@@ -209,7 +209,7 @@ def test_a_rank_that_raises_ends_all_with_its_message_and_a_checkpoint(page):
 @needs_mpi
 @pytest.mark.parametrize("trouble, message", [
     ("wrong", "rank 1 of 2: ValueError: no such data"),
-    ("seed", "rank 1 was given another trainer than rank 0"),
+    ("seed", "rank 1 was given a different trainer than rank 0"),
 ])  # fmt: skip
 def test_ranks_that_do_not_fit_together_end_before_training(page, trouble, message):
     done = ranks(2, "train", page, "--trouble", trouble, "--run-dir", "run")
@@ -341,5 +341,5 @@ def test_who_launched_this_is_read_from_the_environment(monkeypatch):
 
 
 def test_what_is_no_communicator_is_refused():
-    with pytest.raises(SettingError, match=r"communicator must be one of mpi4py, such as MPI.COMM_WORLD, got 4"):
+    with pytest.raises(SettingError, match=r"communicator must come from mpi4py, e.g. MPI.COMM_WORLD, got 4"):
         ranks_of(4)

@@ -209,7 +209,7 @@ def test_rates_are_lowered_too_and_what_is_frozen_stays():
 def test_rates_that_cannot_be_met():
     data = events(20, 1)
     t = trainer(network(0.3, bounds=(-1.0, 0.5)))
-    with pytest.raises(TrainingError, match="'hidden0': 2 spikes a neuron cannot be met .*starts at 0, the"):
+    with pytest.raises(TrainingError, match="'hidden0': 2 spikes per neuron cannot be met .*starts at 0, the"):
         initialise_rates(t, data, 2.0)
     with pytest.raises(SettingError, match="no population 'hiden0' that spikes .did you mean 'hidden0'"):
         initialise_rates(t, data, {"hiden0": 1.0})
@@ -299,7 +299,7 @@ def test_measuring_changes_nothing():
             lambda: trainer(callbacks=[Revive(populations=["hidden"])]).fit(events(8, 1), epochs=1),
             "Revive: no population 'hidden' that spikes .did you mean 'hidden0'",
         ),
-        (lambda: EarlyStopping(0), "EarlyStopping: patience must be a whole number >= 1, got 0"),
+        (lambda: EarlyStopping(0), "EarlyStopping: patience must be an integer >= 1, got 0"),
     ],
 )
 def test_bad_settings(action, message):

@@ -42,5 +42,5 @@ def test_named_streams_continue_after_a_round_trip_through_json():
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
 def test_bad_seed(seed):
-    with pytest.raises(SettingError, match="seed must be a whole number >= 0"):
+    with pytest.raises(SettingError, match="seed must be an integer >= 0"):
         Streams(seed)

@@ -192,7 +192,7 @@ def whole(tmp_path_factory):
     ("checkpoint_batches", "interrupted_after"), [(None, 5), (None, 8), (None, 9), (1, 3), (1, 8), (2, 7), (2, 9)]
 )
 def test_resuming_gives_the_same_bits(tmp_path, whole, checkpoint_batches, interrupted_after):
-    """14 samples in batches of 4: 4 updates an epoch; the interruptions fall within and at the edges of epochs."""
+    """14 samples in batches of 4: 4 updates per epoch; the interruptions fall within and at the edges of epochs."""
     reference, expected = whole
     broken = resumable(
         run_dir=tmp_path / "run", callbacks=[Interrupt(interrupted_after)], checkpoint_batches=checkpoint_batches
@@ -456,9 +456,9 @@ def test_callbacks_can_stop_and_keep_state(tmp_path):
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (lambda: trainer(batch_size=0), SettingError, "batch_size must be a whole number >= 1, got 0"),
-        (lambda: trainer(checkpoint_batches=0), SettingError, "checkpoint_batches must be a whole number >= 1"),
-        (lambda: trainer().fit(events(4, 1), epochs=0), SettingError, "epochs must be a whole number >= 1, got 0"),
+        (lambda: trainer(batch_size=0), SettingError, "batch_size must be an integer >= 1, got 0"),
+        (lambda: trainer(checkpoint_batches=0), SettingError, "checkpoint_batches must be an integer >= 1"),
+        (lambda: trainer().fit(events(4, 1), epochs=0), SettingError, "epochs must be an integer >= 1, got 0"),
         (lambda: trainer().resume(), SettingError, "resume needs the folder of the run"),
         (
             lambda: trainer().fit(Events([1.0], [0], [0, 1, 1], 4, labels=[1, -1], n_classes=2), epochs=1),

@@ -43,7 +43,7 @@ class Standalone:
 
 
 def quantised(weights: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
-    """Whole numbers of so many bits, and the scale that they are multiplied by: symmetric, the largest weight fits."""
+    """Integers of so many bits, and the scale that they are multiplied by: symmetric, the largest weight fits."""
     largest = BITS[bits][1]
     scale = float(np.abs(weights).max(initial=0.0)) / largest or 1.0
     return np.rint(weights / scale).astype(BITS[bits][0][:-2]), scale

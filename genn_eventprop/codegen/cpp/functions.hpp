@@ -15,7 +15,7 @@ inline To same_bits(From x) {
 
 constexpr bool SINGLE = sizeof(scalar) == 4;
 typedef std::conditional<SINGLE, uint32_t, uint64_t>::type bits_t;
-constexpr scalar ROUND = scalar(SINGLE ? 12582912.0 : 6755399441055744.0);  // adding it rounds to a whole number
+constexpr scalar ROUND = scalar(SINGLE ? 12582912.0 : 6755399441055744.0);  // adding it rounds to an integer
 constexpr int MANTISSA = SINGLE ? 23 : 52;
 constexpr bits_t ONE = SINGLE ? bits_t(0x3f800000) : bits_t(0x3ff0000000000000);
 

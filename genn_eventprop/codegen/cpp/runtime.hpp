@@ -100,7 +100,7 @@ inline scalar lanes_total(const scalar* x) {
 inline double quick_exp(double x) { return std::exp(x); }
 inline float quick_exp(float x) {
     x = x < -87.0f ? -87.0f : x;
-    const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // to the nearest whole number
+    const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // to the nearest integer
     const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float y = 1.9875691500e-4f;
     y = y * r + 1.3981999507e-3f;

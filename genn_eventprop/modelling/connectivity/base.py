@@ -61,11 +61,11 @@ class Connectivity:
 
 
 def pair_of(value: Any, where: str, least: int) -> tuple[int, int]:
-    """A whole number, or two, as (vertical, horizontal)."""
+    """An integer, or two, as (vertical, horizontal)."""
     both = (value, value) if isinstance(value, (int, np.integer)) else value
     fits = isinstance(both, (tuple, list)) and len(both) == 2
     if isinstance(value, bool) or not (fits and all(isinstance(v, (int, np.integer)) and v >= least for v in both)):
-        raise NetworkError(f"{where} is a whole number >= {least}, or two (vertical, horizontal); got {value!r}")
+        raise NetworkError(f"{where} is an integer >= {least}, or two (vertical, horizontal); got {value!r}")
     return int(both[0]), int(both[1])
 
 

@@ -42,7 +42,7 @@ class Conv2D(Connectivity):
     ) -> None:
         super().__init__(weight, bounds)
         if not isinstance(channels, (int, np.integer)) or isinstance(channels, bool) or channels < 1:
-            raise NetworkError(f"Conv2D: channels is a whole number >= 1, got {channels!r}")
+            raise NetworkError(f"Conv2D: channels is an integer >= 1, got {channels!r}")
         self.channels = int(channels)
         self.windows = Windows(
             pair_of(kernel, "Conv2D: kernel", 1), pair_of(stride, "Conv2D: stride", 1),

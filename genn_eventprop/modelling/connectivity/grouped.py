@@ -22,7 +22,7 @@ class Grouped(Connectivity):
     def __init__(self, weight: Any, groups: int, *, bounds: tuple[Any, Any] = (None, None)) -> None:
         super().__init__(weight, bounds)
         if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
-            raise NetworkError(f"Grouped: the number of groups is a whole number >= 1, got {groups!r}")
+            raise NetworkError(f"Grouped: the number of groups is an integer >= 1, got {groups!r}")
         self.groups = int(groups)
 
     def check(self, source: Shape, target: Shape) -> None:

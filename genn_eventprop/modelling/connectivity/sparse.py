@@ -49,7 +49,7 @@ class Sparse(Connectivity):
             raise NetworkError(f"Sparse: probability is a number > 0 and <= 1, got {probability!r}")
         whole = isinstance(fan_in, (int, np.integer)) and not isinstance(fan_in, bool)
         if fan_in is not None and not (whole and fan_in >= 1):
-            raise NetworkError(f"Sparse: fan_in is a whole number >= 1, got {fan_in!r}")
+            raise NetworkError(f"Sparse: fan_in is an integer >= 1, got {fan_in!r}")
         self.probability, self.per_target = probability, fan_in
         self.pairs = None if pairs is None else np.array(pairs)
 

@@ -70,7 +70,7 @@ def _checked(pairs: Any, pre: int, post: int) -> np.ndarray:
         raise NetworkError(f"pairs are a list (S, 2) of (source, target) with S >= 1, got an array of {found.shape}")
     whole = found.astype(np.int64)
     if not np.array_equal(whole, found):
-        raise NetworkError("pairs are numbers of neurons, got numbers that are not whole")
+        raise NetworkError("pairs must be integers, the numbers of neurons")
     outside = np.flatnonzero((whole < 0).any(1) | (whole >= (pre, post)).any(1))
     if len(outside):
         j, i = whole[outside[0]]

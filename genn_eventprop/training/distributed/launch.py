@@ -55,7 +55,7 @@ def ranks_of(communicator: Any) -> Alone | Ranks:
         return communicator
     if not hasattr(communicator, "Get_rank"):
         raise SettingError(
-            f"communicator must be one of mpi4py, such as MPI.COMM_WORLD, got {communicator!r}; "
+            f"communicator must come from mpi4py, e.g. MPI.COMM_WORLD, got {communicator!r}; "
             'pip install "genn_eventprop[mpi]" mpich'
         )
     return Ranks(communicator) if communicator.Get_size() > 1 else Alone()

@@ -64,7 +64,7 @@ class Ranks(Alone):
         """Send out[q] to every other rank q and fill into[q] from it; arrays are contiguous, empty ones are not sent.
 
         Raises:
-            RankError: a rank failed or said nothing for too long.
+            RankError: a rank failed or did not respond for too long.
         """
         byte, others = self._mpi.BYTE, [q for q in range(self.size) if q != self.rank]
         receive = {
@@ -108,7 +108,7 @@ class Ranks(Alone):
         self.broken = True
         names = ", ".join(map(str, silent))
         raise RankError(
-            f"rank{'s' if len(silent) > 1 else ''} {names} of {self.size} said nothing for {waited:.0f} s: hung, "
+            f"rank{'s' if len(silent) > 1 else ''} {names} of {self.size} did not respond for {waited:.0f} s: hung, "
             "stopped or cut off; if such a pause is normal here, set GENN_EVENTPROP_PATIENCE to more seconds"
         )
 
@@ -138,7 +138,9 @@ class Ranks(Alone):
         values = self.everyone(value)
         for rank, other in enumerate(values):
             if other != values[0]:
-                raise SettingError(f"rank {rank} was given another {what} than rank 0: {other} there, {values[0]} here")
+                raise SettingError(
+                    f"rank {rank} was given a different {what} than rank 0: {other} there, {values[0]} here"
+                )
 
     @property
     def notes(self) -> list[int]:
