@@ -1,7 +1,7 @@
-"""JSON that knows whether it is what was written: a record holds the SHA-256 of the rest of itself.
+"""JSON records with a checksum: each holds the SHA-256 of the rest of itself.
 
-A disk, a copy that broke off or a cosmic ray changes 0.97 to 0.93 and nobody sees it; here it is an error. A record
-without a checksum, from an older version or edited on purpose, is taken as it is.
+A bad disk or an interrupted copy may change 0.97 to 0.93 unnoticed; here that is an error. A record
+without a checksum (from an older version, or edited on purpose) is accepted as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def verified(text: str | bytes) -> dict[str, Any]:
     """The record in `text`, without its checksum.
 
     Raises:
-        ValueError: not UTF-8, not JSON, not a record, or not what was written.
+        ValueError: not UTF-8, not JSON, not a record, or changed since it was written.
     """
     try:
         record = json.loads(text)

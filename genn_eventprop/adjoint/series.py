@@ -2,7 +2,7 @@
 
     P(s) = sum_m T_m s^m,  T_m = T_(m-1) M / m,      dP/dp: dT_m = (dT_(m-1) M + T_(m-1) dM) / m
 
-Only entries that one state's influence on another can reach are computed, each for all neurons in one go. Where
+Only entries that one state's influence on another can reach are computed, each for all neurons at once. Where
 |M| s > 1 the sums are taken at s / 2^q and squared q times (Higham 2008, section 10.3).
 
 Axis letters: S neurons (1 if all are alike), k = n + 1 (n states and the constant), E entries, D derivatives.

@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:
-    """Run a command and turn what can go wrong into a message and an exit status.
+    """Run a command; turn anything that goes wrong into a message and an exit status.
 
-    Of several ranks (mpiexec) the first alone speaks; it also says what went wrong on another.
+    With several ranks (mpiexec), only the first prints; it also reports errors of the others.
     """
     from ..training.distributed import launched
 

@@ -1,4 +1,4 @@
-"""``show MODEL``, ``gradcheck MODEL``, ``engines`` and ``cache clear``: what the package knows, can run, and keeps."""
+"""``show MODEL``, ``gradcheck MODEL``, ``engines`` and ``cache clear``: what the package knows, can run and caches."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _cache(
     action: Annotated[Literal["clear", "where"], tyro.conf.Positional, tyro.conf.arg(metavar="{clear,where}")],
     what: Literal["code", "data", "all"] = "code",
 ) -> None:
-    """Show or clear compiled code and converted data sets; what is cleared is made again when needed.
+    """Show or clear compiled code and converted data sets; it is rebuilt when needed.
 
     Args:
         action: "clear" removes them, "where" prints the folders.

@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 NOTHING = re.compile(r"\s*\(default:\s*(None)?\)")
-"""What says nothing: whoever wrote the option's text has said what happens without it."""
+"""Defaults that the help omits: the option's text already says what happens without it."""
 
 
 def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``plot RUN...``: figures of finished or running trainings, from their run folders alone."""
+"""``plot RUN...``: figures of finished or running trainings, made from their run folders only."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _plot(
 
     curves: loss, accuracy, activity. raster: one sample from input to readout voltages. confusion: of the test set if
     the run has finished, else of the data below. spikes: histograms of spike counts. weights: before and after.
-    Several runs also get one page together, OUT/training_curves. A folder of repeats or of a scan stands for its runs.
+    Several runs also get one page together, OUT/training_curves. A folder of repeats or of a scan means its runs.
     Only what lies in the run folders is read, some held-out samples among it, unless --data asks for a data set.
 
     Args:
         runs: Run folders.
         out: Folder for the page of several runs.
         only: Some of curves, raster, confusion, spikes, weights, separated by commas.
-        data: Data set of raster, spikes and confusion, made anew by the experiment; default: the samples in the folder.
+        data: Data set of raster, spikes and confusion, recreated by the experiment; default: the samples in the folder.
         sample: Index of the sample in the raster, from 0.
         checkpoint: The weights chosen on validation, or those of the last epoch.
         page: With --data: the experiment file that made the runs, if it is your own.
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def at_hand(self) -> tuple[Trainer | TrainedModel, Events]:
-        """What is asked for."""
+        """What the user asked for."""
         return self.opened if self.data is None else self.built
 
     @property

@@ -84,7 +84,7 @@ def _class(model: TrainedModel, label: int) -> str:
 
 
 def _numbers(model: TrainedModel, outputs: Outputs) -> tuple[str, np.ndarray]:
-    """What is known of each output, and what it is called."""
+    """Facts about each output, and its name."""
     if model.regression:
         return "readout", outputs.readout
     return ("score", outputs.scores) if outputs.probabilities is None else ("probability", outputs.probabilities)

@@ -105,7 +105,7 @@ def _show(paper: Paper, root: Path) -> None:
 def _run(
     paper: Paper, root: Path, processes: int, threads: int | None, runner: str, slurm: Slurm, extra: dict[str, Any]
 ) -> list[str]:
-    """Run what is left; returns the logs of the runs that failed."""
+    """Run what remains; returns the logs of the runs that failed."""
     with locked(root) as lock:
         share = threads or max(1, processors() // processes)
         where: Runner

@@ -96,7 +96,7 @@ def _scan(
 
 
 def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
-    """Run what is left; returns the logs of the cells that failed."""
+    """Run what remains; returns the logs of the cells that failed."""
     with locked(grid.folder) as lock:
         if runner == "slurm":
             slurm = SlurmRunner(grid.folder, grid.slurm, processes)
@@ -115,7 +115,7 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
 
 
 def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
-    """Run the trials of a search that are left, then say what was found."""
+    """Run the trials of a search that are left, then report what was found."""
     share = max(1, processors() // processes)
     threads = grid.slurm.threads if where == "slurm" else share if processes > 1 else None
     run = SearchRun(grid, threads, lambda line: print(line, flush=True))
@@ -145,7 +145,7 @@ def _follow(grid: Scan, runner: Runner, jobs: Sequence[Job], finished: int) -> l
 
 
 def _show(grid: Scan, processes: int, runner: str) -> None:
-    """What a scan would do."""
+    """Print what a scan would do."""
     left = [c for c in cell_states(grid, _queue(grid)) if c.state != "done"]
     if runner == "slurm" and left:
         print(SlurmRunner.script(grid.folder, grid.slurm, processes, len(left)), end="")

@@ -14,7 +14,7 @@ SHOWN = 10
 
 
 def finish(scan: Scan) -> str:
-    """Write best.toml, search.json and plots/ into the scan's folder; returns the table for people."""
+    """Write best.toml, search.json and plots/ into the scan's folder; returns the table for the terminal."""
     assert scan.search is not None
     study = study_of(scan.search, scan.folder)
     trials = study.get_trials(deepcopy=False)
@@ -50,7 +50,7 @@ def _text(scan: Scan, trials: list[Any], done: list[Any]) -> str:
 
 
 def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
-    """history.png, slices.png, importances.png, as far as there are trials enough."""
+    """history.png, slices.png, importances.png, if there are enough trials."""
     from .. import plots
     from ..plots.search import history, importances, slices
 

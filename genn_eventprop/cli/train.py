@@ -48,7 +48,7 @@ def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> 
 
 
 def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
-    """Begin the run in --run-dir, continue it, or say that it is done."""
+    """Begin the run in --run-dir, continue it, or report that it is finished."""
     if config.run_dir is None:
         raise SettingError("--resume-if-started needs --run-dir: the folder that the next start finds again")
     if run_state(config.run_dir, config.epochs) == "finished":
@@ -87,7 +87,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 
 def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) -> None:
-    """Hand each value to the option parser, so that a file is checked exactly like the command line."""
+    """Pass each value to the option parser, so that a file is checked exactly like the command line."""
     for name, value in table.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
@@ -103,7 +103,7 @@ def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path:
 
 
 def describe_results(results: Mapping[str, Any]) -> str:
-    """The final numbers for people."""
+    """The final numbers, formatted for the terminal."""
     lines = []
     validated = results["best_epoch"] is not None
     for key, words, told in (

@@ -23,7 +23,7 @@ class Layout:
         return "".join(self._operation(o) for o in operations)
 
     def _flat(self, axes: Sequence[int | str], index: Sequence[str]) -> str:
-        """Where an element stands in memory."""
+        """The position of an element in memory."""
         at = index[0]
         for length, i in zip(axes[1:], index[1:]):
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"

@@ -59,7 +59,7 @@ class Writer:
         return "\n".join(line for line in lines if line) + "\n"
 
     def _set_first(self) -> set[sp.Symbol]:
-        """What is set before it is read, so that its old value is not loaded."""
+        """Elements set before they are read, whose old values are not loaded."""
         seen: set[sp.Symbol] = set()
         fresh: set[sp.Symbol] = set()
         for statement in self.kernel.body:

@@ -122,10 +122,10 @@ def check(
     say: Callable[[str], None] = lambda _: None,
     make: Callable[[str, Case], Engine] = made,
 ) -> list[Verdict]:
-    """A verdict an engine.
+    """One verdict per engine.
 
     Args:
-        say: told what runs next, so that a crash or an endless loop can be put down to it.
+        say: called with what runs next, so that a crash or an endless loop can be attributed to it.
         make: what makes an engine by its name and number format.
     """
     say("native float64")

@@ -18,7 +18,7 @@ class Dice(Protocol):
     def bernoulli(self, probability: float) -> bool: ...
 
     def numbers(self) -> np.random.Generator:
-        """A generator for arrays of numbers that nobody wants to see made smaller one by one."""
+        """A generator for arrays whose entries need not be shrunk one by one."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What a run of a network gives, as named arrays, and the difference of two such."""
+"""The results of a run of a network, as named arrays, and the difference of two such."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALVES = "halves: "
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """choices: what is yes or no (spike counts, which outputs have a readout). numbers: spike times by neuron, losses,
+    """choices: discrete results (spike counts, which outputs have a readout). numbers: spike times by neuron, losses,
     readouts, gradients; from the two halves of a trial gradients of parameters and of input times. prediction, lead:
     (B,) class, and by how much of the largest score it is ahead. stopped: the error instead of them."""
 

@@ -80,7 +80,7 @@ def selftest(
 
 
 def _machine() -> Iterator[str]:
-    """What it ran on."""
+    """The machine it ran on."""
     yield f"{time.strftime('%Y-%m-%d')}, {platform.platform()}, Python {platform.python_version()}"
     found = []
     for package in PACKAGES:

@@ -146,8 +146,8 @@ def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray |
     """(files, labels, speakers or None, class names) of a folder of wav files, in a fixed order.
 
     Two layouts, not both: a sub-folder for each class (CLASS/*.wav, or CLASS/SPEAKER_nohash_NUMBER.wav), or files
-    CLASS_SPEAKER_NUMBER.wav or CLASS_NUMBER.wav. Speakers are told for all recordings or for none. Classes are numbered
-    in the order of their names (numbers by value).
+    CLASS_SPEAKER_NUMBER.wav or CLASS_NUMBER.wav. Speakers are known for all recordings or for none. Classes are
+    numbered in the order of their names (numbers by value).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -190,7 +190,7 @@ def speakers_of(files: list[Path], nested: bool) -> np.ndarray | None:
 def convert_folder(
     folder: str | Path, ear: Ear | None = None, seed: int = 0, progress: bool = False
 ) -> tuple[Events, list[str]]:
-    """(Events, class names) of a folder of wav files; see `recordings` for how classes and speakers are told."""
+    """(Events, class names) of a folder of wav files; see `recordings` for how classes and speakers are determined."""
     from tqdm import tqdm
 
     files, labels, speakers, names = recordings(folder)

@@ -2,7 +2,7 @@
 
 Each is a small frozen record, `step(events, draw) -> events`; random ones take their numbers from `draw`
 (data.counter), so a sample gets the same augmentation in an epoch whatever its batch. `Augmented` applies a chain of
-them to the batches of a data set. What is done to every event runs compiled where there is a compiler (data.kernels),
+them to the batches of a data set. Operations on every event are compiled where there is a compiler (data.kernels),
 else in NumPy, with the same result. Source: the tricks of Nowotny, Turner, Knight 2025 (doi 10.1088/2634-4386/ada852),
 whose verdict was that shift and blend help.
 

@@ -1,4 +1,4 @@
-"""Augmented: the batches of a data set, augmented anew each epoch; and blend, which makes new samples of a class."""
+"""Augmented: the batches of a data set, augmented afresh each epoch; and blend, which makes new samples of a class."""
 
 from __future__ import annotations
 

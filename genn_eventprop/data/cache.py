@@ -2,8 +2,8 @@
 
 An entry is a folder of memory-mapped events (data.storage), named by a hash: a source that changes by a byte, or
 another setting, is another entry. An entry appears by one rename when it is complete; of two processes that build the
-same one, the later discards its own. What is read is what was written (data.storage keeps checksums); an entry that is
-damaged, a link, or can be written by everybody is built again, with a note.
+same one, the later discards its own. Reads are verified (data.storage keeps checksums); an entry that is
+damaged, a link, or writable by everybody is rebuilt, with a note.
 """
 
 from __future__ import annotations

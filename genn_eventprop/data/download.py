@@ -1,4 +1,4 @@
-"""Archives from the network: an interrupted download goes on where it stopped, what is unpacked appears whole."""
+"""Archives from the network: interrupted downloads resume, and archives are unpacked whole or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGENT = "genn_eventprop"
 
 
 def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -> Path:
-    """Download `url` to `path`, by way of `path`.part, which a later call goes on with if the server allows it.
+    """Download `url` to `path`, by way of `path`.part, which a later call resumes if the server allows it.
 
     Raises:
         DataError: the connection broke (the part is kept), the disk is full, or the file is not the expected one.
@@ -61,7 +61,7 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
 
 
 def _receive(url: str, part: Path, start: int, progress: bool) -> bool:
-    """Append what is missing to `part`, or begin anew if the server cannot; whether it is complete."""
+    """Append what is missing to `part`, or start again if the server cannot resume; whether it is complete."""
     from tqdm import tqdm
 
     request = Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={start}-"} if start else {}))

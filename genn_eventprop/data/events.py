@@ -1,7 +1,7 @@
 """Events: one container for a data set of spike trains.
 
 All samples lie one after the other in flat arrays; sample i is the slice offsets[i]:offsets[i+1]. The arrays may be
-memory-mapped files, so that a data set larger than the memory trains: nothing here copies more than what is asked for.
+memory-mapped files, so that a data set larger than the memory trains: nothing here copies more than is asked for.
 
 Axis letters: S samples, E events of all samples together.
 """

@@ -105,7 +105,7 @@ def write_rows(
 ) -> None:
     """Write (times in ms, channels) of one sample after the other: the data set never lies in memory as a whole.
 
-    The file gets its name when it is complete; what was there before is then replaced.
+    The file gets its name when it is complete; an older file is then replaced.
     """
     h5py = need("h5py", "HDF5 files")
     path = Path(path)
@@ -187,7 +187,7 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
     """Channels of the input: what the caller or the file says, else 700, the number of SHD and SSC.
 
     Raises:
-        DataError: caller and file differ; nobody says, and all units lie in the lower half of the 700.
+        DataError: caller and file differ; neither says, and all units lie in the lower half of the 700.
     """
     with reading(path, "the attribute n_channels"):
         told = int(file.attrs["n_channels"]) if "n_channels" in file.attrs else None

@@ -1,7 +1,7 @@
 """Compiled inner loops of the data path (kernels.cpp), where this machine has a compiler; `library` is None otherwise.
 
 They release the interpreter's lock while they run, so that batches are prepared beside the engine. Every function here
-takes and gives the flat arrays of `Events`; a batch is told by the start and the number of events of each sample.
+takes and gives the flat arrays of `Events`; a batch is given by the start and the number of events of each sample.
 
 Axis letters: B samples, E events.
 """

@@ -1,4 +1,4 @@
-"""One way in for data that a user points at: the kind of file or folder is told from what it is."""
+"""One way in for data that a user points at: the kind of file or folder is detected from its contents."""
 
 from __future__ import annotations
 

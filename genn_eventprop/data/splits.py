@@ -27,7 +27,7 @@ class Split:
 
 
 def rng_of(seed: int, purpose: str) -> np.random.Generator:
-    """A generator that belongs to the seed and the purpose alone."""
+    """A generator that depends on the seed and the purpose only."""
     if isinstance(seed, bool) or seed < 0:
         raise DataError(f"seed must be a non-negative integer, got {seed!r}")
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])

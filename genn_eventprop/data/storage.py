@@ -68,7 +68,7 @@ def load(path: Path, mmap: bool = True) -> Events:
 
 
 def open_npz(path: Path) -> Any:
-    """An npz file opened without pickle, or a DataError that says what the file is not."""
+    """An npz file opened without pickle, or a DataError that says why it is not one."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -249,7 +249,8 @@ def _load_folder(path: Path, mmap: bool) -> Events:
 
 
 def _verify(path: Path) -> None:
-    """Raise `DataError` if a file of a folder is not what was written; folders of older versions have no checksums."""
+    """Raise `DataError` if a file of a folder has changed since it was written; folders of older versions have no
+    checksums."""
     try:
         facts = verified((path / "events.json").read_bytes())
     except ValueError as error:

@@ -141,7 +141,7 @@ def from_map_dataset(
 
 
 def _pair(sample: Any, where: str) -> tuple[Any, int]:
-    """(events, label) of what a map data set gives."""
+    """(events, label) of an item of a map data set."""
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise DataError(f"{where}: expected a pair (events, label), got {type(sample).__name__}")
     try:

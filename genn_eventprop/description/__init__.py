@@ -5,7 +5,7 @@ folder, and exports to other formats and languages. Values of parameters are not
 the names of `Network.initial_parameters`.
 
     describe(model) -> dict    input: `Described`; output: numbers, texts, lists and dictionaries, ready for JSON
-    build(document) -> Described    the reverse; what comes from others is looked at before it is used (`safe`)
+    build(document) -> Described    the reverse; documents from others are checked before use (`safe`)
 
     document = {"format": FORMAT, "network": {...}, "loss": {...},
                 "run": {"duration": ms, "dt": ms, "spike_times": "grid", "engine": "native", "dtype": "float32"},

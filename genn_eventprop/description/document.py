@@ -26,7 +26,7 @@ _PLACE = re.compile(r"^\S+\.py:\d+: ")
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """What a trained model is, without the values of its parameters.
+    """A trained model, without the values of its parameters.
 
     Args:
         network, loss: as they were built.

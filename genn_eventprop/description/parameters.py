@@ -19,7 +19,7 @@ STORED = "Stored"
 
 @dataclass(frozen=True)
 class Stored:
-    """Values that are known beside the description alone: given arrays, draws of an initialiser of one's own."""
+    """Values that are stored next to the description: given arrays, and draws of a user's own initialiser."""
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         raise NetworkError("these values are not drawn; they are stored next to the description of the model")

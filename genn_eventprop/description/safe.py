@@ -1,4 +1,4 @@
-"""What a description from others may hold.
+"""What a description from others may contain.
 
 A description becomes C++ that is compiled and run. Its equations are arithmetic that `modelling.expressions` parses
 without evaluating Python, and the code is derived from them, so nothing can be executed that is not arithmetic. Looked
@@ -39,7 +39,7 @@ class Guard:
         return value
 
     def label(self, value: Any, where: str) -> str:
-        """A text for people, which stands in comments of the code: one line without special characters."""
+        """A text that appears in comments of the code: one line without special characters."""
         if not isinstance(value, str) or not (self.trust or _LABEL.fullmatch(value)):
             raise DescriptionError(f"{where}: {value!r} is not a short text in one line")
         return value
@@ -66,7 +66,7 @@ class Guard:
         return dict(value)
 
     def expression(self, value: Any, where: str) -> str | float | int:
-        """Arithmetic that is short enough to be worked out.
+        """Arithmetic that is short enough to be evaluated.
 
         Raises:
             DescriptionError: naming what is not allowed.

@@ -1,4 +1,4 @@
-"""Preprocessing: what is done to the spikes of a sample before they reach the network, the same for every sample."""
+"""Preprocessing: steps applied to the spikes of a sample before they reach the network, the same for every sample."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Engine(SplitForm, ABC):
     options: ClassVar[tuple[str, ...]] = ("slope_floor",)
     """The keyword arguments of `create` that it takes."""
     automatic: ClassVar[bool] = False
-    """Whether engine="auto" may take it; what is only for checking runs when it is asked for by name."""
+    """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
     own_differences: ClassVar[bool] = False
     """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
 
@@ -176,7 +176,7 @@ class Engine(SplitForm, ABC):
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
 
     def notes(self, batch: int) -> list[str]:
-        """What a user should know of training with batches of this size."""
+        """Remarks on training with batches of this size."""
         return []
 
     def own(self, batch: int) -> slice:

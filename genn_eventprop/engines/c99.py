@@ -64,7 +64,7 @@ class C99Engine(ProgramEngine):
         return {b.name: arrays[b.name] for b in self.source.arrays if b.role in ("result", "gradient")}
 
     def _array(self, buffer: Buffer, given: Arrays) -> np.ndarray:
-        """What is given, or new memory."""
+        """The given array, or new memory."""
         kind = self.kind(buffer)
         if buffer.name in given:
             return np.ascontiguousarray(given[buffer.name], kind)

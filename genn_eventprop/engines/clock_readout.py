@@ -65,7 +65,7 @@ class ClockReadout:
         """After the last step; spikes (T + 1, B, K)."""
 
     def found(self) -> Array:
-        """What was read, inf where an output has no readout."""
+        """The readout, inf where an output has none."""
         return np.where(self.valid, self.value, np.inf)
 
     def also(self) -> dict[str, Array]:
@@ -150,7 +150,7 @@ class Integral(ClockReadout):
         return np.einsum("jci,bic->bjc", wide, x) + self.s.coef.u0
 
     def density(self, k: int) -> Array:
-        """(B, J, K): what stands before u_j . x + u0_j in dL."""
+        """(B, J, K): the factor of u_j . x + u0_j in dL."""
         return self.w[k][:, :, None] * self.dr[:, None]
 
     def own(self, k: int, before: Array) -> Array:
@@ -461,5 +461,5 @@ CLOCK_READOUTS: dict[str, type[ClockReadout]] = {
 
 
 def make_readout(s: Setting) -> ClockReadout:
-    """What the loss of a plan reads."""
+    """The readouts that a plan's loss uses."""
     return Several(s) if s.plan.loss.also else CLOCK_READOUTS[s.plan.loss.readout](s)

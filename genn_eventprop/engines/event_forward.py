@@ -427,7 +427,7 @@ class Forward:
             self.due[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
 
     def _due(self) -> None:
-        """What is first in the queue: the end of a timed mode, or an arrival."""
+        """The first entry of the queue: the end of a timed mode, or an arrival."""
         _, rank, _, _, number, times, what = heapq.heappop(self.queue)
         if rank:
             self._arrive(times, *what)

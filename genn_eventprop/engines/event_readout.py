@@ -393,7 +393,7 @@ KINDS: dict[str, type[Readout]] = {
 
 
 def make_readout(plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> Readout:
-    """What the loss of a plan reads."""
+    """The readouts that a plan's loss uses."""
     return (Several if plan.loss.also else KINDS[plan.loss.readout])(plan, model, recording, inputs)
 
 

@@ -1,4 +1,4 @@
-"""What the forward run of one trial writes down, for the readouts and the backward pass.
+"""The record of the forward run of one trial, for the readouts and the backward pass.
 
 Axis letters: n states, N neurons, C copies, G segments.
 """

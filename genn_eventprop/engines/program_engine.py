@@ -1,4 +1,4 @@
-"""The host's side of an engine whose trial is `program.trial`: what goes in, what comes out, and the losses in Python.
+"""The host's side of an engine whose trial is `program.trial`: inputs, results, and the losses in Python.
 
 A target adds one method, `execute`: run the batch with these arrays and numbers, by the names of the trial's buffers.
 """
@@ -74,7 +74,7 @@ class ProgramEngine(Engine):
             spikes=self._spikes(out) if record_spikes else None,
         )  # fmt: skip
 
-    # what goes in
+    # inputs
 
     def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """Arrays and numbers by the names of the trial's buffers."""
@@ -145,7 +145,7 @@ class ProgramEngine(Engine):
             found["given_last"] = -tau * loss.push(r, valid, targets, plan.duration) * sample_weight[:, None]
         return found
 
-    # what comes out
+    # results
 
     def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
         populations = enumerate(self.plan.populations)

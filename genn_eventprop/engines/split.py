@@ -7,7 +7,7 @@
 A loss with `also=` reads more in the same pass: readouts.also["trace"], engine.backward(slope, {"trace": dL_dtrace}).
 
 One forward and one backward pass, whatever the loss. L is the whole loss: a mean over the batch has its 1/B in dL/dr.
-The loss of the plan says what is read; its own outer loss is left out, the regularisers of spikes are not.
+The loss of the plan says what is read; its own outer loss is not used, the regularisers of spikes are not.
 """
 
 from __future__ import annotations

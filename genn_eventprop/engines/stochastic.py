@@ -9,7 +9,7 @@ with SplitMix64 `mix` and the 32-bit mixer ``mix32`` (lowbias32 of C. Wellons' "
 A spike found at `step` is dropped if bits < p 2^32. The normal number of a step is the sum of two entries of a table of
 quantiles, picked by the lowest 12 bits and the 12 above: integers and one addition, so that NumPy and C++ agree bit
 for bit. It is added to V at the end of the step, before the thresholds are tested: dV = f dt + noise dW.
-Both are part of training runs alone.
+Both act in training runs only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a loss answers for itself, without the network that it belongs to: `LossRecord` is the part a plan holds."""
+"""What a loss knows without the network that it belongs to: `LossRecord` is the part a plan holds."""
 
 from __future__ import annotations
 

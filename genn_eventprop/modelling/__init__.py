@@ -1,4 +1,4 @@
-"""What a user writes: models as equations, networks of populations, where parameters start."""
+"""The user's description: models as equations, networks of populations, where parameters start."""
 
 from .connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
 from .delay import Delay

@@ -1,4 +1,4 @@
-"""What is refused when a `NeuronModel` is made: names, types, unknown symbols, units, thresholds out of reach."""
+"""What is refused when a `NeuronModel` is created: names, types, unknown symbols, units, thresholds out of reach."""
 
 from __future__ import annotations
 

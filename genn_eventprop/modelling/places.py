@@ -24,7 +24,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """`size` neurons of one model. Built by `Network.population`, which tells what the rest is."""
+    """`size` neurons of one model. Built by `Network.population`, which describes the other arguments."""
 
     name: str
     size: int

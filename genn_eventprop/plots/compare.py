@@ -73,7 +73,7 @@ def _legend(fig: Figure, runs: Mapping[str, Metrics], notes: Mapping[str, str], 
 
 
 def _colours(n: int) -> list[Any]:
-    """The seven colours that are told apart best, or shades from one map for more."""
+    """The seven colours that are easiest to tell apart, or shades from one map for more."""
     return list(CLASS_COLOURS[:n]) if n <= len(CLASS_COLOURS) else list(colormaps["viridis"](np.linspace(0.0, 0.93, n)))
 
 

@@ -185,7 +185,7 @@ class _Mode:
         return out
 
     def _node(self, name: str, span: str, needed: set[sp.Symbol]) -> list[sp.Expr]:
-        """z after `span`; 0 for those that nobody needs."""
+        """z after `span`; 0 for those that are not needed."""
         P, c = propagator(self.d, self.mode, span)
         z = P * sp.Matrix([self.d.x[i] for i in self.z]) + c if self.z else []
         wanted = [k for k, i in enumerate(self.z) if self.d.x[i] in needed]

@@ -1,4 +1,4 @@
-"""Regularisers: what is asked of a network besides its loss. They chain: give `Trainer` or `make_plan` several.
+"""Regularisers: penalties on a network besides its loss. They chain: give `Trainer` or `make_plan` several.
 
 | class | what it does | surrogate |
 |---|---|---|

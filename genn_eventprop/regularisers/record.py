@@ -1,4 +1,4 @@
-"""What a regulariser of spikes answers for itself, without its population: `SpikePush` is the part a plan holds.
+"""What a regulariser of spikes knows without its population: `SpikePush` is the part a plan holds.
 
 Axis letters: B batch, N neurons.
 """

@@ -58,7 +58,7 @@ OF_PUBLISHED = ("accuracy", "deviation", "seeds", "note")
 
 @dataclass(frozen=True)
 class Published:
-    """Accuracy and its standard deviation in per cent, number of seeds, words about them; None: not told."""
+    """Accuracy and its standard deviation in per cent, number of seeds, words about them; None: not reported."""
 
     accuracy: float | None = None
     deviation: float | None = None

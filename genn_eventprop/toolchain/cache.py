@@ -1,7 +1,7 @@
 """The code cache: one folder, one file a library: ``KEY-LENGTH-SHA256.so``, KEY a hash of all that it depends on.
 
 A library that is loaded runs, so nothing is loaded unseen: length and hash, which the name records, owner and mode are
-checked before. What fails is not used but built anew, with a note.
+checked before. Libraries that fail are not used but rebuilt, with a note.
 
 Safe with several processes at once, also on network file systems: no lock files; a library is written under a unique
 temporary name, synced and renamed to its full name in one step.
@@ -58,7 +58,7 @@ class Cache:
     def hit(self, key: str) -> Path | None:
         """The newest library whose key is, or begins with, `key` and that is what was built; None if there is none.
 
-        Its time of last use is renewed. What is damaged or foreign is removed, with a note on stderr.
+        Its time of last use is renewed. Damaged or foreign files are removed, with a note on stderr.
         """
         for path in sorted(self.folder.glob(f"{key}-*.so"), key=_age):
             wrong = fault(path)

@@ -1,4 +1,4 @@
-"""The training set as the trainer sees it: fixed and loaded once, or augmented anew each epoch."""
+"""The training set as the trainer sees it: fixed and loaded once, or augmented afresh each epoch."""
 
 from __future__ import annotations
 

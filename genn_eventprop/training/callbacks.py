@@ -1,4 +1,4 @@
-"""What can watch a training: a small protocol, and the progress display as its first user."""
+"""Observers of a training: a small protocol, and the progress display as its first user."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Progress(Callback):
             self._bar = tqdm(
                 total=trainer.batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
             )
-        if self._bar.update(1):  # true when the bar is drawn anew, some ten times a second
+        if self._bar.update(1):  # true when the bar is redrawn, some ten times a second
             self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:

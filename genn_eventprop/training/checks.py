@@ -79,7 +79,8 @@ def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
 
 
 def data_notes(train: Events, validation: Events | None, duration: float = 0.0) -> list[str]:
-    """What is allowed but worth knowing: samples without spikes, classes without samples, times that may be seconds.
+    """Notes on data that is allowed but unusual: samples without spikes, classes without samples, times that may be
+    seconds.
 
     Args:
         duration: of a trial, ms.

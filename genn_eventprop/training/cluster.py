@@ -13,7 +13,8 @@
     setup = ["module load cuda"]       # lines of the script before the training
     options = {nice = 100}             # any other option of sbatch
 
-A training that SLURM takes its machine away from, or whose time is up, is queued again and goes on from its checkpoint.
+A training that SLURM takes its machine away from, or whose time is up, is queued again and continues from its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ HOW = 'runner = "slurm" needs submitit: pip install "genn_eventprop[cluster]"'
 
 @dataclass(frozen=True)
 class Slurm:
-    """What the table [slurm] asks for; minutes and names as sbatch knows them."""
+    """The settings of the table [slurm]; minutes and names as sbatch knows them."""
 
     parameters: Mapping[str, Any]
     minutes: int = 60
@@ -88,7 +89,7 @@ def minutes(text: Any, where: str) -> int:
 
 
 class Cell:
-    """What a job of the queue does; submitit calls it, and `checkpoint` before it queues the job again."""
+    """The work of a queued job; submitit calls it, and `checkpoint` before it queues the job again."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -121,7 +122,7 @@ class Cell:
         return done.stdout.split()[:1] == ["RUNNING"]
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """The training wrote its own checkpoint: the same call goes on from it."""
+        """The training wrote its own checkpoint: the same call continues from it."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -1,4 +1,4 @@
-"""Numbers gathered over many batches: loss, accuracy, activity of every population."""
+"""Statistics over many batches: loss, accuracy, activity of every population."""
 
 from __future__ import annotations
 

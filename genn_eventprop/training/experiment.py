@@ -122,7 +122,7 @@ class Experiment:
     """What `build` returns: a trainer and its data sets, all with the preprocessing behind them.
 
     Args:
-        train: may be augmented anew each epoch.
+        train: may be augmented afresh each epoch.
         class_names: for plots, reports and predictions.
         preprocessing: steps of `data.augment.FIXED` that were applied. n_channels: of the data before that. Both go
             into the run folder, so that recordings can be given to the trained model.

@@ -54,7 +54,7 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM outside of a training raises `Terminated`, so that what is half-written is removed as after Ctrl-C."""
+    """SIGTERM outside of a training raises `Terminated`, so that half-written files are removed as after Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

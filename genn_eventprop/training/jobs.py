@@ -25,7 +25,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Job:
-    """One training: `arguments` of ``genn-eventprop train``, the run folder, the file that takes what it prints."""
+    """One training: `arguments` of ``genn-eventprop train``, the run folder, the file that takes its output."""
 
     name: str
     arguments: tuple[str, ...]
@@ -33,7 +33,7 @@ class Job:
     log: Path
 
     def command(self) -> list[str]:
-        """The command of genn-eventprop that begins this job, or goes on with it from its last checkpoint."""
+        """The command of genn-eventprop that starts this job, or continues it from its last checkpoint."""
         if run_state(self.run_dir) == "started":
             page = self.arguments[0]
             return ["resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
@@ -159,7 +159,7 @@ def _ready(running: dict[_Worker, Job]) -> list[_Worker]:
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:
-    """For the child: end when the parent does, however that ends (Linux; elsewhere the child goes on)."""
+    """For the child: end when the parent does, however that ends (Linux; elsewhere the child continues)."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl  # loaded before the fork

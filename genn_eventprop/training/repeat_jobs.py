@@ -25,7 +25,7 @@ def run_jobs(
     runner: Runner,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """As `repeats.run_repeats`: every variant in root/NAME, what is finished is not run again.
+    """As `repeats.run_repeats`: every variant in root/NAME, finished runs are not repeated.
 
     Raises:
         TrainingError: runs failed; their logs are named.

@@ -1,7 +1,7 @@
-"""One experiment run several times, with other seeds or another group held out: what is finished is not run again.
+"""One experiment run several times, with other seeds or another group held out: finished runs are not repeated.
 
-The folder of a set of repeats holds repeats.json (what was asked), a run folder for each run, named by what is special
-about it, and summary.json (mean and deviation). Calling again with the same settings goes on where it stopped.
+The folder of a set of repeats holds repeats.json (the settings), a run folder for each run, named by what is special
+about it, and summary.json (mean and deviation). Calling again with the same settings continues where it stopped.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def start_or_continue(
     """The results of one run: read if it is finished, continued if it was started, else run.
 
     Args:
-        longer: `config.epochs` may differ from what the run was started with; a larger one goes on.
+        longer: `config.epochs` may differ from what the run was started with; a larger one continues the run.
     """
     config = dataclasses.replace(config, run_dir=folder)
     ranks = world()

@@ -116,7 +116,7 @@ def table(runs: Sequence[FinishedRun]) -> str:
 
 
 def groups_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    """Runs that stand in one line of the table."""
+    """Runs that share a line of the table."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)

@@ -1,4 +1,4 @@
-"""The folder of one run: what was asked, where it ran, every epoch's numbers, the final ones, checkpoints, plots.
+"""The folder of one run: its settings, the machine, every epoch's numbers, the final ones, checkpoints, plots.
 
 config.json        the experiment and all its settings
 command.txt        the command line that started the run
@@ -38,7 +38,7 @@ BEFORE_FIRST = (
     "config.json", "command.txt", "environment.json", PAGE_TEXT, MODEL, FIRST, SAMPLES, "checkpoints", "plots",
     "tensorboard",
 )  # fmt: skip
-"""What a run may have written when it has no checkpoint yet."""
+"""Files that a run may have written before its first checkpoint."""
 
 
 class RunFolder:
@@ -100,7 +100,7 @@ class RunFolder:
         return self.checkpoints / "last.safetensors", self.checkpoints / "best.safetensors"
 
     def start_over(self) -> None:
-        """Remove what a run that was killed before its first checkpoint has left.
+        """Remove the files of a run that was killed before its first checkpoint.
 
         Raises:
             SettingError: there is something else in the folder.
@@ -172,7 +172,7 @@ class RunFolder:
             file.write(_line(line))
 
     def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Write all epochs anew: after resuming, epochs beyond the checkpoint are dropped."""
+        """Rewrite all epochs: after resuming, epochs beyond the checkpoint are dropped."""
         write_text(self.path / "metrics.jsonl", "".join(map(_line, lines)))
 
     def write_results(self, results: Mapping[str, Any]) -> None:

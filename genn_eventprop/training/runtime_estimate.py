@@ -1,4 +1,4 @@
-"""What a run will take, measured on one batch before it begins."""
+"""Expected time and memory of a run, measured on one batch before it begins."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ from .writer import writer
 TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm", "search")
 RUNNERS = ("local", "slurm")
 LONGEST = 150
-"""Characters of a cell's name; what is longer is cut, with a checksum behind it."""
+"""Characters of a cell's name; longer names are cut, with a checksum appended."""
 RESERVED = ("run_dir", "config", "seeds", "cross_validate")
 
 
@@ -192,7 +192,7 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
     """(jobs that are not finished yet, names of the finished cells); checks that the finished ones are of this scan.
 
     Args:
-        queued: cells that a cluster's queue holds already: their folders are left alone.
+        queued: cells that a cluster's queue holds already: their folders are not touched.
 
     Raises:
         SettingError: a cell was run with other settings.

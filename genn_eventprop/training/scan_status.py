@@ -66,7 +66,7 @@ def _state(job: Job, queue: Mapping[str, str]) -> tuple[str, str]:
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     try:
         return RunFolder(run_dir).metrics
-    except SettingError:  # damaged: a resume makes it anew
+    except SettingError:  # damaged: a resume recreates it
         return []
 
 

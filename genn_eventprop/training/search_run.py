@@ -29,7 +29,7 @@ MANY = 3  # failures in a row that end a search: something else than the setting
 
 @dataclass
 class _Running:
-    """A trial that runs here: its seeds that are left, epochs told to optuna, whether it was ended early."""
+    """A trial that runs here: its seeds that are left, epochs reported to optuna, whether it was ended early."""
 
     trial: Any
     seeds: list[int]

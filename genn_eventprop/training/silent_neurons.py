@@ -1,4 +1,4 @@
-"""Keeping networks alive: silent neurons get other weights. A neuron that never spikes has no gradient of its own."""
+"""Revival of silent neurons, which receive no gradient: they get other weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Choices written in one line: ``"shift=40,blend=0.5"``, ``"ALIF(tau_B=100)"``, ``"first_spike_exp(alpha=3e-3)"``.
 
-A choice is a name, alone, with one value, or with options in brackets; several are separated by commas. In a TOML file
-the same may be written as a table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``.
+A choice is a name, by itself, with one value, or with options in brackets; several are separated by commas. In a TOML
+file the same may be written as a table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``.
 """
 
 from __future__ import annotations

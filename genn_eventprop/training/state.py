@@ -1,4 +1,4 @@
-"""Where a training stands, and how that goes into a checkpoint and comes back."""
+"""The state of a training, and how it is saved to and restored from a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .epoch_statistics import EpochStatistics
 
 @dataclass
 class TrainingState:
-    """How far training has come.
+    """The progress of training.
 
     Args:
         epoch: finished epochs. batch: finished batches of the current epoch. updates: optimiser steps in all.
@@ -44,7 +44,7 @@ class TrainingState:
 
 
 def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Everything that continuing bit for bit needs: (arrays, JSON-able info)."""
+    """Everything needed to continue bit for bit: (arrays, JSON-able info)."""
     optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
     statistics_arrays, statistics_info = trainer.statistics.state_dict()
     sections = {

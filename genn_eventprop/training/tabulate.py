@@ -1,6 +1,6 @@
 """The table of a scan: a row for each setting, over its seeds, in the order of validation accuracy.
 
-Choosing by the test set is what the table must not invite: test accuracy stands only with the row that validation
+The table must not invite choosing by the test set: test accuracy stands only with the row that validation
 chose, unless the experiment has no validation set.
 """
 

@@ -37,7 +37,7 @@ TOGETHER = 256
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of S samples.
+    """Predictions of a model for S samples.
 
     Args:
         classes: (S,) int64, -1 where no output decides.

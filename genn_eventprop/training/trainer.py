@@ -138,7 +138,7 @@ class Trainer:
             raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         first = network.initial_parameters(self.streams.at("initial values"))
-        self._prepare_optimiser(first)  # refuses what does not fit before anything is compiled
+        self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
         self.engine = engines.create(
             self.plan, first, engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor,
             genn_backend=genn_backend,
@@ -179,7 +179,7 @@ class Trainer:
         """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
 
         Each rank runs some slices of every batch, also in evaluation, and all hold the same weights. On `native`
-        results have the bits of one rank. Rank 0 alone writes files and shows progress.
+        results have the bits of one rank. Only rank 0 writes files and shows progress.
 
         Raises:
             SettingError: the ranks' trainers differ, or it is no communicator.
@@ -342,7 +342,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _validate(self, validation: Data) -> Evaluation:
-        """Between two batches of it training may be interrupted too: it goes on with the validation."""
+        """Between two batches of it training may be interrupted too: it then continues with the validation."""
         self._end_if_interrupted()
         runaway = self.statistics.runaway_spikes
         return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
@@ -489,7 +489,7 @@ class Trainer:
         there, and what this network does not have is left out: a new output on a trained network.
 
         Returns:
-            In words, what was left on either side.
+            In words, what was left over on either side.
 
         Raises:
             CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.

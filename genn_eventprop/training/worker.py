@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ENDED = (130, 143)
-"""Statuses of a training that was told to stop: so is this process."""
+"""Exit statuses of a training that was asked to stop; this process stops, too."""
 
 
 def main() -> int:

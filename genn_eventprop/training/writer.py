@@ -149,7 +149,7 @@ def writer(folder: Path | str) -> Iterator[None]:
 
 
 def held(folder: Path) -> bool:
-    """Whether somebody writes in `folder` now, as far as can be told without waiting."""
+    """Whether a process writes to `folder` now, as far as can be known without waiting."""
     path = folder / NAME
     owner, touched = _owner(path), _touched(path)
     if owner is None or touched is None:
@@ -241,7 +241,7 @@ def _beats(path: Path, owner: Owner | None) -> bool:
 
 
 def _touched(path: Path) -> float | None:
-    """Time of the last sign of life, by the clock of the file server; opening the file asks the server anew."""
+    """Time of the last sign of life, by the clock of the file server; opening the file asks the server again."""
     try:
         with open(path) as file:
             return os.fstat(file.fileno()).st_mtime

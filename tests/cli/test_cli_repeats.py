@@ -158,7 +158,7 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
 
 
 def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
-    """Two at once in warm processes: the same summary; what is finished is not run again; a failure names its log."""
+    """Two at once in warm processes: the same summary; finished runs are not repeated; a failure names its log."""
     common = ["--cross-validate", "--seeds", "1-2", "--epochs", "2"]
     assert main(["train", "tiny.py", *common, "--run-dir", "plain"]) == 0
     command = ["train", "tiny.py", *common, "--runner", "local", "--processes", "2", "--run-dir", "jobs"]

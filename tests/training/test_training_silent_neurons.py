@@ -1,4 +1,4 @@
-"""Keeping networks alive: silent neurons revived, first weights set by rates; early stopping; the held-out test set."""
+"""Silent neurons revived, first weights set by rates; early stopping; the held-out test set."""
 
 import time
 from types import SimpleNamespace

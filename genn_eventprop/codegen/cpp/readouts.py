@@ -526,5 +526,5 @@ READOUTS: dict[str, type[ReadoutCode]] = {
 
 
 def make_readout(plan: Plan) -> ReadoutCode:
-    """What the loss of a plan reads."""
+    """The readouts that a plan's loss uses."""
     return Several(plan) if plan.loss.also else READOUTS[plan.loss.readout](plan)

@@ -3,7 +3,7 @@
 `engine.parameters` are live arrays: written in place, they count from the next run on. Copying all of them to and fro
 for every batch would make that true, and slow. So an array comes to the host when it is asked for, goes back before
 the next run if it was written, and stays current for as long as anybody holds it or a view of it. Whether it was
-written a comparison with what came tells. What nobody holds has no copy on the host.
+written a comparison with what came tells. Arrays that nobody holds have no copy on the host.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         return len(self._names)
 
     def settle(self, locations: Mapping[str, DeviceLocation], *, keep: bool = True) -> None:
-        """Move arrays to new locations; with `keep` their values go along, without it what is there counts."""
+        """Move arrays to new locations; with `keep` their values go along, without it the values there count."""
         self._locations.update(locations)
         self._came = {}
         if keep:
@@ -71,7 +71,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
             self.pull()
 
     def push(self) -> None:
-        """What the host may have written goes to the device."""
+        """Send what the host may have written to the device."""
         for name, location in self._locations.items():
             if name in self._host and location.write is not None and self._written(name):
                 location.write(self._host[name])
@@ -79,7 +79,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         self._let_go()
 
     def pull(self) -> None:
-        """What the device has changed comes to whoever holds it."""
+        """Fetch what the device has changed into the arrays that are held."""
         self._let_go()
         for name, location in self._locations.items():
             if name in self._host:
@@ -87,7 +87,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
                 self._came[name] = self._host[name].copy()
 
     def leave(self) -> None:
-        """All arrays on the host, which is then their only place."""
+        """All arrays on the host, which is then their only location."""
         for name in self._locations:
             self[name]
         self._locations, self._came = {}, {}
@@ -97,7 +97,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         return name in self._host
 
     def _written(self, name: str) -> bool:
-        """Whether the host's array has other bits than the device's; NaN is what it is."""
+        """Whether the host's array has other bits than the device's; NaN equals itself."""
         came = self._came.get(name)
         return came is None or self._host[name].tobytes() != came.tobytes()
 

@@ -173,7 +173,7 @@ class GennEngine(Engine):
             part.pushes = {p: jump * (part.B / part.batch) for p, jump in jumps.items()}
 
     def _set_up(self, data: Data, batch: int, training: bool) -> None:
-        """A network that can do what is asked, with this data set and these parameters."""
+        """A network that can do the requested run, with this data set and these parameters."""
         self._transfer.take(data)
         self._transfer.stochastic = training
         self._regroup(batch, self._text(self._training or training))
@@ -216,7 +216,7 @@ class GennEngine(Engine):
         return self._written[2]
 
     def _reload(self) -> None:
-        """The same network with fresh memory, large enough for what is to come."""
+        """The same network with fresh memory, large enough for this run."""
         on_device = (self.parameters, self.gradients, *self._moments.values())
         if self._running:
             self.gradients.pull()
@@ -274,7 +274,7 @@ class GennEngine(Engine):
         return super().finite(name)
 
     def use(self, optimiser: Any) -> None:
-        """Take the optimiser's text into the network, where it can run there; builds anew if it is another text."""
+        """Take the optimiser's text into the network, where it can run there; rebuilds if the text differs."""
         super().use(optimiser)
         rule = rule_of(optimiser, self.plan)
         if rule != self._rule:

@@ -86,6 +86,6 @@ def begin_code(plan: Plan, p: PopulationRecord, readout: Readout, training: bool
 
 
 def spike_code(plan: Plan, c: ConnectionRecord) -> str:
-    """What a spike does at each synapse."""
+    """The effect of a spike at each synapse."""
     amount = "weight * count_pre" if c.source == plan.input.name else "weight"
     return f"addToPostDelay({amount}, {c.delay_steps});\n" if c.delay_steps else f"addToPost({amount});\n"

@@ -63,7 +63,7 @@ class Group:
         self._read(network)
 
     def _needed(self, network: Any, counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What has to find room: spikes, or all events of a neuron."""
+        """What the buffers must hold: spikes, or all events of a neuron."""
         listed = {p for p in counts if "n_events" in (n for n, *_ in network.text.populations[p][1].vars)}
         return {p: network.neurons(p, "n_events", pull=True)[: self.B] if p in listed else n for p, n in counts.items()}
 

@@ -24,7 +24,7 @@ MOST_INDICES = 2**31 - 1  # of an array; the generated code counts places in 32 
 
 
 class HostTransfer:
-    """Of one engine; what was handed over and has not changed since is not handed over again."""
+    """Of one engine; what has not changed since it was sent is not sent again."""
 
     def __init__(self, engine: GennEngine) -> None:
         self.engine, self.plan = engine, engine.plan

@@ -171,7 +171,7 @@ class Network:
             self._model.custom_updates[u].set_dynamic_param_value(n, value)
 
     def reload(self) -> None:
-        """Start again with fresh memory; everything but the numbers must be set anew."""
+        """Start again with fresh memory; everything but the numbers must be set again."""
         self._model.unload()
         self._load()
 

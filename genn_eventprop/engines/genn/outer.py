@@ -96,7 +96,7 @@ def _squared_error(plan: Plan, output: NeuronText) -> dict[str, UpdateText]:
 
 
 def _every_step(plan: Plan, output: NeuronText, readout: Voltage) -> UpdateText:
-    """`outer`: V at every node becomes what stands before u_j . x + u_j1 in dL; `loss_part` adds up the loss."""
+    """`outer`: V at every node becomes the factor of u_j . x + u_j1 in dL; `loss_part` adds up the loss."""
     targets = plan.loss.outer == "squared_error"
     body = f"const int first = ((batch * n_steps + step) * {readout.size} + j) * num_neurons;\n"
     body += f"const scalar weight = {readout.weight_at('j', 'step')};\n"

@@ -113,7 +113,7 @@ class Integral(Readout):
         return " + ".join(f"{self.weight_at(j, step)} * ({self.piece(j, prefix)})" for j in range(self.size))
 
     def _density(self, j: int) -> str:
-        """What stands before u_j . x + u_j1 in dL, backwards."""
+        """The factor of u_j . x + u_j1 in dL, backwards."""
         return f"dr * {self.weight_at(j, '(back - 1)')}"
 
     def begin(self) -> str:

@@ -1,4 +1,4 @@
-"""Records of what is handed to GeNN, as text: neuron models, weight updates, the networks made of them.
+"""Records of the text given to GeNN: neuron models, weight updates, the networks made of them.
 
 Pure data: nothing here needs pygenn. `trial.py` and `updates.py` fill these records from a plan, `network.py` gives
 them to pygenn, `show.py` prints them, and the tests execute them without GeNN.
@@ -143,7 +143,7 @@ def used_values(values: Iterable[Value], *code: str) -> tuple[Value, ...]:
 
 
 def used(declared: Iterable[tuple[str, ...]], *code: str) -> tuple[Any, ...]:
-    """The declarations (name first) whose names stand in the code; GeNN gives no memory to others."""
+    """The declarations (name first) whose names occur in the code; GeNN allocates no memory for others."""
     names = words(*code)
     return tuple(d for d in declared if d[0] in names)
 

@@ -49,7 +49,7 @@ class Integral(Readout):
         return [Add(R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
 
     def density(self, j: int) -> sp.Expr:
-        """What stands before u_j . x + u_j1 in dL, of the step before `step`."""
+        """The factor of u_j . x + u_j1 in dL, of the step before `step`."""
         return DR * self.weight(j, back=True)
 
     def source(self) -> list[Statement]:

@@ -1,4 +1,4 @@
-"""What the trainer asks of the processes that train together, answered by a process of its own."""
+"""The trainer's interface to processes that train together, for a process of its own."""
 
 from __future__ import annotations
 
