@@ -14,6 +14,7 @@ import numpy as np
 
 from ..plan import Plan
 from ..program.nodes import Buffer
+from ..program.outer import on_host
 from ..program.trial import Trial
 from ..program.values import grid_values, parameter_values
 from .base import (
@@ -57,12 +58,12 @@ class ProgramEngine(Engine):
         scored, plan = data.scored(samples, training=training), self.plan
         given = self._given(data, samples, training)
         given |= self._regularisers(given, training)
-        out = self.execute(given, training and plan.loss.host is None)
+        out = self.execute(given, training and not on_host(plan))
         index = plan.populations.index(plan.output)
         readout = out[f"p{index}_w_r"].astype(np.float64)
         first = out.get(f"p{index}_w_first")
         valid = np.ones(readout.shape, bool) if first is None else first >= 0
-        if plan.loss.host is not None:
+        if on_host(plan):
             given |= self._host_loss(data, samples, readout, valid, scored)
             out = self.execute(given, True) if training else out | {"loss": given["given_loss"]}
         if training:

@@ -13,6 +13,7 @@ from ..modelling.network import Population
 from .outer import NAMED, Function
 from .readout import TimeWeight
 from .record import LossFormulas, LossRecord
+from .sums import SUMS
 
 KINDS = ("integral", "voltage", "end", "max", "first_spike", "spike_times", "count")
 ALSO = ("end", "max", "first_spike", "count", "trace")
@@ -41,7 +42,8 @@ class Loss(LossFormulas):
 
     Outer losses:
         "cross_entropy" L = -log softmax_c(score(r_c))_y + term(r_y), y the label. "squared_error"
-        L = 1/2 sum_c (r_c - y_c)^2, y the targets of the data set, nan for none. Or a `Function` of the readouts.
+        L = 1/2 sum_c (r_c - y_c)^2, y the targets of the data set, nan for none. One of `sums`. Or a `Function` of the
+        readouts.
 
     Args:
         population: the output population, one neuron a class.
@@ -77,6 +79,8 @@ class Loss(LossFormulas):
             raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, KINDS)})")
         if not isinstance(self.outer, Function) and self.outer not in NAMED:
             raise LossError(f"unknown outer loss {self.outer!r} ({suggest(str(self.outer), NAMED)}), or a Function")
+        if self.outer in SUMS:
+            object.__setattr__(self, "constants", {**SUMS[self.outer].constants, **self.constants})
         self._check_population(self.readout)
         self._check_parts()
         self._check_also()
@@ -118,11 +122,15 @@ class Loss(LossFormulas):
     def _check_parts(self) -> None:
         if self.readout == "spike_times" and self.outer != "squared_error":
             raise LossError("readout 'spike_times' compares with target times; use outer='squared_error'")
-        if self.readout == "voltage" and isinstance(self.outer, Function):
+        if self.readout == "voltage" and self.host is not None:
             raise LossError(
-                "a Function is evaluated once per trial, but the outer loss of V(t) at every time; "
+                f"{self.outer if isinstance(self.outer, str) else 'a Function'} is evaluated once "
+                "per trial, but the outer "
+                "loss of V(t) at every time; "
                 "use 'cross_entropy' or 'squared_error', or the readout 'integral'"
             )
+        if self.silent == "end" and self.outer in SUMS:
+            raise LossError(f"outer loss {self.outer!r} has no push on silent outputs; use silent='exclude'")
         if self.silent == "end" and self.readout not in ("first_spike", "spike_times"):
             raise LossError(f"silent='end' is for losses of spike times, not for readout {self.readout!r}")
         if self.weight != TimeWeight() and not self.integrates:

@@ -15,8 +15,10 @@ import sympy as sp
 
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
+from .sums import SUMS
 
-NAMED = {"cross_entropy": "labels", "squared_error": "targets"}  # outer loss -> what it compares with
+NAMED = {"cross_entropy": "labels", "squared_error": "targets", **{name: s.compares for name, s in SUMS.items()}}
+"""Outer loss -> what it compares with."""
 COMPARES = ("labels", "targets")
 
 

@@ -13,6 +13,7 @@ from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
 from .outer import NAMED, Function, cross_entropy, score_functions, squared_error
 from .readout import TimeWeight
+from .sums import SUMS
 
 OF_SPIKES = ("first_spike", "spike_times", "count")
 INTEGRATED = ("integral", "voltage")
@@ -61,9 +62,10 @@ class LossFormulas:
         return self.outer.compares if isinstance(self.outer, Function) else NAMED[self.outer]
 
     @property
-    def host(self) -> Function | None:
-        """The outer loss, if it is a Python function that the host has to call between forward and backward."""
-        return self.outer if isinstance(self.outer, Function) else None
+    def host(self) -> str | Function | None:
+        """The outer loss, unless every engine has it in its trial: the host computes it between forward and
+        backward."""
+        return self.outer if isinstance(self.outer, Function) or self.outer in SUMS else None
 
     @property
     def surrogate(self) -> bool:
@@ -130,6 +132,8 @@ class LossFormulas:
             loss, gradient = self.outer(r, y)
             return loss, np.where(valid, gradient, 0.0)
         used = valid if self.silent == "exclude" else np.ones_like(valid)
+        if self.outer in SUMS:
+            return SUMS[self.outer].evaluate(r, used, y, duration, self.constants)
         if self.outer == "squared_error":
             loss, gradient = squared_error(r, np.where(used, y, np.nan))
             return loss.reshape(len(r), -1).sum(1), gradient

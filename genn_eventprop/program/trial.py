@@ -37,7 +37,7 @@ from .nodes import (
     normal_number,
     together,
 )  # fmt: skip
-from .outer import make_outer
+from .outer import make_outer, on_host
 from .outer.base import LABEL, LOSS, NODE, ROW, n
 from .readouts import READOUTS, Readout
 from .readouts.maximum import NEGATIVE
@@ -413,7 +413,7 @@ class _Maker:
             if outer.each_step
             else [Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Set(result, LOSS)]
         )
-        if self.plan.loss.compares == "labels" and self.plan.loss.host is None:
+        if self.plan.loss.compares == "labels" and not on_host(self.plan):
             scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
         return s.kernel([outer.each_output(clear), *scored])
 

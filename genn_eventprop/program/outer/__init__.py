@@ -1,5 +1,7 @@
 """Outer losses; one file each, and a line here."""
 
+from ...losses import Function
+from ...losses.sums import SUMS
 from ...plan import Plan
 from ..readouts import Readout
 from ..scope import Scope
@@ -7,17 +9,27 @@ from .base import Outer
 from .cross_entropy import CrossEntropy
 from .given import Given
 from .squared_error import SpikeTimeError, SquaredError, VoltageSquaredError
+from .summed import Summed
 
-NAMED: dict[str, type[Outer]] = {"cross_entropy": CrossEntropy, "squared_error": SquaredError}
+NAMED: dict[str, type[Outer]] = {
+    "cross_entropy": CrossEntropy,
+    "squared_error": SquaredError,
+    **dict.fromkeys(SUMS, Summed),
+}
 OF_READOUT: dict[tuple[str, str], type[Outer]] = {
     ("squared_error", "voltage"): VoltageSquaredError,
     ("squared_error", "spike_times"): SpikeTimeError,
 }
 
 
+def on_host(plan: Plan) -> bool:
+    """Whether the outer loss is a Python function, which the host calls between forward and backward."""
+    return isinstance(plan.loss.outer, Function)
+
+
 def make_outer(plan: Plan, scope: Scope, readout: Readout) -> Outer:
     """The outer loss of a plan."""
-    if plan.loss.host is not None:
+    if on_host(plan):
         return Given(plan, scope, readout)
     outer = str(plan.loss.outer)
     return OF_READOUT.get((outer, plan.loss.readout), NAMED[outer])(plan, scope, readout)
