@@ -28,7 +28,7 @@ from .base import (
 from .clock_connections import Lane, Links
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import ClockReadout, Setting, make_readout
-from .refuse import ALL, AMOUNTS, INTEGRALS, along_is_linear
+from .refuse import ALL, AMOUNTS, INTEGRALS, READOUTS, along_is_linear
 from .split import Readouts, spike_numbers
 from .tables import copied
 
@@ -37,7 +37,7 @@ class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, READOUTS}}
 
     @classmethod
     def availability(cls) -> Availability:

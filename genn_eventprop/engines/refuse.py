@@ -13,6 +13,7 @@ import sympy as sp
 
 from ..adjoint import Derived, derive
 from ..errors import EngineError
+from ..losses.kinds import READOUTS as KINDS
 from ..modelling import Network
 from ..plan import Plan
 
@@ -171,6 +172,12 @@ def _several(plan: Plan) -> str:
         f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass; use engine='native' or "
         "'reference_clock' with spike_times='grid', or 'reference_event' with 'exact'"
     )
+
+
+def _readouts(plan: Plan) -> str:
+    if KINDS[plan.loss.readout].everywhere:
+        return ""
+    return f"cannot read {plan.loss.readout!r}; use engine='native' with spike_times='grid', or 'c99'"
 
 
 def _tables(plan: Plan) -> str:

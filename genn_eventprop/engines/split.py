@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import EngineError
+from ..losses.kinds import READOUTS
 
 if TYPE_CHECKING:
     from ..plan import Plan
     from .base import Data, Spikes
 
-READ = ("integral", "end", "max", "first_spike", "count")
+
+READ = tuple(name for name, kind in READOUTS.items() if not kind.in_trial)
 """Readouts that are one number of every output."""
 
 

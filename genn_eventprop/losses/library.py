@@ -12,10 +12,10 @@ import sympy as sp
 
 from ..errors import LossError, suggest
 from ..modelling.network import Population
+from .kinds import READOUTS
 from .loss import Loss
 from .outer import Function, formula
 from .readout import TimeWeight
-from .record import OF_SPIKES
 
 INPUT = TimeWeight(input_tau=20.0)
 
@@ -139,7 +139,8 @@ def OwnLoss(
     else:
         function = outer if isinstance(outer, Function) else Function(outer, compares)
     score = "-r" if readout == "first_spike" else "r"
-    used = TimeWeight() if readout in (*OF_SPIKES, "max", "end") and weight == "constant" else _weight(weight)
+    integrated = readout not in READOUTS or READOUTS[readout].integrates
+    used = _weight(weight) if integrated or weight != "constant" else TimeWeight()
     return Loss(population, readout, weight=used, outer=function, score=score, silent=silent)
 
 

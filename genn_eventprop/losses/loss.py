@@ -10,14 +10,11 @@ import numpy as np
 from ..errors import LossError, suggest
 from ..modelling.names import usable
 from ..modelling.network import Population
+from .kinds import READOUTS
 from .outer import NAMED, Function
 from .readout import TimeWeight
 from .record import LossFormulas, LossRecord
 from .sums import SUMS
-
-KINDS = ("integral", "voltage", "end", "max", "first_spike", "spike_times", "count")
-ALSO = ("end", "max", "first_spike", "count", "trace")
-"""What can be read besides a readout; "trace" is V at every time step."""
 
 # what stands beside a loss's constants in expressions and in the arguments of generated code
 _TAKEN = frozenset(
@@ -56,7 +53,8 @@ class Loss(LossFormulas):
             the right class of a cross-entropy the example contributes nothing (Wunderlich & Pehle 2021). "end": it
             counts as r = T, and lambda_V gets a push of -tau_mem dl/dr(T) / B at T, l the term of the right class
             or the squared error; a heuristic and not a gradient (Nowotny, Turner, Knight 2025).
-        also: further readouts of the population in the same pass, for losses in Python (`engines.split`).
+        also: further readouts of the population in the same pass, for losses in Python (`engines.split`); "trace" is V
+            at every time step.
 
     Raises:
         LossError: if the population cannot give that readout, an expression is wrong, or the parts do not go together.
@@ -75,8 +73,9 @@ class Loss(LossFormulas):
     def __post_init__(self) -> None:
         if isinstance(self.weight, str):
             object.__setattr__(self, "weight", TimeWeight(self.weight))
-        if self.readout not in KINDS:
-            raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, KINDS)})")
+        kinds = [name for name, kind in READOUTS.items() if kind.by_itself]
+        if self.readout not in kinds:
+            raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, kinds)})")
         if not isinstance(self.outer, Function) and self.outer not in NAMED:
             raise LossError(f"unknown outer loss {self.outer!r} ({suggest(str(self.outer), NAMED)}), or a Function")
         if self.outer in SUMS:
@@ -92,27 +91,30 @@ class Loss(LossFormulas):
         _ = self.expressions
 
     def _check_also(self) -> None:
+        kinds = [name for name, kind in READOUTS.items() if kind.beside]
         for i, readout in enumerate(self.also):
-            if readout not in ALSO:
-                raise LossError(f"unknown readout {readout!r} in also ({suggest(readout, ALSO)})")
+            if readout not in kinds:
+                raise LossError(f"unknown readout {readout!r} in also ({suggest(readout, kinds)})")
             if readout in (self.readout, *self.also[:i]):
                 raise LossError(f"readout {readout!r} appears twice in a loss")
             self._check_population(readout)
-        if self.also and self.readout in ("voltage", "spike_times"):
+        if self.also and READOUTS[self.readout].in_trial:
             raise LossError(
                 f"the outer loss of {self.readout!r} is part of the trial; nothing else can be read with it"
             )
 
     def _check_population(self, readout: str) -> None:
         name, model = self.population.name, self.population.model
-        what = {"first_spike": "first-spike", "spike_times": "spike-time", "count": "spike-count"}.get(readout)
-        if what is not None and not model.spiking:
-            raise LossError(f"a {what} loss needs spikes, but {name!r} is made of {model.name}, which never spikes")
+        kind = READOUTS[readout]
+        if kind.spikes and not model.spiking:
+            raise LossError(
+                f"a {kind.spikes} loss needs spikes, but {name!r} is made of {model.name}, which never spikes"
+            )
         if readout == "max" and model.spiking:
             raise LossError(
                 f"a maximum-voltage loss needs an output that cannot spike; {name!r} is made of {model.name}: use LI()"
             )
-        if (what is None or readout == "count") and model.readout not in model.state:
+        if kind.reads_state and model.readout not in model.state:
             raise LossError(f"{name!r}: {model.name} has no state {model.readout!r} to read")
         if self.silent not in ("exclude", "end"):
             raise LossError(f"silent={self.silent!r}: choose 'exclude' or 'end'")

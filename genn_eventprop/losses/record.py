@@ -11,12 +11,10 @@ import sympy as sp
 
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
+from .kinds import READOUTS
 from .outer import NAMED, Function, cross_entropy, score_functions, squared_error
 from .readout import TimeWeight
 from .sums import SUMS
-
-OF_SPIKES = ("first_spike", "spike_times", "count")
-INTEGRATED = ("integral", "voltage")
 
 
 class LossFormulas:
@@ -49,12 +47,12 @@ class LossFormulas:
     @property
     def integrates(self) -> bool:
         """True if the readout is an integral over the trial."""
-        return self.readout in INTEGRATED
+        return READOUTS[self.readout].integrates
 
     @property
     def of_spikes(self) -> bool:
         """True if the readout is made of spikes."""
-        return self.readout in OF_SPIKES
+        return bool(READOUTS[self.readout].spikes)
 
     @property
     def compares(self) -> str:

@@ -196,7 +196,7 @@ def test_a_failed_run_is_named(folder, capsys):
         (("seeds =", "seed ="), "unknown key 'seed'; did you mean 'seeds'"),
         (('name = "speakers"', 'name = "narrow"'), "two cells are called 'narrow'"),
         (('name = "wide"', 'name = "so wide"'), "letters, digits and _ . + -"),
-        (('experiment = "page.py"', ""), "say which experiment"),
+        (('experiment = "page.py"', ""), "name the experiment"),
         (("{hidden = [3]}", "{hiden = [3]}"), "cell 'narrow': unknown setting 'hiden'; did you mean 'hidden'"),
         (('worst_first = ["narrow"', 'worst_first = ["narow"'), "worst_first: did you mean 'narrow'"),
         (('title = "Widths"', 'title = "W"\naccuracy = "best"'), "accuracy = 'best'"),

@@ -178,7 +178,7 @@ def test_a_cell_that_was_run_with_other_settings_is_not_taken_for_done(folder, c
         ("experiment = 'tiny.py'\n[settings]\nrun-dir = 'x'\n", "run_dir is not for the cells of a scan"),
         ("experiment = 'tiny.py'\n[grid]\nseed = '3-1'\n", "write integers and ranges such as 1-8"),
         ("experiment = 'yin_yan'\n", "unknown experiment 'yin_yan'"),
-        ("[settings]\n", "say which experiment"),
+        ("[settings]\n", "name the experiment"),
         ("experiment = \n", "is not valid TOML"),
     ],
 )

@@ -175,7 +175,7 @@ def test_trials_of_a_killed_process_go_on_in_another(folder):
 
 
 @pytest.mark.parametrize("table, message", [
-    ({}, r"say what is searched, \[search.ranges\]"),
+    ({}, r"list the settings to search in \[search.ranges\]"),
     ({"ranges": {"a": [1, 2]}, "trails": 3}, "unknown key 'trails'; did you mean 'trials'"),
     ({"ranges": {"a": [1, 2]}, "sampler": "tpee"}, "sampler = 'tpee'; did you mean 'tpe'"),
     ({"ranges": {"a": [1, 2]}, "trials": 0}, "trials must be an integer >= 1, got 0"),

@@ -23,7 +23,18 @@ from ..base import (
     Result,
     batch_indices,
 )
-from ..refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, MOVED_VOLTAGE, SEVERAL, SILENT, VARYING_PUSHES
+from ..refuse import (
+    ALL,
+    AMOUNTS,
+    BENT,
+    CONNECTIVITY,
+    INTEGRALS,
+    MOVED_VOLTAGE,
+    READOUTS,
+    SEVERAL,
+    SILENT,
+    VARYING_PUSHES,
+)
 from .device_arrays import DeviceArrays
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .gather import size_variable
@@ -57,7 +68,10 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    features = {"grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL, *CONNECTIVITY}}
+    features = {
+        "grid": ALL
+        - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL, READOUTS, *CONNECTIVITY}
+    }
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
     gradients: DeviceArrays
