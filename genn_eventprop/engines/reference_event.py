@@ -24,7 +24,7 @@ from .event_forward import Forward, PopulationModel
 from .event_readout import Readout, Several, breaks, make_readout
 from .event_records import Recording
 from .event_routes import flat_delays, routes
-from .refuse import ALL
+from .refuse import ALL, READOUTS
 from .split import Readouts
 from .tables import Tables, copied
 
@@ -57,7 +57,7 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
-    features = {"exact": ALL}
+    features = {"exact": ALL - {READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod
