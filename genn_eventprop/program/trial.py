@@ -39,7 +39,7 @@ from .nodes import (
 )  # fmt: skip
 from .outer import make_outer, on_host
 from .outer.base import LABEL, LOSS, NODE, ROW, n
-from .readouts import READOUTS, Readout
+from .readouts import Readout, readout_class
 from .readouts.maximum import NEGATIVE
 from .regularise import TOTAL, Regularise
 from .scope import Scope
@@ -320,7 +320,7 @@ class _Maker:
         for s in self.scopes:
             s.given("n_steps", "int")
         output = self.scopes[self.out]
-        self.readout = READOUTS[plan.loss.readout](plan, output)
+        self.readout = readout_class(plan.loss.readout)(plan, output)
         self.populations = [
             _Population(plan, s, self.readout if s is output else None) for s in self.scopes
         ]  # fmt: skip

@@ -1,0 +1,129 @@
+"""Runs what docs/extend.md adds, in a copy of the package with its diffs: gradients against a reference.
+
+`python extended.py readout|outer|connectivity|engine`, with the copy first on the path; exit status 0 if they agree.
+"""
+
+import sys
+
+import numpy as np
+
+from genn_eventprop import Dense, Events, Network, Normal, Uniform
+from genn_eventprop.engines import create
+from genn_eventprop.losses import Function, Loss
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+
+B, CHANNELS, HIDDEN, OUTPUTS = 7, 6, 13, 3
+
+
+def events(targets=None):
+    rng = np.random.default_rng(0)
+    samples = [(np.sort(rng.uniform(0.0, 30.0, 40)), rng.integers(0, CHANNELS, 40)) for _ in range(B)]
+    labels = rng.integers(0, OUTPUTS, B)
+    return Events.from_samples(samples, CHANNELS, labels=labels, targets=targets)
+
+
+def network(output, recurrent=None):
+    net = Network()
+    hidden, out = net.population(LIF(), HIDDEN, "hidden"), net.population(output, OUTPUTS, "output")
+    net.connect(net.input(CHANNELS), hidden, Dense(Normal(0.9, 0.4)))
+    if recurrent is not None:
+        net.connect(hidden, hidden, recurrent, delay=1.0)
+    net.connect(hidden, out, Dense(Normal(0.6, 0.4)))
+    return net, out
+
+
+def gradients(net, loss, data, engine, parameters=None):
+    """(Result, parameter -> gradient)."""
+    plan = make_plan(net, loss, duration=40.0, dt=0.5)
+    made = create(plan, parameters or net.initial_parameters(3), engine=engine, dtype="float64")
+    result = made.run(made.load(data), np.arange(B), training=True)
+    return result, {name: np.array(g) for name, g in made.gradients.items()}
+
+
+def agree(found, wanted):
+    for name, want in wanted.items():
+        assert np.abs(want).max() > 0, f"{name}: no gradient"
+        np.testing.assert_allclose(found[name], want, rtol=1e-9, atol=1e-9 * np.abs(want).max(), err_msg=name)
+
+
+def readout():
+    """dL/dt of every spike, from dL/dr, handed to the reference as targets of a squared error of spike times."""
+
+    def outer(r, y):
+        return np.sum(np.sin(r), axis=1), np.cos(r)
+
+    net, out = network(LIF())
+    loss = Loss(out, "last_spikes", outer=Function(outer), score="-r")
+    first, _ = gradients(net, Loss(out, "count"), events(), "reference_clock")
+    most = int(first.spike_counts["output"].max())
+    assert most > 3  # some have more spikes than are read, and some fewer
+    plan = make_plan(net, Loss(out, "count"), duration=40.0, dt=0.5)
+    engine = create(plan, net.initial_parameters(3), engine="reference_clock")
+    spikes = engine.run(engine.load(events()), np.arange(B), record_spikes=True).spikes["output"]
+    targets, r = np.full((B, OUTPUTS, most), np.nan), np.full((B, OUTPUTS), np.inf)
+    for b in range(B):
+        for n in range(OUTPUTS):
+            times = spikes.time[(spikes.sample == b) & (spikes.neuron == n)]
+            if len(times):
+                r[b, n] = times[-3:].mean()
+                slope = np.where(np.arange(len(times)) >= len(times) - 3, np.cos(r[b, n]) / min(len(times), 3), 0.0)
+                targets[b, n, : len(times)] = times - slope  # L = (t - target)^2 / 2
+    wanted = gradients(net, Loss(out, "spike_times", outer="squared_error"), events(targets), "reference_clock")[1]
+    for engine in RUNS_READOUTS:
+        result, found = gradients(net, loss, events(), engine)
+        np.testing.assert_allclose(result.readout, r, rtol=1e-12)
+        agree(found, wanted)
+
+
+def outer():
+    """In the trial and in NumPy, of V and of spikes; and by hand."""
+    r, y = np.array([[1.0, 0.3, 0.9], [0.2, 0.1, 3.0]]), np.array([0, 2])
+    loss, slope = Loss(network(LI())[1], "end", outer="hinge").record.evaluate(r, np.ones(r.shape, bool), y, 1.0)
+    np.testing.assert_allclose(loss, [0.3 + 0.9, 0.0])
+    np.testing.assert_allclose(slope, [[-2.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    for output, read, margin in ((LI(), "max", 0.5), (LIF(), "first_spike", 3.0)):
+        net, out = network(output)
+        loss = Loss(out, read, outer="hinge", constants={"margin": margin})
+        result, wanted = gradients(net, loss, events(), "reference_clock")
+        for engine in ("c99", "native"):
+            same, found = gradients(net, loss, events(), engine)
+            np.testing.assert_allclose(same.loss, result.loss, rtol=1e-12, atol=1e-12)
+            agree(found, wanted)
+
+
+def connectivity():
+    """Against dense connections with the same weights; dL/d(weight of a distance) is the sum over its synapses."""
+    from genn_eventprop.modelling.connectivity import Ring
+
+    net, out = network(LI(), Ring(Uniform(-0.3, 0.3), radius=2))
+    parameters = net.initial_parameters(3)
+    result, found = gradients(net, Loss(out, "integral"), events(), "reference_clock", parameters)
+    distance = (np.arange(HIDDEN) - np.arange(HIDDEN)[:, None] + 2) % HIDDEN
+    weights = parameters["hidden_hidden.weight"]
+    assert weights.shape == (5,)
+    dense = np.where(distance < 5, weights[np.minimum(distance, 4)], 0.0)
+    net, out = network(LI(), Dense(dense))
+    same, wanted = gradients(
+        net, Loss(out, "integral"), events(), "reference_clock", parameters | {"hidden_hidden.weight": dense}
+    )
+    each = wanted["hidden_hidden.weight"]
+    wanted["hidden_hidden.weight"] = np.array([each[distance == d].sum() for d in range(5)])
+    np.testing.assert_allclose(result.loss, same.loss, rtol=1e-12)
+    agree(found, wanted)
+
+
+def engine():
+    net, out = network(LI())
+    result, wanted = gradients(net, Loss(out, "integral"), events(), "reference_clock")
+    same, found = gradients(net, Loss(out, "integral"), events(), "c99_threads")
+    np.testing.assert_allclose(same.loss, result.loss, rtol=1e-12)
+    np.testing.assert_array_equal(same.spike_counts["hidden"], result.spike_counts["hidden"])
+    agree(found, wanted)
+
+
+RUNS_READOUTS = ("c99",)
+
+if __name__ == "__main__":
+    {"readout": readout, "outer": outer, "connectivity": connectivity, "engine": engine}[sys.argv[1]]()
