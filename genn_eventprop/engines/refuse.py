@@ -27,6 +27,7 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
+READOUTS = "readouts that only targets of `program` have"
 PARTS = "tables, or delays that are values, where weights of one sign have a share of their own"
 TABLES = "connections that are not dense"
 DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
@@ -222,7 +223,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
-    SEVERAL: _several, PARTS: _parts,
+    SEVERAL: _several, PARTS: _parts, READOUTS: _readouts,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""

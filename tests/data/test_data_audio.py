@@ -258,7 +258,7 @@ def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
     [
         (np.zeros((2, 5)), 8000, "sound 0: sound must be one-dimensional and finite"),
         (np.array([0.0, np.nan]), 8000, "sound 0: sound must be one-dimensional and finite"),
-        (np.zeros(5), 10, "sound 0: a sampling rate of 10 Hz is not that of speech"),
+        (np.zeros(5), 10, "sound 0: a sampling rate of 10 Hz is implausible for speech"),
     ],
 )
 def test_bad_sounds(sound: np.ndarray, rate: int, message: str) -> None:

@@ -260,7 +260,7 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: Blend((0.5, 2.0)), "Blend: keep must be from 0 to 1, got 2.0"),
         (lambda: Blend(times=0.5), "Blend: times must be from 1"),
         (lambda: Draw(-1, 0, np.arange(2)), "seed must be a non-negative integer, got -1"),
-        (lambda: Draw(0, 1.5, np.arange(2)), "epoch must be an integer"),  # type: ignore[arg-type]
+        (lambda: Draw(0, 1.5, np.arange(2)), "epoch must be a non-negative integer"),  # type: ignore[arg-type]
         (lambda: Augmented(some()).batch([12], 0), "some: no sample 12; there are 12"),
     ],
 )

@@ -184,5 +184,5 @@ def test_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the data cache .* cannot be written .*; set GENN_EVENTPROP_DATA_CACHE"):
         cache.cached("x", [], {}, lambda path: None, tmp_path / "file" / "cache")
-    with pytest.raises(DataError, match="cannot be made .*; set GENN_EVENTPROP_DATA_CACHE"):
+    with pytest.raises(DataError, match="cannot be created .*; set GENN_EVENTPROP_DATA_CACHE"):
         cache.cached("x", [], {}, lambda path: None, tmp_path / "cache")  # a build that wrote nothing

@@ -84,7 +84,7 @@ def test_a_later_call_goes_on_and_a_source_without_ranges_begins_anew(server: Se
 def test_what_does_not_come_is_said_and_what_came_is_kept(server: Server, tmp_path: Path) -> None:
     server.content, server.piece = CONTENT, 0
     (tmp_path / "x.bin.part").write_bytes(CONTENT[:100])
-    with pytest.raises(DataError, match="x.bin: cannot be downloaded to .* 100 bytes are kept, a new call continues"):
+    with pytest.raises(DataError, match="x.bin: cannot be downloaded to .* 100 bytes are kept, and the next call resumes"):
         download.fetch(url(server), tmp_path / "x.bin", MD5, progress=False)
     assert (tmp_path / "x.bin.part").stat().st_size == 100 and not (tmp_path / "x.bin").exists()
     server.piece = 1 << 30
@@ -102,7 +102,7 @@ def test_an_archive_is_unpacked_whole_or_not_at_all(tmp_path: Path) -> None:
     whole = (tmp_path / "a.zip").read_bytes()
     (tmp_path / "b.zip").write_bytes(whole[:5000] + bytes(9000) + whole[14000:])
     (tmp_path / "sub").mkdir()
-    with pytest.raises(DataError, match="b.zip: cannot be unpacked .* remove it"):
+    with pytest.raises(DataError, match="b.zip: cannot be unpacked .* delete it"):
         download.unpack(tmp_path / "b.zip", tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["Train", "a.zip", "b.zip", "sub"]
 

@@ -72,7 +72,7 @@ def test_leave_one_group_out() -> None:
     ("make", "message"),
     [
         (lambda: splits.random_split(labelled([0, 1]), 1.0), "the held-out fraction must lie between 0 and 1, got 1.0"),
-        (lambda: splits.random_split(labelled([0]), 0.5), "set: 1 samples cannot be split; two are needed"),
+        (lambda: splits.random_split(labelled([0]), 0.5), "set: 1 samples cannot be split; at least two are needed"),
         (lambda: splits.random_split(labelled([0, 1]), 0.5, -1), "seed must be a non-negative integer"),
         (
             lambda: splits.stratified_split(labelled([0, 0, 1]), 0.5),

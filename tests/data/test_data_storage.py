@@ -100,7 +100,7 @@ def damage_channels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_cut, "times.f8: absent or not .* bytes long; the folder is damaged, write it again"),
+        (damage_cut, "times.f8: missing or not .* bytes long; the folder is damaged, write it again"),
         (damage_facts, "not a folder of events"),
         (damage_format, "format 'other', this version reads"),
         (damage_offsets, "samples.npz has no offsets"),

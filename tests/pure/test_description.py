@@ -155,7 +155,7 @@ def test_modes_receptors_parameters_and_two_models_of_one_name():
     again = back.network.initial_parameters(2)
     assert all(np.array_equal(values[k], again[k]) and values[k].shape == again[k].shape for k in values)
     assert there_and_back(made).network.populations[0].neuron.params["tau"].value == Stored()
-    with pytest.raises(NetworkError, match="are stored beside the description"):
+    with pytest.raises(NetworkError, match="are stored next to the description"):
         there_and_back(made).network.initial_parameters(2)
 
 

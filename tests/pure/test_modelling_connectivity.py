@@ -161,7 +161,7 @@ def test_adding_delays_or_pairs_changes_no_other_draw():
         (lambda: two(Sparse(1.0, pairs=[(0, 1), (0, 1)]), 5, 3), r"from neuron 0 to neuron 1 is there twice"),
         (lambda: two(Sparse(1.0, pairs=[(0, 1), (5, 1)]), 5, 3), r"pair 1 is \(5, 1\), but there are 5 sources"),
         (lambda: two(Sparse(1.0, pairs=[]), 5, 3), r"pairs are a list \(S, 2\) of \(source, target\)"),
-        (lambda: two(Sparse(1.0, pairs=[(0.5, 1)]), 5, 3), r"numbers that are not whole"),
+        (lambda: two(Sparse(1.0, pairs=[(0.5, 1)]), 5, 3), r"pairs must be integers"),
         (lambda: two(OneToOne(1.0), 5, 3), r"OneToOne connects populations of one size, these have 5 and 3"),
         (lambda: Grouped(1.0, 0), r"Grouped: the number of groups is an integer >= 1, got 0"),
         (lambda: two(Grouped(1.0, 2), 4, 3), r"4 sources and 3 targets cannot be cut into 2 equal groups"),

@@ -31,14 +31,14 @@ def mine(**changes):
 WRONG = {
     "dynamics of V: unknown symbol 'tau_mm' .did you mean 'tau_m'": {"dynamics": {"V": "-V / tau_mm", "I": "-I"}},
     "unknown function 'rand' .a random equation or threshold has no exact gradient": {"threshold": "V - rand(1)"},
-    "unknown function 'max' .a step or a kink is an event or a mode": {"dynamics": {"V": "max(I, V)", "I": "-I"}},
-    "is not arithmetic .a step or a kink is an event": {"dynamics": {"V": "I if V > 0 else V", "I": "-I"}},
+    "unknown function 'max' .write a step or a kink as an event or a mode": {"dynamics": {"V": "max(I, V)", "I": "-I"}},
+    "is not arithmetic .write a step or a kink as an event": {"dynamics": {"V": "I if V > 0 else V", "I": "-I"}},
     "unknown symbol 't' .the equations do not depend on time": {"threshold": "t - 5"},
     "'-1 - V[*][*]2' of event 'spike' is below zero for all states": {"threshold": "-1 - V**2"},
     "'tanh.V. - 2' of event 'spike' is below zero": {"threshold": "tanh(V) - 2"},
     "lands at or above its threshold 'V - v_t' .by 1.": {"reset": {"V": "2 * v_t"}},
     "lands at or above its threshold 'V - v_t' .by 0.1.": {"reset": {"V": "V + 0.1"}},
-    "lands at or above its threshold 'V - v_t' .by 0., so that .* or go to a mode": {"reset": {}},
+    "lands at or above its threshold 'V - v_t' .by 0., so it .* or go to a mode": {"reset": {}},
     "no input can reach the threshold 'B - v_t' of event 'spike': it depends on B": {
         "state": {"V": 0.0, "I": 0.0, "B": 0.0},
         "dynamics": {"V": "(I - V) / tau_m", "I": "-I / tau_s", "B": "-B / tau_s"},
@@ -148,7 +148,7 @@ def test_plans_and_trainers():
 
 def test_zero_delay_cycles_of_delta_synapses():
     net, loss = network(LIFDelta())
-    with pytest.raises(PlanError, match="population 'hidden' reaches itself .* give one a delay"):
+    with pytest.raises(PlanError, match="population 'hidden' reaches itself .* give one of them a delay"):
         make_plan(net, loss, dt=10.0, duration=10.0, spike_times="exact")
     for fine in (network(LIFDelta(), delay=1.0), network(LIF())):
         make_plan(*fine, dt=10.0, duration=10.0, spike_times="exact")

@@ -50,9 +50,9 @@ def test_a_record_without_a_checksum_is_taken():
     [
         (lambda t: "", "results.json is damaged: Expecting value"),
         (lambda t: t[:40], "results.json is damaged"),
-        (lambda t: "[]", "results.json is damaged: a record is expected"),
+        (lambda t: "[]", "results.json is damaged: expected a record"),
         (lambda t: "{}", "results.json has no engine, epochs, final_test_accuracy"),
-        (lambda t: t.replace("0.97", "0.93"), 'checksum; if you edited it on purpose, remove "sha256" out'),
+        (lambda t: t.replace("0.97", "0.93"), 'checksum; if you edited it on purpose, remove "sha256"'),
     ],
 )
 def test_report_of_damaged_results(tmp_path, capsys, change, message):

@@ -209,7 +209,7 @@ def test_rates_are_lowered_too_and_what_is_frozen_stays():
 def test_rates_that_cannot_be_met():
     data = events(20, 1)
     t = trainer(network(0.3, bounds=(-1.0, 0.5)))
-    with pytest.raises(TrainingError, match="'hidden0': 2 spikes per neuron cannot be met .*starts at 0, the"):
+    with pytest.raises(TrainingError, match="'hidden0': 2 spikes per neuron cannot be reached .*starts at 0, the"):
         initialise_rates(t, data, 2.0)
     with pytest.raises(SettingError, match="no population 'hiden0' that spikes .did you mean 'hidden0'"):
         initialise_rates(t, data, {"hiden0": 1.0})

@@ -141,7 +141,7 @@ def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(SettingError, match="cannot be made .*choose another --run-dir"),
+        pytest.raises(SettingError, match="cannot be created .*choose another --run-dir"),
         writer(tmp_path / "file" / "x"),
     ):
         pass
