@@ -183,7 +183,7 @@ def test_trials_of_a_killed_process_go_on_in_another(folder):
     ({"ranges": {"a": 3}}, "a = 3; write a list of choices, or {low = 1e-4"),
     ({"ranges": {"a": {"low": 1, "high": 2, "steps": 1}}}, "a: unknown key 'steps'; did you mean 'step'"),
     ({"ranges": {"a": {"low": 2, "high": 1}}}, "low and high must be two numbers, the smaller first"),
-    ({"ranges": {"a": {"low": 0, "high": 1, "log": True}}}, "a logarithmic range begins above 0"),
+    ({"ranges": {"a": {"low": 0, "high": 1, "log": True}}}, "a logarithmic range must start above 0"),
     ({"ranges": {"seed": [1, 2]}}, 'seed is not searched; give seeds = "1-3"'),
 ])  # fmt: skip
 def test_bad_searches(table, message):
