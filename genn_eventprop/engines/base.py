@@ -6,7 +6,7 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,6 +93,38 @@ class Spikes:
         return cls(sample[order], time[order], neuron[order])
 
 
+class Recorded(Mapping[str, Spikes]):
+    """Spikes of populations, sorted when they are first looked at.
+
+    Args:
+        names: of the populations. read: number of one in `names` -> what `Spikes.in_order` takes.
+    """
+
+    def __init__(self, names: Sequence[str], read: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        self._read, self._names, self._found = read, list(names), dict[str, Spikes]()
+        self._raw: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def fetch(self) -> None:
+        """Read all now, for a look after the engine has run again."""
+        for i, name in enumerate(self._names):
+            if name not in self._found and name not in self._raw:
+                self._raw[name] = self._read(i)
+
+    def __getitem__(self, name: str) -> Spikes:
+        if name not in self._found:
+            if name not in self._names:
+                raise KeyError(name)
+            raw = self._raw.pop(name) if name in self._raw else self._read(self._names.index(name))
+            self._found[name] = Spikes.in_order(*raw)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """One batch of B trials.
@@ -108,7 +140,7 @@ class Result:
     readout: np.ndarray
     spike_counts: dict[str, np.ndarray]
     guarded: int
-    spikes: dict[str, Spikes] | None
+    spikes: Mapping[str, Spikes] | None
 
 
 @dataclass(frozen=True)

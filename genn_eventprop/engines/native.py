@@ -11,6 +11,7 @@ import ctypes
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..toolchain import build, find_compiler, require
-from .base import Availability, Data, Engine, Result, Spikes, batch_indices, diverged
+from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
 from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, READOUTS, SEVERAL, SILENT
@@ -106,6 +107,8 @@ class NativeEngine(Engine):
         self._handle: int | None = None
         self._pid = 0
         self._kept_arrays: dict[str, np.ndarray] = {}
+        self._wants_inputs = True  # whether the next pass backwards takes gradients of input times
+        self._records = 0  # runs that recorded spikes
         self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
         self._allocate(parameters)
 
@@ -233,7 +236,7 @@ class NativeEngine(Engine):
         result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
             self._share_out()
-        return result
+        return replace(result, spikes=dict(result.spikes)) if result.spikes is not None else result
 
     splits = True
 
@@ -265,15 +268,16 @@ class NativeEngine(Engine):
 
     def _backward_half(
         self, kept: tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]], slope: np.ndarray,
-        also: dict[str, np.ndarray],
+        also: dict[str, np.ndarray], inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
+        self._halves._wants_inputs = inputs
         arrays["given_dr"][:] = slope
         arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
         self._share_out()
-        return arrays["input_slope"].astype(np.float64)
+        return arrays["input_slope"].astype(np.float64) if inputs else arrays["input_slope"]
 
     def slices_of(self, batch: int) -> int:
         if self.slices is not None:
@@ -373,7 +377,7 @@ class NativeEngine(Engine):
             loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
             spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
             guarded=int(out["guarded"].sum()) if training else 0,
-            spikes={p: self._recorded(i, B) for i, p in enumerate(self._spiking)} if record_spikes else None,
+            spikes=self._recorded(B) if record_spikes else None,
         )  # fmt: skip
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
@@ -423,6 +427,7 @@ class NativeEngine(Engine):
 
     def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
+        self._records += record
         for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
             if self._passed[i] is not arrays[n]:
                 self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
@@ -448,6 +453,7 @@ class NativeEngine(Engine):
             **{f"degree_{p}": m for p, m in self._degree.items()},
         }
         integers |= {f"dropout_{p.name}": self._stochastic * limit(p.dropout) for p in populations}
+        integers["input_gradients"] = self._wants_inputs
         integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
@@ -492,14 +498,26 @@ class NativeEngine(Engine):
             self._handle, self._pid = handle, os.getpid()
         return self._handle
 
-    def _recorded(self, population: int, B: int) -> Spikes:
-        parts = []
-        for b in range(B):
-            n = self._host.host_recorded(self._engine(), population, b)
-            neuron, time = np.empty(n, np.int32), np.empty(n)
-            self._host.host_copy_recorded(self._engine(), population, b, neuron.ctypes.data, time.ctypes.data)
-            parts.append((np.full(n, b), time, neuron.astype(np.int64)))
-        return Spikes.in_order(*(np.concatenate(c) for c in zip(*parts)))
+    def _recorded(self, B: int) -> Recorded:
+        """Spikes that stay on the C++ side until they are looked at, or the next run."""
+        number = self._records
+
+        def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            if number != self._records or self._handle is None or self._pid != os.getpid():
+                raise EngineError("the spikes of an earlier run are gone; read them before the engine runs again")
+            return self._copied(population, B)
+
+        return Recorded(self._spiking, read)
+
+    def _copied(self, population: int, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sample, time (ms) and neuron of the recorded spikes of a population."""
+        host, engine = self._host, self._engine()
+        counts = np.array([host.host_recorded(engine, population, b) for b in range(B)])
+        neuron, time = np.empty(counts.sum(), np.int32), np.empty(counts.sum())
+        for b, start in enumerate(np.cumsum(counts) - counts):
+            place = neuron.ctypes.data + 4 * int(start), time.ctypes.data + 8 * int(start)
+            host.host_copy_recorded(engine, population, b, *place)
+        return np.repeat(np.arange(B), counts), time, neuron.astype(np.int64)
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""

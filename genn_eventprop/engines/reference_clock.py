@@ -78,7 +78,7 @@ class ReferenceClock(Engine):
         spikes = trial.spikes() if record_spikes else None
         return Readouts(read.found(), read.valid, counts, spikes, read.also()), trial
 
-    def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
+    def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         kept.readout.given(slope, also)
         kept.sample_weight = np.ones(kept.B)
         kept.input_feedback = np.zeros_like(kept.input[:-1])

@@ -123,8 +123,9 @@ class ReferenceEvent(Engine):
         return read.swapaxes(1, 2) if name == "trace" else read
 
     def _backward_half(
-        self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray]
-    ) -> np.ndarray:
+        self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray],
+        inputs: bool,
+    ) -> np.ndarray:  # fmt: skip
         models, self.trials = kept
         self._gradients(models, slope, self._count_push(also.get("count", slope)), also)
         return self.full_gradients["input_times"]

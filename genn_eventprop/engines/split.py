@@ -39,7 +39,7 @@ class Readouts:
     value: np.ndarray
     valid: np.ndarray
     spike_counts: dict[str, np.ndarray]
-    spikes: dict[str, Spikes] | None = None
+    spikes: Mapping[str, Spikes] | None = None
     also: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -66,6 +66,7 @@ class SplitForm:
         Args:
             keep: what `backward` needs. It goes with the next run, or with a change of parameters.
             stochastic: noise and dropout act, as in training.
+            record_spikes: may be read until the engine runs again.
 
         Raises:
             EngineError: the engine has no halves, or the loss does not read one number of every output.
@@ -84,12 +85,13 @@ class SplitForm:
         self._kept = (readouts, kept) if keep else None
         return readouts
 
-    def backward(self, slope: Any, also: Mapping[str, Any] | None = None) -> None:
+    def backward(self, slope: Any, also: Mapping[str, Any] | None = None, *, inputs: bool = True) -> None:
         """Run the kept trials backwards; sets `gradients` and `input_gradients`.
 
         Args:
             slope: dL/dr (B, K); where an output has no readout, it does not count. also: the same of readouts in
-                `Readouts.also`, in their shapes; those that are left out do not count.
+                `Readouts.also`, in their shapes; those that are left out do not count. inputs: whether
+                `input_gradients` are wanted; without, it is quicker on some engines.
 
         Raises:
             EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
@@ -104,12 +106,19 @@ class SplitForm:
         if given:
             raise EngineError(f"dL/dr is given of {', '.join(given)}, which the loss does not list in also=")
         self._kept = None
-        self._inputs = self._backward_half(kept, slope, more)
+        found = self._backward_half(kept, slope, more, inputs)
+        self._inputs = found if inputs else None
+
+    def forget(self) -> None:
+        """Let go of the pass that is kept."""
+        self._kept = None
 
     @property
     def input_gradients(self) -> np.ndarray:
         if self._inputs is None:
-            raise EngineError("there are no gradients of input times; run forward and backward first")
+            raise EngineError(
+                "there are no gradients of input times; run forward and backward (with inputs=True) first"
+            )
         return self._inputs
 
     def _forward_half(
@@ -118,8 +127,8 @@ class SplitForm:
         """(readouts, what `_backward_half` needs)."""
         raise NotImplementedError
 
-    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
-        """Sets gradients, returns those of input times."""
+    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        """Sets gradients, returns those of input times, anything if `inputs` is False."""
         raise NotImplementedError
 
 

@@ -1,13 +1,14 @@
-"""The operation that PyTorch sees: a batch of trials from input spikes and parameters to readouts, and its gradient.
+"""The operations that PyTorch sees: a batch of trials from input spikes and parameters to readouts, and its gradient.
 
-`torch.library` knows it as ``genn_eventprop::trial``; so it can be compiled around, checked and exported. Engines are
-Python objects, so the operation is given the number of one.
+`torch.library` knows them as ``genn_eventprop::trial`` and so on; so they can be compiled around, checked and exported.
+Engines are Python objects, so the operation is given the number of one.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..data import Events
-from ..engines import Engine, Readouts
+from ..engines import Engine, Readouts, Spikes
+from ..engines.base import Recorded
 from ..errors import EngineError
 
 _numbers = itertools.count(1)
@@ -27,11 +29,16 @@ class Runner:
 
     Args:
         engine: with the two halves of a trial. names: of the parameters, in the order of the operation's tensors.
+
+    Attributes:
+        token: number of the pass that is kept; another one after a backward pass. passes: number of the last forward
+            pass, and spikes: its spikes.
     """
 
     def __init__(self, engine: Engine, names: tuple[str, ...]) -> None:
         self.engine, self.names, self.number = engine, names, next(_numbers)
-        self.token, self.spikes = 0, dict[str, Any]()
+        self.token = self.passes = 0
+        self.spikes: Mapping[str, Spikes] = {}
         _runners[self.number] = self
 
     def forward(
@@ -41,13 +48,30 @@ class Runner:
         for name, value in zip(self.names, parameters):
             self.engine.parameters[name][...] = value.detach().cpu().numpy()
         size = self.engine.plan.input.size
-        numbers = [x.detach().cpu().numpy() for x in (times, channels, offsets)]
-        events = Events(numbers[0].astype(np.float64), numbers[1].astype(np.int32), numbers[2].astype(np.int64), size)
+        numbers = [x.detach().cpu().numpy() for x in (times.double(), channels.int(), offsets.long())]
+        events = Events.trusted(numbers[0], numbers[1], numbers[2], size)  # made by the layer
         data = self.engine.load(events)
+        self._save_spikes()
         found = self.engine.forward(data, np.arange(len(events)), stochastic=training, record_spikes=True)
         self.token += 1
+        self.passes += 1
         self.spikes = found.spikes or {}
         return found
+
+    def _save_spikes(self) -> None:
+        """Read the spikes of the last pass before another one, if somebody still holds them."""
+        if isinstance(self.spikes, Recorded):
+            last = weakref.ref(self.spikes)
+            self.spikes = {}
+            self.engine.forget()
+            if (held := last()) is not None:
+                held.fetch()
+
+    def backward(self, slopes: list[Tensor], inputs: bool) -> None:
+        """Run the kept trials backwards; afterwards nothing is kept."""
+        first, *others = (s.detach().cpu().numpy() for s in slopes)
+        self.engine.backward(first, dict(zip(self.engine.plan.loss.also, others)), inputs=inputs)
+        self.token += 1
 
 
 def runner_of(number: int) -> Runner:
@@ -65,7 +89,7 @@ def runner_of(number: int) -> Runner:
 @torch.library.custom_op("genn_eventprop::trial", mutates_args=())
 def trial(
     number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], training: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[list[Tensor], Tensor, Tensor]:
     """A batch of B trials.
 
     Args:
@@ -74,68 +98,76 @@ def trial(
             dropout act.
 
     Returns:
-        readout (B, K), inf for the first spike of a silent output; spike counts (B, N) int64, of all spiking
-        populations side by side; a token (1,) of this pass.
+        readouts (B, K) in the order of the loss's `readouts`, inf for the first spike of a silent output, V at every
+        step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side; token and number (2,) of
+        this pass.
     """
     runner = runner_of(number)
     found = runner.forward(times, channels, offsets, parameters, training)
     counts = [torch.from_numpy(c.astype(np.int64)) for c in found.spike_counts.values()]
     together = torch.cat(counts, 1) if counts else torch.zeros(len(found.value), 0, dtype=torch.int64)
-    return torch.from_numpy(found.value).to(_real(parameters, times)), together, torch.tensor([runner.token])
+    real = _real(parameters, times)
+    read = [torch.from_numpy(r).to(real) for r in (found.value, *found.also.values())]
+    return read, together, torch.tensor([runner.token, runner.passes])
 
 
 @trial.register_fake
 def _(
     number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], training: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    plan = runner_of(number).engine.plan
-    B = offsets.shape[0] - 1
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    plan, B = runner_of(number).engine.plan, offsets.shape[0] - 1
     neurons = sum(p.size for p in plan.populations if p.spiking)
-    real = torch.empty(B, plan.output.size, dtype=_real(parameters, times))
-    return real, torch.empty(B, neurons, dtype=torch.int64), torch.empty(1, dtype=torch.int64)
+    inner = {"trace": (plan.n_steps + 1,)}
+    read = [
+        torch.empty(B, *inner.get(name, ()), plan.output.size, dtype=_real(parameters, times))
+        for name in plan.loss.readouts
+    ]
+    return read, torch.empty(B, neurons, dtype=torch.int64), torch.empty(2, dtype=torch.int64)
 
 
 @torch.library.custom_op("genn_eventprop::trial_backward", mutates_args=())
 def trial_backward(
-    number: int, token: Tensor, slope: Tensor, times: Tensor, channels: Tensor, offsets: Tensor,
-    parameters: list[Tensor], training: bool,
+    number: int, token: Tensor, slopes: list[Tensor], times: Tensor, channels: Tensor, offsets: Tensor,
+    parameters: list[Tensor], training: bool, inputs: bool,
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """dL/d(times) and dL/d(parameters) from dL/dr (B, K). A pass that is no longer kept is run forwards again."""
+    """dL/d(times), empty without `inputs`, and dL/d(parameters) from dL/dr of every readout. A pass that is no longer
+    kept is run again."""
     runner = runner_of(number)
-    if int(token) != runner.token:
+    if int(token[0]) != runner.token:
         runner.forward(times, channels, offsets, parameters, training)
-    runner.engine.backward(slope.detach().cpu().numpy())
-    runner.token += 1  # what was kept is gone
+    runner.backward(slopes, inputs)
     engine, learned = runner.engine, runner.engine.plan.trainable
     gradients = [
-        torch.from_numpy(np.array(engine.gradients[name], np.float64)).to(p.dtype)
-        if name in learned
-        else p.new_zeros(p.shape)
+        torch.from_numpy(np.array(engine.gradients[name])).to(p.dtype) if name in learned else p.new_zeros(p.shape)
         for name, p in zip(runner.names, parameters)
     ]
-    return torch.from_numpy(np.array(engine.input_gradients)).to(times.dtype), gradients
+    by_time = torch.from_numpy(np.array(engine.input_gradients)) if inputs else torch.empty(0)
+    return by_time.to(times.dtype), gradients
 
 
 @trial_backward.register_fake
 def _(
-    number: int, token: Tensor, slope: Tensor, times: Tensor, channels: Tensor, offsets: Tensor,
-    parameters: list[Tensor], training: bool,
+    number: int, token: Tensor, slopes: list[Tensor], times: Tensor, channels: Tensor, offsets: Tensor,
+    parameters: list[Tensor], training: bool, inputs: bool,
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    return torch.empty_like(times), [torch.empty_like(p) for p in parameters]
+    by_time = torch.empty_like(times) if inputs else times.new_empty(0)
+    return by_time, [torch.empty_like(p) for p in parameters]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     number, times, channels, offsets, parameters, training = inputs
     ctx.number, ctx.training = number, training
     ctx.save_for_backward(output[2], times, channels, offsets, *parameters)
 
 
-def _backward(ctx: Any, slope: Tensor, counts: Tensor | None, token: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, slopes: list[Tensor], counts: Tensor | None, token: Tensor | None) -> tuple[Any, ...]:
     token, times, channels, offsets, *parameters = ctx.saved_tensors
+    inputs = ctx.needs_input_grad[1]
+    slopes = [s.contiguous() for s in slopes]
     by_time, by_parameter = trial_backward(
-        ctx.number, token, slope.contiguous(), times, channels, offsets, parameters, ctx.training
+        ctx.number, token, slopes, times, channels, offsets, parameters, ctx.training, inputs
     )
-    return None, by_time, None, None, by_parameter, None
+    return None, by_time if inputs else None, None, None, by_parameter, None
 
 
 trial.register_autograd(_backward, setup_context=_keep)

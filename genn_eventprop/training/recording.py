@@ -40,7 +40,7 @@ class Trial:
 
     times: np.ndarray
     states: dict[str, dict[str, np.ndarray]]
-    spikes: dict[str, Spikes]
+    spikes: Mapping[str, Spikes]
     input_times: np.ndarray
     input_channels: np.ndarray
     n_inputs: int

@@ -171,6 +171,11 @@ struct Work {
         first_step.zero(NP_OUT);
         ready = n_steps;
     }
+    void trade(Work& other) {
+        (void)other;
+        p_hidden_history_input.trade(other.p_hidden_history_input);
+        p_output_history_input.trade(other.p_output_history_input);
+    }
 };
 
 scalar negative_arrivals(const Args& args, Work& work, int64_t arrival, int neuron, int64_t sample) {

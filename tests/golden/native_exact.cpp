@@ -288,6 +288,7 @@ struct Work {
         first_step.zero(NP_OUT);
         ready = true;
     }
+    void trade(Work&) {}
 };
 
 void bind(const Args& args, Work& work) {

@@ -188,6 +188,12 @@ struct Work {
         first_step.zero(NP_OUT);
         ready = n_steps;
     }
+    void trade(Work& other) {
+        (void)other;
+        p_hidden_history_input.trade(other.p_hidden_history_input);
+        p_hidden_Q_history_input.trade(other.p_hidden_Q_history_input);
+        p_output_history_input.trade(other.p_output_history_input);
+    }
 };
 
 

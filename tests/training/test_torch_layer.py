@@ -56,9 +56,48 @@ def test_gradcheck_of_first_spikes():
     assert torch.autograd.gradcheck(function, (times,), eps=1e-6, atol=1e-6, rtol=1e-4)
 
 
+def test_gradcheck_of_several_readouts():
+    """V at every step among them, from one pass: weights, time constants and input times."""
+    readouts = ("trace", "max", "integral", "end")
+    made = EventProp(
+        network(), duration=25.0, dt=2.5, readout=readouts, spike_times="exact", engine="reference_event", seed=2
+    ).to(torch.float64)
+    times, names = input_times(2).requires_grad_(), [n for n, _ in made.named_parameters()]
+
+    def function(times, *parameters):
+        out = torch.func.functional_call(made, dict(zip(names, parameters)), (), {"times": times})
+        return out.v, out.maximum, out.integral, out.v_end
+
+    assert function(times, *made.parameters())[0].shape == (2, 11, 3)
+    parameters = [p.detach().clone().requires_grad_() for p in made.parameters()]
+    assert torch.autograd.gradcheck(function, (times, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
+def test_several_readouts_are_one_pass(monkeypatch):
+    """Each is what a layer with it alone reads; the engine runs once forwards and once backwards."""
+    made, times = layer(readout=("max", "trace", "integral")), input_times()
+    runner, calls = made.runner(torch.float64), []
+    for half in ("forward", "backward"):
+        own = getattr(runner.engine, half)
+        spied = lambda *a, own=own, half=half, **k: (calls.append(half), own(*a, **k))[1]  # noqa: E731
+        monkeypatch.setattr(runner.engine, half, spied)
+    out = made(times=times)
+    (out.v.mean() + out.maximum.sum() - out.integral.sum()).backward()
+    assert calls == ["forward", "backward"]
+    gradient = made.net.input_hidden.weight.grad.clone()
+    assert out.v.shape == (3, 51, 3) and torch.equal(out.v.amax(1), out.maximum)
+    alone = {name: layer(readout=name) for name in ("max", "trace", "integral")}
+    assert torch.equal(alone["trace"](times=times).v, out.v)
+    assert torch.equal(alone["integral"](times=times).integral, out.integral)
+    total = alone["trace"](times=times).v.mean() + alone["max"](times=times).maximum.sum()
+    (total - alone["integral"](times=times).integral.sum()).backward()
+    wanted = sum(one.net.input_hidden.weight.grad for one in alone.values())
+    torch.testing.assert_close(gradient, wanted)
+
+
 def test_opcheck():
     made, times = layer(spike_times="exact"), input_times().requires_grad_()
-    runner = made._runner(torch.float64)
+    runner = made.runner(torch.float64)
     found = made._of_times(times.detach())
     arguments = (runner.number, found[0].requires_grad_(), *found[1:], list(made.values().values()), False)
     torch.library.opcheck(trial, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
@@ -100,6 +139,8 @@ def test_counts_events_and_times_are_the_same_input():
         assert torch.equal(out.value, outputs[0].value)
         assert torch.equal(out.spike_counts["hidden"], outputs[0].spike_counts["hidden"])
     assert len(outputs[0].spikes["hidden"].time) == int(outputs[0].spike_counts["hidden"].sum())
+    with pytest.raises(SettingError, match="ms from the start of the trial, got -1"):
+        made(times=torch.full((1, 4), -1.0))
 
 
 def test_passes_may_overlap():
@@ -230,21 +271,29 @@ def test_two_processes_of_ddp(tmp_path):
 
 
 def test_compiled_around():
-    """The graph breaks where spikes are sorted; numbers and gradients are the same."""
+    """One graph without a break; numbers and gradients are the same."""
     made, times = layer("max", spike_times="exact"), input_times()
     want = made(times=times).value
     want.sum().backward()
     wanted = [p.grad.clone() for p in made.parameters()]
     made.zero_grad()
-    value = torch.compile(made, backend="aot_eager")(times=times).value
+    compiled = torch.compile(made, backend="aot_eager", fullgraph=True)
+    value = compiled(times=times).value
     assert torch.equal(value, want)
     value.sum().backward()
     assert all(torch.equal(p.grad, w) for p, w in zip(made.parameters(), wanted))
+    out = compiled(times=input_times(seed=4))  # another number of spikes
+    assert len(out.spikes["hidden"].time) == int(out.spike_counts["hidden"].sum())
+    compiled(times=times)
+    with pytest.raises(EngineError, match="spikes of an earlier call are gone; read them before the layer is called"):
+        _ = out.spikes
+    dense, counts = EventProp(network(), duration=25.0, dt=1.0, seed=2), (torch.rand(25, 2, 4) < 0.2).float()
+    assert torch.equal(torch.compile(dense, backend="aot_eager", fullgraph=True)(counts).value, dense(counts).value)
 
 
 def test_the_tutorial_and_the_examples_run():
     root = Path(__file__).parents[2]
-    code = (root / "docs" / "pytorch.md").read_text().split("```python\n")[1].split("```")[0]
+    code = "".join(p.split("```")[0] for p in (root / "docs" / "pytorch.md").read_text().split("```python\n")[1:])
     for command in (
         ["-c", code],
         [str(root / "examples" / "torch_yin_yang.py"), "--epochs", "1", "--samples", "320"],

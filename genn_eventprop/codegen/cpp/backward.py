@@ -34,7 +34,7 @@ def backward(ctx: Context) -> str:
     body.append("}")
     body += [_feedback(ctx, p) for p in ctx.spiking]
     if ctx.split:
-        body.append("if (step < n_steps) {")
+        body.append("if (step < n_steps && args.input_gradients) {")
         body += [_input_feedback(ctx, c) for c in ctx.from_input]
         body.append("}")
     body.append(ctx.readout.sample())

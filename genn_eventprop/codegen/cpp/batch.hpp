@@ -66,8 +66,11 @@ int run_batch(Engine& engine, const Args& args) {
                     if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
                 }
                 outer_loss(args, work, sample);
-                if (args.training && args.half != FORWARDS)
-                    backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                if (!args.training || args.half == FORWARDS) continue;
+                // a kept trial runs backwards in the thread's own memory, which is in its cache
+                if (args.half == BACKWARDS) engine.work[size_t(thread)].prepare(args), work.trade(engine.work[size_t(thread)]);
+                backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                if (args.half == BACKWARDS) work.trade(engine.work[size_t(thread)]);
             }
         } catch (const std::bad_alloc&) {
             troubles[slice].population = NO_MEMORY;

@@ -148,6 +148,7 @@ class Context:
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
         segment = ["segment"] if self.stored else []
+        segment += ["input_gradients"] if self.split else []
         slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
         return ["n_steps", "batch", "half", *slices, "training", "record", *segment, *loss, *exact, *delays]
 

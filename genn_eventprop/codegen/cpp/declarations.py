@@ -44,7 +44,7 @@ def args(ctx: Context) -> str:
 
 def work(ctx: Context) -> str:
     """Per-thread memory of one trial."""
-    fields, sizes = [], []
+    fields, sizes, backward = [], [], list[str]()
     rows = "(n_steps + args.ahead)" if "ahead" in ctx.integers else "n_steps"
     for p in ctx.plan.populations:
         names = [
@@ -69,6 +69,7 @@ def work(ctx: Context) -> str:
         for n in histories:
             fields.append(f"p_{p.name}_{n}")
             sizes.append((f"p_{p.name}_{n}", f"{rows} * NP_p_{p.name}"))
+            backward.append(f"p_{p.name}_{n}")
     widest = max(padded(p.size) for p in ctx.plan.populations)
     read = ctx.readout
     buffers = [*fields, *read.buffers, *read.arrays, *read.slopes, "last", "drive"]
@@ -92,8 +93,15 @@ def work(ctx: Context) -> str:
         "    int64_t ready = -1;\n"
         "    void prepare(const Args& args) {\n        const int64_t n_steps = args.n_steps;\n        if (ready == n_steps) return;\n"
         + (SEGMENTS if ctx.stored else "") + "\n".join(reserve) + "\n"
-        "        maximum_step.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = n_steps;\n    }\n};\n"
+        "        maximum_step.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = n_steps;\n    }\n"
+        + trade(backward) + "};\n"
     )  # fmt: skip
+
+
+def trade(names: list[str]) -> str:
+    """A method that gives another Work what only a backward pass needs, and takes the other's."""
+    swaps = "".join(f"        {n}.trade(other.{n});\n" for n in names)
+    return f"    void trade(Work& other) {{\n        (void)other;\n{swaps}    }}\n"
 
 
 def record(ctx: Context) -> str:

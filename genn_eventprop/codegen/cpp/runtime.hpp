@@ -248,6 +248,7 @@ struct Buffer {
         reserve(n);
         if (n) std::memset(data, 0, size_t(n) * sizeof(T));
     }
+    void trade(Buffer& other) { std::swap(data, other.data), std::swap(size, other.size); }
     T& operator[](int64_t i) { return data[i]; }
     operator T*() { return data; }
 };

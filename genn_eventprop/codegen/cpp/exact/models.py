@@ -57,7 +57,8 @@ def exact_work(ctx: Context) -> str:
         "    Buffer<double> readout;\n    Buffer<scalar> dr, last;\n    Buffer<int32_t> first_step;\n"
         f"    Log log[{n_groups}];\n    int64_t guarded = 0;\n    bool ready = false;\n"
         "    void prepare(const Args&) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
-        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        last.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n};\n"
+        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        last.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n"
+        "    void trade(Work&) {}\n};\n"
     )  # fmt: skip
 
 

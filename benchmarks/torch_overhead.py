@@ -1,0 +1,166 @@
+"""What a training step of the PyTorch layer costs beside one of `Trainer`, at the shape of spoken digits.
+
+    python benchmarks/torch_overhead.py                     # processor time of both in turn, and threads
+    python benchmarks/torch_overhead.py --profile           # where the layer's own time goes
+    python benchmarks/torch_overhead.py --write docs/pytorch.md   # also puts the tables into the page
+
+The network is that of `shd_shape.py`: 700 - 256 recurrent LIF - 20 LI, 1000 steps of 1 ms, 8000 input spikes a sample,
+batches of 32. Both train on the same `Events` with Adam at rate 0, so that the spikes stay as they are. Processor time,
+the least of all turns, holds on a busy machine too.
+
+Threads: a linear layer of torch stands behind the spiking one, torch and the engine get 1 or 2 threads each. If they
+fought for the cores, the time with 2 and 2 would be longer than with fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from shd_shape import Settings, network, random_events
+
+from genn_eventprop import Events, Trainer, losses
+from genn_eventprop.optimisers import Adam
+from genn_eventprop.torch import EventProp
+
+Turn = Callable[[], None]
+WIDTH = 2048
+
+
+def trainer_turn(s: Settings, events: Events, threads: int) -> Turn:
+    """One epoch of `Trainer`."""
+    net = network(s).network
+    loss = losses.IntegratedVoltageCrossEntropy(net.populations[-1], s.weight)
+    trainer = Trainer(
+        net, loss, duration=float(s.steps), dt=1.0, optimiser=Adam(0.0), batch_size=s.batch, seed=s.seed,
+        engine="native", threads=threads, progress=False,
+    )  # fmt: skip
+
+    def turn() -> None:
+        trainer.fit(events, epochs=trainer.state.epoch + 1)
+
+    return turn
+
+
+def torch_turn(s: Settings, events: Events, threads: int, dense: bool = False, linear: int = 0) -> Turn:
+    """The same epoch in a torch loop; dense: counts instead of `Events`; linear: width of a torch layer behind."""
+    net = network(s).network
+    layer = EventProp(net, duration=float(s.steps), weight=s.weight, seed=s.seed, engine="native", threads=threads)
+    behind = wide(s, linear) if linear else torch.nn.Identity()
+    model = torch.nn.ModuleList([layer, behind])
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.0)
+    parts = [events[k : k + s.batch] for k in range(0, len(events), s.batch)]
+    inputs = [counts_of(p, s) if dense else p for p in parts]
+    labels = [torch.from_numpy(np.array(p.labels)) for p in parts]
+
+    def turn() -> None:
+        for spikes, y in zip(inputs, labels):
+            optimiser.zero_grad()
+            out = layer(spikes).integral
+            torch.nn.functional.cross_entropy(behind(out), y).backward()
+            optimiser.step()
+
+    return turn
+
+
+def counts_of(events: Events, s: Settings) -> torch.Tensor:
+    """(T, B, N) counts as bytes."""
+    counts = np.zeros((s.steps, len(events), s.inputs), np.uint8)
+    sample = np.repeat(np.arange(len(events)), np.diff(events.offsets))
+    np.add.at(counts, (np.floor(events.times + 0.5).astype(int), sample, events.channels), 1)
+    return torch.from_numpy(counts)
+
+
+def least(turns: dict[str, Turn], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds of each, the least of `repeats` turns after one to warm up; all take turns."""
+    best = dict.fromkeys(turns, np.inf)
+    for repeat in range(repeats + 1):
+        for name, turn in turns.items():
+            begin = clock()
+            turn()
+            if repeat:
+                best[name] = min(best[name], clock() - begin)
+    return best
+
+
+def overhead(s: Settings, events: Events, repeats: int) -> list[str]:
+    torch.set_num_threads(1)
+    turns = {
+        "Trainer": trainer_turn(s, events, 1), "layer, Events": torch_turn(s, events, 1),
+        "layer, dense counts": torch_turn(s, events, 1, dense=True),
+    }  # fmt: skip
+    found = least(turns, repeats, time.process_time)
+    rows = [
+        f"| {name} | {1e3 * t / len(events):.3f} | {100 * (t / found['Trainer'] - 1):+.1f} % |"
+        for name, t in found.items()
+    ]
+    return ["| one thread | processor time, ms a sample | beside Trainer |", "|---|---|---|", *rows]
+
+
+def threads(s: Settings, events: Events, repeats: int) -> list[str]:
+    """A wide torch layer behind the spiking one, with threads of both."""
+    rows = []
+    for of_torch in (1, 2):
+        torch.set_num_threads(of_torch)
+        turns = {str(n): torch_turn(s, events, n, linear=WIDTH) for n in (1, 2)}
+        turns |= {"torch alone": torch_alone(s, len(events))}
+        found = least(turns, repeats, time.perf_counter)
+        rows.append(f"| {of_torch} | " + " | ".join(f"{1e3 * t / len(events):.3f}" for t in found.values()) + " |")
+    head = "| threads of torch | engine with 1 thread | engine with 2 threads | torch layers alone |"
+    return [head, "|---|---|---|---|", *rows]
+
+
+def wide(s: Settings, width: int = WIDTH) -> torch.nn.Module:
+    """Layers of torch with enough to do for several threads."""
+    inner = [torch.nn.Linear(width, width), torch.nn.ReLU()]
+    return torch.nn.Sequential(
+        torch.nn.Linear(s.outputs, width), torch.nn.ReLU(), *inner, torch.nn.Linear(width, s.outputs)
+    )  # fmt: skip
+
+
+def torch_alone(s: Settings, samples: int) -> Turn:
+    model = wide(s)
+    x = torch.randn(s.batch, s.outputs)
+
+    def turn() -> None:
+        for _ in range(samples // s.batch):
+            model(x).square().sum().backward()
+
+    return turn
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--batches", type=int, default=2)
+    options.add_argument("--profile", action="store_true")
+    options.add_argument("--write", type=Path)
+    asked = options.parse_args()
+    s = Settings()
+    events = random_events(Settings(batch=s.batch * asked.batches))
+    if asked.profile:
+        torch.set_num_threads(1)
+        turn = torch_turn(s, events, 1)
+        turn()
+        with cProfile.Profile(time.process_time) as profile:
+            for _ in range(asked.repeats):
+                turn()
+        pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+        return
+    lines = [*overhead(s, events, asked.repeats), "", *threads(s, events, asked.repeats)]
+    print("\n".join(lines))
+    if asked.write:
+        text = asked.write.read_text()
+        begin, end = (f"<!-- {name} of benchmarks/torch_overhead.py -->" for name in ("begin", "end"))
+        before, rest = text.split(begin)
+        asked.write.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1])
+
+
+if __name__ == "__main__":
+    main()
