@@ -116,9 +116,7 @@ class SplitForm:
     @property
     def input_gradients(self) -> np.ndarray:
         if self._inputs is None:
-            raise EngineError(
-                "there are no gradients of input times; run forward and backward (with inputs=True) first"
-            )
+            raise EngineError("there are no gradients of input times; run forward and backward first, with inputs=True")
         return self._inputs
 
     def _forward_half(

@@ -5,28 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import engines
 from ..data import Events
-from ..description import Described, build, describe
 from ..engines import Spikes
 from ..errors import EngineError, SettingError, suggest
-from ..losses import Loss, TimeWeight
+from ..losses import TimeWeight
 from ..modelling.network import Network, Population
-from ..plan import Plan, make_plan
+from ..plan import Plan
+from .layer import NAMES, Layer, Runner, check_counts, check_times, runner_of
 from .torch_spikes import order_of_times, spikes_of_counts
-from .torch_trial import Runner, runner_of, trial
+from .torch_trial import trial
 
-NAMES = {
-    "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",
-    "trace": "v",
-}  # fmt: skip
-"""Readout -> attribute of `Output`."""
 LAYOUTS = ("TBN", "BTN")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -87,7 +80,7 @@ class EventProp(nn.Module):
 
     Call it with spike counts (a dense tensor in `layout`, of step k at k dt), with `Events`, or with ``times=`` (B, N)
     or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. In training mode noise and
-    dropout act.
+    dropout act, drawn anew in every call from torch's random state.
 
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.
@@ -109,42 +102,21 @@ class EventProp(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        readouts = self._readouts(readout)
         if layout not in LAYOUTS:
             raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
-        output = net.populations[-1] if output is None else output
-        time_weight = weight if isinstance(weight, TimeWeight) else TimeWeight(weight)
-        main, *also = readouts if readouts != ("trace",) else ("end", "trace")
-        time_weight = time_weight if main == "integral" else TimeWeight()
-        loss = Loss(output, main, weight=time_weight, also=tuple(also))
-        self._described: Any = Described(net, loss, duration, dt, spike_times, engine)
-        self._plan: Plan | None = None
-        self.layout, self.readouts = layout, readouts
-        self._settings = {"engine": engine, "threads": threads}
-        self._runners: dict[torch.dtype, Runner] = {}
+        self._layer = Layer(
+            net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
+            engine=engine, threads=threads,
+        )  # fmt: skip
+        self.layout, self.readouts = layout, self._layer.readouts
         self.net = nn.Module()
-        self._names = tuple(values := net.initial_parameters(seed))
-        for name, value in values.items():
-            self._register(name, torch.from_numpy(np.asarray(value, np.float32)), name in self.plan.trainable)
-
-    @staticmethod
-    def _readouts(asked: str | Sequence[str]) -> tuple[str, ...]:
-        """Names of readouts; an integral, then all that have one number an output, before V at every step."""
-        names = (asked,) if isinstance(asked, str) else tuple(asked)
-        for name in names:
-            if name not in NAMES:
-                raise SettingError(f"unknown readout {name!r} ({suggest(str(name), NAMES)})")
-        if not names:
-            raise SettingError("readout=() reads nothing; name one or several readouts")
-        return tuple(sorted(names, key=lambda name: (name != "integral", name == "trace")))
+        for name, value in self._layer.initial(seed).items():
+            self._register(name, torch.from_numpy(value), name in self.plan.trainable)
 
     @property
     def plan(self) -> Plan:
-        """What runs: network, readout and time grid, compiled."""
-        if self._plan is None:
-            d = self._described
-            self._plan = make_plan(d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times)
-        return self._plan
+        """What runs: network, readouts and time grid, compiled."""
+        return self._layer.plan
 
     def _register(self, name: str, value: Tensor, learned: bool) -> None:
         """A parameter or buffer under the name of its population or connection."""
@@ -161,7 +133,7 @@ class EventProp(nn.Module):
         """Every parameter of the network, learned or not, by its name."""
         return {
             name: getattr(self.net.get_submodule(name.rsplit(".", 1)[0]), name.rsplit(".", 1)[1])
-            for name in self._names
+            for name in self._layer.names
         }
 
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
@@ -171,9 +143,9 @@ class EventProp(nn.Module):
         if (spikes is None) == (times is None):
             raise SettingError("call the layer with spikes, or with times=")
         found = self._of_times(times) if times is not None else self._of_spikes(spikes)
-        read, counts, passed = trial(number, *found, list(values.values()), self.training)
-        names = self.plan.loss.readouts
-        sizes = {p.name: p.size for p in self.plan.populations if p.spiking}
+        key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
+        read, counts, passed = trial(number, *found, list(values.values()), key)
+        names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         recorded = None if torch.compiler.is_compiling() else runner_of(number).spikes
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
@@ -190,22 +162,13 @@ class EventProp(nn.Module):
             raise SettingError(
                 "spike counts have no derivative; give times= for gradients of input spikes, or detach()"
             )
-        batch_first, steps, size = self.layout == "BTN", self.plan.n_steps, self.plan.input.size
-        if spikes.dim() != 3 or spikes.shape[1 if batch_first else 0] != steps or spikes.shape[2] != size:
-            wanted = f"(B, {steps}, {size})" if batch_first else f"({steps}, B, {size})"
-            raise SettingError(
-                f"the layer takes spikes of shape {wanted} (layout {self.layout}), got {tuple(spikes.shape)}"
-            )
-        step, channels, offsets = spikes_of_counts(spikes, batch_first)
+        check_counts(spikes.shape, self.plan, self.layout)
+        step, channels, offsets = spikes_of_counts(spikes, self.layout == "BTN")
         return step.to(torch.float64) * self.plan.dt, channels, offsets
 
     def _of_times(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of the finite times, sorted within each sample."""
-        size = self.plan.input.size
-        if times.dim() not in (2, 3) or times.shape[1] != size:
-            raise SettingError(
-                f"times= takes (B, {size}) or (B, {size}, M) ms, inf for no spike, got {tuple(times.shape)}"
-            )
+        check_times(times.shape, self.plan)
         place, channels, offsets = order_of_times(times if times.dim() == 3 else times.unsqueeze(2))
         return times.reshape(-1)[place], channels, offsets
 
@@ -217,26 +180,10 @@ class EventProp(nn.Module):
         """
         if dtype not in DTYPES:
             raise SettingError(f"the layer runs in float32 and float64, not in {dtype}")
-        if dtype not in self._runners:
-            values = {k: v.detach().numpy() for k, v in self.values().items()}
-            engine = engines.create(self.plan, values, dtype=DTYPES[dtype], **self._settings)  # type: ignore[arg-type]
-            self._runners[dtype] = Runner(engine, self._names)
-        return self._runners[dtype]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without plan and engines, the network as its description: a copy makes its own."""
-        return {**self.__dict__, "_runners": {}, "_plan": None, "_described": describe(self._described)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        values = {name: value.detach().numpy() for name, value in self.values().items()}
-        self._described = build(self._described, values, trust=True)  # a pickle is of one's own
+        return self._layer.runner(DTYPES[dtype], {k: v.detach().numpy() for k, v in self.values().items()})
 
     def extra_repr(self) -> str:
-        plan = self.plan
-        sizes = " - ".join(str(n) for n in (plan.input.size, *(p.size for p in plan.populations)))
-        grid = f"{plan.duration:g} ms in steps of {plan.dt:g} ms, {plan.spike_times} spike times"
-        return f"{sizes}, {grid}, readout {', '.join(self.readouts)}"
+        return self._layer.describe()
 
 
 @torch.compiler.assume_constant_result

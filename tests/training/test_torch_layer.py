@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Events, Trainer
+from genn_eventprop import Dense, Events, Normal, Trainer
 from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
 
 torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
@@ -95,11 +96,27 @@ def test_several_readouts_are_one_pass(monkeypatch):
     torch.testing.assert_close(gradient, wanted)
 
 
+def test_noise_follows_the_random_state_of_torch():
+    """Other noise in every call; none in eval()."""
+    net = network()
+    noisy = net.population(LIF(), 6, name="noisy", noise=0.4)
+    net.connect(net.inputs[0], noisy, Dense(Normal(1.6, 0.8)))
+    net.connect(noisy, net.populations[1], Dense(Normal(0.4, 0.6)))
+    made, times = EventProp(net, duration=25.0, output=net.populations[1], seed=2), input_times()
+    torch.manual_seed(3)
+    one, two = made(times=times).value, made(times=times).value
+    torch.manual_seed(3)
+    assert torch.equal(made(times=times).value, one) and not torch.equal(one, two)
+    made.eval()
+    quiet = made(times=times).value
+    assert torch.equal(made(times=times).value, quiet) and not torch.equal(quiet, one)
+
+
 def test_opcheck():
     made, times = layer(spike_times="exact"), input_times().requires_grad_()
     runner = made.runner(torch.float64)
     found = made._of_times(times.detach())
-    arguments = (runner.number, found[0].requires_grad_(), *found[1:], list(made.values().values()), False)
+    arguments = (runner.number, found[0].requires_grad_(), *found[1:], list(made.values().values()), None)
     torch.library.opcheck(trial, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
 
 

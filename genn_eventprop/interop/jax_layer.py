@@ -1,0 +1,228 @@
+"""`EventProp` for JAX: a network as a function of parameters and input spikes, with its own gradient.
+
+The engine runs on the host, behind `jax.pure_callback`; `jax.custom_vjp` gives JAX the adjoint. Shapes are fixed in
+JAX, so input spikes are arrays of times with inf for none, or counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..errors import SettingError, suggest
+from ..losses import TimeWeight
+from ..modelling.network import Network, Population
+from ..plan import Plan
+from .layer import NAMES, Layer, Runner, check_counts, check_times, order_of_times, spikes_of_counts
+
+LAYOUTS = ("TBN", "BTN")
+Parameters = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Output:
+    """What a batch of B trials gives.
+
+    readouts: name -> array, differentiable; each also under its name: ``integral``, ``maximum``, ``v_end``,
+    ``first_spike`` (ms, inf where silent), (B, K), ``v`` (B, T + 1, K). value: the first of them. spike_counts:
+    population -> (B, N) int32, without derivative.
+    """
+
+    readouts: dict[str, Array]
+    spike_counts: dict[str, Array]
+
+    @property
+    def value(self) -> Array:
+        return next(iter(self.readouts.values()))
+
+    def __getattr__(self, name: str) -> Array:
+        wanted = next((k for k, v in NAMES.items() if v == name), None)
+        if wanted is None or name.startswith("__"):
+            raise AttributeError(name)
+        if wanted not in self.readouts:
+            have = ", ".join(map(repr, self.readouts))
+            raise AttributeError(f"this layer reads {have}; make it with readout={wanted!r} for .{name}")
+        return self.readouts[wanted]
+
+
+class EventProp:
+    """A spiking network with exact gradients as a function for JAX; one forward and one backward pass a batch.
+
+    Args:
+        net, duration, dt, output, readout, weight, spike_times, engine, threads: as for the layer of PyTorch.
+        layout: of dense counts: "TBN" (steps, batch, channels) or "BTN".
+        seed: of the values in `fixed`.
+
+    ``layer.init(seed)`` gives first values of what is learned, ``layer(parameters, counts)`` or ``layer(parameters,
+    times=)`` an `Output`. times: (B, N) or (B, N, M) ms, inf for none; they have gradients. Parameters that are not
+    among those given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the other; there
+    is no gradient of the gradient. With ``key=`` (a JAX random key) noise and dropout act.
+
+    Raises:
+        SettingError, PlanError, EngineError: settings that do not fit together.
+    """
+
+    def __init__(
+        self, net: Network, *, duration: float, dt: float = 1.0, output: Population | None = None,
+        readout: str | Sequence[str] = "integral", weight: str | TimeWeight = "constant", spike_times: str = "grid",
+        engine: str = "auto", threads: int | None = None, layout: str = "TBN", seed: int = 0,
+    ) -> None:  # fmt: skip
+        if layout not in LAYOUTS:
+            raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
+        self._layer = Layer(
+            net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
+            engine=engine, threads=threads,
+        )  # fmt: skip
+        self.layout, self.readouts = layout, self._layer.readouts
+        learned = self.plan.trainable
+        self.fixed = {n: v for n, v in self._values(seed).items() if n not in learned}
+
+    @property
+    def plan(self) -> Plan:
+        """What runs: network, readouts and time grid, compiled."""
+        return self._layer.plan
+
+    def init(self, seed: int = 0) -> Parameters:
+        """First values of what is learned, by its name, in JAX's default precision."""
+        return {n: v for n, v in self._values(seed).items() if n in self.plan.trainable}
+
+    def _values(self, seed: int) -> Parameters:
+        real = jnp.zeros(0).dtype
+        values = self._layer.initial(seed)
+        return {name: jnp.asarray(v, real if v.dtype.kind == "f" else None) for name, v in values.items()}
+
+    def __call__(
+        self, parameters: Parameters, counts: Array | None = None, *, times: Array | None = None, key: Any = None
+    ) -> Output:
+        if (counts is None) == (times is None):
+            raise SettingError("call the layer with counts, or with times=")
+        values, real = self._complete(parameters)
+        if times is not None:
+            check_times(times.shape, self.plan)
+            given = times.reshape(*times.shape, 1) if times.ndim == 2 else times
+        else:
+            assert counts is not None
+            check_counts(counts.shape, self.plan, self.layout)
+            given = counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
+        return self._output(_Call(self._layer, real, self.layout, times is None), given, values, key)
+
+    def _complete(self, parameters: Parameters) -> tuple[tuple[Array, ...], str]:
+        """Values of all parameters in their order, and their precision."""
+        names = self._layer.names
+        for name in set(parameters) - set(names):
+            raise SettingError(f"unknown parameter {name!r} ({suggest(name, names)})")
+        for name in set(self.plan.trainable) - set(parameters):
+            raise SettingError(f"no value was given for {name!r}, which is learned; init() has one")
+        found = {name: jnp.asarray(parameters.get(name, self.fixed.get(name))) for name in names}
+        kinds = {str(v.dtype) for n, v in found.items() if jnp.issubdtype(v.dtype, jnp.floating) and n in parameters}
+        real = next(iter(kinds), str(jnp.zeros(0).dtype))
+        if len(kinds) > 1 or real not in ("float32", "float64"):
+            raise SettingError(f"the layer runs in float32 or float64, the parameters are {', '.join(sorted(kinds))}")
+        cast = (v.astype(real) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in found.values())
+        return tuple(cast), real
+
+    def _output(self, call: _Call, given: Array, values: tuple[Array, ...], key: Any) -> Output:
+        drawn = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
+        read, together, _ = _trial(call, given, values, drawn)
+        sizes = self._layer.spiking
+        parts = jnp.split(together, np.cumsum(list(sizes.values()))[:-1], axis=1) if sizes else []
+        kept = {n: r for n, r in zip(self.plan.loss.readouts, read) if n in self.readouts}
+        return Output(kept, dict(zip(sizes, parts)))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is fixed when JAX traces: the layer, its precision and the form of its input."""
+
+    layer: Layer
+    real: str
+    layout: str
+    dense: bool
+
+    def runner(self, values: Sequence[np.ndarray]) -> Runner:
+        return self.layer.runner(self.real, dict(zip(self.layer.names, values)))
+
+    def spikes(self, given: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """(what `Runner.forward` takes, places of the spikes in the flat input)."""
+        if self.dense:
+            steps, channels, offsets = spikes_of_counts(given, self.layout == "BTN")
+            return [steps * self.layer.plan.dt, channels, offsets], steps
+        place, channels, offsets = order_of_times(given)
+        return [given.reshape(-1)[place], channels, offsets], place
+
+    def batch(self, given: Any) -> int:
+        return int(given.shape[self.layout.index("B") if self.dense else 0])
+
+    def forward(self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
+        given, values = np.asarray(given), [np.asarray(v) for v in values]
+        runner = self.runner(values)
+        found = runner.forward(self.spikes(given)[0], values, None if key is None else int(key))
+        counts = [c.astype(np.int32) for c in found.spike_counts.values()]
+        together = np.concatenate(counts, 1) if counts else np.zeros((len(found.value), 0), np.int32)
+        read = tuple(np.asarray(r, self.real) for r in (found.value, *found.also.values()))
+        return read, together, np.array([runner.number, runner.token], np.int32)
+
+    def backward(
+        self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None, token: np.ndarray, slopes: Any
+    ) -> Any:
+        """dL/d(given), zero for counts, and dL/d(parameters); a pass that is no longer kept is run again."""
+        given, values = np.asarray(given), [np.asarray(v) for v in values]
+        runner = self.runner(values)
+        spikes, place = self.spikes(given)
+        if tuple(np.asarray(token)) != (runner.number, runner.token):
+            runner.forward(spikes, values, None if key is None else int(key))
+        by_time, found = runner.backward([np.asarray(s) for s in slopes], not self.dense)
+        by_given = np.zeros(() if self.dense else given.size, self.real)
+        if not self.dense:
+            by_given[place] = by_time
+            by_given = by_given.reshape(given.shape)
+        gradients = [np.zeros(v.shape, v.dtype) if g is None else g.astype(v.dtype) for v, g in zip(values, found)]
+        return by_given.astype(self.real), tuple(gradients)
+
+
+def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _trial(call: _Call, given: Array, values: tuple[Array, ...], key: Array | None) -> Any:
+    layer, B = call.layer, call.batch(given)
+    read = tuple(_shape(layer.read_shape(name, B), call.real) for name in layer.plan.loss.readouts)
+    neurons = sum(layer.spiking.values())
+    wanted = read, _shape((B, neurons), jnp.int32), _shape((2,), jnp.int32)
+    return jax.pure_callback(call.forward, wanted, given, values, key, vmap_method="sequential")
+
+
+def _forward(call: _Call, given: Array, values: tuple[Array, ...], key: Array | None) -> Any:
+    found = _trial(call, given, values, key)
+    return found, (given, values, key, found[2])
+
+
+def _backward(call: _Call, kept: Any, slopes: Any) -> Any:
+    given, values, key, token = kept
+    dense = jnp.issubdtype(given.dtype, jnp.integer) or call.dense
+    wanted = _shape(() if call.dense else given.shape, call.real), tuple(_shape(v.shape, v.dtype) for v in values)
+    by_given, gradients = jax.pure_callback(
+        call.backward, wanted, given, values, key, token, slopes[0], vmap_method="sequential"
+    )
+    by_given = _nothing(given) if dense else by_given.astype(given.dtype)
+    by_values = tuple(g if jnp.issubdtype(v.dtype, jnp.floating) else _nothing(v) for g, v in zip(gradients, values))
+    return by_given, by_values, None if key is None else _nothing(key)
+
+
+def _nothing(x: Array) -> Any:
+    """The cotangent of what has no derivative."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.zeros_like(x)
+    return np.zeros(x.shape, jax.dtypes.float0)
+
+
+_trial.defvjp(_forward, _backward)

@@ -1,0 +1,256 @@
+"""What the bridges to other libraries share: a network with its readouts as a function of arrays, in two halves."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import engines
+from ..data import Events
+from ..description import Described, build, describe
+from ..engines import Engine, Readouts, Spikes
+from ..engines.base import Recorded
+from ..errors import EngineError, SettingError, suggest
+from ..losses import Loss, TimeWeight
+from ..modelling.network import Network, Population
+from ..plan import Plan, make_plan
+
+NAMES = {
+    "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",
+    "trace": "v",
+}  # fmt: skip
+"""Readout -> what outputs call it."""
+
+_numbers = itertools.count(1)
+_runners: weakref.WeakValueDictionary[int, Runner] = weakref.WeakValueDictionary()
+
+
+class Layer:
+    """A network, what is read of it, and its engines, one for each precision, made when they are first needed.
+
+    Args:
+        net, duration, dt, spike_times: the trial. output: the population that is read, by default the last one.
+        readout: one or several of `NAMES`. weight: w(t) of an integral. engine, threads: see `engines.create`.
+
+    Attributes:
+        readouts: names of what is read, an integral first, V at every step last. names: of all parameters.
+
+    Raises:
+        SettingError, LossError, PlanError: settings that do not fit together.
+    """
+
+    def __init__(
+        self, net: Network, *, duration: float, dt: float, output: Population | None, readout: str | Sequence[str],
+        weight: str | TimeWeight, spike_times: str, engine: str, threads: int | None,
+    ) -> None:  # fmt: skip
+        self.readouts = _ordered(readout)
+        output = net.populations[-1] if output is None else output
+        main, *also = self.readouts if self.readouts != ("trace",) else ("end", "trace")
+        time_weight = weight if isinstance(weight, TimeWeight) else TimeWeight(weight)
+        time_weight = time_weight if main == "integral" else TimeWeight()
+        loss = Loss(output, main, weight=time_weight, also=tuple(also))
+        self._described: Any = Described(net, loss, duration, dt, spike_times, engine)
+        self._plan: Plan | None = None
+        self._settings = {"engine": engine, "threads": threads}
+        self._made: dict[str, Runner] = {}
+        self.names = tuple(net.initial_parameters(0))
+
+    @property
+    def plan(self) -> Plan:
+        """What runs: network, readouts and time grid, compiled."""
+        if self._plan is None:
+            d = self._described
+            self._plan = make_plan(d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times)
+        return self._plan
+
+    def initial(self, seed: int) -> dict[str, np.ndarray]:
+        """First values of all parameters; numbers are float32."""
+        values = self._described.network.initial_parameters(seed)
+        return {k: np.asarray(v, np.float32 if np.asarray(v).dtype.kind == "f" else None) for k, v in values.items()}
+
+    def runner(self, dtype: str, values: Mapping[str, np.ndarray]) -> Runner:
+        """The engine of a precision, "float32" or "float64"; `values` are its first ones."""
+        if dtype not in self._made:
+            made = engines.create(self.plan, values, dtype=dtype, **self._settings)  # type: ignore[arg-type]
+            self._made[dtype] = Runner(made, self.names)
+        return self._made[dtype]
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether noise or dropout act in training."""
+        return any(p.noise > 0 or p.dropout > 0 for p in self.plan.populations)
+
+    @property
+    def spiking(self) -> dict[str, int]:
+        """Populations that spike -> their sizes."""
+        return {p.name: p.size for p in self.plan.populations if p.spiking}
+
+    def read_shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Of a readout."""
+        steps = (self.plan.n_steps + 1,) if name == "trace" else ()
+        return (batch, *steps, self.plan.output.size)
+
+    def describe(self) -> str:
+        plan = self.plan
+        sizes = " - ".join(str(n) for n in (plan.input.size, *(p.size for p in plan.populations)))
+        grid = f"{plan.duration:g} ms in steps of {plan.dt:g} ms, {plan.spike_times} spike times"
+        return f"{sizes}, {grid}, readout {', '.join(self.readouts)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without plan and engines, the network as its description: a copy makes its own."""
+        values = self._described.network.initial_parameters(0)
+        return {**self.__dict__, "_made": {}, "_plan": None, "_described": (describe(self._described), values)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        document, values = state.pop("_described")
+        self.__dict__.update(state)
+        self._described = build(document, values, trust=True)  # a pickle is of one's own
+
+
+class Runner:
+    """An engine as operations of other libraries use it; it keeps the last forward pass for its backward pass.
+
+    Args:
+        engine: with the two halves of a trial. names: of the parameters, in the order of the operation's arrays.
+
+    Attributes:
+        token: number of the pass that is kept; another one after a backward pass. passes: number of the last forward
+            pass, and spikes: its spikes.
+    """
+
+    def __init__(self, engine: Engine, names: tuple[str, ...]) -> None:
+        self.engine, self.names, self.number = engine, names, next(_numbers)
+        self.token = self.passes = 0
+        self.spikes: Mapping[str, Spikes] = {}
+        _runners[self.number] = self
+
+    def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None) -> Readouts:
+        """Run trials; the tokens of earlier ones are no longer valid.
+
+        Args:
+            spikes: times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
+                offsets[b]:offsets[b + 1], ascending. key: of noise and dropout; None: they do not act.
+        """
+        times, channels, offsets = spikes
+        for name, value in zip(self.names, parameters):
+            self.engine.parameters[name][...] = value
+        size = self.engine.plan.input.size
+        times, channels = times.astype(np.float64, copy=False), channels.astype(np.int32, copy=False)
+        data = self.engine.load(Events.trusted(times, channels, offsets.astype(np.int64, copy=False), size))
+        self._save_spikes()
+        self.engine.epoch = key or 0
+        samples = np.arange(len(offsets) - 1)
+        found = self.engine.forward(data, samples, stochastic=key is not None, record_spikes=True)
+        self.token += 1
+        self.passes += 1
+        self.spikes = found.spikes or {}
+        return found
+
+    def _save_spikes(self) -> None:
+        """Read the spikes of the last pass before another one, if somebody still holds them."""
+        if isinstance(self.spikes, Recorded):
+            last = weakref.ref(self.spikes)
+            self.spikes = {}
+            self.engine.forget()
+            if (held := last()) is not None:
+                held.fetch()
+
+    def backward(self, slopes: Sequence[np.ndarray], inputs: bool) -> tuple[np.ndarray, list[np.ndarray | None]]:
+        """Run the kept trials backwards; afterwards nothing is kept.
+
+        Args:
+            slopes: dL/dr of the loss's `readouts`. inputs: whether gradients of input times are wanted.
+
+        Returns:
+            dL/d(times) (E,), empty without `inputs`; dL/d(parameter) in the order of names, None of those that are not
+            learned.
+        """
+        engine, learned = self.engine, self.engine.plan.trainable
+        engine.backward(slopes[0], dict(zip(engine.plan.loss.also, slopes[1:])), inputs=inputs)
+        self.token += 1
+        by_time = np.array(engine.input_gradients) if inputs else np.empty(0)
+        return by_time, [np.array(engine.gradients[name]) if name in learned else None for name in self.names]
+
+
+def runner_of(number: int) -> Runner:
+    """The runner with a number.
+
+    Raises:
+        EngineError: its layer is gone.
+    """
+    found = _runners.get(number)
+    if found is None:
+        raise EngineError("the layer of this trial no longer exists; keep it until its gradients are taken")
+    return found
+
+
+def spikes_of_counts(counts: np.ndarray, batch_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spikes of counts (T, B, N), or (B, T, N) with `batch_first`: steps (E,), channels (E,) int32, offsets (B + 1,).
+
+    Raises:
+        SettingError: a count that is negative or not a whole number.
+    """
+    array = np.ascontiguousarray(counts)
+    B = array.shape[0 if batch_first else 1]
+    place = np.flatnonzero(array)
+    values = array.reshape(-1)[place]
+    if not ((values > 0) & (values == np.floor(values))).all():
+        raise SettingError("spike counts must be whole numbers that are not negative")
+    row, channels = np.divmod(place, array.shape[2])
+    first, second = np.divmod(row, array.shape[1])
+    sample, step = (first, second) if batch_first else (second, first)
+    if not batch_first:
+        order = np.argsort(sample.astype(np.uint16) if B < 1 << 16 else sample, kind="stable")
+        sample, step, channels, values = sample[order], step[order], channels[order], values[order]
+    if (values > 1).any():
+        times = values.astype(np.int64)
+        sample, step, channels = (np.repeat(x, times) for x in (sample, step, channels))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=B))])
+    return step, channels.astype(np.int32), offsets
+
+
+def order_of_times(times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spikes of times (B, N, M) in ms that are finite: places in the flat array (E,), channels (E,), offsets (B + 1,).
+
+    Raises:
+        SettingError: a negative time.
+    """
+    B, N, M = times.shape
+    array = times.reshape(B, N * M)
+    if (array < 0).any():
+        raise SettingError(f"times= takes ms from the start of the trial, got {array.min():g}")
+    order = np.argsort(array, axis=1, kind="stable")
+    there = np.isfinite(np.take_along_axis(array, order, 1))
+    place = (order + np.arange(B)[:, None] * (N * M))[there]
+    offsets = np.concatenate([[0], np.cumsum(there.sum(1))])
+    return place, (order[there] // M).astype(np.int32), offsets
+
+
+def check_counts(shape: Sequence[int], plan: Plan, layout: str) -> None:
+    """Raise `SettingError` for dense input of a wrong shape; layout: "TBN" or "BTN"."""
+    time, n_steps, size = layout.index("T"), plan.n_steps, plan.input.size
+    if len(shape) != 3 or shape[time] != n_steps or shape[2] != size:
+        wanted = f"(B, {n_steps}, {size})" if layout == "BTN" else f"({n_steps}, B, {size})"
+        raise SettingError(f"the layer takes spikes of shape {wanted} (layout {layout}), got {tuple(shape)}")
+
+
+def check_times(shape: Sequence[int], plan: Plan) -> None:
+    """The same for spike times."""
+    size = plan.input.size
+    if len(shape) not in (2, 3) or shape[1] != size:
+        raise SettingError(f"times= takes (B, {size}) or (B, {size}, M) ms, inf for no spike, got {tuple(shape)}")
+
+
+def _ordered(asked: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of readouts; an integral, then all that have one number an output, before V at every step."""
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    for name in names:
+        if name not in NAMES:
+            raise SettingError(f"unknown readout {name!r} ({suggest(str(name), NAMES)})")
+    if not names:
+        raise SettingError("readout=() reads nothing; name one or several readouts")
+    return tuple(sorted(names, key=lambda name: (name != "integral", name == "trace")))
