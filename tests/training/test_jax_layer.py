@@ -23,8 +23,10 @@ from genn_eventprop.jax import EventProp  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def float64():
-    with jax.enable_x64(True):
-        yield
+    """For all threads: `jax.enable_x64` holds for one, and callbacks of compiled functions run in others."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 def layer(readout="max", **settings):
@@ -123,9 +125,9 @@ def test_noise_follows_the_key():
 
 
 def test_float32():
-    with jax.enable_x64(False):
-        made, times = layer(), jnp.asarray(input_times(), jnp.float32)
-        value, gradient = jax.value_and_grad(lambda p: made(p, times=times).value.sum())(made.init(2))
+    jax.config.update("jax_enable_x64", False)
+    made, times = layer(), jnp.asarray(input_times(), jnp.float32)
+    value, gradient = jax.value_and_grad(lambda p: made(p, times=times).value.sum())(made.init(2))
     assert value.dtype == jnp.float32 and {str(g.dtype) for g in gradient.values()} == {"float32"}
 
 
