@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from genn_eventprop.engines import c99, native
+from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.plan import Plan
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
@@ -16,7 +17,7 @@ SHARED = 16  # networks that share one library
 def install(level: int) -> None:
     """For this process: the optimisation level, and a memory of generated text."""
     os.environ[FLAGS_VARIABLE] = f"{os.environ.get(FLAGS_VARIABLE, '')} -O{level}"
-    for module in (native, c99):
+    for module in (native, c99, cuda):
         module.generate = by_structure(module.generate)  # type: ignore[attr-defined]
 
 

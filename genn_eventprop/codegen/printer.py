@@ -57,7 +57,7 @@ DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 
 class Printer(C99CodePrinter):
-    reserved_words: set[str] = set()  # `modelling.names` has refused what the targets reserve; rename nothing
+    reserved_words: set[str] = set()  # targets keep a model's names apart from their own: rename nothing
 
     def __init__(self, dialect: Dialect) -> None:
         spelled = {n: [(lambda *_: True, write)] for n, write in dialect.spelled.items()}

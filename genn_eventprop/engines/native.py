@@ -439,7 +439,7 @@ class NativeEngine(Engine):
         numbers |= {
             "delta": plan.duration / max(self._exact_steps, 1),
             **{f"d_{c.name}": c.delay for c in plan.connections},
-            **loss.constants,
+            **self._coded.plan.loss.constants,
         }
         populations = self._coded.plan.populations
         numbers |= {f"noise_{p.name}": self._stochastic * p.noise * math.sqrt(plan.dt) for p in populations}

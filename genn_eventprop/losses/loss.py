@@ -16,16 +16,6 @@ from .readout import TimeWeight
 from .record import LossFormulas, LossRecord
 from .sums import SUMS
 
-# what stands beside a loss's constants in expressions and in the arguments of generated code
-_TAKEN = frozenset(
-    "r T dt duration slope_floor push n_steps batch n_slices first_slice whole_batch whole_slices training record "
-    "steps shifts channels offsets samples "
-    "labels time_weight integrand_weight loss readout prediction guarded slices gradient targets given given_loss "
-    "n_targets node_scale node_part activity_decay activity_jump activity_rate checkpoint times delta weight_series "
-    "gauss window_start window_end series_size exact_steps segment given_dr given_last quantiles half input_slope "
-    "input_start".split()
-)
-
 
 @dataclass(frozen=True, eq=False)
 class Loss(LossFormulas):
@@ -84,8 +74,10 @@ class Loss(LossFormulas):
         self._check_parts()
         self._check_also()
         for key, value in self.constants.items():
-            if key in _TAKEN or not usable(key, (), ()) or key.startswith("c_"):
-                raise LossError(f"loss constant {key!r}: the generated code cannot use that name; give it another name")
+            if key == "r" or not usable(key, (), (), ()):
+                raise LossError(
+                    f"loss constant {key!r}: the formulas use that name, or no formula can; give it another name"
+                )
             if not np.isfinite(value):
                 raise LossError(f"loss constant {key} must be finite, got {value}")
         _ = self.expressions

@@ -25,10 +25,10 @@ def check_model(model: NeuronModel) -> None:
     name = model.name
     _check_types(model)
     for n in (*model.state, *model.params):
-        if not usable(n, model.state, model.receptors):
+        if not usable(n, model.state, model.params, model.receptors):
             raise ModelError(
                 f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
-                f"name that the formulas or the generated code use (e.g. {n}_0)",
+                f"name that Python or the formulas of a step use (e.g. {n}_0)",
                 n,
             )
         if n in model.state and n in model.params:

@@ -43,7 +43,7 @@ from .readouts import Readout, readout_class
 from .readouts.maximum import NEGATIVE
 from .regularise import TOTAL, Regularise
 from .scope import Scope
-from .step import Locals, make_step, pick
+from .step import make_step, pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ class _Population:
             states=readout.states if readout else (),
         )
         self.events = Events(scope, hooks)
-        self.step = make_step(self.d, self.p.trainable, Locals("s_"))
+        self.step = make_step(self.d, self.p.trainable)
         late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
         self.delayed = {c.receptor for c in late if c.source != plan.input.name or c.learns_delays}
         self._declare()

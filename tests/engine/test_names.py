@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, engines, losses, regularisers
+from genn_eventprop.codegen.cpp.hygiene import TAKEN
 from genn_eventprop.data import Events
+from genn_eventprop.engines.genn.trial import network_text
+from genn_eventprop.errors import EngineError
+from genn_eventprop.modelling.names import usable
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
+from support.cuda_shim import ShimEngine
 
-PLAIN = {"V": "V", "I": "I", "W": "W", "tau": "tau", "exc": "exc", "inh": "inh", "one": "one", "two": "two"}
+SLOTS = ("V", "I", "W", "tau", "t_w", "hold", "exc", "inh")
+PLAIN = {n: n for n in (*SLOTS, "one", "two")}
 NAMES = {
     "fields": {"I": "spikes", "W": "history_exc", "tau": "until"},
     "more fields": {"I": "dl", "W": "steps_tau", "tau": "event0"},
@@ -25,22 +33,26 @@ def model(n: dict[str, str], refractory: bool) -> NeuronModel:
     states = {n["V"]: 0.0, n["I"]: 0.0, n["W"]: 0.0}
     dynamics = {
         n["V"]: f"({n['I']} - {n['W']} - {n['V']}) / {n['tau']}",
-        n["I"]: f"-{n['I']} / 5", n["W"]: f"-{n['W']} / t_w",
+        n["I"]: f"-{n['I']} / 5", n["W"]: f"-{n['W']} / {n['t_w']}",
     }  # fmt: skip
     event = Event("spike", f"{n['V']} - 1", {n["V"]: 0, n["W"]: f"{n['W']} + 0.1"})
-    params = {n["tau"]: Param(15.0, "ms", trainable=True), "t_w": Param(30.0, "ms"), "hold": Param(2.0, "ms")}
-    modes = (Mode("held", {n["V"]: "0"}, lasts="hold"),) if refractory else ()
+    params = {n["tau"]: Param(15.0, "ms", trainable=True), n["t_w"]: Param(30.0, "ms"), n["hold"]: Param(2.0, "ms")}
+    modes = (Mode("held", {n["V"]: "0"}, lasts=n["hold"]),) if refractory else ()
     if refractory:
         event = Event(event.name, event.threshold, event.reset, modes=("free",), next_mode="held")
     else:
-        del params["hold"]
+        del params[n["hold"]]
     return NeuronModel(
         name="named", state=states, params=params, dynamics=dynamics, events=(event,), modes=modes, readout=n["V"],
         input={n["exc"]: {n["I"]: 1}, n["inh"]: {n["W"]: 0.5}},
     )  # fmt: skip
 
 
-def outcome(names: dict[str, str], spike_times: str, refractory: bool, noisy: bool):
+def native(plan, values):
+    return engines.create(plan, values, engine="native", dtype="float64", threads=1)
+
+
+def outcome(names: dict[str, str], spike_times: str, refractory: bool, noisy: bool, make=native):
     n, net = PLAIN | names, Network()
     neuron, inp = model(n, refractory), net.input(4)
     noise = 0.01 if noisy else 0.0
@@ -58,7 +70,7 @@ def outcome(names: dict[str, str], spike_times: str, refractory: bool, noisy: bo
         net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=40.0, spike_times=spike_times,
         regularisers=[regularisers.SpikeCount(one, target=2.0, upper=0.1, lower=0.1)],
     )  # fmt: skip
-    made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", threads=1)
+    made = make(plan, net.initial_parameters(1))
     samples = [(np.sort(rng.uniform(0, 35, 30)), rng.integers(0, 4, 30)) for _ in range(2)]
     data = made.load(Events.from_samples(samples, n_channels=4, labels=[0, 1]))
     result = made.run(data, [0, 1], training=spike_times == "exact", record_spikes=True)
@@ -71,7 +83,7 @@ def outcome(names: dict[str, str], spike_times: str, refractory: bool, noisy: bo
     return [np.array(x) for x in found]
 
 
-PLAINLY: dict[tuple[str, bool, bool], list[np.ndarray]] = {}
+PLAINLY: dict[tuple, list[np.ndarray]] = {}
 
 
 QUICK = [
@@ -94,3 +106,69 @@ def test_names_change_nothing(names, spike_times, refractory):
     assert PLAINLY[case][1].sum() > 10
     for one, other in zip(PLAINLY[case], outcome(NAMES[names], *case)):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+# words that generated code uses itself
+
+FAMILIAR = ("spikes", "step", "drive", "g", "double", "NAN", "history_input", "label")
+WORDS = [n for n in sorted(TAKEN | {"grad_x", "all_x", "P_x", "Q_x", "p_x", "M_PI", "s_c0"}) if usable(n, (), (), ())]
+GROUPS = [dict(zip(SLOTS, WORDS[i : i + len(SLOTS)])) for i in range(0, len(WORDS), len(SLOTS))]
+MAKERS = {
+    "native": native,
+    "c99": lambda plan, values: engines.create(plan, values, engine="c99", dtype="float64"),
+    "cuda": lambda plan, values: ShimEngine(plan, values, dtype="float64"),
+}
+
+
+@pytest.mark.parametrize(("engine", "spike_times"), [("native", "exact"), ("native", "grid"), ("c99", "grid")])
+def test_words_of_the_code_change_nothing(engine, spike_times):
+    same(engine, spike_times, dict(zip(SLOTS, FAMILIAR)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "spike_times"), [("native", "exact"), *((n, "grid") for n in MAKERS)])
+@pytest.mark.parametrize("names", GROUPS, ids=lambda names: "-".join(names.values()))
+def test_every_word_changes_nothing(engine, spike_times, names):
+    same(engine, spike_times, names)
+
+
+def same(engine: str, spike_times: str, names: dict[str, str]) -> None:
+    case, make = (spike_times, True, False), MAKERS[engine]
+    plain = PLAINLY.setdefault((engine, *case), []) or outcome({}, *case, make)
+    PLAINLY[(engine, *case)] = plain
+    for one, other in zip(plain, outcome(names, *case, make)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_constants_of_a_loss_may_be_called_so_too():
+    net = Network()
+    net.connect(net.input(2), net.population(LI(), 3, "out"), Dense(np.random.default_rng(1).normal(size=(2, 3))))
+    score, constants = "delta * r - steps * r**2", {"delta": 0.7, "steps": 0.2}
+    loss = losses.Loss(
+        net.populations[0], "integral", score=score, term="double * r", constants=constants | {"double": 2}
+    )
+    plan = make_plan(net, loss, dt=0.5, duration=10.0)
+    found = []
+    for name in ("native", "c99", "reference_clock"):
+        made = engines.create(plan, net.initial_parameters(1), engine=name, dtype="float64")
+        data = made.load(Events.from_samples([(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]))], 2, labels=[1]))
+        found.append([made.run(data, [0], training=True).loss, made.gradients["input_out.weight"].copy()])
+    for one in found[:2]:
+        np.testing.assert_allclose(one[0], found[2][0], rtol=1e-12)
+        np.testing.assert_allclose(one[1], found[2][1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("word", ["step", "double", "NAN", "kink_0", "injectCurrent"])
+def test_genn_says_which_names_its_code_needs(word):
+    with pytest.raises(EngineError, match=f"has a state or parameter called {word}, .* rename it, or use engine"):
+        outcome({"W": word}, "grid", True, False, lambda plan, values: network_text(plan))
+
+
+def test_snippets_with_such_names_are_refused_by_native():
+    snippets = {"sim_code": "V = V + step;"}
+    neuron = replace(model(PLAIN | {"tau": "step"}, False), snippets=snippets, events=(), modes=())
+    net = Network()
+    net.connect(net.input(2), net.population(neuron, 2, "out"), Dense(1.0), receptor="exc")
+    plan = make_plan(net, losses.Loss(net.populations[0], "integral"), dt=0.5, duration=5.0)
+    with pytest.raises(EngineError, match=r"native calls something else step; choose another name \(step_0, say\)"):
+        native(plan, net.initial_parameters(1))

@@ -138,7 +138,7 @@ def test_predictions():
         (lambda: Loss(outputs(), "integral", term="import os"), r"loss term: 'import os' is not an expression"),
         (lambda: Loss(outputs(), "integral", constants={"T": 1.0}), r"loss constant 'T': .*another name"),
         (lambda: Loss(outputs(), "integral", constants={"dt": 1.0}), r"loss constant 'dt': .*another name"),
-        (lambda: Loss(outputs(), "integral", constants={"delta": 1.0}), r"loss constant 'delta': .*another name"),
+        (lambda: Loss(outputs(), "integral", constants={"r": 1.0}), r"loss constant 'r': .*another name"),
         (lambda: Loss(outputs(), "integral", constants={"tau 0": 1.0}), r"loss constant 'tau 0': .*another name"),
     ],
 )  # fmt: skip

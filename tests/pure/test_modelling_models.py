@@ -140,11 +140,19 @@ def test_wrong_models_say_what_and_where(changes, message):
         model(**changes)
 
 
-@pytest.mark.parametrize("name", ["in", "double", "int", "neuron", "step", "args", "work", "i", "τ"])
-def test_names_that_the_generated_code_needs_are_refused(name):
-    """Python and C++ keywords, and the words of the generated loops: better here than in a compiler's message."""
+@pytest.mark.parametrize(
+    "name", ["in", "exp", "T", "_x", "P_V_I", "dP_tau_mem_V_I", "cH2_V", "e_input_V", "u0_V", "\u03c4"]
+)
+def test_names_that_python_or_the_formulas_need_are_refused(name):
     with pytest.raises(ModelError, match=f"{name}.*cannot name a state or parameter"):
         model(params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), name: Param(1.0)})
+
+
+@pytest.mark.parametrize(
+    "name", ["double", "int", "neuron", "step", "args", "work", "i", "P_V", "c_0", "grad_x", "Q_10"]
+)
+def test_names_of_generated_code_are_names_like_others(name):
+    model(params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), name: Param(1.0)})
 
 
 def test_wrong_events_and_modes_say_what_and_where():

@@ -11,14 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...adjoint import Derived, derive
+from ...errors import EngineError
+from ...losses.record import LossRecord
 from ...modelling.neuron import NeuronModel, renamed
 from ...plan import Plan, PopulationRecord
+from ..words import KEYWORDS, MACROS
 
 # fields of a population and variables that stand beside a model's own
-GENERATED = re.compile(
-    r"spikes|counts|until|mode|any_push|push|pending|dl|noise|feedback|jump|ends|event\d+"
-    r"|(history|Q_history|trace|steps|kept|ring|series|worth)_.*"
+FIELDS = re.compile(
+    r"spikes|counts|until|mode|any_push|push|pending|dl|noise|feedback|jump|ends|event\d+|g(_before|_early)?\d*"
+    r"|(history|Q_history|trace|steps|kept|ring|series|worth|grad|all|lambda|fn|[eQ]|d?P[H\d]*|d?c[H\d]*|u\d+"
+    r"|M|FE|FP|INT)_.*"
 )
+TAKEN = KEYWORDS | MACROS | frozenset(
+    "after along args arrival arrived at base before block by count counts dense dr draw drive end end_term ended ends "
+    "feedback first first_step from guarded horner i id index kept label last least_rise list load maximum_kink "
+    "maximum_slope maximum_step mid n_steps neuron node_voltage over pushed raise_by readout ready rise row sample "
+    "sample_weight scalar slice source start std step store to total vec weight work".split()
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +50,8 @@ def coded(plan: Plan) -> Coded:
         parameters |= {f"{p.name}.{n}": f"{names[p.name]}.{changes[p.name].get(n, n)}" for n in p.derived.params}
     if any(changes.values()) or any(public != inside for public, inside in names.items()):
         plan = _with_names(plan, names, changes)
+    if plan.loss.constants:
+        plan = replace(plan, loss=_with_constants(plan.loss))
     return Coded(plan, names, parameters)
 
 
@@ -54,11 +66,30 @@ def _changes(d: Derived) -> dict[str, str]:
     """States, parameters and receptors of a model that need another name."""
     every = (*d.states, *d.params, *d.receptors)
     starts = tuple(f"{s}_" for s in (*d.states, *d.receptors))
-    needed = [n for n in dict.fromkeys(every) if GENERATED.fullmatch(n) or n.startswith(starts)]
+    needed = [n for n in dict.fromkeys(every) if _meets(n) or n.startswith(starts)]
     found: dict[str, str] = {}
     for i, n in enumerate(needed):
         found[n] = next(new for k in range(i, i + len(every) + 1) if (new := f"user{k}_{n}") not in every)
-    return {} if d.model.snippets else found  # which are hand-written in their own names
+    if d.model.snippets and (bad := [n for n in found if _meets(n)]):
+        raise EngineError(
+            f"{d.model.name}: hand-written snippets use the names of the equations, and native calls something else "
+            f"{', '.join(bad)}; choose another name ({bad[0]}_0, say)"
+        )
+    return {} if d.model.snippets else found
+
+
+def _meets(name: str) -> bool:
+    """Whether something of the generated code has that name."""
+    return name in TAKEN or FIELDS.fullmatch(name) is not None
+
+
+def _with_constants(loss: LossRecord) -> LossRecord:
+    """The loss with constants called ``k_<name>``."""
+    names = {n: f"k_{n}" for n in loss.constants}
+    return replace(
+        loss, constants={names[n]: v for n, v in loss.constants.items()},
+        score=renamed(loss.score, names, "loss score"), term=renamed(loss.term, names, "loss term"),
+    )  # fmt: skip
 
 
 def _with_names(plan: Plan, names: Mapping[str, str], changes: Mapping[str, Mapping[str, str]]) -> Plan:

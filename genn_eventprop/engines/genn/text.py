@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...codegen.words import KEYWORDS, MACROS
 from ...errors import EngineError
 from ...plan import Plan, PopulationRecord
 from ...plan.numbers import Value
@@ -19,7 +20,7 @@ from ...plan.numbers import Value
 GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
 
 # Names that a neuron's code uses itself, or that GeNN defines; a model's states and parameters must not use them.
-TAKEN = frozenset(
+TAKEN = KEYWORDS | MACROS | frozenset(
     "t dt id batch num_neurons num_batch Isyn scalar step start lead turn back n_steps n_spikes n_guarded "
     "capacity ms_per_step least_rise guarded_inverse base slot rise guarded next next_step due spike_step "
     "inverse_slope feedback dl_dt inv_gdot dr readout max_step max_slope max_kink larger kink kink_now "
@@ -29,7 +30,7 @@ TAKEN = frozenset(
     "target loss_part g T st prev_st set prev_set injectCurrent inSyn addToPre addToPost addToPostDelay "
     "for_each_synapse timepoint "
     "uint8_t int8_t uint16_t int16_t uint32_t int32_t uint64_t int64_t size_t gennrand".split()
-)
+)  # fmt: skip
 TAKEN_STARTS = (
     "dL_", "push_", "spike_", "own_", "steps_", "arrived_", "g_before", "g_early", "tmp_", "k_", "gennrand_",
     "stochastic_", "kink_",
