@@ -1,6 +1,7 @@
 """The host's side of an engine whose trial is `program.trial`: inputs, results, and the losses in Python.
 
-A target adds one method, `execute`: run the batch with these arrays and numbers, by the names of the trial's buffers.
+A target adds `execute` and `execute_half`: run the batch, or one pass of it, with these arrays and numbers, by the
+names of the trial's buffers.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from ..plan import Plan
 from ..program.nodes import Buffer
 from ..program.outer import on_host
 from ..program.trial import Trial
-from ..program.values import grid_values, parameter_values
+from ..program.values import grid_values, neuron_values, synapse_values
 from .base import (
     Data,
     Engine,
@@ -25,6 +27,7 @@ from .base import (
     batch_indices,
 )  # fmt: skip
 from .refuse import ALL, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .split import Readouts
 from .stochastic import limit, quantiles
 from .tables import Tables, copied
 
@@ -38,7 +41,7 @@ class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
     features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL}}
-    options = ("slope_floor", "dtype")
+    options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
@@ -48,24 +51,29 @@ class ProgramEngine(Engine):
         self.tables = Tables(plan)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self.room = [FIRST_ROOM] * len(plan.populations)
+        self._seen: tuple[bytes | None, Arrays] = (None, {})
 
     @abstractmethod
     def execute(self, given: Arrays, training: bool) -> Arrays:
         """Run the batch. Returns every buffer of role "result" or "gradient"; results have a sample axis."""
 
+    @abstractmethod
+    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
+        """Run one pass of the split trial: forwards (kept None), or backwards with what the other call returned.
+
+        Returns:
+            (as `execute`, and with the gradients of input times; what the way back needs).
+        """
+
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = batch_indices(data, samples)
-        scored, plan = data.scored(samples, training=training), self.plan
-        given = self._given(data, samples, training)
-        given |= self._regularisers(given, training)
-        out = self.execute(given, training and not on_host(plan))
-        index = plan.populations.index(plan.output)
-        readout = out[f"p{index}_w_r"].astype(np.float64)
-        first = out.get(f"p{index}_w_first")
-        valid = np.ones(readout.shape, bool) if first is None else first >= 0
+        samples, plan = batch_indices(data, samples), self.plan
+        scored = data.scored(samples, training=training)
+        given = self._given(data, samples, training) | {"record": record_spikes}
         if on_host(plan):
-            given |= self._host_loss(data, samples, readout, valid, scored)
-            out = self.execute(given, True) if training else out | {"loss": given["given_loss"]}
+            out = self._run_around(given, data, samples, scored, training)
+        else:
+            out = self.execute(given | self._regularisers(given, training), training)
+        readout, valid = self._read(out)
         if training:
             self._collect(out)
         return Result(
@@ -75,7 +83,69 @@ class ProgramEngine(Engine):
             spikes=self._spikes(out) if record_spikes else None,
         )  # fmt: skip
 
+    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, scored: np.ndarray, training: bool) -> Arrays:
+        """A batch with an outer loss in Python: forwards, the loss here, backwards with its gradient."""
+        plan, loss, weight = self.plan, self.plan.loss, data.sample_weight(samples)
+        out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
+        readout, valid = self._read(out)
+        r = np.where(valid, readout, plan.duration)
+        value, slope = loss.evaluate(r, valid, data.targets_of(samples), plan.duration)
+        out["loss"] = value
+        if training:
+            given["given_dr"] = np.where(scored[:, None], slope, 0.0) * weight[:, None]
+            if loss.silent == "end":
+                tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
+                given["given_last"] = (
+                    -tau * loss.push(r, valid, data.targets_of(samples), plan.duration) * weight[:, None]
+                )
+            given |= self._regularisers(given, training, self._counts(out))
+            out |= self.execute_half(given, kept)[0]
+        return out
+
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Any]:
+        samples = batch_indices(data, samples)
+        given = self._given(data, samples, stochastic) | {"record": record_spikes}
+        out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
+        readout, valid = self._read(out)
+        spikes = self._spikes(out) if record_spikes else None
+        counts = self._counts(out)
+        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes), (given, kept, counts)
+
+    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
+        given, kept, counts = kept
+        given |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(given, True, counts)
+        out, _ = self.execute_half(given, kept)
+        self._collect(out)
+        return out["input_gradient"].astype(np.float64)
+
+    def _read(self, out: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        """(B, K) the readouts, and where they are there."""
+        index = self.plan.populations.index(self.plan.output)
+        readout, first = out[f"p{index}_w_r"].astype(np.float64), out.get(f"p{index}_w_first")
+        return readout, np.ones(readout.shape, bool) if first is None else first >= 0
+
     # inputs
+
+    @cached_property
+    def _of_grid(self) -> Arrays:
+        return grid_values(self.plan, self.slope_floor)
+
+    def _of_neurons(self) -> Arrays:
+        """Numbers that follow from parameters of neurons, made anew where one has changed."""
+        names = [f"{p.name}.{n}" for p in self.plan.populations for n in p.derived.params]
+        now = b"".join(self.parameters[n].tobytes() for n in names)
+        if self._seen[0] != now:
+            self._seen = now, neuron_values(self.plan, self.parameters)
+        return self._seen[1]
+
+    def _of_synapses(self) -> Arrays:
+        """Weights, tables of synapses and delays."""
+        weights = {f"c{i}_weight": self.parameters[c.weight] for i, c in enumerate(self.plan.connections)}
+        return weights | synapse_values(self.tables, self.parameters)
 
     def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """Arrays and numbers by the names of the trial's buffers."""
@@ -83,9 +153,12 @@ class ProgramEngine(Engine):
         given: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "sample_weight": data.sample_weight(samples), "labels": data.labels[samples], "quantiles": quantiles(),
-            "batch": B, "training": training, "n_targets": 0, "given": 0, "numbers": data.numbers_of(samples),
+            "batch": B, "training": training, "n_targets": 0, "numbers": data.numbers_of(samples),
         }  # fmt: skip
-        given |= grid_values(plan, self.slope_floor) | parameter_values(plan, self.parameters, self.tables)
+        lengths = data.offsets[samples + 1] - data.offsets[samples]
+        given["input_start"] = np.cumsum(lengths) - lengths
+        given["input_spikes"] = int(lengths.sum())
+        given |= self._of_grid | self._of_neurons() | self._of_synapses()
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples], np.float64)
             given["n_targets"] = given["targets"].shape[2] if loss.readout == "spike_times" else 0
@@ -110,12 +183,11 @@ class ProgramEngine(Engine):
         before, after = plan.loss.weight.activity(counts, plan.dt)
         return {"activity_before": before.T, "activity": after.T}
 
-    def _regularisers(self, given: Arrays, training: bool) -> Arrays:
-        """Strengths and targets; an excess of the batch's mean count takes a forward run of its own."""
+    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        """Strengths and targets. An excess of the batch's mean count needs `counts`, or a forward run of its own."""
         plan, found = self.plan, Arrays()
         terms = [(i, p.name, r) for i, p in enumerate(plan.populations) for r in plan.spike_regularisers(p.name)]
-        counts = None
-        if training and any(r.mean == "batch" for _, _, r in terms):
+        if training and counts is None and any(r.mean == "batch" for _, _, r in terms):
             counts = self._counts(self.execute(given, False))
         for number, (i, name, r) in enumerate(terms):
             k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
@@ -128,24 +200,6 @@ class ProgramEngine(Engine):
                 found[f"p{i}_target{k}"] = r.target
         return found
 
-    def _host_loss(
-        self, data: Data, samples: np.ndarray, readout: np.ndarray, valid: np.ndarray, scored: np.ndarray
-    ) -> Arrays:
-        """A loss in Python: its values and gradients for the backward pass."""
-        plan, loss, sample_weight = self.plan, self.plan.loss, data.sample_weight(samples)
-        r = np.where(valid, readout, plan.duration)
-        targets = data.targets_of(samples)
-        value, slope = loss.evaluate(r, valid, targets, plan.duration)
-        found = {
-            "given": 1,
-            "given_loss": value,
-            "given_dr": np.where(scored[:, None], slope, 0.0) * sample_weight[:, None],
-        }
-        if loss.silent == "end":
-            tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-            found["given_last"] = -tau * loss.push(r, valid, targets, plan.duration) * sample_weight[:, None]
-        return found
-
     # results
 
     def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
@@ -155,9 +209,9 @@ class ProgramEngine(Engine):
     def _collect(self, out: Arrays) -> None:
         """Gradients by the names of parameters."""
         for i, c in enumerate(self.plan.connections):
-            if c.trainable:
+            if f"c{i}_gradient" in out:
                 self.gradients[c.weight] = out[f"c{i}_gradient"].reshape(c.weight_shape)
-            if c.delays and c.learns_delays:
+            if c.delays and f"c{i}_delay_gradient" in out:
                 self.gradients[c.delays_name] = out[f"c{i}_delay_gradient"].reshape(c.delays.shape)
         for i, p in enumerate(self.plan.populations):
             for n in p.trainable:
@@ -180,14 +234,14 @@ class ProgramEngine(Engine):
 
     def lengths(self, given: Arrays) -> dict[str, int]:
         """Run-time lengths of axes."""
-        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", *(n for n in given if n.endswith("_ring")))
-        known = {n: int(given[n]) for n in names} | {"populations": len(self.room)}
+        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes")
+        known = {n: int(given[n]) for n in (*names, *(n for n in given if n.endswith("_ring")))}
+        known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 
-    def shape(self, buffer: Buffer, given: Arrays) -> tuple[int, ...]:
-        """Of a buffer; results have an element for every sample."""
-        axes = buffer.axes if buffer.role != "result" or "batch" in buffer.axes else ("batch", *buffer.axes)
-        lengths = self.lengths(given)
+    def shape(self, buffer: Buffer, given: Arrays, of_sample: bool) -> tuple[int, ...]:
+        """Of a buffer; of_sample: it has a part for every sample of the batch."""
+        axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(given)
         return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
 
     def kind(self, buffer: Buffer) -> np.dtype:

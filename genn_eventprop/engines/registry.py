@@ -59,6 +59,7 @@ def create(
     threads: int | None = None,
     slope_floor: float = 0.0,
     genn_backend: str | None = None,
+    device: int | None = None,
 ) -> Engine:
     """An engine for a plan.
 
@@ -69,6 +70,7 @@ def create(
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
         genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
+        device: for `cuda`: a GPU's number among those that CUDA_VISIBLE_DEVICES shows; None: the first.
 
     Raises:
         SettingError: for an unknown name. EngineError: if it cannot run here. ToolchainError: there is no compiler, and
@@ -76,6 +78,7 @@ def create(
     """
     kind = engine_class(engine)
     given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
+    given |= {"device": device}
     if slope_floor and "slope_floor" not in kind.options:
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
     made = kind(plan, parameters, **{n: v for n, v in given.items() if n in kind.options})

@@ -4,7 +4,7 @@ An optimiser is a short text of elementwise assignments (`Optimiser.code`). NumP
 definition; a compiling engine turns the same text into C (`OptimiserStep` carries all it needs).
 """
 
-from .base import Optimiser, OptimiserStep, ParameterStep, gradient_norm
+from .base import Optimiser, OptimiserStep, ParameterStep, gradient_norm, is_text
 from .rules import SGD, Adam, AdamW, RMSprop
 from .schedules import (
     Constant,
@@ -36,4 +36,5 @@ __all__ = [
     "Schedule",
     "Step",
     "gradient_norm",
+    "is_text",
 ]

@@ -163,13 +163,15 @@ class Optimiser:
                     self._bounds[name] = pair
             self._check_start(name, array)
 
-    def next_step(self, gradients: Mapping[str, np.ndarray] | None = None) -> OptimiserStep:
+    def next_step(
+        self, gradients: Mapping[str, np.ndarray] | None = None, *, norm: float | None = None
+    ) -> OptimiserStep:
         """Count one step and return its record; an engine may run it compiled.
 
-        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients are
-        needed only when `clip_norm` is set, to know their norm.
+        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients, or their
+        `norm`, are needed only when `clip_norm` is set.
         """
-        scale: dict[str, float] = {} if self.clip_norm is None else {"gradient_scale": self._clip(gradients)}
+        scale: dict[str, float] = {} if self.clip_norm is None else {"gradient_scale": self._clip(gradients, norm)}
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
@@ -186,10 +188,13 @@ class Optimiser:
             self.prepare(parameters)
         self.next_step(gradients).apply(parameters, gradients)
 
-    def _clip(self, gradients: Mapping[str, np.ndarray] | None) -> float:
-        if gradients is None:
+    def _clip(self, gradients: Mapping[str, np.ndarray] | None, norm: float | None) -> float:
+        if gradients is None and norm is None:
             raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
-        norm, limit = gradient_norm({name: gradients[name] for name in self._settings}), float(self.clip_norm or 0.0)
+        limit = float(self.clip_norm or 0.0)
+        if norm is None:
+            assert gradients is not None
+            norm = gradient_norm({name: gradients[name] for name in self._settings})
         if norm <= limit:
             return 1.0
         self.clipped_steps += 1
@@ -245,3 +250,10 @@ class Optimiser:
 def gradient_norm(gradients: Mapping[str, np.ndarray]) -> float:
     """L2 norm over all gradients together, summed in float64."""
     return float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients.values())))
+
+
+def is_text(optimiser: Any) -> bool:
+    """Whether its steps are its text and nothing else, so that an engine may run them compiled."""
+    kind = type(optimiser)
+    own = (getattr(kind, n) is not getattr(Optimiser, n) for n in ("update", "next_step"))
+    return isinstance(optimiser, Optimiser) and not any(own)

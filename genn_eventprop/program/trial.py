@@ -1,9 +1,9 @@
 """One trial on the grid, forwards and backwards: the order of operations, written once.
 
 A trial is a list of operations before, in and after the loop over steps, for each direction. `EachNeuron` runs a kernel
-for all neurons of a population; what happens between neurons is one of `Deliver`, `Feedback`, `Gather`, `Total` and
-`Once`. Operations that stand side by side in one list may depend on each other in order; kernels of one `EachNeuron`
-are independent over neurons. The definition of the order is `engines/reference_clock.py`.
+for all neurons of a population; what happens between neurons is one of `Deliver`, `Feedback`, `Gather`, `FeedInput`,
+`Total`, `Once` and `EachStep`. Operations that stand side by side in one list may depend on each other in order;
+kernels of one `EachNeuron` are independent over neurons. The definition of the order is `engines/reference_clock.py`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,14 @@ class GatherDelays:
 
 
 @dataclass(frozen=True)
+class FeedInput:
+    """Set ``into`` of every input spike to dL/d(its time): the sum over `terms` (see `Feedback`), at its arrivals."""
+
+    into: Buffer
+    terms: tuple[tuple[int, str, Buffer], ...]
+
+
+@dataclass(frozen=True)
 class Total:
     """The sum of an integer over the neurons of a population."""
 
@@ -107,7 +115,16 @@ class Once:
     kernel: Kernel
 
 
-Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | Total | Once
+@dataclass(frozen=True, eq=False)
+class EachStep:
+    """Code for every step ``row``, in any order; what they add to the local `RUNNING` is added up in `into`."""
+
+    kernel: Kernel
+    into: Buffer
+
+
+Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
+RUNNING = name("t", "running")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +133,9 @@ class Trial:
 
     Forwards: `begin`, then `step` for steps 0 ... n_steps - 1, then `end`; `compare` between the passes. Backwards:
     `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
-    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its
-    spikes; delays: of connections whose delays are values.
+    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes; delays: of connections whose
+    delays are values. split: the two passes are two calls, `compare` takes dL/dr from the host, and `end_back` gives
+    the gradients of input times as well.
     """
 
     plan: Plan
@@ -136,18 +154,31 @@ class Trial:
     retreat: tuple[Operation, ...]
     end_back: tuple[Operation, ...]
     spikes: dict[int, Buffer] = field(default_factory=dict)
+    split: bool = False
+
+    @property
+    def forwards(self) -> tuple[Operation, ...]:
+        return (*self.begin, *self.step, *self.end)
+
+    @property
+    def backwards(self) -> tuple[Operation, ...]:
+        """With `compare`."""
+        before = (*self.compare, *self.begin_back, *self.before_jumps, *self.feedback)
+        return (*before, *self.jumps, *self.retreat, *self.end_back)
 
 
-def make_trial(plan: Plan, *, adjoint: bool = True) -> Trial:
+def make_trial(plan: Plan, *, adjoint: bool = True, split: bool = False) -> Trial:
     """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference."""
-    return _Maker(plan, adjoint).trial()
+    return _Maker(plan, adjoint, split).trial()
 
 
 class _Population:
     """One population's pieces."""
 
-    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None) -> None:
+    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool) -> None:
         self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
+        # receptors whose D is asked for, and whether rows of it are kept for all steps
+        self.felt = scope.fed() if split else scope.fed_by_spikes()
         self.regularise = Regularise(scope)
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
@@ -158,7 +189,7 @@ class _Population:
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
         late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
-        self.delayed = {c.receptor for c in late if c.source != plan.input.name or c.learns_delays}
+        self.kept_rows = split or any(c.source != plan.input.name or c.learns_delays for c in late)
         self._declare()
 
     def _declare(self) -> None:
@@ -176,11 +207,11 @@ class _Population:
             s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
         for r in s.learned_receptors():
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
-        rows = [f"D_{r}" for r in s.fed_by_spikes()]
-        rows += [f"up_{r}" for r in s.fed_by_spikes() if self.events.pushed]
-        rows += ["down"] if self.readout and self.readout.negative and s.fed_by_spikes() else []
+        rows = [f"D_{r}" for r in self.felt]
+        rows += [f"up_{r}" for r in self.felt if self.events.pushed]
+        rows += ["down"] if self.readout and self.readout.negative and self.felt else []
         for row in rows:
-            if self.delayed:
+            if self.kept_rows:
                 s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
             else:
                 s.each(name("w", row))
@@ -272,12 +303,12 @@ class _Population:
         out: list[Statement] = []
         for r in s.learned_receptors():
             out.append(Set(name("w", "along", r), s.own(d.receptors[r].dot(sp.Matrix(own)))))
-        for r in s.fed_by_spikes():
+        for r in self.felt:
             D = s.own(pick([-(m.df_dx * d.receptors[r]).dot(sp.Matrix(own)) for m in d.modes]), self._trace())
             out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
             if self.events.pushed:
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
-        if self.readout and self.readout.negative and s.fed_by_spikes():
+        if self.readout and self.readout.negative and self.felt:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
         return out
 
@@ -313,8 +344,8 @@ def _nothing(event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[St
 
 
 class _Maker:
-    def __init__(self, plan: Plan, adjoint: bool) -> None:
-        self.plan, self.adjoint, self.buffers = plan, adjoint, dict[str, Buffer]()
+    def __init__(self, plan: Plan, adjoint: bool, split: bool) -> None:
+        self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
         self.out = plan.populations.index(plan.output)
         for s in self.scopes:
@@ -322,9 +353,9 @@ class _Maker:
         output = self.scopes[self.out]
         self.readout = readout_class(plan.loss.readout)(plan, output)
         self.populations = [
-            _Population(plan, s, self.readout if s is output else None) for s in self.scopes
+            _Population(plan, s, self.readout if s is output else None, split) for s in self.scopes
         ]  # fmt: skip
-        self.outer = make_outer(plan, output, self.readout)
+        self.outer = make_outer(plan, output, self.readout, given=split)
         self.connections = [
             (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
         ]
@@ -362,13 +393,13 @@ class _Maker:
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
             delays=tuple(delays(c, i, parts[i], self.buffers) for i, c in enumerate(plan.connections)),
             begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
-            end=(EachNeuron(self.out, end),) if end else (), compare=(Once(self._compare()),) if self.adjoint else (),
+            end=(EachNeuron(self.out, end),) if end else (), compare=tuple(self._compared()),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
             feedback=tuple(
                 self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
             ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
-            end_back=(*self.each("end_back"), *gathered), spikes=self.spikes,
+            end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
@@ -386,9 +417,19 @@ class _Maker:
 
     def _feedback(self, population: int) -> Feedback:
         source = self.populations[population]
-        out = [(i, c) for i, c in enumerate(self.plan.connections) if c.source == source.p.name]
-        terms = [(i, part, row) for i, c in out for part, row in self._caused(c)]
-        return Feedback(population, source.s.table[FEEDBACK].buffer, tuple(terms))
+        return Feedback(population, source.s.table[FEEDBACK].buffer, self._terms(source.p.name))
+
+    def _feed_input(self) -> list[Operation]:
+        if not self.split:
+            return []
+        into = Buffer("input_gradient", ("input_spikes",), "real", "of spikes")
+        start = Buffer("input_start", ("batch",), "long", "given")
+        self.buffers |= {b.name: b for b in (into, start)}
+        return [FeedInput(into, self._terms(self.plan.input.name))]
+
+    def _terms(self, source: str) -> tuple[tuple[int, str, Buffer], ...]:
+        out = [(i, c) for i, c in enumerate(self.plan.connections) if c.source == source]
+        return tuple((i, part, row) for i, c in out for part, row in self._caused(c))
 
     def _caused(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
         """(part, row): what makes up D of an arrival through a connection."""
@@ -400,36 +441,41 @@ class _Maker:
             terms.append(("negative", self._row(c, "down")))
         return tuple(terms)
 
-    def _compare(self) -> Kernel:
-        """The outer loss, with everything 0 before."""
+    def _compared(self) -> list[Operation]:
+        """The outer loss, with everything 0 before; one in Python has none in the trial, but for what it gives back."""
+        host = on_host(self.plan) and not self.split
+        if not self.adjoint or host:
+            return []
         s, outer = self.scopes[self.out], self.outer
-        result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
         clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
         if self.plan.loss.silent == "end":
             clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
-        scored = outer.compare()
-        scored = (
-            self._each_node(scored)
-            if outer.each_step
-            else [Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Set(result, LOSS)]
-        )
-        if self.plan.loss.compares == "labels" and not on_host(self.plan):
+        cleared = outer.each_output(clear)
+        if self.split:
+            return [Once(s.kernel([cleared, *outer.compare()]))]
+        result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
+        labelled = self.plan.loss.compares == "labels"
+        if outer.each_step:
+            rows = self._each_node(outer.compare())
+            if labelled:
+                rows = [When(at_least(LABEL, 0), tuple(rows), (Set(RUNNING, name("o", "nan")),))]
+            return [Once(s.kernel([cleared])), EachStep(s.kernel(rows), s.table[result].buffer)]
+        scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
+        if labelled:
             scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
-        return s.kernel([outer.each_output(clear), *scored])
+        return [Once(s.kernel([cleared, *scored]))]
 
     def _each_node(self, scored: list[Statement]) -> list[Statement]:
-        """The outer loss at every node of every step; in the place of V stands what multiplies it in dL."""
+        """The outer loss at every node of a step; in the place of V stands what multiplies it in dL."""
         s, J = self.scopes[self.out], sp.Integer(self.readout.size)  # type: ignore[attr-defined]
-        total, result, V = name("t", "running"), name("o", "result"), self.outer.r(n)
+        V = self.outer.r(n)
         weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
         scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))
         factor: sp.Expr = weight
         if self.plan.loss.weight.input_tau is not None:
             factor = weight * s.alias(name("o", "activity"), name("g", "activity"), (SAMPLE, ROW))
         node: list[Statement] = [
-            Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(total, LOSS * factor / scale),
+            Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(RUNNING, LOSS * factor / scale),
             self.outer.each_output([Set(V, V * factor)]),
         ]  # fmt: skip
-        nodes = Range(NODE, sp.Integer(0), J, tuple(node))
-        steps = Range(ROW, sp.Integer(0), name("g", "n_steps"), (nodes,))
-        return [Let(total, sp.Integer(0), "double", changes=True), steps, Set(result, total)]
+        return [Range(NODE, sp.Integer(0), J, tuple(node))]

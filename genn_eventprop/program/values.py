@@ -34,15 +34,22 @@ def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
 
 
 def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray], tables: Tables | None = None) -> dict[str, Any]:
-    """Weights, tables of synapses, delays in steps, parameters of neurons and what follows from them.
+    """Weights, tables of synapses, delays in steps, parameters of neurons and what follows from them."""
+    weights = {f"c{i}_weight": parameters[c.weight] for i, c in enumerate(plan.connections)}
+    return weights | synapse_values(tables or Tables(plan), parameters) | neuron_values(plan, parameters)
 
-    tables: of the plan, kept from before; they are made again where pairs have changed.
-    """
-    tables = tables or Tables(plan)
+
+def synapse_values(tables: Tables, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Delays in steps, and tables of synapses; `tables` of the plan makes these again where pairs have changed."""
     given: dict[str, Any] = {}
-    for i, c in enumerate(plan.connections):
-        given |= {f"c{i}_weight": parameters[c.weight], f"c{i}_delay": c.delay_steps}
-        given |= _synapses(tables, c, i, parameters)
+    for i, c in enumerate(tables.plan.connections):
+        given |= {f"c{i}_delay": c.delay_steps} | _synapses(tables, c, i, parameters)
+    return given
+
+
+def neuron_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Parameters of neurons and what follows from them."""
+    given: dict[str, Any] = {}
     for i, p in enumerate(plan.populations):
         for name, value in value_arrays(plan, p, parameters).items():
             given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value

@@ -58,11 +58,9 @@ def test_the_order_of_threads_changes_no_bit(problem):
 
 def test_groups_that_fit_the_memory_give_the_same(problem):
     plan, values, events = problem
-    whole, grouped = outcome(problem, "float64"), outcome(problem, "float64", group=2)
-    for a, b in zip(whole, grouped):
-        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-15)
+    assert same_bits(outcome(problem, group=2), outcome(problem))
     engine = ShimEngine(plan, values)
-    engine.device.available = 1000
+    engine.device.memory = engine.device.allocated + 1000
     with pytest.raises(EngineError, match="a trial of 30 steps needs .* MiB, the device has 0 MiB; use larger steps"):
         engine.run(engine.load(events), np.arange(3), training=True)
 
@@ -76,7 +74,7 @@ def test_what_is_on_the_device_stays_there(problem):
     before = engine.device.copied
     again = [engine.run(data, [0, 1, 2], training=True).loss, *engine.gradients.values()]
     assert same_bits(first, again)
-    assert engine.device.copied - before < 200  # the places of what went wrong
+    assert engine.device.copied - before == 8  # the mark that no trial has diverged
     assert np.array_equal(engine.run(data, [2, 0]).loss, first[0][[2, 0]])
     weights = plan.connections[0].weight
     engine.parameters[weights][:] *= 0.5
@@ -88,7 +86,7 @@ def test_what_is_on_the_device_stays_there(problem):
     live = engine.device.live
     del other, data
     engine.run(engine.load(events), [0])
-    assert engine.device.live == live - 5  # two data sets are gone, one has come
+    assert engine.device.live == live  # a data set has come in the place of two
     engine.close()
     assert engine.device.live == 0
 

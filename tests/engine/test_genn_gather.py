@@ -7,8 +7,8 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
 from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.engines.genn import gather, host_transfer
-from genn_eventprop.engines.genn.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.engines.genn.trial import network_text
 from genn_eventprop.errors import EngineError, TrainingError
 from genn_eventprop.models.li import LI

@@ -5,6 +5,6 @@ grid engines compute, in the same order for every neuron.
 """
 
 from .standalone import Standalone, standalone, stream_source
-from .target import Source, generate
+from .target import Source, generate, of_sample
 
-__all__ = ["Source", "Standalone", "generate", "standalone", "stream_source"]
+__all__ = ["Source", "Standalone", "generate", "of_sample", "standalone", "stream_source"]

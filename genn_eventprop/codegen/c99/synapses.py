@@ -5,6 +5,7 @@ In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` th
 
 from __future__ import annotations
 
+from ...program.nodes import Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
 from ..layout import Layout
 from ..statements import indent
@@ -43,41 +44,48 @@ class Synapses(Layout):
         each = f"const int64_t arrival = {sent} + t->c{i}_delays[{self._place_of_delay(i)}];\n"
         return self._each_synapse(i, each + f"if (arrival >= t->n_steps) continue;\n{body}")
 
+    def _row(self, b: Buffer, step: str) -> str:
+        raise NotImplementedError
+
+    def _sum(self, b: Buffer) -> str:
+        raise NotImplementedError
+
+    def _ring(self, i: int, b: Buffer, step: str) -> str:
+        """Element n of the row of a ring."""
+        at = f"{step} % t->c{i}_ring"
+        at = f"(sample * t->c{i}_ring + {at})" if self.trial.split else at
+        return f"t->{b.name}[{at} * {b.axes[1]} + n]"
+
     def _deliver_synapses(self, o: Deliver) -> str:
         i = o.connection
         weight = f"t->c{i}_weight[w]"
         delays = self.trial.delays[i]
         if delays is None:
-            rows = self._each_synapse(i, "".join(f"t->{b.name}[n] += part_{part}({weight});\n" for part, b in o.sums))
+            rows = self._each_synapse(i, "".join(f"{self._sum(b)} += part_{part}({weight});\n" for part, b in o.sums))
             if self._from_input(i):
                 return self._arrives(i, rows)
             spikes = self._each_spike(self._source(i), f"step - t->c{i}_delay", rows)
             return f"if (step >= t->c{i}_delay) {{\n{indent(spikes)}}}\n"
         N, put, take = self.plan.connections[i].post, "", ""
         for part, b in o.sums:
-            row = f"t->{delays.arriving[part].name}"
-            put += f"{row}[arrival % t->c{i}_ring * {N} + n] += part_{part}({weight});\n"
-            take += f"t->{b.name}[n] += {row}[step % t->c{i}_ring * {N} + n];\n"
-            take += f"{row}[step % t->c{i}_ring * {N} + n] = 0;\n"
+            now = self._ring(i, delays.arriving[part], "step")
+            put += f"{self._ring(i, delays.arriving[part], 'arrival')} += part_{part}({weight});\n"
+            take += f"{self._sum(b)} += {now};\n{now} = 0;\n"
         rows = self._in_time(i, "step", put)
         sent = self._arrives(i, rows) if self._from_input(i) else self._each_spike(self._source(i), "step", rows)
         return sent + f"for (int32_t n = 0; n < {N}; ++n) {{\n{indent(take)}}}\n"
 
-    def _feedback_of_synapses(self, i: int, part: str, row: str) -> str:
-        """What a spike at `step` caused, added to ``total``; row: the buffer of what the steps left."""
-        N = self.plan.connections[i].post
-        rows = self.trial.buffers[row]
-        at = f"t->{row}[arrival * {N} + n]" if len(rows.axes) == 2 else f"t->{row}[n]"
-        return (
-            f"{{\n{indent(self._in_time(i, 'step', f'total += part_{part}(t->c{i}_weight[w]) * {at};' + chr(10)))}}}\n"
-        )
+    def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
+        """What a spike at `now` caused, added to ``total``; b: what the steps left."""
+        add = f"total += part_{part}(t->c{i}_weight[w]) * ({self._row(b, 'arrival')})[n];\n"
+        return f"{{\n{indent(self._in_time(i, now, add))}}}\n"
 
     def _gather_synapses(self, o: Gather | GatherDelays) -> str:
-        i, N = o.connection, self.plan.connections[o.connection].post
+        i = o.connection
         if isinstance(o, Gather):
-            add = f"t->c{i}_gradient[w] += t->{o.rows.name}[arrival * {N} + n];\n"
+            add = f"t->c{i}_gradient[w] += ({self._row(o.rows, 'arrival')})[n];\n"
         else:
-            terms = (f"part_{part}(t->c{i}_weight[w]) * t->{b.name}[arrival * {N} + n]" for part, b in o.terms)
+            terms = (f"part_{part}(t->c{i}_weight[w]) * ({self._row(b, 'arrival')})[n]" for part, b in o.terms)
             add = f"t->c{i}_delay_gradient[{self._place_of_delay(i)}] += {' + '.join(terms)};\n"
         rows = self._in_time(i, "sent", add)
         if self._from_input(i):

@@ -9,11 +9,13 @@ from importlib import resources
 import sympy as sp
 
 from ...plan import Plan
-from ...program.nodes import Access, Buffer
+from ...program.nodes import NEURON, SAMPLE, Access, Buffer
 from ...program.trial import (
     Deliver,
     EachNeuron,
+    EachStep,
     Feedback,
+    FeedInput,
     Gather,
     GatherDelays,
     Once,
@@ -45,9 +47,9 @@ class Source:
     integers: tuple[str, ...]
 
 
-def generate(plan: Plan, dtype: str) -> Source:
-    """C99 for a plan; dtype "float32" or "float64"."""
-    trial = make_trial(plan)
+def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
+    """C99 for a plan; dtype "float32" or "float64". split: a call runs one pass of all samples, `training` says which."""
+    trial = make_trial(plan, split=split)
     real = {"float32": "float", "float64": "double"}[dtype]
     text = Text(trial)
     body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
@@ -82,7 +84,7 @@ class Text(Synapses):
         if not b.axes:
             return f"t->{b.name}"
         axes, index = list(b.axes), [write(i) for i in access.index]
-        if b.role == "result" and "batch" not in axes:  # kept for every sample
+        if of_sample(b, self.trial.split):
             axes, index = ["batch", *axes], ["sample", *index]
         return f"t->{b.name}[{self._flat(axes, index)}]"
 
@@ -112,7 +114,8 @@ class Text(Synapses):
         return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def compare(self) -> str:
-        return f"static void compare(Trial *t, int64_t sample) {{\n{indent(self._all(self.trial.compare))}}}\n"
+        body = f"(void)t;\n(void)sample;\n{self._all(self.trial.compare)}"
+        return f"static void compare(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def backward(self) -> str:
         t = self.trial
@@ -129,19 +132,29 @@ class Text(Synapses):
         lines += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(self.doubles)]
         lines += [f"trial.{n} = integers[{i}];" for i, n in enumerate(self.integers)]
         lines += [f"trial.{b.name} = 0;" for b in self.state]
+
+        def happened(i: int) -> str:
+            return self._element(Access(self.trial.buffers[f"p{i}_w_happened"], (NEURON,)), str)
+
         full = "".join(
             f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron)\n"
-            f"    if (t->p{i}_w_happened[neuron] > t->p{i}_room) full = needs(t, {i}, t->p{i}_w_happened[neuron]);\n"
+            f"    if ({happened(i)} > t->p{i}_room) full = needs(t, {i}, {happened(i)});\n"
             for i, p in enumerate(self.plan.populations) if p.derived.events
         )  # fmt: skip
         run = RUN.replace("UNPACK\n", indent("\n".join(lines)).lstrip(" "))
-        return run.replace("FULL\n", indent(full).lstrip(" ") or "(void)t;\n")
+        run = run.replace("TRIAL\n", indent(HALF if self.trial.split else WHOLE, 2).lstrip(" "))
+        return run.replace("FULL\n", indent(f"(void)t;\n(void)sample;\n{full}").lstrip(" "))
 
     def _operation(self, o: Operation) -> str:
         if isinstance(o, EachNeuron):
             return self._each(o)
         if isinstance(o, Once):
             return Writer(self.target, o.kernel, double=True).text()
+        if isinstance(o, EachStep):
+            body = Writer(self.target, o.kernel, double=True).text()
+            into = self._element(Access(o.into, (SAMPLE,)), str)
+            loop = f"for (int64_t o_row = 0; o_row < t->n_steps; ++o_row) {{\n{indent(body)}}}\n"
+            return f"double t_running = 0;\n{loop}{into} = t_running;\n"
         if isinstance(o, Deliver):
             return self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o)
         if isinstance(o, Feedback):
@@ -150,8 +163,10 @@ class Text(Synapses):
             return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
         if isinstance(o, GatherDelays):
             return self._gather_synapses(o)
+        if isinstance(o, FeedInput):
+            return self._feed_input(o)
         assert isinstance(o, Total)
-        count = f"t->{o.of.name}[sample * {o.of.axes[0]} + neuron]"
+        count = self._element(Access(o.of, (NEURON,)), str)
         return f"t->{o.into.name} = 0;\nfor (int32_t neuron = 0; neuron < {o.of.axes[0]}; ++neuron) t->{o.into.name} += {count};\n"
 
     def _each(self, o: EachNeuron) -> str:
@@ -199,7 +214,7 @@ class Text(Synapses):
         return f"t->c{connection}_delay"
 
     def _sum(self, b: Buffer) -> str:
-        return f"t->{b.name}[n]"
+        return self._element(Access(b, (sp.Symbol("n"),)), str)
 
     def _weights(self, connection: int) -> str:
         return f"t->c{connection}_weight"
@@ -212,22 +227,36 @@ class Text(Synapses):
 
     def _row(self, b: Buffer, step: str) -> str:
         """Pointer to the row of a step, of a buffer that may have only the row of the present one."""
-        return f"t->{b.name} + {step} * {b.axes[1]}" if len(b.axes) == 2 else f"t->{b.name}"
+        if len(b.axes) == 1:
+            return f"t->{b.name}"
+        at = f"(sample * t->n_steps + {step})" if self.trial.split else step
+        return f"t->{b.name} + {at} * {b.axes[1]}"
 
-    def _feedback(self, o: Feedback) -> str:
+    def _dots(self, terms: tuple[tuple[int, str, Buffer], ...], now: str) -> str:
+        """``total``: what a spike of ``source`` at `now` caused."""
         body = "real total = 0;\n"
-        for connection, part, b in o.terms:
+        for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                body += self._feedback_of_synapses(connection, part, b.name)
+                body += self._feedback_of_synapses(connection, part, b, now)
                 continue
-            arrival = f"(step + t->c{connection}_delay)"
+            arrival = f"({now} + t->c{connection}_delay)"
             dot = (
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
                 f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"
             )
             body += f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n"
-        body += f"t->{o.into.name}[source] = total;\n"
+        return body
+
+    def _feed_input(self, o: FeedInput) -> str:
+        body = "const int32_t source = t->channels[i];\nconst int64_t now = t->steps[i];\n" + self._dots(o.terms, "now")
+        body += f"t->{o.into.name}[t->input_start[sample] + i - from] = total;\n"
+        head = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
+        return f"{head}for (int64_t i = from; i < to; ++i) {{\n{indent(body)}}}\n"
+
+    def _feedback(self, o: Feedback) -> str:
+        into = self._element(Access(o.into, (sp.Symbol("source"),)), str)
+        body = self._dots(o.terms, "step") + f"{into} = total;\n"
         return f"if (step > 0) {{\n{indent(self._each_spike(o.population, 'step', body))}}}\n"
 
     def _gather(self, o: Gather) -> str:
@@ -262,7 +291,7 @@ static int needs(Trial *t, int population, int64_t room) {
 }
 
 /* Whether a list of events of this trial needs more room: of the last population that does, -1 - its number. */
-static int full(Trial *t) {
+static int full(Trial *t, int64_t sample) {
     int full = 0;
     FULL
     return full;
@@ -273,12 +302,30 @@ int eventprop_run(void *const *arrays, const double *numbers, const int64_t *int
     Trial trial;
     UNPACK
     for (int64_t sample = 0; sample < trial.batch; ++sample) {
-        const int population = forward(&trial, sample);
-        if (population) return population;
-        if (full(&trial)) return full(&trial);
-        compare(&trial, sample);
-        if (trial.training) backward(&trial, sample);
+        TRIAL
     }
     return 0;
 }
 """
+WHOLE = """\
+const int population = forward(&trial, sample);
+if (population) return population;
+if (full(&trial, sample)) return full(&trial, sample);
+compare(&trial, sample);
+if (trial.training) backward(&trial, sample);
+"""
+HALF = """\
+if (trial.training) {
+    compare(&trial, sample);
+    backward(&trial, sample);
+    continue;
+}
+const int population = forward(&trial, sample);
+if (population) return population;
+if (full(&trial, sample)) return full(&trial, sample);
+"""
+
+
+def of_sample(b: Buffer, split: bool) -> bool:
+    """Whether a buffer has a part for every sample: a result, and what one call keeps for the next."""
+    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "kept") and b not in DATA))

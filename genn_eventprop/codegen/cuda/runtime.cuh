@@ -52,7 +52,7 @@ __device__ inline real part_positive(real w) { return w > 0 ? w : (real)0; }
 __device__ inline real part_negative(real w) { return w < 0 ? w : (real)0; }
 
 // The sum over a warp, in the same order every time; in lane 0.
-__device__ inline real warp_sum(real value) {
+template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);
     return value;
 }

@@ -16,7 +16,7 @@ import sympy as sp
 
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
-from ...program.trial import Deliver, Gather, GatherDelays
+from ...program.trial import Deliver, Gather, GatherDelays, Trial
 from ..layout import Layout
 from ..statements import indent
 
@@ -50,8 +50,11 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
 class Synapses(Layout):
     """What the text needs for connections that are not dense with one delay."""
 
-    threads: int
-    launches: list[tuple[str, int]]
+    threads: int  # of a block
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial)
+        self.launches: list[tuple[str, int]] = []  # kernels and blocks that come after the trial's
 
     def _each_spike(self, population: int, bits: str, body: str) -> str:
         raise NotImplementedError
@@ -130,10 +133,10 @@ class Synapses(Layout):
 
     # backwards
 
-    def _feedback_of_synapses(self, i: int, part: str, b: Buffer) -> str:
-        """What a spike at `step` caused, added to ``total`` by the lanes of a warp."""
-        add = f"total += part_{part}(t.c{i}_weight[w]) * {self._row(b, f'(step + {self._delay_of(i)})')};\n"
-        late = f"step + {self._delay_of(i)} < t.n_steps"
+    def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
+        """What a spike at `now` caused, added to ``total`` by the lanes of a warp."""
+        add = f"total += part_{part}(t.c{i}_weight[w]) * {self._row(b, f'({now} + {self._delay_of(i)})')};\n"
+        late = f"{now} + {self._delay_of(i)} < t.n_steps"
         if self.plan.connections[i].delays is None:
             return f"if ({late}) {{\n{indent(self._each_synapse(i, add, 'lane', WARP))}}}\n"
         return self._each_synapse(i, f"if ({late}) {add}", "lane", WARP)
@@ -154,15 +157,25 @@ class Synapses(Layout):
         if groups:
             per_block = self.threads // WARP
             self.launches.append((name, -(-size // per_block)))
-            body = self._of_group(i, kind, size, into, each)
+            body = self._of_group(i, kind, size, into, each, self._note(o))
         else:
             self.launches.append((name, c.pre))
-            one = f"real total = 0;\n{each}t.{into}[w] = total;\n"
+            one = f"real total = t.adding ? t.{into}[w] : (real)0;\n{each}t.{into}[w] = total;\n{self._note(o)}"
             body = "const int source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
-        head = f'// {c.source} -> {c.target}\nextern "C" __global__ void {name}(const Trial *trial_) {{\n'
-        return head + indent(f"const Trial &t = *trial_;\n{body}") + "}\n"
+        return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
 
-    def _of_group(self, i: int, kind: str, size: int, into: str, each: str) -> str:
+    def _note(self, o: Gather | GatherDelays) -> str:
+        """Say where a gradient is not finite: of weights, then of delays."""
+        place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
+        return f"if (total - total != 0) atomicMax(t.unfinite + {place}, 1);\n"
+
+    def _kernel(self, name: str, body: str, comment: str = "") -> str:
+        """A kernel that comes after the trial's, and does nothing where that has to run again."""
+        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}) {name}(const Trial *trial_) {{\n'
+        again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t.needed[p]) return;\n"
+        return head + indent(f"const Trial &t = *trial_;\n{again}{body}") + "}\n"
+
+    def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str) -> str:
         """The sum over the synapses of a group, a warp each."""
         c = self.plan.connections[i]
         synapse = f"const int s = t.c{i}_{kind}_synapse[k];\n"
@@ -175,7 +188,8 @@ class Synapses(Layout):
             f"if (group >= {size}) return;\nreal total = 0;\n"
             f"for (int k = t.c{i}_{kind}_start[group] + lane; k < t.c{i}_{kind}_start[group + 1]; k += {WARP}) {{\n"
             f"{indent(f'{synapse}(void)w;{chr(10)}{each}')}}}\n"
-            f"total = warp_sum(total);\nif (lane == 0) t.{into}[group] = total;\n"
+            f"total = warp_sum(total);\nif (lane > 0) return;\nif (t.adding) total += t.{into}[group];\n"
+            f"t.{into}[group] = total;\n{note}"
         )
 
     def _each_sample(self, i: int, add: str) -> str:

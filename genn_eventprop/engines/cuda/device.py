@@ -1,4 +1,7 @@
-"""What the engine needs of a CUDA device: memory, compilation, launches. `driver.py` has the real one."""
+"""What the engine needs of a CUDA device: memory, compilation, launches. `driver.py` has the real one.
+
+What is done to a device is done in the order in which it is asked for. The host does not wait until it reads.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ MISSING = (
 )
 
 
+class OutOfMemory(EngineError):
+    """The device has no such piece of memory left."""
+
+
 class DeviceMemory(ABC):
     """A piece of a device's memory: its `address`, and `bytes`, how many it has."""
 
@@ -21,12 +28,16 @@ class DeviceMemory(ABC):
     bytes: int
 
     @abstractmethod
-    def write(self, value: np.ndarray) -> None:
-        """Copy a host array to its beginning."""
+    def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
+        """Copy a host array to its beginning; `ahead`: beside what the device runs, and it is there at the end."""
 
     @abstractmethod
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """A host array from its beginning."""
+        """A host array from its beginning, once everything asked for before is done.
+
+        Raises:
+            EngineError: what went wrong since the last read.
+        """
 
     @abstractmethod
     def clear(self, count: int) -> None:
@@ -42,7 +53,7 @@ class Module(ABC):
 
     @abstractmethod
     def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
-        """Run a kernel whose only argument is the address of a struct in the device's memory, and wait for it."""
+        """Run a kernel whose only argument is the address of a struct in the device's memory."""
 
 
 class Device(ABC):
@@ -63,8 +74,11 @@ class Device(ABC):
         """`count` bytes, whatever is in them.
 
         Raises:
-            EngineError: if there is not so much.
+            OutOfMemory: if there is not so much.
         """
+
+    def close(self) -> None:  # noqa: B027  (a device may hold nothing but its memory)
+        """Give back what is not memory."""
 
 
 def open_device(number: int) -> Device:

@@ -13,7 +13,7 @@ from cuda.core import Device as CoreDevice
 from cuda.core import LaunchConfig, Program, ProgramOptions, launch
 
 from ...errors import EngineError
-from .device import Device, DeviceMemory, Module
+from .device import Device, DeviceMemory, Module, OutOfMemory
 
 OPTIONS: dict[str, Any] = {"std": "c++17"}
 SHARED_MEMORY = 48 << 10  # bytes a block of any device may have without asking
@@ -23,35 +23,49 @@ def check(answer: tuple[Any, ...], what: str) -> Any:
     """The value of a driver call.
 
     Raises:
-        EngineError: with the driver's name for what went wrong.
+        EngineError: with the driver's name for what went wrong; OutOfMemory: if it was that.
     """
     status, *values = answer
+    if status == cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+        raise OutOfMemory(f"cuda: {what} failed: {status.name}")
     if status != cu.CUresult.CUDA_SUCCESS:
-        raise EngineError(f"cuda: {what} failed: {status.name}")
+        raise EngineError(f"cuda: {what} failed: {status.name}; after an error in a kernel start a new process")
     return values[0] if values else None
 
 
 class CudaMemory(DeviceMemory):
+    """Copies go through the device's own stream, in order with its kernels: they do not wait for the default one."""
+
     def __init__(self, device: CudaDevice, count: int) -> None:
         self._device, self.bytes = device, count
-        what = f"{count / 2**20:.1f} MiB on {device.name}, which has {device.available / 2**20:.1f} MiB left"
-        self.address = int(check(cu.cuMemAlloc(count), f"allocating {what}"))
+        device.core.set_current()
+        what = f"allocating {count / 2**20:.1f} of {device.available / 2**20:.1f} MiB that are left on {device.name}"
+        self.address = int(check(cu.cuMemAlloc(count), what))
 
-    def write(self, value: np.ndarray) -> None:
-        if value.nbytes:
-            check(cu.cuMemcpyHtoD(self.address, value.ctypes.data, value.nbytes), "copying to the device")
+    def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
+        if value.nbytes == 0:
+            return
+        self._device.core.set_current()
+        value, stream = np.ascontiguousarray(value), self._device.uploads if ahead else self._device.queue
+        check(cu.cuMemcpyHtoDAsync(self.address, value.ctypes.data, value.nbytes, stream), "copying to the device")
+        if ahead:
+            check(cu.cuStreamSynchronize(stream), "copying to the device")
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        value = np.empty(shape, dtype)
+        self._device.core.set_current()
+        value, stream = np.empty(shape, dtype), self._device.queue
         if value.nbytes:
-            check(cu.cuMemcpyDtoH(value.ctypes.data, self.address, value.nbytes), "copying to the host")
+            check(cu.cuMemcpyDtoHAsync(value.ctypes.data, self.address, value.nbytes, stream), "copying to the host")
+        check(cu.cuStreamSynchronize(stream), f"running on {self._device.name}")
         return value
 
     def clear(self, count: int) -> None:
-        check(cu.cuMemsetD8(self.address, 0, count), "clearing memory")
+        self._device.core.set_current()
+        check(cu.cuMemsetD8Async(self.address, 0, count, self._device.queue), "clearing memory")
 
     def free(self) -> None:
         if self.address:
+            self._device.core.set_current()
             check(cu.cuMemFree(self.address), "freeing memory")
         self.address = 0
 
@@ -66,11 +80,10 @@ class CudaModule(Module):
         device = self._device
         device.core.set_current()
         config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
-        launch(device.stream, config, self._code.get_kernel(kernel), np.uint64(argument))
         try:
-            device.stream.sync()
-        except Exception as error:  # of any kind: the driver reports what a kernel did when it is waited for
-            raise EngineError(f"cuda: kernel {kernel} failed on {device.name}: {error}") from None
+            launch(device.stream, config, self._code.get_kernel(kernel), np.uint64(argument))
+        except Exception as error:  # of any kind: an error of an earlier kernel may come out here
+            raise EngineError(f"cuda: launching {kernel} on {device.name} failed: {error}") from None
 
 
 class CudaDevice(Device):
@@ -86,9 +99,13 @@ class CudaDevice(Device):
             raise EngineError(f"cuda: no device number {number} ({error}); native runs on the CPU") from None
         self.name, self.arch = self.core.name, self.core.arch
         self.stream = self.core.create_stream()
+        self.queue = cu.CUstream(int(self.stream.handle))
+        self._beside = self.core.create_stream()
+        self.uploads = cu.CUstream(int(self._beside.handle))
 
     @property
     def available(self) -> int:
+        self.core.set_current()
         return int(check(cu.cuMemGetInfo(), "asking for free memory"))
 
     def compile(self, text: str) -> Module:
@@ -96,6 +113,11 @@ class CudaDevice(Device):
 
     def allocate(self, count: int) -> CudaMemory:
         return CudaMemory(self, count)
+
+    def close(self) -> None:
+        self.core.set_current()
+        self.stream.close()
+        self._beside.close()
 
 
 def devices() -> list[str]:

@@ -1,40 +1,60 @@
-"""The engine's host side: what is on the device, launches, gradients back.
+"""The engine's host side: what is on the device, launches, results.
 
-A batch that does not fit the device's memory runs in groups, in order; their gradients add up to those of the batch.
+Data sets, weights, their gradients and moments live on the device. For a batch the host sends sample numbers and
+labels, and reads one block of results. A batch that does not fit the device's memory runs in groups, in order;
+gradients go on from group to group, so that they have the bits of a batch that fits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import generate
+from ...codegen.cuda import Source, generate
 from ...errors import EngineError
+from ...optimisers import is_text
 from ...plan import Plan
-from ...plan.tables import delay_numbers
-from ...program.nodes import Buffer
-from ..base import Availability, diverged
+from ...program.outer import on_host
+from ...program.values import synapse_values
+from ..base import Availability, Data, diverged
+from ..device_arrays import DeviceArrays, DeviceLocation
 from ..program_engine import Arrays, ProgramEngine
-from .device import Device, DeviceMemory, open_device, visible_devices
+from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, part_of
+from .device import Device, DeviceMemory, Module, OutOfMemory, open_device, visible_devices
+from .learning import DeviceOptimiser, location
 from .memory import Memory
 
-NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
+SAFE = 0.9  # of the memory that is free
+DATA = ("steps", "channels", "offsets")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A text and what it is compiled to."""
+
+    source: Source
+    module: Module
 
 
 class CudaEngine(ProgramEngine):
     """See the module.
 
     Args:
-        dtype: "float32" or "float64". device: its number among those that CUDA shows (`CUDA_VISIBLE_DEVICES`), or one
-            that is open already. group: samples that run together at most, None: as many as fit its memory.
+        dtype: "float32" or "float64". device: its number among those that CUDA shows (`CUDA_VISIBLE_DEVICES`), None for
+            the first, or one that is open already. group: samples that run together at most, None: as many as fit.
 
     Raises:
         EngineError: without a device or the extra [cuda]; for what the program does not run.
     """
 
     name = "cuda"
+    options = ("slope_floor", "dtype", "device")
+    parameters: DeviceArrays
+    gradients: DeviceArrays
 
     @classmethod
     def availability(cls) -> Availability:
@@ -48,22 +68,37 @@ class CudaEngine(ProgramEngine):
         *,
         slope_floor: float = 0.0,
         dtype: str = "float32",
-        device: int | Device = 0,
+        device: int | Device | None = None,
         group: int | None = None,
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
-        self.source = generate(plan, dtype)
-        self.trial = self.source.trial
-        self.device = device if isinstance(device, Device) else open_device(device)
-        self._number = None if isinstance(device, Device) else device
-        if self.source.shared > self.device.shared_memory:
-            raise EngineError(
-                f"cuda: a trial of this network needs {self.source.shared} bytes of shared memory, the device has "
-                f"{self.device.shared_memory} a block; use smaller populations, or native"
-            )
-        self._module = self.device.compile(self.source.text)
-        self._memory = Memory(self.device)
-        self.group = group
+        self.group, self._around = group, on_host(plan)
+        self.parameters, self.gradients = DeviceArrays(self.parameters), DeviceArrays(self.gradients)
+        self._number = None if isinstance(device, Device) else device or 0
+        self._open(device if isinstance(device, Device) else open_device(device or 0))
+
+    def _open(self, device: Device) -> None:
+        self.device, self._memory = device, Memory(device)
+        self._programs: dict[bool, Program] = {}
+        self._optimiser: DeviceOptimiser | None = None
+        self._grouped: dict[str, tuple[Any, Arrays]] = {}  # connection -> (its table, what follows from it)
+        self._places: dict[str, tuple[DeviceMemory, DeviceMemory]] = {}  # of weights and their gradients
+        self._unfinite: dict[str, bool] = {}
+        self._token: Any = None  # what was handed out by the last way there
+        self._groups = 1  # in which the last batch ran
+        self.trial = self._program(self._around).source.trial
+
+    def _program(self, split: bool) -> Program:
+        """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
+        if split not in self._programs:
+            source = generate(self.plan, self.dtype.name, split)
+            if source.shared > self.device.shared_memory:
+                raise EngineError(
+                    f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
+                    f"{self.device.shared_memory} a block; use smaller populations, or native"
+                )
+            self._programs[split] = Program(source, self.device.compile(source.text))
+        return self._programs[split]
 
     def settle(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
@@ -73,130 +108,96 @@ class CudaEngine(ProgramEngine):
         if self._number is None or self._number == number % found:
             return
         self.close()
-        self._number, self.device = number % found, open_device(number % found)
-        self._module, self._memory = self.device.compile(self.source.text), Memory(self.device)
+        self._number = number % found
+        self._open(open_device(self._number))
+
+    def load(self, events: Any) -> Data:
+        """The data set goes to the device at once, beside what that runs: so does an augmented set's next batch."""
+        data = super().load(events)
+        if self._fits(data.steps, data.offsets):
+            self._on_device(data.steps, data.channels, data.offsets)
+        return data
+
+    # running
 
     def execute(self, given: Arrays, training: bool) -> Arrays:
-        size, B = self.group or self._fitting(given), int(given["batch"])
-        if size >= B:
-            return self._execute(given, training)
-        parts = [self._execute(self._part(given, k, min(k + size, B)), training) for k in range(0, B, size)]
-        joined = {b.name: b.role for b in self.source.arrays}
-        return {
-            name: np.concatenate([p[name] for p in parts]) if joined[name] == "result" else sum(p[name] for p in parts)
-            for name in parts[0]
-        }
+        self._token = None
+        kernel = "forwards" if self._around else "trial"  # there is no way back without its halves
+        return self._in_groups(given, self._around, lambda part, on: self._run(part, kernel, training, on))
 
-    def _fitting(self, given: Arrays) -> int:
+    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
+        if kept is None:
+            out = self._in_groups(given, True, lambda part, on: self._run(part, "forwards", False, on))
+            self._token = [self._groups == 1]
+            return out, self._token
+        if kept is not self._token:
+            raise EngineError("another run came between forward and backward; run forward again")
+        self._token = None
+        if kept[0]:
+            return self._run(given, "backwards", True, False), None
+        return self._in_groups(given, True, self._both), None
+
+    def _both(self, part: Arrays, adding: bool) -> Arrays:
+        """A group whose way there has not been kept."""
+        self._run(part, "forwards", False, False)
+        return self._run(part, "backwards", True, adding)
+
+    def _in_groups(self, given: Arrays, split: bool, run: Callable[[Arrays, bool], Arrays]) -> Arrays:
+        """Run a batch in groups that fit; run: (samples of a group, whether gradients go on) -> what it gives."""
+        of_samples = {b.name for b in self._program(split).source.arrays if b.axes[0] == "batch"} | {"numbers"}
+        B, size = given["batch"], self.group or self._fitting(given, split)
+        while True:
+            starts = range(0, B, size)
+            self._groups = len(starts)
+            try:
+                return joined([run(part_of(given, k, min(k + size, B), of_samples), k > 0) for k in starts])
+            except OutOfMemory as error:  # something else took memory, or `group` asks for more than there is
+                self._memory.release()
+                size = min(self._fitting(given, split), size - 1, B - 1)
+                if self.group or size < 1:
+                    raise EngineError(
+                        f"{error}; {max(size, 1)} samples fit together: use group={max(size, 1)}"
+                    ) from None
+
+    def _fitting(self, given: Arrays, split: bool) -> int:
         """How many samples fit the device's memory together."""
-        each = {**given, "batch": 1}
-        kept = [b for b in self.source.arrays if b.role in ("kept", "result", "gradient")]
-        sample = sum(int(np.prod(self.shape(b, each))) * self.kind(b).itemsize for b in kept)
-        fits = int(0.8 * self.device.available / max(sample, 1))
+        sample, free = bytes_a_sample(self, self._program(split).source, given), self._memory.free_for_work
+        fits = int(SAFE * free / max(sample, 1))
         if fits < 1:
             raise EngineError(
                 f"cuda: a trial of {given['n_steps']} steps needs {sample / 2**20:.0f} MiB, the device has "
-                f"{self.device.available / 2**20:.0f} MiB; use larger steps, a smaller network, or native"
+                f"{free / 2**20:.0f} MiB; use larger steps, a smaller network, or native"
             )
         return fits
 
-    def _part(self, given: Arrays, start: int, stop: int) -> Arrays:
-        """Samples start to stop of a batch."""
-        of_samples = {b.name for b in self.source.arrays if b.axes[0] == "batch"} | {"samples", "numbers"}
-        part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in given.items()}
-        return part | {"batch": stop - start}
-
-    def _execute(self, given: Arrays, training: bool) -> Arrays:
-        """Samples that fit together."""
-        given = given | {"training": training, "n_channels": self.plan.input.size + 1}
-        given |= self._groups()
-        memory = self._memory
+    def _run(self, given: Arrays, kernel: str, training: bool, adding: bool) -> Arrays:
+        """Samples that fit together; adding: gradients go on from those of the group before."""
+        program = self._program(kernel != "trial")
+        source, launch = program.source, program.module.launch
+        given = given | {"training": training, "n_channels": self.plan.input.size + 1, "adding": adding}
+        given |= self._cut(given) | self._shared(source)
+        self._resident()
+        places = self._on_device(*(given[n] for n in DATA))
         while True:
-            places = self._places(given)
-            fields = memory.value("fields", self._fields(places, given)).address
-            places["trouble"].write(np.full(1, NOTHING))
-            places["needed"].clear(places["needed"].bytes)
-            self._module.launch("trial", given["batch"], self.source.threads, self.source.shared, fields)
-            needed = places["needed"].read((len(self.plan.populations),), np.dtype(np.int32))
+            given |= {f"p{i}_room": room for i, room in enumerate(self.room)}
+            batch = Batch(self, self._memory, source, {n: m.address for n, m in places.items()}, given)
+            fields = self._memory.value(f"fields of {kernel}", batch.fields()).address
+            launch(kernel, given["batch"], source.threads, source.shared, fields)
+            for gather, blocks in source.gathers if training else ():
+                launch(gather, blocks, source.threads, 0, fields)
+            found = batch.report()
+            needed = found.pop("needed")
             if not needed.any():
                 break
-            for i, entries in enumerate(needed):
-                if entries:
-                    self.room[i] = 1 << int(entries - 1).bit_length()
-                    given |= {f"p{i}_room": self.room[i]}
-        self._check(places["trouble"].read((1,), np.dtype(np.uint64))[0], given)
-        for kernel, blocks in self.source.gathers if training else ():
-            self._module.launch(kernel, blocks, self.source.gather_threads, 0, fields)
-        wanted = ("result", "gradient") if training else ("result",)
-        return {b.name: self._read(b, places[b.name], given) for b in self.source.arrays if b.role in wanted}
-
-    def _places(self, given: Arrays) -> dict[str, DeviceMemory]:
-        """Where everything is on the device; copied there where it is not yet."""
-        memory, data = self._memory, given["steps"]
-        places = dict(memory.data_set(data, {} if memory.has_set(data) else self._data_set(given)))
-        for b in self.source.arrays:
-            if b.name in places:
-                continue
-            if b.role in ("number", "given"):
-                value = np.ascontiguousarray(given.get(b.name, np.zeros(1)), self.kind(b))
-                places[b.name] = memory.value(b.name, value)
-            else:
-                count = int(np.prod(self.shape(b, given))) * self.kind(b).itemsize
-                places[b.name] = memory.work(b.name, count, zero=b.kind == "bits")  # no spikes before the first step
-                if _of_neurons(b):
-                    places[b.name].clear(count)
-        return places
-
-    def _groups(self) -> Arrays:
-        """Which synapses share a weight or a delay, by the names of `codegen.cuda.synapses.group_buffers`."""
-        wanted, found = {b.name for b in self.source.arrays}, Arrays()
-        for i, c in enumerate(self.plan.connections):
-            table = None if c.form == "dense" else self.tables.of(c, self.parameters)
-            keys = {"w": None if table is None else table.weights, "d": delay_numbers(c, table) if c.delays else None}
-            if table is not None:
-                found[f"c{i}_source"] = table.source
-            for kind, key in keys.items():
-                if key is not None and f"c{i}_{kind}_start" in wanted:
-                    size = math.prod(c.delays.shape if kind == "d" and c.delays else c.weight_shape)
-                    found[f"c{i}_{kind}_synapse"] = np.argsort(key, kind="stable").astype(np.int32)
-                    found[f"c{i}_{kind}_start"] = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=size))])
-        return found
-
-    def _data_set(self, given: Arrays) -> dict[str, np.ndarray]:
-        """A data set's spikes in the order of their times, and once more by channel, for the gathering of gradients."""
-        n, offsets = self.plan.input.size, given["offsets"]
-        steps, channels = (np.ascontiguousarray(given[k], np.int32) for k in ("steps", "channels"))
-        start = np.zeros((len(offsets) - 1, n + 1), np.int64)
-        by_channel = np.empty_like(steps)
-        for i in range(len(offsets) - 1):
-            part = slice(offsets[i], offsets[i + 1])
-            start[i] = offsets[i] + np.concatenate([[0], np.cumsum(np.bincount(channels[part], minlength=n))])
-            by_channel[part] = steps[part][np.argsort(channels[part], kind="stable")]
-        return {
-            "steps": steps, "channels": channels, "by_channel": by_channel, "channel_start": start,
-            "offsets": np.ascontiguousarray(offsets, np.int64),
-        }  # fmt: skip
-
-    def _read(self, buffer: Buffer, place: DeviceMemory, given: Arrays) -> np.ndarray:
-        """Back to the host; of gradients of neurons the sum over the samples, which stands first."""
-        shape = self.shape(buffer, given)
-        return place.read(shape[1:] if _of_neurons(buffer) else shape, self.kind(buffer))
-
-    def shape(self, buffer: Buffer, given: Arrays) -> tuple[int, ...]:
-        """What trials keep, and gradients of neurons, have a part for every sample."""
-        shape = super().shape(buffer, given)
-        of_sample = buffer.role == "kept" or _of_neurons(buffer)
-        return (int(given["batch"]), *shape) if of_sample and "batch" not in buffer.axes else shape
-
-    def _fields(self, places: Mapping[str, DeviceMemory], given: Arrays) -> np.ndarray:
-        """The struct that kernels are given: addresses, doubles, 64-bit integers."""
-        s = self.source
-        parts = [
-            np.array([places[b.name].address for b in s.arrays], np.uint64),
-            np.array([float(given.get(b.name, 0.0)) for b in s.doubles], np.float64),
-            np.array([int(given[n]) for n in s.integers], np.int64),
-        ]
-        return np.concatenate([p.view(np.uint64) for p in parts])
+            self.room = [1 << int(n - 1).bit_length() if n else room for n, room in zip(needed, self.room)]
+        self._check(found.pop("trouble")[0], given)
+        bad = found.pop("unfinite")
+        if training:
+            both = ((c.weight, c.delays_name) for c in self.plan.connections)
+            self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T) for n, b in zip(names, flags)}
+            self.gradients.pull()
+        found = {n.removesuffix("_sum"): v for n, v in found.items()}
+        return found | (batch.spikes() if given.get("record") else {})
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged; see note_diverged in runtime.cuh."""
@@ -210,11 +211,114 @@ class CudaEngine(ProgramEngine):
         number = int(given["numbers"][rest])
         raise diverged(self.plan, self.plan.populations[population], number, step, state, neuron)
 
+    # data sets
+
+    def _fits(self, steps: np.ndarray, offsets: np.ndarray) -> bool:
+        """Whether a data set may stay on the device: it takes no more than half of what is free."""
+        size = 12 * steps.size + 8 * offsets.size * (self.plan.input.size + 2)
+        return self._memory.has_set((steps, offsets)) or size <= self.device.available // 2
+
+    def _cut(self, given: Arrays) -> Arrays:
+        """A data set that does not fit: the samples of the batch, to be copied with it."""
+        if self._fits(given["steps"], given["offsets"]):
+            return {}
+        offsets, samples = given["offsets"], given["samples"]
+        numbers = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in samples])
+        own = np.append(given["input_start"], given["input_spikes"])
+        found = {n: given[n][numbers] for n in ("steps", "channels")}
+        return found | {"offsets": own, "samples": np.arange(len(samples))}
+
+    def _on_device(self, steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray) -> dict[str, DeviceMemory]:
+        """A data set's spikes in the order of their times, and once more by channel, for the gathering of gradients."""
+
+        def make() -> dict[str, np.ndarray]:
+            n, S = self.plan.input.size, len(offsets) - 1
+            owner = np.repeat(np.arange(S), np.diff(offsets)) * n + channels
+            start = np.zeros((S, n + 1), np.int64)
+            np.cumsum(np.bincount(owner, minlength=S * n).reshape(S, n), axis=1, out=start[:, 1:])
+            start += np.asarray(offsets)[:-1, None]
+            return {
+                "steps": np.ascontiguousarray(steps, np.int32), "channels": np.ascontiguousarray(channels, np.int32),
+                "by_channel": np.ascontiguousarray(steps[np.argsort(owner, kind="stable")], np.int32),
+                "channel_start": start, "offsets": np.ascontiguousarray(offsets, np.int64),
+            }  # fmt: skip
+
+        return self._memory.data_set((steps, offsets), make)
+
+    # learning
+
+    def _of_synapses(self) -> Arrays:
+        """Delays and tables; weights are on the device."""
+        return synapse_values(self.tables, self.parameters)
+
+    def _shared(self, source: Source) -> Arrays:
+        """Which synapses share a weight or a delay, by the names of `codegen.cuda.synapses.group_buffers`."""
+        wanted, found = {b.name for b in source.arrays}, Arrays()
+        for i, c in enumerate(self.plan.connections):
+            if c.form == "dense" and not c.delays:
+                continue
+            table = None if c.form == "dense" else self.tables.of(c, self.parameters)
+            if c.name not in self._grouped or self._grouped[c.name][0] is not table:
+                self._grouped[c.name] = table, groups_of(c, i, table)
+            found |= {n: v for n, v in self._grouped[c.name][1].items() if n in wanted}
+        return found
+
+    def _resident(self) -> None:
+        """Weights and all gradients of connections on the device, as the host has written them."""
+        if self._places:
+            self.parameters.push()
+            return
+        fixed, size, gradients = self._memory.fixed, self.dtype.itemsize, dict[str, DeviceLocation]()
+        for i, c in enumerate(self.plan.connections):
+            count = size * math.prod(c.weight_shape)
+            self._places[c.weight] = fixed(f"c{i}_weight", count), fixed(f"c{i}_gradient", count)
+            gradients[c.weight] = location(self._places[c.weight][1], c.weight_shape, self.dtype)
+            if c.delays:
+                steps = fixed(f"c{i}_delay_gradient", size * math.prod(c.delays.shape))
+                gradients[c.delays_name] = location(steps, c.delays.shape, self.dtype)
+        shapes = {c.weight: c.weight_shape for c in self.plan.connections}
+        self.parameters.settle({k: location(m, shapes[k], self.dtype) for k, (m, _) in self._places.items()})
+        self.gradients.settle({k: g for k, g in gradients.items() if k in self.gradients})
+
+    def finite(self, name: str) -> bool:
+        """The kernels that gather gradients of weights say it."""
+        if name in self._unfinite and not self._unfinite[name] and not self.gradients.held(name):
+            return True
+        return super().finite(name)
+
+    def use(self, optimiser: Any) -> None:
+        super().use(optimiser)
+        self._resident()
+        places = {k: p for k, p in self._places.items() if k in self.gradients}
+        if not is_text(optimiser) or not places:
+            self._leave_optimiser()
+            return
+        if self._optimiser is None or not self._optimiser.runs(optimiser):
+            self._leave_optimiser()
+            shapes = {c.weight: c.weight_shape for c in self.plan.connections if c.weight in places}
+            self._optimiser = DeviceOptimiser(optimiser, self.device, self._memory, places, shapes, self.dtype)
+        self._optimiser.take(optimiser)
+
+    def update(self, optimiser: Any) -> None:
+        """One step, on the device but for parameters of neurons and optimisers in Python."""
+        self.use(optimiser)
+        if self._optimiser is None:
+            super().update(optimiser)
+        else:
+            self._optimiser.step(optimiser, self.parameters, self.gradients)
+
+    def _leave_optimiser(self) -> None:
+        if self._optimiser is not None:
+            self._optimiser.leave()
+        self._optimiser = None
+
     def close(self) -> None:
-        """Give the device's memory back."""
+        """Give the device's memory back; values stay, on the host."""
+        self._leave_optimiser()
+        if self._places:
+            self.parameters.leave()
+            self.gradients.leave()
+        self._places, self._programs = {}, {}
         self._memory.close()
-
-
-def _of_neurons(buffer: Buffer) -> bool:
-    """True for gradients of neuron parameters, which every sample adds to a part of its own."""
-    return buffer.role == "gradient" and buffer.name.startswith("p")
+        if self._number is not None:
+            self.device.close()

@@ -1,22 +1,36 @@
-"""What is on the device: data sets that stay there, values that are copied when they have changed, work memory."""
+"""What is on the device: arrays that live there, data sets, values that are copied when they change, work memory."""
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from .device import Device, DeviceMemory
 
+Key = tuple[np.ndarray, ...]
+SPARE = 10  # pieces of two data sets that are gone, kept for those that come
+
 
 class Memory:
-    """The memory of one engine, by name; it grows and is never shrunk before `close`."""
+    """The memory of one engine, by name; work memory grows and is shrunk by `release` and `close` alone."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self._fixed: dict[str, DeviceMemory] = {}
         self._values: dict[str, tuple[np.ndarray, DeviceMemory]] = {}
         self._work: dict[str, DeviceMemory] = {}
-        self._sets: dict[int, tuple[weakref.ref, dict[str, DeviceMemory]]] = {}
+        self._sets: dict[tuple[int, ...], tuple[list[weakref.ref], dict[str, DeviceMemory]]] = {}
+        self._spare: list[DeviceMemory] = []
+        self._lock = threading.Lock()  # of data sets, which another thread may bring
+
+    def fixed(self, name: str, count: int) -> DeviceMemory:
+        """Memory that stays what and where it is."""
+        if name not in self._fixed:
+            self._fixed[name] = self._allocate(count)
+        return self._fixed[name]
 
     def value(self, name: str, value: np.ndarray) -> DeviceMemory:
         """A host array on the device; copied where it is not what it was."""
@@ -29,8 +43,8 @@ class Memory:
             memory = self._allocate(value.nbytes)
             if seen is not None:
                 seen[1].free()
-        memory.write(value)
         self._values[name] = value.copy(), memory
+        memory.write(self._values[name][0])
         return memory
 
     def work(self, name: str, count: int, *, zero: bool = False) -> DeviceMemory:
@@ -38,37 +52,68 @@ class Memory:
         memory = self._work.get(name)
         if memory is None or memory.bytes < count:
             if memory is not None:
-                memory.free()
+                self._work.pop(name).free()
             memory = self._work[name] = self._allocate(count)
             if zero:
                 memory.clear(memory.bytes)
         return memory
 
-    def data_set(self, key: np.ndarray, make: dict[str, np.ndarray]) -> dict[str, DeviceMemory]:
-        """Arrays that stay as long as the host array `key` lives; copied when it is first seen."""
-        for number, (ref, held) in list(self._sets.items()):
-            if ref() is None:
-                for memory in held.values():
-                    memory.free()
-                del self._sets[number]
-        if id(key) not in self._sets:
-            held = {}
-            for name, value in make.items():
-                held[name] = self._allocate(value.nbytes)
-                held[name].write(value)
-            self._sets[id(key)] = weakref.ref(key), held
-        return self._sets[id(key)][1]
+    @property
+    def free_for_work(self) -> int:
+        """Bytes that work memory may have in all."""
+        return self.device.available + sum(m.bytes for m in self._work.values())
 
-    def has_set(self, key: np.ndarray) -> bool:
-        found = self._sets.get(id(key))
-        return found is not None and found[0]() is key
+    def release(self) -> None:
+        """Give work memory back."""
+        for memory in (*self._work.values(), *self._spare):
+            memory.free()
+        self._work, self._spare = {}, []
+
+    # data sets
+
+    def data_set(self, key: Key, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, DeviceMemory]:
+        """Arrays that stay as long as all of the host arrays `key` live; copied when these are first seen, beside what
+        the device runs."""
+        with self._lock:
+            self._forget()
+            number = tuple(map(id, key))
+            if number not in self._sets:
+                held = {}
+                for name, value in make().items():
+                    held[name] = self._piece(value.nbytes)
+                    held[name].write(value, ahead=True)
+                self._sets[number] = [weakref.ref(a) for a in key], held
+            return self._sets[number][1]
+
+    def has_set(self, key: Key) -> bool:
+        """Whether a data set is there; what stands at an address now may be another array than before."""
+        found = self._sets.get(tuple(map(id, key)))
+        return found is not None and all(ref() is a for ref, a in zip(found[0], key))
+
+    def _forget(self) -> None:
+        """Keep some memory of data sets that are gone."""
+        for number, (refs, held) in list(self._sets.items()):
+            if any(ref() is None for ref in refs):
+                self._spare += held.values()
+                del self._sets[number]
+        self._spare.sort(key=lambda m: m.bytes)
+        while len(self._spare) > SPARE:
+            self._spare.pop(0).free()
+
+    def _piece(self, count: int) -> DeviceMemory:
+        """Memory for a data set, which batch by batch may be a new one of about the same size."""
+        for i, memory in enumerate(self._spare):
+            if count <= memory.bytes <= 2 * count:
+                return self._spare.pop(i)
+        return self._allocate(count + count // 4)
 
     def _allocate(self, count: int) -> DeviceMemory:
         return self.device.allocate(max(count, 8))
 
     def close(self) -> None:
         """Give all of it back."""
+        self.release()
         sets = [m for _, held in self._sets.values() for m in held.values()]
-        for memory in (*sets, *self._work.values(), *(m for _, m in self._values.values())):
+        for memory in (*sets, *self._fixed.values(), *(m for _, m in self._values.values())):
             memory.free()
-        self._values, self._work, self._sets = {}, {}, {}
+        self._fixed, self._values, self._sets = {}, {}, {}

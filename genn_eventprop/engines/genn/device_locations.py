@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...plan import ConnectionRecord
-from .device_arrays import DeviceLocation
+from ..device_arrays import DeviceLocation
 from .gather import gradient_array
 
 if TYPE_CHECKING:

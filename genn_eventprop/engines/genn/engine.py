@@ -23,6 +23,7 @@ from ..base import (
     Result,
     batch_indices,
 )
+from ..device_arrays import DeviceArrays
 from ..refuse import (
     ALL,
     AMOUNTS,
@@ -35,7 +36,6 @@ from ..refuse import (
     SILENT,
     VARYING_PUSHES,
 )
-from .device_arrays import DeviceArrays
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .gather import size_variable
 from .group import Group

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...codegen import GENN
 from ...codegen.optimiser import statements
-from ...optimisers import Optimiser
+from ...optimisers import is_text
 from ...plan import ConnectionRecord, Plan
 from ...plan.numbers import Value
 from . import gather
@@ -36,11 +36,7 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
 
     On the host run optimisers with an `update` of their own, and those whose text uses a name of GeNN's.
     """
-    kind = type(optimiser)
-    own = not isinstance(optimiser, Optimiser) or any(
-        getattr(kind, n) is not getattr(Optimiser, n) for n in ("update", "next_step")
-    )
-    if own:
+    if not is_text(optimiser):
         return None
     names = (*optimiser.state_names, *optimiser.full_scalar_names(), *optimiser.local_names)
     if (TAKEN | {"gradient", "lower", "upper", "id_syn", "id_pre", "id_post", "num_pre", "num_post"}) & set(names):

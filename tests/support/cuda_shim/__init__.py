@@ -2,12 +2,13 @@
 
 import ctypes
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from genn_eventprop.engines.cuda import CudaEngine
-from genn_eventprop.engines.cuda.device import Device, DeviceMemory, Module
+from genn_eventprop.engines.cuda.device import Device, DeviceMemory, Module, OutOfMemory
 from genn_eventprop.toolchain.load import build
 
 HEADER = Path(__file__).with_name("shim.hpp")
@@ -18,29 +19,37 @@ class ShimMemory(DeviceMemory):
     """Memory of the host, full of ones when it is new: as reals they are nan."""
 
     def __init__(self, device, count):
+        if count > device.available:
+            raise OutOfMemory(f"cuda: allocating {count} bytes of {device.available} failed")
         self._raw, self.bytes, self.device = np.full(count + 64, 0xFF, np.uint8), count, device
         self._start = -self._raw.ctypes.data % 64
         self.address = self._raw.ctypes.data + self._start
         device.live += 1
+        device.allocated += count
 
     def _first(self, count):
         assert count <= self.bytes and self._raw is not None
         return self._raw[self._start : self._start + count]
 
-    def write(self, value):
+    def write(self, value, *, ahead=False):
         self.device.copied += value.nbytes
+        if ahead:
+            self.device.uploaded.append((threading.current_thread(), value.nbytes))
         self._first(value.nbytes)[:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
 
     def read(self, shape, dtype):
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.device.read_back += count
         return self._first(count).view(dtype).reshape(shape).copy()
 
     def clear(self, count):
         self._first(count)[:] = 0
 
     def free(self):
+        if self._raw is not None:
+            self.device.live -= 1
+            self.device.allocated -= self.bytes
         self._raw = None
-        self.device.live -= 1
 
 
 class ShimModule(Module):
@@ -61,6 +70,7 @@ class ShimModule(Module):
     def launch(self, kernel, blocks, threads, shared, argument):
         d = self.device
         d.seed += 1
+        d.launches.append(kernel)
         mutate = d.mutate if kernel == "trial" else 0
         run = getattr(self.library, f"run_{kernel}")
         if run(blocks, threads, ctypes.c_void_p(argument), d.order, d.seed, mutate):
@@ -69,14 +79,20 @@ class ShimModule(Module):
 
 class ShimDevice(Device):
     """order: of threads and blocks. mutate: number of the arrival at a barrier to leave out, 0 for none. change: what
-    to do to the text before it is compiled. live: pieces of memory; copied: bytes to the device."""
+    to do to the text before it is compiled. live: pieces of memory, allocated: bytes of them, of `memory` in all;
+    copied, read_back: bytes to the device and from it; uploaded: (thread, bytes) of data sets; launches: kernels."""
 
     shared_memory = 1 << 18
-    name, available = "shim", 1 << 32
+    name, memory = "shim", 1 << 32
 
     def __init__(self, order=ASCENDING, seed=0, mutate=0, change=None):
         self.order, self.seed, self.mutate, self.change = order, seed, mutate, change
-        self.live = self.copied = 0
+        self.live = self.copied = self.allocated = self.read_back = 0
+        self.uploaded, self.launches = [], []
+
+    @property
+    def available(self):
+        return max(self.memory - self.allocated, 0)
 
     def compile(self, text):
         return ShimModule(self.change(text) if self.change else text, self)

@@ -18,7 +18,7 @@
 #include <vector>
 
 using std::exp; using std::expm1; using std::fabs; using std::log; using std::sqrt; using std::pow;
-using std::sin; using std::cos; using std::tan; using std::sinh; using std::cosh; using std::tanh;
+using std::fmin; using std::fmax; using std::sin; using std::cos; using std::tan; using std::sinh; using std::cosh; using std::tanh;
 
 namespace shim {
 

@@ -55,6 +55,9 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{name!r} cannot be removed from an engine")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

@@ -1,0 +1,113 @@
+"""Optimiser steps on the device: weights, gradients and moments do not leave it.
+
+Parameters of neurons are stepped on the host, where the numbers that follow from them, such as propagators, are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ...codegen.cuda.update import THREADS, update_text
+from ...optimisers import Optimiser, ParameterStep
+from ..device_arrays import DeviceArrays, DeviceLocation
+from .device import Device, DeviceMemory
+from .memory import Memory
+
+
+def location(memory: DeviceMemory, shape: tuple[int, ...], dtype: np.dtype) -> DeviceLocation:
+    """Of an array at the beginning of a piece of memory."""
+    return DeviceLocation(lambda: memory.read(shape, dtype), memory.write)
+
+
+class DeviceOptimiser:
+    """One optimiser on one device; another text needs another of these.
+
+    Args:
+        places: weight -> (memory of its values, memory of its gradient). shapes: of the weights.
+    """
+
+    def __init__(
+        self, optimiser: Optimiser, device: Device, memory: Memory,
+        places: Mapping[str, tuple[DeviceMemory, DeviceMemory]], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype,
+    ) -> None:  # fmt: skip
+        self._key, self._memory = _key(optimiser), memory
+        self._module = device.compile(update_text(optimiser, dtype.name))
+        self._places, self._shapes, self._dtype = places, shapes, dtype
+        self._states, self._scalars = optimiser.state_names, optimiser.full_scalar_names()
+        self._moments: dict[str, DeviceArrays] = {}
+
+    def runs(self, optimiser: Optimiser) -> bool:
+        """Whether it has this text."""
+        return self._key == _key(optimiser)
+
+    def take(self, optimiser: Optimiser) -> None:
+        """Move the optimiser's state to the device, unless it is there."""
+        for weight, shape in self._shapes.items():
+            if optimiser.state[weight] is self._moments.get(weight):
+                continue
+            state = DeviceArrays({k: np.asarray(v, self._dtype) for k, v in optimiser.state[weight].items()})
+            state.settle({k: location(self._state(weight, k), shape, self._dtype) for k in state})
+            self._moments[weight] = optimiser.state[weight] = state  # type: ignore[assignment]
+
+    def leave(self) -> None:
+        """Moments to the host."""
+        for state in self._moments.values():
+            state.leave()
+
+    def norm(self, gradients: Mapping[str, np.ndarray]) -> float:
+        """L2 norm of all gradients; `gradients` those that are on the host."""
+        squares = [float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values()]
+        for weight in self._shapes:
+            self._launch("squares", ParameterStep(weight, {}, {}), 1, 8 * THREADS)
+        squares += [float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes]
+        return float(np.sqrt(sum(squares)))
+
+    def step(self, optimiser: Optimiser, parameters: DeviceArrays, gradients: DeviceArrays) -> None:
+        """One step; what the host has written counts."""
+        here = [n for n in optimiser.state if n not in self._shapes]
+        gradients.push()
+        norm = None if optimiser.clip_norm is None else self.norm({n: gradients[n] for n in here})
+        record = optimiser.next_step(norm=norm)
+        own = tuple(item for item in record.parameters if item.name not in self._shapes)
+        replace(record, parameters=own).apply(parameters, gradients)
+        for arrays in (parameters, *self._moments.values()):
+            arrays.push()
+        for item in record.parameters:
+            if item.name in self._shapes:
+                self._launch("update", item, -(-self._size(item.name) // THREADS), 0)
+        for arrays in (parameters, *self._moments.values()):
+            arrays.pull()
+
+    def _launch(self, kernel: str, item: ParameterStep, blocks: int, shared: int) -> None:
+        """With the `Update` of codegen/cuda/update.py."""
+        weight = item.name
+        places, numbers = [m.address for m in self._places[weight]], list[float]()
+        for side, bound, open_end in (("lower", item.lower, -np.inf), ("upper", item.upper, np.inf)):
+            single = bound is None or np.ndim(bound) == 0
+            numbers.append(float(open_end if bound is None else bound) if single else open_end)
+            places.append(0 if single else self._bound(weight, side, bound).address)
+        places += [self._squares(weight).address, *(self._state(weight, k).address for k in self._states)]
+        numbers += [item.scalars.get(n, 0.0) for n in self._scalars]
+        words = [np.array(places, np.uint64), np.array(numbers), np.array([self._size(weight)], np.int64)]
+        struct = np.concatenate([w.view(np.uint64) for w in words])
+        self._module.launch(kernel, blocks, THREADS, shared, self._memory.value(f"{kernel} {weight}", struct).address)
+
+    def _size(self, weight: str) -> int:
+        return int(np.prod(self._shapes[weight]))
+
+    def _state(self, weight: str, name: str) -> DeviceMemory:
+        return self._memory.fixed(f"{name} of {weight}", self._size(weight) * self._dtype.itemsize)
+
+    def _squares(self, weight: str) -> DeviceMemory:
+        return self._memory.fixed(f"squares of {weight}", 8)
+
+    def _bound(self, weight: str, side: str, bound: np.ndarray) -> DeviceMemory:
+        whole = np.ascontiguousarray(np.broadcast_to(bound, self._shapes[weight]), self._dtype)
+        return self._memory.value(f"{side} of {weight}", whole)
+
+
+def _key(optimiser: Optimiser) -> tuple[object, ...]:
+    return optimiser.full_code(), optimiser.state_names, optimiser.full_scalar_names()

@@ -1,0 +1,263 @@
+"""What stays on the device: weights, gradients, moments, data sets; what crosses; groups; full memory. On the shim."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losses
+from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.engines import create
+from genn_eventprop.engines.cuda import engine as cuda
+from genn_eventprop.errors import EngineError, TrainingError
+from genn_eventprop.losses import Loss
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.optimisers import SGD, Adam, AdamW, RMSprop
+from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import WeightDecay
+from genn_eventprop.training.checks import check_batch
+from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimDevice
+
+BATCH = np.arange(4)
+WEIGHTS = 9 * 40 + 40 * 40 + 40 * 5
+
+
+def network(learned=False, decay=False, loss=losses.IntegratedVoltageCrossEntropy):
+    net = Network()
+    hidden = net.population(LIF(tau_mem=Param(15.0, "ms", trainable=learned)), 40, name="hidden")
+    out = net.population(LI(), 5, name="output")
+    net.connect(net.input(9), hidden, Dense(Normal(1.2, 0.8), bounds=(-2.0, 2.5)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=1.0)
+    net.connect(hidden, out, Dense(Normal(0.0, 0.5)))
+    terms = [WeightDecay(1e-2, "hidden_hidden.weight")] if decay else []
+    return net, make_plan(net, loss(out), dt=1.0, duration=30.0, regularisers=terms)
+
+
+def events(seed=4, samples=4):
+    rng = np.random.default_rng(seed)
+    trials = [(np.sort(rng.uniform(0, 29, 40)), rng.integers(0, 9, 40)) for _ in range(samples)]
+    return Events.from_samples(trials, n_channels=9, labels=rng.integers(0, 5, samples))
+
+
+def made(dtype="float64", device=None, group=None, **settings):
+    net, plan = network(**settings)
+    device = device or ShimDevice(SHUFFLED)
+    return cuda.CudaEngine(plan, net.initial_parameters(3), dtype=dtype, device=device, group=group)
+
+
+def values(engine):
+    return {k: np.array(v) for k, v in engine.parameters.items()}
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [
+        lambda: Adam(0.05), lambda: AdamW(0.05, weight_decay=0.1), lambda: SGD(0.5, momentum=0.9),
+        lambda: RMSprop(0.01),
+        lambda: Adam(0.05, clip_norm=0.01, groups={"*.tau_mem": {"learning_rate": 0.5}}),
+        lambda: Adam(1.0, bounds={"hidden_hidden.weight": (np.full((40, 40), -0.1), 0.2), "hidden.*": (5.0, None)}),
+    ],
+    ids=["Adam", "AdamW", "SGD", "RMSprop", "clipped", "bounds"],
+)  # fmt: skip
+@pytest.mark.parametrize("decay", [False, True])
+def test_steps_on_the_device_are_those_of_numpy(optimiser, decay):
+    """Weights on the device, a learned time constant on the host: as the optimiser itself does it."""
+    engine, here, there = made(learned=True, decay=decay), optimiser(), optimiser()
+    if "hidden_hidden.weight" in here.bounds:
+        engine.parameters["hidden_hidden.weight"][:] *= 0.1
+    data, wanted = engine.load(events()), values(engine)
+    learned = {k: wanted[k] for k in engine.plan.trainable}
+    there.prepare(learned, engine.plan.bounds(), engine.plan.decay())
+    for _ in range(3):
+        engine.run(data, BATCH, training=True)
+        there.update(wanted, {k: np.array(g) for k, g in engine.gradients.items()})
+        engine.update(here)
+        for k, v in wanted.items():
+            np.testing.assert_allclose(engine.parameters[k], v, rtol=1e-12, atol=1e-14, err_msg=k)
+    assert here.clipped_steps == there.clipped_steps
+    for k, v in there.state_dict()[0].items():
+        np.testing.assert_allclose(here.state_dict()[0][k], v, rtol=1e-12, atol=1e-14, err_msg=k)
+
+
+def test_what_a_training_batch_moves():
+    """No weight, gradient or moment; three kernels that step beside those of the trial, and one read."""
+    engine, optimiser = made("float32"), Adam(0.01)
+    data = engine.load(events())
+    engine.run(data, BATCH, training=True)
+    engine.update(optimiser)
+    device = engine.device
+    device.launches.clear()
+    copied, read = device.copied, device.read_back
+    result = engine.run(data, BATCH[::-1], training=True)
+    check_batch(engine.plan, result, engine.gradients, "a batch", engine.finite)
+    engine.update(optimiser)
+    assert device.launches == ["trial", "gather_c0", "gather_c1", "gather_c2", "update", "update", "update"]
+    assert device.copied - copied < 1500 < 4 * WEIGHTS  # sample numbers, labels, scalars of the optimiser
+    assert device.read_back - read < 2000 < 4 * WEIGHTS  # spike counts, guards, readouts, losses
+
+
+def test_what_the_host_writes_counts_and_what_it_holds_stays_current():
+    engine, optimiser = made(), Adam(0.1)
+    data, weight = engine.load(events()), engine.parameters["hidden_output.weight"]
+    first = engine.run(data, BATCH, training=True).loss
+    gradient = engine.gradients["hidden_output.weight"]
+    engine.update(optimiser)
+    changed, before = engine.run(data, BATCH, training=True).loss, gradient.copy()
+    assert not np.array_equal(first, changed)
+    weight[:] = 0.0
+    engine.run(data, BATCH, training=True)
+    assert not np.array_equal(gradient, before)
+    gradient[:] = 1.0
+    for state in optimiser.state["hidden_output.weight"].values():
+        state[:] = 0.0
+    optimiser.steps = 0
+    engine.update(optimiser)
+    np.testing.assert_allclose(weight, -0.1, rtol=1e-6)
+
+
+def test_an_optimiser_in_python_runs_on_the_host():
+    class Own(SGD):
+        def update(self, parameters, gradients):
+            for k, x in parameters.items():
+                x -= gradients[k]
+
+    engine = made()
+    data, before = engine.load(events()), values(engine)
+    engine.run(data, BATCH, training=True)
+    gradients = {k: np.array(g) for k, g in engine.gradients.items()}
+    engine.update(Adam(0.0))
+    engine.update(Own())
+    for k, g in gradients.items():
+        np.testing.assert_allclose(engine.parameters[k], before[k] - g, rtol=1e-12)
+
+
+def test_a_gradient_that_is_not_finite_is_found_on_the_device():
+    engine = made("float32")
+    data = engine.load(events())
+    data = type(data)(**{**data.__dict__, "weights": np.array([1.0, np.inf, 1.0, 1.0])})
+    result = engine.run(data, BATCH, training=True)
+    assert not engine.gradients.held("input_hidden.weight")
+    with pytest.raises(TrainingError, match="the gradient of input_hidden.weight is not finite"):
+        check_batch(engine.plan, result, engine.gradients, "epoch 1, batch 1", engine.finite)
+
+
+def test_groups_give_the_bits_of_the_whole():
+    """Also in two halves, where the way there runs again, and with a loss in Python."""
+    found = []
+    for group in (None, 1, 3):
+        engine = made(learned=True, group=group)
+        data = engine.load(events())
+        result = engine.run(data, BATCH, training=True)
+        one = [result.loss, *map(np.array, engine.gradients.values())]
+        read = engine.forward(data, BATCH)
+        engine.backward(np.cos(read.value))
+        found.append([*one, read.value, engine.input_gradients, *map(np.array, engine.gradients.values())])
+    assert all(np.array_equal(a, b) and a.any() for other in found[1:] for a, b in zip(found[0], other))
+    own = losses.Function(lambda r, y: (0.5 * (r**2).sum(1), r), "labels")
+    found = []
+    for group in (None, 3):
+        engine = made(group=group, loss=lambda out: Loss(out, "integral", outer=own))
+        result = engine.run(engine.load(events()), BATCH, training=True)
+        found.append([result.loss, *map(np.array, engine.gradients.values())])
+    assert all(np.array_equal(a, b) and a.any() for a, b in zip(*found))
+
+
+def test_memory_that_something_else_took():
+    """The batch runs in smaller groups; a group that is asked for is an error that says what fits."""
+    engine = made()
+    data = engine.load(events())
+    want = engine.run(data, BATCH, training=True)
+    gradients = {k: np.array(g) for k, g in engine.gradients.items()}
+    device = ShimDevice(SHUFFLED)
+    engine = made(device=device)
+    data = engine.load(events())
+    engine.run(data, [0])
+    fitting, engine._fitting = engine._fitting, lambda *_: 4  # as if another process had not been there yet
+    device.memory = device.allocated + 2 * engine._memory._work["p0_w_along_input"].bytes
+    allocate, asked = device.allocate, []
+
+    def once(count):
+        engine._fitting = fitting
+        asked.append(count)
+        return allocate(count)
+
+    device.allocate = once
+    got = engine.run(data, BATCH, training=True)
+    assert asked and engine._groups > 1
+    assert np.array_equal(got.loss, want.loss)
+    assert all(np.array_equal(engine.gradients[k], g) for k, g in gradients.items())
+    engine.group = 4
+    with pytest.raises(EngineError, match=r"allocating \d+ bytes of \d+ failed; \d samples fit together: use group=\d"):
+        engine.run(data, BATCH, training=True)
+    engine.group = None
+    assert np.array_equal(engine.run(data, BATCH).loss, want.loss)
+
+
+def test_a_data_set_larger_than_memory_goes_there_batch_by_batch():
+    want = made()
+    wanted = want.run(want.load(events()), [3, 1], training=True)
+    engine = made()
+    engine._fits = lambda *_: False
+    got = engine.run(engine.load(events()), [3, 1], training=True)
+    assert np.array_equal(got.loss, wanted.loss)
+    assert all(np.array_equal(engine.gradients[k], g) and np.any(g) for k, g in want.gradients.items())
+
+
+def test_the_next_batch_of_an_augmented_set_is_uploaded_while_the_last_one_runs(monkeypatch):
+    device = ShimDevice(SHUFFLED)
+    monkeypatch.setattr(cuda, "open_device", lambda number: device)
+    net, plan = network()
+    trainer = Trainer(
+        net, plan.asked, dt=1.0, duration=30.0, engine="cuda", batch_size=2, progress=False, seed=1
+    )  # fmt: skip
+    augmented = Augmented(events(samples=8))
+    trainer.fit(augmented, epochs=1)
+    threads = {thread for thread, _ in device.uploaded}
+    assert len(device.uploaded) == 5 * 4 and threading.main_thread() not in threads
+    trainer.engine.close()
+    assert device.live == 0
+
+
+def test_several_engines_in_one_process():
+    """On one device, in turn: neither sees the other; what one gives back is not the other's."""
+    device = ShimDevice(SHUFFLED)
+    alone, engines = made(), [made(device=device), made("float32", device=device, learned=True)]
+    data = [e.load(events()) for e in engines]
+    for _ in range(2):
+        losses_of = [e.run(d, BATCH, training=True).loss for e, d in zip(engines, data)]
+    assert np.array_equal(losses_of[0], alone.run(alone.load(events()), BATCH).loss)
+    held = device.live
+    engines[1].close()
+    assert 0 < device.live < held
+    assert np.array_equal(engines[0].run(data[0], BATCH, training=True).loss, losses_of[0])
+    engines[0].close()
+    assert device.live == 0 and np.isfinite(engines[0].parameters["hidden_output.weight"]).all()
+
+
+def test_a_device_is_chosen_by_its_number(monkeypatch):
+    opened = []
+    monkeypatch.setattr(cuda, "open_device", lambda number: opened.append(number) or ShimDevice())
+    net, plan = network()
+    create(plan, net.initial_parameters(1), engine="cuda", device=1).close()
+    create(plan, net.initial_parameters(1), engine="cuda").close()
+    assert opened == [1, 0]
+
+
+def test_another_run_between_the_halves_is_an_error():
+    engine = made()
+    data = engine.load(events())
+    read = engine.forward(data, BATCH)
+    engine.run(data, [0])
+    with pytest.raises(EngineError, match="another run came between forward and backward; run forward again"):
+        engine.backward(np.ones_like(read.value))
+
+
+def test_the_softmax_of_every_step_has_a_fixed_order():
+    """Threads share the steps."""
+    found = []
+    for order in (ASCENDING, DESCENDING, SHUFFLED):
+        engine = made("float32", device=ShimDevice(order), loss=losses.PerStepCrossEntropy)
+        result = engine.run(engine.load(events()), BATCH, training=True)
+        found.append([result.loss, *map(np.array, engine.gradients.values())])
+    assert all(np.array_equal(a, b) and a.any() for other in found[1:] for a, b in zip(found[0], other))
