@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DescriptionError
-from ..modelling.network import Dense, Network
+from ..modelling.network import Input, Network, Population
 from ..modelling.neuron import Event, Mode, Neuron, NeuronModel
-from .parameters import build_bounds, build_param, build_value, describe_bounds, describe_param, describe_value
+from .connections import build_connectivity, build_delay, describe_connection
+from .parameters import build_param, describe_param
 from .safe import Guard, plain
 
 Values = Mapping[str, np.ndarray]
@@ -94,12 +95,13 @@ def describe_network(network: Network) -> dict[str, Any]:
             models[id(model)] = model.name if not same else f"{model.name} {same + 1}"
             described[models[id(model)]] = describe_model(model)
     return {
-        "inputs": [{"name": i.name, "size": i.size} for i in network.inputs],
+        "inputs": [{"name": i.name, "size": i.size, **_shape(i)} for i in network.inputs],
         "models": described,
         "populations": [
             {
                 "name": p.name,
                 "size": p.size,
+                **_shape(p),
                 "model": models[id(p.model)],
                 "params": {n: describe_param(q) for n, q in p.neuron.params.items()},
                 "noise": p.noise,
@@ -108,18 +110,7 @@ def describe_network(network: Network) -> dict[str, Any]:
             }
             for p in network.populations
         ],
-        "connections": [
-            {
-                "name": c.name,
-                "source": c.source.name,
-                "target": c.target.name,
-                "receptor": c.receptor,
-                "delay": c.delay,
-                "trainable": c.trainable,
-                "connectivity": _describe_connectivity(c.connectivity, c.name),
-            }
-            for c in network.connections
-        ],
+        "connections": [describe_connection(c) for c in network.connections],
     }
 
 
@@ -129,7 +120,8 @@ def build_network(found: Mapping[str, Any], values: Values, guard: Guard) -> Net
     places: dict[str, Any] = {}
     for i in found["inputs"]:
         name = guard.name(i["name"], "an input")
-        places[name] = network.input(guard.size(i["size"], name), name)
+        shape = _build_shape(i, guard, name)
+        places[name] = network.input(guard.size(i["size"], name), name, shape=shape)
     models = {key: build_model(model, guard) for key, model in found["models"].items()}
     for p in found["populations"]:
         name = guard.name(p["name"], "a population")
@@ -138,30 +130,25 @@ def build_network(found: Mapping[str, Any], values: Values, guard: Guard) -> Net
             raise DescriptionError(f"{name}: its parameters are not those of {model.name}")
         own = {n: build_param(p["params"][n], values.get(f"{name}.{n}"), guard, f"{name}.{n}") for n in model.params}
         places[name] = network.population(
-            Neuron(model, own), guard.size(p["size"], name), name,
+            Neuron(model, own), guard.size(p["size"], name), name, shape=_build_shape(p, guard, name),
             noise=p["noise"], dropout=p["dropout"], dropped_reset=bool(p["dropped_reset"]),
         )  # fmt: skip
     for c in found["connections"]:
         name = guard.name(c["name"], "a connection")
         network.connect(
             places[c["source"]], places[c["target"]],
-            _build_connectivity(c["connectivity"], values.get(f"{name}.weight"), guard, name),
-            delay=c["delay"], receptor=c["receptor"], trainable=bool(c["trainable"]), name=name,
+            build_connectivity(c["connectivity"], values, guard, name),
+            delay=build_delay(c["delay"], values, guard, name),
+            receptor=c["receptor"], trainable=bool(c["trainable"]), name=name,
         )  # fmt: skip
     return network
 
 
-def _describe_connectivity(connectivity: Any, name: str) -> dict[str, Any]:
-    if type(connectivity) is not Dense:
-        kind = type(connectivity).__name__
-        raise DescriptionError(f"connection {name!r} is {kind}, which a description of a model does not hold yet")
-    weight, bounds = describe_value(connectivity.weight), describe_bounds(connectivity.bounds)
-    return {"kind": "Dense", "weight": weight, "bounds": bounds}
+def _shape(place: Input | Population) -> dict[str, Any]:
+    """An image's shape."""
+    return {"shape": list(place.shape)} if len(place.shape) > 1 else {}
 
 
-def _build_connectivity(found: Mapping[str, Any], values: np.ndarray | None, guard: Guard, name: str) -> Dense:
-    if found["kind"] != "Dense":
-        raise DescriptionError(
-            f"connection {name!r} is of the kind {found['kind']!r}, which this version does not have"
-        )
-    return Dense(build_value(found["weight"], values, guard, name), build_bounds(found["bounds"], guard, name))
+def _build_shape(found: Mapping[str, Any], guard: Guard, where: str) -> tuple[int, ...] | None:
+    sides = found.get("shape")
+    return None if sides is None else tuple(guard.size(n, f"{where}: shape") for n in sides)

@@ -138,13 +138,15 @@ class EventProp(nn.Module):
 
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
         values = self.values()
-        first = next(iter(values.values()))
+        first = next(v for v in values.values() if v.is_floating_point())
         number = _number(self, first.dtype)
         if (spikes is None) == (times is None):
             raise SettingError("call the layer with spikes, or with times=")
         found = self._of_times(times) if times is not None else self._of_spikes(spikes)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        read, counts, passed = trial(number, *found, list(values.values()), key)
+        bounds = {c.delays_name: (0.0, c.delays.limit) for c in self.plan.connections if c.delays}
+        inside = [_within(value, bounds.get(name)) for name, value in values.items()]
+        read, counts, passed = trial(number, *found, inside, key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         recorded = None if torch.compiler.is_compiling() else runner_of(number).spikes
@@ -197,3 +199,8 @@ def _shared(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
+
+
+def _within(value: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+    """A delay within its bounds, which torch's optimisers do not know; the gradient is that of the delay inside."""
+    return value if bounds is None else value + (value.clamp(*bounds) - value).detach()

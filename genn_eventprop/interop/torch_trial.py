@@ -104,4 +104,4 @@ def _key(key: Tensor | None) -> int | None:
 
 
 def _real(parameters: list[Tensor], times: Tensor) -> torch.dtype:
-    return parameters[0].dtype if parameters else times.dtype
+    return next((p.dtype for p in parameters if p.is_floating_point()), times.dtype)

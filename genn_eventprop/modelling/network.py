@@ -34,9 +34,7 @@ class Network:
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
 
-    def input(
-        self, size: int | None = None, name: str = "input", *, shape: tuple[int, int, int] | None = None
-    ) -> Input:
+    def input(self, size: int | None = None, name: str = "input", *, shape: tuple[int, ...] | None = None) -> Input:
         """The source of the data's spikes: `size` channels, or an image of shape (height, width, channels)."""
         if self.inputs:
             raise NetworkError("a network has one input; give its channels to several populations by connections")
@@ -49,7 +47,7 @@ class Network:
         size: int | None = None,
         name: str = "",
         *,
-        shape: tuple[int, int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         noise: float = 0.0,
         dropout: float = 0.0,
         dropped_reset: bool = False,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DescriptionError
-from ..modelling import Network, Population
+from ..modelling import Connection, Network, Population, Sparse, Synapses
 from ..modelling.parameters import is_open
 from .dialects import Dialect, dialect_of
 from .neurons import STARTS, write_neuron, written_bias
@@ -27,6 +27,9 @@ def to_nir(
     outputs: Sequence[str] | None = None,
 ) -> Any:
     """A `nir.NIRGraph`: a node for each population, a Linear (behind a Delay, if it has one) for each connection.
+
+    Connections that are not dense become a Linear with zeros where there is no synapse; axonal delays are a Delay of
+    every channel, those of synapses or targets are refused.
 
     Args:
         values: parameters by the names of `Network.initial_parameters`.
@@ -78,16 +81,20 @@ def lost(graph: Any) -> tuple[str, ...]:
 
 
 def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect) -> None:
-    names = [f"{c.name}.weight" for c in network.connections]
+    names = [name for c in network.connections for name in _values_of(c)]
     names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
     missing = [name for name in names if name not in values]
     if missing:
         raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
     for c in network.connections:
-        if np.shape(values[f"{c.name}.weight"]) != c.shape:
+        if np.shape(values[f"{c.name}.weight"]) != c.weight_shape:
             got = np.shape(values[f"{c.name}.weight"])
-            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.shape}")
-    delayed = [c.name for c in network.connections if c.delay]
+            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.weight_shape}")
+        if c.delays is not None and c.delays.kind != "axonal":
+            raise DescriptionError(
+                f"connection {c.name!r} has {c.delays.kind} delays, and NIR delays whole channels; use axonal delays"
+            )
+    delayed = [c.name for c in network.connections if c.delay or c.delays]
     if delayed and dialect.name != "spec":
         raise DescriptionError(f"connection {delayed[0]!r} has a delay, which {dialect.name} does not read from NIR")
 
@@ -99,17 +106,37 @@ def _connections(
     """Nodes and edges of what leads to a population; its constant current is the bias of the first one."""
     nir = nir_package()
     for c in (c for c in network.connections if c.target is population):
-        weight, start = np.asarray(values[f"{c.name}.weight"], np.float64).T, c.source.name
+        weight, start = _matrix(c, values).T, c.source.name
         nodes[c.name] = nir.Linear(weight.copy()) if bias is None else nir.Affine(weight.copy(), bias)
         bias = None
-        if c.delay:
+        if c.delay or c.delays:
             delay = f"{c.name}_delay"
-            nodes[delay] = nir.Delay(np.full(c.source.size, c.delay / 1000.0))
+            ms = values[f"{c.name}.delay"] if c.delays else np.full(c.source.size, c.delay)
+            nodes[delay] = nir.Delay(np.asarray(ms, np.float64) / 1000.0)
             edges.append((start, delay))
             start = delay
         edges += [(start, c.name), (c.name, population.name)]
     if bias is not None:
         raise DescriptionError(f"population {population.name!r}: its bias needs a connection that leads to it")
+
+
+def _values_of(c: Connection) -> list[str]:
+    """The parameters of a connection."""
+    drawn = isinstance(c.connectivity, Sparse)
+    return [f"{c.name}.{n}" for n, has in (("weight", True), ("pairs", drawn), ("delay", c.delays is not None)) if has]
+
+
+def _matrix(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Weights (M, N), zero where there is no synapse."""
+    weight = np.asarray(values[f"{c.name}.weight"], np.float64)
+    if c.connectivity.form == "dense":
+        return weight
+    table = c.connectivity.synapses(c.source.shape, c.target.shape)
+    if table is None:
+        table = Synapses.of_pairs(values[f"{c.name}.pairs"], *c.shape)
+    dense = np.zeros(c.shape)
+    dense[table.source, table.target] = weight.ravel()[table.weights]
+    return dense
 
 
 def _outputs(network: Network, asked: Sequence[str] | None) -> list[str]:
@@ -154,5 +181,12 @@ def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
     fixed = [c.name for c in network.connections if not c.trainable]
     bounded = [c.name for c in network.connections if not is_open(c.connectivity.bounds)]
     lines += [f"{name}: that it is not learned" for name in fixed]
+    for c in network.connections:
+        if c.connectivity.form != "dense":
+            lines.append(
+                f"{c.name}: that it is {type(c.connectivity).__name__}; it became all-to-all weights with zeros"
+            )
+        if c.delays is not None and c.delays.trainable:
+            lines.append(f"{c.name}: that its delays are learned, up to {c.delays.max:g} ms")
     lines += [f"{name}: the bounds of its weights" for name in bounded]
     return lines

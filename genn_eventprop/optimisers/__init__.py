@@ -7,6 +7,7 @@ definition; a compiling engine turns the same text into C (`OptimiserStep` carri
 from .base import Optimiser, OptimiserStep, ParameterStep, gradient_norm, is_text
 from .rules import SGD, Adam, AdamW, RMSprop
 from .schedules import (
+    ByParameter,
     Constant,
     Cosine,
     EaseIn,
@@ -21,6 +22,7 @@ from .schedules import (
 __all__ = [
     "Adam",
     "AdamW",
+    "ByParameter",
     "Constant",
     "Cosine",
     "EaseIn",

@@ -72,7 +72,8 @@ class Optimiser:
         clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips.
             `clipped_steps` counts how often it happened.
 
-    `factor` multiplies the learning rates of the next step; a schedule sets it.
+    `factor` multiplies the learning rates of the next step; `factors`, by name pattern, stand in its place for the
+    parameters that match. A schedule sets them.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -92,6 +93,7 @@ class Optimiser:
         self.bounds = dict(bounds or {})
         self.clip_norm = clip_norm
         self.factor = 1.0
+        self.factors: dict[str, float] = {}
         self.steps = 0
         self.clipped_steps = 0
         self.state: dict[str, dict[str, np.ndarray]] = {}
@@ -175,12 +177,17 @@ class Optimiser:
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
-            scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor}
+            scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor_of(name)}
             scalars = {**self.scalars(self.steps, scaled), **scale}
             if self._decay:
                 scalars["l2"] = self._decay.get(name, 0.0)
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
         return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
+
+    def factor_of(self, name: str) -> float:
+        """What the learning rate of a parameter is multiplied by; a later pattern overrides an earlier one."""
+        own = [factor for pattern, factor in self.factors.items() if fnmatch.fnmatchcase(name, pattern)]
+        return own[-1] if own else self.factor
 
     def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         """One step with NumPy, in place."""

@@ -29,6 +29,10 @@ class Schedule:
         """The multiplier of the learning rate for the update at `progress`."""
         raise NotImplementedError
 
+    def factors(self, progress: Progress) -> dict[str, float]:
+        """Name pattern -> multiplier of parameters that have another one than `factor`, see `ByParameter`."""
+        return {}
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         """Called once after each epoch (counted from 0); most schedules need nothing."""
 
@@ -55,6 +59,11 @@ class Product(Schedule):
     def factor(self, progress: Progress) -> float:
         return math.prod(part.factor(progress) for part in self.parts)
 
+    def factors(self, progress: Progress) -> dict[str, float]:
+        own = [(part.factors(progress), part.factor(progress)) for part in self.parts]
+        patterns = dict.fromkeys(pattern for found, _ in own for pattern in found)
+        return {pattern: math.prod(found.get(pattern, factor) for found, factor in own) for pattern in patterns}
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for part in self.parts:
             part.end_epoch(epoch, validation_accuracy)
@@ -68,6 +77,42 @@ class Product(Schedule):
             raise CheckpointError(f"the checkpoint has {len(state['parts'])} schedules, this run has {len(self.parts)}")
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
+
+
+class ByParameter(Schedule):
+    """A schedule, and others for parameters by name pattern; a later pattern overrides an earlier one.
+
+    Example:
+        >>> ByParameter(Cosine(100), {"*.delay": Exponential(0.99)})
+    """
+
+    def __init__(self, others: Schedule, own: Mapping[str, Schedule]) -> None:
+        self.others, self.own = others, dict(own)
+
+    def factor(self, progress: Progress) -> float:
+        return self.others.factor(progress)
+
+    def factors(self, progress: Progress) -> dict[str, float]:
+        return {pattern: schedule.factor(progress) for pattern, schedule in self.own.items()}
+
+    def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
+        for schedule in (self.others, *self.own.values()):
+            schedule.end_epoch(epoch, validation_accuracy)
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {pattern: schedule.state_dict() for pattern, schedule in self.own.items()}
+        return {"name": "ByParameter", "others": self.others.state_dict(), "own": own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if set(state["own"]) != set(self.own):
+            raise CheckpointError(
+                f"the checkpoint has own schedules for {', '.join(state['own']) or 'nothing'}, this run for "
+                f"{', '.join(self.own) or 'nothing'}"
+            )
+        self.others.load_state_dict(state["others"])
+        for pattern, schedule in self.own.items():
+            schedule.load_state_dict(state["own"][pattern])
 
 
 class Constant(Schedule):

@@ -115,6 +115,10 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
         revived = metrics.get("revived", {}).get(name)
         text += f", {metrics['runaway'][name]} runaway" if metrics["runaway"][name] else ""
         parts.append(text + (f", {revived} revived before" if revived else ""))
+    for name, delays in metrics.get("delays", {}).items():
+        text = f"{name} delays {delays['mean']:.1f} ms"
+        ends = [f"{100 * delays[k]:.0f} % at {word}" for k, word in (("at_zero", "0"), ("at_max", "max")) if delays[k]]
+        parts.append(", ".join([text, *ends]))
     for name, label in (("guarded", "guarded slopes"), ("clipped_gradients", "clipped gradients")):
         if metrics[name]:
             parts.append(f"{metrics[name]} {label}")

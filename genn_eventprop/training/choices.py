@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import optimisers
 from ..description.steps import apply
 from ..losses import LOSSES, Loss
-from ..modelling import Population
+from ..modelling import Delay, Population, Uniform
+from ..modelling.delay import KINDS
 from ..modelling.neuron import Neuron
 from ..models import ZOO
 from ..optimisers import Optimiser, Schedule
@@ -72,6 +73,18 @@ def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **
     """``"adam"``, ``"adam_w(weight_decay=0.01)"``; `shared` goes to any of them (groups, bounds, ...)."""
     table = {"adam": optimisers.Adam, "adam_w": optimisers.AdamW, "sgd": optimisers.SGD, "rmsprop": optimisers.RMSprop}
     return make(table, parse_spec(text, where), where, learning_rate=learning_rate, **shared)
+
+
+def delay_of(text: str, where: str = "--delays") -> Delay | float:
+    """``"synaptic(high=20, max=60)"``: learned delays that start uniformly between 0 and `high` ms; none for ""."""
+
+    def of(kind: str) -> Callable[..., Delay]:
+        def make_delay(high: float = 20.0, max: float = 60.0) -> Delay:
+            return Delay(Uniform(0.0, high), kind=kind, max=max)
+
+        return make_delay
+
+    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where), where) if text else 0.0
 
 
 def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from ..engines import solvable
 from ..errors import SettingError
 from ..modelling import Dense, Gamma, Network, Normal, Param, Population
+from ..optimisers import ByParameter, Schedule
 from .choices import (
     augmented,
+    delay_of,
     late_notes,
     loss_of,
     neuron_of,
@@ -86,6 +88,12 @@ class LayeredConfig(ExperimentConfig):
     """Initial spikes per hidden neuron and trial: initial weights are scaled until the training set gives them."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input: their number, and the delay in ms from one to the next; each has its own weights."""
+    delays: str = ""
+    """Learned delays of what leads to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
+    delay_learning_rate: float | None = None
+    """Learning rate of the delays, in ms; by default that of the weights."""
+    delay_schedule: str = ""
+    """Schedule of their learning rate, by default that of the weights."""
     duration: float = 1000.0
     """Trial length in ms; later input is dropped."""
     loss: str = "sum_weigh_exp"
@@ -129,7 +137,10 @@ def layered(
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
-    groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else None
+    groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else {}
+    if config.delays:
+        own = {"learning_rate": config.delay_learning_rate or config.learning_rate}
+        groups["*.delay"] = own | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
     made = Trainer(
         network,
         loss,
@@ -138,8 +149,8 @@ def layered(
         dt=dt,
         spike_times=spike_times,
         engine=config.engine,
-        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups),
-        schedule=schedule_of(config.schedule, config.epochs),
+        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None),
+        schedule=_schedule(config),
         batch_size=config.batch_size,
         seed=config.seed,
         threads=config.threads,
@@ -153,6 +164,13 @@ def layered(
         hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
         initialise_rates(made, transformed(train, *how), hidden)
     return Experiment(made, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
+
+
+def _schedule(config: LayeredConfig) -> Schedule:
+    others = schedule_of(config.schedule, config.epochs)
+    if not (config.delays and config.delay_schedule):
+        return others
+    return ByParameter(others, {"*.delay": schedule_of(config.delay_schedule, config.epochs, "--delay-schedule")})
 
 
 def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:
@@ -169,9 +187,9 @@ def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Ne
         if i == 0:
             connect_input(network, source, layer, config)
         else:
-            network.connect(source, layer, Dense(Normal(*config.hidden_weight)))
+            network.connect(source, layer, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
         if config.recurrent:
-            network.connect(layer, layer, Dense(Normal(*config.recurrent_weight)))
+            network.connect(layer, layer, Dense(Normal(*config.recurrent_weight)), delay=delay_of(config.delays))
         source = layer
     constants = {"tau_mem": config.tau_mem_output, "tau_syn": config.tau_syn_output}
     output = network.population(neuron_of(config.output, "--output", **constants), n_classes, name="output")
@@ -184,10 +202,13 @@ def connect_input(network: Network, source: Any, layer: Population, config: Laye
     copies, spacing = config.delay_line
     if copies < 0:
         raise SettingError(f"--delay-line: the number of copies cannot be negative, got {copies}")
+    if copies and config.delays:
+        raise SettingError("--delay-line makes copies with fixed delays; leave out --delays, or --delay-line")
     mean, std = (value / max(copies, 1) for value in config.input_weight)
     for j in range(copies + 1):
         name = f"input_{layer.name}" + (f"_{j}" if copies else "")
-        network.connect(source, layer, Dense(Normal(mean, std)), delay=j * spacing, name=name)
+        delay = delay_of(config.delays) if config.delays else j * spacing
+        network.connect(source, layer, Dense(Normal(mean, std)), delay=delay, name=name)
 
 
 def time_constants(config: LayeredConfig) -> dict[str, Param]:

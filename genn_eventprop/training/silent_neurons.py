@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SettingError, suggest
-from ..modelling import Connection
+from ..modelling import Connection, Conv2D, Pool2D
 from ..modelling.parameters import Array, Constant
+from ..plan.tables import Tables
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Revive(Callback):
             if name not in spiking:
                 raise SettingError(f"Revive: no population {name!r} that spikes ({suggest(name, spiking)})")
         self.into = {name: incoming(trainer, name) for name in chosen}
+        shared = [c for cs in self.into.values() for c in cs if isinstance(c.connectivity, (Conv2D, Pool2D))]
+        if shared:
+            raise SettingError(
+                f"Revive: the neurons of {shared[0].target.name!r} share the weights of {shared[0].name!r} "
+                f"({type(shared[0].connectivity).__name__}), which cannot be changed for one of them; name the other "
+                "populations"
+            )
         given = [
             c.name for cs in self.into.values() for c in cs if isinstance(c.connectivity.weight, (Array, Constant))
         ]
@@ -74,12 +82,14 @@ class Revive(Callback):
 
     def _change(self, trainer: Trainer, c: Connection, silent: np.ndarray, epoch: int) -> None:
         weight = trainer.engine.parameters[f"{c.name}.weight"]
+        theirs = _into(trainer, c, silent)
         if self.how == "lift":
-            new = weight[:, silent] + self.amount
+            new = weight + self.amount
         else:
             stream = trainer.streams.at(f"redraw {c.name}", epoch)
-            new = c.connectivity.weight.sample(stream, c.shape, c.source.size)[:, silent]
-        weight[:, silent] = bounded(trainer, c, new)
+            fan_in = c.connectivity.fan_in(c.source.shape, c.target.shape)
+            new = c.connectivity.weight.sample(stream, c.weight_shape, fan_in)
+        weight[...] = np.where(theirs, bounded(trainer, c, new), weight)
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         metrics["revived"] = dict(self.revived)
@@ -89,6 +99,17 @@ class Revive(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.revived = dict(state["revived"])
+
+
+def _into(trainer: Trainer, c: Connection, neurons: np.ndarray) -> np.ndarray:
+    """Which weights lead to some neurons (N,) bool of the target: bool, in the shape of the weights or (1, N)."""
+    if c.connectivity.form == "dense":
+        return neurons[None]
+    record = next(r for r in trainer.plan.connections if r.name == c.name)
+    table = Tables(trainer.plan).of(record, trainer.engine.parameters)
+    found = np.zeros(c.weight_shape, bool)
+    found.reshape(-1)[table.weights[neurons[table.target]]] = True
+    return found
 
 
 def incoming(trainer: Trainer, population: str) -> list[Connection]:

@@ -29,6 +29,7 @@ from .callbacks import Callback, Progress
 from .checkpoint import load_checkpoint, load_latest, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
+from .delays import delay_metrics
 from .distributed import Alone, RankError, Ranks, ranks_of
 from .distributed.engine import RankedEngine
 from .epoch_statistics import EpochStatistics
@@ -324,7 +325,7 @@ class Trainer:
         order = [samples[i : i + size] for i in range(0, len(samples), size)]
         self.batches = len(order)
         if state.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
-            self.optimiser.factor = self.schedule.factor(ScheduleProgress(state.epoch, state.updates - 1))
+            self._schedule(state.updates - 1)
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
@@ -335,6 +336,11 @@ class Trainer:
         held_out = None if validation is None else self._validate(validation)
         state.epoch_seconds = before + time.perf_counter() - began
         self._end_epoch(train.clipped, held_out)
+
+    def _schedule(self, update: int) -> None:
+        """Set the factors of the learning rates for update number `update`."""
+        progress = ScheduleProgress(self.state.epoch, update)
+        self.optimiser.factor, self.optimiser.factors = self.schedule.factor(progress), self.schedule.factors(progress)
 
     def _end_if_interrupted(self) -> None:
         if self.ranks.stop_here():
@@ -353,7 +359,7 @@ class Trainer:
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
         check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
-        self.optimiser.factor = self.schedule.factor(ScheduleProgress(state.epoch, state.updates))
+        self._schedule(state.updates)
         self.engine.update(self.optimiser)
         self.statistics.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))
         state.batch += 1
@@ -368,6 +374,7 @@ class Trainer:
         metrics = epoch_metrics(state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size
+        metrics |= delay_metrics(self.plan, self.engine.parameters)
         accuracy = None if held_out is None else held_out.accuracy
         self.schedule.end_epoch(state.epoch, accuracy)
         improved = held_out is not None and state.improves(held_out.accuracy, held_out.loss)

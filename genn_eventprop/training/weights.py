@@ -30,10 +30,11 @@ def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None
         raise CheckpointError(f"cannot tell the format of {path}: use a name ending in .npz, or a folder for CSV files")
     path.mkdir(parents=True, exist_ok=True)
     for name, value in parameters.items():
-        digits = "%.9g" if value.dtype == np.float32 else "%.17g"
+        digits = "%d" if value.dtype.kind in "iu" else "%.9g" if value.dtype == np.float32 else "%.17g"
         rows = "presynaptic neurons, columns: neurons" if value.ndim == 2 else "neurons"
         header = f"{name}, shape {' x '.join(map(str, value.shape))}, rows: {rows}"
-        np.savetxt(path / f"{name}.csv", value, fmt=digits, delimiter=",", header=header)
+        table = value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value
+        np.savetxt(path / f"{name}.csv", table, fmt=digits, delimiter=",", header=header)
 
 
 def load_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -67,7 +68,8 @@ def fitting_weights(
         if problem:
             left.append(problem)
             continue
-        fitting[name] = value.reshape(parameters[name].shape).astype(np.float64)
+        whole = parameters[name].dtype.kind in "iu"  # pairs of neurons
+        fitting[name] = value.reshape(parameters[name].shape).astype(parameters[name].dtype if whole else np.float64)
     left += [f"{name!r} is not in the file" for name in parameters if name not in found]
     return fitting, left
 

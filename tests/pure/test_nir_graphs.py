@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Network, NeuronModel, Param
+from genn_eventprop import Delay, Dense, Network, NeuronModel, Param, Sparse
 from genn_eventprop import nir as interop
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
@@ -356,3 +356,21 @@ def test_the_package_does_without_nir():
         "import genn_eventprop, genn_eventprop.training, sys; sys.exit('nir' in sys.modules or 'h5py' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_sparse_weights_and_axonal_delays_are_written():
+    net = Network()
+    inp, hidden = net.input(3), net.population(LIF(), 4, "hidden")
+    delays = Delay(np.array([0.0, 1.5, 4.0]), kind="axonal", max=5.0)
+    net.connect(inp, hidden, Sparse(np.array([1.0, 2.0, 3.0]), pairs=[(2, 0), (0, 3), (1, 0)]), delay=delays)
+    graph = interop.to_nir(net, values := net.initial_parameters(0))
+    want = np.zeros((3, 4))
+    want[[2, 0, 1], [0, 3, 0]] = values["input_hidden.weight"]
+    np.testing.assert_array_equal(graph.nodes["input_hidden"].weight, want.T)
+    np.testing.assert_allclose(graph.nodes["input_hidden_delay"].delay, [0.0, 1.5e-3, 4e-3])
+    lost = interop.lost(graph)
+    assert "input_hidden: that it is Sparse; it became all-to-all weights with zeros" in lost
+    assert "input_hidden: that its delays are learned, up to 5 ms" in lost
+    net.connect(hidden, hidden, Dense(1.0), delay=Delay(1.0, kind="synaptic"))
+    with pytest.raises(DescriptionError, match="'hidden_hidden' has synaptic delays, and NIR delays whole channels"):
+        interop.to_nir(net, net.initial_parameters(0))

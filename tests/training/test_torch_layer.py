@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Normal, Trainer
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Trainer, Uniform
 from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
 
@@ -319,3 +320,24 @@ def test_the_tutorial_and_the_examples_run():
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("kind", ["synaptic", "axonal", "dendritic"])
+def test_sparse_connections_and_delays(kind):
+    """Delays are parameters in the state dict, pairs are a buffer of integers; what leaves its bounds acts inside."""
+    net = Network()
+    inp, hidden, out = net.input(4), net.population(LIF(), 6, "hidden"), net.population(LI(), 2, "output")
+    delay = Delay(Uniform(0.0, 4.0), kind=kind, max=5.0)
+    net.connect(inp, hidden, Sparse(Normal(3.0, 1.0), fan_in=2), delay=delay)
+    net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
+    made = EventProp(net, duration=25.0, dt=0.5, seed=2)
+    state = made.state_dict()
+    assert state["net.input_hidden.pairs"].dtype == torch.int32 and "net.input_hidden.delay" in state
+    assert isinstance(made.net.input_hidden.delay, torch.nn.Parameter)
+    made(times=input_times().float()).value.sum().backward()
+    assert made.net.input_hidden.delay.grad.abs().sum() > 0
+    with torch.no_grad():
+        made.net.input_hidden.delay.fill_(5.0)
+        at_most = made(times=input_times().float()).value
+        made.net.input_hidden.delay.fill_(9.0)
+    assert torch.equal(made(times=input_times().float()).value, at_most)

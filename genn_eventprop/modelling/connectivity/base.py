@@ -25,6 +25,8 @@ class Connectivity:
 
     form: ClassVar[str] = "synapses"
     """"dense", or "synapses" for those with a table of synapses."""
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """What it takes besides weight and bounds, and can be described by."""
 
     def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None)) -> None:
         self.weight: Initialiser = as_initialiser(weight, type(self).__name__)
@@ -56,7 +58,7 @@ class Connectivity:
         return None
 
     def options(self) -> dict[str, Any]:
-        """The other arguments, for descriptions."""
+        """The values of `arguments`."""
         return {}
 
 

@@ -29,6 +29,8 @@ class Conv2D(Connectivity):
         >>> net.connect(image, features, conv)
     """
 
+    arguments = ("kernel", "channels", "stride", "padding", "dilation")
+
     def __init__(
         self,
         weight: Any,

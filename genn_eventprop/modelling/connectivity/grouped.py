@@ -19,6 +19,8 @@ class Grouped(Connectivity):
         groups: G; both sizes are multiples of it. Neurons j of group g are those from g M / G on.
     """
 
+    arguments = ("groups",)
+
     def __init__(self, weight: Any, groups: int, *, bounds: tuple[Any, Any] = (None, None)) -> None:
         super().__init__(weight, bounds)
         if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:

@@ -27,6 +27,8 @@ class Pool2D(Connectivity):
         >>> small = net.population(LIF(), name="small", shape=pool.output_shape(features.shape))
     """
 
+    arguments = ("kernel", "scale", "stride", "padding", "per_channel")
+
     def __init__(
         self,
         kernel: int | tuple[int, int],

@@ -29,6 +29,8 @@ class Sparse(Connectivity):
         >>> Sparse(FanIn(gain=2.0), probability=0.1)
     """
 
+    arguments = ("probability", "fan_in")  # which pairs there are is among the parameter values
+
     def __init__(
         self,
         weight: Any,
@@ -85,5 +87,4 @@ class Sparse(Connectivity):
         return np.stack([np.repeat(np.arange(M), rows), np.concatenate(targets)], axis=1).astype(np.int32)
 
     def options(self) -> dict[str, Any]:
-        """Which pairs there are is among the parameter values, whatever they came from."""
         return {"probability": self.probability, "fan_in": self.per_target}

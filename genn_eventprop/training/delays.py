@@ -1,0 +1,34 @@
+"""Learned delays in the metrics of an epoch: where they are, and how many sit at a bound, where they may be stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..plan import Plan
+
+NEAR = 1e-6
+"""Of the maximum: what is nearer to a bound counts as at it (float32)."""
+
+
+def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """{"delays": connection -> mean (ms), shares at_zero and at_max} where any are learned, else nothing."""
+    found = {}
+    for c in plan.connections:
+        if c.delays is not None and c.learns_delays:
+            delays = np.asarray(parameters[c.delays_name], np.float64)
+            low, high = _bounds(plan, c.delays_name, c.delays.limit)
+            margin = NEAR * c.delays.limit
+            found[c.name] = {
+                "mean": float(delays.mean()),
+                "at_zero": float(np.mean(delays <= low + margin)),
+                "at_max": float(np.mean(delays >= high - margin)),
+            }
+    return {"delays": found} if found else {}
+
+
+def _bounds(plan: Plan, name: str, limit: float) -> tuple[Any, Any]:
+    low, high = plan.bounds().get(name, (None, None))
+    return 0.0 if low is None else low, limit if high is None else high
