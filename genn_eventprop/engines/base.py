@@ -16,6 +16,7 @@ from ..data import kernels
 from ..errors import DataError, EngineError, suggest
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.clock import BLOCK
+from .carry import Carry
 from .parts import Part
 from .refuse import refuse
 from .split import SplitForm
@@ -33,7 +34,8 @@ class Data:
     labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
     (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
     each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1. numbers
-    (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own.
+    (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own. follows
+    (S,) bool: whether the trial of a sample goes on from that of the sample before it; None: it never does.
     """
 
     steps: np.ndarray
@@ -45,6 +47,7 @@ class Data:
     targets: np.ndarray | None = None
     weights: np.ndarray | None = None
     numbers: np.ndarray | None = None
+    follows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -170,6 +173,8 @@ class Engine(SplitForm, ABC):
     """The keyword arguments of `create` that it takes."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
+    carries: ClassVar[bool] = False
+    """Whether trials may go on from the end of others, see `run_on`."""
     own_differences: ClassVar[bool] = False
     """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
 
@@ -206,6 +211,16 @@ class Engine(SplitForm, ABC):
     @abstractmethod
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
+
+    def run_on(
+        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, Carry]:
+        """`run`, from the end of other trials, and how these end. Gradients take what was carried as given.
+
+        Args:
+            carry: of as many trials; None: from the beginning.
+        """
+        raise EngineError(f"{self.name} carries no state from trial to trial; use engine='reference_clock'")
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""

@@ -279,8 +279,7 @@ class Maximum(ClockReadout):
         here = (self.step == k) * self.kink * self.dr
         total = np.zeros_like(here)
         for other in self.s.into(output):
-            if k - other.delay_steps >= 0:
-                total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
+            total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
         return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
 
     def sample(self, k: int) -> Array | float:

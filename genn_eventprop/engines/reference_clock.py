@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import InputRecord, Plan, PopulationCoefficients, PopulationRecord, coefficients
+from ..plan import ConnectionRecord, InputRecord, Plan, PopulationCoefficients, PopulationRecord, clock, coefficients
 from ..regularisers import pushed_state
 from .base import (
     DIVERGED,
@@ -25,6 +25,7 @@ from .base import (
     batch_indices,
     diverged,
 )
+from .carry import Carry
 from .clock_connections import Lane, Links
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import ClockReadout, Setting, make_readout
@@ -50,13 +51,20 @@ class ReferenceClock(Engine):
         self._functions = {p.name: functions(p.derived) for p in plan.populations}
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        return self.run_on(data, samples, None, training=training, record_spikes=record_spikes)[0]
+
+    carries = True
+
+    def run_on(
+        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, Carry]:
         samples = batch_indices(data, samples)
-        trial = _Trial(self, data, samples, stochastic=training)
+        trial = _Trial(self, data, samples, stochastic=training, start=carry)
         scored = data.scored(samples, training=training)
         trial.forward()
         loss = trial.readout.score(data.targets_of(samples))
         guarded = trial.backward(scored) if training else 0
-        return Result(
+        result = Result(
             loss=np.where(scored, loss, np.nan),
             prediction=self.plan.loss.predict(trial.readout.value, trial.readout.valid, self.plan.duration),
             readout=np.where(trial.readout.valid, trial.readout.value, np.inf),
@@ -64,6 +72,7 @@ class ReferenceClock(Engine):
             guarded=guarded,
             spikes=trial.spikes() if record_spikes else None,
         )
+        return result, trial.carry()
 
     splits = True
 
@@ -115,7 +124,10 @@ class ReferenceClock(Engine):
 class _Trial:
     """One batch, forwards and backwards. Arrays of a population have shape (B, n, N): samples, states, neurons."""
 
-    def __init__(self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, stochastic: bool = False) -> None:
+    def __init__(
+        self, engine: ReferenceClock, data: Data, samples: np.ndarray, *, stochastic: bool = False,
+        start: Carry | None = None,
+    ) -> None:  # fmt: skip
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
         self.sample_weight, self.data = data.sample_weight(samples), data
         self.spike_numbers, self.owner = spike_numbers(data, samples)
@@ -138,6 +150,37 @@ class _Trial:
         for b, i in enumerate(samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
             np.add.at(self.input[:, b], (data.steps[part], data.channels[part]), 1.0)
+        self.start = start
+        if start is not None:
+            for name, pop in self.populations.items():
+                pop.x, pop.mode = start.states[name].copy(), start.modes[name].copy()
+                pop.until = start.until[name].copy()
+
+    # from trial to trial
+
+    def carry(self) -> Carry:
+        """How the trials end."""
+        pops = self.populations.items()
+        until = {name: np.where(pop.until < 0, -1, pop.until - self.K) for name, pop in pops}
+        modes = {name: pop.mode for name, pop in pops}
+        sources = [self.plan.input.name, *(p.name for p in self.plan.populations if p.spiking)]
+        D = max((self._longest(c) for c in self.plan.connections), default=0)
+        rows = range(self.K - D, self.K + 1)
+        sent = {name: np.stack([self._sent(name, k) for k in rows]) for name in sources}
+        return Carry({name: pop.x for name, pop in pops}, modes, until, sent)
+
+    def _longest(self, c: ConnectionRecord) -> int:
+        """Steps of the longest delay that a connection may come to have."""
+        return c.delay_steps if c.delays is None else int(clock.to_steps(c.delays.limit, self.plan.dt))
+
+    def _sent(self, source: str, step: int) -> np.ndarray:
+        """(B, M) spikes of a source at a step, those of the trial before at steps that are not positive."""
+        own = self.input if source == self.plan.input.name else self.traces[source].spikes
+        if step > 0 or (step == 0 and own is self.input):
+            return own[step].astype(np.float64)
+        before = None if self.start is None else self.start.sent[source]
+        place = -1 if before is None else len(before) - 1 + step
+        return np.zeros(own.shape[1:]) if before is None or place < 0 else before[place]
 
     # forwards
 
@@ -175,15 +218,12 @@ class _Trial:
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         change = np.zeros((self.B, len(p.derived.states), p.size))
         for c in self.links.into(p.name):
-            if k - c.delay_steps >= 0:
-                arrived = self._source_at(c, k - c.delay_steps) @ c.weight
-                change += arrived[:, None, :] * self._vector(p, "direction", c.receptor)
+            arrived = self._source_at(c, k - c.delay_steps) @ c.weight
+            change += arrived[:, None, :] * self._vector(p, "direction", c.receptor)
         return change
 
     def _source_at(self, c: Lane, step: int) -> np.ndarray:
-        if c.source == self.plan.input.name:
-            return self.input[step]
-        return self.traces[c.source].spikes[step].astype(np.float64)
+        return self._sent(c.source, step)
 
     def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
         """(n, N or 1) direction e of a receptor."""
@@ -243,7 +283,7 @@ class _Trial:
                 if k > 0:
                     lam[p.name] = self._jumps(p, k, lam[p.name], feedback.get(p.name))
                     lam[p.name] = self._retreat(p, k - 1, lam[p.name])
-        for p in self.plan.populations:
+        for p in self.plan.populations if self.start is None else ():
             self._initial_gradient(p, lam[p.name])
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
         return self.guarded
@@ -251,12 +291,9 @@ class _Trial:
     def _weight_gradients(self, k: int) -> None:
         """Arrivals at step k: dL/dw = lambda . e, lambda the value after the arrival."""
         for c in self.links.lanes:
-            s = k - c.delay_steps
-            if s < 0:
-                continue
             p = self.plan.population(c.target)
             along = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
-            c.add_to_weights(self.grad, self._source_at(c, s).T @ along)
+            c.add_to_weights(self.grad, self._source_at(c, k - c.delay_steps).T @ along)
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
@@ -328,9 +365,8 @@ class _Trial:
         E = self.undivided[c.target][s]
         total = np.zeros_like(E)
         for other in self.links.into(c.target) if E.any() else ():
-            if s - other.delay_steps >= 0:
-                weight = np.maximum(other.weight, 0.0)
-                total += self._source_at(other, s - other.delay_steps) @ weight * self._up(other, s)
+            weight = np.maximum(other.weight, 0.0)
+            total += self._source_at(other, s - other.delay_steps) @ weight * self._up(other, s)
         share = np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
         return share * self._up(c, s) if E.any() else share
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engines import Data, Engine
+from ..errors import SettingError
+from .carried import CarryingEngine
 from .checks import check_labels
 from .class_weights import ClassWeights
 from .identity import describe_data
@@ -41,6 +43,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self.data)
 
+    @property
+    def follows(self) -> np.ndarray | None:
+        """(S,) whether samples go on from those before them, see `engines.Data`."""
+        return self.data.follows
+
     def first(self, n: int) -> Events:
         """The first n samples as the network gets them in the first epoch."""
         return self.events[:n]
@@ -54,7 +61,11 @@ class Batches:
 class AugmentedBatches(Batches):
     """Batches of a set that is augmented; the next one is prepared while the engine runs the one before."""
 
+    follows = None
+
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
+        if isinstance(engine, CarryingEngine):
+            raise SettingError("carry=True takes chunks of recordings in memory, not an augmented or mapped set")
         self.augmented, self.engine, self.weights = augmented, engine, weights
         self.events = augmented.events
         labels = augmented.events.labels

@@ -11,6 +11,7 @@ from ..data import Events
 from ..engines import Data, Engine
 from ..losses import Function
 from ..plan import Plan
+from .carried import in_order
 from .epoch_statistics import Activity, EpochStatistics
 
 
@@ -54,9 +55,9 @@ def ready_to_predict(events: Events, plan: Plan) -> Events:
 
 def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:
     """Population -> (S, N) int64, spikes of every neuron in every sample."""
-    chunks = np.array_split(np.arange(len(data)), -(-len(data) // batch_size) or 1)
-    counts = [engine.run(data, samples).spike_counts for samples in chunks]
-    return {name: np.concatenate([c[name] for c in counts]) for name in counts[0]}
+    chunks = in_order(data.follows, None, len(data), batch_size) or [np.zeros(0, np.int64)]
+    counts, place = [engine.run(data, samples).spike_counts for samples in chunks], np.argsort(np.concatenate(chunks))
+    return {name: np.concatenate([c[name] for c in counts])[place] for name in counts[0]}
 
 
 def evaluate(
@@ -69,19 +70,20 @@ def evaluate(
     """
     statistics = EpochStatistics(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
-    for first in range(0, len(data), batch_size):
-        samples = np.arange(first, min(first + batch_size, len(data)))
+    order = in_order(data.follows, None, len(data), batch_size)
+    for samples in order:
         result = engine.run(data, samples)
         statistics.add(result, data.labels[samples], weights=data.weights_of(samples))
         predictions.append(result.prediction)
         readouts.append(result.readout)
         between()
-    readout, loss_of = np.concatenate(readouts), engine.plan.loss
+    place = np.argsort(np.concatenate([np.zeros(0, np.int64), *order]))
+    readout, prediction, loss_of = np.concatenate(readouts)[place], np.concatenate(predictions)[place], engine.plan.loss
     return Evaluation(
         loss=statistics.loss,
         accuracy=statistics.accuracy,
         undecided=statistics.undecided,
-        predictions=np.concatenate(predictions),
+        predictions=prediction,
         readout=readout,
         scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
         labels=data.labels,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engines import Data
+from .carried import in_order
 
 if TYPE_CHECKING:
     from .batches import Batches
@@ -47,9 +48,11 @@ def estimate_runtime(trainer: Trainer, train: Batches, validation: Data | None, 
     prepared = math.inf
     for _ in range(2):
         began = time.perf_counter()
-        data, samples, _ = next(iter(train.of([np.arange(size)], trainer.state.epoch)))
+        first = in_order(train.follows, None, len(train), size)[:1]
+        data, samples, _ = next(iter(train.of(first, trainer.state.epoch)))
         prepared = min(prepared, time.perf_counter() - began)
     batch = _timed(trainer, data, samples, training=True)
+    size = len(samples)  # of chunks of long recordings perhaps fewer
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
         epoch += len(validation) / size * _timed(trainer, data, samples, training=False)

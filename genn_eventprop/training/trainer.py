@@ -26,6 +26,7 @@ from ..regularisers import Regulariser
 from ..renamed import RenamedAttribute
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
+from .carried import CarryingEngine, begins, in_order, recordings
 from .checkpoint import load_checkpoint, load_latest, save_checkpoint
 from .checks import check_batch, check_labels, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
@@ -78,6 +79,8 @@ class Trainer:
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; defaults to the trainer's own settings.
         notes: what `Progress` says first, besides what it finds worth knowing in the data.
+        carry: samples are chunks of long recordings (`data.chunks`): the trial of a chunk goes on from the end of the
+            one before it, and its gradient takes that end as given. See docs/long_recordings.md.
         communicator: of mpi4py, MPI.COMM_WORLD for example: its ranks train together, see `distribute`.
 
     A run folder keeps the model as a whole (`genn_eventprop.load`), with `class_names`, `preprocessing` (steps of
@@ -122,6 +125,7 @@ class Trainer:
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        carry: bool = False,
         communicator: Any = None,
     ) -> None:
         self.ranks: Alone | Ranks = Alone()
@@ -144,6 +148,11 @@ class Trainer:
             self.plan, first, engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor,
             genn_backend=genn_backend,
         )  # fmt: skip
+        if carry:
+            self.engine = CarryingEngine(self.engine)
+            if checkpoint_batches or communicator is not None:
+                raise SettingError("carry=True goes with neither checkpoint_batches nor several ranks")
+        self.carry = carry
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
@@ -163,7 +172,7 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        }  # fmt: skip
+        } | ({"carry": True} if carry else {})  # fmt: skip
         self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
         self.loss = loss
@@ -264,8 +273,9 @@ class Trainer:
         try:
             if self._wants_estimate:
                 self.runtime_estimate = estimate_runtime(self, batches, held_out, epochs)
+            n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
             for callback in self.callbacks:
-                callback.start(self, epochs, math.ceil(len(batches) / self.batch_size))
+                callback.start(self, epochs, n_batches)
             while self.state.epoch < epochs and not self._stop:
                 self._epoch(batches, held_out)
             results = self._results(test)
@@ -320,15 +330,17 @@ class Trainer:
         for callback in self.callbacks if state.batch == 0 else ():
             callback.start_epoch(self, state.epoch)
         self.engine.seed, self.engine.epoch = self.streams.seed, state.epoch
-        samples = self.streams.at("order", state.epoch).permutation(len(train))
-        size = self.batch_size_of(state.epoch)
-        order = [samples[i : i + size] for i in range(0, len(samples), size)]
+        follows = train.follows
+        samples = self.streams.at("order", state.epoch).permutation(recordings(follows, len(train)))
+        order = in_order(follows, samples, len(train), self.batch_size_of(state.epoch))
         self.batches = len(order)
         if state.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
             self._schedule(state.updates - 1)
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
+            if state.batch < len(order) and not begins(follows, order[state.batch]):
+                continue  # a checkpoint does not hold what is carried
             self._end_if_interrupted()
             in_the_middle = state.batch < len(order)
             if in_the_middle and self.checkpoint_batches and state.batch % self.checkpoint_batches == 0:

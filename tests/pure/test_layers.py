@@ -10,7 +10,7 @@ import genn_eventprop
 STAGES = (
     "errors", "checksummed", "renamed", "modelling", "models", "adjoint", "losses", "regularisers", "plan",
     "optimisers", "program", "codegen", "toolchain", "data", "description", "nir", "engines", "gradcheck",
-    "crosscheck", "training", "interop", "torch", "plots", "page", "view", "reproduce", "experiments", "cli",
+    "crosscheck", "training", "interop", "torch", "jax", "plots", "page", "view", "reproduce", "experiments", "cli",
 )  # fmt: skip
 PACKAGE = Path(genn_eventprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,94 @@
+"""`carry=True`: trials that go on from the end of the trial before them, in training and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..data.chunks import follows
+from ..engines import Data, Engine, Result
+from ..engines.base import batch_indices
+from ..engines.carry import Carry
+from ..errors import EngineError
+
+
+class CarryingEngine(Engine):
+    """An engine whose trials go on from those before them where the data says so; for the trainer it is like any other.
+
+    The gradient takes what was carried as given: what a chunk does to later ones is not in it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        if not engine.carries:
+            raise EngineError(f"{engine.name} carries no state from trial to trial; use engine='reference_clock'")
+        self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
+        self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
+        self.parameters, self.gradients = engine.parameters, engine.gradients
+        self.seed, self.epoch = engine.seed, engine.epoch
+        self._last = np.zeros(0, np.int64)
+        self._end: Carry | None = None
+
+    def load(self, events: Any) -> Data:
+        return replace(self.inner.load(events), follows=follows(events))
+
+    def use(self, optimiser: Any) -> None:
+        self.inner.use(optimiser)
+
+    def update(self, optimiser: Any) -> None:
+        self.inner.update(optimiser)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        self.inner.seed, self.inner.epoch = self.seed, self.epoch
+        carry = self._before(data, samples)
+        result, self._end = self.inner.run_on(
+            data, samples, carry, training=training, record_spikes=record_spikes
+        )  # fmt: skip
+        self._last, self.gradients = samples, self.inner.gradients
+        return result
+
+    def _before(self, data: Data, samples: np.ndarray) -> Carry | None:
+        """The end of the trials that these go on from."""
+        assert data.follows is not None
+        on = data.follows[samples]
+        if not on.any():
+            return None
+        place = {int(s): i for i, s in enumerate(self._last)}
+        rows = [place.get(int(s) - 1, -1) for s in samples]
+        if not on.all() or min(rows) < 0 or self._end is None:
+            raise EngineError("chunks of a recording must run one after the other, all of a batch the same chunk")
+        return self._end.of(np.array(rows))
+
+
+def in_order(follows: np.ndarray | None, order: np.ndarray | None, samples: int, size: int) -> list[np.ndarray]:
+    """Batches of sample numbers: `size` recordings side by side, chunk after chunk, or `size` samples.
+
+    Args:
+        follows: (S,) of the data, None for samples of their own. order: of recordings, or of samples; None: as is.
+    """
+    if follows is None:
+        every = np.arange(samples) if order is None else order
+        return [every[i : i + size] for i in range(0, samples, size)]
+    first = np.flatnonzero(~follows)
+    length = np.diff(np.append(first, samples))
+    every = np.arange(len(first)) if order is None else order
+    batches = []
+    for i in range(0, len(every), size):
+        mine = every[i : i + size]
+        batches += [first[mine[length[mine] > c]] + c for c in range(length[mine].max())]
+    return batches
+
+
+def recordings(follows: np.ndarray | None, samples: int) -> int:
+    """How many recordings, or samples, there are to put into an order."""
+    return samples if follows is None else int(np.count_nonzero(~follows))
+
+
+def begins(follows: np.ndarray | None, samples: np.ndarray) -> bool:
+    """Whether nothing is carried into a batch."""
+    return follows is None or not follows[samples].any()

@@ -1,0 +1,156 @@
+"""Trials that go on from the end of others: chunks are one long trial, and gradients take their beginning as given."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genn_eventprop import Dense, Events, Network, Normal, Param
+from genn_eventprop.data.chunks import chunks
+from genn_eventprop.engines import create
+from genn_eventprop.errors import DataError, EngineError
+from genn_eventprop.losses import Loss
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import make_plan
+
+DT = 0.5
+
+
+def network(delays=(1.0, 2.5, 0.0), t_ref=1.7):
+    net = Network()
+    source = net.input(4)
+    hidden = net.population(LIFRefractory(t_ref=t_ref), 6, name="hidden")
+    output = net.population(LI(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
+    net.connect(source, hidden, Dense(Normal(2.4, 0.8)), delay=delays[0])
+    net.connect(hidden, hidden, Dense(Normal(0.2, 0.5)), delay=delays[1])
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=delays[2])
+    return net
+
+
+def engine_of(net, duration, readout="integral", name="reference_clock"):
+    plan = make_plan(net, Loss(net.populations[-1], readout), dt=DT, duration=duration)
+    return create(plan, net.initial_parameters(3), engine=name)
+
+
+def recordings(length, n=2, seed=1):
+    rng, size = np.random.default_rng(seed), int(length)
+    samples = [(np.sort(rng.uniform(0, length, size)), rng.integers(0, 4, size)) for _ in range(n)]
+    return Events.from_samples(samples, n_channels=4)
+
+
+def carried(engine, cut, n_chunks, **how):
+    """Results of chunk after chunk of all recordings."""
+    data, carry, results = engine.load(cut), None, []
+    for c in range(n_chunks):
+        result, carry = engine.run_on(data, np.arange(c, len(cut), n_chunks), carry, record_spikes=True, **how)
+        results.append(result)
+    return results, carry
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_chunks=st.integers(1, 6),
+    steps=st.integers(3, 12),
+    delays=st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 2.5, 9.0])] * 3),
+    t_ref=st.sampled_from([0.5, 1.7, 8.0]),
+    seed=st.integers(0, 99),
+)
+def test_chunks_are_one_long_trial(n_chunks, steps, delays, t_ref, seed):
+    """Spikes, states and the integral; refractory periods may be longer than a chunk."""
+    delays = tuple(min(d, (steps - 1) * DT) for d in delays)
+    net, length = network(delays, t_ref), n_chunks * steps * DT
+    whole = recordings(length, seed=seed)
+    long, short = engine_of(net, length), engine_of(net, steps * DT)
+    want = long.run(long.load(whole), [0, 1], record_spikes=True)
+    ends = long.run_on(long.load(whole), [0, 1], None)[1]
+    results, end = carried(short, chunks(whole, steps * DT, DT, length=length), n_chunks)
+    total = sum(r.spike_counts["hidden"] for r in results)
+    np.testing.assert_array_equal(total, want.spike_counts["hidden"])
+    found = [
+        (b, t + c * steps * DT, n)
+        for c, r in enumerate(results)
+        for b, t, n in zip(*(getattr(r.spikes["hidden"], x) for x in ("sample", "time", "neuron")))
+    ]
+    wanted = zip(*(getattr(want.spikes["hidden"], x) for x in ("sample", "time", "neuron")))
+    assert sorted(found) == sorted(wanted)
+    np.testing.assert_allclose(sum(r.readout for r in results) / n_chunks, want.readout, rtol=1e-9, atol=1e-12)
+    for name in ("hidden", "output"):
+        np.testing.assert_allclose(end.states[name], ends.states[name], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(end.until["hidden"], ends.until["hidden"])
+
+
+def test_without_what_was_carried_spikes_differ():
+    net, whole = network(), recordings(60.0)
+    short = engine_of(net, 10.0)
+    cut = chunks(whole, 10.0, DT, length=60.0)
+    results, _ = carried(short, cut, 6)
+    alone = short.run(short.load(cut), np.arange(12)).spike_counts["hidden"].sum()
+    assert sum(r.spike_counts["hidden"].sum() for r in results) > 1.1 * alone
+
+
+def test_gradients_take_the_end_of_the_trial_before_as_given():
+    """Differences with what is carried held fixed: weights of arrivals in flight, and a time constant."""
+    net = Network()
+    source, output = net.input(4), net.population(LI(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
+    net.connect(source, output, Dense(Normal(0.4, 0.6)), delay=3.0)
+    engine = engine_of(net, 10.0, "integral")
+    cut = chunks(recordings(20.0), 10.0, DT, length=20.0, labels=np.array([[0, 1], [2, 0]]))
+    data = engine.load(cut)
+    _, carry = engine.run_on(data, [0, 2], None)
+    only = replace(data, offsets=np.zeros_like(data.offsets))  # nothing but what is on its way
+    engine.run_on(only, [1, 3], carry, training=True)
+    gradients, h = {k: v.copy() for k, v in engine.gradients.items()}, 1e-6
+    assert np.abs(gradients["input_output.weight"]).max() > 1e-3
+    for name, gradient in gradients.items():
+        values = engine.parameters[name]
+        for place in np.ndindex(values.shape):
+            both = []
+            for sign in (1, -1):
+                values[place] += sign * h
+                both.append(engine.run_on(only, [1, 3], carry)[0].loss.mean())
+                values[place] -= sign * h
+            assert gradient[place] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-6, abs=1e-9), (name, place)
+
+
+def test_a_chunk_from_rest_has_the_gradient_of_a_trial():
+    net = network()
+    engine = engine_of(net, 20.0)
+    quiet = Events.from_samples([([], []), ([], [])], n_channels=4, labels=[0, 1])
+    given = recordings(20.0)
+    spikes = Events(given.times, given.channels, given.offsets, n_channels=4, labels=np.array([0, 1]))
+    _, carry = engine.run_on(engine.load(quiet), [0, 1], None)
+    found = []
+    for start in (None, carry):
+        engine.run_on(engine.load(spikes), [0, 1], start, training=True)
+        found.append({k: v.copy() for k, v in engine.gradients.items()})
+    for name, gradient in found[0].items():
+        assert np.abs(gradient).max() > 0
+        np.testing.assert_allclose(found[1][name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_chunks_keep_the_steps_of_spikes():
+    """Times just before a border belong to the next chunk if their step does; rounding moves none."""
+    rng = np.random.default_rng(1)
+    times = np.sort(np.concatenate([rng.uniform(0, 30, 200), np.arange(60) * 0.1 * 5 - 0.25 + 1e-9]))
+    times = times[times >= 0]
+    whole = Events.from_samples([(times, np.zeros(len(times), int))], n_channels=1)
+    cut = chunks(whole, 2.1, 0.3, length=33.6)
+    steps = np.concatenate([np.floor(cut.sample(c)[0] / 0.3 + 0.5) + 7 * c for c in range(len(cut))])
+    np.testing.assert_array_equal(np.sort(steps), np.sort(np.floor(times / 0.3 + 0.5)))
+    assert list(cut.groups) == [0] * 16
+
+
+def test_what_is_refused():
+    net, whole = network(), recordings(20.0)
+    with pytest.raises(EngineError, match="native carries no state from trial to trial; use engine='reference_clock'"):
+        engine = engine_of(net, 10.0, name="native")
+        engine.run_on(engine.load(chunks(whole, 10.0, DT, length=20.0)), [0], None)
+    with pytest.raises(DataError, match="a chunk of 10.2 ms is not a whole number of steps of 0.5 ms"):
+        chunks(whole, 10.2, DT)
+    with pytest.raises(DataError, match="recording 0 has spikes behind its length of 1 chunks"):
+        chunks(whole, 10.0, DT, length=10.0)
+    with pytest.raises(DataError, match=r"labels of chunks have shape \(2, 3\), the recordings have \[2\] chunks"):
+        chunks(whole, 10.0, DT, length=20.0, labels=np.zeros((2, 3), int))
