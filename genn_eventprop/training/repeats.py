@@ -116,7 +116,7 @@ def run_repeats(
     results = {}
     for position, (name, changes) in enumerate(variants.items(), 1):
         known = run_state(root / name) == "finished"
-        say(f"{position}/{len(variants)} {name}" + (": finished before" if known else ""))
+        say(f"{position}/{len(variants)} {name}" + (": already finished" if known else ""))
         results[name] = start_or_continue(file, dataclasses.replace(config, **changes), root / name)
     summary = summarise(results)
     write_json(root / "summary.json", summary)

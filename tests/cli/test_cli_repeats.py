@@ -87,7 +87,7 @@ def test_seeds_are_run_once_each_and_summarised(tiny, capsys, monkeypatch):
     assert main(["train", tiny, "--seeds", "2,4"]) == 0  # the same settings: seed 2 is there already
     assert len(begun) == 4 and begun[-1] == root / "seed4"
     assert (root / "seed2" / "results.json").stat().st_mtime_ns == before
-    assert "seed2: finished before" in capsys.readouterr().out
+    assert "seed2: already finished" in capsys.readouterr().out
     assert main(["train", tiny, "--seeds", "1", "--hidden", "4"]) == 0  # other settings: another folder
     assert begun[-1] == Path("runs/tiny-seeds-2/seed1")
 
@@ -164,9 +164,9 @@ def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
     command = ["train", "tiny.py", *common, "--runner", "local", "--processes", "2", "--run-dir", "jobs"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "already finished, in jobs" in out and "0 finished before" in out
+    assert ", 0 already finished, in jobs" in out
     one, two = (json.loads((Path(root) / "summary.json").read_text()) for root in ("plain", "jobs"))
     assert one["runs"] == two["runs"] and one["test_loss"]["values"] == two["test_loss"]["values"]
-    assert main(command) == 0 and "0 finished before" not in capsys.readouterr().out
+    assert main(command) == 0 and ", 0 already finished" not in capsys.readouterr().out
     assert main(["train", "tiny.py", *common, "--runner", "local", "--processes", "0", "--run-dir", "no"]) == 1
     assert "processes must be at least 1" in capsys.readouterr().err

@@ -121,7 +121,7 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
     for picture in re.findall(r"\]\((figures/.*?)\)", report):
         assert (ROOT / picture).stat().st_size > 5000
     assert main(["reproduce", "tiny.paper.toml"]) == 0
-    assert "6 runs, 6 finished before" in capsys.readouterr().out
+    assert "6 runs, 6 already finished" in capsys.readouterr().out
 
 
 def test_the_report_is_one_file_without_a_network(folder, capsys):

@@ -105,7 +105,7 @@ def test_targets_of_the_wrong_shape(name, targets, message):
         (lambda o: losses.SquaredError(o, "first_spike"), r"a first-spike loss needs spikes"),
         (lambda o: losses.Loss(o, "integral", outer="hinge"), r"unknown outer loss 'hinge' \(.*cross_entropy"),
         (lambda o: losses.Loss(o, "end", weight=TimeWeight("linear")), r"a time weight needs an integral.*'end'"),
-        (lambda o: losses.Loss(o, "voltage", outer=Function(lambda r, y: (r, y))), r"taken once a trial"),
+        (lambda o: losses.Loss(o, "voltage", outer=Function(lambda r, y: (r, y))), r"a Function is evaluated once per trial"),
         (lambda o: losses.Loss(o, "integral", silent="end"), r"silent='end' is for losses of spike times"),
         (lambda o: OwnLoss(o, "integral", "r9"), r"outer loss: unknown symbol 'r9'"),
         (lambda o: Function(3), r"must be a function of \(readout, y\), got int"),

@@ -240,7 +240,7 @@ def refused():
             lambda: plan_of(net, losses.Loss(output, "end"), regularisers=[SpikeCount(hidden, published=True)]),
             "SpikeCount of 'hidden': published=True has no factor for the readout 'end'",
         ),
-        (lambda: plan(3), "a regulariser is one such as SpikeCount.*got 3; known: spike_count, layer_rate"),
+        (lambda: plan(3), "a regulariser must be e.g. SpikeCount.*got 3; known: spike_count, layer_rate"),
         (lambda: plan(WeightDecay(0.1, "hiden.*")), "WeightDecay: no learned parameter matches 'hiden.*'"),
         (lambda: plan(Clamp(0.0, 1.0, "hidden.tau_mem")), "Clamp: no learned parameter matches 'hidden.tau_mem'"),
         (lambda: WeightDecay(-1.0), "WeightDecay: strength must be a finite number >= 0, got -1.0"),

@@ -249,7 +249,7 @@ def test_sigterm_ends_all_ranks_after_the_same_batch_with_a_checkpoint(page):
     process.terminate()  # mpiexec, which hands it on
     error = process.communicate(timeout=60)[0]
     assert process.returncode == 143 and "continue with: mpiexec -n 2 genn-eventprop resume run --page" in error
-    assert "said nothing" not in error and "BAD TERMINATION" not in error
+    assert "did not respond" not in error and "BAD TERMINATION" not in error
     done = load_checkpoint("run/checkpoints/last.safetensors").info["position"]["updates"]
     assert done >= 4 and ranks(3, "resume", "run", "--page", page, "--epochs", "3").returncode == 0
 
@@ -266,7 +266,7 @@ def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
         if Path(f"/proc/{pids[1]}").exists():
             os.kill(pids[1], signal.SIGKILL)
     assert process.returncode != 0
-    assert "rank 1 of 3 said nothing for" in error and "The run stopped before epoch" in error
+    assert "rank 1 of 3 did not respond for" in error and "The run stopped before epoch" in error
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["epoch"] >= 1
     assert "continue it from run" in error
 
