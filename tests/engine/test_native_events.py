@@ -9,7 +9,7 @@ from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.modelling.neuron import Event
 from genn_eventprop.plan import make_plan
-from support.eventful import BURSTING, DELTA, DELTA_LI, REFRACTORY, TWO_SPIKES, build, random_events
+from support.eventful import BURSTING, DELTA, REFRACTORY, build, random_events
 
 
 def relative(a, b):
@@ -35,37 +35,6 @@ def check_same(plan, tolerance=1e-9, dtype="float64", zero=()):
         assert gradient.any(), f"the gradient of {key} is zero: the comparison would be empty"
         assert relative(native.gradients[key], gradient) < tolerance, key
     return clock
-
-
-@pytest.mark.parametrize(
-    ("model", "mean", "spread", "options"),
-    [
-        (REFRACTORY, 1.5, 1.0, {}),
-        (REFRACTORY, 1.5, 1.0, {"loss": "first", "out": REFRACTORY, "layers": 2, "delay": 0.0}),
-        (BURSTING, 1.5, 1.0, {"duration": 60.0}),
-        (TWO_SPIKES, 0.3, 1.2, {}),
-        (DELTA, 0.15, 0.3, {"layers": 2, "delay": 0.0}),
-        (DELTA, 0.1, 0.2, {"out": DELTA_LI, "loss": "max"}),
-        (DELTA, 0.1, 0.2, {"out": DELTA_LI}),
-        (REFRACTORY, 1.5, 1.0, {"loss": "count", "out": REFRACTORY}),
-        (REFRACTORY, 1.5, 1.0, {"loss": "times", "out": REFRACTORY}),
-        (DELTA, 0.15, 0.3, {"loss": "per step", "out": DELTA}),
-    ],
-    ids=[
-        "refractory",
-        "refractory output",
-        "bursting",
-        "two spikes",
-        "delta",
-        "delta max",
-        "delta integral",
-        "refractory counts",
-        "times",
-        "delta per step",
-    ],
-)
-def test_native_equals_the_clocked_reference(model, mean, spread, options):
-    check_same(build(model, mean, spread, **options), zero=("output.t_ref",) if options.get("loss") == "first" else ())
 
 
 def test_float32_agrees_to_its_precision():

@@ -10,7 +10,7 @@ from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.plan import make_plan
-from support.nonlinear import ADEX, CONDUCTANCE, EVERY_FUNCTION, QIF, build, stepped_by
+from support.nonlinear import ADEX, QIF, build
 
 
 def random_events(plan, n_samples=3, spikes=30, seed=3):
@@ -41,22 +41,6 @@ def check_same(plan, tolerance=1e-9, dtype="float64"):
     for key, gradient in clock.gradients.items():
         assert gradient.any(), f"the gradient of {key} is zero: the comparison would be empty"
         assert relative(native.gradients[key], gradient) < tolerance, key
-
-
-CASES = [
-    (QIF, 1.5, 1.0, (None,)), (ADEX, 1.5, 1.0, (None,)), (CONDUCTANCE, 0.3, 0.2, ("up", "down")),
-    (EVERY_FUNCTION, 0.6, 0.4, (None,)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("scheme", ["rk4", "exponential_euler"])
-@pytest.mark.parametrize(("model", "mean", "spread", "receptors"), CASES, ids=lambda c: getattr(c, "name", ""))
-def test_native_equals_the_clocked_reference(model, mean, spread, receptors, scheme):
-    dt = 0.05 if scheme == "rk4" and model is ADEX else 0.5  # the upstroke of an exponential outruns Runge-Kutta
-    duration = 8.0 if dt == 0.05 else 30.0
-    plan = build(stepped_by(model, scheme), mean * (3 if dt == 0.05 else 1), spread, dt=dt, duration=duration,
-                 receptors=receptors)  # fmt: skip
-    check_same(plan)
 
 
 @pytest.mark.parametrize("loss", [losses.MaxVoltageCrossEntropy])

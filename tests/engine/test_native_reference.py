@@ -11,33 +11,6 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support.clocked import LIF_VALUES, build, check_same, make_loss, parameters, random_events, relative
 
-
-@pytest.mark.parametrize(
-    ("topology", "loss", "kind", "delay"),
-    [
-        ("feed-forward", "first", "fixed", 0.0),
-        ("feed-forward", "first end", "learned", 1.5),
-        ("feed-forward", "max", "shared", 0.0),
-        ("feed-forward", "integral sigmoid", "spread", 0.0),
-        ("recurrent", "first", "spread learned", 1.5),
-        ("recurrent", "first inverse end", "learned", 0.0),
-        ("recurrent", "max", "learned", 1.5),
-        ("recurrent", "integral exponential", "shared", 0.0),
-        ("recurrent", "integral of spiking", "learned", 1.5),
-        ("deep", "first", "shared", 0.0),
-        ("deep", "max", "spread", 1.5),
-        ("deep", "integral", "learned", 0.0),
-        ("skip", "first", "learned", 0.2),  # rounds to a delay of no step
-        ("skip", "max", "fixed", 0.0),
-        ("skip", "integral exponential", "spread learned", 1.5),
-        ("skip", "integral of spiking", "shared", 0.0),
-    ],
-)
-def test_native_equals_the_clocked_reference(topology, loss, kind, delay):
-    plan = build(topology, loss, kind, delay)
-    check_same(plan, random_events(plan))
-
-
 ADAPTIVE = NeuronModel(
     name="AdaptiveThreshold",
     state={"V": "v_reset", "I": 0.0, "B": "b_start"},
@@ -182,19 +155,3 @@ def test_float32_agrees_to_its_precision_where_spikes_agree():
         for key, gradient in clock.gradients.items():
             assert relative(native.gradients[key].astype(float), gradient) < 1e-4, key
     assert same >= 4
-
-
-def test_samples_without_spikes_and_without_labels():
-    """No input at all: loss of a uniform softmax, no prediction-by-accident, gradients of the weights are zero."""
-    plan = build("feed-forward", "integral", "fixed", 0.0)
-    silent = Events.from_samples([([], []), ([], [])], n_channels=7, labels=[1, 2])
-    values = plan.network.initial_parameters(3)
-    for engine in (ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float64", threads=2)):
-        result = engine.run(engine.load(silent), [0, 1], training=True, record_spikes=True)
-        np.testing.assert_allclose(result.loss, np.log(4.0))
-        assert result.spike_counts["hidden"].sum() == 0 and result.spikes["hidden"].time.size == 0
-        assert not any(g.any() for g in engine.gradients.values())
-        unlabelled = Events.from_samples([([1.0], [0])], n_channels=7)
-        result = engine.run(engine.load(unlabelled), [0])
-        assert np.isnan(result.loss[0]) and result.spike_counts["hidden"].sum() == 0
-        assert result.prediction[0] == -1  # all outputs are the same

@@ -29,13 +29,12 @@ LOSSES = {
     "spike times": (losses.SpikeTimeError, True),
     "spike times, missing ones count": (lambda o: losses.SpikeTimeError(o, silent="end"), True),
     "spike count": (lambda o: losses.SpikeCountCrossEntropy(o, gain=0.4), True),
+    "absolute error": (lambda o: losses.Loss(o, "integral", outer="absolute_error"), False),
     "own formula": (lambda o: OwnLoss(o, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)", "linear"), False),
     "own formula of first spikes": (
         lambda o: OwnLoss(o, "first_spike", "0.01 * (r0 - r1 * y2)**2 + 0.1 * r3", silent="end"), True,
     ),
 }  # fmt: skip
-QUICK = ("per step", "per step of spiking, input-driven", "squared error of V", "end of spiking", "spike count",
-         "spike times, missing ones count", "own formula of first spikes")  # fmt: skip
 
 
 def with_targets(events, plan, seed=3):
@@ -68,8 +67,14 @@ PLANS = {
     "delta max": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI, loss="max"),
     "delta integral": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA_LI),
     "delta read": lambda: E.build(E.DELTA, 0.1, 0.2, out=E.DELTA, loss="integral"),
+    "delta per step": lambda: E.build(E.DELTA, 0.15, 0.3, loss="per step", out=E.DELTA),
+    "refractory counts": lambda: E.build(E.REFRACTORY, 1.5, 1.0, loss="count", out=E.REFRACTORY),
+    "refractory spike times": lambda: E.build(E.REFRACTORY, 1.5, 1.0, loss="times", out=E.REFRACTORY),
     "quadratic": lambda: N.build(N.QIF, 1.5, 1.0),
+    "quadratic, Euler": lambda: N.build(N.stepped_by(N.QIF, "exponential_euler"), 1.5, 1.0),
     "exponential, Euler": lambda: N.build(N.ADEX, 1.5, 1.0),
+    # the upstroke of an exponential outruns Runge-Kutta
+    "exponential": lambda: N.build(N.stepped_by(N.ADEX, "rk4"), 4.5, 1.0, dt=0.05, duration=8.0),
     "conductance": lambda: N.build(N.CONDUCTANCE, 0.3, 0.2, receptors=("up", "down")),
     "conductance, Euler": lambda: N.build(
         N.stepped_by(N.CONDUCTANCE, "exponential_euler"), 0.3, 0.2, receptors=("up", "down")
@@ -77,6 +82,19 @@ PLANS = {
     "every function": lambda: N.build(N.EVERY_FUNCTION, 0.6, 0.4),
     "every function, Euler": lambda: N.build(N.stepped_by(N.EVERY_FUNCTION, "exponential_euler"), 0.6, 0.4),
 }  # fmt: skip
+
+
+# topology, loss, parameters, delay in ms (0.2 rounds to no step)
+SHAPES = (
+    ("feed-forward", "first", "fixed", 0.0), ("feed-forward", "first end", "learned", 1.5),
+    ("feed-forward", "max", "shared", 0.0), ("feed-forward", "integral sigmoid", "spread", 0.0),
+    ("recurrent", "first", "spread learned", 1.5), ("recurrent", "first inverse end", "learned", 0.0),
+    ("recurrent", "max", "learned", 1.5), ("recurrent", "integral exponential", "shared", 0.0),
+    ("recurrent", "integral of spiking", "learned", 1.5), ("deep", "first", "shared", 0.0),
+    ("deep", "max", "spread", 1.5), ("deep", "integral", "learned", 0.0), ("skip", "first", "learned", 0.2),
+    ("skip", "max", "fixed", 0.0), ("skip", "integral exponential", "spread learned", 1.5),
+    ("skip", "integral of spiking", "shared", 0.0),
+)  # fmt: skip
 
 
 def every_problem():
@@ -88,9 +106,7 @@ def every_problem():
         return plan, E.random_events(plan)
 
     found |= {f"neurons: {name}": lambda make=make: of_plan(make) for name, make in PLANS.items()}
-    shapes = [("feed-forward", "first end", "learned", 1.5), ("recurrent", "first inverse end", "spread learned", 0.0)]
-    shapes += [("deep", "max", "shared", 1.5), ("skip", "integral of spiking", "learned", 0.2)]
-    for topology, loss, kind, delay in shapes:
+    for topology, loss, kind, delay in SHAPES:
         make = lambda t=topology, l=loss, k=kind, d=delay: clocked.build(t, l, k, d)  # noqa: E731
         found[f"shape: {topology}, {loss}"] = lambda make=make: (lambda plan: (plan, random_events(plan)))(make())
     for name, settings in stochastic.CASES.items():
@@ -98,4 +114,4 @@ def every_problem():
     return found
 
 
-__all__ = ["LOSSES", "PLANS", "QUICK", "clocked", "every_problem", "problem", "with_targets"]
+__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "problem", "with_targets"]
