@@ -17,12 +17,16 @@ from support.on_genn import on_genn
 from support.problems import PLANS
 
 ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductance")  # the others are slow tests
+SLOW = (  # with Euler steps its functions are in every run; the losses are in test_genn_losses
+    "every function", "quadratic, Euler", "exponential", "delta per step", "refractory counts",
+    "refractory spike times",
+)  # fmt: skip
 
 
 def cases():
     real, slow = pytest.mark.needs_genn, pytest.mark.slow
     for name in PLANS:
-        marks = [slow] if name == "every function" else []  # with Euler steps its functions are in every run
+        marks = [slow] if name in SLOW else []
         yield pytest.param(name, "harness", id=f"{name}-harness", marks=marks)
         yield pytest.param(name, "pygenn", id=f"{name}-pygenn", marks=[real] if name in ON_PYGENN else [real, slow])
 

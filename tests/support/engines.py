@@ -1,4 +1,4 @@
-"""Every engine on the time grid, and its comparison with `reference_clock`; `tests/engine/conftest.py` has the fixture."""
+"""Engines on the time grid, and their comparison with `reference_clock`; `tests/engine/conftest.py` has the fixture."""
 
 import numpy as np
 
