@@ -35,8 +35,8 @@ class Options:
 
     kills: int = 100
     """Of trainings (six tenths), conversions and compilations."""
-    disk_steps: int = 25
-    """Sizes of a full disk for each of training, conversion and compilation."""
+    disk_steps: int = 0
+    """Sizes of a full disk for each of training, conversion and compilation; 0: all of them, page by page."""
     places: int = 10
     """Cuts, and flipped bits, of every file."""
     processes: int = 10

@@ -1,4 +1,8 @@
-"""A full disk at each write: a file system in memory that is a little larger each time; then space, and go on."""
+"""A full disk at each write: a file system in memory that is a page larger each time; then space, and go on.
+
+A write can fail only where it needs a new page (or a file or folder its first), so that one size for every page up to
+what the job needs lets each of them fail once.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from .kills import SOURCE, undisturbed
 from .table import Part
 
 LARGE = 64 * 2**20
+PAGE = 4096
 
 
 @contextmanager
@@ -47,12 +52,18 @@ def can_mount(folder: Path) -> bool:
 
 def filled(place: Path) -> int:
     """Bytes that the files below `place` take in whole pages, a page for each file and folder besides."""
-    return sum(4096 * (2 + p.lstat().st_size // 4096) for p in place.rglob("*"))
+    return sum(PAGE * (2 + p.lstat().st_size // PAGE) for p in place.rglob("*"))
+
+
+def sizes(needed: int, steps: int) -> list[int]:
+    """Sizes in bytes, from a page to `needed`: every number of pages, or `steps` of them if that is less than all."""
+    pages = -(-needed // PAGE)
+    return [PAGE * n for n in sorted(set(np.linspace(1, pages, min(steps or pages, pages)).astype(int).tolist()))]
 
 
 def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
-    """Training, conversion and compilation on `steps` sizes of a disk each, from nothing to just enough."""
-    part, began = Part("full disk while training, converting, compiling"), time.monotonic()
+    """Training, conversion and compilation on every size of a disk, page by page, or on `steps` of them each."""
+    part, began = Part("full disk, page by page, while training, converting, compiling"), time.monotonic()
     if not can_mount(folder):
         part.skipped = "needs root and mount"
         return part
@@ -86,8 +97,8 @@ def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
         with small_disk(folder / "disk", LARGE):
             assert run(work(folder / "disk"), folder, folder / "log").status == 0
             needed = filled(folder / "disk") * (2 if name != "compile" else 1)
-        for size in np.linspace(4096, needed, steps).astype(int):
-            _one(part, name, work, checks[name], folder, int(size))
+        for size in sizes(needed, steps):
+            _one(part, name, work, checks[name], folder, size)
     part.seconds = time.monotonic() - began
     return part
 

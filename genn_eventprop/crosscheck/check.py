@@ -19,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..adjoint.propagator import numeric
 from ..engines import ReferenceClock, create
 from ..engines.base import Data, Engine
 from ..engines.native import NativeEngine
@@ -135,6 +136,8 @@ def check(
         return [Verdict("native float64", "wrong", not_compiled(error))]
     except EventPropError as error:
         return [Verdict("native float64", "refused", str(error))]
+    if started := starts_above(case):
+        return [Verdict("the network", "wrong", started)]
     say("the reference")
     truth, verdicts = Truth(case), []
     _ = truth.outcome
@@ -142,6 +145,17 @@ def check(
         say(name)
         verdicts.append(Verdict(name, *_judge(name, case, truth, make)))
     return verdicts
+
+
+def starts_above(case: Case) -> str:
+    """Which neurons start at or above a threshold: engines that agree on what happens then would not show it."""
+    for p in case.plan.populations:
+        own = [case.parameters[f"{p.name}.{n}"] for n in p.derived.params]
+        for event in (e for e in p.derived.events if 0 in e.modes):
+            at_start = event.g.subs(dict(zip(p.derived.x, p.derived.x0)))
+            if np.any(numeric([at_start], p.derived.p)(*own) >= 0):
+                return f"a neuron of {p.name!r} starts at or above its threshold and is not refused"
+    return ""
 
 
 def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engine]) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,21 +63,22 @@ def learned(model: NeuronModel, **values: Any) -> Neuron:
     return model(**params)
 
 
-def spike_at_the_end() -> Case:
-    """T is the time of the hidden neuron's first spike: input of weight 3 at 1 ms, found by the reference."""
+def spike_at_the_end(number: int) -> Case:
+    """T is the time of the hidden neuron's spike `number`, found by the reference."""
     from ..engines.reference_event import ReferenceEvent
 
+    text = f"spike {number} at T"
+    inputs = (1.0, 2.0, 5.0, 6.5, 11.0)
+
     def case(duration: float) -> Case:
-        return network("a spike at T", LIF(), 1, LI(), 2, "sum", weights={"in": 9.0}, dt=duration, duration=duration)
+        times = tuple(t for t in inputs if t < duration)
+        return network(text, LIF(), 1, LI(), 2, "sum", weights={"in": 9.0}, dt=duration, duration=duration, times=times)
 
     long = case(30.0)
     engine = ReferenceEvent(long.plan, long.parameters)
     result = engine.run(engine.load(long.events), [0], record_spikes=True)
     assert result.spikes is not None
-    end = float(result.spikes["hidden"].time[0])
-    return network(
-        "a spike at T", LIF(), 1, LI(), 2, "sum", weights={"in": 9.0}, dt=end, duration=end, times=(1.0,)
-    )  # fmt: skip
+    return case(float(result.spikes["hidden"].time[number]))
 
 
 def joined_names() -> Case:
@@ -118,7 +120,8 @@ def _known() -> dict[str, Callable[[], Case]]:
     strong = {"in": 6.0}
     add("t_ref of one step and a half", LIFRefractory(t_ref=0.3), 2, LI(), 2, "sum", dt=0.2, weights=strong, **grid)
     add("a learned time constant that a refractory period stops", learned(LIFRefractory), 2, LI(), 2, "sum")
-    cases["a spike at T"] = spike_at_the_end
+    for number in (0, 1):
+        cases[f"spike {number} at T"] = partial(spike_at_the_end, number)
     for loss in ("sum", "max", "end", "avg_xentropy"):
         add(f"no weight at all, {loss}", LIF(), 2, LI(), 3, loss, weights={"in": 0.0, "out": 0.0})
         add(f"no weight at all, {loss}, grid", LIF(), 2, LI(), 3, loss, weights={"in": 0.0, "out": 0.0}, **grid)

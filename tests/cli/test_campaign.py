@@ -13,7 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from reliability import child, damage, fuzz, table  # noqa: E402
+from reliability import child, damage, disk, fuzz, table  # noqa: E402
 
 
 def campaign(tmp_path, *only):
@@ -44,6 +44,11 @@ def test_faults_are_told_and_counted(tmp_path):
     page = table.page([part, table.Part("more", skipped="needs root")], "", 1)
     assert "1 faults in 2 trials." in page and "* trials: bare traceback: case 7" in page
     assert "| trials | 2 | 1 equal | 1 |" in page and "| more | - | skipped: needs root | - |" in page
+
+
+def test_a_disk_is_full_at_every_page_or_at_some():
+    assert disk.sizes(3 * disk.PAGE + 1, 0) == [disk.PAGE * n for n in (1, 2, 3, 4)]
+    assert disk.sizes(100 * disk.PAGE, 3) == [disk.PAGE * n for n in (1, 50, 100)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from genn_eventprop.adjoint import derive
 from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layout, made
-from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded
+from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded, starts_above
 from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
 from genn_eventprop.crosscheck.outcome import HALVES, outcome
@@ -93,6 +93,14 @@ def test_networks_that_were_wrong_once(name: str) -> None:
         assert "starts at or above" in str(error)  # the only ones that are refused since
         return
     assert {v.kind for v in check(case)} <= {"right", "refused"}
+
+
+@pytest.mark.parametrize("name", [n for n in KNOWN if n.startswith("V starts")])
+def test_a_start_above_the_threshold_is_refused_and_would_be_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EventPropError, match="starts at or above"):
+        KNOWN[name]()
+    monkeypatch.setattr("genn_eventprop.modelling.network.check_below", lambda *_: None)
+    assert "starts at or above" in starts_above(KNOWN[name]())
 
 
 def test_missing_targets_of_an_output_that_spikes() -> None:
