@@ -51,7 +51,7 @@ def _reproduce(
 
     Args:
         name: The paper, or a TOML file.
-        data: Another data set, spoken_digits for loss-shaping for instance.
+        data: Another data set, e.g. spoken_digits for loss-shaping.
         quick: A version of about five minutes: fewer cells, seeds and epochs.
         only: Names of cells, or patterns such as "sum*"; default: all.
         seeds: Other seeds than the file's, e.g. 1-3.

@@ -123,7 +123,7 @@ def load(
     """Events of a part of "shd", "ssc", "nmnist" or "dvs_gesture", converted once and then read from the cache.
 
     Args:
-        folder: where tonic keeps its data sets; FOLDER/SHD/shd_train.h5 for instance.
+        folder: where tonic keeps its data sets; e.g. FOLDER/SHD/shd_train.h5.
         part: "train", "test", and for ssc "validation".
         pool: side of the pixel squares that share a channel; default 1, for dvs_gesture 4.
         cache: cache folder, default that of data.cache.

@@ -27,7 +27,7 @@ def check_reach(model: NeuronModel) -> None:
         if event.emits and model.receptors and not reached & set(states):
             raise ModelError(
                 f"{model.name}: no input can reach the threshold {event.threshold!r} of event {event.name!r}: it "
-                f"depends on {', '.join(states)}, and arriving spikes move {', '.join(sorted(reached))} alone",
+                f"depends on {', '.join(states)}, and arriving spikes move only {', '.join(sorted(reached))}",
                 str(event.threshold),
             )
         if not any(_slope(g, s, model) for s in states) and _always_below(model, g):

@@ -95,8 +95,8 @@ def test_seeds_are_run_once_each_and_summarised(tiny, capsys, monkeypatch):
 def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
     """The process is killed in the middle of its second seed; afterwards all is as if it had not been."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "60", "--run-dir", str(whole)]) == 0
-    command = [sys.executable, "-m", "genn_eventprop.cli", "train", tiny, "--seeds", "1-3", "--epochs", "60"]
+    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "24", "--run-dir", str(whole)]) == 0
+    command = [sys.executable, "-m", "genn_eventprop.cli", "train", tiny, "--seeds", "1-3", "--epochs", "24"]
     process = subprocess.Popen([*command, "--run-dir", str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     metrics = cut / "seed2" / "metrics.jsonl"
@@ -105,7 +105,7 @@ def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert (cut / "seed1" / "results.json").is_file() and not (cut / "seed3" / "results.json").exists()
-    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "60", "--run-dir", str(cut)]) == 0
+    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "24", "--run-dir", str(cut)]) == 0
     for seed in (1, 2, 3):
         a, b = results(whole / f"seed{seed}"), results(cut / f"seed{seed}")
         for name in ("test_loss", "final_test_loss", "test_accuracy", "updates"):

@@ -146,7 +146,7 @@ def test_what_is_refused():
         made({k: v.astype(jnp.float16) for k, v in parameters.items()}, times=input_times())
     with pytest.raises(AttributeError, match="reads 'max'; make it with readout='integral' for .integral"):
         _ = made(parameters, times=input_times()).integral
-    with pytest.raises(Exception, match="whole numbers that are not negative"):
+    with pytest.raises(Exception, match="non-negative integers"):
         made(parameters, jnp.full((50, 1, 4), 0.5))
 
 
