@@ -115,7 +115,7 @@ class ProgramEngine(Engine):
         counts = self._counts(out)
         return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes), (given, kept, counts)
 
-    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray]) -> np.ndarray:
+    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         given, kept, counts = kept
         given |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(given, True, counts)
         out, _ = self.execute_half(given, kept)
