@@ -30,7 +30,12 @@ def as_float64(times: Any) -> np.ndarray:
 
 def to_steps(times: Any, dt: float) -> np.ndarray:
     """int64 floor(t / dt + 0.5) of delays and durations (ms), at most `LONGEST`."""
-    return np.minimum(np.floor(as_float64(times) / dt + 0.5), LONGEST).astype(np.int64)
+    times = np.asarray(times)
+    steps = np.asarray(times.astype(np.float64) / dt + 0.5)
+    if times.dtype == np.float32:  # decimal numbers only where they could be on the other side of a whole number
+        near = np.abs(steps - np.rint(steps)) <= 2**-23 * np.abs(steps)
+        steps[near] = as_float64(times[near]) / dt + 0.5
+    return np.minimum(np.floor(steps), LONGEST).astype(np.int64)
 
 
 def number_of_steps(duration: float, dt: float) -> int:
