@@ -30,6 +30,10 @@ class NativeTables:
                     f"connection {c.name!r}: {plan.n_steps} steps of {c.post} neurons are more than native counts with "
                     "tables of synapses or delays that are values; use a larger dt or a shorter trial"
                 )
+        if self.ahead >= 1 << 16:
+            raise EngineError(
+                f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
+            )
         self.arrays: dict[str, np.ndarray] = {}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 
@@ -55,7 +59,8 @@ class NativeTables:
         else:
             assert steps is not None
             made = self._dense(c, steps)
-        self.arrays |= {f"c_{c.name}_{tail}": np.ascontiguousarray(array, INT) for tail, array in made.items()}
+        for tail, array in made.items():
+            self.arrays[f"c_{c.name}_{tail}"] = np.ascontiguousarray(array, array.dtype if tail == "delay" else INT)
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
         width = padded(c.post)
@@ -66,7 +71,7 @@ class NativeTables:
         target = np.arange(width, dtype=INT)
         if kinds.dendritic(c):
             return {"back": (self.ahead - full) * width + target, "forth": full * width + target}
-        return {"start": np.arange(c.pre + 1) * width, "offset": full * width + target, "delay": full}
+        return {"delay": full.astype(np.uint16)}
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
         made = {"start": table.start, "offset": table.target}

@@ -70,3 +70,17 @@ def small_network():
     output = network.population(LI(), 2, name="output")
     network.connect(network.input(3), output, Dense(Normal(0.1, 0.1)))
     return network, output
+
+
+@pytest.mark.parametrize("dt", [1.0, 0.1, 0.2, 0.25, 0.3, 1e-3])
+def test_float32_times_are_decimal_numbers_where_it_matters(dt):
+    rng = np.random.default_rng(1)
+    drawn = [
+        rng.uniform(0, 60, 500),
+        np.round(rng.uniform(0, 60, 500), 1),
+        np.arange(500) * dt / 2,
+        rng.uniform(0, 1e9, 50),
+    ]
+    times = np.concatenate(drawn).astype(np.float32)
+    want = np.minimum(np.floor(clock.as_float64(times) / dt + 0.5), clock.LONGEST)
+    np.testing.assert_array_equal(clock.to_steps(times, dt), want)

@@ -64,6 +64,7 @@ struct Case {
                 for (int n = 0; n < N; ++n) (*rows)[t * NP + n] = r.number();
         }
     }
+    std::vector<uint16_t> short_delay() const { return {delay.begin(), delay.end()}; }
     Synapses synapses() { return {start.data(), offset.data(), weight.data}; }
     const int32_t* at(int t) const { return spiked.data() + first[size_t(t)]; }
     int64_t count(int t) const { return first[size_t(t) + 1] - first[size_t(t)]; }
@@ -103,6 +104,17 @@ void check_part(Case<N>& c) {
     }
     compare("scatter_rows", N, found, arrived);
     compare("gather_dots", N, out, dots);
+    if (!c.dense) return;
+    const std::vector<uint16_t> delay = c.short_delay();
+    const Delayed rows{delay.data(), c.weight};
+    out.zero(int64_t(dots.size()) + 1), ring.begin(c.ahead);
+    for (int t = 0; t < c.T; ++t, ring.next()) {
+        scatter_rows<NP, P>(ring.now(), rows, c.at(t), c.count(t));
+        std::memcpy(found.data + t * NP, ring.now(), NP * sizeof(scalar));
+        gather_dots<NP, P>(out.data + c.first[size_t(t)], rows, c.at(t), c.count(t), c.D.data + t * NP);
+    }
+    compare("scatter_rows, delayed", N, found, arrived);
+    compare("gather_dots, delayed", N, out, dots);
 }
 
 template <int N>
@@ -115,16 +127,26 @@ void check_gather(Case<N>& c) {
     });
     BySource by;
     c.sort(by);
+    const std::vector<uint16_t> delay = c.short_delay();
+    const Delayed dense{delay.data(), c.weight};
     Series<NP, 2> both;
     Series<NP, 1> one;
-    both.fill({c.along.data, c.D.data}, c.T, c.ahead);
-    one.fill({c.D.data}, c.T, c.ahead);
+    both.prepare(c.T, c.ahead), one.prepare(c.T, c.ahead);
+    both.fill({c.along.data, c.D.data}, c.T), one.fill({c.D.data}, c.T);
+    if (c.dense) {
+        std::vector<double> arrived(size_t(c.T * NP));
+        c.each([&](size_t, size_t i, int t) { arrived[size_t(t * NP + c.target[i])] += double(c.weight[int64_t(i)]); });
+        Buffer<scalar> rows, sums;
+        rows.reserve(c.T * NP);
+        scatter_known<NP>(rows, sums, dense, by, c.M, c.T, c.ahead);
+        compare("scatter_known", N, rows, arrived);
+    }
     Buffer<scalar> grad[3];
     for (auto& g : grad) g.zero(c.S + 1);
     const Learned learned{grad[0], grad[1]}, late{nullptr, grad[2]};
     if (c.dense) {
-        gather_dense<NP, 2>(learned, c.weight, c.delay.data(), both, by, c.M);
-        gather_dense<NP, 1>(late, c.weight, c.delay.data(), one, by, c.M);
+        gather_dense<NP, 2>(learned, dense, both, by, c.M);
+        gather_dense<NP, 1>(late, dense, one, by, c.M);
     } else {
         std::vector<int32_t> begin(1), synapse, from, own;
         for (int n = 0; n < N; begin.push_back(int32_t(synapse.size())), ++n)

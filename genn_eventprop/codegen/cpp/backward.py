@@ -187,26 +187,13 @@ def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
 
 def _gather(ctx: Context, c: ConnectionRecord) -> str:
     """Weight gradients: history rows summed once per presynaptic neuron instead of a row update per spike."""
-    delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
     if by_rows(c):
         place = f"slice + {ctx.gradients[c.weight][0]}"
         history = f"work.p_{c.target}_history_{c.receptor}"
         tail = f"gather_gradient<NP_p_{c.target}>({place}, {history}, by, {c.pre}, first);\n}}\n"
     else:
         tail = connections.gather(ctx, c) + "}\n"
-    head = f"{{\nBySource& by = work.by_source;\nby.reset({c.pre});\n"
-    if c.source == ctx.plan.input.name:
-        end = f"int64_t end = to;\nwhile (end > from && args.steps[end - 1]{delay} >= n_steps) --end;\n"
-        fill = f"for (int64_t i = from; i < end; ++i) by.put(args.channels[i], args.steps[i]{delay});\n"
-        return f"{head}{end}by.count(args.channels + from, end - from);\nby.prepare({c.pre}, end - from);\n{fill}{tail}"
-    s = f"p_{c.source}"
-    last = f"n_steps{delay.replace('+', '-')}"
-    end = f"const int64_t last = {last};\nconst int64_t end = last > 0 ? {s}.start[last] : 0;\n"
-    fill = (
-        f"for (int64_t at = 1; at < last; ++at) for (int64_t i = {s}.start[at]; i < {s}.start[at + 1]; ++i)\n"
-        f"    by.put({s}.neuron[i], int32_t(at{delay}));\n"
-    )
-    return f"{head}{end}by.count({s}.neuron, end);\nby.prepare({c.pre}, end);\n{fill}{tail}"
+    return "{\n" + connections.spikes_by_source(ctx, c) + tail
 
 
 def _hand_over(ctx: Context, p: PopulationRecord, param: str) -> str:

@@ -13,9 +13,14 @@ from .context import Context, unique
 from .kinds import axonal, by_synapses, dendritic, learned, learns_delays
 
 
+def known(ctx: Context, c: ConnectionRecord) -> bool:
+    """Whether all that arrives is summed before the first step: spikes are those of the input, and rows are dense."""
+    return by_synapses(c) and c.form == "dense" and c.source == ctx.plan.input.name
+
+
 def ringed(ctx: Context, p: PopulationRecord) -> list[str]:
     """Receptors of `p` that a ring of sums leads to."""
-    return unique(c.receptor for c in ctx.plan.into(p.name) if by_synapses(c))
+    return unique(c.receptor for c in ctx.plan.into(p.name) if by_synapses(c) and not known(ctx, c))
 
 
 def with_worth(ctx: Context, p: PopulationRecord) -> list[str]:
@@ -33,10 +38,15 @@ def members(ctx: Context) -> tuple[list[str], list[str]]:
     for p in ctx.plan.populations:
         np_ = f"NP_p_{p.name}"
         found += [f"Ring<{np_}> p_{p.name}_ring_{r};" for r in ringed(ctx, p)]
-        found += [f"Series<{np_}, {len(what)}> p_{p.name}_series_{r}_{what};" for r, what in serieses(ctx, p)]
+        names = [(f"p_{p.name}_series_{r}_{what}", len(what)) for r, what in serieses(ctx, p)]
+        found += [f"Series<{np_}, {K}> {name};" for name, K in names]
+        room += [f"{name}.prepare(n_steps, args.ahead);" for name, _ in names]
     for c in ctx.plan.connections:
         np_ = f"NP_p_{c.target}"
-        if axonal(c):
+        if known(ctx, c):
+            found.append(f"Buffer<scalar> c_{c.name}_rows, c_{c.name}_sums;")
+            room.append(f"c_{c.name}_rows.zero(n_steps * {np_});")
+        elif axonal(c):
             found.append(f"Arrivals c_{c.name}_arrivals;")
         elif dendritic(c):
             rows = [("sums", "n_steps + args.ahead")]
@@ -57,12 +67,20 @@ def begin(ctx: Context, populations: Sequence[PopulationRecord]) -> str:
     return "".join(lines + [f"work.c_{c.name}_arrivals.begin(n_steps);\n" for c in into if axonal(c)])
 
 
+def sum_known(ctx: Context, c: ConnectionRecord) -> str:
+    """All that arrives through a `known` connection, as rows."""
+    name = f"c_{c.name}"
+    sums = f"work.{name}_rows, work.{name}_sums, {synapses(c)}"
+    call = f"scatter_known<NP_p_{c.target}>({sums}, by, {c.pre}, n_steps, args.ahead);\n"
+    return "{\n" + spikes_by_source(ctx, c) + call + "}\n"
+
+
 def send(ctx: Context, c: ConnectionRecord) -> str:
     """The `count` sources in `index` spiked at `step`, or their spikes arrive then if all have one delay."""
     if axonal(c):
         return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay, n_steps);\n"
     if by_synapses(c):
-        return f"scatter_rows(work.p_{c.target}_ring_{c.receptor}.now(), {synapses(c)}, index, count);\n"
+        return f"scatter_rows{_width(c)}(work.p_{c.target}_ring_{c.receptor}.now(), {synapses(c)}, index, count);\n"
     row = f"work.c_{c.name}_sums + (args.ahead + step) * NP_p_{c.target}"
     return f"add_rows<NP_p_{c.target}, true>({row}, args.c_{c.name}_weight, index, count);\n"
 
@@ -81,10 +99,36 @@ def take(ctx: Context, c: ConnectionRecord) -> str:
 
 def synapses(c: ConnectionRecord) -> str:
     name = f"args.c_{c.name}"
+    if c.form == "dense":
+        return f"Delayed{{{name}_delay, {name}_weight}}"
     return f"Synapses{{{name}_start, {name}_offset, {name}_weight}}"
 
 
+def _width(c: ConnectionRecord) -> str:
+    """The template argument of what runs synapse by synapse; offsets of listed ones know the width themselves."""
+    return f"<NP_p_{c.target}>" if c.form == "dense" else ""
+
+
 # backwards
+
+
+def spikes_by_source(ctx: Context, c: ConnectionRecord) -> str:
+    """`by`: the steps of all spikes that arrive through a connection, of every source; with delays that are values the
+    steps of the spikes themselves, of all of them."""
+    delay = f" + args.c_{c.name}_delay" if c.delay > 0 else ""
+    head = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
+    if c.source == ctx.plan.input.name:
+        end = f"int64_t end = to;\nwhile (end > from && args.steps[end - 1]{delay} >= n_steps) --end;\n"
+        fill = f"for (int64_t i = from; i < end; ++i) by.put(args.channels[i], args.steps[i]{delay});\n"
+        return f"{head}{end}by.count(args.channels + from, end - from);\nby.prepare({c.pre}, end - from);\n{fill}"
+    s = f"p_{c.source}"
+    last = f"n_steps{delay.replace('+', '-')}"
+    end = f"const int64_t last = {last};\nconst int64_t end = last > 0 ? {s}.start[last] : 0;\n"
+    fill = (
+        f"for (int64_t at = 1; at < last; ++at) for (int64_t i = {s}.start[at]; i < {s}.start[at + 1]; ++i)\n"
+        f"    by.put({s}.neuron[i], int32_t(at{delay}));\n"
+    )
+    return f"{head}{end}by.count({s}.neuron, end);\nby.prepare({c.pre}, end);\n{fill}"
 
 
 def keep_worth(ctx: Context, p: PopulationRecord) -> str:
@@ -99,7 +143,7 @@ def keep_worth(ctx: Context, p: PopulationRecord) -> str:
 def dot(c: ConnectionRecord, row: str) -> str:
     """Adds to `feedback` the weights of the `count` sources in `index` times a row, for one delay of all."""
     if by_synapses(c):
-        return f"gather_dots(feedback, {synapses(c)}, index, count, {row});\n"
+        return f"gather_dots{_width(c)}(feedback, {synapses(c)}, index, count, {row});\n"
     return f"dot_rows<NP_p_{c.target}>(feedback, args.c_{c.name}_weight, index, count, {row});\n"
 
 
@@ -111,7 +155,7 @@ def dots(ctx: Context, c: ConnectionRecord) -> str:
         return f"dot_axonal<{np_}>(feedback, {weight}, index, count, {worth}, step, args.c_{c.name}_delay, n_steps);\n"
     now = f"{worth} + step * {np_}"
     if by_synapses(c):
-        return f"gather_dots(feedback, {synapses(c)}, index, count, {now});\n"
+        return f"gather_dots{_width(c)}(feedback, {synapses(c)}, index, count, {now});\n"
     return (
         f"gather_row<{np_}>(drive, {now}, args.c_{c.name}_forth);\n"
         f"dot_rows<{np_}>(feedback, {weight}, index, count, drive);\n"
@@ -133,7 +177,7 @@ def fill_series(ctx: Context, p: PopulationRecord) -> str:
     lines = ""
     for r, what in serieses(ctx, p):
         rows = ", ".join(f"work.p_{p.name}_{'history' if n == 'w' else 'worth'}_{r}.data" for n in what)
-        lines += f"work.p_{p.name}_series_{r}_{what}.fill({{{rows}}}, n_steps, args.ahead);\n"
+        lines += f"work.p_{p.name}_series_{r}_{what}.fill({{{rows}}}, n_steps);\n"
     return lines
 
 
@@ -167,7 +211,7 @@ def _gather_synapses(c: ConnectionRecord, w: str, d: str) -> str:
     series = f"work.p_{c.target}_series_{c.receptor}_{_learned(c)}"
     into, delay = f"Learned{{{w}, {d}}}", f"{name}_delay" if c.delays is not None else "nullptr"
     if c.form == "dense":
-        return f"gather_dense<{np_}, {K}>({into}, {name}_weight, {delay}, {series}, by, {c.pre});\n"
+        return f"gather_dense<{np_}, {K}>({into}, {synapses(c)}, {series}, by, {c.pre});\n"
     tails = (f"{name}_{t}" for t in ("by_start", "by_synapse", "by_source"))
     table = f"ByTarget{{{', '.join(tails)}, {delay}, {name}_weight_of, {name}_delay_of}}"
     return f"gather_listed<{np_}, {K}>({into}, {name}_weight, {table}, {series}, by, {c.post});\n"

@@ -25,6 +25,12 @@ struct Synapses {
     const scalar* weight;
 };
 
+// Dense weights (M, N) with a delay each.
+struct Delayed {
+    const uint16_t* delay;
+    const scalar* weight;
+};
+
 // Sums of the weights that arrive at this step and at the `ahead` next ones.
 template <int N>
 struct Ring {
@@ -54,33 +60,52 @@ inline void scatter_rows(scalar* now, const Synapses& c, const int32_t* __restri
     }
 }
 
-// base[offset[0]], base[offset[1]], ... as one vector.
+template <int N, Part P = ALL>
+inline void scatter_rows(scalar* now, const Delayed& c, const int32_t* __restrict index, int64_t n) {
+    for (int64_t r = 0; r < n; ++r) {
+        const uint16_t* delay = c.delay + int64_t(index[r]) * N;
+        const scalar* weight = c.weight + int64_t(index[r]) * N;
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) now[int64_t(delay[i]) * N + i] += part_of<P>(weight[i]);
+    }
+}
+
 #if defined(__AVX512F__)
 typedef float floats __attribute__((vector_size(64)));
 typedef double doubles __attribute__((vector_size(64)));
-inline floats gathered(const float* base, const int32_t* offset) {
-    int32_t at __attribute__((vector_size(64)));
-    std::memcpy(&at, offset, sizeof at);
-    return __builtin_ia32_gathersiv16sf(floats{}, base, at, uint16_t(-1), 4);
+typedef int32_t ints16 __attribute__((vector_size(64)));
+typedef int32_t ints8 __attribute__((vector_size(32)));
+inline floats gathered_into(floats v, const float* base, ints16 at) {
+    return __builtin_ia32_gathersiv16sf(v, base, at, uint16_t(-1), 4);
 }
-inline doubles gathered(const double* base, const int32_t* offset) {
-    int32_t at __attribute__((vector_size(32)));
-    std::memcpy(&at, offset, sizeof at);
-    return __builtin_ia32_gathersiv8df(doubles{}, base, at, uint8_t(-1), 8);
-}
-#else
-inline vec gathered(const scalar* base, const int32_t* offset) {
-    vec v;
-    for (int i = 0; i < LANES; ++i) v[i] = base[offset[i]];
-    return v;
+inline doubles gathered_into(doubles v, const double* base, ints8 at) {
+    return __builtin_ia32_gathersiv8df(v, base, at, uint8_t(-1), 8);
 }
 #endif
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint16_t shorts __attribute__((vector_size(2 * LANES)));
 
-inline vec load_anywhere(const scalar* p) {
+// base[at[0]], base[at[1]], ... as one vector.
+inline vec gathered(const scalar* base, ints at) {
+#if defined(__AVX512F__)
+    vec into = {};
+    __asm__("" : "+v"(into));  // or compilers gather into whatever register, and wait for what it had
+    return gathered_into(into, base, at);
+#else
     vec v;
+    for (int i = 0; i < LANES; ++i) v[i] = base[at[i]];
+    return v;
+#endif
+}
+
+template <typename V>
+inline V load_anywhere(const void* p) {
+    V v;
     std::memcpy(&v, p, sizeof v);
     return v;
 }
+
+constexpr int SUMS = 4;  // side by side
 
 // out[r] += sum over the synapses of source index[r] of weight * now[offset], r < n.
 template <Part P = ALL>
@@ -89,14 +114,40 @@ inline void gather_dots(scalar* __restrict out, const Synapses& c, const int32_t
     for (int64_t r = 0; r < n; ++r) {
         int32_t i = c.start[index[r]];
         const int32_t end = c.start[index[r] + 1];
-        vec a = {}, b = {};
-        for (; i + 2 * LANES <= end; i += 2 * LANES) {
-            a += part_of<P>(load_anywhere(c.weight + i)) * gathered(now, c.offset + i);
-            b += part_of<P>(load_anywhere(c.weight + i + LANES)) * gathered(now, c.offset + i + LANES);
+        vec s[SUMS] = {};
+        for (; i + SUMS * LANES <= end; i += SUMS * LANES) {
+#pragma GCC unroll 4
+            for (int u = 0; u < SUMS; ++u)
+                s[u] += part_of<P>(load_anywhere<vec>(c.weight + i + u * LANES)) *
+                        gathered(now, load_anywhere<ints>(c.offset + i + u * LANES));
         }
+        for (; i + LANES <= end; i += LANES)
+            s[0] += part_of<P>(load_anywhere<vec>(c.weight + i)) * gathered(now, load_anywhere<ints>(c.offset + i));
         scalar rest = 0;
         for (; i < end; ++i) rest += part_of<P>(c.weight[i]) * now[c.offset[i]];
-        out[r] += lane_sum(a + b) + rest;
+        out[r] += lane_sum((s[0] + s[1]) + (s[2] + s[3])) + rest;
+    }
+}
+template <int N, Part P = ALL>
+inline void gather_dots(scalar* __restrict out, const Delayed& c, const int32_t* __restrict index, int64_t n,
+                        const scalar* __restrict now) {
+    constexpr int V = N / LANES, U = V < SUMS ? V : SUMS;
+    ints lane;
+    for (int i = 0; i < LANES; ++i) lane[i] = i;
+    for (int64_t r = 0; r < n; ++r) {
+        const uint16_t* delay = c.delay + int64_t(index[r]) * N;
+        const scalar* weight = c.weight + int64_t(index[r]) * N;
+        vec s[SUMS] = {};
+        auto add = [&](vec& sum, int i) {
+            const ints d = __builtin_convertvector(load_anywhere<shorts>(delay + i), ints);
+            sum += part_of<P>(load(weight + i)) * gathered(now + i, d * N + lane);
+        };
+        for (int v = 0; v + U <= V; v += U) {
+#pragma GCC unroll 4
+            for (int u = 0; u < U; ++u) add(s[u], (v + u) * LANES);
+        }
+        for (int v = V / U * U; v < V; ++v) add(s[0], v * LANES);
+        out[r] += lane_sum((s[0] + s[1]) + (s[2] + s[3]));
     }
 }
 
@@ -105,6 +156,7 @@ template <int K>
 struct Side {
     typedef scalar few;
     static few load(const scalar* p) { return *p; }
+    static void store(scalar* p, const scalar* const (&from)[1], int64_t i) { *p = from[0][i]; }
     static scalar first(few v) { return v; }
     static scalar last(few v) { return v; }
 };
@@ -116,9 +168,15 @@ struct Side<2> {
         std::memcpy(&v, p, sizeof v);
         return v;
     }
+    static void store(scalar* p, const scalar* const (&from)[2], int64_t i) {
+        const few v = {from[0][i], from[1][i]};
+        std::memcpy(p, &v, sizeof v);
+    }
     static scalar first(few v) { return v[0]; }
     static scalar last(few v) { return v[1]; }
 };
+
+constexpr int TILE = 16;  // neurons whose rows are turned into series, or series into rows, at once
 
 // Rows of N numbers a step as one series a neuron, K quantities side by side; zero from the end of the trial on, where
 // late arrivals look.
@@ -126,13 +184,14 @@ template <int N, int K>
 struct Series {
     Buffer<scalar> data;
     int64_t length = 0;
-    void fill(const scalar* const (&rows)[K], int64_t n_steps, int64_t ahead) {
+    void prepare(int64_t n_steps, int64_t ahead) {
         length = n_steps + ahead + 8;  // no power of 2: neighbours would share a set of the cache
         data.zero(N * length * K);
-        for (int n0 = 0; n0 < N; n0 += 16)
+    }
+    void fill(const scalar* const (&rows)[K], int64_t n_steps) {
+        for (int n0 = 0; n0 < N; n0 += TILE)
             for (int64_t t = 0; t < n_steps; ++t)
-                for (int n = n0; n < n0 + 16; ++n)
-                    for (int k = 0; k < K; ++k) data[(n * length + t) * K + k] = rows[k][t * N + n];
+                for (int n = n0; n < n0 + TILE; ++n) Side<K>::store(data.data + (n * length + t) * K, rows, t * N + n);
     }
     // The series of neuron n, seen from a spike whose arrivals there are `delay` later.
     const scalar* of(int64_t n, int32_t delay) const { return data.data + (n * length + delay) * K; }
@@ -162,26 +221,26 @@ struct Learned {
     }
 };
 
-// Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps. Four targets take
-// turns, so that the length of a source's list is found out once for them.
+constexpr int GROUP = 4;  // targets that take turns, so that the length of a source's list is found out once for them
+
+// Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps.
 template <int N, int K>
-inline void gather_dense(const Learned& learned, const scalar* weight, const int32_t* delay, const Series<N, K>& series,
+inline void gather_dense(const Learned& learned, const Delayed& c, const Series<N, K>& series,
                          BySource& spikes, int64_t sources) {
-    constexpr int U = 4;
-    for (int n = 0; n < N; n += U)
+    for (int n = 0; n < N; n += GROUP)
         for (int64_t m = 0; m < sources; ++m) {
             const int64_t at = m * N + n;
-            const scalar* p[U];
-            typename Side<K>::few s[U] = {};
+            const scalar* p[GROUP];
+            typename Side<K>::few s[GROUP] = {};
 #pragma GCC unroll 4
-            for (int u = 0; u < U; ++u) p[u] = series.of(n + u, delay[at + u]);
+            for (int u = 0; u < GROUP; ++u) p[u] = series.of(n + u, c.delay[at + u]);
             for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
                 const int64_t step = int64_t(spikes.steps[k]) * K;
 #pragma GCC unroll 4
-                for (int u = 0; u < U; ++u) s[u] += Side<K>::load(p[u] + step);
+                for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
             }
 #pragma GCC unroll 4
-            for (int u = 0; u < U; ++u) learned.add<K>(at + u, at + u, weight[at + u], s[u]);
+            for (int u = 0; u < GROUP; ++u) learned.add<K>(at + u, at + u, c.weight[at + u], s[u]);
         }
 }
 
@@ -202,6 +261,34 @@ inline void gather_listed(const Learned& learned, const scalar* weight, const By
             const auto sum = sum_at<K>(p, spikes.steps.data + first, spikes.begin[c.source[j] + 1] - first);
             learned.add<K>(c.weight_of[i], c.delay_of[i], weight[i], sum);
         }
+}
+
+// What arrives at every step of a trial, rows of N sums, through dense weights with a delay each from sources whose spikes
+// are all known beforehand: a block of targets after the other, of which `series` holds the sums over time.
+template <int N>
+inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const Delayed& c, BySource& spikes,
+                          int64_t sources, int64_t n_steps, int64_t ahead) {
+    constexpr int TURNS = 8;
+    const int64_t length = n_steps + ahead + 8;
+    for (int n0 = 0; n0 < N; n0 += TILE) {
+        series.zero(TILE * length);
+        for (int n = 0; n < TILE; n += TURNS)
+            for (int64_t m = 0; m < sources; ++m) {
+                scalar *p[TURNS], w[TURNS];
+#pragma GCC unroll 8
+                for (int u = 0; u < TURNS; ++u) {
+                    p[u] = series.data + (n + u) * length + c.delay[m * N + n0 + n + u];
+                    w[u] = c.weight[m * N + n0 + n + u];
+                }
+                for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
+                    const int32_t step = spikes.steps[k];
+#pragma GCC unroll 8
+                    for (int u = 0; u < TURNS; ++u) p[u][step] += w[u];
+                }
+            }
+        for (int64_t t = 0; t < n_steps; ++t)
+            for (int n = 0; n < TILE; ++n) rows[t * N + n0 + n] = series[n * length + t];
+    }
 }
 
 }  // namespace

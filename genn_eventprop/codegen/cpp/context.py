@@ -84,7 +84,7 @@ class Context:
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
         given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
-        given += [("const int32_t*", n) for c in self.plan.connections for n in kinds.tables(c)]
+        given += [table for c in self.plan.connections for table in kinds.tables(c)]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),

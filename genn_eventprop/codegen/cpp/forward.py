@@ -19,7 +19,8 @@ def forward(ctx: Context) -> str:
     body += [events.begin(ctx, p) for p in ctx.spiking if ctx.eventful(p)]
     body.append(ctx.readout.begin())
     body.append(connections.begin(ctx, ctx.plan.populations))
-    body += [f"int64_t next_{c.name} = from;" for c in ctx.from_input]
+    body += [connections.sum_known(ctx, c) for c in ctx.from_input if connections.known(ctx, c)]
+    body += [f"int64_t next_{c.name} = from;" for c in ctx.from_input if not connections.known(ctx, c)]
     body.append("const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);")
     body.append("(void)dt; (void)least_rise;")
     body.append("for (int64_t step = 0; step < n_steps; ++step) {")
@@ -49,6 +50,9 @@ def arrivals(ctx: Context, c: ConnectionRecord) -> str:
     """What arrives at `step` through a connection, but for what a ring is to hand over."""
     if by_rows(c):
         return "{\n" + spiked(ctx, c) + _add_rows(ctx, c) + "}\n"
+    if connections.known(ctx, c):
+        row = f"const scalar* __restrict row = work.c_{c.name}_rows + step * NP_p_{c.target};\n"
+        return "{\n" + row + add_to_states(ctx, ctx.plan.population(c.target), c.receptor, "row") + "}\n"
     if by_synapses(c):
         return "{\n" + spiked(ctx, c) + connections.send(ctx, c) + "}\n"
     add = add_to_states(ctx, ctx.plan.population(c.target), c.receptor, "drive")

@@ -35,12 +35,13 @@ def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
     return found + ([(c.delays_name, c.delays.shape)] if c.delays is not None and c.delays.trainable else [])
 
 
-def tables(c: ConnectionRecord) -> list[str]:
-    """Names of the int32 arrays that `engines/native_tables.py` makes of the values of a connection."""
+def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
+    """(C type, name) of the arrays that `engines/native_tables.py` makes of the values of a connection."""
+    if by_synapses(c) and c.form == "dense":
+        return [("const uint16_t*", f"c_{c.name}_delay")]
     tails = {by_rows: (), axonal: ("delay",), dendritic: ("back", "forth"), by_synapses: ("start", "offset")}
     found = list(next(names for is_kind, names in tails.items() if is_kind(c)))
-    if by_synapses(c):
+    if by_synapses(c) and learned(c):
+        found += ["by_start", "by_synapse", "by_source", "weight_of", "delay_of"]
         found += ["delay"] if c.delays is not None else []
-        listed = ["by_start", "by_synapse", "by_source", "weight_of", "delay_of"]
-        found += listed if c.form == "synapses" and learned(c) else []
-    return [f"c_{c.name}_{tail}" for tail in found]
+    return [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]

@@ -20,9 +20,9 @@ def replay(ctx: Context) -> str:
     body = [ctx.pointers(backward=False), "const scalar dt = scalar(args.dt); (void)dt;\n"]
     body += [_start(p) for p in ctx.stored]
     for c in connections_into:
-        if c.source == ctx.plan.input.name:
+        if c.source == ctx.plan.input.name and not connections.known(ctx, c):
             first = f"base - args.c_{c.name}_delay" if c.delay > 0 else "base"
-            first = "base - args.ahead" if _comes_late(c) else first
+            first = "base - args.ahead" if _comes_late(ctx, c) else first
             found = f"std::lower_bound(args.steps + from, args.steps + to, int32_t({first})) - args.steps"
             body.append(f"int64_t next_{c.name} = {found};\n")
     body.append(_on_the_way(ctx, connections_into))
@@ -38,16 +38,16 @@ def replay(ctx: Context) -> str:
     return head + indent("\n".join(body)) + "}\n"
 
 
-def _comes_late(c: ConnectionRecord) -> bool:
-    """Whether what it sends before a segment is needed again: of dendritic delays all sums are kept."""
-    return c.delays is not None and not dendritic(c)
+def _comes_late(ctx: Context, c: ConnectionRecord) -> bool:
+    """Whether what it sends before a segment is needed again; of others all sums are kept."""
+    return c.delays is not None and not dendritic(c) and not connections.known(ctx, c)
 
 
 def _on_the_way(ctx: Context, into: list[ConnectionRecord]) -> str:
     """What was sent before the segment and arrives in it, through delays that are values."""
     begin, sent = connections.begin(ctx, ctx.stored), ""
     for c in into:
-        if _comes_late(c):
+        if _comes_late(ctx, c):
             sent += "{\n" + spiked(ctx, c) + connections.send(ctx, c) + "}\n"
     if not sent:
         return begin
