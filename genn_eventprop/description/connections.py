@@ -32,7 +32,8 @@ def describe_connection(c: Connection) -> dict[str, Any]:
         "target": c.target.name,
         "receptor": c.receptor,
         "delay": c.delay if c.delays is None else _describe_delays(c.delays),
-        "trainable": c.trainable,
+        "trainable": c.trainable if c.learned is None else c.learned.astype(int).tolist(),
+        **({} if c.sign is None else {"sign": c.sign.tolist()}),
         "connectivity": _describe_connectivity(c.connectivity, c.name),
     }
 
@@ -86,6 +87,8 @@ def _argument(value: Any, guard: Guard, where: str) -> Any:
     """A number, two whole numbers, True or False, or None."""
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return np.array(value, np.int64)  # a mask
     if isinstance(value, list):
         return tuple(int(guard.number(v, where)) for v in value)
     return guard.number(value, where)

@@ -139,9 +139,13 @@ def build_network(found: Mapping[str, Any], values: Values, guard: Guard) -> Net
             places[c["source"]], places[c["target"]],
             build_connectivity(c["connectivity"], values, guard, name),
             delay=build_delay(c["delay"], values, guard, name),
-            receptor=c["receptor"], trainable=bool(c["trainable"]), name=name,
+            receptor=c["receptor"], trainable=_trainable(c["trainable"]), sign=c.get("sign"), name=name,
         )  # fmt: skip
     return network
+
+
+def _trainable(found: Any) -> Any:
+    return np.array(found, np.int64) if isinstance(found, list) else bool(found)
 
 
 def _shape(place: Input | Population) -> dict[str, Any]:

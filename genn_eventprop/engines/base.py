@@ -305,7 +305,7 @@ class Engine(SplitForm, ABC):
         """
         if not optimiser.state:
             first = {k: self.parameters[k] for k in self.plan.trainable}
-            optimiser.prepare(first, self.plan.bounds(), self.plan.decay())
+            optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay())
 
     def spike_jumps(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Population -> (B, N) what the regularisers add to the costate at its own spikes; counts: (B, N) each."""

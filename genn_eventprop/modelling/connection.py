@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import NetworkError
-from .connectivity import Connectivity, Shape
+from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape
+from .connectivity.base import as_mask
 from .delay import Delay
 from .memory import in_words, physical_memory
 from .parameters import Array, Constant, check_bounds_fit, is_open
@@ -25,7 +27,8 @@ class Connection:
             floor(delay / dt + 0.5); the engine's `reason` says where that changed it.
         delays: delays that are values, one a synapse, source or target, instead; `delay` is 0 then.
         receptor: the input of the target's model that the spikes act on.
-        trainable: learn the weights.
+        trainable: learn the weights. learned: which of them, in their shape; None: all.
+        sign: of every source (M,), or in the shape of the weights: 1 or -1, which the weights keep, or 0; None: any.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Connection:
     delays: Delay | None
     receptor: str
     trainable: bool
+    learned: np.ndarray | None = None
+    sign: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,9 +77,64 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
         rows = f" (rows are neurons of {c.source.name!r})" if kind.form == "dense" else ""
         raise NetworkError(f"{key}: {error}{rows}") from None
     values[key] = _within_bounds(weight, kind, key)
+    signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, pairs))
+    if signs is not None:
+        if isinstance(kind.weight, (Array, Constant)) and np.any(values[key] * signs < 0):
+            raise NetworkError(f"{key}: given weights have another sign than sign= says")
+        values[key] = np.where(signs == 0, values[key], signs * np.abs(values[key]))
+    if isinstance(kind, Dense) and kind.mask is not None:
+        values[key] = np.where(kind.mask, values[key], 0.0)
     if c.delays is not None and c.delay_shape is not None:
         values[f"{c.name}.delay"] = c.delays.draw(stream(f"{c.name}.delay"), c.delay_shape, f"{c.name}.delay")
     return values
+
+
+def _sources(c: Connection, pairs: np.ndarray | None) -> np.ndarray:
+    """(S,) the source of every weight of a connection that does not share any."""
+    if pairs is not None:
+        return pairs[:, 0]
+    table = c.connectivity.synapses(c.source.shape, c.target.shape)
+    assert table is not None
+    return table.source
+
+
+def sign_of_weights(sign: np.ndarray | None, weights: Shape, sources: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """Signs in the shape of the weights, from those of weights or of sources; sources: gives the source of each."""
+    if sign is None or sign.shape == weights:
+        return sign
+    return np.broadcast_to(sign[:, None], weights) if len(weights) == 2 else sign[sources()].reshape(weights)
+
+
+def as_sign(value: Any, c: tuple[Connectivity, Shape, Shape], name: str) -> np.ndarray | None:
+    """`sign` as an array of -1, 0 and 1, checked against the connectivity between two shapes.
+
+    Raises:
+        NetworkError: other values, another shape, signs of sources where they share weights.
+    """
+    if value is None:
+        return None
+    kind, source, target = c
+    weights, found = kind.weight_shape(source, target), np.asarray(value)
+    found = np.full(weights, found) if found.ndim == 0 else found
+    if found.dtype.kind not in "iuf" or not np.isin(found, (-1, 0, 1)).all():
+        raise NetworkError(f"connection {name!r}: sign is an array of 1, -1 and 0 (any), got {value!r}")
+    shares = isinstance(kind, (Conv2D, Pool2D))
+    if found.shape != weights and (shares or found.shape != (math.prod(source),)):
+        each = "" if shares else f" or ({math.prod(source)},), one for each source"
+        raise NetworkError(
+            f"connection {name!r}: sign has shape {found.shape}, it needs that of the weights {weights}{each}"
+        )
+    return found.astype(np.int8)
+
+
+def as_learned(value: Any, weights: Shape, name: str) -> tuple[bool, np.ndarray | None]:
+    """(whether any weight is learned, which if not all) of what `connect` was given as `trainable`."""
+    if np.ndim(value) == 0:
+        return bool(value), None
+    found = as_mask(value, f"connection {name!r}: trainable")
+    if found.shape != weights:
+        raise NetworkError(f"connection {name!r}: trainable has shape {found.shape}, the weights have {weights}")
+    return bool(found.any()), found
 
 
 def _check_memory(c: Connection) -> None:

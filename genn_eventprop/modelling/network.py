@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NetworkError
-from .connection import Connection, draw
+from .connection import Connection, as_learned, as_sign, draw
 from .connectivity import Connectivity, Dense, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
@@ -88,7 +88,8 @@ class Network:
         *,
         delay: Any = 0.0,
         receptor: str | None = None,
-        trainable: bool = True,
+        trainable: Any = True,
+        sign: Any = None,
         name: str | None = None,
     ) -> Connection:
         """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``."""
@@ -109,6 +110,8 @@ class Network:
         except NetworkError as error:
             raise NetworkError(f"connection {name!r}: {error}") from None
         fixed, delays = as_delay(delay, name)
+        learned = as_learned(trainable, connectivity.weight_shape(source.shape, target.shape), name)
+        signs = as_sign(sign, (connectivity, source.shape, target.shape), name)
         receptors = list(target.model.receptors)
         if not receptors:
             raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
@@ -117,7 +120,15 @@ class Network:
         if receptor is not None and receptor not in receptors:
             raise NetworkError(f"connection {name!r}: no receptor {receptor!r}; one of {', '.join(receptors)}")
         connection = Connection(
-            self._free_name(name), source, target, connectivity, fixed, delays, receptor or receptors[0], trainable
+            self._free_name(name),
+            source,
+            target,
+            connectivity,
+            fixed,
+            delays,
+            receptor or receptors[0],
+            *learned,
+            signs,
         )
         self.connections.append(connection)
         return connection

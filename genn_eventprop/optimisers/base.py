@@ -159,11 +159,17 @@ class Optimiser:
             for pattern, values in self.groups.items():
                 if fnmatch.fnmatchcase(name, pattern):
                     self._settings[name].update(values)
-            self._bounds[name] = (bounds or {}).get(name, (None, None))
+        self.settle_bounds(bounds or {})
+        for name, array in parameters.items():
+            self._check_start(name, array)
+
+    def settle_bounds(self, bounds: Mapping[str, Bounds]) -> None:
+        """Other bounds that the parameters themselves declare, from the next step on."""
+        for name in self._settings:
+            self._bounds[name] = bounds.get(name, (None, None))
             for pattern, pair in self.bounds.items():
                 if fnmatch.fnmatchcase(name, pattern):
                     self._bounds[name] = pair
-            self._check_start(name, array)
 
     def next_step(
         self, gradients: Mapping[str, np.ndarray] | None = None, *, norm: float | None = None
@@ -183,6 +189,10 @@ class Optimiser:
                 scalars["l2"] = self._decay.get(name, 0.0)
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
         return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
+
+    def rate_of(self, name: str) -> float:
+        """The learning rate of a parameter, with its factor."""
+        return self._settings[name]["learning_rate"] * self.factor_of(name)
 
     def factor_of(self, name: str) -> float:
         """What the learning rate of a parameter is multiplied by; a later pattern overrides an earlier one."""

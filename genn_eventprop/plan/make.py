@@ -12,7 +12,7 @@ import numpy as np
 from ..adjoint import Derived, derive
 from ..errors import PlanError
 from ..losses import Loss
-from ..modelling.network import Connection, Network
+from ..modelling.network import Connection, Dense, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
 from .records import SPIKE_TIMES, ConnectionRecord, DelayRecord, InputRecord, Plan, PopulationRecord
@@ -173,9 +173,17 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
             receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
             form=c.connectivity.form, weight_shape=c.weight_shape,
             table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
+            learned=_learned(c), sign=c.sign,
         )
         for c in network.connections
     )  # fmt: skip
+
+
+def _learned(c: Connection) -> np.ndarray | None:
+    """Which weights are learned: not those of a mask that are 0."""
+    mask = c.connectivity.mask if isinstance(c.connectivity, Dense) else None
+    both = [m for m in (c.learned, mask) if m is not None]
+    return np.logical_and.reduce(both) if both else None
 
 
 def _delays(c: Connection) -> DelayRecord | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..modelling.network import check_synapses, check_values
 from ..modelling.parameters import Param
 from ..regularisers import SpikePush, pushed_state
 from . import clock
+from .held import held
 
 SPIKE_TIMES = ("grid", "exact")
 
@@ -89,7 +91,8 @@ class ConnectionRecord:
 
     form: "dense": weights (M, N); "synapses": a table (`modelling.Synapses`), `table` where it follows from shapes,
     None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
-    delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned.
+    delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
+    learned: which of them, None: all; sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
     """
 
     name: str
@@ -105,6 +108,8 @@ class ConnectionRecord:
     weight_shape: tuple[int, ...]
     table: Synapses | None = field(default=None, compare=False)
     delays: DelayRecord | None = None
+    learned: np.ndarray | None = field(default=None, compare=False)
+    sign: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def weight(self) -> str:
@@ -185,9 +190,11 @@ class Plan:
         """The regularisers that push a population's costate at its own spikes."""
         return tuple(r for r in self.pushes if r.of == population)
 
-    def bounds(self) -> dict[str, tuple[float | None, float | None]]:
-        """Bounds of parameters, those of the network tightened by every `Clamp`."""
-        return dict(self.limits)
+    def bounds(self, values: Mapping[str, np.ndarray] | None = None) -> dict[str, tuple[Any, Any]]:
+        """Bounds of parameters, those of the network tightened by every `Clamp`; with `values` also by what keeps a
+        sign, or its value."""
+        found: dict[str, tuple[Any, Any]] = dict(self.limits)
+        return found if values is None else found | held(self, found, values)
 
     def decay(self) -> dict[str, float]:
         """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""

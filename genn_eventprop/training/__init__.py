@@ -8,7 +8,9 @@ from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
 from .initialise import Initialised, initialise_rates
 from .layered import LayeredConfig, layered
+from .norms import MaxNorm
 from .recording import Record, Trial, load_recording, record_trial
+from .rewire import Rewire
 from .run_folder import RunFolder
 from .silent_neurons import Revive
 from .stopping import EarlyStopping
@@ -32,7 +34,9 @@ __all__ = [
     "Outputs",
     "Progress",
     "Record",
+    "MaxNorm",
     "Revive",
+    "Rewire",
     "RunFolder",
     "Streams",
     "EpochStatistics",

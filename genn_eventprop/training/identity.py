@@ -28,7 +28,7 @@ def describe_network(network: Network) -> dict[str, str]:
             f"{p.size} {_describe_model(p.model)}, learned: {', '.join(learned) or 'nothing'}{_describe_stochastic(p)}"
         )
     for c in network.connections:
-        learned_weights = "learned" if c.trainable else "fixed"
+        learned_weights = "fixed" if not c.trainable else "learned" if c.learned is None else "partly learned"
         parts[f"connection {c.name}"] = (
             f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}{_describe_kind(c)}, "
             f"{_describe_delay(c)}, {learned_weights}"

@@ -77,6 +77,7 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     """
     info = checkpoint.info
     write_parameters(trainer.engine.parameters, checkpoint.section("parameters"))
+    trainer.settle_bounds()
     trainer.best_parameters = checkpoint.section("best") or None
     trainer.silent = checkpoint.section("silent")
     trainer.optimiser.load_state_dict(checkpoint.section("optimiser"), info["optimiser"])

@@ -168,7 +168,8 @@ class Trainer:
         self.data_description: str | None = None
         self.settings: dict[str, Any] = {
             "loss": describe_loss(loss), "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
-            "engine": self.engine.name, "dtype": str(next(iter(self.engine.parameters.values())).dtype),
+            "engine": self.engine.name,
+            "dtype": next(str(v.dtype) for v in self.engine.parameters.values() if v.dtype.kind == "f"),
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
@@ -219,7 +220,7 @@ class Trainer:
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
-        self.optimiser.prepare(learned, self.plan.bounds(), self.plan.decay())
+        self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay())
 
     # training
 
@@ -517,7 +518,12 @@ class Trainer:
         self.network.check_parameters({**self.engine.parameters, **found})
         for name, value in found.items():
             self.engine.parameters[name][...] = value
+        self.settle_bounds()
         return left
+
+    def settle_bounds(self) -> None:
+        """Take over into the optimiser what bounds follow from parameter values; after these were changed by hand."""
+        self.optimiser.settle_bounds(self.plan.bounds(self.engine.parameters))
 
     def close(self) -> None:
         """Free the engine's threads and memory."""

@@ -59,10 +59,10 @@ def delayed(delays, low=0.0, high=6.0):
     return Delay(Uniform(low, high), kind=delays, max=8.0) if isinstance(delays, str) else delays or 0.0
 
 
-def network(kind, delays=None, *, loss="integral", seed=0, model=None, recurrent=True, shape=(3, 4, 2)):
+def network(kind, delays=None, *, loss="integral", seed=0, model=None, recurrent=True, shape=(3, 4, 2), drive=8.0):
     """Input -> hidden by `kind`, hidden to itself sparsely, hidden -> output densely, all with such delays."""
     rng = np.random.default_rng(seed)
-    connectivity, source, target = between(kind, FanIn(3.0, 8.0), rng, shape)
+    connectivity, source, target = between(kind, FanIn(3.0, drive), rng, shape)
     net = Network()
     inp = net.input(source[0]) if len(source) == 1 else net.input(shape=source)
     of = {"size": target[0]} if len(target) == 1 else {"shape": target}

@@ -82,3 +82,15 @@ def image(shape: Shape, which: str, kind: str) -> tuple[int, int, int]:
             f"{kind} needs a {which} with shape=(height, width, channels), this one has {shape[0]} neurons"
         )
     return shape[0], shape[1], shape[2]
+
+
+def as_mask(value: Any, where: str) -> np.ndarray:
+    """A boolean array of True and False, or 1 and 0.
+
+    Raises:
+        NetworkError: anything else.
+    """
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
+        raise NetworkError(f"{where} is an array of True and False, got {value!r}")
+    return found.astype(bool)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from .base import Connectivity, Shape
+from ...errors import NetworkError
+from .base import Connectivity, Shape, as_mask
 
 
 class Dense(Connectivity):
@@ -13,9 +15,23 @@ class Dense(Connectivity):
     Args:
         weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
         bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
+        mask: (M, N), where False (0) a weight is 0 and stays so. It costs what the other weights do; `Sparse` does not.
     """
 
     form = "dense"
+    arguments = ("mask",)
+
+    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None), *, mask: Any = None) -> None:
+        super().__init__(weight, bounds)
+        self.mask = None if mask is None else as_mask(mask, "Dense: mask")
+
+    def check(self, source: Shape, target: Shape) -> None:
+        wanted = self.weight_shape(source, target)
+        if self.mask is not None and self.mask.shape != wanted:
+            raise NetworkError(f"Dense: the mask has shape {self.mask.shape}, the weights have {wanted}")
+
+    def options(self) -> dict[str, Any]:
+        return {} if self.mask is None else {"mask": self.mask.astype(int).tolist()}
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (math.prod(source), math.prod(target))

@@ -1,0 +1,62 @@
+"""Norm constraints: after every update the weights that lead to a neuron are scaled down to a largest norm."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SettingError, suggest
+from ..modelling import Connection, Conv2D, Pool2D
+from ..plan.tables import Tables
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .epoch_statistics import EpochStatistics
+    from .trainer import Trainer
+
+
+class MaxNorm(Callback):
+    """The L2 norm of a connection's weights into each target stays at most `most`: w <- w min(1, most / ||w||).
+
+    Of a `Conv2D` the weights of each output channel count together; `Pool2D` has too few weights for a norm.
+
+    Args:
+        most: > 0. pattern: of the names of connections, among those that are learned.
+
+    Source: Srebro & Shraibman 2005 (max norm); Srivastava et al. 2014, with dropout.
+    """
+
+    def __init__(self, most: float, pattern: str = "*") -> None:
+        if not (np.isfinite(most) and most > 0):
+            raise SettingError(f"MaxNorm: most must be a finite number > 0, got {most}")
+        self.most, self.pattern = float(most), pattern
+
+    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        fitting = [c for c in trainer.network.connections if c.trainable and not isinstance(c.connectivity, Pool2D)]
+        self.chosen = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
+        if not self.chosen:
+            known = suggest(self.pattern, [c.name for c in fitting])
+            raise SettingError(f"MaxNorm: no learned connection matches {self.pattern!r}; {known}")
+        self._tables = Tables(trainer.plan)
+
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+        for c in self.chosen:
+            weight = np.array(trainer.engine.parameters[f"{c.name}.weight"], np.float64)
+            group = self._targets(trainer, c)
+            norm = np.sqrt(np.bincount(group, weight.ravel() ** 2))
+            scale = np.minimum(1.0, self.most / np.maximum(norm, 1e-300))
+            if (scale < 1).any():
+                trainer.engine.parameters[f"{c.name}.weight"][...] = weight * scale[group].reshape(weight.shape)
+
+    def _targets(self, trainer: Trainer, c: Connection) -> np.ndarray:
+        """(W,) to which target, or output channel, every weight leads."""
+        weights = int(np.prod(c.weight_shape))
+        if c.connectivity.form == "dense" or isinstance(c.connectivity, Conv2D):
+            return np.arange(weights) % c.weight_shape[-1]
+        record = next(r for r in trainer.plan.connections if r.name == c.name)
+        table = self._tables.of(record, trainer.engine.parameters)
+        found = np.empty(weights, np.int64)
+        found[table.weights] = table.target
+        return found

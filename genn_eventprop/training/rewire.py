@@ -1,0 +1,147 @@
+"""Sparse connections whose pairs are learned too: Deep R, with a fixed number of synapses."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SettingError, suggest
+from ..modelling import Connection, Sparse
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .epoch_statistics import EpochStatistics
+    from .trainer import Trainer
+
+ACTIVE = 1e-12
+"""Size of a new weight: as good as 0, with a sign."""
+
+
+class Rewire(Callback):
+    """Deep R: after every update, a synapse whose weight has changed its sign is cut, and another pair of neurons that
+    has none is connected in its place, with a weight of 0 that may grow in the direction of a sign drawn at random (or
+    the sign of its source, where `connect` was given one), and a delay drawn anew.
+
+    Every update also takes ``l1`` times the learning rate from the size of every weight and adds
+    sqrt(2 eta temperature) N(0, 1), so that useless synapses reach 0. The number of synapses stays. How many were
+    rewired in an epoch is its metric ``rewired``.
+
+    Args:
+        pattern: of the names of connections, among those that are `Sparse` and learned. l1: alpha. temperature: T.
+
+    Source: Bellec, Kappel, Maass, Legenstein 2018, "Deep Rewiring", arXiv 1711.05136. Different: moments of the
+    optimiser start at 0 with a new synapse.
+
+    Example:
+        >>> trainer = Trainer(net, loss, callbacks=[Rewire(l1=1e-3)], ...)
+    """
+
+    def __init__(self, pattern: str = "*", l1: float = 0.0, temperature: float = 0.0) -> None:
+        for name, value in (("l1", l1), ("temperature", temperature)):
+            if not (np.isfinite(value) and value >= 0):
+                raise SettingError(f"Rewire: {name} must be a finite number >= 0, got {value}")
+        self.pattern, self.l1, self.temperature = pattern, float(l1), float(temperature)
+        self.rewired: dict[str, int] = {}
+
+    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        fitting = [c for c in trainer.network.connections if isinstance(c.connectivity, Sparse) and c.trainable]
+        self.chosen = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
+        if not self.chosen:
+            names = [c.name for c in fitting]
+            raise SettingError(
+                f"Rewire: no learned Sparse connection matches {self.pattern!r}; {suggest(self.pattern, names)}"
+            )
+        kept = [c.name for c in self.chosen if c.learned is not None]
+        if kept:
+            raise SettingError(f"Rewire: some weights of {kept[0]!r} are not learned, so they cannot be rewired")
+        self._signs = {c.name: self._sign(trainer, c) for c in self.chosen}
+
+    def start_epoch(self, trainer: Trainer, epoch: int) -> None:
+        self.rewired = {c.name: 0 for c in self.chosen}
+
+    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+        for c in self.chosen:
+            self._after_update(trainer, c)
+
+    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+        metrics["rewired"] = dict(self.rewired)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rewired": self.rewired}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.rewired = dict(state["rewired"])
+
+    def _sign(self, trainer: Trainer, c: Connection) -> np.ndarray:
+        """(S,) of every weight; those of sources rule where there are any. A weight of 0 has one, too."""
+        sign = np.where(np.signbit(trainer.engine.parameters[f"{c.name}.weight"]), -1, 1)
+        return self._of_sources(c, trainer.engine.parameters[f"{c.name}.pairs"][:, 0], sign)
+
+    def _of_sources(self, c: Connection, sources: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        if c.sign is None or len(c.sign) != c.shape[0]:
+            return otherwise
+        return np.where(c.sign[sources] == 0, otherwise, c.sign[sources])
+
+    def _after_update(self, trainer: Trainer, c: Connection) -> None:
+        name, parameters = f"{c.name}.weight", trainer.engine.parameters
+        rng, sign = trainer.streams.at(f"rewire {c.name}", trainer.state.updates), self._signs[c.name]
+        rate, weight = trainer.optimiser.rate_of(name), np.array(parameters[name], np.float64)
+        weight -= rate * self.l1 * sign
+        if self.temperature:
+            weight += np.sqrt(2 * rate * self.temperature) * rng.standard_normal(len(weight))
+        # what bounds hold at the border of its sign is 0
+        cut = np.flatnonzero((weight * sign < 0) | ((weight == 0) & (c.sign is not None)))
+        if len(cut):
+            self.rewired[c.name] += len(cut)
+            self._rewire(trainer, c, cut, weight, sign, rng)
+        elif self.l1 or self.temperature:
+            parameters[name][...] = weight
+
+    def _rewire(
+        self, trainer: Trainer, c: Connection, cut: np.ndarray, weight: np.ndarray, sign: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        """New pairs for the synapses `cut`; everything that belongs to a synapse stays sorted by its pair."""
+        parameters = trainer.engine.parameters
+        pairs = np.array(parameters[f"{c.name}.pairs"])
+        pairs[cut] = free_pairs(pairs, cut, c.shape, rng)
+        sign[cut] = self._of_sources(c, pairs[cut, 0], rng.choice((-1, 1), len(cut)))
+        weight[cut] = ACTIVE * sign[cut]
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        self._signs[c.name] = sign[order]
+        parameters[f"{c.name}.pairs"][...] = pairs[order]
+        parameters[f"{c.name}.weight"][...] = weight[order]
+        each = [f"{c.name}.weight"]
+        if c.delays is not None and c.delays.kind == "synaptic":
+            name = f"{c.name}.delay"
+            delays = np.array(parameters[name])
+            delays[cut] = c.delays.draw(rng, delays.shape, name)[cut]
+            parameters[name][...] = delays[order]
+            each.append(name)
+        for moment in (m for name in each for m in trainer.optimiser.state.get(name, {}).values()):
+            moments = np.array(moment)
+            moments[cut] = 0
+            moment[...] = moments[order]
+        if c.sign is not None:
+            trainer.settle_bounds()
+
+
+def free_pairs(pairs: np.ndarray, cut: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(len(cut), 2) pairs, uniform among those of (M, N) that are not connected when the pairs `cut` are gone."""
+    M, N = shape
+    taken = set(np.delete(pairs[:, 0].astype(np.int64) * N + pairs[:, 1], cut).tolist())
+    if M * N - len(taken) <= 4 * len(cut):
+        unconnected = np.setdiff1d(np.arange(M * N), np.fromiter(taken, np.int64, len(taken)))
+        found = rng.choice(unconnected, len(cut), replace=False)
+    else:
+        new: list[int] = []
+        while len(new) < len(cut):
+            k = int(rng.integers(0, M * N))
+            if k not in taken:
+                taken.add(k)
+                new.append(k)
+        found = np.array(new)
+    return np.stack(np.divmod(found, N), axis=1).astype(np.int32)
