@@ -1,13 +1,14 @@
 """Engines against the reference on one network.
 
 In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the largest entry, in float32 to 1e-3, and
-spike counts and predictions entirely; predictions where the best score is ahead by as much. An engine that runs a trial
-in halves has to give the gradients of a random dL/dr, too, with those of input times. Where they do not agree, the
-reference answers whether this can be rounding: it runs three times more with every parameter (and, with exact spike
-times, every input time) changed by a random relative 1e-11 (float32: 3e-7), the same change for equal values, so that
-what is alike stays alike. If it then decides something otherwise itself, the network is "undecided". If its numbers
-move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of their size, 10^6
-times the change. Whatever is left is "wrong".
+spike counts and predictions entirely; predictions where the best score is ahead by as much, gradients up to the
+rounding of terms that cancel (`outcome.other_number`). An engine that runs a trial in halves has to give the gradients
+of a random dL/dr, too, with those of input times. Where they do not agree, the reference answers whether this can be
+rounding: it runs three times more with every parameter (and, with exact spike times, every input time) changed by a
+random relative 1e-11 (float32: 3e-7), the same change for equal values, so that what is alike stays alike. If it then
+decides something otherwise itself, the network is "undecided". If its numbers move, three times as much is allowed;
+"undecided" too if they move by more than 1e-5 (float32: 0.1) of their size, 10^6 times the change. Whatever is left is
+"wrong".
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ TUNINGS = 10
 
 @dataclass(frozen=True)
 class Precision:
-    """relative: agreement asked for. change: of the numbers that the reference is tried with. steep: how far its own
-    numbers may move by it, relative to their size."""
+    """relative: agreement asked for. eps: of the number format. change: of the numbers that the reference is tried
+    with. steep: how far its own numbers may move by it, relative to their size."""
 
     relative: float
+    eps: float
     change: float
     steep: float
 
 
-PRECISION = {"float64": Precision(1e-9, 1e-11, 1e-5), "float32": Precision(1e-3, 3e-7, 0.1)}
+PRECISION = {"float64": Precision(1e-9, 2.2e-16, 1e-11, 1e-5), "float32": Precision(1e-3, 1.2e-7, 3e-7, 0.1)}
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def not_compiled(error: ToolchainError) -> str:
 def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = False) -> tuple[str, str]:
     """(kind, reason) of an outcome; see the module. strict: rounding is no excuse."""
     want = truth.outcome
-    found = other_choice(want, got, precision.relative) or other_number(want, got, precision.relative)
+    close = precision.relative, precision.eps
+    found = other_choice(want, got, precision.relative) or other_number(want, got, *close)
     if not found:
         return "right", ""
     if strict:
@@ -198,7 +201,7 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
     size = {k: np.abs(want.numbers[k]).max(initial=0.0) for k in allowed}
     steep = [k for k, v in allowed.items() if v > 3 * precision.steep * size[k] and k in got.numbers]
     allowed |= dict.fromkeys(steep, np.inf)
-    still = other_choice(want, got, precision.relative) or other_number(want, got, precision.relative, allowed)
+    still = other_choice(want, got, precision.relative) or other_number(want, got, *close, allowed)
     if still:
         return "wrong", still
     return ("undecided", f"ill-conditioned: {steep[0]}") if steep else ("right", "")

@@ -99,9 +99,16 @@ def other_choice(want: Outcome, got: Outcome, relative: float) -> str:
     return ""
 
 
-def other_number(want: Outcome, got: Outcome, relative: float, allowed: Mapping[str, float] | None = None) -> str:
-    """The first array that is off by more than `relative` times its largest entry plus what is `allowed`, else ""."""
+def other_number(
+    want: Outcome, got: Outcome, relative: float, eps: float, allowed: Mapping[str, float] | None = None
+) -> str:
+    """The first array that is off by more than `relative` times its largest entry plus what is `allowed`, else "".
+
+    A gradient is a sum whose terms may cancel, and keeps their rounding: ten `eps` of the largest gradient of the run,
+    or of the loss where they all cancel, is nothing.
+    """
     largest = {half: _largest_gradient(want, half) for half in (False, True)}
+    loss = _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0
     for key, value in want.numbers.items():
         if key.startswith(HALVES) and key not in got.numbers:
             continue
@@ -110,7 +117,8 @@ def other_number(want: Outcome, got: Outcome, relative: float, allowed: Mapping[
             return f"{key}: {_short(other)} for {_short(value)}"
         error, size = _size(other - value), _size(value)
         least = 1e-4 * largest[half] if _is_gradient(key) else 1e-3 if key != "loss" else 1e-6
-        bound = relative * max(size, least) + (allowed or {}).get(key, 0.0)
+        rounding = 10 * eps * max(largest[half], loss) if _is_gradient(key) else 0.0
+        bound = max(relative * max(size, least), rounding) + (allowed or {}).get(key, 0.0)
         if not error <= bound:
             return f"{key}: off by {error:.1e} of {size:.1e}, allowed {bound:.1e}"
     return ""

@@ -24,7 +24,7 @@ from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layo
 from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded, starts_above
 from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
-from genn_eventprop.crosscheck.outcome import HALVES, outcome
+from genn_eventprop.crosscheck.outcome import HALVES, other_number, outcome
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
@@ -149,6 +149,17 @@ def test_an_engine_without_halves_is_judged_by_the_rest(truth: Truth) -> None:
 def test_engines_with_halves_are_judged_by_them(name: str, truth: Truth) -> None:
     engine = made(name, truth.case)
     assert outcome(engine, loaded(engine, truth.case)).numbers.keys() == truth.outcome.numbers.keys()
+
+
+def test_the_rounding_of_terms_that_cancel_is_nothing(truth: Truth) -> None:
+    """But only some eps of the largest gradient."""
+    key, F32 = "gradient of hidden.tau_mem", PRECISION["float32"]
+    zero = dict(truth.outcome.numbers) | {key: np.zeros(1)}
+    want = replace(truth.outcome, numbers=zero)
+    largest = max(np.abs(v).max() for k, v in zero.items() if k.startswith("gradient"))
+    for times, precision, right in ((5, F32, True), (1000, F32, False), (1000, F64, False)):
+        off = replace(want, numbers=zero | {key: np.full(1, times * precision.eps * largest)})
+        assert (other_number(want, off, precision.relative, precision.eps) == "") == right
 
 
 def test_nan_is_wrong(truth: Truth) -> None:
