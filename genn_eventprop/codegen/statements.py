@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from ..program.nodes import NEURON, Access, Add, Diverged, Kernel, Let, Range, Set, Statement, When
+from ..program.nodes import NEURON, Access, Add, Code, Diverged, Keep, Kernel, Let, Range, Set, Statement, Undo, When
 from .printer import Dialect, Printer
 
 _OWN = {n: n for n in ("phi1", "phi1_slope")}  # the runtime has them
@@ -38,80 +38,7 @@ def indent(text: str, depth: int = 1) -> str:
     return "".join(f"{'    ' * depth}{line}\n" if line else "\n" for line in text.splitlines())
 
 
-class Writer:
-    """Writes the kernels of one population (or code that runs once a trial, population -1)."""
-
-    def __init__(self, target: Target, kernel: Kernel, population: int = -1, double: bool = False) -> None:
-        self.target, self.kernel, self.population = target, kernel, population
-        self.dialect = DOUBLE if double else REAL
-        self.loaded = {s for s in kernel.named if _in_a_local(kernel.table[s])} if population >= 0 else set()
-
-    def text(self) -> str:
-        """The kernel: loads of what it names, the code, stores of what it writes."""
-        table, written, fresh = self.kernel.table, set(self.kernel.written), self._set_first()
-        lines = [
-            f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s}"
-            f"{'' if s in fresh else f' = {self._element(s)}'};"
-            for s in sorted(self.loaded, key=str)
-        ]  # fmt: skip
-        lines.append(self.block(self.kernel.body).rstrip("\n"))
-        lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=str)]
-        return "\n".join(line for line in lines if line) + "\n"
-
-    def _set_first(self) -> set[sp.Symbol]:
-        """Elements set before they are read, whose old values are not loaded."""
-        seen: set[sp.Symbol] = set()
-        fresh: set[sp.Symbol] = set()
-        for statement in self.kernel.body:
-            new = Kernel((statement,), self.kernel.table).named
-            if isinstance(statement, Set) and statement.target not in seen | statement.value.free_symbols:
-                fresh.add(statement.target)
-            seen |= set(new)
-        return fresh
-
-    def _element(self, s: sp.Symbol) -> str:
-        return self.target.element(self.kernel.table[s], self.expression)
-
-    def block(self, body: Iterable[Statement]) -> str:
-        return "".join(self.statement(s) for s in body)
-
-    def statement(self, s: Statement) -> str:
-        if isinstance(s, Let):
-            return f"{'' if s.changes else 'const '}{TYPES[s.kind]} {s.target} = {self.expression(s.value)};\n"
-        if isinstance(s, Set):
-            return f"{self.expression(s.target)} = {self.expression(s.value)};\n"
-        if isinstance(s, Add):
-            return f"{self.expression(s.target)} += {self.expression(s.value)};\n"
-        if isinstance(s, Diverged):
-            return f"{self.target.diverged(self.population, s.state)}\n"
-        if isinstance(s, Range):
-            start, stop = self.expression(s.start), self.expression(s.stop)
-            head = f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n"
-            return head + indent(self.block(s.body)) + "}\n"
-        assert isinstance(s, When)
-        text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
-        return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
-
-    def expression(self, e: sp.Basic) -> str:
-        return _Expressions(self).doprint(e)
-
-
-def _in_a_local(access: Access) -> bool:
-    """True for one number a neuron, or one for all: it is loaded at the start and stored at the end."""
-    return access.index in ((NEURON,), (sp.Integer(0),)) or access.buffer.axes == ()
-
-
-def _bare(text: str) -> str:
-    """Without one pair of brackets around all of it."""
-    depth = 0
-    for i, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if depth == 0:
-            return text[1:-1] if c == ")" and i == len(text) - 1 and text.startswith("(") else text
-    return text
-
-
-class _Expressions(Printer):
+class Expressions(Printer):
     def __init__(self, writer: Writer) -> None:
         super().__init__(writer.dialect)
         self.writer = writer
@@ -162,3 +89,82 @@ class _Expressions(Printer):
 
     def _print_random_bits(self, e: sp.Expr) -> str:
         return f"(int64_t)random_bits({', '.join(self._all(e))})"
+
+
+class Writer:
+    """Writes the kernels of one population (or code that runs once a trial, population -1)."""
+
+    expressions = Expressions
+
+    def __init__(self, target: Target, kernel: Kernel, population: int = -1, double: bool = False) -> None:
+        self.target, self.kernel, self.population = target, kernel, population
+        self.dialect = DOUBLE if double else REAL
+        self.loaded = {s for s in kernel.named if _in_a_local(kernel.table[s])} if population >= 0 else set()
+
+    def text(self) -> str:
+        """The kernel: loads of what it names, the code, stores of what it writes."""
+        table, written, fresh = self.kernel.table, set(self.kernel.written), self._set_first()
+        lines = [
+            f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s}"
+            f"{'' if s in fresh else f' = {self._element(s)}'};"
+            for s in sorted(self.loaded, key=str)
+        ]  # fmt: skip
+        lines.append(self.block(self.kernel.body).rstrip("\n"))
+        lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=str)]
+        return "\n".join(line for line in lines if line) + "\n"
+
+    def _set_first(self) -> set[sp.Symbol]:
+        """Elements set before they are read, whose old values are not loaded."""
+        seen: set[sp.Symbol] = set()
+        fresh: set[sp.Symbol] = set()
+        for statement in self.kernel.body:
+            new = Kernel((statement,), self.kernel.table).named
+            if isinstance(statement, Set) and statement.target not in seen | statement.value.free_symbols:
+                fresh.add(statement.target)
+            seen |= set(new)
+        return fresh
+
+    def _element(self, s: sp.Symbol) -> str:
+        return self.target.element(self.kernel.table[s], self.expression)
+
+    def block(self, body: Iterable[Statement]) -> str:
+        return "".join(self.statement(s) for s in body)
+
+    def statement(self, s: Statement) -> str:
+        if isinstance(s, Let):
+            return f"{'' if s.changes else 'const '}{TYPES[s.kind]} {s.target} = {self.expression(s.value)};\n"
+        if isinstance(s, Set):
+            return f"{self.expression(s.target)} = {self.expression(s.value)};\n"
+        if isinstance(s, Add):
+            return f"{self.expression(s.target)} += {self.expression(s.value)};\n"
+        if isinstance(s, Diverged):
+            return f"{self.target.diverged(self.population, s.state)}\n"
+        if isinstance(s, Range):
+            start, stop = self.expression(s.start), self.expression(s.stop)
+            head = f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n"
+            return head + indent(self.block(s.body)) + "}\n"
+        if isinstance(s, (Keep, Undo)):
+            return self.block(s.body)
+        if isinstance(s, Code):
+            return f"{{\n{indent(s.text)}}}\n"
+        assert isinstance(s, When)
+        text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
+        return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
+
+    def expression(self, e: sp.Basic) -> str:
+        return self.expressions(self).doprint(e)
+
+
+def _in_a_local(access: Access) -> bool:
+    """True for one number a neuron, or one for all: it is loaded at the start and stored at the end."""
+    return access.index in ((NEURON,), (sp.Integer(0),)) or access.buffer.axes == ()
+
+
+def _bare(text: str) -> str:
+    """Without one pair of brackets around all of it."""
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0:
+            return text[1:-1] if c == ")" and i == len(text) - 1 and text.startswith("(") else text
+    return text

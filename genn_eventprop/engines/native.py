@@ -400,7 +400,10 @@ class NativeEngine(Engine):
                     excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[p]))[0]
                     third = {"excess": np.broadcast_to(excess, upper.shape)}
                 both = {"upper": upper / part.batch, "lower": lower / part.batch, **third}
-                values |= {f"{name}_{k}": np.ascontiguousarray(v, self.dtype) for k, v in both.items()}
+                size = padded(plan.population(p).size)
+                values |= {
+                    f"{name}_{k}": _padded_last(v, size if v.size > 1 else 1, self.dtype) for k, v in both.items()
+                }
         return values
 
     def _call_around(

@@ -33,24 +33,24 @@ def check_snippets(
     states, params = list(states), list(params)
     for section, text in snippets.items():
         code = _COMMENT.sub(" ", text)
-        declared = _declared(code)
+        local = declared(code)
         where = f"{name}: snippet {section!r}"
         if section not in SECTIONS:
             raise ModelError(f"{where} is not one of a neuron's ({suggest(section, SECTIONS)})")
         if section in ("reset_code", "adjoint_jump_code") and not spiking:
             raise ModelError(f"{where}: the model has no threshold, so nothing resets")
-        known = {*_KNOWN, *states, *params, *declared, *_given(section, states)}
+        known = {*_KNOWN, *states, *params, *local, *_given(section, states)}
         for word in _WORD.findall(code):
             if word not in known:
                 raise ModelError(f"{where}: unknown symbol {word!r} ({suggest(word, known - _KNOWN)})")
         adjoint = section.startswith("adjoint")
-        free = {*declared, *(f"lambda_{s}" if adjoint else s for s in states)}
-        for target, *_ in _ASSIGNED.findall(code):
+        free = {*local, *(f"lambda_{s}" if adjoint else s for s in states)}
+        for target in assigned(code):
             if target not in free:
                 raise ModelError(f"{where} assigns to {target!r}; it may change {', '.join(sorted(free))}")
 
 
-def _declared(code: str) -> set[str]:
+def declared(code: str) -> set[str]:
     """Local names, also of several in one declaration: ``scalar a = pow(V, 2.0), b;``."""
     names: set[str] = set()
     for declaration in _DECLARATION.findall(code):
@@ -58,6 +58,11 @@ def _declared(code: str) -> set[str]:
             declaration = flat
         names.update(part.split("=")[0].strip() for part in declaration.split(","))
     return names
+
+
+def assigned(code: str) -> list[str]:
+    """Every name that is assigned to."""
+    return [target for target, *_ in _ASSIGNED.findall(code)]
 
 
 def _given(section: str, states: list[str]) -> set[str]:

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 import sympy as sp
 
 from ..adjoint import DerivedEvent
+from ..modelling.expressions import symbol
+from .handwritten import handwritten, jump_words
 from .nodes import (
     NEURON,
     SAMPLE,
     STEP,
     Add,
     Diverged,
+    Keep,
     Let,
     Set,
     Statement,
+    Undo,
     When,
     above,
     at_least,
@@ -50,12 +54,14 @@ class Hooks:
 
     spiked: at an own spike, forwards. own: (event, state -> value before it) -> adds to DL_DT of an own spike,
     backwards. after: once lambda has jumped there, of a spike that was sent. states: that `own` needs from before.
+    keep: further fields of an own spike's entry, which `own` needs; name -> value before its reset.
     """
 
     spiked: Callable[[], list[Statement]]
     own: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
     after: Callable[[], list[Statement]]
     states: tuple[str, ...] = ()
+    keep: Callable[[DerivedEvent], dict[str, sp.Expr]] = lambda _: {}
 
 
 class Events:
@@ -76,7 +82,7 @@ class Events:
         """States that an entry keeps from right before what happened."""
         x, used = self.d.x, set(self.hooks.states)
         for e in self.d.events:
-            used |= {str(s) for s in e.jump_states(x)}
+            used |= {str(s) for s in e.jump_states(x)} | jump_words(self.d.model)
         for m in self.timed:
             used |= {str(s) for s in self._end_term(m).free_symbols & set(x)}
         return [s for s in self.d.states if s in used]
@@ -87,7 +93,7 @@ class Events:
             s.given("room", "int", own=True)
             self._declare_list(room)
         if s.several_modes:
-            s._names[sp.Symbol("mode", real=True)] = s.each(name("w", "mode"), "int")
+            s.names[sp.Symbol("mode", real=True)] = s.each(name("w", "mode"), "int")
         if self.timed:
             s.each(name("w", "until"), "int")
             s.each(name("w", "pending"))
@@ -118,6 +124,7 @@ class Events:
         kinds |= {"flags": "int"} if self.flags else {}
         kinds |= {"raise": "real"} if self.pushed else {}
         kinds |= {f"x_{v}": "real" for v in self.states}
+        kinds |= {f: "real" for e in self.d.events if e.emits for f in self.hooks.keep(e)}
         for entry, kind in kinds.items():
             new = s.element(name("e", entry), (s.N, room), (NEURON, top), kind, "kept")
             s.alias(name("b", entry), new, (NEURON, top - 1))
@@ -145,7 +152,9 @@ class Events:
         enter = [When(equal(ended, m), tuple(self._enter(self.d.modes[m].then, STEP))) for m in self.timed]
         body = [
             Let(ended, mode, "int"),
-            *self._keep(len(self.d.events) + mode, sp.Integer(0)),
+            *self._keep(
+                len(self.d.events), len(self.d.events) + mode, {"inv": sp.Integer(0), "flags": sp.Integer(0)}, STEP
+            ),
             Set(until, sp.Integer(-1)),
         ]
         return [When(equal(until, STEP), (*body, *enter))]
@@ -206,7 +215,8 @@ class Events:
         flags = PUSHED * pushed
         if event.emits and self.drops and self.p.dropped_reset:
             flags = flags + UNSENT * name("t", "lost", i)
-        return [*out, *self._keep(sp.Integer(i), inv, flags, STEP + 1), *self._changes(i, event, several)]
+        fields = {"inv": inv, "flags": flags, **(self.hooks.keep(event) if event.emits else {})}
+        return [*out, *self._keep(i, sp.Integer(i), fields, STEP + 1), *self._changes(i, event, several)]
 
     def _changes(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         """What an event does to its neuron: a spike, the reset, the next mode."""
@@ -218,20 +228,23 @@ class Events:
                 out = [When(no(name("t", "lost", i)), tuple(out))]
             if several:
                 out.append(Set(name("t", "tried"), sp.Integer(1)))
-        out += together({x: s.own(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
+        out += handwritten(s, "reset_code") or together({x: s.own(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
         return out + (self._enter(event.next_mode, STEP + 1) if event.next_mode is not None else [])
 
-    def _keep(self, kind: sp.Expr, inv: sp.Expr, flags: sp.Expr = sp.S.Zero, step: sp.Expr = STEP) -> list[Statement]:
+    def _keep(self, number: int, kind: sp.Expr, fields: dict[str, sp.Expr], step: sp.Expr) -> list[Statement]:
         """A new entry of the neuron's list."""
         if not self.s.adjoint:
             return []
         top = name("w", "happened")
-        body = [Set(name("e", "step"), step), Set(name("e", "kind"), kind), Set(name("e", "inv"), inv)]
-        body += [Set(name("e", "mode"), name("w", "mode"))] if self.s.several_modes else []
-        body += [Set(name("e", "flags"), flags)] if self.flags else []
-        body += [Set(name("e", "raise"), name("w", "raised"))] if self.pushed else []
-        body += [Set(name("e", f"x_{v}"), name("x", v)) for v in self.states]
-        return [When(below(top, name("g", "room")), tuple(body)), Add(top, sp.Integer(1))]
+        fields = {"step": step, "kind": kind} | fields
+        if not self.flags:
+            del fields["flags"]
+        fields |= {"mode": name("w", "mode")} if self.s.several_modes else {}
+        fields |= {"raise": name("w", "raised")} if self.pushed else {}
+        fields |= {f"x_{v}": name("x", v) for v in self.states}
+        body = tuple(Set(name("e", field), value) for field, value in fields.items())
+        listed = (When(below(top, name("g", "room")), body), Add(top, sp.Integer(1)))
+        return [Keep(number, tuple(fields.items()), listed)]
 
     def _enter(self, mode: int, step: sp.Expr) -> list[Statement]:
         out: list[Statement] = [Set(name("w", "mode"), sp.Integer(mode))] if self.s.several_modes else []
@@ -245,10 +258,11 @@ class Events:
     def begin_back(self) -> list[Statement]:
         return [Set(name("w", "pending"), sp.Integer(0))] if self.timed else []
 
-    def _top(self, *kinds: sp.Expr) -> sp.Expr:
-        """The newest entry is of this step, and of one of the kinds."""
-        here = [above(name("w", "happened"), 0), equal(name("b", "step"), STEP)]
-        return both(*here, *kinds)
+    def _if_newest(self, number: int, kind: sp.Expr, changes: list[Statement]) -> Statement:
+        """Undo the newest entry if it is of this step and `kind` holds."""
+        here = both(above(name("w", "happened"), 0), equal(name("b", "step"), STEP), kind)
+        listed = When(here, (*changes, Add(name("w", "happened"), sp.Integer(-1))))
+        return Undo(number, tuple(changes), (listed,))
 
     def undo(self) -> list[Statement]:
         """What happened at `step`, last to first; lambda jumps."""
@@ -265,8 +279,8 @@ class Events:
             if lasts in self.p.trainable:
                 one.append(Add(name("w", "grad", lasts), D))
             body.append(When(equal(name("b", "kind"), n + m), tuple(one)))
-        body += [Set(mode, name("b", "kind") - n), Add(name("w", "happened"), sp.Integer(-1))]
-        return When(self._top(at_least(name("b", "kind"), n)), tuple(body))
+        body.append(Set(mode, name("b", "kind") - n))
+        return self._if_newest(n, at_least(name("b", "kind"), n), body)
 
     def _kept(self) -> dict[sp.Symbol, sp.Symbol]:
         """State -> its value in the newest entry."""
@@ -303,13 +317,13 @@ class Events:
                 body.append(Add(name("w", "grad", n), change))
         at = lambda m: m.applyfunc(lambda e: s.own(e, before))  # noqa: E731
         jumped = at(event.dh_dx).T * lam - at(event.dg_dx) * rate
-        body += together(dict(zip(s.lam, jumped)), f"jump{i}")
+        given = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
+        body += handwritten(s, "adjoint_jump_code", given) or together(dict(zip(s.lam, jumped)), f"jump{i}")
         after = self.hooks.after() if event.emits else []
         body += [When(sent, tuple(after))] if sent is not None and after else after
         if s.several_modes:
             body.append(Set(name("w", "mode"), name("b", "mode")))
-        body.append(Add(name("w", "happened"), sp.Integer(-1)))
-        return When(self._top(equal(name("b", "kind"), i)), tuple(body))
+        return self._if_newest(i, equal(name("b", "kind"), i), body)
 
 
 def _odd(flags: sp.Symbol) -> sp.Expr:

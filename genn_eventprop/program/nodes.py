@@ -97,7 +97,41 @@ class Diverged:
     state: int
 
 
-Statement = Let | Set | Add | When | Range | Diverged
+@dataclass(frozen=True)
+class Keep:
+    """A new entry in the list of what happened to the neuron.
+
+    Args:
+        kind: number of the event, or, for the end of a timed mode, the number of events. fields: (name, value) of all
+            that may be needed of it: ``e_<name>`` of the new entry, ``b_<name>`` of the newest one. body: the same as
+            statements, for a target with a list a neuron.
+    """
+
+    kind: int
+    fields: tuple[tuple[str, sp.Basic], ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The newest entry, if it is of this step and of kind `kind`, is undone by `changes` and leaves the list; body: the
+    same as statements, for a target with a list a neuron."""
+
+    kind: int
+    changes: tuple[Statement, ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Hand-written code, in which symbols stand by their names."""
+
+    text: str
+    reads: tuple[sp.Symbol, ...]
+    writes: tuple[sp.Symbol, ...]
+
+
+Statement = Let | Set | Add | When | Range | Diverged | Keep | Undo | Code
 
 
 # what expressions may contain besides arithmetic: functions that every target spells
@@ -180,11 +214,17 @@ class random_bits(sp.Function):  # noqa: N801
     nargs = 3
 
 
+class loss_change(sp.Function):  # noqa: N801
+    """(step, neuron, V): l(V) before an output's spikes minus l with V of one output changed, at a step."""
+
+    nargs = 3
+
+
 def children(statement: Statement) -> tuple[Statement, ...]:
     """The statements inside one."""
     if isinstance(statement, When):
         return statement.body + statement.otherwise
-    return statement.body if isinstance(statement, Range) else ()
+    return statement.body if isinstance(statement, (Range, Keep, Undo)) else ()
 
 
 def walk(body: Iterable[Statement]) -> Iterator[Statement]:
@@ -200,7 +240,9 @@ def expressions(statement: Statement) -> tuple[sp.Basic, ...]:
         return (statement.condition,)
     if isinstance(statement, Range):
         return (statement.start, statement.stop)
-    return () if isinstance(statement, Diverged) else (statement.value,)
+    if isinstance(statement, Code):
+        return statement.reads
+    return (statement.value,) if isinstance(statement, (Let, Set, Add)) else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +260,7 @@ class Kernel:
     def named(self) -> tuple[sp.Symbol, ...]:
         """Symbols of buffers in the code, also in the indices of other elements; sorted."""
         found: set[sp.Symbol] = set()
-        new = {s for st in walk(self.body) for e in (*expressions(st), *_target(st)) for s in e.free_symbols}
+        new = {s for st in walk(self.body) for e in (*expressions(st), *targets(st)) for s in e.free_symbols}
         while new := {s for s in new if s in self.table and s not in found}:
             found |= new
             new = {t for s in new for i in self.table[s].index for t in i.free_symbols}
@@ -227,24 +269,27 @@ class Kernel:
     @property
     def written(self) -> tuple[sp.Symbol, ...]:
         """Symbols of buffers that the code assigns to."""
-        targets = {s.target for s in walk(self.body) if isinstance(s, (Set, Add))}
-        return tuple(sorted((t for t in targets if t in self.table), key=str))
+        assigned = {t for s in walk(self.body) if not isinstance(s, Let) for t in targets(s)}
+        return tuple(sorted((t for t in assigned if t in self.table), key=str))
 
     def __bool__(self) -> bool:
         return bool(self.body)
 
 
-def _target(statement: Statement) -> tuple[sp.Symbol, ...]:
+def targets(statement: Statement) -> tuple[sp.Symbol, ...]:
+    """What a statement declares or assigns to, without the statements inside it."""
+    if isinstance(statement, Code):
+        return statement.writes
     return (statement.target,) if isinstance(statement, (Let, Set, Add)) else ()
 
 
-def together(targets: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statement, ...]:
+def together(assigned: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statement, ...]:
     """Simultaneous assignments: every right-hand side sees the old values; common subexpressions are shared.
 
     Args:
         prefix: of the names of the locals, unique in the kernel.
     """
-    items = [(t, e) for t, e in targets.items() if t != e]
+    items = [(t, e) for t, e in assigned.items() if t != e]
     shared, reduced = sp.cse(
         [e for _, e in items], symbols=(name("t", prefix, i) for i in range(10**6)), order="canonical"
     )

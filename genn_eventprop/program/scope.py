@@ -31,7 +31,7 @@ class Scope:
         self.table: dict[sp.Symbol, Access] = {}
         self.x = [self.each(name("x", s)) for s in self.d.states]
         self.lam = [self.each(name("l", s)) for s in self.d.states]
-        self._names = dict(zip(self.d.x, self.x)) | {
+        self.names = dict(zip(self.d.x, self.x)) | {
             sp.Symbol(f"lambda_{s}", real=True): v for s, v in zip(self.d.states, self.lam)
         }
         for value in value_names(plan, population):
@@ -39,7 +39,7 @@ class Scope:
             number = name(role, value.name)
             self.element(number, (self.N if value.per_neuron else 1,), (NEURON if value.per_neuron else sp.Integer(0),),
                          role="number")  # fmt: skip
-            self._names[sp.Symbol(value.name, real=True)] = number
+            self.names[sp.Symbol(value.name, real=True)] = number
 
     # buffers
 
@@ -79,12 +79,12 @@ class Scope:
         Args:
             given: scope symbol -> what stands in its place, e.g. for states of another time.
         """
-        e = sp.sympify(e).xreplace(self._names)
+        e = sp.sympify(e).xreplace(self.names)
         return e.xreplace(dict(given)) if given else e
 
     def number(self, of: str) -> sp.Symbol:
         """A named number of `plan.numbers`, or a parameter."""
-        return self._names[sp.Symbol(of, real=True)]
+        return self.names[sp.Symbol(of, real=True)]
 
     def kernel(self, body: Iterable[Statement]) -> Kernel:
         return Kernel(tuple(body), self.table)

@@ -14,8 +14,12 @@ import sympy as sp
 
 from ..adjoint import DerivedEvent
 from ..plan import ConnectionRecord, Plan
+from ..plan.entries import feedback_symbols, is_plain
+from .compare import RUNNING as RUNNING
+from .compare import comparison
 from .connectivity import Delays, Dense, Table, delays, dense, table
 from .events import FEEDBACK, Events, Hooks
+from .handwritten import handwritten
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -30,16 +34,14 @@ from .nodes import (
     Statement,
     When,
     above,
-    at_least,
     choose,
     diverged,
     name,
     normal_number,
     together,
 )  # fmt: skip
-from .outer import make_outer, on_host
-from .outer.base import LABEL, LOSS, NODE, ROW, n
-from .readouts import Readout, readout_class
+from .outer import on_host
+from .readouts import Readout, make_readout
 from .readouts.maximum import NEGATIVE
 from .regularise import TOTAL, Regularise
 from .scope import Scope
@@ -68,7 +70,8 @@ class Deliver:
 @dataclass(frozen=True)
 class Feedback:
     """Set ``into`` of every neuron of `population` that spiked at `step` to what its spike caused: the sum over
-    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival."""
+    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival. Part
+    "loss": instead of the product what the arrival does to a loss of V at that time, row V before it."""
 
     population: int
     into: Buffer
@@ -124,7 +127,6 @@ class EachStep:
 
 
 Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
-RUNNING = name("t", "running")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,7 @@ class Trial:
     jumps: tuple[Operation, ...]
     retreat: tuple[Operation, ...]
     end_back: tuple[Operation, ...]
+    readout: Readout
     spikes: dict[int, Buffer] = field(default_factory=dict)
     split: bool = False
 
@@ -185,6 +188,7 @@ class _Population:
             own=readout.own if readout else _nothing,
             after=lambda: (readout.after() if readout else []) + self.regularise.after(),
             states=readout.states if readout else (),
+            keep=readout.keep if readout else _keeps_nothing,
         )
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
@@ -262,7 +266,8 @@ class _Population:
             out += [Set(name("w", "trace", v), name("x", v)) for v in d.states]
         out += self.events.before_step()
         out += [Let(line.target, s.own(line.value)) for line in step.forward]
-        out += together({x: s.own(e) for x, e in zip(s.x, step.ends)}, "step")
+        written = handwritten(s, "sim_code")
+        out += written or together({x: s.own(e) for x, e in zip(s.x, step.ends)}, "step")
         if self.p.noise > 0 and s.adjoint:
             drawn = name("g", "noise") * normal_number(name("g", "noise_key"), STEP + 1, NEURON)
             out.append(Add(name("x", self.p.noisy_state), drawn))
@@ -304,13 +309,18 @@ class _Population:
         for r in s.learned_receptors():
             out.append(Set(name("w", "along", r), s.own(d.receptors[r].dot(sp.Matrix(own)))))
         for r in self.felt:
-            D = s.own(pick([-(m.df_dx * d.receptors[r]).dot(sp.Matrix(own)) for m in d.modes]), self._trace())
+            along = feedback_symbols(d, r).dot(sp.Matrix(own)) if is_plain(d) else self._along(r, sp.Matrix(own))
+            D = s.own(along, self._trace())
             out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
             if self.events.pushed:
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.felt:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
         return out
+
+    def _along(self, receptor: str, lam: sp.Matrix) -> sp.Expr:
+        """-(df/dx e) . lambda in the neuron's mode, at the arrival, after it."""
+        return pick([-(m.df_dx * self.d.receptors[receptor]).dot(lam) for m in self.d.modes])
 
     def _trace(self, back: bool = False) -> dict[sp.Symbol, sp.Expr]:
         """State -> its value at the start of `step`, or of the step before."""
@@ -327,7 +337,8 @@ class _Population:
         for p, rate in step.rates.items():
             extra = self.readout.rate(p) if self.readout else sp.Integer(0)
             out.append(Add(name("w", "grad", p), s.own(rate, trace) + extra.xreplace(trace)))
-        out += together({v: s.own(e, trace) for v, e in zip(s.lam, step.back)}, "back")
+        written = handwritten(s, "adjoint_sim_code", trace)
+        out += written or together({v: s.own(e, trace) for v, e in zip(s.lam, step.back)}, "back")
         return out + (self.readout.source() if self.readout else [])
 
     def end_back(self) -> list[Statement]:
@@ -343,6 +354,10 @@ def _nothing(event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[St
     return []
 
 
+def _keeps_nothing(event: DerivedEvent) -> dict[str, sp.Expr]:
+    return {}
+
+
 class _Maker:
     def __init__(self, plan: Plan, adjoint: bool, split: bool) -> None:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
@@ -351,11 +366,10 @@ class _Maker:
         for s in self.scopes:
             s.given("n_steps", "int")
         output = self.scopes[self.out]
-        self.readout = readout_class(plan.loss.readout)(plan, output)
+        self.readout = make_readout(plan, output)
         self.populations = [
             _Population(plan, s, self.readout if s is output else None, split) for s in self.scopes
         ]  # fmt: skip
-        self.outer = make_outer(plan, output, self.readout, given=split)
         self.connections = [
             (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
         ]
@@ -400,6 +414,7 @@ class _Maker:
             ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
+            readout=self.readout,
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
@@ -439,43 +454,13 @@ class _Maker:
             terms.append(("positive", self._row(c, f"up_{c.receptor}")))
         if target.readout and target.readout.negative:
             terms.append(("negative", self._row(c, "down")))
+        if target.readout and target.readout.loss_of_arrival(c.receptor) != 0:
+            terms.append(("loss", self._row(c, "before")))
         return tuple(terms)
 
     def _compared(self) -> list[Operation]:
-        """The outer loss, with everything 0 before; one in Python has none in the trial, but for what it gives back."""
-        host = on_host(self.plan) and not self.split
-        if not self.adjoint or host:
+        """The outer loss; one in Python has none in the trial, but for what it gives back."""
+        if not self.adjoint or (on_host(self.plan) and not self.split):
             return []
-        s, outer = self.scopes[self.out], self.outer
-        clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
-        if self.plan.loss.silent == "end":
-            clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
-        cleared = outer.each_output(clear)
-        if self.split:
-            return [Once(s.kernel([cleared, *outer.compare()]))]
-        result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
-        labelled = self.plan.loss.compares == "labels"
-        if outer.each_step:
-            rows = self._each_node(outer.compare())
-            if labelled:
-                rows = [When(at_least(LABEL, 0), tuple(rows), (Set(RUNNING, name("o", "nan")),))]
-            return [Once(s.kernel([cleared])), EachStep(s.kernel(rows), s.table[result].buffer)]
-        scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
-        if labelled:
-            scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
-        return [Once(s.kernel([cleared, *scored]))]
-
-    def _each_node(self, scored: list[Statement]) -> list[Statement]:
-        """The outer loss at every node of a step; in the place of V stands what multiplies it in dL."""
-        s, J = self.scopes[self.out], sp.Integer(self.readout.size)  # type: ignore[attr-defined]
-        V = self.outer.r(n)
-        weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
-        scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))
-        factor: sp.Expr = weight
-        if self.plan.loss.weight.input_tau is not None:
-            factor = weight * s.alias(name("o", "activity"), name("g", "activity"), (SAMPLE, ROW))
-        node: list[Statement] = [
-            Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(RUNNING, LOSS * factor / scale),
-            self.outer.each_output([Set(V, V * factor)]),
-        ]  # fmt: skip
-        return [Range(NODE, sp.Integer(0), J, tuple(node))]
+        once, each_step = comparison(self.plan, self.scopes[self.out], self.readout, given=self.split)
+        return [Once(once), *([EachStep(each_step, self.buffers["loss"])] if each_step else [])]

@@ -11,6 +11,7 @@
 //   loss: max of output
 
 typedef float scalar;
+typedef scalar real;
 
 // ... host.hpp ...
 
@@ -192,9 +193,6 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 }
 
 inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-inline double term(double r, const Args& args) { (void)r; (void)args; return 0.0; }
-inline double score_slope(double r, const Args& args) { (void)r; (void)args; return 1.0; }
-inline double term_slope(double r, const Args& args) { (void)r; (void)args; return 0.0; }
 constexpr bool SILENT_EXCLUDED = true;
 
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
@@ -482,52 +480,54 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r, const bool* valid) {
-    (void)r; (void)valid;
-    const int64_t label = args.labels[sample];
-    if (label < 0) {
-        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
-        return;
+void compare(const Args& args, Work& work, int64_t sample, const double* r) {
+    (void)r;
+    real* __restrict p1_w_dr = work.dr;
+    for (int32_t o_n = 0; o_n < 3; ++o_n) {
+        p1_w_dr[o_n] = 0;
     }
-    args.loss[sample] = 0;
-    bool used[N_OUT];
-    for (int n = 0; n < N_OUT; ++n) used[n] = valid[n] || !SILENT_EXCLUDED;
-    if (!used[label]) return;
-    double value[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
-    for (int n = 0; n < N_OUT; ++n) {
-        value[n] = score(r[n], args);
-        if (used[n] && value[n] > top) top = value[n];
-    }
-    for (int n = 0; n < N_OUT; ++n) total += used[n] ? std::exp(value[n] - top) : 0.0;
-    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
-    for (int n = 0; n < N_OUT; ++n) {
-        const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
-        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope * args.sample_weight[sample]);
+    args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
+    if (args.labels[sample] >= 0) {
+        double o_loss = 0;
+        double t_top = -std::numeric_limits<double>::infinity();
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            const double t_score = r[o_n];
+            if (t_score > t_top) {
+                t_top = t_score;
+            }
+        }
+        double t_total = 0;
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            t_total += exp(r[o_n] - t_top);
+        }
+        o_loss = -r[args.labels[sample]] + t_top + log(t_total);
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            p1_w_dr[o_n] = args.sample_weight[sample]*(-(o_n == args.labels[sample]) + exp(r[o_n] - t_top)/t_total);
+        }
+        args.loss[sample] = o_loss;
     }
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    bool valid[N_OUT];
     double r[N_OUT], top = 0;
     int64_t best = -1;  // -1 without an output that counts, or if several are the best
     bool several = false;
     for (int n = 0; n < N_OUT; ++n) {
         r[n] = double(work.readout[n]);
-        valid[n] = true;
+        const bool valid = true;
         const double value = score(r[n], args);
-        if (valid[n] && (best < 0 || value > top)) {
+        if (valid && (best < 0 || value > top)) {
             best = n;
             top = value;
             several = false;
-        } else if (valid[n] && value == top) {
+        } else if (valid && value == top) {
             several = true;
         }
-        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
+        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
     }
     args.prediction[sample] = several ? -1 : best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-    compare(args, work, sample, r, valid);
+    compare(args, work, sample, r);
 }
 
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {

@@ -12,6 +12,7 @@
 //   loss: integral of output
 
 typedef float scalar;
+typedef scalar real;
 
 // ... host.hpp ...
 
@@ -141,531 +142,551 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 }
 
 inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-inline double term(double r, const Args& args) { (void)r; (void)args; return 0.0; }
-inline double score_slope(double r, const Args& args) { (void)r; (void)args; return 1.0; }
-inline double term_slope(double r, const Args& args) { (void)r; (void)args; return 0.0; }
 constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
-    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_g, p_hidden_g_before, p_hidden_grad_tau_mem, p_hidden_Q_input, p_hidden_trace_V, p_hidden_trace_I, p_hidden_kept_V, p_hidden_kept_I, p_hidden_history_input, p_hidden_Q_history_input, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, dr, last, drive;
-    Buffer<scalar> p_hidden_feedback;
-    Spikes<2> p_hidden_spikes;
-    Buffer<int32_t> maximum_step, first_step;
+    Buffer<real> p0_l_I;
+    Buffer<real> p0_l_V;
+    Buffer<real> p0_t_g_0;
+    Buffer<real> p0_t_start_0;
+    Buffer<real> p0_w_D_input;
+    Buffer<real> p0_w_along_input;
+    Buffer<int32_t> p0_w_count;
+    Buffer<real> p0_w_grad_tau_mem;
+    Buffer<real> p0_w_trace_I;
+    Buffer<real> p0_w_trace_V;
+    Buffer<real> p0_x_I;
+    Buffer<real> p0_x_V;
+    Buffer<real> p1_l_I;
+    Buffer<real> p1_l_V;
+    Buffer<real> p1_w_D_input;
+    Buffer<real> p1_w_along_input;
+    Buffer<real> dr;
+    Buffer<real> readout;
+    Buffer<real> p1_x_I;
+    Buffer<real> p1_x_V;
+    Buffer<real> last;
+    Buffer<int32_t> first_step;
+    Buffer<real> p0_kept_x_V;
+    Buffer<real> p0_kept_x_I;
+    Spikes<2> p0_spikes;
+    Buffer<real> p0_feedback;
     BySource by_source;
     int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
-    double running = 0;
     int64_t ready = -1;
     void prepare(const Args& args) {
+        if (ready == args.n_steps) return;
         const int64_t n_steps = args.n_steps;
-        if (ready == n_steps) return;
+        (void)n_steps;
         const int64_t segment = args.segment, kept = segment < n_steps ? (n_steps + segment - 1) / segment : 0;
-        p_hidden_V.zero(NP_p_hidden);
-        p_hidden_I.zero(NP_p_hidden);
-        p_hidden_lambda_V.zero(NP_p_hidden);
-        p_hidden_lambda_I.zero(NP_p_hidden);
-        p_hidden_g.zero(NP_p_hidden);
-        p_hidden_g_before.zero(NP_p_hidden);
-        p_hidden_grad_tau_mem.zero(NP_p_hidden);
-        p_hidden_Q_input.zero(NP_p_hidden);
-        p_hidden_trace_V.zero(segment * NP_p_hidden);
-        p_hidden_trace_I.zero(segment * NP_p_hidden);
-        p_hidden_kept_V.zero(kept * NP_p_hidden);
-        p_hidden_kept_I.zero(kept * NP_p_hidden);
-        p_hidden_history_input.zero(n_steps * NP_p_hidden);
-        p_hidden_Q_history_input.zero(n_steps * NP_p_hidden);
-        p_output_V.zero(NP_p_output);
-        p_output_I.zero(NP_p_output);
-        p_output_lambda_V.zero(NP_p_output);
-        p_output_lambda_I.zero(NP_p_output);
-        p_output_Q_input.zero(NP_p_output);
-        p_output_history_input.zero(n_steps * NP_p_output);
-        readout.zero(NP_OUT);
-        dr.zero(NP_OUT);
+        p0_l_I.zero(32);
+        p0_l_V.zero(32);
+        p0_t_g_0.zero(32);
+        p0_t_start_0.zero(32);
+        p0_w_D_input.zero(n_steps * 32);
+        p0_w_along_input.zero(n_steps * 32);
+        p0_w_count.zero(32);
+        p0_w_grad_tau_mem.zero(32);
+        p0_w_trace_I.zero(args.segment * 32);
+        p0_w_trace_V.zero(args.segment * 32);
+        p0_x_I.zero(32);
+        p0_x_V.zero(32);
+        p1_l_I.zero(16);
+        p1_l_V.zero(16);
+        p1_w_D_input.zero(16);
+        p1_w_along_input.zero(n_steps * 16);
+        dr.zero(16);
+        readout.zero(16);
+        p1_x_I.zero(16);
+        p1_x_V.zero(16);
         last.zero(NP_OUT);
-        drive.zero(32);
-        p_hidden_spikes.start.reserve(n_steps + 2);
-        maximum_step.zero(NP_OUT);
         first_step.zero(NP_OUT);
-        ready = n_steps;
+        p0_kept_x_V.zero(kept * 32);
+        p0_kept_x_I.zero(kept * 32);
+        p0_spikes.start.reserve(n_steps + 2);
+        ready = args.n_steps;
     }
-    void trade(Work& other) {
-        (void)other;
-        p_hidden_history_input.trade(other.p_hidden_history_input);
-        p_hidden_Q_history_input.trade(other.p_hidden_Q_history_input);
-        p_output_history_input.trade(other.p_output_history_input);
+    // Gives another Work what only a pass backwards needs, and takes the other's.
+    void trade([[maybe_unused]] Work& other) {
+        p0_w_D_input.trade(other.p0_w_D_input);
+        p0_w_along_input.trade(other.p0_w_along_input);
+        p1_w_along_input.trade(other.p1_w_along_input);
     }
 };
 
-
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
-    scalar* __restrict p_hidden_V = work.p_hidden_V; (void)p_hidden_V;
-    scalar* __restrict p_hidden_I = work.p_hidden_I; (void)p_hidden_I;
-    scalar* __restrict p_hidden_g = work.p_hidden_g; (void)p_hidden_g;
-    scalar* __restrict p_hidden_g_before = work.p_hidden_g_before; (void)p_hidden_g_before;
-    auto& p_hidden = work.p_hidden_spikes;
-    scalar* __restrict p_output_V = work.p_output_V; (void)p_output_V;
-    scalar* __restrict p_output_I = work.p_output_I; (void)p_output_I;
-    scalar* __restrict readout = work.readout; (void)readout;
-    scalar* __restrict dr = work.dr; (void)dr;
-    scalar* __restrict drive = work.drive; (void)drive;
-    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
-    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
+    real* __restrict p0_t_g_0 = work.p0_t_g_0;
+    real* __restrict p0_t_start_0 = work.p0_t_start_0;
+    int32_t* __restrict p0_w_count = work.p0_w_count;
+    real* __restrict p0_w_trace_I = work.p0_w_trace_I;
+    real* __restrict p0_w_trace_V = work.p0_w_trace_V;
+    real* __restrict p0_x_I = work.p0_x_I;
+    real* __restrict p0_x_V = work.p0_x_V;
+    real* __restrict p1_w_r = work.readout;
+    real* __restrict p1_x_I = work.p1_x_I;
+    real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
+    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
+    work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     {
-    const scalar v_reset = args.p_hidden_v_reset[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar V = p_hidden_V[neuron];
-    scalar I = p_hidden_I[neuron];
-    V = v_reset;
-    I = scalar(0.0);
-    p_hidden_V[neuron] = V;
-    p_hidden_I[neuron] = I;
+        const real q_v_reset = args.p_hidden_v_reset[0];
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            int32_t w_count;
+            real x_I;
+            real x_V;
+            x_V = q_v_reset;
+            x_I = 0;
+            w_count = 0;
+            p0_w_count[neuron] = w_count;
+            p0_x_I[neuron] = x_I;
+            p0_x_V[neuron] = x_V;
+        }
     }
-    }
-    {
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar V = p_output_V[neuron];
-    scalar I = p_output_I[neuron];
-    V = scalar(0.0);
-    I = scalar(0.0);
-    p_output_V[neuron] = V;
-    p_output_I[neuron] = I;
+        real w_r;
+        real x_I;
+        real x_V;
+        x_V = 0;
+        x_I = 0;
+        w_r = 0;
+        p1_w_r[neuron] = w_r;
+        p1_x_I[neuron] = x_I;
+        p1_x_V[neuron] = x_V;
     }
-    }
-    p_hidden.count = 0; p_hidden.start[0] = p_hidden.start[1] = 0;
-    std::memset(work.readout, 0, NP_p_output * sizeof(scalar));
     int64_t next_input_hidden = from;
-    const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
-    (void)dt; (void)least_rise;
     for (int64_t step = 0; step < n_steps; ++step) {
-    const int64_t row = step % args.segment;
-    if (row == 0 && args.segment < n_steps) {
-    std::memcpy(work.p_hidden_kept_V + step / args.segment * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
-    std::memcpy(work.p_hidden_kept_I + step / args.segment * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
-    }
-    {
-    const int64_t first = next_input_hidden;
-    while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-    const int32_t* index = args.channels + first; const int64_t count = next_input_hidden - first;
-    add_rows<NP_p_hidden>(p_hidden_I, args.c_input_hidden_weight, index, count);
-    }
-    {
-    const int64_t at = step - args.c_hidden_hidden_delay;
-    const int64_t first = at > 0 ? p_hidden.start[at] : 0;
-    const int64_t count = at > 0 ? p_hidden.start[at + 1] - first : 0;
-    const int32_t* index = p_hidden.neuron + first;
-    add_rows<NP_p_hidden>(p_hidden_I, args.c_hidden_hidden_weight, index, count);
-    }
-    {
-    const int64_t at = step;
-    const int64_t first = at > 0 ? p_hidden.start[at] : 0;
-    const int64_t count = at > 0 ? p_hidden.start[at + 1] - first : 0;
-    const int32_t* index = p_hidden.neuron + first;
-    add_rows<NP_p_output>(p_output_I, args.c_hidden_output_weight, index, count);
-    }
-    std::memcpy(work.p_hidden_trace_V + row * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
-    std::memcpy(work.p_hidden_trace_I + row * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
-    {
-    {
-    const scalar v_thresh = args.p_hidden_v_thresh[0];
-    const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
-    const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
-    const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    const scalar P_V_V = all_P_V_V[neuron];
-    const scalar P_V_I = all_P_V_I[neuron];
-    const scalar P_I_I = all_P_I_I[neuron];
-    scalar V = p_hidden_V[neuron];
-    scalar I = p_hidden_I[neuron];
-    scalar g = p_hidden_g[neuron];
-    scalar g_before = p_hidden_g_before[neuron];
-    g_before = V - v_thresh;
-    V = I*P_V_I + P_V_V*V;
-    I = I*P_I_I;
-    g = V - v_thresh;
-    p_hidden_V[neuron] = V;
-    p_hidden_I[neuron] = I;
-    p_hidden_g[neuron] = g;
-    p_hidden_g_before[neuron] = g_before;
-    }
-    }
-    }
-    {
-    p_hidden.start[step + 1] = int32_t(p_hidden.count);
-    p_hidden.reserve(NP_p_hidden);
-    const int64_t end = p_hidden.count + find_crossed<N_p_hidden>(p_hidden.neuron + p_hidden.count, p_hidden_g);
-    for (int64_t i = p_hidden.count; i < end; ++i) {
-        const int neuron = p_hidden.neuron[i];
-        const scalar rise = p_hidden_g[neuron] - p_hidden_g_before[neuron];
-        if (!(rise <= DIVERGED)) { work.diverged_state = 0; work.diverged_neuron = neuron; return 1; };
-        p_hidden.record[0][i] = dt / rise;
-        if (!(rise > 0) || rise < least_rise) {
-            ++work.guarded;
-            p_hidden.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
+        [[maybe_unused]] const int32_t now = int32_t(step);
+        const int64_t row = step % args.segment;
+        if (row == 0 && args.segment < n_steps) {
+            std::memcpy(work.p0_kept_x_V + step / args.segment * 32, p0_x_V, 32 * sizeof *p0_x_V);
+            std::memcpy(work.p0_kept_x_I + step / args.segment * 32, p0_x_I, 32 * sizeof *p0_x_I);
         }
-        p_hidden.record[1][i] = p_hidden_I[neuron];
         {
-        const scalar v_reset = args.p_hidden_v_reset[0];
-        scalar V = p_hidden_V[neuron];
-        V = v_reset;
-        p_hidden_V[neuron] = V;
+            const int64_t first = next_input_hidden;
+            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
+            const int64_t count = next_input_hidden - first;
+            const int32_t* index = args.channels + first;
+            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+        }
+        {
+            const int64_t at = step - args.c_hidden_hidden_delay;
+            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
+            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
+            const int32_t* index = work.p0_spikes.neuron + first;
+            add_rows<NP_p_hidden>(p0_x_I, args.c_hidden_hidden_weight, index, count);
+        }
+        {
+            const int64_t at = step;
+            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
+            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
+            const int32_t* index = work.p0_spikes.neuron + first;
+            add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
+        }
+        {
+            const real q_v_thresh = args.p_hidden_v_thresh[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+                const real n_P_I_I = p0_n_P_I_I[neuron];
+                const real n_P_V_I = p0_n_P_V_I[neuron];
+                const real n_P_V_V = p0_n_P_V_V[neuron];
+                real t_g_0;
+                real t_start_0;
+                real w_trace_I;
+                real w_trace_V;
+                real x_I = p0_x_I[neuron];
+                real x_V = p0_x_V[neuron];
+                w_trace_V = x_V;
+                w_trace_I = x_I;
+                t_start_0 = -q_v_thresh + x_V;
+                x_V = n_P_V_I*x_I + n_P_V_V*x_V;
+                x_I = n_P_I_I*x_I;
+                t_g_0 = -q_v_thresh + x_V;
+                p0_t_g_0[neuron] = t_g_0;
+                p0_t_start_0[neuron] = t_start_0;
+                p0_w_trace_I[row * 32 + neuron] = w_trace_I;
+                p0_w_trace_V[row * 32 + neuron] = w_trace_V;
+                p0_x_I[neuron] = x_I;
+                p0_x_V[neuron] = x_V;
+            }
+        }
+        {
+            work.p0_spikes.start[step + 1] = int32_t(work.p0_spikes.count);
+            work.p0_spikes.reserve(NP_p_hidden);
+            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p_hidden>(work.p0_spikes.neuron + first, p0_t_g_0);
+            const real q_v_reset = args.p_hidden_v_reset[0];
+            for (int64_t k = first; k < end; ++k) {
+                const int neuron = work.p0_spikes.neuron[k];
+                const real t_g_0 = p0_t_g_0[neuron];
+                const real t_start_0 = p0_t_start_0[neuron];
+                int32_t w_count = p0_w_count[neuron];
+                const real x_I = p0_x_I[neuron];
+                real x_V;
+                const real t_rise_0 = t_g_0 - t_start_0;
+                if (!(t_rise_0 <= DIVERGED)) {
+                    return diverged(work, 0, 0, neuron);
+                }
+                const real t_inv_0 = ((!(t_rise_0 > 0) || (t_rise_0 < least_rise)) ? ((least_rise > 0) ? dt/least_rise : 0) : dt/t_rise_0);
+                if (!(t_rise_0 > 0) || (t_rise_0 < least_rise)) {
+                    work.guarded += 1;
+                }
+                const int64_t entry = work.p0_spikes.count++;
+                work.p0_spikes.neuron[entry] = neuron;
+                work.p0_spikes.record[0][entry] = t_inv_0;
+                work.p0_spikes.record[1][entry] = x_I;
+                w_count += 1;
+                x_V = q_v_reset;
+                p0_w_count[neuron] = w_count;
+                p0_x_V[neuron] = x_V;
+            }
+            work.p0_spikes.start[step + 2] = int32_t(work.p0_spikes.count);
+        }
+        {
+            const real g_time_weight_0 = args.time_weight[step * 1 + 0];
+            const real n_P_I_I = args.p_output_P_I_I[0];
+            const real n_P_V_I = args.p_output_P_V_I[0];
+            const real n_P_V_V = args.p_output_P_V_V[0];
+            const real n_u0_I = args.p_output_u0_I[0];
+            const real n_u0_V = args.p_output_u0_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                real w_r = p1_w_r[neuron];
+                real x_I = p1_x_I[neuron];
+                real x_V = p1_x_V[neuron];
+                w_r += g_time_weight_0*(n_u0_I*x_I + n_u0_V*x_V);
+                x_V = n_P_V_I*x_I + n_P_V_V*x_V;
+                x_I = n_P_I_I*x_I;
+                p1_w_r[neuron] = w_r;
+                p1_x_I[neuron] = x_I;
+                p1_x_V[neuron] = x_V;
+            }
         }
     }
-    p_hidden.count = end;
-    p_hidden.start[step + 2] = int32_t(p_hidden.count);
-    }
-    {
-    const scalar time_weight_0 = args.time_weight[step * 1 + 0];
-    {
-    const scalar P_V_V = args.p_output_P_V_V[0];
-    const scalar P_V_I = args.p_output_P_V_I[0];
-    const scalar P_I_I = args.p_output_P_I_I[0];
-    const scalar u0_V = args.p_output_u0_V[0];
-    const scalar u0_I = args.p_output_u0_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar V = p_output_V[neuron];
-    scalar I = p_output_I[neuron];
-    readout[neuron] += time_weight_0 * (u0_V * V + u0_I * I);
-    V = I*P_V_I + P_V_V*V;
-    I = I*P_I_I;
-    p_output_V[neuron] = V;
-    p_output_I[neuron] = I;
-    }
-    }
-    }
-    }
-    if (const int n = first_diverged<N_p_hidden>(p_hidden_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 1; }
-    if (const int n = first_diverged<N_p_hidden>(p_hidden_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 1; }
-    if (const int n = first_diverged<N_p_output>(p_output_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 2; }
-    if (const int n = first_diverged<N_p_output>(p_output_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 2; }
-    {
-    int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
-    std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
-    for (int64_t i = 0; i < p_hidden.count; ++i) ++counts[p_hidden.neuron[i]];
-    }
+    if (const int n = first_diverged<N_p_hidden>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
+    if (const int n = first_diverged<N_p_hidden>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
+    if (const int n = first_diverged<N_p_output>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
+    if (const int n = first_diverged<N_p_output>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
+    std::memcpy(args.p_hidden_counts + sample * N_p_hidden, p0_w_count, N_p_hidden * sizeof(int32_t));
     return 0;
 }
 
 __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t sample, int64_t base) {
-    scalar* __restrict p_hidden_V = work.p_hidden_V; (void)p_hidden_V;
-    scalar* __restrict p_hidden_I = work.p_hidden_I; (void)p_hidden_I;
-    scalar* __restrict p_hidden_g = work.p_hidden_g; (void)p_hidden_g;
-    scalar* __restrict p_hidden_g_before = work.p_hidden_g_before; (void)p_hidden_g_before;
-    auto& p_hidden = work.p_hidden_spikes;
-    scalar* __restrict p_output_V = work.p_output_V; (void)p_output_V;
-    scalar* __restrict p_output_I = work.p_output_I; (void)p_output_I;
-    scalar* __restrict readout = work.readout; (void)readout;
-    scalar* __restrict dr = work.dr; (void)dr;
-    scalar* __restrict drive = work.drive; (void)drive;
-    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
-    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
+    real* __restrict p0_w_trace_I = work.p0_w_trace_I;
+    real* __restrict p0_w_trace_V = work.p0_w_trace_V;
+    real* __restrict p0_x_I = work.p0_x_I;
+    real* __restrict p0_x_V = work.p0_x_V;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    const scalar dt = scalar(args.dt); (void)dt;
-    std::memcpy(p_hidden_V, work.p_hidden_kept_V + base / args.segment * NP_p_hidden, NP_p_hidden * sizeof(scalar));
-    std::memcpy(p_hidden_I, work.p_hidden_kept_I + base / args.segment * NP_p_hidden, NP_p_hidden * sizeof(scalar));
+    [[maybe_unused]] const scalar dt = scalar(args.dt);
+    std::memcpy(p0_x_V, work.p0_kept_x_V + base / args.segment * 32, 32 * sizeof *p0_x_V);
+    std::memcpy(p0_x_I, work.p0_kept_x_I + base / args.segment * 32, 32 * sizeof *p0_x_I);
     int64_t next_input_hidden = std::lower_bound(args.steps + from, args.steps + to, int32_t(base)) - args.steps;
     const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;
     for (int64_t step = base; step < stop; ++step) {
-    const int64_t row = step % args.segment;
-    {
-    const int64_t first = next_input_hidden;
-    while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-    const int32_t* index = args.channels + first; const int64_t count = next_input_hidden - first;
-    add_rows<NP_p_hidden>(p_hidden_I, args.c_input_hidden_weight, index, count);
-    }
-    {
-    const int64_t at = step - args.c_hidden_hidden_delay;
-    const int64_t first = at > 0 ? p_hidden.start[at] : 0;
-    const int64_t count = at > 0 ? p_hidden.start[at + 1] - first : 0;
-    const int32_t* index = p_hidden.neuron + first;
-    add_rows<NP_p_hidden>(p_hidden_I, args.c_hidden_hidden_weight, index, count);
-    }
-    std::memcpy(work.p_hidden_trace_V + row * NP_p_hidden, p_hidden_V, NP_p_hidden * sizeof(scalar));
-    std::memcpy(work.p_hidden_trace_I + row * NP_p_hidden, p_hidden_I, NP_p_hidden * sizeof(scalar));
-    {
-    const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
-    const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
-    const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    const scalar P_V_V = all_P_V_V[neuron];
-    const scalar P_V_I = all_P_V_I[neuron];
-    const scalar P_I_I = all_P_I_I[neuron];
-    scalar V = p_hidden_V[neuron];
-    scalar I = p_hidden_I[neuron];
-    V = I*P_V_I + P_V_V*V;
-    I = I*P_I_I;
-    p_hidden_V[neuron] = V;
-    p_hidden_I[neuron] = I;
-    }
-    }
-    for (int64_t i = p_hidden.start[step + 1]; i < p_hidden.start[step + 2]; ++i) {
-    const int neuron = p_hidden.neuron[i]; (void)neuron;
-    {
-    const scalar v_reset = args.p_hidden_v_reset[0];
-    scalar V = p_hidden_V[neuron];
-    V = v_reset;
-    p_hidden_V[neuron] = V;
-    }
-    }
+        const int64_t row = step % args.segment;
+        [[maybe_unused]] const int32_t now = int32_t(step);
+        {
+            const int64_t first = next_input_hidden;
+            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
+            const int64_t count = next_input_hidden - first;
+            const int32_t* index = args.channels + first;
+            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+        }
+        {
+            const int64_t at = step - args.c_hidden_hidden_delay;
+            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
+            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
+            const int32_t* index = work.p0_spikes.neuron + first;
+            add_rows<NP_p_hidden>(p0_x_I, args.c_hidden_hidden_weight, index, count);
+        }
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            const real n_P_I_I = p0_n_P_I_I[neuron];
+            const real n_P_V_I = p0_n_P_V_I[neuron];
+            const real n_P_V_V = p0_n_P_V_V[neuron];
+            real w_trace_I;
+            real w_trace_V;
+            real x_I = p0_x_I[neuron];
+            real x_V = p0_x_V[neuron];
+            w_trace_V = x_V;
+            w_trace_I = x_I;
+            x_V = n_P_V_I*x_I + n_P_V_V*x_V;
+            x_I = n_P_I_I*x_I;
+            p0_w_trace_I[row * 32 + neuron] = w_trace_I;
+            p0_w_trace_V[row * 32 + neuron] = w_trace_V;
+            p0_x_I[neuron] = x_I;
+            p0_x_V[neuron] = x_V;
+        }
+        {
+            const int64_t first = work.p0_spikes.start[step + 1], end = work.p0_spikes.start[step + 2];
+            if (first < end) {
+                const real q_v_reset = args.p_hidden_v_reset[0];
+                for (int64_t i = first; i < end; ++i) {
+                    const int neuron = work.p0_spikes.neuron[i];
+                    real x_V;
+                    x_V = q_v_reset;
+                    p0_x_V[neuron] = x_V;
+                }
+            }
+        }
     }
 }
 
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
-    scalar* __restrict p_hidden_lambda_V = work.p_hidden_lambda_V; (void)p_hidden_lambda_V;
-    scalar* __restrict p_hidden_lambda_I = work.p_hidden_lambda_I; (void)p_hidden_lambda_I;
-    scalar* __restrict p_hidden_grad_tau_mem = work.p_hidden_grad_tau_mem; (void)p_hidden_grad_tau_mem;
-    scalar* __restrict p_hidden_Q_input = work.p_hidden_Q_input; (void)p_hidden_Q_input;
-    auto& p_hidden = work.p_hidden_spikes;
-    scalar* __restrict p_output_lambda_V = work.p_output_lambda_V; (void)p_output_lambda_V;
-    scalar* __restrict p_output_lambda_I = work.p_output_lambda_I; (void)p_output_lambda_I;
-    scalar* __restrict p_output_Q_input = work.p_output_Q_input; (void)p_output_Q_input;
-    scalar* __restrict readout = work.readout; (void)readout;
-    scalar* __restrict dr = work.dr; (void)dr;
-    scalar* __restrict drive = work.drive; (void)drive;
-    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
-    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    real* __restrict p0_G_tau_mem = slice + 1120;
+    real* __restrict p0_l_I = work.p0_l_I;
+    real* __restrict p0_l_V = work.p0_l_V;
+    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
+    const real* __restrict p0_n_Q_input_I = args.p_hidden_Q_input_I;
+    const real* __restrict p0_n_Q_input_V = args.p_hidden_Q_input_V;
+    const real* __restrict p0_n_dP_tau_mem_V_I = args.p_hidden_dP_tau_mem_V_I;
+    const real* __restrict p0_n_dP_tau_mem_V_V = args.p_hidden_dP_tau_mem_V_V;
+    const real* __restrict p0_q_tau_mem = args.p_hidden_tau_mem;
+    real* __restrict p0_w_D_input = work.p0_w_D_input;
+    real* __restrict p0_w_along_input = work.p0_w_along_input;
+    real* __restrict p0_w_grad_tau_mem = work.p0_w_grad_tau_mem;
+    real* __restrict p0_w_trace_I = work.p0_w_trace_I;
+    real* __restrict p0_w_trace_V = work.p0_w_trace_V;
+    real* __restrict p1_l_I = work.p1_l_I;
+    real* __restrict p1_l_V = work.p1_l_V;
+    real* __restrict p1_w_D_input = work.p1_w_D_input;
+    real* __restrict p1_w_along_input = work.p1_w_along_input;
+    real* __restrict p1_w_dr = work.dr;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    std::memset(p_hidden_lambda_V, 0, NP_p_hidden * sizeof(scalar));
-    std::memset(p_hidden_lambda_I, 0, NP_p_hidden * sizeof(scalar));
-    std::memset(p_hidden_grad_tau_mem, 0, NP_p_hidden * sizeof(scalar));
-    std::memset(p_output_lambda_V, 0, NP_p_output * sizeof(scalar));
-    std::memset(p_output_lambda_I, 0, NP_p_output * sizeof(scalar));
-    int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment in the trajectory
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        real l_I;
+        real l_V;
+        real w_grad_tau_mem;
+        l_V = 0;
+        l_I = 0;
+        w_grad_tau_mem = 0;
+        p0_l_I[neuron] = l_I;
+        p0_l_V[neuron] = l_V;
+        p0_w_grad_tau_mem[neuron] = w_grad_tau_mem;
+    }
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+        real l_I;
+        real l_V;
+        l_V = 0;
+        l_I = 0;
+        p1_l_I[neuron] = l_I;
+        p1_l_V[neuron] = l_V;
+    }
+    int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is
     for (int64_t step = n_steps; step >= 0; --step) {
-    if (step < n_steps) {
-    { scalar* __restrict row = work.p_hidden_history_input + step * NP_p_hidden;
-    {
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar lambda_I = p_hidden_lambda_I[neuron];
-    row[neuron] = lambda_I;
-    }
-    }
-    }
-    {
-    const scalar* __restrict all_Q_input_V = args.p_hidden_Q_input_V;
-    const scalar* __restrict all_Q_input_I = args.p_hidden_Q_input_I;
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    const scalar Q_input_V = all_Q_input_V[neuron];
-    const scalar Q_input_I = all_Q_input_I[neuron];
-    scalar lambda_V = p_hidden_lambda_V[neuron];
-    scalar lambda_I = p_hidden_lambda_I[neuron];
-    p_hidden_Q_input[neuron] = Q_input_I*lambda_I + Q_input_V*lambda_V;
-    }
-    }
-    std::memcpy(work.p_hidden_Q_history_input + step * NP_p_hidden, p_hidden_Q_input, NP_p_hidden * sizeof(scalar));
-    { scalar* __restrict row = work.p_output_history_input + step * NP_p_output;
-    {
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_I = p_output_lambda_I[neuron];
-    row[neuron] = lambda_I;
-    }
-    }
-    }
-    {
-    const scalar Q_input_V = args.p_output_Q_input_V[0];
-    const scalar Q_input_I = args.p_output_Q_input_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_V = p_output_lambda_V[neuron];
-    scalar lambda_I = p_output_lambda_I[neuron];
-    p_output_Q_input[neuron] = Q_input_I*lambda_I + Q_input_V*lambda_V;
-    }
-    }
-    }
-    {
-    const int64_t start = step > 0 ? p_hidden.start[step] : 0;
-    const int64_t count = step > 0 ? p_hidden.start[step + 1] - start : 0;
-    if (count) {
-    const int32_t* index = p_hidden.neuron + start; (void)index;
-    work.p_hidden_feedback.zero(count);
-    scalar* __restrict feedback = work.p_hidden_feedback; (void)feedback;
-    { const int64_t arrival = step + args.c_hidden_hidden_delay;
-    if (arrival < n_steps) {
-    dot_rows<NP_p_hidden>(feedback, args.c_hidden_hidden_weight, index, count, work.p_hidden_Q_history_input + arrival * NP_p_hidden);
-    } }
-    { const int64_t arrival = step;
-    if (arrival < n_steps) {
-    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p_output_Q_input);
-    } }
-    }
-    }
-    if (step > 0 && p_hidden.start[step] < p_hidden.start[step + 1]) {
-    const scalar v_reset = args.p_hidden_v_reset[0];
-    for (int64_t i = p_hidden.start[step]; i < p_hidden.start[step + 1]; ++i) {
-        const int neuron = p_hidden.neuron[i];
-        scalar dl_dt = work.p_hidden_feedback[i - p_hidden.start[step]];
-        const scalar inv_gdot = p_hidden.record[0][i];
-        const scalar I = p_hidden.record[1][i]; (void)I;
+        [[maybe_unused]] const int32_t now = int32_t(step);
+        if (step < n_steps) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+                const real l_I = p0_l_I[neuron];
+                const real l_V = p0_l_V[neuron];
+                const real n_Q_input_I = p0_n_Q_input_I[neuron];
+                const real n_Q_input_V = p0_n_Q_input_V[neuron];
+                real w_D_input;
+                real w_along_input;
+                w_along_input = l_I;
+                w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
+                p0_w_D_input[step * 32 + neuron] = w_D_input;
+                p0_w_along_input[step * 32 + neuron] = w_along_input;
+            }
+            {
+                const real n_Q_input_I = args.p_output_Q_input_I[0];
+                const real n_Q_input_V = args.p_output_Q_input_V[0];
+                INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                    const real l_I = p1_l_I[neuron];
+                    const real l_V = p1_l_V[neuron];
+                    real w_D_input;
+                    real w_along_input;
+                    w_along_input = l_I;
+                    w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
+                    p1_w_D_input[neuron] = w_D_input;
+                    p1_w_along_input[step * 16 + neuron] = w_along_input;
+                }
+            }
+        }
         {
-        const scalar tau_mem = args.p_hidden_tau_mem[neuron];
-        scalar lambda_V = p_hidden_lambda_V[neuron];
-        lambda_V = -inv_gdot*(dl_dt + lambda_V*(-I + v_reset)/tau_mem);
-        p_hidden_lambda_V[neuron] = lambda_V;
+            const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
+            if (count) {
+                const int32_t* index = work.p0_spikes.neuron + first;
+                work.p0_feedback.zero(count);
+                scalar* __restrict feedback = work.p0_feedback;
+                if (const int64_t arrival = step + args.c_hidden_hidden_delay; arrival < n_steps) {
+                    dot_rows<NP_p_hidden>(feedback, args.c_hidden_hidden_weight, index, count, p0_w_D_input + arrival * NP_p_hidden);
+                }
+                if (const int64_t arrival = step; arrival < n_steps) {
+                    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_D_input);
+                }
+            }
+        }
+        {
+            const int64_t first = work.p0_spikes.start[step], end = work.p0_spikes.start[step + 1];
+            if (first < end) {
+                const real q_v_reset = args.p_hidden_v_reset[0];
+                for (int64_t i = first; i < end; ++i) {
+                    const int neuron = work.p0_spikes.neuron[i];
+                    const real b_inv = work.p0_spikes.record[0][i];
+                    const real b_x_I = work.p0_spikes.record[1][i];
+                    real l_V = p0_l_V[neuron];
+                    const real q_tau_mem = p0_q_tau_mem[neuron];
+                    const real w_feedback = work.p0_feedback[-first + i];
+                    real t_dl_dt = w_feedback;
+                    const real t_E = l_V*(-b_x_I + q_v_reset)/q_tau_mem + t_dl_dt;
+                    const real t_rate = b_inv*t_E;
+                    l_V = -t_rate;
+                    p0_l_V[neuron] = l_V;
+                }
+            }
+        }
+        if (step == 0) break;
+        if (step - 1 < base) replay(args, work, sample, base -= args.segment);
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            real l_I = p0_l_I[neuron];
+            real l_V = p0_l_V[neuron];
+            const real n_P_I_I = p0_n_P_I_I[neuron];
+            const real n_P_V_I = p0_n_P_V_I[neuron];
+            const real n_P_V_V = p0_n_P_V_V[neuron];
+            const real n_dP_tau_mem_V_I = p0_n_dP_tau_mem_V_I[neuron];
+            const real n_dP_tau_mem_V_V = p0_n_dP_tau_mem_V_V[neuron];
+            real w_grad_tau_mem = p0_w_grad_tau_mem[neuron];
+            const real w_trace_back_I = p0_w_trace_I[((step - 1 - base)) * 32 + neuron];
+            const real w_trace_back_V = p0_w_trace_V[((step - 1 - base)) * 32 + neuron];
+            w_grad_tau_mem += l_V*(n_dP_tau_mem_V_I*w_trace_back_I + n_dP_tau_mem_V_V*w_trace_back_V);
+            const real t_back_l_V = l_V*n_P_V_V;
+            l_I = l_I*n_P_I_I + l_V*n_P_V_I;
+            l_V = t_back_l_V;
+            p0_l_I[neuron] = l_I;
+            p0_l_V[neuron] = l_V;
+            p0_w_grad_tau_mem[neuron] = w_grad_tau_mem;
+        }
+        {
+            const real g_time_weight_back_0 = args.time_weight[(step - 1) * 1 + 0];
+            const real n_P_I_I = args.p_output_P_I_I[0];
+            const real n_P_V_I = args.p_output_P_V_I[0];
+            const real n_P_V_V = args.p_output_P_V_V[0];
+            const real n_u0_I = args.p_output_u0_I[0];
+            const real n_u0_V = args.p_output_u0_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                real l_I = p1_l_I[neuron];
+                real l_V = p1_l_V[neuron];
+                const real w_dr = p1_w_dr[neuron];
+                const real t_back_l_V = l_V*n_P_V_V;
+                l_I = l_I*n_P_I_I + l_V*n_P_V_I;
+                l_V = t_back_l_V;
+                l_V += g_time_weight_back_0*n_u0_V*w_dr;
+                l_I += g_time_weight_back_0*n_u0_I*w_dr;
+                p1_l_I[neuron] = l_I;
+                p1_l_V[neuron] = l_V;
+            }
         }
     }
+    if (first) {
+        std::memset(slice + 1120, 0, NP_p_hidden * sizeof(scalar));
     }
-    if (step == 0) break;
-    if (step - 1 < base) { base -= args.segment; replay(args, work, sample, base); }
-    {
-    const scalar* __restrict trace_V = work.p_hidden_trace_V + ((step - 1) - base) * NP_p_hidden;
-    const scalar* __restrict trace_I = work.p_hidden_trace_I + ((step - 1) - base) * NP_p_hidden;
-    {
-    const scalar* __restrict all_P_V_V = args.p_hidden_P_V_V;
-    const scalar* __restrict all_P_V_I = args.p_hidden_P_V_I;
-    const scalar* __restrict all_P_I_I = args.p_hidden_P_I_I;
-    const scalar* __restrict all_dP_tau_mem_V_V = args.p_hidden_dP_tau_mem_V_V;
-    const scalar* __restrict all_dP_tau_mem_V_I = args.p_hidden_dP_tau_mem_V_I;
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    const scalar P_V_V = all_P_V_V[neuron];
-    const scalar P_V_I = all_P_V_I[neuron];
-    const scalar P_I_I = all_P_I_I[neuron];
-    const scalar dP_tau_mem_V_V = all_dP_tau_mem_V_V[neuron];
-    const scalar dP_tau_mem_V_I = all_dP_tau_mem_V_I[neuron];
-    scalar lambda_V = p_hidden_lambda_V[neuron];
-    scalar lambda_I = p_hidden_lambda_I[neuron];
-    p_hidden_grad_tau_mem[neuron] += trace_I[neuron]*dP_tau_mem_V_I*lambda_V + trace_V[neuron]*dP_tau_mem_V_V*lambda_V;
-    const scalar _lambda_V = P_V_V*lambda_V;
-    lambda_I = P_I_I*lambda_I + P_V_I*lambda_V;
-    lambda_V = _lambda_V;
-    p_hidden_lambda_V[neuron] = lambda_V;
-    p_hidden_lambda_I[neuron] = lambda_I;
-    }
-    }
+        real G_tau_mem = p0_G_tau_mem[neuron];
+        const real w_grad_tau_mem = p0_w_grad_tau_mem[neuron];
+        G_tau_mem += w_grad_tau_mem;
+        p0_G_tau_mem[neuron] = G_tau_mem;
     }
     {
-    const scalar time_weight_0 = args.time_weight[(step - 1) * 1 + 0];
-    {
-    const scalar P_V_V = args.p_output_P_V_V[0];
-    const scalar P_V_I = args.p_output_P_V_I[0];
-    const scalar P_I_I = args.p_output_P_I_I[0];
-    const scalar u0_V = args.p_output_u0_V[0];
-    const scalar u0_I = args.p_output_u0_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_V = p_output_lambda_V[neuron];
-    scalar lambda_I = p_output_lambda_I[neuron];
-    const scalar _lambda_V = P_V_V*lambda_V;
-    lambda_I = P_I_I*lambda_I + P_V_I*lambda_V;
-    lambda_V = _lambda_V;
-    lambda_V += dr[neuron] * (time_weight_0 * u0_V);
-    lambda_I += dr[neuron] * (time_weight_0 * u0_I);
-    p_output_lambda_V[neuron] = lambda_V;
-    p_output_lambda_I[neuron] = lambda_I;
-    }
-    }
-    }
+        BySource& by = work.by_source;
+        by.reset(5);
+        int64_t end = to;
+        while (end > from && args.steps[end - 1] >= n_steps) --end;
+        by.count(args.channels + from, end - from);
+        by.prepare(5, end - from);
+        for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
+        gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
     }
     {
-    BySource& by = work.by_source;
-    by.reset(5);
-    int64_t end = to;
-    while (end > from && args.steps[end - 1] >= n_steps) --end;
-    by.count(args.channels + from, end - from);
-    by.prepare(5, end - from);
-    for (int64_t i = from; i < end; ++i) by.put(args.channels[i], args.steps[i]);
-    gather_gradient<NP_p_hidden>(slice + 0, work.p_hidden_history_input, by, 5, first);
+        BySource& by = work.by_source;
+        by.reset(20);
+        const int64_t last = n_steps - args.c_hidden_hidden_delay, end = last > 0 ? work.p0_spikes.start[last] : 0;
+        by.count(work.p0_spikes.neuron, end);
+        by.prepare(20, end);
+        for (int64_t at = 1; at < last; ++at)
+            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at + args.c_hidden_hidden_delay));
+        gather_gradient<NP_p_hidden>(slice + 160, p0_w_along_input, by, 20, first);
     }
     {
-    BySource& by = work.by_source;
-    by.reset(20);
-    const int64_t last = n_steps - args.c_hidden_hidden_delay;
-    const int64_t end = last > 0 ? p_hidden.start[last] : 0;
-    by.count(p_hidden.neuron, end);
-    by.prepare(20, end);
-    for (int64_t at = 1; at < last; ++at) for (int64_t i = p_hidden.start[at]; i < p_hidden.start[at + 1]; ++i)
-        by.put(p_hidden.neuron[i], int32_t(at + args.c_hidden_hidden_delay));
-    gather_gradient<NP_p_hidden>(slice + 160, work.p_hidden_history_input, by, 20, first);
+        BySource& by = work.by_source;
+        by.reset(20);
+        const int64_t last = n_steps, end = last > 0 ? work.p0_spikes.start[last] : 0;
+        by.count(work.p0_spikes.neuron, end);
+        by.prepare(20, end);
+        for (int64_t at = 1; at < last; ++at)
+            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
+        gather_gradient<NP_p_output>(slice + 800, p1_w_along_input, by, 20, first);
     }
-    {
-    BySource& by = work.by_source;
-    by.reset(20);
-    const int64_t last = n_steps;
-    const int64_t end = last > 0 ? p_hidden.start[last] : 0;
-    by.count(p_hidden.neuron, end);
-    by.prepare(20, end);
-    for (int64_t at = 1; at < last; ++at) for (int64_t i = p_hidden.start[at]; i < p_hidden.start[at + 1]; ++i)
-        by.put(p_hidden.neuron[i], int32_t(at));
-    gather_gradient<NP_p_output>(slice + 800, work.p_output_history_input, by, 20, first);
-    }
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron)
-        slice[1120 + neuron] = (first ? scalar(0) : slice[1120 + neuron]) + p_hidden_grad_tau_mem[neuron];
 }
 
 }  // namespace
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r, const bool* valid) {
-    (void)r; (void)valid;
-    const int64_t label = args.labels[sample];
-    if (label < 0) {
-        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
-        return;
+void compare(const Args& args, Work& work, int64_t sample, const double* r) {
+    (void)r;
+    real* __restrict p1_w_dr = work.dr;
+    for (int32_t o_n = 0; o_n < 3; ++o_n) {
+        p1_w_dr[o_n] = 0;
     }
-    args.loss[sample] = 0;
-    bool used[N_OUT];
-    for (int n = 0; n < N_OUT; ++n) used[n] = valid[n] || !SILENT_EXCLUDED;
-    if (!used[label]) return;
-    double value[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
-    for (int n = 0; n < N_OUT; ++n) {
-        value[n] = score(r[n], args);
-        if (used[n] && value[n] > top) top = value[n];
-    }
-    for (int n = 0; n < N_OUT; ++n) total += used[n] ? std::exp(value[n] - top) : 0.0;
-    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
-    for (int n = 0; n < N_OUT; ++n) {
-        const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
-        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope * args.sample_weight[sample]);
+    args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
+    if (args.labels[sample] >= 0) {
+        double o_loss = 0;
+        double t_top = -std::numeric_limits<double>::infinity();
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            const double t_score = r[o_n];
+            if (t_score > t_top) {
+                t_top = t_score;
+            }
+        }
+        double t_total = 0;
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            t_total += exp(r[o_n] - t_top);
+        }
+        o_loss = -r[args.labels[sample]] + t_top + log(t_total);
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            p1_w_dr[o_n] = args.sample_weight[sample]*(-(o_n == args.labels[sample]) + exp(r[o_n] - t_top)/t_total);
+        }
+        args.loss[sample] = o_loss;
     }
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    bool valid[N_OUT];
     double r[N_OUT], top = 0;
     int64_t best = -1;  // -1 without an output that counts, or if several are the best
     bool several = false;
     for (int n = 0; n < N_OUT; ++n) {
         r[n] = double(work.readout[n]);
-        valid[n] = true;
+        const bool valid = true;
         const double value = score(r[n], args);
-        if (valid[n] && (best < 0 || value > top)) {
+        if (valid && (best < 0 || value > top)) {
             best = n;
             top = value;
             several = false;
-        } else if (valid[n] && value == top) {
+        } else if (valid && value == top) {
             several = true;
         }
-        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
+        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
     }
     args.prediction[sample] = several ? -1 : best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-    compare(args, work, sample, r, valid);
+    compare(args, work, sample, r);
 }
 
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
     (void)host; (void)args; (void)work; (void)sample;
-    if (!host.keep_steps(host, 0, sample, work.p_hidden_spikes.neuron, work.p_hidden_spikes.start, args.n_steps, args.dt)) return false;
+    if (!host.keep_steps(host, 0, sample, work.p0_spikes.neuron, work.p0_spikes.start, args.n_steps, args.dt)) return false;
     return true;
 }
-// Halves the number of steps until the last one is the first that does harm.
-void locate(const Args& args, Work& work, Trouble& trouble) {
-    const NoDenormals fast;
-    work.prepare(args);
-    int64_t sound = 0, bad = args.n_steps;
-    Args shorter = args;
-    while (bad - sound > 1) {
-        shorter.n_steps = (sound + bad) / 2;
-        (forward(shorter, work, trouble.sample) ? bad : sound) = shorter.n_steps;
-    }
-    shorter.n_steps = trouble.step = bad;
-    trouble.population = forward(shorter, work, trouble.sample);
-    trouble.state = work.diverged_state;
-    trouble.neuron = work.diverged_neuron;
-}
+// ... locate.hpp ...
 
 }  // namespace

@@ -11,10 +11,13 @@
 //   loss: max of output
 
 typedef float scalar;
+typedef scalar real;
 
 // ... host.hpp ...
 
 // ... runtime.hpp ...
+
+// ... events.hpp ...
 
 namespace {
 
@@ -122,428 +125,509 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 }
 
 inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-inline double term(double r, const Args& args) { (void)r; (void)args; return 0.0; }
-inline double score_slope(double r, const Args& args) { (void)r; (void)args; return 1.0; }
-inline double term_slope(double r, const Args& args) { (void)r; (void)args; return 0.0; }
 constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
-    Buffer<scalar> p_hidden_V, p_hidden_I, p_hidden_lambda_V, p_hidden_lambda_I, p_hidden_mode, p_hidden_g, p_hidden_g_before, p_hidden_dl, p_hidden_pending, p_hidden_history_input, p_output_V, p_output_I, p_output_lambda_V, p_output_lambda_I, p_output_Q_input, p_output_history_input, readout, maximum_slope, maximum_kink, dr, last, drive;
-    Buffer<scalar> p_hidden_feedback;
-    Buffer<int32_t> p_hidden_until;
-    Spikes<3> p_hidden_event0;
-    Spikes<3> p_hidden_ends;
-    Spikes<1> p_hidden_spikes;
-    Buffer<int32_t> maximum_step, first_step;
+    Buffer<real> p0_l_I;
+    Buffer<real> p0_l_V;
+    Buffer<real> p0_t_g_0;
+    Buffer<real> p0_t_start_0;
+    Buffer<real> p0_t_test;
+    Buffer<real> p0_w_along_input;
+    Buffer<int32_t> p0_w_count;
+    Buffer<int32_t> p0_w_mode;
+    Buffer<real> p0_w_pending;
+    Buffer<int32_t> p0_w_until;
+    Buffer<real> p0_x_I;
+    Buffer<real> p0_x_V;
+    Buffer<real> p1_l_I;
+    Buffer<real> p1_l_V;
+    Buffer<real> p1_w_D_input;
+    Buffer<real> p1_w_along_input;
+    Buffer<real> p1_w_down;
+    Buffer<real> dr;
+    Buffer<real> p1_w_maximum_kink;
+    Buffer<real> p1_w_maximum_slope;
+    Buffer<int32_t> p1_w_maximum_step;
+    Buffer<real> p1_w_negative;
+    Buffer<real> readout;
+    Buffer<real> p1_x_I;
+    Buffer<real> p1_x_V;
+    Buffer<real> last;
+    Buffer<int32_t> first_step;
+    Spikes<2> p0_spikes;
+    Spikes<3> p0_ends;
+    Buffer<real> p0_feedback;
     BySource by_source;
     int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
-    double running = 0;
     int64_t ready = -1;
     void prepare(const Args& args) {
+        if (ready == args.n_steps) return;
         const int64_t n_steps = args.n_steps;
-        if (ready == n_steps) return;
-        p_hidden_V.zero(NP_p_hidden);
-        p_hidden_I.zero(NP_p_hidden);
-        p_hidden_lambda_V.zero(NP_p_hidden);
-        p_hidden_lambda_I.zero(NP_p_hidden);
-        p_hidden_mode.zero(NP_p_hidden);
-        p_hidden_g.zero(NP_p_hidden);
-        p_hidden_g_before.zero(NP_p_hidden);
-        p_hidden_dl.zero(NP_p_hidden);
-        p_hidden_pending.zero(NP_p_hidden);
-        p_hidden_history_input.zero(n_steps * NP_p_hidden);
-        p_output_V.zero(NP_p_output);
-        p_output_I.zero(NP_p_output);
-        p_output_lambda_V.zero(NP_p_output);
-        p_output_lambda_I.zero(NP_p_output);
-        p_output_Q_input.zero(NP_p_output);
-        p_output_history_input.zero(n_steps * NP_p_output);
-        readout.zero(NP_OUT);
-        maximum_slope.zero(NP_OUT);
-        maximum_kink.zero(NP_OUT);
-        dr.zero(NP_OUT);
+        (void)n_steps;
+        p0_l_I.zero(32);
+        p0_l_V.zero(32);
+        p0_t_g_0.zero(32);
+        p0_t_start_0.zero(32);
+        p0_t_test.zero(32);
+        p0_w_along_input.zero(n_steps * 32);
+        p0_w_count.zero(32);
+        p0_w_mode.zero(32);
+        p0_w_pending.zero(32);
+        p0_w_until.zero(32);
+        p0_x_I.zero(32);
+        p0_x_V.zero(32);
+        p1_l_I.zero(16);
+        p1_l_V.zero(16);
+        p1_w_D_input.zero(16);
+        p1_w_along_input.zero(n_steps * 16);
+        p1_w_down.zero(16);
+        dr.zero(16);
+        p1_w_maximum_kink.zero(16);
+        p1_w_maximum_slope.zero(16);
+        p1_w_maximum_step.zero(16);
+        p1_w_negative.zero(16);
+        readout.zero(16);
+        p1_x_I.zero(16);
+        p1_x_V.zero(16);
         last.zero(NP_OUT);
-        drive.zero(32);
-        p_hidden_spikes.start.reserve(n_steps + 2);
-        p_hidden_until.zero(NP_p_hidden);
-        p_hidden_event0.start.reserve(n_steps + 2);
-        p_hidden_ends.start.reserve(n_steps + 2);
-        maximum_step.zero(NP_OUT);
         first_step.zero(NP_OUT);
-        ready = n_steps;
+        p0_spikes.start.reserve(n_steps + 2);
+        p0_ends.start.reserve(n_steps + 2);
+        ready = args.n_steps;
     }
-    void trade(Work& other) {
-        (void)other;
-        p_hidden_history_input.trade(other.p_hidden_history_input);
-        p_output_history_input.trade(other.p_output_history_input);
+    // Gives another Work what only a pass backwards needs, and takes the other's.
+    void trade([[maybe_unused]] Work& other) {
+        p0_w_along_input.trade(other.p0_w_along_input);
+        p1_w_along_input.trade(other.p1_w_along_input);
     }
 };
 
-scalar negative_arrivals(const Args& args, Work& work, int64_t arrival, int neuron, int64_t sample) {
-    (void)work;
-    scalar total = 0;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
-    { const int64_t at = arrival; if (at > 0) for (int64_t i = work.p_hidden_spikes.start[at]; i < work.p_hidden_spikes.start[at + 1]; ++i) { const int32_t source = work.p_hidden_spikes.neuron[i]; total += args.c_hidden_output_weight[int64_t(source) * NP_OUT + neuron] < 0 ? args.c_hidden_output_weight[int64_t(source) * NP_OUT + neuron] : scalar(0); } }
-    return total;
-}
-
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
-    scalar* __restrict p_hidden_V = work.p_hidden_V; (void)p_hidden_V;
-    scalar* __restrict p_hidden_I = work.p_hidden_I; (void)p_hidden_I;
-    scalar* __restrict p_hidden_mode = work.p_hidden_mode; (void)p_hidden_mode;
-    scalar* __restrict p_hidden_g = work.p_hidden_g; (void)p_hidden_g;
-    scalar* __restrict p_hidden_g_before = work.p_hidden_g_before; (void)p_hidden_g_before;
-    scalar* __restrict p_hidden_dl = work.p_hidden_dl; (void)p_hidden_dl;
-    scalar* __restrict p_hidden_pending = work.p_hidden_pending; (void)p_hidden_pending;
-    auto& p_hidden = work.p_hidden_spikes;
-    scalar* __restrict p_output_V = work.p_output_V; (void)p_output_V;
-    scalar* __restrict p_output_I = work.p_output_I; (void)p_output_I;
-    scalar* __restrict readout = work.readout; (void)readout;
-    scalar* __restrict maximum_slope = work.maximum_slope; (void)maximum_slope;
-    scalar* __restrict maximum_kink = work.maximum_kink; (void)maximum_kink;
-    scalar* __restrict dr = work.dr; (void)dr;
-    scalar* __restrict drive = work.drive; (void)drive;
-    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
-    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    real* __restrict p0_t_g_0 = work.p0_t_g_0;
+    real* __restrict p0_t_start_0 = work.p0_t_start_0;
+    real* __restrict p0_t_test = work.p0_t_test;
+    int32_t* __restrict p0_w_count = work.p0_w_count;
+    int32_t* __restrict p0_w_mode = work.p0_w_mode;
+    int32_t* __restrict p0_w_until = work.p0_w_until;
+    real* __restrict p0_x_I = work.p0_x_I;
+    real* __restrict p0_x_V = work.p0_x_V;
+    real* __restrict p1_w_maximum_kink = work.p1_w_maximum_kink;
+    real* __restrict p1_w_maximum_slope = work.p1_w_maximum_slope;
+    int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
+    real* __restrict p1_w_negative = work.p1_w_negative;
+    real* __restrict p1_w_r = work.readout;
+    real* __restrict p1_x_I = work.p1_x_I;
+    real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    {
+    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
+    work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
+    work.p0_ends.count = 0, work.p0_ends.start[0] = work.p0_ends.start[1] = 0;
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar V = p_hidden_V[neuron];
-    scalar I = p_hidden_I[neuron];
-    V = scalar(0.0);
-    I = scalar(0.0);
-    p_hidden_V[neuron] = V;
-    p_hidden_I[neuron] = I;
+        int32_t w_count;
+        int32_t w_mode;
+        int32_t w_until;
+        real x_I;
+        real x_V;
+        x_V = 0;
+        x_I = 0;
+        w_mode = 0;
+        w_until = -1;
+        w_count = 0;
+        p0_w_count[neuron] = w_count;
+        p0_w_mode[neuron] = w_mode;
+        p0_w_until[neuron] = w_until;
+        p0_x_I[neuron] = x_I;
+        p0_x_V[neuron] = x_V;
     }
-    }
-    {
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar V = p_output_V[neuron];
-    scalar I = p_output_I[neuron];
-    V = scalar(0.0);
-    I = scalar(0.0);
-    p_output_V[neuron] = V;
-    p_output_I[neuron] = I;
+        real w_negative;
+        real w_r;
+        real x_I;
+        real x_V;
+        x_V = 0;
+        x_I = 0;
+        w_negative = 0;
+        w_r = 0;
+        p1_w_negative[neuron] = w_negative;
+        p1_w_r[neuron] = w_r;
+        p1_x_I[neuron] = x_I;
+        p1_x_V[neuron] = x_V;
     }
-    }
-    p_hidden.count = 0; p_hidden.start[0] = p_hidden.start[1] = 0;
-    work.p_hidden_event0.count = 0; work.p_hidden_event0.start[0] = work.p_hidden_event0.start[1] = 0;
-    work.p_hidden_ends.count = 0; work.p_hidden_ends.start[0] = work.p_hidden_ends.start[1] = 0;
-    int32_t* __restrict p_hidden_until = work.p_hidden_until; (void)p_hidden_until;
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) { p_hidden_mode[neuron] = 0; p_hidden_until[neuron] = -1; }
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) { readout[neuron] = (neuron < N_p_output ? -1 : 1) * std::numeric_limits<scalar>::infinity(); maximum_step[neuron] = 0; maximum_kink[neuron] = 0; }
     int64_t next_input_hidden = from;
-    const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
-    (void)dt; (void)least_rise;
     for (int64_t step = 0; step < n_steps; ++step) {
-    {
-    auto& ends = work.p_hidden_ends;
-    ends.start[step] = int32_t(ends.count);
-    int32_t over = 0;
-    for (int neuron = 0; neuron < N_p_hidden; ++neuron) over |= int32_t(p_hidden_until[neuron] == step);
-    if (over) {
-        ends.reserve(NP_p_hidden);
-        for (int neuron = 0; neuron < N_p_hidden; ++neuron) if (p_hidden_until[neuron] == step) {
-            const int64_t i = ends.count++;
-            const scalar ended = p_hidden_mode[neuron];
-            ends.neuron[i] = neuron;
-            ends.record[0][i] = ended;
-            ends.record[1][i] = p_hidden_V[neuron];
-            ends.record[2][i] = p_hidden_I[neuron];
-            if (ended == scalar(1)) { p_hidden_mode[neuron] = scalar(0); p_hidden_until[neuron] = -1; }
+        [[maybe_unused]] const int32_t now = int32_t(step);
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            real t_test;
+            const int32_t w_until = p0_w_until[neuron];
+            t_test = ((w_until == now) ? 0 : -1);
+            p0_t_test[neuron] = t_test;
         }
-    }
-    ends.start[step + 1] = int32_t(ends.count);
-    }
-    bool larger = false;
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) larger |= p_output_V[neuron] > readout[neuron];
-    if (larger) for (int neuron = 0; neuron < N_p_output; ++neuron) if (p_output_V[neuron] > readout[neuron]) {
-        readout[neuron] = p_output_V[neuron];
-        maximum_step[neuron] = int32_t(step);
-        maximum_slope[neuron] = (p_output_I[neuron] - p_output_V[neuron])/args.p_output_tau_mem[0];
-        maximum_kink[neuron] = 0;
-    }
-    {
-    const int64_t first = next_input_hidden;
-    while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-    const int32_t* index = args.channels + first; const int64_t count = next_input_hidden - first;
-    add_rows<NP_p_hidden>(p_hidden_I, args.c_input_hidden_weight, index, count);
-    }
-    {
-    const int64_t at = step;
-    const int64_t first = at > 0 ? p_hidden.start[at] : 0;
-    const int64_t count = at > 0 ? p_hidden.start[at + 1] - first : 0;
-    const int32_t* index = p_hidden.neuron + first;
-    add_rows<NP_p_output>(p_output_I, args.c_hidden_output_weight, index, count);
-    }
-    if (larger) for (int neuron = 0; neuron < N_p_output; ++neuron)
-        if (maximum_step[neuron] == step && maximum_slope[neuron] > 0 && ((p_output_I[neuron] - p_output_V[neuron])/args.p_output_tau_mem[0]) <= 0) maximum_kink[neuron] = maximum_slope[neuron];
-    {
-    {
-    const scalar P_V_V = args.p_hidden_P_V_V[0];
-    const scalar P_V_I = args.p_hidden_P_V_I[0];
-    const scalar P_I_I = args.p_hidden_P_I_I[0];
-    const scalar v_thresh = args.p_hidden_v_thresh[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar V = p_hidden_V[neuron];
-    scalar I = p_hidden_I[neuron];
-    scalar mode = p_hidden_mode[neuron];
-    scalar g = p_hidden_g[neuron];
-    scalar g_before = p_hidden_g_before[neuron];
-    g_before = V - v_thresh;
-    const scalar _new_V_0 = I*P_V_I + P_V_V*V;
-    const scalar _new_I_0 = I*P_I_I;
-    const scalar _new_I_1 = I*P_I_I;
-    V = (mode == scalar(1.0) ? V : _new_V_0);
-    I = (mode == scalar(1.0) ? _new_I_1 : _new_I_0);
-    g = (mode == scalar(0.0)) ? V - v_thresh : scalar(-1.0);
-    p_hidden_V[neuron] = V;
-    p_hidden_I[neuron] = I;
-    p_hidden_g[neuron] = g;
-    p_hidden_g_before[neuron] = g_before;
-    }
-    }
-    }
-    {
-    p_hidden.start[step + 1] = int32_t(p_hidden.count);
-    p_hidden.reserve(NP_p_hidden);
-    {
-    auto& list = work.p_hidden_event0;
-    list.start[step + 1] = int32_t(list.count);
-    list.reserve(NP_p_hidden);
-    int64_t end = list.count + find_crossed<N_p_hidden>(list.neuron + list.count, p_hidden_g);
-    for (int64_t i = list.count; i < end; ++i) {
-        const int neuron = list.neuron[i];
-        const scalar rise = p_hidden_g[neuron] - p_hidden_g_before[neuron];
-        const bool pushed = false;
-        if (!(rise <= DIVERGED)) { work.diverged_state = 0; work.diverged_neuron = neuron; return 1; };
-        list.record[0][i] = pushed ? scalar(0) : dt / rise;
-        list.record[2][i] = scalar(pushed);
-        if (!pushed && (!(rise > 0) || rise < least_rise)) {
-            ++work.guarded;
-            list.record[0][i] = least_rise > 0 ? dt / least_rise : scalar(0);
-        }
-        list.record[1][i] = p_hidden_mode[neuron];
-        p_hidden.neuron[p_hidden.count++] = neuron;
         {
-        scalar V = p_hidden_V[neuron];
-        V = scalar(0.0);
-        p_hidden_V[neuron] = V;
+            work.p0_ends.start[step] = int32_t(work.p0_ends.count);
+            work.p0_ends.reserve(NP_p_hidden);
+            const int64_t first = work.p0_ends.count, end = first + find_crossed<N_p_hidden>(work.p0_ends.neuron + first, p0_t_test);
+            for (int64_t k = first; k < end; ++k) {
+                const int neuron = work.p0_ends.neuron[k];
+                int32_t w_mode = p0_w_mode[neuron];
+                int32_t w_until;
+                const real x_I = p0_x_I[neuron];
+                const real x_V = p0_x_V[neuron];
+                const int32_t t_ended = w_mode;
+                const int64_t entry = work.p0_ends.count++;
+                work.p0_ends.neuron[entry] = neuron;
+                work.p0_ends.record[0][entry] = w_mode + 1;
+                work.p0_ends.record[1][entry] = x_I;
+                work.p0_ends.record[2][entry] = x_V;
+                w_until = -1;
+                if (t_ended == 1) {
+                    w_mode = 0;
+                    w_until = -1;
+                }
+                p0_w_mode[neuron] = w_mode;
+                p0_w_until[neuron] = w_until;
+            }
+            work.p0_ends.start[step + 1] = int32_t(work.p0_ends.count);
         }
-        p_hidden_mode[neuron] = scalar(1); p_hidden_until[neuron] = int32_t(step + 1) + args.p_hidden_steps_t_ref[0];
+        {
+            const real q_tau_mem = args.p_output_tau_mem[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                real w_maximum_kink = p1_w_maximum_kink[neuron];
+                real w_maximum_slope = p1_w_maximum_slope[neuron];
+                int32_t w_maximum_step = p1_w_maximum_step[neuron];
+                real w_r = p1_w_r[neuron];
+                const real x_I = p1_x_I[neuron];
+                const real x_V = p1_x_V[neuron];
+                if ((now == 0) || (x_V > w_r)) {
+                    w_r = x_V;
+                    w_maximum_step = step;
+                    w_maximum_slope = (x_I - x_V)/q_tau_mem;
+                    w_maximum_kink = 0;
+                }
+                p1_w_maximum_kink[neuron] = w_maximum_kink;
+                p1_w_maximum_slope[neuron] = w_maximum_slope;
+                p1_w_maximum_step[neuron] = w_maximum_step;
+                p1_w_r[neuron] = w_r;
+            }
+        }
+        {
+            const int64_t first = next_input_hidden;
+            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
+            const int64_t count = next_input_hidden - first;
+            const int32_t* index = args.channels + first;
+            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+        }
+        {
+            const int64_t at = step;
+            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
+            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
+            const int32_t* index = work.p0_spikes.neuron + first;
+            if (args.training) add_rows_and_part<NP_p_output, -1>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
+            else add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
+        }
+        {
+            const real n_P_I_I = args.p_hidden_P_I_I[0];
+            const real n_P_V_I = args.p_hidden_P_V_I[0];
+            const real n_P_V_V = args.p_hidden_P_V_V[0];
+            const real q_v_thresh = args.p_hidden_v_thresh[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+                real t_g_0;
+                real t_start_0;
+                real t_test;
+                const int32_t w_mode = p0_w_mode[neuron];
+                real x_I = p0_x_I[neuron];
+                real x_V = p0_x_V[neuron];
+                t_start_0 = -q_v_thresh + x_V;
+                const real _new_V_0 = n_P_V_I*x_I + n_P_V_V*x_V;
+                const real _new_I_0 = n_P_I_I*x_I;
+                const real _new_I_1 = n_P_I_I*x_I;
+                const real t_step_0 = (w_mode == 1);
+                x_V = (t_step_0 ? x_V : _new_V_0);
+                x_I = (t_step_0 ? _new_I_1 : _new_I_0);
+                t_g_0 = -q_v_thresh + x_V;
+                t_test = (((t_g_0 >= 0) && (w_mode == 0)) ? 0 : -1);
+                p0_t_g_0[neuron] = t_g_0;
+                p0_t_start_0[neuron] = t_start_0;
+                p0_t_test[neuron] = t_test;
+                p0_x_I[neuron] = x_I;
+                p0_x_V[neuron] = x_V;
+            }
+        }
+        {
+            work.p0_spikes.start[step + 1] = int32_t(work.p0_spikes.count);
+            work.p0_spikes.reserve(NP_p_hidden);
+            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p_hidden>(work.p0_spikes.neuron + first, p0_t_test);
+            const int32_t n_lasts_1 = args.p_hidden_steps_t_ref[0];
+            for (int64_t k = first; k < end; ++k) {
+                const int neuron = work.p0_spikes.neuron[k];
+                const real t_g_0 = p0_t_g_0[neuron];
+                const real t_start_0 = p0_t_start_0[neuron];
+                int32_t w_count = p0_w_count[neuron];
+                int32_t w_mode = p0_w_mode[neuron];
+                int32_t w_until;
+                real x_V;
+                const real t_rise_0 = t_g_0 - t_start_0;
+                if (!(t_rise_0 <= DIVERGED)) {
+                    return diverged(work, 0, 0, neuron);
+                }
+                const real t_inv_0 = ((!(t_rise_0 > 0) || (t_rise_0 < least_rise)) ? ((least_rise > 0) ? dt/least_rise : 0) : dt/t_rise_0);
+                if (!(t_rise_0 > 0) || (t_rise_0 < least_rise)) {
+                    work.guarded += 1;
+                }
+                const int64_t entry = work.p0_spikes.count++;
+                work.p0_spikes.neuron[entry] = neuron;
+                work.p0_spikes.record[0][entry] = t_inv_0;
+                work.p0_spikes.record[1][entry] = w_mode;
+                w_count += 1;
+                x_V = 0;
+                w_mode = 1;
+                w_until = n_lasts_1 + step + 1;
+                p0_w_count[neuron] = w_count;
+                p0_w_mode[neuron] = w_mode;
+                p0_w_until[neuron] = w_until;
+                p0_x_V[neuron] = x_V;
+            }
+            work.p0_spikes.start[step + 2] = int32_t(work.p0_spikes.count);
+        }
+        {
+            const real n_P_I_I = args.p_output_P_I_I[0];
+            const real n_P_V_I = args.p_output_P_V_I[0];
+            const real n_P_V_V = args.p_output_P_V_V[0];
+            const real q_tau_mem = args.p_output_tau_mem[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                real w_maximum_kink = p1_w_maximum_kink[neuron];
+                const real w_maximum_slope = p1_w_maximum_slope[neuron];
+                const int32_t w_maximum_step = p1_w_maximum_step[neuron];
+                real w_negative = p1_w_negative[neuron];
+                real x_I = p1_x_I[neuron];
+                real x_V = p1_x_V[neuron];
+                if ((w_maximum_step == now) && (w_maximum_slope > 0) && (0 >= (x_I - x_V)/q_tau_mem) && (w_negative < 0)) {
+                    w_maximum_kink = w_maximum_slope/w_negative;
+                }
+                w_negative = 0;
+                x_V = n_P_V_I*x_I + n_P_V_V*x_V;
+                x_I = n_P_I_I*x_I;
+                p1_w_maximum_kink[neuron] = w_maximum_kink;
+                p1_w_negative[neuron] = w_negative;
+                p1_x_I[neuron] = x_I;
+                p1_x_V[neuron] = x_V;
+            }
+        }
     }
-    list.count = end;
-    list.start[step + 2] = int32_t(list.count);
-    }
-    p_hidden.start[step + 2] = int32_t(p_hidden.count);
-    }
+    if (const int n = first_diverged<N_p_hidden>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
+    if (const int n = first_diverged<N_p_hidden>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
+    if (const int n = first_diverged<N_p_output>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
+    if (const int n = first_diverged<N_p_output>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
+    work.p0_ends.start[n_steps + 1] = work.p0_ends.start[n_steps];
     {
-    {
-    const scalar P_V_V = args.p_output_P_V_V[0];
-    const scalar P_V_I = args.p_output_P_V_I[0];
-    const scalar P_I_I = args.p_output_P_I_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar V = p_output_V[neuron];
-    scalar I = p_output_I[neuron];
-    V = I*P_V_I + P_V_V*V;
-    I = I*P_I_I;
-    p_output_V[neuron] = V;
-    p_output_I[neuron] = I;
+        [[maybe_unused]] const int64_t step = n_steps;
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            real w_maximum_kink = p1_w_maximum_kink[neuron];
+            int32_t w_maximum_step = p1_w_maximum_step[neuron];
+            real w_r = p1_w_r[neuron];
+            const real x_V = p1_x_V[neuron];
+            if (x_V > w_r) {
+                w_r = x_V;
+                w_maximum_step = step;
+                w_maximum_kink = 0;
+            }
+            p1_w_maximum_kink[neuron] = w_maximum_kink;
+            p1_w_maximum_step[neuron] = w_maximum_step;
+            p1_w_r[neuron] = w_r;
+        }
     }
-    }
-    }
-    }
-    if (const int n = first_diverged<N_p_hidden>(p_hidden_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 1; }
-    if (const int n = first_diverged<N_p_hidden>(p_hidden_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 1; }
-    if (const int n = first_diverged<N_p_output>(p_output_V); n >= 0) { work.diverged_state = 0; work.diverged_neuron = n; return 2; }
-    if (const int n = first_diverged<N_p_output>(p_output_I); n >= 0) { work.diverged_state = 1; work.diverged_neuron = n; return 2; }
-    for (int neuron = 0; neuron < N_p_output; ++neuron) if (p_output_V[neuron] > readout[neuron]) {
-        readout[neuron] = p_output_V[neuron];
-        maximum_step[neuron] = int32_t(n_steps);
-        maximum_kink[neuron] = 0;
-    }
-    {
-    int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
-    std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
-    for (int64_t i = 0; i < p_hidden.count; ++i) ++counts[p_hidden.neuron[i]];
-    }
+    std::memcpy(args.p_hidden_counts + sample * N_p_hidden, p0_w_count, N_p_hidden * sizeof(int32_t));
     return 0;
 }
 
-
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
-    scalar* __restrict p_hidden_lambda_V = work.p_hidden_lambda_V; (void)p_hidden_lambda_V;
-    scalar* __restrict p_hidden_lambda_I = work.p_hidden_lambda_I; (void)p_hidden_lambda_I;
-    scalar* __restrict p_hidden_mode = work.p_hidden_mode; (void)p_hidden_mode;
-    scalar* __restrict p_hidden_dl = work.p_hidden_dl; (void)p_hidden_dl;
-    scalar* __restrict p_hidden_pending = work.p_hidden_pending; (void)p_hidden_pending;
-    auto& p_hidden = work.p_hidden_spikes;
-    scalar* __restrict p_output_lambda_V = work.p_output_lambda_V; (void)p_output_lambda_V;
-    scalar* __restrict p_output_lambda_I = work.p_output_lambda_I; (void)p_output_lambda_I;
-    scalar* __restrict p_output_Q_input = work.p_output_Q_input; (void)p_output_Q_input;
-    scalar* __restrict readout = work.readout; (void)readout;
-    scalar* __restrict maximum_slope = work.maximum_slope; (void)maximum_slope;
-    scalar* __restrict maximum_kink = work.maximum_kink; (void)maximum_kink;
-    scalar* __restrict dr = work.dr; (void)dr;
-    scalar* __restrict drive = work.drive; (void)drive;
-    int32_t* __restrict maximum_step = work.maximum_step; (void)maximum_step;
-    int32_t* __restrict first_step = work.first_step; (void)first_step;
+    real* __restrict p0_l_I = work.p0_l_I;
+    real* __restrict p0_l_V = work.p0_l_V;
+    real* __restrict p0_w_along_input = work.p0_w_along_input;
+    int32_t* __restrict p0_w_mode = work.p0_w_mode;
+    real* __restrict p0_w_pending = work.p0_w_pending;
+    real* __restrict p1_l_I = work.p1_l_I;
+    real* __restrict p1_l_V = work.p1_l_V;
+    real* __restrict p1_w_D_input = work.p1_w_D_input;
+    real* __restrict p1_w_along_input = work.p1_w_along_input;
+    real* __restrict p1_w_down = work.p1_w_down;
+    real* __restrict p1_w_dr = work.dr;
+    real* __restrict p1_w_maximum_kink = work.p1_w_maximum_kink;
+    int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    std::memset(p_hidden_lambda_V, 0, NP_p_hidden * sizeof(scalar));
-    std::memset(p_hidden_lambda_I, 0, NP_p_hidden * sizeof(scalar));
-    std::memset(p_output_lambda_V, 0, NP_p_output * sizeof(scalar));
-    std::memset(p_output_lambda_I, 0, NP_p_output * sizeof(scalar));
-    std::memset(work.p_hidden_pending, 0, NP_p_hidden * sizeof(scalar));
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        real l_I;
+        real l_V;
+        real w_pending;
+        w_pending = 0;
+        l_V = 0;
+        l_I = 0;
+        p0_l_I[neuron] = l_I;
+        p0_l_V[neuron] = l_V;
+        p0_w_pending[neuron] = w_pending;
+    }
+    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+        real l_I;
+        real l_V;
+        l_V = 0;
+        l_I = 0;
+        p1_l_I[neuron] = l_I;
+        p1_l_V[neuron] = l_V;
+    }
     for (int64_t step = n_steps; step >= 0; --step) {
-    if (step < n_steps) {
-    { scalar* __restrict row = work.p_hidden_history_input + step * NP_p_hidden;
-    {
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar lambda_I = p_hidden_lambda_I[neuron];
-    row[neuron] = lambda_I;
-    }
-    }
-    }
-    { scalar* __restrict row = work.p_output_history_input + step * NP_p_output;
-    {
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_I = p_output_lambda_I[neuron];
-    row[neuron] = lambda_I;
-    }
-    }
-    }
-    {
-    const scalar Q_input_V = args.p_output_Q_input_V[0];
-    const scalar Q_input_I = args.p_output_Q_input_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_V = p_output_lambda_V[neuron];
-    scalar lambda_I = p_output_lambda_I[neuron];
-    p_output_Q_input[neuron] = Q_input_I*lambda_I + Q_input_V*lambda_V;
-    }
-    }
-    }
-    {
-    const int64_t start = step > 0 ? p_hidden.start[step] : 0;
-    const int64_t count = step > 0 ? p_hidden.start[step + 1] - start : 0;
-    if (count) {
-    const int32_t* index = p_hidden.neuron + start; (void)index;
-    work.p_hidden_feedback.zero(count);
-    scalar* __restrict feedback = work.p_hidden_feedback; (void)feedback;
-    { const int64_t arrival = step;
-    if (arrival < n_steps) {
-    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p_output_Q_input);
-    for (int neuron = 0; neuron < N_p_output; ++neuron) if (maximum_step[neuron] == arrival && maximum_kink[neuron] > 0) {
-        const scalar share = maximum_kink[neuron] * dr[neuron] / negative_arrivals(args, work, arrival, neuron, sample);
-        for (int64_t i = 0; i < count; ++i) {
-            const scalar weight = args.c_hidden_output_weight[int64_t(index[i]) * NP_p_output + neuron];
-            if (weight < 0) feedback[i] += share * weight;
+        [[maybe_unused]] const int32_t now = int32_t(step);
+        if (step < n_steps) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+                const real l_I = p0_l_I[neuron];
+                real w_along_input;
+                w_along_input = l_I;
+                p0_w_along_input[step * 32 + neuron] = w_along_input;
+            }
+            {
+                const real n_Q_input_I = args.p_output_Q_input_I[0];
+                const real n_Q_input_V = args.p_output_Q_input_V[0];
+                INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                    const real l_I = p1_l_I[neuron];
+                    const real l_V = p1_l_V[neuron];
+                    real w_D_input;
+                    real w_along_input;
+                    real w_down;
+                    const real w_dr = p1_w_dr[neuron];
+                    const real w_maximum_kink = p1_w_maximum_kink[neuron];
+                    const int32_t w_maximum_step = p1_w_maximum_step[neuron];
+                    w_along_input = l_I;
+                    w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
+                    w_down = ((w_maximum_step == now) ? w_dr*w_maximum_kink : 0);
+                    p1_w_D_input[neuron] = w_D_input;
+                    p1_w_along_input[step * 16 + neuron] = w_along_input;
+                    p1_w_down[neuron] = w_down;
+                }
+            }
         }
-    }
-    } }
-    }
-    }
-    for (int neuron = 0; neuron < N_p_output; ++neuron) if (maximum_step[neuron] == step) p_output_lambda_V[neuron] += dr[neuron];
-    if (step < n_steps) {
-    auto& ends = work.p_hidden_ends;
-    for (int64_t i = ends.start[step]; i < ends.start[step + 1]; ++i) {
-        const int neuron = ends.neuron[i];
-        const scalar ended = ends.record[0][i];
-        const scalar V = ends.record[1][i]; (void)V;
-        const scalar I = ends.record[2][i]; (void)I;
-        if (ended == scalar(1)) {
-        const scalar tau_mem = args.p_hidden_tau_mem[0];
-        scalar lambda_V = p_hidden_lambda_V[neuron];
-        const scalar end_term = lambda_V*(-I + V)/tau_mem;
-        p_hidden_pending[neuron] += end_term;
-        }
-        p_hidden_mode[neuron] = ended;
-    }
-    }
-    if (step > 0) {
-    for (int64_t i = p_hidden.start[step]; i < p_hidden.start[step + 1]; ++i) {
-        const int neuron = p_hidden.neuron[i];
-        scalar dl_dt = work.p_hidden_feedback[i - p_hidden.start[step]];
-        p_hidden_dl[neuron] = dl_dt;
-    }
-    {
-    auto& list = work.p_hidden_event0;
-    for (int64_t i = list.start[step]; i < list.start[step + 1]; ++i) {
-        const int neuron = list.neuron[i];
-        scalar dl_dt = p_hidden_dl[neuron];
-        const scalar inv_gdot = list.record[0][i], mode = list.record[1][i]; (void)mode;
-        dl_dt += p_hidden_pending[neuron]; p_hidden_pending[neuron] = 0;
         {
-        scalar lambda_V = p_hidden_lambda_V[neuron];
-        const scalar along = scalar(0.0);
-        lambda_V = -inv_gdot*(along + dl_dt);
-        p_hidden_lambda_V[neuron] = lambda_V;
+            const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
+            if (count) {
+                const int32_t* index = work.p0_spikes.neuron + first;
+                work.p0_feedback.zero(count);
+                scalar* __restrict feedback = work.p0_feedback;
+                if (const int64_t arrival = step; arrival < n_steps) {
+                    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_D_input);
+                }
+                if (const int64_t arrival = step; arrival < n_steps) {
+                    if (any<NP_p_output>(p1_w_down)) dot_part_rows<NP_p_output, -1>(feedback, args.c_hidden_output_weight, index, count, p1_w_down);
+                }
+            }
         }
-        p_hidden_mode[neuron] = mode;
+        {
+            const int64_t first = work.p0_ends.start[step], end = work.p0_ends.start[step + 1];
+            if (first < end) {
+                const real q_tau_mem = args.p_hidden_tau_mem[0];
+                for (int64_t i = first; i < end; ++i) {
+                    const int neuron = work.p0_ends.neuron[i];
+                    const real b_kind = work.p0_ends.record[0][i];
+                    const real b_x_I = work.p0_ends.record[1][i];
+                    const real b_x_V = work.p0_ends.record[2][i];
+                    const real l_V = p0_l_V[neuron];
+                    int32_t w_mode;
+                    real w_pending = p0_w_pending[neuron];
+                    if (b_kind == 2) {
+                        const real t_D_end = l_V*(-b_x_I + b_x_V)/q_tau_mem;
+                        w_pending += t_D_end;
+                    }
+                    w_mode = b_kind - 1;
+                    p0_w_mode[neuron] = w_mode;
+                    p0_w_pending[neuron] = w_pending;
+                }
+            }
+        }
+        {
+            const int64_t first = work.p0_spikes.start[step], end = work.p0_spikes.start[step + 1];
+            for (int64_t i = first; i < end; ++i) {
+                const int neuron = work.p0_spikes.neuron[i];
+                const real b_inv = work.p0_spikes.record[0][i];
+                const real b_mode = work.p0_spikes.record[1][i];
+                real l_V;
+                const real w_feedback = work.p0_feedback[-first + i];
+                int32_t w_mode;
+                real w_pending = p0_w_pending[neuron];
+                real t_dl_dt = w_feedback;
+                t_dl_dt += w_pending;
+                w_pending = 0;
+                const real t_E = t_dl_dt;
+                const real t_rate = b_inv*t_E;
+                l_V = -t_rate;
+                w_mode = b_mode;
+                p0_l_V[neuron] = l_V;
+                p0_w_mode[neuron] = w_mode;
+                p0_w_pending[neuron] = w_pending;
+            }
+        }
+        INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            real l_V = p1_l_V[neuron];
+            const real w_dr = p1_w_dr[neuron];
+            const int32_t w_maximum_step = p1_w_maximum_step[neuron];
+            if (w_maximum_step == now) {
+                l_V += w_dr;
+            }
+            p1_l_V[neuron] = l_V;
+        }
+        if (step == 0) break;
+        {
+            const real n_P_I_I = args.p_hidden_P_I_I[0];
+            const real n_P_V_I = args.p_hidden_P_V_I[0];
+            const real n_P_V_V = args.p_hidden_P_V_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+                real l_I = p0_l_I[neuron];
+                real l_V = p0_l_V[neuron];
+                const int32_t w_mode = p0_w_mode[neuron];
+                const real _back_V_0 = l_V*n_P_V_V;
+                const real _back_I_0 = l_I*n_P_I_I + l_V*n_P_V_I;
+                const real _back_I_1 = l_I*n_P_I_I;
+                const real t_back_0 = (w_mode == 1);
+                l_V = (t_back_0 ? l_V : _back_V_0);
+                l_I = (t_back_0 ? _back_I_1 : _back_I_0);
+                p0_l_I[neuron] = l_I;
+                p0_l_V[neuron] = l_V;
+            }
+        }
+        {
+            const real n_P_I_I = args.p_output_P_I_I[0];
+            const real n_P_V_I = args.p_output_P_V_I[0];
+            const real n_P_V_V = args.p_output_P_V_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                real l_I = p1_l_I[neuron];
+                real l_V = p1_l_V[neuron];
+                const real t_back_l_V = l_V*n_P_V_V;
+                l_I = l_I*n_P_I_I + l_V*n_P_V_I;
+                l_V = t_back_l_V;
+                p1_l_I[neuron] = l_I;
+                p1_l_V[neuron] = l_V;
+            }
+        }
     }
-    }
-    }
-    if (step == 0) break;
     {
-    {
-    const scalar P_V_V = args.p_hidden_P_V_V[0];
-    const scalar P_V_I = args.p_hidden_P_V_I[0];
-    const scalar P_I_I = args.p_hidden_P_I_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    scalar lambda_V = p_hidden_lambda_V[neuron];
-    scalar lambda_I = p_hidden_lambda_I[neuron];
-    scalar mode = p_hidden_mode[neuron];
-    const scalar _back_V_0 = P_V_V*lambda_V;
-    const scalar _back_I_0 = P_I_I*lambda_I + P_V_I*lambda_V;
-    const scalar _back_I_1 = P_I_I*lambda_I;
-    lambda_V = (mode == scalar(1.0) ? lambda_V : _back_V_0);
-    lambda_I = (mode == scalar(1.0) ? _back_I_1 : _back_I_0);
-    p_hidden_lambda_V[neuron] = lambda_V;
-    p_hidden_lambda_I[neuron] = lambda_I;
-    }
-    }
+        BySource& by = work.by_source;
+        by.reset(5);
+        int64_t end = to;
+        while (end > from && args.steps[end - 1] >= n_steps) --end;
+        by.count(args.channels + from, end - from);
+        by.prepare(5, end - from);
+        for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
+        gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
     }
     {
-    {
-    const scalar P_V_V = args.p_output_P_V_V[0];
-    const scalar P_V_I = args.p_output_P_V_I[0];
-    const scalar P_I_I = args.p_output_P_I_I[0];
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    scalar lambda_V = p_output_lambda_V[neuron];
-    scalar lambda_I = p_output_lambda_I[neuron];
-    const scalar _lambda_V = P_V_V*lambda_V;
-    lambda_I = P_I_I*lambda_I + P_V_I*lambda_V;
-    lambda_V = _lambda_V;
-    p_output_lambda_V[neuron] = lambda_V;
-    p_output_lambda_I[neuron] = lambda_I;
-    }
-    }
-    }
-    }
-    {
-    BySource& by = work.by_source;
-    by.reset(5);
-    int64_t end = to;
-    while (end > from && args.steps[end - 1] >= n_steps) --end;
-    by.count(args.channels + from, end - from);
-    by.prepare(5, end - from);
-    for (int64_t i = from; i < end; ++i) by.put(args.channels[i], args.steps[i]);
-    gather_gradient<NP_p_hidden>(slice + 0, work.p_hidden_history_input, by, 5, first);
-    }
-    {
-    BySource& by = work.by_source;
-    by.reset(20);
-    const int64_t last = n_steps;
-    const int64_t end = last > 0 ? p_hidden.start[last] : 0;
-    by.count(p_hidden.neuron, end);
-    by.prepare(20, end);
-    for (int64_t at = 1; at < last; ++at) for (int64_t i = p_hidden.start[at]; i < p_hidden.start[at + 1]; ++i)
-        by.put(p_hidden.neuron[i], int32_t(at));
-    gather_gradient<NP_p_output>(slice + 160, work.p_output_history_input, by, 20, first);
+        BySource& by = work.by_source;
+        by.reset(20);
+        const int64_t last = n_steps, end = last > 0 ? work.p0_spikes.start[last] : 0;
+        by.count(work.p0_spikes.neuron, end);
+        by.prepare(20, end);
+        for (int64_t at = 1; at < last; ++at)
+            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
+        gather_gradient<NP_p_output>(slice + 160, p1_w_along_input, by, 20, first);
     }
 }
 
@@ -551,73 +635,61 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r, const bool* valid) {
-    (void)r; (void)valid;
-    const int64_t label = args.labels[sample];
-    if (label < 0) {
-        args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
-        return;
+void compare(const Args& args, Work& work, int64_t sample, const double* r) {
+    (void)r;
+    real* __restrict p1_w_dr = work.dr;
+    for (int32_t o_n = 0; o_n < 3; ++o_n) {
+        p1_w_dr[o_n] = 0;
     }
-    args.loss[sample] = 0;
-    bool used[N_OUT];
-    for (int n = 0; n < N_OUT; ++n) used[n] = valid[n] || !SILENT_EXCLUDED;
-    if (!used[label]) return;
-    double value[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
-    for (int n = 0; n < N_OUT; ++n) {
-        value[n] = score(r[n], args);
-        if (used[n] && value[n] > top) top = value[n];
-    }
-    for (int n = 0; n < N_OUT; ++n) total += used[n] ? std::exp(value[n] - top) : 0.0;
-    args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
-    for (int n = 0; n < N_OUT; ++n) {
-        const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
-        const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-        work.dr[n] = scalar(slope * args.sample_weight[sample]);
+    args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
+    if (args.labels[sample] >= 0) {
+        double o_loss = 0;
+        double t_top = -std::numeric_limits<double>::infinity();
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            const double t_score = r[o_n];
+            if (t_score > t_top) {
+                t_top = t_score;
+            }
+        }
+        double t_total = 0;
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            t_total += exp(r[o_n] - t_top);
+        }
+        o_loss = -r[args.labels[sample]] + t_top + log(t_total);
+        for (int32_t o_n = 0; o_n < 3; ++o_n) {
+            p1_w_dr[o_n] = args.sample_weight[sample]*(-(o_n == args.labels[sample]) + exp(r[o_n] - t_top)/t_total);
+        }
+        args.loss[sample] = o_loss;
     }
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    bool valid[N_OUT];
     double r[N_OUT], top = 0;
     int64_t best = -1;  // -1 without an output that counts, or if several are the best
     bool several = false;
     for (int n = 0; n < N_OUT; ++n) {
         r[n] = double(work.readout[n]);
-        valid[n] = true;
+        const bool valid = true;
         const double value = score(r[n], args);
-        if (valid[n] && (best < 0 || value > top)) {
+        if (valid && (best < 0 || value > top)) {
             best = n;
             top = value;
             several = false;
-        } else if (valid[n] && value == top) {
+        } else if (valid && value == top) {
             several = true;
         }
-        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
+        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
     }
     args.prediction[sample] = several ? -1 : best;
     for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-    compare(args, work, sample, r, valid);
+    compare(args, work, sample, r);
 }
 
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
     (void)host; (void)args; (void)work; (void)sample;
-    if (!host.keep_steps(host, 0, sample, work.p_hidden_spikes.neuron, work.p_hidden_spikes.start, args.n_steps, args.dt)) return false;
+    if (!host.keep_steps(host, 0, sample, work.p0_spikes.neuron, work.p0_spikes.start, args.n_steps, args.dt)) return false;
     return true;
 }
-// Halves the number of steps until the last one is the first that does harm.
-void locate(const Args& args, Work& work, Trouble& trouble) {
-    const NoDenormals fast;
-    work.prepare(args);
-    int64_t sound = 0, bad = args.n_steps;
-    Args shorter = args;
-    while (bad - sound > 1) {
-        shorter.n_steps = (sound + bad) / 2;
-        (forward(shorter, work, trouble.sample) ? bad : sound) = shorter.n_steps;
-    }
-    shorter.n_steps = trouble.step = bad;
-    trouble.population = forward(shorter, work, trouble.sample);
-    trouble.state = work.diverged_state;
-    trouble.neuron = work.diverged_neuron;
-}
+// ... locate.hpp ...
 
 }  // namespace

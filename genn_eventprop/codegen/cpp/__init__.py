@@ -13,15 +13,13 @@ from importlib import resources
 
 from ...plan import Plan
 from ..equations import equations
-from .backward import backward
 from .context import Context, padded, regulariser_names
-from .declarations import args, record, sizes, work
+from .declarations import args, record, sizes
 from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
-from .forward import LOCATE, forward, negative_arrivals
+from .grid import Grid, compared_exact
 from .hygiene import coded
 from .kinds import by_rows
 from .outer import outer, outer_loss
-from .replay_steps import replay
 
 __all__ = ["Source", "coded", "generate", "host_source", "padded", "regulariser_names"]
 
@@ -55,7 +53,12 @@ def host_source() -> str:
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """C++ for a plan; dtype "float32" or "float64"; split: see `Context`."""
     ctx = Context(plan, dtype, split)
-    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\n", read("host.hpp"), read("runtime.hpp")]
+    head = [
+        equations(plan, "//"),
+        f"typedef {ctx.real} scalar;\ntypedef scalar real;\n",
+        read("host.hpp"),
+        read("runtime.hpp"),
+    ]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
         trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
@@ -64,20 +67,33 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         library = [read(f"exact/{name}.hpp") for name in library]
         parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
+        own = ctx.split or plan.loss.readout in ("voltage", "spike_times")
+        compare = "" if own else compared_exact(ctx)
     else:
-        parts = [*head, *common, work(ctx), negative_arrivals(ctx), forward(ctx), replay(ctx), backward(ctx)]
-        keep = record(ctx) + LOCATE
-    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx), keep, "}  // namespace\n"]
-    if not ctx.exact and any(re.search(r"\bstd::(sort|\w+_bound)\(", part) for part in parts):
+        grid = Grid(ctx)
+        memory, *trial = grid.text()
+        compare = grid.compare()
+        voltage = (
+            ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"] if plan.loss.readout == "voltage" else []
+        )
+        parts = [*head, *common, memory, *voltage, *trial]
+        keep = record(ctx) + read("grid/locate.hpp")
+    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx, compare), keep, "}  // namespace\n"]
+    if not ctx.exact and any(re.search(r"\bstd::\w+_bound\(", part) for part in parts):
         parts.insert(len(head), "#include <algorithm>\n")
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))
-    if not ctx.exact and any(ctx.pushed(p) for p in ctx.spiking):
+    if not ctx.exact and grid.signed:
         parts.insert(len(head), read("events.hpp"))
     if not all(by_rows(c) for c in plan.connections):
         parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
     if ctx.stochastic:
         parts.insert(len(head), read("stochastic.hpp"))
     return Source(
-        "\n".join(parts), tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
+        "\n".join(part for part in parts if part),
+        tuple(ctx.arrays()),
+        tuple(ctx.numbers),
+        tuple(ctx.integers),
+        ctx.gradients,
+        ctx.gradient_size,
     )

@@ -1,27 +1,53 @@
-// What populations with delta synapses need: rows of which only the positive weights count.
+// Rows of which only the positive (Part 1) or the negative (Part -1) weights count.
 
 namespace {
 
-// acc[0:N] += sum over r < n of the positive entries of base[index[r] * N : + N].
-template <int N>
-inline void add_positive_rows(scalar* __restrict acc, const scalar* __restrict base, const int32_t* __restrict index,
-                              int64_t n) {
+// part[0:N] += sum over r < n of the entries of one sign of base[index[r] * N : + N].
+template <int N, int Part>
+inline void add_part_rows(scalar* __restrict part, const scalar* __restrict base, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
         const scalar* row = base + int64_t(index[r]) * N;
-        INDEPENDENT for (int i = 0; i < N; ++i) acc[i] += row[i] > 0 ? row[i] : scalar(0);
+        INDEPENDENT for (int i = 0; i < N; ++i) part[i] += scalar(Part) * row[i] > 0 ? row[i] : scalar(0);
     }
 }
 
-// out[r] += the positive entries of base[index[r] * N : + N] . q, r < n.
-template <int N>
-inline void dot_positive_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index,
-                              int64_t n, const scalar* __restrict q) {
+// acc[0:N] += sum over r < n of base[index[r] * N : + N], part[0:N] += the sum of the entries of one sign.
+template <int N, int Part>
+inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, const scalar* __restrict base,
+                              const int32_t* __restrict index, int64_t n) {
+    constexpr int V = N / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
+    for (int v = 0; n && v < V; v += U) {
+        const int u_end = V - v < U ? V - v : U;
+        vec s[U] = {}, p[U] = {};
+#pragma GCC unroll 8
+        for (int u = 0; u < U; ++u)
+            if (u < u_end) s[u] = load(acc + (v + u) * LANES), p[u] = load(part + (v + u) * LANES);
+        for (int64_t r = 0; r < n; ++r) {
+            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
+#pragma GCC unroll 8
+            for (int u = 0; u < U; ++u) {
+                if (u >= u_end) break;
+                const vec w = load(row + u * LANES);
+                s[u] += w;
+                p[u] += scalar(Part) * w > 0 ? w : vec{};
+            }
+        }
+#pragma GCC unroll 8
+        for (int u = 0; u < U; ++u)
+            if (u < u_end) store(acc + (v + u) * LANES, s[u]), store(part + (v + u) * LANES, p[u]);
+    }
+}
+
+// out[r] += the entries of one sign of base[index[r] * N : + N] . q, r < n.
+template <int N, int Part>
+inline void dot_part_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index,
+                          int64_t n, const scalar* __restrict q) {
     for (int64_t r = 0; r < n; ++r) {
         const scalar* row = base + int64_t(index[r]) * N;
         vec s = {};
         for (int i = 0; i < N; i += LANES) {
             const vec w = load(row + i);
-            s += (w > 0 ? w : vec{}) * load(q + i);
+            s += (scalar(Part) * w > 0 ? w : vec{}) * load(q + i);
         }
         out[r] += lane_sum(s);
     }

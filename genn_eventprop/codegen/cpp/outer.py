@@ -8,56 +8,23 @@ from __future__ import annotations
 
 import re
 
+from ...plan import Plan
 from ..printer import CPP, DOUBLE, Dialect, expression
 from .context import Context, indent
 
-# of the readouts of one trial: label, softmax over the outputs that count, the term of the right one
-CROSS_ENTROPY = """\
-const int64_t label = args.labels[sample];
-if (label < 0) {
-    args.loss[sample] = std::numeric_limits<double>::quiet_NaN();
-    return;
-}
-args.loss[sample] = 0;
-bool used[N_OUT];
-for (int n = 0; n < N_OUT; ++n) used[n] = valid[n] || !SILENT_EXCLUDED;
-if (!used[label]) return;
-double value[N_OUT], total = 0, top = -std::numeric_limits<double>::infinity();
-for (int n = 0; n < N_OUT; ++n) {
-    value[n] = score(r[n], args);
-    if (used[n] && value[n] > top) top = value[n];
-}
-for (int n = 0; n < N_OUT; ++n) total += used[n] ? std::exp(value[n] - top) : 0.0;
-args.loss[sample] = std::log(total) + top - value[label] + term(r[label], args);
-for (int n = 0; n < N_OUT; ++n) {
-    const double p = used[n] ? std::exp(value[n] - top) / total : 0.0;
-    const double slope = (p - (n == label)) * score_slope(r[n], args) + (n == label ? term_slope(r[n], args) : 0.0);
-    work.dr[n] = scalar(slope * args.sample_weight[sample]);
-}
-"""
-SQUARED_ERROR = """\
-const double* target = args.targets + sample * N_OUT;
-args.loss[sample] = 0;
-for (int n = 0; n < N_OUT; ++n) {
-    if (target[n] != target[n] || !(valid[n] || !SILENT_EXCLUDED)) continue;
-    const double difference = r[n] - target[n];
-    args.loss[sample] += 0.5 * difference * difference;
-    work.dr[n] = scalar(difference * args.sample_weight[sample]);
-    MISSING
-}
-"""
+# of exact spike times; on the grid see `program/outer`
 SPIKE_TIMES = """\
 const double* target = args.targets + sample * N_OUT * args.n_targets;
-auto& spikes = work.SPIKES;
-scalar* slope = SLOPE;
+auto& spikes = work.OUTPUT.spikes;
+scalar* slope = work.reader.slope;
 int64_t seen[N_OUT] = {};
 args.loss[sample] = 0;
-EVERY {
+for (int64_t i = 0; i < spikes.count; ++i) {
     const int32_t n = spikes.neuron[i];
     const int64_t m = seen[n]++;
     slope[i] = 0;
     if (m >= args.n_targets) continue;
-    const double difference = TIME - target[n * args.n_targets + m];
+    const double difference = work.OUTPUT.spike_time[i] - target[n * args.n_targets + m];
     if (difference != difference) continue;
     args.loss[sample] += 0.5 * difference * difference;
     slope[i] = scalar(difference * args.sample_weight[sample]);
@@ -70,19 +37,14 @@ for (int n = 0; n < N_OUT && !SILENT_EXCLUDED; ++n)
         MISSING
     }
 """
-# where the spikes of the output stand, and their times: on the grid, and exact
-ON_GRID = {
-    "SPIKES": "OUTPUT_spikes", "SLOPE": "spikes.record[OWN_LOSS]", "TIME": "double(step) * args.dt",
-    "EVERY": "for (int64_t step = 0; step <= args.n_steps; ++step)\n"
-    "for (int64_t i = spikes.start[step]; i < spikes.start[step + 1]; ++i)",
-}  # fmt: skip
-EXACT = {
-    "SPIKES": "OUTPUT.spikes", "SLOPE": "work.reader.slope", "TIME": "work.OUTPUT.spike_time[i]",
-    "EVERY": "for (int64_t i = 0; i < spikes.count; ++i)",
-}  # fmt: skip
 RUNNING = """\
-args.loss[sample] = has_goal(args, sample) ? work.running : std::numeric_limits<double>::quiet_NaN();
+args.loss[sample] = has_goal(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
 """
+LAST = {
+    "end": "for (int n = 0; n < NP_OUT; ++n) work.last[n] = work.dr[n];\n",
+    "count": "for (int n = 0; n < N_OUT; ++n)\n    if (r[n] == 0) work.last[n] = work.dr[n];\n",
+}
+"""lambda_V at T with exact spike times, of readouts that set it."""
 GIVEN = """\
 args.loss[sample] = 0;
 if (args.half != BACKWARDS) return;
@@ -134,10 +96,8 @@ struct Goal {
 def outer(ctx: Context) -> str:
     """score, term and their derivatives by r as functions of r, and what silent outputs are."""
     loss = ctx.plan.loss
-    out = [_function(ctx, name, expr, DOUBLE) for name, expr in _expressions(ctx)]
+    out = [_function(ctx, "score", loss.expressions[0], DOUBLE)]
     out.append(f"constexpr bool SILENT_EXCLUDED = {'true' if loss.silent == 'exclude' else 'false'};")
-    if not ctx.exact and "own_loss" in ctx.recorded(ctx.plan.output):
-        out.append(f"constexpr int OWN_LOSS = {1 + ctx.recorded(ctx.plan.output).index('own_loss')};")
     return "\n".join([*out, "", *_pointwise(ctx)])
 
 
@@ -177,40 +137,20 @@ def _pointwise(ctx: Context) -> list[str]:
     ]
 
 
-def outer_loss(ctx: Context) -> str:
-    """The functions that `batch.hpp` calls between forward and backward."""
-    loss, out = ctx.plan.loss, ctx.plan.output.name
+def has_last(plan: Plan) -> bool:
+    """True if the outer loss may set lambda_V at T in `work.last`."""
+    return plan.loss.readout in LAST or plan.loss.silent == "end"
+
+
+def outer_loss(ctx: Context, compared: str) -> str:
+    """The functions that `batch.hpp` calls between forward and backward; compared: the loss of readouts, as code."""
+    loss = ctx.plan.loss
+    zero = "for (int n = 0; n < NP_OUT; ++n) work.last[n] = 0;\n" if has_last(ctx.plan) else ""
+    compare = f"compare(args, work, sample, r);\n{LAST.get(loss.readout, '') if ctx.exact else ''}"
     valid = "work.first_step[n] >= 0" if loss.readout in ("first_spike", "spike_times") else "true"
-    index = "n" if "tau_mem" in ctx.plan.output.per_neuron else "0"
-    push = f"work.last[n] -= args.p_{out}_tau_mem[{index}] * scalar(SIZE * args.sample_weight[sample]);"
-    last = ctx.has_last
-    zero_last = "for (int n = 0; n < NP_OUT; ++n) work.last[n] = 0;\n" if last else ""
     return (
-        "void compare(const Args& args, Work& work, int64_t sample, const double* r, const bool* valid) {\n"
-        "    (void)r; (void)valid;\n" + indent(_compare(ctx, push if last and loss.silent == "end" else "")) + "}\n\n"
-        "void outer_loss(const Args& args, Work& work, int64_t sample) {\n"
-        f"""\
-    bool valid[N_OUT];
-    double r[N_OUT], top = 0;
-    int64_t best = -1;  // -1 without an output that counts, or if several are the best
-    bool several = false;
-    for (int n = 0; n < N_OUT; ++n) {{
-        r[n] = double(work.readout[n]);
-        valid[n] = {valid};
-        const double value = score(r[n], args);
-        if (valid[n] && (best < 0 || value > top)) {{
-            best = n;
-            top = value;
-            several = false;
-        }} else if (valid[n] && value == top) {{
-            several = true;
-        }}
-        args.readout[sample * N_OUT + n] = valid[n] ? r[n] : std::numeric_limits<double>::infinity();
-    }}
-    args.prediction[sample] = several ? -1 : best;
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-"""
-        + indent(zero_last + "compare(args, work, sample, r, valid);\n" + _others(ctx) + ctx.readout.last()) + "}\n"
+        "void compare(const Args& args, Work& work, int64_t sample, const double* r) {\n    (void)r;\n"
+        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid) + indent(zero + compare + _others(ctx)) + "}\n"
     )  # fmt: skip
 
 
@@ -218,25 +158,54 @@ def _others(ctx: Context) -> str:
     """Readouts besides the loss's own: out of a trial forwards, and their dL/dr into a trial backwards."""
     if not ctx.plan.loss.also:
         return ""
-    take = f"if (args.half == BACKWARDS) {{\n{indent(ctx.readout.take())}}} else {{\n" if ctx.split else "{\n"
-    return f"{take}{indent(ctx.readout.hand_out())}}}\n"
+    prefix = f"work.p{ctx.plan.populations.index(ctx.plan.output)}_w_"
+    out, back = "", ""
+    for name in ctx.plan.loss.also:
+        rows = "args.n_steps + 1" if name == "trace" else "1"
+        value = "double(r[i * NP_OUT + n])"
+        if name == "first_spike":
+            value = f"work.first_step[n] >= 0 ? {value} : std::numeric_limits<double>::infinity()"
+        for_all = f"for (int64_t i = 0; i < {rows}; ++i)\n    for (int n = 0; n < N_OUT; ++n) "
+        at = f"[(sample * ({rows}) + i) * N_OUT + n]"
+        out += f"{{\n    const scalar* r = {prefix}r_{name};\n{indent(f'{for_all}args.also_{name}{at} = {value};')}}}\n"
+        slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.given_{name}{at});"
+        back += for_all + slope + "\n"
+    take = f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n" if ctx.split else "{\n"
+    return f"{take}{indent(out)}}}\n"
 
 
-def _compare(ctx: Context, push: str) -> str:
-    loss, out = ctx.plan.loss, ctx.plan.output.name
-    missing = push.replace("SIZE", "difference")
+OUTER_LOSS = """\
+void outer_loss(const Args& args, Work& work, int64_t sample) {
+    double r[N_OUT], top = 0;
+    int64_t best = -1;  // -1 without an output that counts, or if several are the best
+    bool several = false;
+    for (int n = 0; n < N_OUT; ++n) {
+        r[n] = double(work.readout[n]);
+        const bool valid = VALID;
+        const double value = score(r[n], args);
+        if (valid && (best < 0 || value > top)) {
+            best = n;
+            top = value;
+            several = false;
+        } else if (valid && value == top) {
+            several = true;
+        }
+        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
+    }
+    args.prediction[sample] = several ? -1 : best;
+    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+"""
+
+
+def _compare(ctx: Context, compared: str) -> str:
+    loss, out = ctx.plan.loss, ctx.plan.output
     if ctx.split:
-        return GIVEN.replace("LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if push else "")
+        return GIVEN.replace(
+            "LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if loss.silent == "end" else ""
+        )
+    if not ctx.exact or loss.readout not in ("voltage", "spike_times"):
+        return compared
     if loss.readout == "voltage":
-        return RUNNING.replace("work.running", "work.reader.running") if ctx.exact else RUNNING
-    if loss.readout == "spike_times":
-        text = SPIKE_TIMES.replace("MISSING", missing)
-        for word, place in (EXACT if ctx.exact else ON_GRID).items():
-            text = text.replace(word, place)
-        return text.replace("OUTPUT", f"p_{out}")
-    if loss.outer == "squared_error":
-        return SQUARED_ERROR.replace("MISSING", f"if (!valid[n]) {missing}" if push else "")
-    if not push:
-        return CROSS_ENTROPY
-    pushed = push.replace("[n]", "[label]").replace("SIZE", "term_slope(args.duration, args)")
-    return CROSS_ENTROPY + f"if (!valid[label]) {pushed}\n"
+        return RUNNING
+    push = f"work.last[n] -= args.p_{out.name}_tau_mem[{'n' if 'tau_mem' in out.per_neuron else '0'}] * scalar(difference * args.sample_weight[sample]);"
+    return SPIKE_TIMES.replace("MISSING", push if loss.silent == "end" else "").replace("OUTPUT", f"p_{out.name}")

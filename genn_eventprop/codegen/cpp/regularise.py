@@ -44,13 +44,6 @@ def _term(name: str, jump: str, r: SpikePush, given: str) -> str:
     )
 
 
-def jump_at_spike(ctx: Context, p: PopulationRecord) -> str:
-    """What follows the jump of an own spike of ``neuron``, on the grid."""
-    if not ctx.plan.spike_regularisers(p.name):
-        return ""
-    return f"\nlambda_{pushed_state(p.derived.model)} += {jump_buffer(ctx, p)}[neuron];"
-
-
 def pushed_index(plan: Plan, p: PopulationRecord) -> int:
     """Number of the state whose costate takes a jump at own spikes, -1 without one; for exact spike times."""
     pushed = plan.spike_regularisers(p.name) or (plan.loss.surrogate and p.name == plan.output.name)

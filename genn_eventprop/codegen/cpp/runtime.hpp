@@ -128,6 +128,14 @@ inline int first_diverged(const scalar* x) {
     return -1;
 }
 
+// Whether any of N numbers is not 0.
+template <int N>
+inline bool any(const scalar* x) {
+    bool found = false;
+    INDEPENDENT for (int n = 0; n < N; ++n) found |= x[n] != 0;
+    return found;
+}
+
 // One bit for every lane that is not below zero.
 template <typename V>
 inline unsigned not_negative(V a) {
@@ -202,6 +210,12 @@ inline void add_rows(scalar* __restrict acc, const scalar* __restrict base, cons
     }
 }
 
+// acc[0:N] += row[0:N].
+template <int N>
+inline void add_row(scalar* __restrict acc, const scalar* __restrict row) {
+    INDEPENDENT for (int n = 0; n < N; ++n) acc[n] += row[n];
+}
+
 // out[r] += base[index[r] * N : + N] . q, r < n.
 template <int N>
 inline void dot_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
@@ -257,13 +271,13 @@ struct Buffer {
 template <int Records>
 struct Spikes {
     Buffer<int32_t> neuron, start;
-    Buffer<scalar> record[Records];
+    Buffer<scalar> record[Records > 0 ? Records : 1];
     int64_t count = 0;
     // Room for `extra` more spikes, and for one vector that find_crossed may write beyond them.
     void reserve(int64_t extra) {
         if (count + extra + 16 <= neuron.size) return;
         neuron.reserve(count + extra + 16);
-        for (auto& r : record) r.reserve(neuron.size);
+        for (int r = 0; r < Records; ++r) record[r].reserve(neuron.size);
     }
 };
 
@@ -292,6 +306,26 @@ inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict hi
             add_rows<N, true>(grad + m * N, history, by.steps.data + from, n);
         else if (n)
             add_rows<N>(grad + m * N, history, by.steps.data + from, n);
+    }
+}
+
+// Notes which state has left the dynamics; what `forward` returns then.
+template <typename Work>
+inline int diverged(Work& work, int population, int state, int neuron) {
+    work.diverged_state = state;
+    work.diverged_neuron = neuron;
+    return 1 + population;
+}
+
+// a(t) of the sample's input, before and after the arrivals of every step.
+template <typename Args, typename Work>
+inline void find_activity(const Args& args, Work& work, int64_t from, int64_t to) {
+    double activity = 0;
+    for (int64_t k = 0, i = from; k <= args.n_steps; ++k) {
+        work.activity_before[k] = scalar(activity);
+        for (; i < to && args.steps[i] == k; ++i) activity += args.activity_jump;
+        work.activity[k] = scalar(activity);
+        activity *= args.activity_decay;
     }
 }
 

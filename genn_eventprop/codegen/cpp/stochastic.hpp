@@ -18,6 +18,9 @@ inline uint32_t mix32(uint32_t x) {
     return x ^ (x >> 16);
 }
 inline uint32_t random_bits(StepKey k, uint32_t neuron) { return mix32(mix32(neuron ^ k.low) ^ k.high); }
+inline uint32_t random_bits(uint64_t key, int64_t step, int neuron) {
+    return random_bits(step_key(key, step), uint32_t(neuron));
+}
 
 // noise[n] = strength times a normal number, of one step.
 template <int N>

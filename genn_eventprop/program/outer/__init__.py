@@ -33,3 +33,6 @@ def make_outer(plan: Plan, scope: Scope, readout: Readout, given: bool) -> Outer
         return Given(plan, scope, readout)
     outer = str(plan.loss.outer)
     return OF_READOUT.get((outer, plan.loss.readout), NAMED[outer])(plan, scope, readout)
+
+
+__all__ = ["NAMED", "OF_READOUT", "Outer", "make_outer"]

@@ -12,12 +12,13 @@ import sympy as sp
 from ...plan import Plan
 from ..nodes import SAMPLE, Add, Range, Statement, name
 from ..readouts import Readout
+from ..readouts.base import SAMPLE_WEIGHT
 from ..readouts.voltage import NODES
 from ..scope import Scope
 
 n = name("o", "n")  # the output that a loop is at
 LABEL = name("o", "label")
-LOSS, SAMPLE_WEIGHT = name("o", "loss"), name("g", "sample_weight")
+LOSS = name("o", "loss")
 ROW, NODE = name("o", "row"), name("o", "node")  # step and node, where V is compared all the time
 
 

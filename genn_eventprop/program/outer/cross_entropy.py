@@ -6,7 +6,8 @@ from __future__ import annotations
 import sympy as sp
 
 from ..nodes import Add, Let, Set, Statement, When, above, both, choose, equal, name, no
-from .base import LABEL, LOSS, SAMPLE_WEIGHT, Outer, n
+from ..readouts.base import SAMPLE_WEIGHT
+from .base import LABEL, LOSS, Outer, n
 
 TOP, TOTAL, SCORE = name("t", "top"), name("t", "total"), name("t", "score")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sympy as sp
 
 from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, both, choose, is_nan, name, no
-from .base import LOSS, ROW, SAMPLE_WEIGHT, Outer, n
+from ..readouts.base import SAMPLE_WEIGHT
+from .base import LOSS, ROW, Outer, n
 
 TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
 m = name("o", "m")  # the spike that a loop is at

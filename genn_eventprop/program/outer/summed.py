@@ -7,7 +7,8 @@ import sympy as sp
 from ...losses.sums import SUMS
 from ...losses.sums.base import R_LABEL, Y
 from ..nodes import SAMPLE, Add, Let, Set, Statement, When, both, equal, is_nan, name, no
-from .base import LABEL, LOSS, SAMPLE_WEIGHT, Outer, n
+from ..readouts.base import SAMPLE_WEIGHT
+from .base import LABEL, LOSS, Outer, n
 
 TARGET, OF_LABEL = name("o", "target"), name("t", "of_label")
 

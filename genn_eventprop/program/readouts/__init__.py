@@ -3,7 +3,10 @@
 from importlib import import_module
 
 from ...losses.kinds import READOUTS
+from ...plan import Plan
+from ..scope import Scope
 from .base import Readout
+from .several import Several
 
 
 def readout_class(name: str) -> type[Readout]:
@@ -12,4 +15,11 @@ def readout_class(name: str) -> type[Readout]:
     return getattr(import_module(f".{file}", __package__), found)
 
 
-__all__ = ["Readout", "readout_class"]
+def make_readout(plan: Plan, scope: Scope) -> Readout:
+    """What the loss of a plan reads; `scope`: of the output population."""
+    own = readout_class(plan.loss.readout)(plan, scope)
+    others = [readout_class(name)(plan, scope, name) for name in plan.loss.also]
+    return Several(plan, scope, [own, *others]) if others else own
+
+
+__all__ = ["Readout", "make_readout", "readout_class"]

@@ -14,32 +14,42 @@ from ..scope import Scope
 
 R = name("w", "r")
 DR = name("w", "dr")
+SAMPLE_WEIGHT = name("g", "sample_weight")
 
 
 class Readout:
-    """Base: nothing is read. All methods return statements, or what an expression gets."""
+    """Base: nothing is read. All methods return statements, or what an expression gets.
+
+    Args:
+        which: name of a readout besides the loss's own, whose symbols have it behind them.
+    """
 
     spikes = False  # whether a silent output has no readout
     negative = False  # whether it needs the sum of the negative weights that arrive in a step
     states: tuple[str, ...] = ()  # needed from right before own spikes
 
-    def __init__(self, plan: Plan, scope: Scope) -> None:
+    def __init__(self, plan: Plan, scope: Scope, *which: str) -> None:
+        self.R, self.DR = name("w", "r", *which), name("w", "dr", *which)
         self.plan, self.s, self.loss, self.K = plan, scope, plan.loss, scope.N
         state = scope.d.model.readout
         self.v = scope.d.states.index(state) if state in scope.d.states else 0
         self.V, self.lam = scope.x[self.v], scope.lam[self.v]
-        scope.each(R, "real", "result")
-        scope.each(DR)
+        self.declare_readout()
         scope.given("duration", "double")
         self.declare()
 
+    def declare_readout(self) -> None:
+        """The readout and dL/dr: one number of every output."""
+        self.s.each(self.R, "real", "result")
+        self.s.each(self.DR)
+
     def declare(self) -> None:
-        """Buffers of its own."""
+        """Further buffers."""
 
     # forwards
 
     def begin(self) -> list[Statement]:
-        return [Set(R, sp.Integer(0))]
+        return [Set(self.R, sp.Integer(0))]
 
     def before_arrivals(self) -> list[Statement]:
         return []
@@ -51,6 +61,10 @@ class Readout:
     def spiked(self) -> list[Statement]:
         """At an own spike, found at `step` + 1, before its reset."""
         return []
+
+    def keep(self, event: DerivedEvent) -> dict[str, sp.Expr]:
+        """Further fields of an own spike's entry, from right before its reset."""
+        return {}
 
     def end(self) -> list[Statement]:
         """After the last step; `step` is the number of steps."""
@@ -71,6 +85,10 @@ class Readout:
 
     def arrival(self, receptor: str) -> sp.Expr:
         """What an arrival of unit weight adds to D at `step`."""
+        return sp.Integer(0)
+
+    def loss_of_arrival(self, receptor: str) -> sp.Expr:
+        """What a unit weight that arrives adds to V where the outer loss compares V at every time; else 0."""
         return sp.Integer(0)
 
     def negative_arrival(self) -> sp.Expr:

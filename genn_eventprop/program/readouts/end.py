@@ -5,12 +5,12 @@ from __future__ import annotations
 import sympy as sp
 
 from ..nodes import Set, Statement
-from .base import DR, R, Readout
+from .base import Readout
 
 
 class End(Readout):
     def end(self) -> list[Statement]:
-        return [Set(R, self.V)]
+        return [Set(self.R, self.V)]
 
     def last(self) -> sp.Expr:
-        return DR
+        return self.DR

@@ -8,7 +8,7 @@ from ...adjoint import DerivedEvent
 from ...plan.numbers import basis_size, readout_row
 from ..events import DL_DT
 from ..nodes import SAMPLE, STEP, Add, Statement, name
-from .base import DR, R, Readout
+from .base import Readout
 
 
 class Integral(Readout):
@@ -41,16 +41,16 @@ class Integral(Readout):
         weight = name("g", "time_weight", "back", j) if back else name("g", "time_weight", j)
         return weight * (name("g", "activity_back" if back else "activity") if self.driven else 1)
 
-    def at(self) -> sp.Expr:
-        """w / T at `step`, before its arrivals."""
-        return name("g", "integrand_weight") * (name("g", "activity_before") if self.driven else 1)
+    def at(self, *which: str) -> sp.Expr:
+        """w / T at `step`, or at the "next" one, before its arrivals."""
+        return name("g", "integrand_weight", *which) * (name("g", "activity_before", *which) if self.driven else 1)
 
     def after_arrivals(self) -> list[Statement]:
-        return [Add(R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
+        return [Add(self.R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
 
     def density(self, j: int) -> sp.Expr:
         """The factor of u_j . x + u_j1 in dL, of the step before `step`."""
-        return DR * self.weight(j, back=True)
+        return self.DR * self.weight(j, back=True)
 
     def source(self) -> list[Statement]:
         out: list[Statement] = []
@@ -65,8 +65,8 @@ class Integral(Readout):
 
     def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         drop = before[self.V] - self.s.own(event.h[self.v], before)
-        return [Add(DL_DT, self.at() * DR * drop)]
+        return [Add(DL_DT, self.at() * self.DR * drop)]
 
     def arrival(self, receptor: str) -> sp.Expr:
         moved = self.s.d.receptors[receptor][self.v]
-        return -self.at() * DR * self.s.own(moved)
+        return -self.at() * self.DR * self.s.own(moved)

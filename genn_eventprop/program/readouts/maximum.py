@@ -6,7 +6,7 @@ import sympy as sp
 
 from ..nodes import STEP, Add, Set, Statement, When, above, at_least, below, both, choose, either, equal, name
 from ..step import pick
-from .base import DR, R, Readout
+from .base import Readout
 
 AT, SLOPE, KINK = name("w", "maximum_step"), name("w", "maximum_slope"), name("w", "maximum_kink")
 NEGATIVE = name("w", "negative")  # sum of the negative weights that arrive in this step
@@ -25,9 +25,9 @@ class Maximum(Readout):
 
     def before_arrivals(self) -> list[Statement]:
         if not self.s.adjoint:
-            return [When(either(equal(STEP, 0), above(self.V, R)), (Set(R, self.V),))]
-        new = (Set(R, self.V), Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)))
-        return [When(either(equal(STEP, 0), above(self.V, R)), new)]
+            return [When(either(equal(STEP, 0), above(self.V, self.R)), (Set(self.R, self.V),))]
+        new = (Set(self.R, self.V), Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)))
+        return [When(either(equal(STEP, 0), above(self.V, self.R)), new)]
 
     def after_arrivals(self) -> list[Statement]:
         """At a kink the slope turns from positive to not positive by the arrivals: Vdot(t*-) is shared among the
@@ -39,10 +39,10 @@ class Maximum(Readout):
 
     def end(self) -> list[Statement]:
         last = (Set(AT, STEP), Set(KINK, sp.Integer(0))) if self.s.adjoint else ()
-        return [When(above(self.V, R), (Set(R, self.V), *last))]
+        return [When(above(self.V, self.R), (Set(self.R, self.V), *last))]
 
     def negative_arrival(self) -> sp.Expr:
-        return choose(equal(AT, STEP), KINK * DR, 0)
+        return choose(equal(AT, STEP), KINK * self.DR, 0)
 
     def sample(self) -> list[Statement]:
-        return [When(equal(AT, STEP), (Add(self.lam, DR),))]
+        return [When(equal(AT, STEP), (Add(self.lam, self.DR),))]

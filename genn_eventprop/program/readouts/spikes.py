@@ -7,7 +7,7 @@ import sympy as sp
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
 from ..nodes import NEURON, STEP, Add, Set, Statement, When, at_least, below, choose, equal, name
-from .base import DR, R, Readout
+from .base import Readout
 
 FIRST = name("w", "first")  # step of the first own spike, -1 before it
 COUNT = name("w", "count")
@@ -32,7 +32,7 @@ class FirstSpike(Readout):
         return [When(equal(FIRST, -1), (Set(FIRST, STEP + 1),))]
 
     def end(self) -> list[Statement]:
-        return [Set(R, choose(at_least(FIRST, 0), FIRST * name("g", "step_ms"), name("g", "duration")))]
+        return [Set(self.R, choose(at_least(FIRST, 0), FIRST * name("g", "step_ms"), name("g", "duration")))]
 
     def valid(self, i: sp.Symbol) -> sp.Expr:
         return at_least(self.s.alias(name("o", "first", i), FIRST, (i,)), 0)
@@ -41,7 +41,7 @@ class FirstSpike(Readout):
         return PUSH if self.loss.silent == "end" else sp.Integer(0)
 
     def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        return [When(equal(FIRST, STEP), (Add(DL_DT, DR),))]
+        return [When(equal(FIRST, STEP), (Add(DL_DT, self.DR),))]
 
 
 class SpikeTimes(FirstSpike):
@@ -77,10 +77,10 @@ class Count(Readout):
     """r = number of spikes, with the surrogate gradient of `losses.Loss`."""
 
     def end(self) -> list[Statement]:
-        return [Set(R, COUNT)]
+        return [Set(self.R, COUNT)]
 
     def last(self) -> sp.Expr:
-        return choose(equal(COUNT, 0), DR, 0)
+        return choose(equal(COUNT, 0), self.DR, 0)
 
     def after(self) -> list[Statement]:
-        return [Add(self.lam, DR)]
+        return [Add(self.lam, self.DR)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
+from ..outer import has_last
 from ..regularise import jump_from_counts
 from .groups import groups
 from .models import loads, read_index, refs
@@ -70,7 +71,7 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
 def _last(ctx: Context) -> str:
     """lambda_V at T, and the jumps of a spike count's surrogate gradient besides those of regularisers."""
     name, lines, held = f"p_{ctx.plan.output.name}", [], ""
-    if ctx.has_last:
+    if has_last(ctx.plan):
         mu = f"mu[{read_index(ctx)}].data"
         lines.append(f"{name}.{mu}[k] += work.last[k];")
         held = f"for (const auto& h : {name}.held) std::swap({name}.{mu}[h.neuron], {name}.held_{mu}[h.neuron]);"

@@ -1,0 +1,180 @@
+"""What happens between neurons: rows of weights added, multiplied and summed. The loops are in `runtime.hpp`."""
+
+from __future__ import annotations
+
+from ....modelling.expressions import symbol
+from ....plan import ConnectionRecord
+from ....program.nodes import STEP, Access, Buffer, Kernel
+from ....program.readouts.integral import Integral
+from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
+from ...statements import Target, indent
+from ..context import Context
+from ..kinds import by_rows
+from .connections import Connections
+from .lanes import Lanes
+from .lists import Lists
+from .memory import Memory
+
+PARTS = {"positive": "1", "negative": "-1"}
+
+
+class Between:
+    """Operations of a trial on connections; lists: of every population that spikes."""
+
+    def __init__(
+        self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections
+    ) -> None:
+        self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
+        self.others = others
+
+    def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
+        return f" {sign} args.c_{c.name}_delay" if c.delay > 0 else ""
+
+    def _from_input(self, c: ConnectionRecord) -> bool:
+        return c.source == self.plan.input.name
+
+    def deliver(self, o: Deliver) -> str:
+        c = self.plan.connections[o.connection]
+        if by_rows(c):
+            add = self._add(c, o.sums)
+        else:
+            take = self.others.take(c, self.memory.pointer(o.sums[0][1]))
+            if self.others.known(c):
+                return take
+            add = self.others.send(c) + take
+        return "{\n" + indent(self.spiked(c) + add) + "}\n"
+
+    def spiked(self, c: ConnectionRecord) -> str:
+        """`index` and `count` of the sources whose spikes arrive at `step`, or, with delays that are values, spiked."""
+        if self._from_input(c):
+            following = f"next_{c.name}"
+            return f"""\
+const int64_t first = {following};
+while ({following} < to && args.steps[{following}]{self._delay(c)} == step) ++{following};
+const int64_t count = {following} - first;
+const int32_t* index = args.channels + first;
+"""
+        spikes = self.lists[c.source].spikes
+        return f"""\
+const int64_t at = step{self._delay(c, "-")};
+const int64_t first = at > 0 ? {spikes}.start[at] : 0;
+const int64_t count = at > 0 ? {spikes}.start[at + 1] - first : 0;
+const int32_t* index = {spikes}.neuron + first;
+"""
+
+    def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...]) -> str:
+        """Rows into what arrives; sums of one sign are for the backward pass alone."""
+        (_, into), *parts = sums
+        size, given = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count"
+        text = f"add_rows<{size}>({self.memory.pointer(into)}, {given});\n"
+        for i, (part, row) in enumerate(parts):
+            rows = self.memory.pointer(row)
+            if i == 0:  # with the sum of all in one go
+                both = f"add_rows_and_part<{size}, {PARTS[part]}>({self.memory.pointer(into)}, {rows}, {given});\n"
+                text = f"if (args.training) {both}else {text}"
+            else:
+                text += f"if (args.training) add_part_rows<{size}, {PARTS[part]}>({rows}, {given});\n"
+        return text
+
+    def feedback(self, o: Feedback) -> str:
+        """What the spikes of a step caused."""
+        p = self.plan.populations[o.population]
+        lists, prefix = self.lists[p.name], f"p{o.population}_"
+        terms = "".join(self._term(*term) for term in o.terms)
+        scatter = ""
+        if not lists.alone:
+            into = self.memory.pointer(o.into)
+            scatter = f"for (int64_t i = 0; i < count; ++i) {into}[index[i]] = feedback[i];\n"
+        body = f"""\
+const int32_t* index = {lists.spikes}.neuron + first;
+work.{prefix}feedback.zero(count);
+scalar* __restrict feedback = work.{prefix}feedback;
+{terms}{scatter}"""
+        head = f"const int64_t first = {lists.spikes}.start[step], count = {lists.spikes}.start[step + 1] - first;\n"
+        return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
+
+    def _term(self, connection: int, part: str, row: Buffer) -> str:
+        c, array = self.plan.connections[connection], self.memory.pointer(row)
+        if c.delays is not None:
+            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, array))}}}\n"
+        if len(row.axes) == 2:
+            array = f"{array} + arrival * NP_p_{c.target}"
+        code = indent(self._product(c, part, array))
+        return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{code}}}\n"
+
+    def _product(self, c: ConnectionRecord, part: str, row: str) -> str:
+        """Adds to `feedback` the weights of the `count` sources in `index` times a row."""
+        if part == "loss":
+            return self._losses(c, row)
+        if not by_rows(c):
+            return self.others.dot(c, row)
+        size, given = f"NP_p_{c.target}", f"feedback, args.c_{c.name}_weight, index, count, {row}"
+        if part == "all":
+            return f"dot_rows<{size}>({given});\n"
+        return f"if (any<{size}>({row})) dot_part_rows<{size}, {PARTS[part]}>({given});\n"
+
+    def _losses(self, c: ConnectionRecord, before: str) -> str:
+        """What arrivals do to a loss of V at that time."""
+        readout = self.trial.readout
+        assert isinstance(readout, Integral)
+        moved = {STEP: symbol("arrival")}
+        table = {
+            s: Access(a.buffer, tuple(i.xreplace(moved) for i in a.index)) for s, a in readout.s.table.items()
+        }  # fmt: skip
+        w = Lanes(Target(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False)
+        amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
+        return f"""\
+losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, index, count, feedback,
+                   {weight}, [&](int neuron) {{ (void)neuron; return scalar({amount}); }});
+"""
+
+    def feed_input(self, o: FeedInput) -> str:
+        """D of input spikes, of those of a step together: gradients of their times."""
+        terms = "".join(self._term(*term) for term in o.terms)
+        body = f"""\
+int64_t end = first;
+while (end < to && args.steps[end] == args.steps[first]) ++end;
+const int64_t step = args.steps[first], count = end - first;
+const int32_t* index = args.channels + first;
+scalar* __restrict feedback = args.input_slope + args.input_start[sample] + first - from;
+{terms}first = end;
+"""
+        return f"for (int64_t first = from; args.input_gradients && first < to;) {{\n{indent(body)}}}\n"
+
+    def gather(self, o: Gather | GatherDelays) -> str:
+        """Weight gradients: rows summed once per source instead of added at every spike. Delays go with the weights."""
+        c = self.plan.connections[o.connection]
+        if isinstance(o, GatherDelays) and c.trainable:
+            return ""
+        if isinstance(o, Gather) and by_rows(c):
+            place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
+            gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, first);\n"
+        else:
+            gather = self.others.gather(c)
+        return "{\n" + indent(self._by_source(c) + gather) + "}\n"
+
+    def sum_known(self) -> str:
+        """Before the first step: all that arrives through connections whose arrivals are known then."""
+        known = (c for c in self.names.from_input if self.others.known(c))
+        return "".join(f"{{\n{indent(self._by_source(c) + self.others.sum_known(c))}}}\n" for c in known)
+
+    def _by_source(self, c: ConnectionRecord) -> str:
+        """`by`: the steps of the arrivals of every source; of its spikes, with delays that are values."""
+        delay = self._delay(c)
+        by = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
+        if self._from_input(c):
+            return f"""\
+{by}int64_t end = to;
+while (end > from && args.steps[end - 1]{delay} >= n_steps) --end;
+by.count(args.channels + from, end - from);
+by.prepare({c.pre}, end - from);
+for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]{delay}));
+"""
+        spikes = self.lists[c.source].spikes
+        return f"""\
+{by}const int64_t last = n_steps{self._delay(c, "-")}, end = last > 0 ? {spikes}.start[last] : 0;
+by.count({spikes}.neuron, end);
+by.prepare({c.pre}, end);
+for (int64_t at = 1; at < last; ++at)
+    for (int64_t i = {spikes}.start[at]; i < {spikes}.start[at + 1]; ++i) by.put({spikes}.neuron[i], int32_t(at{delay}));
+"""

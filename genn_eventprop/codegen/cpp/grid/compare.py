@@ -1,0 +1,40 @@
+"""The outer loss of readouts, from its statements; on the grid and with exact spike times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy as sp
+
+from ....program.compare import comparison
+from ....program.nodes import Access, Buffer, Kernel
+from ....program.readouts import make_readout
+from ....program.readouts.base import R
+from ....program.scope import Scope
+from ...statements import Target
+from ..context import Context
+from .lanes import OnceText
+from .memory import Memory
+
+CONSTANTS = {
+    "o_infinity": "std::numeric_limits<double>::infinity()", "o_nan": "std::numeric_limits<double>::quiet_NaN()"
+}  # fmt: skip
+
+
+def compared(memory: Memory, kernel: Kernel) -> str:
+    """The code of a loss, with the readouts in double precision in ``r``."""
+
+    def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
+        read = access.buffer.name.endswith(f"_{R}")
+        return f"r[{write(access.index[0])}]" if read else memory.element(access, write)
+
+    text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()
+    return memory.pointers() + text
+
+
+def compared_exact(names: Context) -> str:
+    """The same for a plan with exact spike times."""
+    plan, buffers = names.plan, dict[str, Buffer]()
+    scope = Scope(plan, plan.output, plan.populations.index(plan.output), buffers)
+    once, _ = comparison(plan, scope, make_readout(plan, scope))
+    return compared(Memory(names), once)

@@ -1,0 +1,94 @@
+"""Kernels as C++ text: loads and stores around the code of one neuron, numbers of all neurons before it."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ....modelling.expressions import symbol
+from ....program.nodes import NEURON, SAMPLE, STEP, Kernel, Statement
+from ...printer import CPP, DOUBLE
+from ...statements import TYPES, Expressions, Target, Writer
+from .lists import AT, FIRST, Append
+
+NOW = symbol("now")  # the step in 32 bits, so that vectors of neurons compare with it
+
+
+class _Text(Expressions):
+    def _print_equal(self, e: sp.Expr) -> str:
+        return super()._print_equal(e.xreplace({STEP: NOW}))
+
+    def _print_diverged(self, e: sp.Expr) -> str:
+        return f"!({self._all(e)[0]} <= DIVERGED)"
+
+    def _print_loss_change(self, e: sp.Expr) -> str:
+        return f"loss_change(args, work, sample, {', '.join(self._all(e))})"
+
+    def _print_Pow(self, e: sp.Pow) -> str:
+        base, exponent = e.as_base_exp()
+        if exponent.is_Integer and abs(int(exponent)) > 4:
+            return f"pow({self._print(base)}, {self.dialect.literal.format(f'{int(exponent)}.0')})"
+        return super()._print_Pow(e)
+
+
+class Lanes(Writer):
+    """The text of a kernel in a loop over neurons.
+
+    Args:
+        rows: whether elements of rows of the step are loaded and stored too, as in loops over all neurons; else they
+            are named where they are needed.
+    """
+
+    expressions = _Text
+
+    def __init__(self, target: Target, kernel: Kernel, population: int, rows: bool) -> None:
+        super().__init__(target, kernel, population)
+        self.dialect, self.rows = CPP, rows
+        self.loaded = {s for s in kernel.named if self._can_be_loaded(s)}
+
+    def _can_be_loaded(self, s: sp.Symbol) -> bool:
+        access = self.kernel.table[s]
+        used = set().union(*(i.free_symbols for i in access.index)) if access.index else set()
+        if not access.buffer.axes or not used <= {NEURON, STEP, SAMPLE, AT, FIRST}:
+            return False
+        return self.rows or NEURON not in used or access.index == (NEURON,)
+
+    def shared(self) -> str:
+        """Numbers that all neurons have in common."""
+        return "".join(f"const {self._type(s)} {s} = {self._element(s)};\n" for s in self._sorted() if not self._own(s))
+
+    def each(self) -> str:
+        """One neuron."""
+        written, fresh = set(self.kernel.written), self._set_first()
+        text = ""
+        for s in self._sorted():
+            if self._own(s):
+                value = "" if s in fresh else f" = {self._element(s)}"
+                text += f"{'' if s in written else 'const '}{self._type(s)} {s}{value};\n"
+        text += self.block(self.kernel.body)
+        return text + "".join(f"{self._element(s)} = {s};\n" for s in self._sorted() if s in written)
+
+    def _sorted(self) -> list[sp.Symbol]:
+        return sorted(self.loaded, key=str)
+
+    def _own(self, s: sp.Symbol) -> bool:
+        return any(i.has(NEURON, AT) for i in self.kernel.table[s].index)
+
+    def _type(self, s: sp.Symbol) -> str:
+        return TYPES[self.kernel.table[s].buffer.kind]
+
+    def statement(self, s: Statement) -> str:
+        if isinstance(s, Append):
+            if not s.numbered:
+                return f"{s.into}.neuron[{s.into}.count++] = neuron;\n"
+            return f"const int64_t entry = {s.into}.count++;\n{s.into}.neuron[entry] = neuron;\n"
+        return super().statement(s)
+
+
+class OnceText(Writer):
+    """The text of code that runs once a trial, in double precision."""
+
+    expressions = _Text
+
+    def __init__(self, target: Target, kernel: Kernel) -> None:
+        super().__init__(target, kernel, double=True)
+        self.dialect = DOUBLE

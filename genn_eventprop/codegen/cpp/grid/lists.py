@@ -1,0 +1,77 @@
+"""Lists of what happened to the neurons of a population: one for each event, one for the ends of timed modes.
+
+A list holds neurons and what the backward pass needs of each entry, those of step k at start[k] .. start[k + 1]. If a
+population has one event and it sends a spike whenever it happens, its list is that of the population's spikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ....modelling.expressions import symbol
+from ....program.nodes import Access, Buffer, Keep, Set, Statement, Undo, name
+from ....program.scope import Scope
+from ...rare import symbols
+
+ENTRY, AT = symbol("entry"), symbol("i")  # of a new entry, and of one that is there
+FIRST = symbol("first")  # entry of a step
+
+
+@dataclass(frozen=True)
+class Append:
+    """The neuron becomes the last one of a list; if `numbered`, `entry` is its number there."""
+
+    into: str
+    numbered: bool = True
+
+
+class Lists:
+    """The lists of one population; `undone`: the statements that undo what happened."""
+
+    def __init__(self, scope: Scope, undone: Iterable[Statement]) -> None:
+        self.prefix, p, self.size = f"p{scope.index}_", scope.p, scope.N
+        self.n_events, self.spiking = len(scope.d.events), p.spiking
+        self.alone = self.n_events == 1 and scope.d.events[0].emits and not (p.dropout > 0 and p.dropped_reset)
+        self.timed = any(m.lasts for m in scope.d.modes)
+        self.fields = {u.kind: _fields(u.changes) for u in undone if isinstance(u, Undo)}
+
+    @property
+    def kinds(self) -> list[int]:
+        return [*range(self.n_events), *([self.n_events] if self.timed else [])]
+
+    @property
+    def spikes(self) -> str:
+        return f"work.{self.prefix}spikes"
+
+    def name(self, kind: int) -> str:
+        """The list of a kind of entries, in a thread's memory."""
+        if kind == self.n_events:
+            return f"work.{self.prefix}ends"
+        return self.spikes if self.alone else f"work.{self.prefix}event{kind}"
+
+    def sizes(self) -> dict[str, int]:
+        """Name -> numbers kept of an entry, of every list."""
+        found = {self.name(k): len(self.fields[k]) for k in self.kinds}
+        return found | ({} if self.alone or not self.spiking else {self.spikes: 0})
+
+    def table(self, kind: int) -> dict[sp.Symbol, Access]:
+        """Fields of a new entry of a kind, and of one that is undone."""
+        found: dict[sp.Symbol, Access] = {}
+        for k, field in enumerate(self.fields[kind]):
+            record = Buffer(f"{self.name(kind)}.record[{k}]", ("entries",))
+            found |= {name("e", kind, field): Access(record, (ENTRY,)), name("b", field): Access(record, (AT,))}
+        return found
+
+    def append(self, entry: Keep) -> list[Statement]:
+        """A new entry."""
+        given = dict(entry.fields)
+        values = [Set(name("e", entry.kind, f), sp.sympify(given[f])) for f in self.fields[entry.kind]]
+        return [Append(self.name(entry.kind), bool(values)), *values]  # type: ignore[list-item]
+
+
+def _fields(changes: Iterable[Statement]) -> list[str]:
+    """What is needed of an entry."""
+    return sorted(str(s)[2:] for s in symbols(changes) if str(s).startswith("b_"))

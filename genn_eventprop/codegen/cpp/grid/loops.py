@@ -1,0 +1,180 @@
+"""Kernels as loops: over all neurons, which the compiler makes vectors of, and over the entries of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sympy as sp
+
+from ....program.events import FEEDBACK, SENT
+from ....program.nodes import (
+    NEURON,
+    Access,
+    Add,
+    Buffer,
+    Diverged,
+    Keep,
+    Kernel,
+    Let,
+    Range,
+    Set,
+    Statement,
+    Undo,
+    When,
+    loss_change,
+    name,
+    normal_number,
+    walk,
+)  # fmt: skip
+from ....program.scope import Scope
+from ...rare import Part, happened, needed, rewrite, split
+from ...statements import Target, indent
+from .lanes import Lanes
+from .lists import AT, FIRST, Append, Lists
+from .memory import Memory
+
+DRAWN = name("v", "noise")
+HAPPENED, GUARDED = name("w", "happened"), name("w", "guarded")  # lists, and a counter of the trial, stand for these
+Table = Mapping[sp.Symbol, Access]
+
+
+class Loops:
+    """Loops of one population; direct: what arrives -> the state to which it is added as it comes."""
+
+    def __init__(self, memory: Memory, scope: Scope, lists: Lists, direct: Mapping[sp.Symbol, sp.Symbol]) -> None:
+        self.memory, self.s, self.lists, self.direct = memory, scope, lists, direct
+        self.N, self.NP, self.prefix = f"N_p_{scope.p.name}", f"NP_p_{scope.p.name}", f"p{scope.index}_"
+        self.target = Target(memory.element, self._diverged)
+
+    # forwards
+
+    def forward(self, kernel: Kernel) -> str:
+        """All neurons, then those to which something happens."""
+        body = rewrite(kernel.body, self._on_grid)
+        table = {**kernel.table, GUARDED: Access(Buffer(f"{self.prefix}w_guarded", ()), ())}
+        return self._noise(body) + "".join(self._part(part, table) for part in split(body))
+
+    def _on_grid(self, s: Statement) -> list[Statement] | None:
+        """Statements that are otherwise here, if any."""
+        if isinstance(s, When) and isinstance(s.body[0], Diverged) and s.condition.args[0] in self.s.x:
+            return []  # states are looked at when the trial is over
+        if isinstance(s, Set) and (s.target in self.direct or (s.target in (HAPPENED, GUARDED) and s.value == 0)):
+            return []
+        if isinstance(s, Add) and s.value in self.direct:
+            return []
+        if isinstance(s, Add) and s.value.atoms(normal_number):
+            return [Add(s.target, DRAWN)]
+        alone = self.lists.alone and isinstance(s, (Let, Set)) and s.target == SENT
+        return [] if alone else None
+
+    def _noise(self, body: list[Statement]) -> str:
+        """Draws the noise of the step."""
+        if not any(isinstance(s, Add) and s.value == DRAWN for s in body):
+            return ""
+        array, n = self._array(DRAWN), self.s.p.name
+        given = f"scalar(args.noise_{n}), args.quantiles, args.noise_key_{n}[sample]"
+        return f"draw_noise<{self.NP}>({array}, {given}, step + 1);\n"
+
+    def _spill(self, s: sp.Symbol) -> Access:
+        """A local in memory, for every neuron."""
+        return Access(Buffer(f"{self.prefix}{s}", (self.s.N,)), (NEURON,))
+
+    def _array(self, s: sp.Symbol) -> str:
+        return self.memory.pointer(self._spill(s).buffer)
+
+    def _part(self, part: Part, table: Table) -> str:
+        table = {**table, **{s: self._spill(s) for s in (*part.spilled, DRAWN)}}
+        kept = lambda s: isinstance(s, Let) and s.target in part.spilled  # noqa: E731
+        hot = self.all([Set(s.target, s.value) if kept(s) else s for s in part.hot], table)  # type: ignore[union-attr]
+        return hot if part.test is None else hot + "{\n" + indent(self._rare(part, table)) + "}\n"
+
+    def all(self, body: Iterable[Statement], table: Table) -> str:
+        """A loop over all neurons."""
+        rows = [s for s in body if isinstance(s, Range)]  # inside which the loop over neurons is
+        out = "".join(self._lanes((), table).statement(Range(r.index, r.start, r.stop, ())) for r in rows)
+        for r in rows:
+            out = out.replace("{\n}", "{\n" + indent(self.all(r.body, table)) + "}", 1)
+        straight = [s for s in body if not isinstance(s, Range)]
+        if not straight:
+            return out
+        w = self._lanes(straight, table, rows=True)
+        shared, each = w.shared(), w.each()
+        loop = f"INDEPENDENT for (int neuron = 0; neuron < {self.NP}; ++neuron) {{\n{indent(each)}}}\n"
+        return out + (f"{{\n{indent(shared + loop)}}}\n" if shared else loop)
+
+    def _lanes(self, body: Iterable[Statement], table: Table, rows: bool = False) -> Lanes:
+        return Lanes(self.target, Kernel(tuple(body), table), self.s.index, rows)
+
+    def _rare(self, part: Part, table: Table) -> str:
+        """The neurons whose test is not negative, into the lists of what happened."""
+        lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, Keep)]
+        ends = kinds == [lists.n_events]  # of modes, which belong to the step that begins
+        body = rewrite(part.rare, lambda s: lists.append(s) if isinstance(s, Keep) else None)
+        names = [lists.name(k) for k in kinds]
+        if not ends and not lists.alone and lists.spiking:
+            names.append(lists.spikes)
+            body.append(When(SENT, (Append(lists.spikes, False),)))  # type: ignore[arg-type]
+        for kind in kinds:
+            table = {**table, **lists.table(kind)}
+        in_place = ends or lists.alone
+        found, first = (f"{names[0]}.neuron", f"{names[0]}.count") if in_place else (f"work.{self.prefix}found", "0")
+        w, step = self._lanes(body, table), "step" if ends else "step + 1"
+        text = "".join(f"{n}.start[{step}] = int32_t({n}.count);\n{n}.reserve({self.NP});\n" for n in names)
+        text += f"const int64_t first = {first}, end = first + find_crossed<{self.N}>({found} + first, {self._array(part.test)});\n"
+        text += self._before(part.rare) + w.shared()
+        text += f"for (int64_t k = first; k < end; ++k) {{\n{indent(f'const int neuron = {found}[k];' + chr(10) + w.each())}}}\n"
+        after = "step + 1" if ends else "step + 2"
+        return text + "".join(f"{n}.start[{after}] = int32_t({n}.count);\n" for n in names)
+
+    def _before(self, body: Iterable[Statement]) -> str:
+        """V of all neurons before any of them spikes, where a loss compares the two."""
+        values = (v for s in walk(body) if isinstance(s, Keep) for _, v in s.fields)
+        if not any(sp.sympify(v).atoms(loss_change) for v in values):
+            return ""
+        V = self.memory.pointer(self.s.table[name("x", self.s.d.model.readout)].buffer)
+        return f"if (end > first) std::memcpy(work.before_voltage, {V}, {self.NP} * sizeof(scalar));\n"
+
+    def _diverged(self, population: int, state: int) -> str:
+        return f"return diverged(work, {population}, {state}, neuron);"
+
+    # once more
+
+    def replay(self, kernel: Kernel, live: set[sp.Symbol]) -> str:
+        """The same for those whose states alone are wanted, with what happened from the lists."""
+        body, table = rewrite(kernel.body, self._on_grid), {**kernel.table, DRAWN: self._spill(DRAWN)}
+        out = ""
+        for part in reversed(split(body)):
+            rare = "".join(self._again(case, table, live) for case in part.cases)
+            hot = needed(part.hot, live)
+            out = self._noise(hot) + (self.all(hot, table) if hot else "") + rare + out
+        return out
+
+    def _again(self, body: Iterable[Statement], table: Table, live: set[sp.Symbol]) -> str:
+        kind = next(s.kind for s in walk(body) if isinstance(s, Keep))
+        changes = needed([inner for s in body for inner in happened(s)], live)
+        offset = 0 if kind == self.lists.n_events else 1
+        return self._entries(kind, changes, table, ("step", "step + 1", "step + 2")[offset:]) if changes else ""
+
+    # backwards
+
+    def undo(self, kernel: Kernel) -> str:
+        """What all neurons do, then what undoes the entries of a step, kind by kind."""
+        straight = [s for s in kernel.body if not isinstance(s, Undo)]
+        out = self.all(straight, kernel.table) if straight else ""
+        for u in kernel.body:
+            if isinstance(u, Undo):
+                table = {**kernel.table, **self.lists.table(u.kind)}
+                if self.lists.alone:
+                    table[FEEDBACK] = Access(Buffer(f"work.{self.prefix}feedback", ("entries",)), (AT - FIRST,))
+                out += self._entries(u.kind, u.changes, table, ("step", "step + 1"))
+        return out
+
+    def _entries(self, kind: int, body: Iterable[Statement], table: Table, steps: tuple[str, ...]) -> str:
+        """A loop over the entries of one step in a list."""
+        entries, w = self.lists.name(kind), self._lanes(body, table)
+        shared, each = w.shared(), w.each()
+        head = f"const int64_t first = {entries}.start[{steps[0]}], end = {entries}.start[{steps[1]}];\n"
+        each = f"const int neuron = {entries}.neuron[i];\n{each}"
+        loop = f"for (int64_t i = first; i < end; ++i) {{\n{indent(each)}}}\n"
+        inner = f"if (first < end) {{\n{indent(shared + loop)}}}\n" if shared else loop
+        return f"{{\n{indent(head + inner)}}}\n"

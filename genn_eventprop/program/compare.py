@@ -1,0 +1,55 @@
+"""The outer loss of a trial, between the passes: from readouts to a loss and its slopes."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..plan import Plan
+from .nodes import SAMPLE, Add, Kernel, Let, Range, Set, Statement, When, at_least, name
+from .outer import Outer, make_outer
+from .outer.base import LABEL, LOSS, NODE, ROW, n
+from .readouts import Readout
+from .scope import Scope
+
+RUNNING = name("t", "running")
+
+
+def comparison(plan: Plan, s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel, Kernel | None]:
+    """(code that runs once a trial, code of every step ``row`` or None); see `trial.EachStep`.
+
+    Args:
+        s: of the output population. given: the host says what dL/dr is.
+    """
+    outer = make_outer(plan, s, readout, given)
+    clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
+    if plan.loss.silent == "end":
+        clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
+    cleared = outer.each_output(clear)
+    if given:
+        return s.kernel([cleared, *outer.compare()]), None
+    result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
+    labelled = plan.loss.compares == "labels"
+    if outer.each_step:
+        rows = _each_node(outer, outer.compare())
+        if labelled:
+            rows = [When(at_least(LABEL, 0), tuple(rows), (Set(RUNNING, name("o", "nan")),))]
+        return s.kernel([cleared]), s.kernel(rows)
+    scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
+    if labelled:
+        scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
+    return s.kernel([cleared, *scored]), None
+
+
+def _each_node(outer: Outer, scored: list[Statement]) -> list[Statement]:
+    """The outer loss at every node of a step; in the place of V stands what multiplies it in dL."""
+    s, J, V = outer.s, sp.Integer(outer.readout.size), outer.r(n)  # type: ignore[attr-defined]
+    weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
+    scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))
+    factor: sp.Expr = weight
+    if outer.loss.weight.input_tau is not None:
+        factor = weight * s.alias(name("o", "activity"), name("g", "activity"), (SAMPLE, ROW))
+    node: list[Statement] = [
+        Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(RUNNING, LOSS * factor / scale),
+        outer.each_output([Set(V, V * factor)]),
+    ]  # fmt: skip
+    return [Range(NODE, sp.Integer(0), J, tuple(node))]

@@ -1,0 +1,77 @@
+"""The loss's own readout and others in one pass: what each says, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sympy as sp
+
+from ...adjoint import DerivedEvent
+from ...plan import Plan
+from ..nodes import Statement
+from ..scope import Scope
+from .base import Readout
+
+
+class Several(Readout):
+    """parts: readouts, the loss's own first."""
+
+    def __init__(self, plan: Plan, scope: Scope, parts: Sequence[Readout]) -> None:
+        self.parts = parts
+        self.R, self.DR = parts[0].R, parts[0].DR
+        self.plan, self.s, self.v, self.V, self.lam = plan, scope, parts[0].v, parts[0].V, parts[0].lam
+        self.loss, self.K = plan.loss, scope.N
+        self.spikes, self.negative = parts[0].spikes, any(p.negative for p in parts)
+        self.states = tuple(dict.fromkeys(s for p in parts for s in p.states))
+
+    def _statements(self, method: str, *arguments: Any) -> list[Statement]:
+        return [s for part in self.parts for s in getattr(part, method)(*arguments)]
+
+    def _sum(self, method: str, *arguments: Any) -> sp.Expr:
+        return sum((getattr(part, method)(*arguments) for part in self.parts), sp.Integer(0))
+
+    def begin(self) -> list[Statement]:
+        return self._statements("begin")
+
+    def before_arrivals(self) -> list[Statement]:
+        return self._statements("before_arrivals")
+
+    def after_arrivals(self) -> list[Statement]:
+        return self._statements("after_arrivals")
+
+    def spiked(self) -> list[Statement]:
+        return self._statements("spiked")
+
+    def end(self) -> list[Statement]:
+        return self._statements("end")
+
+    def valid(self, i: sp.Symbol) -> sp.Expr:
+        return self.parts[0].valid(i)
+
+    def begin_back(self) -> list[Statement]:
+        return self._statements("begin_back")
+
+    def last(self) -> sp.Expr:
+        return self._sum("last")
+
+    def arrival(self, receptor: str) -> sp.Expr:
+        return self._sum("arrival", receptor)
+
+    def negative_arrival(self) -> sp.Expr:
+        return self._sum("negative_arrival")
+
+    def sample(self) -> list[Statement]:
+        return self._statements("sample")
+
+    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        return self._statements("own", event, before)
+
+    def after(self) -> list[Statement]:
+        return self._statements("after")
+
+    def source(self) -> list[Statement]:
+        return self._statements("source")
+
+    def rate(self, param: str) -> sp.Expr:
+        return self._sum("rate", param)

@@ -1,0 +1,25 @@
+"""V(k dt) before the arrivals of every step, for a loss in Python."""
+
+from __future__ import annotations
+
+from ..nodes import NEURON, STEP, Add, Set, Statement
+from .base import Readout
+
+
+class Trace(Readout):
+    def declare_readout(self) -> None:
+        axes, index = ("n_points", self.s.N), (STEP, NEURON)
+        self.s.element(self.R, axes, index, "real", "kept")
+        self.s.element(self.DR, axes, index, "real", "kept")
+
+    def begin(self) -> list[Statement]:
+        return []
+
+    def before_arrivals(self) -> list[Statement]:
+        return [Set(self.R, self.V)]
+
+    def end(self) -> list[Statement]:
+        return [Set(self.R, self.V)]
+
+    def sample(self) -> list[Statement]:
+        return [Add(self.lam, self.DR)]
