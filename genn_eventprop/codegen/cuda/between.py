@@ -6,11 +6,14 @@ a warp, and a gradient goes through the samples, and the spikes of each, one aft
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays
 from ..statements import indent
 from .synapses import WARP, Synapses
 
+NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
 
 
@@ -18,6 +21,32 @@ class Between(Synapses):
     """A target's operations between neurons; those of dense connections with one delay stand here."""
 
     # in the kernel of a trial
+
+    def lists(self) -> list[Buffer]:
+        """In shared memory: numbers of the neurons whose spikes arrive now, in order, and how many there are."""
+        found = list[Buffer]()
+        for i in self.trial.spikes:
+            late = [k for k, c in enumerate(self.plan.connections) if self._late(k) and self._source(k) == i]
+            size = self.plan.populations[i].size
+            for name in (f"p{i}", *(f"c{k}" for k in late)):
+                found += [Buffer(f"{name}_list", (size,), "int", "state"), Buffer(f"{name}_sent", (), "int", "state")]
+        return found
+
+    def _late(self, connection: int) -> bool:
+        """Whether spikes of neurons arrive through it after a delay that they have in common."""
+        c = self.plan.connections[connection]
+        return self._plain(connection) and c.delay > 0 and not self._from_input(connection)
+
+    def _list(self, name: str, population: int, bits: str, number: int) -> str:
+        """Make a list of a row of bits, `bits` its word ``v``; a warp each, beside the others."""
+        words = self._words(population)
+        body = (
+            f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
+            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = 32 * word + __ffs(rest) - 1;\n"
+            f"if (word == {words - 1}) *{name}_sent = place;\n"
+        )
+        head = f"if (warp == {number % (self.threads // WARP)})\n    for (int word = lane; word < {words}; word += 32) {{\n"
+        return f"{head}{indent(body, 2)}    }}\n"
 
     def _each_spike(self, population: int, bits: str, body: str) -> str:
         """Code for every neuron ``source`` of a row of bits, the same for all threads."""
@@ -27,24 +56,52 @@ class Between(Synapses):
             f"        const int source = 32 * word + __ffs(rest) - 1;\n{indent(body, 2)}    }}\n"
         )
 
-    def _bits(self, connection: int) -> str:
+    def _bits(self, connection: int, word: str = "word") -> str:
         """The row of bits of the spikes that arrive now, or were sent at a step before."""
         i, words = self._source(connection), self._words(self._source(connection))
         if self.plan.connections[connection].delay > 0:
-            return f"t.p{i}_spikes[(sample * t.n_points + step - t.c{connection}_delay) * {words} + word]"
-        return f"p{i}_now[step % 2 * {words} + word]"
+            return f"t.p{i}_spikes[(sample * t.n_points + step - t.c{connection}_delay) * {words} + {word}]"
+        return f"p{i}_now[step % 2 * {words} + {word}]"
 
-    def _deliver(self, o: Deliver) -> str:
-        """Every thread adds what arrives at its own neurons."""
+    def deliveries(self, operations: Sequence[Deliver]) -> str:
+        """All that arrives in a step. What comes from one list is added in one loop, four rows on their way together."""
+        lists, rows = dict[str, str](), dict[str, str]()
+        for o in operations:
+            i = o.connection
+            if not self._plain(i):
+                rows[f"table {i}"] = self._deliver_synapses(o)
+            elif self._from_input(i):
+                rows[f"input {i}"] = self._deliver_input(o)
+            else:
+                name = f"c{i}" if self._late(i) else f"p{self._source(i)}"
+                bits = self._bits(i, "v")
+                bits = f"(step > t.c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
+                lists[name] = self._list(name, self._source(i), bits, len(lists))
+                rows[name] = rows.get(name, "") + self._add_row(o)
+        text = "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
+        for name, body in rows.items():
+            if name in lists:
+                body = f"for (int k = 0; k < *{name}_sent; ++k) {{\n{indent(f'const int source = {name}_list[k];{NEW}{body}')}}}\n"
+                body = f"#pragma unroll 4\n{body}"
+            text += body
+        return text
+
+    def _add_row(self, o: Deliver) -> str:
+        """Every thread adds what arrives from ``source`` at its own neurons."""
         c, i = self.plan.connections[o.connection], o.connection
         target = next(n for n, p in enumerate(self.plan.populations) if p.name == c.target)
         add = f"const real w = t.c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
         add += "".join(f"{self._element(Access(b, (NEURON,)), str)} += part_{part}(w);\n" for part, b in o.sums)
-        rows = self._over(target, add, f"{c.source} -> {c.target}")
-        if self._from_input(i):
-            head = f"for (; next{i} < to && t.steps[next{i}] + t.c{i}_delay == step; ++next{i}) {{\n"
-            return head + indent(f"const int source = t.channels[next{i}];\n{rows}") + "}\n"
-        return f"if (step > t.c{i}_delay) {{\n{indent(self._each_spike(self._source(i), self._bits(i), rows))}}}\n"
+        return self._over(target, add, f"{c.source} -> {c.target}")
+
+    def _deliver_input(self, o: Deliver) -> str:
+        """The lanes look for the spikes of the step, up to 32 at once."""
+        i = o.connection
+        body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t.steps[e] + t.c{i}_delay == step;\n"
+        body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
+        rows = indent(f"const int source = t.channels[next{i} + k];\n{self._add_row(o)}")
+        body += f"for (int k = 0; k < count; ++k) {{\n{rows}}}\nnext{i} += count;\nmore = count == 32;\n"
+        return f"for (bool more = true; more;) {{\n{indent(body)}}}\n"
 
     def _row(self, b: Buffer, step: str) -> str:
         """Element n of the row of a step."""
@@ -62,16 +119,21 @@ class Between(Synapses):
             weight = f"t.c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            text += f"if ({arrival} < t.n_steps) {loop}"
+            text += f"if ({arrival} < t.n_steps) {{\n    #pragma unroll 8\n    {loop}}}\n"
         return text + "total = warp_sum(total);\n"
 
-    def _feedback(self, o: Feedback) -> str:
-        """Warps share the spikes of the step."""
+    def list_sent(self, o: Feedback, number: int) -> str:
+        """The list of the spikes of a step, before the barrier in front of `o`."""
         words = self._words(o.population)
-        body = f"if (turn++ % {self.threads // WARP} != warp) continue;\n{self._dots(o.terms, 'step')}"
+        bits = f"t.p{o.population}_spikes[(sample * t.n_points + step) * {words} + v]"
+        return self._list(f"p{o.population}", o.population, bits, number)
+
+    def _feedback(self, o: Feedback) -> str:
+        """Warps share the spikes of the step; those at step 0 do not exist."""
+        p = f"p{o.population}"
+        body = f"const int source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
-        bits = f"t.p{o.population}_spikes[(sample * t.n_points + step) * {words} + word]"
-        return f"if (step > 0) {{\n    int turn = 0;\n{indent(self._each_spike(o.population, bits, body))}}}\n"
+        return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
     def _feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""
@@ -104,24 +166,27 @@ class Between(Synapses):
         return self._kernel(f"sum_{b.name}", body)
 
     def _gather(self, o: Gather) -> str:
-        """Lanes share the targets of a source; for spikes of neurons they look at 32 steps at once."""
+        """Lanes share the targets of a source; for spikes of neurons they look at 128 steps at once."""
         c, i = self.plan.connections[o.connection], o.connection
         self.launches.append((f"gather_c{i}", c.pre))
-        add = f"if (n < {c.post}) total += t.{o.rows.name}[(sample * t.n_steps + arrival) * {c.post} + n];\n"
+        row = f"total += t.{o.rows.name}[(sample * t.n_steps + arrival) * {c.post} + n];\n"
         if self._from_input(i):
             each = (
-                "const int64_t *start = t.channel_start + t.samples[sample] * t.n_channels + source;\n"
+                "const int64_t *start = t.channel_start + t.samples[sample] * t.n_channels + source;\n#pragma unroll 4\n"
                 f"for (int64_t e = start[0]; e < start[1]; ++e) {{\n    const int64_t arrival = t.by_channel[e] + t.c{i}_delay;\n"
-                f"    if (arrival >= t.n_steps) break;\n{indent(add)}}}\n"
+                f"    if (n < {c.post} && arrival < t.n_steps) {row}}}\n"
             )
         else:
             p, words = self._source(i), self._words(self._source(i))
             bits = f"t.p{p}_spikes[(sample * t.n_points + at - t.c{i}_delay) * {words} + source / 32]"
             each = (
-                f"for (int64_t base = t.c{i}_delay + 1; base < t.n_steps; base += 32) {{\n    const int64_t at = base + lane;\n"
-                f"    const int sent = at < t.n_steps && {bits} >> source % 32 & 1;\n"
-                "    for (uint32_t rest = __ballot_sync(EVERY, sent); rest; rest &= rest - 1) {\n"
-                f"        const int64_t arrival = base + __ffs(rest) - 1;\n{indent(add, 2)}    }}\n}}\n"
+                f"for (int64_t base = t.c{i}_delay + 1; base < t.n_steps; base += 128) {{\n    int sent[4];\n"
+                "    #pragma unroll\n    for (int k = 0; k < 4; ++k) {\n        const int64_t at = base + 32 * k + lane;\n"
+                f"        sent[k] = at < t.n_steps && {bits} >> source % 32 & 1;\n    }}\n"
+                "    #pragma unroll\n    for (int k = 0; k < 4; ++k)\n"
+                "        for (uint32_t rest = __ballot_sync(EVERY, sent[k]); rest; rest &= rest - 1) {\n"
+                f"            const int64_t arrival = base + 32 * k + __ffs(rest) - 1;\n            if (n < {c.post}) {row}"
+                "        }\n}\n"
             )
         place = f"t.c{i}_gradient[(int64_t)source * {c.post} + n]"
         body = f"const int n = first + lane;\nreal total = t.adding && n < {c.post} ? {place} : (real)0;\n"

@@ -171,7 +171,7 @@ class Synapses(Layout):
 
     def _kernel(self, name: str, body: str, comment: str = "") -> str:
         """A kernel that comes after the trial's, and does nothing where that has to run again."""
-        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}) {name}(const Trial *trial_) {{\n'
+        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}(const Trial *__restrict__ trial_) {{\n'
         again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t.needed[p]) return;\n"
         return head + indent(f"const Trial &t = *trial_;\n{again}{body}") + "}\n"
 

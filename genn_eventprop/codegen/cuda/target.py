@@ -109,7 +109,9 @@ class _Text(Between):
         self.arrays = (*(b for b in every if b.axes and b.name not in placed), *kept)
         now = [Buffer(f"p{i}_now", (2, self._words(i)), "bits", "state") for i in trial.spikes]
         sums = [SUMS] if any(isinstance(o, EachStep) for o in trial.compare) else []
-        self.shared = sorted([*self.shared, *now, *sums], key=lambda b: -self.bytes[b.kind])  # aligned by size
+        self.shared = sorted(
+            [*self.shared, *now, *sums, *self.lists()], key=lambda b: -self.bytes[b.kind]
+        )  # aligned by size
         self.shared_bytes = sum(self.bytes[b.kind] * _count(b) for b in self.shared)
 
     def _seen_by_others(self) -> set[str]:
@@ -162,7 +164,9 @@ class _Text(Between):
 
     def _block(self, name: str, body: str) -> str:
         """A kernel with a block for every sample."""
-        head = f'extern "C" __global__ void __launch_bounds__({self.threads}) {name}(const Trial *trial_) {{\n'
+        several = max(self._slots(i) for i in range(len(self.plan.populations))) > 1
+        bounds = f"{self.threads}, {2 if several else 4}"  # blocks side by side; without it ptxas spills on sm_80
+        head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(const Trial *__restrict__ trial_) {{\n'
         start = "const Trial &t = *trial_;\nconst int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
         start += "const int64_t from = t.offsets[t.samples[sample]], to = t.offsets[t.samples[sample] + 1];\n"
@@ -189,7 +193,10 @@ class _Text(Between):
         text = "".join(f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
         text += "int64_t step = 0;\n" + self._all(t.begin) + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
-        steps = self._all(t.step) + "__syncthreads();\n"
+        arriving = [o for o in t.step if isinstance(o, Deliver)]
+        at = t.step.index(arriving[0]) if arriving else 0
+        steps = self._all(t.step[:at]) + self.deliveries(arriving) + self._all(t.step[at + len(arriving) :])
+        steps += "__syncthreads();\n"
         text += f"for (step = 0; step < t.n_steps; ++step) {{\n{indent(steps)}}}\n" + self._all(t.end)
         for b in self.results:
             text += self._over(_population(b), f"t.{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results")
@@ -209,6 +216,7 @@ class _Text(Between):
         inner = self._all(t.before_jumps)
         back = f"if (step < t.n_steps) {{\n{indent(inner)}}}\n" if inner else ""
         if t.feedback:
+            back += "".join(self.list_sent(o, i) for i, o in enumerate(t.feedback) if isinstance(o, Feedback))
             back += f"__syncthreads();\n{self._all(t.feedback)}__syncthreads();\n"
         back += self._all(t.jumps) + f"if (step == 0) break;\n{self._all(t.retreat)}"
         text = self._all(t.begin_back) + f"for (step = t.n_steps;; --step) {{\n{indent(back)}}}\n"
@@ -264,8 +272,6 @@ class _Text(Between):
             return Writer(self._target(inside=False), o.kernel, double=True).text()
         if isinstance(o, EachStep):
             return self._each_step(o)
-        if isinstance(o, Deliver):
-            return self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o)
         if isinstance(o, Feedback):
             return self._feedback(o)
         if isinstance(o, FeedInput):

@@ -10,7 +10,7 @@ from ..statements import indent
 THREADS = 256
 CUDA = Dialect("cuda", literal="(scalar){}")
 _SQUARES = """\
-extern "C" __global__ void __launch_bounds__({threads}) squares(const Update *update_) {{
+extern "C" __global__ void __launch_bounds__({threads}) squares(const Update *__restrict__ update_) {{
     const Update &u_ = *update_;
     extern __shared__ double shared_memory[];
     double own = 0;
@@ -42,7 +42,7 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
         for a, b in (("lower", "low"), ("upper", "high"))
     ]
     code += ["u_.f_x[i_] = x < low_ ? low_ : x > high_ ? high_ : x;", *(f"u_.f_{n}[i_] = {n};" for n in states)]
-    head = f'extern "C" __global__ void __launch_bounds__({THREADS}) update(const Update *update_) {{\n'
+    head = f'extern "C" __global__ void __launch_bounds__({THREADS}) update(const Update *__restrict__ update_) {{\n'
     scalar = {"float32": "float", "float64": "double"}[dtype]
     types = f"typedef long long int64_t;\ntypedef {scalar} scalar;\n"
     struct = f"struct Update {{\n{indent(chr(10).join(fields))}}};\n"

@@ -54,7 +54,7 @@ class ShimMemory(DeviceMemory):
 
 class ShimModule(Module):
     def __init__(self, text, device):
-        kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(', text)
+        kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text)
         # types of runtime.cuh are those of <cstdint> here
         text = re.sub(r"typedef (unsigned )?(int|long long) u?int\d\d_t;\n", "", text)
         tail = "".join(

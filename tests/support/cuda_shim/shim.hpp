@@ -186,7 +186,7 @@ inline shim::Use &shim::use_of(const void *place) { return uses[size_t((const ch
 #define __global__
 #define __device__
 #define __shared__
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define threadIdx (shim::current->thread)
 #define blockIdx (shim::block)
 #define blockDim (shim::block_size)
@@ -195,6 +195,7 @@ inline shim::Use &shim::use_of(const void *place) { return uses[size_t((const ch
 #define __ballot_sync(mask, predicate) shim::ballot(__LINE__, predicate)
 #define __shfl_down_sync(mask, value, offset) shim::shuffle_down(__LINE__, value, offset)
 #define __ffs(bits) __builtin_ffs(int(bits))
+#define __popc(bits) __builtin_popcount(bits)
 #define atomicAdd(to, value) shim::atomic_add(to, value)
 #define SHARED(T) const shim::Checked<T>
 #define SHARE(T, place, count) shim::Checked<T>{(T *)(place), count}
