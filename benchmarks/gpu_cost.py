@@ -4,16 +4,16 @@
     python benchmarks/gpu_cost.py --write docs/engines.md  # puts the tables between the marks in the page
 
 Counted: registers, spills and shared memory as ptxas reports them for each architecture; launches as the engine makes
-them; barriers in the text of the loops; blocks on a multiprocessor that registers, shared memory and threads allow; bytes
-that rows of weights and of the adjoint take, for the spikes of the shape of spoken digits (8000 input spikes, 26 a hidden
-neuron, 1000 steps).
+them; barriers in the text of the loops; blocks per multiprocessor that registers, shared memory and threads allow;
+bytes of rows of weights and of the adjoint, for the spikes of the shape of spoken digits (8000 input spikes, 26 per
+hidden neuron, 1000 steps).
 
-Predicted: a trial is a chain of steps. In a step a thread waits for its loads (the input spikes of the step four at a
-time, those of hidden neurons one by one), for the barriers, and for the arithmetic of its neurons; feedback shares the
-spikes among the warps. A batch takes as many chains one after the other as its blocks do not fit side by side, or what
-its bytes take at the rates of the L2 cache and of memory, whichever is longer; then the gathering of gradients, and the
-launches. Latencies and rates are those of `CARDS`, from data sheets and published microbenchmarks. It is a model: it says
-what the design should reach and what bounds it, not what a card does.
+Predicted: a trial is a chain of steps. In a step a thread waits for its loads (rows of spikes, four in flight
+together), for the list of the spikes, for the barriers, and for the arithmetic of its neurons; backwards the warps
+share the spikes. A batch takes as many chains one after the other as its blocks do not fit side by side, or what its
+bytes take at the rates of the L2 cache and of memory, whichever is longer; then the gathering of gradients, and the
+launches. Latencies and rates (`CARDS`) are from data sheets and published microbenchmarks. It is a model: it says what
+the design should reach and what bounds it, not what a card does.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ MARKS = ("<!-- gpu_cost: written by benchmarks/gpu_cost.py -->", "<!-- end of gp
 SPIKES = 26  # of a hidden neuron in a trial
 BATCHES = (1, 32, 256)
 ARITHMETIC, BARRIER, L1 = 120, 40, 35  # cycles: of a step of one neuron, of a barrier, of a load that hits L1
-BATCHED = 4  # input spikes whose rows are on their way together
+LIST = 150  # cycles to make a list of the spikes of a step, once their bits are there
+IN_FLIGHT = 4  # rows that are loaded together; eight parts of one row backwards
 LAUNCH = 3e-6  # s
 
 
 @dataclass(frozen=True)
 class Card:
-    """GHz under load; L2 latency in cycles; TB/s of L2 and of memory; of a multiprocessor: threads, blocks, KiB shared."""
+    """clock in GHz; latency of L2 in cycles; l2, memory in TB/s; threads, blocks, KiB shared: per multiprocessor."""
 
     name: str
     architecture: str
@@ -125,11 +126,19 @@ def chain(shape: Shape, c: Compiled, card: Card) -> float:
     slots, warps = -(-shape.hidden // c.source.threads), c.source.threads // 32
     sent, came = SPIKES * shape.hidden / shape.steps, shape.spikes / shape.steps
     own = ARITHMETIC * (slots + 1)  # hidden neurons, then the outputs
-    load = card.latency + L1
-    forwards = 2 * L1 + math.ceil(came / BATCHED) * load + sent * 2 * load + own + there * BARRIER
-    lanes = (shape.hidden + shape.outputs) / 32
-    feedback = math.ceil(sent / warps) * (2 * load + 2 * lanes * 8 + 150)
+    row = card.latency + L1
+    forwards = L1 + (math.ceil(came / IN_FLIGHT) + math.ceil(sent / IN_FLIGHT)) * row + LIST + own + there * BARRIER
+    parts = math.ceil(shape.hidden / 32 / 8) + 1
+    feedback = card.latency + LIST + math.ceil(sent / warps) * (parts * row + 150)
     return shape.steps * (forwards + feedback + 1.5 * own + back * BARRIER) / (card.clock * 1e9)
+
+
+def gathering(shape: Shape, card: Card, batch: int) -> float:
+    """s of the sums of gradients; the kernels run one after the other, the blocks of each side by side."""
+    row = card.latency + L1
+    of_input = 2 * math.ceil(shape.spikes / shape.inputs / IN_FLIGHT) * row
+    of_hidden = math.ceil(shape.steps / 128) * row + SPIKES * row
+    return batch * (of_input + 2 * of_hidden) / (card.clock * 1e9)
 
 
 def seconds(shape: Shape, c: Compiled, card: Card, batch: int) -> tuple[float, str]:
@@ -142,15 +151,13 @@ def seconds(shape: Shape, c: Compiled, card: Card, batch: int) -> tuple[float, s
         "memory": batch * memory / (card.memory * 1e12),
     }
     bound = max(bounds, key=lambda k: bounds[k])
-    each = max(shape.spikes / shape.inputs, SPIKES) + shape.steps / 32  # of one source in a sample
-    gather = 2 * batch * each * (card.latency + L1) / (card.clock * 1e9)
     launches = 1 + len(c.source.gathers) + 3
-    return bounds[bound] + gather + launches * LAUNCH, bound
+    return bounds[bound] + gathering(shape, card, batch) + launches * LAUNCH, bound
 
 
 def resources(shapes: dict[str, Shape]) -> list[str]:
     lines = [
-        "| shape | architecture | registers: trial, gathers | spills | shared memory | blocks of a multiprocessor |"
+        "| shape | architecture | registers: trial, gathers | spills | shared memory | blocks per multiprocessor |"
     ]
     lines.append("|---|---|---|---|---|---|")
     cards = {card.architecture: card for card in CARDS} | {"sm_100": CARDS[0]}
@@ -167,7 +174,8 @@ def resources(shapes: dict[str, Shape]) -> list[str]:
 
 
 def counts(shapes: dict[str, Shape]) -> list[str]:
-    lines = ["| shape | launches a batch | barriers a trial | L2 a sample | memory a sample | kept a sample |"]
+    names = ("shape", "launches per batch", "barriers per trial", "L2 per sample", "memory traffic", "kept per sample")
+    lines = [f"| {' | '.join(names)} |"]
     lines.append("|---|---|---|---|---|---|")
     for name, shape in shapes.items():
         source = generate(shape.network()[0], "float32")
@@ -184,7 +192,10 @@ def counts(shapes: dict[str, Shape]) -> list[str]:
 
 
 def predictions(shapes: dict[str, Shape]) -> list[str]:
-    lines = ["| shape | batch | " + " | ".join(card.name for card in CARDS) + " |", "|---|---|" + "---|" * len(CARDS)]
+    lines = [
+        "| ms per sample, shape | batch | " + " | ".join(card.name for card in CARDS) + " |",
+        "|---|---|" + "---|" * len(CARDS),
+    ]
     for name, shape in shapes.items():
         made = {card.name: compiled(shape, card.architecture) for card in CARDS}
         for batch in BATCHES:
@@ -198,7 +209,11 @@ def predictions(shapes: dict[str, Shape]) -> list[str]:
 
 def page() -> str:
     shapes = {"700 - 256 - 20": Shape(), "700 - 1024 - 20": Shape(hidden=1024)}
-    published = ["| published | ms a sample |", "|---|---|", *(f"| {name} | {ms} |" for name, ms in PUBLISHED)]
+    published = [
+        "| published, training | ms per sample |",
+        "|---|---|",
+        *(f"| {name} | {ms} |" for name, ms in PUBLISHED),
+    ]
     parts = [resources(shapes), counts(shapes), predictions(shapes), published]
     return "\n\n".join("\n".join(p) for p in parts)
 

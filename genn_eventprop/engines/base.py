@@ -183,6 +183,11 @@ class Engine(SplitForm, ABC):
         """Whether it runs on this machine, and why (not)."""
         return Availability(cls.name, True, "")
 
+    @classmethod
+    def pays(cls, plan: Plan) -> bool:
+        """Whether engine="auto" takes it for this plan, on this machine."""
+        return cls.automatic
+
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         refuse(plan, self.name, self.features)
         self.plan = plan

@@ -15,9 +15,9 @@ from .base import Availability, Engine
 from .refuse import can_solve
 
 ENGINES = {
+    "cuda": "cuda.CudaEngine",
     "native": "native.NativeEngine",
     "genn": "genn.GennEngine",
-    "cuda": "cuda.CudaEngine",
     "c99": "c99.C99Engine",
     "reference_clock": "reference_clock.ReferenceClock",
     "reference_event": "reference_event.ReferenceEvent",
@@ -65,7 +65,7 @@ def create(
 
     Args:
         parameters: first values, from `Network.initial_parameters`.
-        engine: a name, or "auto" for the fastest, which is `native`; the references run only when asked for by name.
+        engine: a name, or "auto": `cuda` where it pays, else `native`; others run only when asked for by name.
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
@@ -76,7 +76,7 @@ def create(
         SettingError: for an unknown name. EngineError: if it cannot run here. ToolchainError: there is no compiler, and
             the code cache has nothing that was built for such a processor elsewhere.
     """
-    kind = engine_class(engine)
+    kind = next(c for c in map(engine_class, NAMES) if c.pays(plan)) if engine == "auto" else engine_class(engine)
     given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
     given |= {"device": device}
     if slope_floor and "slope_floor" not in kind.options:
@@ -89,4 +89,6 @@ def create(
 
 def _why(kind: type[Engine]) -> str:
     here = kind.availability()
+    if not kind.automatic:
+        return f"expected to be the fastest here for this network, on {here.detail}"
     return f"fastest here, {f'compiled by {here.detail}' if here.runs else 'compiled on another machine'}"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losses
+from genn_eventprop.crosscheck.representative import Shape
 from genn_eventprop.data.augmented import Augmented
 from genn_eventprop.engines import create
 from genn_eventprop.engines.cuda import engine as cuda
@@ -261,3 +262,32 @@ def test_the_softmax_of_every_step_has_a_fixed_order():
         result = engine.run(engine.load(events()), BATCH, training=True)
         found.append([result.loss, *map(np.array, engine.gradients.values())])
     assert all(np.array_equal(a, b) and a.any() for other in found[1:] for a, b in zip(found[0], other))
+
+
+def test_auto_takes_it_where_it_pays(monkeypatch):
+    """A device, enough neurons for the number of processors, and a plan that it runs; otherwise native."""
+    found, processors = ["one"], 1
+    monkeypatch.setattr(cuda, "visible_devices", lambda: (found, ""))
+    monkeypatch.setattr(cuda, "available_processors", lambda: processors)
+    monkeypatch.setattr(cuda, "open_device", lambda number: ShimDevice())
+
+    def chosen(plan, values):
+        engine = create(plan, values)
+        engine.close()
+        return engine.name, engine.reason
+
+    large, small = Shape(steps=5, spikes=20).network(), Shape(20, 30, 4, 5, 20).network()
+    assert chosen(*large) == ("cuda", "expected to be the fastest here for this network, on one")
+    assert chosen(*small)[0] == "native"
+    net, plan = network(loss=losses.MaxVoltageCrossEntropy)
+    exact = make_plan(net, plan.asked, dt=1.0, duration=30.0, spike_times="exact")
+    assert not cuda.CudaEngine.pays(exact)
+    monkeypatch.setattr(cuda.CudaEngine, "features", {"grid": frozenset()})
+    assert chosen(*large)[0] == "cuda"  # LIF neurons need no feature
+    monkeypatch.undo()
+    monkeypatch.setattr(cuda, "visible_devices", lambda: (found, ""))
+    processors = 64
+    monkeypatch.setattr(cuda, "available_processors", lambda: processors)
+    assert not cuda.CudaEngine.pays(large[0])
+    processors, found = 1, []
+    assert not cuda.CudaEngine.pays(large[0])

@@ -22,13 +22,16 @@ from ...program.outer import on_host
 from ...program.values import synapse_values
 from ..base import Availability, Data, diverged
 from ..device_arrays import DeviceArrays, DeviceLocation
+from ..native import available_processors
 from ..program_engine import Arrays, ProgramEngine
+from ..refuse import refuse
 from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, part_of
 from .device import Device, DeviceMemory, Module, OutOfMemory, open_device, visible_devices
 from .learning import DeviceOptimiser, location
 from .memory import Memory
 
 SAFE = 0.9  # of the memory that is free
+BATCH = 32  # samples for which `pays` asks
 DATA = ("steps", "channels", "offsets")
 
 
@@ -60,6 +63,23 @@ class CudaEngine(ProgramEngine):
     def availability(cls) -> Availability:
         found, missing = visible_devices()
         return Availability(cls.name, bool(found), ", ".join(found) or missing)
+
+    @classmethod
+    def pays(cls, plan: Plan) -> bool:
+        """A device is there, it runs the plan, and is expected to be faster than native on all processors.
+
+        An estimate from benchmarks/gpu_cost.py and shd_shape.py for a batch of 32: native needs 0.1 ns per neuron and
+        step four times, and for one in fifty weights; here a step takes 2 us per 256 neurons, whatever the batch.
+        """
+        if plan.spike_times not in cls.features or not visible_devices()[0]:
+            return False
+        try:
+            refuse(plan, cls.name, cls.features)
+        except EngineError:
+            return False
+        neurons, weights = sum(p.size for p in plan.populations), sum(c.synapses for c in plan.connections)
+        native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
+        return native > 2e-6 * math.ceil(max(p.size for p in plan.populations) / 256)
 
     def __init__(
         self,
