@@ -24,6 +24,7 @@ from ..plan import Plan, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
+from ..program.outer import on_host
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
 from .native_tables import NativeTables
@@ -54,7 +55,7 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, PARTS, READOUTS},
+        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, PARTS},
         "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, READOUTS, *CONNECTIVITY},
     }
     options = ("slope_floor", "dtype", "threads")
@@ -93,7 +94,9 @@ class NativeEngine(Engine):
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
-        self._split = split or plan.loss.host is not None  # a batch is run in two halves
+        exact = plan.spike_times == "exact"
+        self._on_host = plan.loss.host is not None if exact else on_host(plan)  # the outer loss
+        self._split = split or self._on_host  # a batch is run in two halves
         self._trajectory_limit = trajectory_limit
         self._coded = coded(plan)  # what generated code calls things
         self.source = generate(self._coded.plan, dtype, self._split)
@@ -369,7 +372,7 @@ class NativeEngine(Engine):
         if half == FORWARDS:
             self._call(arrays, part, training, record_spikes, FORWARDS)
             self._kept_arrays = arrays
-        elif plan.loss.host is None:
+        elif not self._on_host:
             self._call(arrays, part, training, record_spikes)
         else:
             self._call_around(arrays, data.targets_of(samples), scored, part, training, record_spikes)

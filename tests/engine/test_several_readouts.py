@@ -141,7 +141,7 @@ def test_a_run_with_the_loss_compiled_in_leaves_the_others_out():
 def test_what_is_refused():
     with pytest.raises(LossError, match=r"unknown readout 'integral' in also"):
         plan_of("LI", ("max", "integral"), "grid")
-    with pytest.raises(LossError, match="readout 'max' stands twice"):
+    with pytest.raises(LossError, match="readout 'max' appears twice in a loss"):
         plan_of("LI", ("max", "max"), "grid")
     with pytest.raises(LossError, match="needs an output that cannot spike"):
         plan_of("LIF", ("first_spike", "max"), "grid")
@@ -156,5 +156,5 @@ def test_what_is_refused():
     running.forward(data, [0])
     with pytest.raises(EngineError, match=r"dL/dr of trace has shape \(1, 3\), the readouts have \(1, 51, 3\)"):
         running.backward(np.zeros((1, 3)), {"trace": np.zeros((1, 3))})
-    with pytest.raises(EngineError, match="dL/dr is given of max, which the loss does not name"):
+    with pytest.raises(EngineError, match="dL/dr is given of max, which the loss does not list in also="):
         running.backward(np.zeros((1, 3)), {"max": np.zeros((1, 3))})

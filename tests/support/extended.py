@@ -123,7 +123,7 @@ def engine():
     agree(found, wanted)
 
 
-RUNS_READOUTS = ("c99",)
+RUNS_READOUTS = ("c99", "native")
 
 if __name__ == "__main__":
     {"readout": readout, "outer": outer, "connectivity": connectivity, "engine": engine}[sys.argv[1]]()

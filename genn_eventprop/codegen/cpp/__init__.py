@@ -69,16 +69,17 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
         own = ctx.split or plan.loss.readout in ("voltage", "spike_times")
         compare = "" if own else compared_exact(ctx)
+        silent = plan.loss.readout in ("first_spike", "spike_times")
     else:
         grid = Grid(ctx)
         memory, *trial = grid.text()
-        compare = grid.compare()
+        compare, silent = grid.compare(), grid.trial.readout.spikes
         voltage = (
             ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"] if plan.loss.readout == "voltage" else []
         )
         parts = [*head, *common, memory, *voltage, *trial]
         keep = record(ctx) + read("grid/locate.hpp")
-    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx, compare), keep, "}  // namespace\n"]
+    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx, compare, silent), keep, "}  // namespace\n"]
     if not ctx.exact and any(re.search(r"\bstd::\w+_bound\(", part) for part in parts):
         parts.insert(len(head), "#include <algorithm>\n")
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ...adjoint import Derived, derive
 from ...errors import EngineError
 from ...losses.record import LossRecord
+from ...losses.sums import SUMS
 from ...modelling.neuron import NeuronModel, renamed
 from ...plan import Plan, PopulationRecord
 from ..words import KEYWORDS, MACROS
@@ -50,7 +51,7 @@ def coded(plan: Plan) -> Coded:
         parameters |= {f"{p.name}.{n}": f"{names[p.name]}.{changes[p.name].get(n, n)}" for n in p.derived.params}
     if any(changes.values()) or any(public != inside for public, inside in names.items()):
         plan = _with_names(plan, names, changes)
-    if plan.loss.constants:
+    if plan.loss.constants and plan.loss.outer not in SUMS:  # whose constants are named in the package
         plan = replace(plan, loss=_with_constants(plan.loss))
     return Coded(plan, names, parameters)
 

@@ -142,12 +142,16 @@ def has_last(plan: Plan) -> bool:
     return plan.loss.readout in LAST or plan.loss.silent == "end"
 
 
-def outer_loss(ctx: Context, compared: str) -> str:
-    """The functions that `batch.hpp` calls between forward and backward; compared: the loss of readouts, as code."""
+def outer_loss(ctx: Context, compared: str, silent: bool) -> str:
+    """The functions that `batch.hpp` calls between forward and backward.
+
+    Args:
+        compared: the loss of readouts, as code. silent: whether outputs without a spike have no readout.
+    """
     loss = ctx.plan.loss
     zero = "for (int n = 0; n < NP_OUT; ++n) work.last[n] = 0;\n" if has_last(ctx.plan) else ""
     compare = f"compare(args, work, sample, r);\n{LAST.get(loss.readout, '') if ctx.exact else ''}"
-    valid = "work.first_step[n] >= 0" if loss.readout in ("first_spike", "spike_times") else "true"
+    valid = "work.first_step[n] >= 0" if silent else "true"
     return (
         "void compare(const Args& args, Work& work, int64_t sample, const double* r) {\n    (void)r;\n"
         + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid) + indent(zero + compare + _others(ctx)) + "}\n"
