@@ -54,7 +54,7 @@ def torch_turn(s: Settings, events: Events, threads: int, dense: bool = False, l
     layer = EventProp(net, duration=float(s.steps), weight=s.weight, seed=s.seed, engine="native", threads=threads)
     behind = wide(s, linear) if linear else torch.nn.Identity()
     model = torch.nn.ModuleList([layer, behind])
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
     parts = [events[k : k + s.batch] for k in range(0, len(events), s.batch)]
     inputs = [counts_of(p, s) if dense else p for p in parts]
     labels = [torch.from_numpy(np.array(p.labels)) for p in parts]

@@ -32,6 +32,7 @@ from ..engines import engine_class
 from ..errors import SettingError, TrainingError, suggest
 from ..modelling.own_file import import_file
 from .distributed import world
+from .imported import with_graph
 from .interrupt import interruptible
 from .run_folder import PAGE_TEXT, RunFolder, jsonable
 from .stopping import EarlyStopping
@@ -89,7 +90,10 @@ class ExperimentConfig:
     init_from: Path | None = None
     """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
     from_nir: Path | None = None
-    """Start from this NIR file, whose nodes have the names of the network's populations and connections."""
+    """Start from this NIR file: from its values, if it has the populations and connections of this network, else with
+    its network in place of this one."""
+    nir_dialect: str = "spec"
+    """With --from-nir: who wrote the file, spec, norse or snntorch; see docs/nir.md."""
     partial: bool = False
     """With --init-from or --from-nir: load what fits; the rest (e.g. a new output) keeps its random initial values."""
     runner: Literal["local", "slurm"] | None = None
@@ -250,6 +254,10 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     if not isinstance(experiment, Experiment):
         got = type(experiment).__name__
         raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
+    if config.from_nir is not None and config.from_nir.suffix == NIR and not config.partial:
+        experiment = dataclasses.replace(
+            experiment, trainer=with_graph(experiment.trainer, config.from_nir, config.nir_dialect)
+        )
     trainer = experiment.trainer
     trainer.run_dir = run_dir
     _settle(trainer, config)
@@ -297,6 +305,8 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
         return
     if config.from_nir is not None and (config.init_from is not None or source.suffix != NIR):
         raise SettingError(f"--from-nir takes a file NAME{NIR}, without --init-from; got {config.from_nir}")
+    if config.from_nir is not None and trainer.made_with.get("graph") == source:
+        return  # `with_graph` has taken network and values
     left = trainer.load_weights(source, strict=False)
     if left and not config.partial:
         raise SettingError(f"{option} {source}: {'; '.join(left)}; --partial loads what fits")

@@ -56,6 +56,10 @@ Sample = tuple[Any, Any]
 """(times, channels) of one sample: two arrays or lists of one length, ms and channel numbers."""
 
 
+OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
+"""Arguments of a trainer that another one with the same settings does not share."""
+
+
 class Trainer:
     """Trains one network on one engine.
 
@@ -128,6 +132,7 @@ class Trainer:
         carry: bool = False,
         communicator: Any = None,
     ) -> None:
+        self.made_with = {name: value for name, value in locals().items() if name not in OWN}
         self.ranks: Alone | Ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (

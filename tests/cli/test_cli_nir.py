@@ -55,7 +55,32 @@ def test_training_begins_with_a_graph(run, tmp_path, capsys):
     assert "--from-nir takes a file NAME.nir" in capsys.readouterr().err
     other = Path(__file__).parent.parent / "golden" / "nir" / "snntorch.nir"
     assert main([*TRAIN, "--run-dir", str(tmp_path / "more"), "--from-nir", str(other)]) == 1
-    assert "this network has no parameter 'n1" in capsys.readouterr().err
+    assert "the graph has 5 inputs and 3 outputs, this experiment 40 and 6" in capsys.readouterr().err
+
+
+def test_training_takes_the_network_of_a_graph(tmp_path, capsys):
+    """One with other nodes than the experiment: another hidden layer, other names."""
+    rng, out = np.random.default_rng(1), tmp_path / "other.nir"
+    ones = lambda n, value: np.full(n, value)  # noqa: E731
+    middle = nir.CubaLIF(
+        tau_syn=ones(12, 0.005), tau_mem=ones(12, 0.02), r=ones(12, 1.0), v_leak=ones(12, 0.0), v_reset=ones(12, 0.0),
+        v_threshold=ones(12, 1.0), w_in=ones(12, 0.005),
+    )  # fmt: skip
+    last = nir.CubaLI(
+        tau_syn=ones(6, 0.005), tau_mem=ones(6, 0.02), r=ones(6, 1.0), v_leak=ones(6, 0.0), w_in=ones(6, 0.005)
+    )  # fmt: skip
+    nodes = {
+        "input": nir.Input(np.array([40])), "fc1": nir.Linear(rng.normal(0.2, 0.06, (12, 40))), "middle": middle,
+        "fc2": nir.Linear(rng.normal(0, 0.3, (6, 12))), "last": last, "output": nir.Output(np.array([6])),
+    }  # fmt: skip
+    nir.write(out, nir.NIRGraph(nodes, list(zip(list(nodes)[:-1], list(nodes)[1:]))))
+    assert main([*TRAIN, "--run-dir", str(tmp_path / "run"), "--learning-rate", "1e-12", "--from-nir", str(out)]) == 0
+    assert f"the network is that of {out}" in "".join(capsys.readouterr())
+    model = genn_eventprop.load(tmp_path / "run")
+    assert [p.name for p in model.plan.populations] == ["middle", "last"]
+    want = interop.from_nir(out).values["fc1.weight"]
+    np.testing.assert_allclose(model.engine.parameters["fc1.weight"], want, rtol=1e-5, atol=1e-7)
+    model.close()
 
 
 def test_the_page(tmp_path, monkeypatch, capsys):
