@@ -1,4 +1,4 @@
-"""``train EXPERIMENT --from-nir FILE``: the values of a file for an experiment's network, or the network of the file."""
+"""``train EXPERIMENT --from-nir FILE``: the values of a file for an experiment, or the network of the file."""
 
 from __future__ import annotations
 

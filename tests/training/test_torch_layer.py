@@ -58,6 +58,28 @@ def test_gradcheck_of_first_spikes():
     assert torch.autograd.gradcheck(function, (times,), eps=1e-6, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["synaptic", "axonal"])
+def test_gradcheck_of_delays(kind):
+    """Learned delays of single synapses and of sources are parameters like any other."""
+    net = Network()
+    source, hidden = net.input(4), net.population(LIF(), 5, name="hidden")
+    output = net.population(LI(), 3, name="output")
+    rng = np.random.default_rng(2)
+    shape = (4, 5) if kind == "synaptic" else (4,)
+    net.connect(source, hidden, Dense(Normal(1.6, 0.8)), delay=Delay(rng.uniform(1, 3, shape), kind=kind, max=6.0))
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=0.5)
+    made = EventProp(net, duration=25.0, readout="max", spike_times="exact", engine="reference_event", seed=2)
+    made, times = made.to(torch.float64), input_times(2)
+    names = [n for n, _ in made.named_parameters()]
+    assert "net.input_hidden.delay" in names
+
+    def function(*parameters):
+        return torch.func.functional_call(made, dict(zip(names, parameters)), (), {"times": times}).value
+
+    parameters = [p.detach().clone().requires_grad_() for p in made.parameters()]
+    assert torch.autograd.gradcheck(function, parameters, eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
 def test_gradcheck_of_several_readouts():
     """V at every step among them, from one pass: weights, time constants and input times."""
     readouts = ("trace", "max", "integral", "end")
@@ -226,6 +248,29 @@ def test_what_is_refused():
         made.half()(torch.zeros(25, 1, 4))
 
 
+class Ran(torch.utils.data.Dataset):
+    """Samples that a layer has made, in the processes that load them."""
+
+    def __init__(self, made, times):
+        self.made, self.times = made, times
+
+    def __len__(self):
+        return len(self.times)
+
+    def __getitem__(self, i):
+        return self.times[i], self.made(times=self.times[i : i + 1]).value[0].detach()
+
+
+def test_workers_of_a_data_loader():
+    """A layer that has run here runs in forked workers too, and on what they hand over."""
+    made, times = layer(), input_times(6)
+    want = made(times=times).value
+    found = list(torch.utils.data.DataLoader(Ran(made, times), 2, num_workers=2))
+    assert torch.equal(torch.cat([t for t, _ in found]), times)
+    torch.testing.assert_close(torch.cat([v for _, v in found]), want)
+    torch.testing.assert_close(torch.cat([made(times=t).value for t, _ in found]), want)
+
+
 def test_an_ordinary_loop_learns():
     """Two patterns, torch's optimiser and loss, and a linear layer behind."""
     torch.manual_seed(0)
@@ -316,6 +361,8 @@ def test_the_tutorial_and_the_examples_run():
         ["-c", code],
         [str(root / "examples" / "torch_yin_yang.py"), "--epochs", "1", "--samples", "320"],
         [str(root / "examples" / "torch_encoder.py"), "--steps", "10"],
+        [str(root / "examples" / "torch_convolution.py"), "--epochs", "1"],
+        [str(root / "examples" / "torch_stack.py"), "--steps", "5"],
     ):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
