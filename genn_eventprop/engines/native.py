@@ -384,7 +384,7 @@ class NativeEngine(Engine):
         )  # fmt: skip
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
-        """What `codegen.cpp.regularise` names; a mean over the batch takes a forward run of its own."""
+        """Strengths and targets of regularisers of spikes; a mean over the batch takes a forward run of its own."""
         means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
         counts = None
         if training and not self._split and any(means):

@@ -123,7 +123,7 @@ def test_a_dropped_spike_is_lost_with_its_reset_or_tried_again_without(reset):
 
 
 def test_refusals():
-    with pytest.raises(PlanError, match="'hidden' has noise, which is drawn step by step.*grid"):
+    with pytest.raises(PlanError, match="'hidden' has noise, which is drawn at every step.*grid"):
         network(noise=0.1, spike_times="exact")
     with pytest.raises(NetworkError, match="dropout must be a number >= 0 and < 1, got 1.0"):
         network(dropout=1.0)

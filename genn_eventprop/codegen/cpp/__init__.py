@@ -85,7 +85,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))
     if not ctx.exact and grid.signed:
-        parts.insert(len(head), read("events.hpp"))
+        parts.insert(len(head), read("signs.hpp"))
     if not all(by_rows(c) for c in plan.connections):
         parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
     if ctx.stochastic:

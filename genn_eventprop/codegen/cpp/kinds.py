@@ -25,10 +25,6 @@ def dendritic(c: ConnectionRecord) -> bool:
     return not by_synapses(c) and c.delays is not None and c.delays.kind == "dendritic"
 
 
-def learns_delays(c: ConnectionRecord) -> bool:
-    return c.delays is not None and c.delays.trainable
-
-
 def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
     """(parameter, shape) of what is learned."""
     found = [(c.weight, c.weight_shape)] if c.trainable else []

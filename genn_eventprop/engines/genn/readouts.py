@@ -1,6 +1,6 @@
 """Readouts as GeNN text: what each adds to the output population's forward and adjoint model.
 
-The counterpart of `codegen.cpp.readouts`. `step` is the step in forward pieces, `back` the time index of lambda in
+The counterpart of `program/readouts`. `step` is the step in forward pieces, `back` the time index of lambda in
 backward pieces. Pieces that a readout does not need are empty. The outer loss is `outer.py`'s.
 """
 

@@ -6,9 +6,9 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
 from ..outer import has_last
-from ..regularise import jump_from_counts
 from .groups import groups
 from .models import loads, read_index, refs
+from .regularise import jump_from_counts
 
 HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 

@@ -8,8 +8,8 @@ from ....plan import PopulationRecord
 from ....plan.series import MODES, NODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
-from ..regularise import pushed_index
 from .groups import groups
+from .regularise import pushed_index
 
 READERS = {
     "first_spike": "ReadFirstSpike", "spike_times": "ReadSpikeTimes", "count": "ReadCount", "end": "ReadEnd",

@@ -12,7 +12,7 @@ from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.scope import Scope
 from ..context import Context, padded, unique
-from ..kinds import axonal, by_synapses, dendritic, learned, learns_delays
+from ..kinds import axonal, by_synapses, dendritic, learned
 from .memory import Memory
 
 
@@ -49,7 +49,7 @@ class Connections:
                 found.append(f"Arrivals c_{c.name}_arrivals;")
             elif dendritic(c):
                 rows = [("sums", "n_steps + args.ahead")]
-                rows += [("arrived", "n_steps")] if learns_delays(c) else []
+                rows += [("arrived", "n_steps")] if c.learns_delays else []
                 rows += [("shifted", "n_steps")] if c.trainable else []
                 found += [f"Buffer<real> c_{c.name}_{tail};" for tail, _ in rows]
                 room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in rows]
@@ -93,7 +93,7 @@ class Connections:
             return ""
         keep = f"std::memcpy(work.{name_}_arrived + step * {np_}, work.drive, {np_} * sizeof(real));\n"
         gather = f"gather_row<{np_}>(work.drive, work.{name_}_sums + step * {np_}, args.{name_}_back);\n"
-        return gather + (keep if learns_delays(c) else "") + _add_row(np_, into, "work.drive")
+        return gather + (keep if c.learns_delays else "") + _add_row(np_, into, "work.drive")
 
     def arrive(self, populations: Sequence[int]) -> str:
         """What arrives at `step` through the rings of these populations."""
@@ -160,7 +160,7 @@ class Connections:
         code = f"delay_by_source(by, args.c_{c.name}_delay, {c.pre}, n_steps);\n"
         if c.trainable:
             code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
-        if learns_delays(c):
+        if c.learns_delays:
             D = self._rows(i, "D", c.receptor)
             code += f"gather_axonal<{np_}>({d}, args.c_{c.name}_weight, {D}, by, {c.pre});\n"
         return code
@@ -172,7 +172,7 @@ class Connections:
             row = f"gather_row<{np_}>({shifted} + at * {np_}, {along} + at * {np_}, args.c_{c.name}_forth);"
             code = f"for (int64_t at = 0; at < n_steps; ++at) {row}\n"
             code += f"gather_gradient<{np_}>({w}, {shifted}, by, {c.pre}, false);\n"
-        if learns_delays(c):
+        if c.learns_delays:
             code += (
                 f"gather_dendritic<{np_}>({d}, work.c_{c.name}_arrived, {self._rows(i, 'D', c.receptor)}, n_steps);\n"
             )
@@ -190,7 +190,7 @@ class Connections:
 
 
 def _learned(c: ConnectionRecord) -> str:
-    return "w" * c.trainable + "d" * learns_delays(c)
+    return "w" * c.trainable + "d" * c.learns_delays
 
 
 def _synapses(c: ConnectionRecord) -> str:

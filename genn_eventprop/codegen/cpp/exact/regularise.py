@@ -1,4 +1,4 @@
-"""Regularisers of spike counts in C++: what every own spike adds to the costate, from the counts of the trial.
+"""Regularisers of spike counts with exact spike times: what every own spike adds to the costate, from the counts of the trial.
 
 Formulas: `regularisers.spikes`. For every such regulariser the host hands over the strengths ``_upper`` and ``_lower``
 (N,), divided by B, and ``_target`` (1,); for a batch mean instead of the target the excess itself, ``_excess`` (N,).
@@ -6,22 +6,17 @@ Formulas: `regularisers.spikes`. For every such regulariser the host hands over 
 
 from __future__ import annotations
 
-from ...plan import Plan, PopulationRecord
-from ...regularisers import SpikePush, pushed_state
-from .context import Context, regulariser_names
-
-
-def jump_buffer(ctx: Context, p: PopulationRecord) -> str:
-    """Where a thread keeps, for every neuron, what each of its spikes adds."""
-    return f"work.p_{p.name}.jump" if ctx.exact else f"work.p_{p.name}_jump"
+from ....plan import Plan, PopulationRecord
+from ....regularisers import SpikePush, pushed_state
+from ..context import Context, regulariser_names
 
 
 def jump_from_counts(ctx: Context, p: PopulationRecord) -> str:
-    """`jump_buffer` of one trial, from the spike counts that its forward pass has left."""
+    """What every spike of a neuron adds, of one trial, from the spike counts that its forward pass has left."""
     terms = ctx.plan.spike_regularisers(p.name)
     if not terms:
         return ""
-    name, jump = f"p_{p.name}", jump_buffer(ctx, p)
+    name, jump = f"p_{p.name}", f"work.p_{p.name}.jump"
     code = f"const int32_t* counts = args.{name}_counts + sample * N_{name}; (void)counts;\n"
     code += f"std::memset({jump}, 0, NP_{name} * sizeof(scalar));\n"
     for r, given in zip(terms, regulariser_names(ctx.plan, p.name)):
