@@ -12,8 +12,6 @@ from ...plan import Plan
 from ..nodes import Set, Statement, name
 from ..scope import Scope
 
-R = name("w", "r")
-DR = name("w", "dr")
 SAMPLE_WEIGHT = name("g", "sample_weight")
 
 

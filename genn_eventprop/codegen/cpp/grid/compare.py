@@ -9,7 +9,6 @@ import sympy as sp
 from ....program.compare import comparison
 from ....program.nodes import Access, Buffer, Kernel
 from ....program.readouts import make_readout
-from ....program.readouts.base import R
 from ....program.scope import Scope
 from ...statements import Target
 from ..context import Context
@@ -25,7 +24,7 @@ def compared(memory: Memory, kernel: Kernel) -> str:
     """The code of a loss, with the readouts in double precision in ``r``."""
 
     def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
-        read = access.buffer.name.endswith(f"_{R}")
+        read = access.buffer.name.endswith("_w_r")
         return f"r[{write(access.index[0])}]" if read else memory.element(access, write)
 
     text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()
