@@ -463,7 +463,7 @@ class NativeEngine(Engine):
         integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
-        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections} | {"ahead": self._connections.ahead}
+        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections} | self._connections.integers
         status = self._library.eventprop_run(
             self._engine(), self._pointers,
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),

@@ -35,6 +35,7 @@ class NativeTables:
                 f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
             )
         self.arrays: dict[str, np.ndarray] = {}
+        self.integers = {"ahead": self.ahead}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 
     def refresh(self, parameters: Values) -> None:
@@ -74,15 +75,10 @@ class NativeTables:
         return {"delay": full.astype(np.uint16)}
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
-        made = {"start": table.start, "offset": table.target}
-        delay_of = table.weights
+        made = {"start": table.start, "offset": table.target, "weight_of": table.weights, "delay_of": table.weights}
         if c.delays is not None and steps is not None:
-            own = of_synapses(c, steps, table)
-            made |= {"delay": own, "offset": own * padded(c.post) + table.target}
-            delay_of = {"synaptic": table.weights, "axonal": table.source, "dendritic": table.target}[c.delays.kind]
-        if kinds.learned(c):
-            order = np.argsort(table.target, kind="stable")
-            made["by_start"] = np.searchsorted(table.target[order], np.arange(c.post + 1))
-            made |= {"by_synapse": order, "by_source": table.source[order]}
-            made |= {"weight_of": table.weights, "delay_of": delay_of}
+            made["offset"] = of_synapses(c, steps, table) * padded(c.post) + table.target
+            at = {"synaptic": table.weights, "axonal": table.source, "dendritic": table.target}
+            made["delay_of"] = at[c.delays.kind]
+        self.integers[f"c_{c.name}_own"] = table.weight_of is None
         return made

@@ -148,14 +148,14 @@ void check_gather(Case<N>& c) {
         gather_dense<NP, 2>(learned, dense, both, by, c.M);
         gather_dense<NP, 1>(late, dense, one, by, c.M);
     } else {
-        std::vector<int32_t> begin(1), synapse, from, own;
-        for (int n = 0; n < N; begin.push_back(int32_t(synapse.size())), ++n)
-            for (int32_t i = 0; i < c.S; ++i)
-                if (c.target[size_t(i)] == n) synapse.push_back(i), from.push_back(c.source[size_t(i)]);
+        std::vector<int32_t> own;
         for (int32_t i = 0; i < c.S; ++i) own.push_back(i);
-        const ByTarget sorted{begin.data(), synapse.data(), from.data(), c.delay.data(), own.data(), own.data()};
-        gather_listed<NP, 2>(learned, c.weight, sorted, both, by, N);
-        gather_listed<NP, 1>(late, c.weight, sorted, one, by, N);
+        for (int s = c.T - 1; s >= 0; --s) {
+            const int64_t row = int64_t(s) * NP;
+            gather_listed<false>(grad[0], nullptr, c.synapses(), c.at(s), c.count(s), c.along.data + row);
+            gather_listed<true>(grad[1], nullptr, c.synapses(), c.at(s), c.count(s), c.D.data + row);
+            gather_listed<true>(grad[2], own.data(), c.synapses(), c.at(s), c.count(s), c.D.data + row);
+        }
     }
     compare("dL/dw", N, grad[0], dw);
     compare("dL/dd", N, grad[1], dd);

@@ -75,11 +75,11 @@ typedef float floats __attribute__((vector_size(64)));
 typedef double doubles __attribute__((vector_size(64)));
 typedef int32_t ints16 __attribute__((vector_size(64)));
 typedef int32_t ints8 __attribute__((vector_size(32)));
-inline floats gathered_into(floats v, const float* base, ints16 at) {
-    return __builtin_ia32_gathersiv16sf(v, base, at, uint16_t(-1), 4);
+inline floats gathered_into(floats v, unsigned all, const float* base, ints16 at) {
+    return __builtin_ia32_gathersiv16sf(v, base, at, uint16_t(all), 4);
 }
-inline doubles gathered_into(doubles v, const double* base, ints8 at) {
-    return __builtin_ia32_gathersiv8df(v, base, at, uint8_t(-1), 8);
+inline doubles gathered_into(doubles v, unsigned all, const double* base, ints8 at) {
+    return __builtin_ia32_gathersiv8df(v, base, at, uint8_t(all), 8);
 }
 #endif
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -88,9 +88,9 @@ typedef uint16_t shorts __attribute__((vector_size(2 * LANES)));
 // base[at[0]], base[at[1]], ... as one vector.
 inline vec gathered(const scalar* base, ints at) {
 #if defined(__AVX512F__)
-    vec into = {};
-    __asm__("" : "+v"(into));  // or compilers gather into whatever register, and wait for what it had
-    return gathered_into(into, base, at);
+    unsigned all = ~0u;
+    __asm__("" : "+r"(all));  // or compilers gather into whatever register, and wait for what it had
+    return gathered_into(vec{}, all, base, at);
 #else
     vec v;
     for (int i = 0; i < LANES; ++i) v[i] = base[at[i]];
@@ -197,19 +197,6 @@ struct Series {
     const scalar* of(int64_t n, int32_t delay) const { return data.data + (n * length + delay) * K; }
 };
 
-// The sum of a series over the n steps, in an order of its own: four sums side by side.
-template <int K>
-inline typename Side<K>::few sum_at(const scalar* series, const int32_t* __restrict steps, int64_t n) {
-    typename Side<K>::few s[4] = {};
-    int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) s[j] += Side<K>::load(series + int64_t(steps[i + j]) * K);
-    }
-    for (; i < n; ++i) s[0] += Side<K>::load(series + int64_t(steps[i]) * K);
-    return (s[0] + s[1]) + (s[2] + s[3]);
-}
-
 // What becomes of the sum over the arrivals of one synapse of lambda . e, the first of K quantities, and of that of D, the
 // last: dL/dw is the one, dL/dd = w times the other. Null: not learned.
 struct Learned {
@@ -244,23 +231,22 @@ inline void gather_dense(const Learned& learned, const Delayed& c, const Series<
         }
 }
 
-// The same synapses sorted by target: those of target n are number start[n] .. start[n + 1] here, `synapse` there. Where
-// their weight and delay stand in the parameters: weight_of, delay_of. delay: null for none.
-struct ByTarget {
-    const int32_t *start, *synapse, *source, *delay, *weight_of, *delay_of;
-};
-
-// Gradients of listed synapses.
-template <int N, int K>
-inline void gather_listed(const Learned& learned, const scalar* weight, const ByTarget& c, const Series<N, K>& series,
-                          BySource& spikes, int64_t targets) {
-    for (int64_t n = 0; n < targets; ++n)
-        for (int32_t j = c.start[n]; j < c.start[n + 1]; ++j) {
-            const int32_t i = c.synapse[j], first = spikes.begin[c.source[j]];
-            const scalar* p = series.of(n, c.delay ? c.delay[i] : 0);
-            const auto sum = sum_at<K>(p, spikes.steps.data + first, spikes.begin[c.source[j] + 1] - first);
-            learned.add<K>(c.weight_of[i], c.delay_of[i], weight[i], sum);
+// Gradients of listed synapses: grad[where] += row[offset], times the weight if Scaled, of every synapse of the n sources in
+// `index`; where: null for synapse i at i.
+template <bool Scaled>
+inline void gather_listed(scalar* __restrict grad, const int32_t* __restrict where, const Synapses& c,
+                          const int32_t* __restrict index, int64_t n, const scalar* __restrict row) {
+    for (int64_t r = 0; r < n; ++r) {
+        int32_t i = c.start[index[r]];
+        const int32_t end = c.start[index[r] + 1];
+        for (; !where && i + LANES <= end; i += LANES) {
+            vec g = gathered(row, load_anywhere<ints>(c.offset + i));
+            if constexpr (Scaled) g *= load_anywhere<vec>(c.weight + i);
+            g += load_anywhere<vec>(grad + i);
+            std::memcpy(grad + i, &g, sizeof g);
         }
+        for (; i < end; ++i) grad[where ? where[i] : i] += row[c.offset[i]] * (Scaled ? c.weight[i] : scalar(1));
+    }
 }
 
 // What arrives at every step of a trial, rows of N sums, through dense weights with a delay each from sources whose spikes

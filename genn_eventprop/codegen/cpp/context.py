@@ -149,6 +149,7 @@ class Context:
         loss += ["target_rows"] if self.exact or self.series else []
         loss += [f"dropout_{p.name}" for kind, p in self.stochastic if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
+        delays += [f"c_{c.name}_own" for c in self.plan.connections if kinds.listed(c)]
         delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
         stored = not self.exact and any(p.stores_states for p in self.plan.populations)
         segment = ["segment"] if stored else []

@@ -25,6 +25,11 @@ def dendritic(c: ConnectionRecord) -> bool:
     return not by_synapses(c) and c.delays is not None and c.delays.kind == "dendritic"
 
 
+def listed(c: ConnectionRecord) -> bool:
+    """Whether gradients are gathered synapse by synapse, step by step."""
+    return c.form == "synapses" and bool(learned(c))
+
+
 def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
     """(parameter, shape) of what is learned."""
     found = [(c.weight, c.weight_shape)] if c.trainable else []
@@ -37,7 +42,7 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
         return [("const uint16_t*", f"c_{c.name}_delay")]
     tails = {by_rows: (), axonal: ("delay",), dendritic: ("back", "forth"), by_synapses: ("start", "offset")}
     found = list(next(names for is_kind, names in tails.items() if is_kind(c)))
-    if by_synapses(c) and learned(c):
-        found += ["by_start", "by_synapse", "by_source", "weight_of", "delay_of"]
-        found += ["delay"] if c.delays is not None else []
+    if by_synapses(c):
+        found += ["weight_of"] if learned(c) else []
+        found += ["delay_of"] if c.learns_delays else []
     return [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]

@@ -9,7 +9,7 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Target, indent
 from ..context import Context
-from ..kinds import by_rows
+from ..kinds import by_rows, listed
 from .connections import Connections
 from .lanes import Lanes
 from .lists import Lists
@@ -144,7 +144,7 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows summed once per source instead of added at every spike. Delays go with the weights."""
         c = self.plan.connections[o.connection]
-        if isinstance(o, GatherDelays) and c.trainable:
+        if listed(c) or (isinstance(o, GatherDelays) and c.trainable):
             return ""
         if isinstance(o, Gather) and by_rows(c):
             place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
@@ -152,6 +152,24 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
         else:
             gather = self.others.gather(c)
         return "{\n" + indent(self._by_source(c) + gather) + "}\n"
+
+    def gather_listed(self) -> str:
+        """In a step backwards: gradients of listed synapses, whose targets then are near each other in memory."""
+        found = (c for c in self.plan.connections if listed(c))
+        return "".join(f"{{\n{indent(self._spiked_back(c) + self.others.gather_listed(c))}}}\n" for c in found)
+
+    def _spiked_back(self, c: ConnectionRecord) -> str:
+        """`spiked`, in a loop over steps from the last to the first."""
+        if not self._from_input(c):
+            return self.spiked(c)
+        behind, before = f"behind_{c.name}", f"args.steps[behind_{c.name} - 1]{self._delay(c)}"
+        return f"""\
+while ({behind} > from && {before} > step) --{behind};
+const int64_t end = {behind};
+while ({behind} > from && {before} == step) --{behind};
+const int64_t count = end - {behind};
+const int32_t* index = args.channels + {behind};
+"""
 
     def sum_known(self) -> str:
         """Before the first step: all that arrives through connections whose arrivals are known then."""

@@ -12,7 +12,7 @@ from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.scope import Scope
 from ..context import Context, padded, unique
-from ..kinds import axonal, by_synapses, dendritic, learned
+from ..kinds import axonal, by_synapses, dendritic, learned, listed
 from .memory import Memory
 
 
@@ -133,7 +133,11 @@ class Connections:
     def _serieses(self, population: int) -> list[tuple[str, str]]:
         """(receptor, what) of the series that gradients of "w", "d" or both are gathered from."""
         into = self.plan.into(self.plan.populations[population].name)
-        return list(dict.fromkeys((c.receptor, _learned(c)) for c in into if by_synapses(c) and _learned(c)))
+        return list(
+            dict.fromkeys(
+                (c.receptor, _learned(c)) for c in into if c.form == "dense" and by_synapses(c) and _learned(c)
+            )
+        )
 
     def fill_series(self) -> str:
         """After the last step backwards."""
@@ -146,14 +150,42 @@ class Connections:
 
     def gather(self, c: ConnectionRecord) -> str:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
-        layout = self.names.gradients
-        place = {n: f"slice + {offset}" for n, (offset, *_) in layout.items()}
-        sizes = {n: rows * columns for n, (_, rows, columns) in layout.items()}
-        clear = "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n, _ in learned(c))
-        w, d = (place.get(n, "nullptr") for n in (c.weight, c.delays_name))
+        (w, d), cleared = self._places(c), self._clear(c)
         if by_synapses(c):
-            return clear + self._gather_synapses(c, w, d)
-        return clear + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w, d))
+            size = f"<NP_p_{c.target}, {len(_learned(c))}>"
+            series = f"work.p{self._number(c)}_series_{c.receptor}_{_learned(c)}"
+            return f"{cleared}gather_dense{size}(Learned{{{w}, {d}}}, {_synapses(c)}, {series}, by, {c.pre});\n"
+        return cleared + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w, d))
+
+    def _places(self, c: ConnectionRecord) -> tuple[str, str]:
+        """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
+        found = {n: f"slice + {offset}" for n, (offset, *_) in self.names.gradients.items()}
+        return found.get(c.weight, "nullptr"), found.get(c.delays_name, "nullptr")
+
+    def _clear(self, c: ConnectionRecord) -> str:
+        """Gradients begin at zero in the first trial of a slice."""
+        sizes = {n: rows * columns for n, (_, rows, columns) in self.names.gradients.items()}
+        place = dict(zip((c.weight, c.delays_name), self._places(c)))
+        return "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n, _ in learned(c))
+
+    def begin_listed(self) -> str:
+        """Before the first step backwards."""
+        found = [c for c in self.plan.connections if listed(c)]
+        behind = (c for c in found if c.source == self.plan.input.name)
+        return "".join(map(self._clear, found)) + "".join(f"int64_t behind_{c.name} = to;\n" for c in behind)
+
+    def gather_listed(self, c: ConnectionRecord) -> str:
+        """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""
+        own, i, (w, d) = f"args.c_{c.name}", self._number(c), self._places(c)
+        where, call, code = f"{own}_own ? nullptr : {own}", f"{_synapses(c)}, index, count", ""
+        if c.trainable:
+            row = f"{self._rows(i, 'along', c.receptor)} + step * NP_p_{c.target}"
+            code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
+        if c.delays is not None and c.delays.trainable:
+            row = f"{self._rows(i, 'D', c.receptor)} + step * NP_p_{c.target}"
+            place = f"{where}_delay_of" if c.delays.kind == "synaptic" else f"{own}_delay_of"
+            code += f"gather_listed<true>({d}, {place}, {call}, {row});\n"
+        return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
         i, np_ = self._number(c), f"NP_p_{c.target}"
@@ -177,16 +209,6 @@ class Connections:
                 f"gather_dendritic<{np_}>({d}, work.c_{c.name}_arrived, {self._rows(i, 'D', c.receptor)}, n_steps);\n"
             )
         return code
-
-    def _gather_synapses(self, c: ConnectionRecord, w: str, d: str) -> str:
-        own, np_, K = f"args.c_{c.name}", f"NP_p_{c.target}", len(_learned(c))
-        series = f"work.p{self._number(c)}_series_{c.receptor}_{_learned(c)}"
-        into, delay = f"Learned{{{w}, {d}}}", f"{own}_delay" if c.delays is not None else "nullptr"
-        if c.form == "dense":
-            return f"gather_dense<{np_}, {K}>({into}, {_synapses(c)}, {series}, by, {c.pre});\n"
-        tails = (f"{own}_{t}" for t in ("by_start", "by_synapse", "by_source"))
-        table = f"ByTarget{{{', '.join(tails)}, {delay}, {own}_weight_of, {own}_delay_of}}"
-        return f"gather_listed<{np_}, {K}>({into}, {own}_weight, {table}, {series}, by, {c.post});\n"
 
 
 def _learned(c: ConnectionRecord) -> str:

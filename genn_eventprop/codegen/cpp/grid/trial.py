@@ -153,7 +153,8 @@ class Grid:
             if stored
             else ""
         )
-        leave = self._all(t.before_jumps)
+        body += self.others.begin_listed()
+        leave = self._all(t.before_jumps) + self.between.gather_listed()
         steps = f"if (step < n_steps) {{\n{indent(leave)}}}\n" if leave else ""
         steps += self._all(t.feedback)
         steps += "".join(self.loops[o.population].undo(o.kernel) for o in t.jumps if isinstance(o, EachNeuron))
