@@ -1,9 +1,9 @@
 """One trial on the grid, forwards and backwards: the order of operations, written once.
 
-A trial is a list of operations before, in and after the loop over steps, for each direction. `EachNeuron` runs a kernel
-for all neurons of a population; what happens between neurons is one of `Deliver`, `Feedback`, `Gather`, `FeedInput`,
-`Total`, `Once` and `EachStep`. Operations that stand side by side in one list may depend on each other in order;
-kernels of one `EachNeuron` are independent over neurons. The definition of the order is `engines/reference_clock.py`.
+A trial is a list of operations (`operations.py`) before, in and after the loop over steps, for each direction.
+`EachNeuron` runs a kernel for all neurons of a population; the others are what happens between neurons. Operations that
+stand side by side in one list may depend on each other in order; kernels of one `EachNeuron` are independent over
+neurons. The definition of the order is `engines/reference_clock.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..plan import ConnectionRecord, Plan
 from ..plan.entries import feedback_symbols, is_plain
-from .compare import RUNNING as RUNNING
-from .compare import comparison
+from .compare import RUNNING, comparison
 from .connectivity import Delays, Dense, Table, delays, dense, table
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
@@ -27,7 +26,6 @@ from .nodes import (
     Add,
     Buffer,
     Diverged,
-    Kernel,
     Let,
     Range,
     Set,
@@ -40,6 +38,18 @@ from .nodes import (
     normal_number,
     together,
 )  # fmt: skip
+from .operations import (
+    Deliver,
+    EachNeuron,
+    EachStep,
+    Feedback,
+    FeedInput,
+    Gather,
+    GatherDelays,
+    Once,
+    Operation,
+    Total,
+)  # fmt: skip
 from .outer import on_host
 from .readouts import Readout, make_readout
 from .readouts.maximum import NEGATIVE
@@ -47,86 +57,10 @@ from .regularise import TOTAL, Regularise
 from .scope import Scope
 from .step import make_step, pick
 
-
-@dataclass(frozen=True, eq=False)
-class EachNeuron:
-    """A kernel for all neurons of population number `population`; `emits`: those whose local ``sent`` is set send a
-    spike that belongs to `step` + 1."""
-
-    population: int
-    kernel: Kernel
-    emits: bool = False
-
-
-@dataclass(frozen=True)
-class Deliver:
-    """Add the weights of the spikes that arrive at `step` through a connection to ``sums`` of its target:
-    (part, buffer), part "all", "positive" or "negative" weights."""
-
-    connection: int
-    sums: tuple[tuple[str, Buffer], ...]
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """Set ``into`` of every neuron of `population` that spiked at `step` to what its spike caused: the sum over
-    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival. Part
-    "loss": instead of the product what the arrival does to a loss of V at that time, row V before it."""
-
-    population: int
-    into: Buffer
-    terms: tuple[tuple[int, str, Buffer], ...]
-
-
-@dataclass(frozen=True)
-class Gather:
-    """dL/dw += row of the arrival's step, for every spike of the connection's source."""
-
-    connection: int
-    rows: Buffer
-
-
-@dataclass(frozen=True)
-class GatherDelays:
-    """dL/d(delay) += what the spike caused through that synapse, the sum over `terms` (part, row) of its weight times
-    the row of the arrival's step, for every spike of the connection's source."""
-
-    connection: int
-    terms: tuple[tuple[str, Buffer], ...]
-
-
-@dataclass(frozen=True)
-class FeedInput:
-    """Set ``into`` of every input spike to dL/d(its time): the sum over `terms` (see `Feedback`), at its arrivals."""
-
-    into: Buffer
-    terms: tuple[tuple[int, str, Buffer], ...]
-
-
-@dataclass(frozen=True)
-class Total:
-    """The sum of an integer over the neurons of a population."""
-
-    of: Buffer
-    into: Buffer
-
-
-@dataclass(frozen=True, eq=False)
-class Once:
-    """Code that runs once a trial, such as an outer loss."""
-
-    kernel: Kernel
-
-
-@dataclass(frozen=True, eq=False)
-class EachStep:
-    """Code for every step ``row``, in any order; what they add to the local `RUNNING` is added up in `into`."""
-
-    kernel: Kernel
-    into: Buffer
-
-
-Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
+__all__ = [
+    "RUNNING", "Deliver", "EachNeuron", "EachStep", "FeedInput", "Feedback", "Gather", "GatherDelays", "Once",
+    "Operation", "Total", "Trial", "make_trial",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,88 @@
+"""What a trial is made of: a kernel for all neurons, and what happens between neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .nodes import Buffer, Kernel
+
+
+@dataclass(frozen=True, eq=False)
+class EachNeuron:
+    """A kernel for all neurons of population number `population`; `emits`: those whose local ``sent`` is set send a
+    spike that belongs to `step` + 1."""
+
+    population: int
+    kernel: Kernel
+    emits: bool = False
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Add the weights of the spikes that arrive at `step` through a connection to ``sums`` of its target:
+    (part, buffer), part "all", "positive" or "negative" weights."""
+
+    connection: int
+    sums: tuple[tuple[str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Set ``into`` of every neuron of `population` that spiked at `step` to what its spike caused: the sum over
+    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival. Part
+    "loss": instead of the product what the arrival does to a loss of V at that time, row V before it."""
+
+    population: int
+    into: Buffer
+    terms: tuple[tuple[int, str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """dL/dw += row of the arrival's step, for every spike of the connection's source."""
+
+    connection: int
+    rows: Buffer
+
+
+@dataclass(frozen=True)
+class GatherDelays:
+    """dL/d(delay) += what the spike caused through that synapse, the sum over `terms` (part, row) of its weight times
+    the row of the arrival's step, for every spike of the connection's source."""
+
+    connection: int
+    terms: tuple[tuple[str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class FeedInput:
+    """Set ``into`` of every input spike to dL/d(its time): the sum over `terms` (see `Feedback`), at its arrivals."""
+
+    into: Buffer
+    terms: tuple[tuple[int, str, Buffer], ...]
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum of an integer over the neurons of a population."""
+
+    of: Buffer
+    into: Buffer
+
+
+@dataclass(frozen=True, eq=False)
+class Once:
+    """Code that runs once a trial, such as an outer loss."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True, eq=False)
+class EachStep:
+    """Code for every step ``row``, in any order; what they add to the local `RUNNING` is added up in `into`."""
+
+    kernel: Kernel
+    into: Buffer
+
+
+Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
