@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import sympy as sp
 
@@ -152,7 +153,13 @@ class Writer:
         return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
 
     def expression(self, e: sp.Basic) -> str:
-        return self.expressions(self).doprint(e)
+        """An expression, also an index inside another one."""
+        inside = hasattr(self._printer, "_not_supported")  # what `doprint` has while it runs
+        return self._printer._print(e) if inside else self._printer.doprint(e)
+
+    @cached_property
+    def _printer(self) -> Expressions:
+        return self.expressions(self)
 
 
 def _in_a_local(access: Access) -> bool:
