@@ -37,7 +37,7 @@ FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
-WHOLE, FORWARDS, BACKWARDS = 0, 1, 2  # what a call runs of a batch, as in batch.hpp
+WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # what a call runs of a batch, as in batch.hpp
 
 
 class NativeEngine(Engine):
@@ -263,10 +263,11 @@ class NativeEngine(Engine):
         other.seed, other.epoch = self.seed, self.epoch
         part = Part.whole(len(samples), self.slices_of(len(samples)))
         half = FORWARDS if keep else WHOLE
-        result = other._run(data, samples, part, keep, record_spikes, stochastic, half)
+        result = other._run(data, samples, part, keep, record_spikes and not keep, stochastic, half)
+        spikes = other._recorded(len(samples), part) if keep and record_spikes else result.spikes
         valid = np.isfinite(result.readout)
         also = {name: array.copy() for name, array in other._also.items()}
-        readouts = Readouts(result.readout, valid, result.spike_counts, result.spikes, also)
+        readouts = Readouts(result.readout, valid, result.spike_counts, spikes, also)
         return readouts, (other._kept_arrays if keep else {}, part, result.spike_counts)
 
     def _backward_half(
@@ -433,7 +434,7 @@ class NativeEngine(Engine):
 
     def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
-        self._records += record
+        self._records += half == FORWARDS or (record and half != SPIKES)
         for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
             if self._passed[i] is not arrays[n]:
                 self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
@@ -504,13 +505,15 @@ class NativeEngine(Engine):
             self._handle, self._pid = handle, os.getpid()
         return self._handle
 
-    def _recorded(self, B: int) -> Recorded:
-        """Spikes that stay on the C++ side until they are looked at, or the next run."""
-        number = self._records
+    def _recorded(self, B: int, kept: Part | None = None) -> Recorded:
+        """Spikes that stay on the C++ side until they are looked at, or the next run; kept: those of kept trials."""
+        number, arrays = self._records, self._kept_arrays
 
         def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             if number != self._records or self._handle is None or self._pid != os.getpid():
                 raise EngineError("the spikes of an earlier run are gone; read them before the engine runs again")
+            if kept is not None:
+                self._call(arrays, kept, False, True, SPIKES)
             return self._copied(population, B)
 
         return Recorded(self._spiking, read)

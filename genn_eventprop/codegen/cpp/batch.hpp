@@ -39,9 +39,16 @@ void locate(const Args& args, Work& work, Trouble& trouble);
 // Outer loss of one trial: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
+constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the trials that are kept
+
 int run_batch(Engine& engine, const Args& args) {
     if (args.half == FORWARDS) engine.keep(args.batch);
     if (args.record && !engine.host.start_records(engine.host, args.batch)) return 1;
+    if (args.half == SPIKES) {
+        for (int64_t sample = 0; sample < args.batch; ++sample)
+            if (!keep_spikes(engine.host, args, engine.kept[sample], sample)) return 1;
+        return 0;
+    }
     Buffer<Trouble> troubles;  // of every slice
     troubles.reserve(args.n_slices);
     for (int64_t slice = 0; slice < args.n_slices; ++slice) troubles[slice] = Trouble();
