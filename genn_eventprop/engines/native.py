@@ -29,7 +29,7 @@ from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, READOUTS, SEVERAL, SILENT
+from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, READOUTS, SEVERAL
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -55,7 +55,7 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {SILENT, AMOUNTS, INTEGRALS, BENT, PARTS},
+        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS},
         "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, READOUTS, *CONNECTIVITY},
     }
     options = ("slope_floor", "dtype", "threads")

@@ -35,7 +35,7 @@ def work(
             reserve.append(f"{member}.start.reserve(n_steps + 2);")
         if own.spiking:
             fields.append(f"Buffer<real> {own.prefix}feedback;")
-        if own.spiking and not own.alone:
+        if own.n_events and not own.alone:
             fields.append(f"Buffer<int32_t> {own.prefix}found;")
             reserve.append(f"{own.prefix}found.reserve({padded(own.size) + 16});")
     fields, reserve = fields + more[0], reserve + more[1]
