@@ -6,8 +6,8 @@
 
 700 inputs, 256 recurrent, 20 outputs, 1000 steps of 1 ms, 8000 input spikes and some 6700 hidden spikes a sample, drawn
 at random: the numbers do not depend on what is learned. One line an engine, best of the repeats; every engine runs in
-a process of its own, so that its peak memory is its own. Times include the optimiser's step. mlGeNN (`peers.py`) does
-not time inference, and draws spikes of its own weights.
+a process of its own, so that its peak memory is its own. Times include the optimiser's step. mlGeNN
+(`shd_peers.py`) does not time inference, and draws spikes of its own weights.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def measure(name: str, arguments: argparse.Namespace, out: Any) -> None:
 def measure_mlgenn(name: str, arguments: argparse.Namespace, out: Any) -> None:
     """The same of mlGeNN; what its modules take is not counted, as for pygenn."""
     import ml_genn.compilers  # noqa: F401
-    import peers
+    import shd_peers
 
     _, events = plan_and_events(arguments.batch_size, arguments.seed)
     shape = argparse.Namespace(
@@ -85,7 +85,7 @@ def measure_mlgenn(name: str, arguments: argparse.Namespace, out: Any) -> None:
     )  # fmt: skip
     before, clock = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, CLOCKS[arguments.clock]
     start = clock()
-    milliseconds = peers.mlgenn(shape, events, repeats=arguments.repeats, clock=clock)[0]
+    milliseconds = shd_peers.mlgenn(shape, events, repeats=arguments.repeats, clock=clock)[0]
     first = clock() - start - arguments.repeats * milliseconds * len(events) / 1e3
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     out.put((first, milliseconds, np.nan, np.nan, grown))

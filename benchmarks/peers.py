@@ -1,103 +1,278 @@
-"""The same shape on other packages, for `shd_shape.py`: one training step's time in ms per sample.
+"""Time and memory of a training step beside other packages: docs/benchmarks.md and its figures, one run, one machine.
 
-mlGeNN computes the same thing (EventProp, exponentially weighted readout) on GeNN. Spyx is a surrogate-gradient code on
-JAX; its current-based recurrent LIF layer has the same state and the same weights to learn.
+    python benchmarks/peers.py --out runs/peers --write docs/benchmarks.md
+    python benchmarks/peers.py --out runs/peers --peers native snntorch --tasks layer
+    python benchmarks/peers.py --out runs/peers --python mlgenn=OTHER/bin/python     # an environment that has it
+
+Every peer gets an environment of its own, OUT/envs/NAME, made from the package index; a peer that cannot be installed
+or that fails is named with the reason. Each measurement is a process of its own with one thread, and tells the
+processor time of a step (which other work on the machine does not change much), the wall-clock time, and the memory
+that its process has gained at the peak. What is measured already (OUT/results.jsonl) is not measured again.
+
+    layer      one Linear + LIF, forward and backward of spike counts: 512 neurons, batch 16, 500 steps (the shape of
+               Open Neuromorphic's benchmark), and growth with steps, neurons, batch, and the rate of the input
+    shd        700 - 256 recurrent LIF - 20 LI, 1000 steps, batch 32, with Adam
+    yin-yang   5 - 200 - 3 with exact spike times, batch 32, with Adam
+
+Nothing is tuned for one that is not tuned for all: each peer's network is what its documentation shows for the task.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
-import time
-from collections.abc import Callable
+import platform
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import tyro
+from peer_worker import Shape
 
-Clock = Callable[[], float]
+from genn_eventprop.plots import save
+from genn_eventprop.plots.style import CLASS_COLOURS, GREY, figure, styled
 
-
-def mlgenn(s: Any, events: Any, repeats: int = 3, clock: Clock = time.perf_counter) -> tuple[float, str]:
-    """EventPropCompiler on its default backend; batch size 1 where that is the CPU, which allows no other."""
-    import pygenn
-
-    os.chdir(tempfile.mkdtemp())  # mlGeNN writes its code into the working folder
-    from ml_genn import Connection, Network, Population
-    from ml_genn.compilers import EventPropCompiler
-    from ml_genn.compilers.event_prop_compiler import default_params
-    from ml_genn.connectivity import Dense
-    from ml_genn.initializers import Normal
-    from ml_genn.neurons import LeakyIntegrate, LeakyIntegrateFire, SpikeInput
-    from ml_genn.optimisers import Adam
-    from ml_genn.synapses import Exponential
-    from ml_genn.utils.data import preprocess_spikes
-
-    gpu = "cuda" in pygenn.genn_model.backend_modules
-    batch = s.batch if gpu else 1
-    samples = [preprocess_spikes(*events.sample(i), s.inputs) for i in range(len(events))]
-    network = Network(default_params)
-    with network:
-        source = Population(SpikeInput(max_spikes=batch * s.input_spikes), s.inputs)
-        hidden = Population(LeakyIntegrateFire(v_thresh=1.0, tau_mem=20.0, tau_refrac=None), s.hidden)
-        output = Population(LeakyIntegrate(tau_mem=20.0, readout="avg_var_exp_weight"), s.outputs)
-        Connection(source, hidden, Dense(Normal(mean=s.mean, sd=s.spread)), Exponential(5.0))
-        Connection(hidden, hidden, Dense(Normal(mean=0.0, sd=0.02)), Exponential(5.0))
-        Connection(hidden, output, Dense(Normal(mean=0.0, sd=0.03)), Exponential(5.0))
-    compiler = EventPropCompiler(
-        example_timesteps=s.steps, losses="sparse_categorical_crossentropy", optimiser=Adam(1e-9), batch_size=batch,
-        max_spikes=1500,
-    )  # fmt: skip
-    compiled = compiler.compile(network)
-    with compiled:
-        train = lambda: compiled.train({source: samples}, {output: list(events.labels)}, num_epochs=1, callbacks=[])  # noqa: E731
-        return _median(train, repeats, clock) / len(events), f"batch {batch}"
-
-
-def spyx(s: Any, events: Any) -> tuple[float, str]:
-    """Adam on the cross-entropy of the summed output potentials, compiled by JAX; dense input of (T, B, inputs)."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-    import spyx.nn
-    from flax import nnx
-
-    dense = np.zeros((s.steps, len(events), s.inputs), np.float32)
-    for i in range(len(events)):
-        times, channels = events.sample(i)
-        np.add.at(dense, (times.astype(int), i, channels), 1.0)
-    rngs = nnx.Rngs(s.seed)
-    model = spyx.nn.Sequential(
-        nnx.Linear(s.inputs, s.hidden, use_bias=False, rngs=rngs), spyx.nn.RCuBaLIF((s.hidden,), rngs=rngs),
-        nnx.Linear(s.hidden, s.outputs, use_bias=False, rngs=rngs), spyx.nn.LI((s.outputs,), rngs=rngs),
-    )  # fmt: skip
-    optimiser = nnx.Optimizer(model, optax.adam(1e-9), wrt=nnx.Param)
-    x, y = jnp.asarray(dense), jnp.asarray(events.labels)
-
-    @nnx.jit
-    def step(model: Any, optimiser: Any, x: Any, y: Any) -> Any:
-        def loss(model: Any) -> Any:
-            out, _ = spyx.nn.run(model, x)
-            return optax.softmax_cross_entropy_with_integer_labels(out.mean(0), y).mean()
-
-        value, gradients = nnx.value_and_grad(loss)(model)
-        optimiser.update(model, gradients)
-        return value
-
-    train = lambda: jax.block_until_ready(step(model, optimiser, x, y))  # noqa: E731
-    return _median(train, 5) / len(events), f"jax {jax.__version__} on {jax.default_backend()}"
-
-
-def _median(train: Callable[[], Any], repeats: int, clock: Clock = time.perf_counter) -> float:
-    """ms of one call, the first left out."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = clock()
-        train()
-        seconds.append(clock() - start)
-    return float(np.median(seconds[1:])) * 1e3
-
-
-PEERS: dict[str, tuple[str, Callable[[Any, Any], tuple[float, str]]]] = {
-    "mlGeNN": ("ml_genn", mlgenn),
-    "Spyx": ("spyx", spyx),
+HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+LAYER = Shape(steps=500, batch=16, inputs=512, hidden=512)
+SHD = Shape(steps=1000, batch=32, inputs=700, hidden=256, outputs=20, rate=8000 / 700_000)
+YIN_YANG = Shape(steps=60, batch=32, inputs=5, hidden=200, outputs=3)
+REQUIREMENTS = {
+    "spyx": ["spyx==1.0.0"], "snntorch": ["snntorch==1.0.0", "torch"], "norse": ["norse==1.1.0"],
+    "spikingjelly": ["spikingjelly==2.0.0", "torch"], "eventax": ["eventax==0.1.0", "optax"],
+}  # fmt: skip
+OURS = ("native", "genn")
+PEERS = (*OURS, "mlgenn", "spyx", "snntorch", "norse", "spikingjelly", "eventax")
+ABSENT = {"mlgenn": "not on the package index; give an environment that has it: --python mlgenn=PATH"}
+GROWTH: dict[str, list[Shape]] = {
+    "steps": [replace(LAYER, steps=n) for n in (125, 250, 500, 1000)],
+    "neurons": [replace(LAYER, inputs=n, hidden=n) for n in (128, 256, 512, 1024)],
+    "batch": [replace(LAYER, batch=n) for n in (4, 16, 64)],
+    "rate": [replace(LAYER, rate=r) for r in (0.005, 0.02, 0.1)],
 }
+CAN = {
+    "layer": ("native", "genn", "spyx", "snntorch", "norse", "spikingjelly"),
+    "shd": ("native", "genn", "mlgenn", "spyx", "snntorch", "norse", "spikingjelly"),
+    "yin-yang": ("native", "eventax"),
+}
+PUBLISHED = {"SpikingJelly (CuPy)": 4.3, "Spyx": 4.5, "Lava-DL": 9.8, "snnTorch": 259, "Norse": 351}
+"""Open Neuromorphic's benchmark, ms per batch on an RTX 4090: 512 neurons, batch 16, 500 steps, forward and backward."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    out: Path
+    """Environments and results."""
+    peers: tuple[str, ...] = PEERS
+    """Which packages."""
+    tasks: tuple[str, ...] = ("layer", "shd", "yin-yang")
+    """Which tasks."""
+    python: tuple[str, ...] = ()
+    """NAME=PATH: a Python that has a peer, instead of an environment made here."""
+    growth: bool = True
+    """Also the layer task with other numbers of steps, neurons, samples and spikes."""
+    repeats: int = 3
+    """Timed steps; the median counts."""
+    timeout: float = 900.0
+    """Seconds for one measurement, compiling included."""
+    small: bool = False
+    """Tiny shapes, to try the script."""
+    write: Path | None = None
+    """Document whose tables are replaced; figures go to figures/ beside it."""
+
+
+def main(s: Settings) -> None:
+    s.out.mkdir(parents=True, exist_ok=True)
+    pythons = dict(pair.split("=", 1) for pair in s.python)
+    missing: dict[str, str] = {}
+    for peer in s.peers:
+        try:
+            if peer not in pythons:
+                pythons[peer] = python_of(peer, s.out)
+        except LookupError as error:
+            missing[peer] = str(error)
+            print(f"{peer} absent: {error}", flush=True)
+    for task, peer, shape in wanted(s):
+        if peer in pythons:
+            found = measured(s, pythons[peer], peer, task, shape)
+            words = found.get("error") or f"{found['cpu']:.1f} ms of processor time, {found['memory']:.0f} MB"
+            print(f"{task} {peer} {describe(shape)}: {words}", flush=True)
+    if s.write is not None:
+        write(s.write, rows_of(s.out), missing, s)
+
+
+def wanted(s: Settings) -> list[tuple[str, str, Shape]]:
+    """(task, peer, shape), the fixed shapes first."""
+    shapes = {"layer": [LAYER], "shd": [SHD], "yin-yang": [YIN_YANG]}
+    if s.growth:
+        shapes["layer"] += [shape for series in GROWTH.values() for shape in series if shape != LAYER]
+    if s.small:
+        shapes = {task: [replace(x, steps=20, batch=2) for x in series[:1]] for task, series in shapes.items()}
+    found = [(task, peer, x) for task in s.tasks for peer in CAN[task] if peer in s.peers for x in shapes[task][:1]]
+    return found + [
+        (task, peer, x) for task in s.tasks for x in shapes[task][1:] for peer in CAN[task] if peer in s.peers
+    ]
+
+
+def python_of(peer: str, out: Path) -> str:
+    """The Python of a peer; its environment is made at first use.
+
+    Raises:
+        LookupError: it cannot be installed.
+    """
+    if peer in OURS:
+        return sys.executable
+    if peer in ABSENT:
+        raise LookupError(ABSENT[peer])
+    folder, log = out / "envs" / peer, out / "envs" / f"{peer}.log"
+    python = folder / "bin" / "python"
+    if not (folder / ".done").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        command = [str(python), "-m", "pip", "install", "-q", "numpy", *REQUIREMENTS[peer]]
+        with log.open("w") as file:
+            if subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode:
+                raise LookupError(f"pip install {' '.join(REQUIREMENTS[peer])} failed, see {log}")
+        (folder / ".done").touch()
+    return str(python)
+
+
+def measured(s: Settings, python: str, peer: str, task: str, shape: Shape) -> dict[str, Any]:
+    """One measurement, from results.jsonl if it is there."""
+    key = {"peer": peer, "task": task, "shape": asdict(shape), "repeats": s.repeats}
+    for row in rows_of(s.out):
+        if all(row[k] == v for k, v in key.items()):
+            return row
+    variables = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))} | variables
+    try:
+        done = subprocess.run(
+            [python, str(HERE / "peer_worker.py")], input=json.dumps(key) + "\n", capture_output=True, text=True,
+            env=environment, timeout=s.timeout, check=False,
+        )  # fmt: skip
+        last = done.stdout.strip().splitlines()[-1:] or ["{}"]
+        found = json.loads(last[0]) if last[0].startswith("{") else {}
+        found = found or {"error": f"ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"}
+    except subprocess.TimeoutExpired:
+        found = {"error": f"more than {s.timeout:.0f} s"}
+    row = {**key, **found}
+    with (s.out / "results.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """What has been measured."""
+    path = out / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def describe(shape: Shape) -> str:
+    return f"{shape.steps} steps, batch {shape.batch}, {shape.inputs} - {shape.hidden}, rate {shape.rate:g}"
+
+
+def write(document: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[str, str], s: Settings) -> None:
+    """Tables between the marks of the document, and two figures."""
+    fixed = {"layer": LAYER, "shd": SHD, "yin-yang": YIN_YANG}
+    parts = [machine(rows)]
+    titles = {
+        "layer": f"One Linear + LIF: {describe(LAYER)}; forward and backward",
+        "shd": f"Shape of SHD: {describe(SHD)} - 20; a training step",
+        "yin-yang": "Yin-Yang with exact spike times: 5 - 200 - 3, batch 32; a training step",
+    }
+    for task, title in titles.items():
+        parts += [f"### {title}", table(task, fixed[task], rows)]
+    told = ", ".join(f"{name} {ms:g}" for name, ms in PUBLISHED.items())
+    parts.insert(3, f"Published for this shape on an RTX 4090 (Open Neuromorphic), ms per batch: {told}.")
+    if missing:
+        parts.append("Absent: " + "; ".join(f"{peer} ({why})" for peer, why in missing.items()) + ".")
+    pictures = document.parent / "figures"
+    save(draw(rows), pictures / "benchmarks.png")
+    parts += ["### Growth", "![Processor time and memory of the layer against steps, neurons, batch and input rate]"
+              "(figures/benchmarks.png)", growth_table(rows)]  # fmt: skip
+    before, _, rest = document.read_text().partition(BEGIN)
+    document.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}")
+    print(f"written: {document}")
+
+
+def machine(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Processor, and the versions of every peer."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
+    told: dict[str, str] = {}
+    for row in rows:
+        if "versions" in row:
+            own = {k: v for k, v in row["versions"].items() if k != "numpy"}
+            told[row["peer"]] = ", ".join(f"{k} {v}" for k, v in own.items())
+    peers = "\n".join(f"* {peer}: {words}" for peer, words in told.items())
+    first = f"Machine: {os.cpu_count()} cores of {name}, one thread for each; Python {platform.python_version()}."
+    return f"{first}\n\n{peers}"
+
+
+def table(task: str, shape: Shape, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a peer, fastest first."""
+    found = [r for r in rows if r["task"] == task and r["shape"] == asdict(shape)]
+    good = sorted((r for r in found if "cpu" in r), key=lambda r: r["cpu"])
+    heads = ("package", "ms per batch, processor time", "ms per sample", "wall-clock ms per batch", "times the fastest",
+             "memory (MB)", "first three steps (s)")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for r in good:
+        lines.append(
+            f"| {r['peer']} | {r['cpu']:.4g} | {r['cpu'] / shape.batch:.3g} | {r['wall']:.4g} | "
+            f"{r['cpu'] / good[0]['cpu']:.1f} | {r['memory']:.0f} | {r['first']:.1f} |"
+        )
+    lines += [f"| {r['peer']} | {r['error']} | - | - | - | - | - |" for r in found if "error" in r]
+    return "\n".join(lines)
+
+
+def growth_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Processor time of every point of the figure, in ms per batch."""
+    lines = []
+    for what, series in GROWTH.items():
+        values = [getattr(x, "hidden" if what == "neurons" else what) for x in series]
+        lines += [f"| {what} | {' | '.join(f'{v:g}' for v in values)} |", "|---" * (len(values) + 1) + "|"]
+        for peer in CAN["layer"]:
+            cells = [point(rows, peer, x) for x in series]
+            if any(c is not None for c in cells):
+                lines.append(f"| {peer} | {' | '.join('-' if c is None else format(c['cpu'], '.4g') for c in cells)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def point(rows: Sequence[Mapping[str, Any]], peer: str, shape: Shape) -> Mapping[str, Any] | None:
+    """The measurement of one peer at one shape."""
+    return next(
+        (r for r in rows if (r["task"], r["peer"], r["shape"]) == ("layer", peer, asdict(shape)) and "cpu" in r), None
+    )
+
+
+@styled
+def draw(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Time above, memory below, against each of what grows; both axes logarithmic."""
+    fig, axes = figure(2, len(GROWTH), size=(11.0, 5.4), sharey="row", sharex="col")
+    for column, (what, series) in enumerate(GROWTH.items()):
+        x = [getattr(shape, "hidden" if what == "neurons" else what) for shape in series]
+        for peer, colour in zip(CAN["layer"], CLASS_COLOURS):
+            points = [(v, p) for v, shape in zip(x, series) if (p := point(rows, peer, shape)) is not None]
+            for ax, key in zip(axes[:, column], ("cpu", "memory")):
+                ax.plot([v for v, _ in points], [max(p[key], 0.1) for _, p in points], "o-", color=colour, label=peer,
+                        markersize=3.5)  # fmt: skip
+        for ax in axes[:, column]:
+            ax.set(xscale="log", yscale="log")
+            ax.set_xticks(x, [f"{v:g}" for v in x])
+            ax.minorticks_off()
+        axes[1, column].set_xlabel({"rate": "spikes per input and step"}.get(what, what))
+    axes[0, 0].set_ylabel("processor time, ms per batch (log)")
+    axes[1, 0].set_ylabel("memory, MB (log)")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower left", ncols=6, labelcolor=GREY)
+    return fig
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

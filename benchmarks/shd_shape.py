@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from peers import PEERS
+from shd_peers import PEERS
 
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
 from genn_eventprop.engines import Engine, availability, create

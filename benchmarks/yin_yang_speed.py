@@ -36,6 +36,19 @@ def median(step: Callable[[], Any], repeats: int) -> float:
 
 def native(spike_times: str, dt: float, repeats: int) -> tuple[float, dict[str, list[Any]], np.ndarray]:
     """(ms per sample, what the peer needs, first output spikes (B, 3))."""
+    step, values, events, first_spikes = native_step(spike_times, dt)
+    ms = median(step, repeats)
+    times = np.empty((BATCH, 5))
+    for i in range(BATCH):
+        when, channel = events.sample(i)
+        times[i, channel] = when
+    given = {k: np.asarray(v, float).tolist() for k, v in values.items() if k.endswith(".weight")}
+    given |= {"times": times.tolist(), "labels": np.asarray(events.labels).tolist()}
+    return ms / BATCH, given, first_spikes()
+
+
+def native_step(spike_times: str, dt: float, batch: int = BATCH, threads: int | None = None) -> tuple[Any, ...]:
+    """(a training step, initial values, events, function that gives the first output spikes)."""
     from genn_eventprop import Dense, Network, Normal, losses
     from genn_eventprop.data import yin_yang
     from genn_eventprop.engines import create
@@ -50,26 +63,28 @@ def native(spike_times: str, dt: float, repeats: int) -> tuple[float, dict[str, 
     net.connect(hidden, output, Dense(Normal(0.93, 0.1)))
     loss = losses.FirstSpikeCrossEntropy(output, tau0=TAU0, tau1=TAU1, alpha=ALPHA)
     plan = make_plan(net, loss, dt=dt, duration=DURATION, spike_times=spike_times)
-    values, events = net.initial_parameters(1), yin_yang.load("train", BATCH)
-    engine = create(plan, values, engine="native")
-    data, samples, optimiser = engine.load(events), np.arange(BATCH), Adam(0.0)
+    values, events = net.initial_parameters(1), yin_yang.load("train", batch)
+    engine = create(plan, values, engine="native", threads=threads)
+    data, samples, optimiser = engine.load(events), np.arange(batch), Adam(0.0)
 
     def step() -> None:
         engine.run(data, samples, training=True)
         engine.update(optimiser)
 
-    ms = median(step, repeats)
-    times = np.empty((BATCH, 5))
-    for i in range(BATCH):
-        when, channel = events.sample(i)
-        times[i, channel] = when
-    given = {k: np.asarray(v, float).tolist() for k, v in values.items() if k.endswith(".weight")}
-    given |= {"times": times.tolist(), "labels": np.asarray(events.labels).tolist()}
-    return ms / BATCH, given, engine.run(data, samples).readout
+    return step, values, events, lambda: engine.run(data, samples).readout
 
 
 def eventax(given: dict[str, Any], repeats: int) -> tuple[float, list[list[float]], str]:
-    """(ms per sample, first output spikes, versions): FFEvNN with LIF neurons, everything compiled by JAX."""
+    """(ms per sample, first output spikes, versions)."""
+    import jax
+
+    step, first_spikes = eventax_step(given)
+    ms = median(step, repeats)
+    return ms / BATCH, first_spikes(), f"jax {jax.__version__} on {jax.default_backend()}"
+
+
+def eventax_step(given: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], list[list[float]]]]:
+    """(a training step, the first output spikes): FFEvNN with LIF neurons, everything compiled by JAX."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp
@@ -102,9 +117,11 @@ def eventax(given: dict[str, Any], repeats: int) -> tuple[float, list[list[float
         updates, state = optimiser.update(gradient, state, eqx.filter(model, eqx.is_inexact_array))
         return eqx.apply_updates(model, updates), state, value
 
-    ms = median(lambda: jax.block_until_ready(train(model, state, times, labels)[2]), repeats)
-    first = eqx.filter_jit(jax.vmap(model.ttfs))(times)
-    return ms / BATCH, np.asarray(first, float).tolist(), f"jax {jax.__version__} on {jax.default_backend()}"
+    first = eqx.filter_jit(jax.vmap(model.ttfs))
+    return (
+        lambda: jax.block_until_ready(train(model, state, times, labels)[2]),
+        lambda: np.asarray(first(times), float).tolist(),
+    )
 
 
 def peer(python: str, given: dict[str, Any], first: np.ndarray, exact: float) -> str:
