@@ -34,7 +34,7 @@ SPIKES = 26  # of a hidden neuron in a trial
 BATCHES = (1, 32, 256)
 ARITHMETIC, BARRIER, L1 = 120, 40, 35  # cycles: of a step of one neuron, of a barrier, of a load that hits L1
 LIST = 150  # cycles to make a list of the spikes of a step, once their bits are there
-IN_FLIGHT = 4  # rows that are loaded together; eight parts of one row backwards
+IN_FLIGHT = 4  # rows that are loaded together; backwards parts of one row
 LAUNCH = 3e-6  # s
 
 
@@ -128,7 +128,7 @@ def chain(shape: Shape, c: Compiled, card: Card) -> float:
     own = ARITHMETIC * (slots + 1)  # hidden neurons, then the outputs
     row = card.latency + L1
     forwards = L1 + (math.ceil(came / IN_FLIGHT) + math.ceil(sent / IN_FLIGHT)) * row + LIST + own + there * BARRIER
-    parts = math.ceil(shape.hidden / 32 / 8) + 1
+    parts = math.ceil(shape.hidden / 32 / IN_FLIGHT) + 1
     feedback = card.latency + LIST + math.ceil(sent / warps) * (parts * row + 150)
     return shape.steps * (forwards + feedback + 1.5 * own + back * BARRIER) / (card.clock * 1e9)
 

@@ -5,12 +5,16 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import genn_eventprop.codegen.cuda as codegen_cuda
+import genn_eventprop.engines.cuda as engines_cuda
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.codegen.cuda import generate
+from genn_eventprop.crosscheck.representative import Shape
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.cuda import CudaEngine
 from genn_eventprop.errors import EngineError
@@ -171,3 +175,15 @@ def test_nvrtc_compiles_it_within_the_registers(architecture, hidden):
         assert spills == 0, name
         assert registers <= (64 if hidden == 256 else 128), (name, registers)
     assert source.shared < 12 << 10
+
+
+def test_a_block_has_the_shared_memory_for_4096_neurons():
+    source = generate(Shape(hidden=4096, steps=10, spikes=80).network()[0], "float32")
+    assert 40 << 10 < source.shared <= 48 << 10
+
+
+def test_it_keeps_within_the_lines_it_was_given():
+    """Files of the engine and of its text that an editor shows in one piece."""
+    for folder in (engines_cuda, codegen_cuda):
+        for path in Path(folder.__file__).parent.glob("*"):
+            assert path.suffix == "" or len(path.read_text().splitlines()) <= 400, path

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Param, losses
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, losses
 from genn_eventprop.engines import create, engine_class
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
@@ -146,6 +146,26 @@ def test_input_gradients_of_the_grid(readout):
     assert found[0].shape == (42,) and np.count_nonzero(found[0]) > 20
     for gradients in found[1:]:
         np.testing.assert_allclose(gradients, found[0], rtol=1e-9, atol=1e-12 * np.abs(found[0]).max())
+
+
+def test_tables_and_learned_delays_in_two_halves():
+    """Sparse synapses with a delay each, dense ones with a delay per source: engines that have both."""
+    net = Network()
+    hidden, output = net.population(LIF(), 8, name="hidden"), net.population(LI(), 3, name="output")
+    delay = {kind: Delay(2.0, kind=kind, trainable=True, max=5.0) for kind in ("synaptic", "axonal")}
+    net.connect(net.input(4), hidden, Sparse(Normal(2.5, 0.8), probability=0.7), delay=delay["synaptic"])
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.4)), delay=delay["axonal"])
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
+    plan, found = make_plan(net, Loss(output, "integral"), dt=0.5, duration=25.0), []
+    c = np.random.default_rng(5).normal(size=(3, 3))
+    for engine in ("reference_clock", "c99", "cuda"):
+        running = made(engine, plan)
+        slope_of(running, running.load(events()), c)
+        found.append([running.input_gradients, *map(np.array, running.gradients.values())])
+    for gradients in found[1:]:
+        for got, want in zip(gradients, found[0]):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12 * np.abs(want).max())
+    assert all(g.any() for g in found[0])
 
 
 def test_input_gradients_of_a_fine_grid_approach_the_exact_ones():

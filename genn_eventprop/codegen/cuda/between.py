@@ -29,7 +29,7 @@ class Between(Synapses):
             late = [k for k, c in enumerate(self.plan.connections) if self._late(k) and self._source(k) == i]
             size = self.plan.populations[i].size
             for name in (f"p{i}", *(f"c{k}" for k in late)):
-                found += [Buffer(f"{name}_list", (size,), "int", "state"), Buffer(f"{name}_sent", (), "int", "state")]
+                found += [Buffer(f"{name}_list", (size,), "short", "state"), Buffer(f"{name}_sent", (), "int", "state")]
         return found
 
     def _late(self, connection: int) -> bool:
@@ -42,7 +42,7 @@ class Between(Synapses):
         words = self._words(population)
         body = (
             f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
-            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = 32 * word + __ffs(rest) - 1;\n"
+            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * word + __ffs(rest) - 1);\n"
             f"if (word == {words - 1}) *{name}_sent = place;\n"
         )
         head = f"if (warp == {number % (self.threads // WARP)})\n    for (int word = lane; word < {words}; word += 32) {{\n"
@@ -119,7 +119,7 @@ class Between(Synapses):
             weight = f"t.c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            text += f"if ({arrival} < t.n_steps) {{\n    #pragma unroll 8\n    {loop}}}\n"
+            text += f"if ({arrival} < t.n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
         return text + "total = warp_sum(total);\n"
 
     def list_sent(self, o: Feedback, number: int) -> str:

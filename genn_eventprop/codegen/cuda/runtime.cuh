@@ -1,6 +1,7 @@
 // What every generated file needs; `real` is float or double. Compiled by NVRTC: no headers of the host.
 typedef int int32_t;
 typedef unsigned int uint32_t;
+typedef unsigned short uint16_t;
 typedef long long int64_t;
 typedef unsigned long long uint64_t;
 

@@ -92,7 +92,7 @@ class _Text(Between):
         delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
         rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
         self.integers = (*INTEGERS, *(n for n in whole if n not in INTEGERS), *delays, *rings)
-        self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8}
+        self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
         self._place(every)
 
     def _place(self, every: Iterable[Buffer]) -> None:

@@ -56,7 +56,7 @@ class ShimModule(Module):
     def __init__(self, text, device):
         kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text)
         # types of runtime.cuh are those of <cstdint> here
-        text = re.sub(r"typedef (unsigned )?(int|long long) u?int\d\d_t;\n", "", text)
+        text = re.sub(r"typedef (unsigned )?(short|int|long long) u?int\d\d_t;\n", "", text)
         tail = "".join(
             f'extern "C" int run_{k}(int blocks, int threads, const void *t, int order, int seed, int mutate) {{\n'
             f"    return shim_launch((void (*)(const void *)){k}, blocks, threads, t, order, seed, mutate);\n}}\n"
