@@ -199,7 +199,7 @@ def spikes_of_counts(counts: np.ndarray, batch_first: bool) -> tuple[np.ndarray,
     place = np.flatnonzero(array)
     values = array.reshape(-1)[place]
     if not ((values > 0) & (values == np.floor(values))).all():
-        raise SettingError("spike counts must be whole numbers that are not negative")
+        raise SettingError("spike counts must be non-negative integers")
     row, channels = np.divmod(place, array.shape[2])
     first, second = np.divmod(row, array.shape[1])
     sample, step = (first, second) if batch_first else (second, first)
