@@ -230,7 +230,7 @@ def test_what_is_refused():
     made = EventProp(network(), duration=25.0, dt=1.0)
     with pytest.raises(SettingError, match=r"takes spikes of shape \(25, B, 4\) \(layout TBN\), got \(3, 25, 4\)"):
         made(torch.zeros(3, 25, 4))
-    with pytest.raises(SettingError, match="integers that are not negative"):
+    with pytest.raises(SettingError, match="non-negative integers"):
         made(torch.full((25, 1, 4), 0.5))
     with pytest.raises(SettingError, match="spike counts have no derivative; give times="):
         made(torch.zeros(25, 1, 4, requires_grad=True))
