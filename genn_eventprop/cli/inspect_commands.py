@@ -25,10 +25,11 @@ Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 
 
 def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
-    """Print a model's equations, and the forward and adjoint code generated from them.
+    """Print a model's equations, and the forward and adjoint code generated from them; of a run folder the network, and
+    what its connections cost.
 
     Args:
-        model: Name of an installed model, or my_neuron.py:MyNeuron.
+        model: Name of an installed model, or my_neuron.py:MyNeuron, or a run folder.
         dialect: genn prints exactly the strings that the genn engine hands to pygenn, cpp the snippets of native.
     """
     from ..adjoint import derive
@@ -36,6 +37,11 @@ def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
     from ..engines.genn import model_texts
     from ..gradcheck.command import find_model
 
+    if Path(model).is_dir():
+        from .show_run import show_run
+
+        print(show_run(Path(model)))
+        return
     neuron = find_model(model)
     print(describe_model(neuron))
     print("\n" + describe_adjoint(derive(neuron)))

@@ -3,6 +3,7 @@
 from .activity import spike_counts, spike_histograms
 from .compare import compare_runs
 from .confusion import confusion
+from .connections import connectivity, delays, kernels
 from .curves import learning_curves
 from .layers import layers
 from .plane import disc, four_inputs, yin_yang_plane
@@ -14,8 +15,11 @@ from .weights import weights
 __all__ = [
     "compare_runs",
     "confusion",
+    "connectivity",
+    "delays",
     "disc",
     "four_inputs",
+    "kernels",
     "layers",
     "learning_curves",
     "save",
