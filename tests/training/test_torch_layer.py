@@ -242,8 +242,8 @@ def test_what_is_refused():
         _ = made(torch.zeros(25, 1, 4)).maximum
     with pytest.raises(RuntimeError, match="does not require grad"):
         made(torch.zeros(25, 1, 4)).spike_counts["hidden"].sum().float().backward()
-    with pytest.raises(EngineError, match="c99 runs forwards and backwards together"):
-        EventProp(network(), duration=25.0, engine="c99")(torch.zeros(25, 1, 4))
+    with pytest.raises(EngineError, match="c99 cannot read trace beside end in one pass"):
+        EventProp(network(), duration=25.0, engine="c99", readout="trace")(torch.zeros(25, 1, 4))
     with pytest.raises(SettingError, match="float32 and float64, not in torch.float16"):
         made.half()(torch.zeros(25, 1, 4))
 
