@@ -42,6 +42,7 @@ def _reproduce(
     runner: Literal["local", "slurm"] = "local",
     slurm: Path | None = None,
     report: bool = False,
+    out: Path | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run every cell of a published comparison that is not finished yet, then write report.html and report.md.
@@ -62,6 +63,7 @@ def _reproduce(
         runner: Processes on this machine, or SLURM jobs.
         slurm: With --runner slurm: TOML file whose table [slurm] has the job options.
         report: Only write the report of the runs that are there.
+        out: Folder of the report; default: that of the runs.
         dry_run: Only print what would run.
     """
     if launched()[1] > 1:
@@ -82,9 +84,9 @@ def _reproduce(
             table = {} if slurm is None else read_toml(slurm).get("slurm", {})
             failed = _run(chosen, root, processes, threads, runner, slurm_of(table, str(slurm)), extra)
     except KeyboardInterrupt as stop:
-        write_report(paper, root, _command(name, data, quick))
+        write_report(paper, root, _command(name, data, quick), out)
         raise type(stop)("continue with the same command; the report covers what is finished") from None
-    for path in write_report(paper, root, _command(name, data, quick)):
+    for path in write_report(paper, root, _command(name, data, quick), out):
         print(path)
     if failed:
         raise TrainingError(f"{len(failed)} runs failed; the reasons: " + ", ".join(failed))

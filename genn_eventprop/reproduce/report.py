@@ -25,16 +25,17 @@ WHICH = {
 }
 
 
-def write_report(paper: Paper, folder: Path, command: str) -> tuple[Path, Path]:
-    """Write report.html and report.md of the finished runs into `folder`.
+def write_report(paper: Paper, folder: Path, command: str, out: Path | None = None) -> tuple[Path, Path]:
+    """Write report.html and report.md of the finished runs in `folder`.
 
     Args:
-        command: that made the runs, for the reader.
+        command: that made the runs, for the reader. out: folder of the report, by default that of the runs.
     """
     outcomes = collect(paper, folder)
     blocks = blocks_of(paper, outcomes, folder, command)
-    html, markdown = folder / "report.html", folder / "report.md"
-    folder.mkdir(parents=True, exist_ok=True)
+    out = out or folder
+    html, markdown = out / "report.html", out / "report.md"
+    out.mkdir(parents=True, exist_ok=True)
     write_text(markdown, write_markdown(blocks, markdown))
     write_text(html, write_html(blocks))
     return html, markdown
@@ -63,9 +64,7 @@ def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, comma
 
 
 def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcome], number: int) -> list[Block]:
-    caption = (
-        f"Test accuracy {WHICH[table.accuracy]}: mean and standard deviation over seeds. Hidden spikes: per neuron and "
-    )
+    caption = f"{WHICH[table.accuracy]}: mean and standard deviation over seeds. Hidden spikes: per neuron and "
     caption += "trial in the last epoch; silent: neurons without a spike in it."
     blocks: list[Block] = [Heading(table.title)]
     if table.text:

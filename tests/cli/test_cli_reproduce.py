@@ -176,6 +176,9 @@ def test_only_quick_dry_run_and_report(folder, capsys):
     assert [p.name for p in Path("runs/reproduce/tiny-quick").glob("*seed*")] == ["wide,seed=7"]
     assert RunFolder("runs/reproduce/tiny-quick/wide,seed=7").results["epochs"] == 1
     assert "**This is the quick version**" in Path("runs/reproduce/tiny-quick/report.md").read_text()
+    assert main(["reproduce", "tiny.paper.toml", "--report", "--out", "docs/tiny"]) == 0
+    assert "Best validation" not in Path("docs/tiny/report.md").read_text() and not ROOT.exists()
+    assert "weights that validation chose" in Path("docs/tiny/report.html").read_text()
     assert main(["reproduce", "tiny.paper.toml", "--report"]) == 0
     assert "**0 of 6 runs are finished**" in (ROOT / "report.md").read_text()
     assert "no pair of these cells has finished runs yet" in (ROOT / "report.md").read_text()
