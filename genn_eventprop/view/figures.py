@@ -117,7 +117,7 @@ def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
         times, neurons, colour = record.input_times, record.input_channels, BLUE
     else:
         times, neurons, colour = record.spikes[population].time, record.spikes[population].neuron, "#202124"
-    mark = {
+    mark: dict[str, object] = {
         "color": colour,
         "size": 3 if len(times) > 1500 else 6,
         "symbol": "circle" if len(times) > 1500 else "line-ns",
