@@ -14,6 +14,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
 from support.on_genn import on_genn
+from support.sweeps import sweep
 
 WINDOW = TimeWeight("exponential", window=(10.0, 30.0))
 INPUT = TimeWeight("linear", input_tau=8.0, input_gain=0.3)
@@ -113,7 +114,11 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
     np.testing.assert_allclose(after.loss, a.loss, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+SIDE_BY_SIDE = ("input-driven", "every step", "V(t) against a series", "spike times", "a formula")
+
+
+# one example at a time; those that also run side by side are slow here
+@pytest.mark.parametrize("name", sweep(LOSSES, [name for name in LOSSES if name not in SIDE_BY_SIDE]))
 def test_losses(make, name):
     plan = build(*LOSSES[name])
     values = plan.network.initial_parameters(3)
@@ -130,7 +135,7 @@ def test_published_losses_in_float32(make, name):
 
 
 @pytest.mark.parametrize("batch_size", [None, 3], ids=["all at once", "groups of 3, the last one short"])
-@pytest.mark.parametrize("name", ["input-driven", "every step", "V(t) against a series", "spike times", "a formula"])
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
 def test_examples_side_by_side_give_the_same(name, batch_size, monkeypatch):
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
     plan = build(*LOSSES[name])

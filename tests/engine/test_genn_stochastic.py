@@ -17,6 +17,7 @@ CASES = {
     },
 }  # fmt: skip
 SOME = ("both", "both with reset, mean counts", "nonlinear")  # the others on one side only, builds take long
+QUICK = (*SOME, "counts of a sample, reset", "delta synapses", "modes")
 
 
 @pytest.fixture(params=["harness", "side by side", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
@@ -37,7 +38,7 @@ def make(request, monkeypatch):
         e.close()
 
 
-@pytest.mark.parametrize("case", sweep(CASES, (*stochastic.QUICK, "both")))
+@pytest.mark.parametrize("case", sweep(CASES, QUICK))
 def test_genn_equals_the_reference(make, case):
     if make.on != "harness" and case not in SOME:
         pytest.skip("run on the harness, one example at a time")

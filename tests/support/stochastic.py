@@ -54,4 +54,3 @@ CASES = {
     "modes": {"model": "LIFRefractory", "noise": 0.1, "dropout": 0.3, "dropped_reset": True},
     "nonlinear": {"model": "QIF", "scale": 2.0, "noise": 0.1, "dropout": 0.3},
 }
-QUICK = ("noise", "both with reset, mean counts", "counts of a sample, reset", "delta synapses", "modes", "nonlinear")
