@@ -26,9 +26,10 @@ def network(
     text: str, hidden: Neuron, size: int, output: Neuron, classes: int, loss: str, *, spike_times: str = "exact",
     weights: Mapping[str, float] | None = None, dt: float = 1.0, duration: float = 30.0, rows: int = 0,
     times: tuple[float, ...] = (1.0, 2.0, 5.0, 6.5, 11.0), names: tuple[str, str] = ("hidden", "output"),
+    weight: str = "",
 ) -> Case:  # fmt: skip
     """3 channels to `hidden` to `output`; weights: connection -> a number, "loop" for one from hidden to itself; rows:
-    of a target series."""
+    of a target series; weight: of the loss in time."""
     w = {"in": 1.5, "out": 1.0} | dict(weights or {})
     rng, net = np.random.default_rng(1), Network()
     inp = net.input(3)
@@ -38,7 +39,8 @@ def network(
     net.connect(first, last, Dense(Array(w["out"] * rng.uniform(0.5, 1.5, (size, classes)))))
     if "loop" in w:
         net.connect(first, first, Dense(w["loop"]))
-    plan = make_plan(net, LOSSES[loss](last), dt=dt, duration=duration, spike_times=spike_times)
+    of_loss: dict[str, Any] = {"weight": weight} if weight else {}
+    plan = make_plan(net, LOSSES[loss](last, **of_loss), dt=dt, duration=duration, spike_times=spike_times)
     samples = [(np.array(times), np.arange(len(times)) % 3)]
     targets = rng.uniform(0.1, 0.4, (1, rows, classes)) if rows else None
     events = Events.from_samples(samples, 3, [0], n_classes=classes, targets=targets)
@@ -129,6 +131,9 @@ def _known() -> dict[str, Callable[[], Case]]:
     cases["states spikes and history_input"] = lambda: network(
         "states spikes and history_input", odd_names()(), 2, LI(), 2, "sum", **grid
     )
+    for weight in ("", "1 + sin(t / 7) / 2"):
+        slow, name = LIF(tau_mem=5000.0, tau_syn=350.0), f"V(t) of slow outputs{weight and ', weighted'}"
+        add(name, LIF(), 3, slow, 2, "voltage_error", rows=16, weights={"in": 5.0, "out": 1500.0}, weight=weight)
     cases["missing targets of an output that spikes"] = missing_targets
     cases["joined names"] = joined_names
     return cases

@@ -13,6 +13,8 @@ from ..errors import EventPropError, ToolchainError
 
 HALVES = "halves: "
 """How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
+LEAST_READOUT = 1e-3
+"""Readouts, times and scores below that are compared as if they were as large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +65,14 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
 
 
 def lead(engine: Engine, result: Result) -> np.ndarray:
-    """(B,) by how much the best score is ahead of the next one, relative to the largest; inf for a single one."""
+    """(B,) by how much the best score is ahead of the next one, relative to the largest (or 1e-3, as for readouts);
+    inf for a single one."""
     valid = np.isfinite(result.readout)
     scores = engine.plan.loss.scores(result.readout, valid, engine.plan.duration)
     best = np.sort(np.concatenate([np.full((len(scores), 1), -np.inf), scores], axis=1), axis=1)[:, -2:]
     size = np.abs(np.where(np.isfinite(scores), scores, 0.0)).max(axis=1)
     alone = ~np.isfinite(best[:, 0])
-    return np.where(alone, np.inf, (best[:, 1] - np.where(alone, 0.0, best[:, 0])) / np.where(size > 0, size, 1.0))
+    return np.where(alone, np.inf, (best[:, 1] - np.where(alone, 0.0, best[:, 0])) / np.maximum(size, LEAST_READOUT))
 
 
 def _of_result(result: Result) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -105,7 +108,8 @@ def other_number(
     """The first array that is off by more than `relative` times its largest entry plus what is `allowed`, else "".
 
     A gradient is a sum whose terms may cancel, and keeps their rounding: ten `eps` of the largest gradient of the run,
-    or of the loss where they all cancel, is nothing.
+    of the loss where they all cancel, or of the same gradient with dL/dr of order 1 (the softmax takes 1 from a
+    probability near 1) is nothing.
     """
     largest = {half: _largest_gradient(want, half) for half in (False, True)}
     loss = _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0
@@ -116,8 +120,9 @@ def other_number(
         if not np.array_equal(np.isfinite(value), np.isfinite(other)):
             return f"{key}: {_short(other)} for {_short(value)}"
         error, size = _size(other - value), _size(value)
-        least = 1e-4 * largest[half] if _is_gradient(key) else 1e-3 if key != "loss" else 1e-6
-        rounding = 10 * eps * max(largest[half], loss) if _is_gradient(key) else 0.0
+        least = 1e-4 * largest[half] if _is_gradient(key) else LEAST_READOUT if key != "loss" else 1e-6
+        terms = max(largest[half], loss, _size(want.numbers.get(HALVES + key, np.zeros(1))))
+        rounding = 10 * eps * terms if _is_gradient(key) else 0.0
         bound = max(relative * max(size, least), rounding) + (allowed or {}).get(key, 0.0)
         if not error <= bound:
             return f"{key}: off by {error:.1e} of {size:.1e}, allowed {bound:.1e}"

@@ -211,7 +211,7 @@ class NativeEngine(Engine):
         """Tables of the exact engine; see `plan/series.py`."""
         plan, parameters = self._coded.plan, self._inside
         steps = number_of_steps(plan, parameters, self.dtype.name)
-        if steps != self._exact_steps and plan.loss.readout == "integral":
+        if steps != self._exact_steps and plan.loss.integrates:
             found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
             self._weight["weight_series"], self._series_size = found
         self._exact_steps = steps

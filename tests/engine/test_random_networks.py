@@ -103,6 +103,12 @@ def test_a_start_above_the_threshold_is_refused_and_would_be_wrong(name: str, mo
     assert "starts at or above" in starts_above(KNOWN[name]())
 
 
+@pytest.mark.parametrize("name", [n for n in KNOWN if n.startswith("V(t) of slow")])
+def test_slow_outputs_that_are_pushed_hard(name: str) -> None:
+    """V moves fast though all its rates are small: too few nodes for l(V(t)), and for the weight, were taken once."""
+    assert {v.kind for v in check(KNOWN[name]())} == {"right"}
+
+
 def test_missing_targets_of_an_output_that_spikes() -> None:
     case = KNOWN["missing targets of an output that spikes"]()
     assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]

@@ -69,7 +69,7 @@ def time_weight(ctx: Context) -> str:
     names = {"T": "args.duration", "t": "t"}
     text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
     labels = loss.readout == "voltage" and loss.compares == "labels"
-    steepness = "fabs(double(score_slope_at(v, args)))" if labels else "0.0"
+    steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
     pointwise = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
     if loss.readout != "voltage":
         pointwise += NO_GOALS

@@ -132,7 +132,8 @@ struct ReadVoltage : NoReader<O> {
         std::memcpy(kept_mode + (pieces - 1) * NP, mode_of, NP);
         for (int i = 0; i < n; ++i) std::memcpy(kept + ((pieces - 1) * n + i) * NP, y[i], NP * sizeof(scalar));
     }
-    // Nodes for `h` ms: l(V) is about analytic within pi / |d(score)/dt| of the real axis, and error falls as rho^(-2 nodes).
+    // Nodes for `h` ms: l(V) is about analytic, and not many times larger, within pi / |d(score)/dt| and pi / |dV/dt| of the
+    // real axis, and the error falls as rho^(-2 nodes); w is a polynomial of series_size coefficients in the step.
     int how_many(O& out, const Args& args, double h) {
         double steepest = 0;
         for (int k = 0; k < N; ++k) {
@@ -143,7 +144,7 @@ struct ReadVoltage : NoReader<O> {
             steepest = speed > steepest ? speed : steepest;
         }
         const double z = 6.3 / (2 * h * (rate + steepest)), digits = sizeof(scalar) == 4 ? 7 : 15;
-        return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)));
+        return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(args.series_size - 1));
     }
     Goal goal(const Args& args, double s) const {
         const double t = (smooth.start + s) / args.target_dt;
