@@ -117,12 +117,9 @@ def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
         times, neurons, colour = record.input_times, record.input_channels, BLUE
     else:
         times, neurons, colour = record.spikes[population].time, record.spikes[population].neuron, "#202124"
-    mark: dict[str, object] = {
-        "color": colour,
-        "size": 3 if len(times) > 1500 else 6,
-        "symbol": "circle" if len(times) > 1500 else "line-ns",
-    }
-    mark["line"] = {"color": colour, "width": 0 if len(times) > 1500 else 1.2}
+    many = len(times) > 1500
+    mark: dict[str, Any] = {"color": colour, "size": 3 if many else 6, "symbol": "circle" if many else "line-ns"}
+    mark["line"] = {"color": colour, "width": 0 if many else 1.2}
     words = "%{y} at %{x:.2f} ms<extra>" + population + "</extra>"
     draw = plotly().Scattergl if len(times) > 5000 else plotly().Scatter
     x, y = np.asarray(times, np.float32), np.asarray(neurons, np.int32)
