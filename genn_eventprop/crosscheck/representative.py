@@ -90,10 +90,12 @@ def case(name: str) -> Case:
     net = Network()
     hidden = net.population(_neuron(r), r.hidden, name="hidden", **r.stochastic)
     output = net.population(ZOO[r.output], CLASSES, name="output")
-    at = {"delay": r.delay * r.dt, "receptor": next(iter(ZOO[r.model].receptors))}
-    net.connect(net.input(CHANNELS), hidden, Dense(Normal(0.9 * r.scale, 0.5 * r.scale)), **at)
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), **at)
-    net.connect(hidden, output, Dense(Normal(0.2, 0.4)), delay=r.delay * r.dt)
+    delay, receptor = r.delay * r.dt, next(iter(ZOO[r.model].receptors))
+    net.connect(
+        net.input(CHANNELS), hidden, Dense(Normal(0.9 * r.scale, 0.5 * r.scale)), delay=delay, receptor=receptor
+    )
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), delay=delay, receptor=receptor)
+    net.connect(hidden, output, Dense(Normal(0.2, 0.4)), delay=delay)
     plan = make_plan(net, r.loss(output), dt=r.dt, duration=r.duration, regularisers=r.regularisers(hidden))
     return Case(name, plan, net.initial_parameters(3), _events(plan))
 
