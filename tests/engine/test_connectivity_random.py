@@ -108,6 +108,7 @@ def test_c99_more(made, seed):
 @given(made=networks(), seed=st.integers(0, 5))
 @settings(max_examples=20, **QUIET)
 def test_native(made, seed):
+    assume(made[1].readout != "max")  # refused by name
     compare(lambda plan, values, dtype: NativeEngine(plan, values, dtype=dtype, threads=1), made, seed)
 
 
