@@ -1,9 +1,10 @@
 """What stands between two neurons of a NIR graph: linear nodes, as one matrix for each delay.
 
 A signal that arrives at a node is a sum over sources s (neurons or the input) and delays d, y(t) = sum W_sd x_s(t - d),
-plus a constant. Linear, Affine, Conv2d, SumPool2d, Flatten and Scale multiply the matrices; Delay, which has a delay
-for each channel, splits them. Matrices are (M, N), as everywhere here: a row for each presynaptic neuron; or (M,), the
-diagonal of one.
+plus a constant. Linear, Affine, Conv2d, poolings, Flatten and Scale multiply the matrices. Matrices are (M, N), as
+everywhere here: a row for each presynaptic neuron; or (M,), the diagonal of one; or a `Window`, as long as one Conv2d
+or pooling is all that there is. A Delay with several values is one d for each source as long as the matrix is diagonal;
+behind others it splits them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from ..errors import DescriptionError
 from .dialects import to_ms
 from .flat import Flat
 from .package import nir_package
+from .windows import LARGEST, SHARED, Window, window_of
 
-LARGEST = 1 << 24
-"""Numbers of a matrix that a convolution may become."""
+Times = float | tuple[float, ...]
+"""A delay in ms, or one for each neuron of the source."""
+Key = tuple[str, Times]
+Part = np.ndarray | Window
 NEURONS = ("LIF", "CubaLIF", "LI", "CubaLI", "IF", "I")
+KNOWN = ", ".join((*NEURONS, "Linear", "Affine", *SHARED, "Flatten", "Scale", "Delay"))
 
 
 @dataclass
@@ -29,17 +34,17 @@ class Signal:
 
     Args:
         shape: of its channels.
-        parts: (source, delay in ms) -> (M, N), or (M,) as long as each channel stands for itself.
+        parts: (source, delay) -> (M, N), or (M,) as long as each channel stands for itself, or a `Window`.
         constant: (N,), what is there all the time.
-        through: kinds of linear nodes that were passed.
+        through: (source, delay) -> kinds of linear nodes that were passed.
         named: (source, delay) -> the last Linear or Affine that was passed.
     """
 
     shape: tuple[int, ...]
-    parts: dict[tuple[str, float], np.ndarray]
+    parts: dict[Key, Part]
     constant: np.ndarray
-    through: frozenset[str] = frozenset()
-    named: dict[tuple[str, float], str] = field(default_factory=dict)
+    through: dict[Key, frozenset[str]] = field(default_factory=dict)
+    named: dict[Key, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -76,8 +81,8 @@ class Paths:
                 raise DescriptionError(f"node {before!r} gives {signal.size} channels to {name!r}, not {total.size}")
             for key, matrix in signal.parts.items():
                 total.parts[key] = _plus(total.parts.get(key), matrix, name)
+                total.through[key] = total.through.get(key, frozenset()) | signal.through.get(key, frozenset())
             total.constant = total.constant + signal.constant
-            total.through |= signal.through
             total.named = signal.named | total.named
         return total
 
@@ -130,23 +135,27 @@ def _identity(name: str, shape: tuple[int, ...]) -> Signal:
     return Signal(shape, {(name, 0.0): np.ones(size)}, np.zeros(size))
 
 
-def as_matrix(matrix: np.ndarray, name: str) -> np.ndarray:
-    """(M, N) of a matrix or a diagonal that leads to node `name`.
+def as_matrix(matrix: Part, name: str) -> np.ndarray:
+    """(M, N) of a part that leads to node `name`.
 
     Raises:
         DescriptionError: a diagonal that would be larger than `LARGEST`.
     """
+    if isinstance(matrix, Window):
+        return matrix.matrix()
     if matrix.ndim == 1 and matrix.size**2 > LARGEST:
         raise DescriptionError(
-            f"node {name!r} gets {matrix.size:,} channels one to one; connections are all to all here, and that "
-            f"would be more than {LARGEST:,} weights"
+            f"node {name!r} gets {matrix.size:,} channels one to one beside others; as all-to-all weights that would "
+            f"be more than {LARGEST:,}"
         )
     return np.diag(matrix) if matrix.ndim == 1 else matrix
 
 
-def _plus(one: np.ndarray | None, other: np.ndarray, name: str) -> np.ndarray:
-    if one is None or one.ndim == other.ndim:
-        return other if one is None else one + other
+def _plus(one: Part | None, other: Part, name: str) -> Part:
+    if one is None:
+        return other
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.ndim == other.ndim:
+        return one + other
     return as_matrix(one, name) + as_matrix(other, name)
 
 
@@ -168,8 +177,9 @@ def _applied(node: Any, signal: Signal, name: str) -> Signal:
         return _delayed(signal, _spread(node.delay, signal, name))
     if kind == "Scale":
         scale = _spread(node.scale, signal, name)
-        parts = {k: m * scale for k, m in signal.parts.items()}
-        return _with(signal, kind, parts=parts, constant=signal.constant * scale)
+        parts = {k: _scaled(m, scale) for k, m in signal.parts.items()}
+        named = {k: name for k, m in parts.items() if isinstance(m, np.ndarray) and m.ndim == 1}
+        return _with(signal, kind, parts=parts, constant=signal.constant * scale, named=signal.named | named)
     if kind in ("Linear", "Affine"):
         weight = np.asarray(node.weight, np.float64)
         if weight.ndim != 2 or weight.shape[1] != signal.size:
@@ -180,26 +190,55 @@ def _applied(node: Any, signal: Signal, name: str) -> Signal:
         through = _times(signal, weight.T, (weight.shape[0],), bias, kind)
         through.named = dict.fromkeys(through.parts, name)
         return through
-    if kind in ("Conv2d", "SumPool2d"):
-        return _unrolled(node, kind, signal, name)
-    raise DescriptionError(f"node {name!r} is a {kind}, which has no counterpart here; {_instead(kind)}")
-
-
-def _instead(kind: str) -> str:
-    if kind == "AvgPool2d":
-        return "use SumPool2d and scaled weights"
-    return "known: " + ", ".join((*NEURONS, "Linear, Affine, Conv2d, SumPool2d, Flatten, Scale, Delay"))
+    if kind in SHARED:
+        return _windowed(node, kind, signal, name)
+    raise DescriptionError(f"node {name!r} is a {kind}, which has no counterpart here; known: {KNOWN}")
 
 
 def _with(signal: Signal, kind: str, **changed: Any) -> Signal:
-    values = {"shape": signal.shape, "parts": signal.parts, "constant": signal.constant, "named": signal.named}
-    return Signal(**values | changed, through=signal.through | {kind})
+    through = {k: kinds | {kind} for k, kinds in _through(signal).items()}
+    values = {
+        "shape": signal.shape, "parts": signal.parts, "constant": signal.constant, "named": signal.named,
+        "through": through,
+    }  # fmt: skip
+    return Signal(**values | changed)
+
+
+def _through(signal: Signal) -> dict[Key, frozenset[str]]:
+    return {k: signal.through.get(k, frozenset()) for k in signal.parts}
+
+
+def _scaled(part: Part, scale: np.ndarray) -> Part:
+    """A part whose targets are multiplied by scale (N,)."""
+    if isinstance(part, Window):
+        found = part.scaled(scale)
+        return part.matrix() * scale if found is None else found
+    return part * scale
 
 
 def _times(signal: Signal, matrix: np.ndarray, shape: tuple[int, ...], bias: Any, kind: str) -> Signal:
-    parts = {k: m[:, None] * matrix if m.ndim == 1 else m @ matrix for k, m in signal.parts.items()}
+    parts: dict[Key, Part] = {k: _product(m, matrix) for k, m in signal.parts.items()}
     constant = signal.constant @ matrix + bias
     return _with(signal, kind, shape=shape, parts=parts, constant=constant)
+
+
+def _product(part: Part, matrix: np.ndarray) -> np.ndarray:
+    part = part.matrix() if isinstance(part, Window) else part
+    return part[:, None] * matrix if part.ndim == 1 else part @ matrix
+
+
+def _windowed(node: Any, kind: str, signal: Signal, name: str) -> Signal:
+    """A signal after a convolution or a pooling; what comes one to one stays a `Window`."""
+    window, bias = window_of(node, signal.shape, name)
+    parts: dict[Key, Part] = {}
+    for key, part in signal.parts.items():
+        alone = window.after_scale(part) if isinstance(part, np.ndarray) and part.ndim == 1 else None
+        parts[key] = _product(part, window.matrix()) if alone is None else alone
+    constant = np.repeat(bias, window.made[1] * window.made[2])
+    if np.any(signal.constant):
+        constant = constant + signal.constant @ window.matrix()
+    named = dict.fromkeys(parts, name)
+    return _with(signal, kind, shape=window.made, parts=parts, constant=constant, named=named)
 
 
 def _spread(values: Any, signal: Signal, name: str) -> np.ndarray:
@@ -210,70 +249,33 @@ def _spread(values: Any, signal: Signal, name: str) -> np.ndarray:
 
 
 def _delayed(signal: Signal, seconds: np.ndarray) -> Signal:
-    """Every part split by the delays of its channels."""
-    parts: dict[tuple[str, float], np.ndarray] = {}
-    named: dict[tuple[str, float], str] = {}
+    """Every part later; what is no longer one to one is split by the delays of its channels."""
+    parts: dict[Key, Part] = {}
+    named: dict[Key, str] = {}
+    through: dict[Key, frozenset[str]] = {}
     delays = to_ms(seconds)
-    for old, matrix in signal.parts.items():
-        for delay in np.unique(delays):
-            here = matrix * (delays == delay)
-            if len(np.unique(delays)) == 1 or here.any():
-                new = (old[0], round(old[1] + float(delay), 9) if old[1] else float(delay))
-                parts[new] = _plus(parts.get(new), here, "Delay")
-                named |= {new: signal.named[old]} if old in signal.named else {}
-    return _with(signal, "Delay", parts=parts, named=named)
+    one_delay = bool(np.all(delays == delays[0]))
+    split: list[tuple[Times, Part]]
+    for old, part in signal.parts.items():
+        if one_delay:
+            split = [(_later(old[1], float(delays[0])), part)]
+        elif isinstance(part, np.ndarray) and part.ndim == 1:
+            split = [(_later(old[1], delays), part)]
+        else:
+            matrix = as_matrix(part, "Delay")
+            here = {float(d): matrix * (delays == d) for d in np.unique(delays)}
+            split = [(_later(old[1], d), m) for d, m in here.items() if m.any()]
+        for delay, late in split:
+            new = (old[0], delay)
+            parts[new] = _plus(parts.get(new), late, "Delay")
+            named |= {new: signal.named[old]} if old in signal.named else {}
+            through[new] = through.get(new, frozenset()) | signal.through.get(old, frozenset()) | {"Delay"}
+    return _with(signal, "Delay", parts=parts, named=named, through=through)
 
 
-def _unrolled(node: Any, kind: str, signal: Signal, name: str) -> Signal:
-    """A convolution or a pooling as a matrix.
-
-    Raises:
-        DescriptionError: of another shape, or larger than `LARGEST`.
-    """
-    shape = signal.shape[1:] if len(signal.shape) == 4 and signal.shape[0] == 1 else signal.shape  # a batch of one
-    if len(shape) != 3:
-        raise DescriptionError(f"node {name!r} ({kind}) needs channels x height x width, it is given {shape}")
-    C, H, W = shape
-    if kind == "SumPool2d":
-        kernel = np.zeros((C, 1, *_pair(node.kernel_size)))
-        kernel[:], groups, dilation, bias = 1.0, C, (1, 1), np.zeros(C)
-    else:
-        kernel, groups, dilation = np.asarray(node.weight, np.float64), int(node.groups), _pair(node.dilation)
-        bias = np.zeros(len(kernel)) if node.bias is None else np.asarray(node.bias, np.float64)
-    if kernel.ndim != 4 or kernel.shape[1] * groups != C:
-        raise DescriptionError(f"node {name!r} ({kind}) has a kernel of shape {kernel.shape} for {C} channels")
-    stride, reach = _pair(node.stride), [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[2:], strict=True)]
-    before, after = _padding(node.padding, reach)
-    height, width = ((n + before[i] + after[i] - reach[i]) // stride[i] + 1 for i, n in enumerate((H, W)))
-    if height < 1 or width < 1 or signal.size * len(kernel) * height * width > LARGEST:
-        raise DescriptionError(
-            f"node {name!r} ({kind}) would be {signal.size} x {len(kernel) * height * width} weights; convolutions are "
-            f"unrolled to all-to-all weights here, up to {LARGEST:,}"
-        )
-    matrix = np.zeros((C, H, W, len(kernel), height, width))
-    per, each = kernel.shape[0] // groups, kernel.shape[1]
-    for i, j in np.ndindex(height, width):
-        for y, x in np.ndindex(*kernel.shape[2:]):
-            row = i * stride[0] - before[0] + y * dilation[0]
-            col = j * stride[1] - before[1] + x * dilation[1]
-            if 0 <= row < H and 0 <= col < W:
-                for o in range(len(kernel)):
-                    start = (o // per) * each
-                    matrix[start : start + each, row, col, o, i, j] = kernel[o, :, y, x]
-    made = (len(kernel), height, width)
-    return _times(signal, matrix.reshape(signal.size, -1), made, np.repeat(bias, height * width), kind)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    both = np.broadcast_to(np.asarray(value, int).reshape(-1), 2)
-    return int(both[0]), int(both[1])
-
-
-def _padding(value: Any, reach: list[int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and columns of zeros before and after."""
-    value = value.decode() if isinstance(value, bytes) else value
-    if isinstance(value, str) and value == "same":
-        low = tuple((r - 1) // 2 for r in reach)
-        return (low[0], low[1]), (reach[0] - 1 - low[0], reach[1] - 1 - low[1])
-    pair = (0, 0) if isinstance(value, str) else _pair(value)
-    return pair, pair
+def _later(old: Times, more: float | np.ndarray) -> Times:
+    """The sum of two delays; a number if it is the same for all sources."""
+    total = np.asarray(old, np.float64) + more
+    total = np.round(total, 9) if np.any(old) else total
+    first = float(total.flat[0])
+    return first if np.all(total == first) else tuple(float(t) for t in total)

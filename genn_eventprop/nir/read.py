@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DescriptionError
-from ..modelling import Array, Dense, Network
+from ..modelling import Array, Connectivity, Delay, Dense, Network, Neuron, OneToOne
 from ..modelling.network import Input, Population
 from .dialects import Dialect, dialect_of
 from .flat import Flat, flatten
 from .neurons import read_neuron
 from .package import nir_package
-from .paths import NEURONS, Paths, Signal, as_matrix
+from .paths import NEURONS, Key, Paths, Signal, as_matrix
+from .windows import SHARED, Image, Window, order_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +29,15 @@ class Imported:
         network: times in ms. values: all parameters, by the names of `Network.initial_parameters`.
         outputs: names of the populations that the graph gives out.
         lost: a line for each thing that the network does not say, or that the file did not.
+        order: name -> (N,), for inputs and populations with shape=(height, width, channels): the channel in the file,
+            whose images are (channels, height, width), of every neuron here.
     """
 
     network: Network
     values: dict[str, np.ndarray]
     outputs: tuple[str, ...]
     lost: tuple[str, ...]
+    order: dict[str, np.ndarray]
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.values))
@@ -42,8 +46,9 @@ class Imported:
 def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> Imported:
     """A network from a NIR graph or file.
 
-    Nested graphs are opened, linear nodes between neurons become one matrix of weights for each delay. Populations and
-    connections are called as their nodes are, as far as those are names.
+    Nested graphs are opened. A Conv2d or pooling between neurons becomes Conv2D or Pool2D, a Scale OneToOne, a Delay
+    before them axonal delays; everything else one matrix of weights for each delay. Populations and connections are
+    called as their nodes are, as far as those are names.
 
     Args:
         graph: `nir.NIRGraph`, or the path of a file.
@@ -60,22 +65,19 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
     lost = _remarks(said, dt)
     if len(flat.inputs) != 1:
         raise DescriptionError(f"a network has one input here, this graph has {len(flat.inputs)}: {flat.inputs}")
-    paths, names = Paths(flat), _Names()
-    network = Network()
-    source = flat.inputs[0]
-    places: dict[str, Input | Population] = {
-        source: network.input(int(np.prod(paths.shape_of(source))), names.new(source))
-    }
-    signals, gains = {}, {}
-    for name in _in_order(flat):
-        signals[name] = paths.arriving(name)
-        neurons = _read(flat, name, signals[name], said)
-        places[name] = network.population(neurons.neuron, signals[name].size, names.new(name))
-        gains[name] = neurons.gain
+    paths, source = Paths(flat), flat.inputs[0]
+    signals = {name: paths.arriving(name) for name in _in_order(flat)}
+    found = {name: _read(flat, name, signal, said) for name, signal in signals.items()}
+    windows, images = _windows(signals, {name: f.gain for name, f in found.items()})
+    build = _Build(Network(), _Names(), images)
+    build.input(source, int(np.prod(paths.shape_of(source))))
     for name, signal in signals.items():
-        lost += _connect(network, places, name, signal, gains[name], names)
-    outputs = tuple(places[n].name for n in _outputs(flat))
-    return Imported(network, network.initial_parameters(0), outputs, tuple(lost))
+        build.population(name, found[name].neuron, signal.size)
+    for name, signal in signals.items():
+        lost += build.connect(name, signal, found[name].gain, windows)
+    outputs = tuple(build.places[n].name for n in _outputs(flat))
+    network, order = build.network, {build.places[n].name: order_of(shape) for n, shape in images.items()}
+    return Imported(network, network.initial_parameters(0), outputs, tuple(lost), order)
 
 
 def _opened(graph: Any) -> Any:
@@ -132,32 +134,97 @@ def _outputs(flat: Flat) -> list[str]:
     return found
 
 
-def _connect(
-    network: Network, places: dict[str, Input | Population], name: str, signal: Signal, gain: np.ndarray,
-    names: _Names,
-) -> list[str]:  # fmt: skip
-    """Connections to a population; what is lost on the way."""
-    target, lost = places[name], []
-    assert isinstance(target, Population)
-    sources = [source for source, _ in signal.parts]
-    for (source, delay), matrix in signal.parts.items():
-        place = places[source]
-        if isinstance(place, Population) and not place.model.spiking:
-            raise DescriptionError(
-                f"node {source!r} never spikes, and its V drives {name!r}; here connections carry only spikes"
+def _windows(
+    signals: dict[str, Signal], gains: dict[str, np.ndarray]
+) -> tuple[dict[tuple[str, Key], Connectivity], dict[str, Image]]:
+    """(target, part) -> Conv2D or Pool2D, where it is one; the images (C, H, W) that they need populations to be."""
+    made: dict[tuple[str, Key], Connectivity] = {}
+    images: dict[str, Image] = {}
+    for name, signal in signals.items():
+        for key, part in signal.parts.items():
+            window = part.scaled(gains[name]) if isinstance(part, Window) else None
+            kind = None if window is None else window.connectivity()
+            if window is None or kind is None:
+                continue
+            wanted = ((key[0], window.source), (name, window.made))
+            if all(images.get(n, shape) == shape for n, shape in wanted) and not (
+                key[0] == name and window.source != window.made
+            ):
+                images |= dict(wanted)
+                made[name, key] = kind
+    return made, images
+
+
+class _Build:
+    """A network that is made of what was read; images are (height, width, channels) here."""
+
+    def __init__(self, network: Network, names: _Names, images: dict[str, Image]) -> None:
+        self.network, self.names, self.images = network, names, images
+        self.places: dict[str, Input | Population] = {}
+
+    def order(self, name: str) -> np.ndarray:
+        """(N,) channel in the file of every neuron of a place."""
+        return order_of(self.images[name]) if name in self.images else np.arange(self.places[name].size)
+
+    def _shape(self, name: str, size: int) -> dict[str, Any]:
+        if name not in self.images:
+            return {"size": size}
+        C, H, W = self.images[name]
+        return {"shape": (H, W, C)}
+
+    def input(self, name: str, size: int) -> None:
+        self.places[name] = self.network.input(name=self.names.new(name), **self._shape(name, size))
+
+    def population(self, name: str, neuron: Neuron, size: int) -> None:
+        if name in self.images:
+            order = order_of(self.images[name])
+            values = {n: np.asarray(p.value) for n, p in neuron.params.items()}
+            neuron = neuron.model(**{n: v[order] if v.size > 1 else float(v) for n, v in values.items()})
+        self.places[name] = self.network.population(neuron, name=self.names.new(name), **self._shape(name, size))
+
+    def connect(
+        self, name: str, signal: Signal, gain: np.ndarray, windows: dict[tuple[str, Key], Connectivity]
+    ) -> list[str]:
+        """Connections to a population; what is lost on the way."""
+        target, lost = self.places[name], []
+        unrolled: set[str] = set()
+        assert isinstance(target, Population)
+        for key in signal.parts:
+            source, delay = key
+            place = self.places[source]
+            if isinstance(place, Population) and not place.model.spiking:
+                raise DescriptionError(
+                    f"node {source!r} never spikes, and its V drives {name!r}; here connections carry only spikes"
+                )
+            given = signal.named.get(key, "")
+            called = self.names.new(given if given.isidentifier() else f"{place.name}_{target.name}")
+            kind = windows.get((name, key))
+            if kind is None:
+                unrolled |= signal.through.get(key, frozenset()) & set(SHARED)
+                kind = self._weights(name, signal, key, gain)
+            self.network.connect(place, target, kind, delay=self._delay(source, delay), name=called)
+        sources = [source for source, _ in signal.parts]
+        for source in dict.fromkeys(s for s in sources if sources.count(s) > 1):
+            lost.append(
+                f"{name}: its delays from {source} became {sources.count(source)} connections, in which the weights of "
+                "other delays are zeros (and are learned too)"
             )
-        given = signal.named.get((source, delay), "")
-        called = names.new(given if given.isidentifier() else f"{place.name}_{target.name}")
-        network.connect(place, target, Dense(Array(as_matrix(matrix, name) * gain)), delay=delay, name=called)
-    for source in dict.fromkeys(s for s in sources if sources.count(s) > 1):
-        lost.append(
-            f"{name}: its delays from {source} became {sources.count(source)} connections, in which the weights of "
-            "other delays are zeros (and are learned too)"
-        )
-    shared = sorted(signal.through & {"Conv2d", "SumPool2d"})
-    if shared:
-        lost.append(f"{name}: {' and '.join(shared)} became all-to-all weights, each learned separately")
-    return lost
+        if unrolled:
+            lost.append(f"{name}: {' and '.join(sorted(unrolled))} became all-to-all weights, each learned separately")
+        return lost
+
+    def _weights(self, name: str, signal: Signal, key: Key, gain: np.ndarray) -> Connectivity:
+        """All to all, or one to one where each channel stands for itself."""
+        part, rows, columns = signal.parts[key], self.order(key[0]), self.order(name)
+        if isinstance(part, np.ndarray) and part.ndim == 1 and np.array_equal(rows, columns):
+            return OneToOne(Array((part * gain)[columns]))
+        return Dense(Array((as_matrix(part, name) * gain)[np.ix_(rows, columns)]))
+
+    def _delay(self, source: str, delay: Any) -> Any:
+        """A number, or fixed axonal delays."""
+        if not isinstance(delay, tuple):
+            return delay
+        return Delay(Array(np.array(delay)[self.order(source)]), kind="axonal", trainable=False, max=max(delay))
 
 
 def _all_below(flat: Flat, file_dt: float | None) -> bool:

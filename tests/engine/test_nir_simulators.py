@@ -25,12 +25,16 @@ def test_files_of_simulators_give_their_spikes(name):
     found = interop.from_nir(FILES / f"{name}.nir", name.split("_")[0], dt=1.0)
     recorded = np.load(FILES / f"{name}.npz")
     x = recorded["input"]
-    spikes, _ = run(found.network, found.values, x)
+    order = {p.name: found.order.get(p.name, np.arange(p.size)) for p in found.network.populations}
+    spikes, _ = run(found.network, found.values, x[:, found.order.get("input", np.arange(x.shape[1]))])
     assert len(found.network.populations) == 3
     for i, p in enumerate(found.network.populations):
-        want, later = recorded[f"layer_{i}"], i + 1
+        want, later = recorded[f"layer_{i}"][:, order[p.name]], i + 1
         assert want.sum() > 75
         np.testing.assert_array_equal(spikes[p.name][later:], want[: len(x) + 1 - later], p.name)
+    if name.endswith("convolutions"):
+        kinds = [type(c.connectivity).__name__ for c in found.network.connections]
+        assert kinds == ["Conv2D", "Conv2D", "Dense"] and not any("Conv2d" in line for line in found.lost)
 
 
 def test_what_the_files_do_not_say_is_told():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Network, NeuronModel, Param, Sparse
+from genn_eventprop import Conv2D, Delay, Dense, Network, NeuronModel, OneToOne, Param, Pool2D, Sparse
 from genn_eventprop import nir as interop
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
@@ -79,20 +79,40 @@ def test_linear_nodes_become_one_matrix():
     np.testing.assert_allclose(weights(graph, "n1"), want)
 
 
-def test_a_delay_for_each_channel_becomes_connections():
+def test_a_delay_for_each_channel_becomes_axonal_delays():
     w = np.arange(1.0, 7.0).reshape(2, 3)
-    graph = chain(
-        nir.Delay(np.array([0.0, 0.0015, 0.0])), nir.Linear(w), nir.Delay(np.array([0.002, 0.002])), cuba(2), channels=3
-    )
-    found = interop.from_nir(graph)
+    before, after = nir.Delay(np.array([0.0, 0.0015, 0.0])), nir.Delay(np.array([0.002, 0.002]))
+    found = interop.from_nir(chain(before, nir.Linear(w), after, cuba(2), channels=3))
+    (c,) = found.network.connections
+    assert c.delays.kind == "axonal" and not c.delays.trainable and c.delays.max == 3.5 and found.lost == ()
+    np.testing.assert_array_equal(found.values["n1.delay"], [2.0, 3.5, 2.0])
+    np.testing.assert_allclose(found.values["n1.weight"], w.T)
+
+
+def test_delays_behind_weights_become_connections():
+    w = np.arange(1.0, 7.0).reshape(2, 3)
+    found = interop.from_nir(chain(nir.Linear(w), nir.Delay(np.array([0.0, 0.0015])), cuba(2), channels=3))
     by_delay = {c.delay: found.values[f"{c.name}.weight"] for c in found.network.connections}
-    assert set(by_delay) == {2.0, 3.5}
-    np.testing.assert_allclose(by_delay[2.0] + by_delay[3.5], w.T)
-    np.testing.assert_array_equal(by_delay[3.5][[0, 2]], 0)
+    assert set(by_delay) == {0.0, 1.5}
+    np.testing.assert_allclose(by_delay[0.0] + by_delay[1.5], w.T)
+    np.testing.assert_array_equal(by_delay[1.5][:, 0], 0)
     assert found.lost == (
-        "n3: its delays from input became 2 connections, in which the weights of other delays are zeros (and are "
+        "n2: its delays from input became 2 connections, in which the weights of other delays are zeros (and are "
         "learned too)",
     )
+
+
+def effect(found, x):
+    """What a spike of each channel of an image x (C, H, W) adds up to at the last population, in the file's order."""
+    (c,) = found.network.connections
+    source, target = (found.order.get(p.name, np.arange(p.size)) for p in (c.source, c.target))
+    table, weight = c.connectivity.synapses(c.source.shape, c.target.shape), found.values[f"{c.name}.weight"]
+    got = np.zeros(c.target.size)
+    if table is None:
+        got[target] = x.ravel()[source] @ weight
+    else:
+        np.add.at(got, target[table.target], x.ravel()[source][table.source] * weight.ravel()[table.weights])
+    return got
 
 
 def convolved(x, kernel, stride, padding, dilation, groups):
@@ -113,7 +133,7 @@ def convolved(x, kernel, stride, padding, dilation, groups):
     "stride, padding, dilation, groups",
     [((1, 1), (0, 0), (1, 1), 1), ((2, 1), (1, 2), (1, 2), 1), ((1, 2), (1, 0), (1, 1), 2)],
 )
-def test_convolutions_are_unrolled(stride, padding, dilation, groups):
+def test_convolutions(stride, padding, dilation, groups):
     rng = np.random.default_rng(1)
     kernel, bias = rng.normal(size=(4, 2 // groups, 3, 2)), rng.normal(size=4)
     node = nir.Conv2d((6, 5), kernel, stride, padding, dilation, groups, bias)
@@ -121,9 +141,26 @@ def test_convolutions_are_unrolled(stride, padding, dilation, groups):
     want = convolved(x, kernel, stride, padding, dilation, groups)
     flat, n = nir.Flatten({"input": np.array(want.shape)}, start_dim=0), want.size
     found = interop.from_nir(chain(node, flat, lif(n), channels=(2, 6, 5)))
-    np.testing.assert_allclose(x.reshape(-1) @ found.values["input_n2.weight"], want.reshape(-1), atol=1e-12)
-    np.testing.assert_allclose(found.values["n2.v_rest"], 0.02 * np.repeat(bias, want[0].size))
-    assert found.lost == ("n2: Conv2d became all-to-all weights, each learned separately",)
+    np.testing.assert_allclose(effect(found, x), want.reshape(-1), atol=1e-12)
+    order = found.order.get("n2", np.arange(n))
+    np.testing.assert_allclose(found.values["n2.v_rest"], 0.02 * np.repeat(bias, want[0].size)[order])
+    if groups == 1:
+        assert type(found.network.connections[0].connectivity) is Conv2D and found.lost == ()
+        assert found.network.inputs[0].shape == (6, 5, 2) and found.values["n0.weight"].shape == (3, 2, 2, 4)
+    else:
+        assert found.lost == ("n2: Conv2d became all-to-all weights, each learned separately",)
+
+
+def test_a_convolution_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    x, kernel = rng.normal(size=(3, 9, 8)), rng.normal(size=(4, 3, 3, 2))
+    options = {"stride": (2, 1), "padding": (1, 2), "dilation": (2, 3)}
+    want = torch.nn.functional.conv2d(torch.tensor(x[None]), torch.tensor(kernel), **options).numpy()[0]
+    node = nir.Conv2d((9, 8), kernel, *options.values(), 1, np.zeros(4))
+    found = interop.from_nir(chain(node, lif(want.size), channels=x.shape))
+    assert type(found.network.connections[0].connectivity) is Conv2D
+    np.testing.assert_allclose(effect(found, x), want.reshape(-1), atol=1e-12)
 
 
 def test_padding_by_name_and_pooling():
@@ -133,7 +170,20 @@ def test_padding_by_name_and_pooling():
     pool = nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), np.array([0, 0]))
     found = interop.from_nir(chain(same, pool, lif(3 * 2 * 2), channels=(2, 4, 6)))
     want = convolved(x, kernel, (1, 1), (1, 1), (1, 1), 1).reshape(3, 2, 2, 2, 3).sum((2, 4))
-    np.testing.assert_allclose(x.reshape(-1) @ found.values["input_n2.weight"], want.reshape(-1), atol=1e-12)
+    np.testing.assert_allclose(effect(found, x), want.reshape(-1), atol=1e-12)
+    assert found.lost == ("n2: Conv2d and SumPool2d became all-to-all weights, each learned separately",)
+
+
+@pytest.mark.parametrize("each", [1.0, np.repeat([0.5, 2.0], 4)], ids=["one", "per channel"])
+@pytest.mark.parametrize("kind", [nir.SumPool2d, nir.AvgPool2d])
+def test_poolings(kind, each):
+    x = np.random.default_rng(3).normal(size=(2, 4, 6))
+    pool, scale = kind(np.array([2, 3]), np.array([2, 3]), np.array([0, 0])), nir.Scale(each * np.ones(8))
+    found = interop.from_nir(chain(pool, scale, lif(8), channels=x.shape))
+    want = x.reshape(2, 2, 2, 2, 3).sum((2, 4)).reshape(-1) * each / (6 if kind is nir.AvgPool2d else 1)
+    assert type(found.network.connections[0].connectivity) is Pool2D
+    assert found.values["n0.weight"].shape == ((1,) if np.ndim(each) == 0 else (2,))
+    np.testing.assert_allclose(effect(found, x), want, atol=1e-12)
 
 
 def test_recurrence_flat_and_nested_is_the_same():
@@ -169,7 +219,10 @@ def test_layers_need_not_say_how_many_neurons_they_are():
 
 
 REFUSED = {
-    "AvgPool2d": (chain(nir.AvgPool2d(*[np.array([1, 1])] * 3), lif(2), channels=(1, 1, 2)), "'n0' is a AvgPool2d"),
+    "window": (
+        chain(nir.AvgPool2d(*[np.array([3, 3])] * 2, np.array([0, 0])), lif(2), channels=(1, 1, 2)),
+        r"'n0' \(AvgPool2d\) has a window of \(3, 3\), larger than its 1 x 2",
+    ),
     "Threshold": (
         chain(nir.Threshold(np.ones(2)), lif(2), channels=2),
         "'n0' is a Threshold, which has no counterpart",
@@ -208,15 +261,15 @@ def test_more_that_is_refused(tmp_path):
     li = nir.LI(tau=one, r=one, v_leak=0 * one)
     with pytest.raises(DescriptionError, match="'n0' never spikes, and its V drives 'n2'"):
         interop.from_nir(chain(li, nir.Linear(np.ones((2, 2))), lif(2), channels=2))
-    large = nir.Conv2d((100, 100), np.ones((9, 1, 3, 3)), 1, 1, 1, 1, np.zeros(9))
-    with pytest.raises(DescriptionError, match=r"'n0' \(Conv2d\) would be 10000 x 90000 weights"):
-        interop.from_nir(chain(large, lif(90000), channels=(1, 100, 100)))
+    large = nir.Conv2d((100, 100), np.ones((4, 1, 3, 3)), 1, 1, 1, 2, np.zeros(4))
+    with pytest.raises(DescriptionError, match=r"'n0' \(Conv2d\) would be 20000 x 40000 weights"):
+        interop.from_nir(chain(large, lif(40000), channels=(2, 100, 100)))
     loop = chain(nir.Linear(np.eye(2)), lif(2), channels=2)
     loop.edges += [("n0", "n0")]
     with pytest.raises(DescriptionError, match="'n0' is in a loop without neurons"):
         interop.from_nir(loop)
-    with pytest.raises(DescriptionError, match="'n0' gets 5,000 channels one to one"):
-        interop.from_nir(chain(lif(5000), channels=5000))
+    found = interop.from_nir(chain(lif(5000), channels=5000))
+    assert type(found.network.connections[0].connectivity) is OneToOne
     two = chain(lif(2), channels=2, other=nir.Input(np.array([2])))
     with pytest.raises(DescriptionError, match="a network has one input here, this graph has 2"):
         interop.from_nir(two)
