@@ -152,6 +152,16 @@ def _windows(
             ):
                 images |= dict(wanted)
                 made[name, key] = kind
+    pairs = [
+        (k[0], n)
+        for n, s in signals.items()
+        for k, part in s.parts.items()
+        if isinstance(part, np.ndarray) and part.ndim == 1
+    ]
+    while new := [p for p in pairs if (p[0] in images) != (p[1] in images)]:  # one to one: the same image
+        source, target = new[0]
+        shape = images.get(source) or images[target]
+        images |= {source: shape, target: shape}
     return made, images
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DescriptionError
-from ..modelling import Connection, Network, Population, Sparse, Synapses
+from ..modelling import Connection, Conv2D, Network, Population, Sparse, Synapses
 from ..modelling.parameters import is_open
 from .dialects import Dialect, dialect_of
+from .images import Images
 from .neurons import STARTS, write_neuron, written_bias
 from .package import nir_package
 
@@ -28,8 +29,9 @@ def to_nir(
 ) -> Any:
     """A `nir.NIRGraph`: a node for each population, a Linear (behind a Delay, if it has one) for each connection.
 
-    Connections that are not dense become a Linear with zeros where there is no synapse; axonal delays are a Delay of
-    every channel, those of synapses or targets are refused.
+    For "spec" Conv2D becomes Conv2d, Pool2D SumPool2d and Scale, OneToOne Scale, where `Images` says that they can.
+    Others that are not dense become a Linear with zeros where there is no synapse; axonal delays are a Delay of every
+    channel, those of synapses or targets are refused.
 
     Args:
         values: parameters by the names of `Network.initial_parameters`.
@@ -50,16 +52,22 @@ def to_nir(
     nir = nir_package()
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
+    own = {
+        p.name: {n: np.asarray(values[f"{p.name}.{n}"], np.float64) for n in p.model.params}
+        for p in network.populations
+    }
+    written = {p.name: write_neuron(p.model, own[p.name], p.size, p.name, said) for p in network.populations}
+    biases = {p.name: written_bias(p.model, own[p.name], p.size, said) for p in network.populations}
+    images = Images(network, biases, said)
     for i in network.inputs:
-        nodes[i.name] = nir.Input(np.array([i.size]))
+        nodes[i.name] = nir.Input(np.array(images.shapes.get(i.name, (i.size,))))
     for p in network.populations:
-        own = {n: np.asarray(values[f"{p.name}.{n}"], np.float64) for n in p.model.params}
-        nodes[p.name] = write_neuron(p.model, own, p.size, p.name, said)
-        _connections(network, p, written_bias(p.model, own, p.size, said), values, nodes, edges)
+        nodes[p.name] = images.neurons(written[p.name], p.name)
+        _connections(network, p, images, values, nodes, edges)
     for name in _outputs(network, outputs):
         nodes[f"{name}_output"] = nir.Output(nodes[name].output_type)
         edges.append((name, f"{name}_output"))
-    said_lost = _lost(network, nodes) + _reader_lacks(network, nodes, said)
+    said_lost = _lost(network, nodes, images) + _reader_lacks(network, nodes, said)
     metadata = {"writer": "genn_eventprop", "dialect": said.name, LOST: "\n".join(said_lost)}
     if said.dt is not None:
         metadata["dt"] = f"{said.dt:g} ms"
@@ -100,22 +108,31 @@ def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect)
 
 
 def _connections(
-    network: Network, population: Population, bias: np.ndarray | None, values: Mapping[str, np.ndarray],
+    network: Network, population: Population, images: Images, values: Mapping[str, np.ndarray],
     nodes: dict[str, Any], edges: list[tuple[str, str]],
 ) -> None:  # fmt: skip
-    """Nodes and edges of what leads to a population; its constant current is the bias of the first one."""
-    nir = nir_package()
+    """Nodes and edges of what leads to a population; its constant current is the bias of the first that has one."""
+    nir, bias = nir_package(), images.biases[population.name]
     for c in (c for c in network.connections if c.target is population):
-        weight, start = _matrix(c, values).T, c.source.name
-        nodes[c.name] = nir.Linear(weight.copy()) if bias is None else nir.Affine(weight.copy(), bias)
-        bias = None
+        chain: list[tuple[str, Any]] = []
         if c.delay or c.delays:
-            delay = f"{c.name}_delay"
             ms = values[f"{c.name}.delay"] if c.delays else np.full(c.source.size, c.delay)
-            nodes[delay] = nir.Delay(np.asarray(ms, np.float64) / 1000.0)
-            edges.append((start, delay))
-            start = delay
-        edges += [(start, c.name), (c.name, population.name)]
+            delay = np.asarray(ms, np.float64) / 1000.0
+            chain.append((f"{c.name}_delay", nir.Delay(images.shaped(delay, c.source.name))))
+        if images.keeps(c):
+            chain += images.nodes(c, np.asarray(values[f"{c.name}.weight"], np.float64))
+            if bias is not None and isinstance(c.connectivity, Conv2D):
+                chain[-1][1].bias, bias = images.bias(population.name), None
+        else:
+            if c.source.name in images.shapes:
+                image = {"input": np.array(images.shapes[c.source.name])}
+                chain.append((f"{c.name}_flat", nir.Flatten(image, start_dim=0)))
+            weight = _matrix(c, values)[images.order(c.source.name, c.source.size)].T.copy()
+            chain.append((c.name, nir.Linear(weight) if bias is None else nir.Affine(weight, bias)))
+            bias = None
+        nodes |= dict(chain)
+        path = [c.source.name, *(name for name, _ in chain), population.name]
+        edges += zip(path, path[1:], strict=False)
     if bias is not None:
         raise DescriptionError(f"population {population.name!r}: its bias needs a connection that leads to it")
 
@@ -167,7 +184,7 @@ def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) 
     return []
 
 
-def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
+def _lost(network: Network, nodes: Mapping[str, Any], images: Images) -> list[str]:
     lines = []
     for p in network.populations:
         if STARTS in nodes[p.name].metadata:
@@ -182,7 +199,7 @@ def _lost(network: Network, nodes: Mapping[str, Any]) -> list[str]:
     bounded = [c.name for c in network.connections if not is_open(c.connectivity.bounds)]
     lines += [f"{name}: that it is not learned" for name in fixed]
     for c in network.connections:
-        if c.connectivity.form != "dense":
+        if c.connectivity.form != "dense" and not images.keeps(c):
             lines.append(
                 f"{c.name}: that it is {type(c.connectivity).__name__}; it became all-to-all weights with zeros"
             )

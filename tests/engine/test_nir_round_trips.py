@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Dense, Network
+from genn_eventprop import Conv2D, Delay, Dense, Network, OneToOne, Pool2D
 from genn_eventprop import nir as interop
 from genn_eventprop.models import LI, LIF, LIFDelta
 from genn_eventprop.nir.equations import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
@@ -85,6 +85,52 @@ def test_dialects_with_steps_give_the_same_spikes(case, seed, dt):
     net, values = case
     graph = interop.to_nir(net, values, "norse", dt=dt)
     check(net, values, interop.from_nir(graph, "norse", dt=dt), seed, dt)
+
+
+@st.composite
+def images(draw):
+    """Conv2D, Pool2D, OneToOne and Dense on images with unequal sides, some neurons different, some delays axonal."""
+    net, rng = Network(), np.random.default_rng(draw(st.integers(0, 10**6)))
+    layers = [net.input(shape=(5, 4, 2))]
+    side, pair = st.integers(1, 3), lambda low, high: (draw(st.integers(low, high)), draw(st.integers(low, high)))
+    k = draw(side)
+    weight = rng.normal(0.6, 0.5, (k, k, 2, 3))
+    conv = Conv2D(weight, k, 3, stride=pair(1, 2), padding=pair(1, 2), dilation=pair(1, 2))
+    pool = Pool2D((2, 1), draw(st.sampled_from((3.0, 1.7))), stride=pair(1, 2), padding=(draw(st.integers(0, 1)), 0))
+    kinds = draw(
+        st.sampled_from([(conv,), (pool,), (conv, pool), (conv, OneToOne(rng.normal(1.5, 0.5))), (conv, None)])
+    )
+    for i, kind in enumerate(kinds):
+        source = layers[-1]
+        shape = kind.output_shape(source.shape) if hasattr(kind, "output_shape") else source.shape
+        model, size = draw(st.sampled_from((LIF, LIFDelta))), int(np.prod(shape))
+        own = model(tau_mem=rng.uniform(5, 25, size), v_thresh=0.7)
+        layers.append(net.population(own, name=f"image{i}", shape=shape))
+        delay = Delay(rng.choice([0.0, 1.0, 2.5], source.size), kind="axonal", trainable=False, max=3.0)
+        kind = Dense(rng.normal(0.2, 0.2, (source.size, size))) if kind is None else kind
+        net.connect(source, layers[-1], kind, delay=draw(st.sampled_from((0.0, 1.5))) if draw(st.booleans()) else delay)
+    out = net.population(LI(), 3, "out")
+    net.connect(layers[-1], out, Dense(rng.normal(0.3, 0.5, (layers[-1].size, 3))))
+    return net, net.initial_parameters(0)
+
+
+@settings(max_examples=6, deadline=None)
+@given(images(), st.integers(0, 99))
+def test_images_give_the_same_spikes(case, seed):
+    net, values = case
+    graph = interop.to_nir(net, values)
+    other = interop.from_nir(graph)
+    assert {k: v.shape for k, v in other.values.items() if "delay" not in k and "tau" not in k} == {
+        k: v.shape for k, v in values.items() if "delay" not in k and "tau" not in k
+    }
+    kinds = [[type(c.connectivity) for c in n.connections] for n in (net, other.network)]
+    flat = Dense in kinds[0][:-1]  # a Dense to the last image, which is a vector in the file
+    assert kinds[0] == kinds[1] and all(len(p.shape) == 3 for p in other.network.populations[: -2 if flat else -1])
+    x = random_spikes(seed, 30, 40)
+    want, got = run(net, values, x), run(other.network, other.values, x)
+    for name in want[0]:
+        np.testing.assert_array_equal(want[0][name], got[0][name], name)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("neuron", [LIF(), LIFDelta(v_thresh=1.2), CubaLIF(bias=0.4)], ids=["LIF", "LIFDelta", "bias"])

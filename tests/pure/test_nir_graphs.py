@@ -427,3 +427,36 @@ def test_sparse_weights_and_axonal_delays_are_written():
     net.connect(hidden, hidden, Dense(1.0), delay=Delay(1.0, kind="synaptic"))
     with pytest.raises(DescriptionError, match="'hidden_hidden' has synaptic delays, and NIR delays whole channels"):
         interop.to_nir(net, net.initial_parameters(0))
+
+
+def image_network(bias=0.0, recurrent=False, kernel=3):
+    net, conv = Network(), Conv2D(np.arange(1.0, kernel * 12 + 1).reshape(kernel, 3, 2, 2), (kernel, 3), 2, padding=1)
+    image = net.input(shape=(4, 6, 2))
+    shape = conv.output_shape(image.shape)
+    features = net.population(CubaLIF(bias=bias), name="features", shape=shape)
+    net.connect(image, features, conv)
+    if recurrent:
+        net.connect(features, features, Dense(0.1))
+    return net, net.initial_parameters(0)
+
+
+def test_convolutions_are_written_with_a_bias_for_each_channel():
+    net, values = image_network(bias=np.tile([0.1, 0.2], 24))
+    graph = interop.to_nir(net, values)
+    node = graph.nodes["input_features"]
+    assert type(node) is nir.Conv2d and interop.lost(graph) == () and graph.nodes["features"].r.shape == (2, 4, 6)
+    np.testing.assert_array_equal(node.weight, values["input_features.weight"].transpose(3, 2, 0, 1))
+    found = interop.from_nir(graph)
+    assert found.network.populations[0].shape == (4, 6, 2)
+    np.testing.assert_allclose(found.values["features.bias"], values["features.bias"])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [{"bias": np.linspace(0.1, 0.2, 48)}, {"recurrent": True}, {"kernel": 2}],
+    ids=["bias", "recurrent", "kernel"],
+)
+def test_convolutions_that_nir_cannot_say_become_linear(case):
+    graph = interop.to_nir(*image_network(**case))
+    assert {type(graph.nodes["input_features"])} <= {nir.Linear, nir.Affine}
+    assert "input_features: that it is Conv2D; it became all-to-all weights with zeros" in interop.lost(graph)
