@@ -46,7 +46,11 @@ def structure(plan: Plan) -> tuple[Any, ...]:
         (p.name, p.size, p.derived, p.per_neuron, p.trainable, p.noise > 0, p.dropout > 0, p.dropped_reset)
         for p in plan.populations
     ]
-    connections = [(c.name, c.source, c.target, c.receptor, c.delay > 0, c.trainable) for c in plan.connections]
+    connections = [
+        (c.name, c.source, c.target, c.receptor, c.delay > 0, c.trainable, c.form, c.drawn, c.synapses, c.weight_shape,
+         c.delays, c.learned is None)
+        for c in plan.connections
+    ]  # fmt: skip
     outer = loss.outer if loss.host is None else loss.host.compares
     of_loss = (loss.readout, loss.output, loss.host is None, outer, loss.score, loss.term, tuple(loss.constants))
     of_weight = (loss.silent, w.expression, w.window is None, w.input_tau, loss.basis_size(plan.dt))

@@ -2,6 +2,7 @@
 
     python benchmarks/random_networks.py --count 200                     # on the grid, against reference_clock
     python benchmarks/random_networks.py --count 200 --spike-times exact # against reference_event
+    python benchmarks/random_networks.py --count 200 --wired             # tables of synapses, delays that are values
     python benchmarks/random_networks.py --only 17                       # one of them again, by its number
     python benchmarks/random_networks.py --known                         # networks that were wrong once
 
@@ -36,13 +37,14 @@ from typing import Any
 import cheap
 import tyro
 
-from genn_eventprop.crosscheck import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made
+from genn_eventprop.crosscheck import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made, wired
 from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.engines import Engine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim
+WIRING = 1  # a stream of its own
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
 
 
@@ -53,6 +55,7 @@ class Settings:
     Args:
         count: How many. first: Number of the first. only: The number of a single one.
         spike_times: "grid" or "exact".
+        wired: With tables of synapses and delays that are values, on the grid; the rest is drawn as without.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -67,6 +70,7 @@ class Settings:
     seed: int = 1
     only: int | None = None
     spike_times: str = "grid"
+    wired: bool = False
     known: bool = False
     workers: int = 2
     level: int = 0
@@ -87,11 +91,9 @@ class Found:
 
     @property
     def kind(self) -> str:
-        """That of its worst engine; what an engine beside native refuses shows in that engine's own row."""
-        kinds = [
-            v.kind for v in self.verdicts if v.kind != "refused" or not v.engine.startswith(("c99", "cuda", "genn"))
-        ]
-        return max(kinds, key=KINDS.index)
+        """That of its worst engine; what one refuses and another does not shows in that engine's own row."""
+        kinds = [v.kind for v in self.verdicts if v.kind != "refused"]
+        return max(kinds, key=KINDS.index, default="refused")
 
 
 def engines_of(s: Settings, number: int) -> list[str]:
@@ -101,6 +103,9 @@ def engines_of(s: Settings, number: int) -> list[str]:
         return list(ENGINES)
     if s.spike_times == "exact":
         return ["native float64", *(["native float32"] if library % 2 == 0 else [])]
+    if s.wired:
+        narrow = ["native float32", "c99 float32"][library % 2]
+        return ["native float64", "c99 float64", narrow, *(["cuda float64"] if number % 10 == 3 else [])]
     if s.genn and number % (4 * cheap.SHARED) == 1 and importlib.util.find_spec("pygenn"):
         return ["native float64", "genn float64"]
     other = "c99 float64" if library % 2 else "native float32"
@@ -127,6 +132,7 @@ def run(s: Settings, number: int, say: Any) -> Found:
             library = number // cheap.SHARED
             text = f"network {library} of seed {s.seed}"
             layout = draw_layout(Random(s.seed, library), s.spike_times)
+            layout = wired(layout, Random(s.seed, library, 0, WIRING)) if s.wired else layout
             text = str(layout)
             case = draw_case(layout, Random(s.seed, library, number))
             text = case.text
@@ -238,7 +244,8 @@ def reason(text: str) -> str:
 
 def table(s: Settings, found: list[Found]) -> str:
     """What became of them, by engine, and the reasons of refusals."""
-    command = f"python benchmarks/random_networks.py --spike-times {s.spike_times} --count {len(found)} --seed {s.seed}"
+    what = "--wired" if s.wired else f"--spike-times {s.spike_times}"
+    command = f"python benchmarks/random_networks.py {what} --count {len(found)} --seed {s.seed}"
     head = "| | networks | right | decided by rounding | refused | wrong |"
     rows = [f"`{command}`", "", head, "|---|---|---|---|---|---|"]
     by_engine: dict[str, Counter[str]] = {"all engines": Counter(f.kind for f in found)}
@@ -254,7 +261,8 @@ def table(s: Settings, found: list[Found]) -> str:
 
 def line(s: Settings, f: Found) -> str:
     """A network in a line, and what is not right about it with the line that shows it again."""
-    again = f"    python benchmarks/random_networks.py --seed {s.seed} --spike-times {s.spike_times} --only {f.number}"
+    what = "--wired" if s.wired else f"--spike-times {s.spike_times}"
+    again = f"    python benchmarks/random_networks.py --seed {s.seed} {what} --only {f.number}"
     again = f"    python benchmarks/random_networks.py --known --only {f.number}" if s.known else again
     bad = [f"    {v.engine}: {v.kind}: {v.reason}" for v in f.verdicts if v.kind != "right"]
     lines = [f"{f.number} {f.kind} ({f.seconds:.1f} s) {f.text}", *bad, *([again] if f.kind == "wrong" else [])]
@@ -273,7 +281,9 @@ def kept(s: Settings) -> list[Found]:
     if s.out is None or not s.out.exists():
         return []
     rows = [json.loads(text) for text in s.out.read_text().splitlines()]
-    if any((row["seed"], row["spike_times"]) != (s.seed, s.spike_times) for row in rows):
+    if any(
+        (row["seed"], row["spike_times"], row.get("wired", False)) != (s.seed, s.spike_times, s.wired) for row in rows
+    ):
         raise SystemExit(f"{s.out} is of another seed or other spike times; give --out another name")
     return [
         Found(row["number"], row["text"], tuple(Verdict(**v) for v in row["verdicts"]), row["seconds"]) for row in rows
@@ -282,13 +292,15 @@ def kept(s: Settings) -> list[Found]:
 
 def keep(s: Settings, f: Found) -> None:
     if s.out is not None:
-        row = {"seed": s.seed, "spike_times": s.spike_times, "kind": f.kind, **asdict(f)}
+        row = {"seed": s.seed, "spike_times": s.spike_times, "wired": s.wired, "kind": f.kind, **asdict(f)}
         with s.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
+    if s.wired and s.spike_times != "grid":
+        raise SystemExit("--wired is for the grid: no engine but the reference runs it with exact spike times")
     numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
     numbers = numbers if s.only is None else [s.only]
     found = kept(s)
@@ -310,7 +322,7 @@ def main() -> int:
     text = table(s, found)
     print(text)
     if s.into:
-        write_table(s.into, f"random networks, {s.spike_times}", text)
+        write_table(s.into, f"random networks, {'wired' if s.wired else s.spike_times}", text)
     return int(any(f.kind == "wrong" for f in found))
 
 

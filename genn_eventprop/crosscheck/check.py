@@ -23,6 +23,7 @@ import numpy as np
 from ..adjoint.propagator import numeric
 from ..engines import ReferenceClock, create
 from ..engines.base import Data, Engine
+from ..engines.c99 import C99Engine
 from ..engines.native import NativeEngine
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, ToolchainError
@@ -96,10 +97,15 @@ class Truth:
 def moved_values(
     plan: Plan, values: dict[str, np.ndarray], change: float, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Parameters with a relative change, the same for equal values. Not of times that are counted in steps."""
+    """Parameters with a relative change, the same for equal values. Not of times that are counted in steps, nor of
+    the pairs of a table."""
     counted = {f"{p.name}.{m.lasts}" for p in plan.populations for m in p.derived.modes}
+    counted |= {c.delays_name for c in plan.connections}
     moved = {}
     for key in sorted(values):
+        if values[key].dtype.kind == "i":
+            moved[key] = values[key]
+            continue
         unique, where = np.unique(values[key], return_inverse=True)
         factor = 1 + change * rng.uniform(-1, 1, unique.size) * (plan.spike_times == "exact" or key not in counted)
         moved[key] = (unique * factor)[where].reshape(values[key].shape)
@@ -221,7 +227,7 @@ def forward_alone(engine: Engine, data: Data, training: Outcome) -> str:
 
 def tuned(case: Case) -> Case:
     """The case with weights scaled layer by layer until a neuron spikes 1 to 3 times, in large layers less."""
-    engine = NativeEngine(case.plan, case.parameters, threads=1, dtype="float64")
+    engine = _tuner(case)
     data = loaded(engine, case)
     for p in (p for p in case.plan.populations if p.spiking):
         first = {c.weight: np.array(engine.parameters[c.weight]) for c in case.plan.into(p.name)}
@@ -238,6 +244,21 @@ def tuned(case: Case) -> Case:
     weights = {c.weight: engine.parameters[c.weight] for c in case.plan.connections}
     rounded = {k: w.astype(np.float32).astype(np.float64) for k, w in weights.items()}
     return replace(case, parameters=case.parameters | rounded)
+
+
+def _tuner(case: Case) -> Engine:
+    """native, or c99 where native refuses the network by name."""
+    try:
+        return NativeEngine(case.plan, case.parameters, threads=1, dtype="float64")
+    except ToolchainError:
+        raise
+    except EventPropError as refusal:
+        try:
+            return C99Engine(case.plan, case.parameters, dtype="float64")
+        except ToolchainError:
+            raise
+        except EventPropError:
+            raise refusal from None
 
 
 def _rate(engine: Engine, data: Data, population: str) -> float:

@@ -38,11 +38,28 @@ NAMES = ("hidden0", "hidden1", "hidden2"), ("h", "h_I", "counts")
 
 
 @dataclass(frozen=True)
+class Wiring:
+    """A connection whose synapses are not all of them, or whose delays are values; see `wiring`.
+
+    delays: their kind, "" for the one delay of the layer. learned: these delays are. window: kernel, padding, stride.
+    """
+
+    kind: str
+    delays: str = ""
+    learned: bool = False
+    window: tuple[int, int, int] = (0, 0, 0)
+
+    def __str__(self) -> str:
+        late = f", {'learned ' if self.learned else ''}{self.delays} delays" if self.delays else ""
+        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{late}]"
+
+
+@dataclass(frozen=True)
 class Layer:
     """A population: model, size, kind of every parameter, and how it hangs in the network.
 
     delayed, looped, loop_delayed: whether its connections have delays. twins: all neurons alike. odd_names: its states
-    are called like variables of the generated code.
+    are called like variables of the generated code. shape, wiring, loop_wiring: of a network with connectivity.
     """
 
     name: str
@@ -59,16 +76,24 @@ class Layer:
     noise: float = 0.0
     dropout: float = 0.0
     dropped_reset: bool = False
+    shape: tuple[int, ...] | None = None
+    wiring: Wiring | None = None
+    loop_wiring: Wiring | None = None
 
     def __str__(self) -> str:
         marks = [m for m in ("looped", "delayed", "skip", "odd_names", "twins", "noise", "dropout") if getattr(self, m)]
         kinds = " ".join(f"{n}:{k}" for n, k in self.kinds.items() if k != "number")
+        marks += [str(self.wiring)] if self.wiring else []
+        marks += [f"loop {self.loop_wiring}"] if self.looped and self.loop_wiring else []
         return " ".join([f"{self.size} {self.model}", *marks, *([f"({kinds})"] if kinds else [])])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Channels, hidden layers and output, the loss by name with its settings, a regulariser of spikes."""
+    """Channels, hidden layers and output, the loss by name with its settings, a regulariser of spikes.
+
+    image: shape of the channels, for windows over them.
+    """
 
     spike_times: str
     channels: int
@@ -77,6 +102,7 @@ class Layout:
     loss: str
     settings: Mapping[str, str] = field(default_factory=dict)
     regulariser: str = ""
+    image: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         layers = [f"{self.channels} channels", *map(str, self.hidden), str(self.output)]

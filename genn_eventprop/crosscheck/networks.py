@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from ..losses import LOSSES, OwnLoss, SquaredError
 from ..losses.loss import Loss
 from ..losses.readout import TimeWeight
 from ..modelling import Array, Dense, Input, Network, Neuron, NeuronModel, Param, Population
+from ..modelling.connectivity import Connectivity
 from ..plan import Plan, make_plan
 from ..regularisers import LayerRate, SpikeCount, SpikeRegulariser
 from .dice import Dice
-from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout
+from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
+from .wiring import connectivity, learned_and_late
 
 GRIDS = ((20, 1.0), (40, 0.5), (40, 1.0), (100, 0.25), (75, 0.3), (100, 0.2), (20, 2.0), (7, 5.0), (2, 5.0), (1, 20.0))
 FINE = ((100, 0.1), (150, 0.1), (60, 0.1), (100, 0.05), (7, 0.1), (1, 0.1))
@@ -52,17 +55,20 @@ def draw_case(layout: Layout, dice: Dice) -> Case:
     n_steps, dt = dice.pick(FINE if curved else GRIDS)
     duration = dt * n_steps
     net, layers = Network(), [*layout.hidden, layout.output]
-    before: list[Input | Population] = [net.input(layout.channels)]
+    before: list[Input | Population] = [net.input(layout.channels, shape=layout.image)]
     silent = dice.bernoulli(0.03)
     for layer in layers:
         neuron = draw_neuron(layer, dice, dt)
         population = net.population(
-            neuron, layer.size, layer.name, noise=layer.noise, dropout=layer.dropout, dropped_reset=layer.dropped_reset
-        )
+            neuron, layer.size, layer.name, shape=layer.shape, noise=layer.noise,
+            dropout=layer.dropout, dropped_reset=layer.dropped_reset,
+        )  # fmt: skip
         delay = _delays(dice, dt, duration)
-        _connect(net, before[-1], population, layer, dice, delay() if layer.delayed else 0.0, 0.6, 0.5)
+        into, loop, grid = layer.wiring, layer.loop_wiring, (dt, duration)
+        _connect(net, before[-1], population, layer, dice, delay() if layer.delayed else 0.0, 0.6, 0.5, into, grid)
         if layer.looped:
-            _connect(net, population, population, layer, dice, delay() if layer.loop_delayed else 0.0, 0.0, 0.3)
+            late = delay() if layer.loop_delayed else 0.0
+            _connect(net, population, population, layer, dice, late, 0.0, 0.3, loop, grid)
         if layer.skip:
             _connect(net, before[-2], population, layer, dice, 0.0, 0.3, 0.3)
         before.append(population)
@@ -140,20 +146,28 @@ def _delays(dice: Dice, dt: float, duration: float) -> Callable[[], float]:
 
 def _connect(
     net: Network, source: Input | Population, target: Population, layer: Layer, dice: Dice, delay: float, mean: float,
-    spread: float,
+    spread: float, wiring: Wiring | None = None, grid: tuple[float, float] = (1.0, 1.0),
 ) -> None:  # fmt: skip
     rng = dice.numbers()
     if layer.model in AT_ONCE and source is target and delay == 0:
         delay = 0.3
     for r in target.model.receptors:
-        shape = (source.size, target.size)
-        w = rng.normal(mean, spread, shape)
-        if layer.twins:
-            w = np.full(shape, dice.pick((-1.0, -2.0, -3.0, 0.1)) if source is target else mean)
-        net.connect(
-            source, target, Dense(Array(w.astype(np.float32))), delay=delay, receptor=r,
-            name=f"{source.name}_{target.name}_{r}", trainable=layer.learned_weights,
-        )  # fmt: skip
+        alike = (dice.pick((-1.0, -2.0, -3.0, 0.1)) if source is target else mean) if layer.twins else None
+        draw = partial(_weights, rng, mean, spread, alike)
+        options: dict[str, Any] = {"delay": delay, "trainable": layer.learned_weights}
+        kind: Connectivity = Dense(Array(draw((source.size, target.size))))
+        if wiring is not None:
+            kind = connectivity(wiring, source, target, rng, draw)
+            options |= learned_and_late(wiring, kind, source, target, layer.learned_weights, grid, rng)
+        net.connect(source, target, kind, receptor=r, name=f"{source.name}_{target.name}_{r}", **options)
+
+
+def _weights(
+    rng: np.random.Generator, mean: float, spread: float, alike: float | None, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Drawn even where all are alike, so that both leave the generator the same."""
+    drawn = rng.normal(mean, spread, shape)
+    return (drawn if alike is None else np.full(shape, alike)).astype(np.float32)
 
 
 def draw_loss(layout: Layout, population: Population, dice: Dice, dt: float, n_steps: int) -> Loss:

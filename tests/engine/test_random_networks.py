@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.adjoint import derive
-from genn_eventprop.crosscheck import ENGINES, Case, check, draw_case, draw_layout, made
+from genn_eventprop.crosscheck import ENGINES, Case, Random, check, draw_case, draw_layout, made, wired
 from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded, starts_above
 from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
 from genn_eventprop.crosscheck.outcome import HALVES, other_number, outcome
+from genn_eventprop.crosscheck.wiring import DELAYS, KINDS
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
@@ -59,10 +60,11 @@ def _compiled_quickly() -> Iterator[None]:
         yield
 
 
-def none_is_wrong(data: st.DataObject, spike_times: str, engines: Sequence[str]) -> None:
+def none_is_wrong(data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False) -> None:
     dice = Drawn(data)
     try:
-        case = draw_case(draw_layout(dice, spike_times), dice)
+        layout = draw_layout(dice, spike_times)
+        case = draw_case(wired(layout, dice) if connected else layout, dice)
     except EventPropError:
         return  # refused by name
     wrong = [v for v in check(case, engines) if v.kind == "wrong"]
@@ -82,6 +84,54 @@ def test_networks_that_hypothesis_draws(spike_times: str, data: st.DataObject) -
 @given(st.data())
 def test_many_networks(spike_times: str, data: st.DataObject) -> None:
     none_is_wrong(data, spike_times, ENGINES)
+
+
+@FEW
+@given(st.data())
+def test_tables_and_delays_that_hypothesis_draws(data: st.DataObject) -> None:
+    none_is_wrong(data, "grid", ["native float64", "c99 float64"], connected=True)
+
+
+@pytest.mark.slow
+@MANY
+@given(st.data())
+def test_many_tables_and_delays(data: st.DataObject) -> None:
+    none_is_wrong(data, "grid", ["native float64", "c99 float64", "native float32"], connected=True)
+
+
+def test_every_kind_of_wiring_is_drawn_and_changes_no_other_draw() -> None:
+    """Of the layout: models, loss; windows and one to one set sizes."""
+    kinds, delays = set(), set()
+    for number in range(60):
+        plain = draw_layout(Random(1, number), "grid")
+        other = wired(plain, Random(1, number, 0, 1))
+        assert [x.model for x in other.hidden] == [x.model for x in plain.hidden] and other.loss == plain.loss
+        assert other.output.size == plain.output.size
+        into = [x.wiring for x in (*other.hidden, other.output) if x.wiring]
+        kinds |= {w.kind for w in into}
+        delays |= {(w.delays, w.learned) for w in into if w.delays}
+    assert kinds == {"conv", "pool", *KINDS}
+    assert len(delays) == 2 * (len(DELAYS) - 1)
+
+
+def test_delays_are_zero_at_their_bound_and_beyond_the_trial() -> None:
+    """And no synapse of some neuron, part of the weights frozen."""
+    seen = set()
+    for number in range(40):
+        try:
+            layout = wired(draw_layout(Random(1, number), "grid"), Random(1, number, 0, 1))
+            case = draw_case(layout, Random(1, number, number))
+        except EventPropError:
+            continue
+        for c in case.plan.connections:
+            seen |= {"frozen"} if c.learned is not None and not c.learned.all() else set()
+            seen |= {"empty row"} if c.drawn and len(set(case.parameters[c.pairs][:, 0])) < c.pre else set()
+            if c.delays is not None:
+                values = case.parameters[c.delays_name]
+                seen |= {"zero"} if values.min() == 0 else set()
+                seen |= {"bound"} if values.max() == c.delays.limit else set()
+                seen |= {"beyond"} if values.max() > case.plan.duration else set()
+    assert seen == {"frozen", "empty row", "zero", "bound", "beyond"}
 
 
 @pytest.mark.slow
