@@ -24,6 +24,7 @@ from .worker import ENDED
 from .writer import held, writer
 
 LOOK = 0.5  # s between two looks at the curve of a trial
+PATIENCE = 60.0  # s that another process gets to write its last checkpoint, or to leave the study alone
 MANY = 3  # failures in a row that end a search: something else than the settings is wrong
 
 
@@ -71,6 +72,8 @@ class SearchRun:
             if trial is None:
                 return None
             trial.set_user_attr("process", self.me)
+        for seed in self.search.seeds:
+            _wait_for_writer(self._job(trial, seed).run_dir)
         seeds = [s for s in self.search.seeds if run_state(self._job(trial, s).run_dir) != "finished"]
         running = _Running(trial, seeds)
         if not seeds:  # all done, but its process died before it could tell
@@ -177,10 +180,17 @@ def describe(parameters: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
 
 
+def _wait_for_writer(folder: Path) -> None:
+    """The process of a killed search ends after its last checkpoint, which may be a moment after the search."""
+    deadline = time.monotonic() + PATIENCE
+    while held(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def _patiently_locked(folder: Path) -> Iterator[None]:
     """The lock of the folder, held for a moment by each process that works on the study."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             lock = locked(folder)

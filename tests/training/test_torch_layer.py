@@ -261,7 +261,6 @@ class Ran(torch.utils.data.Dataset):
         return self.times[i], self.made(times=self.times[i : i + 1]).value[0].detach()
 
 
-@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # jax, where another test has imported it
 def test_workers_of_a_data_loader():
     """A layer that has run here runs in forked workers too, and on what they hand over."""
     made, times = layer(), input_times(6)
