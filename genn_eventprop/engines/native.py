@@ -29,7 +29,7 @@ from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, READOUTS, SEVERAL
+from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, SEVERAL, STEPWISE
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -56,7 +56,7 @@ class NativeEngine(Engine):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, READOUTS, *CONNECTIVITY},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, *CONNECTIVITY},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -215,9 +215,9 @@ class NativeEngine(Engine):
             found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
             self._weight["weight_series"], self._series_size = found
         self._exact_steps = steps
-        read = plan.output.derived.model.readout if plan.loss.readout == "max" else None
+        delta, read = plan.duration / steps, plan.output.derived.model.readout
         for p in plan.populations:
-            watched, delta = read if p is plan.output else None, plan.duration / steps
+            watched = read if p is plan.output and read in p.derived.states else None
             full = padded(p.size) if varies(p) else 1
             self._degree[p.name] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):

@@ -16,6 +16,8 @@ from ..errors import EngineError
 from ..losses.kinds import READOUTS as KINDS
 from ..modelling import Network
 from ..plan import Plan
+from ..program.readouts import Readout, readout_class
+from ..program.readouts.base import OF_STEPS
 
 INTEGRALS = "integrals of V over steps that are not exact propagators"
 JUMPS = "arrivals that move a threshold at once"
@@ -28,6 +30,7 @@ VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on th
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
 READOUTS = "readouts that only targets of `program` have"
+STEPWISE = "readouts that look at V in every step, and say nothing of what is between events"
 PARTS = "tables, or delays that are values, where weights of one sign have a share of their own"
 TABLES = "connections that are not dense"
 DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
@@ -181,6 +184,18 @@ def _readouts(plan: Plan) -> str:
     return f"cannot read {plan.loss.readout!r}; use engine='native' with spike_times='grid', or 'c99'"
 
 
+def _stepwise(plan: Plan) -> str:
+    own = readout_class(plan.loss.readout)
+    if plan.spike_times == "grid" or not any(getattr(own, m) is not getattr(Readout, m) for m in OF_STEPS):
+        return ""
+    if own.between_events is not Readout.between_events:
+        return ""
+    return (
+        f"cannot read {plan.loss.readout!r} with exact spike times: it looks at V in every step, and does not say how "
+        "V is read between events; use spike_times='grid'"
+    )
+
+
 def _tables(plan: Plan) -> str:
     found = (c.name for c in plan.connections if c.form != "dense")
     return next((f"cannot run connection {n!r}: it runs dense weights; {_KINDS}" for n in found), "")
@@ -223,7 +238,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
-    SEVERAL: _several, PARTS: _parts, READOUTS: _readouts,
+    SEVERAL: _several, PARTS: _parts, READOUTS: _readouts, STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""

@@ -215,6 +215,8 @@ inline double time_weight(double t, const Args& args) { (void)t; (void)args; ret
 
 // ... readouts.hpp ...
 
+// ... maximum.hpp ...
+
 namespace {
 
 struct Model_hidden {
@@ -223,7 +225,7 @@ struct Model_hidden {
     static constexpr bool spiking = true, watched = true;
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
-    static constexpr int pushed = -1;  // state of a regulariser's jump, -1 for none
+    static constexpr int pushed = -1;  // state that own spikes push, -1 for none
     static double lasts(const Args& args, int neuron) {
         (void)args; (void)neuron;
         return 0.0;
@@ -259,7 +261,7 @@ struct Model_output {
     static constexpr bool spiking = false, watched = true;
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
-    static constexpr int pushed = -1;  // state of a regulariser's jump, -1 for none
+    static constexpr int pushed = -1;  // state that own spikes push, -1 for none
 };
 constexpr bool Model_output::coupled[2][3], Model_output::reached[2];
 constexpr int Model_output::place[1];
@@ -271,23 +273,35 @@ struct Work {
     type_output p_output;
     ReadMaximum<type_output, 0, N_OUT> reader;
     Buffer<double> readout;
-    Buffer<scalar> dr, last;
-    Buffer<int32_t> first_step;
+    Buffer<real> dr;
     Log log[2];
     int64_t guarded = 0;
     bool ready = false;
-    void prepare(const Args&) {
+    void prepare([[maybe_unused]] const Args& args) {
         if (ready) return;
         p_hidden.prepare();
         p_output.prepare();
         readout.zero(NP_OUT);
-        dr.zero(NP_OUT);
-        last.zero(NP_OUT);
-        first_step.zero(NP_OUT);
+        dr.zero(16);
         ready = true;
     }
     void trade(Work&) {}
 };
+
+void read_trial([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
+    {
+        int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
+        std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
+        for (int64_t i = 0; i < work.p_hidden.spikes.count; ++i) {
+            const int neuron = work.p_hidden.spikes.neuron[i];
+            ++counts[neuron];
+        }
+    }
+    work.reader.finish(work.p_output, args, work.readout);
+}
+
+void begin_back([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
+}
 
 void bind(const Args& args, Work& work) {
     work.p_hidden.rho = args.x_hidden_rho;
@@ -405,12 +419,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     log.steps[size_t(step) + 1] = log.count;
     }
     }
-    work.reader.finish(p_output, args, work.readout, work.first_step);
-    {
-    int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
-    std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
-    for (int64_t i = 0; i < p_hidden.spikes.count; ++i) ++counts[p_hidden.spikes.neuron[i]];
-    }
+    read_trial(args, work, sample);
     return 0;
 }
 
@@ -427,6 +436,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     for (auto& b : p_output.mu) b.zero(NP_p_output);
     for (auto& b : p_output.held_mu) b.zero(NP_p_output);
     for (auto& b : p_output.grad) b.zero(NP_p_output);
+    begin_back(args, work, sample);
     work.reader.begin_back(p_output, dr);
     for (int64_t step = args.exact_steps - 1; step >= 0; --step) {
     work.reader.enter(p_output, args, step, true);

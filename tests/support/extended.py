@@ -34,9 +34,9 @@ def network(output, recurrent=None):
     return net, out
 
 
-def gradients(net, loss, data, engine, parameters=None):
+def gradients(net, loss, data, engine, parameters=None, spike_times="grid"):
     """(Result, parameter -> gradient)."""
-    plan = make_plan(net, loss, duration=40.0, dt=0.5)
+    plan = make_plan(net, loss, duration=40.0, dt=0.5, spike_times=spike_times)
     made = create(plan, parameters or net.initial_parameters(3), engine=engine, dtype="float64")
     result = made.run(made.load(data), np.arange(B), training=True)
     return result, {name: np.array(g) for name, g in made.gradients.items()}
@@ -49,6 +49,12 @@ def agree(found, wanted):
 
 
 def readout():
+    """On the grid, and with exact spike times."""
+    readout_in("grid", "reference_clock", RUNS_READOUTS)
+    readout_in("exact", "reference_event", ["native"])
+
+
+def readout_in(spike_times, reference, engines):
     """dL/dt of every spike, from dL/dr, handed to the reference as targets of a squared error of spike times."""
 
     def outer(r, y):
@@ -56,12 +62,11 @@ def readout():
 
     net, out = network(LIF())
     loss = Loss(out, "last_spikes", outer=Function(outer), score="-r")
-    first, _ = gradients(net, Loss(out, "count"), events(), "reference_clock")
-    most = int(first.spike_counts["output"].max())
+    plan = make_plan(net, Loss(out, "count"), duration=40.0, dt=0.5, spike_times=spike_times)
+    engine = create(plan, net.initial_parameters(3), engine=reference)
+    first = engine.run(engine.load(events()), np.arange(B), record_spikes=True)
+    spikes, most = first.spikes["output"], int(first.spike_counts["output"].max())
     assert most > 3  # some have more spikes than are read, and some fewer
-    plan = make_plan(net, Loss(out, "count"), duration=40.0, dt=0.5)
-    engine = create(plan, net.initial_parameters(3), engine="reference_clock")
-    spikes = engine.run(engine.load(events()), np.arange(B), record_spikes=True).spikes["output"]
     targets, r = np.full((B, OUTPUTS, most), np.nan), np.full((B, OUTPUTS), np.inf)
     for b in range(B):
         for n in range(OUTPUTS):
@@ -70,15 +75,16 @@ def readout():
                 r[b, n] = times[-3:].mean()
                 slope = np.where(np.arange(len(times)) >= len(times) - 3, np.cos(r[b, n]) / min(len(times), 3), 0.0)
                 targets[b, n, : len(times)] = times - slope  # L = (t - target)^2 / 2
-    wanted = gradients(net, Loss(out, "spike_times", outer="squared_error"), events(targets), "reference_clock")[1]
-    for engine in RUNS_READOUTS:
-        result, found = gradients(net, loss, events(), engine)
+    each = Loss(out, "spike_times", outer="squared_error")
+    wanted = gradients(net, each, events(targets), reference, spike_times=spike_times)[1]
+    for engine in engines:
+        result, found = gradients(net, loss, events(), engine, spike_times=spike_times)
         np.testing.assert_allclose(result.readout, r, rtol=1e-12)
         agree(found, wanted)
 
 
 def outer():
-    """In the trial and in NumPy, of V and of spikes; and by hand."""
+    """In the trial, on the grid and with exact spike times, and in NumPy, of V and of spikes; and by hand."""
     r, y = np.array([[1.0, 0.3, 0.9], [0.2, 0.1, 3.0]]), np.array([0, 2])
     loss, slope = Loss(network(LI())[1], "end", outer="hinge").record.evaluate(r, np.ones(r.shape, bool), y, 1.0)
     np.testing.assert_allclose(loss, [0.3 + 0.9, 0.0])
@@ -87,10 +93,12 @@ def outer():
         net, out = network(output)
         loss = Loss(out, read, outer="hinge", constants={"margin": margin})
         result, wanted = gradients(net, loss, events(), "reference_clock")
-        for engine in ("c99", "native"):
-            same, found = gradients(net, loss, events(), engine)
-            np.testing.assert_allclose(same.loss, result.loss, rtol=1e-12, atol=1e-12)
-            agree(found, wanted)
+        exact, of_times = gradients(net, loss, events(), "reference_event", spike_times="exact")
+        for engine, spike_times in (("c99", "grid"), ("native", "grid"), ("native", "exact")):
+            same, found = gradients(net, loss, events(), engine, spike_times=spike_times)
+            truth, slopes = (result, wanted) if spike_times == "grid" else (exact, of_times)
+            np.testing.assert_allclose(same.loss, truth.loss, rtol=1e-12, atol=1e-12)
+            agree(found, slopes)
 
 
 def connectivity():

@@ -15,8 +15,8 @@ from ...plan import Plan
 from ..equations import equations
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes
-from .exact import backward_exact, bind, by_nodes, exact_work, forward_exact, keep_spikes_exact, models, time_weight
-from .grid import Grid, compared_exact
+from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
+from .grid import Grid
 from .hygiene import coded
 from .kinds import by_rows
 from .outer import outer, outer_loss
@@ -61,15 +61,16 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     ]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
     if ctx.exact:
-        trial = [models(ctx), exact_work(ctx), bind(ctx), forward_exact(ctx), backward_exact(ctx)]
+        program = ExactProgram(ctx)
+        passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
+        compare = "" if ctx.split or plan.loss.readout == "voltage" else program.compare()
+        trial = [models(ctx, program), exact_work(ctx, program), *passes]
         library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
-        library += ["voltage"] if by_nodes(ctx) else []
+        library += [program.form.file] if program.form else []
         library = [read(f"exact/{name}.hpp") for name in library]
-        parts = [*head, *common, time_weight(ctx), "}  // namespace\n", *library, "namespace {\n", *trial]
+        parts = [*head, *common, time_weight(ctx, program), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
-        own = ctx.split or plan.loss.readout in ("voltage", "spike_times")
-        compare = "" if own else compared_exact(ctx)
-        silent = plan.loss.readout in ("first_spike", "spike_times")
+        silent = program.readout.spikes
     else:
         grid = Grid(ctx)
         memory, *trial = grid.text()

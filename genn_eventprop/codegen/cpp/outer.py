@@ -1,50 +1,18 @@
-"""The outer loss of a trial as C++: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
+"""Around the outer loss of a trial, which is a text of `program`: prediction, what the host gives, other readouts.
 
-One text for each outer loss, from the readouts of a trial; and `pointwise`, the same loss of V at one time, for the
-readout "voltage".
+And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 """
 
 from __future__ import annotations
 
 import re
 
-from ...plan import Plan
 from ..printer import CPP, DOUBLE, Dialect, expression
 from .context import Context, indent
 
-# of exact spike times; on the grid see `program/outer`
-SPIKE_TIMES = """\
-const double* target = args.targets + sample * N_OUT * args.n_targets;
-auto& spikes = work.OUTPUT.spikes;
-scalar* slope = work.reader.slope;
-int64_t seen[N_OUT] = {};
-args.loss[sample] = 0;
-for (int64_t i = 0; i < spikes.count; ++i) {
-    const int32_t n = spikes.neuron[i];
-    const int64_t m = seen[n]++;
-    slope[i] = 0;
-    if (m >= args.n_targets) continue;
-    const double difference = work.OUTPUT.spike_time[i] - target[n * args.n_targets + m];
-    if (difference != difference) continue;
-    args.loss[sample] += 0.5 * difference * difference;
-    slope[i] = scalar(difference * args.sample_weight[sample]);
-}
-for (int n = 0; n < N_OUT && !SILENT_EXCLUDED; ++n)
-    for (int64_t m = seen[n]; m < args.n_targets; ++m) {
-        const double difference = args.duration - target[n * args.n_targets + m];
-        if (difference != difference) continue;
-        args.loss[sample] += 0.5 * difference * difference;
-        MISSING
-    }
-"""
 RUNNING = """\
 args.loss[sample] = has_goal(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
 """
-LAST = {
-    "end": "for (int n = 0; n < NP_OUT; ++n) work.last[n] = work.dr[n];\n",
-    "count": "for (int n = 0; n < N_OUT; ++n)\n    if (r[n] == 0) work.last[n] = work.dr[n];\n",
-}
-"""lambda_V at T with exact spike times, of readouts that set it."""
 GIVEN = """\
 args.loss[sample] = 0;
 if (args.half != BACKWARDS) return;
@@ -137,24 +105,16 @@ def _pointwise(ctx: Context) -> list[str]:
     ]
 
 
-def has_last(plan: Plan) -> bool:
-    """True if the outer loss may set lambda_V at T in `work.last`."""
-    return plan.loss.readout in LAST or plan.loss.silent == "end"
-
-
 def outer_loss(ctx: Context, compared: str, silent: bool) -> str:
     """The functions that `batch.hpp` calls between forward and backward.
 
     Args:
         compared: the loss of readouts, as code. silent: whether outputs without a spike have no readout.
     """
-    loss = ctx.plan.loss
-    zero = "for (int n = 0; n < NP_OUT; ++n) work.last[n] = 0;\n" if has_last(ctx.plan) else ""
-    compare = f"compare(args, work, sample, r);\n{LAST.get(loss.readout, '') if ctx.exact else ''}"
     valid = "work.first_step[n] >= 0" if silent else "true"
     return (
         "void compare(const Args& args, Work& work, int64_t sample, const double* r) {\n    (void)r;\n"
-        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid) + indent(zero + compare + _others(ctx)) + "}\n"
+        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid) + indent("compare(args, work, sample, r);\n" + _others(ctx)) + "}\n"
     )  # fmt: skip
 
 
@@ -202,14 +162,9 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
 
 
 def _compare(ctx: Context, compared: str) -> str:
-    loss, out = ctx.plan.loss, ctx.plan.output
+    loss = ctx.plan.loss
     if ctx.split:
         return GIVEN.replace(
             "LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if loss.silent == "end" else ""
         )
-    if not ctx.exact or loss.readout not in ("voltage", "spike_times"):
-        return compared
-    if loss.readout == "voltage":
-        return RUNNING
-    push = f"work.last[n] -= args.p_{out.name}_tau_mem[{'n' if 'tau_mem' in out.per_neuron else '0'}] * scalar(difference * args.sample_weight[sample]);"
-    return SPIKE_TIMES.replace("MISSING", push if loss.silent == "end" else "").replace("OUTPUT", f"p_{out.name}")
+    return RUNNING if ctx.exact and loss.readout == "voltage" else compared

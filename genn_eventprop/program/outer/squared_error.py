@@ -48,7 +48,7 @@ class SpikeTimeError(SquaredError):
         there = above(s.alias(name("o", "count"), name("w", "count"), (n,)), m)
         step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
         slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))
-        time = choose(there, step * name("g", "step_ms"), name("g", "duration"))
+        time = choose(there, self.readout.ms(step), name("g", "duration"))
         body: list[Statement] = [*self._difference(time), When(there, (Set(slope, DIFFERENCE * SAMPLE_WEIGHT),))]
         push = self.push(n, DIFFERENCE)
         body += [When(no(there), tuple(push))] if push else []

@@ -1,18 +1,41 @@
 """What a readout may say. Each answers for itself, as statements in the kernels of the output population.
 
 Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's weight in the batch mean; `events.DL_DT` in `own`.
+
+With exact spike times the statements at own spikes and at both ends of the trial are the same, and times are in ms.
+There are no steps: a readout that looks at V in every step says in `between_events` how V is read in continuous time.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ...plan import Plan
-from ..nodes import Set, Statement, name
+from ..nodes import STEP, Set, Statement, name
 from ..scope import Scope
 
 SAMPLE_WEIGHT = name("g", "sample_weight")
+NOW = name("g", "now")  # ms of an own spike, with exact spike times
+
+
+@dataclass(frozen=True)
+class BetweenEvents:
+    """How V is read in continuous time, where that is no statement: integrals between events, maxima by roots.
+
+    Args:
+        file: of `codegen/cpp/exact`. reader: the class in it, whose template arguments are the output's type, the
+            number of the state that is read, the number of outputs, and `more`. nodes: whether it reads V at nodes
+            between events, from the log of a step that is over. extrema: whether bounds on V are needed.
+    """
+
+    file: str
+    reader: str
+    more: str = ""
+    nodes: bool = False
+    extrema: bool = False
 
 
 class Readout:
@@ -43,6 +66,28 @@ class Readout:
 
     def declare(self) -> None:
         """Further buffers."""
+
+    # times
+
+    @property
+    def exact(self) -> bool:
+        return self.plan.spike_times == "exact"
+
+    @property
+    def time_kind(self) -> str:
+        """Of buffers of times: steps on the grid, ms with exact spike times."""
+        return "double" if self.exact else "int"
+
+    def time(self, back: bool = False) -> sp.Expr:
+        """Of the own spike that is found (forwards) or undone (back)."""
+        return NOW if self.exact else STEP if back else STEP + 1
+
+    def ms(self, time: sp.Expr) -> sp.Expr:
+        return time if self.exact else time * name("g", "step_ms")
+
+    def between_events(self) -> BetweenEvents | None:
+        """With exact spike times; None: what the statements say is all."""
+        return None
 
     # forwards
 
@@ -112,3 +157,10 @@ class Readout:
     def rate(self, param: str) -> sp.Expr:
         """What step `step` - 1 adds to a learned parameter through the readout itself; states are of its start."""
         return sp.Integer(0)
+
+
+OF_STEPS = (
+    "before_arrivals", "after_arrivals", "keep", "arrival", "loss_of_arrival", "negative_arrival", "sample", "source",
+    "rate",
+)  # fmt: skip
+"""Methods that only a trial in steps asks for."""

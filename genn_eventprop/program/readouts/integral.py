@@ -8,7 +8,7 @@ from ...adjoint import DerivedEvent
 from ...plan.numbers import basis_size, readout_row
 from ..events import DL_DT
 from ..nodes import SAMPLE, STEP, Add, Statement, name
-from .base import Readout
+from .base import BetweenEvents, Readout
 
 
 class Integral(Readout):
@@ -27,6 +27,12 @@ class Integral(Readout):
             after = s.given("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
             s.alias(name("g", "activity_back"), after, (SAMPLE, STEP - 1))
             s.given("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
+
+    def between_events(self) -> BetweenEvents:
+        """By series in the time to the end of an interval; where modes change in between, by nodes."""
+        if len(self.s.d.modes) == 1:
+            return BetweenEvents("integral", "ReadIntegral")
+        return BetweenEvents("voltage", "ReadVoltage", "true", nodes=True)
 
     def piece(self, j: int, prefix: str = "") -> sp.Expr:
         """u_j . x + u_j1."""

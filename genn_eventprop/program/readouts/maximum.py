@@ -6,7 +6,7 @@ import sympy as sp
 
 from ..nodes import STEP, Add, Set, Statement, When, above, at_least, below, both, choose, either, equal, name
 from ..step import pick
-from .base import Readout
+from .base import BetweenEvents, Readout
 
 AT, SLOPE, KINK = name("w", "maximum_step"), name("w", "maximum_slope"), name("w", "maximum_kink")
 NEGATIVE = name("w", "negative")  # sum of the negative weights that arrive in this step
@@ -18,6 +18,10 @@ class Maximum(Readout):
         self.s.each(AT, "int")
         self.s.each(SLOPE)
         self.s.each(KINK)
+
+    def between_events(self) -> BetweenEvents:
+        """At ends of segments and at the roots of dV/dt inside."""
+        return BetweenEvents("maximum", "ReadMaximum", extrema=True)
 
     def _rise(self) -> sp.Expr:
         """dV/dt."""

@@ -6,10 +6,10 @@ import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
-from ..nodes import NEURON, STEP, Add, Set, Statement, When, at_least, below, choose, equal, name
+from ..nodes import NEURON, Add, Set, Statement, When, at_least, below, choose, equal, name
 from .base import Readout
 
-FIRST = name("w", "first")  # step of the first own spike, -1 before it
+FIRST = name("w", "first")  # time of the first own spike, -1 before it
 COUNT = name("w", "count")
 PUSH = name("w", "missing")  # lambda_V at T for spikes that did not happen
 M = name("g", "n_targets")
@@ -21,7 +21,7 @@ class FirstSpike(Readout):
     spikes = True
 
     def declare(self) -> None:
-        self.s.each(FIRST, "int", "result")
+        self.s.each(FIRST, self.time_kind, "result")
         self.s.each(PUSH)
         self.s.given("step_ms", "double")
 
@@ -29,10 +29,10 @@ class FirstSpike(Readout):
         return [Set(FIRST, sp.Integer(-1))]
 
     def spiked(self) -> list[Statement]:
-        return [When(equal(FIRST, -1), (Set(FIRST, STEP + 1),))]
+        return [When(equal(FIRST, -1), (Set(FIRST, self.time()),))]
 
     def end(self) -> list[Statement]:
-        return [Set(self.R, choose(at_least(FIRST, 0), FIRST * name("g", "step_ms"), name("g", "duration")))]
+        return [Set(self.R, choose(at_least(FIRST, 0), self.ms(FIRST), name("g", "duration")))]
 
     def valid(self, i: sp.Symbol) -> sp.Expr:
         return at_least(self.s.alias(name("o", "first", i), FIRST, (i,)), 0)
@@ -41,7 +41,7 @@ class FirstSpike(Readout):
         return PUSH if self.loss.silent == "end" else sp.Integer(0)
 
     def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        return [When(equal(FIRST, STEP), (Add(DL_DT, self.DR),))]
+        return [When(equal(FIRST, self.time(back=True)), (Add(DL_DT, self.DR),))]
 
 
 class SpikeTimes(FirstSpike):
@@ -55,7 +55,7 @@ class SpikeTimes(FirstSpike):
         s.each(COUNT, "int", "result")
         s.each(name("w", "left"), "int")
         s.given("n_targets", "int")
-        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), "int", "kept")
+        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), self.time_kind, "kept")
         s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "kept")
 
     def spiked(self) -> list[Statement]:
@@ -63,7 +63,7 @@ class SpikeTimes(FirstSpike):
         if not self.s.adjoint:
             return super().spiked()
         rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, COUNT - 1))
-        return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, STEP + 1),))]
+        return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, self.time()),))]
 
     def begin_back(self) -> list[Statement]:
         return [Set(name("w", "left"), COUNT)]

@@ -7,7 +7,7 @@ import sympy as sp
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
 from ..nodes import NEURON, SAMPLE, STEP, Add, Set, Statement, loss_change, name
-from .base import SAMPLE_WEIGHT
+from .base import SAMPLE_WEIGHT, BetweenEvents
 from .integral import Integral
 
 NODES = "nodes"  # the buffer (n_steps, J, K)
@@ -32,6 +32,9 @@ class Voltage(Integral):
             node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "kept", NODES)
             s.alias(name("w", NODES, "before", j), node, (STEP - 1, j, NEURON))
             s.given("node_scale", "real", (self.size,), (j,), j=j)
+
+    def between_events(self) -> BetweenEvents:
+        return BetweenEvents("voltage", "ReadVoltage", nodes=True)
 
     def before_arrivals(self) -> list[Statement]:
         return [Set(BEFORE, self.V)] if self.moved else []

@@ -1,19 +1,21 @@
 """Exact spike times: generated model structs and a trial that takes each step's events in order of time.
 
 `neurons.hpp`, `lanes.hpp` and `costates.hpp` hold the algorithm: all neurons together, those that are taken through a step
-one by one, the way back. `readouts.hpp` and `voltage.hpp` hold the readouts, `weights.hpp` their time weights, `series.hpp`
-the search for crossings; what depends on the network (who sends to whom, resets, jumps) is generated here. See
+one by one, the way back. `integral.hpp`, `maximum.hpp` and `voltage.hpp` read V between events, `weights.hpp` has their
+time weights, `series.hpp` the search for crossings; what depends on the network (who sends to whom, resets, jumps) is
+generated here, with what `program` says of readouts, losses and regularisers (`program.py`). See
 `docs/exact_spike_times.md`.
 """
 
 from .backward import backward_exact
 from .forward import forward_exact
-from .models import bind, by_nodes, exact_work, keep_spikes_exact, models, time_weight
+from .models import bind, exact_work, keep_spikes_exact, models, time_weight
+from .program import ExactProgram
 
 __all__ = [
+    "ExactProgram",
     "backward_exact",
     "bind",
-    "by_nodes",
     "exact_work",
     "forward_exact",
     "keep_spikes_exact",

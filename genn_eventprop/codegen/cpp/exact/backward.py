@@ -5,15 +5,14 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
-from ..outer import has_last
 from .groups import groups
-from .models import loads, read_index, refs
-from .regularise import jump_from_counts
+from .models import loads, refs
+from .program import ExactProgram
 
 HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 
 
-def backward_exact(ctx: Context) -> str:
+def backward_exact(ctx: Context, program: ExactProgram) -> str:
     plan, out = ctx.plan, ctx.plan.output.name
     found = groups(plan)
     body = ["(void)sample;", "const scalar* dr = work.dr; (void)dr;", *refs(ctx)]
@@ -23,12 +22,11 @@ def backward_exact(ctx: Context) -> str:
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
-    body += [jump_from_counts(ctx, p) for p in ctx.spiking]
-    body += [_last(ctx), f"work.reader.begin_back(p_{out}, dr);"]
+    body.append(f"begin_back(args, work, sample);\nwork.reader.begin_back(p_{out}, dr);")
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
         f"work.reader.enter(p_{out}, args, step, true);",
-        *(_group(ctx, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
+        *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
     ]
     body += [_initial_gradient(ctx, p) for p in plan.populations]
@@ -41,7 +39,7 @@ def backward_exact(ctx: Context) -> str:
     return HEAD + indent("\n".join(body)) + "}\n"
 
 
-def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
+def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
     read = ctx.plan.output.name if ctx.plan.output in group else ""
     lines = [
         "{",
@@ -57,7 +55,7 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
     lines += [f"case {i}: {_arrival(ctx, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names]
-    lines += [f"case {-1 - i}: {_own_spike(ctx, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
+    lines += [f"case {-1 - i}: {_own_spike(ctx, program, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
     lines += [
         f"case END_OF_PERIOD - {i}: p_{p.name}.ended(entry.source, entry.index, entry.s); break;"
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
@@ -66,19 +64,6 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
     if read:
         lines += [f"work.reader.before(p_{read}, dr, step, begin - 1);", f"work.reader.leave(p_{read}, dr, step);"]
     return "\n".join([*lines, "}"])
-
-
-def _last(ctx: Context) -> str:
-    """lambda_V at T, and the jumps of a spike count's surrogate gradient besides those of regularisers."""
-    name, lines, held = f"p_{ctx.plan.output.name}", [], ""
-    if has_last(ctx.plan):
-        mu = f"mu[{read_index(ctx)}].data"
-        lines.append(f"{name}.{mu}[k] += work.last[k];")
-        held = f"for (const auto& h : {name}.held) std::swap({name}.{mu}[h.neuron], {name}.held_{mu}[h.neuron]);"
-    if ctx.plan.loss.surrogate:
-        add = "+=" if ctx.plan.spike_regularisers(ctx.plan.output.name) else "="
-        lines.append(f"{name}.jump[k] {add} dr[k];")
-    return "\n".join(["for (int k = 0; k < N_OUT; ++k) {", *lines, "}", held]) if lines else ""
 
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:
@@ -105,14 +90,14 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 
-def _own_spike(ctx: Context, p: PopulationRecord) -> str:
+def _own_spike(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     name = f"p_{p.name}"
     lines = [
         f"double extra[{len(p.derived.states)}] = {{}};",
         f"scalar dl_dt = {name}.feedback[entry.index];",
     ]
     if p.name == ctx.plan.output.name:
-        lines.append(f"dl_dt += work.reader.own_spike({name}, args, dr, entry.index, entry.source, entry.s, extra);")
+        lines.append(program.own_spike())
     lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
 

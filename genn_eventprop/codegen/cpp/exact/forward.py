@@ -6,12 +6,13 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import RANGE, Context, indent
 from .groups import groups
-from .models import by_nodes, loads, refs
+from .models import loads, refs
+from .program import ExactProgram
 
 HEAD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 
 
-def forward_exact(ctx: Context) -> str:
+def forward_exact(ctx: Context, program: ExactProgram) -> str:
     """The trial; returns 0, or 1 + the number of the population that ran away."""
     plan, out = ctx.plan, ctx.plan.output.name
     found = groups(plan)
@@ -27,14 +28,13 @@ def forward_exact(ctx: Context) -> str:
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
         "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
         f"work.reader.enter(p_{out}, args, step, false);",
-        *(_group(ctx, i, g) for i, g in enumerate(found)),
+        *(_group(ctx, program, i, g) for i, g in enumerate(found)),
         "}",
     ]
     body += [
         f"if (args.training) p_{p.name}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
     ]
-    body += [f"work.reader.finish(p_{out}, args, work.readout, work.first_step);"]
-    body += [*(_count(p) for p in ctx.spiking), "return 0;"]
+    body.append("read_trial(args, work, sample);\nreturn 0;")
     return HEAD + indent("\n".join(body)) + "}\n"
 
 
@@ -43,7 +43,7 @@ def _initial(ctx: Context, p: PopulationRecord) -> str:
     return f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{\n{loads(ctx, p, code, 'scalar')}{code}}}"
 
 
-def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
+def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
     lines = ["{", f"auto& log = work.log[{number}];"]
     for p in group:
         lines.append(f"p_{p.name}.start(t_k);")
@@ -56,7 +56,7 @@ def _group(ctx: Context, number: int, group: list[PopulationRecord]) -> str:
             lines.append(f"work.reader.start(p_{p.name});")
             lines.append(f"work.reader.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
     lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
-    lines += [_read_step(ctx)] if ctx.plan.output in group and by_nodes(ctx) else []
+    lines += [_read_step(ctx)] if ctx.plan.output in group and program.form and program.form.nodes else []
     lines += [f"p_{p.name}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
@@ -193,11 +193,3 @@ def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
         lines.append(f"work.reader.absorb({target}, &a, 1, log.count);")
     lines.append(f"{target}.insert(a);")
     return "\n".join([*lines, "}"])
-
-
-def _count(p: PopulationRecord) -> str:
-    name = f"p_{p.name}"
-    return (
-        f"{{\nint32_t* counts = args.p_{p.name}_counts + sample * N_{name};\nstd::memset(counts, 0, N_{name} * sizeof(int32_t));\n"
-        f"for (int64_t i = 0; i < {name}.spikes.count; ++i) ++counts[{name}.spikes.neuron[i]];\n}}"
-    )

@@ -9,13 +9,7 @@ from ....plan.series import MODES, NODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from .groups import groups
-from .regularise import pushed_index
-
-READERS = {
-    "first_spike": "ReadFirstSpike", "spike_times": "ReadSpikeTimes", "count": "ReadCount", "end": "ReadEnd",
-    "max": "ReadMaximum", "integral": "ReadIntegral", "voltage": "ReadVoltage",
-}  # fmt: skip
-
+from .program import ExactProgram
 
 NO_GOALS = """\
 struct Goal {};
@@ -24,45 +18,34 @@ inline bool has_goal(const Args&, int64_t) { return true; }
 """
 
 
-def by_nodes(ctx: Context) -> bool:
-    """True if V is read at nodes between events: for V(t) all the time, and integrals over several modes."""
-    loss = ctx.plan.loss
-    return loss.readout == "voltage" or (loss.readout == "integral" and len(ctx.plan.output.derived.modes) > 1)
+def _reader(ctx: Context, program: ExactProgram) -> str:
+    kind, form = f"type_{ctx.plan.output.name}", program.form
+    if form is None:
+        return f"NoReader<{kind}>"
+    return f"{form.reader}<{kind}, {program.readout.v}, N_OUT{', ' + form.more if form.more else ''}>"
 
 
-def _reader(ctx: Context) -> str:
-    out, kind = ctx.plan.output, READERS[ctx.plan.loss.readout]
-    linear = ctx.plan.loss.readout == "integral" and by_nodes(ctx)
-    kind, tail = ("ReadVoltage", ", true") if linear else (kind, "")
-    return f"{kind}<type_{out.name}, {read_index(ctx)}, N_OUT{tail}>"
-
-
-def read_index(ctx: Context) -> int:
-    """Index of the state that is read, 0 where there is none."""
-    d = ctx.plan.output.derived
-    return d.states.index(d.model.readout) if d.model.readout in d.states else 0
-
-
-def exact_work(ctx: Context) -> str:
+def exact_work(ctx: Context, program: ExactProgram) -> str:
     """Per-thread memory."""
     fields, prepare = [], []
     for p in ctx.plan.populations:
         kind = f"Costates<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
         fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
         prepare.append(f"        p_{p.name}.prepare();")
-    n_groups = len(groups(ctx.plan))
+    members, room = program.memory.members()
+    ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
+    if "n_targets" in ctx.integers:
+        ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
+        room.append("ready_targets = args.n_targets;")
+    lines = [f"{_reader(ctx, program)} reader;", *members, f"Log log[{len(groups(ctx.plan))}];", *ready]
     return (
-        "struct Work {\n" + "\n".join(fields) + "\n"
-        f"    {_reader(ctx)} reader;\n"
-        "    Buffer<double> readout;\n    Buffer<scalar> dr, last;\n    Buffer<int32_t> first_step;\n"
-        f"    Log log[{n_groups}];\n    int64_t guarded = 0;\n    bool ready = false;\n"
-        "    void prepare(const Args&) {\n        if (ready) return;\n" + "\n".join(prepare) + "\n"
-        "        readout.zero(NP_OUT);\n        dr.zero(NP_OUT);\n        last.zero(NP_OUT);\n        first_step.zero(NP_OUT);\n        ready = true;\n    }\n"
-        "    void trade(Work&) {}\n};\n"
+        "struct Work {\n" + "\n".join(fields) + f"\n{indent(chr(10).join(lines))}"
+        f"    void prepare([[maybe_unused]] const Args& args) {{\n        if ({same}) return;\n" + "\n".join(prepare)
+        + f"\n{indent(chr(10).join(room), 2)}        ready = true;\n    }}\n    void trade(Work&) {{}}\n}};\n"
     )  # fmt: skip
 
 
-def time_weight(ctx: Context) -> str:
+def time_weight(ctx: Context, program: ExactProgram) -> str:
     """w(t) of an integral readout as a function of t, without window and a(t); and what else makes intervals of it."""
     loss = ctx.plan.loss
     sampled = loss.readout == "voltage" and loss.compares == "targets"
@@ -73,7 +56,7 @@ def time_weight(ctx: Context) -> str:
     pointwise = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
     if loss.readout != "voltage":
         pointwise += NO_GOALS
-    pointwise = pointwise if by_nodes(ctx) else ""
+    pointwise = pointwise if program.form and program.form.nodes else ""
     return pointwise + (
         f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
         f"[[maybe_unused]] constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};\n"
@@ -81,12 +64,12 @@ def time_weight(ctx: Context) -> str:
     )
 
 
-def models(ctx: Context) -> str:
+def models(ctx: Context, program: ExactProgram) -> str:
     """One struct a population."""
-    return "\n".join(_model(ctx, p) for p in ctx.plan.populations)
+    return "\n".join(_model(ctx, program, p) for p in ctx.plan.populations)
 
 
-def _model(ctx: Context, p: PopulationRecord) -> str:
+def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     d = p.derived
     n = len(d.states)
     rows = []
@@ -97,7 +80,8 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
     learned = ctx.learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]
     own = -1 - ctx.spiking.index(p) if p.spiking else 0
-    watched = p.spiking or (p.name == ctx.plan.output.name and ctx.plan.loss.readout == "max")
+    extrema = program.form is not None and program.form.extrema
+    watched = p.spiking or (p.name == ctx.plan.output.name and extrema)
     name = f"Model_{p.name}"
     return (
         f"struct {name} {{\n"
@@ -106,7 +90,7 @@ def _model(ctx: Context, p: PopulationRecord) -> str:
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
-        f"    static constexpr int pushed = {pushed_index(ctx.plan, p)};  // state of a regulariser's jump, -1 for none\n"
+        f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
         + (_lasts(ctx, p) + _reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip

@@ -190,8 +190,8 @@ struct ReadVoltage : NoReader<O> {
             }
         }
     }
-    void finish(O&, const Args&, double* readout, int32_t* valid) {
-        for (int k = 0; k < N; ++k) readout[k] = total[k], valid[k] = 0;
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }

@@ -6,12 +6,8 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from ....program.compare import comparison
-from ....program.nodes import Access, Buffer, Kernel
-from ....program.readouts import make_readout
-from ....program.scope import Scope
+from ....program.nodes import Access, Kernel
 from ...statements import Target
-from ..context import Context
 from .lanes import OnceText
 from .memory import Memory
 
@@ -29,11 +25,3 @@ def compared(memory: Memory, kernel: Kernel) -> str:
 
     text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()
     return memory.pointers() + text
-
-
-def compared_exact(names: Context) -> str:
-    """The same for a plan with exact spike times."""
-    plan, buffers = names.plan, dict[str, Buffer]()
-    scope = Scope(plan, plan.output, plan.populations.index(plan.output), buffers)
-    once, _ = comparison(plan, scope, make_readout(plan, scope))
-    return compared(Memory(names), once)

@@ -1,0 +1,185 @@
+// r = 1/T int w V dt. In an interval w is a series, and so is u(s) = int_s^delta w(t) P_V(t - s) dt / T in the time to the end
+// of the interval: r = u(0) . x_start + sum of u . jumps over all events of the step.
+
+namespace {
+
+template <class O, int V, int N>
+struct ReadIntegral : NoReader<O> {
+    static constexpr bool adds = true;
+    static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
+    double total[O::NP];
+    int degree = 0;
+    Intervals smooth;
+    Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers an interval
+    Buffer<scalar> direct, feed, changed[L + 1];
+    void begin(O&, const Args& args, int64_t sample) {
+        smooth.begin(args, sample);
+        direct.zero(S), feed.zero(S);
+        for (int r = 0; r < L; ++r) changed[r].zero(S);
+        for (double& v : total) v = 0;
+    }
+    void enter(O& out, const Args& args, int64_t step, bool training) {
+        smooth.enter(args, step);
+        const int parts = int(smooth.all.size()), sum = out.degree + int(args.series_size);
+        degree = sum < DEGREE ? sum : DEGREE;
+        u.reserve(parts * WIDTH);
+        for (int r = 0; r < L; ++r) du[r].reserve(parts * WIDTH);
+        for (int p = parts - 1; p >= 0; --p) {
+            double w[DEGREE + 1];
+            smooth.series(args, step, p, w);
+            for (int k = 0; k < (S == 1 ? 1 : N); ++k) go_back(out, p, w, k, training);
+        }
+    }
+    // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
+    void go_back(O& out, int p, const double* w, int k, bool training) {
+        const double *a = out.flow[0].A + k * n * (n + 1), nothing[n + 1] = {};
+        const bool last = p + 1 == int(smooth.all.size());
+        double next[n + 1], *now = u + int64_t(p) * WIDTH;
+        if (!last) look(u, p + 1, smooth.all[size_t(p)].to, k, next);
+        for (int j = 0; j <= n; ++j) now[j * S + k] = last ? nothing[j] : next[j];
+        for (int q = 0; q < degree; ++q)
+            for (int j = 0; j <= n; ++j) {
+                double v = j == V ? w[q] : 0.0;
+                for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * now[(q * (n + 1) + i) * S + k];
+                now[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
+            }
+        for (int r = 0; training && r < L; ++r) {
+            double* change = du[r] + int64_t(p) * WIDTH;
+            if (!last) look(du[r], p + 1, smooth.all[size_t(p)].to, k, next);
+            for (int j = 0; j <= n; ++j) change[j * S + k] = last ? nothing[j] : next[j];
+            for (int q = 0; q < degree; ++q)
+                for (int j = 0; j <= n; ++j) {
+                    double v = 0;
+                    for (int i = 0; i < n; ++i) {
+                        const double da = double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
+                        v += a[i * (n + 1) + j] * change[(q * (n + 1) + i) * S + k] + da * now[(q * (n + 1) + i) * S + k];
+                    }
+                    change[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
+                }
+        }
+    }
+    // f = u or du (n + 1) of a neuron at s, in interval p.
+    void look(const Buffer<double>& table, int p, double s, int k, double* f) const {
+        horner<n + 1, S>(table.data + int64_t(p) * WIDTH, degree, smooth.all[size_t(p)].to - s, O::own(k), f);
+    }
+    void look(const Buffer<double>& table, double s, int k, double* f) const { look(table, smooth.find(s), s, k, f); }
+    void start(O& out) {
+        double f[n + 1];
+        for (int k = 0; k < N; ++k) {
+            if (k == 0 || S > 1) look(u, 0, 0.0, k, f);
+            double v = f[n];
+            for (int j = 0; j < n; ++j) v += f[j] * double(out.x[j].data[k]);
+            total[k] += v;
+        }
+    }
+    // sum_i t[first + i] u_i at s, t the column of a table at s = 0: e, -A e or de.
+    double part(const Buffer<double>& table, const typename O::table* t, double s, int k) const {
+        double f[n + 1], v = 0;
+        look(table, s, k, f);
+        for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
+        return v;
+    }
+    // along[e] (and against[e], if asked for) = u . e (u . -A e) at `count` ascending offsets, for neurons that share their
+    // numbers.
+    void at_offsets(O& out, int receptor, const double* s, int64_t count, bool both) {
+        const int64_t room = count + 8;
+        rest.reserve(room), along.reserve(room), against.reserve(room);
+        for (int64_t first = 0, next; first < count; first = next) {
+            const int p = smooth.find(s[first]);
+            const double to = smooth.all[size_t(p)].to, *now = u + int64_t(p) * WIDTH;
+            const bool last = p + 1 == int(smooth.all.size());
+            for (next = first + 1; next < count && (last || s[next] <= to);) ++next;
+            for (int64_t e = first; e < next + 8; ++e) rest[e] = e < next ? to - s[e] : 0.0;
+            double c[DEGREE + 1], z[DEGREE + 1];
+            for (int q = 0; q <= degree; ++q) {
+                c[q] = z[q] = 0;
+                for (int i = 0; i < n; ++i) {
+                    c[q] += double(out.flow[0].arrive[receptor][i]) * now[q * (n + 1) + i];
+                    z[q] += double(out.flow[0].back[receptor][n + i]) * now[q * (n + 1) + i];
+                }
+            }
+            horner_many<1>(c, degree, rest + first, next - first, along + first, room);
+            if (both) horner_many<1>(z, degree, rest + first, next - first, against + first, room);
+        }
+    }
+    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
+        if constexpr (S == 1) {
+            offsets.reserve(count + 8);
+            for (int r = 0; r < O::model::receptors; ++r) {
+                for (int64_t j = 0; j < count; ++j) offsets[j] = a[j].s;
+                at_offsets(out, r, offsets.data, count, false);
+                for (int64_t j = 0; j < count; ++j) {
+                    if (a[j].receptor != r) continue;
+                    const double f = along[j];
+                    const scalar* row = a[j].row;
+                    INDEPENDENT
+                    for (int k = 0; k < O::NP; ++k) total[k] += f * double(row[k]);
+                }
+            }
+        } else {
+            for (int64_t j = 0; j < count; ++j)
+                for (int k = 0; k < N; ++k) total[k] += part(u, out.flow[0].arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
+        }
+    }
+    void jump(O&, int neuron, double s, const double* before, const double* after) {
+        double f[n + 1];
+        look(u, s, neuron, f);
+        for (int i = 0; i < n; ++i) total[neuron] += f[i] * (after[i] - before[i]);
+    }
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = total[k];
+    }
+    void open_step(O& out, const LogEntry* events, int64_t count) {
+        if constexpr (S == 1 && O::model::receptors == 1) {
+            offsets.reserve(count + 8);
+            for (int64_t e = 0; e < count; ++e) offsets[e] = events[e].s;
+            at_offsets(out, 0, offsets.data, count, true);
+        } else {
+            (void)out, (void)events, (void)count;
+        }
+    }
+    void at(O& out, const Args& args, int receptor, double s, int64_t e) {
+        const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
+        for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
+            const bool known = S == 1 && O::model::receptors == 1;
+            const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
+            direct[k] = scalar(known ? along[e] : part(u, direction, s, k));
+            feed[k] = scalar(known ? against[e] : part(u, drive, s, k));
+            if (moves != 0) feed[k] -= scalar(moves * smooth.at(args, s));
+            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(du[r], direction, s, k));
+        }
+    }
+    scalar direction(int k) const { return direct.data[O::own(k)]; }
+    scalar feedback(int k) const { return feed.data[O::own(k)]; }
+    scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
+    // l(x-) - l(x+); extra: the reader's part of lambda.
+    scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double* extra) {
+        double f[n + 1], before[n], after[n];
+        look(u, s, neuron, f);
+        for (int j = 0; j < n; ++j) extra[j] = double(dr[neuron]) * f[j], before[j] = double(out.spikes.record[j + 1][i]);
+        if constexpr (O::model::spiking) O::model::reset(args, neuron, before, after);
+        for (int r = 0; r < L; ++r) {
+            look(du[r], s, neuron, f);
+            for (int j = 0; j < n; ++j)
+                out.grad[O::model::place[r]].data[neuron] += dr[neuron] * scalar(f[j] * (after[j] - before[j]));
+        }
+        return dr[neuron] * scalar(smooth.at(args, s) * (before[V] - after[V]));
+    }
+    void leave(O& out, const scalar* dr, int64_t at) {
+        double f[n + 1];
+        const scalar* x = L ? out.trace + at * n * O::NP : nullptr;
+        for (int k = 0; k < N; ++k) {
+            if (k == 0 || S > 1) look(u, 0, 0.0, k, f);
+            for (int j = 0; j < n; ++j) out.mu[j].data[k] += dr[k] * scalar(f[j]);
+        }
+        for (int r = 0; r < L; ++r)
+            for (int k = 0; k < N; ++k) {
+                if (k == 0 || S > 1) look(du[r], 0, 0.0, k, f);
+                double v = f[n];
+                for (int j = 0; j < n; ++j) v += f[j] * double(x[j * O::NP + k]);
+                out.grad[O::model::place[r]].data[k] += dr[k] * scalar(v);
+            }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,97 @@
+// The maximum over continuous time: at ends of segments and at stationary points inside. At a kink (the slope turns at an
+// arrival) the arrival's D gets dL/dr Vdot(t*-). The output does not spike; its g is V.
+
+namespace {
+
+template <class O, int V, int N>
+struct ReadMaximum : NoReader<O> {
+    static constexpr int n = O::n;
+    double best[N], offset[N], y[N][n], turn[N];
+    int64_t step[N], position[N], kink_entry[N], now = 0;
+    bool at_end[N];
+    int order[N], top = -1;
+    void begin(O& out, const Args&, int64_t) {
+        for (int k = 0; k < N; ++k) {
+            best[k] = double(out.x[V].data[k]), at_end[k] = true, kink_entry[k] = -1, offset[k] = 0, step[k] = position[k] = 0;
+            for (int i = 0; i < n; ++i) y[k][i] = double(out.x[i].data[k]);
+        }
+    }
+    void enter(O&, const Args&, int64_t k, bool) { now = k; }
+    // Follows the outputs that may exceed their maximum; `entry` is the log's number of the first arrival.
+    void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t entry) {
+        for (int k = 0; k < N; ++k)
+            if (at_end[k] || double(out.reach.data[k]) >= best[k]) follow(out, k, a, count, entry);
+    }
+    void follow(O& out, int k, const typename O::Incoming* a, int64_t count, int64_t entry) {
+        double v[n], c[DEGREE + 1], q[O::FRONT], from = 0;
+        for (int i = 0; i < n; ++i) v[i] = double(out.x[i].data[k]);
+        series(out, k, v, c);
+        for (int64_t j = 0; j <= count; ++j) {
+            const double to = j < count ? a[j].s : out.delta;
+            if (to > from) segment(out, k, v, c, from, to, entry + j);
+            if (j == count) break;
+            const double before = at_end[k] ? slope_of(c, out.degree, to) : 0;
+            horner<O::FRONT, O::S>(out.flow[0].arrive[a[j].receptor], out.degree, to, O::own(k), q);
+            for (int i = 0; i < n; ++i) v[i] += q[i] * double(a[j].row[k]);
+            series(out, k, v, c);
+            if (before > 0 && slope_of(c, out.degree, to) <= 0) turn[k] = before, kink_entry[k] = entry + j;
+            from = to;
+        }
+    }
+    void series(O& out, int k, const double* v, double* c) {
+        for (int q = 0; q <= out.degree; ++q) {
+            const auto* t = out.rho + int64_t(q) * (n + 1) * O::S + O::own(k);
+            c[q] = double(t[n * O::S]);
+            for (int i = 0; i < n; ++i) c[q] += double(t[i * O::S]) * v[i];
+        }
+    }
+    void segment(O& out, int k, const double* v, const double* c, double from, double to, int64_t before_entry) {
+        const int m = out.degree;
+        at_end[k] = false;
+        const double end = value_of(c, m, to), s0 = slope_of(c, m, from), s1 = slope_of(c, m, to);
+        if (s0 > 0 && s1 < 0 && value_of(c, m, from) + s0 * (to - from) > best[k]) {
+            double falling[DEGREE + 1];
+            for (int q = 0; q < m; ++q) falling[q] = -(q + 1) * c[q + 1];
+            const double s = first_crossing(falling, m - 1, from, to, bend_of(falling, m - 1, to));
+            if (s > from && value_of(c, m, s) > best[k]) keep(k, v, value_of(c, m, s), s, before_entry);
+        }
+        if (end > best[k]) keep(k, v, end, to, before_entry), at_end[k] = true;
+    }
+    void keep(int k, const double* v, double value, double s, int64_t before_entry) {
+        best[k] = value, offset[k] = s, step[k] = now, position[k] = before_entry, kink_entry[k] = -1;
+        for (int i = 0; i < n; ++i) y[k][i] = v[i];
+    }
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = best[k];
+    }
+    void begin_back(O&, const scalar*) {
+        for (int k = 0; k < N; ++k) order[k] = k;
+        std::sort(order, order + N, [&](int a, int b) {
+            return step[a] != step[b] ? step[a] < step[b] : position[a] != position[b] ? position[a] < position[b] : a < b;
+        });
+        top = N - 1;
+    }
+    // The maxima of step k behind log entry `entry`: lambda_V jumps by dr there.
+    void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
+        for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) {
+            const int o = order[top];
+            double m[O::RESET], d[n * (n + 1)];
+            horner<O::RESET, O::S>(out.flow[0].spike, out.degree, offset[o], O::own(o), m);
+            for (int j = 0; j < n; ++j) out.mu[j].data[o] += dr[o] * scalar(m[V * (n + 1) + j]);
+            for (int r = 0; r < O::model::dynamic; ++r) {
+                horner<n * (n + 1), O::S>(out.flow[0].dspike[r], out.degree, offset[o], O::own(o), d);
+                double v = d[V * (n + 1) + n];
+                for (int j = 0; j < n; ++j) v += d[V * (n + 1) + j] * y[o][j];
+                out.grad[O::model::place[r]].data[o] += dr[o] * scalar(v);
+            }
+        }
+    }
+    scalar kink(const scalar* dr, int64_t entry) {
+        scalar total = 0;
+        for (int k = 0; k < N; ++k)
+            if (kink_entry[k] == entry) total += dr[k] * scalar(turn[k]);
+        return total;
+    }
+};
+
+}  // namespace

@@ -1,0 +1,177 @@
+"""What `program` says of a trial in exact time, as C++: readouts at spikes and at both ends, outer losses, regularisers.
+
+The statements are those of the grid; a time is in ms. What happens between events is no statement: it is `costates.hpp`
+and, of a readout, what its `between_events` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import sympy as sp
+
+from ....plan import PopulationRecord
+from ....program.compare import comparison
+from ....program.events import DL_DT
+from ....program.nodes import Access, Add, Buffer, Set, Statement, name
+from ....program.readouts import make_readout
+from ....program.readouts.base import NOW
+from ....program.readouts.spikes import COUNT
+from ....program.regularise import JUMP, TOTAL, Regularise
+from ....program.scope import Scope
+from ...statements import TYPES, Target, indent
+from ..context import Context
+from ..grid.compare import CONSTANTS, compared
+from ..grid.lanes import OnceText
+from ..grid.memory import Memory
+
+
+class ExactMemory(Memory):
+    """States, costates and counts stand where the trial in exact time has them; readouts are in double precision."""
+
+    def _places(self) -> dict[str, str]:
+        found = super()._places()
+        for i, p in enumerate(self.plan.populations):
+            own = f"work.p_{p.name}"
+            for k, state in enumerate(p.derived.states):
+                found |= {f"p{i}_x_{state}": f"{own}.x[{k}].data", f"p{i}_l_{state}": f"{own}.mu[{k}].data"}
+            found[f"p{i}_{JUMP}"] = f"{own}.jump.data"
+            found[f"p{i}_{COUNT}"] = f"args.p_{p.name}_counts + sample * N_p_{p.name}"
+        return found
+
+    def element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        if self.fields.get(access.buffer.name) == "readout":
+            return f"work.readout[{write(access.index[0])}]"
+        return super().element(access, write)
+
+    def members(self) -> tuple[list[str], list[str]]:
+        """Members of a thread's memory, and the lines that make room for them."""
+        found = {"readout": ("double", "NP_OUT"), "dr": ("real", "NP_OUT")}
+        for b in sorted(self.used.values(), key=lambda b: b.name):
+            if b.name not in self.places:
+                found[self.field(b)] = b.kind, self.count(b)
+        fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in found.items()]
+        return fields, [f"{n}.zero({size});" for n, (_, size) in found.items()]
+
+
+class ExactProgram:
+    """The statements of a plan's trial.
+
+    form: how V is read between events; None: the readout is what its statements say.
+    """
+
+    def __init__(self, names: Context) -> None:
+        self.names, self.plan, self.memory = names, names.plan, ExactMemory(names)
+        buffers: dict[str, Buffer] = {}
+        self.scopes = {p.name: Scope(self.plan, p, i, buffers) for i, p in enumerate(self.plan.populations)}
+        for p in names.spiking:
+            self.scopes[p.name].each(COUNT, "int", "result")
+        self.out = self.scopes[self.plan.output.name]
+        self.readout = make_readout(self.plan, self.out)
+        self.form = self.readout.between_events()
+        self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
+
+    def functions(self) -> str:
+        """Before and after a trial's passes: `read_trial` and `begin_back`."""
+        arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample)"
+        functions = {"read_trial": self._read(), "begin_back": self._begin_back()}
+        return "\n".join(f"void {n}{arguments} {{\n{indent(body)}}}\n" for n, body in functions.items())
+
+    # forwards
+
+    def _read(self) -> str:
+        """The spike counts of a trial that is over, and its readout."""
+        own = self.readout if self.form is None else None
+        text = self._loop(self.out, own.begin()) if own else ""
+        for p in self.names.spiking:
+            each = "++counts[neuron];\n"
+            if own and p is self.plan.output:
+                each += self._at_spike("i", self._text(self.out, own.spiked()))
+            text += (
+                f"{{\n    int32_t* counts = args.p_{p.name}_counts + sample * N_p_{p.name};\n"
+                f"    std::memset(counts, 0, N_p_{p.name} * sizeof(int32_t));\n"
+                f"    for (int64_t i = 0; i < work.p_{p.name}.spikes.count; ++i) {{\n"
+                f"        const int neuron = work.p_{p.name}.spikes.neuron[i];\n{indent(each, 2)}    }}\n}}\n"
+            )
+        if own:
+            return self._block(text + self._loop(self.out, own.end()))
+        return text + f"work.reader.finish(work.p_{self.plan.output.name}, args, work.readout);\n"
+
+    # backwards
+
+    def _pushes(self, p: PopulationRecord) -> list[Statement]:
+        """What the costate takes at every own spike that was sent."""
+        found = [*self.regularise[p.name].after()] if p.spiking else []
+        return found + (self.readout.after() if p is self.plan.output else [])
+
+    def pushed(self, p: PopulationRecord) -> int:
+        """Number of the state whose costate takes a jump at own spikes, -1 without one."""
+        states = {s.target for s in self._pushes(p) if isinstance(s, Add)}
+        assert len(states) <= 1, f"own spikes of {p.name} push several states"
+        return self.scopes[p.name].lam.index(states.pop()) if states else -1
+
+    def _begin_back(self) -> str:
+        """Jumps at own spikes, from the counts of the trial, and lambda at T."""
+        text = ""
+        for p in self.plan.populations:
+            s, own, is_output = self.scopes[p.name], self.regularise.get(p.name), p is self.plan.output
+            body = own.begin_back() if own else []
+            text += self._total(s) if own and own.whole_layer else ""
+            values = [a.value for a in self._pushes(p) if isinstance(a, Add) and a.value != JUMP]
+            if values:
+                body += [] if own and own.terms else [Set(s.each(JUMP), sp.Integer(0))]
+                body += [Add(JUMP, value) for value in values]
+            last = self.readout.last() if is_output else sp.Integer(0)
+            body += self.readout.begin_back() if is_output and self.form is None else []
+            body += [Add(self.readout.lam, last)] if last != 0 else []
+            text += self._loop(s, body)
+            if last != 0 and len(p.derived.modes) > 1:
+                mu = [f"work.p_{p.name}.{which}[{self.readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
+                text += f"for (const auto& h : work.p_{p.name}.held) std::swap({', '.join(mu)});\n"
+        return self._block(text)
+
+    def _total(self, s: Scope) -> str:
+        total, counts = self.memory.numbers[f"{s.prefix}{TOTAL}"], self.memory.pointer(s.table[COUNT].buffer)
+        return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {total} += {counts}[neuron];\n"
+
+    def own_spike(self) -> str:
+        """Adds to dl_dt of the output's own spike `entry`."""
+        out = f"p_{self.plan.output.name}"
+        if self.form is not None:
+            return f"dl_dt += work.reader.own_spike({out}, args, dr, entry.index, entry.source, entry.s, extra);\n"
+        before = {x: name("b", x) for x in self.out.x}
+        text = self._text(self.out, [s for e in self.out.d.events for s in self.readout.own(e, before)])
+        if not text:
+            return ""
+        records = "".join(
+            f"const scalar {b} = {out}.spikes.record[{i + 1}][entry.index];\n"
+            for i, b in enumerate(before.values()) if str(b) in text
+        )  # fmt: skip
+        text = "const int neuron = entry.source;\n" + records + self._at_spike("entry.index", text)
+        return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}")
+
+    def _at_spike(self, index: str, text: str) -> str:
+        """At one of the output's spikes."""
+        now = f"const double {NOW} = work.p_{self.plan.output.name}.spike_time[{index}];\n"
+        return (now if str(NOW) in text else "") + text
+
+    # between the passes
+
+    def compare(self) -> str:
+        """The outer loss of readouts."""
+        once, _ = comparison(self.plan, self.out, self.readout)
+        return compared(self.memory, once)
+
+    # text
+
+    def _block(self, text: str) -> str:
+        """With pointers to what it names."""
+        return f"{{\n{indent(self.memory.pointers() + text)}}}\n" if text else ""
+
+    def _loop(self, s: Scope, body: Iterable[Statement]) -> str:
+        text = self._text(s, body)
+        return f"for (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {{\n{indent(text)}}}\n" if text else ""
+
+    def _text(self, s: Scope, body: Iterable[Statement]) -> str:
+        kernel = s.kernel(body)
+        return OnceText(Target(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
