@@ -10,7 +10,10 @@ import pytest
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, engines, losses
 from genn_eventprop.data import Events
+from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import OwnLoss, TimeWeight
+from genn_eventprop.losses.kinds import READOUTS, ReadoutKind
+from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
@@ -270,3 +273,13 @@ def test_samples_without_a_label_have_no_loss():
     some = Events(events.times, events.channels, events.offsets, events.n_channels, labels, n_classes=4)
     loss, whole = (engine.run(engine.load(e), np.arange(3)).loss for e in (some, events))
     assert np.isnan(loss[1]) and np.array_equal(loss[[0, 2]], whole[[0, 2]])
+
+
+def test_a_readout_of_every_step_is_refused_by_name(monkeypatch):
+    monkeypatch.setitem(READOUTS, "sampled", ReadoutKind("trace.Trace"))
+    net = Network()
+    out = net.population(LI(), 2, name="output")
+    net.connect(net.input(3), out, Dense(Normal(0.5, 0.5)))
+    plan = make_plan(net, losses.Loss(out, "sampled"), dt=1.0, duration=T, spike_times="exact")
+    with pytest.raises(EngineError, match="native cannot read 'sampled' with exact spike times: it looks at V"):
+        engines.create(plan, net.initial_parameters(0), engine="native")
