@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
+from genn_eventprop.codegen import cpp as codegen
 from genn_eventprop.engines import ReferenceClock, create, stochastic
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import NetworkError, PlanError
@@ -27,13 +28,13 @@ def test_draws_are_bit_equal_in_numpy_and_cpp():
     text = resources.files("genn_eventprop.codegen.cpp")
     read = lambda name: text.joinpath(name).read_text()  # noqa: E731
     library = build(
-        "typedef double scalar;\n"
+        "typedef double scalar;\ntypedef scalar real;\n"
         + read("host.hpp")
         + read("runtime.hpp")
-        + read("stochastic.hpp")
+        + codegen.noise()
         + 'extern "C" void draw(double* out, '
         "uint32_t* bits, double* table, uint64_t key, int64_t step) {\ndraw_noise<96>(out, 1.0, table, key, step);\n"
-        "for (int n = 0; n < 96; ++n) bits[n] = random_bits(step_key(key, step), uint32_t(n));\n}\n"
+        "for (int n = 0; n < 96; ++n) bits[n] = random_bits(key, step, n);\n}\n"
     )
     table = stochastic.quantiles()
     for b, key in enumerate(keys):

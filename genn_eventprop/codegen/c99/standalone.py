@@ -24,7 +24,7 @@ from ...program.values import grid_values, parameter_values
 from ..equations import equations
 from ..printer import expression
 from ..statements import DOUBLE, TYPES, indent
-from .target import Text
+from .target import Text, runtime
 
 REAL = {"float32": "float", "float64": "double"}
 BITS = {8: ("int8_t", 127), 16: ("int16_t", 32767)}
@@ -140,10 +140,9 @@ class _Standalone(Text):
             "K_OUT": str(plan.output.size),
         }  # fmt: skip
         head = [equations(plan, "/*", " */"), _filled(INTERFACE, words)]
-        runtime = resources.files(__package__).joinpath("runtime.h").read_text()
         functions = _filled(FUNCTIONS, words)
         real = f"typedef {REAL[self.dtype]} real;\n"
-        body = [*head, real, runtime, tables, fields, functions]
+        body = [*head, real, runtime(), tables, fields, functions]
         each = [o for o in (*t.step,) if isinstance(o, EachNeuron)]
         operations = sum(plan.populations[o.population].size * _operations(o) for o in each)
         return Standalone(

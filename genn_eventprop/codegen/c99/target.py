@@ -25,6 +25,7 @@ from ...program.trial import (
     make_trial,
 )
 from ..equations import equations
+from ..shared import shared
 from ..statements import TYPES, Target, Writer, indent
 from .synapses import Synapses
 
@@ -34,6 +35,7 @@ DATA = (
     Buffer("quantiles", (4096,), "real", "given"), Buffer("trouble", (4,), "long", "kept"),
 )  # fmt: skip
 INTEGERS = ("batch", "n_points", "training", "n_nodes")
+INLINE = "static inline"
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,14 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     real = {"float32": "float", "float64": "double"}[dtype]
     text = Text(trial)
     body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
-    files = resources.files(__package__)
-    runtime = files.joinpath("runtime.h").read_text() + "\n" + files.joinpath("stochastic.h").read_text()
-    head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime, text.struct()]
+    head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime(), shared("stochastic.h", INLINE), text.struct()]
     return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
+
+
+def runtime() -> str:
+    """What every file in C99 needs."""
+    own = resources.files(__package__).joinpath("runtime.h").read_text()
+    return f"{own}\n{shared('functions.h', INLINE)}"
 
 
 class Text(Synapses):

@@ -13,6 +13,7 @@ from importlib import resources
 
 from ...plan import Plan
 from ..equations import equations
+from ..shared import shared
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
@@ -43,6 +44,11 @@ class Source:
 def read(name: str) -> str:
     """A file of fixed C++ beside this one."""
     return resources.files(__package__).joinpath(name).read_text()
+
+
+def noise() -> str:
+    """What networks with noise or dropout need."""
+    return "namespace {\n\n" + shared("stochastic.h", "inline") + "\n" + read("stochastic.hpp")
 
 
 def host_source() -> str:
@@ -90,7 +96,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     if not all(by_rows(c) for c in plan.connections):
         parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
     if ctx.stochastic:
-        parts.insert(len(head), read("stochastic.hpp"))
+        parts.insert(len(head), noise())
     return Source(
         "\n".join(part for part in parts if part),
         tuple(ctx.arrays()),

@@ -27,6 +27,7 @@ from ...program.trial import (
     make_trial,
 )
 from ..equations import equations
+from ..shared import shared
 from ..statements import TYPES, Target, Writer, indent
 from .between import Between
 from .synapses import WARP, group_buffers
@@ -67,10 +68,11 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels."""
     text = _Text(make_trial(plan, split=split), {"float32": 4, "float64": 8}[dtype])
     real = {"float32": "float", "float64": "double"}[dtype]
-    runtime = resources.files(__package__).joinpath("runtime.cuh").read_text()
+    own = resources.files(__package__).joinpath("runtime.cuh").read_text()
+    runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
     kernels = [*trials.values(), *text.gathers()]
-    head = [equations(plan, "//"), f"typedef {real} real;\n", runtime, text.struct()]
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct()]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
         text.shared_bytes, tuple(text.launches),

@@ -1,0 +1,18 @@
+/* (e^x - 1) / x and its derivative; adjoint/scheme.py */
+FUNCTION real phi1(real x) { return x == 0 ? 1 : expm1(x) / x; }
+
+FUNCTION real phi1_slope(real x) {
+    if (fabs(x) >= (real)0.5) return (exp(x) - phi1(x)) / x;
+    real sum = 0, term = 1;
+    for (int k = 1; k < 18; ++k) { /* sum_k k x^(k - 1) / (k + 1)! */
+        term /= (real)(k + 1);
+        sum += (real)k * term;
+        term *= x;
+    }
+    return sum;
+}
+
+/* The parts of a weight that sums of one sign take. */
+FUNCTION real part_all(real w) { return w; }
+FUNCTION real part_positive(real w) { return w > 0 ? w : 0; }
+FUNCTION real part_negative(real w) { return w < 0 ? w : 0; }
