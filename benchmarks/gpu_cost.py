@@ -102,7 +102,7 @@ def side_by_side(c: Compiled, card: Card) -> int:
 def barriers(source: Source) -> tuple[int, int]:
     """In the loop over steps forwards, and backwards."""
     trial = source.text[source.text.index(" trial(") :]
-    forwards, rest = trial.split("for (step = 0;", 1)[1].split("for (step = t.n_steps;;", 1)
+    forwards, rest = trial.split("for (step = 0;", 1)[1].split("for (step = t->n_steps;;", 1)
     there = forwards[: forwards.index("\n    }\n")].count("__syncthreads")
     return there, rest[: rest.index("\n    }\n")].count("__syncthreads")
 

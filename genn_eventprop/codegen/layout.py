@@ -1,26 +1,70 @@
-"""What the targets of `program.trial` in C and in CUDA have in common: where elements stand, who is connected to whom."""
+"""What the targets of `program.trial` in C and in CUDA have in common: where elements stand, who is connected to whom.
+
+In the text ``t`` points to the struct `Trial`. In loops over synapses ``source`` is the neuron that spiked, ``n`` the
+target and ``w`` the number of the weight.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..program.nodes import Buffer
 from ..program.trial import Operation, Trial
+from .statements import TYPES, indent
+
+DATA = (
+    Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
+    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
+    Buffer("quantiles", (4096,), "real", "given"),
+)  # fmt: skip
+INTEGERS = ("batch", "n_points", "training", "n_nodes")
 
 
 class Layout:
-    """A trial as text; a target adds its operations and how it writes the length of an axis."""
+    """A trial as text; a target adds its operations.
 
-    def __init__(self, trial: Trial) -> None:
+    Args:
+        buffers, integers: of the target, beside those of the trial and of all targets.
+    """
+
+    arrays: tuple[Buffer, ...]
+    doubles: tuple[Buffer, ...]
+    integers: tuple[str, ...]
+    state: tuple[Buffer, ...] = ()  # numbers in the struct that the host does not give
+
+    def __init__(self, trial: Trial, buffers: Sequence[Buffer] = (), integers: Sequence[str] = ()) -> None:
         self.trial, self.plan = trial, trial.plan
+        self.buffers = (*DATA, *buffers, *trial.buffers.values())
+        self.arrays = tuple(b for b in self.buffers if b.axes)
+        given = [b for b in self.buffers if not b.axes and b.role == "given"]
+        self.doubles = tuple(b for b in given if b.kind in ("real", "double"))
+        whole = [*INTEGERS, *integers, *(b.name for b in given if b.kind in ("int", "long"))]
+        whole += [f"c{i}_delay" for i in range(len(self.plan.connections))]
+        whole += [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
+        self.integers = tuple(dict.fromkeys(whole))
 
-    def _length(self, axis: int | str) -> str:
-        raise NotImplementedError
+    def struct(self, number: str = "") -> str:
+        """number: the type of all numbers that are not integers; each has its own if that is empty."""
+        const = {"number": "const ", "given": "const "}
+        fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
+        fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
+        fields += [f"int64_t {n};" for n in self.integers]
+        return "typedef struct {\n" + indent("\n".join(fields)) + "} Trial;\n"
 
     def _operation(self, o: Operation) -> str:
         raise NotImplementedError
 
     def _all(self, operations: Iterable[Operation]) -> str:
         return "".join(self._operation(o) for o in operations)
+
+    # elements
+
+    def _of_sample(self, b: Buffer) -> bool:
+        """Whether a buffer has a part for every sample of the batch."""
+        raise NotImplementedError
+
+    def _length(self, axis: int | str) -> str:
+        return str(axis) if isinstance(axis, int) else f"t->{axis}"
 
     def _flat(self, axes: Sequence[int | str], index: Sequence[str]) -> str:
         """The position of an element in memory."""
@@ -29,9 +73,19 @@ class Layout:
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
         return at
 
+    def _in_struct(self, b: Buffer, index: Sequence[str]) -> str:
+        """An element of a buffer of the struct."""
+        if not b.axes:
+            return f"t->{b.name}"
+        every = self._of_sample(b)
+        axes, index = (["batch", *b.axes], ["sample", *index]) if every else (list(b.axes), index)
+        return f"t->{b.name}[{self._flat(axes, index)}]"
+
     def _words(self, population: int) -> int:
         """Of a row of bits, a bit a neuron."""
         return -(-self.plan.populations[population].size // 32)
+
+    # connections
 
     def _plain(self, connection: int) -> bool:
         """Whether a connection is dense with one delay."""
@@ -45,3 +99,30 @@ class Layout:
         """Number of the population that sends the spikes of a connection."""
         names = [p.name for p in self.plan.populations]
         return names.index(self.plan.connections[connection].source)
+
+    def _each_synapse(self, i: int, body: str, first: str = "", stride: int | str = 1) -> str:
+        """Code for every synapse of ``source``, `stride` threads side by side."""
+        c, begin, end = self.plan.connections[i], f"t->c{i}_start[source]", f"t->c{i}_start[source + 1]"
+        if c.form == "dense":
+            head = f"for (int32_t n = {first or 0}; n < {c.post}; n += {stride}) {{\n"
+            return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
+        head = f"for (int32_t s = {begin}{first and f' + {first}'}; s < {end}; s += {stride}) {{\n"
+        return head + indent(f"const int32_t n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n{body}") + "}\n"
+
+    def _place_of_delay(self, i: int) -> str:
+        """Where the delay of a synapse stands among those of its connection."""
+        delays = self.plan.connections[i].delays
+        assert delays is not None
+        return {"synaptic": "w", "axonal": "source", "dendritic": "n"}[delays.kind]
+
+    def _delay_of(self, i: int) -> str:
+        """Steps from a spike to its arrival through a synapse."""
+        return f"t->c{i}_delays[{self._place_of_delay(i)}]" if self.plan.connections[i].delays else f"t->c{i}_delay"
+
+    def _ring(self, i: int, part: str, step: str, n: str = "n") -> str:
+        """What arrives at a target at `step`, among all that is on its way."""
+        delays, at = self.trial.delays[i], f"{step} % t->c{i}_ring"
+        assert delays is not None
+        b = delays.arriving[part]
+        at = f"(sample * t->c{i}_ring + {at})" if self._of_sample(b) else f"({at})"
+        return f"t->{b.name}[{at} * {self.plan.connections[i].post} + {n}]"

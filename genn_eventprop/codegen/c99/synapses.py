@@ -20,28 +20,12 @@ class Synapses(Layout):
     def _arrives(self, connection: int, rows: str) -> str:
         raise NotImplementedError
 
-    def _each_synapse(self, i: int, body: str) -> str:
-        """Code for every synapse of ``source``."""
-        c = self.plan.connections[i]
-        if c.form == "dense":
-            head = f"for (int32_t n = 0; n < {c.post}; ++n) {{\n"
-            return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
-        head = f"for (int32_t s = t->c{i}_start[source]; s < t->c{i}_start[source + 1]; ++s) {{\n"
-        return head + indent(f"const int32_t n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n{body}") + "}\n"
-
-    def _place_of_delay(self, i: int) -> str:
-        """Where the delay of a synapse stands among those of its connection."""
-        delays = self.plan.connections[i].delays
-        assert delays is not None
-        return {"synaptic": "w", "axonal": "source", "dendritic": "n"}[delays.kind]
-
     def _in_time(self, i: int, sent: str, body: str) -> str:
         """Code for every synapse of a spike, with ``arrival``, if that is in the trial."""
         c = self.plan.connections[i]
+        each = f"const int64_t arrival = {sent} + {self._delay_of(i)};\n"
         if c.delays is None:
-            each = f"const int64_t arrival = {sent} + t->c{i}_delay;\n"
             return each + f"if (arrival < t->n_steps) {{\n{indent(self._each_synapse(i, body))}}}\n"
-        each = f"const int64_t arrival = {sent} + t->c{i}_delays[{self._place_of_delay(i)}];\n"
         return self._each_synapse(i, each + f"if (arrival >= t->n_steps) continue;\n{body}")
 
     def _row(self, b: Buffer, step: str) -> str:
@@ -49,12 +33,6 @@ class Synapses(Layout):
 
     def _sum(self, b: Buffer) -> str:
         raise NotImplementedError
-
-    def _ring(self, i: int, b: Buffer, step: str) -> str:
-        """Element n of the row of a ring."""
-        at = f"{step} % t->c{i}_ring"
-        at = f"(sample * t->c{i}_ring + {at})" if self.trial.split else at
-        return f"t->{b.name}[{at} * {b.axes[1]} + n]"
 
     def _deliver_synapses(self, o: Deliver) -> str:
         i = o.connection
@@ -68,8 +46,8 @@ class Synapses(Layout):
             return f"if (step >= t->c{i}_delay) {{\n{indent(spikes)}}}\n"
         N, put, take = self.plan.connections[i].post, "", ""
         for part, b in o.sums:
-            now = self._ring(i, delays.arriving[part], "step")
-            put += f"{self._ring(i, delays.arriving[part], 'arrival')} += part_{part}({weight});\n"
+            now = self._ring(i, part, "step")
+            put += f"{self._ring(i, part, 'arrival')} += part_{part}({weight});\n"
             take += f"{self._sum(b)} += {now};\n{now} = 0;\n"
         rows = self._in_time(i, "step", put)
         sent = self._arrives(i, rows) if self._from_input(i) else self._each_spike(self._source(i), "step", rows)

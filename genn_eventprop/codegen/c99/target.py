@@ -29,13 +29,8 @@ from ..shared import shared
 from ..statements import TYPES, Target, Writer, indent
 from .synapses import Synapses
 
-DATA = (
-    Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
-    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
-    Buffer("quantiles", (4096,), "real", "given"), Buffer("trouble", (4,), "long", "kept"),
-)  # fmt: skip
-INTEGERS = ("batch", "n_points", "training", "n_nodes")
 INLINE = "static inline"
+TROUBLE = Buffer("trouble", (4,), "long", "kept")
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     real = {"float32": "float", "float64": "double"}[dtype]
     text = Text(trial)
     body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
-    head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime(), shared("stochastic.h", INLINE), text.struct()]
-    return Source("\n".join(head + body), trial, text.arrays, text.doubles, text.integers)
+    head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime(), shared("stochastic.h", INLINE)]
+    return Source("\n".join([*head, text.struct(), *body]), trial, text.arrays, text.doubles, text.integers)
 
 
 def runtime() -> str:
@@ -67,16 +62,8 @@ def runtime() -> str:
 
 class Text(Synapses):
     def __init__(self, trial: Trial) -> None:
-        super().__init__(trial)
-        every = (*DATA, *trial.buffers.values())
-        self.arrays = tuple(b for b in every if b.axes)
-        scalars = [b for b in every if not b.axes]
-        self.doubles = tuple(b for b in scalars if b.kind in ("real", "double") and b.role == "given")
-        own = [b.name for b in scalars if b.kind in ("int", "long") and b.role == "given"]
-        delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
-        rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
-        self.integers = (*INTEGERS, *(n for n in own if n not in INTEGERS), *delays, *rings)
-        self.state = tuple(b for b in scalars if b.role != "given")
+        super().__init__(trial, [TROUBLE])
+        self.state = tuple(b for b in self.buffers if not b.axes and b.role != "given")
         self.target = Target(
             self._element,
             self._diverged,
@@ -86,26 +73,13 @@ class Text(Synapses):
     # elements and structure
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
-        b = access.buffer
-        if not b.axes:
-            return f"t->{b.name}"
-        axes, index = list(b.axes), [write(i) for i in access.index]
-        if of_sample(b, self.trial.split):
-            axes, index = ["batch", *axes], ["sample", *index]
-        return f"t->{b.name}[{self._flat(axes, index)}]"
+        return self._in_struct(access.buffer, [write(i) for i in access.index])
 
-    def _length(self, axis: int | str) -> str:
-        return str(axis) if isinstance(axis, int) else f"t->{axis}"
+    def _of_sample(self, b: Buffer) -> bool:
+        return of_sample(b, self.trial.split)
 
     def _diverged(self, population: int, state: int) -> str:
         return f"return diverged(t, sample, step, {population}, {state}, neuron);"
-
-    def struct(self) -> str:
-        const = {"number": "const ", "given": "const "}
-        fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
-        fields += [f"{TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
-        fields += [f"int64_t {n};" for n in self.integers]
-        return "typedef struct {\n" + indent("\n".join(fields)) + "} Trial;\n"
 
     # operations
 
@@ -334,4 +308,4 @@ if (full(&trial, sample)) return full(&trial, sample);
 
 def of_sample(b: Buffer, split: bool) -> bool:
     """Whether a buffer has a part for every sample: a result, and what one call keeps for the next."""
-    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "kept") and b not in DATA))
+    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "kept") and b != TROUBLE))

@@ -60,7 +60,7 @@ class Between(Synapses):
         """The row of bits of the spikes that arrive now, or were sent at a step before."""
         i, words = self._source(connection), self._words(self._source(connection))
         if self.plan.connections[connection].delay > 0:
-            return f"t.p{i}_spikes[(sample * t.n_points + step - t.c{connection}_delay) * {words} + {word}]"
+            return f"t->p{i}_spikes[(sample * t->n_points + step - t->c{connection}_delay) * {words} + {word}]"
         return f"p{i}_now[step % 2 * {words} + {word}]"
 
     def deliveries(self, operations: Sequence[Deliver]) -> str:
@@ -75,7 +75,7 @@ class Between(Synapses):
             else:
                 name = f"c{i}" if self._late(i) else f"p{self._source(i)}"
                 bits = self._bits(i, "v")
-                bits = f"(step > t.c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
+                bits = f"(step > t->c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
                 lists[name] = self._list(name, self._source(i), bits, len(lists))
                 rows[name] = rows.get(name, "") + self._add_row(o)
         text = "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
@@ -90,22 +90,22 @@ class Between(Synapses):
         """Every thread adds what arrives from ``source`` at its own neurons."""
         c, i = self.plan.connections[o.connection], o.connection
         target = next(n for n, p in enumerate(self.plan.populations) if p.name == c.target)
-        add = f"const real w = t.c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
+        add = f"const real w = t->c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
         add += "".join(f"{self._element(Access(b, (NEURON,)), str)} += part_{part}(w);\n" for part, b in o.sums)
         return self._over(target, add, f"{c.source} -> {c.target}")
 
     def _deliver_input(self, o: Deliver) -> str:
         """The lanes look for the spikes of the step, up to 32 at once."""
         i = o.connection
-        body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t.steps[e] + t.c{i}_delay == step;\n"
+        body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
         body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
-        rows = indent(f"const int source = t.channels[next{i} + k];\n{self._add_row(o)}")
+        rows = indent(f"const int source = t->channels[next{i} + k];\n{self._add_row(o)}")
         body += f"for (int k = 0; k < count; ++k) {{\n{rows}}}\nnext{i} += count;\nmore = count == 32;\n"
         return f"for (bool more = true; more;) {{\n{indent(body)}}}\n"
 
     def _row(self, b: Buffer, step: str) -> str:
         """Element n of the row of a step."""
-        return f"t.{b.name}[(sample * t.n_steps + {step}) * {b.axes[1]} + n]" if len(b.axes) == 2 else f"{b.name}[n]"
+        return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + n]" if len(b.axes) == 2 else f"{b.name}[n]"
 
     def _dots(self, terms: Terms, now: str) -> str:
         """``total``, in lane 0: what a spike of ``source`` at `now` caused; lanes share its targets."""
@@ -115,17 +115,17 @@ class Between(Synapses):
             if not self._plain(connection):
                 text += self._feedback_of_synapses(connection, part, b, now)
                 continue
-            arrival = f"{now} + t.c{connection}_delay"
-            weight = f"t.c{connection}_weight[(int64_t)source * {c.post} + n]"
+            arrival = f"{now} + t->c{connection}_delay"
+            weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            text += f"if ({arrival} < t.n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
+            text += f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
         return text + "total = warp_sum(total);\n"
 
     def list_sent(self, o: Feedback, number: int) -> str:
         """The list of the spikes of a step, before the barrier in front of `o`."""
         words = self._words(o.population)
-        bits = f"t.p{o.population}_spikes[(sample * t.n_points + step) * {words} + v]"
+        bits = f"t->p{o.population}_spikes[(sample * t->n_points + step) * {words} + v]"
         return self._list(f"p{o.population}", o.population, bits, number)
 
     def _feedback(self, o: Feedback) -> str:
@@ -137,8 +137,8 @@ class Between(Synapses):
 
     def _feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""
-        body = f"const int source = t.channels[e];\nconst int64_t now = t.steps[e];\n{self._dots(o.terms, 'now')}"
-        body += f"if (lane == 0) t.{o.into.name}[t.input_start[sample] + e - from] = total;\n"
+        body = f"const int source = t->channels[e];\nconst int64_t now = t->steps[e];\n{self._dots(o.terms, 'now')}"
+        body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
     # gradients
@@ -159,9 +159,9 @@ class Between(Synapses):
         self.launches.append((f"sum_{b.name}", 1))
         body = (
             f"for (int n = threadIdx.x; n < {b.axes[0]}; n += {self.threads}) {{\n"
-            f"    real total = t.adding ? t.{b.name}_sum[n] : (real)0;\n"
-            f"    for (int64_t sample = 0; sample < t.batch; ++sample) total += t.{b.name}[sample * {b.axes[0]} + n];\n"
-            f"    t.{b.name}_sum[n] = total;\n}}\n"
+            f"    real total = t->adding ? t->{b.name}_sum[n] : (real)0;\n"
+            f"    for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {b.axes[0]} + n];\n"
+            f"    t->{b.name}_sum[n] = total;\n}}\n"
         )
         return self._kernel(f"sum_{b.name}", body)
 
@@ -169,28 +169,28 @@ class Between(Synapses):
         """Lanes share the targets of a source; for spikes of neurons they look at 128 steps at once."""
         c, i = self.plan.connections[o.connection], o.connection
         self.launches.append((f"gather_c{i}", c.pre))
-        row = f"total += t.{o.rows.name}[(sample * t.n_steps + arrival) * {c.post} + n];\n"
+        row = f"total += t->{o.rows.name}[(sample * t->n_steps + arrival) * {c.post} + n];\n"
         if self._from_input(i):
             each = (
-                "const int64_t *start = t.channel_start + t.samples[sample] * t.n_channels + source;\n#pragma unroll 4\n"
-                f"for (int64_t e = start[0]; e < start[1]; ++e) {{\n    const int64_t arrival = t.by_channel[e] + t.c{i}_delay;\n"
-                f"    if (n < {c.post} && arrival < t.n_steps) {row}}}\n"
+                "const int64_t *start = t->channel_start + t->samples[sample] * t->n_channels + source;\n#pragma unroll 4\n"
+                f"for (int64_t e = start[0]; e < start[1]; ++e) {{\n    const int64_t arrival = t->by_channel[e] + t->c{i}_delay;\n"
+                f"    if (n < {c.post} && arrival < t->n_steps) {row}}}\n"
             )
         else:
             p, words = self._source(i), self._words(self._source(i))
-            bits = f"t.p{p}_spikes[(sample * t.n_points + at - t.c{i}_delay) * {words} + source / 32]"
+            bits = f"t->p{p}_spikes[(sample * t->n_points + at - t->c{i}_delay) * {words} + source / 32]"
             each = (
-                f"for (int64_t base = t.c{i}_delay + 1; base < t.n_steps; base += 128) {{\n    int sent[4];\n"
+                f"for (int64_t base = t->c{i}_delay + 1; base < t->n_steps; base += 128) {{\n    int sent[4];\n"
                 "    #pragma unroll\n    for (int k = 0; k < 4; ++k) {\n        const int64_t at = base + 32 * k + lane;\n"
-                f"        sent[k] = at < t.n_steps && {bits} >> source % 32 & 1;\n    }}\n"
+                f"        sent[k] = at < t->n_steps && {bits} >> source % 32 & 1;\n    }}\n"
                 "    #pragma unroll\n    for (int k = 0; k < 4; ++k)\n"
                 "        for (uint32_t rest = __ballot_sync(EVERY, sent[k]); rest; rest &= rest - 1) {\n"
                 f"            const int64_t arrival = base + 32 * k + __ffs(rest) - 1;\n            if (n < {c.post}) {row}"
                 "        }\n}\n"
             )
-        place = f"t.c{i}_gradient[(int64_t)source * {c.post} + n]"
-        body = f"const int n = first + lane;\nreal total = t.adding && n < {c.post} ? {place} : (real)0;\n"
-        body += f"for (int64_t sample = 0; sample < t.batch; ++sample) {{\n{indent(each)}}}\n"
+        place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
+        body = f"const int n = first + lane;\nreal total = t->adding && n < {c.post} ? {place} : (real)0;\n"
+        body += f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(each)}}}\n"
         body += f"if (n < {c.post}) {place} = total;\n{self._note(o)}"
         loop = f"for (int first = threadIdx.x - lane; first < {c.post}; first += {self.threads}) {{\n{indent(body)}}}\n"
         loop = f"const int source = blockIdx.x, lane = threadIdx.x % 32;\n{loop}"

@@ -12,11 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import sympy as sp
-
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
-from ...program.trial import Deliver, Gather, GatherDelays, Trial
+from ...program.trial import Deliver, Gather, GatherDelays
 from ..layout import Layout
 from ..statements import indent
 
@@ -51,41 +49,13 @@ class Synapses(Layout):
     """What the text needs for connections that are not dense with one delay."""
 
     threads: int  # of a block
-
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial)
-        self.launches: list[tuple[str, int]] = []  # kernels and blocks that come after the trial's
-
-    def _each_spike(self, population: int, bits: str, body: str) -> str:
-        raise NotImplementedError
-
-    def _bits(self, connection: int) -> str:
-        raise NotImplementedError
-
-    def _over(self, population: int, body: str, comment: str, after: str = "") -> str:
-        raise NotImplementedError
-
-    def _element(self, access: Access, write: Callable[[sp.Expr], str], inside: bool = True) -> str:
-        raise NotImplementedError
-
-    def _row(self, b: Buffer, step: str) -> str:
-        raise NotImplementedError
-
-    def _each_synapse(self, i: int, body: str, first: str, stride: int | str) -> str:
-        """Code for the synapses of ``source``, `stride` threads side by side."""
-        c = self.plan.connections[i]
-        if c.form == "dense":
-            head = f"for (int n = {first}; n < {c.post}; n += {stride}) {{\n"
-            return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
-        head = f"for (int s = t.c{i}_start[source] + {first}; s < t.c{i}_start[source + 1]; s += {stride}) {{\n"
-        return head + indent(f"const int n = t.c{i}_target[s], w = t.c{i}_weight_of[s];\n{body}") + "}\n"
-
-    def _delay_of(self, i: int) -> str:
-        """Steps from a spike to its arrival through a synapse."""
-        delays = self.plan.connections[i].delays
-        if delays is None:
-            return f"t.c{i}_delay"
-        return f"t.c{i}_delays[{ {'synaptic': 'w', 'axonal': 'source', 'dendritic': 'n'}[delays.kind] }]"
+    launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
+    # of `Between` and `target`
+    _each_spike: Callable[[int, str, str], str]
+    _bits: Callable[..., str]
+    _over: Callable[..., str]
+    _element: Callable[..., str]
+    _row: Callable[[Buffer, str], str]
 
     # forwards
 
@@ -94,27 +64,27 @@ class Synapses(Layout):
         text = ""
         for i, (c, delays) in enumerate(zip(self.plan.connections, self.trial.delays)):
             for b in delays.arriving.values() if delays else ():
-                size = f"t.c{i}_ring * {c.post}"
-                text += f"for (int64_t k = threadIdx.x; k < {size}; k += {self.threads}) t.{b.name}[sample * {size} + k] = 0;\n"
+                size = f"t->c{i}_ring * {c.post}"
+                text += f"for (int64_t k = threadIdx.x; k < {size}; k += {self.threads}) t->{b.name}[sample * {size} + k] = 0;\n"
         return text
 
     def _deliver_synapses(self, o: Deliver) -> str:
         i, c, delays = o.connection, self.plan.connections[o.connection], self.trial.delays[o.connection]
-        weight = f"part_{{part}}(t.c{i}_weight[w])"
+        weight = f"part_{{part}}(t->c{i}_weight[w])"
         if delays is None:
             add = "".join(f"{b.name}[n] += {weight.format(part=part)};\n" for part, b in o.sums)
         else:
-            add = f"const int64_t arrival = step + {self._delay_of(i)};\nif (arrival >= t.n_steps) continue;\n"
+            add = f"const int64_t arrival = step + {self._delay_of(i)};\nif (arrival >= t->n_steps) continue;\n"
             for part in delays.arriving:
                 add += f"{self._ring(i, part, 'arrival', 'n')} += {weight.format(part=part)};\n"
         barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread keeps to its own neurons
         rows = self._each_synapse(i, add, "threadIdx.x", self.threads) + barrier
         if self._from_input(i):
-            head = f"for (; next{i} < to && t.steps[next{i}] + t.c{i}_delay == step; ++next{i}) {{\n"
-            spikes = head + indent(f"const int source = t.channels[next{i}];\n{rows}") + "}\n"
+            head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
+            spikes = head + indent(f"const int source = t->channels[next{i}];\n{rows}") + "}\n"
         else:
             spikes = self._each_spike(self._source(i), self._bits(i), rows)
-            spikes = f"if (step > t.c{i}_delay) {{\n{indent(spikes)}}}\n"
+            spikes = f"if (step > t->c{i}_delay) {{\n{indent(spikes)}}}\n"
         return barrier + spikes + (self._take(o) if delays else "")
 
     def _take(self, o: Deliver) -> str:
@@ -126,17 +96,12 @@ class Synapses(Layout):
         target = next(k for k, p in enumerate(self.plan.populations) if p.name == c.target)
         return self._over(target, body, f"{c.source} -> {c.target}")
 
-    def _ring(self, i: int, part: str, step: str, n: str) -> str:
-        delays, N = self.trial.delays[i], self.plan.connections[i].post
-        assert delays is not None
-        return f"t.{delays.arriving[part].name}[(sample * t.c{i}_ring + {step} % t.c{i}_ring) * {N} + {n}]"
-
     # backwards
 
     def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
         """What a spike at `now` caused, added to ``total`` by the lanes of a warp."""
-        add = f"total += part_{part}(t.c{i}_weight[w]) * {self._row(b, f'({now} + {self._delay_of(i)})')};\n"
-        late = f"{now} + {self._delay_of(i)} < t.n_steps"
+        add = f"total += part_{part}(t->c{i}_weight[w]) * {self._row(b, f'({now} + {self._delay_of(i)})')};\n"
+        late = f"{now} + {self._delay_of(i)} < t->n_steps"
         if self.plan.connections[i].delays is None:
             return f"if ({late}) {{\n{indent(self._each_synapse(i, add, 'lane', WARP))}}}\n"
         return self._each_synapse(i, f"if ({late}) {add}", "lane", WARP)
@@ -144,13 +109,13 @@ class Synapses(Layout):
     def _gather_synapses(self, o: Gather | GatherDelays) -> str:
         """A kernel for the gradient of weights, or of delays."""
         i, c = o.connection, self.plan.connections[o.connection]
-        at = f"t.{{}}[(sample * t.n_steps + arrival) * {c.post} + n]"
+        at = f"t->{{}}[(sample * t->n_steps + arrival) * {c.post} + n]"
         if isinstance(o, Gather):
             value, into, groups, name = at.format(o.rows.name), f"c{i}_gradient", shares_weights(c), f"gather_c{i}"
             kind, size = "w", math.prod(c.weight_shape)
         else:
             assert c.delays is not None
-            value = " + ".join(f"part_{part}(t.c{i}_weight[w]) * {at.format(b.name)}" for part, b in o.terms)
+            value = " + ".join(f"part_{part}(t->c{i}_weight[w]) * {at.format(b.name)}" for part, b in o.terms)
             into, groups, name = f"c{i}_delay_gradient", grouped_delays(c), f"gather_delays_c{i}"
             kind, size = "d", math.prod(c.delays.shape)
         each = self._each_sample(i, f"total += {value};\n")
@@ -160,36 +125,36 @@ class Synapses(Layout):
             body = self._of_group(i, kind, size, into, each, self._note(o))
         else:
             self.launches.append((name, c.pre))
-            one = f"real total = t.adding ? t.{into}[w] : (real)0;\n{each}t.{into}[w] = total;\n{self._note(o)}"
+            one = f"real total = t->adding ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
             body = "const int source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
         return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
 
     def _note(self, o: Gather | GatherDelays) -> str:
         """Say where a gradient is not finite: of weights, then of delays."""
         place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
-        return f"if (total - total != 0) atomicMax(t.unfinite + {place}, 1);\n"
+        return f"if (total - total != 0) atomicMax(t->unfinite + {place}, 1);\n"
 
     def _kernel(self, name: str, body: str, comment: str = "") -> str:
         """A kernel that comes after the trial's, and does nothing where that has to run again."""
-        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}(const Trial *__restrict__ trial_) {{\n'
-        again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t.needed[p]) return;\n"
-        return head + indent(f"const Trial &t = *trial_;\n{again}{body}") + "}\n"
+        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}(const Trial *__restrict__ t) {{\n'
+        again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
+        return head + indent(f"{again}{body}") + "}\n"
 
     def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str) -> str:
         """The sum over the synapses of a group, a warp each."""
         c = self.plan.connections[i]
-        synapse = f"const int s = t.c{i}_{kind}_synapse[k];\n"
+        synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":
             synapse += f"const int source = s / {c.post}, n = s % {c.post}, w = s;\n"
         else:
-            synapse += f"const int source = t.c{i}_source[s], n = t.c{i}_target[s], w = t.c{i}_weight_of[s];\n"
+            synapse += f"const int source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
         return (
             f"const int lane = threadIdx.x % {WARP}, group = blockIdx.x * {self.threads // WARP} + threadIdx.x / {WARP};\n"
             f"if (group >= {size}) return;\nreal total = 0;\n"
-            f"for (int k = t.c{i}_{kind}_start[group] + lane; k < t.c{i}_{kind}_start[group + 1]; k += {WARP}) {{\n"
+            f"for (int k = t->c{i}_{kind}_start[group] + lane; k < t->c{i}_{kind}_start[group + 1]; k += {WARP}) {{\n"
             f"{indent(f'{synapse}(void)w;{chr(10)}{each}')}}}\n"
-            f"total = warp_sum(total);\nif (lane > 0) return;\nif (t.adding) total += t.{into}[group];\n"
-            f"t.{into}[group] = total;\n{note}"
+            f"total = warp_sum(total);\nif (lane > 0) return;\nif (t->adding) total += t->{into}[group];\n"
+            f"t->{into}[group] = total;\n{note}"
         )
 
     def _each_sample(self, i: int, add: str) -> str:
@@ -197,16 +162,16 @@ class Synapses(Layout):
         delay = f"const int64_t delay = {self._delay_of(i)};\n"
         if self._from_input(i):
             spikes = (
-                "const int64_t *first = t.channel_start + t.samples[sample] * t.n_channels + source;\n"
+                "const int64_t *first = t->channel_start + t->samples[sample] * t->n_channels + source;\n"
                 "for (int64_t e = first[0]; e < first[1]; ++e) {\n"
-                "    const int64_t arrival = t.by_channel[e] + delay;\n"
-                f"    if (arrival < t.n_steps) {add}}}\n"
+                "    const int64_t arrival = t->by_channel[e] + delay;\n"
+                f"    if (arrival < t->n_steps) {add}}}\n"
             )
         else:
             p, words = self._source(i), self._words(self._source(i))
-            bits = f"t.p{p}_spikes[(sample * t.n_points + arrival - delay) * {words} + source / 32]"
+            bits = f"t->p{p}_spikes[(sample * t->n_points + arrival - delay) * {words} + source / 32]"
             spikes = (
-                "for (int64_t arrival = delay + 1; arrival < t.n_steps; ++arrival)\n"
+                "for (int64_t arrival = delay + 1; arrival < t->n_steps; ++arrival)\n"
                 f"    if ({bits} >> source % 32 & 1) {add}"
             )
-        return delay + f"for (int64_t sample = 0; sample < t.batch; ++sample) {{\n{indent(spikes)}}}\n"
+        return delay + f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(spikes)}}}\n"

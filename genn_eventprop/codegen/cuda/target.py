@@ -34,14 +34,11 @@ from .synapses import WARP, group_buffers
 
 MOST_THREADS = 256
 DATA = (
-    Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
-    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
     Buffer("by_channel", ("spikes",), "int", "given"), Buffer("channel_start", ("samples", "n_channels"), "long", "given"),
-    Buffer("quantiles", (4096,), "real", "given"), Buffer("trouble", (1,), "key", "error"),
-    Buffer("needed", ("populations",), "int", "error"), Buffer("unfinite", (2, "connections"), "int", "error"),
+    Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
+    Buffer("unfinite", (2, "connections"), "int", "error"),
 )  # fmt: skip
 SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block, one a warp
-INTEGERS = ("batch", "n_points", "training", "n_nodes", "n_channels", "adding")
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
     kernels = [*trials.values(), *text.gathers()]
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct()]
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double")]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
         text.shared_bytes, tuple(text.launches),
@@ -81,21 +78,15 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
 
 class _Text(Between):
     def __init__(self, trial: Trial, real_bytes: int) -> None:
-        super().__init__(trial)
+        own = tuple(trial.buffers.values())
+        sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in own if of_neurons(b)]
+        groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
+        super().__init__(trial, [*DATA, *sums, *groups], ["n_channels", "adding"])
+        self.launches = []
         widest = max(p.size for p in self.plan.populations)
         self.threads = min(-(-widest // WARP) * WARP, MOST_THREADS)
-        own = tuple(trial.buffers.values())
-        sums = tuple(replace(b, name=f"{b.name}_sum", role="sum") for b in own if of_neurons(b))
-        groups = [b for i, c in enumerate(self.plan.connections) for b in group_buffers(i, c)]
-        every = (*DATA, *own, *sums, *groups)
-        scalars = [b for b in every if not b.axes]
-        self.doubles = tuple(b for b in scalars if b.kind in ("real", "double") and b.role == "given")
-        whole = [b.name for b in scalars if b.kind in ("int", "long") and b.role == "given"]
-        delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
-        rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
-        self.integers = (*INTEGERS, *(n for n in whole if n not in INTEGERS), *delays, *rings)
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
-        self._place(every)
+        self._place(self.buffers)
 
     def _place(self, every: Iterable[Buffer]) -> None:
         """Registers, shared memory, global memory; and what one half of a split trial hands to the other."""
@@ -133,23 +124,13 @@ class _Text(Between):
             return f"{b.name}[{write(access.index[0])}]" if b.axes else f"*{b.name}"
         if inside and own and b in self.registers:
             return f"{b.name}[i]"
-        if not b.axes:
-            return f"t.{b.name}"
-        axes, index = list(b.axes), [write(i) for i in access.index]
-        if len(axes) == 2 and str(axes[1]).endswith("room"):  # neurons side by side
-            axes, index = axes[::-1], index[::-1]
-        if of_sample(b):
-            axes, index = ["batch", *axes], ["sample", *index]
-        return f"t.{b.name}[{self._flat(axes, index)}]"
+        index = [write(i) for i in access.index]
+        if len(index) == 2 and str(b.axes[1]).endswith("room"):  # neurons side by side
+            b, index = replace(b, axes=b.axes[::-1]), index[::-1]
+        return self._in_struct(b, index)
 
-    def _length(self, axis: int | str) -> str:
-        return str(axis) if isinstance(axis, int) else f"t.{axis}"
-
-    def struct(self) -> str:
-        const = {"number": "const ", "given": "const "}
-        fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
-        fields += [f"double {b.name};" for b in self.doubles] + [f"int64_t {n};" for n in self.integers]
-        return "struct Trial {\n" + indent("\n".join(fields)) + "};\n"
+    def _of_sample(self, b: Buffer) -> bool:
+        return of_sample(b)
 
     # the kernels of a trial
 
@@ -157,7 +138,7 @@ class _Text(Between):
         """name -> text."""
         there, compared, back = self._there(), self._compared(), self._back()
         if not self.trial.split:
-            return {"trial": self._block("trial", f"{there}{compared}if (!t.training) return;\n{back}")}
+            return {"trial": self._block("trial", f"{there}{compared}if (!t->training) return;\n{back}")}
         backwards = "int64_t step = 0;\n" + self._carry("load") + f"__syncthreads();\n{compared}{back}"
         return {
             "forwards": self._block("forwards", there + self._carry("keep")),
@@ -168,10 +149,10 @@ class _Text(Between):
         """A kernel with a block for every sample."""
         several = max(self._slots(i) for i in range(len(self.plan.populations))) > 1
         bounds = f"{self.threads}, {2 if several else 4}"  # blocks side by side; without it ptxas spills on sm_80
-        head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(const Trial *__restrict__ trial_) {{\n'
-        start = "const Trial &t = *trial_;\nconst int64_t sample = blockIdx.x;\n"
+        head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(const Trial *__restrict__ t) {{\n'
+        start = "const int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
-        start += "const int64_t from = t.offsets[t.samples[sample]], to = t.offsets[t.samples[sample] + 1];\n"
+        start += "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
         return head + indent(f"{start}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
 
     def _memory(self, body: str) -> str:
@@ -199,9 +180,11 @@ class _Text(Between):
         at = t.step.index(arriving[0]) if arriving else 0
         steps = self._all(t.step[:at]) + self.deliveries(arriving) + self._all(t.step[at + len(arriving) :])
         steps += "__syncthreads();\n"
-        text += f"for (step = 0; step < t.n_steps; ++step) {{\n{indent(steps)}}}\n" + self._all(t.end)
+        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(steps)}}}\n" + self._all(t.end)
         for b in self.results:
-            text += self._over(_population(b), f"t.{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results")
+            text += self._over(
+                _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
+            )
         return text + (self._full() or "__syncthreads();\n")
 
     def _compared(self) -> str:
@@ -216,12 +199,12 @@ class _Text(Between):
     def _back(self) -> str:
         t = self.trial
         inner = self._all(t.before_jumps)
-        back = f"if (step < t.n_steps) {{\n{indent(inner)}}}\n" if inner else ""
+        back = f"if (step < t->n_steps) {{\n{indent(inner)}}}\n" if inner else ""
         if t.feedback:
             back += "".join(self.list_sent(o, i) for i, o in enumerate(t.feedback) if isinstance(o, Feedback))
             back += f"__syncthreads();\n{self._all(t.feedback)}__syncthreads();\n"
         back += self._all(t.jumps) + f"if (step == 0) break;\n{self._all(t.retreat)}"
-        text = self._all(t.begin_back) + f"for (step = t.n_steps;; --step) {{\n{indent(back)}}}\n"
+        text = self._all(t.begin_back) + f"for (step = t->n_steps;; --step) {{\n{indent(back)}}}\n"
         text += self._all(o for o in t.end_back if isinstance(o, EachNeuron))
         last = self._all(o for o in t.end_back if isinstance(o, FeedInput))
         return text + (f"__syncthreads();\n{last}" if last else "")
@@ -232,7 +215,7 @@ class _Text(Between):
         for b in self.carried:
             result = b in self.results
             here = f"{b.name}[{'neuron' if b in self.shared else 'i'}]"
-            there = f"t.{'' if result else 'kept_'}{b.name}[sample * {b.axes[0]} + neuron]"
+            there = f"t->{'' if result else 'kept_'}{b.name}[sample * {b.axes[0]} + neuron]"
             if way == "load" or not result:
                 text += self._over(
                     _population(b), f"{here} = {there};\n" if way == "load" else f"{there} = {here};\n", way
@@ -254,7 +237,7 @@ class _Text(Between):
         text = ""
         for i, p in enumerate(self.plan.populations):
             if p.derived.events:
-                check = f"if (p{i}_w_happened[i] > t.p{i}_room) {{\n    atomicMax(t.needed + {i}, p{i}_w_happened[i]);\n    full = 1;\n}}\n"
+                check = f"if (p{i}_w_happened[i] > t->p{i}_room) {{\n    atomicMax(t->needed + {i}, p{i}_w_happened[i]);\n    full = 1;\n}}\n"
                 text += self._over(i, check, p.name)
         return f"int full = 0;\n{text}if (__syncthreads_or(full)) return;\n" if text else ""
 
@@ -285,8 +268,8 @@ class _Text(Between):
     def _target(self, inside: bool = True) -> Target:
         return Target(
             lambda access, write: self._element(access, write, inside),
-            lambda population, state: f"note_diverged(t.trouble, sample, step, {population}, {state}, neuron);",
-            {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t.quantiles"},
+            lambda population, state: f"note_diverged(t->trouble, sample, step, {population}, {state}, neuron);",
+            {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t->quantiles"},
         )
 
     def _each_step(self, o: EachStep) -> str:
@@ -297,7 +280,7 @@ class _Text(Between):
         )
         return (
             "double t_running = 0;\n"
-            f"for (int64_t o_row = threadIdx.x; o_row < t.n_steps; o_row += {self.threads}) {{\n{indent(body)}}}\n"
+            f"for (int64_t o_row = threadIdx.x; o_row < t->n_steps; o_row += {self.threads}) {{\n{indent(body)}}}\n"
             "t_running = warp_sum(t_running);\nif (lane == 0) sums[warp] = t_running;\n__syncthreads();\n"
             "if (threadIdx.x == 0) {\n    double total = 0;\n"
             f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
@@ -313,7 +296,7 @@ class _Text(Between):
             f"const uint32_t word = __ballot_sync(EVERY, emitted);\n"
             f"if (lane == 0 && neuron / 32 < {words}) {{\n"
             f"    p{i}_now[(step + 1) % 2 * {words} + neuron / 32] = word;\n"
-            f"    t.p{i}_spikes[(sample * t.n_points + step + 1) * {words} + neuron / 32] = word;\n}}\n"
+            f"    t->p{i}_spikes[(sample * t->n_points + step + 1) * {words} + neuron / 32] = word;\n}}\n"
         )
         return self._over(i, body + "emitted = sent;\n", p.name, after).replace(
             "const int32_t neuron", "int emitted = 0;\n    const int32_t neuron", 1
