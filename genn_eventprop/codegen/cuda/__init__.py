@@ -5,6 +5,6 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint's rows that the trials have kept: no atomic additions, and no gradient for each sample.
 """
 
-from .target import Source, generate, of_neurons, of_sample
+from .target import Source, generate, of_neurons, of_sample, place_of
 
-__all__ = ["Source", "generate", "of_neurons", "of_sample"]
+__all__ = ["Source", "generate", "of_neurons", "of_sample", "place_of"]

@@ -18,9 +18,3 @@ template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);
     return value;
 }
-
-// Notes the first place where the dynamics were left: the smallest sample, then step, population, state, neuron.
-__device__ inline void note_diverged(uint64_t *trouble, int64_t sample, int64_t step, int population, int state, int32_t neuron) {
-    const uint64_t place = ((((uint64_t)sample << 21 | (uint64_t)(step + 1)) << 4 | (uint64_t)population) << 4 | (uint64_t)state) << 14 | (uint64_t)neuron;
-    atomicMin(trouble, place);
-}

@@ -6,6 +6,7 @@ one that others read is in shared memory; rows, lists and results are in global 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -268,9 +269,14 @@ class _Text(Between):
     def _target(self, inside: bool = True) -> Target:
         return Target(
             lambda access, write: self._element(access, write, inside),
-            lambda population, state: f"note_diverged(t->trouble, sample, step, {population}, {state}, neuron);",
+            self._diverged,
             {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t->quantiles"},
         )
+
+    def _diverged(self, population: int, state: int) -> str:
+        """Note the first place where the dynamics were left: the smallest sample, then step; see `place_of`."""
+        unit = f"{units(self.plan, population) + state * self.plan.populations[population].size} + neuron"
+        return f"atomicMin(t->trouble, (uint64_t)((sample * t->n_points + step) * {units(self.plan)} + {unit}));"
 
     def _each_step(self, o: EachStep) -> str:
         """Threads share the steps, and their sums are added up in the order of the warps."""
@@ -328,12 +334,20 @@ def of_sample(b: Buffer) -> bool:
     return "batch" not in b.axes and (b.role in ("result", "kept") or of_neurons(b))
 
 
+def units(plan: Plan, before: int | None = None) -> int:
+    """States of all neurons, or of those of the first populations."""
+    return sum(len(p.derived.states) * p.size for p in plan.populations[:before])
+
+
+def place_of(trouble: int, plan: Plan) -> tuple[int, int, int, int, int]:
+    """(sample, step, population, state, neuron) of a number that says where dynamics were left."""
+    row, unit = divmod(trouble, units(plan))
+    i = max(i for i in range(len(plan.populations)) if units(plan, i) <= unit)
+    return (*divmod(row, plan.n_steps + 1), i, *divmod(unit - units(plan, i), plan.populations[i].size))
+
+
 def _count(b: Buffer) -> int:
-    total = 1
-    for a in b.axes:
-        assert isinstance(a, int)
-        total *= a
-    return total
+    return math.prod(a for a in b.axes if isinstance(a, int))
 
 
 def _population(b: Buffer) -> int:

@@ -5,7 +5,7 @@ What is done to a device is done in the order in which it is asked for. The host
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,17 +21,15 @@ class OutOfMemory(EngineError):
     """The device has no such piece of memory left."""
 
 
-class DeviceMemory(ABC):
+class DeviceMemory(Protocol):
     """A piece of a device's memory: its `address`, and `bytes`, how many it has."""
 
     address: int
     bytes: int
 
-    @abstractmethod
     def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
         """Copy a host array to its beginning; `ahead`: beside what the device runs, and it is there at the end."""
 
-    @abstractmethod
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """A host array from its beginning, once everything asked for before is done.
 
@@ -39,37 +37,31 @@ class DeviceMemory(ABC):
             EngineError: what went wrong since the last read.
         """
 
-    @abstractmethod
     def clear(self, count: int) -> None:
         """Set the first `count` bytes to 0."""
 
-    @abstractmethod
     def free(self) -> None:
         """Give it back; it cannot be used afterwards."""
 
 
-class Module(ABC):
+class Module(Protocol):
     """Compiled text."""
 
-    @abstractmethod
     def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
         """Run a kernel whose only argument is the address of a struct in the device's memory."""
 
 
-class Device(ABC):
+@runtime_checkable
+class Device(Protocol):
     """name: for messages. shared_memory: bytes that a block may have. available: bytes of memory that are free."""
 
     name: str
     shared_memory: int
 
     @property
-    @abstractmethod
     def available(self) -> int: ...
-
-    @abstractmethod
     def compile(self, text: str) -> Module: ...
 
-    @abstractmethod
     def allocate(self, count: int) -> DeviceMemory:
         """`count` bytes, whatever is in them.
 
@@ -77,7 +69,7 @@ class Device(ABC):
             OutOfMemory: if there is not so much.
         """
 
-    def close(self) -> None:  # noqa: B027  (a device may hold nothing but its memory)
+    def close(self) -> None:
         """Give back what is not memory."""
 
 

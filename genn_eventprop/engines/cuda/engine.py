@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import Source, generate
+from ...codegen.cuda import Source, generate, place_of
 from ...errors import EngineError
 from ...optimisers import is_text
 from ...plan import Plan
@@ -220,16 +220,11 @@ class CudaEngine(ProgramEngine):
         return found | (batch.spikes() if given.get("record") else {})
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
-        """Raise `EngineError` for dynamics that diverged; see note_diverged in runtime.cuh."""
-        if place == NOTHING:
-            return
-        rest, parts = int(place), []
-        for bits in (14, 4, 4, 21):
-            parts.append(rest & ((1 << bits) - 1))
-            rest >>= bits
-        neuron, state, population, step = parts
-        number = int(given["numbers"][rest])
-        raise diverged(self.plan, self.plan.populations[population], number, step, state, neuron)
+        """Raise `EngineError` for dynamics that diverged."""
+        if place != NOTHING:
+            sample, step, population, state, neuron = place_of(int(place), self.plan)
+            number = int(given["numbers"][sample])
+            raise diverged(self.plan, self.plan.populations[population], number, step + 1, state, neuron)
 
     # data sets
 
