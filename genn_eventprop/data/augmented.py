@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.data import check, kernels
-from genn_eventprop.data.augment import Step, changed, check_range, in_order, inside, joined
+from genn_eventprop.data.batchwise import Step, changed, check_range, in_order, inside, joined
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError

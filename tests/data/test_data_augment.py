@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from genn_eventprop.data import Events, augment, kernels
 from genn_eventprop.data.augment import (
     Bin,
+    ChannelsLast,
     CompressTime,
     Crop,
     CropChannels,
@@ -19,6 +20,7 @@ from genn_eventprop.data.augment import (
     FitTime,
     Jitter,
     MergeChannels,
+    NormaliseCounts,
     Pad,
     Shift,
     Thin,
@@ -60,6 +62,8 @@ ALL: list[Any] = [
     Dropout(0.3),
     Thin(20),
     MergeChannels(3),
+    ChannelsLast(2),
+    NormaliseCounts(3),
     CompressTime(2.0),
     Crop(10.0, 60.0),
     CropChannels(10, 40),
@@ -156,6 +160,26 @@ def test_steps_without_chance() -> None:
     assert found == sorted(expected)
 
 
+def test_channels_last_puts_the_polarities_of_a_pixel_side_by_side() -> None:
+    height, width = 3, 4
+    x, y, p = np.array([3, 0, 2]), np.array([2, 0, 1]), np.array([1, 0, 1])
+    events = Events([1.0, 2.0, 3.0], (p * height + y) * width + x, [0, 3], 2 * height * width)
+    last = ChannelsLast(2)(events, draw_for(events))
+    assert last.channels.tolist() == ((y * width + x) * 2 + p).tolist() and last.n_channels == events.n_channels
+
+
+def test_normalised_counts_leave_only_times() -> None:
+    events = Events.from_samples([([1.0, 2.0, 3.0, 4.0, 9.0], [1, 0, 1, 0, 1]), ([], [])], 3)
+    made = NormaliseCounts(4)(events, draw_for(events))
+    times, channels = made.sample(0)
+    assert made.counts.tolist() == [12, 0] and np.bincount(channels).tolist() == [4, 4, 4]
+    levels = (np.arange(4) + 0.5) / 4
+    for channel, of in ((0, [2.0, 4.0]), (1, [1.0, 3.0, 9.0]), (2, [1.0, 2.0, 3.0, 4.0, 9.0])):
+        assert times[channels == channel] == pytest.approx(np.quantile(of, levels))
+    many = valid(NormaliseCounts(2)(some(), draw_for(some())))
+    assert set(many.counts.tolist()) <= {0, 2 * N} and len(many) == len(some())
+
+
 def test_fit_time_makes_slow_and_late_words_alike() -> None:
     word = np.array([0.0, 10.0, 25.0, 50.0])
     samples = [word, 3 * word + 40, word[:0], word[2:3], np.full(3, 7.0)]
@@ -246,6 +270,9 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: Dropout(1.5), "Dropout: p must be from 0 to 1, got 1.5"),
         (lambda: Thin(-1), "Thin: count must be from 0"),
         (lambda: MergeChannels(0), "MergeChannels: factor must be from 1"),
+        (lambda: ChannelsLast(0), "ChannelsLast: planes must be from 1"),
+        (lambda: ChannelsLast(3)(some(), draw_for(some())), "ChannelsLast: 50 channels are not 3 images of one size"),
+        (lambda: NormaliseCounts(0), "NormaliseCounts: count must be from 1"),
         (lambda: CompressTime(0.0), "CompressTime: factor must be from"),
         (lambda: Crop(5.0, 1.0), "Crop: start must be from 0 to 1, got 5.0"),
         (lambda: CropChannels(5, 5), "CropChannels: stop must be from 6 to"),
