@@ -45,10 +45,12 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     folder = data_folder(config.data_dir)
     train, test = (tonic_sets.load("dvs_gesture", folder, part, pool=config.pool) for part in ("train", "test"))
+    side = -(-128 // config.pool)
+    shape = (side, side, 2)
     if config.validation == 0:
-        return layered(config, train, None, test)
+        return layered(config, train, None, test, shape=shape)
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, shape=shape)
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

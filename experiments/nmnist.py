@@ -55,10 +55,12 @@ class Config(LayeredConfig):
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     train, test = small_sets(config) if config.small else full_sets(config)
+    side = -(-34 // config.pool)
+    shape = (side, side, 2)
     if config.validation == 0:
-        return layered(config, train, None, test)
+        return layered(config, train, None, test, shape=shape)
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, shape=shape)
 
 
 def small_sets(config: Config) -> tuple[Events, Events]:

@@ -13,7 +13,7 @@ Every setting of `LayeredConfig` is an option of such an experiment's command li
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..engines import solvable
@@ -33,6 +33,7 @@ from .choices import (
     schedule_of,
     transformed,
 )
+from .convolutions import image_layers
 from .experiment import Experiment, ExperimentConfig
 from .initialise import initialise_rates
 from .trainer import Trainer
@@ -52,6 +53,8 @@ class LayeredConfig(ExperimentConfig):
     """Neurons of each hidden layer."""
     recurrent: bool = True
     """Connect each hidden layer to itself."""
+    convolutions: str = ""
+    """Layers of images before the hidden ones: "conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2)"."""
     neuron: str = "LIF"
     """Hidden neurons: a model by name, parameters in parentheses."""
     output: str = "LI"
@@ -120,18 +123,24 @@ def layered(
     validation: Events | None,
     test: Events | None,
     class_names: Sequence[str] = (),
+    shape: tuple[int, int, int] | None = None,
     **trainer: Any,
 ) -> Experiment:
     """The experiment that `config` describes, on these data sets.
 
     Args:
         class_names: for figures and reports.
+        shape: (height, width, channels) of the input, if it is images one channel after the other, as the loaders of
+            event cameras give them; with `convolutions` they are interleaved (`data.augment.ChannelsLast`).
         trainer: further arguments of `Trainer`.
     """
+    if config.convolutions and shape is not None:
+        interleaved = f"channels_last={shape[2]}"
+        config = replace(config, augment=f"{config.augment},{interleaved}" if config.augment else interleaved)
     how = (config.augment, config.duration)
     held_out, last = (None if events is None else transformed(events, *how) for events in (validation, test))
     learned = augmented(train, *how, config.seed)
-    network, output = network_of(config, learned.n_channels, classes_of(train))
+    network, output = network_of(config, learned.n_channels, classes_of(train), shape)
     loss = loss_of(config.loss, output)
     spike_times, dt = config.time_grid(solvable=solvable(network))
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
@@ -173,18 +182,23 @@ def _schedule(config: LayeredConfig) -> Schedule:
     return ByParameter(others, {"*.delay": schedule_of(config.delay_schedule, config.epochs, "--delay-schedule")})
 
 
-def network_of(config: LayeredConfig, n_inputs: int, n_classes: int) -> tuple[Network, Population]:
-    """The network and its output population."""
+def network_of(
+    config: LayeredConfig, n_inputs: int, n_classes: int, shape: tuple[int, int, int] | None = None
+) -> tuple[Network, Population]:
+    """The network and its output population; an input of that `shape` if there are convolutions."""
     if not config.hidden:
         raise SettingError("--hidden: at least one hidden layer is needed")
     network = Network()
-    source: Any = network.input(n_inputs)
+    images = bool(config.convolutions)
+    source: Any = network.input(shape=shape) if images and shape is not None else network.input(n_inputs)
     neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
     stochastic: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
+    if images:
+        source = image_layers(network, source, config.convolutions, neuron, stochastic)
     for i, size in enumerate(config.hidden):
         name = "hidden" if len(config.hidden) == 1 else f"hidden{i + 1}"
         layer = network.population(neuron, size, name, **stochastic)
-        if i == 0:
+        if i == 0 and not images:
             connect_input(network, source, layer, config)
         else:
             network.connect(source, layer, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
