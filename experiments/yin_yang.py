@@ -26,7 +26,7 @@ from genn_eventprop.data import yin_yang
 from genn_eventprop.engines import solvable
 from genn_eventprop.optimisers import Adam, Exponential
 from genn_eventprop.training import Experiment, ExperimentConfig, record_trial
-from genn_eventprop.training.choices import loss_of, neuron_of
+from genn_eventprop.training.choices import delay_of, loss_of, neuron_of
 
 QUICK = {"epochs": 15}
 
@@ -49,6 +49,10 @@ class Config(ExperimentConfig):
     """Mean and standard deviation of the initial weights from hidden to output."""
     output: str = "LIF"
     """Output neurons, likewise; LI for losses of voltages."""
+    delays: str = ""
+    """Learned delays of both connections: "synaptic", "axonal" or "dendritic(high=5, max=30)", in ms."""
+    delay_learning_rate: float | None = None
+    """Learning rate of the delays, in ms; by default that of the weights."""
     duration: float = 60.0
     """Trial length in ms."""
     loss: str = "first_spike_exp(silent='exclude')"
@@ -77,12 +81,14 @@ def build(config: Config) -> Experiment:
     hidden = net.population(neuron, config.hidden, name="hidden")
     neuron = neuron_of(config.output, "--output", tau_mem=config.tau_mem, tau_syn=config.tau_syn)
     output = net.population(neuron, 3, name="output")
-    net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)))
-    net.connect(hidden, output, Dense(Normal(*config.output_weight)))
+    net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
+    net.connect(hidden, output, Dense(Normal(*config.output_weight)), delay=delay_of(config.delays))
     loss = loss_of(config.loss, output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha)
     spike_times, dt = config.time_grid(solvable=solvable(net))
-    rate = config.hidden_learning_rate
-    groups = None if rate is None else {"input_hidden.weight": {"learning_rate": rate}}
+    rates = {"input_hidden.weight": config.hidden_learning_rate}
+    if config.delays:
+        rates["*.delay"] = config.delay_learning_rate
+    groups = {pattern: {"learning_rate": rate} for pattern, rate in rates.items() if rate is not None}
     trainer = Trainer(
         net,
         loss,
@@ -90,7 +96,7 @@ def build(config: Config) -> Experiment:
         dt=dt,
         spike_times=spike_times,
         engine=config.engine,
-        optimiser=Adam(config.learning_rate, groups=groups),
+        optimiser=Adam(config.learning_rate, groups=groups or None),
         schedule=Exponential(config.decay),
         batch_size=config.batch_size,
         seed=config.seed,
