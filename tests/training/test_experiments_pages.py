@@ -14,6 +14,7 @@ from genn_eventprop.errors import ModelError
 from genn_eventprop.gradcheck.command import find_model
 from genn_eventprop.training import experiment_names, load_experiment
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PAGES = "braille dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
 
 
@@ -151,11 +152,16 @@ def test_nmnist_and_dvs_gesture_through_tonic(data_dir, tmp_path, cache):
         for gesture in range(2):
             folder = tmp_path / "DVSGesture" / f"ibmGesture{part}" / "user01_led"
             folder.mkdir(parents=True, exist_ok=True)
-            pixels = [rng.integers(0, size, 40) for size in (128, 128, 2)]
-            np.save(folder / f"{gesture}.npy", np.stack([*pixels, np.sort(rng.integers(0, 10**6, 40))], axis=1))
+            pixels = [rng.integers(0, size, 4000) for size in (128, 128, 2)]
+            times = np.sort(rng.integers(0, 2000, 4000))  # ms in these files
+            np.save(folder / f"{gesture}.npy", np.stack([*pixels, times], axis=1))
     options = ["--data-dir", str(tmp_path), "--validation", "0", "--epochs", "1", "--hidden", "8"]
     assert quick(tmp_path / "n", "nmnist", *options)["epochs"] == 1
     assert quick(tmp_path / "d", "dvs_gesture", *options)["epochs"] == 1
+    for name in ("nmnist", "dvs_gesture"):  # their convolutional settings
+        table = str(EXPERIMENTS / f"{name}_convolutions.toml")
+        assert quick(tmp_path / f"{name}c", name, *options, "--config", table)["epochs"] == 1
+        assert "conv1" in json.loads((tmp_path / f"{name}c" / "metrics.jsonl").read_text())["spikes_per_neuron"]
 
 
 def test_choices_from_toml_and_the_command_line(data_dir, tmp_path):

@@ -33,6 +33,25 @@ def test_the_network_of_the_settings():
     assert [c.name for c in plain.connections] == ["input_hidden", "hidden_output"]
 
 
+def test_convolutions_come_before_the_hidden_layers_and_see_pixels_with_their_channels_side_by_side():
+    config = replace(CONFIG, hidden=(5,), convolutions="conv(3, kernel=2, weight=(0.1, 0.2)), pool(2, scale=2.0)")
+    network, _ = network_of(config, 32, 2, (4, 4, 2))
+    shapes = {c.name: c.weight_shape for c in network.connections}
+    assert shapes == {
+        "input_conv1": (2, 2, 2, 3), "conv1_pool2": (1,), "pool2_hidden": (3, 5), "hidden_hidden": (5, 5),
+        "hidden_output": (5, 2),
+    }  # fmt: skip
+    planes = Events([1.0, 2.0], [1, 17], [0, 2], 32, labels=[0], n_classes=2)  # both polarities of the second pixel
+    made = layered(config, planes, None, planes, shape=(4, 4, 2))
+    assert made.test is not None and made.test.channels.tolist() == [2, 3]
+    made.trainer.fit(made.train, epochs=1)
+    with pytest.raises(SettingError, match="--convolutions: the input of this experiment is no image"):
+        network_of(config, 32, 2)
+    for text, message in (("cnv(3)", "did you mean 'conv'"), ("conv", "conv cannot be used like this")):
+        with pytest.raises(SettingError, match=message):
+            network_of(replace(config, convolutions=text), 32, 2, (4, 4, 2))
+
+
 def test_one_layer_may_be_written_as_a_number():
     assert config_from_json(LayeredConfig, {"hidden": 32}).hidden == (32,)
 
