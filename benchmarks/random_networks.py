@@ -55,7 +55,7 @@ class Settings:
     Args:
         count: How many. first: Number of the first. only: The number of a single one.
         spike_times: "grid" or "exact".
-        wired: With tables of synapses and delays that are values, on the grid; the rest is drawn as without.
+        wired: With tables of synapses and delays that are values; the rest is drawn as without.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -242,9 +242,15 @@ def reason(text: str) -> str:
     return re.sub(r"\d[\d.e+-]*", "#", re.sub(r"'[^']*'", "'...'", text.split("\n")[0]))[:160]
 
 
+def asked(s: Settings) -> str:
+    """The kind of networks, as on the command line."""
+    exact = f" --spike-times {s.spike_times}" if s.spike_times != "grid" else ""
+    return f"--wired{exact}" if s.wired else f"--spike-times {s.spike_times}"
+
+
 def table(s: Settings, found: list[Found]) -> str:
     """What became of them, by engine, and the reasons of refusals."""
-    what = "--wired" if s.wired else f"--spike-times {s.spike_times}"
+    what = asked(s)
     command = f"python benchmarks/random_networks.py {what} --count {len(found)} --seed {s.seed}"
     head = "| | networks | right | decided by rounding | refused | wrong |"
     rows = [f"`{command}`", "", head, "|---|---|---|---|---|---|"]
@@ -261,7 +267,7 @@ def table(s: Settings, found: list[Found]) -> str:
 
 def line(s: Settings, f: Found) -> str:
     """A network in a line, and what is not right about it with the line that shows it again."""
-    what = "--wired" if s.wired else f"--spike-times {s.spike_times}"
+    what = asked(s)
     again = f"    python benchmarks/random_networks.py --seed {s.seed} {what} --only {f.number}"
     again = f"    python benchmarks/random_networks.py --known --only {f.number}" if s.known else again
     bad = [f"    {v.engine}: {v.kind}: {v.reason}" for v in f.verdicts if v.kind != "right"]
@@ -299,8 +305,6 @@ def keep(s: Settings, f: Found) -> None:
 
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
-    if s.wired and s.spike_times != "grid":
-        raise SystemExit("--wired is for the grid: no engine but the reference runs it with exact spike times")
     numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
     numbers = numbers if s.only is None else [s.only]
     found = kept(s)
@@ -322,7 +326,8 @@ def main() -> int:
     text = table(s, found)
     print(text)
     if s.into:
-        write_table(s.into, f"random networks, {'wired' if s.wired else s.spike_times}", text)
+        kind = "wired" if s.wired and s.spike_times == "grid" else f"{'wired ' * s.wired}{s.spike_times}"
+        write_table(s.into, f"random networks, {kind}", text)
     return int(any(f.kind == "wrong" for f in found))
 
 

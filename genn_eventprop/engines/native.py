@@ -27,9 +27,10 @@ from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_st
 from ..program.outer import on_host
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
+from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, CONNECTIVITY, INTEGRALS, JUMPS, OF_MODELS, PARTS, SEVERAL, STEPWISE
+from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, PARTS, SEVERAL, STEPWISE
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -56,7 +57,7 @@ class NativeEngine(Engine):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, *CONNECTIVITY},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -170,7 +171,7 @@ class NativeEngine(Engine):
         self._exact_steps, self._degree, self._series_size = 0, dict[str, int](), 1
         self._seen: dict[str, bytes] = {}
         plan = self.plan
-        self._connections = NativeTables(plan)
+        self._connections = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
         self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
         self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
         if plan.spike_times == "grid":
@@ -352,6 +353,7 @@ class NativeEngine(Engine):
         if data.times is not None:
             given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
+        given |= {f"c_{c.name}_delays": self._padded[c.delays_name] for c in plan.connections if c.delays}
         self._connections.refresh(self.parameters)
         given |= self._connections.arrays
         given["sample_weight"] = data.sample_weight(batch)[part.own]

@@ -14,12 +14,12 @@ from importlib import resources
 from ...plan import Plan
 from ..equations import equations
 from ..shared import shared
+from . import kinds
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
 from .grid import Grid
 from .hygiene import coded
-from .kinds import by_rows
 from .outer import outer, outer_loss
 
 __all__ = ["Source", "coded", "generate", "host_source", "padded", "regulariser_names"]
@@ -73,6 +73,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         trial = [models(ctx, program), exact_work(ctx, program), *passes]
         library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
         library += [program.form.file] if program.form else []
+        library += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
         library = [read(f"exact/{name}.hpp") for name in library]
         parts = [*head, *common, time_weight(ctx, program), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
@@ -93,7 +94,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         parts.insert(len(head), read("functions.hpp"))
     if not ctx.exact and grid.signed:
         parts.insert(len(head), read("signs.hpp"))
-    if not all(by_rows(c) for c in plan.connections):
+    if not ctx.exact and not all(kinds.by_rows(c) for c in plan.connections):
         parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
     if ctx.stochastic:
         parts.insert(len(head), noise())

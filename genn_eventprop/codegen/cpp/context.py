@@ -87,7 +87,7 @@ class Context:
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
         given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
-        given += [table for c in self.plan.connections for table in kinds.tables(c)]
+        given += [] if self.exact else [table for c in self.plan.connections for table in kinds.tables(c)]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
@@ -109,6 +109,9 @@ class Context:
     def exact_arrays(self) -> list[tuple[str, str]]:
         """Pointers that exact spike times need besides those of the grid; see `plan/series.py`."""
         arrays = [("const double*", n) for n in ("times", "weight_series", "gauss")]
+        for c in self.plan.connections:
+            arrays += [("const int32_t*", f"c_{c.name}_{n}") for n in kinds.routes(c)]
+            arrays += [("const scalar*", f"c_{c.name}_delays")] if c.delays else []
         for p in self.plan.populations:
             series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
             arrays += [("const scalar*", f"{x}_{n}") for n in ("dg", "slope", "curve")] + [(series, f"{x}_rho")]
@@ -149,8 +152,9 @@ class Context:
         loss += ["target_rows"] if self.exact or self.series else []
         loss += [f"dropout_{p.name}" for kind, p in self.stochastic if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
-        delays += [f"c_{c.name}_own" for c in self.plan.connections if kinds.listed(c)]
-        delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
+        if not self.exact:
+            delays += [f"c_{c.name}_own" for c in self.plan.connections if kinds.listed(c)]
+            delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
         stored = not self.exact and any(p.stores_states for p in self.plan.populations)
         segment = ["segment"] if stored else []
         segment += ["input_gradients"] if self.split else []

@@ -1,4 +1,4 @@
-"""In which of four ways a connection is run on the grid; see `connections.py`.
+"""In which of four ways a connection is run on the grid, see `grid/connections.py`; and with exact spike times.
 
 By rows: dense weights with one delay. By synapses: those of a table, or of dense weights with a delay each. Axonal,
 dendritic: dense weights with a delay for each source or target.
@@ -46,3 +46,22 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
         found += ["weight_of"] if learned(c) else []
         found += ["delay_of"] if c.learns_delays else []
     return [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]
+
+
+# with exact spike times, see `exact/routes.py`
+
+
+def delayed(c: ConnectionRecord) -> bool:
+    """Whether delays are values."""
+    return c.delays is not None
+
+
+def spread(c: ConnectionRecord) -> bool:
+    """Whether what arrives at one time is no row of a matrix."""
+    return c.form != "dense" or (c.delays is not None and c.delays.kind != "axonal")
+
+
+def routes(c: ConnectionRecord) -> list[str]:
+    """Tables of whole numbers that `engines/native_routes.py` makes."""
+    found = ["start", "first", "target", "place"] if spread(c) else []
+    return [*found, "delay_of"] if found and delayed(c) else found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ...plan import Plan
-from ..nodes import SAMPLE, Add, Range, Statement, name
+from ..nodes import NEURON, SAMPLE, Add, Range, Statement, name
 from ..readouts import Readout
 from ..readouts.base import SAMPLE_WEIGHT
 from ..readouts.voltage import NODES
@@ -60,7 +60,7 @@ class Outer:
         if self.loss.silent != "end":
             return []
         tau = self.s.number("tau_mem")
-        if self.s.table[tau].buffer.axes != (1,):
+        if self.s.table[tau].index == (NEURON,):
             tau = self.s.alias(name("o", "tau", i), tau, (i,))
         return [Add(self.s.alias(name("o", "push", i), name("w", "missing"), (i,)), -tau * slope * SAMPLE_WEIGHT)]
 

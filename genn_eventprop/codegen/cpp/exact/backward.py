@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
+from . import routes
 from .groups import groups
 from .models import loads, refs
 from .program import ExactProgram
@@ -67,18 +68,27 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
 
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:
-    """Weight gradient of one arrival, and D for the spike that sent it."""
-    p, is_input = f"p_{c.target}", c.source == ctx.plan.input.name
-    feeds = ctx.split or not is_input
+    """Weight gradient of one arrival, and D for the spike that sent it and for its delay."""
+    p, is_input, spread = f"p_{c.target}", c.source == ctx.plan.input.name, routes.spread(c)
+    back = ctx.split or not is_input
+    feeds = back or c.learns_delays
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
     read = c.target == ctx.plan.output.name
-    row = f"int64_t(entry.source) * NP_{p}"
-    gradient = f"slice + {ctx.gradients[c.weight][0]} + {row}" if c.trainable else "nullptr"
+    slice_ = f"slice + {ctx.gradients[c.weight][0]}" if c.trainable else "nullptr"
     lines = [f"work.reader.at({p}, args, {receptor}, entry.s, e - begin);"] if read else []
+    gradient, row = (
+        f"{slice_} + int64_t(entry.source) * NP_{p}" if c.trainable else slice_,
+        routes.row(c, "entry.source"),
+    )
+    if spread:
+        gradient = "along" if c.trainable else "nullptr"
+        lines += [f"scalar* along = cleared<NP_{p}>(work.along_{c.target});"] if c.trainable else []
+        lines.append(f"const scalar* row = {routes.row_now(c, 'entry.source')};")
+        row = "row"
     reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
-        f"args.c_{c.name}_weight + {row}, {receptor}, entry.s, e - begin, {reader}, dr)"
+        f"{row}, {receptor}, entry.s, e - begin, {reader}, dr)"
     )
     kink = " + work.reader.kink(dr, e)" if read else ""
     into = (
@@ -86,7 +96,15 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
         if is_input
         else f"p_{c.source}.feedback[entry.index]"
     )
-    lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
+    if c.learns_delays:
+        place = routes.delay_place(c, "entry.source")
+        lines.append(f"const scalar D = {call}{kink};")
+        lines.append(f"slice[{ctx.gradients[c.delays_name][0]} + {place}] += D;")
+        lines += [f"{into} += D;"] if back else []
+    else:
+        lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
+    if spread and c.trainable:
+        lines.append(f"{routes.table(c)}.gather(entry.source, along, {slice_});")
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import RANGE, Context, indent
+from . import routes
 from .groups import groups
 from .models import loads, refs
 from .program import ExactProgram
@@ -23,6 +24,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += [f"work.reader.begin(p_{out}, args, sample);"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
+    body += [f"work.way_{c.name}.heap.clear();" for c in plan.connections if routes.delayed(c)]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
@@ -49,6 +51,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         lines.append(f"p_{p.name}.start(t_k);")
         if p.stores_states:
             lines.append(f"if (args.training) p_{p.name}.keep_state(step);")
+        lines += [f"work.rows_{p.name}.used = 0;"] if p.name in routes.spread_to(ctx) else []
         lines += [_due(ctx, c) for c in ctx.plan.into(p.name)]
         lines.append(f"p_{p.name}.absorb();")
         if p.name == ctx.plan.output.name:
@@ -67,7 +70,7 @@ def _read_step(ctx: Context) -> str:
     name, cases = f"p_{out.name}", []
     for i, c in enumerate(ctx.plan.connections):
         if c.target == out.name:
-            row = f"args.c_{c.name}_weight + int64_t(entry.source) * NP_{name}"
+            row = routes.row_now(c, "entry.source")
             receptor = list(out.derived.receptors).index(c.receptor)
             cases.append(f"case {i}: work.reader.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
     if out.spiking:
@@ -91,12 +94,12 @@ def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
     return f"{times}[{index}]{delay}"
 
 
-def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, source: str, index: str) -> str:
+def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, route: str, index: str) -> str:
     """Fills in an arrival, all but its factors."""
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
-    row = f"args.c_{c.name}_weight + int64_t({source}) * NP_p_{p.name}"
-    return f"{place}.set({due}, {row}, {ctx.plan.connections.index(c)}, {receptor}, {source}, {index});"
+    row, number = routes.row(c, route), ctx.plan.connections.index(c)
+    return f"{place}.set({due}, {row}, {number}, {receptor}, {route}, {index});"
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:
@@ -105,11 +108,23 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
     end = "to" if is_input else f"p_{c.source}.spikes.count"
     source = f"args.channels[next_{c.name}]" if is_input else f"p_{c.source}.spikes.neuron[next_{c.name}]"
     index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
+    pending, way = f"p_{c.target}.pending.push()", f"work.way_{c.name}"
+    if routes.delayed(c):
+        sent = _arrives(ctx, c, f"next_{c.name}")
+        push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
+        return (
+            f"for (; next_{c.name} < {end} && {sent} < t_end; ++next_{c.name}) {{\n"
+            f"const int32_t sender = {source};\n{routes.each(c, 'sender', push)}}}\n"
+            f"while ({way}.before(t_end)) {{\nconst auto due = {way}.pop();\nconst double after = due.at - t_k;\n"
+            f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
+        )
+    take = (pending, "after > 0 ? after : 0.0", "route" if routes.spread(c) else "sender", index)
+    body = _take(ctx, c, *take)
     return (
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
         f"const int32_t sender = {source};\n"
         f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
-        f"{_take(ctx, c, f'p_{c.target}.pending.push()', 'after > 0 ? after : 0.0', 'sender', index)}\n}}"
+        f"{routes.each(c, 'sender', body) if routes.spread(c) else body}\n}}"
     )
 
 
@@ -184,12 +199,22 @@ def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> 
 
 def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
     """A spike that reaches a population of its own group within the step."""
-    target = f"p_{c.target}"
-    at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
-    states = len(ctx.plan.population(c.target).derived.states)
-    lines = [f"if ({_arrives(ctx, c, 'index')} < t_end) {{", f"++next_{c.name};", f"Arrival<{states}> a;"]
-    lines.append(_take(ctx, c, "a", at, "neuron", "index"))
+    if not routes.delayed(c):
+        at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
+        body = _inserted(ctx, c, at, "route" if routes.spread(c) else "neuron")
+        body = routes.each(c, "neuron", body) if routes.spread(c) else body
+        return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{c.name};\n{body}\n}}"
+    lines = [
+        f"const double late = {routes.delay(c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",
+        f"if (at >= t_end) {{\nwork.way_{c.name}.push(at, index, route);\n}} else {{",
+        _inserted(ctx, c, f"{sender}.now + late", "route"), "}",
+    ]  # fmt: skip
+    return f"++next_{c.name};\n" + routes.each(c, "neuron", "\n".join(lines))
+
+
+def _inserted(ctx: Context, c: ConnectionRecord, at: str, route: str) -> str:
+    target, states = f"p_{c.target}", len(ctx.plan.population(c.target).derived.states)
+    lines = [f"Arrival<{states}> a;", _take(ctx, c, "a", at, route, "index")]
     if c.target == ctx.plan.output.name:
         lines.append(f"work.reader.absorb({target}, &a, 1, log.count);")
-    lines.append(f"{target}.insert(a);")
-    return "\n".join([*lines, "}"])
+    return "\n".join([*lines, f"{target}.insert(a);"])

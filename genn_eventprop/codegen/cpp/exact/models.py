@@ -8,6 +8,7 @@ from ....plan import PopulationRecord
 from ....plan.series import MODES, NODES, SERIES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
+from . import routes
 from .groups import groups
 from .program import ExactProgram
 
@@ -37,7 +38,13 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
     if "n_targets" in ctx.integers:
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
         room.append("ready_targets = args.n_targets;")
-    lines = [f"{_reader(ctx, program)} reader;", *members, f"Log log[{len(groups(ctx.plan))}];", *ready]
+    lines = [
+        f"{_reader(ctx, program)} reader;",
+        *members,
+        *routes.members(ctx),
+        f"Log log[{len(groups(ctx.plan))}];",
+        *ready,
+    ]
     return (
         "struct Work {\n" + "\n".join(fields) + f"\n{indent(chr(10).join(lines))}"
         f"    void prepare([[maybe_unused]] const Args& args) {{\n        if ({same}) return;\n" + "\n".join(prepare)
