@@ -4,18 +4,15 @@
 // ascending, descending or shuffled order. A barrier that not all threads reach, or reach at different places, aborts;
 // so does an element of shared memory that two threads use, one of them writing, without a barrier between.
 // It shows nothing about memory models, speed or the driver.
-#pragma once
+// It is compiled anew with every text, so it includes nothing of C++ but <cmath>: containers and <algorithm> would take
+// the compiler longer than the kernels do.
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <random>
-#include <vector>
 
 using std::exp; using std::expm1; using std::fabs; using std::log; using std::sqrt; using std::pow;
 using std::fmin; using std::fmax; using std::sin; using std::cos; using std::tan; using std::sinh; using std::cosh; using std::tanh;
@@ -24,12 +21,12 @@ namespace shim {
 
 struct Index { int x = 0, y = 0, z = 0; };
 
-constexpr int WARP = 32, NEVER = -1, MANY = -2;
+constexpr int WARP = 32, MANY = -1;
 constexpr size_t STACK = 1 << 18, SHARED_BYTES = 1 << 18;
 
 struct Fiber {
     ucontext_t context;
-    std::unique_ptr<char[]> stack{new char[STACK]};
+    char *stack = (char *)malloc(STACK);
     Index thread;
     bool done = false;
     int waits_at = 0;       // line of the barrier it waits at, 0: it runs
@@ -37,11 +34,13 @@ struct Fiber {
     uint64_t given = 0;     // what it brings to an exchange
 };
 
-inline std::vector<std::unique_ptr<Fiber>> fibers;
+constexpr int MOST_FIBERS = 1024;
+inline Fiber *fibers[MOST_FIBERS];
+inline int n_fibers = 0;
 inline Fiber *current = nullptr;
 inline ucontext_t scheduler;
 inline Index block, block_size;
-inline long epoch = 0;  // barriers of the block so far
+inline long epoch = 0;  // of a block between two barriers; no two blocks share one
 inline int mutate_barrier = 0, barriers = 0;  // leave out the n-th barrier, to see that a check turns red
 inline void (*body)(const void *) = nullptr;
 inline const void *argument = nullptr;
@@ -51,10 +50,10 @@ inline char message[256];
 [[noreturn]] inline void leave() {
     current->done = true;
     swapcontext(&current->context, &scheduler);
-    std::abort();
+    abort();
 }
 inline void fail(const char *what, int at) {
-    if (!failed) std::snprintf(message, sizeof message, "%s (line or element %d, thread %d, block %d)", what, at, current ? current->thread.x : -1, block.x);
+    if (!failed) snprintf(message, sizeof message, "%s (line or element %d, thread %d, block %d)", what, at, current ? current->thread.x : -1, block.x);
     failed = true;
     leave();
 }
@@ -71,7 +70,7 @@ inline int barrier_or(int line, int value) {
     current->given = uint64_t(value != 0);
     wait(line, false);
     int any = 0;
-    for (auto &f : fibers) any |= int(f->given);
+    for (int i = 0; i < n_fibers; ++i) any |= int(fibers[i]->given);
     wait(-line, false);
     return any;
 }
@@ -80,12 +79,12 @@ inline int warp_of(const Fiber &f) { return f.thread.x / WARP; }
 template <class Read> auto exchange(int line, uint64_t value, Read read) {
     current->given = value;
     wait(line, true);
-    const auto result = read(&fibers[size_t(warp_of(*current) * WARP)]);
+    const auto result = read(&fibers[warp_of(*current) * WARP]);
     wait(-line, true);
     return result;
 }
 inline uint32_t ballot(int line, int predicate) {
-    return exchange(line, uint64_t(predicate != 0), [](std::unique_ptr<Fiber> *lanes) {
+    return exchange(line, uint64_t(predicate != 0), [](Fiber **lanes) {
         uint32_t bits = 0;
         for (int i = 0; i < WARP; ++i) bits |= uint32_t(lanes[i]->given) << i;
         return bits;
@@ -93,18 +92,18 @@ inline uint32_t ballot(int line, int predicate) {
 }
 template <class T> T shuffle_down(int line, T value, int offset) {
     uint64_t raw = 0;
-    std::memcpy(&raw, &value, sizeof value);
+    memcpy(&raw, &value, sizeof value);
     const int lane = current->thread.x % WARP;
-    return exchange(line, raw, [&](std::unique_ptr<Fiber> *lanes) {
+    return exchange(line, raw, [&](Fiber **lanes) {
         T out;
-        std::memcpy(&out, &lanes[lane + offset < WARP ? lane + offset : lane]->given, sizeof out);
+        memcpy(&out, &lanes[lane + offset < WARP ? lane + offset : lane]->given, sizeof out);
         return out;
     });
 }
 
 // An array in shared memory whose accesses are compared with those of other threads since the last barrier.
-struct Use { long written = NEVER, read = NEVER; int writer = NEVER, reader = NEVER; bool atomic = false; };
-inline std::vector<Use> uses;
+struct Use { long written, read; int writer, reader; };  // epochs of the last write and read, and by which threads
+inline Use *const uses = (Use *)calloc(SHARED_BYTES, sizeof(Use));
 inline Use &use_of(const void *place);
 template <class T> struct Element {
     T *at;
@@ -140,38 +139,67 @@ template <class T> void atomic_add(T *to, T value) { *to += value; }
 
 inline void entry() { body(argument); leave(); }
 
+// Whether n fibers wait at the place where the first waits, with their warp alone or not.
+inline bool all_wait(Fiber **first, int n, bool of_warp) {
+    for (int i = 0; i < n; ++i)
+        if (first[i]->done || first[i]->of_warp != of_warp || first[i]->waits_at != first[0]->waits_at) return false;
+    return first[0]->waits_at != 0;
+}
+inline void wake(Fiber **first, int n) {
+    for (int i = 0; i < n; ++i) first[i]->waits_at = 0;
+}
 // Whether the fibers that wait can go on: all of a block, or of a warp, at one place.
 inline bool release() {
     bool any = false;
-    for (size_t w = 0; w < fibers.size(); w += WARP) {
-        auto first = fibers.begin() + long(w), last = first + WARP;
-        if (std::all_of(first, last, [&](auto &f) { return !f->done && f->of_warp && f->waits_at == (*first)->waits_at && f->waits_at; })) {
-            std::for_each(first, last, [](auto &f) { f->waits_at = 0; });
-            any = true;
-        }
+    for (int w = 0; w < n_fibers; w += WARP) {
+        if (!all_wait(fibers + w, WARP, true)) continue;
+        wake(fibers + w, WARP);
+        any = true;
     }
     if (any) return true;
-    const int line = fibers[0]->waits_at;
-    if (!std::all_of(fibers.begin(), fibers.end(), [&](auto &f) { return !f->done && !f->of_warp && f->waits_at == line && line; })) return false;
-    for (auto &f : fibers) f->waits_at = 0;
+    if (!all_wait(fibers, n_fibers, false)) return false;
+    wake(fibers, n_fibers);
     ++epoch;
     return true;
 }
 
-inline void run_block(std::mt19937 &random, int order) {
-    std::vector<size_t> turn(fibers.size());
-    for (size_t i = 0; i < turn.size(); ++i) turn[i] = order == 1 ? turn.size() - 1 - i : i;
+inline uint64_t random_state;  // splitmix64
+inline uint64_t random_bits() {
+    uint64_t z = random_state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+inline void shuffle(int *turn, int n) {
+    for (int i = n - 1; i > 0; --i) {
+        const int j = int(random_bits() % uint64_t(i + 1)), kept = turn[i];
+        turn[i] = turn[j], turn[j] = kept;
+    }
+}
+// 0 to n - 1; order 0: ascending, 1: descending, 2: shuffled.
+inline void in_order(int *turn, int n, int order) {
+    for (int i = 0; i < n; ++i) turn[i] = order == 1 ? n - 1 - i : i;
+    if (order == 2) shuffle(turn, n);
+}
+
+inline void run_block(int order) {
+    int turn[MOST_FIBERS];
+    in_order(turn, n_fibers, order);
     for (;;) {
-        if (order == 2) std::shuffle(turn.begin(), turn.end(), random);
-        for (size_t i : turn) {
-            current = fibers[i].get();
+        if (order == 2) shuffle(turn, n_fibers);
+        bool all_done = true, some_run = false;
+        for (int i = 0; i < n_fibers; ++i) {
+            current = fibers[turn[i]];
             if (!current->done && !current->waits_at) swapcontext(&scheduler, &current->context);
             if (failed) return;
         }
-        if (std::all_of(fibers.begin(), fibers.end(), [](auto &f) { return f->done; })) return;
-        const bool some_run = std::any_of(fibers.begin(), fibers.end(), [](auto &f) { return !f->done && !f->waits_at; });
+        for (int i = 0; i < n_fibers; ++i) {
+            all_done &= fibers[i]->done;
+            some_run |= !fibers[i]->done && !fibers[i]->waits_at;
+        }
+        if (all_done) return;
         if (!some_run && !release()) {
-            std::snprintf(message, sizeof message, "threads wait at different barriers, or some have left");
+            snprintf(message, sizeof message, "threads wait at different barriers, or some have left");
             failed = true;
             return;
         }
@@ -181,7 +209,7 @@ inline void run_block(std::mt19937 &random, int order) {
 }  // namespace shim
 
 alignas(64) inline double shared_memory[shim::SHARED_BYTES / sizeof(double)];
-inline shim::Use &shim::use_of(const void *place) { return uses[size_t((const char *)place - (const char *)shared_memory)]; }
+inline shim::Use &shim::use_of(const void *place) { return uses[(const char *)place - (const char *)shared_memory]; }
 
 #define __global__
 #define __device__
@@ -199,37 +227,42 @@ inline shim::Use &shim::use_of(const void *place) { return uses[size_t((const ch
 #define atomicAdd(to, value) shim::atomic_add(to, value)
 #define SHARED(T) const shim::Checked<T>
 #define SHARE(T, place, count) shim::Checked<T>{(T *)(place), count}
-inline double __longlong_as_double(long long bits) { double value; std::memcpy(&value, &bits, 8); return value; }
+inline double __longlong_as_double(long long bits) { double value; memcpy(&value, &bits, 8); return value; }
 template <class T> void atomicMin(T *to, T value) { if (value < *to) *to = value; }
 template <class T> void atomicMax(T *to, T value) { if (value > *to) *to = value; }
 
 // Runs a kernel; order 0: ascending, 1: descending, 2: shuffled. Returns 0, or 1 with a message.
 extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int threads, const void *argument, int order, int seed, int mutate) {
-    std::mt19937 random{unsigned(seed)};
+    shim::random_state = uint64_t(seed);
     shim::failed = false, shim::mutate_barrier = mutate, shim::barriers = 0;
     shim::body = kernel, shim::argument = argument, shim::block_size.x = threads;
-    while (int(shim::fibers.size()) < threads) shim::fibers.push_back(std::make_unique<shim::Fiber>());
-    shim::fibers.resize(size_t(threads));
-    std::vector<int> blocks_in_order(size_t(blocks), 0);
-    for (int b = 0; b < blocks; ++b) blocks_in_order[size_t(b)] = order == 1 ? blocks - 1 - b : b;
-    if (order == 2) std::shuffle(blocks_in_order.begin(), blocks_in_order.end(), random);
-    for (int b : blocks_in_order) {
+    if (threads > shim::MOST_FIBERS) {
+        snprintf(shim::message, sizeof shim::message, "%d threads, more than %d", threads, shim::MOST_FIBERS);
+        return 1;
+    }
+    for (int i = 0; i < threads; ++i)
+        if (!shim::fibers[i]) shim::fibers[i] = new shim::Fiber;
+    shim::n_fibers = threads;
+    int *turn = (int *)malloc(size_t(blocks) * sizeof(int));
+    shim::in_order(turn, blocks, order);
+    for (int k = 0; k < blocks; ++k) {
+        const int b = turn[k];
         shim::block.x = b;
-        std::memset(shared_memory, 0xff, sizeof shared_memory);
-        shim::uses.assign(shim::SHARED_BYTES, {});
-        shim::epoch = 0;
+        memset(shared_memory, 0xff, sizeof shared_memory);
+        ++shim::epoch;
         for (int i = 0; i < threads; ++i) {
-            shim::Fiber &f = *shim::fibers[size_t(i)];
+            shim::Fiber &f = *shim::fibers[i];
             f.thread.x = i, f.done = false, f.waits_at = 0, f.given = 0;
             getcontext(&f.context);
-            f.context.uc_stack.ss_sp = f.stack.get();
+            f.context.uc_stack.ss_sp = f.stack;
             f.context.uc_stack.ss_size = shim::STACK;
             f.context.uc_link = nullptr;
             makecontext(&f.context, (void (*)())shim::entry, 0);
         }
-        shim::run_block(random, order);
-        if (shim::failed) return 1;
+        shim::run_block(order);
+        if (shim::failed) break;
     }
-    return 0;
+    free(turn);
+    return shim::failed;
 }
 extern "C" inline const char *shim_message() { return shim::message; }
