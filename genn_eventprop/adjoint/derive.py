@@ -82,7 +82,12 @@ class DerivedMode:
 
     def b(self, x: tuple[sp.Symbol, ...]) -> sp.Matrix:
         """The constant part of a linear f, (n,)."""
-        return sp.simplify(self.f - self.df_dx * sp.Matrix(x))
+        return _constant_part(self, x)
+
+
+@lru_cache(maxsize=256)
+def _constant_part(mode: DerivedMode, x: tuple[sp.Symbol, ...]) -> sp.Matrix:
+    return sp.simplify(mode.f - mode.df_dx * sp.Matrix(x))
 
 
 @dataclass(frozen=True, eq=False)

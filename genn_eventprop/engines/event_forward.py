@@ -56,6 +56,7 @@ class PopulationModel:
 # Of its span, in copies: when a piece gives way to the next one, and until when it may last, as far beyond the span
 # extrapolation makes 10^4 times more of rounding. The room between is for events of other copies.
 REACH, HOLDS = 0.9, 0.95
+ALONG = basis(np.linspace(0.0, HOLDS, 40))  # where copies are looked at for an event that the first does not have
 
 
 @dataclass(eq=False)
@@ -201,7 +202,7 @@ class _Running:
             if np.isfinite(root):
                 u[others] = follow_root(g[:, others], float(root))
             elif open_[others].any():
-                dense = basis(np.linspace(0.0, HOLDS, 40)) @ g[:, others]
+                dense = ALONG @ g[:, others]
                 u[others] = np.where(np.any((dense[:-1] < 0) & (dense[1:] >= 0), axis=0), np.nan, np.inf)
         return u
 

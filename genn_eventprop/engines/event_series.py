@@ -17,6 +17,8 @@ from numpy.polynomial import chebyshev
 ORDER = 20
 POINTS = 0.5 - 0.5 * np.cos(np.pi * np.arange(ORDER + 1) / ORDER)  # Chebyshev points of the second kind on [0, 1]
 
+BEFORE = np.linspace(0.05, 0.95, 16)  # of a root: where the polynomial is seen to be below zero
+
 
 def basis(u: np.ndarray) -> np.ndarray:
     """(..., ORDER + 1): T_k(2 u - 1)."""
@@ -27,7 +29,7 @@ def basis(u: np.ndarray) -> np.ndarray:
     for k in range(2, ORDER + 1):
         np.multiply(twice, out[k - 1], out=out[k])
         out[k] -= out[k - 2]
-    return np.moveaxis(out, 0, -1)
+    return out.transpose(*range(1, out.ndim), 0)
 
 
 def at(coefficients: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -169,7 +171,7 @@ def follow_root(coefficients: np.ndarray, u: float) -> np.ndarray:
             roots = np.clip(roots - step, -0.1, 1.1)
             if np.all(np.abs(step) < 1e-16):
                 break
-        before = basis(np.linspace(0.05, 0.95, 16) * u) @ coefficients
+        before = basis(BEFORE * u) @ coefficients
     good = (np.abs(roots - u) < 0.05) & (np.abs(step) < 1e-10) & np.all(before < 0, axis=0)
     return np.where(good & (at(slope, roots) > 0), roots, np.nan)
 

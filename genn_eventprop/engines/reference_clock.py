@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..plan import ConnectionRecord, InputRecord, Plan, PopulationCoefficients, PopulationRecord, clock, coefficients
-from ..regularisers import pushed_state
 from .base import (
     DIVERGED,
     Availability,
@@ -419,7 +418,7 @@ class _Trial:
         if p.name == self.plan.output.name and event.emits:
             jumped[:, self.readout.v] += self.readout.at_spike(k)
         if p.name in self.jumps and event.emits:
-            jumped[:, p.derived.states.index(pushed_state(p.derived.model))] += np.where(sent, self.jumps[p.name], 0.0)
+            jumped[:, p.derived.states.index(p.noisy_state)] += np.where(sent, self.jumps[p.name], 0.0)
         return np.where(fired[:, None, :], jumped, lam)
 
     def _rate(self, p: PopulationRecord, k: int, E: np.ndarray, fired: np.ndarray, seen: EventTrace) -> np.ndarray:

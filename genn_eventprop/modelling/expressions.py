@@ -66,6 +66,19 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
         return sp.nsimplify(text) if float(text).is_integer() else sp.Float(text)
     if not isinstance(text, str):
         raise ModelError(f"{where}: expected an expression as a string or a number, got {type(text).__name__}")
+    key = (text, tuple(symbols.items()))
+    if key not in _parsed:
+        if len(_parsed) >= PARSED:
+            _parsed.clear()
+        _parsed[key] = _parse(text, symbols, where)
+    return _parsed[key]
+
+
+PARSED = 4096  # expressions that are kept
+_parsed: dict[tuple[str, tuple[tuple[str, sp.Symbol], ...]], sp.Expr] = {}
+
+
+def _parse(text: str, symbols: Mapping[str, sp.Symbol], where: str) -> sp.Expr:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:

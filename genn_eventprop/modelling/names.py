@@ -8,6 +8,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .expressions import FUNCTIONS
 
@@ -18,10 +19,12 @@ def usable(name: str, states: Iterable[str], params: Iterable[str], receptors: I
     """Whether `name` can name a state or parameter of a model with these states, parameters and receptors."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         return False
-    return not (name.startswith("_") or name in FORMULA or _numbers(states, params, receptors).fullmatch(name))
+    numbers = _numbers(tuple(states), tuple(params), tuple(receptors))
+    return not (name.startswith("_") or name in FORMULA or numbers.fullmatch(name))
 
 
-def _numbers(states: Iterable[str], params: Iterable[str], receptors: Iterable[str]) -> re.Pattern[str]:
+@lru_cache(maxsize=16)
+def _numbers(states: tuple[str, ...], params: tuple[str, ...], receptors: tuple[str, ...]) -> re.Pattern[str]:
     """The numbers of a step (`plan/entries.py`, `plan/numbers.py`), costates, and V around a reset."""
     s, p, r = ("(" + "|".join(map(re.escape, names)) + ")" for names in (states, params, receptors))
     return re.compile(

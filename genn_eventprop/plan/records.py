@@ -45,7 +45,7 @@ class PopulationRecord:
     dropout: float = 0.0
     dropped_reset: bool = False
 
-    @property
+    @cached_property
     def noisy_state(self) -> str:
         """The state that noise is added to: of spiking neurons the one in the threshold, else the readout."""
         model = self.derived.model
