@@ -21,6 +21,19 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture
+def optimised(monkeypatch):
+    """What this test compiles is optimised as for users."""
+    monkeypatch.delenv("GENN_EVENTPROP_CXXFLAGS", raising=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The default run compiles with -O1, which takes two thirds of the time; `-m slow` and `optimised` tests as users
+    do. Flags that are set already stay."""
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("GENN_EVENTPROP_CXXFLAGS", "-O1")
+
+
 MOST_PROCESSES = 8  # each imports the package and keeps what it has compiled
 
 

@@ -20,6 +20,8 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain.compiler import Compiler
 from support.promises import engine_of, make, random_events
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def bits(engine, data, samples, n=1):
     """Every number of the last of `n` equal training runs, as bytes."""

@@ -10,6 +10,8 @@ from genn_eventprop.engines import availability
 from genn_eventprop.experiments import yin_yang
 from genn_eventprop.training import experiment_names, load_checkpoint, record_trial
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 SMALL = "--epochs 2 --hidden 60 --output-weight 3 0.3 --dt 0.5 --train-size 960 --batch-size 32".split()
 
 
