@@ -17,12 +17,22 @@ from genn_eventprop.training import Trainer
 from genn_eventprop.training.repeats import describe_summary, summarise, whole_numbers
 
 EXPERIMENT = """
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.data import splits
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+
+class Slowly(Callback):
+    # while the file "slowly" is there, an epoch takes long enough to be killed in
+    checkpointed = False
+    def end_epoch(self, trainer, metrics):
+        if Path("slowly").exists():
+            time.sleep(0.2)
+
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
@@ -44,7 +54,7 @@ def build(config):
     net.connect(inp, hidden, Dense(Normal(2.0, 0.8)))
     net.connect(hidden, out, Dense(Normal(1.5, 0.3)))
     trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine,
-                      batch_size=4, seed=config.seed, progress=False)
+                      batch_size=4, seed=config.seed, progress=False, callbacks=[Slowly()])
     if config.leave_out:
         train, test = splits.group_split(EVENTS, config.leave_out).apply(EVENTS)
         return Experiment(trainer, train, None, test)
@@ -95,8 +105,9 @@ def test_seeds_are_run_once_each_and_summarised(tiny, capsys, monkeypatch):
 def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
     """The process is killed in the middle of its second seed; afterwards all is as if it had not been."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "24", "--run-dir", str(whole)]) == 0
-    command = [sys.executable, "-m", "genn_eventprop.cli", "train", tiny, "--seeds", "1-3", "--epochs", "24"]
+    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "8", "--run-dir", str(whole)]) == 0
+    command = [sys.executable, "-m", "genn_eventprop.cli", "train", tiny, "--seeds", "1-3", "--epochs", "8"]
+    Path("slowly").touch()
     process = subprocess.Popen([*command, "--run-dir", str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     metrics = cut / "seed2" / "metrics.jsonl"
@@ -104,8 +115,9 @@ def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    Path("slowly").unlink()
     assert (cut / "seed1" / "results.json").is_file() and not (cut / "seed3" / "results.json").exists()
-    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "24", "--run-dir", str(cut)]) == 0
+    assert main(["train", tiny, "--seeds", "1-3", "--epochs", "8", "--run-dir", str(cut)]) == 0
     for seed in (1, 2, 3):
         a, b = results(whole / f"seed{seed}"), results(cut / f"seed{seed}")
         for name in ("test_loss", "final_test_loss", "test_accuracy", "updates"):

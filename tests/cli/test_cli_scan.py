@@ -20,12 +20,21 @@ from genn_eventprop.training.tabulate import markdown, rows_of
 from genn_eventprop.training.writer import writer
 
 EXPERIMENT = """
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+
+class Slowly(Callback):
+    # while the file "slowly" is there, an epoch takes long enough to be killed in
+    checkpointed = False
+    def end_epoch(self, trainer, metrics):
+        if Path("slowly").exists():
+            time.sleep(0.2)
+
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
@@ -45,7 +54,7 @@ def build(config):
     net.connect(inp, hidden, Dense(Normal(*config.spread)))
     net.connect(hidden, out, Dense(Normal(1.5, 0.3)))
     trainer = Trainer(net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine,
-                      batch_size=4, seed=config.seed, progress=False)
+                      batch_size=4, seed=config.seed, progress=False, callbacks=[Slowly()])
     samples = [([1.0, 4.0 + 0.3 * i], [i % 2, 1 - i % 2]) for i in range(12)]
     events = Events.from_samples(samples, 2, [i % 2 for i in range(12)])
     return Experiment(trainer, events[:8], events[8:10], events[10:])
@@ -110,7 +119,8 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
 
 def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
     """SIGKILL of the scan: its trainings end too (Linux), and the next scan continues from their checkpoints."""
-    Path("s.toml").write_text(SCAN.format(epochs=80, hidden=[3]))
+    Path("s.toml").write_text(SCAN.format(epochs=8, hidden=[3]))
+    Path("slowly").touch()
     command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = [Path(f"runs/s/hidden=3,seed={s}/metrics.jsonl") for s in (1, 2)]
@@ -119,6 +129,7 @@ def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    Path("slowly").unlink()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
@@ -129,7 +140,7 @@ def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
     assert not any(Path(f"runs/s/hidden=3,seed={s}/results.json").exists() for s in (1, 2))
     assert main(["scan", "s.toml"]) == 0
     for seed in (1, 2):
-        assert main(["train", "tiny.py", "--epochs", "80", "--seed", str(seed), "--run-dir", f"whole{seed}"]) == 0
+        assert main(["train", "tiny.py", "--epochs", "8", "--seed", str(seed), "--run-dir", f"whole{seed}"]) == 0
         a, b = (
             json.loads(Path(p, "results.json").read_text()) for p in (f"whole{seed}", f"runs/s/hidden=3,seed={seed}")
         )
