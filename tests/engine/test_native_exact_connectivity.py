@@ -9,7 +9,6 @@ from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 from support import connected as C
 from support import exact
@@ -40,10 +39,7 @@ def compare(plan, values, data, dtype="float64", **options):
 
 
 CASES = [(k, d, loss) for k in C.KINDS for d in C.DELAYS if isinstance(d, str) or k != "dense" for loss in C.LOSSES]
-QUICK = [
-    ("dense", "synaptic", "first_spike"), ("dense", "axonal", "max"), ("dense", "dendritic", "voltage of spiking"),
-    ("pairs", None, "end"), ("conv", "synaptic", "integral"), ("pool", 1.5, "integral"),
-]  # fmt: skip
+QUICK = [("dense", "axonal", "max"), ("conv", "synaptic", "first_spike"), ("pool", None, "voltage of spiking")]
 
 
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
@@ -80,7 +76,7 @@ def test_neurons_that_differ_and_have_refractory_periods():
 
 
 def test_delays_of_zero_and_beyond_the_trial():
-    net, plan = small(LIFRefractory)
+    net, plan = small()
     values = net.initial_parameters(2)
     rng = np.random.default_rng(0)
     for key in values:

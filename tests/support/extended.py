@@ -103,19 +103,23 @@ def outer():
 
 def connectivity():
     """Against dense connections with the same weights; dL/d(weight of a distance) is the sum over its synapses."""
+    for spike_times, engine in (("grid", "reference_clock"), ("exact", "native")):
+        connectivity_in(spike_times, engine)
+
+
+def connectivity_in(spike_times, engine):
     from genn_eventprop.modelling.connectivity import Ring
 
     net, out = network(LI(), Ring(Uniform(-0.3, 0.3), radius=2))
     parameters = net.initial_parameters(3)
-    result, found = gradients(net, Loss(out, "integral"), events(), "reference_clock", parameters)
+    result, found = gradients(net, Loss(out, "integral"), events(), engine, parameters, spike_times)
     distance = (np.arange(HIDDEN) - np.arange(HIDDEN)[:, None] + 2) % HIDDEN
     weights = parameters["hidden_hidden.weight"]
     assert weights.shape == (5,)
     dense = np.where(distance < 5, weights[np.minimum(distance, 4)], 0.0)
     net, out = network(LI(), Dense(dense))
-    same, wanted = gradients(
-        net, Loss(out, "integral"), events(), "reference_clock", parameters | {"hidden_hidden.weight": dense}
-    )
+    given = parameters | {"hidden_hidden.weight": dense}
+    same, wanted = gradients(net, Loss(out, "integral"), events(), engine, given, spike_times)
     each = wanted["hidden_hidden.weight"]
     wanted["hidden_hidden.weight"] = np.array([each[distance == d].sum() for d in range(5)])
     np.testing.assert_allclose(result.loss, same.loss, rtol=1e-12)
