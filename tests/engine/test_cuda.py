@@ -67,7 +67,9 @@ def test_groups_that_fit_the_memory_give_the_same(problem):
     assert same_bits(outcome(problem, group=2), outcome(problem))
     engine = ShimEngine(plan, values)
     engine.device.memory = engine.device.allocated + 1000
-    with pytest.raises(EngineError, match="a trial of 30 steps needs .* MiB, the device has 0 MiB; use larger steps"):
+    with pytest.raises(
+        EngineError, match="a trial of 30 steps needs .* MiB, the device has 0.00 MiB; use larger steps"
+    ):
         engine.run(engine.load(events), np.arange(3), training=True)
 
 

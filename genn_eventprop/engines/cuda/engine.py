@@ -185,8 +185,8 @@ class CudaEngine(ProgramEngine):
         fits = int(SAFE * free / max(sample, 1))
         if fits < 1:
             raise EngineError(
-                f"cuda: a trial of {given['n_steps']} steps needs {sample / 2**20:.0f} MiB, the device has "
-                f"{free / 2**20:.0f} MiB; use larger steps, a smaller network, or native"
+                f"cuda: a trial of {given['n_steps']} steps needs {sample / 2**20:.2f} MiB, the device has "
+                f"{free / 2**20:.2f} MiB; use larger steps, a smaller network, or native"
             )
         return fits
 

@@ -1,0 +1,200 @@
+"""The real device's code (`engines/cuda/driver.py`) on a driver that is stood in for: its memory is the host's, its
+kernels run on the shim. What the driver itself does, no test here can show."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from genn_eventprop.engines.cuda.device import OutOfMemory
+from genn_eventprop.engines.cuda.engine import CudaEngine
+from genn_eventprop.errors import EngineError
+from support.clocked import build, random_events
+from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimModule
+from support.engines import run
+
+driver = pytest.importorskip("genn_eventprop.engines.cuda.driver", reason="the extra [cuda] is not installed")
+STATUS = driver.cu.CUresult
+FINE = STATUS.CUDA_SUCCESS
+
+
+class Driver:
+    """As much of the CUDA driver as the engine calls. fails: function -> the status that it answers from now on."""
+
+    CUresult, CUstream = STATUS, staticmethod(int)
+
+    def __init__(self, devices=2, memory=1 << 30):
+        self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
+
+    def _answer(self, name, *values):
+        status = self.fails.get(name, FINE)
+        return (status, *values) if status == FINE else (status, *(None for _ in values))
+
+    def cuInit(self, flags):
+        return self._answer("cuInit")
+
+    def cuDeviceGetCount(self):
+        return self._answer("cuDeviceGetCount", self.count)
+
+    def cuDeviceTotalMem(self, number):
+        return self._answer("cuDeviceTotalMem", 80 << 30)
+
+    def cuMemGetInfo(self):
+        return self._answer("cuMemGetInfo", self.memory - sum(map(len, self.pieces.values())), self.memory)
+
+    def cuMemAlloc(self, count):
+        if count > self.cuMemGetInfo()[1]:
+            return STATUS.CUDA_ERROR_OUT_OF_MEMORY, None
+        piece = np.full(count, 0xFF, np.uint8)
+        self.pieces[piece.ctypes.data] = piece
+        return self._answer("cuMemAlloc", piece.ctypes.data)
+
+    def cuMemFree(self, address):
+        del self.pieces[address]
+        return self._answer("cuMemFree")
+
+    def _copy(self, to, source, count, name):
+        ctypes.memmove(to, source, count)
+        return self._answer(name)
+
+    def cuMemcpyHtoDAsync(self, to, source, count, stream):
+        return self._copy(to, source, count, "cuMemcpyHtoDAsync")
+
+    def cuMemcpyDtoHAsync(self, to, source, count, stream):
+        return self._copy(to, source, count, "cuMemcpyDtoHAsync")
+
+    def cuMemsetD8Async(self, to, value, count, stream):
+        ctypes.memset(to, value, count)
+        return self._answer("cuMemsetD8Async")
+
+    def cuStreamSynchronize(self, stream):
+        self.synchronised.append(stream)
+        return self._answer("cuStreamSynchronize")
+
+
+class Stream:
+    handle = 7
+
+    def close(self):
+        self.handle = None
+
+
+class Core:
+    """cuda.core's Device."""
+
+    name, arch = "Stand-in", "90"
+
+    def __init__(self, number):
+        if number not in (0, 1):
+            raise ValueError(f"device_id must be within [0, 2), got {number}")
+
+    def set_current(self):
+        pass
+
+    def create_stream(self):
+        return Stream()
+
+
+class Program:
+    """cuda.core's Program and what it compiles to: kernels of the shim."""
+
+    def __init__(self, text, kind, options):
+        assert kind == "c++" and options.arch == "sm_90"
+        self._module = ShimModule(text, ShimDevice(SHUFFLED))
+
+    def compile(self, kind):
+        assert kind == "cubin"
+        return self
+
+    def get_kernel(self, name):
+        return lambda config, argument: self._module.launch(
+            name, config.grid[0], config.block[0], config.shmem_size, int(argument)
+        )
+
+
+@pytest.fixture
+def found(monkeypatch):
+    stand_in = Driver()
+    monkeypatch.setattr(driver, "cu", stand_in)
+    monkeypatch.setattr(driver, "CoreDevice", Core)
+    monkeypatch.setattr(driver, "Program", Program)
+    monkeypatch.setattr(driver, "launch", lambda stream, config, kernel, argument: kernel(config, argument))
+    return stand_in
+
+
+@pytest.fixture(scope="module")
+def problem():
+    plan = build("recurrent", "integral", "fixed", 0.0)
+    return plan, plan.network.initial_parameters(3), random_events(plan)
+
+
+def test_a_batch_is_that_of_the_shim_and_all_memory_comes_back(found, problem):
+    plan, values, events = problem
+    engine, shim = CudaEngine(plan, values, device=1), ShimEngine(plan, values)
+    got, want = run(engine, events), run(shim, events)
+    assert np.array_equal(got.loss, want.loss) and np.array_equal(got.readout, want.readout)
+    assert all(np.array_equal(engine.gradients[k], g) and g.any() for k, g in shim.gradients.items())
+    assert found.pieces
+    engine.close()
+    assert not found.pieces
+
+
+def test_devices_and_their_numbers(found, problem):
+    assert driver.devices() == ["Stand-in (sm_90, 80 GiB)"] * 2
+    with pytest.raises(EngineError, match=r"cuda: no device number 2 \(device_id must be within .*native runs on the"):
+        CudaEngine(*problem[:2], device=2)
+    found.fails = {"cuInit": STATUS.CUDA_ERROR_NO_DEVICE}
+    assert driver.devices() == []
+
+
+@pytest.mark.parametrize(
+    "call, status, message",
+    [
+        (
+            "cuStreamSynchronize",
+            "CUDA_ERROR_ILLEGAL_ADDRESS",
+            "cuda: running on Stand-in failed: CUDA_ERROR_ILLEGAL_ADD",
+        ),
+        ("cuMemcpyHtoDAsync", "CUDA_ERROR_UNKNOWN", "cuda: copying to the device failed: CUDA_ERROR_UNKNOWN"),
+        ("cuMemcpyDtoHAsync", "CUDA_ERROR_UNKNOWN", "cuda: copying to the host failed: CUDA_ERROR_UNKNOWN"),
+        ("cuMemGetInfo", "CUDA_ERROR_UNKNOWN", "cuda: asking for free memory failed: CUDA_ERROR_UNKNOWN"),
+    ],
+)
+def test_an_error_of_the_driver_says_what_failed(found, problem, call, status, message):
+    plan, values, events = problem
+    engine = CudaEngine(plan, values)
+    data = engine.load(events)
+    found.fails = {call: getattr(STATUS, status)}
+    with pytest.raises(EngineError, match=f"{message}.*; after an error in a kernel start a new process"):
+        engine.run(data, [0, 1])
+    found.fails = {}
+    assert np.isfinite(engine.run(data, [0, 1]).loss).all()  # this process is alive
+
+
+def test_a_launch_that_fails_names_the_kernel(found, problem, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")
+
+    monkeypatch.setattr(driver, "launch", refuse)
+    plan, values, events = problem
+    engine = CudaEngine(plan, values)
+    with pytest.raises(EngineError, match="launching trial on Stand-in failed: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
+        engine.run(engine.load(events), [0, 1])
+
+
+def test_memory_that_is_not_there(found, problem):
+    """A piece that is too large says how large, and how much is left; of a batch, how many samples fit."""
+    plan, values, events = problem
+    device = driver.CudaDevice(0)
+    with pytest.raises(OutOfMemory, match=r"allocating 2048.0 of 1024.0 MiB that are left on Stand-in failed"):
+        device.allocate(2 << 30)
+    engine = CudaEngine(plan, values, group=4)
+    data = engine.load(events)
+    engine.run(data, [0])
+    one = sum(m.bytes for m in engine._memory._work.values())
+    found.memory = sum(map(len, found.pieces.values())) + one  # of two
+    with pytest.raises(
+        EngineError,
+        match=r"MiB that are left on Stand-in failed: CUDA_ERROR_OUT_OF_MEMORY; [12] samples? fits? .*use group=",
+    ):
+        engine.run(data, [0, 1, 2, 3], training=True)
