@@ -44,7 +44,7 @@ from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim
-WIRING = 1  # a stream of its own
+WIRING, AUXILIARY = 1, 2  # streams of their own
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
 
 
@@ -56,6 +56,7 @@ class Settings:
         count: How many. first: Number of the first. only: The number of a single one.
         spike_times: "grid" or "exact".
         wired: With tables of synapses and delays that are values; the rest is drawn as without.
+        losses: With auxiliary losses of hidden layers, on the grid; the rest is drawn as without.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -71,6 +72,7 @@ class Settings:
     only: int | None = None
     spike_times: str = "grid"
     wired: bool = False
+    losses: bool = False
     known: bool = False
     workers: int = 2
     level: int = 0
@@ -134,7 +136,8 @@ def run(s: Settings, number: int, say: Any) -> Found:
             layout = draw_layout(Random(s.seed, library), s.spike_times)
             layout = wired(layout, Random(s.seed, library, 0, WIRING)) if s.wired else layout
             text = str(layout)
-            case = draw_case(layout, Random(s.seed, library, number))
+            more = Random(s.seed, library, 0, AUXILIARY) if s.losses else None
+            case = draw_case(layout, Random(s.seed, library, number), more)
             text = case.text
         verdicts = check(case, engines, say, make)
     except EventPropError as error:
@@ -245,13 +248,13 @@ def reason(text: str) -> str:
 def asked(s: Settings) -> str:
     """The kind of networks, as on the command line."""
     exact = f" --spike-times {s.spike_times}" if s.spike_times != "grid" else ""
-    return f"--wired{exact}" if s.wired else f"--spike-times {s.spike_times}"
+    kind = f"--wired{exact}" if s.wired else f"--spike-times {s.spike_times}"
+    return f"{kind} --losses" if s.losses else kind
 
 
 def table(s: Settings, found: list[Found]) -> str:
     """What became of them, by engine, and the reasons of refusals."""
-    what = asked(s)
-    command = f"python benchmarks/random_networks.py {what} --count {len(found)} --seed {s.seed}"
+    command = f"python benchmarks/random_networks.py {asked(s)} --count {len(found)} --seed {s.seed}"
     head = "| | networks | right | decided by rounding | refused | wrong |"
     rows = [f"`{command}`", "", head, "|---|---|---|---|---|---|"]
     by_engine: dict[str, Counter[str]] = {"all engines": Counter(f.kind for f in found)}
@@ -267,8 +270,7 @@ def table(s: Settings, found: list[Found]) -> str:
 
 def line(s: Settings, f: Found) -> str:
     """A network in a line, and what is not right about it with the line that shows it again."""
-    what = asked(s)
-    again = f"    python benchmarks/random_networks.py --seed {s.seed} {what} --only {f.number}"
+    again = f"    python benchmarks/random_networks.py --seed {s.seed} {asked(s)} --only {f.number}"
     again = f"    python benchmarks/random_networks.py --known --only {f.number}" if s.known else again
     bad = [f"    {v.engine}: {v.kind}: {v.reason}" for v in f.verdicts if v.kind != "right"]
     lines = [f"{f.number} {f.kind} ({f.seconds:.1f} s) {f.text}", *bad, *([again] if f.kind == "wrong" else [])]
@@ -288,7 +290,9 @@ def kept(s: Settings) -> list[Found]:
         return []
     rows = [json.loads(text) for text in s.out.read_text().splitlines()]
     if any(
-        (row["seed"], row["spike_times"], row.get("wired", False)) != (s.seed, s.spike_times, s.wired) for row in rows
+        (row["seed"], row["spike_times"], row.get("wired", False), row.get("losses", False))
+        != (s.seed, s.spike_times, s.wired, s.losses)
+        for row in rows
     ):
         raise SystemExit(f"{s.out} is of another seed or other spike times; give --out another name")
     return [
@@ -298,13 +302,16 @@ def kept(s: Settings) -> list[Found]:
 
 def keep(s: Settings, f: Found) -> None:
     if s.out is not None:
-        row = {"seed": s.seed, "spike_times": s.spike_times, "wired": s.wired, "kind": f.kind, **asdict(f)}
+        row = {"seed": s.seed, "spike_times": s.spike_times, "wired": s.wired, "losses": s.losses}
+        row |= {"kind": f.kind, **asdict(f)}
         with s.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
+    if s.losses and s.spike_times != "grid":
+        raise SystemExit("--losses is for the grid, where the engines run them")
     numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
     numbers = numbers if s.only is None else [s.only]
     found = kept(s)
@@ -327,7 +334,7 @@ def main() -> int:
     print(text)
     if s.into:
         kind = "wired" if s.wired and s.spike_times == "grid" else f"{'wired ' * s.wired}{s.spike_times}"
-        write_table(s.into, f"random networks, {kind}", text)
+        write_table(s.into, f"random networks, {'losses ' * s.losses}{kind}", text)
     return int(any(f.kind == "wrong" for f in found))
 
 

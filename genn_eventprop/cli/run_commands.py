@@ -55,6 +55,8 @@ def _evaluate(
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
     print(f"loss {result.loss:.5f}, undecided {result.undecided}")
+    for name, part in result.parts.items():
+        print(f"of {name}: loss {part.loss:.5f}, accuracy {100 * part.accuracy:.2f} %")
     if (result.labels >= 0).any():
         print(metrics.describe(metrics.report(result, events.groups), result.accuracy, experiment.class_names))
     for name, activity in result.activity.items():
@@ -164,7 +166,7 @@ def _export_nir(
     print(f"{out}: {checkpoint} checkpoint of {run}, {len(graph.nodes)} nodes in the dialect {dialect}")
     if plan.spike_times == "grid" and dialect == "spec":
         print(f"  not in the file: time steps of {plan.dt:g} ms")
-    print(f"  not in the file: the loss, which reads {described.loss.readout!r} of {plan.output.name}")
+    print(f"  not in the file: the loss, which reads {plan.loss.readout!r} of {plan.output.name}")
     for step in described.preprocessing:
         print(f"  not in the file, apply beforehand: {step}")
     for line in lost(graph):

@@ -42,4 +42,7 @@ def describe_network(plan: Plan) -> str:
             f"{c.name}: {c.source} -> {c.target}.{c.receptor}, {cost.synapses} synapses{shared}{delays}; "
             f"{in_words(cost.bytes())} in float32{ring}; {cost.per_spike:.4g} synapses a spike"
         )
+    for loss in plan.losses if plan.auxiliary else ():
+        against = f" against {loss.answer!r}" if loss.answer else ""
+        lines.append(f"loss: {loss.factor:g} x {loss.readout} of {loss.output}{against}")
     return "\n".join(lines)

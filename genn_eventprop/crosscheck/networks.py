@@ -18,6 +18,7 @@ from ..modelling import Array, Dense, Input, Network, Neuron, NeuronModel, Param
 from ..modelling.connectivity import Connectivity
 from ..plan import Plan, make_plan
 from ..regularisers import LayerRate, SpikeCount, SpikeRegulariser
+from .auxiliary import with_answers, with_auxiliary
 from .dice import Dice
 from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
 from .wiring import connectivity, learned_and_late
@@ -45,8 +46,8 @@ class Case:
     strict: bool = False
 
 
-def draw_case(layout: Layout, dice: Dice) -> Case:
-    """A layout with numbers.
+def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
+    """A layout with numbers; more: decides about auxiliary losses, None for a single loss.
 
     Raises:
         EventPropError: where the network is refused.
@@ -74,11 +75,14 @@ def draw_case(layout: Layout, dice: Dice) -> Case:
         before.append(population)
     loss = draw_loss(layout, net.populations[-1], dice, dt, n_steps)
     terms = _regularisers(layout, net)
-    plan = make_plan(net, loss, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms)
+    asked = [loss] if more is None else with_auxiliary(loss, layout, net.populations[:-1], more)
+    plan = make_plan(net, asked, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms)
     values = {k: v * (not silent or not k.endswith(".weight")) for k, v in net.initial_parameters(1).items()}
     events = draw_events(layout, plan, dice)
+    events = events if more is None else with_answers(events, plan, more.numbers())
     weights = dice.numbers().uniform(0.5, 2.0, len(events)) if dice.bernoulli(0.2) else None
-    text = f"{layout}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
+    others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
+    text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
     return Case(text, plan, values, events, weights, tune=not silent)
 
 

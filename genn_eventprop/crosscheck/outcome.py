@@ -55,7 +55,7 @@ def _gradients(engine: Engine) -> dict[str, np.ndarray]:
 
 def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
     """Readouts and gradients of sum(c r), c drawn at random; nothing where the engine or the loss has no halves."""
-    if not engine.splits or engine.plan.loss.readout not in READ:
+    if not engine.splits or engine.plan.loss.readout not in READ or engine.plan.auxiliary:
         return {}
     read = engine.forward(data, np.arange(len(data)), stochastic=True)
     engine.backward(np.random.default_rng(7).normal(size=read.value.shape))
@@ -80,6 +80,10 @@ def _of_result(result: Result) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
     choices = {f"spike counts of {k}": v for k, v in result.spike_counts.items()}
     choices |= {"outputs with a readout": there}
     numbers = {"loss": result.loss, "readout": np.where(there, result.readout, 0.0)}
+    for k, part in result.parts.items():
+        shown = np.isfinite(part.readout)
+        choices[f"outputs of {k} with a readout"] = shown
+        numbers |= {f"loss of {k}": np.nan_to_num(part.loss), f"readout of {k}": np.where(shown, part.readout, 0.0)}
     for k, s in (result.spikes or {}).items():
         order = np.lexsort((s.time, s.neuron, s.sample))
         numbers[f"spike times of {k}"] = s.time[order]

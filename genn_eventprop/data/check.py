@@ -5,7 +5,7 @@ The checks walk over the events in blocks, so that a memory-mapped data set is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,10 +129,13 @@ def labels(values: Any, n_samples: int, n_classes: int | None, where: str) -> tu
 
 
 def targets(values: Any, n_samples: int, where: str) -> np.ndarray | None:
-    """Targets as an (S, ...) float64 array, finite or nan."""
+    """Targets as an (S, ...) float64 array, finite or nan; of several by name a structured array (S,), see
+    `named_targets`."""
     if values is None:
         return None
-    array = np.asarray(values)
+    array = values if isinstance(values, Mapping) else np.asarray(values)
+    if isinstance(array, Mapping) or array.dtype.names:
+        return named_targets(array, n_samples, where)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{where}: targets must be numbers in one array, got dtype {array.dtype}")
     if array.ndim < 2 or len(array) != n_samples:
@@ -143,6 +146,31 @@ def targets(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     if np.isinf(array).any():
         raise DataError(f"{where}: targets of sample {int(np.argwhere(np.isinf(array))[0][0])} are infinite")
     return array.astype(np.float64)
+
+
+def named_targets(values: Mapping[str, Any] | np.ndarray, n_samples: int, where: str) -> np.ndarray | None:
+    """Several targets as one structured array (S,): fields of classes (int64, -1 for none), or of numbers (float64)."""
+    names = list(values if isinstance(values, Mapping) else values.dtype.names or ())
+    if not names:
+        return None
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise DataError(f"{where}: a target's name is letters, digits and underscores, got {name!r}")
+        array = np.asarray(values[name])
+        if array.ndim == 1 and array.dtype.kind in "iu" and len(array) == n_samples:
+            found[name] = labels(array, n_samples, None, f"{where}: target {name!r}")[0]  # type: ignore[assignment]
+            continue
+        if array.ndim == 1:
+            raise DataError(
+                f"{where}: target {name!r} is {array.shape} {array.dtype}; give {n_samples} classes (integers), or "
+                f"numbers of shape ({n_samples}, ...)"
+            )
+        found[name] = targets(array, n_samples, f"{where}: target {name!r}")  # type: ignore[assignment]
+    every = np.empty(n_samples, np.dtype([(n, a.dtype, a.shape[1:]) for n, a in found.items()]))
+    for name, array in found.items():
+        every[name] = array
+    return every
 
 
 def groups(values: Any, n_samples: int, where: str) -> np.ndarray | None:
@@ -187,5 +215,7 @@ def same_layout(parts: Sequence[Events]) -> None:
         for field in ("labels", "groups", "targets"):
             if (getattr(part, field) is None) != (getattr(first, field) is None):
                 raise DataError(f"part {i} and part 0: only one of them has {field}; all parts need them, or none")
-        if part.targets is not None and first.targets is not None and part.targets.shape[1:] != first.targets.shape[1:]:
-            raise DataError(f"part {i} has targets of shape {part.targets.shape}, part 0 {first.targets.shape}")
+        if part.targets is not None and first.targets is not None:
+            own, other = (e.targets.dtype.names or e.targets.shape[1:] for e in (part, first))
+            if own != other:
+                raise DataError(f"part {i} has targets {own}, part 0 {other}")

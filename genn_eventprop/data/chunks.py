@@ -96,6 +96,8 @@ def _targets(events: Events, groups: np.ndarray, place: np.ndarray, n: int) -> n
     """(S, C n + 1, K) -> (chunks, n + 1, K); the value between two chunks belongs to both."""
     if events.targets is None:
         return None
+    if events.targets.dtype.names:  # of whole recordings: every chunk has them
+        return events.targets[groups]
     needed = (int(place.max(initial=0)) + 1) * n + 1
     if events.targets.ndim != 3 or events.targets.shape[1] != needed:
         raise DataError(f"targets have shape {events.targets.shape}, series of V(t) here have {needed} values")

@@ -8,7 +8,7 @@ Axis letters: S samples, E events of all samples together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,8 @@ class Events:
         n_classes: number of classes; default: the largest label + 1.
         name: what messages and plots call this data set.
         targets: (S, ...) numbers that a loss compares with, see `losses`; nan where there is none; None if no sample
-            has any.
+            has any. Several by name, ``{"speaker": (S,) classes, "position": (S, 2) numbers}``, are kept as one
+            structured array; one called "label" becomes `labels`. A loss says which it means: `Loss.against`.
 
     Raises:
         DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
@@ -52,7 +53,7 @@ class Events:
     groups: np.ndarray | None = None
     n_classes: int | None = None
     name: str = ""
-    targets: np.ndarray | None = None
+    targets: Any = None
 
     def __post_init__(self) -> None:
         where = self.name or "events"
@@ -62,9 +63,14 @@ class Events:
         n_channels = check.n_channels(self.n_channels, where)
         check.offsets(offsets, len(times), len(channels), where)
         check.events(times, channels, offsets, n_channels, where)
-        labels, n_classes = check.labels(self.labels, len(offsets) - 1, self.n_classes, where)
+        labels, targets = self.labels, self.targets
+        if isinstance(targets, Mapping) and "label" in targets:
+            if labels is not None:
+                raise DataError(f"{where}: the labels are given twice, as labels= and in targets=")
+            labels, targets = targets["label"], {n: t for n, t in targets.items() if n != "label"}
+        labels, n_classes = check.labels(labels, len(offsets) - 1, self.n_classes, where)
         groups = check.groups(self.groups, len(offsets) - 1, where)
-        targets = check.targets(self.targets, len(offsets) - 1, where)
+        targets = check.targets(targets, len(offsets) - 1, where)
         self._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
 
     def _set(

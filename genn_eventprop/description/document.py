@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..errors import DescriptionError, EventPropError
 from ..losses import Loss
 from ..modelling import Network
 from ..plan.records import SPIKE_TIMES
-from .loss import build_loss, describe_loss
+from .loss import build_losses, describe_losses
 from .network import build_network, describe_network
 from .safe import Guard
 from .steps import build_steps, describe_steps
@@ -29,7 +29,7 @@ class Described:
     """A trained model, without the values of its parameters.
 
     Args:
-        network, loss: as they were built.
+        network, loss: as they were built; several losses as a list.
         duration, dt: trial and time step in ms. spike_times: "grid" or "exact".
         engine, dtype: what it was trained on.
         preprocessing: from the data as it is recorded to the network's input; n_channels: of the data before that.
@@ -37,7 +37,7 @@ class Described:
     """
 
     network: Network
-    loss: Loss
+    loss: Loss | Sequence[Loss]
     duration: float
     dt: float
     spike_times: str
@@ -57,7 +57,7 @@ def describe(model: Described) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "network": describe_network(model.network),
-        "loss": describe_loss(model.loss),
+        "loss": describe_losses(model.loss),
         "run": {
             "duration": float(model.duration),
             "dt": float(model.dt),
@@ -101,7 +101,7 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
             raise DescriptionError(f"{value!r}: expected one of {', '.join(known)}")
     return Described(
         network,
-        build_loss(document["loss"], network, guard),
+        build_losses(document["loss"], network, guard),
         duration=guard.number(run["duration"], "duration"),
         dt=guard.number(run["dt"], "dt"),
         spike_times=run["spike_times"],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import DescriptionError
-from ..losses import Function, Loss, TimeWeight, formula
+from ..losses import Function, Loss, TimeWeight, as_losses, formula
 from ..losses.outer import Absent
 from ..losses.readout import NAMED_WEIGHTS
 from ..modelling import Network
@@ -30,7 +30,25 @@ def describe_loss(loss: Loss) -> dict[str, Any]:
         "constants": {k: float(v) for k, v in loss.constants.items()},
         "silent": loss.silent,
         "outer": _describe_outer(loss.outer),
-    } | ({"also": list(loss.also)} if loss.also else {})
+    } | {key: value for key, value, usual in _rarely(loss) if value != usual}
+
+
+def _rarely(loss: Loss) -> list[tuple[str, Any, Any]]:
+    """(key, value, what it is when it is not written)."""
+    return [("also", list(loss.also), []), ("factor", float(loss.factor), 1.0), ("answer", plain(loss.answer), "")]
+
+
+def describe_losses(loss: Loss | Sequence[Loss]) -> Any:
+    """One loss, or a list."""
+    found = [describe_loss(each) for each in as_losses(loss)]
+    return found[0] if len(found) == 1 else found
+
+
+def build_losses(found: Any, network: Network, guard: Guard) -> Loss | list[Loss]:
+    """The reverse of `describe_losses`."""
+    if isinstance(found, list):
+        return [build_loss(each, network, guard) for each in found]
+    return build_loss(found, network, guard)
 
 
 def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss:
@@ -55,6 +73,8 @@ def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss
         silent=found["silent"],
         outer=_build_outer(found["outer"], guard),
         also=tuple(found.get("also", ())),
+        factor=guard.number(found.get("factor", 1.0), "the factor of the loss"),
+        answer=guard.name(found["answer"], "the target of the loss") if found.get("answer") else "",
     )
 
 

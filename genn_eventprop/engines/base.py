@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..data import kernels
 from ..errors import DataError, EngineError, suggest
+from ..losses import LossRecord
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.clock import BLOCK
 from .carry import Carry
@@ -35,7 +36,8 @@ class Data:
     (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
     each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1. numbers
     (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own. follows
-    (S,) bool: whether the trial of a sample goes on from that of the sample before it; None: it never does.
+    (S,) bool: whether the trial of a sample goes on from that of the sample before it; None: it never does. answers:
+    what auxiliary losses compare with, by the population that they read: (labels, targets) as above.
     """
 
     steps: np.ndarray
@@ -48,9 +50,17 @@ class Data:
     weights: np.ndarray | None = None
     numbers: np.ndarray | None = None
     follows: np.ndarray | None = None
+    answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def seen_by(self, loss: LossRecord) -> Data:
+        """The data with what this loss compares with as its labels and targets."""
+        if loss.output not in self.answers:
+            return self
+        labels, targets = self.answers[loss.output]
+        return replace(self, labels=labels, targets=targets, answers={})
 
     def targets_of(self, samples: np.ndarray) -> np.ndarray:
         """What the readouts of `samples` are compared with: labels (B,) without -1, or targets (B, ...)."""
@@ -129,13 +139,33 @@ class Recorded(Mapping[str, Spikes]):
 
 
 @dataclass(frozen=True, eq=False)
+class LossPart:
+    """One of several losses on a batch: loss (B,), nan for a sample without anything to compare with, prediction (B,)
+    and readout (B, K) as in `Result`."""
+
+    loss: np.ndarray
+    prediction: np.ndarray
+    readout: np.ndarray
+
+
+def summed(plan: Plan, parts: Mapping[str, LossPart]) -> np.ndarray:
+    """(B,) the sum of losses times their factors; an auxiliary loss that has nothing to compare with adds nothing."""
+    main, *others = plan.losses
+    total = main.factor * parts[main.output].loss
+    for loss in others:
+        total = total + loss.factor * np.nan_to_num(parts[loss.output].loss)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """One batch of B trials.
 
     loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides (none spikes
     where spikes are read, or several have the largest score). readout (B, K) float64; first-spike readouts in ms, inf
     where silent. spike_counts: population -> (B, N) int64. guarded: how often the guard on 1 / gdot acted. spikes:
-    population -> `Spikes`, if asked for.
+    population -> `Spikes`, if asked for. parts: of several losses, by the population that each reads: what it says,
+    without its factor; `loss` is their sum, prediction and readout are those of the main one.
     """
 
     loss: np.ndarray
@@ -144,6 +174,7 @@ class Result:
     spike_counts: dict[str, np.ndarray]
     guarded: int
     spikes: Mapping[str, Spikes] | None
+    parts: Mapping[str, LossPart] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -373,18 +404,49 @@ def quantise(events: Events, plan: Plan) -> Data:
             f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}"
         )
     _check_times(events, plan.duration)
-    labels = np.full(len(events), -1, np.int64) if events.labels is None else np.asarray(events.labels, np.int64)
-    n_classes = plan.loss.n_classes
-    if labels.size and labels.max() >= n_classes:
-        bad = int(np.argmax(labels >= n_classes))
-        raise DataError(
-            f"sample {bad} has label {labels[bad]}, but the output {plan.output.name!r} has {n_classes} classes"
-        )
+    labels, targets = _answers(events, plan)
+    others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
     exact = plan.spike_times == "exact"
     times = np.ascontiguousarray(events.times, np.float64) if exact else None
     steps, clipped = _steps(events.times, plan.dt, 0.0 if exact else 0.5, plan.n_steps - 1)
     channels = events.channels.astype(np.int32, copy=False)
-    return Data(steps, times, channels, events.offsets, labels, 0 if exact else clipped, _targets(events, plan))
+    clipped = 0 if exact else clipped
+    return Data(steps, times, channels, events.offsets, labels, clipped, targets, answers=others)
+
+
+def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
+    """(labels (S,), targets or None) of the plan's main loss."""
+    loss, given = plan.loss, events.labels
+    if loss.answer and loss.compares == "labels":
+        given = named_answer(events, loss)
+        if given.ndim != 1 or given.dtype.kind not in "iu":
+            raise DataError(f"the loss of {loss.output!r} needs a class for each sample; {loss.answer!r} is no such")
+    elif loss.answer and loss.answer != "label":  # the labels belong to another loss
+        given = None
+    labels = np.full(len(events), -1, np.int64) if given is None else np.asarray(given, np.int64)
+    if labels.size and (labels.max() >= loss.n_classes or labels.min() < -1):
+        bad = int(np.argmax((labels >= loss.n_classes) | (labels < -1)))
+        raise DataError(
+            f"sample {bad} has {loss.answer or 'label'} {labels[bad]}, but the output {loss.output!r} has "
+            f"{loss.n_classes} classes"
+        )
+    return labels, _targets(events, plan)
+
+
+def named_answer(events: Events, loss: LossRecord) -> np.ndarray:
+    """What a data set calls `loss.answer`.
+
+    Raises:
+        DataError: it has no such target.
+    """
+    known = {} if events.labels is None else {"label": events.labels}
+    known |= {n: events.targets[n] for n in (events.targets.dtype.names or ())} if events.targets is not None else {}
+    if loss.answer not in known:
+        raise DataError(
+            f"the loss of {loss.output!r} is compared with {loss.answer!r}, and the data has no such target "
+            f"({suggest(loss.answer, known)}); give Events targets={{{loss.answer!r}: ...}}"
+        )
+    return known[loss.answer]
 
 
 def _check_times(events: Events, duration: float) -> None:
@@ -423,12 +485,18 @@ def _targets(events: Events, plan: Plan) -> np.ndarray | None:
         return None
     shape = loss.target_shape(plan.n_steps)
     wanted = "(" + ", ".join([str(len(events)), *("any number" if n is None else str(n) for n in shape)]) + ")"
-    if events.targets is None:
+    targets = named_answer(events, loss) if loss.answer else events.targets
+    if targets is not None and targets.dtype.names:
+        raise DataError(
+            f"the data has several targets ({', '.join(targets.dtype.names)}); say which the loss of {loss.output!r} "
+            "is compared with: loss.against(name)"
+        )
+    if targets is None:
         raise DataError(
             f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, and the data has none; "
             f"give Events targets= of shape {wanted}"
         )
-    found = events.targets.shape[1:]
+    found = targets.shape[1:]
     free = plan.spike_times == "exact" and loss.readout == "voltage" and len(found) == 2 and found[0] >= 2
     fits = len(found) == len(shape) and all(m == n or (n is None and m > 0) for n, m in zip(shape, found))
     if not (fits or (free and found[1] == shape[1])):
@@ -436,8 +504,8 @@ def _targets(events: Events, plan: Plan) -> np.ndarray | None:
             "voltage": f": V at k dt, k = 0 .. {plan.n_steps}, of every output",
             "spike_times": ": times in ms of every output's spikes, nan for none",
         }.get(loss.readout, ": a number for every output, nan for none")
-        raise DataError(f"targets have shape {events.targets.shape}, but this loss needs {wanted}{meaning}")
-    return events.targets
+        raise DataError(f"targets have shape {targets.shape}, but this loss needs {wanted}{meaning}")
+    return np.asarray(targets, np.float64)
 
 
 def batch_indices(data: Data, samples: Any) -> np.ndarray:

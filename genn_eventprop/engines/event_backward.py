@@ -23,7 +23,7 @@ from ..plan import Plan
 from ..regularisers import pushed_state
 from .event_flow import at, nodes
 from .event_forward import PopulationModel
-from .event_readout import NODES, Readout, density_rows
+from .event_readout import NODES, Readout, Sources, density_rows
 from .event_records import Arrival, ModeEnd, Recording, Segments, Spike
 
 BLOCK = 2048  # segments whose nodes are held at once
@@ -89,9 +89,9 @@ class Backward:
     """Runs one trial backwards.
 
     Args:
-        plan, models, weights: as for `Forward`, one copy; weights of any shape. recording: what it made. readout: on
-            that recording.
-        dr: (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V of the output at T.
+        plan, models, weights: as for `Forward`, one copy; weights of any shape. recording: what it made. readouts: on
+            that recording, by the population that is read.
+        dr: of each, (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V at T.
         jumps: population -> (N,) of the regularisers.
 
     Attributes:
@@ -107,24 +107,24 @@ class Backward:
         models: Mapping[str, PopulationModel],
         weights: Mapping[str, np.ndarray],
         recording: Recording,
-        readout: Readout,
+        readouts: Mapping[str, Readout],
         n_inputs: int,
     ) -> None:
-        self.plan, self.weights, self.recording, self.readout = plan, weights, recording, readout
-        self.output = plan.output.name
+        self.plan, self.weights, self.recording, self.readouts = plan, weights, recording, readouts
         self.adjoint = {name: _Adjoint(m, recording) for name, m in models.items()}
         self.weight_gradient = {key: np.zeros_like(w) for key, w in weights.items()}
         self.delay_gradient = {c.name: np.zeros(c.delays.shape if c.delays else ()) for c in plan.connections}
         self.input_times = np.zeros(n_inputs)
         self.smallest_slope = np.inf
 
-    def run(self, dr: Any, push: np.ndarray, jumps: Mapping[str, np.ndarray]) -> None:
+    def run(self, dr: Mapping[str, Any], push: Mapping[str, np.ndarray], jumps: Mapping[str, np.ndarray]) -> None:
         self.dr, self.jumps = dr, jumps
         models = {name: self.adjoint[name].model.record.derived.model for name in jumps}
         self.pushed = {name: list(m.state).index(pushed_state(m)) for name, m in models.items()}
-        out = self.adjoint[self.output]
-        out.end[self.recording.last[self.output], self.readout.v] += push
-        self._place_sources(out)
+        self.sources: dict[str, Sources] = {}
+        for name, readout in self.readouts.items():
+            self.adjoint[name].end[self.recording.last[name], readout.v] += push[name]
+            self._place_sources(name)
         for event in reversed(self.recording.events):
             if isinstance(event, Spike):
                 self._own_event(event)
@@ -146,15 +146,15 @@ class Backward:
             out |= {f"{name}.{n}": g for n, g in a.gradient.items()}
         return out | {f"{name}.delay": g for name, g in self.delay_gradient.items()}
 
-    def _place_sources(self, out: _Adjoint) -> None:
-        s, v, seg = self.readout.sources(self.dr), self.readout.v, out.segments
-        self.density = s.density
+    def _place_sources(self, name: str) -> None:
+        out, readout = self.adjoint[name], self.readouts[name]
+        s, v, seg = readout.sources(self.dr[name]), readout.v, out.segments
+        self.sources[name] = s
         if s.density is not None:
             for block in blocks(seg):
                 part = seg.part(block)
                 at_nodes = nodes(psi(out.model, part)[1], part.length[:, None] * unit() / part.span[:, None])
                 out.sources[block] += density_rows(at_nodes, part.length, s.density[block], v)
-        self.points = s
         if len(s.segment):
             part = seg.part(s.segment)
             rows = at(psi(out.model, part)[1][:, v], s.offset / part.span)
@@ -165,8 +165,9 @@ class Backward:
         adjoint, n = self.adjoint[event.population], event.neuron
         lam, jump = adjoint.start(event.after), adjoint.jumps[event.index]
         E = event.feedback + event.extra + lam @ jump["a"]
-        if event.population == self.output:
-            E += self.readout.own(event, adjoint.segments.x[:, event.after], self.dr)
+        if event.population in self.readouts:
+            after = adjoint.segments.x[:, event.after]
+            E += self.readouts[event.population].own(event, after, self.dr[event.population])
         rate = 0.0
         if event.cause is None:
             if not jump["gdot"] > 0:
@@ -227,8 +228,8 @@ class Backward:
         after, lanes, mode = seg.x[:, event.after], seg.neuron[event.after], seg.mode[event.after]
         change = field(after - jump, lanes, mode) - field(after, lanes, mode)
         D = float(np.einsum("nj,jn->", lam, change)) + event.extra
-        if event.connection.target == self.output:
-            D += self.readout.arrival(event, jump, self.dr)
+        if (name := event.connection.target) in self.readouts:
+            D += self.readouts[name].arrival(event, jump, self.dr[name])
         return D
 
     def _initial_values(self, name: str) -> None:
@@ -240,21 +241,22 @@ class Backward:
 
     def _integrals(self, name: str) -> None:
         """int lambda . df/dp dt over all segments; points of a maximum as further segments of their own."""
-        adjoint, points = self.adjoint[name], self.points
+        adjoint, points = self.adjoint[name], self.sources.get(name)
         if not adjoint.model.record.derived.dynamic_params:
             return
         seg = adjoint.segments
-        density = self.density if name == self.output else None
+        density, v = (points.density, self.readouts[name].v) if points else (None, 0)
         for block in blocks(seg):
-            self._integrate(adjoint, seg.part(block), adjoint.end[block], None if density is None else density[block])
-        if name == self.output and len(points.segment):
+            here = None if density is None else density[block]
+            self._integrate(adjoint, seg.part(block), adjoint.end[block], here, v)
+        if points and len(points.segment):
             part = seg.part(points.segment, seg.start[points.segment] + points.offset)
             end = np.zeros((len(points.segment), adjoint.model.flow.n))
-            end[:, self.readout.v] = points.size
-            self._integrate(adjoint, part, end, None)
+            end[:, v] = points.size
+            self._integrate(adjoint, part, end, None, v)
 
-    def _integrate(self, adjoint: _Adjoint, seg: Segments, end: np.ndarray, density: np.ndarray | None) -> None:
-        x, lam = self._at_nodes(adjoint.model, seg, end, density)
+    def _integrate(self, adjoint: _Adjoint, seg: Segments, end: np.ndarray, density: np.ndarray | None, v: int) -> None:
+        x, lam = self._at_nodes(adjoint.model, seg, end, density, v)
         _, weights = gauss_legendre(NODES, 1.0)
         df_dp = adjoint.model.equations.df_dp(x, seg.neuron, seg.mode)
         rate = np.einsum("iqg,ipqg,q,g->pg", lam, df_dp, weights, seg.length, optimize=True)
@@ -262,7 +264,7 @@ class Backward:
             np.add.at(adjoint.gradient[name], seg.neuron, value)
 
     def _at_nodes(
-        self, model: PopulationModel, seg: Segments, end: np.ndarray, density: np.ndarray | None
+        self, model: PopulationModel, seg: Segments, end: np.ndarray, density: np.ndarray | None, v: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """x and lambda (n, Q, G) at the nodes of segments: lambda(s) = psi(s)^-T y(s)."""
         u = seg.length[:, None] * unit() / seg.span[:, None]
@@ -270,7 +272,7 @@ class Backward:
         at_end, at_nodes = at(coefficients, seg.length / seg.span), nodes(coefficients, u)
         y = np.einsum("ijg,gi->gj", at_end, end)[:, None]
         if density is not None:
-            pulled = at_nodes[self.readout.v] * density
+            pulled = at_nodes[v] * density
             y = y + np.einsum("qr,jgr,g->gqj", remaining_integral(), pulled, seg.length)
         y = np.broadcast_to(y, (len(seg.neuron), NODES, model.flow.n))
         lam = np.linalg.solve(at_nodes.transpose(2, 3, 1, 0), y[..., None])[..., 0]

@@ -243,8 +243,8 @@ class Forward:
         plan: what to run. models: population -> numbers. weights: "connection.weight" -> (C, ...). routes: where spikes
             go. delays: connection -> (C, D) ms, in the order of the parameter. max_spikes: own events of one
             population in the trial.
-        sample: number of the sample in the data set, for messages. breaks: times in ms at which the readout of the
-            output is not smooth by itself, so that pieces must end there.
+        sample: number of the sample in the data set, for messages. breaks: population -> times in ms at which what a
+            loss reads of it is not smooth by itself, so that pieces must end there.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Forward:
         delays: Mapping[str, np.ndarray],
         max_spikes: int,
         sample: int,
-        breaks: np.ndarray | None = None,
+        breaks: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.plan, self.routes, self.delays = plan, routes, delays
         self.weights = {name: w.reshape(len(w), -1) for name, w in weights.items()}
@@ -269,9 +269,10 @@ class Forward:
         self.changed = np.zeros(self.copies, bool)
         self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
         self.now, self.where = 0.0, ""
-        self.output, self.aligned = plan.output.name, plan.loss.readout == "voltage"
-        self.together_at = {self.output} if plan.loss.readout in ("voltage", "max") else set()  # pieces of all neurons
-        self.breaks = np.zeros(0) if breaks is None else breaks
+        read = {loss.output: loss.readout for loss in plan.losses}
+        self.aligned = {name for name, readout in read.items() if readout == "voltage"}
+        self.together_at = {name for name, readout in read.items() if readout in ("voltage", "max")}  # all neurons
+        self.breaks = breaks or {}
         self.together = TOGETHER * plan.duration if self.copies == 1 else 0.0  # copies keep to their own order
 
     def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
@@ -292,9 +293,8 @@ class Forward:
         self.running = {}
         for name, m in self.models.items():
             self.where = name
-            read = name == self.output
-            breaks = self.breaks if read else np.zeros(0)
-            self.running[name] = _Running.begin(m, self.copies, breaks, read and self.aligned, self.plan.duration)
+            breaks, aligned = self.breaks.get(name, np.zeros(0)), name in self.aligned
+            self.running[name] = _Running.begin(m, self.copies, breaks, aligned, self.plan.duration)
         inputs = self.plan.out_of(self.plan.input.name)
         for i, m in enumerate(channels.tolist()):
             for c in inputs:

@@ -393,7 +393,7 @@ KINDS: dict[str, type[Readout]] = {
 
 
 def make_readout(plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> Readout:
-    """The readouts that a plan's loss uses."""
+    """What a plan's loss reads."""
     return (Several if plan.loss.also else KINDS[plan.loss.readout])(plan, model, recording, inputs)
 
 

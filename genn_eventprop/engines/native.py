@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.cpp import coded, generate, host_source, padded, regulariser_names
+from ..codegen.cpp.context import ACTIVITY
 from ..codegen.optimiser import update_source
 from ..errors import EngineError, ToolchainError
 from ..plan import Plan, clock
@@ -25,12 +26,14 @@ from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..program.outer import on_host
+from ..program.values import auxiliary, auxiliary_values
 from ..toolchain import build, find_compiler, require
-from .base import Availability, Data, Engine, Recorded, Result, batch_indices, diverged
+from .base import Availability, Data, Engine, LossPart, Recorded, Result, batch_indices, diverged, summed
+from .losses import compared_with, prefixed, taken
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, AMOUNTS, BENT, INTEGRALS, JUMPS, OF_MODELS, PARTS, SEVERAL, STEPWISE
+from .refuse import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, JUMPS, LOSSES, OF_MODELS, PARTS, SEVERAL, STEPWISE
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -56,8 +59,8 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE},
+        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -96,7 +99,7 @@ class NativeEngine(Engine):
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         exact = plan.spike_times == "exact"
-        self._on_host = plan.loss.host is not None if exact else on_host(plan)  # the outer loss
+        self._on_host = plan.loss.host is not None if exact else on_host(plan)  # the outer losses
         self._split = split or self._on_host  # a batch is run in two halves
         self._trajectory_limit = trajectory_limit
         self._coded = coded(plan)  # what generated code calls things
@@ -178,7 +181,8 @@ class NativeEngine(Engine):
             grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
             if plan.loss.readout == "voltage":
                 grid |= {"node_scale": node_scale(plan), "node_part": node_part(plan)}
-            self._weight = {k: v.astype(self.dtype) for k, v in grid.items()}
+            others = {k: v for k, v in auxiliary_values(self._coded.plan).items() if isinstance(v, np.ndarray)}
+            self._weight = {k: v.astype(self.dtype) for k, v in (grid | others).items()}
 
     def _size(self, key: str) -> int:
         return self.plan.population(key.split(".")[0]).size
@@ -331,7 +335,7 @@ class NativeEngine(Engine):
     ) -> Result:  # fmt: skip
         """`run` of a part of a batch; stochastic: whether noise and dropout act."""
         samples = batch[part.own]
-        labels, scored = data.labels[samples], data.scored(samples, training=training and half == WHOLE)
+        scored = data.scored(samples, training=training and half == WHOLE)
         plan, B, K = self.plan, len(samples), self.plan.output.size
         self._refresh_values()
         n_slices = part.last - part.first
@@ -345,18 +349,25 @@ class NativeEngine(Engine):
         out |= {f"p_{inside[p]}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "labels": labels, "quantiles": self._quantiles,
+            "labels": data.labels[samples], "quantiles": self._quantiles,
             **self._weight,
         }  # fmt: skip
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples])
+        given["sample_weight"] = plan.loss.factor * data.sample_weight(batch)[part.own]
+        for prefix, loss in auxiliary(plan):
+            for name, value in compared_with(plan, loss, data, samples).items():
+                given[prefix + name] = value.astype(self.dtype) if name in ACTIVITY else value
+            given[f"{prefix}sample_weight"] = loss.factor * data.sample_weight(batch)[part.own]
+            shape = (B, loss.n_classes)
+            out |= {f"{prefix}loss": np.empty(B), f"{prefix}readout": np.empty(shape)}
+            given |= {prefix + n: np.zeros(shape) for n in ("given_dr", "given_last") if self._split}
         if data.times is not None:
             given["times"] = data.times
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given |= {f"c_{c.name}_delays": self._padded[c.delays_name] for c in plan.connections if c.delays}
         self._connections.refresh(self.parameters)
         given |= self._connections.arrays
-        given["sample_weight"] = data.sample_weight(batch)[part.own]
         given |= self._regulariser_values(data, batch, part, training)
         given |= {
             f"{kind}_key_{inside[name]}": key for (kind, name), key in self.stochastic_keys(data, samples).items()
@@ -378,12 +389,19 @@ class NativeEngine(Engine):
         elif not self._on_host:
             self._call(arrays, part, training, record_spikes)
         else:
-            self._call_around(arrays, data.targets_of(samples), scored, part, training, record_spikes)
+            self._call_around(arrays, data, samples, part, training, record_spikes)
+        value = np.where(scored, out["loss"], np.nan)
+        parts = {plan.loss.output: LossPart(value, out["prediction"], out["readout"])}
+        for prefix, loss in auxiliary(plan):
+            value, readout = (out[prefix + n] for n in ("loss", "readout"))
+            value = np.where(data.seen_by(loss).scored(samples), value, np.nan)
+            decided = loss.predict(readout, np.isfinite(readout), plan.duration)
+            parts[loss.output] = LossPart(value, decided, readout)
         return Result(
-            loss=np.where(scored, out["loss"], np.nan), prediction=out["prediction"], readout=out["readout"],
+            loss=summed(plan, parts), prediction=out["prediction"], readout=out["readout"],
             spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
             guarded=int(out["guarded"].sum()) if training else 0,
-            spikes=self._recorded(B) if record_spikes else None,
+            spikes=self._recorded(B) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
@@ -413,26 +431,22 @@ class NativeEngine(Engine):
         return values
 
     def _call_around(
-        self, arrays: dict[str, np.ndarray], targets: np.ndarray, scored: np.ndarray, part: Part, training: bool,
-        record: bool,
-    ) -> None:  # fmt: skip
-        """A batch with a Python outer loss: forwards, the loss here, then backwards with its gradient."""
-        plan, loss = self.plan, self.plan.loss
+        self, arrays: dict[str, np.ndarray], data: Data, samples: np.ndarray, part: Part, training: bool, record: bool
+    ) -> None:
+        """A batch with a Python outer loss: forwards, the losses here, then backwards with their gradients."""
         self._call(arrays, part, training, record, FORWARDS if training else WHOLE)
-        valid = np.isfinite(arrays["readout"])
-        readout = np.where(valid, arrays["readout"], plan.duration)
-        value, slope = loss.evaluate(readout, valid, targets, plan.duration)
+        losses = {}
+        for prefix, loss in prefixed(self.plan):
+            weight, tau = arrays[f"{prefix}sample_weight"], self.parameters.get(f"{loss.output}.tau_mem")
+            found = taken(loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight)
+            losses[f"{prefix}loss"], arrays[f"{prefix}given_dr"][:], arrays[f"{prefix}given_last"][:] = found
         if training:
-            arrays["given_dr"][:] = np.where(scored[:, None], slope, 0.0) * arrays["sample_weight"][:, None]
-            if loss.silent == "end":
-                tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-                push = loss.push(readout, valid, targets, plan.duration)
-                arrays["given_last"][:] = -tau * push * arrays["sample_weight"][:, None]
             guarded = arrays["guarded"].copy()
             counts = {p: arrays[f"p_{self._coded.populations[p]}_counts"].astype(np.int64) for p in self._spiking}
             self._call(arrays | self._pushes(counts, part), part, True, False, BACKWARDS)
             arrays["guarded"][:] = guarded
-        arrays["loss"][:] = value
+        for name, value in losses.items():
+            arrays[name][:] = value
 
     def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
         source, plan, loss = self.source, self.plan, self.plan.loss
@@ -449,6 +463,7 @@ class NativeEngine(Engine):
             "delta": plan.duration / max(self._exact_steps, 1),
             **{f"d_{c.name}": c.delay for c in plan.connections},
             **self._coded.plan.loss.constants,
+            **{f"{prefix}loss_{n}": v for prefix, loss in auxiliary(plan) for n, v in loss.constants.items()},
         }
         populations = self._coded.plan.populations
         numbers |= {f"noise_{p.name}": self._stochastic * p.noise * math.sqrt(plan.dt) for p in populations}

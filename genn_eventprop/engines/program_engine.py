@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..losses import LossRecord
 from ..plan import Plan
 from ..program.nodes import Buffer
 from ..program.outer import on_host
@@ -22,11 +23,14 @@ from ..program.values import grid_values, neuron_values, synapse_values
 from .base import (
     Data,
     Engine,
+    LossPart,
     Result,
     Spikes,
     batch_indices,
+    summed,
 )  # fmt: skip
-from .refuse import ALL, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .losses import compared_with, prefixed, taken
+from .refuse import ALL, ALONG, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
 from .split import Readouts
 from .stochastic import limit, quantiles
 from .tables import Tables, copied
@@ -40,7 +44,7 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL, ALONG}}
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
@@ -67,37 +71,37 @@ class ProgramEngine(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples, plan = batch_indices(data, samples), self.plan
-        scored = data.scored(samples, training=training)
+        data.scored(samples, training=training)
         given = self._given(data, samples, training) | {"record": record_spikes}
         if on_host(plan):
-            out = self._run_around(given, data, samples, scored, training)
+            out = self._run_around(given, data, samples, training)
         else:
             out = self.execute(given | self._regularisers(given, training), training)
-        readout, valid = self._read(out)
         if training:
             self._collect(out)
+        parts = {loss.output: self._part(out, data, samples, prefix, loss) for prefix, loss in prefixed(plan)}
+        main = parts[plan.loss.output]
         return Result(
-            loss=np.where(scored, out["loss"], np.nan), prediction=plan.loss.predict(readout, valid, plan.duration),
-            readout=np.where(valid, readout, np.inf), spike_counts=self._counts(out),
+            loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
             guarded=sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded")) if training else 0,
-            spikes=self._spikes(out) if record_spikes else None,
+            spikes=self._spikes(out) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
 
-    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, scored: np.ndarray, training: bool) -> Arrays:
-        """A batch with an outer loss in Python: forwards, the loss here, backwards with its gradient."""
-        plan, loss, weight = self.plan, self.plan.loss, data.sample_weight(samples)
+    def _part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
+        readout, valid = self._read(out, loss)
+        value = np.where(data.seen_by(loss).scored(samples), out[f"{prefix}loss"], np.nan)
+        return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
+
+    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""
         out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
-        readout, valid = self._read(out)
-        r = np.where(valid, readout, plan.duration)
-        value, slope = loss.evaluate(r, valid, data.targets_of(samples), plan.duration)
-        out["loss"] = value
+        for prefix, loss in prefixed(self.plan):
+            readout, valid = self._read(out, loss)
+            tau = self.parameters.get(f"{loss.output}.tau_mem")
+            shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
+            found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
+            out[f"{prefix}loss"], given[f"{prefix}given_dr"], given[f"{prefix}given_last"] = found
         if training:
-            given["given_dr"] = np.where(scored[:, None], slope, 0.0) * weight[:, None]
-            if loss.silent == "end":
-                tau = self.parameters[f"{plan.output.name}.tau_mem"].astype(np.float64)
-                given["given_last"] = (
-                    -tau * loss.push(r, valid, data.targets_of(samples), plan.duration) * weight[:, None]
-                )
             given |= self._regularisers(given, training, self._counts(out))
             out |= self.execute_half(given, kept)[0]
         return out
@@ -110,7 +114,7 @@ class ProgramEngine(Engine):
         samples = batch_indices(data, samples)
         given = self._given(data, samples, stochastic) | {"record": record_spikes}
         out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
-        readout, valid = self._read(out)
+        readout, valid = self._read(out, self.plan.loss)
         spikes = self._spikes(out) if record_spikes else None
         counts = self._counts(out)
         return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes), (given, kept, counts)
@@ -122,9 +126,9 @@ class ProgramEngine(Engine):
         self._collect(out)
         return out["input_gradient"].astype(np.float64)
 
-    def _read(self, out: Arrays) -> tuple[np.ndarray, np.ndarray]:
-        """(B, K) the readouts, and where they are there."""
-        index = self.plan.populations.index(self.plan.output)
+    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
+        """(B, K) the readouts of a loss, and where they are there."""
+        index = self.plan.populations.index(self.plan.population(loss.output))
         readout, first = out[f"p{index}_w_r"].astype(np.float64), out.get(f"p{index}_w_first")
         return readout, np.ones(readout.shape, bool) if first is None else first >= 0
 
@@ -149,21 +153,19 @@ class ProgramEngine(Engine):
 
     def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """Arrays and numbers by the names of the trial's buffers."""
-        plan, B, loss = self.plan, len(samples), self.plan.loss
+        plan, B = self.plan, len(samples)
         given: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "sample_weight": data.sample_weight(samples), "labels": data.labels[samples], "quantiles": quantiles(),
-            "batch": B, "training": training, "n_targets": 0, "numbers": data.numbers_of(samples),
+            "quantiles": quantiles(), "batch": B, "training": training, "n_targets": 0,
+            "numbers": data.numbers_of(samples),
         }  # fmt: skip
         lengths = data.offsets[samples + 1] - data.offsets[samples]
         given["input_start"] = np.cumsum(lengths) - lengths
         given["input_spikes"] = int(lengths.sum())
         given |= self._of_grid | self._of_neurons() | self._of_synapses()
-        if data.targets is not None:
-            given["targets"] = np.ascontiguousarray(data.targets[samples], np.float64)
-            given["n_targets"] = given["targets"].shape[2] if loss.readout == "spike_times" else 0
-        if loss.weight.input_tau is not None:
-            given |= self._activity(data, samples)
+        for prefix, loss in prefixed(plan):
+            given |= {f"{prefix}{n}": v for n, v in compared_with(plan, loss, data, samples).items()}
+        given["n_targets"] = given["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
         for i, p in enumerate(plan.populations):
             given[f"p{i}_room"] = self.room[i]
             given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
@@ -173,15 +175,6 @@ class ProgramEngine(Engine):
         which = {"noise": "noise_key", "dropout": "dropout"}
         given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
         return given
-
-    def _activity(self, data: Data, samples: np.ndarray) -> Arrays:
-        """The input's activity, where it drives the time weight."""
-        plan = self.plan
-        counts = np.zeros((plan.n_steps + 1, len(samples)))
-        for b, i in enumerate(samples):
-            np.add.at(counts[:, b], data.steps[data.offsets[i] : data.offsets[i + 1]], 1.0)
-        before, after = plan.loss.weight.activity(counts, plan.dt)
-        return {"activity_before": before.T, "activity": after.T}
 
     def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
         """Strengths and targets. An excess of the batch's mean count needs `counts`, or a forward run of its own."""

@@ -19,10 +19,12 @@ from .base import (
     Availability,
     Data,
     Engine,
+    LossPart,
     Result,
     Spikes,
     batch_indices,
     diverged,
+    summed,
 )
 from .carry import Carry
 from .clock_connections import Lane, Links
@@ -59,18 +61,18 @@ class ReferenceClock(Engine):
     ) -> tuple[Result, Carry]:
         samples = batch_indices(data, samples)
         trial = _Trial(self, data, samples, stochastic=training, start=carry)
-        scored = data.scored(samples, training=training)
+        data.scored(samples, training=training)
         trial.forward()
-        loss = trial.readout.score(data.targets_of(samples))
-        guarded = trial.backward(scored) if training else 0
+        parts = trial.score()
+        main = parts[self.plan.loss.output]
+        guarded = trial.backward() if training else 0
         result = Result(
-            loss=np.where(scored, loss, np.nan),
-            prediction=self.plan.loss.predict(trial.readout.value, trial.readout.valid, self.plan.duration),
-            readout=np.where(trial.readout.valid, trial.readout.value, np.inf),
+            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
             spike_counts={p.name: trial.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking},
             guarded=guarded,
             spikes=trial.spikes() if record_spikes else None,
-        )
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
         return result, trial.carry()
 
     splits = True
@@ -81,16 +83,17 @@ class ReferenceClock(Engine):
         samples = batch_indices(data, samples)
         trial = _Trial(self, data, samples, stochastic=stochastic)
         trial.forward()
-        read, plan = trial.readout, self.plan
+        read, plan = trial.readouts[self.plan.loss.output], self.plan
         counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
         spikes = trial.spikes() if record_spikes else None
         return Readouts(read.found(), read.valid, counts, spikes, read.also()), trial
 
     def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
-        kept.readout.given(slope, also)
+        kept.readouts[self.plan.loss.output].given(slope, also)
         kept.sample_weight = np.ones(kept.B)
+        kept.scored = {self.plan.loss.output: np.ones(kept.B, bool)}
         kept.input_feedback = np.zeros_like(kept.input[:-1])
-        kept.backward(np.ones(kept.B, bool))
+        kept.backward()
         spikes, data = kept.spike_numbers, kept.data
         return kept.input_feedback[data.steps[spikes], kept.owner, data.channels[spikes]]
 
@@ -106,8 +109,9 @@ class ReferenceClock(Engine):
         trial.forward()
         if adjoint:
             saved = {k: v.copy() for k, v in self.gradients.items()}
-            trial.readout.score(data.targets_of(samples))
-            trial.backward(data.scored(samples, training=True))
+            data.scored(samples, training=True)
+            trial.score()
+            trial.backward()
             self.gradients = saved
         out: dict[str, dict[str, np.ndarray]] = {}
         for p in self.plan.populations:
@@ -128,6 +132,7 @@ class _Trial:
         start: Carry | None = None,
     ) -> None:  # fmt: skip
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
+        self.indices = samples
         self.sample_weight, self.data = data.sample_weight(samples), data
         self.spike_numbers, self.owner = spike_numbers(data, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
@@ -188,20 +193,33 @@ class _Trial:
             self._forward()
 
     def _forward(self) -> None:
-        out = self.plan.output.name
-        self.readout = self._start_readout(self.plan.output)
+        self.readouts = {loss.output: self._start_readout(loss.output) for loss in self.plan.losses}
         for k in range(self.K):
             for pop in self.populations.values():
                 pop.end_modes(k)
-            self.readout.before_arrivals(k, self.populations[out].x)
+            for name, readout in self.readouts.items():
+                readout.before_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
                 self.populations[p.name].x = self.populations[p.name].x + self._arrivals(p, k)
-            self.readout.after_arrivals(k, self.populations[out].x)
+            for name, readout in self.readouts.items():
+                readout.after_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
                 self.populations[p.name].advance(k)
                 self._check(p, k + 1)
-        self.readout.before_arrivals(self.K, self.populations[out].x)
-        self.readout.end(self.populations[out].x, self.traces[out].spikes)
+        for name, readout in self.readouts.items():
+            readout.before_arrivals(self.K, self.populations[name].x)
+            readout.end(self.populations[name].x, self.traces[name].spikes)
+
+    def score(self) -> dict[str, LossPart]:
+        """What every loss says, by the population that it reads."""
+        parts, self.scored = {}, dict[str, np.ndarray]()
+        for loss in self.plan.losses:
+            data, read, T = self.data.seen_by(loss), self.readouts[loss.output], self.plan.duration
+            self.scored[loss.output] = data.scored(self.indices)
+            value = np.where(self.scored[loss.output], read.score(data.targets_of(self.indices)), np.nan)
+            shown = np.where(read.valid, read.value, np.inf)
+            parts[loss.output] = LossPart(value, loss.predict(read.value, read.valid, T), shown)
+        return parts
 
     def _check(self, p: PopulationRecord, step: int) -> None:
         """Raise `EngineError` for a state that is not finite, now or right before an event."""
@@ -230,11 +248,13 @@ class _Trial:
 
     # readout
 
-    def _start_readout(self, p: PopulationRecord) -> ClockReadout:
-        pop, v = self.populations[p.name], p.derived.model.readout
+    def _start_readout(self, population: str) -> ClockReadout:
+        plan = self.plan.read_at(population)
+        p, pop = plan.output, self.populations[population]
+        v = p.derived.model.readout
         v_index = p.derived.states.index(v) if v in p.derived.states else 0
         setting = Setting(
-            plan=self.plan, B=self.B, coef=self.coef[p.name],
+            plan=plan, B=self.B, coef=self.coef[p.name],
             slope=lambda x: pop.f(x, pop.mode)[:, v_index],
             after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
             arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
@@ -254,10 +274,12 @@ class _Trial:
 
     # backwards
 
-    def backward(self, scored: np.ndarray) -> int:
+    def backward(self) -> int:
         """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
-        output, self.guarded = self.plan.output, 0
-        self.readout.scale(self.sample_weight, scored, self.params[output.name].get("tau_mem"))
+        self.guarded = 0
+        for loss in self.plan.losses:
+            weight, tau = loss.factor * self.sample_weight, self.params[loss.output].get("tau_mem")
+            self.readouts[loss.output].scale(weight, self.scored[loss.output], tau)
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros(v.shape) for k, v in self.engine.parameters.items()}
@@ -267,7 +289,8 @@ class _Trial:
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
         self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
         self.undivided = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
-        lam[output.name][:, self.readout.v] += self.readout.last
+        for name, readout in self.readouts.items():
+            lam[name][:, readout.v] += readout.last
         for k in range(self.K, -1, -1):
             for p in self.plan.populations:
                 self.traces[p.name].lam[k] = lam[p.name]
@@ -275,7 +298,8 @@ class _Trial:
                 self._weight_gradients(k)
             feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
             self._feedback_of_inputs(k)
-            lam[output.name][:, self.readout.v] += self.readout.sample(k)
+            for name, readout in self.readouts.items():
+                lam[name][:, readout.v] += readout.sample(k)
             for p in self.plan.populations:
                 if k < self.K:
                     self._end_of_mode(p, k, lam[p.name])
@@ -313,8 +337,8 @@ class _Trial:
             if s > self.K - 1:
                 continue
             D = self._difference(c, s) + self._pushes(c, s)
-            if c.target == self.plan.output.name:
-                D = D + self.readout.arrival(c, s)
+            if c.target in self.readouts:
+                D = D + self.readouts[c.target].arrival(c, s)
             total += D
             if c.learned:
                 self._delay_gradients(c, k, D)
@@ -327,8 +351,8 @@ class _Trial:
             c.add_to_delays(self.grad, (sent * D).sum(0))
             return
         each = self._difference_each(c, s) + self._share_of_pushes(c, s)[:, None] * np.maximum(c.weight, 0.0)
-        if c.target == self.plan.output.name:
-            each = each + self.readout.arrival_each(c, s)
+        if c.target in self.readouts:
+            each = each + self.readouts[c.target].arrival_each(c, s)
         c.add_to_delays(self.grad, np.einsum("bm,bmn->mn", sent, each))
 
     def _difference(self, c: Lane, s: int) -> np.ndarray:
@@ -405,8 +429,8 @@ class _Trial:
         if event.next_mode is not None and p.derived.modes[event.next_mode].lasts:
             dl_dt = dl_dt + self.pending[p.name]
             self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
-        if p.name == self.plan.output.name:
-            dl_dt = dl_dt + self.readout.own(k, before)
+        if p.name in self.readouts:
+            dl_dt = dl_dt + self.readouts[p.name].own(k, before)
         E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)
         rate = self._rate(p, k, E, fired, seen)
         dg_dx = pop.vector(fn["dg_dx"], before)
@@ -415,8 +439,8 @@ class _Trial:
         for j, n in enumerate(p.derived.params):
             dh = np.moveaxis(dh_dp[..., j], -1, 1)
             self._add(p, n, np.where(fired, (lam * dh).sum(1) - dg_dp[..., j, 0] * rate, 0.0))
-        if p.name == self.plan.output.name and event.emits:
-            jumped[:, self.readout.v] += self.readout.at_spike(k)
+        if p.name in self.readouts and event.emits:
+            jumped[:, self.readouts[p.name].v] += self.readouts[p.name].at_spike(k)
         if p.name in self.jumps and event.emits:
             jumped[:, p.derived.states.index(p.noisy_state)] += np.where(sent, self.jumps[p.name], 0.0)
         return np.where(fired[:, None, :], jumped, lam)
@@ -432,11 +456,11 @@ class _Trial:
 
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
         """From the end to the start of step k: the transposed step, sources, and the parameter integrals."""
-        read = p.name == self.plan.output.name
+        read = self.readouts.get(p.name)
         back, rates = self.populations[p.name].retreat(k, lam)
         for n, rate in rates.items():
-            self._add(p, n, rate + self.readout.rate(k, n, self.traces[p.name].x[k]) if read else rate)
-        return back + self.readout.source(k) if read else back
+            self._add(p, n, rate + read.rate(k, n, self.traces[p.name].x[k]) if read else rate)
+        return back + read.source(k) if read else back
 
     def _initial_gradient(self, p: PopulationRecord, lam: np.ndarray) -> None:
         dx0 = self.engine._functions[p.name].dx0_dp(*self.params[p.name].values())

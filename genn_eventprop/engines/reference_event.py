@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EngineError
+from ..losses import LossRecord
 from ..plan import Plan
-from .base import Availability, Data, Engine, Result, Spikes, batch_indices, quantise
+from .base import Availability, Data, Engine, LossPart, Result, Spikes, batch_indices, quantise, summed
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One trial as it ran: recording, readout, and the numbers it ran with."""
+    """One trial as it ran: recording, what losses read of it, the main one first, and the numbers it ran with."""
 
     recording: Recording
-    readout: Readout
+    readouts: dict[str, Readout]
     n_inputs: int
+
+    @property
+    def readout(self) -> Readout:
+        """Of the main loss."""
+        return next(iter(self.readouts.values()))
 
 
 class ReferenceEvent(Engine):
@@ -81,28 +87,36 @@ class ReferenceEvent(Engine):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
-        scored, targets = data.scored(samples, training=training), data.targets_of(samples)
+        data.scored(samples, training=training)
         models = self._models()
-        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, targets)]
-        value = np.stack([t.readout.value for t in self.trials])
-        valid = np.stack([t.readout.valid for t in self.trials])
-        plan = self.plan
-        if self.trials[0].readout.scores:
-            loss = np.stack([t.readout.score(y)[0] for t, y in zip(self.trials, targets)])
-            dr = np.ones(value.shape)
-        else:
-            loss, dr = plan.loss.evaluate(value, valid, targets, plan.duration)
+        self.trials = [self._forward(data, int(i), models) for i in samples]
+        parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
+        for loss in self.plan.losses:
+            own, name = data.seen_by(loss), loss.output
+            scored, targets = own.scored(samples), own.targets_of(samples)
+            weight = np.where(scored, loss.factor * data.sample_weight(samples), 0.0)
+            parts[name], dr = self._scored(loss, scored, targets)
+            slopes[name] = (dr.T * weight).T
+            pushes[name] = self._push(loss, slopes[name], targets, weight)
         if training:
-            sample_weight = data.sample_weight(samples)
-            self._backward(models, (dr.T * sample_weight).T, targets, sample_weight)
+            self._gradients(models, slopes, pushes)
+        main = parts[self.plan.loss.output]
         return Result(
-            loss=np.where(scored, loss, np.nan),
-            prediction=plan.loss.predict(value, valid, plan.duration),
-            readout=np.where(valid, value, np.inf),
-            spike_counts=self._counts(),
-            guarded=0,
-            spikes=self._spikes() if record_spikes else None,
-        )
+            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
+            spike_counts=self._counts(), guarded=0, spikes=self._spikes() if record_spikes else None,
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _scored(self, loss: LossRecord, scored: np.ndarray, targets: np.ndarray) -> tuple[LossPart, np.ndarray]:
+        """What a loss says of the trials, and dL/dr."""
+        read, T = [t.readouts[loss.output] for t in self.trials], self.plan.duration
+        value, valid = np.stack([r.value for r in read]), np.stack([r.valid for r in read])
+        if read[0].scores:
+            found, dr = np.stack([r.score(y)[0] for r, y in zip(read, targets)]), np.ones(value.shape)
+        else:
+            found, dr = loss.evaluate(value, valid, targets, T)
+        shown = np.where(valid, value, np.inf)
+        return LossPart(np.where(scored, found, np.nan), loss.predict(value, valid, T), shown), dr
 
     splits = True
 
@@ -110,8 +124,8 @@ class ReferenceEvent(Engine):
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
         samples = batch_indices(data, samples)
-        models, targets = self._models(), data.targets_of(samples)
-        self.trials = [self._forward(data, int(i), models, y) for i, y in zip(samples, targets)]
+        models = self._models()
+        self.trials = [self._forward(data, int(i), models) for i in samples]
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
         spikes = self._spikes() if record_spikes else None
         also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
@@ -127,7 +141,9 @@ class ReferenceEvent(Engine):
         inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         models, self.trials = kept
-        self._gradients(models, slope, self._count_push(also.get("count", slope)), also)
+        name = self.plan.loss.output
+        push = self._count_push(self.plan.loss, also.get("count", slope))
+        self._gradients(models, {name: slope}, {name: push}, also)
         return self.full_gradients["input_times"]
 
     def _models(self) -> dict[str, PopulationModel]:
@@ -142,24 +158,26 @@ class ReferenceEvent(Engine):
             for p in self.plan.populations
         }
 
-    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel], y: np.ndarray) -> Trial:
+    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = flat_delays(self.plan, self.parameters)
-        return self._trial(models, weights, delays, times[None], channels, sample, y)
+        return self._trial(models, weights, delays, times[None], channels, data, sample)
 
     def _trial(
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
-        times: np.ndarray, channels: np.ndarray, sample: int, y: np.ndarray,
+        times: np.ndarray, channels: np.ndarray, data: Data, sample: int,
     ) -> Trial:  # fmt: skip
         """One trial; time weights that follow the input keep to that of the first copy."""
         inputs = np.sort(times[0])
-        at = breaks(self.plan, inputs, y)
+        views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
+        this = np.array([sample])
+        at = {n: breaks(v, inputs, data.seen_by(v.loss).targets_of(this)[0]) for n, v in views.items()}
         ways = routes(self.plan, self._tables, self.parameters)
         recording = Forward(self.plan, models, weights, ways, delays, self.max_spikes, sample, at).run(times, channels)
-        readout = make_readout(self.plan, models[self.plan.output.name], recording, inputs)
-        return Trial(recording, readout, times.shape[1])
+        readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
+        return Trial(recording, readouts, times.shape[1])
 
     def losses_of_copies(
         self, data: Data, samples: np.ndarray, values: Mapping[str, np.ndarray]
@@ -180,15 +198,19 @@ class ReferenceEvent(Engine):
             part = slice(data.offsets[i], data.offsets[i + 1])
             times = values["input_times"][:, used : used + part.stop - part.start]
             used += part.stop - part.start
-            targets = data.targets_of(np.array([i]))
-            trial = self._trial(models, values, delays, times, data.channels[part], int(i), targets[0])
-            value, valid = (v.reshape(C, -1) for v in (trial.readout.value, trial.readout.valid))
-            with np.errstate(all="ignore"):
-                if trial.readout.scores:
-                    total += trial.readout.score(targets[0])
-                else:
-                    total += self.plan.loss.evaluate(value, valid, np.repeat(targets, C, 0), self.plan.duration)[0]
-            changed |= trial.recording.changed | trial.readout.changed()
+            trial = self._trial(models, values, delays, times, data.channels[part], data, int(i))
+            for loss in self.plan.losses:
+                own, read = data.seen_by(loss), trial.readouts[loss.output]
+                y = own.targets_of(np.array([i]))
+                value, valid = (v.reshape(C, -1) for v in (read.value, read.valid))
+                with np.errstate(all="ignore"):
+                    if read.scores:
+                        found = read.score(y[0])
+                    else:
+                        found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
+                total += loss.factor * found * own.scored(np.array([i]))
+                changed |= read.changed()
+            changed |= trial.recording.changed
         return total / len(samples), changed
 
     def _lanes(self, population: str, values: Mapping[str, np.ndarray], C: int) -> dict[str, np.ndarray]:
@@ -197,29 +219,30 @@ class ReferenceEvent(Engine):
         wide = {n: np.broadcast_to(values[f"{p.name}.{n}"], (C, p.size)) for n in p.derived.params}
         return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
 
-    def _backward(
-        self, models: dict[str, PopulationModel], dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
-    ) -> None:
-        """Gradients of the batch; dr: dL/dr, times `sample_weight` (B,) already."""
-        self._gradients(models, dr, self._push(dr, targets, sample_weight))
-
     def _gradients(
-        self, models: dict[str, PopulationModel], dr: np.ndarray, push: np.ndarray, also: Mapping[str, np.ndarray] = {}
-    ) -> None:
-        """Gradients of a loss with dL/dr `dr`, and `also` of other readouts; push: (B, K) jump of lambda_V at T."""
+        self, models: dict[str, PopulationModel], dr: Mapping[str, np.ndarray], push: Mapping[str, np.ndarray],
+        also: Mapping[str, np.ndarray] = {},
+    ) -> None:  # fmt: skip
+        """Gradients of losses, by the population that each reads, with dL/dr `dr`, weighted, and `also` of other
+        readouts of the main one; push: (B, K) jump of lambda_V at T."""
         pairs = {c.pairs for c in self.plan.connections}
         total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
         total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         jumps = self.spike_jumps(self._counts())
-        counted = dr if self.plan.loss.readout == "count" else also.get("count")
-        if counted is not None:
-            jumps[self.plan.output.name] = jumps.get(self.plan.output.name, 0.0) + counted
+        for loss in self.plan.losses:
+            counted = dr[loss.output] if loss.readout == "count" else also.get("count")
+            if counted is not None:
+                jumps[loss.output] = jumps.get(loss.output, 0.0) + counted
         for b, trial in enumerate(self.trials):
-            back = Backward(self.plan, models, weights, trial.recording, trial.readout, trial.n_inputs)
-            slope = (dr[b], *(also[name][b] for name in self.plan.loss.also)) if also else dr[b]
-            back.run(slope, push[b], {name: jump[b] for name, jump in jumps.items()})
+            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs)
+            slopes: dict[str, Any] = {name: each[b] for name, each in dr.items()}
+            if also:
+                main = self.plan.loss
+                slopes[main.output] = (dr[main.output][b], *(also[name][b] for name in main.also))
+            of_trial = {name: jump[b] for name, jump in jumps.items()}
+            back.run(slopes, {name: each[b] for name, each in push.items()}, of_trial)
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
             inputs.append(back.input_times)
@@ -227,19 +250,19 @@ class ReferenceEvent(Engine):
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
-    def _push(self, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    def _push(self, loss: LossRecord, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
-        if self.plan.loss.silent != "end":
-            return self._count_push(dr) if self.plan.loss.readout == "count" else np.zeros(dr.shape)
-        tau = self.parameters[f"{self.plan.output.name}.tau_mem"]
-        missing = np.stack([t.readout.missing(y) for t, y in zip(self.trials, targets)])
+        if loss.silent != "end":
+            return self._count_push(loss, dr) if loss.readout == "count" else np.zeros(dr.shape)
+        tau = self.parameters[f"{loss.output}.tau_mem"]
+        missing = np.stack([t.readouts[loss.output].missing(y) for t, y in zip(self.trials, targets)])
         return -tau * missing * sample_weight[:, None]
 
-    def _count_push(self, dr: np.ndarray) -> np.ndarray:
+    def _count_push(self, loss: LossRecord, dr: np.ndarray) -> np.ndarray:
         """The surrogate's push of outputs whose spikes are counted, and that have none."""
-        if "count" not in self.plan.loss.readouts:
+        if "count" not in loss.readouts:
             return np.zeros(dr.shape)
-        return np.where(self._counts()[self.plan.output.name] == 0, dr, 0.0)
+        return np.where(self._counts()[loss.output] == 0, dr, 0.0)
 
     def _counts(self) -> dict[str, np.ndarray]:
         sizes = {p.name: p.size for p in self.plan.populations if p.spiking}

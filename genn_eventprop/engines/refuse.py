@@ -29,6 +29,9 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
+LOSSES = "several losses"
+FACTOR = "a loss with a factor"
+ALONG = "auxiliary losses that are taken all along the trial"
 READOUTS = "readouts that only targets of `program` have"
 STEPWISE = "readouts that look at V in every step, and say nothing of what is between events"
 PARTS = "tables, or delays that are values, where weights of one sign have a share of their own"
@@ -104,8 +107,9 @@ def _amounts(plan: Plan) -> str:
 
 
 def _integrals(plan: Plan) -> str:
-    p = plan.output
-    if not plan.loss.integrates or (p.exact and len(p.derived.modes) == 1):
+    read = [plan.population(loss.output) for loss in plan.losses if loss.integrates]
+    p = next((p for p in read if not p.exact or len(p.derived.modes) > 1), None)
+    if p is None:
         return ""
     return (
         f"cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in the state, or "
@@ -178,10 +182,39 @@ def _several(plan: Plan) -> str:
     )
 
 
-def _readouts(plan: Plan) -> str:
-    if KINDS[plan.loss.readout].everywhere:
+def _losses(plan: Plan) -> str:
+    if not plan.auxiliary:
         return ""
-    return f"cannot read {plan.loss.readout!r}; use engine='native' with spike_times='grid', or 'c99'"
+    read = ", ".join(repr(loss.output) for loss in plan.auxiliary)
+    return (
+        f"cannot add the auxiliary loss of {read}; use engine='native' or 'reference_clock' with spike_times='grid', "
+        "or 'reference_event' with 'exact'"
+    )
+
+
+def _factor(plan: Plan) -> str:
+    if plan.loss.factor == 1:
+        return ""
+    return f"cannot run a loss with factor {plan.loss.factor:g}; use engine='native', or leave the factor out"
+
+
+def _along(plan: Plan) -> str:
+    found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
+    return next(
+        (
+            f"takes only a main loss all along the trial, and {loss.readout!r} of {loss.output!r} is an auxiliary one; "
+            "name it first, or use engine='reference_clock'"
+            for loss in found
+        ),
+        "",
+    )
+
+
+def _readouts(plan: Plan) -> str:
+    found = next((loss.readout for loss in plan.losses if not KINDS[loss.readout].everywhere), "")
+    if not found:
+        return ""
+    return f"cannot read {found!r}; use engine='native' with spike_times='grid', or 'c99'"
 
 
 def _stepwise(plan: Plan) -> str:
@@ -215,14 +248,19 @@ def _parts(plan: Plan) -> str:
         moved = p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)] != 0
         if any(moves_threshold(p.derived, other.receptor) for other in plan.into(p.name)):
             why = f"arrivals move a threshold of {p.derived.model.name} at once"
-        elif p is plan.output and "max" in plan.loss.readouts:
+        elif "max" in (read := _read(plan, p.name)):
             why = "the loss reads the maximum of its target"
-        elif p is plan.output and moved and {"integral", "voltage"} & set(plan.loss.readouts):
+        elif moved and {"integral", "voltage"} & set(read):
             why = "its arrivals move what the loss integrates at once"
         else:
             continue
         return f"cannot run connection {c.name!r} yet, because {why}; use engine='reference_clock'"
     return ""
+
+
+def _read(plan: Plan, population: str) -> tuple[str, ...]:
+    """What losses read of a population."""
+    return next((loss.readouts for loss in plan.losses if loss.output == population), ())
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
@@ -238,7 +276,8 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
-    SEVERAL: _several, PARTS: _parts, READOUTS: _readouts, STEPWISE: _stepwise,
+    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts, READOUTS: _readouts,
+    STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""

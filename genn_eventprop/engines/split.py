@@ -75,6 +75,8 @@ class SplitForm:
             raise EngineError(
                 f"{self.name} runs forwards and backwards together; use native, reference_clock or reference_event"
             )
+        if self.plan.auxiliary:
+            raise EngineError("a loss in Python reads one population; make the plan with one loss")
         if self.plan.loss.readout not in READ:
             raise EngineError(
                 f"the readout {self.plan.loss.readout!r} has its outer loss in the trial; a loss in Python needs one "

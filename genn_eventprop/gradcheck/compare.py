@@ -16,7 +16,7 @@ from ..engines import Data, create
 from ..engines.event_records import Arrival
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, SettingError
-from ..losses import Loss
+from ..losses import Loss, LossRecord, as_losses
 from ..modelling import Network
 from ..plan import Plan, make_plan
 from .own import OwnProblem
@@ -187,15 +187,18 @@ def compare(
     may_vanish: frozenset[str] = frozenset(),
 ) -> Case:
     """Check every block that the engine has a gradient for; the differences for `native` are its own."""
-    if plan.loss.surrogate:
+    surrogate = next((loss for loss in plan.losses if loss.surrogate), None)
+    if surrogate is not None:
         raise SettingError(
-            f"a loss of the {plan.loss.readout} of spikes has a surrogate gradient, which differences cannot show; "
+            f"a loss of the {surrogate.readout} of spikes has a surrogate gradient, which differences cannot show; "
             "check the network with another loss"
         )
     plan = replace(plan, pushes=())
     tested, samples = create(plan, parameters, engine=engine, dtype="float64"), np.arange(len(events))
     result = tested.run(tested.load(events), samples, training=True)
-    _no_push(plan, result.readout, events)
+    for loss in plan.losses:
+        readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
+        _no_push(loss, readout, tested.load(events).seen_by(loss).labels)
     own = tested if isinstance(tested, ReferenceEvent) else ReferenceEvent(plan, parameters)
     own_result = result if own is tested else own.run(own.load(events), samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
@@ -229,10 +232,9 @@ def _driven(engine: ReferenceEvent) -> frozenset[str]:
     return frozenset(out)
 
 
-def _no_push(plan: Plan, readout: np.ndarray, events: Events) -> None:
-    if plan.loss.silent != "end" or plan.loss.compares != "labels":
+def _no_push(loss: LossRecord, readout: np.ndarray, labels: np.ndarray) -> None:
+    if loss.silent != "end" or loss.compares != "labels":
         return
-    labels = np.asarray(events.labels)
     if np.isinf(readout[np.arange(len(labels)), labels]).any():
         raise EventPropError(
             "the right class of a sample stays silent, and the push of silent='end' is a heuristic, not a gradient; "
@@ -242,7 +244,7 @@ def _no_push(plan: Plan, readout: np.ndarray, events: Events) -> None:
 
 def check_network(
     network: Network,
-    loss: Loss,
+    loss: Loss | Sequence[Loss],
     *,
     events: Events,
     duration: float,
@@ -254,12 +256,12 @@ def check_network(
     """Check a network of your own: every weight, parameter, delay and input time.
 
     Args:
-        events: labelled input, a few samples. duration: trial length in ms.
+        loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
         parameters: values to check at; default ``network.initial_parameters(seed)``.
         engine: whose gradient; differences come from `reference_event`, for `native` from itself.
         tolerance: largest relative error of a block.
     """
-    if events.labels is None and loss.compares == "labels":
+    if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):
         raise SettingError("check_network needs labelled events: the loss is a function of the label")
     plan = make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
     values = network.initial_parameters(seed) if parameters is None else parameters

@@ -17,7 +17,7 @@ from .library import (
     VoltageSquaredError,
     make_loss,
 )
-from .loss import Loss
+from .loss import Loss, as_losses
 from .outer import Function, formula
 from .readout import TimeWeight
 from .record import LossRecord
@@ -38,6 +38,7 @@ __all__ = [
     "SquaredError",
     "TimeWeight",
     "VoltageSquaredError",
+    "as_losses",
     "formula",
     "make_loss",
 ]

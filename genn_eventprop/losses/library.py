@@ -166,14 +166,15 @@ on a silent right class as published; Wunderlich & Pehle's rule is silent="exclu
 
 
 def make_loss(name: str, population: Population, **settings: object) -> Loss:
-    """The loss called `name` in `LOSSES`.
+    """The loss called `name` in `LOSSES`; the setting ``answer`` is that of `Loss.against`.
 
     Raises:
         LossError: for an unknown name or setting.
     """
     if name not in LOSSES:
         raise LossError(f"unknown loss {name!r} ({suggest(name, LOSSES)})")
+    answer = str(settings.pop("answer", ""))
     try:
-        return LOSSES[name](population, **settings)
+        return LOSSES[name](population, **settings).against(answer)
     except TypeError as error:
         raise LossError(f"loss {name!r}: {str(error).split('() ')[-1]}") from None

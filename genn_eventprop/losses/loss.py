@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -45,6 +45,12 @@ class Loss(LossFormulas):
             or the squared error; a heuristic and not a gradient (Nowotny, Turner, Knight 2025).
         also: further readouts of the population in the same pass, for losses in Python (`engines.split`); "trace" is V
             at every time step.
+        factor: > 0, what the loss counts in a sum of several; ``0.2 * loss`` sets it.
+        answer: name of what it compares with among the data set's targets (``Events(targets={"speaker": ...})``), see
+            `against`; "": the labels, or the targets of a data set that has one kind of them.
+
+    Several losses are a list, ``loss=[0.8 * A(output), 0.2 * B(hidden)]``, one a population; the first decides
+    predictions.
 
     Raises:
         LossError: if the population cannot give that readout, an expression is wrong, or the parts do not go together.
@@ -59,8 +65,27 @@ class Loss(LossFormulas):
     silent: str = "exclude"
     outer: str | Function = "cross_entropy"
     also: tuple[str, ...] = ()
+    factor: float = 1.0
+    answer: str = ""
+
+    __array_ufunc__ = None  # NumPy's numbers leave products to `__rmul__`
+
+    def __mul__(self, factor: float) -> Loss:
+        if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
+            return NotImplemented
+        return replace(self, factor=self.factor * float(factor))
+
+    __rmul__ = __mul__
+
+    def against(self, answer: str) -> Loss:
+        """The loss that compares with the target called `answer`: classes (S,) or numbers (S, ...)."""
+        return replace(self, answer=answer)
 
     def __post_init__(self) -> None:
+        if not (np.isfinite(self.factor) and self.factor > 0):
+            raise LossError(f"the factor of a loss must be a finite number > 0, got {self.factor}")
+        if not isinstance(self.answer, str):
+            raise LossError(f"a loss is compared with a target by its name, got {self.answer!r}")
         if isinstance(self.weight, str):
             object.__setattr__(self, "weight", TimeWeight(self.weight))
         kinds = [name for name, kind in READOUTS.items() if kind.by_itself]
@@ -143,3 +168,33 @@ class Loss(LossFormulas):
         """What a plan holds of this loss."""
         names = [f.name for f in fields(self) if f.name != "population"]
         return LossRecord(self.output, self.n_classes, **{n: getattr(self, n) for n in names})
+
+
+def as_losses(loss: Loss | Sequence[Loss]) -> tuple[Loss, ...]:
+    """One loss, or a list of several, the main one first.
+
+    Raises:
+        LossError: something else, two of one population, or losses that cannot be added.
+    """
+    losses = (loss,) if isinstance(loss, Loss) else tuple(loss) if isinstance(loss, (list, tuple)) else ()
+    wrong = next((each for each in losses if not isinstance(each, Loss)), None)
+    if not losses or wrong is not None:
+        found = loss if wrong is None else wrong
+        raise LossError(
+            f"expected a loss from genn_eventprop.losses, or a list of such, got {type(found).__name__}; penalties on "
+            "spikes or parameters are regularisers=[...]"
+        )
+    names = [each.output for each in losses]
+    for each in losses if len(losses) > 1 else ():
+        if names.count(each.output) > 1:
+            raise LossError(f"two losses read {each.output!r}; a population has one, add their outer losses in it")
+        if each.also:
+            raise LossError("also= is for a single loss")
+    if len(losses) > 1 and any(isinstance(each.outer, Function) for each in losses):
+        moving = next((each for each in losses if READOUTS[each.readout].in_trial), None)
+        if moving is not None:
+            raise LossError(
+                f"the loss of {moving.output!r} is taken all along the trial and cannot be added to an outer loss in "
+                "Python; write that one with a named outer loss"
+            )
+    return losses

@@ -28,6 +28,8 @@ class LossFormulas:
     silent: str
     outer: str | Function
     also: tuple[str, ...]
+    factor: float
+    answer: str
 
     @property
     def output(self) -> str:
@@ -191,6 +193,8 @@ class LossRecord(LossFormulas):
     silent: str
     outer: str | Function
     also: tuple[str, ...] = ()
+    factor: float = 1.0
+    answer: str = ""
 
     @property
     def output(self) -> str:

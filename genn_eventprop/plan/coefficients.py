@@ -55,6 +55,7 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
         NetworkError: if a value is not finite or a time constant not positive, for example after an optimiser's step.
     """
     plan.check_parameters({f"{population.name}.{n}": np.asarray(v) for n, v in values.items()})
+    plan = plan.read_at(population.name)
     d, dt = population.derived, plan.dt
     series = [_series(population, mode, values, dt) for mode in range(len(d.modes))]
     spans, d_spans = _spans(series, (dt,) if population.exact else (dt, dt / 2))

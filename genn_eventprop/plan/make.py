@@ -11,7 +11,7 @@ import numpy as np
 
 from ..adjoint import Derived, derive
 from ..errors import PlanError
-from ..losses import Loss
+from ..losses import Loss, as_losses
 from ..modelling.network import Connection, Dense, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
@@ -20,8 +20,8 @@ from .records import SPIKE_TIMES, ConnectionRecord, DelayRecord, InputRecord, Pl
 
 @dataclass(frozen=True, eq=False)
 class NetworkPlan(Plan):
-    """A plan with the network, the loss and the regularisers that it was made of: for those who made it, to draw first
-    parameters or to make another plan. Engines and code generation take a `Plan` and do not know of them."""
+    """A plan with the network, the (main) loss and the regularisers that it was made of: for those who made it, to draw
+    first parameters or to make another plan. Engines and code generation take a `Plan` and do not know of them."""
 
     network: Network
     asked: Loss
@@ -30,7 +30,7 @@ class NetworkPlan(Plan):
 
 def make_plan(
     network: Network,
-    loss: Loss,
+    loss: Loss | Sequence[Loss],
     *,
     dt: float,
     duration: float,
@@ -40,6 +40,8 @@ def make_plan(
     """Freeze a network, a loss and a time grid.
 
     Args:
+        loss: one, or several of which each reads a population of its own; they add up, each times its `factor`, and
+            the first decides predictions.
         dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
         regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
 
@@ -48,16 +50,10 @@ def make_plan(
         LossError: if the loss's time weight does not fit the trial or is not finite.
         SettingError: a regulariser that does not fit the network.
     """
-    if isinstance(loss, (list, tuple)):
-        raise PlanError(
-            f"a network is trained with one loss, got a {type(loss).__name__} of {len(loss)}; to sum several, write "
-            "one Loss whose outer loss adds them; pass penalties on spikes or parameters as regularisers=[...]"
-        )
-    if not isinstance(network, Network) or not isinstance(loss, Loss):
-        raise PlanError(
-            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
-            f"{type(loss).__name__}"
-        )
+    losses = as_losses(loss)
+    loss = losses[0]
+    if not isinstance(network, Network):
+        raise PlanError(f"a plan is made of a Network and a loss, got {type(network).__name__}")
     if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
         raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
     n_steps = clock.number_of_steps(duration, dt)
@@ -70,21 +66,23 @@ def make_plan(
             )
     if not network.inputs:
         raise PlanError("the network has no input; add one with network.input(n_channels)")
-    if loss.population not in network.populations:
-        raise PlanError(f"the loss reads {loss.population.name!r}, which is not a population of this network")
-    _check_stochastic(network, loss, spike_times)
+    for each in losses:
+        if each.population not in network.populations:
+            raise PlanError(f"the loss reads {each.population.name!r}, which is not a population of this network")
+        _check_stochastic(network, each, spike_times)
     found = checked(regularisers, network, loss)
     populations = _populations(network)
     if spike_times == "exact":
         _check_cycles(network, {p.name: p.derived for p in populations})
-    if loss.integrates:
-        loss.weight.check(duration, dt if spike_times == "grid" else None)
+    for each in (each for each in losses if each.integrates):
+        each.weight.check(duration, dt if spike_times == "grid" else None)
         if spike_times == "grid":
-            clock.window_steps(loss.weight.ends(duration), dt)
+            clock.window_steps(each.weight.ends(duration), dt)
     (source,) = network.inputs[:1]
     return NetworkPlan(
         input=InputRecord(source.name, source.size), populations=populations, connections=_connections(network, dt),
-        loss=loss.record, dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
+        loss=loss.record, auxiliary=tuple(each.record for each in losses[1:]),
+        dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
         trainable=network.trainable(), limits=_limits(network, found), decays=_decays(network, found),
         pushes=tuple(r.record for r in found if isinstance(r, SpikeRegulariser)),
         network=network, asked=loss, regularisers=found,

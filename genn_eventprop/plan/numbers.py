@@ -24,6 +24,7 @@ class Value:
 
 def basis_size(plan: Plan, p: PopulationRecord) -> int:
     """J, the number of basis functions of the time weight that population `p` integrates; 0 if it is not read so."""
+    plan = plan.read_at(p.name)
     read = plan.integrates_steps and plan.loss.output == p.name and is_plain(p.derived)
     return plan.loss.basis_size(plan.dt) if read else 0
 

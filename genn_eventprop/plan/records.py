@@ -151,13 +151,15 @@ class Plan:
 
     dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
     `Network.initial_parameters`; trainable: those that are learned; limits: (lower, upper) of those that have any, None
-    for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates.
+    for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates. loss: the main
+    one, which decides predictions; auxiliary: further losses, one a population, which add up with it.
     """
 
     input: InputRecord
     populations: tuple[PopulationRecord, ...]
     connections: tuple[ConnectionRecord, ...]
     loss: LossRecord
+    auxiliary: tuple[LossRecord, ...]
     dt: float
     duration: float
     n_steps: int
@@ -171,6 +173,19 @@ class Plan:
     def output(self) -> PopulationRecord:
         """The population that the loss reads."""
         return self.population(self.loss.output)
+
+    @property
+    def losses(self) -> tuple[LossRecord, ...]:
+        """All of them, the main one first."""
+        return (self.loss, *self.auxiliary)
+
+    @cached_property
+    def _views(self) -> dict[str, Plan]:
+        return {l.output: replace(self, loss=l, auxiliary=()) for l in self.auxiliary}
+
+    def read_at(self, population: str) -> Plan:
+        """The plan with the loss that reads a population as its only one; itself, unless an auxiliary loss does."""
+        return self._views.get(population, self)
 
     @property
     def integrates_steps(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..plan import Plan
 from .nodes import SAMPLE, Add, Kernel, Let, Range, Set, Statement, When, at_least, name
 from .outer import Outer, make_outer
 from .outer.base import LABEL, LOSS, NODE, ROW, n
@@ -14,12 +13,13 @@ from .scope import Scope
 RUNNING = name("t", "running")
 
 
-def comparison(plan: Plan, s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel, Kernel | None]:
+def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel, Kernel | None]:
     """(code that runs once a trial, code of every step ``row`` or None); see `trial.EachStep`.
 
     Args:
-        s: of the output population. given: the host says what dL/dr is.
+        s: of the population that is read. given: the host says what dL/dr is.
     """
+    plan = s.plan
     outer = make_outer(plan, s, readout, given)
     clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
     if plan.loss.silent == "end":
@@ -27,7 +27,7 @@ def comparison(plan: Plan, s: Scope, readout: Readout, given: bool = False) -> t
     cleared = outer.each_output(clear)
     if given:
         return s.kernel([cleared, *outer.compare()]), None
-    result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", "loss")
+    result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", f"{s.of_loss}loss")
     labelled = plan.loss.compares == "labels"
     if outer.each_step:
         rows = _each_node(outer, outer.compare())

@@ -26,8 +26,11 @@ class Scope:
         self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer], adjoint: bool = True
     ) -> None:
         self.adjoint = adjoint
-        self.plan, self.p, self.d, self.index, self.buffers = plan, population, population.derived, index, buffers
+        self.plan = plan.read_at(population.name)
+        self.p, self.d, self.index, self.buffers = population, population.derived, index, buffers
         self.prefix, self.N = f"p{index}_", population.size
+        # what belongs to an auxiliary loss has the population's number in front of its name
+        self.of_loss = self.prefix if any(l.output == population.name for l in plan.auxiliary) else ""
         self.table: dict[sp.Symbol, Access] = {}
         self.x = [self.each(name("x", s)) for s in self.d.states]
         self.lam = [self.each(name("l", s)) for s in self.d.states]
@@ -59,8 +62,21 @@ class Scope:
         *, own: bool = False, j: int | None = None,
     ) -> sp.Symbol:  # fmt: skip
         """Something that the host hands over: a number, or an element; of this population alone, or of the trial."""
+        return self._handed_over(what, self.prefix if own else "", kind, axes, index, j)
+
+    def given_loss(
+        self, what: str, kind: str = "real", axes: tuple[int | str, ...] = (), index: tuple[sp.Expr | int, ...] = (),
+        j: int | None = None,
+    ) -> sp.Symbol:  # fmt: skip
+        """The same of the loss that reads this population."""
+        return self._handed_over(what, self.of_loss, kind, axes, index, j)
+
+    def _handed_over(
+        self, what: str, prefix: str, kind: str, axes: tuple[int | str, ...], index: tuple[sp.Expr | int, ...],
+        j: int | None,
+    ) -> sp.Symbol:  # fmt: skip
         target = name("g", what) if j is None else name("g", what, j)
-        return self.element(target, axes, index, kind, "given", f"{self.prefix if own else ''}{what}")
+        return self.element(target, axes, index, kind, "given", f"{prefix}{what}")
 
     def each(self, target: sp.Symbol, kind: str = "real", role: str = "state") -> sp.Symbol:
         """One number a neuron."""

@@ -70,8 +70,8 @@ class Trial:
     Forwards: `begin`, then `step` for steps 0 ... n_steps - 1, then `end`; `compare` between the passes. Backwards:
     `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
     (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes; delays: of connections whose
-    delays are values. split: the two passes are two calls, `compare` takes dL/dr from the host, and `end_back` gives
-    the gradients of input times as well.
+    delays are values. readouts: population -> what a loss reads of it, the main one first. split: the two passes are
+    two calls, `compare` takes dL/dr from the host, and `end_back` gives the gradients of input times as well.
     """
 
     plan: Plan
@@ -89,9 +89,14 @@ class Trial:
     jumps: tuple[Operation, ...]
     retreat: tuple[Operation, ...]
     end_back: tuple[Operation, ...]
-    readout: Readout
+    readouts: dict[int, Readout]
     spikes: dict[int, Buffer] = field(default_factory=dict)
     split: bool = False
+
+    @property
+    def readout(self) -> Readout:
+        """Of the main loss."""
+        return next(iter(self.readouts.values()))
 
     @property
     def forwards(self) -> tuple[Operation, ...]:
@@ -296,14 +301,11 @@ class _Maker:
     def __init__(self, plan: Plan, adjoint: bool, split: bool) -> None:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
-        self.out = plan.populations.index(plan.output)
         for s in self.scopes:
             s.given("n_steps", "int")
-        output = self.scopes[self.out]
-        self.readout = make_readout(plan, output)
-        self.populations = [
-            _Population(plan, s, self.readout if s is output else None, split) for s in self.scopes
-        ]  # fmt: skip
+        places = {p.name: i for i, p in enumerate(plan.populations)}
+        self.readouts = {i: make_readout(self.scopes[i]) for i in (places[loss.output] for loss in plan.losses)}
+        self.populations = [_Population(plan, s, self.readouts.get(s.index), split) for s in self.scopes]
         self.connections = [
             (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
         ]
@@ -331,7 +333,7 @@ class _Maker:
             for p in self.populations
             if p.regularise.whole_layer
         ]
-        end = self.scopes[self.out].kernel(self.readout.end())
+        ends = {i: self.scopes[i].kernel(readout.end()) for i, readout in self.readouts.items()}
         gathered: list[Operation] = [
             Gather(i, self._row(c, f"along_{c.receptor}")) for i, c in enumerate(plan.connections) if c.trainable
         ]
@@ -341,14 +343,14 @@ class _Maker:
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
             delays=tuple(delays(c, i, parts[i], self.buffers) for i, c in enumerate(plan.connections)),
             begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
-            end=(EachNeuron(self.out, end),) if end else (), compare=tuple(self._compared()),
+            end=tuple(EachNeuron(i, end) for i, end in ends.items() if end), compare=tuple(self._compared()),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
             feedback=tuple(
                 self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
             ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
-            readout=self.readout,
+            readouts=self.readouts,
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
@@ -393,8 +395,11 @@ class _Maker:
         return tuple(terms)
 
     def _compared(self) -> list[Operation]:
-        """The outer loss; one in Python has none in the trial, but for what it gives back."""
+        """The outer losses; one in Python has none in the trial, but for what it gives back."""
         if not self.adjoint or (on_host(self.plan) and not self.split):
             return []
-        once, each_step = comparison(self.plan, self.scopes[self.out], self.readout, given=self.split)
-        return [Once(once), *([EachStep(each_step, self.buffers["loss"])] if each_step else [])]
+        found: list[Operation] = []
+        for i, readout in self.readouts.items():
+            once, each_step = comparison(self.scopes[i], readout, given=self.split)
+            found += [Once(once), *([EachStep(each_step, self.buffers["loss"])] if each_step else [])]
+        return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..losses import LossRecord
 from ..plan import ConnectionRecord, Plan, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
@@ -15,12 +16,29 @@ from ..plan.tables import Tables, delay_steps, ring_steps
 
 
 def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
-    """What the time grid and the loss give; slope_floor: see `engines.base.Engine`."""
-    loss = plan.loss
+    """What the time grid and the losses give; slope_floor: see `engines.base.Engine`."""
     given: dict[str, Any] = {
         "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
         "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
     }  # fmt: skip
+    return given | loss_values(plan) | auxiliary_values(plan)
+
+
+def auxiliary_values(plan: Plan) -> dict[str, Any]:
+    """What auxiliary losses give, by the names of their buffers."""
+    views = [(prefix, plan.read_at(loss.output)) for prefix, loss in auxiliary(plan)]
+    return {f"{prefix}{name}": value for prefix, view in views for name, value in loss_values(view).items()}
+
+
+def auxiliary(plan: Plan) -> list[tuple[str, LossRecord]]:
+    """Auxiliary losses, and what stands before the names of their buffers; see `scope.Scope.of_loss`."""
+    places = {p.name: i for i, p in enumerate(plan.populations)}
+    return [(f"p{places[loss.output]}_", loss) for loss in plan.auxiliary]
+
+
+def loss_values(plan: Plan) -> dict[str, Any]:
+    """What the main loss gives."""
+    loss, given = plan.loss, dict[str, Any]()
     given |= {f"loss_{k}": v for k, v in loss.constants.items()}
     if loss.integrates:
         given |= {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}

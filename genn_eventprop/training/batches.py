@@ -109,11 +109,16 @@ def placed(data: Data, own: slice, labels: np.ndarray) -> Data:
     """`data` as samples `own` of a batch with these labels (B,); the other samples have no spikes and no targets."""
     before, after = own.start, len(labels) - own.stop
     offsets = np.concatenate([np.zeros(before, np.int64), data.offsets, np.full(after, data.offsets[-1])])
-    targets = data.targets
-    if targets is not None:
-        targets = np.full((len(labels), *targets.shape[1:]), np.nan)
-        targets[own] = data.targets
-    return replace(data, offsets=offsets, labels=labels, targets=targets)
+
+    def widened(values: np.ndarray | None, nothing: float) -> np.ndarray | None:
+        if values is None:
+            return None
+        wide = np.full((len(labels), *values.shape[1:]), nothing, values.dtype)
+        wide[own] = values
+        return wide
+
+    answers = {n: (widened(classes, -1), widened(t, np.nan)) for n, (classes, t) in data.answers.items()}
+    return replace(data, offsets=offsets, labels=labels, targets=widened(data.targets, np.nan), answers=answers)
 
 
 def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:

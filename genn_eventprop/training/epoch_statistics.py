@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import Result
+from ..engines import Data, Result
+from ..engines.base import LossPart
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class EpochStatistics:
         self.guarded = self.clipped_spikes = 0
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
+        self.parts: dict[str, np.ndarray] = {}  # of several losses: sum of the loss, scored, correct, labelled
 
-    def add(
-        self, result: Result, labels: np.ndarray, clipped_spikes: int = 0, weights: np.ndarray | None = None
-    ) -> None:
-        """Add one batch; labels (B,) int64, -1 without a label; weights (B,) of the losses, None for all 1."""
+    def add(self, result: Result, data: Data, samples: np.ndarray, clipped_spikes: int = 0) -> None:
+        """Add one batch, `samples` of `data`."""
+        labels, weights = data.labels[samples], data.weights_of(samples)
+        for name, part in result.parts.items():
+            self._add_part(name, part, data.answers.get(name, (data.labels, None))[0][samples], weights)
         self.clipped_spikes += clipped_spikes
         known = labels >= 0
         self.trials += len(labels)
@@ -57,6 +60,17 @@ class EpochStatistics:
         for name, counts in result.spike_counts.items():
             total = counts.sum(axis=0, dtype=np.int64)
             self.spikes[name] = self.spikes[name] + total if name in self.spikes else total
+
+    def _add_part(self, name: str, part: LossPart, labels: np.ndarray, weights: np.ndarray | None) -> None:
+        scored, known = ~np.isnan(part.loss), labels >= 0
+        total = np.sum((part.loss if weights is None else part.loss * weights)[scored])
+        counts = (scored, known & (part.prediction == labels), known)
+        self.parts[name] = self.parts.get(name, np.zeros(4)) + [total, *map(np.count_nonzero, counts)]
+
+    def of_losses(self) -> dict[str, tuple[float, float]]:
+        """Of several losses, by the population that each reads: (mean loss, accuracy), nan where nothing is known."""
+        mean = lambda total, n: float(total / n) if n else float("nan")  # noqa: E731
+        return {n: (mean(total, s), mean(correct, k)) for n, (total, s, correct, k) in self.parts.items()}
 
     @property
     def loss(self) -> float:
@@ -87,6 +101,7 @@ class EpochStatistics:
         """(arrays, JSON-able numbers); the sum of the loss keeps all its bits in an array."""
         numbers = ("trials", "labelled", "scored", "correct", "undecided", "guarded", "clipped_spikes")
         arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
+        arrays |= {f"losses/{name}": sums for name, sums in self.parts.items()}
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -94,4 +109,5 @@ class EpochStatistics:
         for key, value in numbers.items():
             setattr(self, key, int(value))
         self.loss_sum = float(arrays["loss_sum"][0])
+        self.parts = {k.removeprefix("losses/"): v.copy() for k, v in arrays.items() if k.startswith("losses/")}
         self.spikes = {k.removeprefix("spikes/"): v.copy() for k, v in arrays.items() if k.startswith("spikes/")}

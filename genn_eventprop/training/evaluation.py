@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data import Events
+from ..data import Events, check
 from ..engines import Data, Engine
+from ..engines.base import LossPart
 from ..losses import Function
 from ..plan import Plan
 from .carried import in_order
 from .epoch_statistics import Activity, EpochStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class PartEvaluation:
+    """One of several losses over a data set: mean loss without its factor, accuracy, predictions (S,), readout (S, K);
+    see `Evaluation`."""
+
+    loss: float
+    accuracy: float
+    predictions: np.ndarray
+    readout: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +40,8 @@ class Evaluation:
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
         activity: population -> spikes per neuron, silent and runaway neurons.
+        parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
+            the main one.
     """
 
     loss: float
@@ -38,18 +52,27 @@ class Evaluation:
     scores: np.ndarray
     labels: np.ndarray
     activity: dict[str, Activity]
+    parts: dict[str, PartEvaluation] = field(default_factory=dict)
 
 
 def ready_to_predict(events: Events, plan: Plan) -> Events:
-    """`events` with targets that say nothing, where the loss compares with targets and there are none."""
-    loss = plan.loss
-    if loss.compares != "targets" or events.targets is not None:
+    """`events` with targets that say nothing, where a loss compares with targets that are not there."""
+    targets, named = events.targets, dict[str, np.ndarray]()
+    for loss in plan.losses:
+        shape = (len(events), *(1 if n is None else n for n in loss.target_shape(plan.n_steps)))
+        nothing = np.full(shape, 0.0 if isinstance(loss.outer, Function) else np.nan)  # a function may not know nan
+        if loss.answer not in ("", "label"):
+            named[loss.answer] = nothing if loss.compares == "targets" else np.full(len(events), -1)
+        elif loss.compares == "targets" and targets is None:
+            targets = nothing
+    if named:
+        given = {} if events.targets is None else {n: events.targets[n] for n in events.targets.dtype.names or ()}
+        targets = check.targets(named | given, len(events), events.name)
+    if targets is events.targets:
         return events
-    shape = (len(events), *(1 if n is None else n for n in loss.target_shape(plan.n_steps)))
-    nothing = 0.0 if isinstance(loss.outer, Function) else np.nan  # a function of one's own may not know nan
     return Events.trusted(
         events.times, events.channels, events.offsets, events.n_channels, events.labels, events.groups,
-        events.n_classes, events.name, np.full(shape, nothing),
+        events.n_classes, events.name, targets,
     )  # fmt: skip
 
 
@@ -70,10 +93,13 @@ def evaluate(
     """
     statistics = EpochStatistics(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
+    others: dict[str, list[LossPart]] = {}
     order = in_order(data.follows, None, len(data), batch_size)
     for samples in order:
         result = engine.run(data, samples)
-        statistics.add(result, data.labels[samples], weights=data.weights_of(samples))
+        statistics.add(result, data, samples)
+        for name, part in result.parts.items():
+            others.setdefault(name, []).append(part)
         predictions.append(result.prediction)
         readouts.append(result.readout)
         between()
@@ -88,4 +114,12 @@ def evaluate(
         scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
         labels=data.labels,
         activity=statistics.activity(),
+        parts={
+            name: PartEvaluation(
+                *statistics.of_losses()[name],
+                np.concatenate([p.prediction for p in found])[place],
+                np.concatenate([p.readout for p in found])[place],
+            )
+            for name, found in others.items()
+        },
     )

@@ -67,8 +67,14 @@ def describe_loss(loss: Loss) -> str:
     constants = ", ".join(f"{k}={v:g}" for k, v in loss.constants.items())
     return (
         f"{loss.readout} of {loss.population.name}, weight {loss.weight.describe()}, score {loss.score}, "
-        f"term {loss.term}, silent {loss.silent}, {_outer(loss)}{constants}"
+        f"term {loss.term}, silent {loss.silent}, {_outer(loss)}{constants}{_among_several(loss)}"
     )
+
+
+def _among_several(loss: Loss) -> str:
+    """Factor and name of the target, where they are not the usual ones."""
+    factor = "" if loss.factor == 1 else f", factor {loss.factor:g}"
+    return factor + (f", against {loss.answer}" if loss.answer else "")
 
 
 def _outer(loss: Loss) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError
+from ..losses import Loss
 from .state import write_parameters
 from .trainer import Trainer
 
@@ -39,6 +40,8 @@ def with_graph(trainer: Trainer, path: Path, dialect: str) -> Trainer:
             f"--from-nir {path}: the graph has {got[0]} inputs and {got[1]} outputs, this experiment {sizes[0]} and "
             f"{sizes[1]}, and other populations and connections than the file"
         )
+    if not isinstance(trainer.loss, Loss):
+        raise SettingError(f"--from-nir {path}: a graph has one output, this experiment several losses")
     loss = dataclasses.replace(trainer.loss, population=outputs[0])
     moved = [_moved(r, network, path) for r in trainer.made_with["regularisers"]]
     settings = trainer.made_with | {"regularisers": moved}

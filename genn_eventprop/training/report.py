@@ -44,7 +44,20 @@ def epoch_metrics(
         "clipped_gradients": optimiser.clipped_steps,
         "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
         "seconds": state.epoch_seconds,
-    }
+    } | _metrics_of_losses(statistics, held_out)
+
+
+def _metrics_of_losses(statistics: EpochStatistics, held_out: Evaluation | None) -> dict[str, Any]:
+    """{"losses": population -> loss and accuracy of the loss that reads it} where there are several."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name, (loss, accuracy) in statistics.of_losses().items():
+        part = None if held_out is None else held_out.parts[name]
+        found[name] = {
+            "train_loss": loss, "train_accuracy": accuracy,
+            "validation_loss": None if part is None else part.loss,
+            "validation_accuracy": None if part is None else part.accuracy,
+        }  # fmt: skip
+    return {"losses": found} if found else {}
 
 
 def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
@@ -86,7 +99,13 @@ def run_results(
         "engine": engine,
         "seed": seed,
         "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
-    }
+    } | _test_of_losses(chosen)
+
+
+def _test_of_losses(chosen: Evaluation | None) -> dict[str, Any]:
+    found = {} if chosen is None else chosen.parts
+    each = {name: {"test_loss": part.loss, "test_accuracy": part.accuracy} for name, part in found.items()}
+    return {"losses": each} if each else {}
 
 
 def activity_of(metrics: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> dict[str, dict[str, Any]]:

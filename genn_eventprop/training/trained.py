@@ -20,7 +20,7 @@ from ..data import Events
 from ..description import Described, build
 from ..description.steps import apply
 from ..errors import DataError, DescriptionError, SettingError
-from ..losses import Function
+from ..losses import Function, Loss, as_losses
 from ..losses.outer import Absent
 from ..plan import make_plan
 from .checkpoint import load_checkpoint
@@ -64,12 +64,10 @@ class TrainedModel:
         self, described: Described, values: dict[str, np.ndarray], *, engine: str | None = None,
         threads: int | None = None,
     ) -> None:  # fmt: skip
-        loss = described.loss
-        if isinstance(loss.outer, Function):  # it says nothing about a prediction
-            loss = dataclasses.replace(loss, outer=Absent(loss.outer.compares, loss.outer.label))
+        losses = [_without_function(loss) for loss in as_losses(described.loss)]
         self.described = described
         self.plan = make_plan(
-            described.network, loss, dt=described.dt, duration=described.duration, spike_times=described.spike_times
+            described.network, losses, dt=described.dt, duration=described.duration, spike_times=described.spike_times
         )
         self.engine = engines.create(
             self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
@@ -174,6 +172,13 @@ def load(
     except DescriptionError as error:
         raise DescriptionError(f"{folder.path / MODEL}: {error}") from None
     return TrainedModel(described, values, engine=engine, threads=threads)
+
+
+def _without_function(loss: Loss) -> Loss:
+    """An outer loss in Python says nothing about a prediction."""
+    if not isinstance(loss.outer, Function):
+        return loss
+    return dataclasses.replace(loss, outer=Absent(loss.outer.compares, loss.outer.label))
 
 
 def _runs_here(name: str) -> str:

@@ -16,7 +16,7 @@ from .. import engines
 from ..description import Described
 from ..engines import Data
 from ..errors import CheckpointError, DataError, SettingError
-from ..losses import Loss
+from ..losses import Loss, as_losses
 from ..losses.outer import Absent
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule
@@ -64,7 +64,8 @@ class Trainer:
     """Trains one network on one engine.
 
     Args:
-        network, loss: what to train; the loss names the output population.
+        network, loss: what to train; the loss names the output population. Several add up, each times its factor:
+            ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one decides.
         duration, dt: trial length and step in ms. spike_times: "grid" or "exact".
         engine: name of an engine, or "auto" for the fastest that this machine can run.
         regularisers: see `genn_eventprop.regularisers`; several add up.
@@ -106,7 +107,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        loss: Loss,
+        loss: Loss | Sequence[Loss],
         *,
         duration: float,
         dt: float,
@@ -143,7 +144,7 @@ class Trainer:
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
         )
-        self.class_weights = ClassWeights(class_weights, loss)
+        self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         if optimiser is not None and not isinstance(optimiser, Optimiser):
             raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
@@ -170,9 +171,11 @@ class Trainer:
         self.notes = self._notes = list(notes)
         self._wants_estimate = progress
         self.network_description = describe_network(network)
+        described = [describe_loss(each) for each in as_losses(loss)]
         self.data_description: str | None = None
         self.settings: dict[str, Any] = {
-            "loss": describe_loss(loss), "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
+            "loss": described[0] if len(described) == 1 else described,
+            "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
             "engine": self.engine.name,
             "dtype": next(str(v.dtype) for v in self.engine.parameters.values() if v.dtype.kind == "f"),
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
@@ -203,6 +206,8 @@ class Trainer:
         ranks = ranks_of(communicator)
         if not isinstance(ranks, Ranks):
             return
+        if self.plan.auxiliary:
+            raise SettingError("several losses are trained on one rank; use mpiexec -n 1, or one loss")
         self.ranks = ranks
         with self.ranks.guard():
             self.ranks.same("network", repr(self.network_description))
@@ -253,8 +258,9 @@ class Trainer:
         """
         with self.ranks.guard():
             epochs = whole(epochs, "epochs")
-            if isinstance(self.plan.loss.outer, Absent):
-                name = self.plan.loss.outer.label
+            absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, Absent)), None)
+            if absent is not None:
+                name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
             batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self._load(validation, "validation")
@@ -379,7 +385,7 @@ class Trainer:
         check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
         self._schedule(state.updates)
         self.engine.update(self.optimiser)
-        self.statistics.add(result, data.labels[samples], self.ranks.clipped, data.weights_of(samples))
+        self.statistics.add(result, data, samples, self.ranks.clipped)
         state.batch += 1
         state.updates += 1
         for callback in self.callbacks:

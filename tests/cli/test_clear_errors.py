@@ -13,7 +13,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, Uniform
 from genn_eventprop.cli import inspect_commands, main
 from genn_eventprop.data.structured import from_map_dataset
-from genn_eventprop.errors import DataError, NetworkError, PlanError, SettingError, TrainingError
+from genn_eventprop.errors import DataError, LossError, NetworkError, PlanError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models import LIF
 from genn_eventprop.optimisers import SGD
@@ -83,7 +83,7 @@ def test_bounds_that_do_not_fit():
 
 def test_several_losses():
     net, out = net_of()
-    with pytest.raises(PlanError, match="trained with one loss, got a list of 2; .* regularisers="):
+    with pytest.raises(LossError, match="two losses read .output.; a population has one"):
         Trainer(net, [FirstSpikeCrossEntropy(out)] * 2, duration=20.0, dt=1.0)
 
 

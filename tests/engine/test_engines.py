@@ -31,19 +31,24 @@ QUICK = {
         "shape: feed-forward, integral sigmoid", "shape: recurrent, first", "shape: recurrent, max",
         "shape: recurrent, integral exponential", "shape: deep, max", "shape: skip, first",
         "shape: skip, integral of spiking", "random: noise", "random: both with reset, mean counts",
-        "random: counts of a sample, reset", "random: delta synapses", "random: modes",
+        "random: counts of a sample, reset", "random: delta synapses", "random: modes", "losses: several",
+        "losses: several, one in Python",
     ),
     "c99": (
         "loss: per step", "loss: integral, input-driven, of spiking", "loss: spike times, missing ones count",
         "loss: own formula of first spikes", "loss: absolute error", "neurons: bursting", "neurons: delta max",
         "neurons: every function, Euler", "neurons: conductance", "shape: recurrent, first inverse end",
         "shape: skip, integral of spiking", "random: both with reset, mean counts", "random: delta synapses",
+        "losses: several",
     ),
     "cuda": (
         "loss: integral, input-driven, of spiking", "neurons: bursting", "neurons: conductance",
-        "random: both with reset, mean counts", "loss: spike count",
+        "random: both with reset, mean counts", "loss: spike count", "losses: several, one in Python",
     ),
-    "genn": ("neurons: two spikes", "shape: recurrent, first inverse end", "random: both with reset, mean counts"),
+    "genn": (
+        "neurons: two spikes", "shape: recurrent, first inverse end", "random: both with reset, mean counts",
+        "losses: several",
+    ),
 }  # fmt: skip
 CASES = [
     pytest.param(engine, name, marks=[] if name in QUICK[engine] else [pytest.mark.slow])

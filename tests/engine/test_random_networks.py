@@ -60,11 +60,13 @@ def _compiled_quickly() -> Iterator[None]:
         yield
 
 
-def none_is_wrong(data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False) -> None:
+def none_is_wrong(
+    data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False, several: bool = False
+) -> None:
     dice = Drawn(data)
     try:
         layout = draw_layout(dice, spike_times)
-        case = draw_case(wired(layout, dice) if connected else layout, dice)
+        case = draw_case(wired(layout, dice) if connected else layout, dice, dice if several else None)
     except EventPropError:
         return  # refused by name
     wrong = [v for v in check(case, engines) if v.kind == "wrong"]
@@ -90,6 +92,25 @@ def test_many_networks(spike_times: str, data: st.DataObject) -> None:
 @given(st.data())
 def test_tables_and_delays_that_hypothesis_draws(data: st.DataObject) -> None:
     none_is_wrong(data, "grid", ["native float64", "c99 float64"], connected=True)
+
+
+@settings(FEW, max_examples=3)
+@given(st.data())
+def test_auxiliary_losses_that_hypothesis_draws(data: st.DataObject) -> None:
+    none_is_wrong(data, "grid", ["native float64", "c99 float64"], several=True)
+
+
+def test_auxiliary_losses_change_no_other_draw() -> None:
+    for number in range(6):
+        layout = draw_layout(Random(1, number), "grid")
+        try:
+            plain = draw_case(layout, Random(1, number, number))
+            other = draw_case(layout, Random(1, number, number), Random(1, number, 0, 2))
+        except EventPropError:
+            continue
+        assert all(np.array_equal(other.parameters[k], v) for k, v in plain.parameters.items())
+        assert np.array_equal(other.events.times, plain.events.times)
+        assert other.plan.loss.readout == plain.plan.loss.readout
 
 
 @pytest.mark.slow

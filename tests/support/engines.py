@@ -42,6 +42,11 @@ def check_same(got, want, engine, clock, tolerance, without_gradient=()):
     np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(got.readout, want.readout, rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(got.prediction, want.prediction)
+    assert set(got.parts) == set(want.parts)
+    for name, part in want.parts.items():
+        np.testing.assert_allclose(got.parts[name].loss, part.loss, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(got.parts[name].readout, part.readout, rtol=tolerance, atol=tolerance)
+        np.testing.assert_array_equal(got.parts[name].prediction, part.prediction)
     assert got.guarded == want.guarded
     assert set(engine.gradients) == set(clock.gradients)
     for key, gradient in clock.gradients.items():

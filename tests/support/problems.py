@@ -1,9 +1,13 @@
 """Networks on the time grid that use every readout, outer loss, kind of dynamics, event and regulariser."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from genn_eventprop import Events, losses
+from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.losses import OwnLoss, TimeWeight
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import clocked, stochastic
 from support import eventful as E
@@ -97,6 +101,32 @@ SHAPES = (
 )  # fmt: skip
 
 
+def several(in_python=False):
+    """Four losses: of two readouts, of spiking neurons between them, and of the hidden layer; targets by name."""
+    lif = clocked.parameters("learned", clocked.LIF_VALUES)
+    net = Network()
+    hidden, extra = net.population(LIF(**lif), 21, name="hidden"), net.population(LIF(**lif), 5, name="extra")
+    aux = net.population(LI(**clocked.parameters("learned", clocked.LI_VALUES)), 3, name="aux")
+    output = net.population(LI(**clocked.LI_VALUES), 4, name="output")
+    net.connect(net.input(7), hidden, Dense(Normal(0.8, 0.6)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=1.5)
+    net.connect(hidden, extra, Dense(Normal(0.5, 0.3)))
+    net.connect(extra, aux, Dense(Normal(0.1, 0.5)), delay=1.0)
+    net.connect(hidden, output, Dense(Normal(0.3, 0.4)), delay=1.5)
+    main = losses.IntegratedVoltageCrossEntropy(output, "exponential")
+    if in_python:
+        main = OwnLoss(output, "integral", "(r0 - y0)**2 + 0.1 * r1**2 * r2 + sin(r3)")
+    first = losses.FirstSpikeCrossEntropy(extra, tau0=2.0, tau1=20.0, alpha=0.1, silent="end")
+    asked = [
+        0.8 * main, 0.5 * losses.MaxVoltageCrossEntropy(aux).against("speaker"), 0.2 * first.against("place"),
+        0.3 * losses.SquaredError(hidden, weight=DRIVEN).against("shape"),
+    ]  # fmt: skip
+    plan = make_plan(net, asked, dt=0.5, duration=50.0)
+    events, rng = random_events(plan), np.random.default_rng(2)
+    named = {"speaker": [2, 0, -1, 1, 1, 0], "place": [0, 4, 2, 2, 1, -1], "shape": rng.normal(0.2, 0.3, (6, 21))}
+    return plan, replace(events, targets=named)
+
+
 def every_problem():
     """name -> a function that makes (plan, events)."""
     found = {f"loss: {name}": lambda name=name: problem(name) for name in LOSSES}
@@ -111,7 +141,8 @@ def every_problem():
         found[f"shape: {topology}, {loss}"] = lambda make=make: (lambda plan: (plan, random_events(plan)))(make())
     for name, settings in stochastic.CASES.items():
         found[f"random: {name}"] = lambda s=settings: (stochastic.network(**s), stochastic.random_events())
+    found |= {"losses: several": several, "losses: several, one in Python": lambda: several(in_python=True)}
     return found
 
 
-__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "problem", "with_targets"]
+__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "problem", "several", "with_targets"]

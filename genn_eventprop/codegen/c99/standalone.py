@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -69,6 +69,7 @@ def standalone(
                 f"a C file holds dense weights with one delay a connection, and {c.name!r} has "
                 f"{'delays that are values' if c.delays else 'a table of synapses'}; deploy another network"
             )
+    plan = replace(plan, auxiliary=())  # the outputs that decide alone
     parameters = {k: np.asarray(v, np.dtype(dtype)) for k, v in parameters.items()}
     values = grid_values(plan) | parameter_values(plan, parameters)
     return _Standalone(plan, values, dtype, bits).made()

@@ -129,7 +129,8 @@ class Text(Synapses):
         if isinstance(o, EachNeuron):
             return self._each(o)
         if isinstance(o, Once):
-            return Writer(self.target, o.kernel, double=True).text()
+            text = Writer(self.target, o.kernel, double=True).text()
+            return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
         if isinstance(o, EachStep):
             body = Writer(self.target, o.kernel, double=True).text()
             into = self._element(Access(o.into, (SAMPLE,)), str)

@@ -77,17 +77,23 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
         library = [read(f"exact/{name}.hpp") for name in library]
         parts = [*head, *common, time_weight(ctx, program), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
-        silent = program.readout.spikes
+        others, silent = "", program.readout.spikes
     else:
         grid = Grid(ctx)
         memory, *trial = grid.text()
-        compare, silent = grid.compare(), grid.trial.readout.spikes
+        compare, others, silent = grid.compare(), grid.auxiliary(), grid.trial.readout.spikes
         voltage = (
             ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"] if plan.loss.readout == "voltage" else []
         )
         parts = [*head, *common, memory, *voltage, *trial]
         keep = record(ctx) + read("grid/locate.hpp")
-    parts += ["}  // namespace\n", read("batch.hpp"), outer_loss(ctx, compare, silent), keep, "}  // namespace\n"]
+    parts += [
+        "}  // namespace\n",
+        read("batch.hpp"),
+        outer_loss(ctx, compare, others, silent),
+        keep,
+        "}  // namespace\n",
+    ]
     if not ctx.exact and any(re.search(r"\bstd::\w+_bound\(", part) for part in parts):
         parts.insert(len(head), "#include <algorithm>\n")
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):

@@ -9,10 +9,13 @@ from functools import cached_property
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
+from ...program.values import auxiliary
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
 from . import kinds
 
+WEIGHTS = ("time_weight", "integrand_weight")
+ACTIVITY = ("activity", "activity_before")  # of the input, where it drives a time weight
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
 RANGE = (
     "const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
@@ -79,10 +82,11 @@ class Context:
             ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "sample_weight"),
         ]  # fmt: skip
         if not self.exact:
-            given += [("const scalar*", n) for n in ("time_weight", "integrand_weight")]
+            given += [("const scalar*", n) for n in WEIGHTS]
             given += [("const scalar*", n) for n in ("node_scale", "node_part") if self.plan.loss.readout == "voltage"]
             for name in self.plan.loss.also:
                 given += [("double*", f"also_{name}"), ("const double*", f"given_{name}")]
+        given += self.auxiliary_arrays()
         given += [("const double*", "targets")] if self.compares_targets else []
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
         given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
@@ -101,6 +105,18 @@ class Context:
                 third = "excess" if r.mean == "batch" else "target"
                 given += [("const scalar*", f"{name}_{tail}") for tail in ("upper", "lower", third)]
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
+
+    def auxiliary_arrays(self) -> list[tuple[str, str]]:
+        """Pointers of auxiliary losses: what they need to know, and what they say."""
+        given = []
+        for prefix, loss in auxiliary(self.plan):
+            given += [(f"const {t}*", prefix + n) for t, n in (("double", "sample_weight"), ("int64_t", "labels"))]
+            given += [("const double*", f"{prefix}targets")] if loss.compares == "targets" else []
+            given += [("const scalar*", prefix + n) for n in WEIGHTS if loss.integrates]
+            given += [("const scalar*", prefix + n) for n in ACTIVITY if loss.weight.input_tau is not None]
+            given += [("const double*", prefix + n) for n in ("given_dr", "given_last") if self.split]
+            given += [("double*", prefix + n) for n in ("loss", "readout")]
+        return given
 
     def mode_steps(self) -> list[tuple[str, str]]:
         """Steps that timed modes last, (1,) or (N,); see `plan/clock.py`."""
@@ -141,7 +157,8 @@ class Context:
             weight = ["window_start", "window_end", "activity_rate", "activity_jump"]
             weight += ["delta", "target_dt", *(f"d_{c.name}" for c in self.delayed)]
         strengths = [f"noise_{p.name}" for kind, p in self.stochastic if kind == "noise"]
-        return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants]
+        others = [f"{prefix}loss_{c}" for prefix, loss in auxiliary(self.plan) for c in loss.constants]
+        return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants, *others]
 
     @property
     def integers(self) -> list[str]:

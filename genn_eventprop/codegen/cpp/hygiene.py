@@ -106,6 +106,7 @@ def _with_names(plan: Plan, names: Mapping[str, str], changes: Mapping[str, Mapp
         populations=tuple(_record(p, names[p.name], changes[p.name]) for p in plan.populations),
         connections=connections,
         loss=replace(plan.loss, population=names[plan.loss.output]),
+        auxiliary=tuple(replace(loss, population=names[loss.output]) for loss in plan.auxiliary),
         pushes=tuple(replace(r, population=names[r.of]) for r in plan.pushes),
     )
 

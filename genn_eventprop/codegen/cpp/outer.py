@@ -105,20 +105,21 @@ def _pointwise(ctx: Context) -> list[str]:
     ]
 
 
-def outer_loss(ctx: Context, compared: str, silent: bool) -> str:
+def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
     """The functions that `batch.hpp` calls between forward and backward.
 
     Args:
-        compared: the loss of readouts, as code. silent: whether outputs without a spike have no readout.
+        compared: the loss of readouts, as code. others: auxiliary losses. silent: whether outputs without a spike have no readout.
     """
     valid = "work.first_step[n] >= 0" if silent else "true"
     return (
         "void compare(const Args& args, Work& work, int64_t sample, const double* r) {\n    (void)r;\n"
-        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid) + indent("compare(args, work, sample, r);\n" + _others(ctx)) + "}\n"
+        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid)
+        + indent("compare(args, work, sample, r);\n" + others + _also(ctx)) + "}\n"
     )  # fmt: skip
 
 
-def _others(ctx: Context) -> str:
+def _also(ctx: Context) -> str:
     """Readouts besides the loss's own: out of a trial forwards, and their dL/dr into a trial backwards."""
     if not ctx.plan.loss.also:
         return ""

@@ -29,7 +29,9 @@ from ..refuse import (
     AMOUNTS,
     BENT,
     CONNECTIVITY,
+    FACTOR,
     INTEGRALS,
+    LOSSES,
     MOVED_VOLTAGE,
     READOUTS,
     SEVERAL,
@@ -70,7 +72,19 @@ class GennEngine(Engine):
     name = "genn"
     features = {
         "grid": ALL
-        - {SILENT, AMOUNTS, INTEGRALS, BENT, MOVED_VOLTAGE, VARYING_PUSHES, SEVERAL, READOUTS, *CONNECTIVITY}
+        - {
+            SILENT,
+            AMOUNTS,
+            INTEGRALS,
+            BENT,
+            MOVED_VOLTAGE,
+            VARYING_PUSHES,
+            SEVERAL,
+            LOSSES,
+            FACTOR,
+            READOUTS,
+            *CONNECTIVITY,
+        }
     }
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays

@@ -23,8 +23,8 @@ OF_READOUT: dict[tuple[str, str], type[Outer]] = {
 
 
 def on_host(plan: Plan) -> bool:
-    """Whether the outer loss is a Python function, which the host calls between forward and backward."""
-    return isinstance(plan.loss.outer, Function)
+    """Whether an outer loss is a Python function, which the host calls between forward and backward; it takes all."""
+    return any(isinstance(loss.outer, Function) for loss in plan.losses)
 
 
 def make_outer(plan: Plan, scope: Scope, readout: Readout, given: bool) -> Outer:

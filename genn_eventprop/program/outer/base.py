@@ -29,11 +29,11 @@ class Outer:
         self.plan, self.s, self.loss, self.readout = plan, scope, plan.loss, readout
         self.K = sp.Integer(scope.N)
         self.each_step = plan.loss.readout == "voltage"
-        scope.given("sample_weight", "double", ("batch",), (SAMPLE,))
+        scope.given_loss("sample_weight", "double", ("batch",), (SAMPLE,))
         for constant in self.loss.constants:
-            scope.element(name("c", constant), (), (), "double", "given", f"loss_{constant}")
+            scope.element(name("c", constant), (), (), "double", "given", f"{scope.of_loss}loss_{constant}")
         if self.loss.compares == "labels":
-            scope.element(LABEL, ("batch",), (SAMPLE,), "long", "given", "labels")
+            scope.element(LABEL, ("batch",), (SAMPLE,), "long", "given", f"{scope.of_loss}labels")
 
     def compare(self) -> list[Statement]:
         """LOSS and slopes of one trial, or of one node of a step."""

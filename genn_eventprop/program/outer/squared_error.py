@@ -14,7 +14,7 @@ m = name("o", "m")  # the spike that a loop is at
 
 class SquaredError(Outer):
     def compare(self) -> list[Statement]:
-        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", "targets")
+        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", f"{self.s.of_loss}targets")
         body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SAMPLE_WEIGHT)]
         push = self.push(n, DIFFERENCE)
         body += [When(no(self.valid(n)), tuple(push))] if push else []

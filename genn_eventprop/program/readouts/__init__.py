@@ -3,7 +3,6 @@
 from importlib import import_module
 
 from ...losses.kinds import READOUTS
-from ...plan import Plan
 from ..scope import Scope
 from .base import Readout
 from .several import Several
@@ -15,8 +14,9 @@ def readout_class(name: str) -> type[Readout]:
     return getattr(import_module(f".{file}", __package__), found)
 
 
-def make_readout(plan: Plan, scope: Scope) -> Readout:
-    """What the loss of a plan reads; `scope`: of the output population."""
+def make_readout(scope: Scope) -> Readout:
+    """What a loss reads of the population of `scope`."""
+    plan = scope.plan
     own = readout_class(plan.loss.readout)(plan, scope)
     others = [readout_class(name)(plan, scope, name) for name in plan.loss.also]
     return Several(plan, scope, [own, *others]) if others else own

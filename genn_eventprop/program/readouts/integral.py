@@ -20,13 +20,13 @@ class Integral(Readout):
             after = event.h[self.v].free_symbols
             self.states = (s.d.model.readout, *(v for v in s.d.states if sp.Symbol(v, real=True) in after))
         for j in range(self.size):
-            row = s.given("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
+            row = s.given_loss("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
             s.alias(name("g", "time_weight", "back", j), row, (STEP - 1, j))
-        s.given("integrand_weight", "real", ("n_points",), (STEP,))
+        s.given_loss("integrand_weight", "real", ("n_points",), (STEP,))
         if self.driven:
-            after = s.given("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
+            after = s.given_loss("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
             s.alias(name("g", "activity_back"), after, (SAMPLE, STEP - 1))
-            s.given("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
+            s.given_loss("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
 
     def between_events(self) -> BetweenEvents:
         """By series in the time to the end of an interval; where modes change in between, by nodes."""

@@ -67,7 +67,7 @@ class ExactProgram:
         for p in names.spiking:
             self.scopes[p.name].each(COUNT, "int", "result")
         self.out = self.scopes[self.plan.output.name]
-        self.readout = make_readout(self.plan, self.out)
+        self.readout = make_readout(self.out)
         self.form = self.readout.between_events()
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
 
@@ -159,7 +159,7 @@ class ExactProgram:
 
     def compare(self) -> str:
         """The outer loss of readouts."""
-        once, _ = comparison(self.plan, self.out, self.readout)
+        once, _ = comparison(self.out, self.readout)
         return compared(self.memory, once)
 
     # text

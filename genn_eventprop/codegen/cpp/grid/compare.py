@@ -17,10 +17,11 @@ CONSTANTS = {
 
 
 def compared(memory: Memory, kernel: Kernel) -> str:
-    """The code of a loss, with the readouts in double precision in ``r``."""
+    """The code of a loss; the readouts of the main one are in double precision in ``r``."""
+    main = f"p{memory.plan.populations.index(memory.plan.output)}_w_r"
 
     def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
-        read = access.buffer.name.endswith("_w_r")
+        read = access.buffer.name == main
         return f"r[{write(access.index[0])}]" if read else memory.element(access, write)
 
     text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()

@@ -13,11 +13,12 @@ import sympy as sp
 from ....plan import PopulationRecord
 from ....plan.numbers import value_names
 from ....program.nodes import Access, Buffer
+from ....program.values import auxiliary
 from ...layout import Layout
 from ...statements import TYPES
-from ..context import Context, padded, regulariser_names
+from ..context import ACTIVITY, Context, padded, regulariser_names
 
-ACTIVITY = ("activity", "activity_before")  # of the sample that runs
+LENGTHS = {"n_points": "(args.n_steps + 1)"}
 
 
 class Memory(Layout):
@@ -40,6 +41,8 @@ class Memory(Layout):
             "n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "duration": "args.duration", "step_ms": "args.dt",
             "n_targets": "args.n_targets", **{f"loss_{c}": f"args.{c}" for c in self.plan.loss.constants},
         }  # fmt: skip
+        for prefix, loss in auxiliary(self.plan):
+            found |= {f"{prefix}loss_{c}": f"args.{prefix}loss_{c}" for c in loss.constants}
         for i, p in enumerate(self.plan.populations):
             found |= {f"p{i}_noise": f"scalar(args.noise_{p.name})", f"p{i}_lost": f"args.dropout_{p.name}"}
             found |= {f"p{i}_w_guarded": "work.guarded", f"p{i}_w_total": f"p{i}_total"}
@@ -50,6 +53,7 @@ class Memory(Layout):
     def _places(self) -> dict[str, str]:
         """Arrays that are no fields of a thread's memory for this trial alone."""
         found = {"loss": "args.loss", **{n: f"work.{n}" for n in ACTIVITY}}
+        found |= {f"{prefix}loss": f"args.{prefix}loss" for prefix, _ in auxiliary(self.plan)}
         for i, p in enumerate(self.plan.populations):
             for v in value_names(self.plan, p):
                 found[f"p{i}_{'q' if v.name in p.derived.params else 'n'}_{v.name}"] = f"args.p_{p.name}_{v.name}"
@@ -133,4 +137,4 @@ class Memory(Layout):
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes
 
     def _length(self, axis: int | str) -> str:
-        return str(axis) if isinstance(axis, int) else f"args.{axis}"
+        return str(axis) if isinstance(axis, int) else LENGTHS.get(axis, f"args.{axis}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import sympy as sp
 
+from ....losses.kinds import READOUTS
 from ....plan import PopulationRecord
 from ....plan.numbers import basis_size
 from ....program.nodes import Buffer, name
@@ -22,6 +23,7 @@ from ....program.trial import (
     Total,
     make_trial,
 )
+from ....program.values import auxiliary
 from ...statements import indent
 from ..context import RANGE, Context
 from .between import Between
@@ -175,13 +177,28 @@ class Grid:
     # between the passes
 
     def compare(self) -> str:
-        """The outer loss."""
+        """The outer loss, the main one."""
         if self.names.split or not self.trial.compare:  # the host has found it
             return ""
         if self.plan.loss.readout == "voltage":
             driven = "true" if self.plan.loss.weight.input_tau is not None else "false"
             J = basis_size(self.plan, self.plan.output)
             return f"args.loss[sample] = voltage_loss<{J}, {driven}>(args, work, sample);\n"
-        (once,) = self.trial.compare
+        once = self.trial.compare[0]
         assert isinstance(once, Once)
         return compared(self.memory, once.kernel)
+
+    def auxiliary(self) -> str:
+        """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
+        if not self.plan.auxiliary:
+            return ""
+        others = [o for o in self.trial.compare[-len(self.plan.auxiliary) :] if isinstance(o, Once)]
+        took = "".join(f"{{\n{indent(compared(self.memory, o.kernel))}}}\n" for o in others)
+        took = f"if (args.half == BACKWARDS) {{\n{indent(took)}}}\n" if self.names.split else took
+        said = ""
+        for prefix, loss in auxiliary(self.plan):
+            valid = f"work.{prefix}w_first[n] >= 0 ? r : std::numeric_limits<double>::infinity()"
+            read = valid if READOUTS[loss.readout].spikes and loss.readout != "count" else "r"
+            each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}readout[sample * {loss.n_classes} + n] = {read};\n"
+            said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
+        return took + said
