@@ -79,7 +79,7 @@ class ProgramEngine(Engine):
             out = self.execute(given | self._regularisers(given, training), training)
         if training:
             self._collect(out)
-        parts = {loss.output: self._part(out, data, samples, prefix, loss) for prefix, loss in prefixed(plan)}
+        parts = {loss.output: self._loss_part(out, data, samples, prefix, loss) for prefix, loss in prefixed(plan)}
         main = parts[plan.loss.output]
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
@@ -87,7 +87,7 @@ class ProgramEngine(Engine):
             spikes=self._spikes(out) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
 
-    def _part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
+    def _loss_part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
         readout, valid = self._read(out, loss)
         value = np.where(data.seen_by(loss).scored(samples), out[f"{prefix}loss"], np.nan)
         return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
