@@ -7,7 +7,7 @@ from pathlib import Path
 from ..description import build
 from ..errors import SettingError
 from ..modelling.memory import in_words
-from ..plan import Plan, make_plan
+from ..plan import ConnectionRecord, Plan, make_plan
 from ..plan.costs import costs
 from ..training.checkpoint import load_checkpoint
 from ..training.run_folder import MODEL, RunFolder
@@ -30,6 +30,11 @@ def show_run(path: Path) -> str:
     return describe_network(plan)
 
 
+def _channels(c: ConnectionRecord) -> str:
+    """Of one of several inputs, which channels it has."""
+    return f" channels {c.channels[0]} to {c.channels[1] - 1}" if c.channels else ""
+
+
 def describe_network(plan: Plan) -> str:
     """One line a population and a connection."""
     lines = [f"{plan.input.name}: {plan.input.size} channels"]
@@ -39,7 +44,7 @@ def describe_network(plan: Plan) -> str:
         delays = f", {cost.delays} {c.delays.kind} delays up to {c.delays.limit:g} ms" if c.delays else ""
         ring = f", {in_words(cost.ring)} a sample for what is on its way" if cost.ring else ""
         lines.append(
-            f"{c.name}: {c.source} -> {c.target}.{c.receptor}, {cost.synapses} synapses{shared}{delays}; "
+            f"{c.name}: {c.source}{_channels(c)} -> {c.target}.{c.receptor}, {cost.synapses} synapses{shared}{delays}; "
             f"{in_words(cost.bytes())} in float32{ring}; {cost.per_spike:.4g} synapses a spike"
         )
     for loss in plan.losses if plan.auxiliary else ():

@@ -95,6 +95,23 @@ class Layout:
     def _from_input(self, connection: int) -> bool:
         return self.plan.connections[connection].source == self.plan.input.name
 
+    def _source_of(self, connection: int, channel: str, kind: str) -> str:
+        """Declares ``source``, which of the connection's a channel is; of another input's the loop goes on."""
+        c = self.plan.connections[connection]
+        if c.channels is None:
+            return f"const {kind} source = {channel};\n"
+        skip = f"if (source < 0 || source >= {c.pre}) continue;\n"
+        return f"const {kind} source = {channel} - {c.channels[0]};\n{skip}"
+
+    def _of_input(self, connection: int, body: str, kind: str) -> str:
+        """What a ``source`` of the whole input does through one connection: nothing if it is of another input."""
+        c = self.plan.connections[connection]
+        if c.channels is None:
+            return body
+        inner = indent(f"const {kind} source = channel - {c.channels[0]};\n{body}", 2)
+        test = f"channel >= {c.channels[0]} && channel < {c.channels[1]}"
+        return f"{{\n    const {kind} channel = source;\n    if ({test}) {{\n{inner}    }}\n}}\n"
+
     def _source(self, connection: int) -> int:
         """Number of the population that sends the spikes of a connection."""
         names = [p.name for p in self.plan.populations]

@@ -160,6 +160,26 @@ class Events:
             None if first.targets is None else np.concatenate([p.targets for p in parts if p.targets is not None]),
         )
 
+    @classmethod
+    def side_by_side(cls, parts: Iterable[Events], name: str = "") -> Events:
+        """One data set of several recordings of the same samples: the channels of each part behind those of the part
+        before it, for a network with an input for each (`Network.input`). Labels, groups and targets are the first's.
+        """
+        parts = list(parts)
+        if not parts or any(len(p) != len(parts[0]) for p in parts):
+            raise DataError(f"parts side by side need the same samples, got {[len(p) for p in parts]} of them")
+        widths = np.cumsum([0] + [p.n_channels for p in parts])
+        times = np.concatenate([p.times for p in parts])
+        channels = np.concatenate([p.channels + w for p, w in zip(parts, widths, strict=False)])
+        sample = np.concatenate([p.sample_of_event for p in parts])
+        order = np.lexsort((times, sample))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(parts[0])))]).astype(np.int64)
+        first = parts[0]
+        return cls(
+            times[order], channels[order], offsets, int(widths[-1]), first.labels, first.groups, first.n_classes,
+            name or first.name, first.targets,
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

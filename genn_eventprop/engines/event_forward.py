@@ -298,7 +298,9 @@ class Forward:
         inputs = self.plan.out_of(self.plan.input.name)
         for i, m in enumerate(channels.tolist()):
             for c in inputs:
-                self._schedule(c, times[:, i], m, i)
+                first, last = c.channels or (0, self.plan.input.size)
+                if first <= m < last:
+                    self._schedule(c, times[:, i], m - first, i)
         while self._next():
             pass
         duration, running = self.plan.duration, self.running

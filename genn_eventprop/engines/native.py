@@ -19,6 +19,7 @@ import numpy as np
 
 from ..codegen.cpp import coded, generate, host_source, padded, regulariser_names
 from ..codegen.cpp.context import ACTIVITY
+from ..codegen.cpp.kinds import streams
 from ..codegen.optimiser import update_source
 from ..errors import EngineError, ToolchainError
 from ..plan import Plan, clock
@@ -33,7 +34,7 @@ from .losses import compared_with, prefixed, taken
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, JUMPS, LOSSES, OF_MODELS, PARTS, SEVERAL, STEPWISE
+from .refuse import ALL, ALONG, AMOUNTS, BENT, INPUTS, INTEGRALS, JUMPS, LOSSES, OF_MODELS, PARTS, SEVERAL, STEPWISE
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -60,7 +61,7 @@ class NativeEngine(Engine):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -114,6 +115,7 @@ class NativeEngine(Engine):
         self._handle: int | None = None
         self._pid = 0
         self._kept_arrays: dict[str, np.ndarray] = {}
+        self._split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]] = (None, {})
         self._wants_inputs = True  # whether the next pass backwards takes gradients of input times
         self._records = 0  # runs that recorded spikes
         self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
@@ -280,6 +282,10 @@ class NativeEngine(Engine):
         also: dict[str, np.ndarray], inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
+        if inputs and streams(self.plan):
+            raise EngineError(
+                "native has no gradients of the times of several inputs; use reference_clock, or inputs=False"
+            )
         self._halves._wants_inputs = inputs
         arrays["given_dr"][:] = slope
         arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
@@ -364,6 +370,7 @@ class NativeEngine(Engine):
             given |= {prefix + n: np.zeros(shape) for n in ("given_dr", "given_last") if self._split}
         if data.times is not None:
             given["times"] = data.times
+        given |= self._streams_of(data)
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given |= {f"c_{c.name}_delays": self._padded[c.delays_name] for c in plan.connections if c.delays}
         self._connections.refresh(self.parameters)
@@ -403,6 +410,18 @@ class NativeEngine(Engine):
             guarded=int(out["guarded"].sum()) if training else 0,
             spikes=self._recorded(B) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
+
+    def _streams_of(self, data: Data) -> dict[str, np.ndarray]:
+        """The spikes of each of several inputs by themselves, made again for another data set."""
+        if self._split_inputs[0] is not data.steps:
+            found: dict[str, np.ndarray] = {}
+            for name, (first, last) in streams(self.plan).items():
+                own = (data.channels >= first) & (data.channels < last)
+                before = np.concatenate([[0], np.cumsum(own)])
+                found |= {f"{name}steps": data.steps[own], f"{name}channels": data.channels[own] - np.int32(first)}
+                found[f"{name}offsets"] = before[data.offsets].astype(np.int64)
+            self._split_inputs = data.steps, found
+        return self._split_inputs[1]
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
         """Strengths and targets of regularisers of spikes; a mean over the batch takes a forward run of its own."""

@@ -240,7 +240,8 @@ class _Trial:
         return change
 
     def _source_at(self, c: Lane, step: int) -> np.ndarray:
-        return self._sent(c.source, step)
+        sent = self._sent(c.source, step)
+        return sent if c.record.channels is None else sent[:, slice(*c.record.channels)]
 
     def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
         """(n, N or 1) direction e of a receptor."""
@@ -339,7 +340,7 @@ class _Trial:
             D = self._difference(c, s) + self._pushes(c, s)
             if c.target in self.readouts:
                 D = D + self.readouts[c.target].arrival(c, s)
-            total += D
+            total[:, slice(*(c.record.channels or (None,)))] += D
             if c.learned:
                 self._delay_gradients(c, k, D)
         return total

@@ -29,6 +29,7 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
+INPUTS = "several inputs"
 LOSSES = "several losses"
 FACTOR = "a loss with a factor"
 ALONG = "auxiliary losses that are taken all along the trial"
@@ -182,6 +183,12 @@ def _several(plan: Plan) -> str:
     )
 
 
+def _inputs(plan: Plan) -> str:
+    found = (c.name for c in plan.connections if c.channels)
+    why = "cannot run connection {!r}, whose source is one of several inputs; use engine='native' or 'reference_clock' "
+    return next((why.format(n) + "with spike_times='grid', or 'reference_event' with 'exact'" for n in found), "")
+
+
 def _losses(plan: Plan) -> str:
     if not plan.auxiliary:
         return ""
@@ -276,8 +283,8 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
-    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts, READOUTS: _readouts,
-    STEPWISE: _stepwise,
+    INPUTS: _inputs, SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts,
+    READOUTS: _readouts, STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
@@ -313,5 +320,6 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
     currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
     kinds = {DELAYS[c.delays.kind] for c in network.connections if c.delays}
+    kinds |= {INPUTS} if len(network.inputs) > 1 else set()
     kinds |= {TABLES for c in network.connections if c.connectivity.form != "dense"}
     return simple and currents and not kinds & lacking and all(p.noise == p.dropout == 0 for p in network.populations)

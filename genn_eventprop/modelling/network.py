@@ -20,7 +20,7 @@ from .reach import check_below
 
 
 class Network:
-    """A spiking network: one input, populations, connections.
+    """A spiking network: inputs, populations, connections.
 
     Example:
         >>> net = Network()
@@ -35,9 +35,12 @@ class Network:
         self.connections: list[Connection] = []
 
     def input(self, size: int | None = None, name: str = "input", *, shape: tuple[int, ...] | None = None) -> Input:
-        """The source of the data's spikes: `size` channels, or an image of shape (height, width, channels)."""
-        if self.inputs:
-            raise NetworkError("a network has one input; give its channels to several populations by connections")
+        """A source of the data's spikes: `size` channels, or an image of shape (height, width, channels).
+
+        Several inputs share the channels of the data in the order in which they are made: after ``net.input(20,
+        name="audio")`` and ``net.input(10, name="touch")`` channels 20 to 29 of the data are those of "touch"; see
+        `Events.side_by_side`.
+        """
         self.inputs.append(Input(self._free_name(name), *size_and_shape(size, shape, name)))
         return self.inputs[-1]
 

@@ -78,15 +78,26 @@ def make_plan(
         each.weight.check(duration, dt if spike_times == "grid" else None)
         if spike_times == "grid":
             clock.window_steps(each.weight.ends(duration), dt)
-    (source,) = network.inputs[:1]
     return NetworkPlan(
-        input=InputRecord(source.name, source.size), populations=populations, connections=_connections(network, dt),
+        input=_input(network), populations=populations, connections=_connections(network, dt),
         loss=loss.record, auxiliary=tuple(each.record for each in losses[1:]),
         dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
         trainable=network.trainable(), limits=_limits(network, found), decays=_decays(network, found),
         pushes=tuple(r.record for r in found if isinstance(r, SpikeRegulariser)),
         network=network, asked=loss, regularisers=found,
     )  # fmt: skip
+
+
+def _input(network: Network) -> InputRecord:
+    return InputRecord("+".join(i.name for i in network.inputs), sum(i.size for i in network.inputs))
+
+
+def _channels(c: Connection, network: Network) -> tuple[int, int] | None:
+    """Which of the channels of several inputs the sources of a connection are."""
+    if len(network.inputs) == 1 or c.source not in network.inputs:
+        return None
+    first = sum(i.size for i in network.inputs[: network.inputs.index(c.source)])
+    return first, first + c.source.size
 
 
 def _limits(network: Network, regularisers: Sequence[Regulariser]) -> dict[str, tuple[float | None, float | None]]:
@@ -165,13 +176,15 @@ def _populations(network: Network) -> tuple[PopulationRecord, ...]:
 
 
 def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
+    every = _input(network).name
     return tuple(
         ConnectionRecord(
-            name=c.name, source=c.source.name, target=c.target.name, pre=c.source.size, post=c.target.size,
+            name=c.name, source=every if c.source in network.inputs else c.source.name,
+            target=c.target.name, pre=c.source.size, post=c.target.size,
             receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
             form=c.connectivity.form, weight_shape=c.weight_shape,
             table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
-            learned=_learned(c), sign=c.sign,
+            learned=_learned(c), sign=c.sign, channels=_channels(c, network),
         )
         for c in network.connections
     )  # fmt: skip

@@ -25,7 +25,7 @@ SPIKE_TIMES = ("grid", "exact")
 
 @dataclass(frozen=True)
 class InputRecord:
-    """The source of given spikes, one channel of the data a neuron."""
+    """The source of given spikes, one channel of the data a neuron; several inputs of a network together."""
 
     name: str
     size: int
@@ -93,6 +93,7 @@ class ConnectionRecord:
     None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
     delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
     learned: which of them, None: all; sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
+    channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input.
     """
 
     name: str
@@ -110,6 +111,7 @@ class ConnectionRecord:
     delays: DelayRecord | None = None
     learned: np.ndarray | None = field(default=None, compare=False)
     sign: np.ndarray | None = field(default=None, compare=False)
+    channels: tuple[int, int] | None = None
 
     @property
     def weight(self) -> str:

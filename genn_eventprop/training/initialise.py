@@ -62,7 +62,7 @@ def initialise_rates(
     data = trainer.engine.load(events)
     samples = np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))
     counts = lambda: trainer.engine.run(data, samples).spike_counts  # noqa: E731
-    order = [trainer.plan.input.name, *(p.name for p in trainer.plan.populations)]
+    order = [*(i.name for i in trainer.network.inputs), *(p.name for p in trainer.plan.populations)]
     out = {}
     for name in sorted(targets, key=order.index):
         connections = [c for c in incoming(trainer, name) if order.index(c.source.name) < order.index(name)]

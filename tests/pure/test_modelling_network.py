@@ -189,8 +189,8 @@ def test_wrong_populations_say_what_and_where():
     for name in ("two words", "größe", "", "1st"):
         with pytest.raises(NetworkError, match="cannot name a part of a network; use ASCII letters"):
             net.population(LIF(), 3, name=name)
-    with pytest.raises(NetworkError, match="a network has one input"):
-        net.input(3, name="second")
+    with pytest.raises(NetworkError, match="the name 'hidden' is taken"):
+        net.input(3, name="hidden")
     assert net.population(LIF, np.int64(3), name="bare").size == 3
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Uniform, losses
 from genn_eventprop.losses import OwnLoss, TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -127,6 +127,23 @@ def several(in_python=False):
     return plan, replace(events, targets=named)
 
 
+def inputs(valued=False):
+    """Two inputs, of which one leads to two populations; valued: through a table, and delays that are learned."""
+    net = Network()
+    audio, touch = net.input(5, name="audio"), net.input(4, name="touch")
+    hidden, other = net.population(LIF(), 17, name="hidden"), net.population(LIF(), 9, name="other")
+    output = net.population(LI(**clocked.LI_VALUES), 3, name="output")
+    late = Delay(Uniform(0.0, 6.0), kind="synaptic", max=8.0, trainable=True) if valued else 1.0
+    net.connect(audio, hidden, Dense(Normal(1.5, 0.6)))
+    net.connect(touch, hidden, Dense(Normal(1.0, 0.6)), delay=late)
+    kind = Sparse(Normal(3.0, 0.5), probability=0.7) if valued else Dense(Normal(2.5, 0.6))
+    net.connect(touch, other, kind)
+    net.connect(hidden, output, Dense(Normal(0.2, 0.4)))
+    net.connect(other, output, Dense(Normal(0.2, 0.4)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=40.0)
+    return plan, random_events(plan)
+
+
 def every_problem():
     """name -> a function that makes (plan, events)."""
     found = {f"loss: {name}": lambda name=name: problem(name) for name in LOSSES}
@@ -142,7 +159,8 @@ def every_problem():
     for name, settings in stochastic.CASES.items():
         found[f"random: {name}"] = lambda s=settings: (stochastic.network(**s), stochastic.random_events())
     found |= {"losses: several": several, "losses: several, one in Python": lambda: several(in_python=True)}
+    found |= {"inputs: two": inputs, "inputs: two, tables and delays": lambda: inputs(valued=True)}
     return found
 
 
-__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "problem", "several", "with_targets"]
+__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "inputs", "problem", "several", "with_targets"]

@@ -64,6 +64,8 @@ def standalone(
     if plan.spike_times != "grid":
         raise EngineError("a C file runs spikes on the grid; make the plan with spike_times='grid'")
     for c in plan.connections:
+        if c.channels:
+            raise EngineError(f"a C file has one input, and {c.name!r} comes from one of several")
         if c.form != "dense" or c.delays:
             raise EngineError(
                 f"a C file holds dense weights with one delay a connection, and {c.name!r} has "

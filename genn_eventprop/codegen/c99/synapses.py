@@ -70,7 +70,7 @@ class Synapses(Layout):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
             return (
                 head
-                + indent(f"const int64_t sent = t->steps[i];\nconst int32_t source = t->channels[i];\n{rows}")
+                + indent(f"const int64_t sent = t->steps[i];\n{self._source_of(i, 't->channels[i]', 'int32_t')}{rows}")
                 + "}\n"
             )
         spikes = self._each_spike(self._source(i), "sent", rows)

@@ -189,7 +189,8 @@ class Text(Synapses):
         head = (
             f"for (; {following} < to && t->steps[{following}] + {self._delay(connection)} == step; ++{following}) {{\n"
         )
-        return head + indent(f"const int32_t source = t->channels[{following}];\n{rows}") + "}\n"
+        source = self._source_of(connection, f"t->channels[{following}]", "int32_t")
+        return head + indent(source + rows) + "}\n"
 
     def _delay(self, connection: int) -> str:
         return f"t->c{connection}_delay"
@@ -219,14 +220,14 @@ class Text(Synapses):
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                body += self._feedback_of_synapses(connection, part, b, now)
+                body += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now), "int32_t")
                 continue
             arrival = f"({now} + t->c{connection}_delay)"
             dot = (
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
                 f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"
             )
-            body += f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n"
+            body += self._of_input(connection, f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n", "int32_t")
         return body
 
     def _feed_input(self, o: FeedInput) -> str:
@@ -248,7 +249,8 @@ class Text(Synapses):
         )
         if self._from_input(i):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
-            find = f"const int64_t arrival = t->steps[i] + t->c{i}_delay;\nif (arrival >= t->n_steps) break;\nconst int32_t source = t->channels[i];\n"
+            find = f"const int64_t arrival = t->steps[i] + t->c{i}_delay;\nif (arrival >= t->n_steps) break;\n"
+            find += self._source_of(i, "t->channels[i]", "int32_t")
             return head + indent(find + add) + "}\n"
         head = f"for (int64_t arrival = t->c{i}_delay; arrival < t->n_steps; ++arrival) {{\n"
         return head + indent(self._each_spike(self._source(i), f"arrival - t->c{i}_delay", add)) + "}\n"

@@ -6,7 +6,7 @@ dendritic: dense weights with a delay for each source or target.
 
 from __future__ import annotations
 
-from ...plan import ConnectionRecord
+from ...plan import ConnectionRecord, Plan
 
 
 def by_rows(c: ConnectionRecord) -> bool:
@@ -65,3 +65,22 @@ def routes(c: ConnectionRecord) -> list[str]:
     """Tables of whole numbers that `engines/native_routes.py` makes."""
     found = ["start", "first", "target", "place"] if spread(c) else []
     return [*found, "delay_of"] if found and delayed(c) else found
+
+
+def stream(c: ConnectionRecord) -> str:
+    """What stands before the names of the spikes of a connection's input: "" if the network has one input."""
+    return f"in_{c.channels[0]}_{c.channels[1]}_" if c.channels else ""
+
+
+def streams(plan: Plan) -> dict[str, tuple[int, int]]:
+    """The same of all of several inputs -> their channels."""
+    return {stream(c): c.channels for c in plan.connections if c.channels}
+
+
+def ends(plan: Plan) -> list[str]:
+    """Lines that declare where the spikes of a trial begin and end: `from` and `to`, and those of several inputs."""
+    lines = []
+    for s in ("", *streams(plan)):
+        at = f"args.{s}offsets[args.samples[sample]"
+        lines += [f"const int64_t {s}from = {at}], {s}to = {at} + 1];", f"(void){s}from; (void){s}to;"]
+    return lines

@@ -30,6 +30,7 @@ from ..refuse import (
     BENT,
     CONNECTIVITY,
     FACTOR,
+    INPUTS,
     INTEGRALS,
     LOSSES,
     MOVED_VOLTAGE,
@@ -82,6 +83,7 @@ class GennEngine(Engine):
             SEVERAL,
             LOSSES,
             FACTOR,
+            INPUTS,
             READOUTS,
             *CONNECTIVITY,
         }

@@ -9,7 +9,7 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Target, indent
 from ..context import Context
-from ..kinds import by_rows, listed
+from ..kinds import by_rows, listed, stream
 from .connections import Connections
 from .lanes import Lanes
 from .lists import Lists
@@ -47,12 +47,12 @@ class Between:
     def spiked(self, c: ConnectionRecord) -> str:
         """`index` and `count` of the sources whose spikes arrive at `step`, or, with delays that are values, spiked."""
         if self._from_input(c):
-            following = f"next_{c.name}"
+            following, s = f"next_{c.name}", stream(c)
             return f"""\
 const int64_t first = {following};
-while ({following} < to && args.steps[{following}]{self._delay(c)} == step) ++{following};
+while ({following} < {s}to && args.{s}steps[{following}]{self._delay(c)} == step) ++{following};
 const int64_t count = {following} - first;
-const int32_t* index = args.channels + first;
+const int32_t* index = args.{s}channels + first;
 """
         spikes = self.lists[c.source].spikes
         return f"""\
@@ -129,7 +129,9 @@ losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, inde
 """
 
     def feed_input(self, o: FeedInput) -> str:
-        """D of input spikes, of those of a step together: gradients of their times."""
+        """D of input spikes, of those of a step together: gradients of their times. Not of several inputs."""
+        if any(self.plan.connections[connection].channels for connection, _, _ in o.terms):
+            return ""
         terms = "".join(self._term(*term) for term in o.terms)
         body = f"""\
 int64_t end = first;
@@ -162,13 +164,14 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
         """`spiked`, in a loop over steps from the last to the first."""
         if not self._from_input(c):
             return self.spiked(c)
-        behind, before = f"behind_{c.name}", f"args.steps[behind_{c.name} - 1]{self._delay(c)}"
+        s, behind = stream(c), f"behind_{c.name}"
+        before = f"args.{s}steps[behind_{c.name} - 1]{self._delay(c)}"
         return f"""\
-while ({behind} > from && {before} > step) --{behind};
+while ({behind} > {s}from && {before} > step) --{behind};
 const int64_t end = {behind};
-while ({behind} > from && {before} == step) --{behind};
+while ({behind} > {s}from && {before} == step) --{behind};
 const int64_t count = end - {behind};
-const int32_t* index = args.channels + {behind};
+const int32_t* index = args.{s}channels + {behind};
 """
 
     def sum_known(self) -> str:
@@ -181,12 +184,14 @@ const int32_t* index = args.channels + {behind};
         delay = self._delay(c)
         by = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
         if self._from_input(c):
+            s = stream(c)
+            steps, channels = f"args.{s}steps", f"args.{s}channels"
             return f"""\
-{by}int64_t end = to;
-while (end > from && args.steps[end - 1]{delay} >= n_steps) --end;
-by.count(args.channels + from, end - from);
-by.prepare({c.pre}, end - from);
-for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]{delay}));
+{by}int64_t end = {s}to;
+while (end > {s}from && {steps}[end - 1]{delay} >= n_steps) --end;
+by.count({channels} + {s}from, end - {s}from);
+by.prepare({c.pre}, end - {s}from);
+for (int64_t i = {s}from; i < end; ++i) by.put({channels}[i], int32_t({steps}[i]{delay}));
 """
         spikes = self.lists[c.source].spikes
         return f"""\

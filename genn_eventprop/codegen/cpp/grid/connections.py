@@ -12,7 +12,7 @@ from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.scope import Scope
 from ..context import Context, padded, unique
-from ..kinds import axonal, by_synapses, dendritic, learned, listed
+from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
 from .memory import Memory
 
 
@@ -172,7 +172,7 @@ class Connections:
         """Before the first step backwards."""
         found = [c for c in self.plan.connections if listed(c)]
         behind = (c for c in found if c.source == self.plan.input.name)
-        return "".join(map(self._clear, found)) + "".join(f"int64_t behind_{c.name} = to;\n" for c in behind)
+        return "".join(map(self._clear, found)) + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
 
     def gather_listed(self, c: ConnectionRecord) -> str:
         """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""

@@ -14,7 +14,7 @@ from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, EachNeuron, Operation, Trial
 from ...statements import indent
 from ..context import Context
-from ..kinds import dendritic
+from ..kinds import dendritic, stream
 from .between import Between
 from .connections import Connections
 from .loops import Loops
@@ -65,8 +65,9 @@ class Segments:
         for c in self.names.from_input:
             if self.plan.population(c.target).stores_states and not others.known(c):
                 first = f"base - args.c_{c.name}_delay" if c.delay > 0 else "base"
+                s, steps = stream(c), f"args.{stream(c)}steps"
                 first = "base - args.ahead" if _comes_late(others, c) else first
-                found = f"std::lower_bound(args.steps + from, args.steps + to, int32_t({first})) - args.steps"
+                found = f"std::lower_bound({steps} + {s}from, {steps} + {s}to, int32_t({first})) - {steps}"
                 body += f"int64_t next_{c.name} = {found};\n"
         body += self._on_the_way(between, others)
         parts = ("".join(self._operation(o, deliver) for o in part) for part in around_arrivals(self.trial))

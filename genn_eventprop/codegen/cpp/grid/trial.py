@@ -25,7 +25,8 @@ from ....program.trial import (
 )
 from ....program.values import auxiliary
 from ...statements import indent
-from ..context import RANGE, Context
+from ..context import Context
+from ..kinds import ends, stream
 from .between import Between
 from .compare import compared
 from .connections import Connections
@@ -107,7 +108,7 @@ class Grid:
     # functions
 
     def _function(self, head: str, body: str) -> str:
-        begin = self.memory.pointers() + "const int64_t n_steps = args.n_steps;\n" + "\n".join(RANGE) + "\n"
+        begin = self.memory.pointers() + "const int64_t n_steps = args.n_steps;\n" + "\n".join(ends(self.plan)) + "\n"
         return f"__attribute__((noinline)) {head} {{\n{indent(begin + body)}}}\n"
 
     def _forward(self) -> str:
@@ -117,7 +118,7 @@ class Grid:
         every = range(len(self.lists))
         body += self._all(t.begin) + self.others.begin(every) + self.between.sum_known()
         late = (c for c in self.names.from_input if not self.others.known(c))
-        body += "".join(f"int64_t next_{c.name} = from;\n" for c in late)
+        body += "".join(f"int64_t next_{c.name} = {stream(c)}from;\n" for c in late)
         steps = self.others.arrive(every).join(map(self._all, around_arrivals(t)))
         steps = indent(NOW + self.segments.keep() + steps)
         body += f"for (int64_t step = 0; step < n_steps; ++step) {{\n{steps}}}\n"

@@ -1,0 +1,95 @@
+"""Several inputs share the channels of the data; engines are compared with the reference in `test_engines`."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, Trainer, load, losses
+from genn_eventprop.engines import create
+from genn_eventprop.errors import DataError, EngineError
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.plan import make_plan
+from support.problems import inputs
+
+
+def one_input():
+    """The network of `problems.inputs` with one input, and the rows of its weights."""
+    net = Network()
+    every, hidden = net.input(9, name="every"), net.population(LIF(), 17, name="hidden")
+    other = net.population(LIF(), 9, name="other")
+    output = net.population(LI(tau_mem=15.0, tau_syn=5.0), 3, name="output")
+    net.connect(every, hidden, Dense(0.0), name="audio_hidden")
+    net.connect(every, hidden, Dense(0.0), delay=1.0, name="touch_hidden")
+    net.connect(every, other, Dense(0.0), name="touch_other")
+    net.connect(hidden, output, Dense(0.0))
+    net.connect(other, output, Dense(0.0))
+    rows = {"audio_hidden.weight": slice(0, 5), "touch_hidden.weight": slice(5, 9), "touch_other.weight": slice(5, 9)}
+    return net, output, rows
+
+
+@pytest.mark.parametrize(("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact")])
+def test_two_inputs_are_one_whose_other_rows_are_zero(engine, spike_times):
+    plan, events = inputs()
+    events, own = events[:2], plan.network.initial_parameters(3)
+    plan = make_plan(plan.network, plan.asked, dt=0.5, duration=40.0, spike_times=spike_times)
+    net, output, rows = one_input()
+    values = net.initial_parameters(1)
+    for name, value in own.items():
+        values[name][rows.get(name, slice(None))] = value
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    whole = make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times)
+    results, gradients = [], []
+    for p, v in ((plan, own), (whole, values)):
+        made = create(p, v, engine=engine)
+        results.append(made.run(made.load(events), [0, 1], training=True))
+        gradients.append(made.gradients)
+    np.testing.assert_allclose(results[0].loss, results[1].loss, rtol=1e-12)
+    assert results[0].spike_counts["other"].sum() > 5
+    for name, gradient in gradients[0].items():
+        np.testing.assert_allclose(gradient, gradients[1][name][rows.get(name, slice(None))], rtol=1e-9, atol=1e-15)
+
+
+def test_training_and_the_run_folder(tmp_path):
+    plan, events = inputs()
+    settings = {"duration": 40.0, "dt": 0.5, "batch_size": 3, "progress": False, "run_dir": tmp_path / "run"}
+    Trainer(plan.network, plan.asked, threads=1, **settings).fit(events, epochs=1)
+    model = load(tmp_path / "run")
+    assert [(i.name, i.size) for i in model.described.network.inputs] == [("audio", 5), ("touch", 4)]
+    assert model.plan.into("other")[0].channels == (5, 9) and len(model.predict(events)) == len(events)
+
+
+def test_recordings_side_by_side():
+    audio = Events.from_samples([([1.0, 4.0], [0, 1]), ([2.0], [2])], 3, labels=[0, 1])
+    touch = Events.from_samples([([3.0], [1]), ([], [])], 2)
+    both = Events.side_by_side([audio, touch])
+    assert both.n_channels == 5 and both.labels.tolist() == [0, 1]
+    assert [x.tolist() for x in both.sample(0)] == [[1.0, 3.0, 4.0], [0, 4, 1]]
+    assert both.sample(1)[1].tolist() == [2]
+    with pytest.raises(DataError, match=r"need the same samples, got \[2, 1\]"):
+        Events.side_by_side([audio, touch[:1]])
+
+
+def test_what_is_refused():
+    plan, events = inputs()
+    values = plan.network.initial_parameters(3)
+    with pytest.raises(DataError, match=r"the data has 4 channels, but input 'audio\+touch' has 9"):
+        create(plan, values, engine="native").load(Events.from_samples([([1.0], [0])], 4, labels=[0]))
+    exact = make_plan(plan.network, plan.asked, dt=0.5, duration=40.0, spike_times="exact")
+    with pytest.raises(
+        EngineError, match="cannot run connection 'audio_hidden', whose source is one of several inputs"
+    ):
+        create(exact, values, engine="native")
+    engine = create(plan, values, engine="native", threads=1)
+    slope = np.ones_like(engine.forward(engine.load(events), [0, 1]).value)
+    with pytest.raises(EngineError, match="no gradients of the times of several inputs"):
+        engine.backward(slope)
+
+
+def test_weights_of_an_input_are_its_own():
+    net = Network()
+    audio, touch = net.input(5, name="audio"), net.input(4, name="touch")
+    hidden = net.population(LIF(), 3, name="hidden")
+    net.connect(audio, hidden, Dense(Normal(1.0, 0.1)))
+    net.connect(touch, hidden, Dense(Normal(1.0, 0.1)))
+    assert {k: v.shape for k, v in net.initial_parameters(1).items() if "weight" in k} == {
+        "audio_hidden.weight": (5, 3), "touch_hidden.weight": (4, 3)
+    }  # fmt: skip
