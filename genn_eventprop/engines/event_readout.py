@@ -315,14 +315,22 @@ class Maximum(Readout):
         return Sources(None, self.segment, self.offset, dr)
 
     def _kinks(self, dr: np.ndarray) -> None:
-        for event in self.recording.events:
-            if not isinstance(event, Arrival) or not self._mine(event):
-                continue
-            for c in range(self.model.size):
-                if self.place[c] == "end" and event.before[c] == self.segment[c]:
-                    event.extra += float(dr[c] * self._slope(self.at_end, event.before)[c])
-                if self.place[c] == "start" and event.after[c] == self.segment[c]:
-                    event.extra += float(dr[c] * self._slope(self.segments.x, event.after)[c])
+        mine = [e for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        for c in (c for c in range(self.model.size) if self.place[c] != "inside"):
+            g, seg = self.segment[c], self.segments
+            t = seg.end[g] if self.place[c] == "end" else seg.start[g]
+            event = self._turning(c, [e for e in mine if seg.start[e.after[c]] == t and c in e.route.target])
+            if event is not None:
+                left_out = (self.at_end, event.before) if g <= event.before[c] else (seg.x, event.after)
+                event.extra += float(dr[c] * self._slope(*left_out)[c])
+
+    def _turning(self, c: int, arrivals: list[Arrival]) -> Arrival | None:
+        """Of those that reach neuron c at t*: the one at which V turns, else (V jumps) the one where the maximum is."""
+        for e in arrivals:
+            if self._slope(self.at_end, e.before)[c] > 0 >= self._slope(self.segments.x, e.after)[c]:
+                return e
+        near = [e for e in arrivals if self.segment[c] in (e.before[c], e.after[c])]
+        return next(iter([*near, *arrivals]), None)
 
     def _slope(self, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Vdot of all output neurons at states x of segments `ids`, one a neuron."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Network, Normal, Sparse
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse
 from genn_eventprop.engines import create
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.losses import Loss
@@ -138,3 +138,23 @@ def test_other_pairs_are_followed():
     np.testing.assert_allclose(result.loss, want.loss, rtol=1e-9)
     for key, gradient in gradients.items():
         np.testing.assert_allclose(engine.gradients[key], gradient, rtol=1e-9, atol=1e-9 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_the_kink_of_a_maximum_goes_to_the_delay_of_the_synapse_that_makes_it(engine):
+    """The second spike reaches all outputs at once, and V of each turns there."""
+    net, rng = Network(), np.random.default_rng(0)
+    out = net.population(LI(), 6, name="output")
+    weight = np.stack([rng.uniform(2.0, 4.0, 6), rng.uniform(-4.0, -2.0, 6)])
+    net.connect(net.input(2), out, Dense(weight), delay=Delay(np.full((2, 6), 2.0), max=5.0))
+    plan, values = make_plan(net, Loss(out, "max"), **TRIAL), net.initial_parameters(0)
+    data = Events.from_samples([([1.0, 4.0], [0, 1])], n_channels=2, labels=[0])
+    gradient = trained(plan, values, data, engine, **({"dtype": "float64"} if engine == "native" else {}))[1]
+    delays = values["input_output.delay"]
+    for i in range(6):
+        found = []
+        for sign in (1, -1):
+            delays[1, i] = 2.0 + sign * 1e-5
+            found.append(trained(plan, values, data, "reference_event")[0].loss[0])
+        delays[1, i] = 2.0
+        np.testing.assert_allclose(gradient["input_output.delay"][1, i], (found[0] - found[1]) / 2e-5, rtol=1e-6)
