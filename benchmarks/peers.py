@@ -284,6 +284,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Any:
         axes[1, column].set_xlabel({"rate": "spikes per input and step"}.get(what, what))
     axes[0, 0].set_ylabel("processor time, ms per batch (log)")
     axes[1, 0].set_ylabel("memory, MB (log)")
+    axes[0, 0].set_yticks(ticks := (1, 10, 100, 1000), [f"{v:g}" for v in ticks])
+    axes[1, 0].set_yticks(ticks := (10, 30, 100, 300), [f"{v:g}" for v in ticks])
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower left", ncols=6, labelcolor=GREY)
     return fig
