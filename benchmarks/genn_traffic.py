@@ -26,7 +26,7 @@ from genn_eventprop.engines.genn import GennEngine, network
 from genn_eventprop.training.checks import check_batch
 
 SPIKES = 26  # of a hidden neuron in a trial
-TYPES = {"scalar": np.float32, "int": np.int32, "uint32_t": np.uint32}
+TYPES = {"scalar": np.float32, "double": np.float64, "int": np.int32, "uint32_t": np.uint32}
 
 
 class Counter:
@@ -58,7 +58,7 @@ class Array:
 
     def pull_from_device(self) -> None:
         self.counter.count("to host", self.name, self.view.nbytes)
-        if self.name.endswith(".n_spikes"):
+        if self.name.endswith(".w_count"):
             self.view[:] = SPIKES
 
 

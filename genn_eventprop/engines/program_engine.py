@@ -95,16 +95,22 @@ class ProgramEngine(Engine):
     def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""
         out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
+        slopes = self._taken(given, out, data, samples)
+        if training:
+            given |= slopes | self._regularisers(given, training, self._counts(out))
+            out |= self.execute_half(given, kept)[0]
+        return out
+
+    def _taken(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
+        """Outer losses in Python, added to the results of the way there; what `Given` takes for the way back."""
+        slopes = Arrays()
         for prefix, loss in prefixed(self.plan):
             readout, valid = self._read(out, loss)
             tau = self.parameters.get(f"{loss.output}.tau_mem")
             shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
             found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
-            out[f"{prefix}loss"], given[f"{prefix}given_dr"], given[f"{prefix}given_last"] = found
-        if training:
-            given |= self._regularisers(given, training, self._counts(out))
-            out |= self.execute_half(given, kept)[0]
-        return out
+            out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
+        return slopes
 
     splits = True
 

@@ -26,7 +26,6 @@ BENT = "arrivals along which the dynamics are not linear"
 REGULARISERS = "regularisers of spikes"
 HANDWRITTEN = "hand-written snippets"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
-VARYING_PUSHES = "arrivals that move a threshold by an amount that depends on the state"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
 INPUTS = "several inputs"
@@ -68,13 +67,6 @@ OF_MODELS: dict[str, Callable[[Derived], bool]] = {
 def moves_threshold(d: Derived, receptor: str) -> bool:
     """Whether an arrival moves a threshold by itself (delta synapses)."""
     return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
-
-
-@lru_cache(maxsize=256)
-def upward(d: Derived, receptor: str) -> sp.Expr:
-    """What a unit weight adds to the first threshold that it moves; 0 if it moves none."""
-    moves = ((event.dg_dx.T * d.receptors[receptor])[0] for event in d.events)
-    return next((m for m in moves if m != 0), sp.Integer(0))
 
 
 @lru_cache(maxsize=256)
@@ -161,17 +153,6 @@ def _moved_voltage(plan: Plan) -> str:
         f"cannot run a loss of {v}(t) on population {out.name!r}: {why}; read an output of LI neurons, or use "
         "engine='native'"
     )
-
-
-def _varying_pushes(plan: Plan) -> str:
-    for c in plan.connections:
-        d = plan.population(c.target).derived
-        if upward(d, c.receptor).has(*d.x):
-            return (
-                f"cannot run connection {c.name!r}: how far an arrival at receptor {c.receptor!r} of {d.model.name} "
-                "moves its threshold depends on the state; use engine='native'"
-            )
-    return ""
 
 
 def _several(plan: Plan) -> str:
@@ -282,7 +263,7 @@ def _of_model(feature: str) -> Callable[[Plan], str]:
 FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
-    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, VARYING_PUSHES: _varying_pushes,
+    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
     INPUTS: _inputs, SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts,
     READOUTS: _readouts, STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
+from genn_eventprop.codegen.genn import gather
+from genn_eventprop.codegen.genn.target import network_text
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.device_arrays import DeviceArrays, DeviceLocation
-from genn_eventprop.engines.genn import gather, host_transfer
-from genn_eventprop.engines.genn.trial import network_text
+from genn_eventprop.engines.genn import transfer
 from genn_eventprop.errors import EngineError, TrainingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -128,7 +129,9 @@ def test_a_training_batch_copies_no_gradient_and_no_weight(monkeypatch):
         check_batch(plan, result, engine.gradients, "batch 1", engine.finite)
         engine.update(optimiser)
     moved = [*traffic.pushed, *traffic.pulled]
-    assert not [n for _, n in moved if n.startswith(("dL_dweight", "weight", "dL_dw_", "spike_", "trace", "event"))]
+    assert not [
+        n for _, n in moved if n.startswith(("dL_dweight", "weight", "w_along", "e_", "s_step", "w_trace", "event"))
+    ]
     assert ("hidden", "dL_size_input_hidden") in traffic.pulled
     np.isfinite(engine.gradients[W]).all()  # looking at it costs a copy to the host, and none back
     engine.run(data, [0], training=True)
@@ -182,23 +185,23 @@ def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
 def test_groups_become_smaller_where_32_bit_indices_would_not_reach(monkeypatch):
     """At first by the length of the arrays, then in the middle of a batch when a spike store grows."""
     side_by_side(monkeypatch)
-    monkeypatch.setattr("genn_eventprop.engines.genn.engine.FIRST_CAPACITY", 1)
+    monkeypatch.setattr("genn_eventprop.engines.program_engine.FIRST_ROOM", 1)
     plan = build()
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     events = random_events(plan)
-    monkeypatch.setattr(host_transfer, "MOST_INDICES", 3 * 40 * 9 - 1)
+    monkeypatch.setattr(transfer, "MOST_INDICES", 3 * 40 * 9 - 1)
     check_gradients(engine, plan, values, events, [0, 1, 2, 3])
     assert engine.group == 2
     monkeypatch.setattr(gather, "WINDOW", 1)
-    monkeypatch.setattr(host_transfer, "MOST_INDICES", 160)
+    monkeypatch.setattr(transfer, "MOST_INDICES", 160)
     plan = build(learned=False)
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     engine.run(engine.load(events), [4, 4, 4, 4], training=True)
     assert engine.group == 4
     check_gradients(engine, plan, values, events, [0, 1, 2, 3])
-    assert engine.group < 4 and engine._capacity["hidden"] > 1
+    assert engine.group < 4 and engine.room[0] > 1
 
 
 def test_what_no_group_can_index_is_an_error(monkeypatch):
@@ -206,7 +209,7 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
     plan = build()
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
-    monkeypatch.setattr(host_transfer, "MOST_INDICES", 9 * 10)
+    monkeypatch.setattr(transfer, "MOST_INDICES", 9 * 10)
     with pytest.raises(EngineError, match="the data set has .* places of event_step.*split it"):
         engine.load(random_events(plan)) and engine.run(engine.load(random_events(plan)), [0])
     few = Events.from_samples([([1.0], [0])], n_channels=6, labels=[1])
@@ -216,8 +219,8 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
         engine.run(engine.load(few), [0], training=True)
 
 
-def test_the_store_of_spikes_stays_on_the_device_for_a_maximum(monkeypatch):
-    """The kinks need who spiked at the step of a maximum: one bit for 37 outputs each, over two words."""
+def test_the_lists_of_spikes_stay_on_the_device_for_a_maximum(monkeypatch):
+    """Which negative weights arrived at a kink is found there, with a connection of these weights alone."""
     side_by_side(monkeypatch, 3)
     net = Network()
     inp = net.input(6)
@@ -232,18 +235,19 @@ def test_the_store_of_spikes_stays_on_the_device_for_a_maximum(monkeypatch):
     traffic = Traffic(engine.network, monkeypatch)
     for e in (engine, clock):
         e.run(e.load(events), [0, 1, 2, 3], training=True)
-    assert ("hidden", "kink_hits_hidden_output") in traffic.pulled
-    assert ("hidden", "spike_step") not in traffic.pulled
-    assert np.count_nonzero(engine.network.array("hidden", "kink_hits_hidden_output").reshape(3, 2, 9)[:, 1])
+    moved = [*traffic.pulled, *traffic.pushed]
+    assert moved and not [n for p, n in moved if p == "hidden" and n.startswith(("e_", "s_step"))]
+    assert (engine.network.synapses("hidden_output_negative", "weight") <= 0).all()
     for key, gradient in clock.gradients.items():
         assert np.linalg.norm(engine.gradients[key] - gradient) <= 1e-9 * np.linalg.norm(gradient), key
 
 
-def test_delta_synapses_hand_over_nothing_where_no_arrival_fired_a_neuron(monkeypatch):
+def test_the_lists_of_events_stay_on_the_device_for_delta_synapses(monkeypatch):
     plan = eventful.build(eventful.DELTA, 0.001, 0.001)
     engine = harness.HarnessEngine(plan, plan.network.initial_parameters(1), dtype="float64")
     data = engine.load(eventful.random_events(plan))
     engine.run(data, [0], training=True)
     traffic = Traffic(engine.network, monkeypatch)
     engine.run(data, [0], training=True)
-    assert traffic.pushed and not [n for _, n in traffic.pushed if n == "own_share"]
+    moved = [*traffic.pulled, *traffic.pushed]
+    assert moved and not [n for _, n in moved if n.startswith(("e_", "s_step", "copy"))]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
+from genn_eventprop.codegen.genn.learning import rule_of
 from genn_eventprop.engines import create
 from genn_eventprop.engines.device_arrays import DeviceArrays, DeviceLocation
-from genn_eventprop.engines.genn.updates import rule_of
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -100,7 +100,7 @@ def test_moments_survive_other_memory_another_network_and_a_checkpoint(make):
         engine.run(data, [0, 1], training=True)
         engine.update(optimiser)  # the network was built without it
         if disturbed:
-            engine._capacity["hidden"] = 64
+            engine.room[0] = 64
             arrays, info = optimiser.state_dict()
             fresh = optimisers.Adam(1e-2)
             engine.use(fresh)

@@ -3,7 +3,7 @@
 In every step first the synapses: presynaptic code runs for the spikes and for the events that neurons sent in the step
 before; postsynaptic variables are read from then, earlier by the back-propagation delay; what goes to the target may
 wait in its dendritic delay. Then the neurons: what arrived goes through the postsynaptic code into the input variables,
-then sim code, event condition, threshold, reset. Custom updates run between steps, all of a group at once; a reduced
+then sim code, event condition, threshold. Custom updates run between steps, all of a group at once; a reduced
 variable starts from 0 or from the least number. Variables that no code of a neuron writes keep their value; scalar is
 double here.
 """
@@ -12,11 +12,14 @@ import ctypes
 
 import numpy as np
 
+from genn_eventprop.codegen.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.engines.genn.engine import GennEngine
-from genn_eventprop.engines.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.toolchain import build
 
-TYPES = {"scalar": ("scalar", np.float64), "int": ("int", np.int32), "uint32_t": ("uint32_t", np.uint32)}
+TYPES = {
+    "scalar": ("scalar", np.float64), "double": ("double", np.float64), "int": ("int", np.int32),
+    "uint32_t": ("uint32_t", np.uint32),
+}  # fmt: skip
 
 
 class HarnessEngine(GennEngine):
@@ -47,24 +50,24 @@ def neuron_source(name, size, text, events):
     """C++ of one neuron model: `update_NAME` does one step of all neurons. sent: spikes, then events, (1 + E, N)."""
     lines = [f'extern "C" void update_{name}(void** memory, const double* numbers, double time, int batch,']
     lines += [
-        "        const scalar* inputs, int* sent) {",
+        "        const scalar* inputs, int* sent_by) {",
         f"    const scalar t = time; const int num_neurons = {size};",
     ]
     lines += ["    (void)t; (void)batch; (void)num_neurons; (void)inputs; (void)numbers;"]
     lines += [f"    const {k} {n} = ({k})numbers[{i}]; (void){n};" for i, (n, k) in enumerate(text.params)]
-    kinds = [(n, k) for n, k, _ in text.vars] + list(text.arrays)
+    kinds = [(n, k) for n, k, _ in (*text.vars, *text.arrays)]
     lines += [f"    {k}* const all_{n} = ({k}*)memory[{i}];" for i, (n, k) in enumerate(kinds)]
-    lines += [f"    {k}* const {n} = all_{n}; (void){n};" for n, k in text.arrays]
+    lines += [f"    {k}* const {n} = all_{n}; (void){n};" for n, k, _ in text.arrays]
     lines += [f"    for (int id = 0; id < {size}; ++id) {{"]
     for n, k, access in text.vars:
         lines.append(f"        {'' if access == 'READ_WRITE' else 'const '}{k} {n} = all_{n}[id]; (void){n};")
     lines += [f"        const scalar {n} = inputs[{i * size} + id]; (void){n};" for i, n in enumerate(text.inputs)]
-    lines += [text.sim_code, "        sent[id] = 0;"]
+    lines += [text.sim_code, "        sent_by[id] = 0;"]
     for e, (_, condition, refs) in enumerate(events):
         local = "".join(f"const {k} {n} = {v}; (void){n}; " for n, k, v in refs)
-        lines.append(f"        {{ {local}sent[{(e + 1) * size} + id] = ({condition}) ? 1 : 0; }}")
+        lines.append(f"        {{ {local}sent_by[{(e + 1) * size} + id] = ({condition}) ? 1 : 0; }}")
     if text.threshold_condition_code:
-        lines.append(f"        if ({text.threshold_condition_code}) {{ sent[id] = 1;\n{text.reset_code}\n        }}")
+        lines.append(f"        if ({text.threshold_condition_code}) sent_by[id] = 1;")
     lines += [f"        all_{n}[id] = {n};" for n, _, access in text.vars if access == "READ_WRITE"]
     return "\n".join([*lines, "    }", "}", ""])
 
@@ -150,7 +153,7 @@ class HarnessNetwork:
         self.library = build(network_source(text))
         self.numbers = {(p, n): 1.0 for p, (_, t) in text.populations.items() for n, _ in t.params}
         self.update_numbers = {(u, n): 1.0 for u, t in text.updates.items() for n, _ in t.params}
-        self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, _ in t.arrays} | dict(lengths)
+        self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, *_ in t.arrays} | dict(lengths)
         self.reload()
 
     def reload(self):
@@ -159,7 +162,7 @@ class HarnessNetwork:
         for p, (size, t) in self.text.populations.items():
             for n, k, access in t.vars:
                 self.memory[p, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
-            self.memory |= {(p, n): np.zeros(self.lengths[p, n], TYPES[k][1]) for n, k in t.arrays}
+            self.memory |= {(p, n): np.zeros(self.lengths[p, n], TYPES[k][1]) for n, k, _ in t.arrays}
         for c, s in self.text.synapses.items():
             size = self.size(s.source) * self.size(s.target)
             for n, k, access in s.update.vars:

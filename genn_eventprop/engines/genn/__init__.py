@@ -3,7 +3,7 @@
 Importing this needs no pygenn; making a `GennEngine` does.
 """
 
+from ...codegen.genn import model_texts, texts
 from .engine import GennEngine
-from .show import model_texts, texts
 
 __all__ = ["GennEngine", "model_texts", "texts"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...codegen.genn.gather import gradient_array
 from ...plan import ConnectionRecord
 from ..device_arrays import DeviceLocation
-from .gather import gradient_array
 
 if TYPE_CHECKING:
     from .engine import GennEngine
@@ -54,7 +54,7 @@ def _gradient(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
 
 def _rate(engine: GennEngine, population: str, parameter: str) -> DeviceLocation:
     """Of a neuron parameter: the sum over the examples, and over the neurons that share it, in float64."""
-    network, variable = engine.network, f"grad_{parameter}"
+    network, variable = engine.network, f"G_{parameter}"
     shape = engine.parameters[f"{population}.{parameter}"].shape
     dtype = engine.dtype
 

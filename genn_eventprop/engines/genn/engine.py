@@ -8,57 +8,44 @@ gives labels and the numbers that depend on neuron parameters, and takes readout
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ...codegen.genn import network_text
+from ...codegen.genn.gather import size_variable
+from ...codegen.genn.learning import Rule, rule_of
+from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
 from ...plan import Plan
-from ..base import (
-    Availability,
-    Data,
-    Engine,
-    Result,
-    batch_indices,
-)
+from ...program.outer import on_host
+from ...program.trial import Trial, make_trial
+from ...program.values import synapse_values
+from ..base import Availability, Data, Result, batch_indices
 from ..device_arrays import DeviceArrays
-from ..refuse import (
-    ALL,
-    AMOUNTS,
-    BENT,
-    CONNECTIVITY,
-    FACTOR,
-    INPUTS,
-    INTEGRALS,
-    LOSSES,
-    MOVED_VOLTAGE,
-    READOUTS,
-    SEVERAL,
-    SILENT,
-    VARYING_PUSHES,
-)
+from ..program_engine import Arrays, ProgramEngine
+from ..refuse import CONNECTIVITY, HANDWRITTEN, INPUTS
 from .device_locations import gradient_locations, moment_locations, weight_locations
-from .gather import size_variable
-from .group import Group
-from .host import joined
-from .host_transfer import HostTransfer
+from .inputs import rows_of_bits
 from .install import VERSION, available_backends, choose_backend, devices
 from .network import Network
-from .text import NetworkText
-from .trial import network_text
-from .updates import Rule, rule_of
+from .transfer import HostTransfer
 
-FIRST_CAPACITY = 32  # spikes that a neuron can keep in a trial before the store grows
 MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
+OF_EXAMPLES = (
+    "samples", "sample_weight", "labels", "targets", "numbers", "activity", "activity_before", "_noise_key", "_dropout",
+)  # fmt: skip
+"""Names of what every example of a batch is given, or their ends."""
 
 
 class _TooLong(Exception):
     """The spike stores of a group have grown beyond what its code can index."""
 
 
-class GennEngine(Engine):
+class GennEngine(ProgramEngine):
     """See the module.
 
     Args:
@@ -71,23 +58,8 @@ class GennEngine(Engine):
     """
 
     name = "genn"
-    features = {
-        "grid": ALL
-        - {
-            SILENT,
-            AMOUNTS,
-            INTEGRALS,
-            BENT,
-            MOVED_VOLTAGE,
-            VARYING_PUSHES,
-            SEVERAL,
-            LOSSES,
-            FACTOR,
-            INPUTS,
-            READOUTS,
-            *CONNECTIVITY,
-        }
-    }
+    features = {"grid": ProgramEngine.features["grid"] - CONNECTIVITY - {INPUTS} | {HANDWRITTEN}}
+    splits = False
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -105,25 +77,19 @@ class GennEngine(Engine):
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",
         backend: str | None = None, optimize_code: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
-        self.dtype, self.backend, self.optimize_code = np.dtype(dtype), self._choose_backend(backend), optimize_code
-        self.parameters = DeviceArrays({k: np.array(v, dtype=self.dtype) for k, v in parameters.items()})
-        self.gradients = DeviceArrays({k: np.zeros(self.parameters[k].shape, self.dtype) for k in plan.trainable})
+        super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
+        self.backend, self.optimize_code = self._choose_backend(backend), optimize_code
+        self.parameters, self.gradients = DeviceArrays(self.parameters), DeviceArrays(self.gradients)
         self.device: int | None = None  # None: the one that GeNN takes for the best
         self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None
         self._training = False  # what the network is built for, and:
         self._rule: Rule | None = None
-        self._written: tuple[bool, Rule | None, NetworkText] = (
-            True,
-            None,
-            network_text(plan),
-        )  # raises if it cannot be
+        written: tuple[bool, Rule | None, NetworkText] = (True, None, network_text(plan))  # raises if it cannot be
+        self._written = written
         self._moments: dict[str, DeviceArrays] = {}
-        self._spiking = [p.name for p in plan.populations if p.spiking]
-        self._capacity = dict.fromkeys(self._spiking, FIRST_CAPACITY)
         self._transfer = HostTransfer(self)
         self._running = False
 
@@ -154,67 +120,161 @@ class GennEngine(Engine):
         data.scored(samples, training=training)
         while True:
             try:
-                return self._run(data, samples, training, record_spikes)
+                return super().run(data, samples, training=training, record_spikes=record_spikes)
             except _TooLong:  # once more, in smaller groups
                 self._leave()
 
-    def _run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool) -> Result:
-        self._set_up(data, len(samples), training)
+    def execute(self, given: Arrays, training: bool) -> Arrays:
+        return self._in_groups(given, training)
+
+    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
+        raise NotImplementedError
+
+    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """The loss in Python is taken between the phases of every group."""
+
+        def between(part: Arrays, out: Arrays, own: slice) -> Arrays:
+            return self._taken(part, out, data, samples[own])
+
+        return self._in_groups(given, training, between)
+
+    def _in_groups(
+        self, given: Arrays, training: bool, between: Callable[[Arrays, Arrays, slice], Arrays] | None = None
+    ) -> Arrays:
+        """All examples of a batch, group by group; between: (group, its results, place) -> more for the way back."""
+        self._set_up(given, training)
         self._running = True
         if training:
             self.network.launch("zero")
-        starts = range(0, len(samples), self.group)
-        sample_weight = data.sample_weight(samples)
-        parts = [Group(self, data, samples[i : i + self.group], i, sample_weight) for i in starts]
-        if training and len(parts) > 1 and self._needs_batch_means():
-            self._push_by_batch(parts)
-        for part in parts:
-            part.forward(record_spikes)
+            self._parts()
+        places = [slice(i, min(i + self.group, given["batch"])) for i in range(0, given["batch"], self.group)]
+        given = given | self._transfer.fixed()
+        terms = [r for p in self.plan.populations for r in self.plan.spike_regularisers(p.name)]
+        means = training and any(r.mean == "batch" for r in terms)
+        if training and not (means and len(places) == 1):
+            counts = self._counts(_joined([self._forward(self._part(given, own)) for own in places])) if means else {}
+            given |= super()._regularisers(given, True, counts)
+        found = []
+        for own in places:
+            part = self._part(given, own)
+            found.append(self._forward(part))
+            more = between(part, found[-1], own) if between else {}
+            if means and len(places) == 1:
+                more |= super()._regularisers(given, True, self._counts(found[-1]))
             if training:
-                self._push_by_group(part)
-                part.backward()
+                self._backward(more)
         if training:
             self.network.launch("check")
-            self.gradients.pull()
         self._running = False
-        stack = lambda name: np.concatenate([getattr(p, name) for p in parts])  # noqa: E731
-        return Result(
-            loss=stack("loss"), prediction=stack("prediction"), readout=stack("readout"),
-            spike_counts={p: np.concatenate([x.counts[p] for x in parts]) for p in self._spiking},
-            guarded=sum(x.guarded for x in parts) if training else 0,
-            spikes={p: joined([x.spikes[p] for x in parts]) for p in self._spiking} if record_spikes else None,
-        )  # fmt: skip
+        return _joined(found)
 
-    def _needs_batch_means(self) -> bool:
-        return any(r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
+    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        """They are made when counts are there, see `_in_groups`."""
+        return {}
 
-    def _push_by_batch(self, parts: list[Group]) -> None:
-        """Regularisers of a mean over the batch: all of it runs forwards once more, before, for the counts."""
-        for part in parts:
-            part.forward()
-        jumps = self.spike_jumps({p: np.concatenate([x.counts[p] for x in parts]) for p in self._spiking})
-        for part in parts:
-            part.pushes = {p: jump[part.first : part.first + part.B] for p, jump in jumps.items()}
+    def _part(self, given: Arrays, own: slice) -> Arrays:
+        """Some examples of a batch."""
+        B = given["batch"]
+        part = {k: v[own] if np.ndim(v) and k.endswith(OF_EXAMPLES) and len(v) == B else v for k, v in given.items()}
+        return part | {"batch": min(own.stop, B) - own.start}
 
-    def _push_by_group(self, part: Group) -> None:
-        """Regularisers of each example, or of a batch that is one group."""
-        if not part.pushes:
-            jumps = self.spike_jumps(part.counts)
-            part.pushes = {p: jump * (part.B / part.batch) for p, jump in jumps.items()}
+    def _parts(self) -> None:
+        """Copies of weights of one sign, where there are such."""
+        self.network.launch("copy")
+        self.network.launch("parts")
 
-    def _set_up(self, data: Data, batch: int, training: bool) -> None:
+    def _forward(self, part: Arrays) -> Arrays:
+        """The forward phase of a group, and what the host reads of it."""
+        while True:
+            self._transfer.samples(part["samples"])
+            part |= {f"p{i}_room": room for i, room in enumerate(self.room)}
+            self._transfer.send(part)
+            self.network.launch("reset")
+            self.network.run(0, self._transfer.phase)
+            out = {k: self._result(k, part["batch"]) for k in self._read_first}
+            if not self._grow(out):
+                break
+        out |= self._results(part)
+        return out
+
+    def _grow(self, out: Arrays) -> bool:
+        """Make room where more spikes or events of a neuron were counted than its lists hold; True if needed."""
+        needed = [
+            max((int(out[k].max(initial=0)) for k in self._read_first if k.startswith(f"p{i}_")), default=0)
+            for i in range(len(self.room))
+        ]
+        if all(n <= room for n, room in zip(needed, self.room)):
+            return False
+        self.room = [1 << (n - 1).bit_length() if n > room else room for n, room in zip(needed, self.room)]
+        if self.group > self._transfer.most_side_by_side(self.network.text):
+            raise _TooLong
+        self._reload()
+        return True
+
+    def _results(self, part: Arrays) -> Arrays:
+        """After the forward phase, without what `_forward` has read before."""
+        self.network.launch("read")
+        if self._training:
+            self.network.launch("totals")
+        if not on_host(self.plan):
+            self.network.launch("outer")
+        wanted = [k for k in self.network.text.results if k not in self._read_first and not k.endswith("_steps")]
+        out = {k: self._result(k, part["batch"]) for k in wanted}
+        out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}
+        if part["record"]:
+            for i in (i for i, p in enumerate(self.plan.populations) if p.spiking):
+                count = self._result(f"p{i}_w_count", part["batch"])
+                steps = self._result(f"p{i}_steps", part["batch"]).reshape(*count.shape, self.room[i])
+                out[f"p{i}_spikes"] = rows_of_bits(count, steps, self.plan.n_steps + 1)
+        return out
+
+    @property
+    def _read_first(self) -> list[str]:
+        """Numbers of spikes, and of what else happened where lists have more than spikes."""
+        return [k for k in self.network.text.results if k.endswith(("_w_count", "_w_happened"))]
+
+    def _result(self, key: str, B: int) -> np.ndarray:
+        """(B, n) of a buffer of the trial."""
+        how, owner, name = self.network.text.results[key]
+        reads = {"variable": "neurons", "array": "array", "update": "update_variable"}
+        read = getattr(self.network, reads[how])
+        return read(owner, name, pull=True).reshape(self.group, -1)[:B].copy()
+
+    def _backward(self, more: Arrays) -> None:
+        """The adjoint phase of the group that has run forwards; more: what it is given besides."""
+        self._transfer.send(more)
+        if on_host(self.plan):
+            self.network.launch("outer")
+        self.network.launch("turn")
+        windows = self._transfer.windows()
+        for first, last in windows:
+            self.network.run(first, last)
+            if last < windows[-1][1]:
+                self.network.launch("gather")
+
+    def _collect(self, out: Arrays) -> None:
+        """Gradients are on the device."""
+        self.gradients.pull()
+
+    def _of_synapses(self) -> Arrays:
+        """Without weights, which are on the device."""
+        return synapse_values(self.tables, self.parameters)
+
+    @cached_property
+    def trial(self) -> Trial:  # type: ignore[override]
+        return make_trial(self.plan, adjoint=False)
+
+    def _set_up(self, given: Arrays, training: bool) -> None:
         """A network that can do the requested run, with this data set and these parameters."""
-        self._transfer.take(data)
-        self._transfer.stochastic = training
-        self._regroup(batch, self._text(self._training or training))
+        self._transfer.take(given)
+        self._regroup(given["batch"], self._text(self._training or training))
         if self.network is None or (training and not self._training):
             self._make(self._training or training)
-        elif self._running:  # the last run broke off: spikes and sums of it may be left over
-            self._reload()
+        elif self._running or not self.network.fits(self._transfer.lengths(self.network.text, self.group)):
+            self._reload()  # the last run broke off: spikes and sums of it may be left over; or more room is needed
         else:
             self.parameters.push()
         self._running = False
-        self._transfer.send()
 
     def _regroup(self, batch: int, text: NetworkText) -> None:
         """How many examples run side by side: as many as the first batch has, and anew for one twice as large.
@@ -264,6 +324,7 @@ class GennEngine(Engine):
         if self._training and self._rule is not None:
             for weight, arrays in self._moments.items():
                 arrays.settle(moment_locations(self, weight))
+        self._parts()
 
     def _leave(self) -> None:
         """Arrays to the host, the network gone."""
@@ -272,18 +333,6 @@ class GennEngine(Engine):
         if self.network is not None:
             self.network.close()
         self.network = None
-
-    def grow(self, counts: dict[str, np.ndarray]) -> bool:
-        """Make room where more spikes or events of a neuron were counted than its store holds; True if needed."""
-        small = [p for p in self._spiking if counts[p].max(initial=0) > self._capacity[p]]
-        for p in small:
-            self._capacity[p] = 1 << int(counts[p].max() - 1).bit_length()
-        if small and self.group > self._transfer.most_side_by_side(self.network.text):
-            raise _TooLong
-        if small:
-            self._reload()
-            self._transfer.send()
-        return bool(small)
 
     def close(self) -> None:
         self._leave()
@@ -341,3 +390,8 @@ class GennEngine(Engine):
         self.network.launch("update")
         for arrays in on_device:
             arrays.pull()
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    """The results of groups."""
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ...codegen.genn.text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 from ...errors import EngineError
 from .install import import_pygenn
-from .text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 
 _numbers = itertools.count()
 _OF_DEVICES = re.compile(r"\b(cuda|hip|devices?|drivers?|memory|gpu)", re.IGNORECASE)  # what GeNN says of those
@@ -47,7 +47,7 @@ class Network:
         self._numbers: dict[tuple[str, str], float] = {}
         self._update_numbers: dict[tuple[str, str], float] = {}
         self._kept: list[Any] = []  # GeNN holds no reference to model classes; without one they are freed under it
-        self._lengths = {(p, a): 1 for p, (_, t) in text.populations.items() for a, _ in t.arrays}
+        self._lengths = {(p, a): 1 for p, (_, t) in text.populations.items() for a, *_ in t.arrays}
         self._lengths.update(lengths or {})
         self.folder = Path(tempfile.mkdtemp(prefix="genn_eventprop_genn_"))
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -94,9 +94,9 @@ class Network:
         access = self._pygenn.VarAccess
         kind = self._pygenn.create_neuron_model(
             name, params=list(text.params), vars=[(n, t, getattr(access, a)) for n, t, a in text.vars],
-            extra_global_params=[(n, f"{t}*") for n, t in text.arrays],
+            extra_global_params=[(n, f"{t}*") for n, t, _ in text.arrays],
             additional_input_vars=[(n, "scalar", 0.0) for n in text.inputs], sim_code=text.sim_code,
-            threshold_condition_code=text.threshold_condition_code or None, reset_code=text.reset_code or None,
+            threshold_condition_code=text.threshold_condition_code or None,
         )  # fmt: skip
         self._kept.append(kind)
         group = model.add_neuron_population(
@@ -159,7 +159,7 @@ class Network:
     def _load(self) -> None:
         for (p, a), length in self._lengths.items():
             group = self._model.neuron_populations[p]
-            kind = next(t for n, t in self.text.populations[p][1].arrays if n == a)
+            kind = next(t for n, t, _ in self.text.populations[p][1].arrays if n == a)
             dtype = {"int": np.int32, "uint32_t": np.uint32}.get(kind, np.float64)
             group.extra_global_params[a].set_init_values(np.zeros(length, dtype))
         self._model.load()

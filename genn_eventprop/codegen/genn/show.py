@@ -8,9 +8,9 @@ from ...losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy
 from ...modelling import Dense, Network, NeuronModel
 from ...optimisers import Adam, Optimiser
 from ...plan import Plan, make_plan
+from .learning import rule_of
+from .target import network_text
 from .text import POSTSYNAPTIC_CODE, NetworkText
-from .trial import network_text
-from .updates import rule_of
 
 
 def texts(plan: Plan, optimiser: Optimiser | None = None) -> list[tuple[str, str]]:
@@ -27,11 +27,11 @@ def network_texts(network: NetworkText) -> list[tuple[str, str]]:
     """(title, code) of a network; titles read "hidden: sim_code"."""
     parts = []
     for name, (_, neuron) in network.populations.items():
-        kinds = ("sim_code", "threshold_condition_code", "reset_code")
+        kinds = ("sim_code", "threshold_condition_code")
         parts += [(f"{name}: {kind}", getattr(neuron, kind)) for kind in kinds]
     for name, synapse in network.synapses.items():
-        kinds = ("pre_spike_syn_code", "pre_event_threshold_condition_code", "pre_event_syn_code")
-        parts += [(f"{name}: {kind}", getattr(synapse.update, kind)) for kind in kinds]
+        codes = ("pre_spike_syn_code", "pre_event_threshold_condition_code", "pre_event_syn_code")
+        parts += [(f"{name}: {kind}", getattr(synapse.update, kind)) for kind in codes]
         parts.append((f"{name}: postsynaptic sim_code", POSTSYNAPTIC_CODE))
     for name, update in network.updates.items():
         parts.append((f"custom update {name} of {update.of}: update_code", update.code))

@@ -13,9 +13,10 @@ that is compiled with -ffast-math cannot test for them.
 
 from __future__ import annotations
 
-from ...codegen import Snippets
-from ...plan import ConnectionRecord, Plan, PopulationRecord
-from .text import SHARED, UpdateText, indent
+from ...plan import ConnectionRecord, Plan
+from ..statements import indent
+from .text import UpdateText
+from .writer import Declared
 
 WINDOW = 64  # steps, where examples run side by side; one alone has its whole trial, up to:
 LONGEST_WINDOW = 1024
@@ -42,40 +43,40 @@ def size_variable(c: ConnectionRecord) -> str:
     return f"dL_size_{c.name}"
 
 
-def arrays(plan: Plan, population: str) -> list[tuple[str, str]]:
-    found = [(f"dL_dw_{r}", "scalar") for r in dict.fromkeys(c.receptor for c in learned(plan, population))]
-    found += [(gradient_array(c), "scalar") for c in learned(plan, population)]
-    return found + ([("window_last", "int"), ("window_end", "int")] if _read(plan, population) else [])
+def of_target(plan: Plan, population: str) -> list[Declared]:
+    """What a target has of gradients."""
+    found = []
+    for c in learned(plan, population):
+        found.append(Declared(gradient_array(c), "array", "scalar", (c.pre, c.post)))
+        found.append(Declared(size_variable(c), "shared", "scalar"))
+    return found
 
 
-def variables(plan: Plan, population: str) -> list[tuple[str, str, str]]:
-    return [(size_variable(c), "scalar", SHARED) for c in learned(plan, population)]
-
-
-def keep(plan: Plan, p: PopulationRecord, snippets: Snippets) -> str:
-    """G of arrivals at `back` - 1, after lambda went back over that step."""
-    place = "(batch * window + (back - 1) % window) * num_neurons + id"
-    receptors = dict.fromkeys(c.receptor for c in learned(plan, p.name))
-    return "".join(f"dL_dw_{r}[{place}] = {snippets.direction[r]};\n" for r in receptors)
+def of_source(plan: Plan, population: str, size: int) -> list[Declared]:
+    """What a source has of them."""
+    last, end = (
+        Declared("window_last", "array", "int", ("batch", size)), Declared("window_end", "array", "int", (1,)),
+    )  # fmt: skip
+    return [last, end] if _read(plan, population) else []
 
 
 def mark(plan: Plan, population: str, last: str) -> str:
-    """Where a window ends at `back`, after the jumps there. last: place of the last spike before `back`."""
+    """Where a window ends at `step`, after the jumps there. last: place of the last spike before `step`."""
     if not _read(plan, population):
         return ""
     code = f"window_last[batch * num_neurons + id] = {last};\n"
-    code += "if (id == 0 && batch == 0) {\n    window_end[0] = back;\n}\n"
-    return f"if (back == n_steps || back % window == 0) {{\n{indent(code)}}}\n"
+    code += "if (id == 0 && batch == 0) {\n    window_end[0] = step;\n}\n"
+    return f"if (step == g_n_steps || step % g_window == 0) {{\n{indent(code)}}}\n"
 
 
-def updates(plan: Plan, c: ConnectionRecord) -> dict[str, UpdateText]:
-    """Groups `zero`, `gather` and `check` of a connection."""
+def updates(plan: Plan, c: ConnectionRecord, steps: str, room: str) -> dict[str, UpdateText]:
+    """Groups `zero`, `gather` and `check` of a connection; steps: array of its source's spikes, with `room` for each."""
     weight = (("weight", "scalar", "READ_ONLY", c.name, "weight"),)  # says which connection it is
     gradient = ("gradient", "scalar", c.target, gradient_array(c))
     size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
     return {
         f"zero_{c.name}": UpdateText("zero", c.name, f"gradient[{PLACE}] = 0.0;\n", weight, (gradient,)),
-        f"gather_{c.name}": _gather(plan, c, weight, gradient),
+        f"gather_{c.name}": _gather(plan, c, steps, room, weight, gradient),
         f"check_{c.name}": UpdateText("check", c.target, _check(c), (size,), (gradient,)),
     }
 
@@ -86,7 +87,7 @@ def _check(c: ConnectionRecord) -> str:
 
 
 def _gather(
-    plan: Plan, c: ConnectionRecord, weight: tuple[tuple[str, str, str, str, str], ...],
+    plan: Plan, c: ConnectionRecord, steps: str, room: str, weight: tuple[tuple[str, str, str, str, str], ...],
     gradient: tuple[str, str, str, str],
 ) -> UpdateText:  # fmt: skip
     from_input = c.source == plan.input.name
@@ -111,10 +112,10 @@ for (int b = 0; b < examples; b++) {{
 {indent(spikes)}}}
 gradient[{PLACE}] += sum;
 """
-    names = {"at": "event_step" if from_input else "spike_step", "window_last": "window_last"}
-    names |= {"window_end": "window_end"}
+    names = {"at": steps, "window_last": "window_last", "window_end": "window_end"}
     names |= {n: n for n in ("event_start", "event_count", "sample")} if from_input else {}
-    of_source = tuple((n, "int", c.source, a) for n, a in names.items())
-    rows = ("rows", "scalar", c.target, f"dL_dw_{c.receptor}")
-    params = (("window", "int"), ("examples", "int"), *(() if from_input else (("capacity", "int"),)))
-    return UpdateText("gather", c.name, code, weight, (*of_source, rows, gradient), params)
+    spikes_of = tuple((n, "int", c.source, a) for n, a in names.items())
+    rows = ("rows", "scalar", c.target, f"w_along_{c.receptor}")
+    given = {"window": "window", "examples": "batch", **({} if from_input else {"capacity": room})}
+    params = tuple((n, "int") for n in given)
+    return UpdateText("gather", c.name, code, weight, (*spikes_of, rows, gradient), params, given=given)

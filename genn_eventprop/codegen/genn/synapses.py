@@ -1,0 +1,71 @@
+"""Connections: what spikes do to their targets, and what events bring back to their sources.
+
+A GeNN connection adds to one variable of its target. Where weights of one sign have a sum of their own (`Deliver.sums`),
+there is a second connection with these weights alone, copied from those that are learned before every training batch.
+"""
+
+from __future__ import annotations
+
+from ...plan import ConnectionRecord, Plan
+from ...program.nodes import Buffer
+from ...program.operations import Deliver
+from .gather import PLACE
+from .text import SHARED, SynapseText, UpdateText, WeightUpdateText, words
+
+OF_SIGN = {"all": "{}", "positive": "fmax({}, 0.0)", "negative": "fmin({}, 0.0)"}
+Called = dict[str, str]  # buffer -> what it is called in GeNN
+
+
+def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called, back: str) -> dict[str, SynapseText]:
+    """The connection, and those of weights of one sign; back: code of its events, "" if it sends none."""
+    from_input, found = c.source == plan.input.name, {}
+    amount = "weight * count_pre" if from_input else "weight"
+    spike = f"addToPostDelay({amount}, {c.delay_steps});\n" if c.delay_steps else f"addToPost({amount});\n"
+    count = (("count_pre", "int", "count"),) if from_input else ()
+    for part, into in delivered.sums:
+        update, name = WeightUpdateText((("weight", "scalar", SHARED),), count, (), spike), c.name
+        if part == "all" and back:
+            update = _with_events(update, back)
+        if part != "all":
+            name = part_name(c, part)
+        pre_input = "w_feedback" if part == "all" and back else ""
+        found[name] = SynapseText(c.source, c.target, update, called[into.name], pre_input, c.delay_steps)
+    return found
+
+
+def _with_events(update: WeightUpdateText, back: str) -> WeightUpdateText:
+    rows = sorted(word for word in words(back) if word.endswith("_post"))
+    refs = tuple((row, "scalar", row.removesuffix("_post")) for row in rows)
+    return WeightUpdateText(
+        update.vars, (*update.pre_refs, ("due_pre", "int", "s_due")), refs, update.pre_spike_syn_code, "due_pre > 0", back
+    )  # fmt: skip
+
+
+def events(terms: list[tuple[str, Buffer]], called: Called) -> str:
+    """What a spike caused through a synapse goes back to its source."""
+    total = " + ".join(f"{OF_SIGN[part].format('weight')} * {called[row.name]}_post" for part, row in terms)
+    return f"addToPre({total});\n" if terms else ""
+
+
+def part_name(c: ConnectionRecord, part: str) -> str:
+    return f"{c.name}_{part}"
+
+
+def copy_array(c: ConnectionRecord) -> str:
+    """Array of the target: the weights of a connection, for its parts."""
+    return f"copy_{c.name}"
+
+
+def copies(c: ConnectionRecord, delivered: Deliver) -> dict[str, UpdateText]:
+    """Group `copy` copies the weights, group `parts` takes those of one sign."""
+    parts, array = [p for p, _ in delivered.sums if p != "all"], (("copy", "scalar", c.target, copy_array(c)),)
+    found = {}
+    if parts:
+        weight = (("weight", "scalar", "READ_ONLY", c.name, "weight"),)
+        found[copy_array(c)] = UpdateText("copy", c.name, f"copy[{PLACE}] = weight;\n", weight, array)
+    for part in parts:
+        name = part_name(c, part)
+        own = (("weight", "scalar", "READ_WRITE", name, "weight"),)
+        code = f"weight = {OF_SIGN[part].format(f'copy[{PLACE}]')};\n"
+        found[f"take_{name}"] = UpdateText("parts", name, code, own, array)
+    return found

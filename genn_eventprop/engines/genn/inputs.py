@@ -1,0 +1,45 @@
+"""The data set for the spike source, and rows of bits of recorded spikes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class InputEvents:
+    """A data set for the spike source: grouped by sample and channel, in time order, equal ones counted.
+
+    step, count (E',) int32. start (S + 1, M + 1): events of channel m of sample s are start[s, m]:start[s, m + 1]; a
+    sample without events follows the last one, for places that are empty.
+    """
+
+    step: np.ndarray
+    count: np.ndarray
+    start: np.ndarray
+
+
+def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, n_channels: int) -> InputEvents:
+    """A data set as a spike source reads it."""
+    samples = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    key = samples * n_channels + channels
+    order = np.argsort(key, kind="stable")  # a sample's events are in time order already
+    key, steps = key[order], steps[order]
+    fresh = np.ones(len(key), bool)
+    fresh[1:] = (key[1:] != key[:-1]) | (steps[1:] != steps[:-1])
+    where = np.flatnonzero(fresh)
+    count = np.diff(np.append(where, len(key))).astype(np.int32)
+    edge = np.searchsorted(key[where], np.arange((len(offsets) - 1) * n_channels + 1))
+    first = np.arange(len(offsets) - 1)[:, None] * n_channels + np.arange(n_channels + 1)
+    start = np.append(edge[first], np.full((1, n_channels + 1), len(where)), axis=0)
+    return InputEvents(steps[where].astype(np.int32), count, start.astype(np.int32))
+
+
+def rows_of_bits(count: np.ndarray, steps: np.ndarray, n_points: int) -> np.ndarray:
+    """(B, n_points, W) uint32, a bit a neuron, of kept spikes: count (B, N), steps (B, N, room)."""
+    B, N, room = steps.shape
+    flags = np.zeros((B, n_points, -(-N // 32) * 32), np.uint8)
+    b, neuron, k = np.nonzero(np.arange(room) < count[:, :, None])
+    flags[b, steps[b, neuron, k], neuron] = 1
+    return np.packbits(flags, axis=-1, bitorder="little").view(np.uint32)

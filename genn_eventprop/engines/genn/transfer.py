@@ -1,0 +1,206 @@
+"""What goes to a network before a run: array lengths, numbers, events, what the trial is given, optimiser scalars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...codegen.genn import gather
+from ...codegen.genn.text import NetworkText, NeuronText
+from ...codegen.genn.writer import NO_TARGET
+from ...errors import EngineError
+from ..program_engine import Arrays
+from ..stochastic import step_words
+from .inputs import InputEvents, input_events
+
+if TYPE_CHECKING:
+    from .engine import GennEngine
+
+MOST_INDICES = 2**31 - 1  # of an array; the generated code counts places in 32 bits
+REST = {"targets": NO_TARGET, "labels": -1}  # in places that are left empty, 0 for others
+
+
+class HostTransfer:
+    """Of one engine; what has not changed since it was sent is not sent again."""
+
+    def __init__(self, engine: GennEngine) -> None:
+        self.engine, self.plan = engine, engine.plan
+        self.lead = 1 + max((c.delay_steps for c in engine.plan.connections), default=0)
+        self.events: InputEvents | None = None
+        self._data: tuple[np.ndarray, ...] = ()
+        self._room = {"events": 1, "starts": 1}
+        self._axes = {"n_targets": 0, "n_nodes": 0}
+        self._sent: dict[Any, np.ndarray | None] = {}
+
+    def forget(self) -> None:
+        """The network is new, or its memory is."""
+        self._sent = {}
+
+    # the two phases
+
+    @property
+    def phase(self) -> int:
+        """GeNN steps a phase."""
+        return self.plan.n_steps + self.lead + 1
+
+    @property
+    def window(self) -> int:
+        """Steps whose G is kept until gradients are added up."""
+        return self._window(self.engine.group)
+
+    def _window(self, group: int) -> int:
+        return min(self.plan.n_steps, gather.LONGEST_WINDOW if group == 1 else gather.WINDOW)
+
+    def windows(self) -> list[tuple[int, int]]:
+        """(first, last) GeNN steps of the adjoint phase: after each gradients are added up, but for the last one."""
+        turn, K = self.phase + self.plan.n_steps + self.lead, self.plan.n_steps
+        edges = [self.phase, *(turn - begin for begin in range((K - 1) // self.window * self.window, -1, -self.window))]
+        return list(zip(edges, [*edges[1:], 2 * self.phase]))
+
+    def fixed(self) -> Arrays:
+        """Numbers of GeNN's own."""
+        turn = self.phase + self.plan.n_steps + self.lead
+        return {"window": self.window, "lead": self.lead, "start": self.lead + 1, "turn": turn}
+
+    # lengths
+
+    def take(self, given: Arrays) -> None:
+        """The data set of the next run; more room for it from then on, if it needs that.
+
+        Raises:
+            EngineError: if it has more spikes than the generated code can count.
+        """
+        data, first = tuple(given[n] for n in ("steps", "channels", "offsets")), not self._data
+        self._axes = {n: max(length, given[n]) for n, length in self._axes.items()}
+        if len(data) == len(self._data) and all(a is b for a, b in zip(data, self._data)):
+            return
+        self._data = data
+        self.events = input_events(data[0], data[1], data[2], self.plan.input.size)
+        self._sent.pop("events", None)
+        needed = {"event_step": ("events", len(self.events.step)), "event_start": ("starts", self.events.start.size)}
+        for name, (axis, n) in needed.items():
+            if n > MOST_INDICES:
+                raise EngineError(
+                    f"the data set has {n} places of {name}, more than the genn engine's 32-bit indices reach; split "
+                    "it into several data sets, or use engine='native'"
+                )
+            if n > self._room[axis]:
+                # some to spare from the second data set on, since augmented batches come as one data set each
+                self._room[axis] = n + (0 if first else n // 4)
+
+    def most_side_by_side(self, text: NetworkText) -> int:
+        """How many examples fit into 32-bit indices.
+
+        Raises:
+            EngineError: if not even one does.
+        """
+        two, three = self.lengths(text, 2), self.lengths(text, 3)
+        (name, array), longest = max(((key, three[key] - n) for key, n in two.items()), key=lambda item: item[1])
+        if longest > MOST_INDICES:
+            raise EngineError(
+                f"population {name!r} needs {longest} places of {array!r} for a single sample, more than the genn "
+                "engine's 32-bit indices reach; use fewer neurons or steps, or engine='native'"
+            )
+        return MOST_INDICES // max(1, longest)
+
+    def lengths(self, text: NetworkText, group: int) -> dict[tuple[str, str], int]:
+        """Length of every extra global parameter of a network with so many examples side by side."""
+        of = {
+            "batch": group, "n_steps": self.plan.n_steps, "n_points": self.plan.n_steps + 1, **self._room,
+            "window": self._window(group), **self._axes,
+        }  # fmt: skip
+        of |= {f"p{i}_room": room for i, room in enumerate(self.engine.room)}
+        length = lambda axis: axis if isinstance(axis, int) else of[axis]  # noqa: E731
+        return {
+            (name, a): max(1, math.prod(map(length, axes)))
+            for name, (_, neuron) in text.populations.items()
+            for a, _, axes in neuron.arrays
+        }
+
+    # sending
+
+    def send(self, given: Arrays) -> None:
+        """The numbers and arrays of `given` to the engine's network, by the names of the trial's buffers."""
+        network = self.engine.network
+        if "events" not in self._sent:
+            self._sent["events"] = None
+            self._events(network)
+        for name, (_, neuron) in network.text.populations.items():
+            self._numbers(given, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
+            self._arrays(network, given, name, neuron)
+        for name, update in network.text.updates.items():
+            self._numbers(given, update.given, update.params, lambda n, v, u=name: network.set_update_number(u, n, v))
+
+    def _numbers(self, given: Arrays, keys: Mapping[str, str], params: Any, set_number: Any) -> None:
+        for n, kind in params:
+            if keys.get(n) in given:
+                value = float(np.ravel(given[keys[n]])[0])
+                set_number(n, min(value, 2**32 - 1) if kind == "uint32_t" else value)
+
+    def _arrays(self, network: Any, given: Arrays, name: str, neuron: NeuronText) -> None:
+        shared = [n for n, _, access in neuron.vars if access == "READ_ONLY" and n in neuron.given]
+        for n in shared:
+            self._push(network, name, n, network.neurons(name, n), given.get(neuron.given[n]))
+        for n, _, axes in neuron.arrays:
+            key = neuron.given.get(n)
+            if key not in given:
+                continue
+            values, array = given[key], network.array(name, n)
+            if n in neuron.words:  # the low and the high word of every step's key
+                words = step_words(np.asarray(values)[:, None], np.arange(1, self.plan.n_steps + 1))
+                values = np.stack(words, axis=2)
+            if "batch" in axes:
+                rest = next((v for end, v in REST.items() if str(key).endswith(end)), 0)
+                self._give(array, values, values[-1] if n in neuron.words else rest)
+                network.push(name, n)
+            else:
+                self._push(network, name, n, array, values)
+
+    def _push(self, network: Any, owner: str, name: str, view: np.ndarray, values: np.ndarray | None) -> None:
+        """What all examples share, where it has changed."""
+        sent = self._sent.get((owner, name))
+        if values is None or (sent is not None and np.array_equal(values, sent)):
+            return
+        self._sent[owner, name] = np.array(values)  # a copy: parameters change in place
+        view[: np.size(values)] = np.ravel(values)
+        network.push(owner, name)
+
+    def _give(self, array: np.ndarray, values: np.ndarray, rest: Any) -> None:
+        """One row an example; `rest` where the group is incomplete. NaN is written as NO_TARGET."""
+        rows, B = array.reshape(self.engine.group, -1), len(values)
+        values = np.reshape(values, (B, -1))
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), NO_TARGET, values)
+        rows[:B, : values.shape[1]], rows[B:] = values, np.ravel(rest) if np.ndim(rest) else rest
+
+    def _events(self, network: Any) -> None:
+        name, events = self.plan.input.name, self.events
+        assert events is not None
+        network.array(name, "event_step")[: len(events.step)] = events.step
+        network.array(name, "event_count")[: len(events.step)] = events.count
+        network.array(name, "event_start")[: events.start.size] = events.start.ravel()
+        network.push(name, "event_step", "event_count", "event_start")
+
+    def samples(self, samples: np.ndarray) -> None:
+        """Which samples are next; places left empty get the sample without events."""
+        network, name = self.engine.network, self.plan.input.name
+        assert self.events is not None
+        self._give(network.array(name, "sample"), samples, len(self.events.start) - 1)
+        network.push(name, "sample")
+
+    def step(self, update: str, item: Any) -> None:
+        """The scalars and bounds of one `optimisers.ParameterStep`."""
+        network = self.engine.network
+        given = {**item.scalars, "lower": item.lower, "upper": item.upper}
+        text = network.text.updates[update]
+        for n, _ in text.params:
+            network.set_update_number(update, n, given[n])
+        for n, _, access in text.vars:
+            if access == "READ_ONLY_SHARED" and (update, n) not in self._sent:
+                self._sent[update, n] = None
+                shape = self.engine.parameters[item.name].shape
+                network.update_variable(update, n)[:] = np.broadcast_to(given[n], shape).ravel()
+                network.push_update(update, n)
