@@ -209,9 +209,9 @@ i64 to_steps(const double* __restrict times, i64 n, double dt, double shift, int
     for (i64 first = 0; first < n; first += 16) {
         const i64 m = n - first < 16 ? n - first : 16;
         for (i64 i = 0; i < m; ++i) {
-            const int32_t step = int32_t(times[first + i] / dt + shift);
-            beyond[i] += step > last;
-            steps[first + i] = step > last ? last : step;
+            const double at = times[first + i] / dt + shift;
+            beyond[i] += at >= last + 1.0;
+            steps[first + i] = at >= last + 1.0 ? last : int32_t(at);
         }
     }
     i64 total = 0;

@@ -116,7 +116,7 @@ class NativeEngine(Engine):
         self._pid = 0
         self._kept_arrays: dict[str, np.ndarray] = {}
         self._split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]] = (None, {})
-        self._wants_inputs = True  # whether the next pass backwards takes gradients of input times
+        self._wants_inputs = False  # whether the next pass backwards takes gradients of input times
         self._records = 0  # runs that recorded spikes
         self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
         self._allocate(parameters)
@@ -288,6 +288,8 @@ class NativeEngine(Engine):
             )
         self._halves._wants_inputs = inputs
         arrays["given_dr"][:] = slope
+        if inputs:
+            arrays["input_slope"] = np.zeros(arrays["input_start"][-1], self.dtype)
         arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
@@ -384,7 +386,8 @@ class NativeEngine(Engine):
             given |= {n: np.zeros((B, K)) for n in ("given_dr", "given_last")} | {"given_loss": np.zeros(B)}
             counts = data.offsets[samples + 1] - data.offsets[samples]
             given["input_start"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-            given["input_slope"] = np.zeros(given["input_start"][-1], self.dtype)
+            always = plan.spike_times == "exact"
+            given["input_slope"] = np.zeros(given["input_start"][-1] if always else 0, self.dtype)
         shapes = {name: (B, plan.n_steps + 1, K) if name == "trace" else (B, K) for name in plan.loss.also}
         self._also = {name: np.empty(shape) for name, shape in shapes.items()}
         given |= {f"also_{name}": array for name, array in self._also.items()}
@@ -462,6 +465,7 @@ class NativeEngine(Engine):
         if training:
             guarded = arrays["guarded"].copy()
             counts = {p: arrays[f"p_{self._coded.populations[p]}_counts"].astype(np.int64) for p in self._spiking}
+            self._wants_inputs = False
             self._call(arrays | self._pushes(counts, part), part, True, False, BACKWARDS)
             arrays["guarded"][:] = guarded
         for name, value in losses.items():

@@ -148,7 +148,7 @@ class _Call:
     dense: bool
 
     def runner(self, values: Sequence[np.ndarray]) -> Runner:
-        return self.layer.runner(self.real, dict(zip(self.layer.names, values)))
+        return self.layer.runner(self.real, lambda: dict(zip(self.layer.names, values)))
 
     def spikes(self, given: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """(what `Runner.forward` takes, places of the spikes in the flat input)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,10 @@ class Layer:
         values = self._described.network.initial_parameters(seed)
         return {k: np.asarray(v, np.float32 if np.asarray(v).dtype.kind == "f" else None) for k, v in values.items()}
 
-    def runner(self, dtype: str, values: Mapping[str, np.ndarray]) -> Runner:
-        """The engine of a precision, "float32" or "float64"; `values` are its first ones."""
+    def runner(self, dtype: str, values: Callable[[], Mapping[str, np.ndarray]]) -> Runner:
+        """The engine of a precision, "float32" or "float64"; `values` gives its first ones."""
         if dtype not in self._made:
-            made = engines.create(self.plan, values, dtype=dtype, **self._settings)  # type: ignore[arg-type]
+            made = engines.create(self.plan, values(), dtype=dtype, **self._settings)  # type: ignore[arg-type]
             self._made[dtype] = Runner(made, self.names)
         return self._made[dtype]
 

@@ -18,7 +18,7 @@ from ..modelling.network import Network, Population
 from ..plan import Plan
 from .layer import NAMES, Layer, Runner, check_counts, check_times, runner_of
 from .torch_spikes import order_of_times, spikes_of_counts
-from .torch_trial import trial
+from .torch_trial import run
 
 LAYOUTS = ("TBN", "BTN")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -37,7 +37,7 @@ class Output:
     readouts: dict[str, Tensor]
     spike_counts: dict[str, Tensor]
     _runner: int = field(repr=False)
-    _pass: Tensor = field(repr=False)
+    _pass: Sequence[int] | Tensor = field(repr=False)
     _spikes: Mapping[str, Spikes] | None = field(repr=False)
 
     @property
@@ -110,6 +110,7 @@ class EventProp(nn.Module):
         )  # fmt: skip
         self.layout, self.readouts = layout, self._layer.readouts
         self.net = nn.Module()
+        self._places = [tuple(name.rsplit(".", 1)) for name in self._layer.names]
         for name, value in self._layer.initial(seed).items():
             self._register(name, torch.from_numpy(value), name in self.plan.trainable)
 
@@ -131,10 +132,8 @@ class EventProp(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """Every parameter of the network, learned or not, by its name."""
-        return {
-            name: getattr(self.net.get_submodule(name.rsplit(".", 1)[0]), name.rsplit(".", 1)[1])
-            for name in self._layer.names
-        }
+        groups = self.net._modules
+        return {name: getattr(groups[owner], own) for name, (owner, own) in zip(self._layer.names, self._places)}
 
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
         values = self.values()
@@ -144,9 +143,10 @@ class EventProp(nn.Module):
             raise SettingError("call the layer with spikes, or with times=")
         found = self._of_times(times) if times is not None else self._of_spikes(spikes)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        bounds = {c.delays_name: (0.0, c.delays.limit) for c in self.plan.connections if c.delays}
-        inside = [_within(value, bounds.get(name)) for name, value in values.items()]
-        read, counts, passed = trial(number, *found, inside, key)
+        for c in self.plan.connections:
+            if c.delays:
+                values[c.delays_name] = _within(values[c.delays_name], c.delays.limit)
+        read, counts, passed = run(number, *found, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         recorded = None if torch.compiler.is_compiling() else runner_of(number).spikes
@@ -157,8 +157,7 @@ class EventProp(nn.Module):
         if isinstance(spikes, Events):
             if spikes.n_channels != self.plan.input.size:
                 raise SettingError(f"the events have {spikes.n_channels} channels, the layer {self.plan.input.size}")
-            times, channels, offsets = (_shared(x) for x in (spikes.times, spikes.channels, spikes.offsets))
-            return times, channels, offsets
+            return _shared(spikes.times, spikes.channels, spikes.offsets)
         assert spikes is not None
         if spikes.requires_grad:
             raise SettingError(
@@ -182,7 +181,7 @@ class EventProp(nn.Module):
         """
         if dtype not in DTYPES:
             raise SettingError(f"the layer runs in float32 and float64, not in {dtype}")
-        return self._layer.runner(DTYPES[dtype], {k: v.detach().numpy() for k, v in self.values().items()})
+        return self._layer.runner(DTYPES[dtype], lambda: {k: v.numpy(force=True) for k, v in self.values().items()})
 
     def extra_repr(self) -> str:
         return self._layer.describe()
@@ -194,13 +193,13 @@ def _number(layer: EventProp, dtype: torch.dtype) -> int:
     return layer.runner(dtype).number
 
 
-def _shared(array: np.ndarray) -> Tensor:
-    """A tensor of the same memory, though the array cannot be written to; nothing writes to the tensor."""
+def _shared(*arrays: np.ndarray) -> tuple[Tensor, ...]:
+    """Tensors of the same memory, though the arrays cannot be written to; nothing writes to the tensors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)
+        return tuple(torch.from_numpy(array) for array in arrays)
 
 
-def _within(value: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+def _within(delay: Tensor, limit: float) -> Tensor:
     """A delay within its bounds, which torch's optimisers do not know; the gradient is that of the delay inside."""
-    return value if bounds is None else value + (value.clamp(*bounds) - value).detach()
+    return delay + (delay.clamp(0.0, limit) - delay).detach()

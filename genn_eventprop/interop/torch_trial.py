@@ -1,18 +1,31 @@
 """The operation that PyTorch sees: a batch of trials from input spikes and parameters to readouts, and its gradient.
 
 `torch.library` knows it as ``genn_eventprop::trial``; so it can be compiled around, checked and exported. Engines are
-Python objects, so the operation is given the number of one.
+Python objects, so the operation is given the number of one. `run` is what a layer calls: outside `torch.compile` it
+does the same as a function of autograd, because the dispatcher's way there and back costs as much as all the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .layer import runner_of
+
+
+def run(
+    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], key: Tensor | None
+) -> tuple[list[Tensor], Tensor, Tensor | tuple[int, int]]:
+    """`trial`, by the way that costs least."""
+    if torch.compiler.is_compiling():
+        return trial(number, times, channels, offsets, parameters, key)
+    *read, counts, passed = _Eager.apply(number, times, channels, offsets, key, *parameters)
+    return read, counts, passed
 
 
 @torch.library.custom_op("genn_eventprop::trial", mutates_args=())
@@ -31,12 +44,8 @@ def trial(
         step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side; token and number (2,) of
         this pass.
     """
-    runner, real = runner_of(number), _real(parameters, times)
-    found = runner.forward(_numpy([times, channels, offsets]), _numpy(parameters), _key(key))
-    counts = [torch.from_numpy(c.astype(np.int64)) for c in found.spike_counts.values()]
-    together = torch.cat(counts, 1) if counts else torch.zeros(len(found.value), 0, dtype=torch.int64)
-    read = [torch.from_numpy(r).to(real) for r in (found.value, *found.also.values())]
-    return read, together, torch.tensor([runner.token, runner.passes])
+    read, counts, passed = _forwards(number, times, channels, offsets, parameters, key)
+    return read, counts, torch.tensor(passed)
 
 
 @trial.register_fake
@@ -57,14 +66,9 @@ def trial_backward(
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """dL/d(times), empty without `inputs`, and dL/d(parameters) from dL/dr of every readout. A pass that is no longer
     kept is run again."""
-    runner = runner_of(number)
-    if int(token[0]) != runner.token:
-        runner.forward(_numpy([times, channels, offsets]), _numpy(parameters), _key(key))
-    by_time, found = runner.backward(_numpy(slopes), inputs)
-    gradients = [
-        p.new_zeros(p.shape) if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, found)
-    ]
-    return torch.from_numpy(by_time).to(times.dtype), gradients
+    given = times, channels, offsets, *parameters
+    by_time, found = _backwards(number, int(token[0]), slopes, given, key, inputs)
+    return by_time, [p.new_zeros(p.shape) if g is None else g for p, g in zip(parameters, found)]
 
 
 @trial_backward.register_fake
@@ -76,32 +80,82 @@ def _(
     return by_time, [torch.empty_like(p) for p in parameters]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     number, times, channels, offsets, parameters, key = inputs
-    ctx.number, ctx.stochastic = number, key is not None
-    ctx.save_for_backward(output[2], times, channels, offsets, *([] if key is None else [key]), *parameters)
+    _keep(ctx, number, key, (output[2], times, channels, offsets, *parameters))
 
 
-def _backward(ctx: Any, slopes: list[Tensor], counts: Tensor | None, token: Tensor | None) -> tuple[Any, ...]:
-    token, times, channels, offsets, *parameters = ctx.saved_tensors
-    key = parameters.pop(0) if ctx.stochastic else None
+def _backward(ctx: Any, slopes: list[Tensor], counts: Tensor | None, passed: Tensor | None) -> tuple[Any, ...]:
+    key, (token, times, channels, offsets, *parameters) = _kept(ctx)
     inputs, slopes = ctx.needs_input_grad[1], [s.contiguous() for s in slopes]
-    by_time, by_parameter = trial_backward(
-        ctx.number, token, slopes, times, channels, offsets, parameters, key, inputs
-    )  # fmt: skip
-    return None, by_time if inputs else None, None, None, by_parameter, None
+    by_time, found = trial_backward(ctx.number, token, slopes, times, channels, offsets, parameters, key, inputs)
+    return None, by_time if inputs else None, None, None, found, None
 
 
-trial.register_autograd(_backward, setup_context=_keep)
+trial.register_autograd(_backward, setup_context=_setup)
 
 
-def _numpy(tensors: list[Tensor]) -> list[np.ndarray]:
-    return [x.detach().cpu().numpy() for x in tensors]
+class _Eager(torch.autograd.Function):
+    """`trial` for tensors that hold numbers: of number, times, channels, offsets, key and parameters one by one."""
+
+    @staticmethod
+    def forward(
+        number: int, times: Tensor, channels: Tensor, offsets: Tensor, key: Tensor | None, *parameters: Tensor
+    ) -> tuple[Any, ...]:
+        read, counts, passed = _forwards(number, times, channels, offsets, parameters, key)
+        return *read, counts, passed
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        number, times, channels, offsets, key, *parameters = inputs
+        *_, counts, (ctx.token, _) = output
+        ctx.mark_non_differentiable(counts)
+        _keep(ctx, number, key, (times, channels, offsets, *parameters))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
+        key, given = _kept(ctx)
+        inputs = ctx.needs_input_grad[1]
+        by_time, found = _backwards(ctx.number, ctx.token, slopes[:-2], given, key, inputs)
+        return None, by_time if inputs else None, None, None, None, *found
 
 
-def _key(key: Tensor | None) -> int | None:
-    return None if key is None else int(key)
+def _keep(ctx: Any, number: int, key: Tensor | None, tensors: Sequence[Tensor]) -> None:
+    ctx.number, ctx.stochastic = number, key is not None
+    ctx.save_for_backward(*([] if key is None else [key]), *tensors)
 
 
-def _real(parameters: list[Tensor], times: Tensor) -> torch.dtype:
+def _kept(ctx: Any) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    saved = ctx.saved_tensors
+    return (saved[0], saved[1:]) if ctx.stochastic else (None, saved)
+
+
+def _forwards(
+    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: Sequence[Tensor], key: Tensor | None
+) -> tuple[list[Tensor], Tensor, tuple[int, int]]:
+    runner, real = runner_of(number), _real(parameters, times)
+    found = runner.forward(_numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key))
+    counts = np.concatenate([np.zeros((len(found.value), 0), np.int64), *found.spike_counts.values()], axis=1)
+    read = [torch.from_numpy(r).to(real) for r in (found.value, *found.also.values())]
+    return read, torch.from_numpy(counts), (runner.token, runner.passes)
+
+
+def _backwards(
+    number: int, token: int, slopes: Sequence[Tensor], given: Sequence[Tensor], key: Tensor | None, inputs: bool
+) -> tuple[Tensor, list[Tensor | None]]:
+    """`trial_backward`, None for a parameter that is not learned; given: times, channels, offsets and parameters."""
+    runner, (times, _, _, *parameters) = runner_of(number), given
+    if token != runner.token:
+        runner.forward(_numpy(given[:3]), _numpy(parameters), None if key is None else int(key))
+    by_time, found = runner.backward(_numpy(slopes), inputs)
+    gradients = [None if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, found)]
+    return torch.from_numpy(by_time).to(times.dtype), gradients
+
+
+def _numpy(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    return [x.numpy(force=True) for x in tensors]
+
+
+def _real(parameters: Sequence[Tensor], times: Tensor) -> torch.dtype:
     return next((p.dtype for p in parameters if p.is_floating_point()), times.dtype)

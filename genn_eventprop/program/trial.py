@@ -71,7 +71,8 @@ class Trial:
     `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
     (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes; delays: of connections whose
     delays are values. readouts: population -> what a loss reads of it, the main one first. split: the two passes are
-    two calls, `compare` takes dL/dr from the host, and `end_back` gives the gradients of input times as well.
+    two calls, `compare` takes dL/dr from the host, and `end_back` gives the gradients of input times as well;
+    for_inputs: buffers of which they alone need more than the row of a step.
     """
 
     plan: Plan
@@ -92,6 +93,7 @@ class Trial:
     readouts: dict[int, Readout]
     spikes: dict[int, Buffer] = field(default_factory=dict)
     split: bool = False
+    for_inputs: frozenset[str] = frozenset()
 
     @property
     def readout(self) -> Readout:
@@ -132,7 +134,8 @@ class _Population:
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
         late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
-        self.kept_rows = split or any(c.source != plan.input.name or c.learns_delays for c in late)
+        needed = any(c.source != plan.input.name or c.learns_delays for c in late)
+        self.kept_rows, self.for_inputs = split or needed, split and not needed
         self._declare()
 
     def _declare(self) -> None:
@@ -150,10 +153,10 @@ class _Population:
             s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
         for r in s.learned_receptors():
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
-        rows = [f"D_{r}" for r in self.felt]
-        rows += [f"up_{r}" for r in self.felt if self.events.pushed]
-        rows += ["down"] if self.readout and self.readout.negative and self.felt else []
-        for row in rows:
+        self.rows = [f"D_{r}" for r in self.felt]
+        self.rows += [f"up_{r}" for r in self.felt if self.events.pushed]
+        self.rows += ["down"] if self.readout and self.readout.negative and self.felt else []
+        for row in self.rows:
             if self.kept_rows:
                 s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
             else:
@@ -339,6 +342,7 @@ class _Maker:
         ]
         gathered += [GatherDelays(i, self._caused(c)) for i, c in enumerate(plan.connections) if c.learns_delays]
         parts = [tuple(part for part, _ in d.sums) for d in delivered]
+        rows = (p.s.table[name("w", row)].buffer.name for p in self.populations if p.for_inputs for row in p.rows)
         return Trial(
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
             delays=tuple(delays(c, i, parts[i], self.buffers) for i, c in enumerate(plan.connections)),
@@ -350,7 +354,7 @@ class _Maker:
             ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
-            readouts=self.readouts,
+            readouts=self.readouts, for_inputs=frozenset(rows),
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:

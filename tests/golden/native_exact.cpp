@@ -285,6 +285,7 @@ struct Work {
         dr.zero(16);
         ready = true;
     }
+    void prepare_back(const Args&) {}
     void trade(Work&) {}
 };
 

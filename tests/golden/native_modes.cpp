@@ -163,25 +163,15 @@ struct Work {
     int64_t ready = -1;
     void prepare(const Args& args) {
         if (ready == args.n_steps) return;
-        const int64_t n_steps = args.n_steps;
-        (void)n_steps;
-        p0_l_I.zero(32);
-        p0_l_V.zero(32);
+        [[maybe_unused]] const int64_t n_steps = args.n_steps;
         p0_t_g_0.zero(32);
         p0_t_start_0.zero(32);
         p0_t_test.zero(32);
-        p0_w_along_input.zero(n_steps * 32);
         p0_w_count.zero(32);
         p0_w_mode.zero(32);
-        p0_w_pending.zero(32);
         p0_w_until.zero(32);
         p0_x_I.zero(32);
         p0_x_V.zero(32);
-        p1_l_I.zero(16);
-        p1_l_V.zero(16);
-        p1_w_D_input.zero(16);
-        p1_w_along_input.zero(n_steps * 16);
-        p1_w_down.zero(16);
         dr.zero(16);
         p1_w_maximum_kink.zero(16);
         p1_w_maximum_slope.zero(16);
@@ -196,10 +186,35 @@ struct Work {
         p0_ends.start.reserve(n_steps + 2);
         ready = args.n_steps;
     }
-    // Gives another Work what only a pass backwards needs, and takes the other's.
-    void trade([[maybe_unused]] Work& other) {
+    // The same for what only a pass backwards needs; `trade` gives that to another Work, and takes the other's.
+    int64_t ready_back = -1;
+    void prepare_back(const Args& args) {
+        if (ready_back == args.n_steps) return;
+        [[maybe_unused]] const int64_t n_steps = args.n_steps;
+        p0_l_I.zero(32);
+        p0_l_V.zero(32);
+        p0_w_along_input.zero(n_steps * 32);
+        p0_w_pending.zero(32);
+        p1_l_I.zero(16);
+        p1_l_V.zero(16);
+        p1_w_D_input.zero(16);
+        p1_w_along_input.zero(n_steps * 16);
+        p1_w_down.zero(16);
+        ready_back = args.n_steps;
+    }
+    void trade(Work& other) {
+        p0_l_I.trade(other.p0_l_I);
+        p0_l_V.trade(other.p0_l_V);
         p0_w_along_input.trade(other.p0_w_along_input);
+        p0_w_pending.trade(other.p0_w_pending);
+        p1_l_I.trade(other.p1_l_I);
+        p1_l_V.trade(other.p1_l_V);
+        p1_w_D_input.trade(other.p1_w_D_input);
         p1_w_along_input.trade(other.p1_w_along_input);
+        p1_w_down.trade(other.p1_w_down);
+        p0_feedback.trade(other.p0_feedback);
+        by_source.trade(other.by_source);
+        std::swap(ready_back, other.ready_back);
     }
 };
 

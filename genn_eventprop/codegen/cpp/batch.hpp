@@ -72,12 +72,14 @@ int run_batch(Engine& engine, const Args& args) {
                     args.guarded[slice] += work.guarded;
                     if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
                 }
-                outer_loss(args, work, sample);
-                if (!args.training || args.half == FORWARDS) continue;
+                const bool back = args.training && args.half != FORWARDS;
                 // a kept trial runs backwards in the thread's own memory, which is in its cache
-                if (args.half == BACKWARDS) engine.work[size_t(thread)].prepare(args), work.trade(engine.work[size_t(thread)]);
-                backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
-                if (args.half == BACKWARDS) work.trade(engine.work[size_t(thread)]);
+                Work& own = engine.work[size_t(thread)];
+                if (back) own.prepare_back(args);
+                if (args.half == BACKWARDS) work.trade(own);
+                outer_loss(args, work, sample);
+                if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                if (args.half == BACKWARDS) work.trade(own);
             }
         } catch (const std::bad_alloc&) {
             troubles[slice].population = NO_MEMORY;

@@ -188,6 +188,7 @@ struct Series {
         length = n_steps + ahead + 8;  // no power of 2: neighbours would share a set of the cache
         data.zero(N * length * K);
     }
+    void trade(Series& other) { data.trade(other.data), std::swap(length, other.length); }
     void fill(const scalar* const (&rows)[K], int64_t n_steps) {
         for (int n0 = 0; n0 < N; n0 += TILE)
             for (int64_t t = 0; t < n_steps; ++t)

@@ -294,6 +294,7 @@ struct BySource {
     }
     // begin[m + 1] is the write position of source m while filling and its end afterwards.
     void put(int32_t source, int32_t step) { steps[begin[source + 1]++] = step; }
+    void trade(BySource& other) { begin.trade(other.begin), steps.trade(other.steps), fill.trade(other.fill); }
 };
 
 // grad[m] (+)= sum of the history rows of source m's arrivals; `first` overwrites.

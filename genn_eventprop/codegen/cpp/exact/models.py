@@ -48,7 +48,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
     return (
         "struct Work {\n" + "\n".join(fields) + f"\n{indent(chr(10).join(lines))}"
         f"    void prepare([[maybe_unused]] const Args& args) {{\n        if ({same}) return;\n" + "\n".join(prepare)
-        + f"\n{indent(chr(10).join(room), 2)}        ready = true;\n    }}\n    void trade(Work&) {{}}\n}};\n"
+        + f"\n{indent(chr(10).join(room), 2)}        ready = true;\n    }}\n    void prepare_back(const Args&) {{}}\n    void trade(Work&) {{}}\n}};\n"
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         if c.delays is not None:
             return f"if (step < n_steps) {{\n{indent(self.others.dots(c, array))}}}\n"
         if len(row.axes) == 2:
-            array = f"{array} + arrival * NP_p_{c.target}"
+            array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_p_{c.target}"
         code = indent(self._product(c, part, array))
         return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{code}}}\n"
 

@@ -34,13 +34,15 @@ class Connections:
         into = self.plan.into(self.plan.populations[population].name)
         return unique(c.receptor for c in into if by_synapses(c) and not self.known(c))
 
-    def members(self) -> tuple[list[str], list[str]]:
-        """Members of a thread's memory, and the lines that make room for them."""
-        found, room = [], []
+    def members(self) -> tuple[list[str], list[str], list[str], list[str]]:
+        """Members of a thread's memory, the lines that make room for them, those that do so for a pass backwards, and
+        the names of the members of these."""
+        found, room, late, names = [], [], [], []
         for i, p in enumerate(self.plan.populations):
             found += [f"Ring<NP_p_{p.name}> p{i}_ring_{r};" for r in self.ringed(i)]
             found += [f"Series<NP_p_{p.name}, {len(w)}> p{i}_series_{r}_{w};" for r, w in self._serieses(i)]
-            room += [f"p{i}_series_{r}_{w}.prepare(n_steps, args.ahead);" for r, w in self._serieses(i)]
+            names += [f"p{i}_series_{r}_{w}" for r, w in self._serieses(i)]
+            late += [f"p{i}_series_{r}_{w}.prepare(n_steps, args.ahead);" for r, w in self._serieses(i)]
         for c in self.plan.connections:
             if self.known(c):
                 found.append(f"Buffer<real> c_{c.name}_rows, c_{c.name}_sums;")
@@ -50,13 +52,16 @@ class Connections:
             elif dendritic(c):
                 rows = [("sums", "n_steps + args.ahead")]
                 rows += [("arrived", "n_steps")] if c.learns_delays else []
-                rows += [("shifted", "n_steps")] if c.trainable else []
-                found += [f"Buffer<real> c_{c.name}_{tail};" for tail, _ in rows]
                 room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in rows]
+                found += [f"Buffer<real> c_{c.name}_{tail};" for tail, _ in rows]
+                if c.trainable:
+                    names.append(f"c_{c.name}_shifted")
+                    found.append(f"Buffer<real> c_{c.name}_shifted;")
+                    late.append(f"c_{c.name}_shifted.zero(n_steps * NP_p_{c.target});")
         if any(dendritic(c) for c in self.plan.connections):
             found.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
-        return found, room
+        return found, room, late, names
 
     # forwards
 

@@ -22,14 +22,14 @@ LENGTHS = {"n_points": "(args.n_steps + 1)"}
 
 
 class Memory(Layout):
-    """The memory of a trial of a plan; names: of the arguments.
+    """The memory of a trial of a plan; names: of the arguments; for_inputs: see `program.trial`.
 
     Attributes:
         used: every buffer that the text so far has a pointer to. row: of a trajectory, of the step that runs.
     """
 
-    def __init__(self, names: Context) -> None:
-        self.plan, self.names = names.plan, names
+    def __init__(self, names: Context, for_inputs: frozenset[str] = frozenset()) -> None:
+        self.plan, self.names, self.for_inputs = names.plan, names, for_inputs
         self.used: dict[str, Buffer] = {}
         self.row = "row"
         self.numbers, self.places, self.fields = self._numbers(), self._places(), self._fields()
@@ -83,7 +83,12 @@ class Memory(Layout):
             index[0] = self.row if index[0] == "step" else f"({index[0].strip('()')} - base)"
         if b.name in ACTIVITY:
             return f"work.{b.name}[{index[1]}]"
+        index[0] = self.row_of(b, index[0])
         return f"{self.pointer(b)}[{self._flat(self._axes(b), index)}]"
+
+    def row_of(self, b: Buffer, step: str) -> str:
+        """Row of a step: the same one for all if nobody asks for what needs more."""
+        return f"(args.input_gradients ? {step} : 0)" if b.name in self.for_inputs else step
 
     def pointer(self, b: Buffer) -> str:
         """What a buffer is called in the function that is written."""

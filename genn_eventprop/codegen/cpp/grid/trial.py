@@ -48,7 +48,7 @@ class Grid:
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
         self.trial = make_trial(names.plan, split=names.split)
-        self.memory = Memory(names)
+        self.memory = Memory(names, self.trial.for_inputs)
         undone = {o.population: o.kernel.body for o in self.trial.jumps if isinstance(o, EachNeuron)}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
@@ -77,11 +77,10 @@ class Grid:
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
         functions = [self._forward(), *([self._replay()] if self.segments.stored else [])]
+        self.compare(), self.auxiliary()  # these write into memory of the pass forwards
         forwards = set(self.memory.used)
         functions.append(self._backward())
-        members = (self.segments.kept(), self.others.members())
-        memory = work(self.memory, self.lists, forwards, *members)
-        return [memory, *functions]
+        return [work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()), *functions]
 
     # operations
 

@@ -16,18 +16,21 @@ SEGMENTS = "const int64_t segment = args.segment, kept = segment < n_steps ? (n_
 
 def work(
     memory: Memory, lists: Sequence[Lists], forwards: Set[str], kept: Mapping[str, Buffer],
-    more: tuple[list[str], list[str]],
+    more: tuple[list[str], list[str], list[str], list[str]],
 ) -> str:  # fmt: skip
     """`struct Work`.
 
     Args:
         forwards: names of the buffers that a pass forwards needs, or what runs a segment again. kept: names of
-            what segments start from -> the buffers that hold it in a trial. more: further members, and the lines that
-            make room for them.
+            what segments start from -> the buffers that hold it in a trial. more: further members, the lines that make
+            room for them, those that do so for a pass backwards, and the names of the members of these.
     """
     sized = _buffers(memory) | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
     fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
-    reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items()]
+    late = {memory.field(b) for b in memory.used.values() if b.name not in forwards} - set(OUTER)
+    reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n not in late]
+    reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late] + more[2]
+    trade = [n for n in sized if n in late] + more[3]
     for own in lists:
         for name, records in own.sizes().items():
             member = name.removeprefix("work.")
@@ -35,23 +38,34 @@ def work(
             reserve.append(f"{member}.start.reserve(n_steps + 2);")
         if own.spiking:
             fields.append(f"Buffer<real> {own.prefix}feedback;")
+            trade.append(f"{own.prefix}feedback")
         if own.n_events and not own.alone:
             fields.append(f"Buffer<int32_t> {own.prefix}found;")
             reserve.append(f"{own.prefix}found.reserve({padded(own.size) + 16});")
-    fields, reserve = fields + more[0], reserve + more[1]
-    targets = "ready_targets == args.n_targets" if memory.plan.loss.readout == "spike_times" else ""
-    same = f"ready == args.n_steps && {targets}" if targets else "ready == args.n_steps"
-    lines = [f"if ({same}) return;", "const int64_t n_steps = args.n_steps;", "(void)n_steps;"]
-    lines += [SEGMENTS.rstrip()] if kept else []
-    lines += [*reserve, "ready = args.n_steps;", *(["ready_targets = args.n_targets;"] if targets else [])]
-    fields += ["BySource by_source;", "int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;"]
-    fields.append("int64_t ready = -1" + (", ready_targets = -1;" if targets else ";"))
-    prepare = f"void prepare(const Args& args) {{\n{indent(chr(10).join(lines))}}}\n"
-    rows = (b for b in memory.used.values() if b.axes[0] == "n_steps" and b.name not in forwards)
-    trade = "".join(f"{n}.trade(other.{n});\n" for n in sorted(memory.field(b) for b in rows))
-    given = "// Gives another Work what only a pass backwards needs, and takes the other's.\n"
-    given += f"void trade([[maybe_unused]] Work& other) {{\n{indent(trade)}}}\n"
-    return "struct Work {\n" + indent("\n".join(fields) + "\n" + prepare + given) + "};\n"
+    fields += [*more[0], "BySource by_source;"]
+    fields.append("int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;")
+    trade.append("by_source")
+    begin = SEGMENTS if kept else ""
+    by_targets = memory.plan.loss.readout == "spike_times"
+    text = _prepare("prepare", "ready", begin, reserve + more[1], by_targets)
+    text += (
+        "// The same for what only a pass backwards needs; `trade` gives that to another Work, and takes the other's.\n"
+    )
+    text += _prepare("prepare_back", "ready_back", "", reserve_late, by_targets)
+    swaps = "".join(f"{n}.trade(other.{n});\n" for n in trade) + "std::swap(ready_back, other.ready_back);\n"
+    text += f"void trade(Work& other) {{\n{indent(swaps)}}}\n"
+    return "struct Work {\n" + indent("\n".join(fields) + "\n" + text) + "};\n"
+
+
+def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: bool) -> str:
+    """A function that makes room for a trial once, and the member that knows for how many steps and targets."""
+    sizes = ["args.n_steps", *(["args.n_targets"] if by_targets else [])]
+    names = [ready, *([f"{ready}_targets"] if by_targets else [])]
+    same = " && ".join(f"{n} == {size}" for n, size in zip(names, sizes))
+    lines = [f"if ({same}) return;", "[[maybe_unused]] const int64_t n_steps = args.n_steps;", *begin.splitlines()]
+    lines += [*reserve, *(f"{n} = {size};" for n, size in zip(names, sizes))]
+    members = "int64_t " + ", ".join(f"{n} = -1" for n in names) + ";\n"
+    return f"{members}void {function}(const Args& args) {{\n{indent(chr(10).join(lines))}}}\n"
 
 
 def _buffers(memory: Memory) -> dict[str, tuple[str, str]]:
