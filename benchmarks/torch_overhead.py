@@ -168,7 +168,7 @@ def main() -> None:
                 turn()
         pstats.Stats(profile).sort_stats("tottime").print_stats(18)
         return
-    lines = [*overhead(s, events, asked.repeats), "", *threads(s, events, asked.repeats)]
+    lines = [*overhead(s, events, asked.repeats), "", *threads(s, events[: 2 * s.batch], max(asked.repeats // 4, 2))]
     print("\n".join(lines))
     if asked.write:
         text = asked.write.read_text()

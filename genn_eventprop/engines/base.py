@@ -204,8 +204,6 @@ class Engine(SplitForm, ABC):
     """The keyword arguments of `create` that it takes."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
-    carries: ClassVar[bool] = False
-    """Whether trials may go on from the end of others, see `run_on`."""
     own_differences: ClassVar[bool] = False
     """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
 
@@ -256,7 +254,11 @@ class Engine(SplitForm, ABC):
         Args:
             carry: of as many trials; None: from the beginning.
         """
-        raise EngineError(f"{self.name} carries no state from trial to trial; use engine='reference_clock'")
+        raise EngineError(self.cannot_carry())
+
+    def cannot_carry(self) -> str:
+        """Why trials of this plan cannot go on from the end of others; empty if they can."""
+        return f"{self.name} carries no state from trial to trial; use engine='native' or 'reference_clock' on the grid"
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""

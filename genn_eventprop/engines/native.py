@@ -30,7 +30,9 @@ from ..program.outer import on_host
 from ..program.values import auxiliary, auxiliary_values
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, LossPart, Recorded, Result, batch_indices, diverged, summed
+from .carry import Carry
 from .losses import compared_with, prefixed, taken
+from .native_carry import Carrying
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
@@ -86,6 +88,7 @@ class NativeEngine(Engine):
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
         split: bool = False,
+        carry: bool = False,
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
@@ -104,7 +107,8 @@ class NativeEngine(Engine):
         self._split = split or self._on_host  # a batch is run in two halves
         self._trajectory_limit = trajectory_limit
         self._coded = coded(plan)  # what generated code calls things
-        self.source = generate(self._coded.plan, dtype, self._split)
+        self._carry = Carrying(plan, None, 0, self.dtype) if carry else None  # of the run that comes
+        self.source = generate(self._coded.plan, dtype, self._split, carry)
         for text in (self.source.text, host_source()):
             require(text)
         self._spiking = [p.name for p in plan.populations if p.spiking]
@@ -253,15 +257,42 @@ class NativeEngine(Engine):
     @cached_property
     def _halves(self) -> NativeEngine:
         """This engine, compiled for batches in two halves; it shares parameters and gradients."""
-        if self._split:
-            return self
+        return self if self._split else self._variant(split=True)
+
+    @cached_property
+    def _carrying(self) -> NativeEngine:
+        """The same for trials that go on from the end of others."""
+        return self._variant(carry=True)
+
+    def _variant(self, **how: bool) -> NativeEngine:
         other = NativeEngine(
             self.plan, self.parameters, slope_floor=self.slope_floor, dtype=self.dtype.name, threads=self.threads,
-            slices=self.slices, trajectory_limit=self._trajectory_limit, split=True,
+            slices=self.slices, trajectory_limit=self._trajectory_limit, **how,
         )  # fmt: skip
         shared = ("parameters", "_inside", "_padded", "gradients", "_gradient", "_shared")
         other.__dict__ |= {name: getattr(self, name) for name in shared}
         return other
+
+    def cannot_carry(self) -> str:
+        if self.plan.spike_times == "exact":
+            return "exact spike times carry no state from trial to trial; use spike_times='grid'"
+        if streams(self.plan):
+            return "native carries no state of networks with several inputs; use engine='reference_clock'"
+        valued = [c.name for c in self.plan.connections if c.delays is not None]
+        if valued:
+            return f"native carries no spikes along delays that are values ({valued[0]}); use engine='reference_clock'"
+        return ""
+
+    def run_on(
+        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, Carry]:
+        if why := self.cannot_carry():
+            raise EngineError(why)
+        samples, other = batch_indices(data, samples), self._carrying
+        other.seed, other.epoch = self.seed, self.epoch
+        other._carry = carrying = Carrying(self.plan, carry, len(samples), self.dtype)
+        result = other.run(data, samples, training=training, record_spikes=True)
+        return replace(result, spikes=result.spikes if record_spikes else None), carrying.after(data, samples, result)
 
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
@@ -376,7 +407,7 @@ class NativeEngine(Engine):
         given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
         given |= {f"c_{c.name}_delays": self._padded[c.delays_name] for c in plan.connections if c.delays}
         self._connections.refresh(self.parameters)
-        given |= self._connections.arrays
+        given |= self._connections.arrays | ({} if self._carry is None else self._carry.arrays)
         given |= self._regulariser_values(data, batch, part, training)
         given |= {
             f"{kind}_key_{inside[name]}": key for (kind, name), key in self.stochastic_keys(data, samples).items()
@@ -501,6 +532,7 @@ class NativeEngine(Engine):
         }
         integers |= {f"dropout_{p.name}": self._stochastic * limit(p.dropout) for p in populations}
         integers["input_gradients"] = self._wants_inputs
+        integers |= {} if self._carry is None else self._carry.integers
         integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)

@@ -54,7 +54,8 @@ class ReferenceClock(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         return self.run_on(data, samples, None, training=training, record_spikes=record_spikes)[0]
 
-    carries = True
+    def cannot_carry(self) -> str:
+        return ""
 
     def run_on(
         self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False

@@ -111,16 +111,20 @@ class Trial:
         return (*before, *self.jumps, *self.retreat, *self.end_back)
 
 
-def make_trial(plan: Plan, *, adjoint: bool = True, split: bool = False) -> Trial:
-    """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference."""
-    return _Maker(plan, adjoint, split).trial()
+def make_trial(plan: Plan, *, adjoint: bool = True, split: bool = False, carry: bool = False) -> Trial:
+    """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference.
+
+    carry: the number ``fresh`` says whether it begins from rest, and not from the end of another: 1 or 0.
+    """
+    return _Maker(plan, adjoint, split, carry).trial()
 
 
 class _Population:
     """One population's pieces."""
 
-    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool) -> None:
+    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool) -> None:
         self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
+        self.fresh = scope.given("fresh", "int") if carry else sp.Integer(1)
         # receptors whose D is asked for, and whether rows of it are kept for all steps
         self.felt = scope.fed() if split else scope.fed_by_spikes()
         self.regularise = Regularise(scope)
@@ -288,7 +292,7 @@ class _Population:
         for j, p in enumerate(self.d.params):
             if p in self.p.trainable:
                 first = sp.Matrix(s.lam).dot(self.d.dx0_dp[:, j].applyfunc(s.own))
-                out.append(Add(name("G", p), name("w", "grad", p) + first))
+                out.append(Add(name("G", p), name("w", "grad", p) + self.fresh * first))
         return out
 
 
@@ -301,14 +305,14 @@ def _keeps_nothing(event: DerivedEvent) -> dict[str, sp.Expr]:
 
 
 class _Maker:
-    def __init__(self, plan: Plan, adjoint: bool, split: bool) -> None:
+    def __init__(self, plan: Plan, adjoint: bool, split: bool, carry: bool) -> None:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.given("n_steps", "int")
         places = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {i: make_readout(self.scopes[i]) for i in (places[loss.output] for loss in plan.losses)}
-        self.populations = [_Population(plan, s, self.readouts.get(s.index), split) for s in self.scopes]
+        self.populations = [_Population(plan, s, self.readouts.get(s.index), split, carry) for s in self.scopes]
         self.connections = [
             (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
         ]

@@ -21,8 +21,8 @@ class CarryingEngine(Engine):
     """
 
     def __init__(self, engine: Engine) -> None:
-        if not engine.carries:
-            raise EngineError(f"{engine.name} carries no state from trial to trial; use engine='reference_clock'")
+        if why := engine.cannot_carry():
+            raise EngineError(why)
         self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
         self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
         self.parameters, self.gradients = engine.parameters, engine.gradients

@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Dense, Events, Network, Normal, Param
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Uniform
 from genn_eventprop.data.chunks import chunks
 from genn_eventprop.engines import create
+from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.reference_clock import ReferenceClock
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
+from support.sweeps import sweep
 
 DT = 0.5
 
@@ -131,6 +137,63 @@ def test_a_chunk_from_rest_has_the_gradient_of_a_trial():
         np.testing.assert_allclose(found[1][name], gradient, rtol=1e-9, atol=1e-12)
 
 
+def tables():
+    net = Network()
+    source, hidden = net.input(4), net.population(QIF(), 9, name="hidden")
+    output = net.population(LI(), 3, name="output")
+    net.connect(source, hidden, Sparse(Normal(6.0, 2.0), fan_in=3), delay=2.5)
+    net.connect(hidden, hidden, Sparse(Normal(0.5, 0.5), fan_in=2), delay=1.0)
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
+    return net
+
+
+def deltas():
+    net = Network()
+    source, hidden = net.input(4), net.population(LIFDelta(v_thresh=Param(1.0, trainable=True)), 8, name="hidden")
+    output = net.population(LI(), 3, name="output")
+    net.connect(source, hidden, Dense(Normal(0.6, 0.3)), delay=1.5)
+    net.connect(hidden, hidden, Dense(Normal(0.1, 0.2)), delay=2.0)
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=0.5)
+    return net
+
+
+NETWORKS = {"refractory": network, "tables": tables, "deltas": deltas}
+
+
+@pytest.mark.parametrize(
+    ("name", "readout", "steps"),
+    sweep(
+        [(n, r, s) for n in NETWORKS for r in ("integral", "max", "end") for s in (7, 40)],
+        [("refractory", "integral", 7), ("tables", "end", 7), ("deltas", "max", 40)],
+    ),
+)
+def test_native_is_the_reference(name, readout, steps):
+    """Spikes, readouts, gradients and what is carried on; trajectories in segments too."""
+    net, n_chunks = NETWORKS[name](), 4
+    length = n_chunks * steps * DT
+    labels = np.arange(2 * n_chunks).reshape(2, n_chunks) % 3
+    cut = chunks(recordings(length), steps * DT, DT, length=length, labels=labels)
+    pushes = [SpikeCount(net.populations[0], 2.0, 1e-3, mean="batch")]
+    found = []
+    plan = make_plan(net, Loss(net.populations[-1], readout), dt=DT, duration=steps * DT, regularisers=pushes)
+    values = net.initial_parameters(3)
+    for engine in (ReferenceClock(plan, values), NativeEngine(plan, values, dtype="float64", trajectory_limit=1e-3)):
+        data, carry = engine.load(cut), None
+        for c in range(n_chunks):
+            samples = np.arange(c, len(cut), n_chunks)
+            result, carry = engine.run_on(data, samples, carry, training=True, record_spikes=True)
+            numbers = {"loss": result.loss, "readout": result.readout, **result.spike_counts, **engine.gradients}
+            numbers |= {f"{k}_{n}": x for k in ("states", "modes", "until", "sent") for n, x in vars(carry)[k].items()}
+            found.append({k: np.array(v) for k, v in numbers.items()})
+    for wanted, native in zip(found[:n_chunks], found[n_chunks:]):
+        assert wanted.keys() == native.keys()
+        for key, value in wanted.items():
+            np.testing.assert_allclose(
+                native[key], value, rtol=1e-9, atol=1e-9 * (1 + np.abs(value).max()), err_msg=key
+            )
+    assert sum(w["hidden"].sum() for w in found[:n_chunks]) > 10
+
+
 def test_chunks_keep_the_steps_of_spikes():
     """Times just before a border belong to the next chunk if their step does; rounding moves none."""
     rng = np.random.default_rng(1)
@@ -145,9 +208,15 @@ def test_chunks_keep_the_steps_of_spikes():
 
 def test_what_is_refused():
     net, whole = network(), recordings(20.0)
-    with pytest.raises(EngineError, match="native carries no state from trial to trial; use engine='reference_clock'"):
-        engine = engine_of(net, 10.0, name="native")
-        engine.run_on(engine.load(chunks(whole, 10.0, DT, length=20.0)), [0], None)
+    cut = chunks(whole, 10.0, DT, length=20.0)
+    valued = network(delays=(1.0, Delay(Uniform(0.0, 3.0)), 0.0))
+    for net_, name, message in (
+        (net, "c99", "c99 carries no state from trial to trial; use engine='native' or 'reference_clock' on the grid"),
+        (valued, "native", r"native carries no spikes along delays that are values \(hidden_hidden\); use engine='ref"),
+    ):
+        engine = engine_of(net_, 10.0, name=name)
+        with pytest.raises(EngineError, match=message):
+            engine.run_on(engine.load(cut), [0], None)
     with pytest.raises(DataError, match="a chunk of 10.2 ms is not a whole number of steps of 0.5 ms"):
         chunks(whole, 10.2, DT)
     with pytest.raises(DataError, match="recording 0 has spikes behind its length of 1 chunks"):

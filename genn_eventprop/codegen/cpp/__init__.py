@@ -56,9 +56,9 @@ def host_source() -> str:
     return read("host.hpp") + "\n" + read("host.cpp")
 
 
-def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
-    """C++ for a plan; dtype "float32" or "float64"; split: see `Context`."""
-    ctx = Context(plan, dtype, split)
+def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> Source:
+    """C++ for a plan; dtype "float32" or "float64"; split, carry: see `Context`."""
+    ctx = Context(plan, dtype, split, carry)
     head = [
         equations(plan, "//"),
         f"typedef {ctx.real} scalar;\ntypedef scalar real;\n",

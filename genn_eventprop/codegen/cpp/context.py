@@ -48,11 +48,12 @@ class Context:
     """A plan with everything that its generators look up.
 
     split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/split.py`.
+    carry: trials may go on from the end of others; see `engines/carry.py`.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     """
 
-    def __init__(self, plan: Plan, dtype: str, split: bool = False) -> None:
-        self.plan, self.split = plan, split
+    def __init__(self, plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> None:
+        self.plan, self.split, self.carry = plan, split, carry
         self.exact = plan.spike_times == "exact"
         self.real = {"float32": "float", "float64": "double"}[dtype]
         self.values = {p.name: {v.name: v.per_neuron for v in value_names(plan, p)} for p in plan.populations}
@@ -107,6 +108,7 @@ class Context:
             for r, name in zip(self.plan.spike_regularisers(p.name), regulariser_names(self.plan, p.name)):
                 third = "excess" if r.mean == "batch" else "target"
                 given += [("const scalar*", f"{name}_{tail}") for tail in ("upper", "lower", third)]
+        given += self.carried_arrays() if self.carry else []
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
 
     def auxiliary_arrays(self) -> list[tuple[str, str]]:
@@ -120,6 +122,17 @@ class Context:
             given += [("const double*", prefix + n) for n in ("given_dr", "given_last") if self.split]
             given += [("double*", prefix + n) for n in ("loss", "readout")]
         return given
+
+    def carried_arrays(self) -> list[tuple[str, str]]:
+        """Where states come from and go to, and spikes of the trial before; see `grid/carried.py`."""
+        arrays = []
+        for i, p in enumerate(self.plan.populations):
+            arrays += [("const scalar*", f"from_states_p{i}"), ("scalar*", f"to_states_p{i}")]
+            if len(p.derived.modes) > 1:
+                arrays += [("const int32_t*", f"from_modes_p{i}"), ("int32_t*", f"to_modes_p{i}")]
+        for s in ("in", *(f"p{i}" for i, p in enumerate(self.plan.populations) if p.spiking)):
+            arrays += [("const int32_t*", f"before_{s}"), ("const int32_t*", f"before_{s}_start")]
+        return arrays
 
     def mode_steps(self) -> list[tuple[str, str]]:
         """Steps that timed modes last, (1,) or (N,); see `plan/clock.py`."""
@@ -178,6 +191,7 @@ class Context:
         stored = not self.exact and any(p.stores_states for p in self.plan.populations)
         segment = ["segment"] if stored else []
         segment += ["input_gradients"] if self.split else []
+        segment += ["fresh", "before_rows"] if self.carry else []
         slices = ["n_slices", "first_slice", "whole_batch", "whole_slices"]
         return ["n_steps", "batch", "half", *slices, "training", "record", *segment, *loss, *exact, *delays]
 

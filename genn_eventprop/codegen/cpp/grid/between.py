@@ -10,6 +10,7 @@ from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays
 from ...statements import Target, indent
 from ..context import Context
 from ..kinds import by_rows, listed, stream
+from .carried import Carried
 from .connections import Connections
 from .lanes import Lanes
 from .lists import Lists
@@ -22,10 +23,11 @@ class Between:
     """Operations of a trial on connections; lists: of every population that spikes."""
 
     def __init__(
-        self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections
-    ) -> None:
+        self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections,
+        carried: Carried,
+    ) -> None:  # fmt: skip
         self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
-        self.others = others
+        self.others, self.carried = others, carried
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
         return f" {sign} args.c_{c.name}_delay" if c.delay > 0 else ""
@@ -48,19 +50,25 @@ class Between:
         """`index` and `count` of the sources whose spikes arrive at `step`, or, with delays that are values, spiked."""
         if self._from_input(c):
             following, s = f"next_{c.name}", stream(c)
-            return f"""\
+            return self.carried.earlier(
+                c,
+                f"""\
 const int64_t first = {following};
 while ({following} < {s}to && args.{s}steps[{following}]{self._delay(c)} == step) ++{following};
-const int64_t count = {following} - first;
+{self.carried.count(c)} = {following} - first;
 const int32_t* index = args.{s}channels + first;
-"""
+""",
+            )
         spikes = self.lists[c.source].spikes
-        return f"""\
+        return self.carried.earlier(
+            c,
+            f"""\
 const int64_t at = step{self._delay(c, "-")};
 const int64_t first = at > 0 ? {spikes}.start[at] : 0;
-const int64_t count = at > 0 ? {spikes}.start[at + 1] - first : 0;
+{self.carried.count(c)} = at > 0 ? {spikes}.start[at + 1] - first : 0;
 const int32_t* index = {spikes}.neuron + first;
-"""
+""",
+        )
 
     def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...]) -> str:
         """Rows into what arrives; sums of one sign are for the backward pass alone."""
@@ -166,13 +174,16 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
             return self.spiked(c)
         s, behind = stream(c), f"behind_{c.name}"
         before = f"args.{s}steps[behind_{c.name} - 1]{self._delay(c)}"
-        return f"""\
+        return self.carried.earlier(
+            c,
+            f"""\
 while ({behind} > {s}from && {before} > step) --{behind};
 const int64_t end = {behind};
 while ({behind} > {s}from && {before} == step) --{behind};
-const int64_t count = end - {behind};
+{self.carried.count(c)} = end - {behind};
 const int32_t* index = args.{s}channels + {behind};
-"""
+""",
+        )
 
     def sum_known(self) -> str:
         """Before the first step: all that arrives through connections whose arrivals are known then."""
@@ -183,6 +194,7 @@ const int32_t* index = args.{s}channels + {behind};
         """`by`: the steps of the arrivals of every source; of its spikes, with delays that are values."""
         delay = self._delay(c)
         by = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
+        count, more, put = self.carried.arrivals(c)
         if self._from_input(c):
             s = stream(c)
             steps, channels = f"args.{s}steps", f"args.{s}channels"
@@ -190,14 +202,14 @@ const int32_t* index = args.{s}channels + {behind};
 {by}int64_t end = {s}to;
 while (end > {s}from && {steps}[end - 1]{delay} >= n_steps) --end;
 by.count({channels} + {s}from, end - {s}from);
-by.prepare({c.pre}, end - {s}from);
-for (int64_t i = {s}from; i < end; ++i) by.put({channels}[i], int32_t({steps}[i]{delay}));
+{count}by.prepare({c.pre}, end - {s}from{more});
+{put}for (int64_t i = {s}from; i < end; ++i) by.put({channels}[i], int32_t({steps}[i]{delay}));
 """
         spikes = self.lists[c.source].spikes
         return f"""\
 {by}const int64_t last = n_steps{self._delay(c, "-")}, end = last > 0 ? {spikes}.start[last] : 0;
 by.count({spikes}.neuron, end);
-by.prepare({c.pre}, end);
-for (int64_t at = 1; at < last; ++at)
+{count}by.prepare({c.pre}, end{more});
+{put}for (int64_t at = 1; at < last; ++at)
     for (int64_t i = {spikes}.start[at]; i < {spikes}.start[at + 1]; ++i) by.put({spikes}.neuron[i], int32_t(at{delay}));
 """

@@ -39,7 +39,7 @@ class Memory(Layout):
         """What single numbers are called."""
         found = {
             "n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "duration": "args.duration", "step_ms": "args.dt",
-            "n_targets": "args.n_targets", **{f"loss_{c}": f"args.{c}" for c in self.plan.loss.constants},
+            "n_targets": "args.n_targets", "fresh": "scalar(args.fresh)", **{f"loss_{c}": f"args.{c}" for c in self.plan.loss.constants},
         }  # fmt: skip
         for prefix, loss in auxiliary(self.plan):
             found |= {f"{prefix}loss_{c}": f"args.{prefix}loss_{c}" for c in loss.constants}

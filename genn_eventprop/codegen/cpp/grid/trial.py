@@ -28,6 +28,7 @@ from ...statements import indent
 from ..context import Context
 from ..kinds import ends, stream
 from .between import Between
+from .carried import Carried
 from .compare import compared
 from .connections import Connections
 from .lists import Lists
@@ -47,7 +48,7 @@ class Grid:
 
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
-        self.trial = make_trial(names.plan, split=names.split)
+        self.trial = make_trial(names.plan, split=names.split, carry=names.carry)
         self.memory = Memory(names, self.trial.for_inputs)
         undone = {o.population: o.kernel.body for o in self.trial.jumps if isinstance(o, EachNeuron)}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
@@ -55,7 +56,8 @@ class Grid:
         self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial.scopes, self.direct)
-        self.between = Between(self.memory, names, self.trial, by_name, self.others)
+        self.carried = Carried(self.memory, names, self.trial.scopes)
+        self.between = Between(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
     def _direct(self, s: Scope) -> dict[sp.Symbol, sp.Symbol]:
@@ -115,7 +117,7 @@ class Grid:
         body = NUMBERS + "".join(f"{n}.count = 0, {n}.start[0] = {n}.start[1] = 0;\n" for n in names)
         body += "find_activity(args, work, from, to);\n" if self.plan.loss.weight.input_tau is not None else ""
         every = range(len(self.lists))
-        body += self._all(t.begin) + self.others.begin(every) + self.between.sum_known()
+        body += self._all(t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
         late = (c for c in self.names.from_input if not self.others.known(c))
         body += "".join(f"int64_t next_{c.name} = {stream(c)}from;\n" for c in late)
         steps = self.others.arrive(every).join(map(self._all, around_arrivals(t)))
@@ -126,7 +128,8 @@ class Grid:
         body += "".join(f"{n}.start[n_steps + 1] = {n}.start[n_steps];\n" for n in ends)
         end = self._all(t.end)
         body += f"{{\n{indent('[[maybe_unused]] const int64_t step = n_steps;' + chr(10) + end)}}}\n" if end else ""
-        body += "".join(self._counts(i, p) for i, p in enumerate(self.plan.populations) if p.spiking) + "return 0;\n"
+        body += "".join(self._counts(i, p) for i, p in enumerate(self.plan.populations) if p.spiking)
+        body += self.carried.end() + "return 0;\n"
         return self._function("int forward(const Args& args, Work& work, int64_t sample)", body)
 
     def _diverged(self, i: int, p: PopulationRecord) -> str:

@@ -1,0 +1,91 @@
+"""Trials that go on from the end of others: where their states come from and go to, and spikes that are on their way.
+
+Of every source with connections there are the spikes of the trial before, those of step r - D (r = 0 ... D, the last
+row found at its end) of sample b at start[b * (D + 1) + r]; see `engines/carry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from ....plan import ConnectionRecord
+from ....program.nodes import Buffer, name
+from ....program.scope import Scope
+from ...statements import indent
+from ..context import Context
+from .memory import Memory
+
+
+class Carried:
+    """Text for a context with `carry`; empty without."""
+
+    def __init__(self, memory: Memory, names: Context, scopes: Sequence[Scope]) -> None:
+        self.memory, self.names, self.scopes = memory, names, scopes
+
+    def begin(self) -> str:
+        """Behind the beginning of a trial from rest."""
+        copies = "".join(
+            f"std::memcpy({self.memory.pointer(b)}, {where}, {size});\n" for b, where, size in self._parts("from")
+        )
+        return f"if (!args.fresh) {{\n{indent(copies)}}}\n" if copies else ""
+
+    def end(self) -> str:
+        return "".join(
+            f"std::memcpy({where}, {self.memory.pointer(b)}, {size});\n" for b, where, size in self._parts("to")
+        )
+
+    def _parts(self, way: str) -> list[tuple[Buffer, str, str]]:
+        """(buffer, its place in the arguments, bytes)."""
+        found = []
+        for s in self.scopes if self.names.carry else ():
+            for kind, symbols in (("states", s.x), ("modes", modes(s))):
+                for i, x in enumerate(symbols):
+                    b = s.table[x].buffer
+                    place = f"args.{way}_{kind}_p{s.index} + (sample * {len(symbols)} + {i}) * {s.N}"
+                    found.append((b, place, f"{s.N} * sizeof *{self.memory.pointer(b)}"))
+        return found
+
+    def _reaches(self, c: ConnectionRecord) -> bool:
+        """Whether spikes of the trial before may arrive in this one."""
+        return self.names.carry and (c.delay > 0 or c.source != self.names.plan.input.name)
+
+    def _row(self, c: ConnectionRecord) -> str:
+        rows = "sample * args.before_rows + args.before_rows - 1 + at"
+        return f"const int32_t* start = args.before_{self._source(c)}_start + {rows};\n"
+
+    def _source(self, c: ConnectionRecord) -> str:
+        names = [p.name for p in self.names.plan.populations]
+        return f"p{names.index(c.source)}" if c.source in names else "in"
+
+    def count(self, c: ConnectionRecord) -> str:
+        """The declaration of `count` in `own` of `earlier`."""
+        return "int64_t count" if self._reaches(c) else "const int64_t count"
+
+    def earlier(self, c: ConnectionRecord, own: str) -> str:
+        """`index` and `count` of the spikes that arrive at `step`: those in `own`, or of the trial before."""
+        if not self._reaches(c):
+            return own
+        before, from_input = f"args.before_{self._source(c)}", self._source(c) == "in"
+        at = f"const int64_t at = step - args.c_{c.name}_delay;\n" if from_input else ""
+        take = f"{self._row(c)}index = {before} + start[0], count = start[1] - start[0];\n"
+        return f"{own}{at}if (at < {0 if from_input else 1}) {{\n{indent(take)}}}\n"
+
+    def arrivals(self, c: ConnectionRecord) -> tuple[str, str, str]:
+        """Arrivals of spikes of the trial before, for `by`: to count them, how many there are, to put them."""
+        if not self._reaches(c):
+            return "", "", ""
+        before, delay = f"args.before_{self._source(c)}", f"args.c_{c.name}_delay" if c.delay > 0 else "0"
+        loop = f"for (int64_t at = -{delay}; at <= 0 && at + {delay} < n_steps; ++at) {{\n"
+        count = f"by.count({before} + start[0], start[1] - start[0]);\nearlier += start[1] - start[0];\n"
+        put = f"for (int32_t i = start[0]; i < start[1]; ++i) by.put({before}[i], int32_t(at + {delay}));\n"
+        row = self._row(c)
+        return (
+            f"int64_t earlier = 0;\n{loop}{indent(row + count)}}}\n", " + earlier", f"{loop}{indent(row + put)}}}\n"
+        )  # fmt: skip
+
+
+def modes(s: Scope) -> list[sp.Symbol]:
+    """Mode, and the step at which a timed one ends."""
+    return [name("w", n) for n in ("mode", "until") if name("w", n) in s.table]
