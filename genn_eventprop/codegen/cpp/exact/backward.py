@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import Context, indent
+from ..kinds import spread
 from . import routes
 from .groups import groups
 from .models import loads, refs
@@ -69,7 +70,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
 
 def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     """Weight gradient of one arrival, and D for the spike that sent it and for its delay."""
-    p, is_input, spread = f"p_{c.target}", c.source == ctx.plan.input.name, routes.spread(c)
+    p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, spread(c)
     back = ctx.split or not is_input
     feeds = back or c.learns_delays
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
@@ -80,7 +81,7 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
         f"{slice_} + int64_t(entry.source) * NP_{p}" if c.trainable else slice_,
         routes.row(c, "entry.source"),
     )
-    if spread:
+    if listed:
         gradient = "along" if c.trainable else "nullptr"
         lines += [f"scalar* along = cleared<NP_{p}>(work.along_{c.target});"] if c.trainable else []
         lines.append(f"const scalar* row = {routes.row_now(c, 'entry.source')};")
@@ -103,7 +104,7 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
         lines += [f"{into} += D;"] if back else []
     else:
         lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
-    if spread and c.trainable:
+    if listed and c.trainable:
         lines.append(f"{routes.table(c)}.gather(entry.source, along, {slice_});")
     return "{\n" + "\n".join(lines) + "\n}\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ...printer import CPP, expression
 from ..context import RANGE, Context, indent
+from ..kinds import delayed, spread
 from . import routes
 from .groups import groups
 from .models import loads, refs
@@ -24,7 +25,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += [f"work.reader.begin(p_{out}, args, sample);"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
-    body += [f"work.way_{c.name}.heap.clear();" for c in plan.connections if routes.delayed(c)]
+    body += [f"work.way_{c.name}.heap.clear();" for c in plan.connections if delayed(c)]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
@@ -109,7 +110,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
     source = f"args.channels[next_{c.name}]" if is_input else f"p_{c.source}.spikes.neuron[next_{c.name}]"
     index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
     pending, way = f"p_{c.target}.pending.push()", f"work.way_{c.name}"
-    if routes.delayed(c):
+    if delayed(c):
         sent = _arrives(ctx, c, f"next_{c.name}")
         push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
         return (
@@ -118,13 +119,13 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
             f"while ({way}.before(t_end)) {{\nconst auto due = {way}.pop();\nconst double after = due.at - t_k;\n"
             f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
         )
-    take = (pending, "after > 0 ? after : 0.0", "route" if routes.spread(c) else "sender", index)
+    take = (pending, "after > 0 ? after : 0.0", "route" if spread(c) else "sender", index)
     body = _take(ctx, c, *take)
     return (
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
         f"const int32_t sender = {source};\n"
         f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
-        f"{routes.each(c, 'sender', body) if routes.spread(c) else body}\n}}"
+        f"{routes.each(c, 'sender', body) if spread(c) else body}\n}}"
     )
 
 
@@ -199,10 +200,10 @@ def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> 
 
 def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
     """A spike that reaches a population of its own group within the step."""
-    if not routes.delayed(c):
+    if not delayed(c):
         at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
-        body = _inserted(ctx, c, at, "route" if routes.spread(c) else "neuron")
-        body = routes.each(c, "neuron", body) if routes.spread(c) else body
+        body = _inserted(ctx, c, at, "route" if spread(c) else "neuron")
+        body = routes.each(c, "neuron", body) if spread(c) else body
         return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{c.name};\n{body}\n}}"
     lines = [
         f"const double late = {routes.delay(c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",
