@@ -69,8 +69,9 @@ class Optimiser:
             a later pattern overrides an earlier one.
         bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
             that the parameter itself declares.
-        clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips.
-            `clipped_steps` counts how often it happened.
+        clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips. By name
+            pattern, ``{"*_hidden1.weight": 0.1, "*": 1.0}``: each gradient by itself, a later pattern overrides an
+            earlier one. `clipped_steps` counts the steps in which it happened.
 
     `factor` multiplies the learning rates of the next step; `factors`, by name pattern, stand in its place for the
     parameters that match. A schedule sets them.
@@ -85,7 +86,7 @@ class Optimiser:
         settings: dict[str, float],
         groups: Mapping[str, Mapping[str, float]] | None,
         bounds: Mapping[str, Bounds] | None,
-        clip_norm: float | None,
+        clip_norm: float | Mapping[str, float] | None,
     ) -> None:
         self.name = type(self).__name__
         self.settings = dict(settings)
@@ -147,7 +148,8 @@ class Optimiser:
         Raises:
             SettingError: a group or bound pattern that matches no parameter, bounds that exclude the first value.
         """
-        for pattern in (*self.groups, *self.bounds):
+        own = self.clip_norm if isinstance(self.clip_norm, Mapping) else {}
+        for pattern in (*self.groups, *self.bounds, *own):
             if not fnmatch.filter(parameters, pattern):
                 raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
         self.steps = self.clipped_steps = 0
@@ -179,12 +181,14 @@ class Optimiser:
         The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients, or their
         `norm`, are needed only when `clip_norm` is set.
         """
-        scale: dict[str, float] = {} if self.clip_norm is None else {"gradient_scale": self._clip(gradients, norm)}
+        scale = self._scales(gradients, norm)
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
             scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor_of(name)}
-            scalars = {**self.scalars(self.steps, scaled), **scale}
+            scalars = self.scalars(self.steps, scaled)
+            if scale:
+                scalars["gradient_scale"] = scale[name]
             if self._decay:
                 scalars["l2"] = self._decay.get(name, 0.0)
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
@@ -205,17 +209,26 @@ class Optimiser:
             self.prepare(parameters)
         self.next_step(gradients).apply(parameters, gradients)
 
-    def _clip(self, gradients: Mapping[str, np.ndarray] | None, norm: float | None) -> float:
-        if gradients is None and norm is None:
+    def _scales(self, gradients: Mapping[str, np.ndarray] | None, norm: float | None) -> dict[str, float]:
+        """What every gradient is multiplied by; nothing if none is clipped."""
+        if self.clip_norm is None:
+            return {}
+        each = self.clip_norm if isinstance(self.clip_norm, Mapping) else None
+        if gradients is None and (each is not None or norm is None):
             raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
-        limit = float(self.clip_norm or 0.0)
-        if norm is None:
+        names = list(self._settings)
+        if each is None:
+            if norm is None:
+                assert gradients is not None
+                norm = gradient_norm({name: gradients[name] for name in names})
+            scales = dict.fromkeys(names, min(1.0, self.clip_norm / norm if norm > 0 else 1.0))  # type: ignore[operator]
+        else:
             assert gradients is not None
-            norm = gradient_norm({name: gradients[name] for name in self._settings})
-        if norm <= limit:
-            return 1.0
-        self.clipped_steps += 1
-        return limit / norm
+            found = {n: [v for pattern, v in each.items() if fnmatch.fnmatchcase(n, pattern)] for n in names}
+            own = {n: gradient_norm({n: gradients[n]}) for n in names}
+            scales = {n: min(1.0, found[n][-1] / own[n]) if found[n] and own[n] > 0 else 1.0 for n in names}
+        self.clipped_steps += any(s < 1 for s in scales.values())
+        return scales
 
     def _check_start(self, name: str, value: np.ndarray) -> None:
         lower, upper = (None if b is None else np.asarray(b, value.dtype) for b in self._bounds[name])
@@ -226,7 +239,8 @@ class Optimiser:
             )
 
     def _check_settings(self) -> None:
-        if self.clip_norm is not None and not self.clip_norm > 0:
+        limits = self.clip_norm.values() if isinstance(self.clip_norm, Mapping) else [self.clip_norm]
+        if any(limit is not None and not limit > 0 for limit in limits):
             raise SettingError(f"{self.name}: clip_norm must be > 0 or None, got {self.clip_norm}")
         self.check(self.settings, self.name)
         for pattern, values in self.groups.items():

@@ -110,15 +110,16 @@ def placed(data: Data, own: slice, labels: np.ndarray) -> Data:
     before, after = own.start, len(labels) - own.stop
     offsets = np.concatenate([np.zeros(before, np.int64), data.offsets, np.full(after, data.offsets[-1])])
 
-    def widened(values: np.ndarray | None, nothing: float) -> np.ndarray | None:
-        if values is None:
-            return None
-        wide = np.full((len(labels), *values.shape[1:]), nothing, values.dtype)
-        wide[own] = values
-        return wide
+    def wide(values: np.ndarray, nothing: float) -> np.ndarray:
+        found = np.full((len(labels), *values.shape[1:]), nothing, values.dtype)
+        found[own] = values
+        return found
 
-    answers = {n: (widened(classes, -1), widened(t, np.nan)) for n, (classes, t) in data.answers.items()}
-    return replace(data, offsets=offsets, labels=labels, targets=widened(data.targets, np.nan), answers=answers)
+    def wide_targets(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else wide(values, np.nan)
+
+    answers = {n: (wide(classes, -1), wide_targets(t)) for n, (classes, t) in data.answers.items()}
+    return replace(data, offsets=offsets, labels=labels, targets=wide_targets(data.targets), answers=answers)
 
 
 def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:

@@ -54,7 +54,7 @@ class Progress(Callback):
     """A progress bar within the epoch (on a terminal) and one line after it.
 
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
-    that is silent as a whole gets a note, once.
+    that is silent as a whole gets a note, once; so do gradients that explode or vanish from layer to layer.
     """
 
     checkpointed = False
@@ -94,6 +94,9 @@ class Progress(Callback):
                 "--initial-spikes, --revive)",
                 file=sys.stderr,
             )
+        if (note := metrics.get("gradient_note")) and "" not in self._told:
+            self._told.add("")
+            print(f"note: {note}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -40,6 +40,7 @@ class EpochStatistics:
         self.guarded = self.clipped_spikes = 0
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
+        self.gradients: dict[str, tuple[float, float]] = {}  # of the epoch's last batch, see `gradient_norms`
         self.parts: dict[str, np.ndarray] = {}  # of several losses: sum of the loss, scored, correct, labelled
 
     def add(self, result: Result, data: Data, samples: np.ndarray, clipped_spikes: int = 0) -> None:
@@ -102,6 +103,7 @@ class EpochStatistics:
         numbers = ("trials", "labelled", "scored", "correct", "undecided", "guarded", "clipped_spikes")
         arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
         arrays |= {f"losses/{name}": sums for name, sums in self.parts.items()}
+        arrays |= {f"gradients/{name}": np.array(pair) for name, pair in self.gradients.items()}
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -110,4 +112,6 @@ class EpochStatistics:
             setattr(self, key, int(value))
         self.loss_sum = float(arrays["loss_sum"][0])
         self.parts = {k.removeprefix("losses/"): v.copy() for k, v in arrays.items() if k.startswith("losses/")}
+        pairs = {k.removeprefix("gradients/"): v for k, v in arrays.items() if k.startswith("gradients/")}
+        self.gradients = {name: (float(a), float(b)) for name, (a, b) in pairs.items()}
         self.spikes = {k.removeprefix("spikes/"): v.copy() for k, v in arrays.items() if k.startswith("spikes/")}

@@ -88,7 +88,8 @@ class LayeredConfig(ExperimentConfig):
     output_weight: tuple[float, float] = (0.0, 0.03)
     """Likewise to the output."""
     initial_spikes: float | None = None
-    """Initial spikes per hidden neuron and trial: initial weights are scaled until the training set gives them."""
+    """Initial spikes per hidden neuron and trial: initial weights are scaled, layer by layer, until the training set
+    gives them; 0: weights stay as drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input: their number, and the delay in ms from one to the next; each has its own weights."""
     delays: str = ""
@@ -111,6 +112,8 @@ class LayeredConfig(ExperimentConfig):
     """Optimiser by name, options in parentheses."""
     learning_rate: float = 1e-3
     """Learning rate of the optimiser."""
+    clip_each: float | None = None
+    """Largest norm of the gradient of each weight matrix and other parameter; a larger one is scaled down."""
     schedule: str = "constant"
     """Learning-rate schedule, e.g. "ease_in,cosine"; several are multiplied."""
     slope_floor: float = 0.0
@@ -158,7 +161,7 @@ def layered(
         dt=dt,
         spike_times=spike_times,
         engine=config.engine,
-        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None),
+        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None, **_clipped(config)),
         schedule=_schedule(config),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -169,10 +172,15 @@ def layered(
         notes=late_notes(train, *how),
         **trainer,
     )
-    if config.initial_spikes is not None:
+    if config.initial_spikes:
         hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
         initialise_rates(made, transformed(train, *how), hidden)
     return Experiment(made, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
+
+
+def _clipped(config: LayeredConfig) -> dict[str, Any]:
+    """Limits of gradients, for the optimiser; what --optimiser says itself stands."""
+    return {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
 
 
 def _schedule(config: LayeredConfig) -> Schedule:

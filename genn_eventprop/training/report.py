@@ -10,6 +10,7 @@ import numpy as np
 from ..optimisers import Optimiser
 from .epoch_statistics import EpochStatistics
 from .evaluation import Evaluation
+from .gradient_norms import gradient_note
 from .metrics import class_accuracy, confusion_matrix, interval_of, report
 from .state import TrainingState
 
@@ -25,26 +26,31 @@ def epoch_metrics(
 
     Loss and accuracy of the training set are those met during the epoch; silent and runaway count neurons over the
     whole epoch; learning_rate is the last one used; clipped_spikes are input spikes moved back into the
-    trial's last step.
+    trial's last step. gradient_norms are of the epoch's last batch, see `gradient_norms`.
     """
-    activity = statistics.activity()
-    return {
-        "epoch": state.epoch + 1,
-        "train_loss": statistics.loss,
-        "train_accuracy": statistics.accuracy,
-        "validation_loss": None if held_out is None else held_out.loss,
-        "validation_accuracy": None if held_out is None else held_out.accuracy,
-        **_held_out_metrics(held_out),
-        "undecided": statistics.undecided,
-        "spikes_per_neuron": {name: a.spikes_per_neuron for name, a in activity.items()},
-        "silent": {name: a.silent for name, a in activity.items()},
-        "runaway": {name: a.runaway for name, a in activity.items()},
-        "guarded": statistics.guarded,
-        "clipped_spikes": clipped_spikes + statistics.clipped_spikes,
-        "clipped_gradients": optimiser.clipped_steps,
-        "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
-        "seconds": state.epoch_seconds,
-    } | _metrics_of_losses(statistics, held_out)
+    activity, note = statistics.activity(), gradient_note(statistics.gradients)
+    return (
+        {
+            "epoch": state.epoch + 1,
+            "train_loss": statistics.loss,
+            "train_accuracy": statistics.accuracy,
+            "validation_loss": None if held_out is None else held_out.loss,
+            "validation_accuracy": None if held_out is None else held_out.accuracy,
+            **_held_out_metrics(held_out),
+            "undecided": statistics.undecided,
+            "spikes_per_neuron": {name: a.spikes_per_neuron for name, a in activity.items()},
+            "silent": {name: a.silent for name, a in activity.items()},
+            "runaway": {name: a.runaway for name, a in activity.items()},
+            "guarded": statistics.guarded,
+            "clipped_spikes": clipped_spikes + statistics.clipped_spikes,
+            "clipped_gradients": optimiser.clipped_steps,
+            "gradient_norms": {name: norm for name, (norm, _) in statistics.gradients.items()},
+            "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
+            "seconds": state.epoch_seconds,
+        }
+        | _metrics_of_losses(statistics, held_out)
+        | ({"gradient_note": note} if note else {})
+    )
 
 
 def _metrics_of_losses(statistics: EpochStatistics, held_out: Evaluation | None) -> dict[str, Any]:

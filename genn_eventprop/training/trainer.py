@@ -36,6 +36,7 @@ from .distributed.engine import RankedEngine
 from .epoch_statistics import EpochStatistics
 from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
 from .folder_model import keep_model, keep_start
+from .gradient_norms import gradient_norms
 from .identity import check_same, describe_loss, describe_network, describe_regulariser
 from .report import epoch_metrics, run_results
 from .run_folder import RunFolder
@@ -383,6 +384,8 @@ class Trainer:
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
         check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
+        if state.batch == self.batches - 1:  # before the update, so that a resumed run has the same
+            self.statistics.gradients = gradient_norms(self.plan, self.engine.gradients, self.engine.parameters)
         self._schedule(state.updates)
         self.engine.update(self.optimiser)
         self.statistics.add(result, data, samples, self.ranks.clipped)

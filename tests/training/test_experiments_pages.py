@@ -15,7 +15,7 @@ from genn_eventprop.gradcheck.command import find_model
 from genn_eventprop.training import experiment_names, load_experiment
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-PAGES = "braille dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
+PAGES = "braille deep dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,13 @@ def test_every_page_says_paper_command_and_result():
 def test_braille(data_dir, tmp_path):
     results = quick(tmp_path / "run", "braille", "--data-dir", str(data_dir))
     assert results["test_accuracy"] > 0.3  # chance is 1 / 27
+
+
+def test_deep(tmp_path):
+    """Every hidden layer spikes and has a gradient, with first weights by rates."""
+    quick(tmp_path / "run", "deep", "--epochs", "1", "--train-size", "64")
+    (metrics,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert all(metrics["gradient_norms"][f"hidden{i}"] > 0 for i in (1, 2, 3, 4)) and "gradient_note" not in metrics
 
 
 def test_loss_shaping_toy(tmp_path):

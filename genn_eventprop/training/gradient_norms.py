@@ -1,0 +1,57 @@
+"""Gradients layer by layer: do they explode or vanish on the way back through a deep network?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..plan import Plan
+
+APART = 1e4
+"""Factor between layers from which a gradient counts as vanishing or exploding."""
+
+
+def gradient_norms(
+    plan: Plan, gradients: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Population -> (L2 norm of the gradient of the learned weights that lead to it, the same over that of the
+    weights); in the order of the plan, only where weights are learned."""
+    found = {}
+    for p in plan.populations:
+        weights = [c.weight for c in plan.into(p.name) if c.weight in plan.trainable]
+        if weights:
+            g, w = (_norm(arrays[n] for n in weights) for arrays in (gradients, parameters))
+            found[p.name] = (g, g / w if w > 0 else float("nan"))
+    return found
+
+
+def _norm(arrays: Any) -> float:
+    return float(np.sqrt(sum(np.sum(np.square(np.asarray(a, np.float64))) for a in arrays)))
+
+
+def gradient_note(norms: Mapping[str, tuple[float, float]]) -> str:
+    """What is wrong with the gradients of layers, "" if nothing is.
+
+    norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the last one:
+    the loss is nearest to it.
+    """
+    relative = {name: r for name, (_, r) in norms.items() if np.isfinite(r)}
+    if len(relative) < 2:
+        return ""
+    *before, last = relative
+    for name in before:
+        if relative[name] * APART < relative[last]:
+            return (
+                f"the gradient vanishes on the way back: relative to its weights that of {name} is "
+                f"{relative[name]:.1e}, that of {last} {relative[last]:.1e}; set first weights by the rates of every "
+                "layer (initialise_rates, --initial-spikes), or use fewer layers"
+            )
+        if relative[name] > APART * relative[last] > 0:
+            return (
+                f"the gradient explodes on the way back: relative to its weights that of {name} is "
+                f"{relative[name]:.1e}, that of {last} {relative[last]:.1e}; limit it (clip_norm={{'*': ...}} of the "
+                "optimiser, --clip-each; slope_floor), or set first weights by rates (--initial-spikes)"
+            )
+    return ""
