@@ -33,7 +33,8 @@ def describe_connection(c: Connection) -> dict[str, Any]:
         "receptor": c.receptor,
         "delay": c.delay if c.delays is None else _describe_delays(c.delays),
         "trainable": c.trainable if c.learned is None else c.learned.astype(int).tolist(),
-        **({} if c.sign is None else {"sign": c.sign.tolist()}),
+        **({} if c.sign is None or c.share else {"sign": c.sign.tolist()}),
+        **({"share": c.share.name} if c.share else {}),
         "connectivity": _describe_connectivity(c.connectivity, c.name),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DescriptionError
-from ..modelling.network import Input, Network, Population
+from ..modelling.network import Connection, Input, Network, Population
 from ..modelling.neuron import Event, Mode, Neuron, NeuronModel
 from .connections import build_connectivity, build_delay, describe_connection
 from .parameters import build_param, describe_param
@@ -133,13 +133,16 @@ def build_network(found: Mapping[str, Any], values: Values, guard: Guard) -> Net
             Neuron(model, own), guard.size(p["size"], name), name, shape=_build_shape(p, guard, name),
             noise=p["noise"], dropout=p["dropout"], dropped_reset=bool(p["dropped_reset"]),
         )  # fmt: skip
+    made: dict[str, Connection] = {}
     for c in found["connections"]:
         name = guard.name(c["name"], "a connection")
-        network.connect(
-            places[c["source"]], places[c["target"]],
-            build_connectivity(c["connectivity"], values, guard, name),
-            delay=build_delay(c["delay"], values, guard, name),
-            receptor=c["receptor"], trainable=_trainable(c["trainable"]), sign=c.get("sign"), name=name,
+        own: dict[str, Any] = {"share": made[c["share"]]} if "share" in c else {
+            "connectivity": build_connectivity(c["connectivity"], values, guard, name),
+            "trainable": _trainable(c["trainable"]), "sign": c.get("sign"),
+        }  # fmt: skip
+        made[name] = network.connect(
+            places[c["source"]], places[c["target"]], delay=build_delay(c["delay"], values, guard, name),
+            receptor=c["receptor"], name=name, **own,
         )  # fmt: skip
     return network
 

@@ -36,7 +36,22 @@ from .native_carry import Carrying
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .parts import Part, add_in_tree
-from .refuse import ALL, ALONG, AMOUNTS, BENT, INPUTS, INTEGRALS, JUMPS, LOSSES, OF_MODELS, PARTS, SEVERAL, STEPWISE
+from .refuse import (
+    ALL,
+    ALONG,
+    AMOUNTS,
+    BENT,
+    INPUTS,
+    INTEGRALS,
+    JUMPS,
+    LOSSES,
+    OF_MODELS,
+    PARTS,
+    SEVERAL,
+    SHARED,
+    SHARED_TABLES,
+    STEPWISE,
+)
 from .split import Readouts
 from .stochastic import limit, quantiles
 
@@ -62,8 +77,8 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS},
+        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG, SHARED_TABLES},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS, SHARED, SHARED_TABLES},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True

@@ -209,7 +209,8 @@ class ProgramEngine(Engine):
         """Gradients by the names of parameters."""
         for i, c in enumerate(self.plan.connections):
             if f"c{i}_gradient" in out:
-                self.gradients[c.weight] = out[f"c{i}_gradient"].reshape(c.weight_shape)
+                found = out[f"c{i}_gradient"].reshape(c.weight_shape)
+                self.gradients[c.weight] = self.gradients[c.weight] + found if c.shares else found
             if c.delays and f"c{i}_delay_gradient" in out:
                 self.gradients[c.delays_name] = out[f"c{i}_delay_gradient"].reshape(c.delays.shape)
         for i, p in enumerate(self.plan.populations):

@@ -29,6 +29,8 @@ MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
 INPUTS = "several inputs"
+SHARED = "weights that connections share"
+SHARED_TABLES = "weights that connections share, in tables or with delays that are values"
 LOSSES = "several losses"
 FACTOR = "a loss with a factor"
 ALONG = "auxiliary losses that are taken all along the trial"
@@ -170,6 +172,25 @@ def _inputs(plan: Plan) -> str:
     return next((why.format(n) + "with spike_times='grid', or 'reference_event' with 'exact'" for n in found), "")
 
 
+def _shared(plan: Plan) -> str:
+    found = (c for c in plan.connections if c.shares)
+    why = (
+        "cannot run connection {!r}, which shares the weights of {!r}; use engine='reference_clock', 'native' or 'c99' "
+    )
+    return next((why.format(c.name, c.shares) + "with spike_times='grid', or 'reference_event'" for c in found), "")
+
+
+def _shared_tables(plan: Plan) -> str:
+    every = {c.name: c for c in plan.connections}
+    for c in (c for c in plan.connections if c.shares):
+        if any(x.form != "dense" or x.delays is not None for x in (c, every[c.shares])):
+            return (
+                f"shares weights of dense connections with one delay each, and {c.name!r} those of {c.shares!r}; use "
+                "engine='reference_clock' or 'c99'"
+            )
+    return ""
+
+
 def _losses(plan: Plan) -> str:
     if not plan.auxiliary:
         return ""
@@ -264,7 +285,8 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
-    INPUTS: _inputs, SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts,
+    INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
+    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts,
     READOUTS: _readouts, STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
@@ -301,6 +323,7 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
     currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
     kinds = {DELAYS[c.delays.kind] for c in network.connections if c.delays}
+    kinds |= {SHARED for c in network.connections if c.share}
     kinds |= {INPUTS} if len(network.inputs) > 1 else set()
     kinds |= {TABLES for c in network.connections if c.connectivity.form != "dense"}
     return simple and currents and not kinds & lacking and all(p.noise == p.dropout == 0 for p in network.populations)

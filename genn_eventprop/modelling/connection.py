@@ -29,6 +29,7 @@ class Connection:
         receptor: the input of the target's model that the spikes act on.
         trainable: learn the weights. learned: which of them, in their shape; None: all.
         sign: of every source (M,), or in the shape of the weights: 1 or -1, which the weights keep, or 0; None: any.
+        share: the connection whose weights these are; None: its own.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Connection:
     trainable: bool
     learned: np.ndarray | None = None
     sign: np.ndarray | None = None
+    share: Connection | None = None
+
+    @property
+    def weight_name(self) -> str:
+        """Of the parameter that its weights are."""
+        return f"{(self.share or self).name}.weight"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,9 +72,11 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
         NetworkError: arrays of the wrong shape, values outside their bounds, more than the machine's memory.
     """
     kind, between = c.connectivity, (c.source.shape, c.target.shape)
-    key = f"{c.name}.weight"
+    key = c.weight_name
     _check_memory(c)
     values: dict[str, np.ndarray] = {}
+    if c.share is not None:
+        return values | _draw_delays(c, stream)
     pairs = kind.draw_pairs(stream(f"{c.name}.pairs"), *between)
     if pairs is not None:
         values[f"{c.name}.pairs"] = pairs
@@ -84,9 +93,13 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
         values[key] = np.where(signs == 0, values[key], signs * np.abs(values[key]))
     if isinstance(kind, Dense) and kind.mask is not None:
         values[key] = np.where(kind.mask, values[key], 0.0)
-    if c.delays is not None and c.delay_shape is not None:
-        values[f"{c.name}.delay"] = c.delays.draw(stream(f"{c.name}.delay"), c.delay_shape, f"{c.name}.delay")
-    return values
+    return values | _draw_delays(c, stream)
+
+
+def _draw_delays(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[str, np.ndarray]:
+    if c.delays is None or c.delay_shape is None:
+        return {}
+    return {f"{c.name}.delay": c.delays.draw(stream(f"{c.name}.delay"), c.delay_shape, f"{c.name}.delay")}
 
 
 def _sources(c: Connection, pairs: np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import NetworkError
 from .connection import Connection, as_learned, as_sign, draw
-from .connectivity import Connectivity, Dense, Synapses
+from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
 from .parameters import Param, is_open
@@ -87,15 +87,20 @@ class Network:
         self,
         source: Input | Population,
         target: Population,
-        connectivity: Connectivity,
+        connectivity: Connectivity | None = None,
         *,
         delay: Any = 0.0,
         receptor: str | None = None,
         trainable: Any = True,
         sign: Any = None,
+        share: Connection | None = None,
         name: str | None = None,
     ) -> Connection:
-        """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``."""
+        """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``.
+
+        ``net.connect(b, c, share=first)`` uses the weights of the connection `first`, in the kind of connectivity that
+        it has: they are learned once, with the sum of both gradients. Delay and receptor are its own.
+        """
         name = name or f"{getattr(source, 'name', '?')}_{getattr(target, 'name', '?')}"
         if source not in self.inputs and source not in self.populations:
             raise NetworkError(f"connection {name!r}: its source is not part of this network")
@@ -103,6 +108,15 @@ class Network:
             raise NetworkError(f"connection {name!r}: its target is not a population of this network")
         if isinstance(source, Population) and not source.model.spiking:
             raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
+        if share is not None:
+            if connectivity is not None or sign is not None or trainable is not True:
+                raise NetworkError(f"connection {name!r}: with share= connectivity, sign and trainable are those of it")
+            if share not in self.connections:
+                raise NetworkError(f"connection {name!r}: share= is no connection of this network")
+            share = share.share or share
+            connectivity = share.connectivity
+            if isinstance(connectivity, Sparse):
+                raise NetworkError(f"connection {name!r}: the weights of a Sparse connection belong to its own pairs")
         if not isinstance(connectivity, Connectivity):
             raise NetworkError(
                 f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}; other kinds are Sparse, "
@@ -112,6 +126,12 @@ class Network:
             connectivity.check(source.shape, target.shape)
         except NetworkError as error:
             raise NetworkError(f"connection {name!r}: {error}") from None
+        wanted = connectivity.weight_shape(source.shape, target.shape)
+        if share is not None and wanted != share.weight_shape:
+            raise NetworkError(
+                f"connection {name!r}: weights of shape {wanted} are needed, those of {share.name!r} have "
+                f"{share.weight_shape}"
+            )
         fixed, delays = as_delay(delay, name)
         learned = as_learned(trainable, connectivity.weight_shape(source.shape, target.shape), name)
         signs = as_sign(sign, (connectivity, source.shape, target.shape), name)
@@ -130,8 +150,9 @@ class Network:
             fixed,
             delays,
             receptor or receptors[0],
-            *learned,
-            signs,
+            *(learned if share is None else (share.trainable, share.learned)),
+            signs if share is None else share.sign,
+            share,
         )
         self.connections.append(connection)
         return connection
@@ -178,7 +199,7 @@ class Network:
         """Bounds of every parameter that has any, by the names of `initial_parameters`."""
         pairs: dict[str, tuple[Any, Any]] = {}
         for c in self.connections:
-            pairs |= {f"{c.name}.weight": c.connectivity.bounds}
+            pairs |= {c.weight_name: c.connectivity.bounds}
             pairs |= {f"{c.name}.delay": c.delays.bounds} if c.delays else {}
         for p in self.populations:
             pairs |= {f"{p.name}.{n}": q.bounds for n, q in p.neuron.params.items()}
@@ -188,7 +209,7 @@ class Network:
         """Names of what is learned, in the order of `initial_parameters`."""
         names = []
         for c in self.connections:
-            names += [f"{c.name}.weight"] if c.trainable else []
+            names += [c.weight_name] if c.trainable and c.share is None else []
             names += [f"{c.name}.delay"] if c.delays and c.delays.trainable else []
         names += [f"{p.name}.{n}" for p in self.populations for n, q in p.neuron.params.items() if q.trainable]
         return tuple(names)

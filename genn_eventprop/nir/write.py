@@ -95,8 +95,8 @@ def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect)
     if missing:
         raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
     for c in network.connections:
-        if np.shape(values[f"{c.name}.weight"]) != c.weight_shape:
-            got = np.shape(values[f"{c.name}.weight"])
+        if np.shape(values[c.weight_name]) != c.weight_shape:
+            got = np.shape(values[c.weight_name])
             raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.weight_shape}")
         if c.delays is not None and c.delays.kind != "axonal":
             raise DescriptionError(
@@ -120,7 +120,7 @@ def _connections(
             delay = np.asarray(ms, np.float64) / 1000.0
             chain.append((f"{c.name}_delay", nir.Delay(images.shaped(delay, c.source.name))))
         if images.keeps(c):
-            chain += images.nodes(c, np.asarray(values[f"{c.name}.weight"], np.float64))
+            chain += images.nodes(c, np.asarray(values[c.weight_name], np.float64))
             if bias is not None and isinstance(c.connectivity, Conv2D):
                 chain[-1][1].bias, bias = images.bias(population.name), None
         else:
@@ -140,12 +140,13 @@ def _connections(
 def _values_of(c: Connection) -> list[str]:
     """The parameters of a connection."""
     drawn = isinstance(c.connectivity, Sparse)
-    return [f"{c.name}.{n}" for n, has in (("weight", True), ("pairs", drawn), ("delay", c.delays is not None)) if has]
+    own = [f"{c.name}.{n}" for n, has in (("pairs", drawn), ("delay", c.delays is not None)) if has]
+    return [c.weight_name, *own]
 
 
 def _matrix(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:
     """Weights (M, N), zero where there is no synapse."""
-    weight = np.asarray(values[f"{c.name}.weight"], np.float64)
+    weight = np.asarray(values[c.weight_name], np.float64)
     if c.connectivity.form == "dense":
         return weight
     table = c.connectivity.synapses(c.source.shape, c.target.shape)

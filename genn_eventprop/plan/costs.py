@@ -39,7 +39,7 @@ def cost(c: ConnectionRecord, dt: float, real: int = 4) -> ConnectionCost:
     table = 0 if c.form == "dense" else INT * (c.pre + 1 + S + indices)
     delays = math.prod(c.delays.shape) if c.delays else 0
     ring = real * ring_steps(c, dt) * c.post if c.delays else 0
-    return ConnectionCost(c.name, S, math.prod(c.weight_shape), delays, table, ring, S / c.pre)
+    return ConnectionCost(c.name, S, 0 if c.shares else math.prod(c.weight_shape), delays, table, ring, S / c.pre)
 
 
 def costs(plan: Plan) -> tuple[ConnectionCost, ...]:

@@ -185,6 +185,7 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
             form=c.connectivity.form, weight_shape=c.weight_shape,
             table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
             learned=_learned(c), sign=c.sign, channels=_channels(c, network),
+            shares=c.share.name if c.share else "",
         )
         for c in network.connections
     )  # fmt: skip

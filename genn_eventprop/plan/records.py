@@ -93,7 +93,8 @@ class ConnectionRecord:
     None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
     delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
     learned: which of them, None: all; sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
-    channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input.
+    channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input. shares: name of
+    the connection whose weights these are; "": its own.
     """
 
     name: str
@@ -112,10 +113,11 @@ class ConnectionRecord:
     learned: np.ndarray | None = field(default=None, compare=False)
     sign: np.ndarray | None = field(default=None, compare=False)
     channels: tuple[int, int] | None = None
+    shares: str = ""
 
     @property
     def weight(self) -> str:
-        return f"{self.name}.weight"
+        return f"{self.shares or self.name}.weight"
 
     @property
     def delays_name(self) -> str:
@@ -141,9 +143,9 @@ class ConnectionRecord:
 
     @property
     def values(self) -> dict[str, tuple[int, ...]]:
-        """Parameter -> shape, of all that this connection has."""
+        """Parameter -> shape, of all that this connection has of its own."""
         found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
-        found[self.weight] = self.weight_shape
+        found |= {} if self.shares else {self.weight: self.weight_shape}
         return found | ({self.delays_name: self.delays.shape} if self.delays else {})
 
 

@@ -31,7 +31,7 @@ def describe_network(network: Network) -> dict[str, str]:
         learned_weights = "fixed" if not c.trainable else "learned" if c.learned is None else "partly learned"
         parts[f"connection {c.name}"] = (
             f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}{_describe_kind(c)}, "
-            f"{_describe_delay(c)}, {learned_weights}"
+            f"{_describe_delay(c)}, {learned_weights}" + (f", weights of {c.share.name}" if c.share else "")
         )
     return parts
 

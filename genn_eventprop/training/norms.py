@@ -34,7 +34,11 @@ class MaxNorm(Callback):
         self.most, self.pattern = float(most), pattern
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        fitting = [c for c in trainer.network.connections if c.trainable and not isinstance(c.connectivity, Pool2D)]
+        fitting = [
+            c
+            for c in trainer.network.connections
+            if c.trainable and not c.share and not isinstance(c.connectivity, Pool2D)
+        ]
         self.chosen = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
         if not self.chosen:
             known = suggest(self.pattern, [c.name for c in fitting])

@@ -81,7 +81,7 @@ class Revive(Callback):
                 self.revived[name] = int(silent.sum())
 
     def _change(self, trainer: Trainer, c: Connection, silent: np.ndarray, epoch: int) -> None:
-        weight = trainer.engine.parameters[f"{c.name}.weight"]
+        weight = trainer.engine.parameters[c.weight_name]
         theirs = _into(trainer, c, silent)
         if self.how == "lift":
             new = weight + self.amount
@@ -113,12 +113,12 @@ def _into(trainer: Trainer, c: Connection, neurons: np.ndarray) -> np.ndarray:
 
 
 def incoming(trainer: Trainer, population: str) -> list[Connection]:
-    """The learned connections into a population from others."""
-    connections = trainer.network.connections
-    return [c for c in connections if c.target.name == population and c.source is not c.target and c.trainable]
+    """The learned connections into a population from others, with weights of their own."""
+    into = (c for c in trainer.network.connections if c.target.name == population and c.share is None)
+    return [c for c in into if c.source is not c.target and c.trainable]
 
 
 def bounded(trainer: Trainer, c: Connection, weight: np.ndarray) -> np.ndarray:
     """`weight` within the bounds of the connection."""
-    low, high = trainer.plan.bounds().get(f"{c.name}.weight", (None, None))
+    low, high = trainer.plan.bounds().get(c.weight_name, (None, None))
     return weight if low is None and high is None else np.clip(weight, low, high)

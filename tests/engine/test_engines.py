@@ -33,13 +33,14 @@ QUICK = {
         "shape: skip, integral of spiking", "random: noise", "random: both with reset, mean counts",
         "random: counts of a sample, reset", "random: delta synapses", "random: modes", "losses: several",
         "losses: several, one in Python", "inputs: two, tables and delays",
+        "weights: shared",
     ),
     "c99": (
         "loss: per step", "loss: integral, input-driven, of spiking", "loss: spike times, missing ones count",
         "loss: own formula of first spikes", "loss: absolute error", "neurons: bursting", "neurons: delta max",
         "neurons: every function, Euler", "neurons: conductance", "shape: recurrent, first inverse end",
         "shape: skip, integral of spiking", "random: both with reset, mean counts", "random: delta synapses",
-        "losses: several", "inputs: two",
+        "losses: several", "inputs: two", "weights: shared, in a table",
     ),
     "cuda": (
         "loss: integral, input-driven, of spiking", "neurons: bursting", "neurons: conductance",

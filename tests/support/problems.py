@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Uniform, losses
+from genn_eventprop import Delay, Dense, Events, Grouped, Network, Normal, Sparse, Uniform, losses
 from genn_eventprop.losses import OwnLoss, TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -144,6 +144,21 @@ def inputs(valued=False):
     return plan, random_events(plan)
 
 
+def shared(valued=False):
+    """Three layers alike, of which two connections share weights, one later than the other; valued: by a table."""
+    lif = clocked.parameters("learned", clocked.LIF_VALUES)
+    net = Network()
+    layers = [net.population(LIF(**lif), 12, name=f"layer{i}") for i in range(3)]
+    output = net.population(LI(**clocked.LI_VALUES), 3, name="output")
+    net.connect(net.input(7), layers[0], Dense(Normal(0.9, 0.6)))
+    kind = Grouped(Normal(2.0, 0.7), 3) if valued else Dense(Normal(0.6, 0.4))
+    first = net.connect(layers[0], layers[1], kind)
+    net.connect(layers[1], layers[2], share=first, delay=1.5)
+    net.connect(layers[2], output, Dense(Normal(0.3, 0.4)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=50.0)
+    return plan, random_events(plan)
+
+
 def every_problem():
     """name -> a function that makes (plan, events)."""
     found = {f"loss: {name}": lambda name=name: problem(name) for name in LOSSES}
@@ -160,7 +175,8 @@ def every_problem():
         found[f"random: {name}"] = lambda s=settings: (stochastic.network(**s), stochastic.random_events())
     found |= {"losses: several": several, "losses: several, one in Python": lambda: several(in_python=True)}
     found |= {"inputs: two": inputs, "inputs: two, tables and delays": lambda: inputs(valued=True)}
+    found |= {"weights: shared": shared, "weights: shared, in a table": lambda: shared(valued=True)}
     return found
 
 
-__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "inputs", "problem", "several", "with_targets"]
+__all__ = ["LOSSES", "PLANS", "clocked", "every_problem", "inputs", "problem", "several", "shared", "with_targets"]

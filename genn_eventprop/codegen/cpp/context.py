@@ -67,7 +67,7 @@ class Context:
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
         for c in self.plan.connections:
-            for name, shape in kinds.learned(c):
+            for name, shape in ((n, s) for n, s in kinds.learned(c) if n not in layout):
                 rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))
                 layout[name] = (offset, rows, columns)
                 offset += rows * columns

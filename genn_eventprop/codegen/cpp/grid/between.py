@@ -158,7 +158,8 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
             return ""
         if isinstance(o, Gather) and by_rows(c):
             place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
-            gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, first);\n"
+            begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
+            gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, {begins});\n"
         else:
             gather = self.others.gather(c)
         return "{\n" + indent(self._by_source(c) + gather) + "}\n"

@@ -1,0 +1,73 @@
+"""Weights that two connections share; engines are compared with the reference in `test_engines`."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Network, Normal, Sparse, Trainer, load, losses
+from genn_eventprop.engines import create
+from genn_eventprop.errors import EngineError, NetworkError
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.plan import make_plan
+from support.clocked import random_events
+
+
+def made(share, spike_times="grid"):
+    """Three layers alike; two connections have the weights of one of them, or a copy of them."""
+    net = Network()
+    layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(3)]
+    output = net.population(LI(), 3, name="output")
+    net.connect(net.input(7), layers[0], Dense(Normal(1.5, 0.6)))
+    first = net.connect(layers[0], layers[1], Dense(Normal(1.5, 0.4)))
+    again = {"share": first} if share else {"connectivity": Dense(Normal(0.0, 0.1))}
+    net.connect(layers[1], layers[2], delay=1.5, **again)
+    net.connect(layers[2], output, Dense(Normal(0.3, 0.4)))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    return make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times)
+
+
+@pytest.mark.parametrize(("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact")])
+def test_gradients_are_the_sum_of_both(engine, spike_times):
+    results, gradients, values = [], [], {}
+    for share in (True, False):
+        plan = made(share, spike_times)
+        values = plan.network.initial_parameters(3) | values
+        values = {k: v for k, v in values.items() if k in plan.network.initial_parameters(3)}
+        if not share:
+            values["layer1_layer2.weight"] = values["layer0_layer1.weight"].copy()
+        run = create(plan, values, engine=engine)
+        results.append(run.run(run.load(random_events(plan, 2)), [0, 1], training=True))
+        gradients.append(run.gradients)
+    assert results[0].spike_counts["layer2"].sum() > 3 and "layer1_layer2.weight" not in gradients[0]
+    np.testing.assert_allclose(results[0].loss, results[1].loss, rtol=1e-13)
+    both = gradients[1].pop("layer1_layer2.weight") + gradients[1]["layer0_layer1.weight"]
+    for name, gradient in (gradients[1] | {"layer0_layer1.weight": both}).items():
+        np.testing.assert_allclose(gradients[0][name], gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_training_and_the_run_folder(tmp_path):
+    plan = made(True)
+    events, settings = random_events(plan, 4), {"duration": 40.0, "dt": 0.5, "progress": False, "threads": 1}
+    Trainer(plan.network, plan.asked, run_dir=tmp_path / "run", **settings).fit(events, epochs=1)
+    model = load(tmp_path / "run")
+    first, second = (c for c in model.described.network.connections if c.name in ("layer0_layer1", "layer1_layer2"))
+    assert second.share is first and model.plan.connections[2].weight == "layer0_layer1.weight"
+    assert len(model.predict(events)) == 4
+
+
+def test_what_does_not_fit_is_refused():
+    plan = made(True)
+    net = plan.network
+    read = {c.name: c for c in net.connections}
+    layers = net.populations
+    with pytest.raises(
+        NetworkError, match=r"weights of shape \(6, 3\) are needed, those of 'layer0_layer1' have \(6, 6\)"
+    ):
+        net.connect(layers[0], layers[3], share=read["layer0_layer1"], name="skip")
+    with pytest.raises(NetworkError, match="connectivity, sign and trainable are those of it"):
+        net.connect(layers[0], layers[2], Dense(1.0), share=read["layer0_layer1"], name="skip")
+    sparse = net.connect(layers[0], layers[2], Sparse(1.0, probability=0.5), name="sparse")
+    with pytest.raises(NetworkError, match="belong to its own pairs"):
+        net.connect(layers[1], layers[2], share=sparse, name="more")
+    exact = made(True, "exact")
+    with pytest.raises(EngineError, match="cannot run connection 'layer1_layer2', which shares the weights of"):
+        create(exact, exact.network.initial_parameters(1), engine="native")
