@@ -1,6 +1,7 @@
 """Every experiment page: its quick variant through the command line on real data, files, options, TOML."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from genn_eventprop.data.locate import data_folder
 from genn_eventprop.errors import ModelError
 from genn_eventprop.gradcheck.command import find_model
 from genn_eventprop.training import experiment_names, load_experiment
+from genn_eventprop.training.experiment import config_from_json
+from genn_eventprop.training.scan import read_toml
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PAGES = "braille deep dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
@@ -87,6 +90,16 @@ def test_nmnist_small_and_its_resplits(data_dir, tmp_path):
     assert list(folds) == [f"resplit{k}" for k in range(5)]
     tests = [file.build(file.config(**{**file.quick, **fold, "data_dir": data_dir})).test for fold in folds.values()]
     assert {len(t) for t in tests} == {100} and len({t.times.sum() for t in tests}) == 5
+
+
+def test_settings_beside_the_pages_are_settings_of_their_page():
+    files = [f for f in EXPERIMENTS.glob("*.toml") if not f.name.endswith((".paper.toml", "_search.toml"))]
+    assert len(files) >= 5
+    for file in files:
+        text = file.read_text()
+        name = re.search(r"genn-eventprop train (\w+) .*--config experiments/" + file.name, text)
+        assert name, f"{file.name}: no command that uses it"
+        config_from_json(load_experiment(name.group(1)).config, read_toml(file))
 
 
 def test_spoken_digits_official_split_and_speaker_out(data_dir, tmp_path, cache):
