@@ -27,7 +27,7 @@ from ...program.values import synapse_values
 from ..base import Availability, Data, Result, batch_indices
 from ..device_arrays import DeviceArrays
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import CONNECTIVITY, HANDWRITTEN, INPUTS
+from ..refuse import CONNECTIVITY, HANDWRITTEN, INPUTS, SHARED, SHARED_TABLES
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .inputs import rows_of_bits
 from .install import VERSION, available_backends, choose_backend, devices
@@ -58,7 +58,7 @@ class GennEngine(ProgramEngine):
     """
 
     name = "genn"
-    features = {"grid": ProgramEngine.features["grid"] - CONNECTIVITY - {INPUTS} | {HANDWRITTEN}}
+    features = {"grid": ProgramEngine.features["grid"] - CONNECTIVITY - {INPUTS, SHARED, SHARED_TABLES} | {HANDWRITTEN}}
     splits = False
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
