@@ -62,6 +62,7 @@ class Settings:
         level: Of the compiler's optimisation.
         timeout: Seconds for one engine on one network.
         genn: Whether GeNN runs where pygenn is installed: on the grid, one network of every fourth library.
+        engines: Names such as "cuda float64"; the usual ones, by turns, if empty.
         out: File of one JSON object a network, written as they are found; what is in it counts and is not run again.
         into: A page, whose table between the marks of the spike times is replaced.
     """
@@ -78,6 +79,7 @@ class Settings:
     level: int = 0
     timeout: float = 300.0
     genn: bool = True
+    engines: tuple[str, ...] = ()
     out: Path | None = None
     into: Path | None = None
 
@@ -99,8 +101,10 @@ class Found:
 
 
 def engines_of(s: Settings, number: int) -> list[str]:
-    """native in float64, and in float32 or other engines, by turns."""
+    """native in float64, and in float32 or other engines, by turns, unless they are named."""
     library = number // cheap.SHARED
+    if s.engines:
+        return list(s.engines)
     if s.known:
         return list(ENGINES)
     if s.spike_times == "exact":
@@ -247,9 +251,10 @@ def reason(text: str) -> str:
 
 def asked(s: Settings) -> str:
     """The kind of networks, as on the command line."""
+    named = f" --engines {' '.join(repr(e) for e in s.engines)}" if s.engines else ""
     exact = f" --spike-times {s.spike_times}" if s.spike_times != "grid" else ""
     kind = f"--wired{exact}" if s.wired else f"--spike-times {s.spike_times}"
-    return f"{kind} --losses" if s.losses else kind
+    return f"{kind}{' --losses' * s.losses}{named}"
 
 
 def table(s: Settings, found: list[Found]) -> str:

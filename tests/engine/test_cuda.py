@@ -121,6 +121,16 @@ def test_a_thread_that_misses_a_barrier_is_seen(problem):
         outcome(problem, mutate=100)
 
 
+def test_a_row_beside_a_piece_of_global_memory_is_seen(problem):
+    def change(text):
+        place = "c1_gradient[(int64_t)source * 70 + n] = total;"
+        assert place in text
+        return text.replace(place, place.replace("source", "(source + 1)"))
+
+    with pytest.raises(RuntimeError, match="gather_c1: wrote outside of a piece of global memory"):
+        outcome(problem, change=change)
+
+
 def test_a_sum_in_the_order_of_arrival_is_seen(problem):
     """Not the fixed tree of lanes, but whoever comes first."""
 

@@ -3,6 +3,7 @@
 import ctypes
 import re
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from genn_eventprop.toolchain.load import build
 
 HEADER = Path(__file__).with_name("shim.hpp")
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 2
+MARGIN = 4096  # bytes beside a piece of memory that kernels must leave alone
 
 
 class ShimMemory(DeviceMemory):
@@ -21,11 +23,16 @@ class ShimMemory(DeviceMemory):
     def __init__(self, device, count):
         if count > device.available:
             raise OutOfMemory(f"cuda: allocating {count} bytes of {device.available} failed")
-        self._raw, self.bytes, self.device = np.full(count + 64, 0xFF, np.uint8), count, device
-        self._start = -self._raw.ctypes.data % 64
+        self._raw, self.bytes, self.device = np.full(count + 3 * MARGIN, 0xFF, np.uint8), count, device
+        self._start = MARGIN + -self._raw.ctypes.data % MARGIN
+        device.pieces.add(self)
         self.address = self._raw.ctypes.data + self._start
         device.live += 1
         device.allocated += count
+
+    def whole(self):
+        """Whether nobody has written beside it."""
+        return (self._raw[: self._start] == 0xFF).all() and (self._raw[self._start + self.bytes :] == 0xFF).all()
 
     def _first(self, count):
         assert count <= self.bytes and self._raw is not None
@@ -49,6 +56,7 @@ class ShimMemory(DeviceMemory):
         if self._raw is not None:
             self.device.live -= 1
             self.device.allocated -= self.bytes
+            self.device.pieces.discard(self)
         self._raw = None
 
 
@@ -75,6 +83,8 @@ class ShimModule(Module):
         run = getattr(self.library, f"run_{kernel}")
         if run(blocks, threads, ctypes.c_void_p(argument), d.order, d.seed, mutate):
             raise RuntimeError(f"{kernel}: {self.library.why().decode()}")
+        if not all(piece.whole() for piece in d.pieces):
+            raise RuntimeError(f"{kernel}: wrote outside of a piece of global memory")
 
 
 class ShimDevice(Device):
@@ -88,7 +98,7 @@ class ShimDevice(Device):
     def __init__(self, order=ASCENDING, seed=0, mutate=0, change=None):
         self.order, self.seed, self.mutate, self.change = order, seed, mutate, change
         self.live = self.copied = self.allocated = self.read_back = 0
-        self.uploaded, self.launches = [], []
+        self.uploaded, self.launches, self.pieces = [], [], weakref.WeakSet()
 
     @property
     def available(self):
