@@ -4,11 +4,15 @@ In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the
 spike counts and predictions entirely; predictions where the best score is ahead by as much, gradients up to the
 rounding of terms that cancel (`outcome.other_number`). An engine that runs a trial in halves has to give the gradients
 of a random dL/dr, too, with those of input times. Where they do not agree, the reference answers whether this can be
-rounding: it runs three times more with every parameter (and, with exact spike times, every input time) changed by a
-random relative 1e-11 (float32: 3e-7), the same change for equal values, so that what is alike stays alike. If it then
-decides something otherwise itself, the network is "undecided". If its numbers move, three times as much is allowed;
-"undecided" too if they move by more than 1e-5 (float32: 0.1) of their size, 10^6 times the change. Whatever is left is
-"wrong".
+rounding: it runs some times more with every parameter (and, with exact spike times, every input time) changed by a
+random relative 1e-11 (float32: 3e-7), and on the grid with every state, at both ends of every step, changed by up to
+the format's epsilon; the same change for equal values, so that what is alike stays alike. On the grid it runs once with
+nothing changed but that the format holds the states. If it then decides something otherwise itself, the network is
+"undecided". If its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5
+(float32: 0.1) of their size, 10^6 times the change. Whatever is left is "wrong".
+
+States are rounded at every step, however exact the rest of the arithmetic is: an upstroke that is exponential
+multiplies the last bit of V by 10^5 within a step, which a change of parameters alone does not show.
 """
 
 from __future__ import annotations
@@ -34,20 +38,25 @@ from .outcome import Outcome, distance, other_choice, other_number, outcome
 ENGINES = ("native float64", "native float32")
 MAX_SPIKES = 400  # of a population and trial in the reference
 TUNINGS = 10
+TRIES = {"grid": 8, "exact": 3}  # by how the last bit of a single state falls, results differ a hundredfold
 
 
 @dataclass(frozen=True)
 class Precision:
-    """relative: agreement asked for. eps: of the number format. change: of the numbers that the reference is tried
-    with. steep: how far its own numbers may move by it, relative to their size."""
+    """format: of the numbers. relative: agreement asked for. eps: of the format. change: of the numbers that the
+    reference is tried with. steep: how far its own numbers may move by it, relative to their size."""
 
+    format: str
     relative: float
     eps: float
     change: float
     steep: float
 
 
-PRECISION = {"float64": Precision(1e-9, 2.2e-16, 1e-11, 1e-5), "float32": Precision(1e-3, 1.2e-7, 3e-7, 0.1)}
+PRECISION = {
+    "float64": Precision("float64", 1e-9, 2.2e-16, 1e-11, 1e-5),
+    "float32": Precision("float32", 1e-3, 1.2e-7, 3e-7, 0.1),
+}
 
 
 @dataclass(frozen=True)
@@ -64,26 +73,37 @@ class Truth:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self._tried: dict[float, list[Outcome]] = {}
+        self._tried: dict[Precision, list[Outcome]] = {}
 
     @cached_property
     def outcome(self) -> Outcome:
-        return self._run(self.case.parameters, 0.0)
+        return self._run(self.case.parameters)
 
-    def tried(self, change: float) -> list[Outcome]:
-        """Three runs with numbers changed by a relative `change`."""
-        if change not in self._tried:
-            rngs = [np.random.default_rng(i) for i in range(3)]
-            moved = [moved_values(self.case.plan, self.case.parameters, change, rng) for rng in rngs]
-            self._tried[change] = [self._run(v, change * float(rng.uniform(-1, 1))) for v, rng in zip(moved, rngs)]
-        return self._tried[change]
+    def tried(self, precision: Precision) -> list[Outcome]:
+        """Runs with numbers changed as a number format may change them."""
+        if precision not in self._tried:
+            kind = self.case.plan.spike_times
+            runs = [self._try(precision, i) for i in range(TRIES[kind])]
+            held = lambda x: x.astype(precision.format).astype(np.float64)  # noqa: E731
+            self._tried[precision] = runs + ([self._run(self.case.parameters, rounded=held)] if kind == "grid" else [])
+        return self._tried[precision]
 
-    def _run(self, values: dict[str, np.ndarray], later: float) -> Outcome:
+    def _try(self, precision: Precision, number: int) -> Outcome:
+        rng, change = np.random.default_rng(number), precision.change
+        values = moved_values(self.case.plan, self.case.parameters, change, rng)
+        later = change * float(rng.uniform(-1, 1))
+        return self._run(values, later, lambda x: moved(x, precision.eps, rng))
+
+    def _run(
+        self, values: dict[str, np.ndarray], later: float = 0.0,
+        rounded: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Outcome:  # fmt: skip
         plan = self.case.plan
         try:
             engine: Engine
             if plan.spike_times == "grid":
                 engine = ReferenceClock(plan, values)
+                engine.rounded = rounded
             else:
                 engine = ReferenceEvent(plan, values, max_spikes=MAX_SPIKES)
             data = loaded(engine, self.case)
@@ -101,15 +121,18 @@ def moved_values(
     the pairs of a table."""
     counted = {f"{p.name}.{m.lasts}" for p in plan.populations for m in p.derived.modes}
     counted |= {c.delays_name for c in plan.connections}
-    moved = {}
-    for key in sorted(values):
-        if values[key].dtype.kind == "i":
-            moved[key] = values[key]
-            continue
-        unique, where = np.unique(values[key], return_inverse=True)
-        factor = 1 + change * rng.uniform(-1, 1, unique.size) * (plan.spike_times == "exact" or key not in counted)
-        moved[key] = (unique * factor)[where].reshape(values[key].shape)
-    return moved
+    return {
+        key: values[key]
+        if values[key].dtype.kind == "i"
+        else moved(values[key], change * (plan.spike_times == "exact" or key not in counted), rng)
+        for key in sorted(values)
+    }
+
+
+def moved(values: np.ndarray, change: float, rng: np.random.Generator) -> np.ndarray:
+    """Values with a relative change of up to `change`, the same for equal values."""
+    unique, where = np.unique(values, return_inverse=True)
+    return (unique * (1 + change * rng.uniform(-1, 1, unique.size)))[where].reshape(values.shape)
 
 
 def loaded(engine: Engine, case: Case) -> Data:
@@ -199,7 +222,7 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
     if strict:
         return "wrong", found
     allowed: dict[str, float] = {}
-    for tried in truth.tried(precision.change):
+    for tried in truth.tried(precision):
         if other := other_choice(want, tried, precision.relative):
             return "undecided", f"rounding decides: {other}"
         for key, moved in distance(want, tried).items():

@@ -11,7 +11,7 @@ Axis letters: B samples, n states, N neurons, K steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -114,6 +114,7 @@ class Dynamics:
         lasts = clock.mode_steps(self.d, values, dt)
         self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
+        self.rounded: Callable[[np.ndarray], np.ndarray] = lambda x: x  # see `ReferenceClock.rounded`
         self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
     def at(self, function: object, x: np.ndarray) -> np.ndarray:
@@ -163,14 +164,14 @@ class Dynamics:
 
     def advance(self, k: int) -> None:
         """Step k from the state after its arrivals, then the events found at k + 1."""
-        trace, x = self.trace, self.x
+        trace, x = self.trace, self.rounded(self.x)
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]
         self.x = self._select([lambda s=s: s.advance(x) for s in self.steps], self.mode)
         if "noise" in self.stochastic_keys:
             noise = normal(self.stochastic_keys["noise"], k + 1, self.record.size)
             self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
-        self.tried = np.zeros_like(self.mode, bool)
+        self.x, self.tried = self.rounded(self.x), np.zeros_like(self.mode, bool)
         for i in range(len(self.d.events)):
             self._test(i, k, start[i])
 

@@ -8,7 +8,7 @@ that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) /
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
+    rounded: Callable[[np.ndarray], np.ndarray] | None = None
+    """What every step does to the states (B, n, N) at its start and end, to see what a number format costs."""
     features = {"grid": ALL - {AMOUNTS, INTEGRALS, READOUTS}}
 
     @classmethod
@@ -148,6 +150,8 @@ class _Trial:
             p.name: Dynamics(p, engine._functions[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
             for p in self.plan.populations
         }
+        for pop in self.populations.values():
+            pop.rounded = engine.rounded or pop.rounded
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
