@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, engines, losses, regularisers
-from genn_eventprop.codegen.cpp.hygiene import TAKEN
+from genn_eventprop.codegen.cpp.hygiene import TAKEN, coded
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
 from genn_eventprop.modelling.names import usable
@@ -106,6 +106,18 @@ def test_names_change_nothing(names, spike_times, refractory):
     assert PLAINLY[case][1].sum() > 10
     for one, other in zip(PLAINLY[case], outcome(NAMES[names], *case)):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_equations_are_derived_once():
+    """Also those with other names, and the constant part of f, for which sympy takes longer than a compiler."""
+    net = Network()
+    one, out = net.population(model(PLAIN | NAMES["fields"], False), 2, "one"), net.population(LI(), 2, "out")
+    net.connect(net.input(2), one, Dense(1.0), receptor="exc")
+    net.connect(one, out, Dense(1.0))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=5.0)
+    first, second = (coded(plan).plan.populations[0].derived for _ in range(2))
+    assert first is second and first is not plan.populations[0].derived
+    assert first.b is first.b
 
 
 # words that generated code uses itself

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ...adjoint import Derived, derive
 from ...errors import EngineError
@@ -116,13 +117,15 @@ def _record(p: PopulationRecord, name: str, changes: Mapping[str, str]) -> Popul
         return replace(p, name=name)
     new = lambda n: changes.get(n, n)  # noqa: E731
     return replace(
-        p, name=name, derived=derive(_model(p.derived.model, changes)), params={new(n): q for n, q in p.params.items()},
+        p, name=name, derived=derive(_model(p.derived.model, tuple(changes.items()))), params={new(n): q for n, q in p.params.items()},
         per_neuron=frozenset(map(new, p.per_neuron)), trainable=tuple(map(new, p.trainable)),
     )  # fmt: skip
 
 
-def _model(model: NeuronModel, changes: Mapping[str, str]) -> NeuronModel:
-    """The model with other names of states, parameters and receptors."""
+@lru_cache(maxsize=256)
+def _model(model: NeuronModel, names: tuple[tuple[str, str], ...]) -> NeuronModel:
+    """The model with other names of states, parameters and receptors; one object, so that it is derived once."""
+    changes = dict(names)
     new = lambda n: changes.get(n, n)  # noqa: E731
     text = lambda t: renamed(t, changes, model.name)  # noqa: E731
     table = lambda d: {new(n): text(t) for n, t in d.items()}  # noqa: E731
