@@ -93,7 +93,7 @@ class ReferenceClock(Engine):
 
     def _backward_half(self, kept: _Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         kept.readouts[self.plan.loss.output].given(slope, also)
-        kept.sample_weight = np.ones(kept.B)
+        kept.weight = {self.plan.loss.output: np.ones(kept.B)}
         kept.scored = {self.plan.loss.output: np.ones(kept.B, bool)}
         kept.input_feedback = np.zeros_like(kept.input[:-1])
         kept.backward()
@@ -136,7 +136,8 @@ class _Trial:
     ) -> None:  # fmt: skip
         self.engine, self.plan, self.B, self.samples = engine, engine.plan, len(samples), data.numbers_of(samples)
         self.indices = samples
-        self.sample_weight, self.data = data.sample_weight(samples), data
+        self.data = data
+        self.weight = {loss.output: loss.factor * data.sample_weight(samples) for loss in self.plan.losses}
         self.spike_numbers, self.owner = spike_numbers(data, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
         self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
@@ -284,8 +285,8 @@ class _Trial:
         """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
         self.guarded = 0
         for loss in self.plan.losses:
-            weight, tau = loss.factor * self.sample_weight, self.params[loss.output].get("tau_mem")
-            self.readouts[loss.output].scale(weight, self.scored[loss.output], tau)
+            tau = self.params[loss.output].get("tau_mem")
+            self.readouts[loss.output].scale(self.weight[loss.output], self.scored[loss.output], tau)
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros(v.shape) for k, v in self.engine.parameters.items()}
