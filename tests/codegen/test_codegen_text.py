@@ -28,6 +28,7 @@ from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import Compiler, find_compiler, load
 from support.pinned import PINNED, golden_plan
+from support.sweeps import sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -112,14 +113,18 @@ def test_the_code_compiles_without_a_warning(tmp_path, name, dtype):
     compile_strictly(source, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["first", "first end", "max", "sigmoid", "driven", "voltage", "targets"])
+EXACT = ("first", "first end", "max", "sigmoid", "driven", "voltage", "targets")
+HALVED = ("golden", "first", "max", "sigmoid")
+HALVES = [(name, spike_times) for spike_times in ("grid", "exact") for name in HALVED]
+
+
+@pytest.mark.parametrize("name", sweep(EXACT, ["first end", "max", "driven", "targets"]))
 def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name):
     plan = dataclasses.replace(plan_for(name), spike_times="exact")
     compile_strictly(generate(plan, "float32").text, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["golden", "first", "max", "sigmoid"])
-@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@pytest.mark.parametrize(("name", "spike_times"), sweep(HALVES, [*((n, "grid") for n in HALVED), ("first", "exact")]))
 def test_the_code_of_two_halves_compiles_without_a_warning(tmp_path, name, spike_times):
     plan = golden_plan() if name == "golden" else plan_for(name)
     compile_strictly(generate(dataclasses.replace(plan, spike_times=spike_times), "float32", split=True).text, tmp_path)

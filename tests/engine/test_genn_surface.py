@@ -29,6 +29,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support.on_genn import BACKEND
+from support.sweeps import sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 THREE_SPIKES = Events(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 2]), np.array([0, 3]), 3, labels=[1])
@@ -105,7 +106,7 @@ class RecordedGroup(dict):
         return getattr(self.recorder, name)
 
 
-@pytest.mark.parametrize("name", models.ZOO)
+@pytest.mark.parametrize("name", sweep(models.ZOO, ("LIF", "LIFDelta", "IzhikevichBursting", "TwoCompartment", "LI")))
 def test_show_prints_the_strings_handed_to_pygenn(capsys, name, monkeypatch):
     """What `Network` gives to pygenn for such a network is what is printed, no more and no less."""
     text = show.example_text(models.ZOO[name])

@@ -55,13 +55,13 @@ def assert_passed(report, below=1e-6):
 
 
 @pytest.mark.parametrize(
-    "model",
-    [LIF, *(pytest.param(m, marks=pytest.mark.slow) for m in (LI, ALIF, RESONATOR))],  # quick: one network of each
-    ids=lambda m: m.name,
+    ("model", "quick"),
+    [(LIF, True), *(pytest.param(m, False, marks=pytest.mark.slow) for m in (LIF, LI, ALIF, RESONATOR))],
+    ids=lambda v: getattr(v, "name", "one" if v else "all"),
 )
-def test_model_in_random_networks(model):
-    """Feed-forward, recurrent and two hidden layers, with all losses that fit, every element of every block."""
-    report = check(model, seed=1)
+def test_model_in_random_networks(model, quick):
+    """Feed-forward, recurrent and two hidden layers, with all losses that fit, every element of every block; or one."""
+    report = check(model, seed=1, quick=quick)
     assert_passed(report)
     names = {b.name.split(".")[-1] for c in report.cases for b in c.blocks}
     assert names >= {"weight", "delay", "input_times", *model.params}

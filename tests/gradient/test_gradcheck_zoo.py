@@ -11,6 +11,7 @@ from genn_eventprop.gradcheck.draw import LAYOUT_OF_ONE, drawn_case, random_neur
 from genn_eventprop.gradcheck.scheme import SchemeErrors, scheme_errors
 from genn_eventprop.gradcheck.snippets import TRIALS, suspects
 from genn_eventprop.models.lif_snippets import LIFSnippets
+from support.sweeps import sweep
 
 NAMES = NeuronModel(
     name="Names",
@@ -86,15 +87,12 @@ TWO_RECEPTORS = NeuronModel(
     reset={"V": "0.2 * V * exp(-B)"},
     input={"exc": "A", "inh": "B"},
 )  # fmt: skip
-SLOW = {"AdEx", "EIF", "Izhikevich", "IzhikevichFast", "IzhikevichBursting", "BalancedRF", "LIFConductance", "Theta"}
 OWN = (NAMES, EVERYTHING, BURST, CHAIN, TWO_RECEPTORS)
+# delta synapses, a timed mode, complex eigenvalues; those of OWN are curved, too; LIF and LI are in one command below
+QUICK = (models.LIFDelta, models.LIFRefractory, models.SEAdLIF, *OWN)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [pytest.param(m, marks=[pytest.mark.slow] * (m.name in SLOW)) for m in (*models.ZOO.values(), *OWN)],
-    ids=lambda m: m.name,
-)
+@pytest.mark.parametrize("model", sweep((*models.ZOO.values(), *OWN), QUICK), ids=lambda m: m.name)
 def test_gradients(model):
     """One random network with every parameter learned; all of `gradcheck --all` is a command."""
     case = drawn_case(model.name, model, LAYOUT_OF_ONE[model.spiking], (0, 0))

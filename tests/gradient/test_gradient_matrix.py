@@ -10,20 +10,21 @@ from genn_eventprop.gradcheck import check_network, matrix
 from genn_eventprop.gradcheck.draw import LOSSES
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from support.sweeps import sweep
 
-# every loss once, topologies in turn; all of LIF and LI with -m slow
+# every loss once, and every topology once; all of LIF and LI with -m slow
 EVERY = [*matrix.cells(LI, LOSSES, every=True), *matrix.cells(LIF, LOSSES, every=True)]
-TURN = {loss: list(matrix.TOPOLOGIES)[i % len(matrix.TOPOLOGIES)] for i, loss in enumerate(LOSSES)}
+TURN = dict.fromkeys(LOSSES, "recurrent") | dict(zip(LOSSES, matrix.TOPOLOGIES))
 QUICK = {loss: next(c for c in reversed(EVERY) if (c.loss, c.topology) == (loss, TURN[loss])) for loss in LOSSES}
 
 
-def test_the_quick_cells_are_all_losses():
-    assert set(QUICK) == set(LOSSES)
+def test_the_quick_cells_are_all_losses_and_topologies():
+    assert set(QUICK) == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
 
 
 @pytest.mark.parametrize(
     "cell",
-    [c if c in QUICK.values() else pytest.param(c, marks=pytest.mark.slow) for c in EVERY],
+    sweep(EVERY, list(QUICK.values())),
     ids=lambda c: c.name,
 )
 def test_cell(cell):

@@ -12,6 +12,7 @@ from genn_eventprop.engines.reference_event import ReferenceEvent
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from support.sweeps import sweep
 
 T, STEPS, SAMPLES = 32.0, (0.2, 0.05, 0.0125), 16
 LOSSES = {
@@ -80,9 +81,10 @@ def order(errors):
 
 
 CASES = [(loss, recurrent) for loss in LOSSES for recurrent in (False, True)]
+QUICK = list(zip(LOSSES, (False, True, True, False)))
 
 
-@pytest.mark.parametrize(("loss", "recurrent"), CASES)
+@pytest.mark.parametrize(("loss", "recurrent"), sweep(CASES, QUICK))
 def test_spike_times_and_loss_converge(loss, recurrent):
     _, spikes, values = runs(loss, recurrent)
     assert len(values[0]) >= 4 and len(spikes[0].time) >= 20
@@ -94,7 +96,7 @@ def test_spike_times_and_loss_converge(loss, recurrent):
     assert 0.6 < order(off) < 1.7, off
 
 
-@pytest.mark.parametrize(("loss", "recurrent"), CASES)
+@pytest.mark.parametrize(("loss", "recurrent"), sweep(CASES, QUICK))
 def test_gradients_converge_in_angle_and_norm(loss, recurrent):
     (exact, *grid), _, _ = runs(loss, recurrent)
     assert {k.split(".")[0] for k in exact} >= {"input_hidden", "hidden", "hidden_output"}

@@ -37,6 +37,7 @@ from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.identity import describe_loss as loss_in_words
 from genn_eventprop.training.identity import describe_network as network_in_words
+from support.sweeps import sweep
 
 MODES = NeuronModel(
     name="Burst (mine)",
@@ -100,7 +101,10 @@ def same_text_and_words(a, b):
     return plans
 
 
-@pytest.mark.parametrize("name", sorted(models.ZOO))
+QUICK = ("LIF", "LIFDelta", "LIFRefractory", "SEAdLIF", "QIF", "IzhikevichBursting", "LI")
+
+
+@pytest.mark.parametrize("name", sweep(sorted(models.ZOO), QUICK))
 def test_every_model_of_the_zoo_comes_back_and_gives_the_same_bits(name):
     model = models.ZOO[name]
     hidden, output = (model, LI) if model.spiking else (LIF, model)

@@ -15,6 +15,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
+from support.sweeps import sweep
 
 WEIGHTS = np.array([0.2, 1.7, 3.0])
 LOSSES = {
@@ -32,6 +33,8 @@ ENGINES = [
     ("native", "exact", "integral"), ("native", "exact", "first"), ("native", "exact", "max"),
     ("native", "exact", "voltage"),
 ]  # fmt: skip
+NATIVE = [("native", *c) for c in (("grid", "integral"), ("grid", "max"), ("exact", "first"), ("exact", "voltage"))]
+QUICK = [c for c in ENGINES if c[0] != "native"] + NATIVE
 
 
 def network(loss):
@@ -49,7 +52,7 @@ def events(n=6, labels=(0, 1, 2, 1, 0, 0)):
     return Events.from_samples(samples, n_channels=4, labels=np.resize(labels, n))
 
 
-@pytest.mark.parametrize(("engine", "spike_times", "loss"), ENGINES)
+@pytest.mark.parametrize(("engine", "spike_times", "loss"), sweep(ENGINES, QUICK))
 def test_the_gradient_is_the_weighted_mean_of_single_ones(engine, spike_times, loss):
     net, made = network(loss)
     plan = make_plan(net, made, dt=1.0, duration=30.0, spike_times=spike_times)
