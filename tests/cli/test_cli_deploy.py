@@ -72,7 +72,8 @@ def test_a_stream_says_what_predict_says(run):
 
 def test_exact_spike_times_need_a_grid(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert main(["train", "yin_yang", "--quick", "--epochs", "1", "--run-dir", str(folder)]) == 0
+    small = ["--train-size", "64", "--hidden", "10"]
+    assert main(["train", "yin_yang", "--quick", *small, "--epochs", "1", "--run-dir", str(folder)]) == 0
     capsys.readouterr()
     assert main(["export", str(folder), str(tmp_path / "model.c")]) == 1
     assert "trained with exact spike times, and C files run spikes on the grid; give --dt" in capsys.readouterr().err

@@ -50,9 +50,8 @@ def test_spikes_of_copies_may_come_before_a_piece_of_the_first():
     """Near its peak AdEx makes ever shorter pieces; one that begins just before a spike would make all steps unsafe."""
     plan, parameters, events = draw(AdEx, Layout(1, False, False, "first_spike"), np.random.default_rng((0, 0)))
     p = Problem(plan, parameters, events)
-    for name in ("hidden1.e_leak", "hidden1.v_thresh"):
-        changes = [(name, (i,), by) for i in range(3) for by in (1e-4, -1e-4)]
-        assert p.losses(changes)[1].all()
+    names = ("hidden1.e_leak", "hidden1.v_thresh")
+    assert p.losses([(name, (i,), by) for name in names for i in range(3) for by in (1e-4, -1e-4)])[1].all()
 
 
 def test_neurons_put_across_together():

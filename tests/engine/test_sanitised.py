@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not sanitised.available(), reason="g++ with its 
 
 
 def check(arguments: list[str], timeout: float) -> None:
-    done = sanitised.run(arguments, cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = sanitised.run(arguments, "-O0", cwd=TESTS.parent, timeout=timeout, **pipe)
     assert done.returncode == 0, done.stdout[-6000:]
 
 

@@ -18,17 +18,17 @@ if platform.machine() == "x86_64":
     FLAGS += " -mno-avx512f"  # GCC 12 does not align its sanitised stack frames to the 64 bytes of such vectors
 
 
-def environment() -> dict[str, str]:
+def environment(more_flags: str = "") -> dict[str, str]:
     """Of a Python process that may load such code: the sanitiser's library has to come first in it."""
     libraries = (_library(name) for name in ("libasan.so", "libstdc++.so.6"))
-    more = {
+    variables = {
         "CXX": "g++",
-        "GENN_EVENTPROP_CXXFLAGS": FLAGS,
+        "GENN_EVENTPROP_CXXFLAGS": f"{FLAGS} {more_flags}",
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves memory behind
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
-    return os.environ | more
+    return os.environ | variables
 
 
 def available() -> bool:
@@ -36,10 +36,10 @@ def available() -> bool:
     return sys.platform == "linux" and shutil.which("g++") is not None and os.path.isabs(_library("libasan.so"))
 
 
-def run(arguments: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-    """pytest with `arguments` in a process of its own; options: of `subprocess.run`."""
+def run(arguments: list[str], more_flags: str = "", **options: object) -> subprocess.CompletedProcess[str]:
+    """pytest with `arguments` in a process of its own; more_flags: of the compiler; options: of `subprocess.run`."""
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-s", *arguments]
-    return subprocess.run(command, env=environment(), text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, env=environment(more_flags), text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def _library(name: str) -> str:
