@@ -51,7 +51,7 @@ def test_no_sympy_after_the_first_step(engine, hidden, spike_times, loss, monkey
 
     for name in ("lambdify", "simplify", "diff"):
         monkeypatch.setattr(sp, name, refuse)
-    for name in ("diff", "subs", "__add__", "__mul__", "__pow__"):
+    for name in ("diff", "subs", "__add__", "__sub__", "__neg__", "__mul__", "__truediv__", "__pow__"):
         monkeypatch.setattr(sp.Expr, name, refuse)
     monkeypatch.setattr(sp.Matrix, "diff", refuse)
     for k in made.trainable:
