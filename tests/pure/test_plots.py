@@ -26,8 +26,7 @@ def metrics(epochs, validation=True):
     ]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 12])
-@pytest.mark.parametrize("validation", [True, False])
+@pytest.mark.parametrize(("epochs", "validation"), [(1, True), (2, False), (12, True)])
 def test_learning_curves(tmp_path, epochs, validation):
     fig = plots.learning_curves(metrics(epochs, validation), 0.98, {"hidden": 8})
     loss, accuracy, activity, silent = fig.axes
@@ -133,8 +132,7 @@ def layered(label=1, outputs=2, spiking=True, label_free=False):
     return Trial(times, states, spikes, np.array([1.0, 2.0]), np.array([0, 2]), 3, -1 if label_free else label)
 
 
-@pytest.mark.parametrize("outputs", [2, 7, 12])
-@pytest.mark.parametrize("label_free", [True, False])
+@pytest.mark.parametrize(("outputs", "label_free"), [(2, True), (7, False), (12, True), (12, False)])
 def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
     record = layered(outputs=outputs, spiking=outputs == 2, label_free=label_free)
     fig = plots.layers(record, "output", "V", 0, ["no", "yes"])
