@@ -88,8 +88,9 @@ TWO_RECEPTORS = NeuronModel(
     input={"exc": "A", "inh": "B"},
 )  # fmt: skip
 OWN = (NAMES, EVERYTHING, BURST, CHAIN, TWO_RECEPTORS)
-# delta synapses, a timed mode, complex eigenvalues; those of OWN are curved, too; LIF and LI are in one command below
-QUICK = (models.LIFDelta, models.LIFRefractory, models.SEAdLIF, *OWN)
+# delta synapses, a timed mode, complex eigenvalues, own models; LIF and LI are in one command below, two receptors in
+# test_gradcheck_models
+QUICK = (models.LIFDelta, models.LIFRefractory, models.SEAdLIF, NAMES, EVERYTHING, BURST, CHAIN)
 
 
 @pytest.mark.parametrize("model", sweep((*models.ZOO.values(), *OWN), QUICK), ids=lambda m: m.name)
