@@ -2,10 +2,13 @@
 
     python benchmarks/connectivity.py                   # all of it, about two minutes
     python benchmarks/connectivity.py --repeats 30 --no-large
+    python benchmarks/connectivity.py --exact           # exact spike times
 
 * delays: 700 - 256 recurrent LIF - 20 LI, 1000 steps of 1 ms, batches of 32 (`shd_shape.py`), with delays of up to 60
   steps learned on the input and the recurrent connection: synaptic, axonal, dendritic.
 * sparse: 1024 inputs to 1024 LIF - 20 LI, 1000 steps, 10 % of all pairs, in batches of 16 and of 1.
+* exact: 5 - 30 - 3 LIF neurons, first spikes, 5 input spikes in 60 ms (Yin-Yang), and 196 - 128 LIF - 10 LI, 150 input
+  spikes, with learned delays on all or the input connection, dense and sparse; batches of 64 and 16.
 * large: 10,000 inputs to 10,000 LIF - 20 LI, 100 steps, 1 % of all pairs: a million synapses; time and peak memory.
 
 A step is forward, backward, the reduction of the gradients and Adam. Networks that are compared take turns on one
@@ -36,10 +39,12 @@ from genn_eventprop.plan import Plan, make_plan
 
 @dataclass(frozen=True)
 class Settings:
-    """repeats: of every training step. large: run the large network too. dtype: float32 or float64."""
+    """repeats: of every training step. large: run the large network too. exact: exact spike times instead of the grid.
+    dtype: float32 or float64."""
 
     repeats: int = 10
     large: bool = True
+    exact: bool = False
     dtype: str = "float32"
     seed: int = 1
 
@@ -76,7 +81,7 @@ def compare(title: str, runs: list[Timed], repeats: int) -> list[str]:
             run.step(optimiser)
     least = runs[0].ms
     return [
-        f"{title}, {r.name}: {r.ms:.2f} ms/sample, {r.ms / least:.2f} x {runs[0].name}, {r.spikes:.0f} hidden spikes"
+        f"{title}, {r.name}: {r.ms:.3g} ms/sample, {r.ms / least:.2f} x {runs[0].name}, {r.spikes:.0f} hidden spikes"
         for r in runs
     ]
 
@@ -105,14 +110,47 @@ def wide(size: int, probability: float | None, duration: float, each: int) -> Pl
     return make_plan(net, losses.IntegratedVoltageCrossEntropy(output, "exponential"), dt=1.0, duration=duration)
 
 
-def spikes(size: int, each: int, duration: float, batch: int, seed: int) -> Events:
+def yin_yang(kind: str | None) -> Plan:
+    """Yin-Yang's shape with learned delays of a kind on both connections."""
+    net = Network()
+    hidden, output = net.population(LIF(), 30, name="hidden"), net.population(LIF(), 3, name="output")
+    for source, target, weight in ((net.input(5), hidden, Normal(2.0, 1.0)), (hidden, output, Normal(0.7, 0.4))):
+        net.connect(source, target, Dense(weight), delay=Delay(Uniform(0, 10), kind=kind, max=30.0) if kind else 0.0)
+    return make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=1.0, duration=60.0, spike_times="exact")
+
+
+def middle(kind: str | None, probability: float | None) -> Plan:
+    net = Network()
+    hidden, output = net.population(LIF(), 128, name="hidden"), net.population(LI(), 10, name="output")
+    sparse = probability is not None and Sparse(Normal(1.5, 2.0), probability=probability)
+    delay = Delay(Uniform(0, 10), kind=kind, max=30.0) if kind else 0.0
+    net.connect(net.input(196), hidden, sparse or Dense(Normal(0.15, 0.2)), delay=delay)
+    net.connect(hidden, output, Dense(Normal(0.3, 0.3)))
+    return make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=60.0, spike_times="exact")
+
+
+def exact(s: Settings) -> None:
+    events, kinds = spikes(5, 1, 40.0, 64, s.seed, 3), (None, "axonal", "dendritic", "synaptic")
+    runs = [timed(kind or "no delays", yin_yang(kind), events, 64, s) for kind in kinds]
+    print(*compare("5-30-3", runs, s.repeats), sep="\n", flush=True)
+    rng = np.random.default_rng(s.seed)
+    samples = [(np.sort(rng.uniform(0, 40, 150)), rng.integers(0, 196, 150)) for _ in range(16)]
+    events = Events.from_samples(samples, n_channels=196, labels=rng.integers(0, 10, 16))
+    several = [(kind or "no delays", middle(kind, None)) for kind in kinds]
+    several += [("10 % sparse", middle(None, 0.1)), ("10 % sparse, synaptic", middle("synaptic", 0.1))]
+    print(*compare("196-128-10", [timed(n, p, events, 16, s) for n, p in several], s.repeats), sep="\n")
+
+
+def spikes(size: int, each: int, duration: float, batch: int, seed: int, classes: int = 20) -> Events:
     """`each` spikes a channel on average, uniform in time."""
     rng, n = np.random.default_rng(seed), size * each
     samples = [(np.sort(rng.uniform(0, duration - 1, n)), rng.integers(0, size, n)) for _ in range(batch)]
-    return Events.from_samples(samples, n_channels=size, labels=rng.integers(0, 20, batch))
+    return Events.from_samples(samples, n_channels=size, labels=rng.integers(0, classes, batch))
 
 
 def main(s: Settings) -> None:
+    if s.exact:
+        return exact(s)
     shape = Shape(seed=s.seed)
     events = random_events(shape)
     runs = [

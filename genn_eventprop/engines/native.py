@@ -48,7 +48,6 @@ from .refuse import (
     OF_MODELS,
     PARTS,
     SEVERAL,
-    SHARED,
     SHARED_TABLES,
     STEPWISE,
 )
@@ -78,7 +77,7 @@ class NativeEngine(Engine):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG, SHARED_TABLES},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS, SHARED, SHARED_TABLES},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True

@@ -140,6 +140,19 @@ def test_other_pairs_are_followed():
         np.testing.assert_allclose(engine.gradients[key], gradient, rtol=1e-9, atol=1e-9 * np.abs(gradient).max())
 
 
+def test_connections_that_share_weights_have_delays_of_their_own():
+    net = Network()
+    layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(3)]
+    output = net.population(LI(), 3, name="output")
+    late = [Delay(Normal(3.0, 1.0), kind=kind, max=9.0) for kind in ("dendritic", "synaptic")]
+    net.connect(net.input(5), layers[0], Dense(Normal(1.8, 0.6)))
+    first = net.connect(layers[0], layers[1], Dense(Normal(1.5, 0.4)), delay=late[0])
+    net.connect(layers[1], layers[2], share=first, delay=late[1])
+    net.connect(layers[2], output, Dense(Normal(0.4, 0.4)))
+    want, _ = compare(make_plan(net, Loss(output, "end"), **TRIAL), net.initial_parameters(1), events(net))
+    assert want.spike_counts["layer2"].any()
+
+
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
 def test_the_kink_of_a_maximum_goes_to_the_delay_of_the_synapse_that_makes_it(engine):
     """The second spike reaches all outputs at once, and V of each turns there."""

@@ -25,7 +25,9 @@ def made(share, spike_times="grid"):
     return make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times)
 
 
-@pytest.mark.parametrize(("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact")])
+@pytest.mark.parametrize(
+    ("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact"), ("native", "exact")]
+)
 def test_gradients_are_the_sum_of_both(engine, spike_times):
     results, gradients, values = [], [], {}
     for share in (True, False):
@@ -34,7 +36,7 @@ def test_gradients_are_the_sum_of_both(engine, spike_times):
         values = {k: v for k, v in values.items() if k in plan.network.initial_parameters(3)}
         if not share:
             values["layer1_layer2.weight"] = values["layer0_layer1.weight"].copy()
-        run = create(plan, values, engine=engine)
+        run = create(plan, values, engine=engine, **({"dtype": "float64"} if engine == "native" else {}))
         results.append(run.run(run.load(random_events(plan, 2)), [0, 1], training=True))
         gradients.append(run.gradients)
     assert results[0].spike_counts["layer2"].sum() > 3 and "layer1_layer2.weight" not in gradients[0]
@@ -68,6 +70,5 @@ def test_what_does_not_fit_is_refused():
     sparse = net.connect(layers[0], layers[2], Sparse(1.0, probability=0.5), name="sparse")
     with pytest.raises(NetworkError, match="belong to its own pairs"):
         net.connect(layers[1], layers[2], share=sparse, name="more")
-    exact = made(True, "exact")
     with pytest.raises(EngineError, match="cannot run connection 'layer1_layer2', which shares the weights of"):
-        create(exact, exact.network.initial_parameters(1), engine="native")
+        create(plan, net.initial_parameters(1), engine="genn")
