@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import DescriptionError
 from .package import nir_package
 
@@ -29,10 +31,13 @@ def flatten(graph: Any) -> Flat:
     """Open all nested graphs.
 
     Raises:
-        DescriptionError: edges between nodes that do not exist, a nested graph with several inputs or outputs.
+        DescriptionError: edges between nodes that do not exist, a nested graph with several inputs or outputs, numbers
+            that are not finite, negative delays.
     """
     flat = Flat({}, {}, [], [])
     _open(graph, "", flat)
+    for name, node in flat.nodes.items():
+        _check_numbers(name, node)
     nir = nir_package()
     flat.inputs.extend(k for k, n in graph.nodes.items() if isinstance(n, nir.Input))
     flat.outputs.extend(k for k, n in graph.nodes.items() if isinstance(n, nir.Output))
@@ -57,6 +62,15 @@ def _open(graph: Any, prefix: str, flat: Flat) -> None:
             if end not in graph.nodes:
                 raise DescriptionError(f"the edge {prefix + source!r} -> {prefix + target!r} has no node {end!r}")
         flat.before[first[target]].append(last[source])
+
+
+def _check_numbers(name: str, node: Any) -> None:
+    for key, value in vars(node).items():
+        if isinstance(value, (float, np.ndarray)) and np.asarray(value).dtype.kind == "f":
+            if not np.isfinite(value).all():
+                raise DescriptionError(f"node {name!r} ({type(node).__name__}): {key} has values that are not finite")
+            if key == "delay" and np.min(value) < 0:
+                raise DescriptionError(f"node {name!r} (Delay): a delay of {np.min(value):g} s, below zero")
 
 
 def _only(graph: Any, kind: type, name: str, what: str) -> str:

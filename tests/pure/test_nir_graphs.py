@@ -242,6 +242,14 @@ REFUSED = {
     ),
     "reset": (chain(nir.Linear(np.ones((2, 2))), cuba(2, v_reset=1.0), channels=2), "'n1': v_reset must be below"),
     "delay": (chain(nir.Delay(np.ones(3)), lif(2), channels=2), "'n0' has 3 values, and 2 channels lead to it"),
+    "before its cause": (
+        chain(nir.Delay(np.array([0.001, -0.002])), lif(2), channels=2),
+        r"'n0' \(Delay\): a delay of -0.002 s, below zero",
+    ),
+    "not a number": (
+        chain(nir.Linear(np.array([[1.0, np.nan]])), lif(1), channels=2),
+        r"'n0' \(Linear\): weight has values that are not finite",
+    ),
     "no shape": (
         chain(nir.SumPool2d(*[np.array([1, 1])] * 3), lif(2), channels=2),
         r"'n0' \(SumPool2d\) needs channels x",
