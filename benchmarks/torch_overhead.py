@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import os
 import pstats
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +120,19 @@ def overhead(s: Settings, events: Events, repeats: int) -> list[str]:
     return [head, "|---|---|---|---|", *rows]
 
 
+def by_policy(asked: argparse.Namespace) -> list[str]:
+    """`threads` for both ways in which torch's threads may wait, which must be said before torch is imported."""
+    rows: list[str] = []
+    for policy in ("ACTIVE", "PASSIVE"):
+        command = [sys.executable, __file__, "--threads", "--repeats", str(max(asked.repeats // 4, 2))]
+        environment = {**os.environ, "OMP_WAIT_POLICY": policy}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        head, line, *found = done.stdout.splitlines()
+        rows += [] if rows else [f"| OMP_WAIT_POLICY {head}", f"|---{line}"]
+        rows += [f"| {policy} {row}" for row in found]
+    return rows
+
+
 def threads(s: Settings, events: Events, repeats: int) -> list[str]:
     """A wide torch layer behind the spiking one, with threads of both."""
     rows = []
@@ -155,6 +171,7 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=20)
     options.add_argument("--batches", type=int, default=8)
     options.add_argument("--profile", action="store_true")
+    options.add_argument("--threads", action="store_true", help="the table of threads alone")
     options.add_argument("--write", type=Path)
     asked = options.parse_args()
     s = Settings()
@@ -168,7 +185,10 @@ def main() -> None:
                 turn()
         pstats.Stats(profile).sort_stats("tottime").print_stats(18)
         return
-    lines = [*overhead(s, events, asked.repeats), "", *threads(s, events[: 2 * s.batch], max(asked.repeats // 4, 2))]
+    if asked.threads:
+        print("\n".join(threads(s, events[: 2 * s.batch], asked.repeats)))
+        return
+    lines = [*overhead(s, events, asked.repeats), "", *by_policy(asked)]
     print("\n".join(lines))
     if asked.write:
         text = asked.write.read_text()

@@ -73,6 +73,14 @@ class Layout:
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
         return at
 
+    def _given(self, name: str) -> str:
+        """Something of the host's."""
+        return f"t->{name}"
+
+    def _start_of(self, b: Buffer) -> str:
+        """Where a buffer begins."""
+        return f"t->{b.name}"
+
     def _in_struct(self, b: Buffer, index: Sequence[str]) -> str:
         """An element of a buffer of the struct."""
         if not b.axes:
@@ -119,12 +127,15 @@ class Layout:
 
     def _each_synapse(self, i: int, body: str, first: str = "", stride: int | str = 1) -> str:
         """Code for every synapse of ``source``, `stride` threads side by side."""
-        c, begin, end = self.plan.connections[i], f"t->c{i}_start[source]", f"t->c{i}_start[source + 1]"
+        c = self.plan.connections[i]
         if c.form == "dense":
             head = f"for (int32_t n = {first or 0}; n < {c.post}; n += {stride}) {{\n"
             return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
+        start = self._given(f"c{i}_start")
+        begin, end = f"{start}[source]", f"{start}[source + 1]"
         head = f"for (int32_t s = {begin}{first and f' + {first}'}; s < {end}; s += {stride}) {{\n"
-        return head + indent(f"const int32_t n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n{body}") + "}\n"
+        target, weight = self._given(f"c{i}_target"), self._given(f"c{i}_weight_of")
+        return head + indent(f"const int32_t n = {target}[s], w = {weight}[s];\n{body}") + "}\n"
 
     def _place_of_delay(self, i: int) -> str:
         """Where the delay of a synapse stands among those of its connection."""
@@ -134,12 +145,14 @@ class Layout:
 
     def _delay_of(self, i: int) -> str:
         """Steps from a spike to its arrival through a synapse."""
-        return f"t->c{i}_delays[{self._place_of_delay(i)}]" if self.plan.connections[i].delays else f"t->c{i}_delay"
+        if self.plan.connections[i].delays:
+            return f"{self._given(f'c{i}_delays')}[{self._place_of_delay(i)}]"
+        return self._given(f"c{i}_delay")
 
     def _ring(self, i: int, part: str, step: str, n: str = "n") -> str:
         """What arrives at a target at `step`, among all that is on its way."""
-        delays, at = self.trial.delays[i], f"{step} % t->c{i}_ring"
+        delays, ring = self.trial.delays[i], self._given(f"c{i}_ring")
         assert delays is not None
-        b = delays.arriving[part]
-        at = f"(sample * t->c{i}_ring + {at})" if self._of_sample(b) else f"({at})"
-        return f"t->{b.name}[{at} * {self.plan.connections[i].post} + {n}]"
+        b, at = delays.arriving[part], f"{step} % {ring}"
+        at = f"(sample * {ring} + {at})" if self._of_sample(b) else f"({at})"
+        return f"{self._start_of(b)}[{at} * {self.plan.connections[i].post} + {n}]"

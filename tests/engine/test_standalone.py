@@ -18,8 +18,10 @@ from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.stream import Stream
+from support import connected
 from support.clocked import build, random_events
 from support.problems import every_problem
+from support.sweeps import sweep
 
 PROBLEMS = every_problem()
 REFUSED = ("loss: per step of spiking, input-driven", "loss: squared error of V of spiking")
@@ -76,6 +78,37 @@ def test_a_file_gives_the_bits_of_the_grid_engine(name, tmp_path):
     library.model_reset()
     nothing[0] = plan.input.size
     assert library.model_step(ctypes.c_void_p(nothing.ctypes.data), 1) == -2  # no such input
+
+
+@pytest.mark.parametrize(
+    ("kind", "delays"),
+    sweep(
+        [(k, d) for k in connected.KINDS for d in connected.DELAYS],
+        [("dense", "synaptic"), ("probability", "axonal"), ("conv", 1.5), ("channels", "dendritic")],
+    ),
+)
+def test_tables_and_delays_that_are_values(kind, delays, tmp_path):
+    """The bits of the grid engine; with 16 bits, those of rounded weights to the last digits."""
+    net, loss = connected.network(kind, delays)
+    plan, values = make_plan(net, loss, dt=0.5, duration=30.0), net.initial_parameters(3)
+    rounded, events = dict(values), connected.events(net, 30.0)
+    for c in plan.connections:
+        whole, scale = quantised(values[c.weight].astype(np.float32), 16)
+        rounded[c.weight] = np.float32(scale) * whole.astype(np.float32)
+    for bits, used, close in ((None, values, 0.0), (16, rounded, 1e-5)):
+        engine = C99Engine(plan, used)
+        data = engine.load(events)
+        want = engine.run(data, np.arange(len(events)))
+        assert want.spike_counts["hidden"].sum() > 50
+        made = standalone(plan, values, bits=bits)
+        (tmp_path / str(bits)).mkdir()
+        library = compiled(made, tmp_path / str(bits))
+        assert 0 <= library.model_size() - made.ram < 64
+        for b in range(len(events)):
+            part = slice(data.offsets[b], data.offsets[b + 1])
+            prediction, readout = stepped(library, plan, data.steps[part], data.channels[part])
+            np.testing.assert_allclose(readout, want.readout[b], rtol=close, atol=close)
+            assert prediction == want.prediction[b]
 
 
 def test_its_spikes_are_those_of_native():

@@ -66,13 +66,9 @@ def standalone(
     for c in plan.connections:
         if c.channels:
             raise EngineError(f"a C file has one input, and {c.name!r} comes from one of several")
-        if c.form != "dense" or c.delays:
-            raise EngineError(
-                f"a C file holds dense weights with one delay a connection, and {c.name!r} has "
-                f"{'delays that are values' if c.delays else 'a table of synapses'}; deploy another network"
-            )
     plan = replace(plan, auxiliary=())  # the outputs that decide alone
-    parameters = {k: np.asarray(v, np.dtype(dtype)) for k, v in parameters.items()}
+    pairs = {c.pairs for c in plan.connections if c.drawn}
+    parameters = {k: np.asarray(v, np.int32 if k in pairs else np.dtype(dtype)) for k, v in parameters.items()}
     values = grid_values(plan) | parameter_values(plan, parameters)
     return _Standalone(plan, values, dtype, bits).made()
 
@@ -93,6 +89,7 @@ class _Standalone(Text):
         self.values, self.dtype, self.bits = values, dtype, bits
         self.real_bytes = np.dtype(dtype).itemsize
         self.used: dict[str, Buffer] = {}
+        self.listed: dict[str, np.ndarray] = {}  # tables of synapses and delays
         delays = [int(values[f"c{i}_delay"]) for i in range(len(plan.connections))]
         self.ring = max([d for i, d in enumerate(delays) if not self._from_input(i)], default=0) + 2
         self.input_ring = max([d for i, d in enumerate(delays) if self._from_input(i)], default=0) + 1
@@ -124,6 +121,19 @@ class _Standalone(Text):
     def _diverged(self, population: int, state: int) -> str:
         return "return -3;"
 
+    def _given(self, name: str) -> str:
+        if name == "n_steps" or name.endswith(("_ring", "_delay")):
+            return str(int(self.values[name]))
+        self.listed[name] = np.asarray(self.values[name])
+        return name
+
+    def _start_of(self, b: Buffer) -> str:
+        self.used[b.name] = b
+        return f"m->{b.name}"
+
+    def _of_sample(self, b: Buffer) -> bool:
+        return False
+
     def _spike_row(self, population: int, step: str) -> str:
         return f"m->p{population}_spikes[({step}) % {self.ring} * {self._words(population)}"
 
@@ -149,8 +159,13 @@ class _Standalone(Text):
         each = [o for o in (*t.step,) if isinstance(o, EachNeuron)]
         operations = sum(plan.populations[o.population].size * _operations(o) for o in each)
         return Standalone(
-            "\n".join(body), ram, constants, operations, {c.name: c.post for c in plan.connections}
+            "\n".join(body), ram, constants, operations, {c.name: self._fan_out(i) for i, c in enumerate(plan.connections)}
         )  # fmt: skip
+
+    def _fan_out(self, i: int) -> int:
+        """Weights that a spike adds, the mean over its sources."""
+        c = self.plan.connections[i]
+        return c.post if c.form == "dense" else round(int(self.values[f"c{i}_start"][-1]) / c.pre)
 
     def _step(self) -> str:
         text = ""
@@ -193,6 +208,10 @@ class _Standalone(Text):
 
     def _weight(self, connection: int) -> str:
         return f"(real){quantised(self._matrix(connection), self.bits)[1]!r} * row[n]" if self.bits else "row[n]"
+
+    def _weight_of(self, connection: int) -> str:
+        scale = f"(real){quantised(self._matrix(connection), self.bits)[1]!r} * " if self.bits else ""
+        return f"({scale}c{connection}_weight[w])"
 
     def _matrix(self, connection: int) -> np.ndarray:
         return np.asarray(self.values[f"c{connection}_weight"])
@@ -240,6 +259,10 @@ class _Standalone(Text):
                 value = np.broadcast_to(np.asarray(self.values[b.name]), [self._known(a) for a in b.axes])
                 text += _table(TYPES[b.kind], b.name, value)
                 total += value.size * {"real": self.real_bytes, "int": 4}.get(b.kind, 8)
+        for name, value in self.listed.items():
+            kind = next(k for k in ("uint8", "uint16", "int32") if value.max(initial=0) <= np.iinfo(k).max)
+            text += _table(f"{kind}_t", name, value)
+            total += value.size * np.dtype(kind).itemsize
         for i in range(len(self.plan.connections)):
             value = quantised(self._matrix(i), self.bits)[0] if self.bits else self._matrix(i)
             text += f"/* {self.plan.connections[i].source} -> {self.plan.connections[i].target} */\n"

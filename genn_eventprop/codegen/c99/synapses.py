@@ -25,8 +25,8 @@ class Synapses(Layout):
         c = self.plan.connections[i]
         each = f"const int64_t arrival = {sent} + {self._delay_of(i)};\n"
         if c.delays is None:
-            return each + f"if (arrival < t->n_steps) {{\n{indent(self._each_synapse(i, body))}}}\n"
-        return self._each_synapse(i, each + f"if (arrival >= t->n_steps) continue;\n{body}")
+            return each + f"if (arrival < {self._given('n_steps')}) {{\n{indent(self._each_synapse(i, body))}}}\n"
+        return self._each_synapse(i, each + f"if (arrival >= {self._given('n_steps')}) continue;\n{body}")
 
     def _row(self, b: Buffer, step: str) -> str:
         raise NotImplementedError
@@ -34,16 +34,21 @@ class Synapses(Layout):
     def _sum(self, b: Buffer) -> str:
         raise NotImplementedError
 
+    def _weight_of(self, connection: int) -> str:
+        """The weight of number ``w``."""
+        return f"t->c{connection}_weight[w]"
+
     def _deliver_synapses(self, o: Deliver) -> str:
         i = o.connection
-        weight = f"t->c{i}_weight[w]"
+        weight = self._weight_of(i)
         delays = self.trial.delays[i]
         if delays is None:
             rows = self._each_synapse(i, "".join(f"{self._sum(b)} += part_{part}({weight});\n" for part, b in o.sums))
             if self._from_input(i):
                 return self._arrives(i, rows)
-            spikes = self._each_spike(self._source(i), f"step - t->c{i}_delay", rows)
-            return f"if (step >= t->c{i}_delay) {{\n{indent(spikes)}}}\n"
+            delay = self._given(f"c{i}_delay")
+            spikes = self._each_spike(self._source(i), f"step - {delay}", rows)
+            return f"if (step >= {delay}) {{\n{indent(spikes)}}}\n"
         N, put, take = self.plan.connections[i].post, "", ""
         for part, b in o.sums:
             now = self._ring(i, part, "step")
