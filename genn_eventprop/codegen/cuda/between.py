@@ -99,7 +99,7 @@ class Between(Synapses):
         i = o.connection
         body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
         body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
-        rows = indent(f"const int source = t->channels[next{i} + k];\n{self._add_row(o)}")
+        rows = indent(self._source_of(i, f"t->channels[next{i} + k]", "int") + self._add_row(o))
         body += f"for (int k = 0; k < count; ++k) {{\n{rows}}}\nnext{i} += count;\nmore = count == 32;\n"
         return f"for (bool more = true; more;) {{\n{indent(body)}}}\n"
 
@@ -113,13 +113,14 @@ class Between(Synapses):
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                text += self._feedback_of_synapses(connection, part, b, now)
+                text += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now), "int")
                 continue
             arrival = f"{now} + t->c{connection}_delay"
             weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            text += f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
+            dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
+            text += self._of_input(connection, dot, "int")
         return text + "total = warp_sum(total);\n"
 
     def list_sent(self, o: Feedback, number: int) -> str:
@@ -172,7 +173,7 @@ class Between(Synapses):
         row = f"total += t->{o.rows.name}[(sample * t->n_steps + arrival) * {c.post} + n];\n"
         if self._from_input(i):
             each = (
-                "const int64_t *start = t->channel_start + t->samples[sample] * t->n_channels + source;\n#pragma unroll 4\n"
+                f"const int64_t *start = {self._spikes_of_source(i)};\n#pragma unroll 4\n"
                 f"for (int64_t e = start[0]; e < start[1]; ++e) {{\n    const int64_t arrival = t->by_channel[e] + t->c{i}_delay;\n"
                 f"    if (n < {c.post} && arrival < t->n_steps) {row}}}\n"
             )

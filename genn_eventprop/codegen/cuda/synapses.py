@@ -81,7 +81,7 @@ class Synapses(Layout):
         rows = self._each_synapse(i, add, "threadIdx.x", self.threads) + barrier
         if self._from_input(i):
             head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
-            spikes = head + indent(f"const int source = t->channels[next{i}];\n{rows}") + "}\n"
+            spikes = head + indent(f"{self._source_of(i, f't->channels[next{i}]', 'int')}{rows}") + "}\n"
         else:
             spikes = self._each_spike(self._source(i), self._bits(i), rows)
             spikes = f"if (step > t->c{i}_delay) {{\n{indent(spikes)}}}\n"
@@ -157,12 +157,19 @@ class Synapses(Layout):
             f"t->{into}[group] = total;\n{note}"
         )
 
+    def _spikes_of_source(self, i: int) -> str:
+        """Where the spikes of an input's neuron begin, and end, in a sample."""
+        channels = self.plan.connections[i].channels
+        return (
+            f"t->channel_start + t->samples[sample] * t->n_channels + source{f' + {channels[0]}' if channels else ''}"
+        )
+
     def _each_sample(self, i: int, add: str) -> str:
         """Code for every spike of ``source`` in every sample, with the ``arrival`` through a synapse, if in the trial."""
         delay = f"const int64_t delay = {self._delay_of(i)};\n"
         if self._from_input(i):
             spikes = (
-                "const int64_t *first = t->channel_start + t->samples[sample] * t->n_channels + source;\n"
+                f"const int64_t *first = {self._spikes_of_source(i)};\n"
                 "for (int64_t e = first[0]; e < first[1]; ++e) {\n"
                 "    const int64_t arrival = t->by_channel[e] + delay;\n"
                 f"    if (arrival < t->n_steps) {add}}}\n"

@@ -24,7 +24,7 @@ from ..base import Availability, Data, diverged
 from ..device_arrays import DeviceArrays, DeviceLocation
 from ..native import available_processors
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import INPUTS, SHARED, SHARED_TABLES, refuse
+from ..refuse import SHARED, SHARED_TABLES, refuse
 from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, part_of
 from .device import Device, DeviceMemory, Module, OutOfMemory, open_device, visible_devices
 from .learning import DeviceOptimiser, location
@@ -55,7 +55,7 @@ class CudaEngine(ProgramEngine):
     """
 
     name = "cuda"
-    features = {"grid": ProgramEngine.features["grid"] - {INPUTS, SHARED, SHARED_TABLES}}
+    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES}}
     options = ("slope_floor", "dtype", "device")
     parameters: DeviceArrays
     gradients: DeviceArrays
