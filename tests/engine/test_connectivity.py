@@ -7,13 +7,16 @@ from genn_eventprop.codegen.c99.standalone import standalone
 from genn_eventprop.engines import create
 from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.errors import EngineError
+from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from support import connected as C
 from support.cuda_shim import ShimEngine
+from support.genn_harness import HarnessEngine
+from support.on_genn import on_genn
 from support.sweeps import sweep
 
 GRID = {"dt": 0.5, "duration": 30.0}
-TARGETS = {"c99": C99Engine, "cuda": ShimEngine}
+TARGETS = {"c99": C99Engine, "cuda": ShimEngine, "genn": HarnessEngine}
 
 
 def run(plan, values, data, engine="reference_clock", **options):
@@ -70,6 +73,7 @@ def test_gradients_of_delays_are_near_the_exact_ones_for_small_steps(delays, los
 
 
 ON_TARGETS = [(e, *c) for e in TARGETS for c in CASES]
+ON_HARNESS = [("pairs", "dendritic", "integral"), ("conv", "synaptic", "max"), ("one_to_one", 1.5, "integral")]
 ON_SHIM = [
     (k, d, "integral") for k, d in (("dense", "dendritic"), ("pairs", "axonal"), ("conv", "synaptic"), ("pool", None))
 ]
@@ -77,7 +81,10 @@ ON_SHIM = [
 
 @pytest.mark.parametrize(
     ("engine", "kind", "delays", "loss"),
-    sweep(ON_TARGETS, [*(("c99", *c) for c in QUICK[::2]), *(("cuda", *c) for c in ON_SHIM)]),
+    sweep(
+        ON_TARGETS,
+        [*(("c99", *c) for c in QUICK[::2]), *(("cuda", *c) for c in ON_SHIM), *(("genn", *c) for c in ON_HARNESS)],
+    ),
 )
 def test_targets_are_as_the_clocked_reference(engine, kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
@@ -103,16 +110,45 @@ def check_same(tested, clock, data, tolerance=1e-9):
         )
 
 
-@pytest.mark.parametrize("engine", ["genn"])
-def test_what_an_engine_does_not_run_is_refused_by_name(engine):
-    for kind, delays, message in (
-        ("conv", None, f"{engine} cannot run connection 'input_hidden': it runs dense weights; use reference_clock"),
-        ("dense", "axonal", f"{engine} has no axonal delays, which connection 'input_hidden' has; use reference_clock"),
-    ):
-        net, made = C.network(kind, delays, recurrent=False)
-        plan = make_plan(net, made, **GRID)
-        with pytest.raises(EngineError, match=message):
-            create(plan, net.initial_parameters(0), engine=engine)
+@pytest.mark.needs_genn
+@pytest.mark.parametrize(("kind", "delays", "loss"), [("pairs", "synaptic", "first_spike"), ("conv", "axonal", "max")])
+def test_pygenn_is_as_the_clocked_reference(kind, delays, loss):
+    net, made = C.network(kind, delays, loss=loss)
+    values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
+    plan = make_plan(net, made, **GRID)
+    tested = on_genn(plan, values, dtype="float64")
+    check_same(tested, create(plan, values, engine="reference_clock"), data)
+    tested.close()
+
+
+def test_genn_takes_other_pairs_weights_and_delays(monkeypatch):
+    """Values that change between batches: weights and delays are sent, other pairs make another network."""
+    monkeypatch.setattr(HarnessEngine, "batch_size", 2)
+    net, made = C.network("probability", "synaptic")
+    values, other, data = net.initial_parameters(4), net.initial_parameters(5), C.events(net, GRID["duration"])
+    plan = make_plan(net, made, **GRID)
+    tested = HarnessEngine(plan, values, dtype="float64")
+    every = np.arange(len(data))
+    tested.run(tested.load(data), every, training=True)
+    for of in ("delay", "weight", "pairs"):
+        for key in (k for k in values if k.endswith(of)):
+            tested.parameters[key] = values[key] = other[key]
+        check_same(tested, create(plan, values, engine="reference_clock"), data)
+
+
+def test_genn_learns_weights_of_tables_and_delays_as_native_does():
+    net, made = C.network("conv", "axonal")
+    values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
+    plan = make_plan(net, made, **GRID)
+    engines = [HarnessEngine(plan, values, dtype="float64"), create(plan, values, engine="native", dtype="float64")]
+    for engine in engines:
+        optimiser, loaded = Adam(1e-2, groups={"*.delay": {"learning_rate": 0.5}}), engine.load(data)
+        for _ in range(3):
+            engine.run(loaded, np.arange(len(data)), training=True)
+            engine.update(optimiser)
+    for key, value in engines[1].parameters.items():
+        np.testing.assert_allclose(engines[0].parameters[key], value, rtol=1e-8, atol=1e-12, err_msg=key)
+        assert np.array_equal(value, values[key]) == (key not in plan.trainable)
 
 
 def test_a_c_file_refuses_what_it_does_not_hold():

@@ -14,6 +14,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import connected as C
 from support.cuda_shim import ShimEngine
+from support.genn_harness import HarnessEngine
 
 SIZES = st.sampled_from([1, 2, 3, 7, 17])
 KINDS = ("dense", "probability", "fan_in", "pairs", "one_to_one", "grouped", "conv", "pool")
@@ -102,6 +103,13 @@ def test_c99(made, seed):
 @settings(max_examples=60, **QUIET)
 def test_c99_more(made, seed):
     compare(C99Engine, made, seed)
+
+
+@pytest.mark.slow
+@given(made=networks(), seed=st.integers(0, 5))
+@settings(max_examples=20, **QUIET)
+def test_genn(made, seed):
+    compare(HarnessEngine, made, seed)
 
 
 @pytest.mark.slow

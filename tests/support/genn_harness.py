@@ -14,6 +14,7 @@ import numpy as np
 
 from genn_eventprop.codegen.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.engines.genn.engine import GennEngine
+from genn_eventprop.engines.genn.transfer import places
 from genn_eventprop.toolchain import build
 
 TYPES = {
@@ -34,7 +35,7 @@ class HarnessEngine(GennEngine):
         return self.batch_size or batch
 
     def _build(self, text, lengths):
-        return HarnessNetwork(text, self.group, lengths)
+        return HarnessNetwork(text, self.group, lengths, self._built)
 
 
 def events_of(text, population):
@@ -72,23 +73,31 @@ def neuron_source(name, size, text, events):
     return "\n".join([*lines, "    }", "}", ""])
 
 
+PAST = """struct Past { void** at; int j; scalar operator[](int d) const { return ((const scalar*)at[d])[j]; } };
+"""
+
+
 def synapse_source(name, pre, post, text):
     """C++ of one connection: `spread_NAME` does one step for a list of spikes, `back_NAME` for one of events."""
     u, parts = text.update, []
+    past = text.delay + 1 if text.delays else 1  # steps in which a variable of the target is read
     for function, code in (("spread", u.pre_spike_syn_code), ("back", u.pre_event_syn_code)):
         lines = [f'extern "C" void {function}_{name}(void** memory, void** pre, void** post, const int* sent, int n,']
-        lines += ["        scalar* in_syn, scalar* to_pre) {", "    for (int s = 0; s < n; ++s)"]
-        lines += [f"        for (int i = sent[s], j = 0; j < {post}; ++j) {{"]
+        lines += ["        scalar* in_syn, scalar* to_pre, const int* length, const int* ind, int stride) {"]
+        lines += ["    for (int s = 0; s < n; ++s)", "        for (int i = sent[s], k = 0; k < length[i]; ++k) {"]
+        lines += ["            const int j = ind[i * stride + k]; (void)j;"]
         lines += ["            auto addToPost = [&](scalar x) { in_syn[j] += x; }; (void)addToPost;"]
         lines += [f"            auto addToPostDelay = [&](scalar x, int d) {{ in_syn[d * {post} + j] += x; }};"]
         lines += ["            (void)addToPostDelay;"]
         lines += ["            auto addToPre = [&](scalar x) { to_pre[i] += x; }; (void)addToPre;"]
         for kind, memory, index, names in (
-            ("{}&", "memory", f"i * {post} + j", u.vars), ("const {}", "pre", "i", u.pre_refs),
-            ("const {}", "post", "j", u.post_refs),
+            ("{}&", "memory", "i * stride + k", u.vars), ("const {}", "pre", "i", u.pre_refs),
         ):  # fmt: skip
-            for v, (n, k, _) in enumerate(names):
-                lines.append(f"            {kind.format(k)} {n} = (({k}*){memory}[{v}])[{index}]; (void){n};")
+            for v, (n, kd, _) in enumerate(names):
+                lines.append(f"            {kind.format(kd)} {n} = (({kd}*){memory}[{v}])[{index}]; (void){n};")
+        for v, (n, kd, _) in enumerate(u.post_refs):
+            now = f"const {kd} {n} = (({kd}*)post[{v}])[j]"
+            lines.append(f"            {f'const Past {n}{{post + {v * past}, j}}' if text.delays else now}; (void){n};")
         parts.append("\n".join([*lines, code, "        }", "}", ""]))
     return "\n".join(parts)
 
@@ -127,7 +136,7 @@ def update_source(name, text, pre=0, post=0):
 
 def network_source(text):
     head = "#include <cmath>\n#include <cstdint>\nusing std::fmin; using std::fmax; using std::fabs; using std::sqrt;\n"
-    parts = [head + "using std::exp; using std::log; using std::pow;\ntypedef double scalar;\n"]
+    parts = [head + "using std::exp; using std::log; using std::pow;\ntypedef double scalar;\n" + PAST]
     parts += [neuron_source(n, size, t, events_of(text, n)) for n, (size, t) in text.populations.items()]
     size = {n: s for n, (s, _) in text.populations.items()}
     parts += [synapse_source(n, size[s.source], size[s.target], s) for n, s in text.synapses.items()]
@@ -148,13 +157,22 @@ def pointers(arrays):
 class HarnessNetwork:
     """Has the methods of `genn_eventprop.engines.genn.network.Network`."""
 
-    def __init__(self, text, batch, lengths):
+    def __init__(self, text, batch, lengths, tables):
         self.text, self.batch = text, batch
+        self.rows = {c: self.rows_of(s, tables.get(s.of)) for c, s in text.synapses.items()}
         self.library = build(network_source(text))
         self.numbers = {(p, n): 1.0 for p, (_, t) in text.populations.items() for n, _ in t.params}
         self.update_numbers = {(u, n): 1.0 for u, t in text.updates.items() for n, _ in t.params}
         self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, *_ in t.arrays} | dict(lengths)
         self.reload()
+
+    def rows_of(self, s, table):
+        """(length (M,), targets (M, longest row)) of a connection, as GeNN keeps them."""
+        M, N = self.size(s.source), self.size(s.target)
+        if table is None:
+            return np.full(M, N, np.int32), np.tile(np.arange(N, dtype=np.int32), (M, 1))
+        at = places(table)
+        return np.diff(table.start).astype(np.int32), np.where(at >= 0, table.target[at], 0).astype(np.int32)
 
     def reload(self):
         """Memory: (N,) of shared variables, (B, N) of others, flat arrays."""
@@ -164,7 +182,7 @@ class HarnessNetwork:
                 self.memory[p, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
             self.memory |= {(p, n): np.zeros(self.lengths[p, n], TYPES[k][1]) for n, k, _ in t.arrays}
         for c, s in self.text.synapses.items():
-            size = self.size(s.source) * self.size(s.target)
+            size = self.rows[c][1].size
             for n, k, access in s.update.vars:
                 self.memory[c, n] = np.zeros(size if access == "READ_ONLY" else (self.batch, size), TYPES[k][1])
         for name, u in self.text.updates.items():
@@ -184,8 +202,7 @@ class HarnessNetwork:
     def elements(self, update):
         if update.of in self.text.populations:
             return self.size(update.of)
-        s = self.text.synapses[update.of]
-        return self.size(s.source) * self.size(s.target)
+        return self.rows[update.of][1].size
 
     def batched(self, update):
         """Whether an update runs for every example: if anything it refers to is there for each."""
@@ -215,6 +232,11 @@ class HarnessNetwork:
 
     def synapses(self, name, variable, *, pull=False):
         return self.memory[name, variable]
+
+    def write_synapses(self, name, variable, values):
+        length, ind = self.rows[name]
+        there = np.arange(ind.shape[1]) < length[:, None]
+        self.memory[name, variable].reshape(ind.shape)[there] = np.ravel(values)
 
     def update_variable(self, update, name, *, pull=False):
         return self.memory[f"update {update}", name]
@@ -291,19 +313,23 @@ class HarnessNetwork:
         return read
 
     def spread(self, b, name, s, to_pre):
-        look_back = s.delay if s.update.post_refs else 0
+        look_back = s.delay if s.update.post_refs and not s.delays else 0
         if len(self.past) <= look_back:
             return
         spikes, events, pre = self.past[-1][b][s.source]
-        post = self.past[-1 - look_back][b][s.target][2]
+        nothing = {v: np.zeros(self.size(s.target)) for _, _, v in s.update.post_refs}
+        when = range(s.delay + 1) if s.delays else [look_back]
+        post = [self.past[-1 - d][b][s.target][2] if d < len(self.past) else nothing for d in when]
+        length, ind = self.rows[name]
         for function, sent in (("spread", spikes), ("back", events.get(name, ()))):
             if len(sent):
                 memory = pointers(self.of(b, name, [n for n, *_ in s.update.vars]))
-                refs = [
-                    pointers([x[v] for _, _, v in r]) for x, r in ((pre, s.update.pre_refs), (post, s.update.post_refs))
-                ]
-                places = [self.in_syn[name][b]], [to_pre]
-                self.call(f"{function}_{name}", memory, *refs, [sent], len(sent), *places)
+                refs = [pointers([pre[v] for _, _, v in s.update.pre_refs])]
+                refs.append(pointers([x[v] for _, _, v in s.update.post_refs for x in post]))
+                table = [length], [ind], ind.shape[1]
+                self.call(
+                    f"{function}_{name}", memory, *refs, [sent], len(sent), [self.in_syn[name][b]], [to_pre], *table
+                )
 
     def call(self, function, *given):
         """Numbers as they are, a list of one array as its pointer."""

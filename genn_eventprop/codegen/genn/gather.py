@@ -23,32 +23,58 @@ LONGEST_WINDOW = 1024
 PLACE = "id_syn"  # of a synapse in (M, N); GeNN 5.4.0's id_pre and id_post do not compile here on cuda (no semicolon)
 
 
-def learned(plan: Plan, population: str) -> list[ConnectionRecord]:
-    """Trainable connections into a population."""
-    return [c for c in plan.into(population) if c.trainable]
+def is_gathered(c: ConnectionRecord) -> bool:
+    return c.trainable or c.learns_delays
 
 
 def _read(plan: Plan, source: str) -> bool:
     """Whether spikes of a population are looked up for gradients."""
-    return any(c.trainable for c in plan.out_of(source))
+    return any(is_gathered(c) for c in plan.out_of(source))
 
 
 def gradient_array(c: ConnectionRecord) -> str:
-    """Array of the target: (M * N,) the gradient of a weight."""
+    """Array of the target: the gradient of the weight of every synapse, (M, N) or the places of a table."""
     return f"dL_dweight_{c.name}"
 
 
+def delay_array(c: ConnectionRecord) -> str:
+    """Array of the target: the same of delays."""
+    return f"dL_ddelay_{c.name}"
+
+
+def ends_arrays(c: ConnectionRecord) -> tuple[str, str]:
+    """Arrays of the target of a table: source and target of every place."""
+    return f"source_of_{c.name}", f"target_of_{c.name}"
+
+
 def size_variable(c: ConnectionRecord) -> str:
-    """Variable of the target: the sum of |gradient| over the sources."""
+    """Variable of the target of a dense connection: the sum of |gradient| over the sources."""
     return f"dL_size_{c.name}"
+
+
+def kept(row: str) -> str:
+    """Array of a population: D of the last `window` steps, for delays that are learned."""
+    return f"{row}_kept"
+
+
+def places(i: int, c: ConnectionRecord) -> tuple[int | str, ...]:
+    """Axes of an array with a number for every synapse of connection number i."""
+    return (c.pre, c.post) if c.form == "dense" else (f"c{i}_places",)
 
 
 def of_target(plan: Plan, population: str) -> list[Declared]:
     """What a target has of gradients."""
     found = []
-    for c in learned(plan, population):
-        found.append(Declared(gradient_array(c), "array", "scalar", (c.pre, c.post)))
-        found.append(Declared(size_variable(c), "shared", "scalar"))
+    for i, c in ((i, c) for i, c in enumerate(plan.connections) if c.target == population and is_gathered(c)):
+        axes = places(i, c)
+        if c.trainable:
+            found.append(Declared(gradient_array(c), "array", "scalar", axes))
+        if c.learns_delays:
+            found.append(Declared(delay_array(c), "array", "scalar", axes))
+        if c.form != "dense":
+            found += [Declared(n, "array", "int", axes) for n in ends_arrays(c)]
+        elif c.trainable:
+            found.append(Declared(size_variable(c), "shared", "scalar"))
     return found
 
 
@@ -72,13 +98,18 @@ def mark(plan: Plan, population: str, last: str) -> str:
 def updates(plan: Plan, c: ConnectionRecord, steps: str, room: str) -> dict[str, UpdateText]:
     """Groups `zero`, `gather` and `check` of a connection; steps: array of its source's spikes, with `room` for each."""
     weight = (("weight", "scalar", "READ_ONLY", c.name, "weight"),)  # says which connection it is
-    gradient = ("gradient", "scalar", c.target, gradient_array(c))
-    size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
-    return {
-        f"zero_{c.name}": UpdateText("zero", c.name, f"gradient[{PLACE}] = 0.0;\n", weight, (gradient,)),
-        f"gather_{c.name}": _gather(plan, c, steps, room, weight, gradient),
-        f"check_{c.name}": UpdateText("check", c.target, _check(c), (size,), (gradient,)),
+    names = {"gradient": gradient_array(c)} if c.trainable else {}
+    names |= {"delay_gradient": delay_array(c)} if c.learns_delays else {}
+    sums = tuple((n, "scalar", c.target, a) for n, a in names.items())
+    zero = "".join(f"{n}[{PLACE}] = 0.0;\n" for n in names)
+    found = {
+        f"zero_{c.name}": UpdateText("zero", c.name, zero, weight, sums),
+        f"gather_{c.name}": _gather(plan, c, steps, room, weight, sums),
     }
+    if c.trainable and c.form == "dense":
+        size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
+        found[f"check_{c.name}"] = UpdateText("check", c.target, _check(c), (size,), sums[:1])
+    return found
 
 
 def _check(c: ConnectionRecord) -> str:
@@ -88,34 +119,40 @@ def _check(c: ConnectionRecord) -> str:
 
 def _gather(
     plan: Plan, c: ConnectionRecord, steps: str, room: str, weight: tuple[tuple[str, str, str, str, str], ...],
-    gradient: tuple[str, str, str, str],
+    sums: tuple[tuple[str, str, str, str], ...],
 ) -> UpdateText:  # fmt: skip
-    from_input = c.source == plan.input.name
-    arrived = f"at[e] + {c.delay_steps}" if c.delay_steps else "at[e]"
-    first = "event_start[sample[b] * (num_pre + 1) + pre]" if from_input else "(b * num_pre + pre) * capacity"
-    later = f"while (e >= first && {arrived} >= window_end[0]) {{\n    e--;\n}}\n" if c.delay_steps else ""
+    from_input, table = c.source == plan.input.name, c.form != "dense"
+    delay = "delay" if c.delays else str(c.delay_steps or "")
+    arrived = f"at[e] + {delay}" if delay else "at[e]"
+    M, N = (str(c.pre), str(c.post)) if table else ("num_pre", "num_post")
+    first = f"event_start[sample[b] * ({M} + 1) + pre]" if from_input else f"(b * {M} + pre) * capacity"
+    later = f"while (e >= first && {arrived} >= window_end[0]) {{\n    e--;\n}}\n" if delay else ""
     count = "event_count[e] * " if from_input else ""
+    place = f"(b * window + {arrived} - begin) * {N} + post"
+    add = f"sum += {count}rows[{place}];\n" if c.trainable else ""
+    add += f"late += {count}D[{place}];\n" if c.learns_delays else ""
     spikes = f"""\
 const int first = {first};
-int e = window_last[b * num_pre + pre];
+int e = window_last[b * {M} + pre];
 {later}while (e >= first && {arrived} >= begin) {{
-    sum += {count}rows[(b * window + {arrived} - begin) * num_post + post];
-    e--;
+{indent(add)}    e--;
 }}
 """
-    code = f"""\
-const int pre = id_syn / num_post;
-const int post = id_syn % num_post;
-const int begin = (window_end[0] - 1) / window * window;
-scalar sum = 0.0;
-for (int b = 0; b < examples; b++) {{
-{indent(spikes)}}}
-gradient[{PLACE}] += sum;
-"""
+    ends = ends_arrays(c)
+    code = f"const int pre = {f'source_of[{PLACE}]' if table else f'{PLACE} / {N}'};\n"
+    code += f"const int post = {f'target_of[{PLACE}]' if table else f'{PLACE} % {N}'};\n"
+    code += "const int begin = (window_end[0] - 1) / window * window;\n"
+    code += ("scalar sum = 0.0;\n" if c.trainable else "") + ("scalar late = 0.0;\n" if c.learns_delays else "")
+    code += f"for (int b = 0; b < examples; b++) {{\n{indent(spikes)}}}\n"
+    code += f"gradient[{PLACE}] += sum;\n" if c.trainable else ""
+    code += f"delay_gradient[{PLACE}] += weight * late;\n" if c.learns_delays else ""
     names = {"at": steps, "window_last": "window_last", "window_end": "window_end"}
     names |= {n: n for n in ("event_start", "event_count", "sample")} if from_input else {}
-    spikes_of = tuple((n, "int", c.source, a) for n, a in names.items())
-    rows = ("rows", "scalar", c.target, f"w_along_{c.receptor}")
+    arrays = [(n, "int", c.source, a) for n, a in names.items()]
+    arrays += [(n, "int", c.target, a) for n, a in zip(("source_of", "target_of"), ends)] if table else []
+    arrays += [("rows", "scalar", c.target, f"w_along_{c.receptor}")] if c.trainable else []
+    arrays += [("D", "scalar", c.target, kept(f"w_D_{c.receptor}"))] if c.learns_delays else []
+    refs = (*weight, *((("delay", "int", "READ_ONLY", c.name, "delay"),) if c.delays else ()))
     given = {"window": "window", "examples": "batch", **({} if from_input else {"capacity": room})}
     params = tuple((n, "int") for n in given)
-    return UpdateText("gather", c.name, code, weight, (*spikes_of, rows, gradient), params, given=given)
+    return UpdateText("gather", c.name, code, refs, (*arrays, *sums), params, given=given)

@@ -43,7 +43,7 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
     names = (*optimiser.state_names, *optimiser.full_scalar_names(), *optimiser.local_names)
     if TAKEN & set(names):
         return None
-    weights = [c.weight for c in plan.connections if c.trainable]
+    weights = [c.weight for c in plan.connections if on_device(c)]
     kind_of = lambda b: "" if b is None else "number" if np.ndim(b) == 0 else "array"  # noqa: E731
     bounds = {w: optimiser.bounds_of(w) for w in weights}
     return Rule(
@@ -52,9 +52,15 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
     )  # fmt: skip
 
 
+def on_device(c: ConnectionRecord) -> bool:
+    """Whether an optimiser's text changes the weights on the device; weights of tables, which synapses may share, and
+    delays are learned on the host."""
+    return c.trainable and c.form == "dense"
+
+
 def learning_updates(c: ConnectionRecord, rule: Rule | None) -> dict[str, UpdateText]:
     """Group `update` of a connection whose weights are learned on the device."""
-    return {} if rule is None else {f"update_{c.name}": _step(c, rule, rule.bounds[c.weight])}
+    return {} if rule is None or not on_device(c) else {f"update_{c.name}": _step(c, rule, rule.bounds[c.weight])}
 
 
 def _step(c: ConnectionRecord, rule: Rule, bounds: tuple[str, str]) -> UpdateText:

@@ -25,9 +25,12 @@ PIECES = ("begin", "early", "advance", "begin_back", "leave", "undo", "retreat",
 
 
 class Population:
-    """One population of a trial. rows: names of buffers that its synapses read at the step of an arrival."""
+    """One population of a trial. rows: names of buffers that its synapses read at the step of an arrival; kept: of these
+    what gradients of delays need."""
 
-    def __init__(self, trial: Trial, i: int, arrays: set[str], inputs: set[str], rows: set[str]) -> None:
+    def __init__(
+        self, trial: Trial, i: int, arrays: set[str], inputs: set[str], rows: set[str], kept: set[str]
+    ) -> None:
         self.plan, self.trial, self.s = trial.plan, trial, trial.scopes[i]
         self.p: PopulationRecord = self.s.p
         self.training = self.s.adjoint
@@ -42,7 +45,9 @@ class Population:
             trial.retreat, trial.end_back,
         )  # fmt: skip
         self.kernels = {piece: _kernel(i, operations) for piece, operations in zip(PIECES, lists)}
-        self.rows = [self.names.declared(b).name for b in trial.buffers.values() if b.name in rows & self._own()]
+        shown = [b for b in trial.buffers.values() if b.name in rows & self._own()]
+        self.rows = [self.names.declared(b).name for b in shown]
+        self.kept = [self.names.called(b) for b in shown if b.name in kept]
         self.listed = bool(self.p.derived.events) and self.training
         dropped = self.p.dropout > 0 and self.p.dropped_reset
         self.only_spikes = self.listed and kinds(self.s) == 1 and not dropped  # whether every entry is a spike
@@ -111,6 +116,10 @@ class Population:
             left = self.spikes()[2]
             code += gather.mark(self.plan, self.p.name, self.place(f"{left} - 1"))
         inner = self.code("retreat") + "step -= 1;\n" + self.code("leave")
+        for row in self.kept:
+            axes = ("batch", "window", self.s.N)
+            array = self.names.add(Declared(gather.kept(row), "array", "scalar", axes))
+            inner += f"{array}[{self.names.flat(axes, ('batch', 'step % g_window', 'id'))}] = {row};\n"
         code += f"if (step > 0) {{\n{indent(inner)}}}\n"
         end = self.code("end_back")
         code += f"else {{\n{indent(end)}}}\n" if end else ""

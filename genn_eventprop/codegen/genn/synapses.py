@@ -7,6 +7,7 @@ there is a second connection with these weights alone, copied from those that ar
 from __future__ import annotations
 
 from ...plan import ConnectionRecord, Plan
+from ...plan.tables import ring_steps
 from ...program.nodes import Buffer
 from ...program.operations import Deliver
 from .gather import PLACE
@@ -18,18 +19,23 @@ Called = dict[str, str]  # buffer -> what it is called in GeNN
 
 def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called, back: str) -> dict[str, SynapseText]:
     """The connection, and those of weights of one sign; back: code of its events, "" if it sends none."""
-    from_input, found = c.source == plan.input.name, {}
+    from_input, found, longest = c.source == plan.input.name, {}, longest_delay(plan, c)
     amount = "weight * count_pre" if from_input else "weight"
-    spike = f"addToPostDelay({amount}, {c.delay_steps});\n" if c.delay_steps else f"addToPost({amount});\n"
+    delay = "delay" if c.delays else str(longest)
+    spike = f"addToPostDelay({amount}, {delay});\n" if longest or c.delays else f"addToPost({amount});\n"
+    variables = (("weight", "scalar", SHARED), *((("delay", "int", SHARED),) if c.delays else ()))
     count = (("count_pre", "int", "count"),) if from_input else ()
     for part, into in delivered.sums:
-        update, name = WeightUpdateText((("weight", "scalar", SHARED),), count, (), spike), c.name
+        update, name = WeightUpdateText(variables, count, (), spike), c.name
         if part == "all" and back:
             update = _with_events(update, back)
         if part != "all":
             name = part_name(c, part)
         pre_input = "w_feedback" if part == "all" and back else ""
-        found[name] = SynapseText(c.source, c.target, update, called[into.name], pre_input, c.delay_steps)
+        found[name] = SynapseText(
+            c.source, c.target, update, called[into.name], pre_input, longest, c.delays is not None,
+            c.form != "dense", c.name,
+        )  # fmt: skip
     return found
 
 
@@ -41,9 +47,15 @@ def _with_events(update: WeightUpdateText, back: str) -> WeightUpdateText:
     )  # fmt: skip
 
 
-def events(terms: list[tuple[str, Buffer]], called: Called) -> str:
-    """What a spike caused through a synapse goes back to its source."""
-    total = " + ".join(f"{OF_SIGN[part].format('weight')} * {called[row.name]}_post" for part, row in terms)
+def longest_delay(plan: Plan, c: ConnectionRecord) -> int:
+    """Steps; what takes longer than the trial never arrives."""
+    return c.delay_steps if c.delays is None else min(ring_steps(c, plan.dt) - 1, plan.n_steps)
+
+
+def events(c: ConnectionRecord, terms: list[tuple[str, Buffer]], called: Called) -> str:
+    """What a spike caused through a synapse goes back to its source, from when it arrived there."""
+    then = "_post[delay]" if c.delays else "_post"
+    total = " + ".join(f"{OF_SIGN[part].format('weight')} * {called[row.name]}{then}" for part, row in terms)
     return f"addToPre({total});\n" if terms else ""
 
 

@@ -20,7 +20,7 @@ from ...losses.kinds import READOUTS
 from ...plan import Plan
 from ...program.compare import RUNNING, comparison
 from ...program.nodes import NEURON, Kernel, name
-from ...program.operations import Deliver, EachNeuron, Feedback, Total
+from ...program.operations import Deliver, EachNeuron, Feedback, GatherDelays, Total
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ..statements import indent
@@ -59,10 +59,12 @@ class _Text:
         self.terms = {i: [(p, row) for j, p, row in terms if j == i] for i, _, _ in terms} if adjoint else {}
         inputs = {b.name for o in self.delivered.values() for _, b in o.sums}
         inputs |= {o.into.name for o in self.trial.feedback if isinstance(o, Feedback)}
-        rows = {row.name for _, _, row in terms}
+        late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)] if adjoint else []
+        kept = {row.name for o in late for _, row in o.terms}  # D of a window's steps, for delays that are learned
+        rows = {row.name for _, _, row in terms} | kept
         arrays = self._arrays()
         self.populations = [
-            Population(self.trial, i, arrays, inputs, rows) for i in range(len(plan.populations))
+            Population(self.trial, i, arrays, inputs, rows, kept) for i in range(len(plan.populations))
         ]  # fmt: skip
         self.updates: dict[str, UpdateText] = {}
         self.results: dict[str, tuple[str, str, str]] = {}
@@ -100,7 +102,7 @@ class _Text:
                   if b.name.startswith(p.s.prefix)}  # fmt: skip
         made: dict[str, SynapseText] = {}
         for i, c in enumerate(plan.connections):
-            back = synapses.events(self.terms[i], called) if i in self.terms and c.source != plan.input.name else ""
+            back = synapses.events(c, self.terms[i], called) if i in self.terms and c.source != plan.input.name else ""
             made |= synapses.synapses(plan, c, self.delivered[i], called, back)
         if self.training:
             self._learning()
@@ -152,10 +154,10 @@ class _Text:
         of = {p.p.name: p for p in self.populations}
         for i, c in enumerate(self.plan.connections):
             if any(part != "all" for part, _ in self.delivered[i].sums):
-                array = Declared(synapses.copy_array(c), "array", "scalar", (c.pre, c.post))
+                array = Declared(synapses.copy_array(c), "array", "scalar", gather.places(i, c))
                 of[c.target].names.add(array)
             self.updates |= synapses.copies(c, self.delivered[i])
-            if c.trainable:
+            if gather.is_gathered(c):
                 steps, room = "event_step", ""
                 if c.source != self.plan.input.name:
                     steps, room = of[c.source].spikes()[0], f"{of[c.source].s.prefix}room"

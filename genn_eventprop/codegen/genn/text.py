@@ -50,10 +50,11 @@ class WeightUpdateText:
 
 @dataclass(frozen=True)
 class SynapseText:
-    """A connection: dense, with the input variable it acts on, and its delay in steps.
+    """A connection, with the input variable it acts on, and its delay in steps.
 
     The delay is GeNN's dendritic delay for spikes and its back-propagation delay for the target's variables, which an
-    event reads as old as that.
+    event reads as old as that. delays: every synapse has its own, up to `delay`. sparse: its synapses are a table. of: the
+    connection of the plan whose table and delays it has.
     """
 
     source: str
@@ -62,6 +63,9 @@ class SynapseText:
     post_input: str
     pre_input: str = ""
     delay: int = 0
+    delays: bool = False
+    sparse: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...codegen.genn.gather import gradient_array
+from ...codegen.genn.gather import delay_array, gradient_array
+from ...codegen.genn.learning import on_device
 from ...plan import ConnectionRecord
+from ...plan.tables import delay_numbers
 from ..device_arrays import DeviceLocation
+from .transfer import places, spread
 
 if TYPE_CHECKING:
     from .engine import GennEngine
 
 
 def weight_locations(engine: GennEngine) -> dict[str, DeviceLocation]:
-    return {c.weight: _weight(engine, c) for c in engine.plan.connections}
+    """Of dense connections; what tables and delays have is sent as it changes, see `transfer.py`."""
+    return {c.weight: _weight(engine, c) for c in engine.plan.connections if c.form == "dense"}
 
 
 def _weight(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
@@ -32,7 +37,14 @@ def _weight(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
 
 
 def gradient_locations(engine: GennEngine) -> dict[str, DeviceLocation]:
-    locations = {c.weight: _gradient(engine, c) for c in engine.plan.connections if c.trainable}
+    locations = {c.weight: _gradient(engine, c) for c in engine.plan.connections if on_device(c)}
+    for c in engine.plan.connections:
+        table = engine._built.get(c.name)
+        if c.trainable and table is not None:
+            locations[c.weight] = _summed(engine, c, gradient_array(c), table.weights, c.weight_shape)
+        if c.delays is not None and c.delays.trainable:
+            numbers = delay_numbers(c, table)
+            locations[c.delays_name] = _summed(engine, c, delay_array(c), numbers, c.delays.shape)
     for p in engine.plan.populations:
         locations |= {f"{p.name}.{n}": _rate(engine, p.name, n) for n in p.trainable}
     return locations
@@ -48,6 +60,31 @@ def _gradient(engine: GennEngine, c: ConnectionRecord) -> DeviceLocation:
     def write(values: np.ndarray) -> None:
         network.array(c.target, name)[:] = values.ravel()
         network.push(c.target, name)
+
+    return DeviceLocation(read, write)
+
+
+def _summed(
+    engine: GennEngine, c: ConnectionRecord, name: str, numbers: np.ndarray, shape: tuple[int, ...]
+) -> DeviceLocation:
+    """The sum over the synapses that share a weight or a delay; numbers: which, of every synapse."""
+    table = engine._built.get(c.name)
+
+    def read() -> np.ndarray:
+        values = engine.network.array(c.target, name, pull=True)
+        if table is not None:
+            at = places(table).ravel()
+            values = values[: at.size][at >= 0]
+        total = np.bincount(numbers, values.astype(np.float64), math.prod(shape))
+        return total.reshape(shape).astype(engine.dtype)
+
+    def write(values: np.ndarray) -> None:
+        which, first = np.unique(numbers, return_index=True)
+        each = np.zeros(len(numbers))
+        each[first] = values.ravel()[which]  # the first of the synapses has it all
+        array = engine.network.array(c.target, name)
+        array[:] = each if table is None else spread(table, each)
+        engine.network.push(c.target, name)
 
     return DeviceLocation(read, write)
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from ...codegen.genn import network_text
 from ...codegen.genn.gather import size_variable
-from ...codegen.genn.learning import Rule, rule_of
+from ...codegen.genn.learning import Rule, on_device, rule_of
 from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
+from ...modelling.connectivity import Synapses
 from ...plan import Plan
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
@@ -27,18 +28,14 @@ from ...program.values import synapse_values
 from ..base import Availability, Data, Result, batch_indices
 from ..device_arrays import DeviceArrays
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import CONNECTIVITY, HANDWRITTEN, INPUTS, SHARED, SHARED_TABLES
+from ..refuse import HANDWRITTEN, INPUTS, SHARED, SHARED_TABLES
 from .device_locations import gradient_locations, moment_locations, weight_locations
-from .inputs import rows_of_bits
+from .inputs import joined, part_of, rows_of_bits
 from .install import VERSION, available_backends, choose_backend, devices
 from .network import Network
 from .transfer import HostTransfer
 
 MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
-OF_EXAMPLES = (
-    "samples", "sample_weight", "labels", "targets", "numbers", "activity", "activity_before", "_noise_key", "_dropout",
-)  # fmt: skip
-"""Names of what every example of a batch is given, or their ends."""
 
 
 class _TooLong(Exception):
@@ -58,7 +55,7 @@ class GennEngine(ProgramEngine):
     """
 
     name = "genn"
-    features = {"grid": ProgramEngine.features["grid"] - CONNECTIVITY - {INPUTS, SHARED, SHARED_TABLES} | {HANDWRITTEN}}
+    features = {"grid": ProgramEngine.features["grid"] - {INPUTS, SHARED, SHARED_TABLES} | {HANDWRITTEN}}
     splits = False
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
@@ -92,6 +89,7 @@ class GennEngine(ProgramEngine):
         self._moments: dict[str, DeviceArrays] = {}
         self._transfer = HostTransfer(self)
         self._running = False
+        self._built: dict[str, Synapses] = {}  # the tables of the network
 
     # these three are all that ties the engine to pygenn
 
@@ -102,7 +100,8 @@ class GennEngine(ProgramEngine):
         return 1 if self.backend == "single_threaded_cpu" else batch
 
     def _build(self, text: NetworkText, lengths: Mapping[tuple[str, str], int]) -> Any:
-        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, lengths, self.device)
+        more = lengths, self.device, self._built
+        return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, *more)
 
     def settle(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
@@ -152,11 +151,11 @@ class GennEngine(ProgramEngine):
         terms = [r for p in self.plan.populations for r in self.plan.spike_regularisers(p.name)]
         means = training and any(r.mean == "batch" for r in terms)
         if training and not (means and len(places) == 1):
-            counts = self._counts(_joined([self._forward(self._part(given, own)) for own in places])) if means else {}
+            counts = self._counts(joined([self._forward(part_of(given, own)) for own in places])) if means else {}
             given |= super()._regularisers(given, True, counts)
         found = []
         for own in places:
-            part = self._part(given, own)
+            part = part_of(given, own)
             found.append(self._forward(part))
             more = between(part, found[-1], own) if between else {}
             if means and len(places) == 1:
@@ -166,17 +165,11 @@ class GennEngine(ProgramEngine):
         if training:
             self.network.launch("check")
         self._running = False
-        return _joined(found)
+        return joined(found)
 
     def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
         """They are made when counts are there, see `_in_groups`."""
         return {}
-
-    def _part(self, given: Arrays, own: slice) -> Arrays:
-        """Some examples of a batch."""
-        B = given["batch"]
-        part = {k: v[own] if np.ndim(v) and k.endswith(OF_EXAMPLES) and len(v) == B else v for k, v in given.items()}
-        return part | {"batch": min(own.stop, B) - own.start}
 
     def _parts(self) -> None:
         """Copies of weights of one sign, where there are such."""
@@ -266,6 +259,10 @@ class GennEngine(ProgramEngine):
 
     def _set_up(self, given: Arrays, training: bool) -> None:
         """A network that can do the requested run, with this data set and these parameters."""
+        tables = self._transfer.tables()
+        if any(table is not self._built.get(name) for name, table in tables.items()):  # their rows are built in
+            self._leave()
+        self._built = tables
         self._transfer.take(given)
         self._regroup(given["batch"], self._text(self._training or training))
         if self.network is None or (training and not self._training):
@@ -307,10 +304,10 @@ class GennEngine(ProgramEngine):
 
     def _reload(self) -> None:
         """The same network with fresh memory, large enough for this run."""
-        on_device = (self.parameters, self.gradients, *self._moments.values())
+        held = (self.parameters, self.gradients, *self._moments.values())
         if self._running:
             self.gradients.pull()
-        for arrays in on_device:
+        for arrays in held:
             arrays.leave()
         self.network.fit(self._transfer.lengths(self.network.text, self.group))
         self._settle()
@@ -345,7 +342,7 @@ class GennEngine(ProgramEngine):
 
     def finite(self, name: str) -> bool:
         """Of a weight's gradient the device has added up the sizes, one sum a target neuron, see `gather.py`."""
-        c = next((c for c in self.plan.connections if c.trainable and c.weight == name), None)
+        c = next((c for c in self.plan.connections if on_device(c) and c.weight == name), None)
         if c is not None and self.network is not None and self._training and not self.gradients.held(name):
             sums = self.network.neurons(c.target, size_variable(c), pull=True)
             if np.isfinite(sums).all():
@@ -361,13 +358,13 @@ class GennEngine(ProgramEngine):
             self._rule, self._moments = rule, {}
         if rule is not None:
             for c in self.plan.connections:
-                if c.trainable and optimiser.state[c.weight] is not self._moments.get(c.weight):
+                if on_device(c) and optimiser.state[c.weight] is not self._moments.get(c.weight):
                     self._moments[c.weight] = optimiser.state[c.weight] = DeviceArrays(optimiser.state[c.weight])
                     if self.network is not None and self._training:
                         self._moments[c.weight].settle(moment_locations(self, c.weight))
 
     def update(self, optimiser: Any) -> None:
-        """One optimiser step: weights by a custom update; neuron parameters, and all for an optimiser in Python, here.
+        """One optimiser step: dense weights by a custom update; the rest, and all for an optimiser in Python, here.
 
         Neuron parameters are on the host because the numbers made from them, such as propagators, are made there.
         """
@@ -378,20 +375,15 @@ class GennEngine(ProgramEngine):
         if self.network is None or not self._training:
             self._make(True)
         step = optimiser.next_step(self.gradients)
-        weights = {c.weight: c.name for c in self.plan.connections if c.trainable}
+        weights = {c.weight: c.name for c in self.plan.connections if on_device(c)}
         here = tuple(item for item in step.parameters if item.name not in weights)
         replace(step, parameters=here).apply(self.parameters, self.gradients)
         for item in step.parameters:
             if item.name in weights:
                 self._transfer.step(f"update_{weights[item.name]}", item)
-        on_device = (self.parameters, *self._moments.values())
-        for arrays in (*on_device, self.gradients):
+        held = (self.parameters, *self._moments.values())
+        for arrays in (*held, self.gradients):
             arrays.push()
         self.network.launch("update")
-        for arrays in on_device:
+        for arrays in held:
             arrays.pull()
-
-
-def _joined(parts: list[Arrays]) -> Arrays:
-    """The results of groups."""
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}

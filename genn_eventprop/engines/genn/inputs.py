@@ -1,10 +1,17 @@
-"""The data set for the spike source, and rows of bits of recorded spikes."""
+"""The data set for the spike source, parts of a batch, and rows of bits of recorded spikes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..program_engine import Arrays
+
+OF_EXAMPLES = (
+    "samples", "sample_weight", "labels", "targets", "numbers", "activity", "activity_before", "_noise_key", "_dropout",
+)  # fmt: skip
+"""Names of what every example of a batch is given, or their ends."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +50,15 @@ def rows_of_bits(count: np.ndarray, steps: np.ndarray, n_points: int) -> np.ndar
     b, neuron, k = np.nonzero(np.arange(room) < count[:, :, None])
     flags[b, steps[b, neuron, k], neuron] = 1
     return np.packbits(flags, axis=-1, bitorder="little").view(np.uint32)
+
+
+def part_of(given: Arrays, own: slice) -> Arrays:
+    """Some examples of a batch."""
+    B = given["batch"]
+    part = {k: v[own] if np.ndim(v) and k.endswith(OF_EXAMPLES) and len(v) == B else v for k, v in given.items()}
+    return part | {"batch": min(own.stop, B) - own.start}
+
+
+def joined(parts: list[Arrays]) -> Arrays:
+    """The results of groups."""
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...codegen.genn.text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 from ...errors import EngineError
+from ...modelling.connectivity import Synapses
 from .install import import_pygenn
 
 _numbers = itertools.count()
@@ -32,7 +33,7 @@ class Network:
         text: what to build. dtype: "float32" or "float64". batch: GeNN's batch size, 1 on single_threaded_cpu.
         backend: a GeNN backend. optimize_code: -O3 and -ffast-math in the code that GeNN compiles.
         lengths: of arrays, by population and name; 1 where none is given.
-        device: number of the device; None: the one that GeNN chooses.
+        device: number of the device; None: the one that GeNN chooses. tables: synapses of sparse connections.
 
     Raises:
         EngineError: if GeNN cannot build or load it; the folder with its code is kept and named.
@@ -41,8 +42,9 @@ class Network:
     def __init__(
         self, text: NetworkText, dtype: str, batch: int, backend: str, optimize_code: bool = True,
         lengths: Mapping[tuple[str, str], int] | None = None, device: int | None = None,
+        tables: Mapping[str, Synapses] | None = None,
     ) -> None:  # fmt: skip
-        self.text, self.batch = text, batch
+        self.text, self.batch, self._tables = text, batch, tables or {}
         self._pygenn = import_pygenn()
         self._numbers: dict[tuple[str, str], float] = {}
         self._update_numbers: dict[tuple[str, str], float] = {}
@@ -122,7 +124,8 @@ class Network:
         arrive = genn.create_postsynaptic_model("arrive", sim_code=POSTSYNAPTIC_CODE)
         self._kept += [kind, arrive]
         group = model.add_synapse_population(
-            name, "DENSE", model.neuron_populations[text.source], model.neuron_populations[text.target],
+            name, "SPARSE" if text.sparse else "DENSE",
+            model.neuron_populations[text.source], model.neuron_populations[text.target],
             genn.init_weight_update(
                 kind, {}, _zeros(update.vars), {}, {}, ref(update.pre_refs, text.source),
                 ref(update.post_refs, text.target),
@@ -133,7 +136,10 @@ class Network:
         if text.pre_input:
             group.pre_target_var = text.pre_input
         group.max_dendritic_delay_timesteps = text.delay + 1
-        if update.post_refs:
+        if text.sparse:
+            table = self._tables[text.of]
+            group.set_sparse_connections(table.source, table.target)
+        if update.post_refs and not text.delays:
             group.back_prop_delay_steps = text.delay
 
     def _add_update(self, model: Any, name: str, text: UpdateText) -> None:
@@ -202,11 +208,17 @@ class Network:
         return variable.view if access == "READ_ONLY" else variable.view.reshape(self.batch, -1)
 
     def synapses(self, name: str, variable: str, *, pull: bool = False) -> np.ndarray:
-        """(B, M * N) view of a variable of a connection; (M * N,) for weights."""
+        """(M * N,) view of a variable of a dense connection."""
         array = self._model.synapse_populations[name].vars[variable]
         if pull:
             array.pull_from_device()
         return array.view
+
+    def write_synapses(self, name: str, variable: str, values: np.ndarray) -> None:
+        """Hand a variable of a connection to the device: a number for every synapse, sorted by source."""
+        array = self._model.synapse_populations[name].vars[variable]
+        array.values = np.ravel(values)
+        array.push_to_device()
 
     def update_variable(self, update: str, name: str, *, pull: bool = False) -> np.ndarray:
         """View of a custom update's own variable: (M * N,), or (B, 1) for one that neurons share."""

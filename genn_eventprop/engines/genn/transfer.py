@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...codegen.genn import gather
+from ...codegen.genn.synapses import longest_delay
 from ...codegen.genn.text import NetworkText, NeuronText
 from ...codegen.genn.writer import NO_TARGET
 from ...errors import EngineError
+from ...modelling.connectivity import Synapses
+from ...plan import ConnectionRecord
+from ...plan.tables import delay_steps, of_synapses
 from ..program_engine import Arrays
 from ..stochastic import step_words
 from .inputs import InputEvents, input_events
@@ -28,7 +32,7 @@ class HostTransfer:
 
     def __init__(self, engine: GennEngine) -> None:
         self.engine, self.plan = engine, engine.plan
-        self.lead = 1 + max((c.delay_steps for c in engine.plan.connections), default=0)
+        self.lead = 1 + max((longest_delay(engine.plan, c) for c in engine.plan.connections), default=0)
         self.events: InputEvents | None = None
         self._data: tuple[np.ndarray, ...] = ()
         self._room = {"events": 1, "starts": 1}
@@ -113,12 +117,46 @@ class HostTransfer:
             "window": self._window(group), **self._axes,
         }  # fmt: skip
         of |= {f"p{i}_room": room for i, room in enumerate(self.engine.room)}
+        of |= {f"c{i}_places": places(table).size for i, _, table in self._tabled()}
         length = lambda axis: axis if isinstance(axis, int) else of[axis]  # noqa: E731
         return {
             (name, a): max(1, math.prod(map(length, axes)))
             for name, (_, neuron) in text.populations.items()
             for a, _, axes in neuron.arrays
         }
+
+    # tables of synapses, and delays
+
+    def tables(self) -> dict[str, Synapses]:
+        """Of connections that are no dense ones."""
+        engine = self.engine
+        return {c.name: engine.tables.of(c, engine.parameters) for c in self.plan.connections if c.form != "dense"}
+
+    def _tabled(self) -> list[tuple[int, ConnectionRecord, Synapses]]:
+        tables = self.tables()
+        return [(i, c, tables[c.name]) for i, c in enumerate(self.plan.connections) if c.name in tables]
+
+    def _synapses(self, network: Any) -> None:
+        """Weights of tables, delays in steps, and the ends of synapses."""
+        parameters = self.engine.parameters
+        for c in self.plan.connections:
+            table = self.tables().get(c.name)
+            if table is not None:
+                self._write(network, c.name, "weight", parameters[c.weight].ravel()[table.weights])
+                for n, ends in zip(gather.ends_arrays(c), (table.source, table.target)):
+                    if n in {a for a, *_ in network.text.populations[c.target][1].arrays}:
+                        self._push(network, c.target, n, network.array(c.target, n), spread(table, ends))
+            if c.delays is not None:
+                steps = np.minimum(delay_steps(c, parameters, self.plan.dt), longest_delay(self.plan, c))
+                for name in (n for n, s in network.text.synapses.items() if s.of == c.name):
+                    self._write(network, name, "delay", of_synapses(c, steps, table))
+
+    def _write(self, network: Any, connection: str, name: str, values: np.ndarray) -> None:
+        """A number for every synapse, where it has changed."""
+        sent = self._sent.get((connection, name))
+        if sent is None or not np.array_equal(values, sent):
+            self._sent[connection, name] = np.array(values)
+            network.write_synapses(connection, name, values)
 
     # sending
 
@@ -128,6 +166,7 @@ class HostTransfer:
         if "events" not in self._sent:
             self._sent["events"] = None
             self._events(network)
+        self._synapses(network)
         for name, (_, neuron) in network.text.populations.items():
             self._numbers(given, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
             self._arrays(network, given, name, neuron)
@@ -204,3 +243,16 @@ class HostTransfer:
                 shape = self.engine.parameters[item.name].shape
                 network.update_variable(update, n)[:] = np.broadcast_to(given[n], shape).ravel()
                 network.push_update(update, n)
+
+
+def places(table: Synapses) -> np.ndarray:
+    """(M, longest row) the number of the synapse at every place of GeNN's rows, -1 where there is none."""
+    length = np.diff(table.start)
+    k = np.arange(max(1, length.max(initial=0)))
+    return np.where(k < length[:, None], table.start[:-1, None] + k, -1)
+
+
+def spread(table: Synapses, values: np.ndarray) -> np.ndarray:
+    """Values of synapses at their places, flat; 0 where there is none."""
+    at = places(table).ravel()
+    return np.where(at >= 0, values[np.maximum(at, 0)], 0)
