@@ -136,13 +136,13 @@ def build_network(found: Mapping[str, Any], values: Values, guard: Guard) -> Net
     made: dict[str, Connection] = {}
     for c in found["connections"]:
         name = guard.name(c["name"], "a connection")
-        own: dict[str, Any] = {"share": made[c["share"]]} if "share" in c else {
+        kind: dict[str, Any] = {"share": made[c["share"]]} if "share" in c else {
             "connectivity": build_connectivity(c["connectivity"], values, guard, name),
             "trainable": _trainable(c["trainable"]), "sign": c.get("sign"),
         }  # fmt: skip
         made[name] = network.connect(
             places[c["source"]], places[c["target"]], delay=build_delay(c["delay"], values, guard, name),
-            receptor=c["receptor"], name=name, **own,
+            receptor=c["receptor"], name=name, **kind,
         )  # fmt: skip
     return network
 

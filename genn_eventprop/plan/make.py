@@ -50,10 +50,13 @@ def make_plan(
         LossError: if the loss's time weight does not fit the trial or is not finite.
         SettingError: a regulariser that does not fit the network.
     """
+    if not isinstance(network, Network) or not isinstance(loss, (Loss, list, tuple)):
+        raise PlanError(
+            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
+            f"{type(loss).__name__}"
+        )
     losses = as_losses(loss)
     loss = losses[0]
-    if not isinstance(network, Network):
-        raise PlanError(f"a plan is made of a Network and a loss, got {type(network).__name__}")
     if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
         raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
     n_steps = clock.number_of_steps(duration, dt)
