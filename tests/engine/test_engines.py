@@ -45,7 +45,7 @@ QUICK = {
     "cuda": (
         "loss: integral, input-driven, of spiking", "neurons: bursting", "neurons: conductance",
         "random: both with reset, mean counts", "loss: spike count", "losses: several, one in Python",
-        "inputs: two, tables and delays",
+        "inputs: two, tables and delays", "weights: shared, in a table",
     ),
     "genn": (
         "neurons: two spikes", "shape: recurrent, first inverse end", "random: both with reset, mean counts",

@@ -190,7 +190,7 @@ class Between(Synapses):
                 "        }\n}\n"
             )
         place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
-        body = f"const int n = first + lane;\nreal total = t->adding && n < {c.post} ? {place} : (real)0;\n"
+        body = f"const int n = first + lane;\nreal total = {self._adding(o)} && n < {c.post} ? {place} : (real)0;\n"
         body += f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(each)}}}\n"
         body += f"if (n < {c.post}) {place} = total;\n{self._note(o)}"
         loop = f"for (int first = threadIdx.x - lane; first < {c.post}; first += {self.threads}) {{\n{indent(body)}}}\n"

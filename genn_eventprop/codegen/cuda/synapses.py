@@ -122,12 +122,16 @@ class Synapses(Layout):
         if groups:
             per_block = self.threads // WARP
             self.launches.append((name, -(-size // per_block)))
-            body = self._of_group(i, kind, size, into, each, self._note(o))
+            body = self._of_group(i, kind, size, into, each, self._note(o), self._adding(o))
         else:
             self.launches.append((name, c.pre))
-            one = f"real total = t->adding ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
+            one = f"real total = {self._adding(o)} ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
             body = "const int source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
         return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
+
+    def _adding(self, o: Gather | GatherDelays) -> str:
+        """Whether a gradient goes on from what is there: from the group before, or of a connection with the same weights."""
+        return "1" if isinstance(o, Gather) and self.plan.connections[o.connection].shares else "t->adding"
 
     def _note(self, o: Gather | GatherDelays) -> str:
         """Say where a gradient is not finite: of weights, then of delays."""
@@ -140,7 +144,7 @@ class Synapses(Layout):
         again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
         return head + indent(f"{again}{body}") + "}\n"
 
-    def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str) -> str:
+    def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str, adding: str) -> str:
         """The sum over the synapses of a group, a warp each."""
         c = self.plan.connections[i]
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
@@ -153,7 +157,7 @@ class Synapses(Layout):
             f"if (group >= {size}) return;\nreal total = 0;\n"
             f"for (int k = t->c{i}_{kind}_start[group] + lane; k < t->c{i}_{kind}_start[group + 1]; k += {WARP}) {{\n"
             f"{indent(f'{synapse}(void)w;{chr(10)}{each}')}}}\n"
-            f"total = warp_sum(total);\nif (lane > 0) return;\nif (t->adding) total += t->{into}[group];\n"
+            f"total = warp_sum(total);\nif (lane > 0) return;\nif ({adding}) total += t->{into}[group];\n"
             f"t->{into}[group] = total;\n{note}"
         )
 

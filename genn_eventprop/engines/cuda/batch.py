@@ -10,7 +10,7 @@ import numpy as np
 
 from ...codegen.cuda import Source, of_neurons, of_sample
 from ...modelling.connectivity import Synapses
-from ...plan import ConnectionRecord
+from ...plan import ConnectionRecord, Plan
 from ...plan.tables import delay_numbers
 from ...program.nodes import Buffer
 from ..program_engine import Arrays
@@ -49,7 +49,7 @@ class Batch:
 
     def _place(self, b: Buffer) -> int:
         if b.role in ("number", "gradient") and b.name.startswith("c"):  # the weights of connections
-            return self._memory.fixed(b.name, self._bytes(b)).address
+            return self._memory.fixed(owner(self._engine.plan, b.name), self._bytes(b)).address
         if b.role in ("number", "given"):
             value = np.ascontiguousarray(self._given.get(b.name, np.zeros(1)), self._engine.kind(b))
             return self._memory.value(b.name, value).address
@@ -94,6 +94,13 @@ class Batch:
 
     def _bytes(self, b: Buffer) -> int:
         return int(np.prod(self._shape(b))) * self._engine.kind(b).itemsize
+
+
+def owner(plan: Plan, name: str) -> str:
+    """The buffer of weights or gradients of a connection, or of the one whose weights it shares."""
+    number, _, kind = name[1:].partition("_")
+    found = plan.connections[int(number)].shares if kind in ("weight", "gradient") else ""
+    return next((f"c{i}_{kind}" for i, c in enumerate(plan.connections) if c.name == found), name)
 
 
 def groups_of(c: ConnectionRecord, i: int, table: Synapses | None) -> Arrays:

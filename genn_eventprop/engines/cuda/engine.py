@@ -24,8 +24,8 @@ from ..base import Availability, Data, diverged
 from ..device_arrays import DeviceArrays, DeviceLocation
 from ..native import available_processors
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import SHARED, SHARED_TABLES, refuse
-from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, part_of
+from ..refuse import refuse
+from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, owner, part_of
 from .device import Device, DeviceMemory, Module, OutOfMemory, open_device, visible_devices
 from .learning import DeviceOptimiser, location
 from .memory import Memory
@@ -55,7 +55,6 @@ class CudaEngine(ProgramEngine):
     """
 
     name = "cuda"
-    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES}}
     options = ("slope_floor", "dtype", "device")
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -287,7 +286,8 @@ class CudaEngine(ProgramEngine):
         fixed, size, gradients = self._memory.fixed, self.dtype.itemsize, dict[str, DeviceLocation]()
         for i, c in enumerate(self.plan.connections):
             count = size * math.prod(c.weight_shape)
-            self._places[c.weight] = fixed(f"c{i}_weight", count), fixed(f"c{i}_gradient", count)
+            weight, gradient = (fixed(owner(self.plan, f"c{i}_{kind}"), count) for kind in ("weight", "gradient"))
+            self._places[c.weight] = weight, gradient
             gradients[c.weight] = location(self._places[c.weight][1], c.weight_shape, self.dtype)
             if c.delays:
                 steps = fixed(f"c{i}_delay_gradient", size * math.prod(c.delays.shape))
