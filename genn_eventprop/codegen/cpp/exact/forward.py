@@ -25,7 +25,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += [f"work.reader.begin(p_{out}, args, sample);"]
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
-    body += [f"work.way_{c.name}.heap.clear();" for c in plan.connections if delayed(c)]
+    body += [f"work.way_{c.name}.clear(args.exact_steps, args.duration);" for c in plan.connections if delayed(c)]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
@@ -114,9 +114,9 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
         sent = _arrives(ctx, c, f"next_{c.name}")
         push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
         return (
-            f"for (; next_{c.name} < {end} && {sent} < t_end; ++next_{c.name}) {{\n"
+            f"{way}.now = step;\nfor (; next_{c.name} < {end} && {sent} < t_end; ++next_{c.name}) {{\n"
             f"const int32_t sender = {source};\n{routes.each(c, 'sender', push)}}}\n"
-            f"while ({way}.before(t_end)) {{\nconst auto due = {way}.pop();\nconst double after = due.at - t_k;\n"
+            f"for (const auto& due : {way}.take(step)) {{\nconst double after = due.at - t_k;\n"
             f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
         )
     take = (pending, "after > 0 ? after : 0.0", "route" if spread(c) else "sender", index)

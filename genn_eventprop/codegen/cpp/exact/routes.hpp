@@ -45,28 +45,39 @@ struct Table {
     }
 };
 
-// Spikes on their way, the next arrival first.
+// Spikes on their way, by the step of their arrival.
 struct OnTheWay {
     struct Due {
         double at;
         int64_t index;  // of the spike
         int32_t route;
-        bool operator<(const Due& o) const {  // the first is the largest
-            return at != o.at ? at > o.at : index != o.index ? index > o.index : route > o.route;
-        }
+        bool operator<(const Due& o) const { return at != o.at ? at < o.at : index != o.index ? index < o.index : route < o.route; }
     };
-    std::vector<Due> heap;
+    std::vector<std::vector<Due>> steps;
+    double duration = 0;
+    int64_t now = 0;
+    void clear(int64_t n, double T) {
+        steps.resize(size_t(n));
+        for (auto& step : steps) step.clear();
+        duration = T, now = 0;
+    }
+    double start(int64_t step) const { return duration * double(step) / double(steps.size()); }
+    // What arrives after the trial is lost.
     void push(double at, int64_t index, int32_t route) {
-        heap.push_back({at, index, route});
-        std::push_heap(heap.begin(), heap.end());
+        if (!(at < duration)) return;
+        const int64_t last = int64_t(steps.size()) - 1;
+        int64_t k = int64_t(at / duration * double(steps.size()));
+        k = k < now ? now : k > last ? last : k;
+        while (k < last && at >= start(k + 1)) ++k;  // as far as rounding misplaced it
+        while (k > now && at < start(k)) --k;
+        steps[size_t(k)].push_back({at, index, route});
     }
-    Due pop() {
-        std::pop_heap(heap.begin(), heap.end());
-        const Due first = heap.back();
-        heap.pop_back();
-        return first;
+    // The arrivals of a step that are known when it begins, in order.
+    const std::vector<Due>& take(int64_t step) {
+        auto& due = steps[size_t(step)];
+        std::sort(due.begin(), due.end());
+        return due;
     }
-    bool before(double t) const { return !heap.empty() && heap.front().at < t; }
 };
 
 }  // namespace
