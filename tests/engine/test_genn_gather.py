@@ -115,7 +115,7 @@ class Traffic:
 
 
 def test_a_training_batch_copies_no_gradient_and_no_weight(monkeypatch):
-    """To the host comes one number a neuron, in which NaN shows; to the device goes nothing that was only read."""
+    """To the host comes one number, in which NaN shows; to the device goes nothing that was only read."""
     side_by_side(monkeypatch)
     plan = build()
     engine = harness.HarnessEngine(plan, plan.network.initial_parameters(3), dtype="float64")
@@ -132,7 +132,7 @@ def test_a_training_batch_copies_no_gradient_and_no_weight(monkeypatch):
     assert not [
         n for _, n in moved if n.startswith(("dL_dweight", "weight", "w_along", "e_", "s_step", "w_trace", "event"))
     ]
-    assert ("hidden", "dL_size_input_hidden") in traffic.pulled
+    assert ("check_input_hidden", "total") in traffic.pulled
     np.isfinite(engine.gradients[W]).all()  # looking at it costs a copy to the host, and none back
     engine.run(data, [0], training=True)
     assert ("hidden", "dL_dweight_input_hidden") in traffic.pulled
@@ -179,7 +179,7 @@ def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
     assert engine.finite(W)
     engine.network.array("hidden", "dL_dweight_input_hidden")[:] = 1e308  # the sum is infinite, the gradient is not
     engine.network.launch("check")
-    assert np.isinf(engine.network.neurons("hidden", "dL_size_input_hidden")).all() and engine.finite(W)
+    assert np.isinf(engine.network.update_variable("check_input_hidden", "total")).all() and engine.finite(W)
 
 
 def test_groups_become_smaller_where_32_bit_indices_would_not_reach(monkeypatch):

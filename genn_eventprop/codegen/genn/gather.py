@@ -7,8 +7,8 @@ before (`window_last`). When G of the whole window is there, a custom update of 
 arrived in it, one example after the other: the gradient is one array, whatever the batch, and the order of its sums is
 always the same. A gradient of every example, as events could add it up, would be 1 MB a sample at the shape of SHD.
 
-Next, `check` adds up the sizes of a gradient, one sum for each target neuron: NaN and infinity show in it, though code
-that is compiled with -ffast-math cannot test for them.
+Next, `check` adds up the sizes of a gradient, for each target neuron and then all of them, to one number: NaN and infinity
+show in it, though code that is compiled with -ffast-math cannot test for them.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def places(i: int, c: ConnectionRecord) -> tuple[int | str, ...]:
     return (c.pre, c.post) if c.form == "dense" else (f"c{i}_places",)
 
 
+def check_update(c: ConnectionRecord) -> str:
+    """The custom update whose `total` is the sum of |gradient| of a weight."""
+    return f"check_{c.name}"
+
+
 def of_target(plan: Plan, population: str) -> list[Declared]:
     """What a target has of gradients."""
     found = []
@@ -108,13 +113,14 @@ def updates(plan: Plan, c: ConnectionRecord, steps: str, room: str) -> dict[str,
     }
     if c.trainable and c.form == "dense":
         size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
-        found[f"check_{c.name}"] = UpdateText("check", c.target, _check(c), (size,), sums[:1])
+        total = ("total", "scalar", "REDUCE_NEURON_SUM")
+        found[check_update(c)] = UpdateText("check", c.target, _check(c), (size,), sums[:1], vars=(total,))
     return found
 
 
 def _check(c: ConnectionRecord) -> str:
     row = "    sum += fabs(gradient[i * num_neurons + id]);\n"
-    return f"scalar sum = 0.0;\nfor (int i = 0; i < {c.pre}; i++) {{\n{row}}}\nsize = sum;\n"
+    return f"scalar sum = 0.0;\nfor (int i = 0; i < {c.pre}; i++) {{\n{row}}}\nsize = sum;\ntotal = sum;\n"
 
 
 def _gather(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.genn import network_text
-from ...codegen.genn.gather import size_variable
+from ...codegen.genn.gather import check_update
 from ...codegen.genn.learning import Rule, on_device, rule_of
 from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
@@ -341,11 +341,10 @@ class GennEngine(ProgramEngine):
     # learning
 
     def finite(self, name: str) -> bool:
-        """Of a weight's gradient the device has added up the sizes, one sum a target neuron, see `gather.py`."""
+        """Of a weight's gradient the device has added up the sizes, to one number, see `gather.py`."""
         c = next((c for c in self.plan.connections if on_device(c) and c.weight == name), None)
         if c is not None and self.network is not None and self._training and not self.gradients.held(name):
-            sums = self.network.neurons(c.target, size_variable(c), pull=True)
-            if np.isfinite(sums).all():
+            if np.isfinite(self.network.update_variable(check_update(c), "total", pull=True)).all():
                 return True
         return super().finite(name)
 
