@@ -41,18 +41,19 @@ def by_structure(generate: Callable[..., Any]) -> Callable[..., Any]:
 
 def structure(plan: Plan) -> tuple[Any, ...]:
     """What is compiled in of a plan."""
-    loss, w = plan.loss, plan.loss.weight
     populations = [
         (p.name, p.size, p.derived, p.per_neuron, p.trainable, p.noise > 0, p.dropout > 0, p.dropped_reset)
         for p in plan.populations
     ]
     connections = [
         (c.name, c.source, c.target, c.receptor, c.delay > 0, c.trainable, c.form, c.drawn, c.synapses, c.weight_shape,
-         c.delays, c.learned is None)
+         c.delays, c.learned is None, c.channels, c.shares)
         for c in plan.connections
     ]  # fmt: skip
-    outer = loss.outer if loss.host is None else loss.host.compares
-    of_loss = (loss.readout, loss.output, loss.host is None, outer, loss.score, loss.term, tuple(loss.constants))
-    of_weight = (loss.silent, w.expression, w.window is None, w.input_tau, loss.basis_size(plan.dt))
+    of_losses = []
+    for loss in plan.losses:
+        outer, w = loss.outer if loss.host is None else loss.host.compares, loss.weight
+        of_losses.append((loss.readout, loss.output, outer, loss.host is None, loss.score, loss.term, *loss.constants))
+        of_losses.append((loss.silent, w.expression, w.window is None, w.input_tau, loss.basis_size(plan.dt)))
     pushes = [(type(r).__name__, r.of, r.mean) for r in plan.pushes]
-    return (plan.spike_times, plan.input.size, *populations, *connections, of_loss, of_weight, *pushes)
+    return (plan.spike_times, plan.input.size, *populations, *connections, *of_losses, *pushes)
