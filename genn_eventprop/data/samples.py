@@ -14,6 +14,8 @@ from genn_eventprop.errors import DataError
 
 RECORDINGS = 32
 """Recordings that are handed on together."""
+HDF5 = (".h5", ".hdf5")
+DATA_SETS = (*HDF5, ".npz")
 
 
 def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events]]:
@@ -23,17 +25,17 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
     lies beside it.
 
     Args:
-        paths: wav files, folders of them (however deep), HDF5 files in the SHD layout, npz files, folders of events.
+        paths: wav files, HDF5 files in the SHD layout, npz files, folders of events, and folders (however deep) of wav
+            files or, where there are none, of HDF5 and npz files.
         n_channels: of the data, for the files that do not say it.
 
     Raises:
         DataError: a file that is absent, damaged or of another kind.
     """
     recordings: list[Path] = []
-    for path in (Path(p).expanduser() for p in paths):
-        found = wav_files(path)
-        if found:
-            recordings += found
+    for path in (f for p in paths for f in files_of(Path(p).expanduser())):
+        if path.suffix.lower() == ".wav":
+            recordings.append(path)
             continue
         yield from heard(recordings)
         recordings = []
@@ -42,20 +44,20 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
     yield from heard(recordings)
 
 
-def wav_files(path: Path) -> list[Path]:
-    """The file itself, or those of a folder that holds no events; none for anything else.
+def files_of(path: Path) -> list[Path]:
+    """What to read of a folder that holds no events itself: recordings, or else the data sets in it; anything else
+    stays itself.
 
     Raises:
-        DataError: a folder without recordings.
+        DataError: a folder with neither.
     """
-    if path.suffix.lower() == ".wav":
-        return [path]
     if not path.is_dir() or (path / "events.json").is_file():
-        return []
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
-    if not found:
-        raise DataError(f"{path}: no wav files in it, and it is not a folder of events")
-    return found
+        return [path]
+    there = sorted(p for p in path.rglob("*") if p.is_file())
+    for suffixes in ((".wav",), DATA_SETS):
+        if found := [p for p in there if p.suffix.lower() in suffixes]:
+            return found
+    raise DataError(f"{path}: no wav, HDF5 or npz files in it, and it is not a folder of events")
 
 
 def heard(files: list[Path]) -> Iterator[tuple[list[str], Events]]:
@@ -67,7 +69,7 @@ def heard(files: list[Path]) -> Iterator[tuple[list[str], Events]]:
 
 def opened(path: Path, n_channels: int) -> Events:
     """A data set in one file, or a folder of events."""
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if path.suffix.lower() in HDF5:
         return hdf5.read_shd(path, n_channels)
     if path.suffix == ".npz":
         with open_npz(path) as file:

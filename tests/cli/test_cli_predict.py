@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,10 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
         assert [row["label"] for row in rows] == ["low", "low"] and [row["class"] for row in rows] == ["low", "high"]
         found = np.array([[float(row["probability_high"]), float(row["probability_low"])] for row in rows])
         np.testing.assert_allclose(found, model.outputs(events).probabilities, rtol=1e-8)
+    os.makedirs("sets/more")
+    events.save("sets/b.npz")
+    events.save("sets/more/a.npz")
+    assert [row["sample"] for row in table(["sets"], capsys)] == ["b.npz[0]", "b.npz[1]", "a.npz[0]", "a.npz[1]"]
     capsys.readouterr()
     assert main(["predict", "run", "set", "hum.wav"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -167,7 +172,7 @@ def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):
         (["run", "absent.wav"], "absent.wav: no such file"),
         (["run", "absent.xyz"], "absent.xyz: does not exist; give wav files"),
         (["run", "tones.txt"], "tones.txt: not a known kind of data; give wav files"),
-        (["run", "empty"], "empty: no wav files in it, and it is not a folder of events"),
+        (["run", "empty"], "empty: no wav, HDF5 or npz files in it, and it is not a folder of events"),
         (["run", "broken.wav"], "broken.wav: not a readable wav file"),
         (["run", "broken.npz"], "broken.npz: not a readable npz file"),
         (["run", "narrow.npz"], "the data has 5 channels, but this model was trained on 700"),
