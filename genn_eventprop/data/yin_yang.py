@@ -53,14 +53,14 @@ def points(size: int, seed: int, r_small: float = 0.1, r_big: float = 0.5) -> tu
     rng = np.random.RandomState(seed)  # noqa: NPY002
     inputs, classes = np.empty((size, 4)), np.empty(size, np.int64)
     for i in range(size):
-        goal = rng.randint(3)
+        wanted = rng.randint(3)
         while True:
             x, y = (rng.rand(2) * 2.0 * r_big).tolist()
             inside = math.sqrt((x - r_big) * (x - r_big) + (y - r_big) * (y - r_big)) <= r_big
-            if inside and classify(x, y, r_small, r_big) == goal:
+            if inside and classify(x, y, r_small, r_big) == wanted:
                 break
         inputs[i] = x, y, 1.0 - x, 1.0 - y
-        classes[i] = goal
+        classes[i] = wanted
     return inputs, classes
 
 

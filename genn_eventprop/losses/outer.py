@@ -122,9 +122,9 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
     evaluate = sp.lambdify([*r, *y], [expr, *(sp.diff(expr, s) for s in r)], "numpy", cse=True)
 
     def function(readout: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        goal = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
+        wanted = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
         with np.errstate(all="ignore"):  # what is not finite gets a message of its own
-            found = evaluate(*readout.T, *goal.T)
+            found = evaluate(*readout.T, *wanted.T)
         loss, *gradient = (np.broadcast_to(np.asarray(v, dtype=np.float64), len(readout)) for v in found)
         return loss, np.stack(gradient, axis=1)
 

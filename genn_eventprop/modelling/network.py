@@ -65,8 +65,8 @@ class Network:
             noise: strength of white noise on V in units of V per square root of ms; a step adds
                 noise sqrt(dt) N(0, 1).
             dropout: probability that a spike is not sent.
-            dropped_reset: whether a spike that is not sent resets its neuron. As published, it does not: the neuron
-                stays above threshold and tries again in the next step.
+            dropped_reset: whether a dropped spike still resets its neuron. As published, it does not: the neuron stays
+                above threshold and tries again in the next step.
 
         Raises:
             NetworkError: a value that makes no sense for the model.
@@ -158,12 +158,12 @@ class Network:
         return connection
 
     def initial_parameters(self, rng: np.random.Generator | int) -> dict[str, np.ndarray]:
-        """First values of everything, float64.
+        """Initial values of all parameters, float64.
 
         Returns ``"connection.weight"`` in the shape of the connectivity, (M, N) if it is dense; ``"connection.delay"``
         in ms where delays are values, ``"connection.pairs"`` (S, 2) int32 where synapses are drawn, and
-        ``"population.parameter"`` of shape (N,), or (1,) where one value serves the whole population. Every entry has a
-        random stream of its own, named by the entry, so that adding a population changes no other draw.
+        ``"population.parameter"`` of shape (N,), or (1,) where one value serves the whole population. Each entry has
+        its own random stream, derived from its name, so that adding a population changes no other draw.
 
         Raises:
             NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time
@@ -183,8 +183,8 @@ class Network:
         return values
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Raise `NetworkError` unless all values are finite and all time constants `ModelError` where a
-        neuron starts, or a reset lands, at or above its threshold."""
+        """Raise `NetworkError` unless all values are finite and all time constants positive; `ModelError` if a neuron
+        starts, or a reset lands, at or above its threshold."""
         check_values(values, ((p.name, p.model, p.neuron.params) for p in self.populations))
         for c in self.connections:
             check_synapses(values, c.name, c.source.size, c.target.size, c.delays.max if c.delays else math.inf)
@@ -196,7 +196,7 @@ class Network:
                 raise NetworkError(f"no connection leads to population {p.name!r}; connect it, or leave it out")
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
-        """Bounds of every parameter that has any, by the names of `initial_parameters`."""
+        """Bounds of all parameters that have any, under the names of `initial_parameters`."""
         pairs: dict[str, tuple[Any, Any]] = {}
         for c in self.connections:
             pairs |= {c.weight_name: c.connectivity.bounds}
@@ -206,7 +206,7 @@ class Network:
         return {k: b for k, b in pairs.items() if not is_open(b)}
 
     def trainable(self) -> tuple[str, ...]:
-        """Names of what is learned, in the order of `initial_parameters`."""
+        """Names of the learned parameters, in the order of `initial_parameters`."""
         names = []
         for c in self.connections:
             names += [c.weight_name] if c.trainable and c.share is None else []

@@ -33,7 +33,7 @@ class InputRecord:
 
 @dataclass(frozen=True, eq=False)
 class PopulationRecord:
-    """A population: its derived equations, what its parameters are, and which vary over neurons or are learned."""
+    """A population: its derived equations, its parameters, and which of them vary between neurons or are learned."""
 
     name: str
     size: int
@@ -47,7 +47,7 @@ class PopulationRecord:
 
     @cached_property
     def noisy_state(self) -> str:
-        """The state that noise is added to: of spiking neurons the one in the threshold, else the readout."""
+        """The state that receives noise: the one in the threshold of spiking neurons, the readout state of others."""
         model = self.derived.model
         return pushed_state(model) if model.spiking else model.readout
 
@@ -74,9 +74,9 @@ class PopulationRecord:
 
 @dataclass(frozen=True)
 class DelayRecord:
-    """Delays that are values, ms, of shape `shape` and from 0 to `limit`.
+    """Delays that are parameter values: an array of shape `shape`, in ms, between 0 and `limit`.
 
-    kind: "synaptic": one for each weight; "axonal": one for each source (M,); "dendritic": one for each target (N,).
+    kind: "synaptic": one per weight; "axonal": one per source, (M,); "dendritic": one per target, (N,).
     """
 
     kind: str
@@ -143,7 +143,7 @@ class ConnectionRecord:
 
     @property
     def values(self) -> dict[str, tuple[int, ...]]:
-        """Parameter -> shape, of all that this connection has of its own."""
+        """Parameter -> shape, for every parameter that is this connection's own."""
         found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
         found |= {} if self.shares else {self.weight: self.weight_shape}
         return found | ({self.delays_name: self.delays.shape} if self.delays else {})
@@ -151,7 +151,7 @@ class ConnectionRecord:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything an engine needs to know, as data: no `Network` and no `Loss` stands in it.
+    """Everything an engine needs to know, as data, without any `Network` or `Loss` object.
 
     dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
     `Network.initial_parameters`; trainable: those that are learned; limits: (lower, upper) of those that have any, None
@@ -180,7 +180,7 @@ class Plan:
 
     @property
     def losses(self) -> tuple[LossRecord, ...]:
-        """All of them, the main one first."""
+        """All losses, the main one first."""
         return (self.loss, *self.auxiliary)
 
     @cached_property
@@ -200,7 +200,7 @@ class Plan:
         return next(p for p in self.populations if p.name == name)
 
     def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
-        """As `Network.check_parameters`, for those that are given."""
+        """Like `Network.check_parameters`, for the given values only."""
         check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
         for c in self.connections:
             check_synapses(values, c.name, c.pre, c.post, c.delays.limit if c.delays else math.inf)
@@ -210,8 +210,8 @@ class Plan:
         return tuple(r for r in self.pushes if r.of == population)
 
     def bounds(self, values: Mapping[str, np.ndarray] | None = None) -> dict[str, tuple[Any, Any]]:
-        """Bounds of parameters, those of the network tightened by every `Clamp`; with `values` also by what keeps a
-        sign, or its value."""
+        """Bounds of parameters: those of the network, tightened by every `Clamp`; with `values`, also by signs that
+        weights keep and by values that are held fixed."""
         found: dict[str, tuple[Any, Any]] = dict(self.limits)
         return found if values is None else found | held(self, found, values)
 

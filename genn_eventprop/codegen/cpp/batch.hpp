@@ -33,7 +33,7 @@ struct Engine {
 // Hands the spikes of a trial over to the host. false: out of memory.
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample);
 
-// Fills in when and where the trial of `trouble` went wrong.
+// Fills in when and where the trial of `trouble` diverged.
 void locate(const Args& args, Work& work, Trouble& trouble);
 
 // Outer loss of one trial: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
@@ -117,7 +117,7 @@ int eventprop_attach(Host* host) {
     return 0;
 }
 
-// 0: done, 1: out of memory, 2 + i: the i-th population (with exact spike times: of the spiking ones) ran away.
+// Returns 0 on success, 1 if out of memory, 2 + i if population i (with exact spike times, among the spiking ones) diverged.
 int eventprop_run(Host* host, void* const* arrays, const double* numbers, const int64_t* integers) {
     try {
         return run_batch(*static_cast<Engine*>(host->network), unpack(arrays, numbers, integers));
@@ -126,7 +126,7 @@ int eventprop_run(Host* host, void* const* arrays, const double* numbers, const 
     }
 }
 
-// sample, step, state, neuron of the trial because of which eventprop_run failed, -1 where not known.
+// Sample, step, state and neuron of the trial that made eventprop_run fail; -1 where unknown.
 void eventprop_trouble(Host* host, int64_t* out) {
     const Trouble& t = static_cast<Engine*>(host->network)->trouble;
     out[0] = t.sample, out[1] = t.step, out[2] = t.state, out[3] = t.neuron;

@@ -11,7 +11,7 @@ from ..printer import CPP, DOUBLE, Dialect, expression
 from .context import Context, indent
 
 RUNNING = """\
-args.loss[sample] = has_goal(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
+args.loss[sample] = has_target(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
 """
 GIVEN = """\
 args.loss[sample] = 0;
@@ -24,7 +24,7 @@ for (int n = 0; n < N_OUT; ++n) {
 """
 # of V at one time, (NP_OUT): the loss, and its slope; see `losses.outer`
 POINTWISE_CROSS_ENTROPY = """\
-inline scalar pointwise(const Args& args, const scalar* __restrict voltage, Goal goal, scalar* __restrict slope) {
+inline scalar pointwise(const Args& args, const scalar* __restrict voltage, Target target, scalar* __restrict slope) {
     (void)args;
     alignas(64) scalar value[NP_OUT], part[NP_OUT];
     for (int n = 0; n < NP_OUT; ++n)
@@ -33,26 +33,26 @@ inline scalar pointwise(const Args& args, const scalar* __restrict voltage, Goal
     for (int n = 0; n < NP_OUT; ++n) part[n] = n < N_OUT ? quick_exp(value[n] - top) : scalar(0);
     const scalar total = lanes_total<NP_OUT>(part), share = 1 / total;
     for (int n = 0; n < NP_OUT; ++n) slope[n] = part[n] * share * score_slope_at(voltage[n], args);
-    const scalar right = voltage[goal.label];
-    slope[goal.label] += term_slope_at(right, args) - score_slope_at(right, args);
-    return std::log(total) + top - value[goal.label] + term_at(right, args);
+    const scalar right = voltage[target.label];
+    slope[target.label] += term_slope_at(right, args) - score_slope_at(right, args);
+    return std::log(total) + top - value[target.label] + term_at(right, args);
 }
 """
 POINTWISE_SQUARED_ERROR = """\
-inline scalar pointwise(const Args&, const scalar* __restrict voltage, Goal goal, scalar* __restrict slope) {
+inline scalar pointwise(const Args&, const scalar* __restrict voltage, Target target, scalar* __restrict slope) {
     scalar total = 0;
     for (int n = 0; n < NP_OUT; ++n) slope[n] = 0;
     for (int n = 0; n < N_OUT; ++n) {
-        const scalar target = scalar(goal.low[n] + (goal.high[n] - goal.low[n]) * double(goal.part));
-        slope[n] = target == target ? voltage[n] - target : scalar(0);
+        const scalar wanted = scalar(target.low[n] + (target.high[n] - target.low[n]) * double(target.part));
+        slope[n] = wanted == wanted ? voltage[n] - wanted : scalar(0);
         total += slope[n] * slope[n];
     }
     return scalar(0.5) * total;
 }
 """
-GOALS = """\
+TARGETS = """\
 // What V is compared with at one time: the label, or targets between two steps.
-struct Goal {
+struct Target {
     int64_t label;
     const double* low;
     const double* high;
@@ -88,17 +88,17 @@ def _pointwise(ctx: Context) -> list[str]:
         return []
     labels = loss.compares == "labels"
     if labels:
-        goal = "return {args.labels[sample], nullptr, nullptr, part}; (void)step;"
+        target = "return {args.labels[sample], nullptr, nullptr, part}; (void)step;"
     else:
-        goal = (
+        target = (
             "const double* low = args.targets + (sample * args.target_rows + step) * N_OUT; "
             "return {0, low, step + 1 < args.target_rows ? low + N_OUT : low, part};"
         )
     parts = [_function(ctx, f"{name}_at", expr, CPP) for name, expr in _expressions(ctx)] if labels else []
     return [
-        GOALS,
-        f"inline Goal goal_of(const Args& args, int64_t sample, int64_t step, scalar part) {{ (void)step; {goal} }}",
-        "inline bool has_goal(const Args& args, int64_t sample) { (void)args; (void)sample; "
+        TARGETS,
+        f"inline Target target_of(const Args& args, int64_t sample, int64_t step, scalar part) {{ (void)step; {target} }}",
+        "inline bool has_target(const Args& args, int64_t sample) { (void)args; (void)sample; "
         f"return {'args.labels[sample] >= 0' if labels else 'true'}; }}",
         *parts,
         POINTWISE_CROSS_ENTROPY if labels else POINTWISE_SQUARED_ERROR,

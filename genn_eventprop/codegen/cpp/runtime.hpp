@@ -21,8 +21,8 @@ constexpr int VECTOR_BYTES = 16, UNROLL = 8;
 constexpr int LANES = VECTOR_BYTES / int(sizeof(scalar));
 typedef scalar vec __attribute__((vector_size(VECTOR_BYTES)));
 
-// While it lives, this thread takes numbers too small for a full mantissa as 0: what decays for long would otherwise
-// cost a hundred times as much as other numbers.
+// Flushes subnormal numbers to zero in this thread for as long as it lives: values that decay for long would otherwise
+// become subnormal, and arithmetic on those is a hundred times slower.
 class NoDenormals {
 #if defined(__SSE2__)
     unsigned before_ = __builtin_ia32_stmxcsr();
@@ -51,7 +51,7 @@ class NoDenormals {
     NoDenormals& operator=(const NoDenormals&) = delete;
 };
 
-// The iterations of the following loop touch different memory.
+// The iterations of the following loop are independent.
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -115,10 +115,10 @@ inline float quick_exp(float x) {
     return y * scale;
 }
 
-// A state beyond this has left the dynamics: it would be infinite or NaN next.
+// A state beyond this has diverged: it would be infinite or NaN next.
 constexpr scalar DIVERGED = scalar(1e30);
 
-// The first of N numbers that is not within the limit (NaN is not), -1 for none.
+// Index of the first of N numbers that exceeds the limit or is NaN; -1 if there is none.
 template <int N>
 inline int first_diverged(const scalar* x) {
     int bad = 0;
@@ -136,7 +136,7 @@ inline bool any(const scalar* x) {
     return found;
 }
 
-// One bit for every lane that is not below zero.
+// One bit per lane, set where the lane is >= 0.
 template <typename V>
 inline unsigned not_negative(V a) {
 #if defined(__AVX512F__)
@@ -154,7 +154,7 @@ inline unsigned not_negative(V a) {
 
 #if defined(__AVX512F__) && defined(__AVX512VL__)
 #define PACKS 1
-// The lanes of x that have a bit in the mask, in order; zero behind them.
+// The lanes of x whose bit in the mask is set, packed in order and followed by zeros.
 template <typename V>
 inline V packed(V x, unsigned mask) {
     if constexpr (sizeof(V) == 64)
@@ -239,7 +239,7 @@ inline void dot_rows(scalar* __restrict out, const scalar* __restrict base, cons
     }
 }
 
-// Memory aligned for vectors; grows, keeps its content, is never touched by exceptions across the C border.
+// Memory aligned for vectors. It grows and keeps its contents; no exception crosses the C interface.
 template <typename T>
 struct Buffer {
     T* data = nullptr;
@@ -310,7 +310,7 @@ inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict hi
     }
 }
 
-// Notes which state has left the dynamics; what `forward` returns then.
+// Records which state diverged; this is what `forward` then returns.
 template <typename Work>
 inline int diverged(Work& work, int population, int state, int neuron) {
     work.diverged_state = state;

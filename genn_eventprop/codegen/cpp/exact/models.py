@@ -12,10 +12,10 @@ from . import routes
 from .groups import groups
 from .program import ExactProgram
 
-NO_GOALS = """\
-struct Goal {};
-inline Goal goal_of(const Args&, int64_t, int64_t, scalar) { return {}; }
-inline bool has_goal(const Args&, int64_t) { return true; }
+NO_TARGETS = """\
+struct Target {};
+inline Target target_of(const Args&, int64_t, int64_t, scalar) { return {}; }
+inline bool has_target(const Args&, int64_t) { return true; }
 """
 
 
@@ -62,7 +62,7 @@ def time_weight(ctx: Context, program: ExactProgram) -> str:
     steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
     pointwise = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
     if loss.readout != "voltage":
-        pointwise += NO_GOALS
+        pointwise += NO_TARGETS
     pointwise = pointwise if program.form and program.form.nodes else ""
     return pointwise + (
         f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"

@@ -25,7 +25,7 @@ struct ReadVoltage : NoReader<O> {
     bool scored = false, training = false;
 
     void begin(O& out, const Args& args, int64_t number) {
-        sample = number, share = args.sample_weight[sample], scored = has_goal(args, sample), training = args.training;
+        sample = number, share = args.sample_weight[sample], scored = has_target(args, sample), training = args.training;
         smooth.begin(args, sample);
         for (double& v : total) v = 0;
         running = rate = 0, pieces = nodes.count = 0;
@@ -119,7 +119,7 @@ struct ReadVoltage : NoReader<O> {
             voltage(out, s);
             for (int k = 0; k < N; ++k) total[k] += w * double(V_now[k]);
             if (!scored) continue;
-            if constexpr (!Linear) running += w * double(pointwise(args, V_now, goal(args, s), slope));
+            if constexpr (!Linear) running += w * double(pointwise(args, V_now, target(args, s), slope));
             if (!training) continue;
             density.reserve((nodes.count + 1) * NP);
             for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w) * (Linear ? scalar(1) : scalar(share) * slope[k]);
@@ -146,10 +146,10 @@ struct ReadVoltage : NoReader<O> {
         const double z = 6.3 / (2 * h * (rate + steepest)), digits = sizeof(scalar) == 4 ? 7 : 15;
         return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(args.series_size - 1));
     }
-    Goal goal(const Args& args, double s) const {
+    Target target(const Args& args, double s) const {
         const double t = (smooth.start + s) / args.target_dt;
         const int64_t last = args.target_rows - 2, k = t < double(last) ? int64_t(t) : last;
-        return goal_of(args, sample, k, scalar(t - double(k)));
+        return target_of(args, sample, k, scalar(t - double(k)));
     }
     // w (l(V_now) - l(V_after)) / B.
     scalar moved(const Args& args, double s) {
@@ -157,8 +157,8 @@ struct ReadVoltage : NoReader<O> {
         if constexpr (Linear) {
             for (int k = 0; k < N; ++k) change += double(V_now[k]) - double(V_after[k]);
         } else if (scored) {
-            change = double(pointwise(args, V_now, goal(args, s), slope));
-            change = share * (change - double(pointwise(args, V_after, goal(args, s), slope)));
+            change = double(pointwise(args, V_now, target(args, s), slope));
+            change = share * (change - double(pointwise(args, V_after, target(args, s), slope)));
         }
         return scalar(smooth.at(args, s) * change);
     }
