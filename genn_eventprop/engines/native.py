@@ -8,7 +8,6 @@ the run (on one kind of CPU). dt, the duration and all parameter values are run-
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,19 +21,20 @@ from ..codegen.cpp.context import ACTIVITY
 from ..codegen.cpp.kinds import streams
 from ..codegen.optimiser import update_source
 from ..errors import EngineError, ToolchainError
-from ..plan import Plan, clock
-from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
-from ..plan.numbers import value_arrays
-from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
+from ..plan import Plan
 from ..program.outer import on_host
-from ..program.values import auxiliary, auxiliary_values
+from ..program.values import auxiliary
 from ..toolchain import build, find_compiler, require
 from .base import Availability, Data, Engine, LossPart, Recorded, Result, batch_indices, diverged, summed
 from .carry import Carry
 from .losses import compared_with, prefixed, taken
+from .native_arrays import aligned, padded_last
 from .native_carry import Carrying
+from .native_library import declare, declare_host, run_update
+from .native_memory import NativeMemory
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
+from .native_values import NativeValues, segments
 from .parts import Part, add_in_tree
 from .refuse import (
     ALL,
@@ -52,13 +52,13 @@ from .refuse import (
     STEPWISE,
 )
 from .split import Readouts
-from .stochastic import limit, quantiles
+from .stochastic import quantiles
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
-WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # what a call runs of a batch, as in batch.hpp
+WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # which part of a batch a call runs, as in batch.hpp
 
 
 class NativeEngine(Engine):
@@ -137,124 +137,25 @@ class NativeEngine(Engine):
         self._wants_inputs = False  # whether the next pass backwards takes gradients of input times
         self._records = 0  # runs that recorded spikes
         self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
-        self._allocate(parameters)
+        self._memory = NativeMemory(plan, self._coded, self.source, parameters, self.dtype)
+        self._share_memory()
+        self._values = NativeValues(plan, self._coded, self._memory, self.dtype)
+        self._slices = aligned((0, self.source.gradient_size), self.dtype)
+        self._connections = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
+        self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
+
+    def _share_memory(self) -> None:
+        self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
 
     @cached_property
     def _library(self) -> ctypes.CDLL:
-        """Compiled when first used: data that does not fit is refused before that."""
-        return _declare(build(self.source.text))
+        """Compiled on first use, so that unsuitable data is refused before that."""
+        return declare(build(self.source.text))
 
     @cached_property
     def _host(self) -> ctypes.CDLL:
         """Threads and recorded spikes: one library for all networks."""
-        return _declare_host(build(host_source()))
-
-    # memory: weights have padded rows; `parameters` and `gradients` are views without the padding
-
-    def _allocate(self, parameters: Mapping[str, np.ndarray]) -> None:
-        self._padded: dict[str, np.ndarray] = {}
-        self.parameters = {}
-        pairs = {c.pairs for c in self.plan.connections if c.drawn}
-        for key, value in parameters.items():
-            if key in pairs:
-                self.parameters[key] = np.array(value, np.int32, order="C")
-                continue
-            value = np.asarray(value, dtype=self.dtype)
-            if value.ndim == 2:
-                full = aligned((value.shape[0], padded(value.shape[1])), self.dtype)
-                view = full[:, : value.shape[1]]
-            else:
-                full = aligned((padded(value.size),), self.dtype)
-                view = full[: value.size].reshape(value.shape)
-            view[...] = value
-            self._padded[key], self.parameters[key] = full, view
-        self._gradient = aligned((self.source.gradient_size,), self.dtype)
-        self._slices = aligned((0, self.source.gradient_size), self.dtype)
-        self.gradients = {}
-        self._shared: list[tuple[np.ndarray, np.ndarray]] = []
-        inside = self._coded.parameters
-        self._inside = {inside[key]: view for key, view in self.parameters.items()}
-        public = {name: key for key, name in inside.items()}
-        of_connections = {key for c in self.plan.connections for key in c.values}
-        for name, (offset, rows, columns) in self.source.gradients.items():
-            key = public[name]
-            full = self._gradient[offset : offset + rows * columns].reshape(rows, columns)
-            shape = self.parameters[key].shape
-            if len(shape) == 2:
-                self.gradients[key] = full[:, : shape[1]]
-            elif key in of_connections:
-                self.gradients[key] = full[0, : math.prod(shape)].reshape(shape)
-            elif shape == (1,) and self._size(key) > 1:
-                total = np.zeros(1, self.dtype)
-                self._shared.append((total, full[0, : self._size(key)]))
-                self.gradients[key] = total
-            else:
-                self.gradients[key] = full[0, : shape[0]]
-        self._values: dict[str, np.ndarray] = {}
-        self._exact_steps, self._degree, self._series_size = 0, dict[str, int](), 1
-        self._seen: dict[str, bytes] = {}
-        plan = self.plan
-        self._connections = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
-        self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
-        self._weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
-        if plan.spike_times == "grid":
-            grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
-            if plan.loss.readout == "voltage":
-                grid |= {"node_scale": node_scale(plan), "node_part": node_part(plan)}
-            others = {k: v for k, v in auxiliary_values(self._coded.plan).items() if isinstance(v, np.ndarray)}
-            self._weight = {k: v.astype(self.dtype) for k, v in (grid | others).items()}
-
-    def _size(self, key: str) -> int:
-        return self.plan.population(key.split(".")[0]).size
-
-    def _refresh_values(self) -> None:
-        """Recompute the coefficients of populations whose parameters changed since the last run."""
-        changed, plan, parameters = False, self._coded.plan, self._inside
-        for p in plan.populations:
-            now = b"".join(parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
-            if self._seen.get(p.name) == now:
-                continue
-            if plan is not self.plan:  # by their public names
-                self.plan.check_parameters(self.parameters)
-            for name, value in value_arrays(plan, p, parameters).items():
-                key = f"p_{p.name}_{name}"
-                full = self._values.get(key)
-                if full is None:
-                    full = self._values[key] = aligned((padded(value.size),), self.dtype)
-                full[: value.size] = value
-                # padding repeats the last value, so that idle lanes never divide by zero
-                full[value.size :] = value[-1]
-            own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
-            for n, steps in clock.mode_steps(p.derived, own, self.plan.dt).items():
-                self._values[f"p_{p.name}_steps_{n}"] = steps.astype(np.int32)
-            self._seen[p.name] = now
-            changed = True
-        if changed and self.plan.spike_times == "exact":
-            self._refresh_tables()
-
-    def _refresh_tables(self) -> None:
-        """Tables of the exact engine; see `plan/series.py`."""
-        plan, parameters = self._coded.plan, self._inside
-        steps = number_of_steps(plan, parameters, self.dtype.name)
-        if steps != self._exact_steps and plan.loss.integrates:
-            found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
-            self._weight["weight_series"], self._series_size = found
-        self._exact_steps = steps
-        delta, read = plan.duration / steps, plan.output.derived.model.readout
-        for p in plan.populations:
-            watched = read if p is plan.output and read in p.derived.states else None
-            full = padded(p.size) if varies(p) else 1
-            self._degree[p.name] = degree(plan, p, parameters, delta, self.dtype.name)
-            for mode in range(len(p.derived.modes)):
-                tables = exact_tables(p, parameters, delta, watched, mode)
-                for name, table in tables.arrays().items():
-                    series = name.split("_")[0] in ("spike", "rho", "arrive", "back", "dspike")
-                    dtype = np.dtype(np.float64) if series and not varies(p) else self.dtype
-                    value = table if name == "A" else _padded_last(table, full, dtype)
-                    self._values[f"x_{p.name}{MODES[mode]}_{name}"] = value
-                    if name == "step":
-                        rest = _padded_last(table - table.astype(self.dtype), full, self.dtype)
-                        self._values[f"x_{p.name}{MODES[mode]}_step_rest"] = rest
+        return declare_host(build(host_source()))
 
     # running
 
@@ -263,14 +164,14 @@ class NativeEngine(Engine):
         whole = Part.whole(len(samples), self.slices_of(len(samples)))
         result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
-            self._share_out()
+            self._memory.sum_shared()
         return replace(result, spikes=dict(result.spikes)) if result.spikes is not None else result
 
     splits = True
 
     @cached_property
     def _halves(self) -> NativeEngine:
-        """This engine, compiled for batches in two halves; it shares parameters and gradients."""
+        """This engine compiled for batches in two halves, with the same parameters and gradients."""
         return self if self._split else self._variant(split=True)
 
     @cached_property
@@ -283,8 +184,8 @@ class NativeEngine(Engine):
             self.plan, self.parameters, slope_floor=self.slope_floor, dtype=self.dtype.name, threads=self.threads,
             slices=self.slices, trajectory_limit=self._trajectory_limit, **how,
         )  # fmt: skip
-        shared = ("parameters", "_inside", "_padded", "gradients", "_gradient", "_shared")
-        other.__dict__ |= {name: getattr(self, name) for name in shared}
+        other._memory = other._values.memory = self._memory
+        other._share_memory()
         return other
 
     def cannot_carry(self) -> str:
@@ -338,7 +239,7 @@ class NativeEngine(Engine):
         arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
-        self._share_out()
+        self._memory.sum_shared()
         return arrays["input_slope"].astype(np.float64) if inputs else arrays["input_slope"]
 
     def slices_of(self, batch: int) -> int:
@@ -368,19 +269,14 @@ class NativeEngine(Engine):
         return result, {root: self._slices[root - part.first] for root in part.roots} if training else {}
 
     def room_for_gradient(self) -> np.ndarray:
-        return np.empty_like(self._gradient)
+        return np.empty_like(self._memory.gradient)
 
     def add_sums(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
         return add_in_tree(sums, slices)
 
     def take_gradient(self, flat: np.ndarray) -> None:
-        self._gradient[...] = flat
-        self._share_out()
-
-    def _share_out(self) -> None:
-        """Gradients of parameters that all neurons of a population have in common."""
-        for total, full in self._shared:
-            total[0] = full.sum(dtype=np.float64)
+        self._memory.gradient[...] = flat
+        self._memory.sum_shared()
 
     def _run(
         self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, stochastic: bool,
@@ -390,20 +286,20 @@ class NativeEngine(Engine):
         samples = batch[part.own]
         scored = data.scored(samples, training=training and half == WHOLE)
         plan, B, K = self.plan, len(samples), self.plan.output.size
-        self._refresh_values()
+        self._values.refresh()
         n_slices = part.last - part.first
         if training and len(self._slices) < n_slices:
             self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
         out: dict[str, np.ndarray] = {
             "loss": np.empty(B), "readout": np.empty((B, K)), "prediction": np.empty(B, np.int64),
-            "guarded": np.zeros(n_slices, np.int64), "slices": self._slices, "gradient": self._gradient,
+            "guarded": np.zeros(n_slices, np.int64), "slices": self._slices, "gradient": self._memory.gradient,
         }  # fmt: skip
         inside = self._coded.populations
         out |= {f"p_{inside[p]}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": data.labels[samples], "quantiles": self._quantiles,
-            **self._weight,
+            **self._values.weight,
         }  # fmt: skip
         if data.targets is not None:
             given["targets"] = np.ascontiguousarray(data.targets[samples])
@@ -418,8 +314,8 @@ class NativeEngine(Engine):
         if data.times is not None:
             given["times"] = data.times
         given |= self._streams_of(data)
-        given |= {f"c_{c.name}_weight": self._padded[c.weight] for c in plan.connections}
-        given |= {f"c_{c.name}_delays": self._padded[c.delays_name] for c in plan.connections if c.delays}
+        given |= {f"c_{c.name}_weight": self._memory.padded[c.weight] for c in plan.connections}
+        given |= {f"c_{c.name}_delays": self._memory.padded[c.delays_name] for c in plan.connections if c.delays}
         self._connections.refresh(self.parameters)
         given |= self._connections.arrays | ({} if self._carry is None else self._carry.arrays)
         given |= self._regulariser_values(data, batch, part, training)
@@ -437,7 +333,7 @@ class NativeEngine(Engine):
         self._also = {name: np.empty(shape) for name, shape in shapes.items()}
         given |= {f"also_{name}": array for name, array in self._also.items()}
         given |= {f"given_{name}": np.zeros(shape) for name, shape in shapes.items()}
-        arrays = {**given, **self._values, **out}
+        arrays = {**given, **self._values.arrays, **out}
         if half == FORWARDS:
             self._call(arrays, part, training, record_spikes, FORWARDS)
             self._kept_arrays = arrays
@@ -472,7 +368,7 @@ class NativeEngine(Engine):
         return self._split_inputs[1]
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
-        """Strengths and targets of regularisers of spikes; a mean over the batch takes a forward run of its own."""
+        """Strengths and targets of regularisers of spikes; a mean over the batch needs a forward run of its own."""
         means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
         counts = None
         if training and not self._split and any(means):
@@ -493,7 +389,7 @@ class NativeEngine(Engine):
                 both = {"upper": upper / part.batch, "lower": lower / part.batch, **third}
                 size = padded(plan.population(p).size)
                 values |= {
-                    f"{name}_{k}": _padded_last(v, size if v.size > 1 else 1, self.dtype) for k, v in both.items()
+                    f"{name}_{k}": padded_last(v, size if v.size > 1 else 1, self.dtype) for k, v in both.items()
                 }
         return values
 
@@ -522,35 +418,15 @@ class NativeEngine(Engine):
         for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
             if self._passed[i] is not arrays[n]:
                 self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
-        numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": self.slope_floor}
-        rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
-        numbers |= dict(zip(("window_start", "window_end"), loss.weight.ends(plan.duration)))
-        numbers |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
-        numbers["activity_rate"] = rate
-        numbers |= {
-            "delta": plan.duration / max(self._exact_steps, 1),
-            **{f"d_{c.name}": c.delay for c in plan.connections},
-            **self._coded.plan.loss.constants,
-            **{f"{prefix}loss_{n}": v for prefix, loss in auxiliary(plan) for n, v in loss.constants.items()},
-        }
-        populations = self._coded.plan.populations
-        numbers |= {f"noise_{p.name}": self._stochastic * p.noise * math.sqrt(plan.dt) for p in populations}
-        integers = {"n_steps": plan.n_steps, "batch": len(part), "training": training, "record": record}
+        numbers = self._values.numbers(self.slope_floor, self._stochastic)
+        integers = {"batch": len(part), "training": training, "record": record, "half": half, "segment": self.segment}
         integers |= {"n_slices": part.last - part.first, "first_slice": part.first}
-        integers |= {"whole_batch": part.batch, "whole_slices": part.slices}
-        integers |= {
-            "segment": self.segment,
-            "exact_steps": self._exact_steps,
-            "series_size": self._series_size,
-            **{f"degree_{p}": m for p, m in self._degree.items()},
-        }
-        integers |= {f"dropout_{p.name}": self._stochastic * limit(p.dropout) for p in populations}
-        integers["input_gradients"] = self._wants_inputs
+        integers |= {"whole_batch": part.batch, "whole_slices": part.slices, "input_gradients": self._wants_inputs}
         integers |= {} if self._carry is None else self._carry.integers
-        integers |= {"half": half, "n_targets": arrays["targets"].shape[2] if loss.readout == "spike_times" else 0}
+        integers["n_targets"] = arrays["targets"].shape[2] if loss.readout == "spike_times" else 0
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
-        integers |= {f"c_{c.name}_delay": c.delay_steps for c in plan.connections} | self._connections.integers
+        integers |= self._values.integers(self._stochastic) | self._connections.integers
         status = self._library.eventprop_run(
             self._engine(), self._pointers,
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
@@ -565,7 +441,7 @@ class NativeEngine(Engine):
             )
 
     def _raise_trouble(self, population: int) -> None:
-        """The error of a trial that ran away."""
+        """Raise the error of a trial that diverged."""
         found = np.empty(4, np.int64)
         self._library.eventprop_trouble(self._engine(), found.ctypes.data)
         sample, step, state, neuron = (int(v) for v in found)
@@ -575,12 +451,12 @@ class NativeEngine(Engine):
             )
         raise EngineError(
             f"population {self._spiking[population]!r} diverged in sample {self._numbers[sample]}: more than 200 "
-            f"spikes per neuron in {self.plan.duration / max(self._exact_steps, 1):g} ms; use smaller weights or an "
-            "engine on the grid"
+            f"spikes per neuron in {self.plan.duration / max(self._values.exact_steps, 1):g} ms; use smaller weights "
+            "or an engine on the grid"
         )
 
     def _engine(self) -> int:
-        """The C++ side with its threads; made anew in a forked child, where threads do not exist."""
+        """Handle of the C++ side and its threads; created again in a forked child, which inherits no threads."""
         if self._handle is None or self._pid != os.getpid():
             library, handle = self._library, self._host.host_create(self.threads, len(self._spiking))
             if not handle:
@@ -592,7 +468,10 @@ class NativeEngine(Engine):
         return self._handle
 
     def _recorded(self, B: int, kept: Part | None = None) -> Recorded:
-        """Spikes that stay on the C++ side until they are looked at, or the next run; kept: those of kept trials."""
+        """Recorded spikes, copied from the C++ side on first access, which must come before the next run.
+
+        kept: the part of the batch whose trials are kept.
+        """
         number, arrays = self._records, self._kept_arrays
 
         def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -630,7 +509,7 @@ class NativeEngine(Engine):
         assert library is not None
         for item in step.parameters:
             x, g = self.parameters[item.name], self.gradients[item.name]
-            _update(library, self._host, self._engine(), item, step, x, g)
+            run_update(library, self._host, self._engine(), item, step, x, g)
 
     def close(self) -> None:
         if self._handle is not None and self._pid == os.getpid():
@@ -642,83 +521,9 @@ class NativeEngine(Engine):
             self.close()
 
 
-def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:
-    """Steps whose states are kept together, all of the trial if they fit `limit` MiB, else about its square root; and
-    the MiB a thread that this takes. 0 MiB where no population needs it."""
-    if not limit > 0:
-        raise EngineError(f"trajectory_limit={limit}: MiB a thread, a positive number")
-    if plan.spike_times == "exact":
-        return plan.n_steps, 0.0
-    row = sum(len(p.derived.states) * padded(p.size) for p in plan.populations if p.stores_states) * itemsize
-    if row * plan.n_steps <= limit * 2**20:
-        return plan.n_steps, row * plan.n_steps / 2**20
-    segment = math.ceil(math.sqrt(plan.n_steps))
-    return segment, row * (segment + math.ceil(plan.n_steps / segment)) / 2**20
-
-
-def _update(
-    library: ctypes.CDLL, host: ctypes.CDLL, engine: int, item: Any, step: Any, x: np.ndarray, g: np.ndarray
-) -> None:
-    rows, columns = (x.shape[0], x.shape[1]) if x.ndim == 2 else (1, x.size)
-    state = [item.state[n] for n in step.state_names]
-    lower, upper = (_bound(b, x) for b in (item.lower, item.upper))
-    stride = lambda a: a.strides[0] // a.itemsize if a.ndim == 2 else a.size  # noqa: E731
-    pointers = [x, g, *state, *(b for b in (lower, upper) if b is not None)]
-    strides = [stride(a) for a in pointers]
-    library.eventprop_update(
-        (ctypes.c_void_p * len(pointers))(*[a.ctypes.data for a in pointers]),
-        (ctypes.c_int64 * len(strides))(*strides), ctypes.c_int64(rows), ctypes.c_int64(columns),
-        (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names]),
-        ctypes.c_int(lower is not None), ctypes.c_int(upper is not None),
-        ctypes.cast(host.host_parallel, ctypes.c_void_p), ctypes.c_void_p(engine),
-    )  # fmt: skip
-
-
-def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
-    return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
-
-
-def _padded_last(table: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
-    """The last axis padded to `size` with its last value: whole vectors of neurons, or 1 where they share a number."""
-    full = aligned((*table.shape[:-1], size), dtype)
-    full[..., : table.shape[-1]] = table
-    full[..., table.shape[-1] :] = table[..., -1:]
-    return full
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A zeroed array that starts on a cache line."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
 def available_processors() -> int:
     """Processors that this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
-
-
-def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    c = ctypes
-    library.eventprop_attach.argtypes = [c.c_void_p]
-    library.eventprop_run.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]
-    library.eventprop_trouble.argtypes = [c.c_void_p, c.c_void_p]
-    library.eventprop_trouble.restype = None
-    return library
-
-
-def _declare_host(library: ctypes.CDLL) -> ctypes.CDLL:
-    c = ctypes
-    library.host_create.restype = c.c_void_p
-    library.host_create.argtypes = [c.c_int, c.c_int]
-    library.host_destroy.argtypes = [c.c_void_p]
-    library.host_destroy.restype = None
-    library.host_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]
-    library.host_recorded.restype = c.c_int64
-    library.host_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]
-    library.host_copy_recorded.restype = None
-    return library

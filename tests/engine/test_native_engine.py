@@ -186,7 +186,7 @@ def test_the_compiled_optimiser_is_the_numpy_one(make_optimiser):
             np.testing.assert_allclose(engine.parameters[k], copies[k], rtol=1e-13, atol=1e-15, err_msg=k)
     weights = engine.parameters["input_hidden.weight"]
     assert weights.min() == 0.5 and weights.max() == 1.2 and ((weights > 0.5) & (weights < 1.2)).any()
-    assert np.ptp(engine._padded["hidden_output.weight"][:, 4:]) == 0.0, "padding must stay zero"
+    assert np.ptp(engine._memory.padded["hidden_output.weight"][:, 4:]) == 0.0, "padding must stay zero"
 
 
 def test_an_optimiser_used_for_the_first_time_learns_and_keeps_the_bounds():
