@@ -139,7 +139,7 @@ class Derived:
         self._need_linear()
         return self.df_dx
 
-    @cached_property
+    @property
     def b(self) -> sp.Matrix:
         """The constant part of f of a linear model in mode "free", (n,)."""
         self._need_linear()
