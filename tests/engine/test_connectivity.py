@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from genn_eventprop import Dense, FanIn, Network, Normal, Sparse
 from genn_eventprop.codegen.c99.standalone import standalone
 from genn_eventprop.engines import create
 from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.errors import EngineError
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from support import connected as C
@@ -134,6 +137,25 @@ def test_genn_takes_other_pairs_weights_and_delays(monkeypatch):
         for key in (k for k in values if k.endswith(of)):
             tested.parameters[key] = values[key] = other[key]
         check_same(tested, create(plan, values, engine="reference_clock"), data)
+
+
+def test_genn_has_weights_of_one_sign_of_tables_as_they_are_now():
+    """What arrives with a negative weight shares the kink of a maximum; these weights are a connection of their own."""
+    net = Network()
+    hidden, output = net.population(LIF(), 7, "hidden"), net.population(LI(tau_mem=2.0), 3, "output")
+    net.connect(net.input(5), hidden, Dense(FanIn(3.0, 8.0)))
+    net.connect(hidden, output, Sparse(Normal(0.0, 0.8), probability=0.7), delay=1.0)
+    plan, data = make_plan(net, C.LOSSES["max"](output), **GRID), C.events(net, GRID["duration"])
+    values = net.initial_parameters(4)
+    tested = HarnessEngine(plan, values, dtype="float64")
+    for scale in (1.0, -0.7):
+        tested.parameters["hidden_output.weight"] = values["hidden_output.weight"] = (
+            scale * values["hidden_output.weight"]
+        )
+        check_same(tested, create(plan, values, engine="reference_clock"), data)
+        part, whole = (tested.network.synapses(f"hidden_output{n}", "weight") for n in ("_negative", ""))
+        assert part.any()
+        np.testing.assert_array_equal(part, np.minimum(whole, 0.0))
 
 
 def test_genn_learns_weights_of_tables_and_delays_as_native_does():

@@ -142,6 +142,7 @@ class GennEngine(ProgramEngine):
     ) -> Arrays:
         """All examples of a batch, group by group; between: (group, its results, place) -> more for the way back."""
         self._set_up(given, training)
+        self._transfer.begin()
         self._running = True
         if training:
             self.network.launch("zero")
@@ -150,18 +151,19 @@ class GennEngine(ProgramEngine):
         given = given | self._transfer.fixed()
         terms = [r for p in self.plan.populations for r in self.plan.spike_regularisers(p.name)]
         means = training and any(r.mean == "batch" for r in terms)
+        late = Arrays()
         if training and not (means and len(places) == 1):
             counts = self._counts(joined([self._forward(part_of(given, own)) for own in places])) if means else {}
-            given |= super()._regularisers(given, True, counts)
+            late = super()._regularisers(given, True, counts)
         found = []
         for own in places:
             part = part_of(given, own)
             found.append(self._forward(part))
             more = between(part, found[-1], own) if between else {}
             if means and len(places) == 1:
-                more |= super()._regularisers(given, True, self._counts(found[-1]))
+                late = super()._regularisers(given, True, self._counts(found[-1]))
             if training:
-                self._backward(more)
+                self._backward(more | late)
         if training:
             self.network.launch("check")
         self._running = False
@@ -235,7 +237,7 @@ class GennEngine(ProgramEngine):
 
     def _backward(self, more: Arrays) -> None:
         """The adjoint phase of the group that has run forwards; more: what it is given besides."""
-        self._transfer.send(more)
+        self._transfer.more(more)
         if on_host(self.plan):
             self.network.launch("outer")
         self.network.launch("turn")
@@ -271,6 +273,7 @@ class GennEngine(ProgramEngine):
             self._reload()  # the last run broke off: spikes and sums of it may be left over; or more room is needed
         else:
             self.parameters.push()
+        self._transfer.synapses()
         self._running = False
 
     def _regroup(self, batch: int, text: NetworkText) -> None:
@@ -321,6 +324,7 @@ class GennEngine(ProgramEngine):
         if self._training and self._rule is not None:
             for weight, arrays in self._moments.items():
                 arrays.settle(moment_locations(self, weight))
+        self._transfer.synapses()
         self._parts()
 
     def _leave(self) -> None:

@@ -18,7 +18,7 @@ from ...plan import ConnectionRecord
 from ...plan.tables import delay_steps, of_synapses
 from ..program_engine import Arrays
 from ..stochastic import step_words
-from .inputs import InputEvents, input_events
+from .inputs import OF_EXAMPLES, InputEvents, input_events
 
 if TYPE_CHECKING:
     from .engine import GennEngine
@@ -136,9 +136,9 @@ class HostTransfer:
         tables = self.tables()
         return [(i, c, tables[c.name]) for i, c in enumerate(self.plan.connections) if c.name in tables]
 
-    def _synapses(self, network: Any) -> None:
+    def synapses(self) -> None:
         """Weights of tables, delays in steps, and the ends of synapses."""
-        parameters = self.engine.parameters
+        network, parameters = self.engine.network, self.engine.parameters
         for c in self.plan.connections:
             table = self.tables().get(c.name)
             if table is not None:
@@ -160,13 +160,23 @@ class HostTransfer:
 
     # sending
 
+    def begin(self) -> None:
+        """A batch begins: what all its examples share may have changed."""
+        self._sent.pop("batch", None)
+
     def send(self, given: Arrays) -> None:
-        """The numbers and arrays of `given` to the engine's network, by the names of the trial's buffers."""
-        network = self.engine.network
+        """A group of a batch; what all examples of the batch share goes with the first."""
         if "events" not in self._sent:
             self._sent["events"] = None
-            self._events(network)
-        self._synapses(network)
+            self._events(self.engine.network)
+        if "batch" in self._sent:
+            given = {k: v for k, v in given.items() if k == "batch" or k.endswith(OF_EXAMPLES)}
+        self._sent["batch"] = None
+        self.more(given)
+
+    def more(self, given: Arrays) -> None:
+        """The numbers and arrays of `given` to the engine's network, by the names of the trial's buffers."""
+        network = self.engine.network
         for name, (_, neuron) in network.text.populations.items():
             self._numbers(given, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
             self._arrays(network, given, name, neuron)
