@@ -126,7 +126,10 @@ def _record(p: PopulationRecord, name: str, changes: Mapping[str, str]) -> Popul
 def _model(model: NeuronModel, names: tuple[tuple[str, str], ...]) -> NeuronModel:
     """The model with other names of states, parameters and receptors; one object, so that it is derived once."""
     changes = dict(names)
-    new = lambda n: changes.get(n, n)  # noqa: E731
+
+    def new(n: str) -> str:
+        return changes.get(n, n)
+
     text = lambda t: renamed(t, changes, model.name)  # noqa: E731
     table = lambda d: {new(n): text(t) for n, t in d.items()}  # noqa: E731
     return replace(
