@@ -25,11 +25,11 @@ def main() -> None:
     model = genn_eventprop.load(asked.run)
     ((_, events),) = open_samples([asked.recording], model.n_channels)
     times, channels = model.prepared(events).sample(0)
-    stream, said = model.stream(), ""
+    stream, said, before = model.stream(), "", -1.0
     for until in np.arange(asked.every, model.plan.duration + asked.every, asked.every):
         until = min(float(until), model.plan.duration)
-        now = (times > until - asked.every) & (times <= until) if until > asked.every else times <= until
-        moment = stream.push((times[now], channels[now]), until)
+        now = (times > before) & (times <= until)
+        moment, before = stream.push((times[now], channels[now]), until), until
         said = model.class_names[moment.prediction] if moment.prediction >= 0 else "-"
         print(f"{moment.time:7.1f} ms  {len(moment.spikes['hidden'].time):6d} hidden spikes  {said}")
     print(f"heard: {said}")

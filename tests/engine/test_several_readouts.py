@@ -5,6 +5,9 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import create
+from genn_eventprop.engines.c99 import C99Engine
+from genn_eventprop.engines.cuda import CudaEngine
+from genn_eventprop.engines.refuse import refuse
 from genn_eventprop.errors import EngineError, LossError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
@@ -149,8 +152,9 @@ def test_what_is_refused():
         plan_of("LI", ("voltage", "max"), "grid")
     with pytest.raises(EngineError, match="native cannot read max, trace beside end in one pass; use"):
         made("native", plan_of("LI", ("end", "max", "trace"), "exact"))
-    with pytest.raises(EngineError, match="c99 cannot read trace beside end"):
-        made("c99", plan_of("LI", ("end", "trace"), "grid"))
+    for name, engine in (("c99", C99Engine), ("cuda", CudaEngine)):
+        with pytest.raises(EngineError, match=f"{name} cannot read trace beside end"):
+            refuse(plan_of("LI", ("end", "trace"), "grid"), name, engine.features)
     running = made("reference_clock", plan_of("LI", ("end", "trace"), "grid"))
     data = running.load(events())
     running.forward(data, [0])
