@@ -131,6 +131,7 @@ def test_genn_takes_other_pairs_weights_and_delays(monkeypatch):
     values, other, data = net.initial_parameters(4), net.initial_parameters(5), C.events(net, GRID["duration"])
     plan = make_plan(net, made, **GRID)
     tested = HarnessEngine(plan, values, dtype="float64")
+    tested.update(Adam(1e-2))  # before anything has run, with gradients of 0
     every = np.arange(len(data))
     tested.run(tested.load(data), every, training=True)
     for of in ("delay", "weight", "pairs"):

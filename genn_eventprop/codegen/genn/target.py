@@ -45,7 +45,7 @@ class _Text:
     def __init__(self, plan: Plan, training: bool, rule: Rule | None) -> None:
         # a loss that needs more than one number of every output is taken where the trial keeps that
         adjoint = training or any(READOUTS[loss.readout].in_trial for loss in plan.losses)
-        self.plan, self.training, self.rule = plan, training, rule
+        self.plan, self.rule = plan, rule
         self.trial: Trial = make_trial(plan, adjoint=adjoint)
         self.training = adjoint
         self.delivered = {o.connection: o for o in self.trial.step if isinstance(o, Deliver)}

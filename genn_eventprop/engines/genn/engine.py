@@ -264,7 +264,6 @@ class GennEngine(ProgramEngine):
         tables = self._transfer.tables()
         if any(table is not self._built.get(name) for name, table in tables.items()):  # their rows are built in
             self._leave()
-        self._built = tables
         self._transfer.take(given)
         self._regroup(given["batch"], self._text(self._training or training))
         if self.network is None or (training and not self._training):
@@ -294,7 +293,7 @@ class GennEngine(ProgramEngine):
     def _make(self, training: bool) -> None:
         """A new network, with the arrays of the last one."""
         self._leave()
-        self._training = training
+        self._training, self._built = training, self._transfer.tables()
         text = self._text(training)
         self.network = self._build(text, self._transfer.lengths(text, self.group))
         self._settle()
