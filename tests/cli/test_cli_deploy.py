@@ -1,6 +1,9 @@
 """``export RUN model.c``, and streams of trained models."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +93,22 @@ def test_export_prints_the_same_table_every_time(run, tmp_path, capsys):
         assert main(["export", str(run), str(tmp_path / f"w{n}.npz")]) == 0
         tables.append([line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]])
     assert tables[0] == tables[1] == tables[2] == sorted(tables[0]) and len(tables[0]) > 4
+
+
+@pytest.mark.parametrize("every", [40.0, 130.0])
+def test_the_example_listens_to_the_end(run, tmp_path, every):
+    """Chunks need not divide the trial."""
+    model = genn_eventprop.load(run)
+    rng = np.random.default_rng(2)
+    samples = [(np.sort(rng.uniform(0, 300, 900)), rng.integers(0, model.n_channels, 900))]
+    events = genn_eventprop.Events.from_samples(samples, model.n_channels)
+    np.savez(
+        tmp_path / "recording.npz", times=events.times, channels=events.channels, offsets=events.offsets,
+        n_channels=model.n_channels,
+    )  # fmt: skip
+    example = Path(__file__).parents[2] / "examples" / "live.py"
+    command = [sys.executable, str(example), str(run), str(tmp_path / "recording.npz"), "--every", str(every)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (label,) = model.predict(events)
+    assert done.stdout.splitlines()[-1] == f"heard: {model.class_names[label]}"
