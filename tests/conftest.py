@@ -21,18 +21,22 @@ def data_dir() -> Path:
     return folder
 
 
+FLAGS = "GENN_EVENTPROP_CXXFLAGS"
+QUICKLY = "-O1 -fexpensive-optimizations"  # products and sums are contracted as with -O3: float32 keeps its bounds
+
+
 @pytest.fixture
 def optimised(monkeypatch):
     """What this test compiles is optimised as for users; other flags, such as those of the sanitisers, stay."""
-    if os.environ.get("GENN_EVENTPROP_CXXFLAGS") in ("-O0", "-O1"):
-        monkeypatch.delenv("GENN_EVENTPROP_CXXFLAGS")
+    if os.environ.get(FLAGS) == QUICKLY:
+        monkeypatch.delenv(FLAGS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The default run compiles with -O1, which takes two thirds of the time, and tests/engine with -O0; `-m slow` and
-    tests that are `optimised` compile as users do. Flags that are set already stay."""
+    """The default run compiles quickly, in two thirds of the time; `-m slow` and tests that are `optimised` compile as
+    users do. Flags that are set already stay."""
     if "not slow" in config.option.markexpr:
-        os.environ.setdefault("GENN_EVENTPROP_CXXFLAGS", "-O1")
+        os.environ.setdefault(FLAGS, QUICKLY)
 
 
 MOST_PROCESSES = 8  # each imports the package and keeps what it has compiled
