@@ -8,6 +8,7 @@ from genn_eventprop.codegen.c99.standalone import standalone
 from genn_eventprop.engines import create
 from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.errors import EngineError
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
@@ -175,6 +176,10 @@ def test_genn_learns_weights_of_tables_and_delays_as_native_does():
 
 
 def test_a_c_file_refuses_what_it_does_not_hold():
-    net, made = C.network("dense", "axonal", recurrent=False)
-    with pytest.raises(EngineError, match="'input_hidden' has delays that are values"):
-        standalone(make_plan(net, made, **GRID), net.initial_parameters(0))
+    net = Network()
+    left, right, out = net.input(2, name="left"), net.input(3, name="right"), net.population(LI(), 2, name="output")
+    net.connect(left, out, Dense(1.0))
+    net.connect(right, out, Dense(1.0))
+    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), **GRID)
+    with pytest.raises(EngineError, match="a C file has one input, and 'left_output' comes from one of several"):
+        standalone(plan, net.initial_parameters(0))
