@@ -3,7 +3,7 @@
     python tests/support/sanitised.py tests/engine
 
 takes what pytest takes, and ends at the first error, whose report goes to the terminal. Left out are tests where
-memory runs out: the sanitiser's own `operator new` ends the process, where the library's throws `std::bad_alloc`.
+memory runs out: the sanitiser ends the process where `operator new` throws `std::bad_alloc`, or a thread cannot start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 if platform.machine() == "x86_64":
     FLAGS += " -mno-avx512f"  # GCC 12 does not align its sanitised stack frames to the 64 bytes of such vectors
 
-LEFT_OUT = ("tests/engine/test_native_engine.py::test_memory_that_runs_out_is_an_error_and_the_engine_recovers",)
+LEFT_OUT = (
+    "tests/engine/test_native_engine.py::test_memory_that_runs_out_is_an_error_and_the_engine_recovers",
+    "tests/engine/test_native_engine.py::test_threads_that_cannot_start_are_an_error_and_not_an_abort",
+)
 
 
 def environment(more_flags: str = "") -> dict[str, str]:
