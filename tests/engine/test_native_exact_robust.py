@@ -93,6 +93,11 @@ def closest(*times: np.ndarray) -> float:
     seed=st.integers(0, 10_000), scale=st.sampled_from([0.3, 1.0, 3.0, 10.0]),
     loss=st.sampled_from(["", "driven", "voltage"]),
 )  # fmt: skip
+@example(
+    topology="recurrent", dt=5.0, seed=147, scale=3.0, loss="driven",
+    spikes=[(5.619224490864245, 2), (5.000000000000001, 1), (9.81536508884124, 0), (19.999999999999, 0),
+            (7.133789679534486, 0), (0.3, 2), (1e-310, 0), (1e-310, 1), (1.0, 0), (14.873672717549184, 2)],
+)  # fmt: skip
 def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, loss):
     net, plan = plans(topology, dt, loss=loss)
     values, events = weights(net, seed, scale), events_of(spikes)
@@ -106,7 +111,8 @@ def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, lo
         (neuron, time), (also, at) = by_neuron(truth, name), by_neuron(result, name)
         assert np.array_equal(neuron, also)
         np.testing.assert_allclose(at, time, rtol=0, atol=1e-11 * 0.05 / slope)
-    np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-9 * 0.05 / slope)
+    # the loss of a class that is certain is 0 up to the rounding of the readouts
+    np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-9 * 0.05 / slope, atol=1e-12)
     for k, g in expected.items():
         assert np.linalg.norm(gradients[k] - g) <= 1e-8 * (0.05 / slope) ** 2 * np.linalg.norm(g) + 1e-12
 
