@@ -26,8 +26,9 @@ import numpy as np
 
 from ..adjoint.propagator import numeric
 from ..engines import ReferenceClock, create
-from ..engines.base import Data, Engine
+from ..engines.base import Engine
 from ..engines.c99 import C99Engine
+from ..engines.dataset import Data
 from ..engines.native import NativeEngine
 from ..engines.reference_event import ReferenceEvent
 from ..errors import EventPropError, ToolchainError

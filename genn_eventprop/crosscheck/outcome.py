@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engines.base import Data, Engine, Result
+from ..engines.base import Engine
+from ..engines.dataset import Data
+from ..engines.result import Result
 from ..engines.split import READ
 from ..errors import EventPropError, ToolchainError
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..engines import availability, engine_class
-from ..engines.base import Data, Engine
+from ..engines.base import Engine
+from ..engines.dataset import Data
 from ..errors import EngineError, EventPropError
 from ..optimisers import Adam
 from .check import PRECISION, Truth, Verdict, forward_alone, judged, loaded

@@ -1,8 +1,10 @@
 """Engines: one contract (`base.py`), several ways to run it (`registry.py` says which run here)."""
 
-from .base import Availability, Data, Engine, Result, Spikes, quantise
+from .base import Availability, Engine
+from .dataset import Data, quantise
 from .reference_clock import ReferenceClock
 from .registry import NAMES, availability, create, engine_class, solvable
+from .result import Result, Spikes
 from .split import Readouts
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 from ..losses import LossRecord
 from ..plan import Plan
 from ..program.values import auxiliary
-from .base import Data
+from .dataset import Data
 
 
 def prefixed(plan: Plan) -> list[tuple[str, LossRecord]]:

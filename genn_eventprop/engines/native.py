@@ -25,8 +25,9 @@ from ..plan import Plan
 from ..program.outer import on_host
 from ..program.values import auxiliary
 from ..toolchain import build, find_compiler, require
-from .base import Availability, Data, Engine, LossPart, Recorded, Result, batch_indices, diverged, summed
+from .base import Availability, Engine, diverged
 from .carry import Carry
+from .dataset import Data, batch_indices
 from .losses import compared_with, prefixed, taken
 from .native_arrays import aligned, padded_last
 from .native_carry import Carrying
@@ -51,6 +52,7 @@ from .refuse import (
     SHARED_TABLES,
     STEPWISE,
 )
+from .result import LossPart, Recorded, Result, summed
 from .split import Readouts
 from .stochastic import quantiles
 

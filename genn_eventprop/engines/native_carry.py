@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..plan import Plan, clock
-from .base import Data, Result
 from .carry import Carry
+from .dataset import Data
+from .result import Result
 
 Arrays = dict[str, np.ndarray]
 

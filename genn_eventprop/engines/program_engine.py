@@ -20,17 +20,11 @@ from ..program.nodes import Buffer
 from ..program.outer import on_host
 from ..program.trial import Trial
 from ..program.values import grid_values, neuron_values, synapse_values
-from .base import (
-    Data,
-    Engine,
-    LossPart,
-    Result,
-    Spikes,
-    batch_indices,
-    summed,
-)  # fmt: skip
+from .base import Engine
+from .dataset import Data, batch_indices
 from .losses import compared_with, prefixed, taken
 from .refuse import ALL, ALONG, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .result import LossPart, Result, Spikes, summed
 from .split import Readouts
 from .stochastic import limit, quantiles
 from .tables import Tables, copied

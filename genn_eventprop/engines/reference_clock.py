@@ -14,23 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..plan import ConnectionRecord, InputRecord, Plan, PopulationCoefficients, PopulationRecord, clock, coefficients
-from .base import (
-    DIVERGED,
-    Availability,
-    Data,
-    Engine,
-    LossPart,
-    Result,
-    Spikes,
-    batch_indices,
-    diverged,
-    summed,
-)
+from .base import DIVERGED, Availability, Engine, diverged
 from .carry import Carry
 from .clock_connections import Lane, Links
 from .clock_events import Dynamics, EventTrace, Trace, functions
 from .clock_readout import ClockReadout, Setting, make_readout
+from .dataset import Data, batch_indices
 from .refuse import ALL, AMOUNTS, INTEGRALS, READOUTS, along_is_linear
+from .result import LossPart, Result, Spikes, summed
 from .split import Readouts, spike_numbers
 from .tables import copied
 

@@ -18,7 +18,8 @@ import numpy as np
 from ..errors import EngineError
 from ..losses import LossRecord
 from ..plan import Plan
-from .base import Availability, Data, Engine, LossPart, Result, Spikes, batch_indices, quantise, summed
+from .base import Availability, Engine
+from .dataset import Data, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
 from .event_forward import Forward, PopulationModel
@@ -26,6 +27,7 @@ from .event_readout import Readout, Several, breaks, make_readout
 from .event_records import Recording
 from .event_routes import flat_delays, routes
 from .refuse import ALL, READOUTS
+from .result import LossPart, Result, Spikes, summed
 from .split import Readouts
 from .tables import Tables, copied
 

@@ -23,7 +23,8 @@ from ..losses.kinds import READOUTS
 
 if TYPE_CHECKING:
     from ..plan import Plan
-    from .base import Data, Spikes
+    from .dataset import Data
+    from .result import Spikes
 
 
 READ = tuple(name for name, kind in READOUTS.items() if not kind.in_trial)

@@ -13,7 +13,7 @@ from .. import engines
 from ..data import Events
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
-from ..engines.base import Recorded
+from ..engines.result import Recorded
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population

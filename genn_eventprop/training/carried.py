@@ -9,8 +9,8 @@ import numpy as np
 
 from ..data.chunks import follows
 from ..engines import Data, Engine, Result
-from ..engines.base import batch_indices
 from ..engines.carry import Carry
+from ..engines.dataset import batch_indices
 from ..errors import EngineError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data import Events, check
 from ..engines import Data, Engine
-from ..engines.base import LossPart
+from ..engines.result import LossPart
 from ..losses import Function
 from ..plan import Plan
 from .carried import in_order

@@ -20,7 +20,8 @@ from ...optimisers import is_text
 from ...plan import Plan
 from ...program.outer import on_host
 from ...program.values import synapse_values
-from ..base import Availability, Data, diverged
+from ..base import Availability, diverged
+from ..dataset import Data
 from ..device_arrays import DeviceArrays, DeviceLocation
 from ..native import available_processors
 from ..program_engine import Arrays, ProgramEngine

@@ -25,10 +25,12 @@ from ...plan import Plan
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ...program.values import synapse_values
-from ..base import Availability, Data, Result, batch_indices
+from ..base import Availability
+from ..dataset import Data, batch_indices
 from ..device_arrays import DeviceArrays
 from ..program_engine import Arrays, ProgramEngine
 from ..refuse import HANDWRITTEN, INPUTS, SHARED, SHARED_TABLES
+from ..result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .inputs import joined, part_of, rows_of_bits
 from .install import VERSION, available_backends, choose_backend, devices

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...engines import Data, Engine, Result
-from ...engines.base import batch_indices
+from ...engines.dataset import batch_indices
 from ...engines.parts import Part
 from .ranks import Ranks
 
