@@ -26,8 +26,8 @@ SIZE_LIMIT = 512 * 2**20  # bytes; the libraries unused for longest go first
 
 def cache_folder() -> Path:
     """$GENN_EVENTPROP_CACHE, else the user's cache folder."""
-    if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE]).expanduser()
+    if given := os.environ.get(VARIABLE):
+        return Path(given).expanduser().absolute()  # a library is loaded by its name alone only from system folders
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "genn_eventprop"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genn_eventprop"

@@ -238,3 +238,12 @@ def test_processes_that_build_the_same_code_at_once_all_get_it(folder, tmp_path)
     answers = [child.communicate(timeout=60)[0] for child in children]
     assert answers == ["42\n"] * 4
     assert len(list(folder.glob("*.so"))) == 1 and not list(folder.glob("build-*"))
+
+
+def test_the_folder_may_be_relative_or_empty(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(load, "_loaded", {})
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", "here")
+    assert cache_folder() == tmp_path / "here" and build(SOURCE).answer() == 42
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", "")
+    assert cache_folder().is_absolute() and cache_folder().name == "genn_eventprop"
