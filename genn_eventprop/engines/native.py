@@ -46,8 +46,8 @@ from .refuse import (
     INTEGRALS,
     JUMPS,
     LOSSES,
+    MOVED_APART,
     OF_MODELS,
-    PARTS,
     SEVERAL,
     SHARED_TABLES,
     STEPWISE,
@@ -78,7 +78,7 @@ class NativeEngine(Engine):
 
     name = "native"
     features = {
-        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, PARTS, ALONG, SHARED_TABLES},
+        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG, SHARED_TABLES},
         "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS},
     }
     options = ("slope_floor", "dtype", "threads")

@@ -36,7 +36,7 @@ FACTOR = "a loss with a factor"
 ALONG = "auxiliary losses that are taken all along the trial"
 READOUTS = "readouts that only targets of `program` have"
 STEPWISE = "readouts that look at V in every step, and say nothing of what is between events"
-PARTS = "tables, or delays that are values, where weights of one sign have a share of their own"
+MOVED_APART = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 TABLES = "connections that are not dense"
 DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
 CONNECTIVITY = frozenset({TABLES, *DELAYS.values()})
@@ -251,25 +251,18 @@ def _with_delays(kind: str) -> Callable[[Plan], str]:
     return needs
 
 
-def _parts(plan: Plan) -> str:
-    for c in (c for c in plan.connections if c.form != "dense" or c.delays is not None):
-        p = plan.population(c.target)
-        moved = p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)] != 0
-        if any(moves_threshold(p.derived, other.receptor) for other in plan.into(p.name)):
-            why = f"arrivals move a threshold of {p.derived.model.name} at once"
-        elif "max" in (read := _read(plan, p.name)):
-            why = "the loss reads the maximum of its target"
-        elif moved and {"integral", "voltage"} & set(read):
-            why = "its arrivals move what the loss integrates at once"
-        else:
-            continue
-        return f"cannot run connection {c.name!r} yet, because {why}; use engine='reference_clock'"
+def _moved_apart(plan: Plan) -> str:
+    if plan.loss.readout != "voltage":
+        return ""
+    d = plan.output.derived
+    for c in plan.into(plan.output.name):
+        moved = d.receptors[c.receptor][d.states.index(d.model.readout)] != 0
+        if moved and (c.form != "dense" or c.delays is not None):
+            return (
+                f"cannot run a loss of {d.model.readout}(t) behind connection {c.name!r}, whose arrivals move it at "
+                "once, each target at a time of its own; use engine='reference_clock', or Dense with delay=a number"
+            )
     return ""
-
-
-def _read(plan: Plan, population: str) -> tuple[str, ...]:
-    """What losses read of a population."""
-    return next((loss.readouts for loss in plan.losses if loss.output == population), ())
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
@@ -286,7 +279,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
     HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
     INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
-    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, PARTS: _parts,
+    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, MOVED_APART: _moved_apart,
     READOUTS: _readouts, STEPWISE: _stepwise,
     TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip

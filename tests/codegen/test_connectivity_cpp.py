@@ -21,7 +21,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unknown
 
 def run(compiler: str, real: str, flags: list[str], sizes: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Compile the check for one type of number and run it."""
-    library = [read(n) for n in ("host.hpp", "runtime.hpp", "connectivity.hpp", "delays.hpp")]
+    library = [read(n) for n in ("host.hpp", "runtime.hpp", "signs.hpp", "connectivity.hpp", "delays.hpp")]
     source, program = folder / "check.cpp", folder / "check"
     source.write_text("\n".join([f"typedef {real} scalar;", f"#define SIZES {sizes}", *library, CHECK.read_text()]))
     shared = ("-shared", "-fPIC")

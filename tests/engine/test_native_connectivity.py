@@ -12,6 +12,7 @@ from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import ZOO
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from support import connected as C
@@ -59,7 +60,7 @@ def test_every_kind_is_as_the_reference(kind, delays):
 @given(st.data())
 def test_networks_that_hypothesis_draws(draw):
     pick = lambda *values: draw.draw(st.sampled_from(values))  # noqa: E731
-    loss = pick("integral", "first_spike", "end", "voltage", "voltage of spiking")
+    loss = pick("integral", "max", "first_spike", "end", "voltage", "voltage of spiking")
     model = ZOO[pick("LIF", "LIFRefractory", "ALIF", "LIFDoubleExponential")]
     net, made = C.network(pick(*C.KINDS), pick(*C.DELAYS), loss=loss, seed=draw.draw(st.integers(0, 9)), model=model)
     dt = pick(0.25, 0.5, 1.0)
@@ -160,7 +161,20 @@ def test_another_pattern_compiles_nothing_new():
     assert len(texts) == 1
 
 
+@pytest.mark.parametrize(("kind", "delays"), sweep(CASES, [*QUICK[:3], ("pairs", "axonal")]))
+def test_weights_of_one_sign_have_a_share_of_their_own(kind, delays):
+    """Arrivals that push hidden neurons across, and kinks of the outputs' maxima."""
+    net, made = C.network(kind, delays, loss="max", model=LIFDelta, drive=3.0)
+    plan, values, data = make_plan(net, made, **GRID), net.initial_parameters(4), C.events(net, 30.0)
+    result, gradients = compare(plan, values, data)
+    assert result.spike_counts["hidden"].sum() > 10
+    assert delays in (None, 1.5) or gradients["input_hidden.delay"].any()
+
+
 def test_what_is_missing_is_refused_by_name():
-    net, made = C.network("dense", "synaptic", loss="max")
-    with pytest.raises(EngineError, match="native cannot run connection 'hidden_output' yet, because the loss reads"):
-        create(make_plan(net, made, **GRID), net.initial_parameters(0), engine="native")
+    net = Network()
+    outputs = net.population(LIFDelta(), 3, name="outputs")
+    net.connect(net.input(4), outputs, Dense(1.0), delay=Delay(1.0, max=3.0))
+    plan = make_plan(net, losses.PerStepCrossEntropy(outputs), **GRID)
+    with pytest.raises(EngineError, match=r"native cannot run a loss of V\(t\) behind connection 'input_outputs'"):
+        create(plan, net.initial_parameters(0), engine="native")

@@ -339,7 +339,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
-            if (args.training) add_rows_and_part<NP_p_output, -1>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
+            if (args.training) add_rows_and_part<NEGATIVE, NP_p_output>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
             else add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
         }
         {
@@ -533,7 +533,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_D_input);
                 }
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    if (any<NP_p_output>(p1_w_down)) dot_part_rows<NP_p_output, -1>(feedback, args.c_hidden_output_weight, index, count, p1_w_down);
+                    if (any<NP_p_output>(p1_w_down)) dot_part_rows<NEGATIVE, NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_down);
                 }
             }
         }

@@ -109,21 +109,21 @@ void check_part(Case<N>& c) {
     const Delayed rows{delay.data(), c.weight};
     out.zero(int64_t(dots.size()) + 1), ring.begin(c.ahead);
     for (int t = 0; t < c.T; ++t, ring.next()) {
-        scatter_rows<NP, P>(ring.now(), rows, c.at(t), c.count(t));
+        scatter_rows<P, NP>(ring.now(), rows, c.at(t), c.count(t));
         std::memcpy(found.data + t * NP, ring.now(), NP * sizeof(scalar));
-        gather_dots<NP, P>(out.data + c.first[size_t(t)], rows, c.at(t), c.count(t), c.D.data + t * NP);
+        gather_dots<P, NP>(out.data + c.first[size_t(t)], rows, c.at(t), c.count(t), c.D.data + t * NP);
     }
     compare("scatter_rows, delayed", N, found, arrived);
     compare("gather_dots, delayed", N, out, dots);
 }
 
-template <int N>
+template <Part P, int N>
 void check_gather(Case<N>& c) {
     constexpr int NP = Case<N>::NP;
     std::vector<double> dw(size_t(c.S)), dd(size_t(c.S));
     c.each([&](size_t, size_t i, int t) {
         dw[i] += double(c.along[t * NP + c.target[i]]);
-        dd[i] += double(c.weight[int64_t(i)]) * double(c.D[t * NP + c.target[i]]);
+        dd[i] += double(part_of<P>(c.weight[int64_t(i)])) * double(c.D[t * NP + c.target[i]]);
     });
     BySource by;
     c.sort(by);
@@ -135,26 +135,26 @@ void check_gather(Case<N>& c) {
     both.fill({c.along.data, c.D.data}, c.T), one.fill({c.D.data}, c.T);
     if (c.dense) {
         std::vector<double> arrived(size_t(c.T * NP));
-        c.each([&](size_t, size_t i, int t) { arrived[size_t(t * NP + c.target[i])] += double(c.weight[int64_t(i)]); });
+        c.each([&](size_t, size_t i, int t) { arrived[size_t(t * NP + c.target[i])] += double(part_of<P>(c.weight[int64_t(i)])); });
         Buffer<scalar> rows, sums;
         rows.reserve(c.T * NP);
-        scatter_known<NP>(rows, sums, dense, by, c.M, c.T, c.ahead);
+        scatter_known<P, NP>(rows, sums, dense, by, c.M, c.T, c.ahead);
         compare("scatter_known", N, rows, arrived);
     }
     Buffer<scalar> grad[3];
     for (auto& g : grad) g.zero(c.S + 1);
     const Learned learned{grad[0], grad[1]}, late{nullptr, grad[2]};
     if (c.dense) {
-        gather_dense<NP, 2>(learned, dense, both, by, c.M);
-        gather_dense<NP, 1>(late, dense, one, by, c.M);
+        gather_dense<P, NP, 2>(learned, dense, both, by, c.M);
+        gather_dense<P, NP, 1>(late, dense, one, by, c.M);
     } else {
         std::vector<int32_t> own;
         for (int32_t i = 0; i < c.S; ++i) own.push_back(i);
         for (int s = c.T - 1; s >= 0; --s) {
             const int64_t row = int64_t(s) * NP;
             gather_listed<false>(grad[0], nullptr, c.synapses(), c.at(s), c.count(s), c.along.data + row);
-            gather_listed<true>(grad[1], nullptr, c.synapses(), c.at(s), c.count(s), c.D.data + row);
-            gather_listed<true>(grad[2], own.data(), c.synapses(), c.at(s), c.count(s), c.D.data + row);
+            gather_listed<true, P>(grad[1], nullptr, c.synapses(), c.at(s), c.count(s), c.D.data + row);
+            gather_listed<true, P>(grad[2], own.data(), c.synapses(), c.at(s), c.count(s), c.D.data + row);
         }
     }
     compare("dL/dw", N, grad[0], dw);
@@ -163,7 +163,7 @@ void check_gather(Case<N>& c) {
 }
 
 // Delays of sources: those of the synapses are those of the first of each source.
-template <int N>
+template <Part P, int N>
 void check_axonal(Case<N>& c) {
     constexpr int NP = Case<N>::NP;
     std::vector<int32_t> delay;
@@ -171,7 +171,7 @@ void check_axonal(Case<N>& c) {
     for (size_t i = 0; i < size_t(c.S); ++i) c.delay[i] = delay[size_t(c.source[i])];
     std::vector<double> arrived(size_t(c.T * NP)), dots(c.spiked.size()), dd(size_t(c.M)), dw(size_t(c.S));
     c.each([&](size_t k, size_t i, int t) {
-        const double w = c.weight[int64_t(i)], D = w * double(c.D[t * NP + c.target[i]]);
+        const double w = c.weight[int64_t(i)], D = double(part_of<P>(c.weight[int64_t(i)])) * double(c.D[t * NP + c.target[i]]);
         arrived[size_t(t * NP + c.target[i])] += w;
         dots[k] += D, dd[size_t(c.source[i])] += D, dw[i] += double(c.along[t * NP + c.target[i]]);
     });
@@ -183,12 +183,12 @@ void check_axonal(Case<N>& c) {
         arrivals.send(c.at(t), c.count(t), t, delay.data(), c.T);
         const int64_t n = arrivals.take(t);
         add_rows<NP>(found.data + t * NP, c.weight, arrivals.taken, n);
-        dot_axonal<NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T);
+        dot_axonal<P, NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T);
     }
     BySource by;
     c.sort(by);
     delay_by_source(by, delay.data(), c.M, c.T);
-    gather_axonal<NP>(grad, c.weight, c.D, by, c.M);
+    gather_axonal<P, NP>(grad, c.weight, c.D, by, c.M);
     gather_gradient<NP>(grad_w, c.along, by, c.M, true);
     compare("axonal arrivals", N, found, arrived);
     compare("axonal dots", N, out, dots);
@@ -229,10 +229,10 @@ void check(Random& r) {
         for (const bool dense : {false, true}) {
             Case<N> c(r, 7, 23, ahead, dense);
             check_part<ALL>(c), check_part<POSITIVE>(c), check_part<NEGATIVE>(c);
-            check_gather(c);
+            check_gather<ALL>(c), check_gather<POSITIVE>(c), check_gather<NEGATIVE>(c);
             if (dense) {
                 Case<N> d = Case<N>(r, 7, 23, ahead, true);
-                check_axonal(c), check_dendritic(d);
+                check_axonal<ALL>(c), check_axonal<NEGATIVE>(c), check_dendritic(d);
             }
         }
 }

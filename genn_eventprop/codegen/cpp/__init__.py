@@ -98,10 +98,10 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -
         parts.insert(len(head), "#include <algorithm>\n")
     if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
         parts.insert(len(head), read("functions.hpp"))
-    if not ctx.exact and grid.signed:
-        parts.insert(len(head), read("signs.hpp"))
-    if not ctx.exact and not all(kinds.by_rows(c) for c in plan.connections):
-        parts[len(head) : len(head)] = [read("connectivity.hpp"), read("delays.hpp")]
+    tables = not ctx.exact and not all(kinds.by_rows(c) for c in plan.connections)
+    if tables or (not ctx.exact and grid.signed):
+        files = ("signs", "connectivity", "delays") if tables else ("signs",)
+        parts[len(head) : len(head)] = [read(f"{file}.hpp") for file in files]
     if ctx.stochastic:
         parts.insert(len(head), noise())
     return Source(

@@ -7,17 +7,6 @@
 
 namespace {
 
-// Of the weights: all, or those above or below zero with the others taken as zero.
-enum Part { ALL, POSITIVE, NEGATIVE };
-template <Part P>
-inline scalar part_of(scalar w) {
-    return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
-}
-template <Part P>
-inline vec part_of(vec w) {
-    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : vec{}) : (w < 0 ? w : vec{});
-}
-
 // Synapses sorted by source: those of source m are start[m] .. start[m + 1].
 struct Synapses {
     const int32_t* start;
@@ -51,7 +40,7 @@ struct Ring {
 };
 
 // now[offset] += weight, of every synapse of the n sources in `index`.
-template <Part P = ALL>
+template <Part P>
 inline void scatter_rows(scalar* now, const Synapses& c, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
         const int32_t end = c.start[index[r] + 1];
@@ -60,7 +49,7 @@ inline void scatter_rows(scalar* now, const Synapses& c, const int32_t* __restri
     }
 }
 
-template <int N, Part P = ALL>
+template <Part P, int N>
 inline void scatter_rows(scalar* now, const Delayed& c, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
         const uint16_t* delay = c.delay + int64_t(index[r]) * N;
@@ -108,7 +97,7 @@ inline V load_anywhere(const void* p) {
 constexpr int SUMS = 4;  // side by side
 
 // out[r] += sum over the synapses of source index[r] of weight * now[offset], r < n.
-template <Part P = ALL>
+template <Part P>
 inline void gather_dots(scalar* __restrict out, const Synapses& c, const int32_t* __restrict index, int64_t n,
                         const scalar* __restrict now) {
     for (int64_t r = 0; r < n; ++r) {
@@ -128,7 +117,7 @@ inline void gather_dots(scalar* __restrict out, const Synapses& c, const int32_t
         out[r] += lane_sum((s[0] + s[1]) + (s[2] + s[3])) + rest;
     }
 }
-template <int N, Part P = ALL>
+template <Part P, int N>
 inline void gather_dots(scalar* __restrict out, const Delayed& c, const int32_t* __restrict index, int64_t n,
                         const scalar* __restrict now) {
     constexpr int V = N / LANES, U = V < SUMS ? V : SUMS;
@@ -199,20 +188,20 @@ struct Series {
 };
 
 // What becomes of the sum over the arrivals of one synapse of lambda . e, the first of K quantities, and of that of D, the
-// last: dL/dw is the one, dL/dd = w times the other. Null: not learned.
+// last: dL/dw is the one, dL/dd = w times the other, with weights of part P alone. Null: not learned.
 struct Learned {
     scalar *weight, *delay;
-    template <int K>
+    template <Part P, int K>
     void add(int64_t w, int64_t d, scalar value, typename Side<K>::few sum) const {
         if (weight) weight[w] += Side<K>::first(sum);
-        if (delay) delay[d] += value * Side<K>::last(sum);
+        if (delay) delay[d] += part_of<P>(value) * Side<K>::last(sum);
     }
 };
 
 constexpr int GROUP = 4;  // targets that take turns, so that the length of a source's list is found out once for them
 
 // Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps.
-template <int N, int K>
+template <Part P, int N, int K>
 inline void gather_dense(const Learned& learned, const Delayed& c, const Series<N, K>& series,
                          BySource& spikes, int64_t sources) {
     for (int n = 0; n < N; n += GROUP)
@@ -228,13 +217,13 @@ inline void gather_dense(const Learned& learned, const Delayed& c, const Series<
                 for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
             }
 #pragma GCC unroll 4
-            for (int u = 0; u < GROUP; ++u) learned.add<K>(at + u, at + u, c.weight[at + u], s[u]);
+            for (int u = 0; u < GROUP; ++u) learned.add<P, K>(at + u, at + u, c.weight[at + u], s[u]);
         }
 }
 
-// Gradients of listed synapses: grad[where] += row[offset], times the weight if Scaled, of every synapse of the n sources in
-// `index`; where: null for synapse i at i.
-template <bool Scaled>
+// Gradients of listed synapses: grad[where] += row[offset], times the weight's part P if Scaled, of every synapse of the n
+// sources in `index`; where: null for synapse i at i.
+template <bool Scaled, Part P = ALL>
 inline void gather_listed(scalar* __restrict grad, const int32_t* __restrict where, const Synapses& c,
                           const int32_t* __restrict index, int64_t n, const scalar* __restrict row) {
     for (int64_t r = 0; r < n; ++r) {
@@ -242,17 +231,17 @@ inline void gather_listed(scalar* __restrict grad, const int32_t* __restrict whe
         const int32_t end = c.start[index[r] + 1];
         for (; !where && i + LANES <= end; i += LANES) {
             vec g = gathered(row, load_anywhere<ints>(c.offset + i));
-            if constexpr (Scaled) g *= load_anywhere<vec>(c.weight + i);
+            if constexpr (Scaled) g *= part_of<P>(load_anywhere<vec>(c.weight + i));
             g += load_anywhere<vec>(grad + i);
             std::memcpy(grad + i, &g, sizeof g);
         }
-        for (; i < end; ++i) grad[where ? where[i] : i] += row[c.offset[i]] * (Scaled ? c.weight[i] : scalar(1));
+        for (; i < end; ++i) grad[where ? where[i] : i] += row[c.offset[i]] * (Scaled ? part_of<P>(c.weight[i]) : scalar(1));
     }
 }
 
 // What arrives at every step of a trial, rows of N sums, through dense weights with a delay each from sources whose spikes
 // are all known beforehand: a block of targets after the other, of which `series` holds the sums over time.
-template <int N>
+template <Part P, int N>
 inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const Delayed& c, BySource& spikes,
                           int64_t sources, int64_t n_steps, int64_t ahead) {
     constexpr int TURNS = 8;
@@ -265,7 +254,7 @@ inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const
 #pragma GCC unroll 8
                 for (int u = 0; u < TURNS; ++u) {
                     p[u] = series.data + (n + u) * length + c.delay[m * N + n0 + n + u];
-                    w[u] = c.weight[m * N + n0 + n + u];
+                    w[u] = part_of<P>(c.weight[m * N + n0 + n + u]);
                 }
                 for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
                     const int32_t step = spikes.steps[k];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TypeVar
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
@@ -13,6 +14,8 @@ from ...program.values import auxiliary
 from ..printer import CPP
 from ..snippets import Snippets, derive_snippets
 from . import kinds
+
+T = TypeVar("T")
 
 WEIGHTS = ("time_weight", "integrand_weight")
 ACTIVITY = ("activity", "activity_before")  # of the input, where it drives a time weight
@@ -28,8 +31,8 @@ def padded(size: int) -> int:
     return -(-size // PAD) * PAD
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Names without repetition, in order."""
+def unique(names: Iterable[T]) -> list[T]:
+    """Without repetition, in order."""
     return list(dict.fromkeys(names))
 
 

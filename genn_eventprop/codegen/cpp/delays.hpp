@@ -33,12 +33,12 @@ struct Arrivals {
 };
 
 // out[r] += row of source index[r] . q at its arrival; rows of q from the first step of the trial on.
-template <int N>
+template <Part P, int N>
 inline void dot_axonal(scalar* __restrict out, const scalar* __restrict weight, const int32_t* __restrict index, int64_t n,
                        const scalar* __restrict q, int64_t step, const int32_t* __restrict delay, int64_t n_steps) {
     for (int64_t r = 0; r < n; ++r) {
         const int64_t at = step + delay[index[r]];
-        if (at < n_steps) dot_rows<N>(out + r, weight, index + r, 1, q + at * N);
+        if (at < n_steps) dot_part<P, N>(out + r, weight, index + r, 1, q + at * N);
     }
 }
 
@@ -56,7 +56,7 @@ inline void delay_by_source(BySource& by, const int32_t* delay, int64_t sources,
 }
 
 // dL/d(axonal delay) of source m += its weights . the sum of the rows of D at its arrivals.
-template <int N>
+template <Part P, int N>
 inline void gather_axonal(scalar* __restrict grad, const scalar* __restrict weight, const scalar* __restrict D, BySource& by,
                           int64_t sources) {
     alignas(64) scalar sum[N];
@@ -64,7 +64,7 @@ inline void gather_axonal(scalar* __restrict grad, const scalar* __restrict weig
         const int64_t from = by.begin[m], n = by.begin[m + 1] - from;
         if (!n) continue;
         add_rows<N, true>(sum, D, by.steps.data + from, n);
-        dot_rows<N>(grad + m, weight, &m, 1, sum);
+        dot_part<P, N>(grad + m, weight, &m, 1, sum);
     }
 }
 

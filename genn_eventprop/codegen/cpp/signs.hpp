@@ -1,18 +1,29 @@
-// Rows of which only the positive (Part 1) or the negative (Part -1) weights count.
+// Rows of which only the positive or the negative weights count.
 
 namespace {
 
+// Of the weights: all, or those above or below zero with the others taken as zero.
+enum Part { ALL, POSITIVE, NEGATIVE };
+template <Part P>
+inline scalar part_of(scalar w) {
+    return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
+}
+template <Part P>
+inline vec part_of(vec w) {
+    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : vec{}) : (w < 0 ? w : vec{});
+}
+
 // part[0:N] += sum over r < n of the entries of one sign of base[index[r] * N : + N].
-template <int N, int Part>
+template <Part P, int N>
 inline void add_part_rows(scalar* __restrict part, const scalar* __restrict base, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
         const scalar* row = base + int64_t(index[r]) * N;
-        INDEPENDENT for (int i = 0; i < N; ++i) part[i] += scalar(Part) * row[i] > 0 ? row[i] : scalar(0);
+        INDEPENDENT for (int i = 0; i < N; ++i) part[i] += part_of<P>(row[i]);
     }
 }
 
 // acc[0:N] += sum over r < n of base[index[r] * N : + N], part[0:N] += the sum of the entries of one sign.
-template <int N, int Part>
+template <Part P, int N>
 inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, const scalar* __restrict base,
                               const int32_t* __restrict index, int64_t n) {
     constexpr int V = N / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
@@ -29,7 +40,7 @@ inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, c
                 if (u >= u_end) break;
                 const vec w = load(row + u * LANES);
                 s[u] += w;
-                p[u] += scalar(Part) * w > 0 ? w : vec{};
+                p[u] += part_of<P>(w);
             }
         }
 #pragma GCC unroll 8
@@ -39,18 +50,25 @@ inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, c
 }
 
 // out[r] += the entries of one sign of base[index[r] * N : + N] . q, r < n.
-template <int N, int Part>
+template <Part P, int N>
 inline void dot_part_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index,
                           int64_t n, const scalar* __restrict q) {
     for (int64_t r = 0; r < n; ++r) {
         const scalar* row = base + int64_t(index[r]) * N;
         vec s = {};
-        for (int i = 0; i < N; i += LANES) {
-            const vec w = load(row + i);
-            s += (scalar(Part) * w > 0 ? w : vec{}) * load(q + i);
-        }
+        for (int i = 0; i < N; i += LANES) s += part_of<P>(load(row + i)) * load(q + i);
         out[r] += lane_sum(s);
     }
+}
+
+// The same for any part.
+template <Part P, int N>
+inline void dot_part(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
+                     const scalar* __restrict q) {
+    if constexpr (P == ALL)
+        dot_rows<N>(out, base, index, n, q);
+    else
+        dot_part_rows<P, N>(out, base, index, n, q);
 }
 
 }  // namespace

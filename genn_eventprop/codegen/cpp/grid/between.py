@@ -9,14 +9,12 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Target, indent
 from ..context import Context
-from ..kinds import by_rows, listed, stream
+from ..kinds import axonal, by_rows, listed, stream
 from .carried import Carried
-from .connections import Connections
+from .connections import PARTS, Connections
 from .lanes import Lanes
 from .lists import Lists
 from .memory import Memory
-
-PARTS = {"positive": "1", "negative": "-1"}
 
 
 class Between:
@@ -39,8 +37,11 @@ class Between:
         c = self.plan.connections[o.connection]
         if by_rows(c):
             add = self._add(c, o.sums)
+        elif axonal(c):
+            add = self.others.send(c) + self.others.arriving(c)
+            add += self._add(c, o.sums, f"work.c_{c.name}_arrivals.taken, arriving")
         else:
-            take = self.others.take(c, self.memory.pointer(o.sums[0][1]))
+            take = self.others.take(c, [(part, self.memory.pointer(b)) for part, b in o.sums])
             if self.others.known(c):
                 return take
             add = self.others.send(c) + take
@@ -70,18 +71,18 @@ const int32_t* index = {spikes}.neuron + first;
 """,
         )
 
-    def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...]) -> str:
+    def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...], sources: str = "index, count") -> str:
         """Rows into what arrives; sums of one sign are for the backward pass alone."""
         (_, into), *parts = sums
-        size, given = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count"
+        size, given = f"NP_p_{c.target}", f"args.c_{c.name}_weight, {sources}"
         text = f"add_rows<{size}>({self.memory.pointer(into)}, {given});\n"
         for i, (part, row) in enumerate(parts):
             rows = self.memory.pointer(row)
             if i == 0:  # with the sum of all in one go
-                both = f"add_rows_and_part<{size}, {PARTS[part]}>({self.memory.pointer(into)}, {rows}, {given});\n"
+                both = f"add_rows_and_part<{PARTS[part]}, {size}>({self.memory.pointer(into)}, {rows}, {given});\n"
                 text = f"if (args.training) {both}else {text}"
             else:
-                text += f"if (args.training) add_part_rows<{size}, {PARTS[part]}>({rows}, {given});\n"
+                text += f"if (args.training) add_part_rows<{PARTS[part]}, {size}>({rows}, {given});\n"
         return text
 
     def feedback(self, o: Feedback) -> str:
@@ -104,7 +105,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
     def _term(self, connection: int, part: str, row: Buffer) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
         if c.delays is not None:
-            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, array))}}}\n"
+            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, array))}}}\n"
         if len(row.axes) == 2:
             array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_p_{c.target}"
         code = indent(self._product(c, part, array))
@@ -115,11 +116,11 @@ scalar* __restrict feedback = work.{prefix}feedback;
         if part == "loss":
             return self._losses(c, row)
         if not by_rows(c):
-            return self.others.dot(c, row)
+            return self.others.dot(c, part, row)
         size, given = f"NP_p_{c.target}", f"feedback, args.c_{c.name}_weight, index, count, {row}"
         if part == "all":
             return f"dot_rows<{size}>({given});\n"
-        return f"if (any<{size}>({row})) dot_part_rows<{size}, {PARTS[part]}>({given});\n"
+        return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({given});\n"
 
     def _losses(self, c: ConnectionRecord, before: str) -> str:
         """What arrivals do to a loss of V at that time."""

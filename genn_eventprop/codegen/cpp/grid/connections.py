@@ -10,17 +10,27 @@ from collections.abc import Sequence
 
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
-from ....program.scope import Scope
+from ....program.trial import Deliver, GatherDelays, Trial
+from ...statements import indent
 from ..context import Context, padded, unique
 from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
 from .memory import Memory
 
+PARTS = {"all": "ALL", "positive": "POSITIVE", "negative": "NEGATIVE"}
+
 
 class Connections:
-    """Text for connections that are not run by rows; direct: name of sums of arrivals -> the state they are added to."""
+    """Text for connections that are not run by rows; direct: name of sums of arrivals -> the state they are added to.
 
-    def __init__(self, memory: Memory, names: Context, scopes: Sequence[Scope], direct: dict[str, Buffer]) -> None:
-        self.memory, self.names, self.plan, self.scopes, self.direct = memory, names, names.plan, scopes, direct
+    Sums of weights of one sign, and what is gathered from them, are kept beside those of all under names with the part
+    behind them; they are for the backward pass alone.
+    """
+
+    def __init__(self, memory: Memory, names: Context, trial: Trial, direct: dict[str, Buffer]) -> None:
+        self.memory, self.names, self.plan, self.scopes, self.direct = memory, names, names.plan, trial.scopes, direct
+        ops = (*trial.step, *trial.end_back)
+        self.sums = {o.connection: o.sums for o in ops if isinstance(o, Deliver)}
+        self.terms = {o.connection: o.terms for o in ops if isinstance(o, GatherDelays)}
 
     def _number(self, c: ConnectionRecord) -> int:
         return [p.name for p in self.plan.populations].index(c.target)
@@ -29,29 +39,40 @@ class Connections:
         """Whether all that arrives is summed before the first step: spikes of the input, through dense rows."""
         return by_synapses(c) and c.form == "dense" and c.source == self.plan.input.name
 
-    def ringed(self, population: int) -> list[str]:
-        """Receptors of a population that a ring of sums leads to."""
-        into = self.plan.into(self.plan.populations[population].name)
-        return unique(c.receptor for c in into if by_synapses(c) and not self.known(c))
+    def ringed(self, population: int) -> list[tuple[str, Buffer]]:
+        """(part, sums) of a population that a ring leads to."""
+        into = self.plan.populations[population].name
+        own = [(i, c) for i, c in enumerate(self.plan.connections) if c.target == into]
+        return unique(sums for i, c in own if by_synapses(c) and not self.known(c) for sums in self.sums[i])
+
+    def _parts(self, c: ConnectionRecord) -> list[str]:
+        """Of the weights, of which sums are kept; "all" first."""
+        return [part for part, _ in self.sums[self.plan.connections.index(c)]]
+
+    def next(self, population: int) -> str:
+        """The rings of a population go on to the next step."""
+        return "".join(_if_trained(part, f"{_ring(sums)}.next();\n") for part, sums in self.ringed(population))
 
     def members(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, those that do so for a pass backwards, and
         the names of the members of these."""
         found, room, late, names = [], [], [], []
         for i, p in enumerate(self.plan.populations):
-            found += [f"Ring<NP_p_{p.name}> p{i}_ring_{r};" for r in self.ringed(i)]
-            found += [f"Series<NP_p_{p.name}, {len(w)}> p{i}_series_{r}_{w};" for r, w in self._serieses(i)]
-            names += [f"p{i}_series_{r}_{w}" for r, w in self._serieses(i)]
-            late += [f"p{i}_series_{r}_{w}.prepare(n_steps, args.ahead);" for r, w in self._serieses(i)]
+            found += [f"Ring<NP_p_{p.name}> {_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+            found += [f"Series<NP_p_{p.name}, {len(rows)}> {of};" for of, rows in self._serieses(i).items()]
+            names += self._serieses(i)
+            late += [f"{of}.prepare(n_steps, args.ahead);" for of in self._serieses(i)]
         for c in self.plan.connections:
             if self.known(c):
-                found.append(f"Buffer<real> c_{c.name}_rows, c_{c.name}_sums;")
-                room.append(f"c_{c.name}_rows.zero(n_steps * NP_p_{c.target});")
+                rows = [f"c_{c.name}_rows{_tail(part)}" for part in self._parts(c)]
+                found.append(f"Buffer<real> {', '.join(rows)}, c_{c.name}_sums;")
+                room += [f"{row}.zero(n_steps * NP_p_{c.target});" for row in rows]
             elif axonal(c):
                 found.append(f"Arrivals c_{c.name}_arrivals;")
             elif dendritic(c):
-                rows = [("sums", "n_steps + args.ahead")]
-                rows += [("arrived", "n_steps")] if c.learns_delays else []
+                tails = [_tail(part) for part in self._parts(c)]
+                rows = [(f"sums{tail}", "n_steps + args.ahead") for tail in tails]
+                rows += [(f"arrived{tail}", "n_steps") for tail in tails] if c.learns_delays else []
                 room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in rows]
                 found += [f"Buffer<real> c_{c.name}_{tail};" for tail, _ in rows]
                 if c.trainable:
@@ -67,99 +88,128 @@ class Connections:
 
     def begin(self, populations: Sequence[int]) -> str:
         """Nothing is on the way to these populations."""
-        lines = [f"work.p{i}_ring_{r}.begin(args.ahead);\n" for i in populations for r in self.ringed(i)]
+        begun = [(part, f"{_ring(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
+        lines = [_if_trained(part, line) for part, line in begun]
         into = [c for i in populations for c in self.plan.into(self.plan.populations[i].name)]
         return "".join(lines + [f"work.c_{c.name}_arrivals.begin(n_steps);\n" for c in into if axonal(c)])
 
     def sum_known(self, c: ConnectionRecord) -> str:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
-        sums = f"work.c_{c.name}_rows, work.c_{c.name}_sums, {_synapses(c)}"
-        return f"scatter_known<NP_p_{c.target}>({sums}, by, {c.pre}, n_steps, args.ahead);\n"
+        text = ""
+        for part in self._parts(c):
+            given = f"work.c_{c.name}_rows{_tail(part)}, work.c_{c.name}_sums, {_synapses(c)}, by, {c.pre}"
+            line = f"scatter_known<{PARTS[part]}, NP_p_{c.target}>({given}, n_steps, args.ahead);\n"
+            text += _if_trained(part, line)
+        return text
 
     def send(self, c: ConnectionRecord) -> str:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then if all have one delay."""
         if axonal(c):
             return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay, n_steps);\n"
         if by_synapses(c):
-            ring = f"work.p{self._number(c)}_ring_{c.receptor}"
-            return f"scatter_rows{_width(c)}({ring}.now(), {_synapses(c)}, index, count);\n"
-        row = f"work.c_{c.name}_sums + (args.ahead + step) * NP_p_{c.target}"
-        return f"add_rows<NP_p_{c.target}, true>({row}, args.c_{c.name}_weight, index, count);\n"
+            given = f"{_synapses(c)}, index, count"
+            rings = ((part, _ring(sums)) for part, sums in self.sums[self.plan.connections.index(c)])
+            return "".join(
+                _if_trained(part, f"scatter_rows<{_template(c, part)}>({ring}.now(), {given});\n")
+                for part, ring in rings
+            )
+        np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count", ""
+        for part in self._parts(c):
+            row = f"work.c_{c.name}_sums{_tail(part)} + (args.ahead + step) * {np_}"
+            line = f"add_rows<{np_}, true>({row}, {given});\n"
+            if part != "all":
+                line = f"std::memset({row}, 0, {np_} * sizeof(real)), add_part_rows<{PARTS[part]}, {np_}>({row}, {given});\n"
+            text += _if_trained(part, line)
+        return text
 
-    def take(self, c: ConnectionRecord, into: str) -> str:
-        """Behind `send`: what arrives at `step`; that of rings comes behind all connections."""
-        name_, np_ = f"c_{c.name}", f"NP_p_{c.target}"
-        if self.known(c):
-            return _add_row(np_, into, f"work.{name_}_rows + step * {np_}")
-        if axonal(c):
-            count = f"const int64_t arriving = work.{name_}_arrivals.take(step);\n"
-            return f"{count}add_rows<{np_}>({into}, args.{name_}_weight, work.{name_}_arrivals.taken, arriving);\n"
-        if not dendritic(c):
-            return ""
-        keep = f"std::memcpy(work.{name_}_arrived + step * {np_}, work.drive, {np_} * sizeof(real));\n"
-        gather = f"gather_row<{np_}>(work.drive, work.{name_}_sums + step * {np_}, args.{name_}_back);\n"
-        return gather + (keep if c.learns_delays else "") + _add_row(np_, into, "work.drive")
+    def arriving(self, c: ConnectionRecord) -> str:
+        """Behind `send`, with axonal delays: the `arriving` sources whose spikes arrive at `step` are in `taken`."""
+        return f"const int64_t arriving = work.c_{c.name}_arrivals.take(step);\n"
+
+    def take(self, c: ConnectionRecord, sums: list[tuple[str, str]]) -> str:
+        """Behind `send`: what arrives at `step` goes to the sums (part, array); that of rings comes behind all
+        connections."""
+        name_, np_, text = f"c_{c.name}", f"NP_p_{c.target}", ""
+        for part, into in sums:
+            if self.known(c):
+                text += _if_trained(part, _add_row(np_, into, f"work.{name_}_rows{_tail(part)} + step * {np_}"))
+            elif dendritic(c):
+                kept = f"work.{name_}_arrived{_tail(part)} + step * {np_}"
+                keep = f"std::memcpy({kept}, work.drive, {np_} * sizeof(real));\n" if c.learns_delays else ""
+                row = f"work.{name_}_sums{_tail(part)} + step * {np_}"
+                gather = f"gather_row<{np_}>(work.drive, {row}, args.{name_}_back);\n"
+                text += _if_trained(part, gather + keep + _add_row(np_, into, "work.drive"))
+        return text
 
     def arrive(self, populations: Sequence[int]) -> str:
         """What arrives at `step` through the rings of these populations."""
         text = ""
         for i in populations:
-            for r in self.ringed(i):
-                sums = self.scopes[i].table[name("w", "arrived", r)].buffer
+            for part, sums in self.ringed(i):
                 into = self.memory.pointer(self.direct.get(sums.name, sums))
-                ring = f"work.p{i}_ring_{r}"
-                text += _add_row(f"NP_p_{self.plan.populations[i].name}", into, f"{ring}.now()") + f"{ring}.next();\n"
+                add = _add_row(f"NP_p_{self.plan.populations[i].name}", into, f"{_ring(sums)}.now()")
+                text += _if_trained(part, f"{add}{_ring(sums)}.next();\n")
         return text
 
     # backwards
 
-    def dots(self, c: ConnectionRecord, D: str) -> str:
+    def dots(self, c: ConnectionRecord, part: str, D: str) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for delays that are values.
 
         Args:
-            D: where the rows of all steps begin.
+            part: of the weights. D: where the rows of all steps begin.
         """
         np_, weight = f"NP_p_{c.target}", f"args.c_{c.name}_weight"
         if axonal(c):
-            return f"dot_axonal<{np_}>(feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps);\n"
+            return f"dot_axonal<{PARTS[part]}, {np_}>(feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps);\n"
         now = f"{D} + step * {np_}"
         if by_synapses(c):
-            return self.dot(c, now)
+            return self.dot(c, part, now)
         gather = f"gather_row<{np_}>(work.drive, {now}, args.c_{c.name}_forth);\n"
-        return f"{gather}dot_rows<{np_}>(feedback, {weight}, index, count, work.drive);\n"
+        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {weight}, index, count, work.drive);\n"
 
-    def dot(self, c: ConnectionRecord, row: str) -> str:
+    def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table."""
-        return f"gather_dots{_width(c)}(feedback, {_synapses(c)}, index, count, {row});\n"
+        return f"gather_dots<{_template(c, part)}>(feedback, {_synapses(c)}, index, count, {row});\n"
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
         return self.memory.pointer(self.scopes[population].table[name("w", f"{what}_{receptor}")].buffer)
 
-    def _serieses(self, population: int) -> list[tuple[str, str]]:
-        """(receptor, what) of the series that gradients of "w", "d" or both are gathered from."""
+    def _serieses(self, population: int) -> dict[str, list[str]]:
+        """Name -> the rows of the series that gradients of weights, delays or both are gathered from."""
         into = self.plan.into(self.plan.populations[population].name)
-        return list(
-            dict.fromkeys(
-                (c.receptor, _learned(c)) for c in into if c.form == "dense" and by_synapses(c) and _learned(c)
-            )
-        )
+        found: dict[str, list[str]] = {}
+        for c in (c for c in into if c.form == "dense" and by_synapses(c)):
+            rows = [self._rows(population, "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
+            found |= {self._series(c): rows} if rows else {}
+            found |= {f"{b.name}_series": [self.memory.pointer(b)] for part, b in self._terms(c) if part != "all"}
+        return found
+
+    def _series(self, c: ConnectionRecord) -> str:
+        return f"p{self._number(c)}_series_{c.receptor}_{_learned(c)}"
+
+    def _terms(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
+        """What the gradient of learned delays is made of: (part, row)."""
+        return self.terms.get(self.plan.connections.index(c), ())
 
     def fill_series(self) -> str:
         """After the last step backwards."""
         lines = ""
         for i in range(len(self.plan.populations)):
-            for r, what in self._serieses(i):
-                rows = ", ".join(self._rows(i, "along" if n == "w" else "D", r) for n in what)
-                lines += f"work.p{i}_series_{r}_{what}.fill({{{rows}}}, n_steps);\n"
+            for of, rows in self._serieses(i).items():
+                lines += f"work.{of}.fill({{{', '.join(rows)}}}, n_steps);\n"
         return lines
 
     def gather(self, c: ConnectionRecord) -> str:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
         (w, d), cleared = self._places(c), self._clear(c)
         if by_synapses(c):
-            size = f"<NP_p_{c.target}, {len(_learned(c))}>"
-            series = f"work.p{self._number(c)}_series_{c.receptor}_{_learned(c)}"
-            return f"{cleared}gather_dense{size}(Learned{{{w}, {d}}}, {_synapses(c)}, {series}, by, {c.pre});\n"
+            given = [("all", len(_learned(c)), f"{{{w}, {d}}}", self._series(c))]
+            given += [(part, 1, f"{{nullptr, {d}}}", f"{b.name}_series") for part, b in self._terms(c) if part != "all"]
+            for part, K, to, series in given:
+                size = f"{PARTS[part]}, NP_p_{c.target}, {K}"
+                cleared += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, work.{series}, by, {c.pre});\n"
+            return cleared
         return cleared + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w, d))
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
@@ -186,10 +236,10 @@ class Connections:
         if c.trainable:
             row = f"{self._rows(i, 'along', c.receptor)} + step * NP_p_{c.target}"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
-        if c.delays is not None and c.delays.trainable:
-            row = f"{self._rows(i, 'D', c.receptor)} + step * NP_p_{c.target}"
-            place = f"{where}_delay_of" if c.delays.kind == "synaptic" else f"{own}_delay_of"
-            code += f"gather_listed<true>({d}, {place}, {call}, {row});\n"
+        for part, b in self._terms(c):
+            row = f"{self.memory.pointer(b)} + step * NP_p_{c.target}"
+            place = f"{where}_delay_of" if c.delays is not None and c.delays.kind == "synaptic" else f"{own}_delay_of"
+            code += f"gather_listed<true, {PARTS[part]}>({d}, {place}, {call}, {row});\n"
         return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
@@ -197,9 +247,9 @@ class Connections:
         code = f"delay_by_source(by, args.c_{c.name}_delay, {c.pre}, n_steps);\n"
         if c.trainable:
             code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
-        if c.learns_delays:
-            D = self._rows(i, "D", c.receptor)
-            code += f"gather_axonal<{np_}>({d}, args.c_{c.name}_weight, {D}, by, {c.pre});\n"
+        for part, b in self._terms(c):
+            given = f"args.c_{c.name}_weight, {self.memory.pointer(b)}"
+            code += f"gather_axonal<{PARTS[part]}, {np_}>({d}, {given}, by, {c.pre});\n"
         return code
 
     def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
@@ -209,10 +259,9 @@ class Connections:
             row = f"gather_row<{np_}>({shifted} + at * {np_}, {along} + at * {np_}, args.c_{c.name}_forth);"
             code = f"for (int64_t at = 0; at < n_steps; ++at) {row}\n"
             code += f"gather_gradient<{np_}>({w}, {shifted}, by, {c.pre}, false);\n"
-        if c.learns_delays:
-            code += (
-                f"gather_dendritic<{np_}>({d}, work.c_{c.name}_arrived, {self._rows(i, 'D', c.receptor)}, n_steps);\n"
-            )
+        for part, b in self._terms(c):
+            arrived = f"work.c_{c.name}_arrived{_tail(part)}"
+            code += f"gather_dendritic<{np_}>({d}, {arrived}, {self.memory.pointer(b)}, n_steps);\n"
         return code
 
 
@@ -227,9 +276,25 @@ def _synapses(c: ConnectionRecord) -> str:
     return f"Synapses{{{own}_start, {own}_offset, {own}_weight}}"
 
 
-def _width(c: ConnectionRecord) -> str:
-    """The template argument of what runs synapse by synapse; offsets of listed ones know the width themselves."""
-    return f"<NP_p_{c.target}>" if c.form == "dense" else ""
+def _template(c: ConnectionRecord, part: str) -> str:
+    """The template arguments of what runs synapse by synapse; offsets of listed ones know the width themselves."""
+    return PARTS[part] + (f", NP_p_{c.target}" if c.form == "dense" else "")
+
+
+def _ring(sums: Buffer) -> str:
+    return f"work.{sums.name}_ring"
+
+
+def _tail(part: str) -> str:
+    """Of names of what is kept of a part of the weights."""
+    return "" if part == "all" else f"_{part}"
+
+
+def _if_trained(part: str, code: str) -> str:
+    """Code for sums of a part of the weights."""
+    if part == "all":
+        return code
+    return f"if (args.training) {code}" if code.count("\n") == 1 else f"if (args.training) {{\n{indent(code)}}}\n"
 
 
 def _add_row(np_: str, into: str, row: str) -> str:

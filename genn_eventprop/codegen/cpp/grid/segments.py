@@ -83,7 +83,7 @@ class Segments:
         sent, begin = "".join(f"{{\n{indent(text)}}}\n" for text in late), others.begin(self.stored)
         if not sent:
             return begin
-        sent += "".join(f"work.p{i}_ring_{r}.next();\n" for i in self.stored for r in others.ringed(i))
+        sent += "".join(map(others.next, self.stored))
         first = "base > args.ahead ? base - args.ahead : 0"
         return f"{begin}for (int64_t step = {first}; step < base; ++step) {{\n{indent(sent)}}}\n"
 
