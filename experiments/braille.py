@@ -2,8 +2,8 @@
 
 Data: Mueller-Cleve et al. 2022, doi 10.3389/fnins.2022.951164; braille/braille_taxel.npz. Every fifth repetition
 (repetition % 5 == 0) is the test set; a recurrent network with surrogate gradients reached about 0.8 there, a
-support-vector machine on the same spikes 0.96. A letter takes 1.9 s; it is played ten times faster here, so that
-membranes of 20 ms remember more of it.
+support-vector machine on the same spikes 0.96. A letter takes 1.9 s; here it is played ten times faster, so that
+membranes with a time constant of 20 ms remember more of it.
 
     genn-eventprop train braille
     genn-eventprop train braille --quick
@@ -40,11 +40,11 @@ class Config(LayeredConfig):
     learning_rate: float = 5e-3
     schedule: str = "cosine"
     threshold: float = 1.0
-    """Of the sigma-delta encoder, in counts of a taxel (0 .. 255)."""
+    """Threshold of the sigma-delta encoder, in taxel counts (0 .. 255)."""
     speed: float = 10.0
-    """How many times faster than recorded."""
+    """How many times faster than recorded the letters are played."""
     validation: float = 0.1
-    """Share of the training set that is held out, the same of each letter."""
+    """Fraction of the training set held out for validation, the same for each letter."""
 
 
 def build(config: Config) -> Experiment:

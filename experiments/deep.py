@@ -1,17 +1,17 @@
-"""Yin-Yang with four hidden layers: first weights that make every layer spike, gradients that reach all of them.
+"""Yin-Yang with four hidden layers: initial weights that make every layer spike, gradients that reach every layer.
 
 Data: Kriener, Goeltz, Petrovici 2022, doi 10.1145/3517343.3517380, generated. The network is ours.
 
-    genn-eventprop train deep                           first weights by rates, layer by layer: it learns
-    genn-eventprop train deep --initial-spikes 0        first weights as drawn: layers behind the first are silent
+    genn-eventprop train deep                           initial weights scaled to a firing rate: it learns
+    genn-eventprop train deep --initial-spikes 0        initial weights as drawn: all layers after the first are silent
     genn-eventprop train deep --clip-each 1e9           without a limit on the gradient of each weight matrix
     genn-eventprop train deep --quick
 
-Weights of a size that suits one layer leave the next one silent, and silent neurons have no gradient.
-`--initial-spikes` scales the first weights layer by layer until each spikes as often as asked on the training set.
+Weights that suit one layer leave the next one silent, and silent neurons have no gradient. `--initial-spikes` scales
+the initial weights layer by layer until each layer spikes as often as requested on the training set.
 
-Expected: 95 % in a minute, 92 % without limits, no decision at all without rates; docs/depth.md has three seeds of
-each, and the gradients of every layer.
+Expected: 95 % in a minute; 92 % without gradient limits; no decisions at all without scaled weights. docs/depth.md has
+three seeds of each, and the gradients of every layer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Config(LayeredConfig):
     learning_rate: float = 5e-3
     schedule: str = "cosine"
     train_size: int = 5000
-    """Samples of the training set, of 5000."""
+    """Number of training samples, at most 5000."""
 
 
 def build(config: Config) -> Experiment:

@@ -1,9 +1,9 @@
-"""DVS gesture: eleven gestures of the hand before an event camera.
+"""DVS gesture: eleven hand gestures recorded by an event camera.
 
 Data: Amir et al. 2017, doi 10.1109/CVPR.2017.781, through tonic (DVSGesture in the data folder, downloaded if it is not
-there). The 128 x 128 pixels and two polarities are 2048 inputs, squares of 4 x 4 pixels share one; the first seconds of
-a gesture are played faster, so that the network remembers more of it. No EventProp result has been published; other
-spiking networks reach 98.6 %.
+there). The 128 x 128 pixels and two polarities become 2048 inputs, one per square of 4 x 4 pixels and polarity; the
+first seconds of a gesture are played faster, so that the network remembers more of it. No EventProp result has been
+published; other spiking networks reach 98.6 %.
 
     genn-eventprop train dvs_gesture --data-dir ~/data
     genn-eventprop train dvs_gesture --quick
@@ -25,7 +25,7 @@ QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):
-    """No published EventProp settings exist; these are ours, and not tuned: the data was not at hand."""
+    """No published EventProp settings exist; these are ours, not tuned, since the data was not at hand."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 2.0
@@ -38,7 +38,7 @@ class Config(LayeredConfig):
     pool: int = 4
     """Side of the pixel squares that share an input."""
     validation: float = 0.1
-    """Share of the training set that is held out, the same of each gesture; 0: none, and the last epoch counts."""
+    """Fraction of the training set held out for validation, the same for each gesture; with 0 the last epoch counts."""
 
 
 def build(config: Config) -> Experiment:

@@ -1,13 +1,13 @@
-"""MNIST, a pixel the time of one spike, with the maximum-voltage loss.
+"""MNIST with one spike per pixel, whose time encodes the pixel, and the maximum-voltage loss.
 
 Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z. 784 - 350 - 10: LIF neurons, leaky integrators as
-output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes are left out while
+output; a pixel above 1 of 255 spikes at (1 - pixel / 255) 20 ms, and a fifth of the input spikes are dropped in
 training. The first 5000 training images are held out for validation.
 Network, weights and loss are the published ones. The published training (exact spike times, batches of 5, 100 epochs,
-rate x 0.95 an epoch) costs many times more; the defaults (spikes on a grid of 0.5 ms, batches of 32, 35 epochs, cosine,
-silent neurons lifted) come as far: on 8000 images grid and exact times were equally good. The second line replays it.
-The third is our own: the loss of the integrated voltage, and images moved by a pixel either way (one in 700 has ink on
-its left or right edge, which may then enter the other side).
+learning rate x 0.95 per epoch) costs many times more; the defaults (spikes on a grid of 0.5 ms, batches of 32, 35
+epochs, cosine, silent neurons lifted) are as accurate: on 8000 images, grid and exact times were equally good. The
+second command below repeats the published training. The third is our own: the integrated-voltage loss, and images
+shifted by a pixel either way (one in 700 has ink on its left or right edge, which may then wrap around).
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train latency_mnist
@@ -17,7 +17,7 @@ Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
         --augment "shift=1,shift(channels=1,stride=28),dropout=0.1"
     genn-eventprop train latency_mnist --quick
 
-Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s of one core an epoch; with our own settings 98.7 %
+Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s per epoch on one core; with our own settings 98.7 %
 (3 seeds). docs/experiments.md has the runs.
 """
 
@@ -55,13 +55,13 @@ class Config(LayeredConfig):
     revive: str = "lift=0.01"
     slope_floor: float = 0.02
     t_max: float = 20.0
-    """Spike time of the darkest pixel, ms."""
+    """Spike time of the darkest pixel, in ms."""
     train_size: int | None = None
-    """First images of the training set only."""
+    """Use only this many training images, from the first on."""
     validation_size: int = mnist.HELD_OUT
-    """Of those that are held out, the first so many."""
+    """Use only this many of the held-out images, from the first on."""
     test_size: int | None = None
-    """First images of the test set only."""
+    """Use only this many test images, from the first on."""
 
 
 def build(config: Config) -> Experiment:

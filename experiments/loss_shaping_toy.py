@@ -1,19 +1,19 @@
 """Words that end long before the trial does: which loss learns to tell them apart?
 
-Paper: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, who found with spoken digits what this shows on
-generated data. A class is a pattern of spikes in the first 50 of 400 ms; the rest of the trial is silent.
+Paper: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, who found this effect with spoken digits; this page
+shows it on generated data. A class is a spike pattern in the first 50 of 400 ms; the rest of the trial is silent.
 
     genn-eventprop train loss_shaping_toy                          the exponentially weighted integral learns
-    genn-eventprop train loss_shaping_toy --loss sum               the plain integral is slow
-    genn-eventprop train loss_shaping_toy --loss avg_xentropy      cross-entropy of every step silences the network
+    genn-eventprop train loss_shaping_toy --loss sum               the plain integral learns slowly
+    genn-eventprop train loss_shaping_toy --loss avg_xentropy      per-step cross-entropy silences the network
     genn-eventprop train loss_shaping_toy --duration 60            without the silence all three learn
     genn-eventprop train loss_shaping_toy --quick
 
-A hidden spike far from the end adds the same to a plain integral whenever it happens, so `sum` hardly moves hidden
-weights. `avg_xentropy` falls when spikes are delayed into the silence: input weights shrink until there is no spike,
-and no gradient, left. With a falling weight earlier spikes count more, and input weights of useful neurons grow.
+A hidden spike far from the end contributes the same to a plain integral whatever its time, so `sum` hardly changes
+hidden weights. `avg_xentropy` falls when spikes are delayed into the silence: input weights shrink until no spike and
+no gradient is left. With a falling weight, earlier spikes count more, and input weights of useful neurons grow.
 
-Expected: 100, 19 to 63 and 17 % (chance) in 4, 4 and 20 s; ten seeds of each in docs/losses.md. --quick: about 98 %.
+Expected: 100, 19 to 63 and 17 % (chance) in 4, 4 and 20 s; docs/losses.md has ten seeds of each. --quick: about 98 %.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class Config(LayeredConfig):
     input_weight: tuple[float, float] = (0.2, 0.06)
     learning_rate: float = 1e-2
     classes: int = 6
-    """Patterns to tell apart."""
+    """Number of patterns."""
     channels: int = 40
-    """Input channels."""
+    """Number of input channels."""
     spikes: int = 2
-    """Spikes of a channel in a pattern."""
+    """Spikes per channel in a pattern."""
     stimulus: float = 50.0
-    """Length of a pattern, ms; what follows is silent."""
+    """Length of a pattern in ms; the rest of the trial is silent."""
     jitter: float = 3.0
-    """Standard deviation of every spike's time around the pattern, ms."""
+    """Standard deviation of each spike time around the pattern, in ms."""
     kept: float = 0.9
-    """Probability of every spike of the pattern."""
+    """Probability that a spike of the pattern occurs."""
     train_size: int = 512
-    """Samples of the training set; validation and test set have 512."""
+    """Number of training samples; the validation and test sets have 512 each."""
 
 
 def build(config: Config) -> Experiment:

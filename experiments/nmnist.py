@@ -1,4 +1,4 @@
-"""N-MNIST: digits moved before an event camera, in three saccades of 100 ms.
+"""N-MNIST: digits in front of an event camera that makes three saccades of 100 ms.
 
 Data: Orchard et al. 2015, doi 10.3389/fnins.2015.00437; the full set through tonic (NMNIST in the data folder,
 downloaded if it is not there), or with --small the 400 recordings of SLAYER's example (nmnist_small). No
@@ -8,7 +8,7 @@ EventProp result has been published; other spiking networks reach 99.5 % on the 
     genn-eventprop train nmnist --small --cross-validate --validation 0       five test sets of 100
     genn-eventprop train nmnist --small --quick
 
-Here, on the 400 recordings: 90.4 +- 1.3 % over five test sets, a minute each. The full set has not been run.
+Here, on the 400 recordings: 90.4 +- 1.3 % over five test sets, one minute each. The full set has not been run.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Config(LayeredConfig):
     pool: int = 2
     """Side of the pixel squares that share an input."""
     small: bool = False
-    """The 300 training and 100 test recordings of SLAYER's example."""
+    """Use the 300 training and 100 test recordings of SLAYER's example."""
     resplit: int | None = None
-    """With --small: draw the 100 test recordings anew from all 400, with this seed."""
+    """With --small: draw new test recordings, 100 of all 400, with this random seed."""
     validation: float = 0.1
-    """Share of the training set that is held out, the same of each digit; 0: none, and the last epoch counts."""
+    """Fraction of the training set held out for validation, the same for each digit; with 0 the last epoch counts."""
 
 
 def build(config: Config) -> Experiment:

@@ -1,8 +1,8 @@
-"""MNIST row by row, one pixel a millisecond, as spikes where the gray value crosses a level.
+"""MNIST row by row, one pixel per millisecond, with a spike where the grey value crosses a level.
 
-Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574; there 80 inputs (40 levels, crossed upwards or
-downwards), a recurrent layer with several time constants and all 60,000 images. Here 16 inputs and a delay line of 720
-ms, so that one hidden layer without recurrence sees all rows; an integrating output, the first 10,000 images.
+Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574. The paper has 80 inputs (40 levels, crossed upwards or
+downwards), a recurrent layer with several time constants, and all 60,000 images. Here: 16 inputs and a delay line of
+720 ms, so that one feed-forward hidden layer sees all rows; an integrating output; the first 10,000 images.
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train sequential_mnist
@@ -44,17 +44,17 @@ class Config(LayeredConfig):
     schedule: str = "ease_in,cosine"
     revive: str = "lift=0.01"
     thresholds: int = 8
-    """Gray levels; two inputs each."""
+    """Number of grey levels, with two inputs each."""
     pixel_ms: float = 1.0
-    """ms a pixel."""
+    """Duration of a pixel in ms."""
     cue: bool = False
-    """One more input spikes after the last pixel."""
+    """Add an input that spikes after the last pixel."""
     train_size: int | None = 10_000
-    """First images of the training set only; the paper has all."""
+    """Use only this many training images, from the first on; the paper uses all."""
     validation_size: int = 1000
-    """Images held out for validation."""
+    """Number of images held out for validation."""
     test_size: int | None = None
-    """First images of the test set only."""
+    """Use only this many test images, from the first on."""
 
 
 def build(config: Config) -> Experiment:

@@ -2,14 +2,14 @@
 
 Paper: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852; data: Cramer et al. 2020, doi
 10.1109/TNNLS.2020.3044364. 700 inputs and a delay line, 512 recurrent LIF neurons with learned time constants, 20 leaky
-integrators; the input shifted by up to 40 channels. One of the training speakers is held out for validation.
+integrators; the input is shifted by up to 40 channels. One training speaker is held out for validation.
 Data: through tonic (SHD in the data folder, downloaded if it is not there).
 
     genn-eventprop train shd --data-dir ~/data
     genn-eventprop train shd --cross-validate          each training speaker held out once
     genn-eventprop train shd --quick
 
-Published: 93.5 +- 0.7 % (clean split, with the regulariser's strength chosen by cross-validation).
+Published: 93.5 +- 0.7 % (clean split; strength of the regulariser chosen by cross-validation).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUICK = {"epochs": 2, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0)}
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):
-    """Published settings, those that cross-validation chose."""
+    """The published settings, chosen by cross-validation."""
 
     hidden: tuple[int, ...] = (512,)
     spike_times: Literal["grid", "exact"] | None = "grid"
@@ -43,7 +43,7 @@ class Config(LayeredConfig):
     augment: str = "shift=40"
     schedule: str = "ease_in,halve_on_plateau"
     validation_speaker: str = "first"
-    """The speaker that is held out: a number, "first", or "none" to train on all (the last epoch counts)."""
+    """Speaker held out for validation: a number, "first", or "none" to train on all (the last epoch counts)."""
 
 
 def build(config: Config) -> Experiment:

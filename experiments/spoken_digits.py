@@ -5,18 +5,18 @@ Data: Jakobovski, free-spoken-digit-dataset, through the inner-ear model of Cram
 default), a folder of wav files (CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav), or an HDF5 file in the layout of the
 Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
 
-    genn-eventprop train spoken_digits --validation 0               the official split, trained on all
-    genn-eventprop train spoken_digits --speaker-out lucas          all others train, lucas is the test
+    genn-eventprop train spoken_digits --validation 0               the official split, without validation
+    genn-eventprop train spoken_digits --speaker-out lucas          test on lucas, train on all others
     genn-eventprop train spoken_digits --cross-validate --config experiments/spoken_digits_speakers.toml
-                                                                    each speaker once
-    genn-eventprop train spoken_digits --source recordings/         your own
+                                                                    test on each speaker once
+    genn-eventprop train spoken_digits --source recordings/         your own recordings
     genn-eventprop train spoken_digits --quick
 
-Here, official split: 92.7 +- 0.2 % (3 seeds), six minutes a run on one busy core; with
-experiments/spoken_digits_official.toml 93.9 +- 1.2 % (3 seeds); held-out speakers: 61.2 % in the mean (3 seeds), from
-52 to 71 %, with settings of their own: every word starts and ends at the same times (fit_time), channels above the
-4 kHz of the recordings and below speech are left out, and time constants are short. A support-vector machine on the
-same spikes, binned: 87.3 and 52.3 %; on log-mel features of the audio: 99.0 and 74.0 %.
+Here, official split: 92.7 +- 0.2 % (3 seeds), six minutes per run on one busy core; with
+experiments/spoken_digits_official.toml 93.9 +- 1.2 % (3 seeds). Held-out speakers: 61.2 % on average (3 seeds), from
+52 to 71 %, with other settings: every word starts and ends at the same times (fit_time), channels above the 4 kHz of
+the recordings and below speech are left out, and time constants are short. A support-vector machine reaches 87.3 and
+52.3 % on the same spikes, binned, and 99.0 and 74.0 % on log-mel features of the audio.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "durati
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):
-    """Ours, chosen on validation; the loss and the tricks are those of loss shaping."""
+    """Our settings, chosen on validation; loss and augmentation follow the loss-shaping paper."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"
     dt: float | None = 2.0
@@ -54,13 +54,13 @@ class Config(LayeredConfig):
     learning_rate: float = 5e-3
     schedule: str = "ease_in,cosine"
     source: Path | None = None
-    """Spikes or recordings; by default the FSDD spikes of the data folder."""
+    """Spikes or recordings; by default the FSDD spikes in the data folder."""
     speaker_out: str | None = None
-    """This speaker is the test set, and nobody else."""
+    """Use this speaker alone as the test set."""
     test: float = 0.1
-    """Share of each class for the test, for data without an official split."""
+    """Fraction of each class used as the test set, for data without an official split."""
     validation: float = 0.1
-    """Share of each class of the training set that is held out; 0: none, and the last epoch counts."""
+    """Fraction of each class of the training set held out for validation; with 0 the last epoch counts."""
 
 
 def build(config: Config) -> Experiment:

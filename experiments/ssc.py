@@ -1,8 +1,8 @@
 """Spiking Speech Commands with an exponentially weighted readout.
 
 Paper: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852; data: Cramer et al. 2020, doi
-10.1109/TNNLS.2020.3044364. 700 inputs and a delay line, 1024 recurrent LIF neurons with drawn and learned time
-constants, 35 leaky integrators; the input shifted by up to 40 channels and blended. The data set has its own
+10.1109/TNNLS.2020.3044364. 700 inputs and a delay line, 1024 recurrent LIF neurons with random initial, learned time
+constants, 35 leaky integrators; the input is shifted by up to 40 channels and blended. The data set has its own
 validation split. Data: through tonic (SSC in the data folder, downloaded if it is not there); 75,466 training samples,
 read from disk.
 
@@ -28,7 +28,7 @@ QUICK = {"epochs": 1, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0), "augm
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):
-    """Published settings, those that did best on the validation split."""
+    """The published settings, the best on the validation split."""
 
     epochs: int = 50
     hidden: tuple[int, ...] = (1024,)

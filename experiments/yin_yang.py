@@ -1,19 +1,19 @@
 """Yin-Yang with first spike times, the published experiment of EventProp.
 
 Paper: Wunderlich & Pehle 2021, doi 10.1038/s41598-021-91786-z; data: Kriener, Goeltz, Petrovici 2022,
-doi 10.1145/3517343.3517380. 5 - 200 - 3 LIF neurons; a point is told by the times of five input spikes in 0..30 ms, a
-class by the output that spikes first. Silent outputs are left out of the softmax, and a sample whose right class
+doi 10.1145/3517343.3517380. 5 - 200 - 3 LIF neurons; the times of five input spikes in 0..30 ms encode a point, and the
+output that spikes first is the class. Silent outputs are left out of the softmax, and a sample whose correct class
 stays silent contributes nothing, as in the paper.
 
     genn-eventprop train yin_yang
-    genn-eventprop train yin_yang --output-weight 0.3 0.1 --decay 0.97      settings of our own
+    genn-eventprop train yin_yang --output-weight 0.3 0.1 --decay 0.97      our own settings
     genn-eventprop train yin_yang --config experiments/yin_yang_delays.toml     30 hidden neurons, learned delays
     genn-eventprop train yin_yang --quick
 
-Expected: 98 % test accuracy of the last epoch (97.95 +- 0.55 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
-paper), 13 s on two cores; settings of our own 98.55 +- 0.39 %; 30 hidden neurons with learned delays 98.77 +- 0.06 %
-(3 seeds); --quick takes 15 epochs and a few seconds to about 97.5 %. On a grid of 0.1 ms (--spike-times grid): 97.97 +-
-0.56 %, 21 s.
+Expected: 98 % test accuracy in the last epoch (97.95 +- 0.55 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
+paper), 7 s on two cores; our own settings: 98.55 +- 0.39 %; 30 hidden neurons with learned delays: 98.77 +- 0.06 %
+(3 seeds); --quick: about 97.5 % after 15 epochs and a few seconds. On a grid of 0.1 ms (--spike-times grid):
+97.97 +- 0.56 %, 21 s.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ QUICK = {"epochs": 15}
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
-    """Published settings; the paper has no trial length, 60 ms is long enough for the late spikes."""
+    """Published settings; the paper gives no trial length, and 60 ms is long enough for the late spikes."""
 
     hidden: int = 200
-    """Hidden neurons."""
+    """Number of hidden neurons."""
     neuron: str = "LIF"
-    """Hidden neurons: a model by name, parameters in brackets; those that are not linear run on the grid."""
+    """Model of the hidden neurons, parameters in parentheses; nonlinear models run on the grid."""
     tau_mem: float = 20.0
-    """Membrane time constant in ms, of both layers."""
+    """Membrane time constant of both layers, in ms."""
     tau_syn: float = 5.0
-    """Synaptic time constant in ms."""
+    """Synaptic time constant of both layers, in ms."""
     hidden_weight: tuple[float, float] = (1.5, 0.78)
     """Mean and standard deviation of the initial weights from input to hidden."""
     output_weight: tuple[float, float] = (0.93, 0.1)
     """Mean and standard deviation of the initial weights from hidden to output."""
     output: str = "LIF"
-    """Output neurons, likewise; LI for losses of voltages."""
+    """Model of the output neurons; LI for losses of voltages."""
     delays: str = ""
     """Learned delays of both connections: "synaptic", "axonal" or "dendritic(high=5, max=30)", in ms."""
     delay_learning_rate: float | None = None
@@ -58,21 +58,21 @@ class Config(ExperimentConfig):
     duration: float = 60.0
     """Trial length in ms."""
     loss: str = "first_spike_exp(silent='exclude')"
-    """Loss by name, options in brackets."""
+    """Loss by name, options in parentheses."""
     tau0: float = 0.5
-    """Of the softmax over first spike times, ms; this and the next two in losses that have them."""
+    """Time constant, in ms, of the softmax over first spike times, in losses that have it."""
     tau1: float = 6.4
-    """Of the term that pulls the right class's spike to the front, ms."""
+    """Time constant, in ms, of the term that favours early spikes of the correct class, in losses that have it."""
     alpha: float = 3e-3
-    """Strength of that term."""
+    """Strength of the term that favours early spikes of the correct class, in losses that have it."""
     learning_rate: float = 5e-3
-    """Of Adam."""
+    """Adam's learning rate."""
     hidden_learning_rate: float | None = None
-    """Of the weights from input to hidden, in their unit (pA, mV / ms, ...); by default the same."""
+    """Learning rate of the weights from input to hidden, in their unit (pA, mV / ms, ...); by default the same."""
     decay: float = 0.95
     """The learning rate is multiplied by this after every epoch."""
     train_size: int = 5000
-    """Samples of the training set; 5000 is all of it."""
+    """Number of training samples, at most 5000."""
 
 
 def build(config: Config) -> Experiment:

@@ -1,4 +1,4 @@
-"""An experiment is a Python file with a `Config`, a function `build` and, if it likes, `QUICK`, `plot` and `folds`.
+"""An experiment is a Python file with a `Config`, a function `build` and, optionally, `QUICK`, `plot` and `folds`.
 
     @dataclass(frozen=True)
     class Config(ExperimentConfig):             # its fields become the options of the command line
@@ -56,9 +56,9 @@ class ExperimentConfig:
     epochs: int = 100
     """Passes through the training set."""
     seed: int = 1
-    """Random seed of initial weights and the order of samples."""
+    """Random seed for the initial weights and the order of the samples."""
     engine: str = "auto"
-    """Engine by name; auto is native."""
+    """Engine by name; auto chooses native, or cuda where it is faster."""
     batch_size: int = 32
     """Trials per optimiser step."""
     batch_sizes: str = ""
@@ -72,9 +72,9 @@ class ExperimentConfig:
     spike_times: Literal["grid", "exact"] | None = None
     """Spikes solved within the step (exact) or rounded to steps (grid); by default exact if the engine supports it."""
     threads: int | None = None
-    """Threads of the engine; results do not depend on it."""
+    """Number of engine threads; results do not depend on it."""
     genn_backend: str = "auto"
-    """Backend of the engine genn: cuda, hip or single_threaded_cpu; auto takes the first that this pygenn has."""
+    """Backend of the genn engine: cuda, hip or single_threaded_cpu; auto takes the first one that pygenn has."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False
@@ -90,10 +90,10 @@ class ExperimentConfig:
     init_from: Path | None = None
     """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
     from_nir: Path | None = None
-    """Start from this NIR file: from its values, if it has the populations and connections of this network, else with
-    its network in place of this one."""
+    """Start from this NIR file: from its values if it has the populations and connections of this network, otherwise
+    with its network instead of this one."""
     nir_dialect: str = "spec"
-    """With --from-nir: who wrote the file, spec, norse or snntorch; see docs/nir.md."""
+    """With --from-nir: what wrote the file: spec, norse or snntorch; see docs/nir.md."""
     partial: bool = False
     """With --init-from or --from-nir: load what fits; the rest (e.g. a new output) keeps its random initial values."""
     runner: Literal["local", "slurm"] | None = None
@@ -107,7 +107,7 @@ class ExperimentConfig:
     quick: bool = False
     """The one-minute variant; explicit options take precedence."""
     config: Path | None = None
-    """TOML file of settings, with the names of these options."""
+    """TOML file of settings, named like these options."""
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
         """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.

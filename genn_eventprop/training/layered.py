@@ -1,4 +1,4 @@
-"""Layered networks, the form of most experiments: input, hidden layers (recurrent or not), an output neuron a class.
+"""Layered networks, as most experiments use: an input, hidden layers (recurrent or not), one output neuron per class.
 
     @dataclass(frozen=True)
     class Config(LayeredConfig):
@@ -47,18 +47,18 @@ FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
 
 @dataclass(frozen=True)
 class LayeredConfig(ExperimentConfig):
-    """Settings that experiments on layered networks have besides the common ones."""
+    """Settings of experiments on layered networks, in addition to the common ones."""
 
     hidden: tuple[int, ...] = (256,)
-    """Neurons of each hidden layer."""
+    """Number of neurons in each hidden layer."""
     recurrent: bool = True
     """Connect each hidden layer to itself."""
     convolutions: str = ""
-    """Layers of images before the hidden ones: "conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2)"."""
+    """Image layers before the hidden ones: "conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2)"."""
     neuron: str = "LIF"
-    """Hidden neurons: a model by name, parameters in parentheses."""
+    """Model of the hidden neurons, parameters in parentheses."""
     output: str = "LI"
-    """Output neurons, likewise; one per class."""
+    """Model of the output neurons, one per class."""
     noise: float = 0.0
     """White noise on V of hidden neurons during training, in units of V per square root of ms."""
     hidden_dropout: float = 0.0
@@ -66,58 +66,58 @@ class LayeredConfig(ExperimentConfig):
     dropped_reset: bool = False
     """Whether a dropped spike resets its neuron."""
     tau_mem: float = 20.0
-    """Membrane time constant of hidden neurons, ms."""
+    """Membrane time constant of the hidden neurons, in ms."""
     tau_syn: float = 5.0
-    """Synaptic time constant of hidden neurons, ms."""
+    """Synaptic time constant of the hidden neurons, in ms."""
     tau_mem_output: float = 20.0
-    """Membrane time constant of the output, ms."""
+    """Membrane time constant of the output neurons, in ms."""
     tau_syn_output: float = 5.0
-    """Synaptic time constant of the output, ms."""
+    """Synaptic time constant of the output neurons, in ms."""
     heterogeneous: bool = False
-    """Draw a hidden neuron's time constants from Gamma(3, tau / 3), between 3 ms (synapse: 1 ms) and 3 tau."""
+    """Draw each hidden neuron's time constants from Gamma(3, tau / 3), between 3 ms (synapse: 1 ms) and 3 tau."""
     train_tau: bool = False
-    """Learn the time constants of hidden neurons, kept above the same limits."""
+    """Learn the time constants of the hidden neurons, with the same lower limits."""
     tau_learning_rate: float | None = None
     """Learning rate of the time constants, in ms; by default that of the weights."""
     input_weight: tuple[float, float] = (0.03, 0.01)
-    """Mean and standard deviation of initial weights from the input; divided by the copies of a delay line."""
+    """Mean and standard deviation of the initial input weights; divided by the number of copies in a delay line."""
     hidden_weight: tuple[float, float] = (0.02, 0.03)
-    """Likewise from one hidden layer to the next."""
+    """Mean and standard deviation of the initial weights from one hidden layer to the next."""
     recurrent_weight: tuple[float, float] = (0.0, 0.02)
-    """Likewise within a hidden layer."""
+    """Mean and standard deviation of the initial weights within a hidden layer."""
     output_weight: tuple[float, float] = (0.0, 0.03)
-    """Likewise to the output."""
+    """Mean and standard deviation of the initial output weights."""
     initial_spikes: float | None = None
     """Initial spikes per hidden neuron and trial: initial weights are scaled, layer by layer, until the training set
-    gives them; 0: weights stay as drawn."""
+    evokes that many; 0: leave the weights as drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
-    """Delayed copies of the input: their number, and the delay in ms from one to the next; each has its own weights."""
+    """Delayed copies of the input: how many, and the delay in ms from one to the next; each has its own weights."""
     delays: str = ""
-    """Learned delays of what leads to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
+    """Learned delays of connections to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
     delay_learning_rate: float | None = None
     """Learning rate of the delays, in ms; by default that of the weights."""
     delay_schedule: str = ""
-    """Schedule of their learning rate, by default that of the weights."""
+    """Learning-rate schedule of the delays; by default that of the weights."""
     duration: float = 1000.0
     """Trial length in ms; later input is dropped."""
     loss: str = "sum_weigh_exp"
     """Loss by name, options in parentheses."""
     regulariser: str = ""
-    """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; of spikes: one for each hidden layer."""
+    """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; those of spikes act on each hidden layer."""
     revive: str = ""
-    """For hidden neurons that were silent for an epoch: "redraw" their incoming weights, or "lift=0.002" them."""
+    """What to do with hidden neurons that stay silent for an epoch: "redraw" or "lift=0.002" their incoming weights."""
     augment: str = ""
-    """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only change the input's form apply to all sets."""
+    """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only reformat the input apply to all sets."""
     optimiser: str = "adam"
     """Optimiser by name, options in parentheses."""
     learning_rate: float = 1e-3
     """Learning rate of the optimiser."""
     clip_each: float | None = None
-    """Largest norm of the gradient of each weight matrix and other parameter; a larger one is scaled down."""
+    """Largest gradient norm of each weight matrix and other parameter; larger gradients are scaled down."""
     schedule: str = "constant"
     """Learning-rate schedule, e.g. "ease_in,cosine"; several are multiplied."""
     slope_floor: float = 0.0
-    """Lower bound of the slope in 1 / slope at a spike, per ms; the metrics count how often it acts."""
+    """Lower bound, per ms, on the slope at a spike in 1 / slope; the metrics count how often it applies."""
 
 
 def layered(
@@ -133,8 +133,8 @@ def layered(
 
     Args:
         class_names: for figures and reports.
-        shape: (height, width, channels) of the input, if it is images one channel after the other, as the loaders of
-            event cameras give them; with `convolutions` they are interleaved (`data.augment.ChannelsLast`).
+        shape: (height, width, channels) of an input of images with one channel after the other, as the event-camera
+            loaders return them; with `convolutions` the channels are interleaved (`data.augment.ChannelsLast`).
         trainer: further arguments of `Trainer`.
     """
     if config.convolutions and shape is not None:
