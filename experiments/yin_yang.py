@@ -128,8 +128,11 @@ def plot(experiment: Experiment, folder: Path) -> None:
         evaluation = trainer.evaluate(points)
         plane = plots.yin_yang_plane(x, y, inside, evaluation.predictions, evaluation.readout, yin_yang.CLASSES)
         plots.save(plane, folder / "plane.png")
-        trial = record_trial(trainer, test, closest_decision(trainer.evaluate(test).readout, test.labels))
-        plots.save(plots.trial(trial, class_names=yin_yang.CLASSES), folder / "trial.png")
+        result = trainer.evaluate(test)
+        closest = closest_decision(result.readout, test.labels)
+        trial = record_trial(trainer, test, closest)
+        shown = plots.trial(trial, yin_yang.CLASSES, prediction=int(result.predictions[closest]))
+        plots.save(shown, folder / "trial.png")
         plots.save(plots.spike_histograms(trainer.spike_counts(test)), folder / "spikes.png")
 
 

@@ -46,7 +46,7 @@ def _plot(
 ) -> None:
     """Draw figures of one run or several, into the folder plots/ of each run.
 
-    curves: loss, accuracy, activity. raster: one sample from input to readout voltages. confusion: of the test set if
+    curves: loss, accuracy, activity. trial: one sample, spikes, V and its adjoint. confusion: of the test set if
     the run has finished, else of the data below. spikes: histograms of spike counts. weights: before and after.
     Several runs also get one page together, OUT/training_curves. A folder of repeats or of a scan means its runs.
     Only what lies in the run folders is read, some held-out samples among it, unless --data asks for a data set.
@@ -54,9 +54,9 @@ def _plot(
     Args:
         runs: Run folders.
         out: Folder for the page of several runs.
-        only: Some of curves, raster, confusion, spikes, weights, separated by commas.
-        data: Data set of raster, spikes and confusion, recreated by the experiment; default: the samples in the folder.
-        sample: Index of the sample in the raster, from 0.
+        only: Some of curves, trial, confusion, spikes, weights, separated by commas.
+        data: Data set of trial, spikes and confusion, recreated by the experiment; default: the samples in the folder.
+        sample: Index of the sample of trial, from 0.
         checkpoint: The weights chosen on validation, or those of the last epoch.
         page: With --data: the experiment file that made the runs, if it is your own.
         engine: An engine other than the run's own.
@@ -81,7 +81,7 @@ def _plot(
 
 
 def _wanted(only: str | None) -> list[str]:
-    names = list(FIGURES) if only is None else [name.strip() for name in only.split(",")]
+    names = list(FIGURES) if only is None else [OLD.get(n := name.strip(), n) for name in only.split(",")]
     for name in names:
         if name not in FIGURES:
             raise SettingError(f"--only: there is no figure {name!r}; {suggest(name, FIGURES)}")
@@ -149,14 +149,13 @@ def _curves(run: Run) -> Any:
     return plots.learning_curves(run.folder.metrics, sizes=sizes)
 
 
-def _raster(run: Run) -> Any:
+def _trial(run: Run) -> Any:
     model, events = run.at_hand
     if not 0 <= run.sample < len(events):
         raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
     record = record_trial(model, events, run.sample)
-    called = int(_evaluated(model, events[run.sample]).predictions[0])
-    output = model.plan.output
-    return plots.layers(record, output.name, output.derived.model.readout, called, run.names)
+    prediction = int(_evaluated(model, events[run.sample]).predictions[0])
+    return plots.trial(record, run.names, prediction=prediction)
 
 
 def _confusion(run: Run) -> Any:
@@ -200,9 +199,11 @@ def _together(folders: Sequence[Path]) -> Any:
     return plots.compare_runs(metrics, notes)
 
 
+OLD = {"raster": "trial"}
+"""Names of figures in versions before."""
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "curves": _curves,
-    "raster": _raster,
+    "trial": _trial,
     "confusion": _confusion,
     "spikes": _spikes,
     "weights": _weights,

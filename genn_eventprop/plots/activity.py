@@ -76,7 +76,7 @@ def _of_neurons(right: Axes, counts: np.ndarray, name: str) -> None:
     place: Any = {"transform": right.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
     right.text(0.98, 0.97, note, color=colour, weight="bold" if 2 * silent > means.size else "normal", **place)
     right.text(0.98, 0.90, f"mean over all neurons {means.mean():.2f}", color=GREY, **place)
-    right.set(title=f"{name}: mean of every active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
+    right.set(title=f"{name}: mean of each active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
     right.set_ylabel("neurons")
     right.set_ylim(top=1.25 * right.get_ylim()[1])  # room for the note
     right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

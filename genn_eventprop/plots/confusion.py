@@ -36,7 +36,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str] = (), title: str = 
     turned = 90 if max(map(len, ticks)) * len(ticks) > 60 and max(map(len, ticks)) > 2 else 0
     ax.set_xticks(range(shown.shape[1]), ticks, rotation=turned, fontsize=small)
     ax.set_yticks(range(n_classes), names, fontsize=small)
-    ax.set(xlabel="called", ylabel="true class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     right, total = int(matrix.diagonal().sum()), int(matrix.sum())
     ax.set_title(f"{title}: {100 * right / max(total, 1):.2f} % of {total} right")
     ax.grid(False)

@@ -19,6 +19,10 @@ MANY = len(CLASS_COLOURS)
 """Outputs that have a colour each; of more, only the right one and one other are coloured."""
 
 
+OTHERS = "#BDC1C6"
+"""The colour of outputs without one of their own."""
+
+
 @styled
 def layers(
     record: Trial, output: str, state: str = "V", prediction: int | None = None, class_names: Sequence[str] = ()
@@ -27,36 +31,42 @@ def layers(
 
     Args:
         record: from `training.record_trial`. output: name of the output population, and `state` what is read of it.
-        prediction: class that the network says, -1 for none, for the title.
+        prediction: the predicted class, -1 for none, for the title.
         class_names: names of the output's neurons, by default their numbers.
     """
-    sizes = {name: next(iter(states.values())).shape[1] for name, states in record.states.items()}
-    spiking = [name for name in record.states if name in record.spikes]
-    rows = 2 + len(spiking)
-    heights = [1.6, *[1.6 if sizes[name] > 20 else 0.8 for name in spiking], 1.8]
-    fig, axes = figure(rows, 1, size=(7.2, 0.9 + 1.05 * sum(heights)), sharex=True, height_ratios=heights)
-    _raster(axes[0], record.input_times, record.input_channels, "input", record.n_inputs, BLUE)
-    for ax, name in zip(axes[1:], spiking):
-        spikes = record.spikes[name]
-        _raster(ax, spikes.time, spikes.neuron, name, sizes[name], "#202124")
-    names = [*class_names, *map(str, range(len(class_names), sizes[output]))]
-    _voltages(axes[-1], record, output, state, names, prediction)
+    rows = rasters_of(record)
+    heights = [*[1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rows], 1.8]
+    fig, axes = figure(len(heights), 1, size=(7.2, 0.9 + 1.05 * sum(heights)), sharex=True, height_ratios=heights)
+    for ax, row in zip(axes, rows):
+        raster(ax, *row)
+    values = record.states[output][state]
+    names = [*class_names, *map(str, range(len(class_names), values.shape[1]))]
+    voltages(axes[-1], record, output, state, outputs_shown(values, record.label, prediction, names), others=True)
     end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))
-    axes[0].set_title(_title(record.label, prediction, names))
+    axes[0].set_title(title(record.label, prediction, names))
     fig.align_ylabels(axes)
     return fig
 
 
-def _title(label: int, prediction: int | None, names: Sequence[str]) -> str:
+def title(label: int, prediction: int | None, names: Sequence[str]) -> str:
+    """The class of a sample and, if given, the prediction: -1 if no output decides."""
     parts = [f"class “{names[label]}”"] if label >= 0 else ["no label"]
     if prediction is not None:
-        said = f"called “{names[prediction]}”" if prediction >= 0 else "no output decides"
+        said = f"predicted “{names[prediction]}”" if prediction >= 0 else "no output decides"
         parts.append(said + ("" if label < 0 else ", right" if prediction == label else ", wrong"))
     return "; ".join(parts)
 
 
-def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, size: int, colour: str) -> None:
+def rasters_of(record: Trial) -> list[tuple[str, int, np.ndarray, np.ndarray, str]]:
+    """(name, neurons, times, numbers, colour) of the input and of every population that can spike."""
+    sizes = {name: next(iter(states.values())).shape[1] for name, states in record.states.items()}
+    rows = [("input", record.n_inputs, record.input_times, record.input_channels, BLUE)]
+    spiking = ((name, record.spikes[name]) for name in record.states if name in record.spikes)
+    return rows + [(name, sizes[name], s.time, s.neuron, "#202124") for name, s in spiking]
+
+
+def raster(ax: Axes, name: str, size: int, times: np.ndarray, neurons: np.ndarray, colour: str) -> None:
     """One mark a spike, smaller and fainter the more there are."""
     n = len(times)
     if n > 1500:
@@ -67,35 +77,44 @@ def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, size: i
     ax.set(ylabel=name, ylim=(-0.5 - 0.02 * size, size - 0.5 + 0.02 * size))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     ax.grid(False, axis="y")
-    active = len(np.unique(neurons))
-    note = f"{n} spikes\n{active} of {size}\nactive"
+    note = f"{n} spikes\n{len(np.unique(neurons))} of {size}\nactive"
     ax.text(1.01, 1.0, note, transform=ax.transAxes, ha="left", va="top", color=GREY, fontsize=8)
 
 
-def _voltages(ax: Axes, record: Trial, output: str, state: str, names: Sequence[str], prediction: int | None) -> None:
-    values = record.states[output][state]
-    ax.set_ylabel(f"{output} ${state}$" if len(state) == 1 else f"{output} {state}")
-    if values.shape[1] <= MANY:
-        shown = [(k, CLASS_COLOURS[k], names[k]) for k in range(values.shape[1])]
-    else:
-        ax.plot(record.times, values, color="#BDC1C6", linewidth=0.7)
-        shown = _two(values, record.label, prediction, names)
+def voltages(
+    ax: Axes, record: Trial, name: str, state: str, shown: Sequence[tuple[int, str, str]], others: bool = False
+) -> None:
+    """A state of the neurons `shown`, (number, colour, label) each; `others`: the rest in grey behind them."""
+    values = record.states[name][state]
+    ax.set_ylabel(f"{name} ${state}$" if len(state) == 1 else f"{name} {state}")
+    rest = others and len(shown) < values.shape[1]
+    if rest:
+        ax.plot(record.times, values, color=OTHERS, linewidth=0.7)
     for k, colour, label in shown:
-        thick = 1.9 if k == record.label else 1.2
-        ax.plot(record.times, values[:, k], color=colour, linewidth=thick, label=label)
+        ax.plot(
+            record.times,
+            values[:, k],
+            color=colour,
+            linewidth=1.9 if others and k == record.label else 1.2,
+            label=label,
+        )
     ax.axhline(0.0, color=GREY, linewidth=0.6)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2, borderaxespad=0.3, title=_rest(values))
+    words = f"{values.shape[1]} classes" if rest else None
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2, borderaxespad=0.3, title=words)
 
 
-def _two(values: np.ndarray, label: int, prediction: int | None, names: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Of many outputs: the right one, and the one called instead; the highest other one if the right one is called."""
+def outputs_shown(
+    values: np.ndarray, label: int, prediction: int | None, names: Sequence[str], asked: Sequence[int] | None = None
+) -> list[tuple[int, str, str]]:
+    """(number, colour, label) of the outputs that have a colour: all of a few, else the right one and its rival.
+
+    The rival is the predicted one; the highest other one (of `values`, (T, N)) where that is the right one.
+    """
+    if asked is not None or values.shape[1] <= MANY:
+        return [(k, colour, names[k]) for k, colour in zip(asked or range(values.shape[1]), CLASS_COLOURS)]
     right = [] if label < 0 else [(label, BLUE, f"{names[label]}, right")]
     if prediction is not None and prediction >= 0 and prediction != label:
-        return [*right, (prediction, ORANGE, f"{names[prediction]}, called")]
+        return [*right, (prediction, ORANGE, f"{names[prediction]}, predicted")]
     order = np.array([k for k in range(values.shape[1]) if k != label])
     loudest = int(order[values[:, order].max(axis=0).argmax()])
     return [*right, (loudest, ORANGE, f"{names[loudest]}, highest" + (" other" if right else ""))]
-
-
-def _rest(values: np.ndarray) -> str | None:
-    return None if values.shape[1] <= MANY else f"{values.shape[1]} classes"

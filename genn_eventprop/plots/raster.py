@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, CLASS_COLOURS, GREY, figure, styled
+from .layers import OTHERS, outputs_shown, raster, rasters_of, title, voltages
+from .style import CLASS_COLOURS, GREY, figure, styled
 
 if TYPE_CHECKING:
     from ..training import Trial
@@ -21,77 +21,76 @@ def trial(
     record: Trial,
     class_names: Sequence[str] = (),
     neurons: dict[str, Sequence[int]] | None = None,
-    v_thresh: float = 1.0,
+    v_thresh: float | None = None,
+    prediction: int | None = None,
 ) -> Figure:
-    """A raster of one trial above V and lambda_V of some neurons.
+    """Rasters of one trial above V and lambda_V of some neurons.
 
     Args:
         record: from `training.record_trial`.
         class_names: names of the last population's neurons.
-        neurons: population -> which of its neurons to show; by default all outputs, and the three hidden neurons with
-            the largest lambda_V (those that the gradient changes most).
-        v_thresh: where to draw the threshold.
+        neurons: population -> which of its neurons to show; by default the three hidden neurons with the largest
+            lambda_V (those that the gradient changes most), and the outputs as in `layers`.
+        v_thresh: where to draw the threshold of populations that spike; by default the record's.
+        prediction: the predicted class, -1 for none, for the title.
     """
     populations = list(record.states)
-    output = populations[-1]
-    n_inputs = record.n_inputs
-    shown = neurons if neurons is not None else {name: _interesting(record, name) for name in populations}
-    heights = [1.0, *[2.2 if record.states[p]["V"].shape[1] > 20 else 0.9 for p in populations]]
-    heights += [1.5] * (2 * len(populations))
-    fig, axes = figure(
-        len(heights), 1, size=(7.2, 1.0 + 0.72 * sum(heights)), sharex=True, gridspec_kw={"height_ratios": heights}
-    )
-    _raster(axes[0], record.input_times, record.input_channels, "input", n_inputs, BLUE)
-    for ax, name in zip(axes[1:], populations, strict=False):
-        size = record.states[name]["V"].shape[1]
-        if name in record.spikes:
-            _raster(ax, record.spikes[name].time, record.spikes[name].neuron, name, size, "k")
+    rows = rasters_of(record)
+    heights = [1.6 if size > 20 else 0.9 for _, size, *_ in rows] + [1.5] * (2 * len(populations))
+    fig, axes = figure(len(heights), 1, size=(7.2, 1.0 + 0.78 * sum(heights)), sharex=True, height_ratios=heights)
+    for ax, row in zip(axes, rows):
+        raster(ax, *row)
+    for number, name in enumerate(populations):
+        v, adjoint = axes[len(rows) + 2 * number : len(rows) + 2 * number + 2]
+        state, asked = observed(record, name), None if neurons is None else neurons[name]
+        if name == populations[-1]:
+            values = record.states[name][state]
+            names = [*class_names, *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
+            shown = outputs_shown(values, record.label, prediction, names, asked)
         else:
-            ax.text(0.5, 0.5, "never spikes", transform=ax.transAxes, ha="center", color=GREY)
-            ax.set_ylabel(name)
-    row = 1 + len(populations)
-    for name in populations:
-        labels = class_names if name == output and class_names else ()
-        _traces(axes[row], record, name, "V", shown[name], labels)
-        axes[row].axhline(v_thresh, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        _traces(axes[row + 1], record, name, "lambda_V", shown[name], labels)
-        row += 2
+            wanted = _interesting(record, name) if asked is None else asked
+            shown = [(i, colour, f"neuron {i}") for i, colour in zip(wanted, CLASS_COLOURS)]
+        voltages(v, record, name, state, shown, others=name == populations[-1])
+        v.set_ylabel(f"{name}\n" + (f"${state}$" if len(state) == 1 else state))
+        threshold = record.thresholds.get(name) if v_thresh is None else v_thresh
+        if threshold is not None and name in record.spikes and state == "V":
+            v.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        _adjoint(adjoint, record, name, shown, name == populations[-1])
     axes[-1].set_xlabel("time (ms)")
     end = record.times[-1] + record.times[1]
     axes[-1].set_xlim(-0.01 * end, end)
-    title = "One trial" + (f", class “{class_names[record.label]}”" if class_names and record.label >= 0 else "")
-    axes[0].set_title(title)
+    axes[0].set_title(title(record.label, prediction, names))
     fig.align_ylabels(axes)
     return fig
 
 
+def observed(record: Trial, name: str) -> str:
+    """V; of a population without it, its first state."""
+    return "V" if "V" in record.states[name] else next(iter(record.states[name]))
+
+
 def _interesting(record: Trial, name: str) -> list[int]:
     """All neurons of a small population, else the three with the largest |lambda_V| among those that spiked."""
-    states = record.states[name]
-    size = states["V"].shape[1]
+    states, state = record.states[name], observed(record, name)
+    size = states[state].shape[1]
     if size <= 4:
         return list(range(size))
     candidates = np.arange(size)
     if name in record.spikes and len(record.spikes[name].neuron):
         candidates = np.unique(record.spikes[name].neuron)
-    weight = np.abs(states.get("lambda_V", states["V"])).max(axis=0)[candidates]
+    weight = np.abs(states.get(f"lambda_{state}", states[state])).max(axis=0)[candidates]
     return sorted(int(i) for i in candidates[np.argsort(-weight, kind="stable")[:3]])
 
 
-def _raster(ax: Axes, times: np.ndarray, neurons: np.ndarray, name: str, size: int, colour: str) -> None:
-    ax.scatter(times, neurons, marker="|", s=26, linewidths=0.9, color=colour)
-    ax.set(ylabel=name, ylim=(-0.5 - 0.02 * size, size - 0.5 + 0.02 * size))
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    ax.grid(False, axis="y")
-
-
-def _traces(ax: Axes, record: Trial, name: str, state: str, neurons: Sequence[int], labels: Sequence[str]) -> None:
-    values = record.states[name].get(state)
-    ax.set_ylabel(f"{name}\n" + {"V": "$V$", "lambda_V": r"$\lambda_V$"}[state])
+def _adjoint(ax: Axes, record: Trial, name: str, shown: Sequence[tuple[int, Any, str]], others: bool) -> None:
+    """The adjoint of the neurons whose state is drawn."""
+    state = observed(record, name)
+    values = record.states[name].get(f"lambda_{state}")
+    ax.set_ylabel(f"{name}\n" + (rf"$\lambda_{state}$" if len(state) == 1 else f"adjoint of {state}"))
     if values is None:
         ax.text(0.5, 0.5, "no adjoint: the sample has no label", transform=ax.transAxes, ha="center", color=GREY)
         return
-    for i, colour in zip(neurons, CLASS_COLOURS, strict=False):
-        ax.plot(record.times, values[:, i], color=colour, linewidth=1.1, label=labels[i] if labels else f"neuron {i}")
-    if state == "V":
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), handlelength=1.2, borderaxespad=0.3)
+    if others and len(shown) < values.shape[1]:
+        ax.plot(record.times, values, color=OTHERS, linewidth=0.7)
+    for i, colour, _ in shown:
+        ax.plot(record.times, values[:, i], color=colour, linewidth=1.1)

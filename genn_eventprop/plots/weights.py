@@ -38,10 +38,15 @@ def _distribution(ax: Axes, name: str, values: np.ndarray, first: np.ndarray | N
     room = 0.05 * (high - low) or 0.5
     bins = np.linspace(low - room, high + room, 61).tolist()
     if first is not None:
-        ax.hist(np.clip(first.ravel(), bins[0], bins[-1]), bins=bins, histtype="step", color=GREY, label="initial")
-    ax.hist(np.clip(values.ravel(), bins[0], bins[-1]), bins=bins, color=BLUE, alpha=0.75, label="now")
+        ax.hist(
+            np.clip(first.ravel(), bins[0], bins[-1]), bins=bins, histtype="step", color=GREY, label="before training"
+        )
+    ax.hist(np.clip(values.ravel(), bins[0], bins[-1]), bins=bins, color=BLUE, alpha=0.75, label="after training")
     ax.set_title(name)
-    ax.set(xlabel=f"value (mean {values.mean():.3g}, deviation {values.std():.3g})", ylabel="how many")
+    ax.set(
+        xlabel=f"value (mean {values.mean():.3g}, deviation {values.std():.3g})",
+        ylabel="weights" if values.ndim == 2 else "neurons",
+    )
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.set_ylim(top=1.25 * ax.get_ylim()[1])
@@ -53,9 +58,10 @@ def _matrix(fig: Figure, ax: Axes, values: np.ndarray) -> None:
     limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
     image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
                       interpolation="nearest")  # fmt: skip
-    ax.set(xlabel="to neuron", ylabel="from")
+    ax.set(xlabel="to neuron", ylabel="from neuron")
     ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     bar = fig.colorbar(image, ax=ax, aspect=18, extend="both")
+    bar.set_label("weight", color=GREY)
     bar.outline.set_linewidth(0.5)

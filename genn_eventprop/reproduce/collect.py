@@ -60,6 +60,14 @@ class Outcome:
             found.setdefault(int(self.cell.runs()[name]["seed"]), []).append(value)
         return found
 
+    def by_fold(self) -> dict[str, float]:
+        """What is held out -> mean accuracy over the seeds that are finished."""
+        found: dict[str, list[float]] = {}
+        for name, settings in self.cell.runs().items():
+            if name in self.values:
+                found.setdefault(", ".join(str(settings[key]) for key in self.cell.folds), []).append(self.values[name])
+        return {fold: fmean(values) for fold, values in found.items()}
+
     @property
     def seeds(self) -> list[int]:
         """Seeds that have a finished run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from ..training.run_folder import write_text
@@ -65,11 +66,13 @@ def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, comma
 
 def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcome], number: int) -> list[Block]:
     caption = f"{WHICH[table.accuracy]}: mean and standard deviation over seeds. Hidden spikes: per neuron and "
-    caption += "trial in the last epoch; silent: neurons without a spike in it."
+    caption += "trial in the last epoch; silent: neurons without a spike in it. Time a run: on the clock."
     blocks: list[Block] = [Heading(table.title)]
     if table.text:
         blocks.append(Text(table.text.strip()))
     blocks.append(Grid(caption, HEADS, [row_of(o) for o in cells]))
+    if any(o.cell.folds for o in cells):
+        blocks.append(_by_fold(cells))
     remarks = [f"`{o.cell.name}`: {r}" for o in cells if (r := _remark(o))]
     if remarks:
         blocks.append(Items(remarks))
@@ -83,6 +86,14 @@ def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcom
         )
         blocks.append(Picture(f"curves{number}", curves(cells), words + "thick ones medians."))
     return blocks
+
+
+def _by_fold(cells: Sequence[Outcome]) -> Grid:
+    """Accuracy by what was held out: folds differ more than seeds."""
+    found = {o.cell.name: o.by_fold() for o in cells if o.cell.folds}
+    folds = list(dict.fromkeys(fold for means in found.values() for fold in means))
+    rows = [[name, *(f"{m[f]:.1f}" if f in m else "-" for f in folds)] for name, m in found.items()]
+    return Grid("The same by what is held out, means over seeds (%)", ("cell", *folds), rows)
 
 
 def _remark(outcome: Outcome) -> str:
@@ -154,8 +165,19 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
     return f"The paper's order is {order}. {verdict}: " + "; ".join(told) + "."
 
 
+def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them have, with the same value."""
+    if not settings:
+        return {}
+    return {k: v for k, v in settings[0].items() if all(k in other and other[k] == v for other in settings)}
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value!r}" for key, value in settings.items())
+
+
 def _commands(paper: Paper, outcomes: Mapping[str, Outcome]) -> list[Block]:
-    rows = []
+    rows, common = [], _common([cell.settings for cell in paper.cells().values()])
     for table in paper.tables:
         for cell in table.cells:
             folders = list(outcomes[cell.name].folders.values())
@@ -164,8 +186,9 @@ def _commands(paper: Paper, outcomes: Mapping[str, Outcome]) -> list[Block]:
                 if not folders
                 else f"`{folders[0]}`" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
             )
-            settings = ", ".join(f"{k} = {v!r}" for k, v in cell.settings.items()) or "the experiment's own"
+            settings = _words({k: v for k, v in cell.settings.items() if k not in common}) or "no others"
             rows.append([cell.name, f"`train {Path(table.experiment).name}`", settings, where])
     text = "Every run folder has its settings (config.json), command, environment, metrics of every epoch and weights; "
-    text += "the command above runs what is missing and writes this report again."
-    return [Text(text), Grid("Settings of the cells", ("cell", "experiment", "settings", "run folders"), rows)]
+    text += "the command above runs what is missing and writes this report again. Settings that are not named are the "
+    text += f"experiment's own.{f' Every cell has `{_words(common)}`.' if common else ''}"
+    return [Text(text), Grid("Further settings of the cells", ("cell", "experiment", "settings", "run folders"), rows)]

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class Trial:
         input_times, input_channels: (E,) ms and channel of every input spike.
         n_inputs: number of input channels.
         label: of the sample, -1 without one.
+        thresholds: population -> its v_thresh, where all its neurons have the same one.
     """
 
     times: np.ndarray
@@ -45,6 +46,7 @@ class Trial:
     input_channels: np.ndarray
     n_inputs: int
     label: int
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) -> Trial:
@@ -65,7 +67,13 @@ def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) ->
     spikes = engine.run(data, [0], record_spikes=True).spikes or {}
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
     times = np.arange(plan.n_steps) * plan.dt
-    return Trial(times, states, spikes, np.asarray(sample.times), np.asarray(sample.channels), plan.input.size, label)
+    inputs = np.asarray(sample.times), np.asarray(sample.channels), plan.input.size
+    return Trial(times, states, spikes, *inputs, label, _thresholds(plan))
+
+
+def _thresholds(plan: Plan) -> dict[str, float]:
+    values = {p.name: np.unique(p.params["v_thresh"].value) for p in plan.populations if "v_thresh" in p.params}
+    return {name: float(value[0]) for name, value in values.items() if len(value) == 1}
 
 
 def clock_plan(trainer: Trainer | TrainedModel) -> Plan:

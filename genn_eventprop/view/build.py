@@ -13,7 +13,7 @@ from ..errors import SettingError
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
 from ..training.checkpoint import load_checkpoint
 from ..training.recording import Trial, record_trial
-from ..training.run_folder import FIRST, SAMPLES, RunFolder
+from ..training.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ..training.trained import TrainedModel, load
 from ..training.weights import read_weights
 from .figures import chosen, curves, script, trial, weights
@@ -48,6 +48,8 @@ def _about(folder: RunFolder) -> str:
 
 def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
     last, items = metrics[-1], []
+    known = (folder.path / MODEL).is_file()
+    sizes = {p["name"]: f" of {p['size']}" for p in folder.model["network"]["populations"]} if known else {}
     if (folder.path / "results.json").is_file():
         results = folder.results
         for key in ("test_accuracy", "final_test_accuracy", "best_validation_accuracy"):
@@ -56,7 +58,9 @@ def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Bl
     else:
         items.append("the training has not finished")
     items += [
-        f"{name}: {count} neurons silent in the whole last epoch" for name, count in last["silent"].items() if count
+        f"{name}: **{count}{sizes.get(name, '')} neurons silent** throughout the last epoch"
+        for name, count in last["silent"].items()
+        if count
     ]
     return [Items([f"{len(metrics)} epochs", *items])]
 
@@ -111,13 +115,13 @@ def _of_classes(events: Events, count: int = 3) -> list[int]:
 
 
 def _said(model: TrainedModel, events: Events, index: int, names: Sequence[str]) -> str:
-    """Which class it is, and which the network calls."""
+    """Which class it is, and which the network predicts."""
     label = -1 if events.labels is None else int(events.labels[index])
     told = f"class {names[label]}" if label >= 0 else "no label"
     if model.regression:
         return told
-    called = int(model.evaluate(events[index], prepared=True).predictions[0])
-    return told + (f", called {names[called]}" if called >= 0 else ", no output decides")
+    predicted = int(model.evaluate(events[index], prepared=True).predictions[0])
+    return told + (f", predicted {names[predicted]}" if predicted >= 0 else ", no output decides")
 
 
 def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
@@ -158,7 +162,7 @@ def _weights(folder: RunFolder, checkpoint: str) -> list[Block]:
         caption = f"{name}: distribution before and after the training" + (
             ", and the matrix." if values.ndim == 2 else "."
         )
-        parts = (("initial", before[name]), ("now", values))
+        parts = (("before training", before[name]), ("after training", values))
         rows = [
             [words, "x".join(map(str, v.shape)), *(f"{f(v):.4g}" for f in (np.mean, np.std, np.min, np.max))]
             for words, v in parts

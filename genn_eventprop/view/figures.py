@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 TRACES = 8
 """Neurons of a large population whose V and adjoint are drawn."""
+MORE_COLOURS = ("#202124", GREY, "#9C27B0", "#795548", "#A6CE39")
+"""After those of the classes: 12 lines are told apart."""
 CELLS = 250_000
 """Weights of a matrix that is drawn; of more, every second, third, ... row and column."""
 CONFIG = {
     "displaylogo": False,
     "responsive": True,
     "scrollZoom": False,
-    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],  # nothing of a run leaves the page
+    # nothing of a run leaves the page; there is nothing to select
+    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud", "select2d", "lasso2d"],
 }
 
 
@@ -104,7 +107,9 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
             names = class_names if population == populations[-1] else ()
             _traces(figure, record, population, kind, row, names)
         label = {"raster": "", "V": "<br>V", "lambda_V": "<br>λ<sub>V</sub>"}[kind]
-        few = {"dtick": 1} if kind == "raster" and sizes.get(population, record.n_inputs) <= 5 else {}
+        size = sizes.get(population, record.n_inputs)
+        few = {"dtick": 1} if kind == "raster" and size <= 5 else {}
+        few |= {"range": [-0.5 - 0.02 * size, size - 0.5 + 0.02 * size]} if kind == "raster" else {}
         figure.update_yaxes(
             title_text=population + label, row=row, **few, zeroline=kind != "raster", zerolinecolor=LIGHT
         )
@@ -128,10 +133,12 @@ def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
 
 def _traces(figure: Any, record: Trial, population: str, state: str, row: int, names: Sequence[str]) -> None:
     values = record.states[population][state]
-    for i, colour in zip(chosen(record, population), CLASS_COLOURS + (GREY,) * TRACES, strict=False):
-        name = f"{population} {names[i]}" if i < len(names) else f"{population} {i}"
+    for i, colour in zip(chosen(record, population), CLASS_COLOURS + MORE_COLOURS):
+        right = i < len(names) and i == record.label
+        name = f"{population} {names[i]}" + (", right" if right else "") if i < len(names) else f"{population} {i}"
         y = np.asarray(values[:, i], np.float32)
-        _line(figure, np.asarray(record.times, np.float32), y, name, colour, (row, 1), legend=state == "V", width=1.3)
+        width = 2.4 if right else 1.3
+        _line(figure, np.asarray(record.times, np.float32), y, name, colour, (row, 1), legend=state == "V", width=width)
 
 
 def chosen(record: Trial, population: str) -> list[int]:
@@ -151,12 +158,12 @@ def weights(name: str, now: np.ndarray, before: np.ndarray | None) -> str:
     low, high = np.percentile(both, [0.1, 99.9])
     edges = np.linspace(low, high if high > low else low + 1.0, 61)
     centres = 0.5 * (edges[1:] + edges[:-1])
-    for values, words, colour in ((before, "initial", GREY), (now, "now", BLUE)):
+    for values, words, colour in ((before, "before training", GREY), (now, "after training", BLUE)):
         if values is not None:
             counts = np.histogram(np.clip(values.ravel(), edges[0], edges[-1]), edges)[0]
             _line(figure, centres, counts, words, colour, (1, 1))
     figure.update_xaxes(title_text="weight", row=1, col=1)
-    figure.update_yaxes(title_text="how many", row=1, col=1)
+    figure.update_yaxes(title_text="weights" if now.ndim == 2 else "neurons", row=1, col=1)
     if now.ndim == 2:
         step = int(np.ceil(np.sqrt(now.size / CELLS)))
         limit = float(np.percentile(np.abs(now), 99.5)) or 1.0
@@ -168,5 +175,5 @@ def weights(name: str, now: np.ndarray, before: np.ndarray | None) -> str:
         )  # fmt: skip
         figure.add_trace(image, row=1, col=2)
         figure.update_xaxes(title_text="to neuron", row=1, col=2)
-        figure.update_yaxes(title_text="from", row=1, col=2)
+        figure.update_yaxes(title_text="from neuron", row=1, col=2)
     return _html(figure, "weights-" + name.replace(".", "-"), 420)

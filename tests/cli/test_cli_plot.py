@@ -36,7 +36,7 @@ def build(config):
     events = Events.from_samples(samples, 2, [i % 2 for i in range(12)])
     return Experiment(trainer, events[:8], events[8:10], events[10:], ["left", "right"])
 """
-ALL = {"curves", "raster", "confusion", "spikes", "weights"}
+ALL = {"curves", "trial", "confusion", "spikes", "weights"}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     Path("gone").write_text("")
     capsys.readouterr()
     assert main(["plot", "two/seed2", *asked]) == 1
-    assert "raster of two/seed2: the data are gone" in capsys.readouterr().err
+    assert "trial of two/seed2: the data are gone" in capsys.readouterr().err
     assert names("two/seed2/plots") == {"curves", "weights"}  # these need no samples
 
 
@@ -90,7 +90,7 @@ def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
         (runs / "two/seed1" / name).unlink()
     assert main(["plot", "two/seed1"]) == 1
     error = capsys.readouterr().err
-    assert "raster of two/seed1: two/seed1 has no model.json: it was made by an older version" in error
+    assert "trial of two/seed1: two/seed1 has no model.json: it was made by an older version" in error
     assert "weights of two/seed1: two/seed1 has no first_weights.npz" in error
     assert names("two/seed1/plots") == {"curves", "confusion"}
     assert main(["plot", "two/seed1", "--only", "raster", "--data", "validation", "--page", "tiny.py"]) == 0
@@ -100,14 +100,14 @@ def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
     ("arguments", "status", "message"),
     [
         (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json), nor does it hold any"),
-        (["plot", "two", "--only", "rasters"], 1, "there is no figure 'rasters'; did you mean 'raster'?"),
+        (["plot", "two", "--only", "trials"], 1, "there is no figure 'trials'; did you mean 'trial'?"),
         (
-            ["plot", "two/seed1", "--only", "raster", "--sample", "2"],
+            ["plot", "two/seed1", "--only", "trial", "--sample", "2"],
             1,
             "--sample 2: the set has 2 samples, 0 to 1",
         ),
         (
-            ["plot", "two/seed1", "--only", "raster", "--engine", "nativ"],
+            ["plot", "two/seed1", "--only", "trial", "--engine", "nativ"],
             1,
             "unknown engine 'nativ'",
         ),

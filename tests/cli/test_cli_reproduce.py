@@ -116,7 +116,17 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
     assert cells[3] == "90.00 +- 1.00 (4 seeds)" and cells[4].startswith(f"{sum(found) / 2 - 90:+.2f}")
     assert re.fullmatch(r"\d of 3", cells[6]) and cells[7] == "3"
     assert "The paper's order is `narrow` < `wide`." in report and "`wide` is above `narrow` in" in report
-    assert "hidden = [3]" in report and "`runs/reproduce/tiny/narrow,seed=1` and 1 more" in report
+    accuracy = {f: 100 * RunFolder(ROOT / f"speakers,speaker_out={f},seed=5").results["test_accuracy"] for f in "ab"}
+    row = [line for line in report.splitlines() if line.startswith("| speakers")][1]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "speakers",
+        *(f"{v:.1f}" for v in accuracy.values()),
+    ]
+    assert (
+        "Every cell has" not in report
+        and "hidden = [3]" in report
+        and "`runs/reproduce/tiny/narrow,seed=1` and 1 more" in report
+    )
     assert "engine reference_clock" in report and "Python" in report
     for picture in re.findall(r"\]\((figures/.*?)\)", report):
         assert (ROOT / picture).stat().st_size > 5000
@@ -135,6 +145,14 @@ def test_the_report_is_one_file_without_a_network(folder, capsys):
     assert "A &lt;small&gt; paper</h1>" in text and "<code>it</code>" in text
     assert '<th scope="col">published (%)</th>' in text and '<th scope="row">narrow</th>' in text
     assert "<strong>1 of 4 runs are finished</strong>" in text  # the other cells stand in it, not run
+
+
+def test_settings_that_every_cell_has_are_told_once(folder, capsys):
+    Path("tiny.paper.toml").write_text(PAPER.replace("epochs = 3", "epochs = 3\nbatch_size = 4"))
+    assert main(["reproduce", "tiny.paper.toml", "--report"]) == 0
+    report = (ROOT / "report.md").read_text()
+    assert report.count("batch_size") == 1 and "Every cell has `batch_size = 4`." in report
+    assert "epochs = 3, hidden = [3]" in report
 
 
 def test_a_killed_reproduction_goes_on(folder):

@@ -1,5 +1,7 @@
 """Figures are made from edge cases without a warning, show the numbers they are given, and touch no global state."""
 
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
@@ -86,8 +88,7 @@ def test_trial(tmp_path, adjoint, spiking):
     fig = plots.trial(record(adjoint, spiking), class_names=("yin", "yang", "dot"))
     assert [ax.get_ylabel().split("\n")[0] for ax in fig.axes] == [
         "input",
-        "hidden",
-        "output",
+        *(["hidden"] if spiking else []),
         *2 * ["hidden"],
         *2 * ["output"],
     ]
@@ -96,12 +97,23 @@ def test_trial(tmp_path, adjoint, spiking):
     plots.save(fig, tmp_path / "trial.png")
 
 
+def test_a_trial_with_many_outputs_marks_the_right_one_and_draws_thresholds_where_they_are():
+    states = record().states | {"output": {"V": np.random.default_rng(2).random((50, 12))}}
+    shown = plots.trial(dataclasses.replace(record(), states=states, thresholds={"hidden": 0.7}), prediction=3)
+    assert shown.axes[0].get_title("left") == "class “neuron 1”; predicted “neuron 3”, wrong"
+    hidden, output = shown.axes[2], shown.axes[4]
+    assert [t.get_text() for t in output.get_legend().get_texts()] == ["neuron 1, right", "neuron 3, predicted"]
+    assert len(output.lines) == 12 + 2 + 1  # all in grey, two in colour, zero
+    levels = [[line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 2] for ax in (hidden, output)]
+    assert levels == [[0.0, 0.7], [0.0]]
+
+
 def test_trial_shows_the_neurons_that_matter_most_or_those_asked_for():
     fig = plots.trial(record())
-    labels = [t.get_text() for t in fig.axes[3].get_legend().get_texts()]
+    labels = [t.get_text() for t in fig.axes[2].get_legend().get_texts()]
     assert labels == ["neuron 4", "neuron 21"]
     fig = plots.trial(record(), neurons={"hidden": [2], "output": [0]})
-    np.testing.assert_allclose(fig.axes[3].lines[0].get_ydata(), record().states["hidden"]["V"][:, 2])
+    np.testing.assert_allclose(fig.axes[2].lines[0].get_ydata(), record().states["hidden"]["V"][:, 2])
 
 
 @pytest.mark.parametrize("counts", [np.zeros((4, 9), int), np.arange(60).reshape(6, 10), np.eye(5, dtype=int)])
@@ -147,8 +159,8 @@ def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
     texts = [t.get_text() for t in fig.axes[-1].get_legend().get_texts()]
     if outputs <= 7:
         assert texts[:2] == ["no", "yes"] and len(texts) == outputs
-    else:  # the class that is called stands beside the right one
-        assert texts == (["no, called"] if label_free else ["yes, right", "no, called"])
+    else:  # the predicted class stands beside the right one
+        assert texts == (["no, predicted"] if label_free else ["yes, right", "no, predicted"])
         others = record.states["output"]["V"].max(axis=0)
         others[1] = -np.inf if not label_free else others[1]
         words = f"{(['no', 'yes'] + [str(k) for k in range(2, 12)])[int(others.argmax())]}, highest"
@@ -156,7 +168,7 @@ def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
         texts = [t.get_text() for t in called.axes[-1].get_legend().get_texts()]
         assert texts == ([words] if label_free else ["yes, right", words + " other"])
     title = fig.axes[0].get_title(loc="left")
-    assert title == ("no label; called “no”" if label_free else "class “yes”; called “no”, wrong")
+    assert title == ("no label; predicted “no”" if label_free else "class “yes”; predicted “no”, wrong")
     assert plots.save(fig, tmp_path / "x.png").stat().st_size > 5000
 
 
@@ -203,7 +215,7 @@ def test_weights_before_and_after(tmp_path):
     now = {"a.weight": rng.normal(size=(4, 6)), "hidden.tau_mem": np.full(6, 20.0), "b.weight": np.zeros((1, 1))}
     fig = plots.weights(now, {name: value + 1 for name, value in now.items()})
     np.testing.assert_allclose(fig.axes[1].images[0].get_array(), now["a.weight"])
-    assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ["initial", "now"]
+    assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ["before training", "after training"]
     counted = sum(patch.get_height() for patch in fig.axes[0].patches if hasattr(patch, "get_height"))
     assert counted == 24  # every weight is in a bar, also beyond the ends
     assert plots.save(fig, tmp_path / "x.png").exists()
