@@ -90,7 +90,7 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     except MemoryError as error:
         return _complain(
             f"out of memory: {error or 'an array does not fit'}; use a smaller batch or "
-            "network, a shorter trial or a larger dt",
+            "network, a shorter trial, or a larger dt",
             status=1,
         )
     except (EventPropError, OSError) as error:

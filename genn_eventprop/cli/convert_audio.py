@@ -15,7 +15,7 @@ from .options import parse
 
 
 def convert_audio(arguments: Sequence[str], program: str) -> None:
-    """Turn a folder of wav files into 700-channel spikes in the SHD layout: convert-audio words words.h5."""
+    """Convert a folder of wav files to 700-channel spikes in the SHD layout: convert-audio words words.h5."""
     parse(_convert_audio, arguments, program)
 
 
@@ -29,25 +29,25 @@ def _convert_audio(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Turn a folder of wav files into spikes of the inner-ear model behind SHD, in the layout of its files.
+    """Convert a folder of wav files to spikes with the inner-ear model of SHD, in the layout of its files.
 
     FOLDER holds CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav, or CLASS_NUMBER.wav. The same folder and seed give the same
-    spikes. OUT.h5 appears when it is complete.
+    spikes. OUT.h5 appears once it is complete.
 
     Args:
-        folder: Recordings, any sampling rate from 1 kHz on.
+        folder: Recordings, with any sampling rate of at least 1 kHz.
         out: The file to write.
-        seed: Of the hair cells' random release.
-        channels: Places along the basilar membrane.
-        level: Root mean square that every recording is scaled to.
-        ramp: Fade-in and fade-out in ms.
+        seed: Random seed for the release of the hair cells.
+        channels: Number of places along the basilar membrane.
+        level: Root mean square to which every recording is scaled.
+        ramp: Length of fade-in and fade-out, in ms.
         overwrite: Replace OUT.h5 if it exists.
         progress: Show a progress bar.
     """
     from ..data import audio
 
     if out.suffix.lower() not in (".h5", ".hdf5"):
-        raise SettingError(f"{out}: the result is an HDF5 file; let its name end in .h5")
+        raise SettingError(f"{out}: the result is an HDF5 file; its name must end in .h5 or .hdf5")
     if out.exists() and not overwrite:
         raise SettingError(f"{out} exists; give another name, or --overwrite")
     for name, value, low in (("seed", seed, 0), ("channels", channels, 2), ("ramp", ramp, 0)):

@@ -25,12 +25,12 @@ Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 
 
 def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
-    """Print a model's equations, and the forward and adjoint code generated from them; of a run folder the network, and
-    what its connections cost.
+    """Print a model's equations and the forward and adjoint code generated from them; for a run folder, print the
+    network and the cost of its connections.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron, or a run folder.
-        dialect: genn prints exactly the strings that the genn engine hands to pygenn, cpp the snippets of native.
+        dialect: genn prints exactly the strings that the genn engine passes to pygenn, cpp the snippets of native.
     """
     from ..adjoint import derive
     from ..codegen import DIALECTS, derive_snippets
@@ -109,15 +109,17 @@ def _gradcheck(
     engine: str = "reference_event",
     spike_times: Literal["exact", "grid"] = "exact",
 ) -> None:
-    """Compare every gradient of a model with finite differences, in small random networks; status 1 if one is wrong.
+    """Compare every gradient of a model with finite differences, in small random networks; exit with status 1 if one is
+    wrong.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
-        all: Every installed model, one line each.
-        quick: One network per model.
-        seed: Random seed of the networks, parameters and input.
-        engine: The engine whose gradient is checked; differences come from reference_event, for native from itself.
-        spike_times: Only exact ones can be checked; on a grid, differences mean nothing.
+        all: Check every installed model, one line each.
+        quick: Use one network per model.
+        seed: Random seed for the networks, parameters and input.
+        engine: The engine whose gradient is checked; native is compared with differences of its own runs, the others
+            with those of reference_event.
+        spike_times: Only exact spike times can be checked; on a grid, differences are meaningless.
     """
     from ..gradcheck import main
 
@@ -130,16 +132,17 @@ def _gradcheck(
 
 
 def engines(arguments: Sequence[str], program: str) -> None:
-    """List the engines: which of them this machine can run, and what is missing for the others; or test one of them."""
+    """List the engines: which ones this machine can run, and what is missing for the others; or test one of them."""
     parse(_engines, arguments, program)
 
 
 def _engines(selftest: str = "", report: Path | None = None) -> None:
-    """List the engines, fastest first: which of them this machine can run, and what is missing for the others.
+    """List the engines, fastest first: which ones this machine can run, and what is missing for the others.
 
     Args:
-        selftest: Compare this engine with the reference on representative networks and time it; status 1 if it fails.
-        report: File for the report of the self-test; genn-eventprop-selftest-ENGINE.txt if not given.
+        selftest: Compare this engine with the reference on representative networks, and time it; exit with status 1 if
+            it fails.
+        report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
     """
     from ..engines import availability
 
@@ -166,7 +169,7 @@ def _selftest(engine: str, path: Path) -> int:
 
 
 def cache(arguments: Sequence[str], program: str) -> None:
-    """Show where compiled code and converted data sets are kept, or remove them: cache clear."""
+    """Show where compiled code and converted data sets are stored, or remove them: cache clear."""
     parse(_cache, arguments, program)
 
 
@@ -174,11 +177,11 @@ def _cache(
     action: Annotated[Literal["clear", "where"], tyro.conf.Positional, tyro.conf.arg(metavar="{clear,where}")],
     what: Literal["code", "data", "all"] = "code",
 ) -> None:
-    """Show or clear compiled code and converted data sets; it is rebuilt when needed.
+    """Show or clear the caches of compiled code and converted data sets, which are rebuilt when needed.
 
     Args:
-        action: "clear" removes them, "where" prints the folders.
-        what: What to clear: compiled code, converted data sets (never their source files), or both.
+        action: "clear" empties them, "where" prints their folders.
+        what: The cache to clear: compiled code, converted data sets (never their source files), or both.
     """
     from .. import toolchain
     from ..data import cache as data_cache

@@ -15,14 +15,14 @@ from .options import parse
 
 
 def make_data(arguments: Sequence[str], program: str) -> None:
-    """Make spoken digits with a text-to-speech program, as spikes in the SHD layout: make-data spoken_words words."""
+    """Generate spoken digits by text-to-speech, as spikes in the SHD layout: make-data spoken_words words."""
     kinds = {"spoken_words": _spoken_words}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {program} KIND FOLDER [OPTIONS]\n\nKinds: {', '.join(kinds)}")
         print(f"{program} KIND --help lists the options.")
         raise SystemExit(0 if arguments else 2)
     if arguments[0] not in kinds:
-        raise SettingError(f"there is no kind of data {arguments[0]!r}; {suggest(arguments[0], kinds)}")
+        raise SettingError(f"unknown kind of data {arguments[0]!r} ({suggest(arguments[0], kinds)})")
     parse(kinds[arguments[0]], arguments[1:], f"{program} {arguments[0]}")
 
 
@@ -37,21 +37,21 @@ def _spoken_words(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Digits in English and German, said by espeak-ng, heard by the inner-ear model behind SHD: 20 classes.
+    """Digits in English and German, spoken by espeak-ng and converted by the inner-ear model of SHD: 20 classes.
 
-    Writes spoken_words_train.h5 and spoken_words_test.h5, in which the voice is the speaker. Every word is said with
-    every voice, speed and pitch; 12 voices, 7 speeds and 6 pitches make as many recordings as SHD has. This is
-    synthetic speech, a stand-in to learn and to test with: accuracies on it cannot be compared with those on SHD.
+    Writes spoken_words_train.h5 and spoken_words_test.h5, in which each voice is a speaker. Every word is spoken with
+    every voice, speed and pitch; 12 voices, 7 speeds and 6 pitches give as many recordings as SHD has. This is
+    synthetic speech, a substitute for learning and testing: accuracies on it cannot be compared with those on SHD.
 
     Args:
-        folder: Where the files go.
-        voices: Variants of the voice; default: m1 to m7 and f1 to f5. espeak-ng --voices=variant lists more.
-        test_voices: Those of them that only the test set has; default: the last one of each sex, m7 and f5.
-        speeds: Words per minute, 80 to 450.
-        pitches: From 0 to 99.
-        seed: Of the order of the words and of the hair cells' random release.
+        folder: Folder for the files.
+        voices: Voice variants; default: m1 to m7 and f1 to f5. espeak-ng --voices=variant lists more.
+        test_voices: Voices that occur only in the test set; default: m7 and f5, the last male and female ones.
+        speeds: Words per minute, from 80 to 450.
+        pitches: Pitches from 0 to 99.
+        seed: Random seed for the order of the words and the release of the hair cells.
         as_shd: Also link the files as SHD/shd_train.h5 and SHD/shd_test.h5, for train shd --data-dir FOLDER.
-        overwrite: Replace files that exist.
+        overwrite: Replace existing files.
         progress: Show a progress bar.
     """
     from ..data import espeak
@@ -101,11 +101,11 @@ def _link(folder: Path, paths: dict[str, Path]) -> None:
     for part, path in paths.items():
         link = place / f"shd_{part}.h5"
         if link.exists() and not link.is_symlink():
-            raise SettingError(f"{link} exists and is a file of its own; it is left alone")
+            raise SettingError(f"{link} exists and is not a link; it is not replaced")
         link.unlink(missing_ok=True)
         os.symlink(os.path.relpath(path, place), link)
     (place / "README.txt").write_text(
         "These are not the Spiking Heidelberg Digits but synthetic speech in their layout (genn-eventprop make-data\n"
         "spoken_words): links to ../spoken_words_*.h5.\n"
     )
-    print(f"{place}: links to them, which loaders of SHD read")
+    print(f"{place}: links to these files for loaders of SHD")

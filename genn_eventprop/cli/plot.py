@@ -29,7 +29,7 @@ AT_MOST = 512
 
 
 def plot(arguments: Sequence[str], program: str) -> None:
-    """Draw training curves, rasters, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
+    """Plot training curves, rasters, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
     parse(_plot, arguments, program)
 
 
@@ -44,22 +44,22 @@ def _plot(
     engine: str | None = None,
     format: Literal["png", "pdf", "svg"] = "png",
 ) -> None:
-    """Draw figures of one run or several, into the folder plots/ of each run.
+    """Draw figures of one or more runs, in the folder plots/ of each run.
 
-    curves: loss, accuracy, activity. trial: one sample, spikes, V and its adjoint. confusion: of the test set if
-    the run has finished, else of the data below. spikes: histograms of spike counts. weights: before and after.
-    Several runs also get one page together, OUT/training_curves. A folder of repeats or of a scan means its runs.
-    Only what lies in the run folders is read, some held-out samples among it, unless --data asks for a data set.
+    curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix of
+    the test set if the run has finished, otherwise of --data. spikes: histograms of spike counts. weights: before and
+    after training. Several runs also get a common figure, OUT/training_curves. A folder of repeats or of a scan stands
+    for its runs. Only the run folders are read, which hold some held-out samples, unless --data names a data set.
 
     Args:
         runs: Run folders.
-        out: Folder for the page of several runs.
+        out: Folder for the common figure of several runs.
         only: Some of curves, trial, confusion, spikes, weights, separated by commas.
-        data: Data set of trial, spikes and confusion, recreated by the experiment; default: the samples in the folder.
-        sample: Index of the sample of trial, from 0.
-        checkpoint: The weights chosen on validation, or those of the last epoch.
-        page: With --data: the experiment file that made the runs, if it is your own.
-        engine: An engine other than the run's own.
+        data: Data set for trial, spikes and confusion, rebuilt by the experiment; default: the samples in the folder.
+        sample: Index of the sample for trial, from 0.
+        checkpoint: The weights chosen on validation (best), or those of the last epoch.
+        page: With --data: your own experiment file, if the runs were made with one.
+        engine: Another engine than in training.
         format: File format of the figures.
     """
     if not runs:
@@ -94,7 +94,7 @@ def runs_in(path: Path) -> list[Path]:
         return [path]
     below = sorted(p.parent for p in path.glob("*/config.json"))
     if not below:
-        raise SettingError(f"{path} is not a run folder (it has no config.json), nor does it hold any")
+        raise SettingError(f"{path} is not a run folder (it has no config.json) and contains none")
     return below
 
 

@@ -38,17 +38,17 @@ def _predict(
 ) -> None:
     """Classify wav files, HDF5 files in the SHD layout, npz files, or folders of them with a trained model.
 
-    Only the run folder is needed, not the page that made it or its data. Give samples as they were recorded; the
+    Only the run folder is needed, neither the experiment file nor its data. Give samples as they were recorded; the
     preprocessing of the training is applied to them. For a regression the readouts are printed.
 
     Args:
         run: The run folder.
-        files: Recordings (through the inner-ear model) or spikes.
-        csv: Print CSV, with a column for each class.
-        checkpoint: The weights chosen on validation, or those of the last epoch.
+        files: Recordings, which pass through the inner-ear model, or spikes.
+        csv: Print CSV, with one column per class.
+        checkpoint: The weights chosen on validation (best), or those of the last epoch.
         engine: Another engine than in training.
-        threads: Threads of the engine.
-        trust: Take hand-written code from the run folder, which is compiled and run. Only for folders of your own.
+        threads: Number of engine threads.
+        trust: Accept hand-written code from the run folder, which is compiled and run. Only for folders of your own.
     """
     if not files:
         raise SettingError("predict: name at least one file or folder with samples")

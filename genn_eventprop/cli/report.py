@@ -25,10 +25,11 @@ def _report(
     markdown: Path | None = None,
     paired: bool = False,
 ) -> None:
-    """Tabulate finished runs: accuracy with its deviation over seeds or folds and the 95 % interval of the mean, time.
+    """Tabulate finished runs: time and accuracy, with the standard deviation over seeds or folds and the 95 %
+    confidence interval of the mean.
 
     Args:
-        runs: Run folders, folders of repeats (--seeds, --cross-validate) and of scans. Runs that differ only
+        runs: Run folders, and folders of repeats (--seeds, --cross-validate) or of scans. Runs that differ only
             in the seed share a line.
         markdown: Write the table into this document, between its markers, instead of printing it.
         paired: Also compare every line with the first, on the seeds and folds that both have: mean difference, its

@@ -22,7 +22,7 @@ from .options import parse
 def reproduce(arguments: Sequence[str], program: str) -> None:
     """Repeat the experiments of a paper and compare: reproduce yin-yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {program} NAME [OPTIONS]\n\nPapers, with .DATA where another data set than theirs is prepared:")
+        print(f"usage: {program} NAME [OPTIONS]\n\nPapers; .DATA means a data set other than the paper's:")
         print("\n".join(f"  {name}" for name in paper_names()) + "\n\nor a TOML file of your own.")
         print(f"{program} NAME --help lists the options.")
         raise SystemExit(0 if arguments else 2)
@@ -45,29 +45,29 @@ def _reproduce(
     out: Path | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Run every cell of a published comparison that is not finished yet, then write report.html and report.md.
+    """Run all cells of a published comparison that are not finished yet, then write report.html and report.md.
 
-    After a kill, run the same command again: finished runs are kept, started ones continue from their checkpoint. The
-    first seed of every cell comes first, so that an interrupted reproduction can be compared.
+    After an interruption, run the same command again: finished runs are kept, started ones continue from their
+    checkpoint. The first seed of every cell runs first, so that even an interrupted reproduction allows a comparison.
 
     Args:
         name: The paper, or a TOML file.
         data: Another data set, e.g. spoken_digits for loss-shaping.
         quick: A version of about five minutes: fewer cells, seeds and epochs.
         only: Names of cells, or patterns such as "sum*"; default: all.
-        seeds: Other seeds than the file's, e.g. 1-3.
-        folder: Where the runs and the report go; default: runs/reproduce/NAME.
+        seeds: Seeds to use instead of those in the file, e.g. 1-3.
+        folder: Folder for the runs and the report; default: runs/reproduce/NAME.
         data_dir: Folder of data files, for experiments that read them.
-        processes: Trainings at once; the cores are shared among them.
-        threads: Threads of each training; default: the cores' share.
+        processes: Number of trainings at once, which share the cores.
+        threads: Number of threads per training; default: an equal share of the cores.
         runner: Processes on this machine, or SLURM jobs.
         slurm: With --runner slurm: TOML file whose table [slurm] has the job options.
-        report: Only write the report of the runs that are there.
-        out: Folder of the report; default: that of the runs.
+        report: Only write the report of the existing runs.
+        out: Folder for the report; default: that of the runs.
         dry_run: Only print what would run.
     """
     if launched()[1] > 1:
-        raise SettingError("reproduce starts trainings of its own; run it without mpiexec")
+        raise SettingError("reproduce starts its own trainings; run it without mpiexec")
     if processes < 1:
         raise SettingError(f"processes must be at least 1, got {processes}")
     paper = find_paper(name, data, quick)

@@ -39,11 +39,11 @@ def _evaluate(
 
     Args:
         run: The run folder.
-        page: The experiment file that made the run, if it is your own; it is executed to get the data.
-        checkpoint: The weights chosen on validation, or those of the last epoch.
-        data: Which data set of the experiment.
-        engine: An engine other than the one of the training.
-        threads: Threads of the engine.
+        page: Your own experiment file, if the run was made with one; it is executed to get the data.
+        checkpoint: The weights chosen on validation (best), or those of the last epoch.
+        data: Data set of the experiment.
+        engine: Another engine than in training.
+        threads: Number of engine threads.
     """
     file, config, folder = open_run(run, page, engine=engine, threads=threads)
     experiment = file.build(config)
@@ -56,7 +56,7 @@ def _evaluate(
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
     print(f"loss {result.loss:.5f}, undecided {result.undecided}")
     for name, part in result.parts.items():
-        print(f"of {name}: loss {part.loss:.5f}, accuracy {100 * part.accuracy:.2f} %")
+        print(f"{name}: loss {part.loss:.5f}, accuracy {100 * part.accuracy:.2f} %")
     if (result.labels >= 0).any():
         print(metrics.describe(metrics.report(result, events.groups), result.accuracy, experiment.class_names))
     for name, activity in result.activity.items():
@@ -79,9 +79,9 @@ def _resume(
 
     Args:
         run: The run folder.
-        page: The experiment file that made the run, if it is your own; it is executed to continue.
-        epochs: Train for this many epochs in total, instead of the number that the run was started with.
-        threads: Threads of the engine; results do not depend on it.
+        page: Your own experiment file, if the run was made with one; it is executed to continue.
+        epochs: Total number of epochs, instead of the number with which the run was started.
+        threads: Number of engine threads; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one on this machine.
     """
     if (run / "repeats.json").is_file():
@@ -107,21 +107,21 @@ def _export(
     dialect: Literal["spec", "norse", "snntorch"] = "spec",
     trust: bool = False,
 ) -> None:
-    """Write the weights and other parameters of a run to one npz file, or to a folder with a CSV file each; or the
-    whole model to one C99 file that needs no library (docs/deploy.md), or to a NIR file (docs/nir.md).
+    """Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
+    one self-contained C99 file (docs/deploy.md) or to a NIR file (docs/nir.md).
 
-    Neither the data nor the page is needed. Trainer.load_weights reads npz and CSV.
+    Neither the data nor the experiment file is needed. Trainer.load_weights reads npz and CSV.
 
     Args:
         run: The run folder.
-        out: NAME.npz, NAME.c, NAME.nir, or a folder for CSV files (a row for each presynaptic neuron).
-        checkpoint: The weights chosen on validation, or those of the last epoch.
+        out: NAME.npz, NAME.c, NAME.nir, or a folder for CSV files (one row per presynaptic neuron).
+        checkpoint: The weights chosen on validation (best), or those of the last epoch.
         overwrite: Replace an existing file.
         bits: Bits per weight in a C file: 32 is float, 8 and 16 are integers with one scale per connection.
         dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training.
             Required after training with exact spike times.
-        measure: Recordings or data sets on which the C file's arithmetic is compared with the run.
-        dialect: The simulator that will read the NIR file, or spec for the specification.
+        measure: Recordings or data sets on which to compare the arithmetic of the C file with the run.
+        dialect: The simulator that will read the NIR file, or spec for the NIR specification.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
     if out.suffix == ".c":

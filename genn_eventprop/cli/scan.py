@@ -35,7 +35,7 @@ def scan(arguments: Sequence[str], program: str) -> None:
 def _status(file: File) -> None:
     """Show every cell of a scan: waiting, running (with epoch and remaining time), stopped, failed or done.
 
-    It can be used while the scan runs, from any machine that sees its folder.
+    It works while the scan runs, from any machine that can see its folder.
 
     Args:
         file: The scan.
@@ -55,24 +55,24 @@ def _scan(
     dry_run: bool = False,
     detach: bool = False,
 ) -> None:
-    """Run every cell of a grid of settings that is not finished yet, then print the table.
+    """Run all cells of a grid of settings that are not finished yet, then print the table.
 
-    The file says experiment = "NAME", [settings] that all cells share, and [grid] with a list of values for each
-    setting that varies; seed = "1-3" in it repeats every cell. After a kill, run the same command again: finished cells
-    are kept, started ones continue from their last checkpoint. With runner = "slurm" the cells are jobs of an array;
-    they keep running if this command ends, and the same command follows them again. With [search] instead of [grid],
-    settings are searched with optuna: see docs/cluster.md.
+    The file contains experiment = "NAME", a table [settings] that all cells share, and a table [grid] with a list of
+    values for each setting that varies; seed = "1-3" in it repeats every cell. After an interruption, run the same
+    command again: finished cells are kept, started ones continue from their last checkpoint. With runner = "slurm" the
+    cells are jobs of an array; they keep running if this command ends, and the same command follows them again. With
+    [search] instead of [grid], optuna searches the settings: see docs/cluster.md.
 
     Args:
-        file: The scan.
-        processes: Trainings at once; default: as in the file, else 1. The cores are shared among them.
+        file: The TOML file of the scan.
+        processes: Number of trainings at once, which share the cores; default: as in the file, else 1.
         runner: Processes on this machine, or SLURM jobs; default: as in the file, else local.
         table: Only print the table of finished cells.
         dry_run: Only print what would run; with SLURM, the script.
         detach: With SLURM: return once the jobs are in the queue.
     """
     if launched()[1] > 1:
-        raise SettingError("a scan starts trainings of its own; run it without mpiexec")
+        raise SettingError("a scan starts its own trainings; run it without mpiexec")
     grid = read_scan(file)
     processes, where = grid.processes if processes is None else processes, runner or grid.runner
     if processes < 1:

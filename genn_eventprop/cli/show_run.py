@@ -21,7 +21,7 @@ def show_run(path: Path) -> str:
     """
     folder = RunFolder.open(path)
     if not (folder.path / MODEL).is_file():
-        raise SettingError(f"{folder.path} has no {MODEL}; show needs a run whose model can be described")
+        raise SettingError(f"{folder.path} has no {MODEL}, so show cannot describe its model")
     described = build(folder.model, load_checkpoint(folder.checkpoint("last")).section("parameters"))
     plan = make_plan(
         described.network, described.loss, dt=described.dt, duration=described.duration,
@@ -42,10 +42,10 @@ def describe_network(plan: Plan) -> str:
     for c, cost in zip(plan.connections, costs(plan)):
         shared = f", {cost.weights} weights" if cost.weights != cost.synapses else ""
         delays = f", {cost.delays} {c.delays.kind} delays up to {c.delays.limit:g} ms" if c.delays else ""
-        ring = f", {in_words(cost.ring)} a sample for what is on its way" if cost.ring else ""
+        ring = f", {in_words(cost.ring)} per sample for spikes in transit" if cost.ring else ""
         lines.append(
             f"{c.name}: {c.source}{_channels(c)} -> {c.target}.{c.receptor}, {cost.synapses} synapses{shared}{delays}; "
-            f"{in_words(cost.bytes())} in float32{ring}; {cost.per_spike:.4g} synapses a spike"
+            f"{in_words(cost.bytes())} in float32{ring}; {cost.per_spike:.4g} synapses per spike"
         )
     for loss in plan.losses if plan.auxiliary else ():
         against = f" against {loss.answer!r}" if loss.answer else ""

@@ -26,7 +26,7 @@ from .repeats import train_repeats, wants_repeats
 
 
 def train(arguments: Sequence[str], program: str) -> None:
-    """Train an experiment by name, or from a Python file: train yin_yang --quick."""
+    """Train an experiment, by name or from a Python file: train yin_yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
         names = ", ".join(experiment_names())
         print(f"usage: {program} EXPERIMENT [OPTIONS]\n\nExperiments: {names}; or a Python file.")
@@ -52,7 +52,7 @@ def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     if config.run_dir is None:
         raise SettingError("--resume-if-started needs --run-dir: the folder that the next start finds again")
     if run_state(config.run_dir, config.epochs) == "finished":
-        print(f"{config.run_dir} is finished; nothing is left to do", file=sys.stderr)
+        print(f"{config.run_dir} is finished; nothing to do", file=sys.stderr)
     return {**start_or_continue(file, config, config.run_dir, longer=True), "run_dir": str(config.run_dir)}
 
 

@@ -14,7 +14,7 @@ from .options import parse
 
 
 def view(arguments: Sequence[str], program: str) -> None:
-    """Write an interactive page of a run, one HTML file: view runs/yin_yang-seed1-1."""
+    """Write an interactive HTML page of a run: view runs/yin_yang-seed1-1."""
     parse(_view, arguments, program)
 
 
@@ -25,18 +25,18 @@ def _view(
     checkpoint: Literal["best", "last"] = "best",
     engine: str | None = None,
 ) -> None:
-    """Write curves over the epochs, trials (rasters, V, adjoint) and weights of a run as one interactive HTML file.
+    """Write the training curves, trials (rasters, V, adjoint) and weights of a run as one interactive HTML file.
 
-    Nothing is fetched when it is opened. Every figure has a table with its numbers that opens by keyboard. Needs the
+    The page works offline. Every figure has a table of its numbers that can be opened from the keyboard. Needs the
     extra [view] (plotly).
 
     Args:
-        run: The run folder, of a finished or running training.
+        run: The run folder of a finished or running training.
         out: The file; default: view.html in the run folder.
-        samples: Numbers of the held-out samples in the folder whose trials are shown, from 0; default: the first one of
+        samples: Indices, from 0, of the held-out samples in the folder whose trials are shown; default: the first of
             each of three classes.
-        checkpoint: The weights chosen on validation, or those of the last epoch.
-        engine: An engine other than the run's own.
+        checkpoint: The weights chosen on validation (best), or those of the last epoch.
+        engine: Another engine than in training.
     """
     text = view_page(run, samples, checkpoint, engine)
     path = run / "view.html" if out is None else out

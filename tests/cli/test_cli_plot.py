@@ -99,7 +99,7 @@ def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json), nor does it hold any"),
+        (["plot", "nothing"], 1, "nothing is not a run folder (it has no config.json) and contains none"),
         (["plot", "two", "--only", "trials"], 1, "there is no figure 'trials'; did you mean 'trial'?"),
         (
             ["plot", "two/seed1", "--only", "trial", "--sample", "2"],

@@ -109,7 +109,7 @@ def test_one_line_begins_goes_on_and_is_done(folder, capsys):
     assert "finished" not in captured.err and "test accuracy" in captured.out
     assert main([*LINE, "--pause", "0.3"]) == 0
     captured = capsys.readouterr()
-    assert "run is finished; nothing is left to do" in captured.err and "run folder" in captured.out
+    assert "run is finished; nothing to do" in captured.err and "run folder" in captured.out
     same_as_whole()
     assert main([*LINE, "--pause", "0.3", "--epochs", "5"]) == 0
     assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 5, "more epochs than before go on"

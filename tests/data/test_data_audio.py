@@ -356,7 +356,7 @@ def test_convert_audio_from_the_command_line(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["{in}", "out.txt"], "out.txt: the result is an HDF5 file; let its name end in .h5"),
+        (["{in}", "out.txt"], "out.txt: the result is an HDF5 file; its name must end in .h5"),
         (["{in}", "{in}/there.h5"], "there.h5 exists; give another name, or --overwrite"),
         (["{in}", "out.h5", "--seed", "-1"], "--seed must be at least 0, got -1"),
         (["{in}", "out.h5", "--channels", "1"], "--channels must be at least 2, got 1"),

@@ -27,7 +27,7 @@ def test_synapses_bytes_and_operations():
     said = describe_network(plan).splitlines()
     assert said[0] == "input: 16 channels" and said[1] == "features: 27 LIF"
     assert said[3].startswith("input_features: input -> features.input, 108 synapses, 12 weights; 980 B in float32; ")
-    assert said[3].endswith("6.75 synapses a spike")
+    assert said[3].endswith("6.75 synapses per spike")
     assert "108 synaptic delays up to 8 ms" in said[4] and "2 dendritic delays up to 4 ms" in said[5]
 
 
