@@ -197,7 +197,7 @@ class NativeEngine(Engine):
             return "native carries no state of networks with several inputs; use engine='reference_clock'"
         valued = [c.name for c in self.plan.connections if c.delays is not None]
         if valued:
-            return f"native carries no spikes along delays that are values ({valued[0]}); use engine='reference_clock'"
+            return f"native carries no spikes along individual delays ({valued[0]}); use engine='reference_clock'"
         return ""
 
     def run_on(

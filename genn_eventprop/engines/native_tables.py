@@ -28,7 +28,7 @@ class NativeTables:
             if (plan.n_steps + self.ahead) * padded(c.post) >= 1 << 31:
                 raise EngineError(
                     f"connection {c.name!r}: {plan.n_steps} steps of {c.post} neurons are more than native counts with "
-                    "tables of synapses or delays that are values; use a larger dt or a shorter trial"
+                    "tables of synapses or individual delays; use a larger dt or a shorter trial"
                 )
         if self.ahead >= 1 << 16:
             raise EngineError(

@@ -212,7 +212,7 @@ def test_what_is_refused():
     valued = network(delays=(1.0, Delay(Uniform(0.0, 3.0)), 0.0))
     for net_, name, message in (
         (net, "c99", "c99 carries no state from trial to trial; use engine='native' or 'reference_clock' on the grid"),
-        (valued, "native", r"native carries no spikes along delays that are values \(hidden_hidden\); use engine='ref"),
+        (valued, "native", r"native carries no spikes along individual delays \(hidden_hidden\); use engine='ref"),
     ):
         engine = engine_of(net_, 10.0, name=name)
         with pytest.raises(EngineError, match=message):
