@@ -29,7 +29,7 @@ AT_MOST = 512
 
 
 def plot(arguments: Sequence[str], program: str) -> None:
-    """Plot training curves, rasters, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
+    """Plot training curves, trials, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
     parse(_plot, arguments, program)
 
 
