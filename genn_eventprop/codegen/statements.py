@@ -86,6 +86,10 @@ class Expressions(Printer):
         value = self._all(e)[0]
         return f"({value} != {value})"
 
+    def _print_loss_change(self, e: sp.Expr) -> str:
+        step, neuron, before, V = self._all(e)
+        return f"loss_change(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
+
     def _print_normal_number(self, e: sp.Expr) -> str:
         return f"normal_number({', '.join(self._all(e))}, {self.writer.target.constants['quantiles']})"
 
@@ -148,7 +152,9 @@ class Writer:
         if isinstance(s, (Keep, Undo)):
             return self.block(s.body)
         if isinstance(s, Code):
-            return f"{{\n{indent(s.text)}}}\n"
+            table, read = self.kernel.table, [r for r in s.reads if r in self.kernel.table and r not in self.loaded]
+            given = "".join(f"const {TYPES[table[r].buffer.kind]} {r} = {self._element(r)};\n" for r in read)
+            return f"{{\n{indent(given + s.text)}}}\n"
         assert isinstance(s, When)
         text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
         return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")

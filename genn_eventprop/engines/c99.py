@@ -57,7 +57,8 @@ class C99Engine(ProgramEngine):
     def execute_half(self, given: Arrays, kept: Arrays | None) -> tuple[Arrays, Arrays]:
         given = given | {"training": kept is not None} | {k: v for k, v in (kept or {}).items() if k.endswith("_room")}
         arrays = self._run(given, True, {k: v for k, v in (kept or {}).items() if k not in given})
-        out = {b.name: arrays[b.name] for b in self._program(True)[0].arrays if b.role in OUT}
+        read, rows = self._program(True)[0].arrays, self.rows()
+        out = {b.name: arrays[b.name] for b in read if b.role in OUT or b.name in rows}
         return out, arrays | {f"p{i}_room": room for i, room in enumerate(self.room)}
 
     def _run(self, given: Arrays, split: bool, kept: Arrays) -> Arrays:

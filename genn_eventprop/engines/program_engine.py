@@ -23,7 +23,7 @@ from ..program.values import grid_values, neuron_values, synapse_values
 from .base import Engine
 from .dataset import Data, batch_indices
 from .losses import compared_with, prefixed, taken
-from .refuse import ALL, ALONG, AMOUNTS, BENT, HANDWRITTEN, INTEGRALS, MOVED_VOLTAGE, SEVERAL
+from .refuse import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_BY_TABLES
 from .result import LossPart, Result, Spikes, summed
 from .split import Readouts
 from .stochastic import limit, quantiles
@@ -38,7 +38,7 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, HANDWRITTEN, MOVED_VOLTAGE, SEVERAL, ALONG}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_BY_TABLES, ALONG}}
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
@@ -104,6 +104,7 @@ class ProgramEngine(Engine):
             shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
             found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
             out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
+            slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes
 
     splits = True
@@ -116,12 +117,13 @@ class ProgramEngine(Engine):
         out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
         readout, valid = self._read(out, self.plan.loss)
         spikes = self._spikes(out) if record_spikes else None
-        counts = self._counts(out)
-        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes), (given, kept, counts)
+        counts, others = self._counts(out), self._others(out, self.plan.loss)
+        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes, others), (given, kept, counts)
 
     def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         given, kept, counts = kept
         given |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(given, True, counts)
+        given |= {f"given_{name}": array for name, array in also.items()}
         out, _ = self.execute_half(given, kept)
         self._collect(out)
         return out["input_gradient"].astype(np.float64)
@@ -129,8 +131,21 @@ class ProgramEngine(Engine):
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
         """(B, K) the readouts of a loss, and where they are there."""
         index = self.plan.populations.index(self.plan.population(loss.output))
-        readout, first = out[f"p{index}_w_r"].astype(np.float64), out.get(f"p{index}_w_first")
-        return readout, np.ones(readout.shape, bool) if first is None else first >= 0
+        readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
+        return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
+
+    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
+        """name -> readouts of a loss besides its own, inf where an output has none; of a trial in halves."""
+        index = self.plan.populations.index(self.plan.population(loss.output))
+        found = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
+        if "first_spike" in found:
+            found["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
+        return found
+
+    def rows(self) -> list[str]:
+        """Buffers that the host reads of a trial in halves, though they are not results: V at every step."""
+        read = ((self.plan.population(loss.output), loss) for loss in self.plan.losses)
+        return [f"p{self.plan.populations.index(p)}_w_r_trace" for p, loss in read if "trace" in loss.also]
 
     # inputs
 

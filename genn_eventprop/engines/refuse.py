@@ -26,6 +26,7 @@ BENT = "arrivals along which the dynamics are not linear"
 REGULARISERS = "regularisers of spikes"
 HANDWRITTEN = "hand-written snippets"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
+MOVED_BY_TABLES = "losses of V(t) where V jumps at spikes through tables, or delays that are values"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
 INPUTS = "several inputs"
@@ -157,6 +158,20 @@ def _moved_voltage(plan: Plan) -> str:
     )
 
 
+def _moved_by_tables(plan: Plan) -> str:
+    out = plan.output
+    if plan.loss.readout != "voltage":
+        return ""
+    for c in plan.into(out.name):
+        moved = out.derived.receptors[c.receptor][out.derived.states.index(out.derived.model.readout)] != 0
+        if moved and (c.form != "dense" or c.delays) and (c.source != plan.input.name or c.learns_delays):
+            return (
+                f"cannot run a loss of V(t) on population {out.name!r}: arrivals through {c.name!r} act on V at once; "
+                "use Dense with delay=a number, or engine='reference_clock'"
+            )
+    return ""
+
+
 def _several(plan: Plan) -> str:
     if not plan.loss.also:
         return ""
@@ -277,7 +292,7 @@ def _of_model(feature: str) -> Callable[[Plan], str]:
 FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
-    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage,
+    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, MOVED_BY_TABLES: _moved_by_tables,
     INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
     SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, MOVED_APART: _moved_apart,
     READOUTS: _readouts, STEPWISE: _stepwise,

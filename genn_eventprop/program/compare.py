@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sympy as sp
 
-from .nodes import SAMPLE, Add, Kernel, Let, Range, Set, Statement, When, at_least, name
+from .nodes import NEURON, SAMPLE, Add, Kernel, Let, Range, Set, Statement, When, at_least, name
 from .outer import Outer, make_outer
 from .outer.base import LABEL, LOSS, NODE, ROW, n
-from .readouts import Readout
+from .readouts import Readout, Several
 from .scope import Scope
 
 RUNNING = name("t", "running")
+CHANGE, OTHER = name("t", "change"), name("o", "other")
+OF_ROW = name("o", "of_row")
 
 
 def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel, Kernel | None]:
@@ -38,6 +42,33 @@ def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel,
     if labelled:
         scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
     return s.kernel([cleared, *scored]), None
+
+
+def given_others(readout: Readout) -> Kernel | None:
+    """Of every output: what the host says of dL/dr of the readouts besides the loss's own."""
+    others, body = readout.parts[1:] if isinstance(readout, Several) else (), list[Statement]()
+    for part in others:
+        s, rows = part.s, part.s.table[part.DR].buffer.axes[:-1]
+        index = (SAMPLE, *((OF_ROW,) if rows else ()), NEURON)
+        slope = s.given_loss(f"given_{part.which}", "double", ("batch", *rows, s.N), index)
+        into = s.alias(name("o", part.DR), part.DR, index[1:])
+        own: Statement = Set(into, slope)
+        body.append(Range(OF_ROW, sp.Integer(0), name("g", "n_steps") + 1, (own,)) if rows else own)
+    return others[0].s.kernel(body) if body else None
+
+
+def loss_change(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Expr]) -> Kernel:
+    """Code that sets `CHANGE` to l at the beginning of step `ROW`, minus l with another V; 0 without a label.
+
+    Args:
+        V: of output i, in which `OTHER` is 0 or 1.
+    """
+    outer, labelled = make_outer(s.plan, s, readout, False), s.plan.loss.compares == "labels"
+    outer.V = V
+    once: list[Statement] = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value()]
+    both: Statement = Range(OTHER, sp.Integer(0), sp.Integer(2), (*once, Add(CHANGE, (1 - 2 * OTHER) * LOSS)))
+    both = When(at_least(LABEL, 0), (both,)) if labelled else both
+    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), both])
 
 
 def _each_node(outer: Outer, scored: list[Statement]) -> list[Statement]:

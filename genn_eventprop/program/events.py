@@ -54,14 +54,14 @@ class Hooks:
 
     spiked: at an own spike, forwards. own: (event, state -> value before it) -> adds to DL_DT of an own spike,
     backwards. after: once lambda has jumped there, of a spike that was sent. states: that `own` needs from before.
-    keep: further fields of an own spike's entry, which `own` needs; name -> value before its reset.
+    before: (number of an event) -> what all neurons do before those that it makes spike are found.
     """
 
     spiked: Callable[[], list[Statement]]
     own: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
     after: Callable[[], list[Statement]]
     states: tuple[str, ...] = ()
-    keep: Callable[[DerivedEvent], dict[str, sp.Expr]] = lambda _: {}
+    before: Callable[[int], list[Statement]] = lambda _: []
 
 
 class Events:
@@ -124,7 +124,6 @@ class Events:
         kinds |= {"flags": "int"} if self.flags else {}
         kinds |= {"raise": "real"} if self.pushed else {}
         kinds |= {f"x_{v}": "real" for v in self.states}
-        kinds |= {f: "real" for e in self.d.events if e.emits for f in self.hooks.keep(e)}
         for entry, kind in kinds.items():
             new = s.element(name("e", entry), (s.N, room), (NEURON, top), kind, "kept")
             s.alias(name("b", entry), new, (NEURON, top - 1))
@@ -192,7 +191,8 @@ class Events:
             if not self.p.dropped_reset:
                 body = [When(no(lost), tuple(body))]
             body = [Let(lost, draw, "int"), *body]
-        return [Let(g, self.s.own(event.g)), When(both(*conditions), tuple(body))]
+        before = self.hooks.before(i) if event.emits and self.s.adjoint else []
+        return [*before, Let(g, self.s.own(event.g)), When(both(*conditions), tuple(body))]
 
     def _happens(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         if not self.s.adjoint:
@@ -215,8 +215,8 @@ class Events:
         flags = PUSHED * pushed
         if event.emits and self.drops and self.p.dropped_reset:
             flags = flags + UNSENT * name("t", "lost", i)
-        fields = {"inv": inv, "flags": flags, **(self.hooks.keep(event) if event.emits else {})}
-        return [*out, *self._keep(i, sp.Integer(i), fields, STEP + 1), *self._changes(i, event, several)]
+        kept = self._keep(i, sp.Integer(i), {"inv": inv, "flags": flags}, STEP + 1)
+        return [*out, *kept, *self._changes(i, event, several)]
 
     def _changes(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         """What an event does to its neuron: a spike, the reset, the next mode."""

@@ -215,9 +215,10 @@ class random_bits(sp.Function):  # noqa: N801
 
 
 class loss_change(sp.Function):  # noqa: N801
-    """(step, neuron, V): l(V) before an output's spikes minus l with V of one output changed, at a step."""
+    """(step, neuron, before, V): l(V) at a step minus l with V of one output changed; before: that output's element of
+    a row of V."""
 
-    nargs = 3
+    nargs = 4
 
 
 def children(statement: Statement) -> tuple[Statement, ...]:

@@ -15,7 +15,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..plan import ConnectionRecord, Plan
 from ..plan.entries import feedback_symbols, is_plain
-from .compare import RUNNING, comparison
+from .compare import RUNNING, comparison, given_others
 from .connectivity import Delays, Dense, Table, delays, dense, table
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
@@ -133,7 +133,7 @@ class _Population:
             own=readout.own if readout else _nothing,
             after=lambda: (readout.after() if readout else []) + self.regularise.after(),
             states=readout.states if readout else (),
-            keep=readout.keep if readout else _keeps_nothing,
+            before=readout.before_spikes if readout else _before_nothing,
         )
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
@@ -300,8 +300,8 @@ def _nothing(event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[St
     return []
 
 
-def _keeps_nothing(event: DerivedEvent) -> dict[str, sp.Expr]:
-    return {}
+def _before_nothing(event: int) -> list[Statement]:
+    return []
 
 
 class _Maker:
@@ -311,7 +311,7 @@ class _Maker:
         for s in self.scopes:
             s.given("n_steps", "int")
         places = {p.name: i for i, p in enumerate(plan.populations)}
-        self.readouts = {i: make_readout(self.scopes[i]) for i in (places[loss.output] for loss in plan.losses)}
+        self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
         self.populations = [_Population(plan, s, self.readouts.get(s.index), split, carry) for s in self.scopes]
         self.connections = [
             (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
@@ -409,5 +409,7 @@ class _Maker:
         found: list[Operation] = []
         for i, readout in self.readouts.items():
             once, each_step = comparison(self.scopes[i], readout, given=self.split)
-            found += [Once(once), *([EachStep(each_step, self.buffers["loss"])] if each_step else [])]
+            others = given_others(readout)
+            found += [Once(once), *([EachNeuron(i, others)] if others else [])]
+            found += [EachStep(each_step, self.buffers["loss"])] if each_step else []
         return found

@@ -1,4 +1,4 @@
-"""Hand-written GeNN snippets: equal to the derived ones on random states, run by genn and native, checked when made."""
+"""Hand-written GeNN snippets: equal to the derived ones on random states, run by engines, checked when made."""
 
 import math
 from dataclasses import replace
@@ -16,6 +16,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
+from support.cuda_shim import ShimEngine
 from support.on_genn import BACKEND
 
 
@@ -59,13 +60,15 @@ def network(model, learned):
 
 ENGINES = {
     "native": lambda plan, values: create(plan, values, engine="native", dtype="float64"),
+    "c99": lambda plan, values: create(plan, values, engine="c99", dtype="float64"),
+    "cuda": lambda plan, values: ShimEngine(plan, values, dtype="float64"),
     "harness": lambda plan, values: harness.HarnessEngine(plan, values, dtype="float64"),
     "genn": lambda plan, values: create(plan, values, engine="genn", dtype="float64", genn_backend=BACKEND),
 }
 
 
 @pytest.mark.parametrize("learned", [False, True], ids=["fixed", "learned tau_mem"])
-@pytest.mark.parametrize("name", ["native", "harness", pytest.param("genn", marks=pytest.mark.needs_genn)])
+@pytest.mark.parametrize("name", [n if n != "genn" else pytest.param(n, marks=pytest.mark.needs_genn) for n in ENGINES])
 def test_engines_run_them_like_the_equations(name, learned):
     plan = network(LIFSnippets, learned)
     values = plan.network.initial_parameters(2)
@@ -123,7 +126,7 @@ COMMENTED = replace(
 )
 
 
-@pytest.mark.parametrize("name", ["native", "harness", pytest.param("genn", marks=pytest.mark.needs_genn)])
+@pytest.mark.parametrize("name", [n if n != "genn" else pytest.param(n, marks=pytest.mark.needs_genn) for n in ENGINES])
 def test_comments_and_lists_of_declarations(name):
     events = Events.from_samples([(np.linspace(0.0, 30.0, 60), np.arange(60) % 5)], n_channels=5, labels=[0])
     runs = []

@@ -40,12 +40,12 @@ QUICK = {
         "loss: own formula of first spikes", "loss: absolute error", "neurons: bursting", "neurons: delta max",
         "neurons: every function, Euler", "neurons: conductance", "shape: recurrent, first inverse end",
         "shape: skip, integral of spiking", "random: both with reset, mean counts", "random: delta synapses",
-        "losses: several", "inputs: two", "weights: shared, in a table",
+        "losses: several", "inputs: two", "weights: shared, in a table", "loss: squared error of V of spiking",
     ),
     "cuda": (
         "loss: integral, input-driven, of spiking", "neurons: bursting", "neurons: conductance",
         "random: both with reset, mean counts", "loss: spike count", "losses: several, one in Python",
-        "inputs: two, tables and delays", "weights: shared, in a table",
+        "inputs: two, tables and delays", "weights: shared, in a table", "neurons: delta per step",
     ),
     "genn": (
         "neurons: two spikes", "shape: recurrent, first inverse end", "random: both with reset, mean counts",

@@ -24,7 +24,6 @@ from support.problems import every_problem
 from support.sweeps import sweep
 
 PROBLEMS = every_problem()
-REFUSED = ("loss: per step of spiking, input-driven", "loss: squared error of V of spiking")
 QUICK = (
     "loss: per step", "loss: integral, input-driven, of spiking", "loss: spike times", "neurons: bursting",
     "neurons: delta max", "shape: skip, integral of spiking", "random: modes",
@@ -56,9 +55,7 @@ def stepped(library, plan, steps, channels):
     return library.model_readout(ctypes.c_void_p(readout.ctypes.data)), readout
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PROBLEMS if n not in REFUSED]
-)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PROBLEMS])
 def test_a_file_gives_the_bits_of_the_grid_engine(name, tmp_path):
     plan, events = PROBLEMS[name]()
     values = plan.network.initial_parameters(3)

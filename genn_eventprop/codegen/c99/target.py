@@ -27,6 +27,7 @@ from ...program.trial import (
 from ..equations import equations
 from ..shared import shared
 from ..statements import TYPES, Target, Writer, indent
+from ..voltage_losses import voltage_losses
 from .synapses import Synapses
 
 INLINE = "static inline"
@@ -49,7 +50,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     trial = make_trial(plan, split=split)
     real = {"float32": "float", "float64": "double"}[dtype]
     text = Text(trial)
-    body = [text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
+    body = [text.losses(), text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
     head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime(), shared("stochastic.h", INLINE)]
     return Source("\n".join([*head, text.struct(), *body]), trial, text.arrays, text.doubles, text.integers)
 
@@ -92,6 +93,9 @@ class Text(Synapses):
         body += "(void)to;\nint64_t step = 0;\n" + self._all(self.trial.begin)
         body += f"for (step = 0; step < t->n_steps; ++step) {{\n{steps}}}\n" + self._all(self.trial.end) + "return 0;\n"
         return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
+
+    def losses(self) -> str:
+        return voltage_losses(self.trial, "static", self._element, self.target.constants)
 
     def compare(self) -> str:
         body = f"(void)t;\n(void)sample;\n{self._all(self.trial.compare)}"
@@ -223,6 +227,11 @@ class Text(Synapses):
                 body += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now), "int32_t")
                 continue
             arrival = f"({now} + t->c{connection}_delay)"
+            if part == "loss":
+                row = f"t->c{connection}_weight + (int64_t)source * {c.post}"
+                call = f"total += arrival_c{connection}(t, sample, {arrival}, {self._row(b, arrival)}, {row});\n"
+                body += f"if ({arrival[1:-1]} < t->n_steps) {call}"
+                continue
             dot = (
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
                 f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"

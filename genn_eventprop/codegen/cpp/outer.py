@@ -121,7 +121,7 @@ def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
 
 def _also(ctx: Context) -> str:
     """Readouts besides the loss's own: out of a trial forwards, and their dL/dr into a trial backwards."""
-    if not ctx.plan.loss.also:
+    if not (ctx.plan.loss.also and ctx.split):
         return ""
     prefix = f"work.p{ctx.plan.populations.index(ctx.plan.output)}_w_"
     out, back = "", ""
@@ -135,8 +135,7 @@ def _also(ctx: Context) -> str:
         out += f"{{\n    const scalar* r = {prefix}r_{name};\n{indent(f'{for_all}args.also_{name}{at} = {value};')}}}\n"
         slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.given_{name}{at});"
         back += for_all + slope + "\n"
-    take = f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n" if ctx.split else "{\n"
-    return f"{take}{indent(out)}}}\n"
+    return f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n{indent(out)}}}\n"
 
 
 OUTER_LOSS = """\

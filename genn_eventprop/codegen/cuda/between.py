@@ -118,6 +118,11 @@ class Between(Synapses):
             arrival = f"{now} + t->c{connection}_delay"
             weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
+            if part == "loss":
+                moved = f"&t->c{connection}_weight[(int64_t)source * {c.post}]"
+                call = f"arrival_c{connection}(t, sample, {arrival}, &{row.removesuffix(' + n]')}], {moved})"
+                text += f"if (lane == 0 && {arrival} < t->n_steps) total += {call};\n"
+                continue
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
             dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
             text += self._of_input(connection, dot, "int")

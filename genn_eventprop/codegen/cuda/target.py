@@ -30,6 +30,7 @@ from ...program.trial import (
 from ..equations import equations
 from ..shared import shared
 from ..statements import TYPES, Target, Writer, indent
+from ..voltage_losses import voltage_losses
 from .between import Between
 from .synapses import WARP, group_buffers
 
@@ -70,7 +71,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
     kernels = [*trials.values(), *text.gathers()]
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double")]
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), text.losses()]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
         text.shared_bytes, tuple(text.launches),
@@ -132,6 +133,10 @@ class _Text(Between):
 
     def _of_sample(self, b: Buffer) -> bool:
         return of_sample(b)
+
+    def losses(self) -> str:
+        target = self._target(inside=False)
+        return voltage_losses(self.trial, "__device__ inline", target.element, target.constants)
 
     # the kernels of a trial
 

@@ -83,11 +83,10 @@ class Batch:
             found[name] = raw[at : at + self._bytes(b)].view(self._engine.kind(b)).reshape(self._shape(b))
         return found
 
-    def spikes(self) -> Arrays:
-        """Rows of bits, a bit a neuron."""
-        rows = [b for b in self._source.arrays if b.kind == "bits"]
-        pieces = {b.name: self._memory.work(b.name, self._bytes(b)) for b in rows}
-        return {b.name: pieces[b.name].read(self._shape(b), self._engine.kind(b)) for b in rows}
+    def rows(self, wanted: list[Buffer]) -> Arrays:
+        """Of every step: bits, one a neuron, and V."""
+        pieces = {b.name: self._memory.work(b.name, self._bytes(b)) for b in wanted}
+        return {b.name: pieces[b.name].read(self._shape(b), self._engine.kind(b)) for b in wanted}
 
     def _shape(self, b: Buffer) -> tuple[int, ...]:
         return self._engine.shape(b, self._given, of_sample(b))

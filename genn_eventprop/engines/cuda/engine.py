@@ -218,7 +218,9 @@ class CudaEngine(ProgramEngine):
             self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T) for n, b in zip(names, flags)}
             self.gradients.pull()
         found = {n.removesuffix("_sum"): v for n, v in found.items()}
-        return found | (batch.spikes() if given.get("record") else {})
+        rows = [*(b for b in source.arrays if b.kind == "bits" and given.get("record"))]
+        rows += [b for b in source.arrays if kernel == "forwards" and b.name in self.rows()]
+        return found | batch.rows(rows)
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged."""

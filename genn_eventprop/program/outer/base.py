@@ -7,6 +7,8 @@ A loss is code over all K outputs at once, in the order of their numbers. It rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sympy as sp
 
 from ...plan import Plan
@@ -29,6 +31,7 @@ class Outer:
         self.plan, self.s, self.loss, self.readout = plan, scope, plan.loss, readout
         self.K = sp.Integer(scope.N)
         self.each_step = plan.loss.readout == "voltage"
+        self.V: Callable[[sp.Symbol], sp.Expr] | None = None  # of output i, where `value` is not that of nodes
         scope.given_loss("sample_weight", "double", ("batch",), (SAMPLE,))
         for constant in self.loss.constants:
             scope.element(name("c", constant), (), (), "double", "given", f"{scope.of_loss}loss_{constant}")
@@ -39,8 +42,14 @@ class Outer:
         """LOSS and slopes of one trial, or of one node of a step."""
         raise NotImplementedError
 
-    def r(self, i: sp.Symbol) -> sp.Symbol:
+    def value(self) -> list[Statement]:
+        """LOSS alone, of one time of a step."""
+        raise NotImplementedError
+
+    def r(self, i: sp.Symbol) -> sp.Expr:
         """Readout of output i, or V there; its slope takes the place of V."""
+        if self.V is not None:
+            return self.V(i)
         if self.each_step:
             return self.s.alias(name("o", "V", i), name("w", NODES, 0), (ROW, NODE, i))
         return self.s.alias(name("o", "r", i), name("w", "r"), (i,))

@@ -13,24 +13,30 @@ TOP, TOTAL, SCORE = name("t", "top"), name("t", "total"), name("t", "score")
 
 
 class CrossEntropy(Outer):
-    def compare(self) -> list[Statement]:
-        (score, term), (score_slope, term_slope) = self.loss.expressions, self.loss.derivatives
-        at, r, r_label, right = self.function, self.r(n), self.r(LABEL), equal(n, LABEL)
-        e = sp.exp(at(score, r) - TOP)
-        slope = (self._counted(e / TOTAL) - right) * at(score_slope, r)
-        if term_slope != 0:
-            slope = slope + choose(right, at(term_slope, r), 0)
-        body: list[Statement] = [
+    def value(self) -> list[Statement]:
+        (score, term), at, r, r_label = self.loss.expressions, self.function, self.r(n), self.r(LABEL)
+        return [
             Let(TOP, -name("o", "infinity"), "double", changes=True),
             self.each_output([
                 Let(SCORE, at(score, r), "double"),
                 When(both(self.counts(n), above(SCORE, TOP)), (Set(TOP, SCORE),)),
             ]),
             Let(TOTAL, sp.Integer(0), "double", changes=True),
-            self.each_output([Add(TOTAL, self._counted(e))]),
+            self.each_output([Add(TOTAL, self._counted(self._part()))]),
             Set(LOSS, sp.log(TOTAL) + TOP - at(score, r_label) + at(term, r_label)),
-            self.each_output([Set(self.slope(n), slope * SAMPLE_WEIGHT)]),
         ]  # fmt: skip
+
+    def _part(self) -> sp.Expr:
+        """exp(score) of output n, over that of the largest."""
+        return sp.exp(self.function(self.loss.expressions[0], self.r(n)) - TOP)
+
+    def compare(self) -> list[Statement]:
+        score_slope, term_slope = self.loss.derivatives
+        at, r, right = self.function, self.r(n), equal(n, LABEL)
+        slope = (self._counted(self._part() / TOTAL) - right) * at(score_slope, r)
+        if term_slope != 0:
+            slope = slope + choose(right, at(term_slope, r), 0)
+        body = [*self.value(), self.each_output([Set(self.slope(n), slope * SAMPLE_WEIGHT)])]
         push = self.push(LABEL, at(term_slope, name("g", "duration")))
         if push:
             body.append(When(no(self.valid(LABEL)), tuple(push)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, both, choose, is_nan, name, no
+from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, below, both, choose, is_nan, name, no
 from ..readouts.base import SAMPLE_WEIGHT
 from .base import LOSS, ROW, Outer, n
 
 TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
 m = name("o", "m")  # the spike that a loop is at
+AFTER = name("t", "after")  # the step after `ROW`, if there is one
 
 
 class SquaredError(Outer):
@@ -27,11 +28,21 @@ class SquaredError(Outer):
 class VoltageSquaredError(SquaredError):
     """Of V(t) at the nodes of a step, against targets at k dt that are linear in between."""
 
+    def _targets(self, what: str, after: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
+        """At a step, and at the one after it, which is called `what`."""
+        axes = ("batch", "n_points", self.s.N)
+        low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "given", "targets")
+        return low, self.s.alias(name("o", what), low, (SAMPLE, after, n))
+
+    def value(self) -> list[Statement]:
+        """Nothing where the step that begins has no target."""
+        low, high = self._targets("after", AFTER)
+        there = no(is_nan(low + high))
+        after = Let(AFTER, choose(below(ROW, name("g", "n_steps")), ROW + 1, ROW), "long")
+        return [after, self.each_output([When(there, (Add(LOSS, (self.r(n) - low) ** 2 / 2),))])]
+
     def compare(self) -> list[Statement]:
-        low = self.s.element(
-            name("o", "low"), ("batch", "n_points", self.s.N), (SAMPLE, ROW, n), "double", "given", "targets"
-        )
-        high = self.s.alias(name("o", "high"), low, (SAMPLE, ROW + 1, n))
+        low, high = self._targets("high", ROW + 1)
         part = self.s.given("node_part", "double", ("n_nodes",), (name("o", "node"),))
         target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
         body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]

@@ -50,7 +50,7 @@ class Readout:
     states: tuple[str, ...] = ()  # needed from right before own spikes
 
     def __init__(self, plan: Plan, scope: Scope, *which: str) -> None:
-        self.R, self.DR = name("w", "r", *which), name("w", "dr", *which)
+        self.R, self.DR, self.which = name("w", "r", *which), name("w", "dr", *which), "".join(which)
         self.plan, self.s, self.loss, self.K = plan, scope, plan.loss, scope.N
         state = scope.d.model.readout
         self.v = scope.d.states.index(state) if state in scope.d.states else 0
@@ -105,9 +105,9 @@ class Readout:
         """At an own spike, found at `step` + 1, before its reset."""
         return []
 
-    def keep(self, event: DerivedEvent) -> dict[str, sp.Expr]:
-        """Further fields of an own spike's entry, from right before its reset."""
-        return {}
+    def before_spikes(self, event: int) -> list[Statement]:
+        """Before the own spikes of event number `event` are found at `step` + 1; for the pass backwards alone."""
+        return []
 
     def end(self) -> list[Statement]:
         """After the last step; `step` is the number of steps."""
@@ -160,7 +160,7 @@ class Readout:
 
 
 OF_STEPS = (
-    "before_arrivals", "after_arrivals", "keep", "arrival", "loss_of_arrival", "negative_arrival", "sample", "source",
-    "rate",
+    "before_arrivals", "after_arrivals", "before_spikes", "arrival", "loss_of_arrival", "negative_arrival", "sample",
+    "source", "rate",
 )  # fmt: skip
 """Methods that only a trial in steps asks for."""

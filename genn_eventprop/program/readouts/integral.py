@@ -47,9 +47,9 @@ class Integral(Readout):
         weight = name("g", "time_weight", "back", j) if back else name("g", "time_weight", j)
         return weight * (name("g", "activity_back" if back else "activity") if self.driven else 1)
 
-    def at(self, *which: str) -> sp.Expr:
-        """w / T at `step`, or at the "next" one, before its arrivals."""
-        return name("g", "integrand_weight", *which) * (name("g", "activity_before", *which) if self.driven else 1)
+    def at(self) -> sp.Expr:
+        """w / T at `step`, before its arrivals."""
+        return name("g", "integrand_weight") * (name("g", "activity_before") if self.driven else 1)
 
     def after_arrivals(self) -> list[Statement]:
         return [Add(self.R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]

@@ -19,7 +19,7 @@ class Several(Readout):
 
     def __init__(self, plan: Plan, scope: Scope, parts: Sequence[Readout]) -> None:
         self.parts = parts
-        self.R, self.DR = parts[0].R, parts[0].DR
+        self.R, self.DR, self.which = parts[0].R, parts[0].DR, ""
         self.plan, self.s, self.v, self.V, self.lam = plan, scope, parts[0].v, parts[0].V, parts[0].lam
         self.loss, self.K = plan.loss, scope.N
         self.spikes, self.negative = parts[0].spikes, any(p.negative for p in parts)
@@ -42,6 +42,9 @@ class Several(Readout):
 
     def spiked(self) -> list[Statement]:
         return self._statements("spiked")
+
+    def before_spikes(self, event: int) -> list[Statement]:
+        return self._statements("before_spikes", event)
 
     def end(self) -> list[Statement]:
         return self._statements("end")

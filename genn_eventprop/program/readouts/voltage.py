@@ -6,7 +6,7 @@ import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
-from ..nodes import NEURON, SAMPLE, STEP, Add, Set, Statement, loss_change, name
+from ..nodes import NEURON, STEP, Add, Set, Statement, loss_change, name
 from .base import SAMPLE_WEIGHT, BetweenEvents
 from .integral import Integral
 
@@ -20,13 +20,15 @@ class Voltage(Integral):
     def declare(self) -> None:
         super().declare()
         s = self.s
-        self.states = ()
+        spikes = [(i, e) for i, e in enumerate(s.d.events) if e.emits]
+        after = {str(x) for _, e in spikes for x in e.h[self.v].free_symbols}
+        self.states = tuple(v for v in s.d.states if v in after)
+        for i, _ in spikes if s.adjoint else ():
+            row = s.element(name("w", "unspiked", i), ("n_points", s.N), (STEP + 1, NEURON), "real", "kept")
+            s.alias(name("w", "unspiked", i, "back"), row, (STEP, NEURON))
         self.moved = any(self.loss_of_arrival(r) != 0 for r in s.fed())
         if self.moved:
             s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "kept")
-        s.alias(name("g", "integrand_weight", "next"), name("g", "integrand_weight"), (STEP + 1,))
-        if self.driven:
-            s.alias(name("g", "activity_before", "next"), name("g", "activity_before"), (SAMPLE, STEP + 1))
         for j in range(self.size):
             axes = ("n_steps", self.size, s.N)
             node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "kept", NODES)
@@ -53,9 +55,10 @@ class Voltage(Integral):
     def loss_of_arrival(self, receptor: str) -> sp.Expr:
         return self.s.own(self.s.d.receptors[receptor][self.v])
 
-    def keep(self, event: DerivedEvent) -> dict[str, sp.Expr]:
-        change = loss_change(STEP + 1, NEURON, self.s.own(event.h[self.v]))
-        return {"own_loss": self.at("next") * SAMPLE_WEIGHT * change}
+    def before_spikes(self, event: int) -> list[Statement]:
+        return [Set(name("w", "unspiked", event), self.V)]
 
     def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        return [Add(DL_DT, name("b", "own_loss"))]
+        kept = name("w", "unspiked", self.s.d.events.index(event), "back")
+        change = loss_change(STEP, NEURON, kept, self.s.own(event.h[self.v], before))
+        return [Add(DL_DT, self.at() * SAMPLE_WEIGHT * change)]

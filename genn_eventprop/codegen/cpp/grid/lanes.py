@@ -21,7 +21,8 @@ class _Text(Expressions):
         return f"!({self._all(e)[0]} <= DIVERGED)"
 
     def _print_loss_change(self, e: sp.Expr) -> str:
-        return f"loss_change(args, work, sample, {', '.join(self._all(e))})"
+        step, neuron, before, V = self._all(e)
+        return f"loss_change(args, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
     def _print_Pow(self, e: sp.Pow) -> str:
         base, exponent = e.as_base_exp()

@@ -21,7 +21,6 @@ from ....program.nodes import (
     Statement,
     Undo,
     When,
-    loss_change,
     name,
     normal_number,
     walk,
@@ -121,18 +120,10 @@ class Loops:
         w, step = self._lanes(body, table), "step" if ends else "step + 1"
         text = "".join(f"{n}.start[{step}] = int32_t({n}.count);\n{n}.reserve({self.NP});\n" for n in names)
         text += f"const int64_t first = {first}, end = first + find_crossed<{self.N}>({found} + first, {self._array(part.test)});\n"
-        text += self._before(part.rare) + w.shared()
+        text += w.shared()
         text += f"for (int64_t k = first; k < end; ++k) {{\n{indent(f'const int neuron = {found}[k];' + chr(10) + w.each())}}}\n"
         after = "step + 1" if ends else "step + 2"
         return text + "".join(f"{n}.start[{after}] = int32_t({n}.count);\n" for n in names)
-
-    def _before(self, body: Iterable[Statement]) -> str:
-        """V of all neurons before any of them spikes, where a loss compares the two."""
-        values = (v for s in walk(body) if isinstance(s, Keep) for _, v in s.fields)
-        if not any(sp.sympify(v).atoms(loss_change) for v in values):
-            return ""
-        V = self.memory.pointer(self.s.table[name("x", self.s.d.model.readout)].buffer)
-        return f"if (end > first) std::memcpy(work.before_voltage, {V}, {self.NP} * sizeof(scalar));\n"
 
     def _diverged(self, population: int, state: int) -> str:
         return f"return diverged(work, {population}, {state}, neuron);"

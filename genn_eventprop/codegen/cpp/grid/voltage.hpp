@@ -3,11 +3,10 @@
 namespace {
 
 // l(V) before the output's spikes of a step minus l with V of one output changed.
-inline scalar loss_change(const Args& args, Work& work, int64_t sample, int64_t step, int neuron, scalar V) {
+inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int neuron, scalar* before, scalar V) {
     if (!has_target(args, sample)) return 0;
     alignas(64) scalar slope[NP_OUT];
     const Target target = target_of(args, sample, step, 0);
-    scalar* before = work.before_voltage;
     const scalar kept = before[neuron], l_before = pointwise(args, before, target, slope);
     before[neuron] = V;
     const scalar change = l_before - pointwise(args, before, target, slope);

@@ -76,8 +76,6 @@ def _buffers(memory: Memory) -> dict[str, tuple[str, str]]:
             found[memory.field(b)] = b.kind, memory.count(b)
     loss = memory.plan.loss
     found |= {n: (kind, "NP_OUT") for n, kind in OUTER.items() if n not in found}
-    if loss.readout == "voltage":
-        found["before_voltage"] = "real", "NP_OUT"
     if loss.weight.input_tau is not None:
         found |= dict.fromkeys(("activity", "activity_before"), ("real", "n_steps + 1"))
     return found

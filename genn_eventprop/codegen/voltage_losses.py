@@ -1,0 +1,85 @@
+"""Losses of V at one time as functions of C and CUDA, where V jumps at spikes.
+
+``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
+changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
+adds to dL/dt there. before: V of all outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy as sp
+
+from ..program.compare import CHANGE, OTHER, loss_change
+from ..program.nodes import NEURON, STEP, Access, Buffer, Kernel, both, choose, equal, expressions, name, walk
+from ..program.nodes import loss_change as node
+from ..program.outer.base import ROW
+from ..program.readouts.base import SAMPLE_WEIGHT
+from ..program.readouts.voltage import Voltage
+from ..program.trial import EachNeuron, Feedback, Trial
+from .statements import Target, Writer, indent
+
+CHANGED = name("t", "changed")
+Element = Callable[[Access, Callable[[sp.Expr], str]], str]
+HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
+
+
+def voltage_losses(trial: Trial, mark: str, element: Element, constants: Mapping[str, str]) -> str:
+    """The functions that a trial needs; mark: what stands before them."""
+    readout = trial.readout
+    if not isinstance(readout, Voltage):
+        return ""
+    made = _Functions(readout, mark, element, constants)
+    kernels = [o.kernel for o in trial.jumps if isinstance(o, EachNeuron)]
+    spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
+    found = [made.of_spike()] if spikes else []
+    fed = [o for o in trial.feedback if isinstance(o, Feedback)]
+    through = {i for o in fed for i, part, _ in o.terms if part == "loss"}
+    return "".join([*found, *(made.of_arrival(i, trial.plan.connections[i].receptor) for i in sorted(through))])
+
+
+class _Functions:
+    def __init__(self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str]) -> None:
+        self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
+        self.target = Target(self._element, lambda *_: "", constants)
+
+    def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        if access.buffer.role == "argument":
+            return f"{access.buffer.name}[{write(access.index[0])}]"
+        index = tuple(i.xreplace({STEP: ROW}) for i in access.index)
+        return self._outside(Access(access.buffer, index), write)
+
+    def _argument(self, array: str, i: sp.Symbol) -> sp.Symbol:
+        found = name("o", array, i)
+        self.s.table[found] = Access(Buffer(array, (self.s.N,), "real", "argument"), (i,))
+        return found
+
+    def of_spike(self) -> str:
+        def V(i: sp.Symbol) -> sp.Expr:
+            return choose(both(OTHER, equal(i, NEURON)), CHANGED, self._argument("before", i))
+
+        arguments = f"int32_t neuron, const real *before, real {CHANGED}"
+        return self._function("loss_change", arguments, V, CHANGE)
+
+    def of_arrival(self, connection: int, receptor: str) -> str:
+        moved = sp.sympify(self.readout.loss_of_arrival(receptor))
+
+        def V(i: sp.Symbol) -> sp.Expr:
+            unit = moved.xreplace({s: self._of_output(s, i) for s in moved.free_symbols})
+            before = self._argument("before", i)
+            return choose(OTHER, before + unit * self._argument("row", i), before)
+
+        value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
+        return self._function(f"arrival_c{connection}", "const real *before, const real *row", V, value)
+
+    def _of_output(self, s: sp.Symbol, i: sp.Symbol) -> sp.Symbol:
+        """A number of each neuron, of output i."""
+        own = s in self.s.table and self.s.table[s].index == (NEURON,)
+        return self.s.alias(name("o", s, i), s, (i,)) if own else s
+
+    def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
+        kernel = loss_change(self.s, self.readout, V)
+        writer = Writer(self.target, Kernel(kernel.body, self.s.table), double=True)
+        body = writer.text() + f"return (real)({writer.expression(value)});\n"
+        return HEAD.format(self.mark, what, arguments) + indent(body) + "}\n"
