@@ -105,7 +105,9 @@ def draw(runs: Runs) -> Figure:
     _trial(trial)
     for ax, duration in ((with_tail, TAIL), (without, NONE)):
         _curves(ax, runs, duration, lambda m: 100 * m["validation_accuracy"])
-        ax.set(ylim=(0, 103), ylabel="right predictions (%)", title=f"Accuracy, trial of {duration:g} ms")
+        ax.set(
+            ylim=(0, 103), ylabel="correct predictions (%), linear scale", title=f"Accuracy, trial of {duration:g} ms"
+        )
     _curves(spikes, runs, TAIL, lambda m: m["spikes_per_neuron"]["hidden"])
     spikes.set(ylabel="spikes per neuron and trial", title=f"Hidden layer, trial of {TAIL:g} ms")
     spikes.set_ylim(bottom=0)

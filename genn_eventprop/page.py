@@ -185,6 +185,6 @@ def anchor(text: str) -> str:
 
 def inline(text: str) -> str:
     """Text for HTML: escaped, `code` and **strong** as in Markdown, a sign for +-."""
-    escaped = html.escape(text, quote=False).replace(" +- ", " ± ")
+    escaped = html.escape(text, quote=False).replace(" +- ", "\u00a0±\u00a0")
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
     return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)

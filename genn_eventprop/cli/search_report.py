@@ -55,12 +55,14 @@ def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
     from ..plots.search import history, importances, slices
 
     assert scan.search is not None
-    label, folder = f"validation {scan.search.objective}", scan.folder / "plots"
+    accuracy, folder = scan.search.objective == "accuracy", scan.folder / "plots"
+    label = f"validation {scan.search.objective}{' (%)' if accuracy else ''}, linear scale"
     folder.mkdir(exist_ok=True)
-    values = [(t.number, t.value) for t in sorted(done, key=lambda t: t.number)]
+    value = lambda t: 100 * t.value if accuracy else t.value  # noqa: E731
+    values = [(t.number, value(t)) for t in sorted(done, key=lambda t: t.number)]
     plots.save(history(values, label, larger=scan.search.worse > 0), folder / "history.png")
     logs = {n for n, d in scan.search.distributions().items() if getattr(d, "log", False)}
-    plots.save(slices([(t.params, t.value) for t in done], label, logs), folder / "slices.png")
+    plots.save(slices([(t.params, value(t)) for t in done], label, logs), folder / "slices.png")
     if len(done) >= 4 and len({t.value for t in done}) > 1:
         optuna = import_optuna()
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from .style import BLUE, GREY, ORANGE, figure, styled
 
@@ -25,7 +25,8 @@ def history(values: Sequence[tuple[int, float]], label: str, larger: bool = True
     axis.plot(numbers, found, ".", color=BLUE, label="trial")
     axis.step(numbers, best, where="post", color=ORANGE, label="best so far")
     axis.set(title="Trials", xlabel="trial", ylabel=label)
-    axis.legend()
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    fig.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return fig
 
 

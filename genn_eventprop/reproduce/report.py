@@ -14,8 +14,9 @@ from .collect import Outcome, Step, collect, machines, order_steps
 from .figures import accuracies, curves
 from .paper import ACCURACIES, Paper, Published, Table
 
+COMPARED = ("published (%)", "difference")
 HEADS = (
-    "cell", "runs", "ours (%)", "published (%)", "difference", "hidden spikes", "silent hidden", "epochs", "time a run",
+    "cell", "runs", "ours (%)", *COMPARED, "hidden spikes", "silent hidden", "epochs", "time a run",
 )  # fmt: skip
 WHICH = {
     ACCURACIES["final"]: "Test accuracy of the last epoch",
@@ -70,7 +71,9 @@ def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcom
     blocks: list[Block] = [Heading(table.title)]
     if table.text:
         blocks.append(Text(table.text.strip()))
-    blocks.append(Grid(caption, HEADS, [row_of(o) for o in cells]))
+    known = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in cells)
+    shown = [i for i, head in enumerate(HEADS) if known or head not in COMPARED]
+    blocks.append(Grid(caption, [HEADS[i] for i in shown], [[row_of(o)[i] for i in shown] for o in cells]))
     if any(o.cell.folds for o in cells):
         blocks.append(_by_fold(cells))
     remarks = [f"`{o.cell.name}`: {r}" for o in cells if (r := _remark(o))]
@@ -166,10 +169,14 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
 
 
 def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all of them have, with the same value."""
-    if not settings:
-        return {}
-    return {k: v for k, v in settings[0].items() if all(k in other and other[k] == v for other in settings)}
+    """What all of them have, each with its commonest value, if more than one has that."""
+    found = {}
+    for key in settings[0] if settings else ():
+        values = [given[key] for given in settings if key in given]
+        commonest = max(values, key=values.count)
+        if len(values) == len(settings) and values.count(commonest) > 1:
+            found[key] = commonest
+    return found
 
 
 def _words(settings: Mapping[str, Any]) -> str:
@@ -186,9 +193,9 @@ def _commands(paper: Paper, outcomes: Mapping[str, Outcome]) -> list[Block]:
                 if not folders
                 else f"`{folders[0]}`" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
             )
-            settings = _words({k: v for k, v in cell.settings.items() if k not in common}) or "no others"
+            settings = _words({k: v for k, v in cell.settings.items() if k not in common or v != common[k]}) or "-"
             rows.append([cell.name, f"`train {Path(table.experiment).name}`", settings, where])
     text = "Every run folder has its settings (config.json), command, environment, metrics of every epoch and weights; "
     text += "the command above runs what is missing and writes this report again. Settings that are not named are the "
-    text += f"experiment's own.{f' Every cell has `{_words(common)}`.' if common else ''}"
+    text += f"experiment's own.{f' Unless its row says otherwise, a cell has `{_words(common)}`.' if common else ''}"
     return [Text(text), Grid("Further settings of the cells", ("cell", "experiment", "settings", "run folders"), rows)]

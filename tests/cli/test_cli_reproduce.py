@@ -123,7 +123,7 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
         *(f"{v:.1f}" for v in accuracy.values()),
     ]
     assert (
-        "Every cell has" not in report
+        "a cell has `epochs = 3`" in report
         and "hidden = [3]" in report
         and "`runs/reproduce/tiny/narrow,seed=1` and 1 more" in report
     )
@@ -151,8 +151,9 @@ def test_settings_that_every_cell_has_are_told_once(folder, capsys):
     Path("tiny.paper.toml").write_text(PAPER.replace("epochs = 3", "epochs = 3\nbatch_size = 4"))
     assert main(["reproduce", "tiny.paper.toml", "--report"]) == 0
     report = (ROOT / "report.md").read_text()
-    assert report.count("batch_size") == 1 and "Every cell has `batch_size = 4`." in report
-    assert "epochs = 3, hidden = [3]" in report
+    assert report.count("batch_size") == 1 and "a cell has `epochs = 3, batch_size = 4`." in report
+    cells = [line.split("|")[3].strip() for line in report.splitlines() if "`train page.py`" in line]
+    assert cells == ["hidden = [3]", "-", "epochs = 1"]
 
 
 def test_a_killed_reproduction_goes_on(folder):
