@@ -41,10 +41,11 @@ class Between:
             add = self.others.send(c) + self.others.arriving(c)
             add += self._add(c, o.sums, f"work.c_{c.name}_arrivals.taken, arriving")
         else:
-            take = self.others.take(c, [(part, self.memory.pointer(b)) for part, b in o.sums])
+            sums = [(part, self.memory.pointer(b)) for part, b in o.sums]
+            take = self.others.take(c, sums)
             if self.others.known(c):
                 return take
-            add = self.others.send(c) + take
+            add = self.others.send(c, sums) + take
         return "{\n" + indent(self.spiked(c) + add) + "}\n"
 
     def spiked(self, c: ConnectionRecord) -> str:

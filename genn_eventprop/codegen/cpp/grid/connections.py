@@ -1,7 +1,7 @@
 """Connections with tables of synapses, or with delays that are values: calls of connectivity.hpp and delays.hpp.
 
-What arrives through a table of synapses goes to a ring of sums that all such connections of a receptor share, whatever
-their delays. Backwards D of a unit weight that arrives is kept, a row a step.
+What is sent with delays of single synapses, or through a table with delays that are values, goes to a ring of sums that all
+such connections of a receptor share. Backwards D of a unit weight that arrives is kept, a row a step.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Connections:
         """(part, sums) of a population that a ring leads to."""
         into = self.plan.populations[population].name
         own = [(i, c) for i, c in enumerate(self.plan.connections) if c.target == into]
-        return unique(sums for i, c in own if by_synapses(c) and not self.known(c) for sums in self.sums[i])
+        late = (i for i, c in own if by_synapses(c) and c.delays is not None and not self.known(c))
+        return unique(sums for i in late for sums in self.sums[i])
 
     def _parts(self, c: ConnectionRecord) -> list[str]:
         """Of the weights, of which sums are kept; "all" first."""
@@ -102,16 +103,17 @@ class Connections:
             text += _if_trained(part, line)
         return text
 
-    def send(self, c: ConnectionRecord) -> str:
-        """The `count` sources in `index` spiked at `step`, or their spikes arrive then if all have one delay."""
+    def send(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]] = ()) -> str:
+        """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
+        one delay."""
         if axonal(c):
             return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay, n_steps);\n"
         if by_synapses(c):
             given = f"{_synapses(c)}, index, count"
-            rings = ((part, _ring(sums)) for part, sums in self.sums[self.plan.connections.index(c)])
+            if c.delays is not None:
+                sums = [(part, f"{_ring(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
             return "".join(
-                _if_trained(part, f"scatter_rows<{_template(c, part)}>({ring}.now(), {given});\n")
-                for part, ring in rings
+                _if_trained(part, f"scatter_rows<{_template(c, part)}>({into}, {given});\n") for part, into in sums
             )
         np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count", ""
         for part in self._parts(c):
@@ -171,6 +173,17 @@ class Connections:
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table."""
         return f"gather_dots<{_template(c, part)}>(feedback, {_synapses(c)}, index, count, {row});\n"
+
+    def _along(self, population: int, receptor: str) -> Buffer:
+        return self.scopes[population].table[name("w", f"along_{receptor}")].buffer
+
+    def one_row(self) -> set[str]:
+        """Names of rows that nothing is gathered from but weights of tables with one delay, step by step."""
+        found, more = set[str](), set[str]()
+        for c in (c for c in self.plan.connections if c.trainable):
+            rows = found if listed(c) and c.delays is None else more
+            rows.add(self._along(self._number(c), c.receptor).name)
+        return found - more
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
         return self.memory.pointer(self.scopes[population].table[name("w", f"{what}_{receptor}")].buffer)
@@ -234,7 +247,8 @@ class Connections:
         own, i, (w, d) = f"args.c_{c.name}", self._number(c), self._places(c)
         where, call, code = f"{own}_own ? nullptr : {own}", f"{_synapses(c)}, index, count", ""
         if c.trainable:
-            row = f"{self._rows(i, 'along', c.receptor)} + step * NP_p_{c.target}"
+            along = self._along(i, c.receptor)
+            row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * NP_p_{c.target}"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
         for part, b in self._terms(c):
             row = f"{self.memory.pointer(b)} + step * NP_p_{c.target}"

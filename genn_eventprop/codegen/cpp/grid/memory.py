@@ -26,12 +26,13 @@ class Memory(Layout):
 
     Attributes:
         used: every buffer that the text so far has a pointer to. row: of a trajectory, of the step that runs.
+        one_row: buffers of rows of which no other than that of the step that runs is needed.
     """
 
     def __init__(self, names: Context, for_inputs: frozenset[str] = frozenset()) -> None:
         self.plan, self.names, self.for_inputs = names.plan, names, for_inputs
         self.used: dict[str, Buffer] = {}
-        self.row = "row"
+        self.row, self.one_row = "row", set[str]()
         self.numbers, self.places, self.fields = self._numbers(), self._places(), self._fields()
         self._named: set[str] = set()  # in the function that is written
 
@@ -88,6 +89,8 @@ class Memory(Layout):
 
     def row_of(self, b: Buffer, step: str) -> str:
         """Row of a step: the same one for all if nobody asks for what needs more."""
+        if b.name in self.one_row:
+            return "0"
         return f"(args.input_gradients ? {step} : 0)" if b.name in self.for_inputs else step
 
     def pointer(self, b: Buffer) -> str:
@@ -131,6 +134,8 @@ class Memory(Layout):
         rows = "(n_steps + args.ahead)" if "ahead" in self.names.integers else "n_steps"  # late arrivals find nothing
         lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
         lengths["n_targets"] = "args.n_targets"
+        if b.name in self.one_row:
+            return str(self.padded(b))
         return " * ".join(str(a) if isinstance(a, int) else lengths[a] for a in self._axes(b))
 
     def _is_trajectory(self, b: Buffer) -> bool:

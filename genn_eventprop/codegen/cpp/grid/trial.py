@@ -56,6 +56,7 @@ class Grid:
         self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
+        self.memory.one_row = self.others.one_row()
         self.carried = Carried(self.memory, names, self.trial.scopes)
         self.between = Between(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
