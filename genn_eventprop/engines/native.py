@@ -42,7 +42,6 @@ from .refuse import (
     ALONG,
     AMOUNTS,
     BENT,
-    INPUTS,
     INTEGRALS,
     JUMPS,
     LOSSES,
@@ -79,7 +78,7 @@ class NativeEngine(Engine):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG, SHARED_TABLES},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES, INPUTS},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -230,10 +229,9 @@ class NativeEngine(Engine):
         also: dict[str, np.ndarray], inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
-        if inputs and streams(self.plan):
-            raise EngineError(
-                "native has no gradients of the times of several inputs; use reference_clock, or inputs=False"
-            )
+        if inputs and streams(self.plan) and self.plan.spike_times == "grid":
+            why = "native has no gradients of the times of several inputs on the grid; "
+            raise EngineError(f"{why}use reference_clock, or inputs=False")
         self._halves._wants_inputs = inputs
         arrays["given_dr"][:] = slope
         if inputs:

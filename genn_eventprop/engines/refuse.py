@@ -183,8 +183,10 @@ def _several(plan: Plan) -> str:
 
 def _inputs(plan: Plan) -> str:
     found = (c.name for c in plan.connections if c.channels)
-    why = "cannot run connection {!r}, whose source is one of several inputs; use engine='native' or 'reference_clock' "
-    return next((why.format(n) + "with spike_times='grid', or 'reference_event' with 'exact'" for n in found), "")
+    why = (
+        "cannot run connection {!r}, whose source is one of several inputs; use engine='native', or 'reference_clock' "
+    )
+    return next((why.format(n) + "with spike_times='grid'" for n in found), "")
 
 
 def _shared(plan: Plan) -> str:

@@ -63,9 +63,6 @@ def standalone(
     """
     if plan.spike_times != "grid":
         raise EngineError("a C file runs spikes on the grid; make the plan with spike_times='grid'")
-    for c in plan.connections:
-        if c.channels:
-            raise EngineError(f"a C file has one input, and {c.name!r} comes from one of several")
     plan = replace(plan, auxiliary=())  # the outputs that decide alone
     pairs = {c.pairs for c in plan.connections if c.drawn}
     parameters = {k: np.asarray(v, np.int32 if k in pairs else np.dtype(dtype)) for k, v in parameters.items()}
@@ -186,11 +183,15 @@ class _Standalone(Text):
     def _arrives(self, connection: int, rows: str) -> str:
         """Input spikes: those of now, or of a step before out of the ring."""
         if not self.delays[connection]:
-            return f"for (int i = 0; i < count; ++i) {{\n{indent('const int32_t source = spikes[i];' + chr(10) + rows)}}}\n"
-        n = self.plan.input.size
-        row = f"m->input + (step - {self.delays[connection]}) % {self.input_ring} * {n}"
+            source = self._source_of(connection, "spikes[i]", "int32_t")
+            return f"for (int i = 0; i < count; ++i) {{\n{indent(source + rows)}}}\n"
+        c, n = self.plan.connections[connection], self.plan.input.size
+        first = f" + {c.channels[0]}" if c.channels else ""
+        row = f"m->input + (step - {self.delays[connection]}) % {self.input_ring} * {n}{first}"
         loop = f"for (int times = then[source]; times > 0; --times) {{\n{indent(rows)}}}\n"
-        body = f"const uint8_t *then = {row};\nfor (int32_t source = 0; source < {n}; ++source) {{\n{indent(loop)}}}\n"
+        body = (
+            f"const uint8_t *then = {row};\nfor (int32_t source = 0; source < {c.pre}; ++source) {{\n{indent(loop)}}}\n"
+        )
         return f"if (step >= {self.delays[connection]}) {{\n{indent(body)}}}\n"
 
     def _delay(self, connection: int) -> str:

@@ -85,7 +85,7 @@ class Context:
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
             ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "sample_weight"),
         ]  # fmt: skip
-        for s in kinds.streams(self.plan):
+        for s in kinds.streams(self.plan) if not self.exact else ():
             given += [("const int32_t*", f"{s}steps"), ("const int32_t*", f"{s}channels")]
             given += [("const int64_t*", f"{s}offsets")]
         if not self.exact:

@@ -107,7 +107,12 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
     """Arrivals of this step by spikes that are known at its start."""
     is_input = c.source == ctx.plan.input.name
     end = "to" if is_input else f"p_{c.source}.spikes.count"
-    source = f"args.channels[next_{c.name}]" if is_input else f"p_{c.source}.spikes.neuron[next_{c.name}]"
+    sender = f"const int32_t sender = p_{c.source}.spikes.neuron[next_{c.name}];\n"
+    if is_input:
+        first, others = (
+            (f" - {c.channels[0]}", f"if (sender < 0 || sender >= {c.pre}) continue;\n") if c.channels else ("", "")
+        )
+        sender = f"const int32_t sender = args.channels[next_{c.name}]{first};\n{others}"
     index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
     pending, way = f"p_{c.target}.pending.push()", f"work.way_{c.name}"
     if delayed(c):
@@ -115,7 +120,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
         push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
         return (
             f"{way}.now = step;\nfor (; next_{c.name} < {end} && {sent} < t_end; ++next_{c.name}) {{\n"
-            f"const int32_t sender = {source};\n{routes.each(c, 'sender', push)}}}\n"
+            f"{sender}{routes.each(c, 'sender', push)}}}\n"
             f"for (const auto& due : {way}.take(step)) {{\nconst double after = due.at - t_k;\n"
             f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
         )
@@ -123,7 +128,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
     body = _take(ctx, c, *take)
     return (
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
-        f"const int32_t sender = {source};\n"
+        f"{sender}"
         f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
         f"{routes.each(c, 'sender', body) if spread(c) else body}\n}}"
     )
