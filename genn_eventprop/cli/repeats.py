@@ -25,7 +25,7 @@ def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
     """Run every seed and fold that is not finished yet; print mean and deviation."""
     if launched()[1] > 1:
         raise SettingError(
-            "mpiexec trains one run on its ranks: start each seed or fold separately, or without mpiexec"
+            "with mpiexec, all ranks train a single run: start each seed or fold separately, or run without mpiexec"
         )
     variants, label = variants_of(file, config), "folds" if config.cross_validate else "seeds"
     config = dataclasses.replace(config, seeds=None, cross_validate=False)

@@ -89,7 +89,7 @@ def _reproduce(
     for path in write_report(paper, root, _command(name, data, quick), out):
         print(path)
     if failed:
-        raise TrainingError(f"{len(failed)} runs failed; the reasons: " + ", ".join(failed))
+        raise TrainingError(f"{len(failed)} runs failed; see " + ", ".join(failed))
 
 
 def _command(name: str, data: str | None, quick: bool) -> str:

@@ -92,7 +92,7 @@ def _scan(
         write_json(grid.folder / "table.json", {"rows": rows})
     print(markdown(rows), end="")
     if failed:
-        raise TrainingError(f"{len(failed)} cells failed; the reasons: " + ", ".join(failed))
+        raise TrainingError(f"{len(failed)} cells failed; see " + ", ".join(failed))
 
 
 def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:

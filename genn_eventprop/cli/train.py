@@ -50,7 +50,7 @@ def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> 
 def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     """Begin the run in --run-dir, continue it, or report that it is finished."""
     if config.run_dir is None:
-        raise SettingError("--resume-if-started needs --run-dir: the folder that the next start finds again")
+        raise SettingError("--resume-if-started needs --run-dir, the folder in which the next start finds the run")
     if run_state(config.run_dir, config.epochs) == "finished":
         print(f"{config.run_dir} is finished; nothing to do", file=sys.stderr)
     return {**start_or_continue(file, config, config.run_dir, longer=True), "run_dir": str(config.run_dir)}

@@ -71,8 +71,8 @@ def load(
             if len(array) and array[axis].max() >= size:
                 k = int(np.argmax(array[axis] >= size))
                 raise DataError(
-                    f"{path}: event {k}: {axis} = {array[axis][k]} is beyond the sensor {sensor}; the file "
-                    "is foreign or damaged, or give the sensor's true size"
+                    f"{path}: event {k}: {axis} = {array[axis][k]} is beyond the sensor {sensor}; give the "
+                    "sensor's true size, unless the file is damaged or in another format"
                 )
         arrays.append(array)
     return from_structured(arrays, sensor, labels, None, n_classes, name, pool=pool)

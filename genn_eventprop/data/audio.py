@@ -160,7 +160,7 @@ def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray |
     if not files:
         raise DataError(f"{folder}: no wav files; expected CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav")
     if nested and flat:
-        raise DataError(f"{flat[0]}: lies beside folders of wav files; move it to the folder of its class")
+        raise DataError(f"{flat[0]}: is next to folders of wav files; move it into the folder of its class")
     words = [p.stem.split("_") for p in files]
     if not nested and min(map(len, words)) < 2:
         bad = next(p for p, w in zip(files, words, strict=True) if len(w) < 2)

@@ -89,7 +89,7 @@ def _whole(entry: Path) -> Events | None:
         return None
     try:
         if entry.is_symlink() or any(p.is_symlink() or p.stat().st_mode & 0o002 for p in (entry, *entry.iterdir())):
-            raise DataError(f"{entry}: a link, or everybody can write to it")
+            raise DataError(f"{entry} is a link, or everyone can write to it")
         return Events.load(entry)
     except (DataError, OSError) as error:
         print(f"note: {error}; the cached data are rebuilt", file=sys.stderr)

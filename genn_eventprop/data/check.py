@@ -141,7 +141,7 @@ def targets(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     if array.ndim < 2 or len(array) != n_samples:
         raise DataError(
             f"{where}: targets of shape {array.shape} for {n_samples} samples; the first axis is the sample, "
-            "the last ones what the loss says"
+            "the others are those of the loss"
         )
     if np.isinf(array).any():
         raise DataError(f"{where}: targets of sample {int(np.argwhere(np.isinf(array))[0][0])} are infinite")
@@ -181,7 +181,7 @@ def groups(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     if array.shape != (n_samples,):
         raise DataError(f"{where}: groups of shape {array.shape} for {n_samples} samples; give one for each sample")
     if array.dtype.kind not in "iuU" and array.size:
-        raise DataError(f"{where}: groups must be integers or texts, got dtype {array.dtype}")
+        raise DataError(f"{where}: groups must be integers or strings, got dtype {array.dtype}")
     return array
 
 
@@ -194,10 +194,10 @@ def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
         return np.empty(0, np.int64)
     if array.dtype == bool:
         if array.shape != (n_samples,):
-            raise DataError(f"{where}: a mask of shape {array.shape} cannot choose from {n_samples} samples")
+            raise DataError(f"{where}: a mask of shape {array.shape} cannot select from {n_samples} samples")
         return np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"{where}: samples are chosen by integers, a slice or a mask, got {index!r}")
+        raise DataError(f"{where}: samples are selected by integers, a slice or a mask, got {index!r}")
     outside = (array < -n_samples) | (array >= n_samples)
     if outside.any():
         raise DataError(f"{where}: no sample {array[np.argmax(outside)]}; there are {n_samples}, counted from 0")

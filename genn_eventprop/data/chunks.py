@@ -61,11 +61,13 @@ def follows(events: Events) -> np.ndarray:
         DataError: no groups, or a group whose samples do not stand together.
     """
     if events.groups is None:
-        raise DataError("carry=True needs chunks of recordings, with the recording of each as groups=; see data.chunks")
+        raise DataError(
+            "carry=True needs recordings cut into chunks, with the recording of each in groups=; see data.chunks"
+        )
     same = np.zeros(len(events), bool)
     same[1:] = events.groups[1:] == events.groups[:-1]
     if np.count_nonzero(~same) != len(np.unique(events.groups)):
-        raise DataError("carry=True needs the chunks of a recording side by side, in order; its groups are mixed")
+        raise DataError("carry=True needs the chunks of each recording together and in order; the groups are mixed")
     return same
 
 
@@ -77,7 +79,7 @@ def _numbers(events: Events, steps: np.ndarray, owner: np.ndarray, n: int, given
         return last + 1
     if (last >= given).any():
         bad = int(np.argmax(last >= given))
-        raise DataError(f"recording {bad} has spikes behind its length of {given} chunks")
+        raise DataError(f"recording {bad} has spikes after its length of {given} chunks")
     return np.full(len(events), given)
 
 

@@ -99,7 +99,7 @@ def say(program: str, saying: Saying, file: Path) -> tuple[np.ndarray, int]:
     sound, rate = read_wav(file)
     loud = np.flatnonzero(np.abs(sound) > QUIET * np.abs(sound).max(initial=0.0))
     if not len(loud):
-        raise DataError(f"{PROGRAM} said nothing for {saying.word!r} with voice {voice}")
+        raise DataError(f"{PROGRAM} produced no sound for {saying.word!r} with voice {voice}")
     margin = rate // 100
     return sound[max(0, loud[0] - margin) : loud[-1] + 1 + margin], rate
 

@@ -167,7 +167,7 @@ class Events:
         """
         parts = list(parts)
         if not parts or any(len(p) != len(parts[0]) for p in parts):
-            raise DataError(f"parts side by side need the same samples, got {[len(p) for p in parts]} of them")
+            raise DataError(f"side_by_side needs parts with the same samples, got {[len(p) for p in parts]} samples")
         widths = np.cumsum([0] + [p.n_channels for p in parts])
         times = np.concatenate([p.times for p in parts])
         channels = np.concatenate([p.channels + w for p, w in zip(parts, widths, strict=False)])

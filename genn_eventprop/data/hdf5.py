@@ -174,7 +174,7 @@ def check_layout(file: Any, path: Path) -> None:
     names = ("spikes/times", "spikes/units", "labels")
     missing = [name for name in names if name not in file]
     if missing:
-        raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} absent; it has {', '.join(file)}")
+        raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} missing; it has {', '.join(file)}")
     for name in names:
         if not getattr(file[name], "shape", ()):
             raise DataError(f"{path}: not in the SHD layout, {name} must be an array with a row for each sample")
@@ -192,7 +192,7 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
     with reading(path, "the attribute n_channels"):
         told = int(file.attrs["n_channels"]) if "n_channels" in file.attrs else None
     if told is not None and asked not in (None, told):
-        raise DataError(f"{path} has {told} channels, {asked} were asked for")
+        raise DataError(f"{path} has {told} channels, but n_channels={asked}")
     if told is not None:
         return told
     if asked is not None:
@@ -208,7 +208,7 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
         return SHD_CHANNELS
     raise DataError(
         f"{path}: its units go up to {largest}, so it seems to have {largest + 1} channels, not the {SHD_CHANNELS} of "
-        f"SHD; say it in the file: h5py.File({path.name!r}, 'a').attrs['n_channels'] = {largest + 1}, or by n_channels="
+        f"SHD; set it in the file, h5py.File({path.name!r}, 'a').attrs['n_channels'] = {largest + 1}, or n_channels="
     )
 
 

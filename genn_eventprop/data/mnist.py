@@ -75,7 +75,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     dtype = np.dtype(IDX_TYPES[data[2]])
     wanted = head + math.prod(shape) * dtype.itemsize
     if len(shape) != data[3] or len(data) != wanted:
-        raise DataError(f"{path}: {len(data)} bytes, its header asks for {wanted}; download it again")
+        raise DataError(f"{path}: {len(data)} bytes instead of the {wanted} of its header; download it again")
     return np.frombuffer(data, dtype, offset=head).reshape(shape)
 
 

@@ -17,7 +17,7 @@ KINDS = (
     "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
     "an HDF5 file in the SHD layout (.h5, .hdf5)",
     "an npz file of FSDD spikes",
-    "a file or folder that Events.save wrote",
+    "a file or folder written by Events.save",
 )
 
 

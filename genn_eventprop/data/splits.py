@@ -150,7 +150,7 @@ class HeldOutTestSet:
     def _unread(self) -> Events:
         if self._events is None:
             raise DataError(
-                "the test set was opened already: it is read once, at the end; choose on the validation set"
+                "the test set has already been opened: it is read only once, at the end; choose on the validation set"
             )
         return self._events
 

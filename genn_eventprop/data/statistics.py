@@ -45,7 +45,7 @@ class Statistics:
         low, median, high = self.events_per_sample
         lines = [
             f"{self.name or 'events'}: {self.samples} samples ({self.empty_samples} empty), {self.events} events",
-            f"  events a sample  mean {self.mean_events:.1f}, min {low:.0f}, median {median:.0f}, max {high:.0f}",
+            f"  events/sample    mean {self.mean_events:.1f}, min {low:.0f}, median {median:.0f}, max {high:.0f}",
             f"  duration         mean {self.mean_duration:.1f} ms, longest {self.duration:.1f} ms",
             f"  channels         {self.n_channels}, {self.silent_channels} of them silent",
         ]

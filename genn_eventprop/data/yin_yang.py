@@ -103,6 +103,6 @@ def load(split: str, size: int | None = None, **encoding: Any) -> Events:
         raise DataError(f"yin_yang: no split {split!r}; {suggest(split, SPLITS)}")
     published, seed = SPLITS[split]
     if size is not None and not 0 < size <= published:
-        raise DataError(f"yin_yang: the {split} split has {published} samples, {size} were asked for")
+        raise DataError(f"yin_yang: the {split} split has {published} samples, got size={size}")
     inputs, classes = points(published if size is None else size, seed)
     return encode(inputs, classes, **encoding)

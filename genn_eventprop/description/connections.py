@@ -44,7 +44,7 @@ def build_connectivity(found: Mapping[str, Any], values: Values, guard: Guard, n
     arguments = dict(found)
     kind, weight, bounds = (arguments.pop(k) for k in ("kind", "weight", "bounds"))
     if kind not in KINDS:
-        raise DescriptionError(f"connection {name!r} is of the kind {kind!r}, which this version does not have")
+        raise DescriptionError(f"connection {name!r} is of kind {kind!r}, which this version does not know")
     given: dict[str, Any] = {"bounds": build_bounds(bounds, guard, name)}
     if KINDS[kind] is not Pool2D:  # its weight follows from its scale
         given["weight"] = build_value(weight, values.get(f"{name}.weight"), guard, name)
@@ -56,7 +56,7 @@ def build_connectivity(found: Mapping[str, Any], values: Values, guard: Guard, n
     if kind == "Sparse" and given.get("probability") is given.get("fan_in") is None:
         pairs = values.get(f"{name}.pairs")
         if pairs is None:
-            raise DescriptionError(f"connection {name!r}: its pairs are stored beside the description, and are missing")
+            raise DescriptionError(f"connection {name!r}: its pairs, stored next to the description, are missing")
         given["pairs"] = pairs
     return KINDS[kind](**given)
 
@@ -78,7 +78,7 @@ def _describe_delays(delays: Delay) -> dict[str, Any]:
 def _describe_connectivity(connectivity: Connectivity, name: str) -> dict[str, Any]:
     kind = type(connectivity).__name__
     if type(connectivity) is not KINDS.get(kind):
-        raise DescriptionError(f"connection {name!r} is {kind}, which a description of a model does not hold yet")
+        raise DescriptionError(f"connection {name!r} is {kind}, which model descriptions do not support yet")
     weight, bounds = describe_value(connectivity.weight), describe_bounds(connectivity.bounds)
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in connectivity.options().items()}
     return {"kind": kind, "weight": weight, "bounds": bounds, **options}

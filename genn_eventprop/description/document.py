@@ -82,7 +82,7 @@ def build(document: Any, values: Mapping[str, np.ndarray] | None = None, *, trus
     """
     found = document.get("format") if isinstance(document, Mapping) else None
     if found != FORMAT:
-        raise DescriptionError(f"not the description of a model in this version's format {FORMAT!r}; it says {found!r}")
+        raise DescriptionError(f"not a model description in the format of this version, {FORMAT!r}; it says {found!r}")
     try:
         return _build(document, values or {}, Guard(trust))
     except DescriptionError:

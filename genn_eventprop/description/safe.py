@@ -41,7 +41,7 @@ class Guard:
     def label(self, value: Any, where: str) -> str:
         """A text that appears in comments of the code: one line without special characters."""
         if not isinstance(value, str) or not (self.trust or _LABEL.fullmatch(value)):
-            raise DescriptionError(f"{where}: {value!r} is not a short text in one line")
+            raise DescriptionError(f"{where}: {value!r} is not a short text on one line")
         return value
 
     def size(self, value: Any, where: str) -> int:

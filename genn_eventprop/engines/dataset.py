@@ -106,7 +106,7 @@ def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]
     if loss.answer and loss.compares == "labels":
         given = named_answer(events, loss)
         if given.ndim != 1 or given.dtype.kind not in "iu":
-            raise DataError(f"the loss of {loss.output!r} needs a class for each sample; {loss.answer!r} is no such")
+            raise DataError(f"the loss of {loss.output!r} needs a class for each sample; {loss.answer!r} has numbers")
     elif loss.answer and loss.answer != "label":  # the labels belong to another loss
         given = None
     labels = np.full(len(events), -1, np.int64) if given is None else np.asarray(given, np.int64)
@@ -129,7 +129,7 @@ def named_answer(events: Events, loss: LossRecord) -> np.ndarray:
     known |= {n: events.targets[n] for n in (events.targets.dtype.names or ())} if events.targets is not None else {}
     if loss.answer not in known:
         raise DataError(
-            f"the loss of {loss.output!r} is compared with {loss.answer!r}, and the data has no such target "
+            f"the loss of {loss.output!r} is compared with {loss.answer!r}, but the data has no such target "
             f"({suggest(loss.answer, known)}); give Events targets={{{loss.answer!r}: ...}}"
         )
     return known[loss.answer]
@@ -174,12 +174,12 @@ def _targets(events: Events, plan: Plan) -> np.ndarray | None:
     targets = named_answer(events, loss) if loss.answer else events.targets
     if targets is not None and targets.dtype.names:
         raise DataError(
-            f"the data has several targets ({', '.join(targets.dtype.names)}); say which the loss of {loss.output!r} "
-            "is compared with: loss.against(name)"
+            f"the data has several targets ({', '.join(targets.dtype.names)}); choose the one for the loss of "
+            f"{loss.output!r} with loss.against(name)"
         )
     if targets is None:
         raise DataError(
-            f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, and the data has none; "
+            f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, but the data has none; "
             f"give Events targets= of shape {wanted}"
         )
     found = targets.shape[1:]

@@ -110,7 +110,7 @@ class NativeEngine(Engine):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
-                raise EngineError(f"{name}={number}: at least one is needed")
+                raise EngineError(f"{name}={number}: must be at least 1")
         self.dtype, self.slices = np.dtype(dtype), slices
         self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
         self._threads_given = threads is not None
@@ -252,7 +252,7 @@ class NativeEngine(Engine):
     def notes(self, batch: int) -> list[str]:
         slices = self.slices_of(batch)
         idle = self.threads - slices
-        return [f"{idle} of {self.threads} threads stay idle: a batch is {slices} slices"] if idle > 0 else []
+        return [f"{idle} of {self.threads} threads stay idle: a batch has {slices} slices"] if idle > 0 else []
 
     def settle(self, number: int, processes: int) -> None:
         if not self._threads_given:

@@ -119,7 +119,7 @@ def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:
     """Steps whose states are kept together, all of the trial if they fit `limit` MiB, else about its square root; and
     the MiB a thread that this takes. 0 MiB where no population needs it."""
     if not limit > 0:
-        raise EngineError(f"trajectory_limit={limit}: MiB a thread, a positive number")
+        raise EngineError(f"trajectory_limit={limit}: must be a positive number, in MiB per thread")
     if plan.spike_times == "exact":
         return plan.n_steps, 0.0
     row = sum(len(p.derived.states) * padded(p.size) for p in plan.populations if p.stores_states) * itemsize

@@ -134,7 +134,7 @@ def _handwritten(plan: Plan) -> str:
     for p in plan.populations:
         if p.derived.model.snippets:
             return (
-                f"runs equations, and population {p.name!r} is made of {p.derived.model.name} with hand-written "
+                f"runs equations only, but population {p.name!r} ({p.derived.model.name}) has hand-written "
                 "snippets; use native or genn"
             )
     return ""
@@ -202,8 +202,8 @@ def _shared_tables(plan: Plan) -> str:
     for c in (c for c in plan.connections if c.shares):
         if any(x.form != "dense" or x.delays is not None for x in (c, every[c.shares])):
             return (
-                f"shares weights of dense connections with one delay each, and {c.name!r} those of {c.shares!r}; use "
-                "engine='reference_clock' or 'c99'"
+                f"shares only weights of dense connections with one delay each, not those of {c.shares!r} with "
+                f"{c.name!r}; use engine='reference_clock' or 'c99'"
             )
     return ""
 
@@ -228,8 +228,8 @@ def _along(plan: Plan) -> str:
     found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
-            f"takes only a main loss all along the trial, and {loss.readout!r} of {loss.output!r} is an auxiliary one; "
-            "name it first, or use engine='reference_clock'"
+            f"runs a loss over the whole trial only as the main loss, but {loss.readout!r} of {loss.output!r} is an "
+            "auxiliary one; put it first, or use engine='reference_clock'"
             for loss in found
         ),
         "",
@@ -250,20 +250,20 @@ def _stepwise(plan: Plan) -> str:
     if own.between_events is not Readout.between_events:
         return ""
     return (
-        f"cannot read {plan.loss.readout!r} with exact spike times: it looks at V in every step, and does not say how "
+        f"cannot read {plan.loss.readout!r} with exact spike times: it reads V in every step, and does not define how "
         "V is read between events; use spike_times='grid'"
     )
 
 
 def _tables(plan: Plan) -> str:
     found = (c.name for c in plan.connections if c.form != "dense")
-    return next((f"cannot run connection {n!r}: it runs dense weights; {_KINDS}" for n in found), "")
+    return next((f"cannot run connection {n!r}: it runs only dense weights; {_KINDS}" for n in found), "")
 
 
 def _with_delays(kind: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         found = (c.name for c in plan.connections if c.delays and c.delays.kind == kind)
-        return next((f"has no {kind} delays, which connection {n!r} has; {_KINDS}" for n in found), "")
+        return next((f"does not support {kind} delays, as in connection {n!r}; {_KINDS}" for n in found), "")
 
     return needs
 
@@ -276,8 +276,8 @@ def _moved_apart(plan: Plan) -> str:
         moved = d.receptors[c.receptor][d.states.index(d.model.readout)] != 0
         if moved and (c.form != "dense" or c.delays is not None):
             return (
-                f"cannot run a loss of {d.model.readout}(t) behind connection {c.name!r}, whose arrivals move it at "
-                "once, each target at a time of its own; use engine='reference_clock', or Dense with delay=a number"
+                f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
+                "once, at different times per target; use engine='reference_clock', or Dense with delay=a number"
             )
     return ""
 

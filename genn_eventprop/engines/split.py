@@ -74,10 +74,11 @@ class SplitForm:
         """
         if not self.splits:
             raise EngineError(
-                f"{self.name} runs forwards and backwards together; use native, reference_clock or reference_event"
+                f"{self.name} cannot run the forward and backward passes separately; use native, reference_clock or "
+                "reference_event"
             )
         if self.plan.auxiliary:
-            raise EngineError("a loss in Python reads one population; make the plan with one loss")
+            raise EngineError("a loss in Python reads only one population; make the plan with one loss")
         if self.plan.loss.readout not in READ:
             raise EngineError(
                 f"the readout {self.plan.loss.readout!r} has its outer loss in the trial; a loss in Python needs one "
@@ -100,14 +101,14 @@ class SplitForm:
             EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
         """
         if self._kept is None:
-            raise EngineError("backward needs a forward run with keep=True before it, which it uses up")
+            raise EngineError("backward needs a forward run with keep=True before it, once for each call")
         readouts, kept = self._kept
         slope, given = _checked(slope, readouts.value, ""), dict(also or {})
         more = {
             name: _checked(given.pop(name, np.zeros_like(r)), r, f" of {name}") for name, r in readouts.also.items()
         }
         if given:
-            raise EngineError(f"dL/dr is given of {', '.join(given)}, which the loss does not list in also=")
+            raise EngineError(f"dL/dr is given for {', '.join(given)}, which the loss does not list in also=")
         self._kept = None
         found = self._backward_half(kept, slope, more, inputs)
         self._inputs = found if inputs else None

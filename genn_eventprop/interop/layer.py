@@ -184,7 +184,7 @@ def runner_of(number: int) -> Runner:
     """
     found = _runners.get(number)
     if found is None:
-        raise EngineError("the layer of this trial no longer exists; keep it until its gradients are taken")
+        raise EngineError("the layer of this trial no longer exists; keep it until its gradients are computed")
     return found
 
 

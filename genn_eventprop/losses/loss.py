@@ -85,7 +85,7 @@ class Loss(LossFormulas):
         if not (np.isfinite(self.factor) and self.factor > 0):
             raise LossError(f"the factor of a loss must be a finite number > 0, got {self.factor}")
         if not isinstance(self.answer, str):
-            raise LossError(f"a loss is compared with a target by its name, got {self.answer!r}")
+            raise LossError(f"the target of a loss is given by its name, got {self.answer!r}")
         if isinstance(self.weight, str):
             object.__setattr__(self, "weight", TimeWeight(self.weight))
         kinds = [name for name, kind in READOUTS.items() if kind.by_itself]
@@ -101,7 +101,7 @@ class Loss(LossFormulas):
         for key, value in self.constants.items():
             if key == "r" or not usable(key, (), (), ()):
                 raise LossError(
-                    f"loss constant {key!r}: the formulas use that name, or no formula can; give it another name"
+                    f"loss constant {key!r}: the name is reserved in formulas, or not allowed in them; use another name"
                 )
             if not np.isfinite(value):
                 raise LossError(f"loss constant {key} must be finite, got {value}")
@@ -181,20 +181,22 @@ def as_losses(loss: Loss | Sequence[Loss]) -> tuple[Loss, ...]:
     if not losses or wrong is not None:
         found = loss if wrong is None else wrong
         raise LossError(
-            f"expected a loss from genn_eventprop.losses, or a list of such, got {type(found).__name__}; penalties on "
-            "spikes or parameters are regularisers=[...]"
+            f"expected a loss from genn_eventprop.losses, or a list of them, got {type(found).__name__}; penalties on "
+            "spikes or parameters go into regularisers=[...]"
         )
     names = [each.output for each in losses]
     for each in losses if len(losses) > 1 else ():
         if names.count(each.output) > 1:
-            raise LossError(f"two losses read {each.output!r}; a population has one, add their outer losses in it")
+            raise LossError(
+                f"two losses read {each.output!r}; combine them in one outer loss, as a population has only one"
+            )
         if each.also:
             raise LossError("also= is for a single loss")
     if len(losses) > 1 and any(isinstance(each.outer, Function) for each in losses):
         moving = next((each for each in losses if READOUTS[each.readout].in_trial), None)
         if moving is not None:
             raise LossError(
-                f"the loss of {moving.output!r} is taken all along the trial and cannot be added to an outer loss in "
-                "Python; write that one with a named outer loss"
+                f"the loss of {moving.output!r} is taken over the whole trial and cannot be combined with an outer "
+                "loss in Python; use a named outer loss instead"
             )
     return losses

@@ -44,7 +44,7 @@ def run_jobs(
         say(f"{job.name}: " + ("finished" if status == 0 else f"failed: {last_line(job.log)}"))
         failed += [str(job.log)] if status else []
     if failed:
-        raise TrainingError(f"{len(failed)} runs failed; the reasons: {', '.join(failed)}")
+        raise TrainingError(f"{len(failed)} runs failed; see {', '.join(failed)}")
     summary = summarise({name: RunFolder(root / name).results for name in variants})
     write_json(root / "summary.json", summary)
     return summary

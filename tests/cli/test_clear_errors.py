@@ -83,7 +83,7 @@ def test_bounds_that_do_not_fit():
 
 def test_several_losses():
     net, out = net_of()
-    with pytest.raises(LossError, match="two losses read .output.; a population has one"):
+    with pytest.raises(LossError, match="two losses read .output.; combine them in one outer loss"):
         Trainer(net, [FirstSpikeCrossEntropy(out)] * 2, duration=20.0, dt=1.0)
 
 

@@ -208,7 +208,7 @@ def test_a_failed_run_is_named(folder, capsys):
     assert main(["reproduce", "tiny.paper.toml", "--only", "wide", "--seeds", "1"]) == 1
     captured = capsys.readouterr()
     assert "wide,seed=1: failed: " in captured.out and "no_loss" in captured.out
-    assert "1 runs failed; the reasons: runs/reproduce/tiny/logs/wide,seed=1.log" in captured.err
+    assert "1 runs failed; see runs/reproduce/tiny/logs/wide,seed=1.log" in captured.err
     assert (ROOT / "report.html").is_file()
 
 

@@ -90,7 +90,7 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     captured = capsys.readouterr()
     assert "4 cells, 0 already finished, 2 at once" in captured.out
     assert "hidden=13,seed=1: failed: ValueError: thirteen is unlucky" in captured.out
-    assert "2 cells failed; the reasons: runs/s/logs/hidden=13,seed=" in captured.err
+    assert "2 cells failed; see runs/s/logs/hidden=13,seed=" in captured.err
     root = Path("runs/s")
     saved = json.loads((root / "hidden=3,seed=2" / "config.json").read_text())["settings"]
     assert (saved["hidden"], saved["seed"], saved["epochs"], saved["threads"]) == (

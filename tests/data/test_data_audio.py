@@ -303,7 +303,9 @@ def test_no_recording_is_left_out(tmp_path: Path) -> None:
     ):
         audio.recordings(tmp_path)
     write_tone(tmp_path / "3" / "a.Wav", 400.0)
-    with pytest.raises(DataError, match=r"0_ann_0.wav: lies beside folders of wav files; move it to the folder of its"):
+    with pytest.raises(
+        DataError, match=r"0_ann_0.wav: is next to folders of wav files; move it into the folder of its"
+    ):
         audio.recordings(tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_every_word_once_with_every_voice_speed_and_pitch():
         (["--voices", "m1", "f5", "--pitches", "100"], "--pitches: whole numbers from 0 to 99, got 100"),
         (["--voices", "m1", "f5", "--seed", "-1"], "--seed must be at least 0"),
         (["--voices", "m1", "m7", "--speeds", "99", "--pitches", "50"], "the stand-in fails at six"),
-        (["--voices", "m1", "f5", "--pitches", "7", "--speeds", "160"], "espeak-ng said nothing for 'acht'"),
+        (["--voices", "m1", "f5", "--pitches", "7", "--speeds", "160"], "espeak-ng produced no sound for 'acht'"),
     ],
 )
 def test_mistakes(stand_in, options, message, capsys):

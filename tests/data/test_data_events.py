@@ -61,7 +61,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n_classes": 0}, "small: n_classes must be an integer >= 1, got 0"),
     ({"n_classes": "three"}, "n_classes must be an integer >= 1, got 'three'"),
     ({"groups": ["a", "b"]}, r"small: groups of shape \(2,\) for 3 samples; give one for each sample"),
-    ({"groups": [0.5, 1.0, 2.0]}, "small: groups must be integers or texts, got dtype float64"),
+    ({"groups": [0.5, 1.0, 2.0]}, "small: groups must be integers or strings, got dtype float64"),
 ]
 
 
@@ -110,8 +110,8 @@ def test_from_samples_sorts_only_on_request() -> None:
     [
         (3, "small: no sample 3; there are 3, counted from 0"),
         ([0, -4], "no sample -4"),
-        ([0.5], "samples are chosen by integers"),
-        (np.array([True, False]), r"a mask of shape \(2,\) cannot choose from 3 samples"),
+        ([0.5], "samples are selected by integers"),
+        (np.array([True, False]), r"a mask of shape \(2,\) cannot select from 3 samples"),
     ],
 )
 def test_refuses_samples_that_do_not_exist(index: Any, message: str) -> None:

@@ -104,6 +104,6 @@ def test_the_test_set_opens_once() -> None:
     held_out_test = splits.HeldOutTestSet(labelled([0, 1, 2]))
     assert len(held_out_test) == 3
     assert len(held_out_test.open()) == 3
-    with pytest.raises(DataError, match="the test set was opened already: it is read once, at the end"):
+    with pytest.raises(DataError, match="the test set has already been opened: it is read only once"):
         held_out_test.open()
     assert len(held_out_test) == 3

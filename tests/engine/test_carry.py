@@ -219,7 +219,7 @@ def test_what_is_refused():
             engine.run_on(engine.load(cut), [0], None)
     with pytest.raises(DataError, match="a chunk of 10.2 ms is not a whole number of steps of 0.5 ms"):
         chunks(whole, 10.2, DT)
-    with pytest.raises(DataError, match="recording 0 has spikes behind its length of 1 chunks"):
+    with pytest.raises(DataError, match="recording 0 has spikes after its length of 1 chunks"):
         chunks(whole, 10.0, DT, length=10.0)
     with pytest.raises(DataError, match=r"labels of chunks have shape \(2, 3\), the recordings have \[2\] chunks"):
         chunks(whole, 10.0, DT, length=20.0, labels=np.zeros((2, 3), int))

@@ -71,7 +71,7 @@ def test_samples_without_a_label_have_no_loss():
 @pytest.mark.parametrize(
     ("name", "targets", "message"),
     [
-        ("squared error of V", None, r"compares the voltage of 'output' with targets, and the data has none; .*"
+        ("squared error of V", None, r"compares the voltage of 'output' with targets, but the data has none; .*"
          r"shape \(6, 101, 4\)"),
         ("squared error of V", (6, 100, 4), r"shape \(6, 100, 4\), but this loss needs \(6, 101, 4\): V at"),
         ("spike times", (6, 4), r"this loss needs \(6, 4, any number\): times in ms of every output's spikes"),

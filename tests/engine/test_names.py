@@ -179,5 +179,5 @@ def test_snippets_with_such_names_are_refused_by_native():
     net = Network()
     net.connect(net.input(2), net.population(neuron, 2, "out"), Dense(1.0), receptor="exc")
     plan = make_plan(net, losses.Loss(net.populations[0], "integral"), dt=0.5, duration=5.0)
-    with pytest.raises(EngineError, match=r"native calls something else step; choose another name \(step_0, say\)"):
+    with pytest.raises(EngineError, match=r"native itself uses step; choose another name, e.g. step_0"):
         native(plan, net.initial_parameters(1))

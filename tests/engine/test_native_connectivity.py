@@ -176,5 +176,5 @@ def test_what_is_missing_is_refused_by_name():
     outputs = net.population(LIFDelta(), 3, name="outputs")
     net.connect(net.input(4), outputs, Dense(1.0), delay=Delay(1.0, max=3.0))
     plan = make_plan(net, losses.PerStepCrossEntropy(outputs), **GRID)
-    with pytest.raises(EngineError, match=r"native cannot run a loss of V\(t\) behind connection 'input_outputs'"):
+    with pytest.raises(EngineError, match=r"native cannot run a loss of V\(t\) after connection 'input_outputs'"):
         create(plan, net.initial_parameters(0), engine="native")

@@ -253,8 +253,8 @@ def test_wrong_settings_and_parameters_are_refused(plan):
     values = plan.network.initial_parameters(3)
     cases = [
         ({"dtype": "float16"}, EngineError, r"dtype='float16': the native engine runs 'float32' or 'float64'"),
-        ({"threads": 0}, EngineError, r"threads=0: at least one is needed"),
-        ({"slices": 0}, EngineError, r"slices=0: at least one is needed"),
+        ({"threads": 0}, EngineError, r"threads=0: must be at least 1"),
+        ({"slices": 0}, EngineError, r"slices=0: must be at least 1"),
         ({"slope_floor": -1.0}, EngineError, r"slope_floor must be a finite number >= 0, got -1.0"),
     ]
     for settings, kind, message in cases:
@@ -351,8 +351,8 @@ def test_idle_threads_are_reported():
     net.connect(inp, output, Dense(0.1))
     plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=10.0)
     engine = create(plan, net.initial_parameters(0), engine="native", threads=18)
-    assert engine.notes(32) == ["2 of 18 threads stay idle: a batch is 16 slices"]
-    assert engine.notes(4) == ["14 of 18 threads stay idle: a batch is 4 slices"]
+    assert engine.notes(32) == ["2 of 18 threads stay idle: a batch has 16 slices"]
+    assert engine.notes(4) == ["14 of 18 threads stay idle: a batch has 4 slices"]
     assert engine.notes(128) == [] and engine.slices_of(128) == 32  # more slices for larger batches
 
 

@@ -281,5 +281,5 @@ def test_a_readout_of_every_step_is_refused_by_name(monkeypatch):
     out = net.population(LI(), 2, name="output")
     net.connect(net.input(3), out, Dense(Normal(0.5, 0.5)))
     plan = make_plan(net, losses.Loss(out, "sampled"), dt=1.0, duration=T, spike_times="exact")
-    with pytest.raises(EngineError, match="native cannot read 'sampled' with exact spike times: it looks at V"):
+    with pytest.raises(EngineError, match="native cannot read 'sampled' with exact spike times: it reads V"):
         engines.create(plan, net.initial_parameters(0), engine="native")

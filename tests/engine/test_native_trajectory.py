@@ -53,5 +53,5 @@ def test_what_needs_no_trajectory_has_none():
     assert segments(network("LIF", 1.0, {}, learned=False), 4, 256.0) == (101, 0.0)
     rows = 2 * 32 + 2 * 16  # V and I of populations padded to whole cache lines
     assert segments(network("LIF", 1.0, {}), 4, 256.0) == (101, 101 * rows * 4 / 2**20)
-    with pytest.raises(EngineError, match="trajectory_limit=0: MiB a thread, a positive number"):
+    with pytest.raises(EngineError, match="trajectory_limit=0: must be a positive number, in MiB per thread"):
         segments(network("LIF", 1.0, {}), 4, 0)

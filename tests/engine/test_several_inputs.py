@@ -82,7 +82,7 @@ def test_recordings_side_by_side():
     assert both.n_channels == 5 and both.labels.tolist() == [0, 1]
     assert [x.tolist() for x in both.sample(0)] == [[1.0, 3.0, 4.0], [0, 4, 1]]
     assert both.sample(1)[1].tolist() == [2]
-    with pytest.raises(DataError, match=r"need the same samples, got \[2, 1\]"):
+    with pytest.raises(DataError, match=r"needs parts with the same samples, got \[2, 1\]"):
         Events.side_by_side([audio, touch[:1]])
 
 

@@ -167,5 +167,5 @@ def test_what_is_refused():
     running.forward(data, [0])
     with pytest.raises(EngineError, match=r"dL/dr of trace has shape \(1, 3\), the readouts have \(1, 51, 3\)"):
         running.backward(np.zeros((1, 3)), {"trace": np.zeros((1, 3))})
-    with pytest.raises(EngineError, match="dL/dr is given of max, which the loss does not list in also="):
+    with pytest.raises(EngineError, match="dL/dr is given for max, which the loss does not list in also="):
         running.backward(np.zeros((1, 3)), {"max": np.zeros((1, 3))})

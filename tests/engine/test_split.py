@@ -203,5 +203,7 @@ def test_what_cannot_be_is_said():
     assert not engine_class("genn").splits
     whole = made("reference_clock", plan)
     whole.splits = False
-    with pytest.raises(EngineError, match="reference_clock runs forwards and backwards together; use native"):
+    with pytest.raises(
+        EngineError, match="reference_clock cannot run the forward and backward passes separately; use native"
+    ):
         whole.forward(data, [0])

@@ -208,5 +208,5 @@ def test_what_a_stream_refuses(stream):
     network = model.plan.network
     loss = losses.MaxVoltageCrossEntropy(network.populations[-1])
     exact = make_plan(network, loss, dt=0.5, duration=50.0, spike_times="exact")
-    with pytest.raises(EngineError, match="a C file runs spikes on the grid"):
+    with pytest.raises(EngineError, match="C files support only spikes on the grid"):
         Stream(exact, network.initial_parameters(3))

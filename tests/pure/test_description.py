@@ -272,7 +272,7 @@ def test_hostile_expressions_are_refused_at_once(document, path, text, tmp_path,
         (
             ("format",),
             "genn_eventprop model 2",
-            f"in this version's format {FORMAT!r}; it says 'genn_eventprop model 2'",
+            f"in the format of this version, {FORMAT!r}; it says 'genn_eventprop model 2'",
         ),
         (("network", "populations", 0, "name"), "a; int b", "'a; int b' is not a name"),
         (("network", "populations", 0, "size"), 10**12, "the size must be an integer from 1 to"),
@@ -282,17 +282,17 @@ def test_hostile_expressions_are_refused_at_once(document, path, text, tmp_path,
         (("network", "connections", 0, "name"), "x\n#define y", "is not a name"),
         (("network", "connections", 0, "delay"), "1", "delay must be a finite time"),
         (("network", "connections", 0, "receptor"), "x); evil(", "no receptor 'x); evil('"),
-        (("network", "connections", 0, "connectivity", "kind"), "Procedural", "of the kind 'Procedural'"),
+        (("network", "connections", 0, "connectivity", "kind"), "Procedural", "of kind 'Procedural'"),
         (("network", "connections", 0, "connectivity", "weight"), {"initialiser": "os.system"}, "unknown initialiser"),
         (("network", "connections", 0, "connectivity", "weight", "mean"), "x", "expected a finite number, got 'x'"),
-        (("network", "models", "LIF", "name"), "LIF\nint evil() {", "is not a short text in one line"),
-        (("network", "models", "LIF", "name"), "LIF \\", "is not a short text in one line"),
-        (("network", "models", "LIF", "name"), "LIF ??/", "is not a short text in one line"),
+        (("network", "models", "LIF", "name"), "LIF\nint evil() {", "is not a short text on one line"),
+        (("network", "models", "LIF", "name"), "LIF \\", "is not a short text on one line"),
+        (("network", "models", "LIF", "name"), "LIF ??/", "is not a short text on one line"),
         (("network", "models", "LIF", "receptors"), {"in put": {"I": 1}}, "'in put' is not a name"),
-        (("network", "models", "LIF", "params", "tau_mem", "unit"), "ms'''", "is not a short text in one line"),
+        (("network", "models", "LIF", "params", "tau_mem", "unit"), "ms'''", "is not a short text on one line"),
         (("network", "models", "LIF", "params", "tau_mem", "bounds"), [1], "bounds are a pair"),
         (("network", "models", "LIF", "state"), {"V": 0}, "dynamics and state must name the same variables"),
-        (("network", "models", "LIF", "events", 0, "name"), "x\ny", "is not a short text in one line"),
+        (("network", "models", "LIF", "events", 0, "name"), "x\ny", "is not a short text on one line"),
         (("network", "models", "LIF", "events", 0, "next_mode"), "", "event 'spike' names mode ''"),
         (("loss", "population"), "nobody", "the loss reads 'nobody'"),
         (("loss", "readout"), "os", "unknown readout 'os'"),
@@ -336,7 +336,7 @@ def test_every_missing_key_is_told(document):
     for path in (("run", "dt"), ("loss", "silent"), ("network", "models", "LIF", "events", 0, "emits")):
         assert path in refused
     for other in (None, 1, "x", [], {}):
-        with pytest.raises(DescriptionError, match="not the description of a model"):
+        with pytest.raises(DescriptionError, match="not a model description"):
             build(other)
 
 

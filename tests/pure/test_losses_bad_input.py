@@ -41,7 +41,7 @@ CASES = {
         lambda: trainer(losses.SpikeCountCrossEntropy), "a spike-count loss needs spikes, but 'output'"),
     "maximum of what spikes": (
         lambda: trainer(losses.MaxVoltageCrossEntropy, LIF), "needs an output that cannot spike; 'output'"),
-    "no targets": (lambda: fit(trainer(ERROR)), "compares the voltage of 'output' with targets, and the data has none"),
+    "no targets": (lambda: fit(trainer(ERROR)), "compares the voltage of 'output' with targets, but the data has none"),
     "targets of the wrong shape": (
         lambda: fit(trainer(ERROR), np.zeros((2, 20, 3))), r"shape \(2, 20, 3\), but this loss needs \(2, 21, 3\)"),
     "labels beyond the outputs": (lambda: fit(trainer(), labels=(0, 7)), "label"),

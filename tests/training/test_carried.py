@@ -90,10 +90,14 @@ def test_what_is_refused():
         trainer(engine="c99")
     with pytest.raises(SettingError, match="carry=True goes with neither checkpoint_batches nor several ranks"):
         trainer(checkpoint_batches=2)
-    with pytest.raises(DataError, match="carry=True needs chunks of recordings, with the recording of each as groups="):
+    with pytest.raises(
+        DataError, match="carry=True needs recordings cut into chunks, with the recording of each in groups="
+    ):
         trainer().fit(recordings(lengths=(10.0, 10.0, 10.0)), epochs=1)
     cut = chunks(recordings(), 10.0, 1.0)
-    with pytest.raises(DataError, match="needs the chunks of a recording side by side, in order; its groups are mixed"):
+    with pytest.raises(
+        DataError, match="needs the chunks of each recording together and in order; the groups are mixed"
+    ):
         trainer().fit(cut[np.array([0, 3, 1])], epochs=1)
     made = trainer()
     data = made.engine.load(cut)

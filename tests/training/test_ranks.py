@@ -309,7 +309,7 @@ def test_the_script_of_the_docs_runs_in_the_queue(tmp_path, monkeypatch):
 @needs_mpi
 def test_scans_and_repeats_are_not_for_mpiexec(page):
     done = ranks(2, "train", page, "--seeds", "1-2")
-    assert done.returncode == 1 and done.stderr.count("mpiexec trains one run on its ranks") == 1
+    assert done.returncode == 1 and done.stderr.count("with mpiexec, all ranks train a single run") == 1
     Path("scan.toml").write_text('experiment = "page.py"\n')
     assert "run it without mpiexec" in ranks(2, "scan", "scan.toml").stderr
 

@@ -106,17 +106,19 @@ def test_what_does_not_fit_is_refused():
     read = {p.name: p for p in net.populations}
     plan = make_plan(net, [main, aux], dt=0.5, duration=20.0)
     engine = create(plan, net.initial_parameters(1), engine="reference_clock")
-    with pytest.raises(DataError, match="compared with 'speaker', and the data has no such target"):
+    with pytest.raises(DataError, match="compared with 'speaker', but the data has no such target"):
         engine.load(Events.from_samples([([1.0], [0])], 3, labels=[0]))
     with pytest.raises(DataError, match=r"sample 0 has speaker 7, but the output 'aux' has 3 classes"):
         engine.load(Events.from_samples([([1.0], [0])], 3, labels=[0], targets={"speaker": [7]}))
-    with pytest.raises(EngineError, match="a loss in Python reads one population"):
+    with pytest.raises(EngineError, match="a loss in Python reads only one population"):
         engine.forward(engine.load(events()), [0])
     exact = make_plan(net, [main, aux], dt=0.5, duration=20.0, spike_times="exact")
     with pytest.raises(EngineError, match="native cannot add the auxiliary loss of 'aux'"):
         create(exact, net.initial_parameters(1), engine="native")
     along = make_plan(net, [main, losses.PerStepCrossEntropy(read["aux"])], dt=0.5, duration=20.0)
-    with pytest.raises(EngineError, match="takes only a main loss all along the trial, and 'voltage' of 'aux'"):
+    with pytest.raises(
+        EngineError, match="runs a loss over the whole trial only as the main loss, but 'voltage' of 'aux'"
+    ):
         create(along, net.initial_parameters(1), engine="native")
     for wrong, message in (
         ([main, 2 * main], "two losses read 'output'"),

@@ -136,7 +136,9 @@ def test_given_pairs_are_stored_beside_the_description():
     values = net.initial_parameters(0)
     again = build(json.loads(json.dumps(document)), values).network.initial_parameters(5)
     assert set(again) == set(values) and all(np.array_equal(again[k], values[k]) for k in values)
-    with pytest.raises(DescriptionError, match="'input_output': its pairs are stored beside the description"):
+    with pytest.raises(
+        DescriptionError, match="'input_output': its pairs, stored next to the description, are missing"
+    ):
         build(json.loads(json.dumps(document)))
     document["network"]["connections"][0]["connectivity"]["colour"] = 3
     with pytest.raises(DescriptionError, match="'input_output': unknown 'colour' of Sparse"):

@@ -237,7 +237,7 @@ def test_the_test_set_is_read_once_at_the_end():
     results = t.fit(events(8, 1), events(8, 2), held_out_test, epochs=3)
     assert log == [1, 2, 3, "opened"]
     assert results["final_test_accuracy"] == t.evaluate(events(8, 3)).accuracy
-    with pytest.raises(DataError, match="the test set was opened already: it is read once, at the end"):
+    with pytest.raises(DataError, match="the test set has already been opened: it is read only once"):
         t.fit(events(8, 1), events(8, 2), held_out_test, epochs=4)
     assert t.state.epoch == 3  # refused before another epoch
 

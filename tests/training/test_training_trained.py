@@ -223,7 +223,7 @@ def test_folders_that_cannot_be_loaded_say_why(tmp_path):
         ({"model": "{"}, SettingError, "model.json is damaged"),
         ({"model": "[" * 100_000}, SettingError, "model.json is damaged"),
         ({"model": "[1]"}, SettingError, "model.json is damaged"),
-        ({"model": "{}"}, DescriptionError, "copy/model.json: not the description of a model"),
+        ({"model": "{}"}, DescriptionError, "copy/model.json: not a model description"),
         ({"config": None}, SettingError, "is not a run folder"),
     ):
         with pytest.raises(error, match=message):

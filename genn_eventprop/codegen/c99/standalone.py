@@ -62,7 +62,7 @@ def standalone(
         EngineError: exact spike times, or a model that `program` does not run.
     """
     if plan.spike_times != "grid":
-        raise EngineError("a C file runs spikes on the grid; make the plan with spike_times='grid'")
+        raise EngineError("C files support only spikes on the grid; make the plan with spike_times='grid'")
     plan = replace(plan, auxiliary=())  # the outputs that decide alone
     pairs = {c.pairs for c in plan.connections if c.drawn}
     parameters = {k: np.asarray(v, np.int32 if k in pairs else np.dtype(dtype)) for k, v in parameters.items()}
@@ -306,14 +306,14 @@ INTERFACE = """\
  * One time step is STEP_MS ms; a trial has N_STEPS steps. Inputs are numbered 0 to N_IN - 1, outputs 0 to K_OUT - 1.
  *
  *   void model_reset(void);                            begin a trial
- *   int model_step(const int *spikes, int count);      one step with the inputs that spike in it (one may stand twice);
+ *   int model_step(const int *spikes, int count);      one step, with the inputs that spike in it (also repeatedly);
  *                                                      0, or -1: the trial is over, -2: no such input, -3: diverged
- *   int model_readout(double *readout);                readouts of what was seen so far, HUGE_VAL for a silent output;
+ *   int model_readout(double *readout);                readouts so far, HUGE_VAL for a silent output;
  *                                                      returns the class, -1 if no output decides
  *
- * The same for several models side by side: model_size() bytes for each, model_reset_at, model_step_at,
- * model_readout_at with their address first. model_spikes_at(memory, population): the spikes that ended the last step,
- * a bit a neuron, the lowest first; 0 for a population that has none. Populations: POPULATIONS.
+ * For several instances, give each model_size() bytes and call model_reset_at, model_step_at and model_readout_at with
+ * their address as first argument. model_spikes_at(memory, population): the spikes at the end of the last step, one bit
+ * per neuron, lowest bit first; 0 for a population that never spikes. Populations: POPULATIONS.
  */
 """
 FUNCTIONS = """\

@@ -74,8 +74,8 @@ def _changes(d: Derived) -> dict[str, str]:
         found[n] = next(new for k in range(i, i + len(every) + 1) if (new := f"user{k}_{n}") not in every)
     if d.model.snippets and (bad := [n for n in found if _meets(n)]):
         raise EngineError(
-            f"{d.model.name}: hand-written snippets use the names of the equations, and native calls something else "
-            f"{', '.join(bad)}; choose another name ({bad[0]}_0, say)"
+            f"{d.model.name}: hand-written snippets use the names of the equations, but native itself uses "
+            f"{', '.join(bad)}; choose another name, e.g. {bad[0]}_0"
         )
     return {} if d.model.snippets else found
 

@@ -116,7 +116,7 @@ class CudaEngine(ProgramEngine):
             if source.shared > self.device.shared_memory:
                 raise EngineError(
                     f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
-                    f"{self.device.shared_memory} a block; use smaller populations, or native"
+                    f"{self.device.shared_memory} per block; use smaller populations, or native"
                 )
             self._programs[split] = Program(source, self.device.compile(source.text))
         return self._programs[split]

@@ -88,7 +88,7 @@ class HostTransfer:
         for name, (axis, n) in needed.items():
             if n > MOST_INDICES:
                 raise EngineError(
-                    f"the data set has {n} places of {name}, more than the genn engine's 32-bit indices reach; split "
+                    f"the data set has {n} entries of {name}, more than the genn engine's 32-bit indices reach; split "
                     "it into several data sets, or use engine='native'"
                 )
             if n > self._room[axis]:
@@ -105,7 +105,7 @@ class HostTransfer:
         (name, array), longest = max(((key, three[key] - n) for key, n in two.items()), key=lambda item: item[1])
         if longest > MOST_INDICES:
             raise EngineError(
-                f"population {name!r} needs {longest} places of {array!r} for a single sample, more than the genn "
+                f"population {name!r} needs {longest} entries of {array!r} for a single sample, more than the genn "
                 "engine's 32-bit indices reach; use fewer neurons or steps, or engine='native'"
             )
         return MOST_INDICES // max(1, longest)
