@@ -36,7 +36,7 @@ def check_model(model: NeuronModel) -> None:
     if set(model.dynamics) != set(model.state):
         odd = set(model.dynamics) ^ set(model.state)
         raise ModelError(
-            f"{name}: dynamics and state must name the same variables; differs in {', '.join(sorted(odd))}"
+            f"{name}: dynamics and state must name the same variables; they differ in {', '.join(sorted(odd))}"
         )
     symbols = model.symbols()
     params = {n: symbols[n] for n in model.params}

@@ -89,7 +89,7 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, pairs))
     if signs is not None:
         if isinstance(kind.weight, (Array, Constant)) and np.any(values[key] * signs < 0):
-            raise NetworkError(f"{key}: given weights have another sign than sign= says")
+            raise NetworkError(f"{key}: some of the given weights do not have the sign in sign=")
         values[key] = np.where(signs == 0, values[key], signs * np.abs(values[key]))
     if isinstance(kind, Dense) and kind.mask is not None:
         values[key] = np.where(kind.mask, values[key], 0.0)
@@ -130,7 +130,7 @@ def as_sign(value: Any, c: tuple[Connectivity, Shape, Shape], name: str) -> np.n
     weights, found = kind.weight_shape(source, target), np.asarray(value)
     found = np.full(weights, found) if found.ndim == 0 else found
     if found.dtype.kind not in "iuf" or not np.isin(found, (-1, 0, 1)).all():
-        raise NetworkError(f"connection {name!r}: sign is an array of 1, -1 and 0 (any), got {value!r}")
+        raise NetworkError(f"connection {name!r}: sign must be an array of 1, -1 and 0 (any), got {value!r}")
     shares = isinstance(kind, (Conv2D, Pool2D))
     if found.shape != weights and (shares or found.shape != (math.prod(source),)):
         each = "" if shares else f" or ({math.prod(source)},), one for each source"

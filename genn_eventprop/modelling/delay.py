@@ -75,7 +75,7 @@ def as_delay(value: Any, name: str) -> tuple[float, Delay | None]:
         return 0.0, Delay(times, trainable=False, max=max(float(times.max()), 1e-9))
     if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
         raise NetworkError(
-            f"connection {name!r}: delay must be a finite time >= 0 ms, got {value!r}; for others give an array, or "
-            "Delay(...)"
+            f"connection {name!r}: delay must be a finite time >= 0 ms, got {value!r}; for individual delays give an "
+            "array, or Delay(...)"
         )
     return float(value), None

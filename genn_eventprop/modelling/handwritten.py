@@ -36,7 +36,7 @@ def check_snippets(
         local = declared(code)
         where = f"{name}: snippet {section!r}"
         if section not in SECTIONS:
-            raise ModelError(f"{where} is not one of a neuron's ({suggest(section, SECTIONS)})")
+            raise ModelError(f"{where} is not a section of a neuron model ({suggest(section, SECTIONS)})")
         if section in ("reset_code", "adjoint_jump_code") and not spiking:
             raise ModelError(f"{where}: the model has no threshold, so nothing resets")
         known = {*_KNOWN, *states, *params, *local, *_given(section, states)}

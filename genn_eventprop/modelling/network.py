@@ -110,9 +110,11 @@ class Network:
             raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
         if share is not None:
             if connectivity is not None or sign is not None or trainable is not True:
-                raise NetworkError(f"connection {name!r}: with share= connectivity, sign and trainable are those of it")
+                raise NetworkError(
+                    f"connection {name!r}: connectivity, sign and trainable come from share=; leave them out"
+                )
             if share not in self.connections:
-                raise NetworkError(f"connection {name!r}: share= is no connection of this network")
+                raise NetworkError(f"connection {name!r}: share= is not a connection of this network")
             share = share.share or share
             connectivity = share.connectivity
             if isinstance(connectivity, Sparse):
@@ -129,7 +131,7 @@ class Network:
         wanted = connectivity.weight_shape(source.shape, target.shape)
         if share is not None and wanted != share.weight_shape:
             raise NetworkError(
-                f"connection {name!r}: weights of shape {wanted} are needed, those of {share.name!r} have "
+                f"connection {name!r}: weights of shape {wanted} are needed, but those of {share.name!r} have "
                 f"{share.weight_shape}"
             )
         fixed, delays = as_delay(delay, name)
@@ -139,7 +141,7 @@ class Network:
         if not receptors:
             raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
         if receptor is None and len(receptors) > 1:
-            raise NetworkError(f"connection {name!r}: say receptor=..., one of {', '.join(receptors)}")
+            raise NetworkError(f"connection {name!r}: give receptor=, one of {', '.join(receptors)}")
         if receptor is not None and receptor not in receptors:
             raise NetworkError(f"connection {name!r}: no receptor {receptor!r}; one of {', '.join(receptors)}")
         connection = Connection(

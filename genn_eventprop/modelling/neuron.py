@@ -196,7 +196,7 @@ class NeuronModel:
         """
         if self.snippets:
             raise ModelError(
-                f"{self.name}: with_synapses changes the equations that its hand-written snippets stand for"
+                f"{self.name}: with_synapses changes the equations that its hand-written snippets implement"
             )
         used = any(symbol(current) in parse(f, self.symbols(), self.name).free_symbols for f in self.dynamics.values())
         if current not in self.params or not used:

@@ -183,7 +183,7 @@ class Param:
         check_bounds(self.bounds, "Param")
         as_initialiser(self.value, "Param")
         if not isinstance(self.unit, str):
-            raise NetworkError(f"Param: the unit is a string such as 'ms', got {self.unit!r}")
+            raise NetworkError(f"Param: the unit must be a string, e.g. 'ms', got {self.unit!r}")
 
     def with_value(self, value: Any) -> Param:
         """This parameter with another value, or `value` itself if it is a full `Param` (the unit is kept)."""
@@ -202,7 +202,7 @@ class Param:
         check_bounds_fit(self.bounds, values.shape, where)
         low, high = self.bounds
         if (low is not None and np.any(values < low)) or (high is not None and np.any(values > high)):
-            raise NetworkError(f"{where}: the start value {_show(values)} lies outside the bounds {self.bounds}")
+            raise NetworkError(f"{where}: the initial value {_show(values)} lies outside the bounds {self.bounds}")
         return values
 
     @property

@@ -48,7 +48,7 @@ def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
     if shape is None:
         return (number := _positive(size, name)), (number,)
     if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(_is_positive(n) for n in shape):
-        raise NetworkError(f"{name!r}: shape is (height, width, channels), integers >= 1; got {shape!r}")
+        raise NetworkError(f"{name!r}: shape must be (height, width, channels), integers >= 1; got {shape!r}")
     sides = tuple(int(n) for n in shape)
     if size is not None and size != math.prod(sides):
         raise NetworkError(f"{name!r}: shape={sides} has {math.prod(sides)} neurons, size={size!r}; leave out the size")

@@ -104,7 +104,9 @@ def dialect_of(name: str, dt: float | None) -> Dialect:
     if name == "snntorch":
         return Dialect(name, 1000.0 * SNNTORCH_DT if dt is None else float(dt), SNNTORCH_DT)
     if dt is None:
-        raise DescriptionError("files of norse do not say their time step: give dt, 1.0 (ms) unless norse used another")
+        raise DescriptionError(
+            "norse files do not contain their time step: give dt in ms, 1.0 unless norse used another"
+        )
     return Dialect(name, float(dt), dt / 1000.0)
 
 

@@ -159,7 +159,7 @@ def _reason(model: NeuronModel) -> str:
         return "a refractory period"
     if len(model.receptors) > 1:
         return "several receptors"
-    return "its equations, reset or names of parameters are others (see docs/nir.md)"
+    return "its equations, reset or parameter names differ (see docs/nir.md)"
 
 
 def write_neuron(model: NeuronModel, values: dict[str, np.ndarray], size: int, where: str, dialect: Dialect) -> Any:
@@ -212,7 +212,7 @@ def _resistance(
 def _check_snntorch(name: str, fields: dict[str, np.ndarray], rest: np.ndarray, where: str) -> None:
     problem = ""
     if name not in ("LIF", "CubaLIF"):
-        problem = f"it reads LIF and CubaLIF, this is {name}"
+        problem = f"it reads only LIF and CubaLIF, this is {name}"
     elif np.any(rest) or np.any(fields["v_reset"]):
         problem = "v_reset and the resting potential must be 0"
     elif np.ptp(fields["v_threshold"]) > 1e-6 * np.abs(fields["v_threshold"]).max():

@@ -145,8 +145,8 @@ def as_matrix(matrix: Part, name: str) -> np.ndarray:
         return matrix.matrix()
     if matrix.ndim == 1 and matrix.size**2 > LARGEST:
         raise DescriptionError(
-            f"node {name!r} gets {matrix.size:,} channels one to one beside others; as all-to-all weights that would "
-            f"be more than {LARGEST:,}"
+            f"node {name!r} gets {matrix.size:,} channels one to one in addition to others; as all-to-all weights that "
+            f"would be more than {LARGEST:,}"
         )
     return np.diag(matrix) if matrix.ndim == 1 else matrix
 

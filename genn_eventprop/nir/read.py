@@ -64,7 +64,9 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
     said = replace(said, times_dt=said.name == "norse" and _all_below(flat, said.file_dt))
     lost = _remarks(said, dt)
     if len(flat.inputs) != 1:
-        raise DescriptionError(f"a network has one input here, this graph has {len(flat.inputs)}: {flat.inputs}")
+        raise DescriptionError(
+            f"only graphs with one input can be read, this one has {len(flat.inputs)}: {flat.inputs}"
+        )
     paths, source = Paths(flat), flat.inputs[0]
     signals = {name: paths.arriving(name) for name in _in_order(flat)}
     found = {name: _read(flat, name, signal, said) for name, signal in signals.items()}

@@ -85,8 +85,8 @@ class Window:
         (C, H, W), (O, height, width) = self.source, self.made
         if C * H * W * O * height * width > LARGEST:
             raise DescriptionError(
-                f"node {self.name!r} ({self.kind}) would be {C * H * W} x {O * height * width} weights; what is no "
-                f"Conv2D or Pool2D here is unrolled to all-to-all weights, up to {LARGEST:,}"
+                f"node {self.name!r} ({self.kind}) would be {C * H * W} x {O * height * width} weights; what has "
+                f"no Conv2D or Pool2D here is unrolled to all-to-all weights, up to {LARGEST:,}"
             )
         matrix = np.zeros((C, H, W, O, height, width))
         per, each = O // self.groups, self.kernel.shape[1]

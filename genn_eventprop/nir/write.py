@@ -172,7 +172,7 @@ def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) 
     """What the readers of norse 1.1 and snnTorch 1.0 make of something that the file does say."""
     if dialect.name == "norse":
         silent = [p.name for p in network.populations if not p.model.spiking]
-        lines = [f"{name}: norse writes nodes of readouts and does not read them" for name in silent]
+        lines = [f"{name}: norse writes readout nodes but does not read them" for name in silent]
         spiking = {p.name: nodes[p.name] for p in network.populations if p.model.spiking}
         lines += [f"{k}: norse resets to 0, whatever the file says" for k, n in spiking.items() if np.any(n.v_reset)]
         leaky = [k for k, n in spiking.items() if hasattr(n, "tau_syn") and np.any(n.v_leak)]
@@ -180,7 +180,7 @@ def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) 
     if dialect.name == "snntorch":
         loops = [c.name for c in network.connections if c.source is c.target]
         return [
-            f"{name}: snnTorch gives other spikes when it reads a recurrent network, its own as well" for name in loops
+            f"{name}: snnTorch gives different spikes when it reads a recurrent network, even its own" for name in loops
         ]
     return []
 
@@ -189,7 +189,7 @@ def _lost(network: Network, nodes: Mapping[str, Any], images: Images) -> list[st
     lines = []
     for p in network.populations:
         if STARTS in nodes[p.name].metadata:
-            lines.append(f"{p.name}: where V starts is only in the metadata, which other programs do not read")
+            lines.append(f"{p.name}: the initial V is only in the metadata, which other programs do not read")
         stochastic = [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x]
         if stochastic:
             lines.append(f"{p.name}: {' and '.join(stochastic)}, which act in training")

@@ -234,8 +234,8 @@ class Optimiser:
         lower, upper = (None if b is None else np.asarray(b, value.dtype) for b in self._bounds[name])
         if (lower is not None and np.any(value < lower)) or (upper is not None and np.any(value > upper)):
             raise SettingError(
-                f"{self.name}: the first values of {name}, {value.min():g} to {value.max():g}, lie outside its bounds "
-                f"{self._bounds[name]}; widen them or start inside (Dense(..., bounds=) clips what it draws outside)"
+                f"{self.name}: the initial values of {name}, {value.min():g} to {value.max():g}, lie outside its "
+                f"bounds {self._bounds[name]}; widen them or start inside (Dense(..., bounds=) clips random values)"
             )
 
     def _check_settings(self) -> None:

@@ -135,7 +135,7 @@ def _check_stochastic(network: Network, loss: Loss, spike_times: str) -> None:
                 f"grid, or {what}=0"
             )
         if p is loss.population and p.dropout > 0:
-            raise PlanError(f"population {p.name!r} has dropout, but its spikes are what the loss reads; use dropout=0")
+            raise PlanError(f"population {p.name!r} has dropout, but the loss reads its spikes; use dropout=0")
 
 
 def _is_number(value: object) -> bool:

@@ -62,8 +62,8 @@ def _compiler_or(source: str) -> Compiler | None:
         if key_of(source, None) in _loaded or cache.hit(key_of(source, None)):
             return None
         raise ToolchainError(
-            f"{error}. The code cache {cache.folder} does not have this network either. What a machine with a compiler "
-            "and the same kind of processor, e.g. a login node, has built there is used here"
+            f"{error}. The code cache {cache.folder} does not have this network either. It may be built there by a "
+            "machine with a compiler and the same kind of processor, e.g. a login node"
         ) from None
 
 

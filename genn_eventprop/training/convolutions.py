@@ -23,7 +23,7 @@ def image_layers(
         SettingError: `source` is no image, or a layer that is not known.
     """
     if len(source.shape) != 3:
-        raise SettingError(f"{where}: the input of this experiment is no image, it has the shape {source.shape}")
+        raise SettingError(f"{where}: the input of this experiment is not an image, it has shape {source.shape}")
     table: dict[str, Callable[..., Conv2D | Pool2D]] = {"conv": _conv, "pool": Pool2D}
     for i, spec in enumerate(parse_specs(text, where)):
         kind = make(table, spec, where)

@@ -23,8 +23,8 @@ def c_file(model: TrainedModel, *, bits: int | None = None) -> Standalone:
     """
     if model.plan.spike_times != "grid":
         raise SettingError(
-            "this model was trained with exact spike times, and C files run spikes on the grid; give --dt, for example "
-            "a tenth of the time step of the training, and check with --measure what it costs"
+            "this model was trained with exact spike times, but C files support only spikes on the grid; give --dt, "
+            "e.g. a tenth of the time step in training, and check the effect with --measure"
         )
     return standalone(model.plan, dict(model.engine.parameters), dtype="float32", bits=bits)
 

@@ -203,7 +203,7 @@ def page_of(source: object, page: Path | str | None, where: str) -> ExperimentFi
     if not isinstance(source, str) or source not in experiment_names():
         raise SettingError(
             f"{where} was made by the page {str(source)!r}, which is run only if you name it: add --page FILE; "
-            f"the page as it was then is kept as text in {where}/{PAGE_TEXT}"
+            f"a copy of the page is kept as text in {where}/{PAGE_TEXT}"
         )
     return load_experiment(source)
 
@@ -304,7 +304,7 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
             raise SettingError("--partial needs --init-from RUN or --from-nir FILE")
         return
     if config.from_nir is not None and (config.init_from is not None or source.suffix != NIR):
-        raise SettingError(f"--from-nir takes a file NAME{NIR}, without --init-from; got {config.from_nir}")
+        raise SettingError(f"--from-nir takes a file NAME{NIR} and excludes --init-from; got {config.from_nir}")
     if config.from_nir is not None and trainer.made_with.get("graph") == source:
         return  # `with_graph` has taken network and values
     left = trainer.load_weights(source, strict=False)

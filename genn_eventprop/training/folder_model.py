@@ -32,7 +32,7 @@ def keep_model(folder: RunFolder, model: Described) -> list[str]:
     try:
         write_json(folder.path / MODEL, describe(model))
     except DescriptionError as error:
-        return [f"the run folder will not be enough for predictions: {error}"]
+        return [f"the run folder alone will not suffice for predictions: {error}"]
     return []
 
 

@@ -44,14 +44,14 @@ def gradient_note(norms: Mapping[str, tuple[float, float]]) -> str:
     for name in before:
         if relative[name] * APART < relative[last]:
             return (
-                f"the gradient vanishes on the way back: relative to its weights that of {name} is "
-                f"{relative[name]:.1e}, that of {last} {relative[last]:.1e}; set first weights by the rates of every "
+                f"the gradient vanishes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
+                f"{name} and {relative[last]:.1e} for {last}; scale the initial weights to a firing rate in every "
                 "layer (initialise_rates, --initial-spikes), or use fewer layers"
             )
         if relative[name] > APART * relative[last] > 0:
             return (
-                f"the gradient explodes on the way back: relative to its weights that of {name} is "
-                f"{relative[name]:.1e}, that of {last} {relative[last]:.1e}; limit it (clip_norm={{'*': ...}} of the "
-                "optimiser, --clip-each; slope_floor), or set first weights by rates (--initial-spikes)"
+                f"the gradient explodes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
+                f"{name} and {relative[last]:.1e} for {last}; clip it (clip_norm={{'*': ...}} of the optimiser, "
+                "--clip-each; slope_floor), or scale the initial weights to a firing rate (--initial-spikes)"
             )
     return ""

@@ -33,15 +33,15 @@ def with_graph(trainer: Trainer, path: Path, dialect: str) -> Trainer:
     network, sizes = found.network, (trainer.plan.input.size, trainer.plan.output.size)
     outputs = [p for p in network.populations if p.name in found.outputs]
     if len(outputs) != 1:
-        raise SettingError(f"--from-nir {path}: the graph has {len(outputs)} outputs, and a loss reads one")
+        raise SettingError(f"--from-nir {path}: the graph has {len(outputs)} outputs, but a loss reads only one")
     got = (network.inputs[0].size, outputs[0].size)
     if got != sizes:
         raise SettingError(
-            f"--from-nir {path}: the graph has {got[0]} inputs and {got[1]} outputs, this experiment {sizes[0]} and "
-            f"{sizes[1]}, and other populations and connections than the file"
+            f"--from-nir {path}: the graph has {got[0]} inputs and {got[1]} outputs, this experiment has {sizes[0]} "
+            f"and {sizes[1]}, and different populations and connections"
         )
     if not isinstance(trainer.loss, Loss):
-        raise SettingError(f"--from-nir {path}: a graph has one output, this experiment several losses")
+        raise SettingError(f"--from-nir {path}: a graph has one output, but this experiment has several losses")
     loss = dataclasses.replace(trainer.loss, population=outputs[0])
     moved = [_moved(r, network, path) for r in trainer.made_with["regularisers"]]
     settings = trainer.made_with | {"regularisers": moved}
@@ -61,7 +61,7 @@ def _moved(regulariser: Any, network: Any, path: Path) -> Any:
     other = next((p for p in network.populations if p.name == population.name), None)
     if other is None:
         raise SettingError(
-            f"--from-nir {path}: {type(regulariser).__name__} is of the population {population.name!r}, but the graph "
+            f"--from-nir {path}: {type(regulariser).__name__} acts on population {population.name!r}, but the graph "
             f"has {', '.join(p.name for p in network.populations)}"
         )
     new = copy.copy(regulariser)

@@ -34,8 +34,8 @@ class RuntimeEstimate:
 
     def __str__(self) -> str:
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**20:.0f} MiB of memory"
-        memory += f" of each of {self.ranks} ranks" if self.ranks > 1 and memory else ""
-        return f"expected: {duration(self.epoch_seconds)} an epoch, {duration(self.seconds)} in total{memory}"
+        memory += f" on each of {self.ranks} ranks" if self.ranks > 1 and memory else ""
+        return f"expected: {duration(self.epoch_seconds)} per epoch, {duration(self.seconds)} in total{memory}"
 
 
 def estimate_runtime(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> RuntimeEstimate:

@@ -106,9 +106,7 @@ def read_scan(path: Path | str) -> Scan:
     settings, grid = _names(table, "settings", path), _names(table, "grid", path)
     for name in (*settings, *grid):
         if name in RESERVED:
-            raise SettingError(
-                f'{path}: {name} is not for the cells of a scan; give seed = "1-3" in [grid] for repeats'
-            )
+            raise SettingError(f'{path}: {name} cannot be set in a scan; for repeats give seed = "1-3" in [grid]')
     check_settings(file.config, settings, f"{path}, [settings]")
     check_settings(file.config, grid, f"{path}, [grid]")
     both = sorted(set(settings) & set(grid))

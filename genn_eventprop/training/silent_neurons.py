@@ -69,7 +69,7 @@ class Revive(Callback):
         ]
         if self.how == "redraw" and given:
             raise SettingError(
-                f"Revive: the weights of {given[0]!r} were given, so there is nothing to draw again; use Revive('lift')"
+                f"Revive: the weights of {given[0]!r} were given, so they cannot be redrawn; use Revive('lift')"
             )
 
     def start_epoch(self, trainer: Trainer, epoch: int) -> None:

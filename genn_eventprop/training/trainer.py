@@ -158,7 +158,7 @@ class Trainer:
         if carry:
             self.engine = CarryingEngine(self.engine)
             if checkpoint_batches or communicator is not None:
-                raise SettingError("carry=True goes with neither checkpoint_batches nor several ranks")
+                raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
         self.carry = carry
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
@@ -208,7 +208,7 @@ class Trainer:
         if not isinstance(ranks, Ranks):
             return
         if self.plan.auxiliary:
-            raise SettingError("several losses are trained on one rank; use mpiexec -n 1, or one loss")
+            raise SettingError("several losses can be trained only on one rank; use mpiexec -n 1, or one loss")
         self.ranks = ranks
         with self.ranks.guard():
             self.ranks.same("network", repr(self.network_description))

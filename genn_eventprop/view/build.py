@@ -42,7 +42,7 @@ def view_page(run: Path, samples: Sequence[int], checkpoint: str = "best", engin
 def _about(folder: RunFolder) -> str:
     config = folder.config
     told = "Figures: drag to zoom, double click to go back, click a name in a legend to hide it. Every figure has a "
-    told += "table below it that opens by keyboard."
+    told += "table below it that can be opened from the keyboard."
     return (f"Experiment `{config['experiment']}`. " if "experiment" in config else "") + told
 
 

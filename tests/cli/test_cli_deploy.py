@@ -79,7 +79,10 @@ def test_exact_spike_times_need_a_grid(tmp_path, capsys):
     assert main(["train", "yin_yang", "--quick", *small, "--epochs", "1", "--run-dir", str(folder)]) == 0
     capsys.readouterr()
     assert main(["export", str(folder), str(tmp_path / "model.c")]) == 1
-    assert "trained with exact spike times, and C files run spikes on the grid; give --dt" in capsys.readouterr().err
+    assert (
+        "trained with exact spike times, but C files support only spikes on the grid; give --dt"
+        in capsys.readouterr().err
+    )
     assert main(["export", str(folder), str(tmp_path / "model.c"), "--dt", "0.1"]) == 0
     assert "steps of 0.1 ms" in capsys.readouterr().out
     assert shutil.which("cc") is None or (tmp_path / "model.c").stat().st_size > 1000

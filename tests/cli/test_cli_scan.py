@@ -186,7 +186,7 @@ def test_a_cell_that_was_run_with_other_settings_is_not_taken_for_done(folder, c
         ("experiment = 'tiny.py'\nsettings = 3\n", r"settings must be a table, \[settings\]"),
         ("experiment = 'tiny.py'\nprocesses = 0\n", "processes must be an integer >= 1, got 0"),
         ("experiment = 'tiny.py'\n[settings]\nhidden = 1\n[grid]\nhidden = [2]\n", r"hidden is in \[settings\] and in"),
-        ("experiment = 'tiny.py'\n[settings]\nrun-dir = 'x'\n", "run_dir is not for the cells of a scan"),
+        ("experiment = 'tiny.py'\n[settings]\nrun-dir = 'x'\n", "run_dir cannot be set in a scan"),
         ("experiment = 'tiny.py'\n[grid]\nseed = '3-1'\n", "write integers and ranges such as 1-8"),
         ("experiment = 'yin_yan'\n", "unknown experiment 'yin_yan'"),
         ("[settings]\n", "name the experiment"),

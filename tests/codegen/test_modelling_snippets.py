@@ -142,7 +142,10 @@ def test_comments_and_lists_of_declarations(name):
 @pytest.mark.parametrize(
     ("snippets", "message"),
     [
-        ({"sim_cod": "V = 0.0;"}, "LIFSnippets: snippet 'sim_cod' is not one of a neuron's .did you mean 'sim_code'"),
+        (
+            {"sim_cod": "V = 0.0;"},
+            "LIFSnippets: snippet 'sim_cod' is not a section of a neuron model .did you mean 'sim_code'",
+        ),
         ({"sim_code": "V = W;"}, "snippet 'sim_code': unknown symbol 'W'"),
         ({"sim_code": "lambda_V = 0.0;"}, "snippet 'sim_code': unknown symbol 'lambda_V'"),
         ({"adjoint_sim_code": "V = 0.0;"}, "'adjoint_sim_code' assigns to 'V'; it may change lambda_I, lambda_V"),

@@ -196,7 +196,7 @@ def test_bounds_tighten():
     clamps = [Clamp(3.0, 40.0, "hidden.*"), Clamp(8.0, None, "hidden.tau_mem")]
     plan = make_plan(net, losses.FirstSpikeCrossEntropy(hidden), dt=1.0, duration=10.0, regularisers=clamps)
     assert plan.bounds() == {"hidden.tau_mem": (8.0, 40.0)}
-    with pytest.raises(SettingError, match=r"first values of hidden.tau_mem, 20 to 20, lie outside its bounds \(30"):
+    with pytest.raises(SettingError, match=r"initial values of hidden.tau_mem, 20 to 20, lie outside its bounds \(30"):
         Adam(bounds={"*.tau_mem": (30.0, None)}).prepare({"hidden.tau_mem": np.full(2, 20.0)})
 
 
@@ -288,7 +288,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_compiled(monkeypatch):
     monkeypatch.setattr(engines, "create", lambda *a, **k: pytest.fail("an engine was made"))
     net, hidden, loss = network()
     settings = {"duration": DURATION, "dt": 1.0, "engine": "native", "progress": False}
-    with pytest.raises(SettingError, match="first values of enter.weight, .* lie outside its bounds .0.0, None"):
+    with pytest.raises(SettingError, match="initial values of enter.weight, .* lie outside its bounds .0.0, None"):
         Trainer(net, loss, optimiser=Adam(bounds={"enter.*": (0.0, None)}), **settings)
     with pytest.raises(SettingError, match="no parameter matches 'hidden.tau_mem'"):
         Trainer(net, loss, optimiser=Adam(groups={"hidden.tau_mem": {"learning_rate": 1.0}}), **settings)

@@ -62,10 +62,10 @@ def test_what_does_not_fit_is_refused():
     read = {c.name: c for c in net.connections}
     layers = net.populations
     with pytest.raises(
-        NetworkError, match=r"weights of shape \(6, 3\) are needed, those of 'layer0_layer1' have \(6, 6\)"
+        NetworkError, match=r"weights of shape \(6, 3\) are needed, but those of 'layer0_layer1' have \(6, 6\)"
     ):
         net.connect(layers[0], layers[3], share=read["layer0_layer1"], name="skip")
-    with pytest.raises(NetworkError, match="connectivity, sign and trainable are those of it"):
+    with pytest.raises(NetworkError, match="connectivity, sign and trainable come from share="):
         net.connect(layers[0], layers[2], Dense(1.0), share=read["layer0_layer1"], name="skip")
     sparse = net.connect(layers[0], layers[2], Sparse(1.0, probability=0.5), name="sparse")
     with pytest.raises(NetworkError, match="belong to its own pairs"):

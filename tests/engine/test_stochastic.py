@@ -135,7 +135,7 @@ def test_refusals():
         net.population(ZOO["LI"], 3, "output", dropout=0.1)
     net.input(2)
     out = net.population(ZOO["LIF"], 3, "output", dropout=0.1)
-    with pytest.raises(PlanError, match="'output' has dropout, but its spikes are what the loss reads"):
+    with pytest.raises(PlanError, match="'output' has dropout, but the loss reads its spikes"):
         make_plan(net, losses.FirstSpikeCrossEntropy(out), dt=1.0, duration=10.0)
 
 

@@ -53,10 +53,10 @@ CASES = {
         "no parameter matches 'hidden.tau_mem'"),
     "bounds of a parameter without the start": (
         lambda: trainer(hidden=lambda: LIF(tau_mem=Param(2.0, "ms", trainable=True, bounds=(3.0, None)))),
-        r"hidden.tau_mem: the start value 2 lies outside the bounds \(3.0, None\)"),
+        r"hidden.tau_mem: the initial value 2 lies outside the bounds \(3.0, None\)"),
     "bounds of an optimiser without the start": (
         lambda: trainer(optimiser=Adam(1e-3, bounds={"hidden_output.weight": (0.2, None)})),
-        r"the first values of hidden_output.weight, 0.1 to 0.1, lie outside its bounds"),
+        r"the initial values of hidden_output.weight, 0.1 to 0.1, lie outside its bounds"),
     "a weight that is not finite": (
         lambda: trainer(lambda o: losses.IntegratedVoltageCrossEntropy(o, "1 / (t - 8)")),
         r"the time weight '1 / \(t - 8\)' is not finite at t = 8 ms of 20 ms"),

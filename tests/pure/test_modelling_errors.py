@@ -33,7 +33,7 @@ WRONG = {
     "unknown function 'rand' .a random equation or threshold has no exact gradient": {"threshold": "V - rand(1)"},
     "unknown function 'max' .write a step or a kink as an event or a mode": {"dynamics": {"V": "max(I, V)", "I": "-I"}},
     "is not arithmetic .write a step or a kink as an event": {"dynamics": {"V": "I if V > 0 else V", "I": "-I"}},
-    "unknown symbol 't' .the equations do not depend on time": {"threshold": "t - 5"},
+    "unknown symbol 't' .equations cannot depend on time": {"threshold": "t - 5"},
     "'-1 - V[*][*]2' of event 'spike' is below zero for all states": {"threshold": "-1 - V**2"},
     "'tanh.V. - 2' of event 'spike' is below zero": {"threshold": "tanh(V) - 2"},
     "lands at or above its threshold 'V - v_t' .by 1.": {"reset": {"V": "2 * v_t"}},
@@ -114,7 +114,7 @@ def test_wrong_types_of_values():
     for make in (lambda: Param("20.0"), lambda: LIF(tau_mem="20"), lambda: LIF(tau_mem=True), lambda: Param(None)):
         with pytest.raises(NetworkError, match="expected a number, an array or an initialiser, got"):
             make()
-    with pytest.raises(NetworkError, match="the unit is a string"):
+    with pytest.raises(NetworkError, match="the unit must be a string"):
         Param(1.0, 5)
 
 

@@ -114,8 +114,8 @@ def test_only_text_and_numbers_are_expressions(thing):
     [
         ({"dynamics": {"V": "(I - U) / tau_mem", "I": "-I"}}, r"Leaky: dynamics of V: unknown symbol 'U'"),
         ({"dynamics": {"V": "(I - V) / tau", "I": "-I"}}, r"unknown symbol 'tau' \(did you mean 'tau_mem'"),
-        ({"dynamics": {"V": "-V"}}, r"Leaky: dynamics and state must name the same variables; differs in I"),
-        ({"dynamics": {"V": "-V", "I": "-I", "B": "0"}}, r"differs in B"),
+        ({"dynamics": {"V": "-V"}}, r"Leaky: dynamics and state must name the same variables; they differ in I"),
+        ({"dynamics": {"V": "-V", "I": "-I", "B": "0"}}, r"they differ in B"),
         ({"state": {"V": "u_rest", "I": 0.0}}, r"Leaky: initial value of V: unknown symbol 'u_rest'"),
         ({"state": {"V": "I", "I": 0.0}}, r"initial value of V: unknown symbol 'I'"),
         ({"threshold": "V - theta"}, r"Leaky: threshold of event 'spike': unknown symbol 'theta'"),

@@ -92,9 +92,13 @@ def test_bounds_are_named_and_start_values_must_keep_them():
     net = small(Dense(Normal(0.0, 1.0), bounds=(None, 2.0)), hidden)
     assert net.bounds() == {"input_hidden.weight": (None, 2.0), "hidden.tau_mem": (3.0, None)}
     low = small(hidden=LIF(tau_mem=Param(Uniform(1.0, 2.0), "ms", bounds=(3.0, None))))
-    with pytest.raises(NetworkError, match=r"hidden.tau_mem: the start value 1\.\S+ to 1\.\S+ lies outside the bounds"):
+    with pytest.raises(
+        NetworkError, match=r"hidden.tau_mem: the initial value 1\.\S+ to 1\.\S+ lies outside the bounds"
+    ):
         low.initial_parameters(0)
-    with pytest.raises(NetworkError, match=r"hidden.tau_mem: the start value 2 lies outside the bounds \(None, 1\.0\)"):
+    with pytest.raises(
+        NetworkError, match=r"hidden.tau_mem: the initial value 2 lies outside the bounds \(None, 1\.0\)"
+    ):
         small(hidden=LIF(tau_mem=Param(2.0, bounds=(None, 1.0)))).initial_parameters(0)
 
 
@@ -162,7 +166,7 @@ def test_wrong_connections_say_what_and_where():
         (lambda: net.connect(inp, hidden, dense, delay=np.inf), r"delay must be a finite time >= 0 ms, got inf"),
         (lambda: net.connect(inp, hidden, dense, delay="1"), r"delay must be a finite time >= 0 ms, got '1'"),
         (lambda: net.connect(inp, deaf, dense), r"Deaf takes no input; give its model input=..."),
-        (lambda: net.connect(inp, two, dense), r"connection 'input_two': say receptor=..., one of exc, inh"),
+        (lambda: net.connect(inp, two, dense), r"connection 'input_two': give receptor=, one of exc, inh"),
         (lambda: net.connect(inp, two, dense, receptor="ex"), r"no receptor 'ex'; one of exc, inh"),
         (lambda: net.connect(inp, hidden, dense, name="hidden"), r"the name 'hidden' is taken; .*choose another"),
         (lambda: net.connect("input", hidden, dense), r"connection '\?_hidden': its source is not part"),

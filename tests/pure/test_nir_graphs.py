@@ -279,7 +279,7 @@ def test_more_that_is_refused(tmp_path):
     found = interop.from_nir(chain(lif(5000), channels=5000))
     assert type(found.network.connections[0].connectivity) is OneToOne
     two = chain(lif(2), channels=2, other=nir.Input(np.array([2])))
-    with pytest.raises(DescriptionError, match="a network has one input here, this graph has 2"):
+    with pytest.raises(DescriptionError, match="only graphs with one input can be read, this one has 2"):
         interop.from_nir(two)
     with pytest.raises(
         DescriptionError, match="'n0': its number of neurons cannot be determined|nothing leads to node 'n9'"
@@ -296,7 +296,7 @@ def test_more_that_is_refused(tmp_path):
 
 def test_time_steps_are_never_guessed():
     graph = chain(nir.Linear(np.ones((2, 2))), cuba(2), channels=2)
-    with pytest.raises(DescriptionError, match="files of norse do not say their time step: give dt"):
+    with pytest.raises(DescriptionError, match="norse files do not contain their time step: give dt"):
         interop.from_nir(graph, "norse")
     with pytest.raises(DescriptionError, match="takes no dt"):
         interop.from_nir(graph, dt=1.0)
@@ -357,7 +357,7 @@ def test_what_is_lost_is_listed(tmp_path):
     net.connect(hidden, out, Dense(0.3), trainable=False)
     graph = interop.to_nir(net, net.initial_parameters(0))
     want = (
-        "hidden: where V starts is only in the metadata, which other programs do not read",
+        "hidden: the initial V is only in the metadata, which other programs do not read",
         "hidden: noise and dropout, which act in training",
         "hidden: that tau_mem are learned",
         "hidden_out: that it is not learned",
@@ -374,7 +374,7 @@ def test_what_other_readers_do_not_take():
         interop.to_nir(*network(LIF(**values)), "snntorch", dt=1.0)
     with pytest.raises(DescriptionError, match="one threshold and one membrane time constant"):
         interop.to_nir(*network(LIF(tau_mem=np.arange(5.0, 9.0))), "snntorch", dt=1.0)
-    with pytest.raises(DescriptionError, match="it reads LIF and CubaLIF, this is CubaLI"):
+    with pytest.raises(DescriptionError, match="it reads only LIF and CubaLIF, this is CubaLI"):
         interop.to_nir(*network(LI), "snntorch", dt=1.0)
     with pytest.raises(DescriptionError, match="give dt, the time step in ms for snntorch"):
         interop.to_nir(*network(LIF), "snntorch")
@@ -393,12 +393,12 @@ def test_what_other_readers_do_not_take():
     net.connect(hidden, hidden, Dense(0.1))
     net.connect(hidden, net.population(LI, 2, "out"), Dense(0.1))
     said = interop.lost(interop.to_nir(net, net.initial_parameters(0), "norse", dt=1.0))
-    assert said == ("out: norse writes nodes of readouts and does not read them",)
+    assert said == ("out: norse writes readout nodes but does not read them",)
     rest = {"v_reset": -0.5, "v_rest": 0.1, "v_start": 0.1}
     said = interop.lost(interop.to_nir(*network(CubaLIF(**rest)), "norse", dt=1.0))
     assert [line.split(":")[1][:12] for line in said] == [" norse reset", " norse appli"]
     looped = interop.to_nir(*looped_network(), "snntorch", dt=1.0)
-    assert "hidden_hidden: snnTorch gives other spikes" in interop.lost(looped)[0]
+    assert "hidden_hidden: snnTorch gives different spikes" in interop.lost(looped)[0]
     net, values = network(LIF)
     with pytest.raises(DescriptionError, match="outputs: no population 'out'; known: hidden"):
         interop.to_nir(net, net.initial_parameters(0), outputs=["out"])

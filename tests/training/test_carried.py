@@ -88,7 +88,7 @@ def test_a_run_folder_resumes_between_epochs(tmp_path):
 def test_what_is_refused():
     with pytest.raises(EngineError, match="c99 carries no state from trial to trial; use engine='native' or"):
         trainer(engine="c99")
-    with pytest.raises(SettingError, match="carry=True goes with neither checkpoint_batches nor several ranks"):
+    with pytest.raises(SettingError, match="carry=True cannot be combined with checkpoint_batches or several ranks"):
         trainer(checkpoint_batches=2)
     with pytest.raises(
         DataError, match="carry=True needs recordings cut into chunks, with the recording of each in groups="

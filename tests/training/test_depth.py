@@ -38,10 +38,10 @@ def test_notes_on_gradients():
     assert gradient_note({"a": (1.0, 1.0), "b": (2.0, 0.5), "out": (1.0, 2.0)}) == ""
     assert gradient_note({"out": (1.0, 2.0)}) == ""
     assert (
-        "vanishes on the way back: relative to its weights that of a is 1.0e-04, that of out 2.0e+00"
+        "vanishes in the backward pass: relative to the weights it is 1.0e-04 for a and 2.0e+00 for out"
         in gradient_note({"a": (1.0, 1e-4), "b": (1.0, 1.0), "out": (1.0, 2.0)})
     )
-    assert "explodes on the way back: relative to its weights that of b is 5.0e+04" in gradient_note(
+    assert "explodes in the backward pass: relative to the weights it is 5.0e+04 for b" in gradient_note(
         {"a": (1.0, 1.0), "b": (1.0, 5e4), "out": (1.0, 2.0)}
     )
     assert "vanishes" in gradient_note({"a": (0.0, 0.0), "out": (1.0, 2.0)})  # a silent layer

@@ -166,7 +166,7 @@ def test_any_number_of_ranks_and_threads_gives_the_bits_of_one(page, options):
         same_run("one", f"ranks{n}")
     assert json.loads(Path("ranks4/metrics.jsonl").read_text().splitlines()[0])["ranks"] == 4
     assert done.stdout.count("test accuracy, last epoch") == 1  # one rank speaks
-    assert done.stderr.count("epoch 3/3") == 1 and "; 4 ranks" in done.stderr and "of each of 4 ranks" in done.stderr
+    assert done.stderr.count("epoch 3/3") == 1 and "; 4 ranks" in done.stderr and "on each of 4 ranks" in done.stderr
     assert "note: 1 of 4 ranks stay idle" not in done.stderr
 
 

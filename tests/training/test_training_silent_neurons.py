@@ -312,5 +312,5 @@ def test_given_weights_cannot_be_drawn_again():
     hidden, output = net.population(LIF(), 3, name="hidden"), net.population(LIF(), 2, name="output")
     net.connect(net.input(4), hidden, Dense(np.ones((4, 3))), name="enter")
     net.connect(hidden, output, Dense(1.0))
-    with pytest.raises(SettingError, match="weights of 'enter' were given, so there is nothing to draw again"):
+    with pytest.raises(SettingError, match="weights of 'enter' were given, so they cannot be redrawn"):
         trainer((net, FirstSpikeCrossEntropy(output)), callbacks=[Revive()]).fit(events(8, 1), epochs=1)

@@ -331,6 +331,8 @@ def test_what_cannot_be_described_is_a_note_and_trains(tmp_path):
     trainer = experiment.trainer
     trainer.run_dir, trainer.preprocessing = tmp_path / "run", (Shift(3),)
     trainer.fit(experiment.train, experiment.validation, epochs=1)
-    assert any("the run folder will not be enough for predictions: preprocessing by Shift" in n for n in trainer.notes)
+    assert any(
+        "the run folder alone will not suffice for predictions: preprocessing by Shift" in n for n in trainer.notes
+    )
     with pytest.raises(SettingError, match="has no model.json"):
         genn_eventprop.load(tmp_path / "run")

@@ -67,7 +67,7 @@ def pair_of(value: Any, where: str, least: int) -> tuple[int, int]:
     both = (value, value) if isinstance(value, (int, np.integer)) else value
     fits = isinstance(both, (tuple, list)) and len(both) == 2
     if isinstance(value, bool) or not (fits and all(isinstance(v, (int, np.integer)) and v >= least for v in both)):
-        raise NetworkError(f"{where} is an integer >= {least}, or two (vertical, horizontal); got {value!r}")
+        raise NetworkError(f"{where} must be an integer >= {least}, or two (vertical, horizontal); got {value!r}")
     return int(both[0]), int(both[1])
 
 
@@ -92,5 +92,5 @@ def as_mask(value: Any, where: str) -> np.ndarray:
     """
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
-        raise NetworkError(f"{where} is an array of True and False, got {value!r}")
+        raise NetworkError(f"{where} must be an array of True and False, got {value!r}")
     return found.astype(bool)

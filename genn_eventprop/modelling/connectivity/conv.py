@@ -44,7 +44,7 @@ class Conv2D(Connectivity):
     ) -> None:
         super().__init__(weight, bounds)
         if not isinstance(channels, (int, np.integer)) or isinstance(channels, bool) or channels < 1:
-            raise NetworkError(f"Conv2D: channels is an integer >= 1, got {channels!r}")
+            raise NetworkError(f"Conv2D: channels must be an integer >= 1, got {channels!r}")
         self.channels = int(channels)
         self.windows = Windows(
             pair_of(kernel, "Conv2D: kernel", 1), pair_of(stride, "Conv2D: stride", 1),
@@ -59,7 +59,9 @@ class Conv2D(Connectivity):
     def check(self, source: Shape, target: Shape) -> None:
         made = self.output_shape(source)
         if image(target, "target", "Conv2D") != made:
-            raise NetworkError(f"Conv2D over a source of shape {source} makes {made}, the target has shape {target}")
+            raise NetworkError(
+                f"Conv2D over a source of shape {source} gives {made}, but the target has shape {target}"
+            )
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (*self.windows.kernel, source[2], self.channels)

@@ -24,13 +24,15 @@ class Grouped(Connectivity):
     def __init__(self, weight: Any, groups: int, *, bounds: tuple[Any, Any] = (None, None)) -> None:
         super().__init__(weight, bounds)
         if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
-            raise NetworkError(f"Grouped: the number of groups is an integer >= 1, got {groups!r}")
+            raise NetworkError(f"Grouped: the number of groups must be an integer >= 1, got {groups!r}")
         self.groups = int(groups)
 
     def check(self, source: Shape, target: Shape) -> None:
         M, N = math.prod(source), math.prod(target)
         if M % self.groups or N % self.groups:
-            raise NetworkError(f"Grouped: {M} sources and {N} targets cannot be cut into {self.groups} equal groups")
+            raise NetworkError(
+                f"Grouped: {M} sources and {N} targets cannot be divided into {self.groups} equal groups"
+            )
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (self.groups, math.prod(source) // self.groups, math.prod(target) // self.groups)

@@ -17,7 +17,7 @@ class OneToOne(Connectivity):
     def check(self, source: Shape, target: Shape) -> None:
         M, N = math.prod(source), math.prod(target)
         if M != N:
-            raise NetworkError(f"OneToOne connects populations of one size, these have {M} and {N} neurons")
+            raise NetworkError(f"OneToOne connects populations of equal size, these have {M} and {N} neurons")
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (math.prod(target),)

@@ -41,7 +41,7 @@ class Pool2D(Connectivity):
     ) -> None:
         size = pair_of(kernel, "Pool2D: kernel", 1)
         if not isinstance(scale, (int, float, np.number)) or isinstance(scale, bool):
-            raise NetworkError(f"Pool2D: scale is a number, got {scale!r}")
+            raise NetworkError(f"Pool2D: scale must be a number, got {scale!r}")
         super().__init__(float(scale) / math.prod(size), bounds)
         step = size if stride is None else pair_of(stride, "Pool2D: stride", 1)
         self.windows = Windows(size, step, pair_of(padding, "Pool2D: padding", 0))
@@ -55,7 +55,9 @@ class Pool2D(Connectivity):
     def check(self, source: Shape, target: Shape) -> None:
         made = self.output_shape(source)
         if image(target, "target", "Pool2D") != made:
-            raise NetworkError(f"Pool2D over a source of shape {source} makes {made}, the target has shape {target}")
+            raise NetworkError(
+                f"Pool2D over a source of shape {source} gives {made}, but the target has shape {target}"
+            )
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (source[2],) if self.per_channel else (1,)

@@ -48,10 +48,10 @@ class Sparse(Connectivity):
             )
         number = isinstance(probability, (int, float, np.number)) and not isinstance(probability, bool)
         if probability is not None and not (number and 0 < probability <= 1):
-            raise NetworkError(f"Sparse: probability is a number > 0 and <= 1, got {probability!r}")
+            raise NetworkError(f"Sparse: probability must be a number > 0 and <= 1, got {probability!r}")
         whole = isinstance(fan_in, (int, np.integer)) and not isinstance(fan_in, bool)
         if fan_in is not None and not (whole and fan_in >= 1):
-            raise NetworkError(f"Sparse: fan_in is an integer >= 1, got {fan_in!r}")
+            raise NetworkError(f"Sparse: fan_in must be an integer >= 1, got {fan_in!r}")
         self.probability, self.per_target = probability, fan_in
         self.pairs = None if pairs is None else np.array(pairs)
 
@@ -62,7 +62,7 @@ class Sparse(Connectivity):
         if self.pairs is not None:
             Synapses.of_pairs(self.pairs, M, N)
         if self.count(source, target) < 1:
-            raise NetworkError(f"Sparse: probability={self.probability:g} of {M} x {N} pairs leaves no synapse")
+            raise NetworkError(f"Sparse: probability={self.probability:g} of {M} x {N} pairs gives no synapses")
 
     def count(self, source: Shape, target: Shape) -> int:
         M, N = math.prod(source), math.prod(target)

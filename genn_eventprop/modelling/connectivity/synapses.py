@@ -57,7 +57,7 @@ class Synapses:
             twice = np.flatnonzero(flat[1:] == flat[:-1])
             if len(twice):
                 j, i = pairs[twice[0]]
-                raise NetworkError(f"the synapse from neuron {j} to neuron {i} is there twice; leave one out")
+                raise NetworkError(f"the synapse from neuron {j} to neuron {i} occurs twice; leave one out")
         start = np.searchsorted(pairs[:, 0], np.arange(pre + 1)).astype(np.int32)
         index = None if weight_of is None else np.ascontiguousarray(weight_of, np.int32)
         return cls(pre, post, start, np.ascontiguousarray(pairs[:, 1], np.int32), index)
@@ -67,12 +67,14 @@ def _checked(pairs: Any, pre: int, post: int) -> np.ndarray:
     """Pairs as an integer array (S, 2)."""
     found = np.asarray(pairs)
     if found.ndim != 2 or found.shape[1] != 2 or not len(found) or found.dtype.kind not in "iuf":
-        raise NetworkError(f"pairs are a list (S, 2) of (source, target) with S >= 1, got an array of {found.shape}")
+        raise NetworkError(
+            f"pairs must be a list (S, 2) of (source, target) with S >= 1, got an array of {found.shape}"
+        )
     whole = found.astype(np.int64)
     if not np.array_equal(whole, found):
         raise NetworkError("pairs must be integers, the numbers of neurons")
     outside = np.flatnonzero((whole < 0).any(1) | (whole >= (pre, post)).any(1))
     if len(outside):
         j, i = whole[outside[0]]
-        raise NetworkError(f"pair {outside[0]} is ({j}, {i}), but there are {pre} sources and {post} targets from 0 on")
+        raise NetworkError(f"pair {outside[0]} is ({j}, {i}), but there are {pre} sources and {post} targets, from 0")
     return whole

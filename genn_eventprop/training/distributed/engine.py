@@ -48,7 +48,7 @@ class RankedEngine(Engine):
 
     def notes(self, batch: int) -> list[str]:
         slices, size = self.inner.slices_of(batch), self.ranks.size
-        idle = [f"{size - slices} of {size} ranks stay idle: a batch is {slices} slices"] if slices < size else []
+        idle = [f"{size - slices} of {size} ranks stay idle: a batch has {slices} slices"] if slices < size else []
         return idle + self.inner.notes(-(-batch // size))
 
     def part(self, batch: int) -> Part:

@@ -69,5 +69,5 @@ def patience() -> float:
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise SettingError(f"GENN_EVENTPROP_PATIENCE={text!r}: seconds, a positive number")
+        raise SettingError(f"GENN_EVENTPROP_PATIENCE={text!r}: must be a positive number of seconds")
     return seconds
