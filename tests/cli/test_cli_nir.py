@@ -55,7 +55,7 @@ def test_training_begins_with_a_graph(run, tmp_path, capsys):
     assert "--from-nir takes a file NAME.nir" in capsys.readouterr().err
     other = Path(__file__).parent.parent / "golden" / "nir" / "snntorch.nir"
     assert main([*TRAIN, "--run-dir", str(tmp_path / "more"), "--from-nir", str(other)]) == 1
-    assert "the graph has 5 inputs and 3 outputs, this experiment 40 and 6" in capsys.readouterr().err
+    assert "the graph has 5 inputs and 3 outputs, this experiment has 40 and 6" in capsys.readouterr().err
 
 
 def test_training_takes_the_network_of_a_graph(tmp_path, capsys):

@@ -210,11 +210,11 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")
     monkeypatch.setattr(transfer, "MOST_INDICES", 9 * 10)
-    with pytest.raises(EngineError, match="the data set has .* places of event_step.*split it"):
+    with pytest.raises(EngineError, match="the data set has .* entries of event_step.*split it"):
         engine.load(random_events(plan)) and engine.run(engine.load(random_events(plan)), [0])
     few = Events.from_samples([([1.0], [0])], n_channels=6, labels=[1])
     with pytest.raises(
-        EngineError, match="population 'hidden' needs .* places of .* for a single sample.*fewer neurons"
+        EngineError, match="population 'hidden' needs .* entries of .* for a single sample.*fewer neurons"
     ):
         engine.run(engine.load(few), [0], training=True)
 

@@ -45,7 +45,7 @@ def test_convolutions_come_before_the_hidden_layers_and_see_pixels_with_their_ch
     made = layered(config, planes, None, planes, shape=(4, 4, 2))
     assert made.test is not None and made.test.channels.tolist() == [2, 3]
     made.trainer.fit(made.train, epochs=1)
-    with pytest.raises(SettingError, match="--convolutions: the input of this experiment is no image"):
+    with pytest.raises(SettingError, match="--convolutions: the input of this experiment is not an image"):
         network_of(config, 32, 2)
     for text, message in (("cnv(3)", "did you mean 'conv'"), ("conv", "conv cannot be used like this")):
         with pytest.raises(SettingError, match=message):
