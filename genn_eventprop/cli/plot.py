@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ import tyro
 from .. import plots
 from ..data import Events
 from ..errors import EventPropError, SettingError, TrainingError, suggest
+from ..plan import Plan
+from ..plan.tables import Tables
 from ..training import Trainer, record_trial
 from ..training.checkpoint import load_checkpoint
 from ..training.evaluation import Evaluation
@@ -48,13 +50,15 @@ def _plot(
 
     curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix of
     the test set if the run has finished, otherwise of --data. spikes: histograms of spike counts. weights: before and
-    after training. Several runs also get a common figure, OUT/training_curves. A folder of repeats or of a scan stands
-    for its runs. Only the run folders are read, which hold some held-out samples, unless --data names a data set.
+    after training. Where there are such connections: delays before and after training, connectivity of every sparse
+    connection, kernels of every convolution (an image for each input channel). Several runs also get a common figure,
+    OUT/training_curves. A folder of repeats or of a scan stands for its runs. Only the run folders are read, which hold
+    some held-out samples, unless --data names a data set.
 
     Args:
         runs: Run folders.
         out: Folder for the common figure of several runs.
-        only: Some of curves, trial, confusion, spikes, weights, separated by commas.
+        only: Some of these names, separated by commas.
         data: Data set for trial, spikes and confusion, rebuilt by the experiment; default: the samples in the folder.
         sample: Index of the sample for trial, from 0.
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
@@ -73,7 +77,13 @@ def _plot(
         run = Run(folder, data, sample, checkpoint, page, engine)
         for name in wanted:
             try:
-                print(plots.save(FIGURES[name](run), folder / "plots" / f"{name}.{format}"))
+                drawn = FIGURES[name](run)
+                several = drawn if isinstance(drawn, dict) else {name: drawn}
+                for file, figure in several.items():
+                    print(plots.save(figure, folder / "plots" / f"{file}.{format}"))
+            except Absent as error:
+                if only is not None:
+                    failed.append(f"{name} of {folder}: {error}")
             except EventPropError as error:
                 failed.append(f"{name} of {folder}: {error}")
     if failed:
@@ -86,6 +96,10 @@ def _wanted(only: str | None) -> list[str]:
         if name not in FIGURES:
             raise SettingError(f"--only: there is no figure {name!r}; {suggest(name, FIGURES)}")
     return names
+
+
+class Absent(SettingError):
+    """The network has nothing that this figure shows."""
 
 
 def runs_in(path: Path) -> list[Path]:
@@ -132,6 +146,22 @@ class Run:
     def at_hand(self) -> tuple[Trainer | TrainedModel, Events]:
         """What the user asked for."""
         return self.opened if self.data is None else self.built
+
+    @cached_property
+    def plan(self) -> Plan:
+        return load(self.path, checkpoint=self.checkpoint, engine=self.engine).plan
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """The trained ones."""
+        return load_checkpoint(self.folder.checkpoint(self.checkpoint)).section("parameters")
+
+    @property
+    def first(self) -> Mapping[str, np.ndarray]:
+        """What is learned, before training."""
+        if not (self.path / FIRST).is_file():
+            raise SettingError(f"{self.path} has no {FIRST}: it was made by an older version")
+        return read_weights(self.path / FIRST)
 
     @property
     def names(self) -> list[str]:
@@ -180,11 +210,38 @@ def _spikes(run: Run) -> Any:
 
 
 def _weights(run: Run) -> Any:
-    if not (run.path / FIRST).is_file():
-        raise SettingError(f"{run.path} has no {FIRST}: it was made by an older version")
-    first = read_weights(run.path / FIRST)
-    last = load_checkpoint(run.folder.checkpoint(run.checkpoint)).section("parameters")
+    first, last = run.first, run.parameters
     return plots.weights({name: last[name] for name in first if name in last}, first)
+
+
+def _delays(run: Run) -> Any:
+    found = [(c, c.delays.limit) for c in run.plan.connections if c.delays is not None and c.delays.trainable]
+    if not found:
+        raise Absent("no connection learns its delays")
+    now, before = ({c.name: values[c.delays_name] for c, _ in found} for values in (run.parameters, run.first))
+    return plots.delays(now, before, {c.name: limit for c, limit in found})
+
+
+def _connectivity(run: Run) -> Any:
+    found, tables, parameters = [c for c in run.plan.connections if c.drawn], Tables(run.plan), run.parameters
+    if not found:
+        raise Absent("no connection is sparse")
+    return {
+        f"connectivity_{c.name}": plots.connectivity(tables.of(c, parameters), parameters[c.weight], c.name)
+        for c in found
+    }
+
+
+def _kernels(run: Run) -> Any:
+    found = [c for c in run.plan.connections if len(c.weight_shape) == 4 and not c.shares]
+    if not found:
+        raise Absent("no connection is a convolution")
+    drawn = {}
+    for c in found:
+        for channel in range(c.weight_shape[2]):
+            which = f"_{channel}" if c.weight_shape[2] > 1 else ""
+            drawn[f"kernels_{c.name}{which}"] = plots.kernels(run.parameters[c.weight], channel)
+    return drawn
 
 
 def _together(folders: Sequence[Path]) -> Any:
@@ -207,4 +264,7 @@ FIGURES: dict[str, Callable[[Run], Any]] = {
     "confusion": _confusion,
     "spikes": _spikes,
     "weights": _weights,
+    "delays": _delays,
+    "connectivity": _connectivity,
+    "kernels": _kernels,
 }

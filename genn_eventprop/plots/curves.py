@@ -30,7 +30,8 @@ def learning_curves(
     """
     if not metrics:
         raise SettingError("there is no epoch to plot yet")
-    fig, axes = figure(2, 2, size=(9.6, 6.2), sharex=True)
+    rows = max(0, len(metrics[0]["spikes_per_neuron"]) - 2)  # of the legends, at most, beyond those of two populations
+    fig, axes = figure(2, 2, size=(9.6, 6.2 + 0.2 * rows), sharex=True)
     (loss, accuracy), (activity, silent) = axes
     epochs = column(metrics, "epoch")
     _pair(loss, epochs, column(metrics, "train_loss"), column(metrics, "validation_loss"))
@@ -75,7 +76,9 @@ def _populations(
 def below(*axes: Axes, gap: float) -> None:
     """The legends under the axes, where they lie on no curve; `gap` in heights of the axes."""
     for ax in axes:
-        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -gap), ncols=3, borderaxespad=0.0, columnspacing=1.4)
+        longest = max((len(str(line.get_label())) for line in ax.get_lines()), default=0)
+        columns = max(1, min(3, 64 // (longest + 8)))  # that fit the width of the axes
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -gap), ncols=columns, borderaxespad=0.0, columnspacing=1.4)
 
 
 def _pair(ax: Axes, epochs: np.ndarray, training: np.ndarray, validation: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def trial(
 
     Args:
         record: from `training.record_trial`.
-        class_names: names of the last population's neurons.
+        class_names: names of the output's neurons.
         neurons: population -> which of its neurons to show; by default the three hidden neurons with the largest
             lambda_V (those that the gradient changes most), and the outputs as in `layers`.
         v_thresh: where to draw the threshold of populations that spike; by default the record's.
@@ -43,19 +43,19 @@ def trial(
     for number, name in enumerate(populations):
         v, adjoint = axes[len(rows) + 2 * number : len(rows) + 2 * number + 2]
         state, asked = observed(record, name), None if neurons is None else neurons[name]
-        if name == populations[-1]:
+        if name == record.decides:
             values = record.states[name][state]
             names = [*class_names, *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
             shown = outputs_shown(values, record.label, prediction, names, asked)
         else:
             wanted = _interesting(record, name) if asked is None else asked
             shown = [(i, colour, f"neuron {i}") for i, colour in zip(wanted, CLASS_COLOURS)]
-        voltages(v, record, name, state, shown, others=name == populations[-1])
+        voltages(v, record, name, state, shown, others=name == record.decides)
         v.set_ylabel(f"{name}\n" + (f"${state}$" if len(state) == 1 else state))
         threshold = record.thresholds.get(name) if v_thresh is None else v_thresh
         if threshold is not None and name in record.spikes and state == "V":
             v.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        _adjoint(adjoint, record, name, shown, name == populations[-1])
+        _adjoint(adjoint, record, name, shown, name == record.decides)
     axes[-1].set_xlabel("time (ms)")
     end = record.times[-1] + record.times[1]
     axes[-1].set_xlim(-0.01 * end, end)

@@ -17,7 +17,7 @@ def weights(now: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | No
     """One row a parameter: its distribution now (and before training), and a weight matrix as an image.
 
     Args:
-        now: name -> (M, N) weights, or (N,) parameters of neurons, which get a distribution only.
+        now: name -> (M, N) weights; weights of another shape, delays and parameters of neurons get a distribution only.
         before: the same names, initial values.
     """
     fig, axes = figure(len(now), 2, size=(8.6, 2.5 * len(now) + 0.3), squeeze=False, width_ratios=[1.0, 1.25])
@@ -45,7 +45,7 @@ def _distribution(ax: Axes, name: str, values: np.ndarray, first: np.ndarray | N
     ax.set_title(name)
     ax.set(
         xlabel=f"value (mean {values.mean():.3g}, deviation {values.std():.3g})",
-        ylabel="weights" if values.ndim == 2 else "neurons",
+        ylabel={"weight": "weights", "delay": "delays"}.get(name.rpartition(".")[2], "neurons"),
     )
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))

@@ -37,6 +37,7 @@ class Trial:
         n_inputs: number of input channels.
         label: of the sample, -1 without one.
         thresholds: population -> its v_thresh, where all its neurons have the same one.
+        output: the population that decides; "": the last one.
     """
 
     times: np.ndarray
@@ -47,6 +48,12 @@ class Trial:
     n_inputs: int
     label: int
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    output: str = ""
+
+    @property
+    def decides(self) -> str:
+        """The output, by its name."""
+        return self.output if self.output in self.states else list(self.states)[-1]
 
 
 def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) -> Trial:
@@ -68,7 +75,7 @@ def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) ->
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
     times = np.arange(plan.n_steps) * plan.dt
     inputs = np.asarray(sample.times), np.asarray(sample.channels), plan.input.size
-    return Trial(times, states, spikes, *inputs, label, _thresholds(plan))
+    return Trial(times, states, spikes, *inputs, label, _thresholds(plan), plan.output.name)
 
 
 def _thresholds(plan: Plan) -> dict[str, float]:

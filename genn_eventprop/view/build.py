@@ -128,7 +128,7 @@ def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
     """Of every neuron that is drawn, and of every population as a whole."""
     heads = ("what", "spikes", "first spike (ms)", "largest V", "at (ms)", "largest |adjoint of V|")
     rows = [["input", str(len(record.input_times)), _first(record.input_times), "-", "-", "-"]]
-    output = list(record.states)[-1]
+    output = record.decides
     for population, states in record.states.items():
         spikes = record.spikes.get(population)
         times = spikes.time if spikes is not None else np.zeros(0)

@@ -104,7 +104,7 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
         if kind == "raster":
             _raster(figure, record, population, row)
         else:
-            names = class_names if population == populations[-1] else ()
+            names = class_names if population == record.decides else ()
             _traces(figure, record, population, kind, row, names)
         label = {"raster": "", "V": "<br>V", "lambda_V": "<br>λ<sub>V</sub>"}[kind]
         size = sizes.get(population, record.n_inputs)

@@ -72,6 +72,22 @@ def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     assert text.startswith("<?xml")
 
 
+def test_connections_have_figures_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    image = EXPERIMENT.replace("import Dense,", "import Conv2D, Delay, Dense, Sparse, Uniform,")
+    image = image.replace(
+        "net.input(2), net.population(LIF(), 3,", "net.input(shape=(2, 1, 1)), net.population(LIF(), shape=(2, 1, 2),"
+    )
+    image = image.replace(
+        "inp, hidden, Dense(Normal(2.0, 0.8))", "inp, hidden, Conv2D(Normal(2.0, 0.8), kernel=1, channels=2)"
+    )
+    late = "Sparse(Normal(1.5, 0.3), fan_in=3), delay=Delay(Uniform(0, 2), max=3.0)"
+    Path("image.py").write_text(image.replace("Dense(Normal(1.5, 0.3))", late))
+    assert main(["train", "image.py", "--epochs", "1", "--run-dir", "run"]) == 0
+    own = {"delays", "connectivity_hidden_output", "kernels_input_hidden"}
+    assert main(["plot", "run"]) == 0 and names("run/plots") == ALL | own
+
+
 def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     (runs / "two/seed1/results.json").unlink()
     assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]
@@ -83,6 +99,11 @@ def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     assert main(["plot", "two/seed2", *asked]) == 1
     assert "trial of two/seed2: the data are gone" in capsys.readouterr().err
     assert names("two/seed2/plots") == {"curves", "weights"}  # these need no samples
+
+
+def test_a_figure_of_what_is_not_there(runs, capsys):
+    assert main(["plot", "two/seed1", "--only", "delays,kernels"]) == 1
+    assert "no connection learns its delays" in capsys.readouterr().err
 
 
 def test_runs_of_older_versions_say_what_they_lack(runs, capsys):

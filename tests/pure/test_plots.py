@@ -97,6 +97,22 @@ def test_trial(tmp_path, adjoint, spiking):
     plots.save(fig, tmp_path / "trial.png")
 
 
+def test_classes_are_those_of_the_output_that_decides():
+    states = record().states | {"aux": {"V": np.random.default_rng(2).random((50, 2))}}
+    fig = plots.trial(dataclasses.replace(record(), states=states, output="output"), class_names=("yin", "yang", "dot"))
+    shown = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in fig.axes if ax.get_legend()]
+    assert shown[1:] == [["yin", "yang", "dot"], ["neuron 0", "neuron 1"]]
+
+
+def test_curves_of_many_populations_have_room(tmp_path):
+    many = {f"a long name of layer {i}": 0.5 for i in range(6)}
+    one = {"epoch": 1, "train_loss": 1.0, "validation_loss": None, "train_accuracy": 0.5, "validation_accuracy": None}
+    fig = plots.learning_curves([{**one, "spikes_per_neuron": many, "silent": many}] * 2, sizes=dict.fromkeys(many, 9))
+    plots.save(fig, tmp_path / "curves.png")
+    boxes = [ax.get_legend().get_window_extent() for ax in fig.axes[2:]]
+    assert boxes[0].x1 <= boxes[1].x0 and boxes[1].x1 <= fig.bbox.x1 and fig.axes[0].bbox.width > 0.3 * fig.bbox.width
+
+
 def test_a_trial_with_many_outputs_marks_the_right_one_and_draws_thresholds_where_they_are():
     states = record().states | {"output": {"V": np.random.default_rng(2).random((50, 12))}}
     shown = plots.trial(dataclasses.replace(record(), states=states, thresholds={"hidden": 0.7}), prediction=3)
