@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, FanIn, Network, Normal, Sparse
-from genn_eventprop.codegen.c99.standalone import standalone
 from genn_eventprop.engines import create
 from genn_eventprop.engines.c99 import C99Engine
-from genn_eventprop.errors import EngineError
-from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
@@ -173,13 +170,3 @@ def test_genn_learns_weights_of_tables_and_delays_as_native_does():
     for key, value in engines[1].parameters.items():
         np.testing.assert_allclose(engines[0].parameters[key], value, rtol=1e-8, atol=1e-12, err_msg=key)
         assert np.array_equal(value, values[key]) == (key not in plan.trainable)
-
-
-def test_a_c_file_refuses_what_it_does_not_hold():
-    net = Network()
-    left, right, out = net.input(2, name="left"), net.input(3, name="right"), net.population(LI(), 2, name="output")
-    net.connect(left, out, Dense(1.0))
-    net.connect(right, out, Dense(1.0))
-    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), **GRID)
-    with pytest.raises(EngineError, match="a C file has one input, and 'left_output' comes from one of several"):
-        standalone(plan, net.initial_parameters(0))
