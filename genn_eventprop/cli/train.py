@@ -113,6 +113,9 @@ def describe_results(results: Mapping[str, Any]) -> str:
     ):
         if told and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
+    for name, part in [*results.get("losses", {}).items()][1:]:
+        if part["test_accuracy"] is not None:
+            lines.append(f"{f'test accuracy of {name}':45} {100 * part['test_accuracy']:.2f} %")
     for words in silent_words(results.get("activity", {})):
         lines.append(f"{'silent throughout the last epoch':45} {words}")
     lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")

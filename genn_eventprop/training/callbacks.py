@@ -113,6 +113,9 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
     parts.append(_score(metrics["train_loss"], metrics["train_accuracy"]))
     if metrics["validation_accuracy"] is not None:
         parts.append(f"validation {100 * metrics['validation_accuracy']:.2f} %")
+    for name, part in [*metrics.get("losses", {}).items()][1:]:  # of the main one everything above
+        said = "train" if part["validation_loss"] is None else "validation"
+        parts.append(f"{name} {_told(part[f'{said}_loss'], part[f'{said}_accuracy'])}")
     for name, spikes in metrics["spikes_per_neuron"].items():
         text = f"{name} {spikes:.2f} spikes, {metrics['silent'][name]} silent"
         revived = metrics.get("revived", {}).get(name)
@@ -122,11 +125,17 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
         text = f"{name} delays {delays['mean']:.1f} ms"
         ends = [f"{100 * delays[k]:.0f} % at {word}" for k, word in (("at_zero", "0"), ("at_max", "max")) if delays[k]]
         parts.append(", ".join([text, *ends]))
+    parts += [f"{name} {count} rewired" for name, count in metrics.get("rewired", {}).items() if count]
     for name, label in (("guarded", "guarded slopes"), ("clipped_gradients", "clipped gradients")):
         if metrics[name]:
             parts.append(f"{metrics[name]} {label}")
     parts.append(f"{metrics['seconds']:.1f} s")
     return "  ".join(parts)
+
+
+def _told(loss: float, accuracy: float | None) -> str:
+    """Of an auxiliary loss: its accuracy, or its loss where it has no classes."""
+    return f"loss {loss:.4f}" if accuracy is None else f"{100 * accuracy:.2f} %"
 
 
 def _score(loss: float, accuracy: float) -> str:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, load, losses
+from genn_eventprop.cli.train import describe_results
 from genn_eventprop.data.chunks import chunks
 from genn_eventprop.engines import create
 from genn_eventprop.errors import DataError, EngineError, LossError
 from genn_eventprop.gradcheck import check_network
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.training.callbacks import describe_epoch
 
 
 def small():
@@ -72,7 +74,11 @@ def test_metrics_run_folder_and_predictions(tmp_path):
     data, settings = events(6), {"duration": 20.0, "dt": 0.5, "batch_size": 3, "progress": False, "threads": 1}
     results = Trainer(net, asked, run_dir=tmp_path / "run", **settings).fit(data, data, data, epochs=1)
     assert list(results["losses"]) == ["output", "aux", "hidden"]
-    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["losses"]
+    epoch = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    metrics, line = epoch["losses"], describe_epoch(epoch, 1)
+    assert f"  aux {100 * metrics['aux']['validation_accuracy']:.2f} %  hidden loss " in line
+    said = f"{'test accuracy of aux':45} {100 * results['losses']['aux']['test_accuracy']:.2f} %"
+    assert said in describe_results({**results, "run_dir": "run"})
     assert metrics["aux"].keys() == {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
     assert metrics["hidden"]["train_accuracy"] is None and metrics["hidden"]["train_loss"] > 0
     model = load(tmp_path / "run")
