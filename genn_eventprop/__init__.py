@@ -1,4 +1,4 @@
-"""Exact gradients of spiking networks by EventProp: write a neuron as equations, train it, prove its gradient."""
+"""Exact gradients of spiking networks by EventProp: write a neuron as equations, train it, check its gradient."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -42,9 +42,9 @@ def FirstSpikeCrossEntropy(
     """Cross-entropy of first spike times t_c: L = -log softmax(-t / tau0)_y + extra(t_y).
 
     Args:
-        tau0: ms, sharpness of the softmax.
-        tau1: ms, of the exponential extra term.
-        alpha: strength of the extra term, which pulls the right class's spike to the front.
+        tau0: time constant of the softmax, ms.
+        tau1: time constant of the exponential extra term, ms.
+        alpha: strength of the extra term, which favours early spikes of the correct class.
         form: "exponential": alpha (exp(t_y / tau1) - 1) (Wunderlich & Pehle 2021, equation 9; `first_spike_exp`);
             "inverse": alpha / (1.01 T - t_y) (Nowotny, Turner, Knight 2025; `first_spike`).
         silent: see `Loss`.
@@ -66,7 +66,7 @@ def MaxVoltageCrossEntropy(population: Population) -> Loss:
 
 
 def EndVoltageCrossEntropy(population: Population) -> Loss:
-    """Cross-entropy of the last values, r_c = V_c(T)."""
+    """Cross-entropy of the final voltages, r_c = V_c(T)."""
     return Loss(population, "end")
 
 
@@ -83,7 +83,7 @@ def IntegratedVoltageCrossEntropy(population: Population, weight: Weight = "cons
 
 
 def PerStepCrossEntropy(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
-    """Cross-entropy of V(t) all the time, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
+    """Cross-entropy of V(t) at all times, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
     """
@@ -130,9 +130,9 @@ def OwnLoss(
 
     Args:
         outer: a function of the readouts (see `Function`), or an expression in r0, r1, ... and y0, y1, ... (`formula`),
-            a text or sympy's. It is taken by the host between forward and backward; `native` runs the forward pass a
-            second time for that.
-        compares: what y is, unless `outer` is a `Function`.
+            as a string or a sympy expression. The host evaluates it between the forward and the backward pass; `native`
+            runs the forward pass a second time for that.
+        compares: meaning of y, unless `outer` is a `Function`.
     """
     if isinstance(outer, (str, sp.Expr)):
         function = formula(outer, population.size, compares)

@@ -24,8 +24,8 @@ class Loss(LossFormulas):
     Readouts:
         "integral" r = 1/T int w(t) V dt. "end" r = V(T). "max" r = max_t V. "first_spike" r = time of the first
         spike in ms. "count" r = number of spikes, with a surrogate gradient: at each own spike, and for a silent
-        output at T, the costate lambda_V gets dL/dr. "voltage": the outer loss l is taken of V(t) all the time,
-        L = 1/T int w(t) l(V(t)) dt, and r is the integral. "spike_times": every spike against a target of its own.
+        output at T, the costate lambda_V gets dL/dr. "voltage": the outer loss l is applied to V(t) at all times,
+        L = 1/T int w(t) l(V(t)) dt, and r is the integral. "spike_times": every spike is compared with its own target.
 
     Outer losses:
         "cross_entropy" L = -log softmax_c(score(r_c))_y + term(r_y), y the label. "squared_error"
@@ -33,27 +33,27 @@ class Loss(LossFormulas):
         readouts.
 
     Args:
-        population: the output population, one neuron a class.
+        population: the output population, one neuron per class.
         weight: w(t) of an integral.
-        score: expression in r, T and the constants: larger means more likely; the prediction is the largest, -1 if
-            several outputs have it, or none spikes where spikes are what is read.
-        term: extra loss of the right class, likewise.
-        constants: name -> number used in score and term; they can change without compiling anything.
-        silent: what a spike that does not happen is to a loss of spike times. "exclude": it is left out, and if it is
-            the right class of a cross-entropy the example contributes nothing (Wunderlich & Pehle 2021). "end": it
-            counts as r = T, and lambda_V gets a push of -tau_mem dl/dr(T) / B at T, l the term of the right class
-            or the squared error; a heuristic and not a gradient (Nowotny, Turner, Knight 2025).
+        score: expression in r, T and the constants; larger means more likely. The prediction is the output with the
+            largest score, or -1 if several have it, or if the readout needs spikes and none occurs.
+        term: extra loss of the correct class, an expression like `score`.
+        constants: name -> number used in score and term; changing them does not need a compilation.
+        silent: how losses of spike times treat a missing spike. "exclude": it is left out, and if it belongs to the
+            correct class of a cross-entropy, the sample contributes nothing (Wunderlich & Pehle 2021). "end": it
+            counts as r = T, and lambda_V gets a push of -tau_mem dl/dr(T) / B at T, where l is the term of the correct
+            class or the squared error; a heuristic, not a gradient (Nowotny, Turner, Knight 2025).
         also: further readouts of the population in the same pass, for losses in Python (`engines.split`); "trace" is V
             at every time step.
-        factor: > 0, what the loss counts in a sum of several; ``0.2 * loss`` sets it.
-        answer: name of what it compares with among the data set's targets (``Events(targets={"speaker": ...})``), see
-            `against`; "": the labels, or the targets of a data set that has one kind of them.
+        factor: > 0, weight of the loss in a sum of several; ``0.2 * loss`` sets it.
+        answer: name of the target of the data set with which to compare (``Events(targets={"speaker": ...})``), see
+            `against`; "": the labels, or the targets of a data set with only one kind of them.
 
-    Several losses are a list, ``loss=[0.8 * A(output), 0.2 * B(hidden)]``, one a population; the first decides
+    Several losses are a list, ``loss=[0.8 * A(output), 0.2 * B(hidden)]``, one per population; the first one determines
     predictions.
 
     Raises:
-        LossError: if the population cannot give that readout, an expression is wrong, or the parts do not go together.
+        LossError: the population does not have that readout, an expression is wrong, or the parts do not fit together.
     """
 
     population: Population

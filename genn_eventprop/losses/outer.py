@@ -58,9 +58,9 @@ class Function:
     Args:
         function: (r (B, K), y) -> (loss (B,), dL/dr (B, K)), NumPy float64, not divided by B. A silent output has
             r = T; its gradient is not used.
-        compares: what y is: "labels" (B,) or "targets" (B, K).
+        compares: meaning of y: "labels" (B,) or "targets" (B, K).
         name: for messages and run folders.
-        formula, outputs: the expression and the number of outputs that it was made of, if it was (`formula`).
+        formula, outputs: the expression and the number of outputs, if it was made by `formula`.
     """
 
     function: Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
@@ -107,8 +107,8 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
     """An outer loss as an expression in r0, r1, ... and y0, y1, ...; its gradient is derived.
 
     Args:
-        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2", or that in sympy. compares: y are the targets, or, with "labels", 1 for
-            the right output and 0 for the others.
+        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2", or a sympy expression. compares: y are the targets, or, with "labels",
+            1 for the correct output and 0 for the others.
 
     Raises:
         LossError: for a symbol that does not exist.

@@ -29,9 +29,9 @@ class TimeWeight:
     Args:
         expression: smooth in the trial (or the window).
         window: (a, b) in ms: w is zero outside. On a grid both are whole steps.
-        input_tau: ms; if given, w is also multiplied with the sample's input activity a(t), a(0) = 0,
+        input_tau: ms; if given, w is also multiplied by the sample's input activity a(t), a(0) = 0,
             input_tau da/dt = -a + input_gain sum of delta functions at its input spikes. a(t) counts as constant in
-            the gradient by input times.
+            the gradient with respect to input times.
         input_gain: ms.
 
     Over one step, w(t_k + s) = sum_j c_j(t_k) phi_j(s), times a(t_k). For sums of products of polynomials and

@@ -1,4 +1,4 @@
-"""`Connection`, and how the first values of its weights, delays and pairs are drawn."""
+"""`Connection`, and how the initial values of its weights, delays and pairs are drawn."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Connection:
     """Weights from one population (or input) to another, and their delays. Built by `Network.connect`.
 
     Args:
-        delay: ms from a spike to its arrival, >= 0, of all synapses. On the grid it is rounded to whole steps,
-            floor(delay / dt + 0.5); the engine's `reason` says where that changed it.
-        delays: delays that are values, one a synapse, source or target, instead; `delay` is 0 then.
-        receptor: the input of the target's model that the spikes act on.
-        trainable: learn the weights. learned: which of them, in their shape; None: all.
-        sign: of every source (M,), or in the shape of the weights: 1 or -1, which the weights keep, or 0; None: any.
-        share: the connection whose weights these are; None: its own.
+        delay: time in ms from a spike to its arrival, >= 0, for all synapses. On the grid it is rounded to whole steps,
+            floor(delay / dt + 0.5); the engine's `reason` tells if that changed it.
+        delays: individual delays, one per synapse, source or target, instead; `delay` is then 0.
+        receptor: the input of the target's model on which the spikes act.
+        trainable: learn the weights. learned: which of them, in the shape of the weights; None: all.
+        sign: 1 or -1 for each source (M,) or each weight, which the weights keep, or 0 for any sign; None: any.
+        share: the connection whose weights this one uses; None: its own.
     """
 
     name: str

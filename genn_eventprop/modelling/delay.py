@@ -1,4 +1,4 @@
-"""`Delay`: delays as parameter values, one a synapse, a source or a target, fixed or learned."""
+"""`Delay`: individual delays, one per synapse, source or target, fixed or learned."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Delay:
         initial: initialiser, number or array; random draws are clipped to 0 .. max.
         kind: "synaptic": one for each weight, in the shape of the weights (a shared weight shares its delay);
             "axonal": one for each source (M,); "dendritic": one for each target (N,).
-        trainable: learn them. max: ms; upper bound of the delays, which sizes the buffers of an engine.
+        trainable: learn them. max: upper bound of the delays in ms, which determines the size of the engine's buffers.
 
-    What arrives at or after the end of the trial is lost. On the grid a delay acts rounded to whole steps, see
-    docs/connectivity.md for what gradient that is.
+    Spikes that arrive at or after the end of the trial are lost. On the grid a delay is rounded to whole steps; for its
+    gradient see docs/connectivity.md.
 
     Example:
         >>> net.connect(inp, hidden, Dense(Normal(0.1, 0.1)), delay=Delay(Uniform(0, 20), max=60.0))
@@ -47,7 +47,7 @@ class Delay:
         return {"synaptic": weights, "axonal": (pre,), "dendritic": (post,)}[self.kind]
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], where: str) -> np.ndarray:
-        """First values."""
+        """Initial values."""
         try:
             values = self.initial.sample(rng, shape, 1)
         except NetworkError as error:

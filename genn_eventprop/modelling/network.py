@@ -35,10 +35,10 @@ class Network:
         self.connections: list[Connection] = []
 
     def input(self, size: int | None = None, name: str = "input", *, shape: tuple[int, ...] | None = None) -> Input:
-        """A source of the data's spikes: `size` channels, or an image of shape (height, width, channels).
+        """A source of input spikes from the data: `size` channels, or an image of shape (height, width, channels).
 
-        Several inputs share the channels of the data in the order in which they are made: after ``net.input(20,
-        name="audio")`` and ``net.input(10, name="touch")`` channels 20 to 29 of the data are those of "touch"; see
+        Several inputs share the channels of the data in the order of their creation: after ``net.input(20,
+        name="audio")`` and ``net.input(10, name="touch")``, channels 20 to 29 of the data belong to "touch"; see
         `Events.side_by_side`.
         """
         self.inputs.append(Input(self._free_name(name), *size_and_shape(size, shape, name)))
@@ -66,10 +66,10 @@ class Network:
                 noise sqrt(dt) N(0, 1).
             dropout: probability that a spike is not sent.
             dropped_reset: whether a dropped spike still resets its neuron. As published, it does not: the neuron stays
-                above threshold and tries again in the next step.
+                above threshold and may spike again in the next step.
 
         Raises:
-            NetworkError: a value that makes no sense for the model.
+            NetworkError: a value that is invalid for the model.
         """
         if isinstance(neuron, NeuronModel):
             neuron = neuron()
@@ -98,8 +98,8 @@ class Network:
     ) -> Connection:
         """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``.
 
-        ``net.connect(b, c, share=first)`` uses the weights of the connection `first`, in the kind of connectivity that
-        it has: they are learned once, with the sum of both gradients. Delay and receptor are its own.
+        ``net.connect(b, c, share=first)`` uses the weights and the kind of connectivity of the connection `first`: the
+        weights are learned once, with the sum of both gradients. Delay and receptor are not shared.
         """
         name = name or f"{getattr(source, 'name', '?')}_{getattr(target, 'name', '?')}"
         if source not in self.inputs and source not in self.populations:
@@ -163,9 +163,9 @@ class Network:
         """Initial values of all parameters, float64.
 
         Returns ``"connection.weight"`` in the shape of the connectivity, (M, N) if it is dense; ``"connection.delay"``
-        in ms where delays are values, ``"connection.pairs"`` (S, 2) int32 where synapses are drawn, and
-        ``"population.parameter"`` of shape (N,), or (1,) where one value serves the whole population. Each entry has
-        its own random stream, derived from its name, so that adding a population changes no other draw.
+        in ms for individual delays, ``"connection.pairs"`` (S, 2) int32 for random synapses, and
+        ``"population.parameter"`` of shape (N,), or (1,) if one value serves the whole population. Each entry has
+        its own random stream, derived from its name, so adding a population does not change the other values.
 
         Raises:
             NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time

@@ -32,8 +32,8 @@ class Event:
         reset: state -> value right after the event, from the state right before it; states not named keep theirs.
         emits: whether targets receive a spike.
         modes: the modes in which the event can happen; empty means all. The model's own dynamics are mode "free".
-        next_mode: the mode after the event, "free" or the name of a `Mode`; None to stay. A timed mode that is named
-            begins anew, even if the neuron is in it already.
+        next_mode: the mode after the event, "free" or the name of a `Mode`; None to stay. A timed mode named here
+            starts again even if the neuron is already in it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Mode:
-    """A mode with dynamics of its own, e.g. a refractory period that freezes V.
+    """A mode with its own dynamics, e.g. a refractory period that freezes V.
 
     Every neuron starts in the mode "free", the model's own dynamics. The state does not jump when a timed mode ends. An
     event whose threshold has been passed by the time that a mode allows it happens at once.
@@ -66,14 +66,14 @@ class Mode:
 
 @dataclass(frozen=True)
 class SynapseModel:
-    """States that arriving spikes act on, to be put in front of a neuron's current.
+    """Synaptic states on which arriving spikes act, to be added before a neuron's input current.
 
     Args:
         name: of the model.
         state: state -> initial value.
         params: parameter -> `Param`.
         dynamics: state -> right-hand side of its ODE.
-        input: the state to which an arriving spike adds its weight (or state -> amount a unit weight).
+        input: the state to which an arriving spike adds its weight (or state -> amount per unit weight).
         current: expression that the neuron sees as its input current.
 
     See `NeuronModel.with_synapses`.
@@ -99,9 +99,9 @@ class NeuronModel:
         threshold: g(x, p), shorthand for one event called "spike"; None for a readout that never spikes.
         reset: state -> value after the spike; shorthand like `threshold`.
         input: the state to which an arriving spike adds its weight; or receptor -> state; or receptor ->
-            {state: amount a unit weight}. A single name makes the receptor "input".
+            {state: amount per unit weight}. A single name makes the receptor "input".
         events: the events in full, instead of `threshold` and `reset`.
-        modes: further modes beside "free", the model's own dynamics.
+        modes: further modes in addition to "free", the model's own dynamics.
         scheme: how grid engines integrate between events: "exact" (linear dynamics only), "exponential_euler", "rk4",
             or "auto": "exact" where every mode is linear in the state, else "rk4".
         readout: the state that losses read, "V" unless said otherwise.
@@ -157,7 +157,7 @@ class NeuronModel:
             check_model(self)
 
     def __call__(self, **values: Any) -> Neuron:
-        """The model with parameter values: numbers, arrays (one value a neuron), initialisers or `Param`.
+        """The model with parameter values: numbers, arrays (one value per neuron), initialisers or `Param`.
 
         Raises:
             ModelError: for a parameter that the model does not have.

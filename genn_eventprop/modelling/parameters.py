@@ -1,4 +1,4 @@
-"""Parameters of a model and where their first values come from.
+"""Parameters of a model and where their initial values come from.
 
 Axis letters used in every docstring of the package: B batch, T steps, N neurons of the target, M neurons of the
 source, K classes. Times are in ms.
@@ -15,7 +15,7 @@ from ..errors import NetworkError
 
 
 class Initialiser(Protocol):
-    """Draws an array of first values; `fan_in` is the number of presynaptic neurons (1 for neuron parameters)."""
+    """Draws an array of initial values; `fan_in` is the number of presynaptic neurons (1 for neuron parameters)."""
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray: ...
 
@@ -166,10 +166,10 @@ class Param:
     """A parameter of a neuron or synapse model.
 
     Args:
-        value: a number, an array (one value a neuron) or an initialiser such as `Gamma`.
+        value: a number, an array (one value per neuron) or an initialiser such as `Gamma`.
         unit: for humans and messages; time constants have "ms".
-        trainable: learn it; its gradient is exact like a weight's.
-        shared: a trainable number is one value for the whole population instead of one a neuron.
+        trainable: learn it; its gradient is exact, like that of a weight.
+        shared: a trainable number is one value for the whole population instead of one per neuron.
         bounds: (lower, upper), None for open; enforced after every optimiser step.
     """
 
@@ -192,7 +192,7 @@ class Param:
         return replace(self, value=value)
 
     def draw(self, rng: np.random.Generator, size: int, where: str) -> np.ndarray:
-        """First values: shape (1,) when one number serves the population, else (N,)."""
+        """Initial values: shape (1,) if one number serves the population, else (N,)."""
         initialiser = as_initialiser(self.value, where)
         shape = (size,) if self.per_neuron else (1,)
         try:

@@ -14,7 +14,7 @@ from .windows import Windows
 
 
 class Conv2D(Connectivity):
-    """Weights (kh, kw, c_in, c_out), shared by all places of the image; a delay of a weight is shared with it.
+    """Weights (kh, kw, c_in, c_out), shared by all positions of the image, as are the delays of the weights.
 
     Args:
         weight: initialiser, number, or array of that shape.

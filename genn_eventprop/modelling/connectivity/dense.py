@@ -15,7 +15,7 @@ class Dense(Connectivity):
     Args:
         weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
         bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
-        mask: (M, N), where False (0) a weight is 0 and stays so. It costs what the other weights do; `Sparse` does not.
+        mask: (M, N); where it is False (0), the weight is and stays 0, at full cost (unlike `Sparse`).
     """
 
     form = "dense"

@@ -13,7 +13,7 @@ from .synapses import Synapses
 
 
 class Grouped(Connectivity):
-    """The sources of group g to the targets of group g, all to all: weights (G, M / G, N / G).
+    """All-to-all connections from the sources of group g to the targets of group g: weights (G, M / G, N / G).
 
     Args:
         groups: G; both sizes are multiples of it. Neurons j of group g are those from g M / G on.

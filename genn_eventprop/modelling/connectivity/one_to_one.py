@@ -12,7 +12,7 @@ from .synapses import Synapses
 
 
 class OneToOne(Connectivity):
-    """One synapse from each neuron to the one of the same number in a population of the same size; weights (N,)."""
+    """One synapse from each neuron to the one with the same index in a population of equal size; weights (N,)."""
 
     def check(self, source: Shape, target: Shape) -> None:
         M, N = math.prod(source), math.prod(target)

@@ -14,12 +14,12 @@ from .windows import Windows
 
 
 class Pool2D(Connectivity):
-    """Average pooling: every spike in a window adds scale / (kh kw), which is the weight: one, or one a channel.
+    """Average pooling: every spike in a window adds the weight scale / (kh kw), one in all or one per channel.
 
     Args:
-        kernel: size of the window, a number or (vertical, horizontal). scale: what the average is multiplied by; the
-            weight that comes of it is learned if the connection is `trainable`.
-        stride: None: that of the kernel, so that windows do not overlap. padding: as of `Conv2D`.
+        kernel: size of the window, a number or (vertical, horizontal). scale: factor of the average; the resulting
+            weight is learned if the connection is `trainable`.
+        stride: None: the size of the kernel, so that windows do not overlap. padding: as for `Conv2D`.
         per_channel: a weight for each channel, (channels,), instead of (1,).
 
     Example:

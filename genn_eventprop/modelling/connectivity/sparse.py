@@ -13,16 +13,16 @@ from .synapses import Synapses
 
 
 class Sparse(Connectivity):
-    """S of the M N possible synapses, each with a weight of its own.
+    """S of the M N possible synapses, each with its own weight.
 
-    Exactly one of `probability`, `fan_in` and `pairs` says which. Drawn pairs are a parameter value, "name.pairs", with
-    a random stream of its own; memory and time are in proportion to S.
+    Give exactly one of `probability`, `fan_in` and `pairs`. Random pairs are a parameter, "name.pairs", with its own
+    random stream; memory and time are proportional to S.
 
     Args:
         weight: initialiser, number, or array (S,): weight k is that of pair k.
         probability: S = round(probability M N) synapses, uniform over all pairs (never two between the same neurons).
-        fan_in: every target has so many synapses, from different sources: S = fan_in N.
-        pairs: (S, 2) numbers of neurons (source, target), in any order, none twice.
+        fan_in: number of synapses of each target, from different sources: S = fan_in N.
+        pairs: (S, 2) indices of neurons (source, target), in any order, none twice.
         bounds: (lower, upper), None for open; a number, or an array (S,) with one for each.
 
     Example:
