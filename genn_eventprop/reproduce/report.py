@@ -109,7 +109,9 @@ def row_of(outcome: Outcome) -> list[str]:
     cell, hidden = outcome.cell, outcome.hidden()
     runs = f"{len(outcome.runs)}" + ("" if len(outcome.runs) == outcome.wanted else f" of {outcome.wanted}")
     seeds = outcome.seeds
-    which = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})" if seeds else ""
+    run = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
+    told = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    which = f" (seed{'s' if len(seeds) > 1 else ''} {told})" if seeds else ""
     epochs = sorted({int(r["epochs"]) for r in outcome.runs.values()})
     return [
         cell.name,
