@@ -7,6 +7,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from support.flags import FLAGS, QUICKLY, UNOPTIMISED
+
 matplotlib.use("Agg")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -21,20 +23,16 @@ def data_dir() -> Path:
     return folder
 
 
-FLAGS = "GENN_EVENTPROP_CXXFLAGS"
-QUICKLY = "-O1 -fexpensive-optimizations"  # products and sums are contracted as with -O3: float32 keeps its bounds
-
-
 @pytest.fixture
 def optimised(monkeypatch):
     """What this test compiles is optimised as for users; other flags, such as those of the sanitisers, stay."""
-    if os.environ.get(FLAGS) == QUICKLY:
+    if os.environ.get(FLAGS) in (QUICKLY, UNOPTIMISED):
         monkeypatch.delenv(FLAGS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The default run compiles quickly, in two thirds of the time; `-m slow` and tests that are `optimised` compile as
-    users do. Flags that are set already stay."""
+    """The default run compiles quickly; `-m slow` and tests that are `optimised` compile as users do. Flags that are
+    set already stay."""
     if "not slow" in config.option.markexpr:
         os.environ.setdefault(FLAGS, QUICKLY)
 

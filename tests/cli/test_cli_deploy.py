@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import genn_eventprop
+from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.cli import main
+from genn_eventprop.models.lif import LIF
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +77,15 @@ def test_a_stream_says_what_predict_says(run):
 
 def test_exact_spike_times_need_a_grid(tmp_path, capsys):
     folder = tmp_path / "run"
-    small = ["--train-size", "64", "--hidden", "10"]
-    assert main(["train", "yin_yang", "--quick", *small, "--epochs", "1", "--run-dir", str(folder)]) == 0
-    capsys.readouterr()
+    net = Network()
+    hidden, output = net.population(LIF(), 3, name="hidden"), net.population(LIF(), 2, name="output")
+    net.connect(net.input(2), hidden, Dense(Normal(3.0, 1.0)))
+    net.connect(hidden, output, Dense(Normal(2.0, 1.0)))
+    trainer = Trainer(
+        net, losses.FirstSpikeCrossEntropy(output), duration=20.0, dt=1.0, spike_times="exact",
+        engine="reference_event", run_dir=folder, progress=False,
+    )  # fmt: skip
+    trainer.fit(Events.from_samples([([1.0, 3.0], [0, 1]), ([2.0], [1])], 2, labels=[0, 1]), epochs=1)
     assert main(["export", str(folder), str(tmp_path / "model.c")]) == 1
     assert (
         "trained with exact spike times, but C files support only spikes on the grid; give --dt"

@@ -19,6 +19,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import WeightDecay
 from genn_eventprop.training.checks import check_batch
 from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimDevice
+from support.sweeps import sweep
 
 BATCH = np.arange(4)
 WEIGHTS = 9 * 40 + 40 * 40 + 40 * 5
@@ -51,20 +52,24 @@ def values(engine):
     return {k: np.array(v) for k, v in engine.parameters.items()}
 
 
+OPTIMISERS = {
+    "Adam": lambda: Adam(0.05),
+    "AdamW": lambda: AdamW(0.05, weight_decay=0.1),
+    "SGD": lambda: SGD(0.5, momentum=0.9),
+    "RMSprop": lambda: RMSprop(0.01),
+    "clipped": lambda: Adam(0.05, clip_norm=0.01, groups={"*.tau_mem": {"learning_rate": 0.5}}),
+    "bounds": lambda: Adam(1.0, bounds={"hidden_hidden.weight": (np.full((40, 40), -0.1), 0.2), "hidden.*": (5, None)}),
+}
+DECAYING = ("SGD", "clipped")
+
+
 @pytest.mark.parametrize(
-    "optimiser",
-    [
-        lambda: Adam(0.05), lambda: AdamW(0.05, weight_decay=0.1), lambda: SGD(0.5, momentum=0.9),
-        lambda: RMSprop(0.01),
-        lambda: Adam(0.05, clip_norm=0.01, groups={"*.tau_mem": {"learning_rate": 0.5}}),
-        lambda: Adam(1.0, bounds={"hidden_hidden.weight": (np.full((40, 40), -0.1), 0.2), "hidden.*": (5.0, None)}),
-    ],
-    ids=["Adam", "AdamW", "SGD", "RMSprop", "clipped", "bounds"],
-)  # fmt: skip
-@pytest.mark.parametrize("decay", [False, True])
-def test_steps_on_the_device_are_those_of_numpy(optimiser, decay):
+    "name, decay",
+    sweep([(n, d) for n in OPTIMISERS for d in (False, True)], [(n, n in DECAYING) for n in OPTIMISERS]),
+)
+def test_steps_on_the_device_are_those_of_numpy(name, decay):
     """Weights on the device, a learned time constant on the host: as the optimiser itself does it."""
-    engine, here, there = made(learned=True, decay=decay), optimiser(), optimiser()
+    engine, here, there = made(learned=True, decay=decay), OPTIMISERS[name](), OPTIMISERS[name]()
     if "hidden_hidden.weight" in here.bounds:
         engine.parameters["hidden_hidden.weight"][:] *= 0.1
     data, wanted = engine.load(events()), values(engine)

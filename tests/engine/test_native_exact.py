@@ -42,12 +42,9 @@ QUICK = [
     ("feed-forward", "first", "trained", 0.0),
     ("feed-forward", "max", "heterogeneous", 1.3),
     ("feed-forward", "sigmoid_spiking", "trained", 0.0),
-    ("recurrent", "exponential", "heterogeneous", 0.4),
     ("feed-forward", "end_spiking", "heterogeneous", 0.0),
-    ("deep", "first", "fixed", 1.3),
     ("adaptive", "first", "trained", 0.0),
     ("recurrent", "first_inverse", "refractory trained", 0.0),
-    ("recurrent", "max", "refractory heterogeneous", 0.4),
     ("deep", "exponential", "refractory brief", 1.3),
     ("recurrent", "max", "refractory reset learned", 0.0),
 ]

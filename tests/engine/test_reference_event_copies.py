@@ -46,6 +46,7 @@ def test_a_loss_does_not_depend_on_the_other_copies(reach, pieces):
     assert together[0] == pytest.approx(alone[0], abs=1e-14)
 
 
+@pytest.mark.slow
 def test_spikes_of_copies_may_come_before_a_piece_of_the_first():
     """Near its peak AdEx makes ever shorter pieces; one that begins just before a spike would make all steps unsafe."""
     plan, parameters, events = draw(AdEx, Layout(1, False, False, "first_spike"), np.random.default_rng((0, 0)))

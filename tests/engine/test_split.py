@@ -12,12 +12,19 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from support.cuda_shim import ShimEngine
+from support.sweeps import sweep
 
 READOUTS = ["integral", "end", "max", "first_spike", "count"]
 ENGINES = [
     ("reference_event", "exact"), ("reference_clock", "grid"), ("native", "exact"), ("native", "grid"),
     ("c99", "grid"), ("cuda", "grid"),
 ]  # fmt: skip
+
+TWICE = [(*engine, readout) for engine in ENGINES for readout in READOUTS]
+COMPILED = {  # two readouts of each engine whose text takes a compiler a while
+    "native": (("exact", "integral"), ("exact", "first_spike"), ("grid", "max"), ("grid", "count")),
+    "cuda": (("grid", "end"), ("grid", "first_spike")),
+}
 
 
 def plan_of(readout, spike_times, *, dt=0.5, delay=1.0, regularised="", duration=25.0, learned=True):
@@ -46,8 +53,9 @@ def made(engine, plan):
     return create(plan, plan.network.initial_parameters(2), engine=engine, dtype="float64")
 
 
-@pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("engine, spike_times", ENGINES)
+@pytest.mark.parametrize(
+    "engine, spike_times, readout", sweep(TWICE, [c for c in TWICE if c[0] not in COMPILED or c[1:] in COMPILED[c[0]]])
+)
 def test_two_calls_are_the_training_run(engine, spike_times, readout):
     """With dL/dr of the plan's own loss."""
     plan = plan_of(readout, spike_times, regularised="batch" if readout == "end" else "example")
@@ -106,8 +114,13 @@ def slope_of(running, data, c):
     running.backward(np.where(r.valid, c + np.where(r.valid, r.value, 0.0), 0.0))
 
 
-@pytest.mark.parametrize("readout", ["integral", "end", "max", "first_spike"])
-@pytest.mark.parametrize("engine", ["reference_event", "native"])
+@pytest.mark.parametrize(
+    "engine, readout",
+    sweep(
+        [(engine, readout) for engine in ("reference_event", "native") for readout in READOUTS[:4]],
+        [("reference_event", "first_spike"), ("reference_event", "integral"), ("native", "max"), ("native", "end")],
+    ),
+)
 def test_differences_of_weights_and_input_times(engine, readout):
     plan = plan_of(readout, "exact")
     running, given = made(engine, plan), events()
@@ -133,7 +146,7 @@ def test_differences_of_weights_and_input_times(engine, readout):
     assert np.abs(times).max() > 1e-3
 
 
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("readout", sweep(READOUTS, ["max", "first_spike"]))
 def test_input_gradients_of_the_grid(readout):
     """Every engine equals `reference_clock`."""
     c = np.random.default_rng(5).normal(size=(3, 3))

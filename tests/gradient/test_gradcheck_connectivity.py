@@ -12,7 +12,7 @@ CASES = [(kind, delays, "integral") for kind in C.KINDS for delays in C.DELAYS]
 CASES += [("pairs", d, loss) for d in C.DELAYS[2:] for loss in ("first_spike", "max", "end", "voltage")]
 QUICK = [
     ("conv", "synaptic", "integral"), ("pool", "dendritic", "integral"), ("pairs", "synaptic", "first_spike"),
-    ("pairs", "synaptic", "max"), ("pairs", "axonal", "voltage"), ("grouped", None, "integral"),
+    ("pairs", "axonal", "voltage"),
 ]  # fmt: skip
 
 

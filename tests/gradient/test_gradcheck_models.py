@@ -11,6 +11,7 @@ from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from support.sweeps import sweep
 
 ALIF = NeuronModel(
     name="ALIF",
@@ -67,7 +68,7 @@ def test_model_in_random_networks(model, quick):
     assert names >= {"weight", "delay", "input_times", *model.params}
 
 
-@pytest.mark.parametrize("model", [ALIF, RESONATOR], ids=lambda m: m.name)
+@pytest.mark.parametrize("model", sweep([ALIF, RESONATOR], [RESONATOR]), ids=lambda m: m.name)
 def test_model_in_one_network(model):
     """Adaptive threshold; complex eigenvalues, resets that depend on the state, two receptors with amounts."""
     layout = Layout(1, model is ALIF, False, "integral_exponential")

@@ -12,14 +12,19 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from support.sweeps import sweep
 
-# every loss once, and every topology once; all of LIF and LI with -m slow
+# every readout and outer loss once, and every topology once; other weights over time, and all of LIF and LI, -m slow
 EVERY = [*matrix.cells(LI, LOSSES, every=True), *matrix.cells(LIF, LOSSES, every=True)]
 TURN = dict.fromkeys(LOSSES, "recurrent") | dict(zip(LOSSES, matrix.TOPOLOGIES))
-QUICK = {loss: next(c for c in reversed(EVERY) if (c.loss, c.topology) == (loss, TURN[loss])) for loss in LOSSES}
+WEIGHTS = ("integral_linear", "integral_sigmoid", "integral_window", "integral_error", "per_step_exponential")
+QUICK = {
+    loss: next(c for c in reversed(EVERY) if (c.loss, c.topology) == (loss, TURN[loss]))
+    for loss in LOSSES
+    if loss not in WEIGHTS
+}
 
 
 def test_the_quick_cells_are_all_losses_and_topologies():
-    assert set(QUICK) == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
+    assert {*QUICK, *WEIGHTS} == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,8 @@ def _minus(method):
     ("kind", "method", "loss"),
     [
         ("Voltage", "sources", "per_step"),
-        ("Voltage", "own", "per_step_exponential"),
-        ("Voltage", "own", "voltage_error"),
+        pytest.param("Voltage", "own", "per_step_exponential", marks=pytest.mark.slow),
+        pytest.param("Voltage", "own", "voltage_error", marks=pytest.mark.slow),
         ("SpikeTimes", "own", "spike_times"),
     ],
 )

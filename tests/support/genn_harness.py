@@ -151,7 +151,15 @@ def network_source(text):
 
 
 def pointers(arrays):
-    return (ctypes.c_void_p * max(1, len(arrays)))(*[a.ctypes.data for a in arrays])
+    return (ctypes.c_void_p * max(1, len(arrays)))(*map(address, arrays))
+
+
+def address(array):
+    return array.__array_interface__["data"][0]  # array.ctypes takes twice as long
+
+
+PASSED = {int: ctypes.c_int, float: ctypes.c_double, list: lambda one: ctypes.c_void_p(address(one[0]))}
+"""Type of a number, or of a list of one array, -> what C gets."""
 
 
 class HarnessNetwork:
@@ -195,6 +203,9 @@ class HarnessNetwork:
             c: np.zeros((self.batch, s.delay + 1, self.size(s.target))) for c, s in self.text.synapses.items()
         }
         self.past = []  # of every step and example: population -> (spikes, events, copies of what synapses read)
+        self.addresses = {}  # of the variables of a group in an example; they hold until memory is made again
+        self.events = {p: events_of(self.text, p) for p in self.text.populations}
+        self.read = {p: self.read_of(p) for p in self.text.populations}
 
     def size(self, population):
         return self.text.populations[population][0]
@@ -211,10 +222,12 @@ class HarnessNetwork:
     def owner(self, update, owner):
         return owner if owner == update.of else f"update {owner}"
 
-    def of(self, b, group, names):
-        """Example b's memory of variables and arrays."""
-        parts = [self.memory[group, n] for n in names]
-        return [x[b] if x.ndim == 2 else x for x in parts]
+    def variables(self, b, group, names):
+        """Addresses of example b's variables and arrays."""
+        if (b, group) not in self.addresses:
+            parts = [self.memory[group, n] for n in names]
+            self.addresses[b, group] = pointers([x[b] if x.ndim == 2 else x for x in parts])
+        return self.addresses[b, group]
 
     def close(self):
         self.memory = {}
@@ -295,14 +308,13 @@ class HarnessNetwork:
         return {p: self.update(t, b, p, x, inputs[p]) for p, (_, x) in self.text.populations.items()}
 
     def update(self, t, b, p, x, inputs):
-        events = events_of(self.text, p)
-        sent = np.zeros((1 + len(events), self.size(p)), np.int32)
-        memory = pointers(self.of(b, p, [n for n, *_ in (*x.vars, *x.arrays)]))
+        sent = np.zeros((1 + len(self.events[p]), self.size(p)), np.int32)
+        memory = self.variables(b, p, [n for n, *_ in (*x.vars, *x.arrays)])
         numbers = np.array([self.numbers[p, n] for n, _ in x.params])
         self.call(f"update_{p}", memory, [numbers], float(t), b, [inputs], [sent])
-        copies = {v: self.memory[p, v][b].copy() for v in self.read_of(p)}
+        copies = {v: self.memory[p, v][b].copy() for v in self.read[p]}
         lists = [np.flatnonzero(s).astype(np.int32) for s in sent]
-        return lists[0], {c: lists[1 + e] for e, (c, *_) in enumerate(events)}, copies
+        return lists[0], {c: lists[1 + e] for e, (c, *_) in enumerate(self.events[p])}, copies
 
     def read_of(self, p):
         """Variables of a population that synapses read."""
@@ -323,7 +335,7 @@ class HarnessNetwork:
         length, ind = self.rows[name]
         for function, sent in (("spread", spikes), ("back", events.get(name, ()))):
             if len(sent):
-                memory = pointers(self.of(b, name, [n for n, *_ in s.update.vars]))
+                memory = self.variables(b, name, [n for n, *_ in s.update.vars])
                 refs = [pointers([pre[v] for _, _, v in s.update.pre_refs])]
                 refs.append(pointers([x[v] for _, _, v in s.update.post_refs for x in post]))
                 table = [length], [ind], ind.shape[1]
@@ -333,5 +345,4 @@ class HarnessNetwork:
 
     def call(self, function, *given):
         """Numbers as they are, a list of one array as its pointer."""
-        kinds = {int: ctypes.c_int, float: ctypes.c_double, list: lambda x: ctypes.c_void_p(x[0].ctypes.data)}
-        getattr(self.library, function)(*[kinds.get(type(g), lambda x: x)(g) for g in given])
+        getattr(self.library, function)(*[PASSED[type(g)](g) if type(g) in PASSED else g for g in given])
