@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import engines
-from ..description import Described
-from ..engines import Data
-from ..errors import CheckpointError, DataError, SettingError
+from ..engines import Data, Engine
+from ..errors import SettingError
 from ..losses import Loss, as_losses
 from ..losses.outer import Absent
 from ..modelling import Network
@@ -27,41 +26,34 @@ from ..renamed import RenamedAttribute
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import CarryingEngine, begins, in_order, recordings
-from .checkpoint import load_checkpoint, load_latest, save_checkpoint
-from .checks import check_batch, check_labels, check_parameters, data_notes
+from .checks import check_batch, check_parameters, data_notes
 from .class_weights import Asked, ClassWeights
 from .delays import delay_metrics
 from .distributed import Alone, RankError, Ranks, ranks_of
 from .distributed.engine import RankedEngine
 from .epoch_statistics import EpochStatistics
-from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
-from .folder_model import keep_model, keep_start
+from .evaluating import Evaluating
+from .evaluation import Evaluation, evaluate
 from .gradient_norms import gradient_norms
-from .identity import check_same, describe_loss, describe_network, describe_regulariser
-from .report import epoch_metrics, run_results
-from .run_folder import RunFolder
+from .identity import describe_loss, describe_network, describe_regulariser
+from .keeping import Keeping
+from .report import epoch_metrics
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
-from .state import TrainingState, pack, unpack, write_parameters
+from .state import TrainingState
 from .streams import Streams
-from .weights import fitting_weights, save_weights
-from .writer import check_writer, writer
+from .writer import writer
 
 if TYPE_CHECKING:
     from ..data import Events
-    from ..data.augment import Step
     from ..data.augmented import Augmented
     from ..data.splits import HeldOutTestSet
-
-
-Sample = tuple[Any, Any]
-"""(times, channels) of one sample: two arrays or lists of one length, ms and channel numbers."""
 
 
 OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
 """Arguments of a trainer that another one with the same settings does not share."""
 
 
-class Trainer:
+class Trainer(Evaluating, Keeping):
     """Trains one network on one engine.
 
     Args:
@@ -140,7 +132,7 @@ class Trainer:
         self.checkpoint_batches = (
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
         )
-        self.network, self.streams = network, Streams(seed)
+        self.network, self.loss, self.streams = network, loss, Streams(seed)
         network.check_connected()
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
@@ -149,51 +141,59 @@ class Trainer:
         if optimiser is not None and not isinstance(optimiser, Optimiser):
             raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
-        first = network.initial_parameters(self.streams.at("initial values"))
-        self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
-        self.engine = engines.create(
-            self.plan, first, engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor,
-            genn_backend=genn_backend,
-        )  # fmt: skip
-        if carry:
-            self.engine = CarryingEngine(self.engine)
-            if checkpoint_batches or communicator is not None:
-                raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
+        self.engine = self._first_engine(
+            engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, genn_backend=genn_backend
+        )
         self.carry = carry
+        if carry:
+            self._carry_on(communicator)
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.run_dir = None if run_dir is None else Path(run_dir)
-        self.folder: RunFolder | None = None
+        self.folder = None
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
-        self.best_parameters: dict[str, np.ndarray] | None = None
+        self.best_parameters = None
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = list(notes)
         self._wants_estimate = progress
-        self.network_description = describe_network(network)
-        described = [describe_loss(each) for each in as_losses(loss)]
-        self.data_description: str | None = None
-        self.settings: dict[str, Any] = {
-            "loss": described[0] if len(described) == 1 else described,
-            "dt": float(dt), "duration": float(duration), "spike_times": spike_times,
-            "engine": self.engine.name,
-            "dtype": next(str(v.dtype) for v in self.engine.parameters.values() if v.dtype.kind == "f"),
-            "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
-            "class_weights": self.class_weights.description,
-            "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if carry else {})  # fmt: skip
+        self.network_description, self.data_description = describe_network(network), None
+        self.settings = self._settings(slope_floor)
         self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
-        self.loss = loss
-        self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
+        self.preprocessing = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size  # of the data before that
-        self.class_names: tuple[str, ...] = ()
+        self.class_names = ()
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
         self._stop = self._interrupted = False
         if communicator is not None:
             self.distribute(communicator)
+
+    def _first_engine(self, **settings: Any) -> Engine:
+        """With the first values of all parameters."""
+        first = self.network.initial_parameters(self.streams.at("initial values"))
+        self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
+        return engines.create(self.plan, first, **settings)
+
+    def _carry_on(self, communicator: Any) -> None:
+        self.engine = CarryingEngine(self.engine)
+        if self.checkpoint_batches or communicator is not None:
+            raise SettingError("carry=True goes with neither checkpoint_batches nor several ranks")
+
+    def _settings(self, slope_floor: float) -> dict[str, Any]:
+        """What two runs have in common that are the same run."""
+        described = [describe_loss(each) for each in as_losses(self.loss)]
+        return {
+            "loss": described[0] if len(described) == 1 else described,
+            "dt": float(self.plan.dt), "duration": float(self.plan.duration), "spike_times": self.plan.spike_times,
+            "engine": self.engine.name,
+            "dtype": next(str(v.dtype) for v in self.engine.parameters.values() if v.dtype.kind == "f"),
+            "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
+            "class_weights": self.class_weights.description,
+            "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
+        } | ({"carry": True} if self.carry else {})  # fmt: skip
 
     def distribute(self, communicator: Any) -> None:
         """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
@@ -422,180 +422,9 @@ class Trainer:
             self.folder.append_metrics(metrics)
         self._stop = self.ranks.any(self._stop)
 
-    def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
-        """Read the test set, with the last weights and the chosen ones."""
-        final = chosen = groups = None
-        if held_out_test is not None:
-            test = held_out_test.open()
-            data, groups = self._load(test, "test"), test.groups
-            final = chosen = self._run(data)
-            if self.best_parameters is not None:
-                with self.best_weights():
-                    chosen = self._run(data)
-        sizes = {p.name: p.size for p in self.plan.populations}
-        results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
-        if self.folder is not None:
-            check_writer(self.folder.path)
-            self.folder.write_results(results)
-        return results
-
-    # evaluation
-
-    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
-        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights."""
-        return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
-
-    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
-        """Predicted class of every sample, (S,) int64, -1 where no output decides; of a loss that compares with targets
-        the readouts (S, K)."""
-        data = self.engine.load(ready_to_predict(self._as_events(events), self.plan))
-        result = self._run(data)
-        return result.readout if self.plan.loss.compares == "targets" else result.predictions
-
-    def _as_events(self, events: Events | Sequence[Sample]) -> Events:
-        from ..data import Events
-
-        if isinstance(events, Events):
-            return events
-        return Events.from_samples(events, n_channels=self.plan.input.size)
-
-    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
-        """Population -> (S, N) int64, spikes of every neuron in every sample."""
-        return spike_counts(self.engine, self.engine.load(events), self.batch_size)
-
-    def _run(self, data: Data) -> Evaluation:
-        return evaluate(self.engine, data, self.batch_size, self.statistics.runaway_spikes)
-
-    @contextmanager
-    def best_weights(self) -> Iterator[None]:
-        """The weights chosen on validation, inside a ``with`` block; the current ones come back after it."""
-        if self.best_parameters is None:
-            yield
-            return
-        current = {name: value.copy() for name, value in self.engine.parameters.items()}
-        write_parameters(self.engine.parameters, self.best_parameters)
-        try:
-            yield
-        finally:
-            write_parameters(self.engine.parameters, current)
-
-    # files
-
-    def resume(self, run_dir: Path | str | None = None) -> Trainer:
-        """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
-
-        The thread count may differ from the first time.
-
-        Raises:
-            CheckpointError: a damaged or missing checkpoint, another network, other settings.
-        """
-        run_dir = run_dir if run_dir is not None else self.run_dir
-        if run_dir is None:
-            raise SettingError("resume needs the folder of the run")
-        folder = RunFolder.open(run_dir)
-        checkpoint = load_latest(folder.saved())
-        self._check_identity(checkpoint.info)
-        unpack(self, checkpoint)
-        if self.ranks.first:
-            with writer(folder.path):
-                folder.replace_metrics(self.state.metrics)
-            self.folder, self.run_dir = folder, folder.path
-        return self
-
-    def load_checkpoint(self, path: Path | str) -> None:
-        """Take the weights of a checkpoint of the same network, nothing else; for evaluation.
-
-        Raises:
-            CheckpointError: a damaged file or another network.
-        """
-        checkpoint = load_checkpoint(path)
-        check_same(checkpoint.info["network"], self.network_description, "network")
-        write_parameters(self.engine.parameters, checkpoint.section("parameters"))
-
-    def save_weights(self, path: Path | str) -> None:
-        """All parameters to ``file.npz`` or to a folder of CSV files."""
-        save_weights(path, self.engine.parameters)
-
-    def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
-        """Parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
-
-        Parameters that are not in it keep their values. With ``strict=False`` so do those that have another shape
-        there, and what this network does not have is left out: a new output on a trained network.
-
-        Returns:
-            In words, what was left over on either side.
-
-        Raises:
-            CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.
-        """
-        found, left = fitting_weights(path, self.engine.parameters, strict=strict)
-        self.network.check_parameters({**self.engine.parameters, **found})
-        for name, value in found.items():
-            self.engine.parameters[name][...] = value
-        self.settle_bounds()
-        return left
-
-    def settle_bounds(self) -> None:
-        """Take over into the optimiser what bounds follow from parameter values; after these were changed by hand."""
-        self.optimiser.settle_bounds(self.plan.bounds(self.engine.parameters))
-
     def close(self) -> None:
         """Free the engine's threads and memory."""
         self.engine.close()
-
-    def _save(self, name: str) -> None:
-        if self.folder is not None:
-            check_writer(self.folder.path)
-            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self))
-
-    def _check_identity(self, info: Mapping[str, Any]) -> None:
-        check_same(info["network"], self.network_description, "network")
-        check_same(info["settings"], self.settings, "run")
-
-    def _load(self, events: Events, what: str) -> Data:
-        if isinstance(events, (list, tuple)):
-            raise DataError(
-                f"the {what} must be Events, got {type(events).__name__}; make them with "
-                "Events.from_samples([(times, channels), ...], n_channels, labels=...)"
-            )
-        data = self.engine.load(events)
-        check_labels(data.labels, what, needed=data.targets is None)
-        return self.class_weights.apply(data)
-
-    def _held_out_test(self, test: Events | HeldOutTestSet | None) -> HeldOutTestSet | None:
-        """The test set out of reach until the end, once it is known to fit."""
-        from ..data.splits import HeldOutTestSet
-
-        if test is None:
-            return None
-        held_out_test = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(test)
-        held_out_test.check(lambda events: self._load(events, "test"))
-        return held_out_test
-
-    def _accept_data(self, description: str) -> None:
-        if self.data_description not in (None, description):
-            raise CheckpointError(
-                f"this run was trained on {self.data_description}; the training set given now has {description}"
-            )
-        self.data_description = description
-
-    @property
-    def described(self) -> Described:
-        """The model without its values, as it is kept in the run folder."""
-        return Described(
-            self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
-            self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
-        )  # fmt: skip
-
-    def _open_folder(self, batches: Batches, validation: Events | None) -> None:
-        new = self.folder is None
-        if self.run_dir is not None and new:
-            self.folder = RunFolder.create(self.run_dir, self.config, self.page)
-        if self.folder is not None:
-            self.notes += keep_model(self.folder, self.described)
-        if self.folder is not None and new:
-            first = {name: self.engine.parameters[name] for name in self.plan.trainable}
-            keep_start(self.folder, first, batches, validation)
 
 
 def whole(value: int, name: str) -> int:

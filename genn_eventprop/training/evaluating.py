@@ -1,0 +1,118 @@
+"""Of `Trainer`: data sets run forwards with the current or the chosen weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..engines import Data, Engine
+from ..errors import DataError
+from ..plan import Plan
+from .checks import check_labels
+from .class_weights import ClassWeights
+from .epoch_statistics import EpochStatistics
+from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
+from .report import run_results
+from .run_folder import RunFolder
+from .state import TrainingState, write_parameters
+from .streams import Streams
+from .writer import check_writer
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.splits import HeldOutTestSet
+
+Sample = tuple[Any, Any]
+"""(times, channels) of one sample: two arrays or lists of one length, ms and channel numbers."""
+
+
+class Evaluating:
+    """See the module; what it evaluates is a trainer's own."""
+
+    plan: Plan
+    engine: Engine
+    batch_size: int
+    class_weights: ClassWeights
+    state: TrainingState
+    statistics: EpochStatistics
+    streams: Streams
+    folder: RunFolder | None
+    best_parameters: dict[str, np.ndarray] | None
+
+    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
+        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights."""
+        return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
+
+    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
+        """Predicted class of every sample, (S,) int64, -1 where no output decides; of a loss that compares with targets
+        the readouts (S, K)."""
+        data = self.engine.load(ready_to_predict(self._as_events(events), self.plan))
+        result = self._run(data)
+        return result.readout if self.plan.loss.compares == "targets" else result.predictions
+
+    def _as_events(self, events: Events | Sequence[Sample]) -> Events:
+        from ..data import Events
+
+        if isinstance(events, Events):
+            return events
+        return Events.from_samples(events, n_channels=self.plan.input.size)
+
+    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
+        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        return spike_counts(self.engine, self.engine.load(events), self.batch_size)
+
+    def _run(self, data: Data) -> Evaluation:
+        return evaluate(self.engine, data, self.batch_size, self.statistics.runaway_spikes)
+
+    @contextmanager
+    def best_weights(self) -> Iterator[None]:
+        """The weights chosen on validation, inside a ``with`` block; the current ones come back after it."""
+        if self.best_parameters is None:
+            yield
+            return
+        current = {name: value.copy() for name, value in self.engine.parameters.items()}
+        write_parameters(self.engine.parameters, self.best_parameters)
+        try:
+            yield
+        finally:
+            write_parameters(self.engine.parameters, current)
+
+    def _load(self, events: Events, what: str) -> Data:
+        if isinstance(events, (list, tuple)):
+            raise DataError(
+                f"the {what} must be Events, got {type(events).__name__}; make them with "
+                "Events.from_samples([(times, channels), ...], n_channels, labels=...)"
+            )
+        data = self.engine.load(events)
+        check_labels(data.labels, what, needed=data.targets is None)
+        return self.class_weights.apply(data)
+
+    def _held_out_test(self, test: Events | HeldOutTestSet | None) -> HeldOutTestSet | None:
+        """The test set out of reach until the end, once it is known to fit."""
+        from ..data.splits import HeldOutTestSet
+
+        if test is None:
+            return None
+        held_out_test = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(test)
+        held_out_test.check(lambda events: self._load(events, "test"))
+        return held_out_test
+
+    def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
+        """Read the test set, with the last weights and the chosen ones."""
+        final = chosen = groups = None
+        if held_out_test is not None:
+            test = held_out_test.open()
+            data, groups = self._load(test, "test"), test.groups
+            final = chosen = self._run(data)
+            if self.best_parameters is not None:
+                with self.best_weights():
+                    chosen = self._run(data)
+        sizes = {p.name: p.size for p in self.plan.populations}
+        results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
+        if self.folder is not None:
+            check_writer(self.folder.path)
+            self.folder.write_results(results)
+        return results
