@@ -23,8 +23,6 @@ INTEGRALS = "integrals of V over steps that are not exact propagators"
 JUMPS = "arrivals that move a threshold at once"
 AMOUNTS = "learned amounts of arrivals"
 BENT = "arrivals along which the dynamics are not linear"
-REGULARISERS = "regularisers of spikes"
-HANDWRITTEN = "hand-written snippets"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 MOVED_BY_TABLES = "losses of V(t) where V jumps at spikes through tables, or delays that are values"
 SILENT = "no event that sends a spike"
@@ -33,16 +31,10 @@ INPUTS = "several inputs"
 SHARED = "weights that connections share"
 SHARED_TABLES = "weights that connections share, in tables or with delays that are values"
 LOSSES = "several losses"
-FACTOR = "a loss with a factor"
 ALONG = "auxiliary losses that are taken all along the trial"
 READOUTS = "readouts that only targets of `program` have"
 STEPWISE = "readouts that look at V in every step, and say nothing of what is between events"
 MOVED_APART = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
-TABLES = "connections that are not dense"
-DELAYS = {k: f"{k} delays that are values" for k in ("synaptic", "axonal", "dendritic")}
-CONNECTIVITY = frozenset({TABLES, *DELAYS.values()})
-"""What an engine for dense weights with one delay a connection lacks."""
-_KINDS = "use reference_clock (grid) or reference_event (exact), or Dense with delay=a number"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -125,21 +117,6 @@ def _bent(plan: Plan) -> str:
     return ""
 
 
-def _regularisers(plan: Plan) -> str:
-    pushes = (f"has no {r.kind} (of population {r.of!r}) yet; use engine='native'" for r in plan.pushes)
-    return next(pushes, "")
-
-
-def _handwritten(plan: Plan) -> str:
-    for p in plan.populations:
-        if p.derived.model.snippets:
-            return (
-                f"runs equations only, but population {p.name!r} ({p.derived.model.name}) has hand-written "
-                "snippets; use native or genn"
-            )
-    return ""
-
-
 def _moved_voltage(plan: Plan) -> str:
     out = plan.output
     if plan.loss.readout != "voltage":
@@ -218,12 +195,6 @@ def _losses(plan: Plan) -> str:
     )
 
 
-def _factor(plan: Plan) -> str:
-    if plan.loss.factor == 1:
-        return ""
-    return f"cannot run a loss with factor {plan.loss.factor:g}; use engine='native', or leave the factor out"
-
-
 def _along(plan: Plan) -> str:
     found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
@@ -255,19 +226,6 @@ def _stepwise(plan: Plan) -> str:
     )
 
 
-def _tables(plan: Plan) -> str:
-    found = (c.name for c in plan.connections if c.form != "dense")
-    return next((f"cannot run connection {n!r}: it runs only dense weights; {_KINDS}" for n in found), "")
-
-
-def _with_delays(kind: str) -> Callable[[Plan], str]:
-    def needs(plan: Plan) -> str:
-        found = (c.name for c in plan.connections if c.delays and c.delays.kind == kind)
-        return next((f"does not support {kind} delays, as in connection {n!r}; {_KINDS}" for n in found), "")
-
-    return needs
-
-
 def _moved_apart(plan: Plan) -> str:
     if plan.loss.readout != "voltage":
         return ""
@@ -293,12 +251,11 @@ def _of_model(feature: str) -> Callable[[Plan], str]:
 
 FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
-    JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent, REGULARISERS: _regularisers,
-    HANDWRITTEN: _handwritten, MOVED_VOLTAGE: _moved_voltage, MOVED_BY_TABLES: _moved_by_tables,
+    JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent,
+    MOVED_VOLTAGE: _moved_voltage, MOVED_BY_TABLES: _moved_by_tables,
     INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
-    SEVERAL: _several, LOSSES: _losses, FACTOR: _factor, ALONG: _along, MOVED_APART: _moved_apart,
+    SEVERAL: _several, LOSSES: _losses, ALONG: _along, MOVED_APART: _moved_apart,
     READOUTS: _readouts, STEPWISE: _stepwise,
-    TABLES: _tables, **{feature: _with_delays(kind) for kind, feature in DELAYS.items()},
 }  # fmt: skip
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
 
@@ -332,8 +289,4 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     models, lacking = [derive(p.model) for p in network.populations], ALL - features["exact"]
     simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
     currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
-    kinds = {DELAYS[c.delays.kind] for c in network.connections if c.delays}
-    kinds |= {SHARED for c in network.connections if c.share}
-    kinds |= {INPUTS} if len(network.inputs) > 1 else set()
-    kinds |= {TABLES for c in network.connections if c.connectivity.form != "dense"}
-    return simple and currents and not kinds & lacking and all(p.noise == p.dropout == 0 for p in network.populations)
+    return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)

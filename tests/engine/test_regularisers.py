@@ -7,8 +7,7 @@ from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, T
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.engines.reference_event import ReferenceEvent
-from genn_eventprop.engines.refuse import ALL, REGULARISERS, refuse
-from genn_eventprop.errors import CheckpointError, EngineError, SettingError
+from genn_eventprop.errors import CheckpointError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD, Adam
@@ -254,14 +253,6 @@ def test_refused(case):
     action, message = refused()[case]
     with pytest.raises(SettingError, match=message):
         action()
-
-
-def test_an_engine_without_them_says_so():
-    net, hidden, loss = network()
-    with pytest.raises(
-        EngineError, match="an engine has no SpikeCount .of population 'hidden'. yet; use engine='native'"
-    ):
-        refuse(plan_of(net, loss, regularisers=[SpikeCount(hidden)]), "an engine", {"grid": ALL - {REGULARISERS}})
 
 
 def test_the_trainer_learns_with_them_and_resumes_only_the_same(tmp_path):
