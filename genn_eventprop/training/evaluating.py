@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engines import Data, Engine
 from ..errors import DataError
-from ..plan import Plan
+from ..plan import NetworkPlan
 from .checks import check_labels
 from .class_weights import ClassWeights
 from .epoch_statistics import EpochStatistics
@@ -32,7 +32,7 @@ Sample = tuple[Any, Any]
 class Evaluating:
     """See the module; what it evaluates is a trainer's own."""
 
-    plan: Plan
+    plan: NetworkPlan
     engine: Engine
     batch_size: int
     class_weights: ClassWeights

@@ -12,7 +12,7 @@ from ..errors import CheckpointError, SettingError
 from ..losses import Loss
 from ..modelling import Network
 from ..optimisers import Optimiser
-from ..plan import Plan
+from ..plan import NetworkPlan
 from .batches import Batches
 from .checkpoint import load_checkpoint, load_latest, save_checkpoint
 from .distributed import Alone, Ranks
@@ -35,7 +35,7 @@ class Keeping:
 
     network: Network
     loss: Loss | Sequence[Loss]
-    plan: Plan
+    plan: NetworkPlan
     engine: Engine
     optimiser: Optimiser
     ranks: Alone | Ranks

@@ -108,7 +108,7 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
             _traces(figure, record, population, kind, row, names)
         label = {"raster": "", "V": "<br>V", "lambda_V": "<br>λ<sub>V</sub>"}[kind]
         size = sizes.get(population, record.n_inputs)
-        few = {"dtick": 1} if kind == "raster" and size <= 5 else {}
+        few: dict[str, Any] = {"dtick": 1} if kind == "raster" and size <= 5 else {}
         few |= {"range": [-0.5 - 0.02 * size, size - 0.5 + 0.02 * size]} if kind == "raster" else {}
         figure.update_yaxes(
             title_text=population + label, row=row, **few, zeroline=kind != "raster", zerolinecolor=LIGHT
