@@ -54,9 +54,9 @@ def first_of_each(values: np.ndarray, limit: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shift:
-    """All channels of a sample move by one integer, uniform in -channels .. channels; what leaves is dropped.
+    """Shift all channels of a sample by a random integer, uniform in -channels .. channels; events outside are dropped.
 
-    With `stride` the number is multiplied by it: in an image whose rows are 34 channels, stride 34 moves up and down.
+    The integer is multiplied by `stride`: in an image with rows of 34 channels, stride 34 shifts vertically.
     """
 
     channels: int = 40
@@ -77,7 +77,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Dilate:
-    """Time of a sample is multiplied by exp(U(log low, log high))."""
+    """Multiply the times of a sample by exp(U(log low, log high))."""
 
     low: float = 0.8
     high: float = 1.25
@@ -94,7 +94,7 @@ class Dilate:
 
 @dataclass(frozen=True)
 class Jitter:
-    """The channel of each event moves by N(0, sigma), rounded; what leaves is dropped."""
+    """Shift the channel of each event by N(0, sigma), rounded; events outside are dropped."""
 
     sigma: float = 20.0
 
@@ -126,7 +126,7 @@ def whole_normal(sigma: float) -> tuple[np.ndarray, np.ndarray, int]:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Each event is dropped with probability p."""
+    """Drop each event with probability p."""
 
     p: float = 0.2
 
@@ -139,7 +139,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Thin:
-    """Samples of more than `count` events keep each with probability count / (their number): about `count` of them.
+    """In samples with more than `count` events, keep each event with probability count / (number of events).
 
     `count` is usually the mean of the data set, events.statistics().mean_events.
     """
@@ -162,7 +162,7 @@ def thinned(events: Events, draw: Draw, purpose: str, keep: np.ndarray) -> Event
 
 @dataclass(frozen=True)
 class MergeChannels:
-    """Every `factor` neighbouring channels become one: n_channels / factor, rounded up."""
+    """Merge every `factor` neighbouring channels into one: n_channels / factor channels, rounded up."""
 
     factor: int = 2
 
@@ -176,7 +176,7 @@ class MergeChannels:
 
 @dataclass(frozen=True)
 class CropChannels:
-    """Only channels in start <= c < stop stay, and start becomes 0: stop - start channels."""
+    """Keep only channels start <= c < stop; start becomes 0: stop - start channels."""
 
     start: int = 0
     stop: int = 2**31
@@ -195,10 +195,10 @@ class CropChannels:
 
 @dataclass(frozen=True)
 class FitTime:
-    """Time of each sample is moved and stretched until its events lie from start to stop (ms).
+    """Shift and stretch the times of each sample until its events lie between start and stop (ms).
 
-    A share `outliers` of the events at either end may lie outside; what would come before 0 is dropped. Words spoken
-    fast or slowly, or recorded with more silence, become alike. A sample whose events all have one time is only moved.
+    A fraction `outliers` of the events at either end may lie outside; events before 0 are dropped. This removes
+    differences in speaking rate and silence. A sample whose events are all simultaneous is only shifted.
     """
 
     start: float = 20.0
@@ -224,7 +224,7 @@ class FitTime:
 
 @dataclass(frozen=True)
 class CompressTime:
-    """Times are divided by `factor`."""
+    """Divide times by `factor`."""
 
     factor: float = 2.0
 
@@ -237,7 +237,7 @@ class CompressTime:
 
 @dataclass(frozen=True)
 class Crop:
-    """Only events in start <= t < stop (ms) stay, and start becomes 0."""
+    """Keep only events with start <= t < stop (ms); start becomes 0."""
 
     start: float = 0.0
     stop: float = np.inf
@@ -262,7 +262,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Pad:
-    """Silence of `before` ms at the start of each sample."""
+    """Insert `before` ms of silence at the start of each sample."""
 
     before: float = 0.0
 
@@ -275,7 +275,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Bin:
-    """Times move to the grid, floor(t / dt + 0.5) dt; at most one event a channel and step unless `duplicates`."""
+    """Round times to the grid, floor(t / dt + 0.5) dt; at most one event per channel and step unless `duplicates`."""
 
     dt: float = 1.0
     duplicates: bool = False
@@ -301,7 +301,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class DelayLine:
-    """The input again `copies` times, each `delay` ms after the last, on channels of their own.
+    """Repeat the input `copies` times, each `delay` ms after the previous one, on separate channels.
 
     n_channels becomes (copies + 1) n_channels: copy j of channel c is channel j n_channels + c. Divide the initial
     weights of this input by the number of copies.

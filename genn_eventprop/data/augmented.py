@@ -1,4 +1,4 @@
-"""Augmented: the batches of a data set, augmented afresh each epoch; and blend, which makes new samples of a class."""
+"""Augmented: the batches of a data set, augmented anew each epoch; and blend, which makes new samples of a class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Blend:
 
     Args:
         keep: one probability for each recording that is mixed.
-        times: how many times its size the data set becomes; the published 2 doubles it.
+        times: factor by which the data set grows; the published value is 2.
     """
 
     keep: tuple[float, ...] = (0.5, 0.5)
@@ -163,8 +163,8 @@ class Augmented:
     Args:
         events: the data set.
         steps: augmentations, applied in order.
-        blend: extends the data set with blended samples; indices len(events) .. are those.
-        seed: of the run.
+        blend: extends the data set with blended samples, with indices from len(events) on.
+        seed: random seed of the run.
 
     Example:
         >>> train = Augmented(events, [Shift(40), Crop(0, 1000)], Blend(), seed=1)

@@ -19,16 +19,16 @@ def chunks(events: Events, duration: float, dt: float, *, length: float | None =
     the grid.
 
     Args:
-        events: S recordings. duration: of a chunk, a whole number of steps of `dt` ms. length: of all recordings in ms;
-            None: of each, until its last spike. The last chunk is as long as the others.
-        labels: (S, C) of every chunk, -1 for none, C chunks each; None: the label of the recording.
+        events: S recordings. duration: of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in
+            ms; None: each recording ends at its last spike. The last chunk is as long as the others.
+        labels: (S, C) one per chunk, -1 for none, with C chunks per recording; None: the label of the recording.
 
     Returns:
-        The chunks of each recording in order; groups: the number of the recording. Targets of V(t), at every step of a
-        recording (S, C steps + 1, K), are cut likewise.
+        The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step
+        of a recording (S, C steps + 1, K), are cut likewise.
 
     Raises:
-        DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike behind
+        DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike after
             `length`.
     """
     n = round(duration / dt)

@@ -1,4 +1,4 @@
-"""Encoders: analog values to spike times.
+"""Encoders: analogue values to spike times.
 
 Axis letters: S samples, C values (pixels, sensors) of a sample, T frames.
 """
@@ -30,7 +30,7 @@ def unit_range(values: np.ndarray) -> np.ndarray:
 
 
 def one_spike_each(times: np.ndarray, width: int, **about: Any) -> Events:
-    """Events from (S, C) times in ms, one spike a channel, none where the time is not finite."""
+    """Events from (S, C) times in ms, one spike per channel, none if the time is not finite."""
     order = np.argsort(times, axis=1, kind="stable")
     ordered = np.take_along_axis(times, order, axis=1)
     spikes = np.isfinite(ordered)
@@ -91,15 +91,15 @@ def latency_logarithmic(
 def sequential(
     values: np.ndarray, labels: Any = None, thresholds: int = 40, dt: float = 1.0, cue: bool = False, **about: Any
 ) -> Events:
-    """One value after the other; a channel fires when the value crosses its threshold from one frame to the next.
+    """Present one value after the other; a channel spikes when the value crosses its threshold between two frames.
 
-    Source: the sequential MNIST of Bellec et al. 2018 (arXiv 1803.09574): the gray value against `thresholds` levels,
-    evenly spaced inside (0, 1). Channel k fires when level k is crossed upwards, thresholds + k when downwards; a
-    sample starts from 0. With `cue` one more channel fires after the last value, to mark the end.
+    Source: the sequential MNIST of Bellec et al. 2018 (arXiv 1803.09574), with `thresholds` grey levels evenly spaced
+    within (0, 1). Channel k spikes when level k is crossed upwards, channel thresholds + k when it is crossed
+    downwards; a sample starts from 0. With `cue` one more channel spikes after the last value, to mark the end.
 
     Args:
-        values: (S, ...) one value a frame, row by row.
-        dt: ms a value.
+        values: (S, ...) one value per frame, row by row.
+        dt: ms per value.
     """
     check_positive(thresholds=thresholds, dt=dt)
     levels = (np.arange(thresholds) + 0.5) / thresholds
@@ -142,10 +142,10 @@ def sigma_delta(
     lengths: np.ndarray | None = None,
     **about: Any,
 ) -> Events:
-    """Send-on-delta: channel c fires when its signal has risen by `threshold`, C + c when it has fallen by it.
+    """Send-on-delta: channel c spikes when its signal has risen by `threshold`, C + c when it has fallen by it.
 
-    The signal is taken as straight between frames, so crossings have times of their own. The level of a channel starts
-    at its first frame and moves by one threshold with each spike: what was sent and the signal never differ by more.
+    The signal is interpolated linearly between frames, so crossings lie between them. The level of a channel starts at
+    its first frame and moves by one threshold with each spike, so it never differs from the signal by more.
 
     Args:
         signals: (S, T, C) values at frames dt ms apart, in any unit.

@@ -34,12 +34,12 @@ class Events:
         offsets: (S + 1,) sample i holds events offsets[i] .. offsets[i + 1] - 1; an empty sample is allowed and kept.
         n_channels: number of input channels.
         labels: (S,) class 0 .. n_classes - 1, or -1 for a sample without label; None if no sample has one.
-        groups: (S,) what samples have in common (a speaker, a subject), integers or texts; None if nothing is known.
+        groups: (S,) group of each sample, e.g. its speaker or subject, integers or strings; None if not known.
         n_classes: number of classes; default: the largest label + 1.
-        name: what messages and plots call this data set.
-        targets: (S, ...) numbers that a loss compares with, see `losses`; nan where there is none; None if no sample
-            has any. Several by name, ``{"speaker": (S,) classes, "position": (S, 2) numbers}``, are kept as one
-            structured array; one called "label" becomes `labels`. A loss says which it means: `Loss.against`.
+        name: name of this data set in messages and plots.
+        targets: (S, ...) numbers with which a loss compares, see `losses`; nan for no target; None if no sample has
+            any. Several named targets, ``{"speaker": (S,) classes, "position": (S, 2) numbers}``, are kept as one
+            structured array; the one named "label" becomes `labels`. A loss selects one with `Loss.against`.
 
     Raises:
         DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
@@ -125,7 +125,7 @@ class Events:
         sort: bool = False,
         targets: Any = None,
     ) -> Events:
-        """Events from one (times in ms, channels) pair a sample; `sort` puts each sample in order of time (stable)."""
+        """Events from one (times in ms, channels) pair per sample; `sort` sorts each sample by time (stable)."""
         times, channels = [], []
         for i, (t, c) in enumerate(samples):
             where = f"{name or 'events'}: sample {i}"
@@ -162,8 +162,8 @@ class Events:
 
     @classmethod
     def side_by_side(cls, parts: Iterable[Events], name: str = "") -> Events:
-        """One data set of several recordings of the same samples: the channels of each part behind those of the part
-        before it, for a network with an input for each (`Network.input`). Labels, groups and targets are the first's.
+        """Join several recordings of the same samples: the channels of each part follow those of the previous one, for
+        a network with one input per part (`Network.input`). Labels, groups and targets are those of the first part.
         """
         parts = list(parts)
         if not parts or any(len(p) != len(parts[0]) for p in parts):
@@ -220,7 +220,7 @@ class Events:
 
     @property
     def mapped(self) -> bool:
-        """Whether the times lie on disk and are mapped into memory."""
+        """Whether the times are memory-mapped from disk."""
         array: Any = self.times
         while isinstance(array, np.ndarray):
             if isinstance(array, np.memmap):
@@ -253,20 +253,20 @@ class Events:
         return statistics(self)
 
     def save(self, path: str | Path) -> None:
-        """Write to `path`: one compressed file if it ends in .npz, else a folder that can be memory-mapped. Atomic."""
+        """Write to `path`: one compressed file if it ends in .npz, else a folder for memory-mapping. Atomic."""
         from genn_eventprop.data import storage
 
         storage.save(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True) -> Events:
-        """Read what `save` wrote; of a folder, times and channels stay on disk and are mapped unless mmap is False."""
+        """Read what `save` wrote; the times and channels of a folder are memory-mapped unless mmap is False."""
         from genn_eventprop.data import storage
 
         return storage.load(Path(path), mmap)
 
     def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
-        """Raster of one or some samples; returns the matplotlib figure, and writes it to `path` if given."""
+        """Raster of one or more samples; returns the matplotlib figure, and writes it to `path` if given."""
         from genn_eventprop.data.raster import plot
 
         return plot(self, samples, path, **options)

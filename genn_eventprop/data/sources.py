@@ -24,14 +24,14 @@ KINDS = (
 def open_events(
     path: str | Path, seed: int = 0, progress: bool = True, cache: Path | None = None
 ) -> tuple[Events, list[str]]:
-    """(Events, class names) of what lies at `path`; recordings and HDF5 files are converted once, into the cache.
+    """(Events, class names) of the data at `path`; recordings and HDF5 files are converted once, into the cache.
 
     Args:
         path: see KINDS.
-        seed: of the inner-ear model, for wav files.
+        seed: random seed of the inner-ear model, for wav files.
 
     Raises:
-        DataError: nothing there, or nothing that is known.
+        DataError: `path` does not exist, or is not a known kind of data.
     """
     path = Path(path).expanduser()
     if path.is_dir() and not (path / "events.json").is_file():

@@ -1,4 +1,4 @@
-"""Splits and protocols: which samples are trained on, which are chosen by, and which are read once, at the end."""
+"""Splits and protocols: samples for training, for choices, and for a test set that is read once, at the end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def group_split(events: Events, group: int | str) -> Split:
 
 
 def leave_one_group_out(events: Events) -> Iterator[Split]:
-    """One split a group, in the order of their names: cross-validation over speakers."""
+    """One split per group, in the order of their names: cross-validation over speakers."""
     for group in np.unique(all_groups(events)).tolist():
         yield group_split(events, group)
 
@@ -126,7 +126,7 @@ def all_groups(events: Events) -> np.ndarray:
 
 
 class HeldOutTestSet:
-    """A test set that can be opened once: nothing can be chosen by it before, nor looked at again afterwards.
+    """A test set that can be opened only once, so that it cannot be used for choices.
 
     `Trainer.fit` opens it after the last epoch.
     """

@@ -65,7 +65,7 @@ def from_structured(
     pool: int = 1,
     sort: bool = False,
 ) -> Events:
-    """Events from structured arrays, one a sample; see `flatten` for fields and channels."""
+    """Events from structured arrays, one per sample; see `flatten` for fields and channels."""
     where = name or "events"
     pairs = (flatten(a, sensor, f"{where}: sample {i}", unit, pool) for i, a in enumerate(arrays))
     return Events.from_samples(pairs, n_channels(sensor, pool), labels, groups, n_classes, name, sort)

@@ -123,11 +123,11 @@ def load(
     """Events of a part of "shd", "ssc", "nmnist" or "dvs_gesture", converted once and then read from the cache.
 
     Args:
-        folder: where tonic keeps its data sets; e.g. FOLDER/SHD/shd_train.h5.
+        folder: folder of tonic's data sets, with e.g. FOLDER/SHD/shd_train.h5.
         part: "train", "test", and for ssc "validation".
         pool: side of the pixel squares that share a channel; default 1, for dvs_gesture 4.
         cache: cache folder, default that of data.cache.
-        options: further arguments of tonic's class, such as first_saccade_only=True of nmnist.
+        options: further arguments of tonic's class, e.g. first_saccade_only=True for nmnist.
 
     Speakers (SHD, SSC) and users (DVS gesture) become groups.
     """

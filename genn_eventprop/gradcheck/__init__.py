@@ -1,4 +1,4 @@
-"""Is the gradient right? Every element against central differences of event-exact forward runs, and a Taylor slope.
+"""Gradient checks: every element is compared with central differences of event-exact forward runs; and a Taylor slope.
 
 report = check(MyNeuron, seed=0)        # draws small random networks around a model
 assert report.passed, report.text()

@@ -253,12 +253,12 @@ def check_network(
     engine: str = "reference_event",
     tolerance: float = 1e-6,
 ) -> Report:
-    """Check a network of your own: every weight, parameter, delay and input time.
+    """Check your own network: every weight, parameter, delay and input time.
 
     Args:
         loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
-        parameters: values to check at; default ``network.initial_parameters(seed)``.
-        engine: whose gradient; differences come from `reference_event`, for `native` from itself.
+        parameters: values at which to check; default ``network.initial_parameters(seed)``.
+        engine: the engine to check; differences come from `reference_event`, or from `native` itself for `native`.
         tolerance: largest relative error of a block.
     """
     if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):

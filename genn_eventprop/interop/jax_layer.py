@@ -29,10 +29,10 @@ Parameters = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Output:
-    """What a batch of B trials gives.
+    """Output of a batch of B trials.
 
-    readouts: name -> array, differentiable; each also under its name: ``integral``, ``maximum``, ``v_end``,
-    ``first_spike`` (ms, inf where silent), (B, K), ``v`` (B, T + 1, K). value: the first of them. spike_counts:
+    readouts: name -> array, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end``,
+    ``first_spike`` (ms, inf if silent), all (B, K), and ``v`` (B, T + 1, K). value: the first readout. spike_counts:
     population -> (B, N) int32, without derivative.
     """
 
@@ -54,17 +54,17 @@ class Output:
 
 
 class EventProp:
-    """A spiking network with exact gradients as a function for JAX; one forward and one backward pass a batch.
+    """A spiking network with exact gradients as a function for JAX; one forward and one backward pass per batch.
 
     Args:
-        net, duration, dt, output, readout, weight, spike_times, engine, threads: as for the layer of PyTorch.
+        net, duration, dt, output, readout, weight, spike_times, engine, threads: as for the PyTorch layer.
         layout: of dense counts: "TBN" (steps, batch, channels) or "BTN".
-        seed: of the values in `fixed`.
+        seed: random seed of the values in `fixed`.
 
-    ``layer.init(seed)`` gives first values of what is learned, ``layer(parameters, counts)`` or ``layer(parameters,
-    times=)`` an `Output`. times: (B, N) or (B, N, M) ms, inf for none; they have gradients. Parameters that are not
-    among those given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the other; there
-    is no gradient of the gradient. With ``key=`` (a JAX random key) noise and dropout act.
+    ``layer.init(seed)`` returns initial values of the learned parameters, ``layer(parameters, counts)`` or
+    ``layer(parameters, times=)`` an `Output`. times: (B, N) or (B, N, M) ms, inf for none; they have gradients.
+    Parameters that are not given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the
+    other; there are no second derivatives. Noise and dropout act only with ``key=`` (a JAX random key).
 
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.
@@ -91,7 +91,7 @@ class EventProp:
         return self._layer.plan
 
     def init(self, seed: int = 0) -> Parameters:
-        """First values of what is learned, by its name, in JAX's default precision."""
+        """Initial values of the learned parameters, by name, in JAX's default precision."""
         return {n: v for n, v in self._values(seed).items() if n in self.plan.trainable}
 
     def _values(self, seed: int) -> Parameters:

@@ -26,12 +26,12 @@ DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a batch of B trials gives.
+    """Output of a batch of B trials.
 
-    readouts: name -> tensor, differentiable; each also under its name: ``integral``, ``maximum``, ``v_end`` (V at T),
-    ``first_spike`` (ms, inf where silent: use `torch.where` before a loss), all (B, K), and ``v`` (B, T + 1, K), V at k
-    dt before the arrivals of step k. value: the first of them. spike_counts: population -> (B, N) int64, and spikes:
-    population -> `engines.Spikes` (of a compiled layer until its next call); both have no derivative.
+    readouts: name -> tensor, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end`` (V at T),
+    ``first_spike`` (ms, inf if silent: use `torch.where` before a loss), all (B, K), and ``v`` (B, T + 1, K), V at k dt
+    before the arrivals of step k. value: the first readout. spike_counts: population -> (B, N) int64, and spikes:
+    population -> `engines.Spikes` (for a compiled layer valid until its next call); neither has a derivative.
     """
 
     readouts: dict[str, Tensor]
@@ -64,23 +64,24 @@ class Output:
 
 
 class EventProp(nn.Module):
-    """A spiking network with exact gradients as a layer; one forward and one backward pass a batch.
+    """A spiking network with exact gradients as a layer; one forward and one backward pass per batch.
 
     Args:
-        net: the network; learned parameters become ``nn.Parameter``s, the others buffers, called as in the network
+        net: the network; learned parameters become ``nn.Parameter``s, the others buffers, named as in the network
             (``layer.net.hidden.tau_mem``, ``net.input_hidden.weight`` in the state dict).
-        duration, dt: trial and time step in ms.
-        output: the population that is read, by default the last one.
+        duration, dt: trial length and time step in ms.
+        output: the population to read, by default the last one.
         readout: "integral" (1/T int w V dt), "max", "end" (V at T), "first_spike" (ms), "count" (a surrogate gradient,
             see `losses.Loss`) or "trace" (V at every time step), or several of them.
         weight: w(t) of an integral, as in `losses`.
-        spike_times: "grid" or "exact". engine, threads: see `engines.create`; the engine must have the two halves.
+        spike_times: "grid" or "exact". engine, threads: see `engines.create`; the engine must run the two passes
+            separately.
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
-        seed: of the first weights.
+        seed: random seed of the initial weights.
 
-    Call it with spike counts (a dense tensor in `layout`, of step k at k dt), with `Events`, or with ``times=`` (B, N)
-    or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. In training mode noise and
-    dropout act, drawn anew in every call from torch's random state.
+    Call it with spike counts (a dense tensor in `layout`, step k at k dt), with `Events`, or with ``times=`` (B, N)
+    or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. Noise and dropout act in
+    training mode, with new random numbers from torch's random state in every call.
 
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.

@@ -69,12 +69,12 @@ class Optimiser:
             a later pattern overrides an earlier one.
         bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
             that the parameter itself declares.
-        clip_norm: scale all gradients down when their common L2 norm exceeds this; None (default) never clips. By name
-            pattern, ``{"*_hidden1.weight": 0.1, "*": 1.0}``: each gradient by itself, a later pattern overrides an
-            earlier one. `clipped_steps` counts the steps in which it happened.
+        clip_norm: scale all gradients down if their common L2 norm exceeds this; None (default): never. With name
+            patterns, ``{"*_hidden1.weight": 0.1, "*": 1.0}``, each gradient is clipped by itself; a later pattern
+            overrides an earlier one. `clipped_steps` counts the steps in which gradients were clipped.
 
-    `factor` multiplies the learning rates of the next step; `factors`, by name pattern, stand in its place for the
-    parameters that match. A schedule sets them.
+    `factor` multiplies the learning rates of the next step; `factors`, by name pattern, replaces it for parameters that
+    match. A schedule sets them.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()

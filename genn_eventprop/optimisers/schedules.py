@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the base learning rate is multiplied with at each update.
+"""Learning-rate schedules: factors of the base learning rate at each update.
 
 Schedules multiply: ``EaseIn() * Exponential(0.95)``. Every schedule can be saved and restored as JSON; those that are
 plain functions of the progress have nothing to save.
@@ -80,7 +80,7 @@ class Product(Schedule):
 
 
 class ByParameter(Schedule):
-    """A schedule, and others for parameters by name pattern; a later pattern overrides an earlier one.
+    """One schedule for all parameters, and others by name pattern; a later pattern overrides an earlier one.
 
     Example:
         >>> ByParameter(Cosine(100), {"*.delay": Exponential(0.99)})
@@ -116,14 +116,14 @@ class ByParameter(Schedule):
 
 
 class Constant(Schedule):
-    """Factor 1 for ever."""
+    """A constant factor of 1."""
 
     def factor(self, progress: Progress) -> float:
         return 1.0
 
 
 class Exponential(Schedule):
-    """gamma^epoch: Wunderlich & Pehle's 0.95 an epoch (doi 10.1038/s41598-021-91786-z)."""
+    """gamma^epoch; Wunderlich & Pehle (doi 10.1038/s41598-021-91786-z) use 0.95 per epoch."""
 
     def __init__(self, gamma: float = 0.95) -> None:
         self.gamma = _checked(gamma, "Exponential: gamma", 0.0, 1.0)
@@ -161,7 +161,7 @@ class Cosine(Schedule):
 
 
 class EaseIn(Schedule):
-    """min(1, start growth^update): a thousandth at first, 5 % more each batch, until the full learning rate.
+    """min(1, start growth^update): by default from a thousandth of the learning rate, growing by 5 % per batch.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
     """

@@ -1,11 +1,11 @@
-"""Regularisers: penalties on a network besides its loss. They chain: give `Trainer` or `make_plan` several.
+"""Regularisers: penalties on a network in addition to its loss. `Trainer` and `make_plan` accept several.
 
 | class | what it does | surrogate |
 |---|---|---|
-| `SpikeCount` | every neuron towards a number of spikes, from both sides | yes |
-| `LayerRate` | a whole population below a number of spikes | yes |
-| `WeightDecay` | L2 penalty of parameters | no, exact |
-| `Clamp` | parameters within bounds | no |
+| `SpikeCount` | pushes every neuron towards a number of spikes, from both sides | yes |
+| `LayerRate` | pushes a whole population below a number of spikes | yes |
+| `WeightDecay` | L2 penalty on parameters | no, exact |
+| `Clamp` | keeps parameters within bounds | no |
 """
 
 from collections.abc import Callable, Iterable

@@ -35,7 +35,7 @@ class WeightDecay(_OfParameters):
     """L += 1/2 strength sum x^2, so the gradient of every matching parameter gets strength x.
 
     Args:
-        strength: of the penalty. pattern: which parameters, e.g. ``"hidden_*.weight"``.
+        strength: of the penalty. pattern: name pattern of the parameters, e.g. ``"hidden_*.weight"``.
 
     This is L2: Adam divides it by its running scale like the rest of the gradient. For decay that is decoupled from
     the gradient (x <- x - eta decay x) take `optimisers.AdamW`; under plain SGD both are the same. It is added

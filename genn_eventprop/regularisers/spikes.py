@@ -35,15 +35,15 @@ class SpikeRegulariser(PushFormulas):
     """lambda_V += strength (z - target) / B at own spikes; use `SpikeCount` or `LayerRate`.
 
     Args:
-        population: whose spikes are counted and pushed.
-        target: count at which nothing is pushed.
+        population: the population whose spikes are regularised.
+        target: count at which there is no push.
         upper, lower: strength above and below the target.
-        mean: count of each example ("example") or its mean over the batch ("batch"). The mean is known only when all
-            of the batch has run forwards, so it costs a second forward run of every training batch.
+        mean: the count of each sample ("example") or its mean over the batch ("batch"). The mean is known only after
+            the whole batch has run forwards, so it costs a second forward run of every training batch.
         published: upper and lower are strengths of the loss-shaping code; `published_scale` converts them.
 
     Raises:
-        SettingError: a population that cannot spike, or numbers that make no sense.
+        SettingError: a population that cannot spike, or invalid numbers.
     """
 
     population: Population
@@ -96,11 +96,11 @@ class SpikeRegulariser(PushFormulas):
 
 @dataclass(frozen=True, eq=False, init=False)
 class SpikeCount(SpikeRegulariser):
-    """Every neuron towards `target` spikes per trial: lambda_V += strength (s - target) / B, s the neuron's count.
+    """Push every neuron towards `target` spikes per trial: lambda_V += strength (s - target) / B, s the neuron's count.
 
     Args:
-        population: whose neurons.
-        target: nu, spikes per trial. strength: lbd on both sides; `upper`, `lower` for different ones, None: strength.
+        population: the population of the neurons.
+        target: nu, spikes per trial. strength: lbd, on both sides unless `upper` or `lower` is given.
         mean, published: see `SpikeRegulariser`.
 
     Surrogate: see the module; it is not the gradient of anything.
@@ -129,7 +129,7 @@ class SpikeCount(SpikeRegulariser):
 
 @dataclass(frozen=True, eq=False, init=False)
 class LayerRate(SpikeRegulariser):
-    """The whole population at most `most` spikes per trial: lambda_V += strength max(S - most, 0) / (N B).
+    """Push the whole population below `most` spikes per trial: lambda_V += strength max(S - most, 0) / (N B).
 
     Args:
         population: of N neurons; S is the sum of their counts.

@@ -47,7 +47,7 @@ class Evaluating:
         return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
 
     def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
-        """Predicted class of every sample, (S,) int64, -1 where no output decides; of a loss that compares with targets
+        """Predicted class of every sample, (S,) int64, -1 if no output decides; for a loss that compares with targets,
         the readouts (S, K)."""
         data = self.engine.load(ready_to_predict(self._as_events(events), self.plan))
         result = self._run(data)
@@ -69,7 +69,7 @@ class Evaluating:
 
     @contextmanager
     def best_weights(self) -> Iterator[None]:
-        """The weights chosen on validation, inside a ``with`` block; the current ones come back after it."""
+        """Use the best weights inside a ``with`` block; afterwards the current ones are restored."""
         if self.best_parameters is None:
             yield
             return

@@ -34,7 +34,7 @@ class Evaluation:
     Args:
         loss: mean, nan without labels and targets.
         accuracy: in 0..1; an undecided sample is wrong; nan without labels.
-        undecided: samples where no output decides: none says anything, or the best are equal.
+        undecided: number of samples in which no output decides: no readout, or several equal largest scores.
         predictions: (S,) int64, -1 where undecided.
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.

@@ -1,6 +1,6 @@
-"""First weights that make every layer spike: rates set layer by layer, looking at the data.
+"""Initial weights that make every layer spike: firing rates are set layer by layer on the training data.
 
-Deep nets that start silent are the commonest failure: no spike, no gradient, nothing to learn from.
+The most common failure of deep networks is silent layers: without spikes there is no gradient.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Initialised:
 def initialise_rates(
     trainer: Trainer, events: Events, spikes_per_neuron: float | Mapping[str, float], *, tolerance: float = 0.05
 ) -> dict[str, Initialised]:
-    """Set the incoming weights so that every population spikes about as often as asked, averaged over data and neurons.
+    """Scale the incoming weights so that every population has a given mean number of spikes per neuron and trial.
 
-    Populations are taken in the order in which they were added, each with all before it settled. The learned weights
-    into a population from earlier ones are multiplied by one common factor; if no factor up to 2^12 makes enough spikes
-    (weights below zero, say) their first values are shifted by a common amount instead. Weights of a population onto
-    itself, and from later ones, stay.
+    Populations are processed in the order in which they were added. The learned weights into a population from earlier
+    ones are multiplied by one common factor; if no factor up to 2^12 gives enough spikes (e.g. because weights are
+    negative), the initial weights are shifted by a common amount instead. Weights of a population onto itself and from
+    later ones do not change.
 
     Args:
-        trainer: before `fit`. events: the training set; up to 64 samples of it are run, evenly spread.
-        spikes_per_neuron: a trial, for every population that can spike, or by name; those not named stay.
-        tolerance: relative, of the mean count.
+        trainer: before `fit`. events: the training set, of which up to 64 samples are run, evenly spread.
+        spikes_per_neuron: per trial, for every population that can spike, or by name; others do not change.
+        tolerance: relative tolerance of the mean count.
 
     Returns:
         population -> `Initialised`, in the order of the layers.

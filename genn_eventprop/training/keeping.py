@@ -55,7 +55,7 @@ class Keeping:
     def resume(self: T, run_dir: Path | str | None = None) -> T:
         """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
 
-        The thread count may differ from the first time.
+        The number of threads may differ from the first run.
 
         Raises:
             CheckpointError: a damaged or missing checkpoint, another network, other settings.
@@ -74,7 +74,7 @@ class Keeping:
         return self
 
     def load_checkpoint(self, path: Path | str) -> None:
-        """Take the weights of a checkpoint of the same network, nothing else; for evaluation.
+        """Load only the weights from a checkpoint of the same network, for evaluation.
 
         Raises:
             CheckpointError: a damaged file or another network.
@@ -84,17 +84,17 @@ class Keeping:
         write_parameters(self.engine.parameters, checkpoint.section("parameters"))
 
     def save_weights(self, path: Path | str) -> None:
-        """All parameters to ``file.npz`` or to a folder of CSV files."""
+        """Write all parameters to ``file.npz`` or to a folder of CSV files."""
         save_weights(path, self.engine.parameters)
 
     def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
-        """Parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
+        """Load parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (best).
 
-        Parameters that are not in it keep their values. With ``strict=False`` so do those that have another shape
-        there, and what this network does not have is left out: a new output on a trained network.
+        Parameters that are not in it keep their values. With ``strict=False``, so do those with another shape, and
+        parameters that this network does not have are ignored, e.g. for a new output on a trained network.
 
         Returns:
-            In words, what was left over on either side.
+            Descriptions of what was left out on either side.
 
         Raises:
             CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.
@@ -107,7 +107,7 @@ class Keeping:
         return left
 
     def settle_bounds(self) -> None:
-        """Take over into the optimiser what bounds follow from parameter values; after these were changed by hand."""
+        """Update the optimiser's bounds that depend on parameter values, after you changed these by hand."""
         self.optimiser.settle_bounds(self.plan.bounds(self.engine.parameters))
 
     def _save(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Norm constraints: after every update the weights that lead to a neuron are scaled down to a largest norm."""
+"""Norm constraints: after every update the weights into a neuron are scaled down to a maximum norm."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class MaxNorm(Callback):
     """The L2 norm of a connection's weights into each target stays at most `most`: w <- w min(1, most / ||w||).
 
-    Of a `Conv2D` the weights of each output channel count together; `Pool2D` has too few weights for a norm.
+    For a `Conv2D` the norm is that of the weights of each output channel; `Pool2D` is not constrained.
 
     Args:
-        most: > 0. pattern: of the names of connections, among those that are learned.
+        most: > 0. pattern: name pattern of the connections, among the learned ones.
 
     Source: Srebro & Shraibman 2005 (max norm); Srivastava et al. 2014, with dropout.
     """

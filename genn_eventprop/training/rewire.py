@@ -21,16 +21,16 @@ ACTIVE = 1e-12
 
 
 class Rewire(Callback):
-    """Deep R: after every update, a synapse whose weight has changed its sign is cut, and another pair of neurons that
-    has none is connected in its place, with a weight of 0 that may grow in the direction of a sign drawn at random (or
-    the sign of its source, where `connect` was given one), and a delay drawn anew.
+    """Deep R: after every update, a synapse whose weight has changed sign is removed, and an unconnected pair of
+    neurons gets a synapse instead, with a weight of 0, a random sign in which it may grow (or the sign of its source,
+    if `connect` was given one), and a new random delay.
 
-    Every update also takes ``l1`` times the learning rate from the size of every weight and adds
-    sqrt(2 eta temperature) N(0, 1), so that useless synapses reach 0. The number of synapses stays. How many were
-    rewired in an epoch is its metric ``rewired``.
+    Every update also reduces the size of every weight by ``l1`` times the learning rate and adds
+    sqrt(2 eta temperature) N(0, 1), so that useless synapses reach 0. The number of synapses is constant. The metric
+    ``rewired`` counts those rewired in an epoch.
 
     Args:
-        pattern: of the names of connections, among those that are `Sparse` and learned. l1: alpha. temperature: T.
+        pattern: name pattern of the connections, among the learned `Sparse` ones. l1: alpha. temperature: T.
 
     Source: Bellec, Kappel, Maass, Legenstein 2018, "Deep Rewiring", arXiv 1711.05136. Different: moments of the
     optimiser start at 0 with a new synapse.

@@ -1,4 +1,4 @@
-"""Revival of silent neurons, which receive no gradient: they get other weights."""
+"""Revival of silent neurons, which receive no gradient: their incoming weights are changed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ WAYS = ("redraw", "lift")
 
 
 class Revive(Callback):
-    """Neurons that were silent over a whole epoch start the next one with other incoming weights.
+    """Change the incoming weights of neurons that were silent for a whole epoch.
 
-    "redraw": all weights into the neuron are drawn again from their connection's initialiser, in a random stream of the
-    epoch and the connection. "lift": all of them grow by `amount`. Only learned connections from other populations
-    count, and bounds hold. How many neurons were changed before an epoch is its metric ``revived``.
+    "redraw" draws all weights into the neuron again from their connection's initialiser, in a random stream of the
+    epoch and the connection. "lift" increases all of them by `amount`. Only learned connections from other populations
+    are changed, within their bounds. The metric ``revived`` counts the neurons changed before an epoch.
 
     Args:
         how: "redraw" or "lift". amount: of a lift.
         populations: their names; None: all that can spike except the output.
 
     Raises:
-        SettingError: an unknown way or population, or weights that cannot be drawn again because they were given.
+        SettingError: an unknown way or population, or weights that cannot be redrawn because they were given.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (redraw; lift by 0.002 in the final runs).
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class EarlyStopping(Callback):
     """Ends training when validation has not improved for `patience` epochs.
 
-    "Improved" is what chooses the best checkpoint: a larger accuracy, or the same with a smaller loss. The best weights
-    are in ``checkpoints/best.safetensors`` and `Trainer.best_weights`. It remembers nothing of its own, so a
-    resumed run stops where the whole one would have.
+    "Improved" has the same meaning as for the best checkpoint: a larger accuracy, or the same with a smaller loss. The
+    best weights are in ``checkpoints/best.safetensors`` and `Trainer.best_weights`. A resumed run stops at the same
+    epoch as an uninterrupted one.
 
     Raises:
         SettingError: `patience` is not an integer >= 1; or no validation set was given to `fit`.

@@ -1,4 +1,4 @@
-"""A trained model that is fed as time goes by: spikes come in chunks, readouts are there at any moment."""
+"""A trained model that takes spikes as they arrive: in chunks of any size, with readouts at any time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Lists(ctypes.Structure):
 
 
 class Stream:
-    """One trial of a network, a step at a time; the state stays between calls.
+    """One trial of a network, step by step; the state is kept between calls.
 
     However the spikes are cut into chunks, the result is that of one trial of the engine `c99` in the same precision.
 
@@ -88,14 +88,14 @@ class Stream:
         self._empty()
 
     def push(self, events: tuple[Any, Any], until: float) -> Moment:
-        """Go on until a time.
+        """Continue until a given time.
 
         Args:
             events: (times in ms, channels) of the input spikes up to `until` that were not pushed before.
-            until: ms; the steps of which all spikes are known by then are made. At the end of the trial: all.
+            until: ms; computes the steps whose spikes are all known by then; at the end of the trial, all steps.
 
         Raises:
-            DataError: a spike of a step that is over, beyond `until`, or of a channel that the network does not have.
+            DataError: a spike for a step already computed, after `until`, or of a channel the network does not have.
         """
         self.advance(events, until)
         return self.now()

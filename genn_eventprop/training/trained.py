@@ -1,4 +1,4 @@
-"""A trained model out of its run folder: neither the page that made it nor its data is needed.
+"""A trained model loaded from its run folder: neither its experiment page nor its data is needed.
 
 model = genn_eventprop.load("runs/a")
 model.predict([(times, channels), ...])         # classes; readouts of a regression
@@ -40,10 +40,10 @@ class Outputs:
     """Predictions of a model for S samples.
 
     Args:
-        classes: (S,) int64, -1 where no output decides.
+        classes: (S,) int64, -1 if no output decides.
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
-        probabilities: (S, K), nan where no output decides; None if the loss has none (`Loss.probabilities`).
+        probabilities: (S, K), nan if no output decides; None if the loss has none (`Loss.probabilities`).
     """
 
     classes: np.ndarray
@@ -57,7 +57,7 @@ class TrainedModel:
 
     Args:
         described: the model; values: its parameters by name.
-        engine: None: the one it was trained on, where this machine has it, else the fastest that can run it.
+        engine: None: the one used in training if this machine has it, else the fastest that can run the model.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class TrainedModel:
         return self.described.n_channels or self.plan.input.size
 
     def predict(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> np.ndarray:
-        """Classes (S,) int64, -1 where no output decides; after regression the readouts (S, K).
+        """Classes (S,) int64, -1 if no output decides; for a regression, the readouts (S, K).
 
         Args:
             samples: `Events`, or a list of (times in ms, channels), as they were recorded.
-            prepared: they have the preprocessing behind them.
+            prepared: whether they have already been preprocessed.
         """
         outputs = self.outputs(samples, prepared=prepared)
         return outputs.readout if self.regression else outputs.classes
 
     def outputs(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> Outputs:
-        """Everything that is known of the samples; arguments as of `predict`."""
+        """Classes, readouts, scores and probabilities of the samples; arguments as for `predict`."""
         found = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
         readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in found)])
         scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in found)])
@@ -109,12 +109,12 @@ class TrainedModel:
         return Outputs(classes, readout, scores, probabilities)
 
     def prepared(self, events: Events) -> Events:
-        """The samples as the network takes them, after the preprocessing of the training."""
+        """The samples after the preprocessing used in training."""
         (events,) = self._prepared(events, False, len(events) or 1)
         return events
 
     def evaluate(self, events: Events, *, prepared: bool = False) -> Evaluation:
-        """The samples run forwards, with the loss where there are labels or targets."""
+        """Run the samples forwards, with the loss if they have labels or targets."""
         (events,) = self._prepared(events, prepared, len(events) or 1)
         return evaluate(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH, np.inf)
 
@@ -124,7 +124,7 @@ class TrainedModel:
         return spike_counts(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH)
 
     def stream(self, dtype: str = "float32") -> Stream:
-        """One trial that is fed as time goes by, of prepared samples; see `Stream`."""
+        """A trial that takes preprocessed input spikes as they arrive; see `Stream`."""
         from .stream import Stream
 
         return Stream(self.plan, dict(self.engine.parameters), dtype=dtype)
@@ -153,7 +153,7 @@ def load(
     Args:
         checkpoint: "best", the weights chosen on validation, or "last".
         engine, threads: see `TrainedModel`.
-        trust: take hand-written code from model.json too: it is compiled and run. Only for folders of your own.
+        trust: also accept hand-written code from model.json, which is compiled and run. Only for your own folders.
 
     Raises:
         SettingError: not a run folder, or one without model.json.

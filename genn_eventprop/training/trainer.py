@@ -1,4 +1,4 @@
-"""`Trainer`: fit a network to labelled spikes, evaluate it, predict with it, stop and continue."""
+"""`Trainer`: fit a network to labelled spikes, evaluate it, predict with it, interrupt and resume."""
 
 from __future__ import annotations
 
@@ -57,32 +57,33 @@ class Trainer(Evaluating, Keeping):
     """Trains one network on one engine.
 
     Args:
-        network, loss: what to train; the loss names the output population. Several add up, each times its factor:
-            ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one decides.
-        duration, dt: trial length and step in ms. spike_times: "grid" or "exact".
+        network, loss: what to train; the loss names the output population. Several losses add up, each times its
+            factor: ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one determines predictions.
+        duration, dt: trial length and time step in ms. spike_times: "grid" or "exact".
         engine: name of an engine, or "auto" for the fastest that this machine can run.
         regularisers: see `genn_eventprop.regularisers`; several add up.
-        optimiser: Adam(1e-3) if not given. schedule: of the learning rate, constant if not given.
-        batch_size: trials a step; an incomplete last batch is learned with its own size.
-        class_weights: how much each class counts in the mean of the loss: None, "balanced" or one number a class,
+        optimiser: default Adam(1e-3). schedule: learning-rate schedule, default constant.
+        batch_size: trials per optimiser step; an incomplete last batch is used with its own size.
+        class_weights: weight of each class in the mean of the loss: None, "balanced" or one number per class,
             see `class_weights.ClassWeights`.
-        seed: of initial values and the order of samples (`Streams`).
+        seed: random seed for initial values and the order of samples (`Streams`).
         threads: for engines with threads; results do not depend on it.
-        genn_backend: for the engine genn: "cuda", "hip" or "single_threaded_cpu"; None takes the first it has.
-        dtype: "float32" or "float64", for engines that have the choice.
-        run_dir: where to write config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
-        checkpoint_batches: also write a checkpoint every so many batches, not only after each epoch.
+        genn_backend: for the genn engine: "cuda", "hip" or "single_threaded_cpu"; None takes the first one available.
+        dtype: "float32" or "float64", for engines that offer both.
+        run_dir: folder for config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
+        checkpoint_batches: also write a checkpoint after this many batches, not only after each epoch.
         callbacks: see `Callback`. progress: show progress on stderr.
-        slope_floor: lower bound of gdot in 1 / gdot, per ms; how often it acts is the metric ``guarded``.
+        slope_floor: lower bound of gdot in 1 / gdot, per ms; the metric ``guarded`` counts how often it applies.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
-        config: written to config.json; defaults to the trainer's own settings.
-        notes: what `Progress` says first, besides what it finds worth knowing in the data.
-        carry: samples are chunks of long recordings (`data.chunks`): the trial of a chunk goes on from the end of the
-            one before it, and its gradient takes that end as given. See docs/long_recordings.md.
-        communicator: of mpi4py, MPI.COMM_WORLD for example: its ranks train together, see `distribute`.
+        config: written to config.json; default: the trainer's own settings.
+        notes: notes that `Progress` prints first, in addition to its own about the data.
+        carry: samples are chunks of long recordings (`data.chunks`): the trial of a chunk continues from the end of the
+            previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
+        communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
-    A run folder keeps the model as a whole (`genn_eventprop.load`), with `class_names`, `preprocessing` (steps of
-    `data.augment.FIXED` that the data given to `fit` has behind it) and `n_channels` before that: set these attributes.
+    A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
+    `class_names`, `preprocessing` (steps of `data.augment.FIXED` applied to the data before `fit`), and `n_channels`,
+    the number of channels before them.
 
     Raises:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
@@ -199,10 +200,10 @@ class Trainer(Evaluating, Keeping):
         """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
 
         Each rank runs some slices of every batch, also in evaluation, and all hold the same weights. On `native`
-        results have the bits of one rank. Only rank 0 writes files and shows progress.
+        results are bit-identical to those of one rank. Only rank 0 writes files and shows progress.
 
         Raises:
-            SettingError: the ranks' trainers differ, or it is no communicator.
+            SettingError: the trainers of the ranks differ, or it is not a communicator.
         """
         ranks = ranks_of(communicator)
         if not isinstance(ranks, Ranks):
@@ -221,7 +222,7 @@ class Trainer(Evaluating, Keeping):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Evaluate on this rank by itself inside a ``with`` block, for what the other ranks do not take part in."""
+        """Evaluate on this rank alone inside a ``with`` block, without the other ranks."""
         engine = self.engine
         self.engine = engine.inner if isinstance(engine, RankedEngine) else engine
         try:
@@ -243,15 +244,15 @@ class Trainer(Evaluating, Keeping):
         *,
         epochs: int,
     ) -> dict[str, Any]:
-        """Train until `epochs` epochs are done in all, then evaluate the test set once.
+        """Train until `epochs` epochs are done in total, then evaluate the test set once.
 
         The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
-        The checkpoint is chosen on validation accuracy (ties: the smaller validation loss), never on the test or
-        training set; without a validation set it is the last one. The test set (`data.splits.HeldOutTestSet`)
+        The best checkpoint is chosen by validation accuracy (ties: by the smaller validation loss), never on the test
+        or training set; without a validation set it is the last one. The test set (`data.splits.HeldOutTestSet`)
         is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`.
 
         Returns:
-            What results.json holds: ``test_accuracy`` (chosen weights), ``final_test_accuracy`` (last weights), ...
+            The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...
 
         Raises:
             TrainingError: a gradient or loss is not finite; weights and checkpoints stay as they were.
@@ -302,7 +303,7 @@ class Trainer(Evaluating, Keeping):
         return results
 
     def note(self, text: str) -> None:
-        """Something to say before the training."""
+        """Add a note to be printed before training."""
         self._notes.append(text)
 
     def _left_alone(self, error: RankError) -> RankError:
@@ -318,7 +319,7 @@ class Trainer(Evaluating, Keeping):
         self._stop = True
 
     def use_batch_sizes(self, sizes: Mapping[int, int]) -> None:
-        """Other batch sizes than `batch_size`: first epoch (from 1) -> batch size of this and the following ones.
+        """Use other batch sizes from certain epochs on: first epoch (from 1) -> batch size.
 
         Raises:
             SettingError: an epoch or a size that is not an integer >= 1.
@@ -333,7 +334,7 @@ class Trainer(Evaluating, Keeping):
         return ([self.batch_size] + [size for first, size in self._batch_sizes.items() if first <= epoch + 1])[-1]
 
     def interrupt(self) -> None:
-        """End `fit` after the current batch, with a checkpoint and KeyboardInterrupt; for handlers of signals."""
+        """End `fit` after the current batch, with a checkpoint and KeyboardInterrupt; for signal handlers."""
         self._interrupted = True
 
     def _epoch(self, train: Batches, validation: Data | None) -> None:
