@@ -21,9 +21,11 @@ import numpy as np
 from ..engines import availability, engine_class
 from ..engines.base import Engine
 from ..engines.dataset import Data
+from ..engines.refuse import refuse
 from ..errors import EngineError, EventPropError
 from ..optimisers import Adam
 from .check import PRECISION, Truth, Verdict, forward_alone, judged, loaded
+from .networks import Case
 from .outcome import outcome
 from .representative import RECIPES, Shape, case
 
@@ -99,17 +101,26 @@ def _verdicts(name: str, kind: type[Engine], settings: dict[str, Any], others: l
     for made, dtype, more in [*runs, *((engine_class(n), "float64", {}) for n in others)]:
         label = f"{made.name} {dtype}"
         try:
-            engine = made(one.plan, one.parameters, dtype=dtype, **more)  # type: ignore[call-arg]
-        except EventPropError as error:
+            refuse(one.plan, made.name, made.features)
+        except EngineError as error:
             yield Verdict(label, "refused", str(error))
             continue
-        data = loaded(engine, one)
-        got = outcome(engine, data)
-        verdict, reason = judged(truth, got, PRECISION[dtype])
-        if verdict != "wrong" and not got.stopped and (other := forward_alone(engine, data, got)):
-            verdict, reason = "wrong", other
-        engine.close()
+        try:
+            verdict, reason = _verdict(one, truth, made, dtype, more)
+        except EventPropError as error:  # of the compiler, the driver, or the device
+            verdict, reason = "wrong", str(error)
         yield Verdict(label, verdict, reason)
+
+
+def _verdict(one: Case, truth: Truth, made: type[Engine], dtype: str, more: dict[str, Any]) -> tuple[str, str]:
+    engine = made(one.plan, one.parameters, dtype=dtype, **more)  # type: ignore[call-arg]
+    data = loaded(engine, one)
+    got = outcome(engine, data)
+    verdict, reason = judged(truth, got, PRECISION[dtype])
+    if verdict != "wrong" and not got.stopped and (other := forward_alone(engine, data, got)):
+        verdict, reason = "wrong", other
+    engine.close()
+    return verdict, reason
 
 
 def _timed(kind: type[Engine], settings: dict[str, Any], shape: Shape, batch: int, say: Callable[[str], None]) -> bool:

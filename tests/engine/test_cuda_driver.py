@@ -2,6 +2,7 @@
 kernels run on the shim. What the driver itself does, no test here can show."""
 
 import ctypes
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ class Driver:
     """As much of the CUDA driver as the engine calls. fails: function -> the status that it answers from now on."""
 
     CUresult, CUstream = STATUS, staticmethod(int)
+    shared = 200 << 10
 
     def __init__(self, devices=2, memory=1 << 30):
         self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
@@ -38,6 +40,15 @@ class Driver:
 
     def cuDeviceTotalMem(self, number):
         return self._answer("cuDeviceTotalMem", 80 << 30)
+
+    def cuDeviceGetAttribute(self, attribute, number):
+        assert "SHARED_MEMORY_PER_BLOCK_OPTIN" in attribute.name and number in (0, 1)
+        return self._answer("cuDeviceGetAttribute", self.shared)
+
+    def cuKernelSetAttribute(self, attribute, value, kernel, number):
+        assert "MAX_DYNAMIC_SHARED_SIZE" in attribute.name and kernel == "trial" and number in (0, 1)
+        self.allowed = value
+        return self._answer("cuKernelSetAttribute")
 
     def cuMemGetInfo(self):
         return self._answer("cuMemGetInfo", self.memory - sum(map(len, self.pieces.values())), self.memory)
@@ -87,6 +98,7 @@ class Core:
     def __init__(self, number):
         if number not in (0, 1):
             raise ValueError(f"device_id must be within [0, 2), got {number}")
+        self.device_id = number
 
     def set_current(self):
         pass
@@ -180,6 +192,47 @@ def test_a_launch_that_fails_names_the_kernel(found, problem, monkeypatch):
     engine = CudaEngine(plan, values)
     with pytest.raises(EngineError, match="launching trial on Stand-in failed: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
         engine.run(engine.load(events), [0, 1])
+
+
+def test_more_shared_memory_than_every_device_has_is_asked_for(found, monkeypatch):
+    """Of large populations; a refusal of the driver is an error of the launch."""
+    kernel = SimpleNamespace(handle="trial")
+    code = SimpleNamespace(get_kernel=lambda name: kernel)
+    monkeypatch.setattr(driver, "Program", lambda *_: SimpleNamespace(compile=lambda kind: code))
+    launched = []
+    monkeypatch.setattr(driver, "launch", lambda stream, config, kernel, argument: launched.append(config.shmem_size))
+    device = driver.CudaDevice(1)
+    assert device.shared_memory == found.shared
+    module = device.compile("")
+    for wanted in (48 << 10, 100 << 10):
+        module.launch("trial", 1, 32, wanted, 0)
+    assert launched == [48 << 10, 100 << 10] and found.allowed == 100 << 10
+    found.fails = {"cuKernelSetAttribute": STATUS.CUDA_ERROR_INVALID_VALUE}
+    with pytest.raises(EngineError, match="launching trial on Stand-in failed: .*CUDA_ERROR_INVALID_VALUE"):
+        module.launch("trial", 1, 32, 100 << 10, 0)
+
+
+def test_text_that_does_not_compile_for_a_device(found, problem, monkeypatch):
+    """Such as one that is older than what NVRTC knows."""
+
+    def fails(*_):
+        raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture")
+
+    monkeypatch.setattr(driver, "Program", fails)
+    with pytest.raises(
+        EngineError, match="compiling for Stand-in, sm_90, failed: nvrtc: error: invalid value for --gpu"
+    ):
+        CudaEngine(*problem[:2])
+
+
+def test_after_an_error_close_gives_back_what_there_is(found, problem):
+    plan, values, events = problem
+    engine = CudaEngine(plan, values)
+    engine.run(engine.load(events), [0, 1], training=True)
+    found.fails = dict.fromkeys(("cuStreamSynchronize", "cuMemFree"), STATUS.CUDA_ERROR_ILLEGAL_ADDRESS)
+    with pytest.raises(EngineError, match="running on Stand-in failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
+        engine.close()
+    assert not found.pieces
 
 
 def test_memory_that_is_not_there(found, problem):

@@ -16,7 +16,9 @@ from ...errors import EngineError
 from .device import Device, DeviceMemory, Module, OutOfMemory
 
 OPTIONS: dict[str, Any] = {"std": "c++17"}
-SHARED_MEMORY = 48 << 10  # bytes a block of any device may have without asking
+WITHOUT_ASKING = 48 << 10  # bytes of shared memory that a block of any device may have
+SHARED_MEMORY = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+ALLOWED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 def check(answer: tuple[Any, ...], what: str) -> Any:
@@ -38,21 +40,21 @@ class CudaMemory(DeviceMemory):
 
     def __init__(self, device: CudaDevice, count: int) -> None:
         self._device, self.bytes = device, count
-        device.core.set_current()
+        device.use()
         what = f"allocating {count / 2**20:.1f} of {device.available / 2**20:.1f} MiB that are left on {device.name}"
         self.address = int(check(cu.cuMemAlloc(count), what))
 
     def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
         if value.nbytes == 0:
             return
-        self._device.core.set_current()
+        self._device.use()
         value, stream = np.ascontiguousarray(value), self._device.uploads if ahead else self._device.queue
         check(cu.cuMemcpyHtoDAsync(self.address, value.ctypes.data, value.nbytes, stream), "copying to the device")
         if ahead:
             check(cu.cuStreamSynchronize(stream), "copying to the device")
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        self._device.core.set_current()
+        self._device.use()
         value, stream = np.empty(shape, dtype), self._device.queue
         if value.nbytes:
             check(cu.cuMemcpyDtoHAsync(value.ctypes.data, self.address, value.nbytes, stream), "copying to the host")
@@ -60,28 +62,36 @@ class CudaMemory(DeviceMemory):
         return value
 
     def clear(self, count: int) -> None:
-        self._device.core.set_current()
+        self._device.use()
         check(cu.cuMemsetD8Async(self.address, 0, count, self._device.queue), "clearing memory")
 
     def free(self) -> None:
         if self.address:
             self._device.core.set_current()
-            check(cu.cuMemFree(self.address), "freeing memory")
+            cu.cuMemFree(self.address)  # it fails after an error alone, which was raised then
         self.address = 0
 
 
 class CudaModule(Module):
     def __init__(self, device: CudaDevice, text: str) -> None:
         options = ProgramOptions(arch=f"sm_{device.arch}", **OPTIONS)
-        self._code = Program(text, "c++", options).compile("cubin")
+        try:
+            self._code = Program(text, "c++", options).compile("cubin")
+        except Exception as error:  # a device that this NVRTC does not know, or none of its libraries
+            raise EngineError(f"cuda: compiling for {device.name}, sm_{device.arch}, failed: {error}") from None
         self._device = device
 
     def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
         device = self._device
-        device.core.set_current()
+        device.use()
         config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
         try:
-            launch(device.stream, config, self._code.get_kernel(kernel), np.uint64(argument))
+            found = self._code.get_kernel(kernel)
+            if shared > WITHOUT_ASKING:
+                check(
+                    cu.cuKernelSetAttribute(ALLOWED, shared, found.handle, device.core.device_id), "asking for memory"
+                )
+            launch(device.stream, config, found, np.uint64(argument))
         except Exception as error:  # of any kind: an error of an earlier kernel may come out here
             raise EngineError(f"cuda: launching {kernel} on {device.name} failed: {error}") from None
 
@@ -89,23 +99,27 @@ class CudaModule(Module):
 class CudaDevice(Device):
     """A GPU by its number among those that are visible."""
 
-    shared_memory = SHARED_MEMORY
-
     def __init__(self, number: int) -> None:
         try:
             self.core = CoreDevice(number)
             self.core.set_current()
+            self.stream, self._beside = self.core.create_stream(), self.core.create_stream()
         except Exception as error:  # no driver, no such device
             raise EngineError(f"cuda: no device number {number} ({error}); native runs on the CPU") from None
         self.name, self.arch = self.core.name, self.core.arch
-        self.stream = self.core.create_stream()
-        self.queue = cu.CUstream(int(self.stream.handle))
-        self._beside = self.core.create_stream()
-        self.uploads = cu.CUstream(int(self._beside.handle))
+        self.queue, self.uploads = (cu.CUstream(int(s.handle)) for s in (self.stream, self._beside))
+        self.shared_memory = int(check(cu.cuDeviceGetAttribute(SHARED_MEMORY, number), "asking for shared memory"))
+
+    def use(self) -> None:
+        """What this thread asks for next is for this device."""
+        try:
+            self.core.set_current()
+        except Exception as error:
+            raise EngineError(f"cuda: {self.name} cannot be used any more: {error}") from None
 
     @property
     def available(self) -> int:
-        self.core.set_current()
+        self.use()
         return int(check(cu.cuMemGetInfo(), "asking for free memory"))
 
     def compile(self, text: str) -> Module:
@@ -115,7 +129,6 @@ class CudaDevice(Device):
         return CudaMemory(self, count)
 
     def close(self) -> None:
-        self.core.set_current()
         self.stream.close()
         self._beside.close()
 

@@ -333,11 +333,13 @@ class CudaEngine(ProgramEngine):
 
     def close(self) -> None:
         """Give the device's memory back; values stay, on the host."""
-        self._leave_optimiser()
-        if self._places:
-            self.parameters.leave()
-            self.gradients.leave()
-        self._places, self._programs = {}, {}
-        self._memory.close()
-        if self._number is not None:
-            self.device.close()
+        try:
+            self._leave_optimiser()
+            if self._places:
+                self.parameters.leave()
+                self.gradients.leave()
+        finally:
+            self._places, self._programs = {}, {}
+            self._memory.close()
+            if self._number is not None:
+                self.device.close()
