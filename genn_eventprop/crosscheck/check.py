@@ -1,15 +1,16 @@
 """Engines against the reference on one network.
 
-In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the largest entry, in float32 to 1e-3, and
-spike counts and predictions entirely; predictions where the best score is ahead by as much, gradients up to the
-rounding of terms that cancel (`outcome.other_number`). An engine that runs a trial in halves has to give the gradients
-of a random dL/dr, too, with those of input times. Where they do not agree, the reference answers whether this can be
-rounding: it runs some times more with every parameter (and, with exact spike times, every input time) changed by a
-random relative 1e-11 (float32: 3e-7), and on the grid with every state, at both ends of every step, changed by up to
-the format's epsilon; the same change for equal values, so that what is alike stays alike. On the grid it runs once with
-nothing changed but that the format holds the states. If it then decides something otherwise itself, the network is
-"undecided". If its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5
-(float32: 0.1) of their size, 10^6 times the change. Whatever is left is "wrong".
+In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the largest entry, in float32 to 1e-3,
+and spike counts and predictions entirely; predictions where the best score is ahead by as much, gradients up to the
+rounding of terms that cancel (`outcome.other_number`). An engine that runs a trial in halves has to give the
+gradients of a random dL/dr, too, with those of input times. Where they do not agree, the reference answers whether
+this can be rounding: it runs some times more with every parameter (and, with exact spike times, every input time)
+changed by a random relative 1e-11 (float32: 3e-7), and on the grid with every state, at both ends of every step,
+changed by up to the format's epsilon; the same change for equal values, so that what is alike stays alike. On the
+grid it runs once with nothing changed but that the format holds the states. If it then decides something otherwise
+itself, the network is "undecided". So it is if a number of the reference is about as large as the format holds. If
+its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of
+their size, 10^6 times the change. Whatever is left is "wrong".
 
 States are rounded at every step, however exact the rest of the arithmetic is: an upstroke that is exponential
 multiplies the last bit of V by 10^5 within a step, which a change of parameters alone does not show.
@@ -39,6 +40,7 @@ from .outcome import Outcome, distance, other_choice, other_number, outcome
 ENGINES = ("native float64", "native float32")
 MAX_SPIKES = 400  # of a population and trial in the reference
 TUNINGS = 10
+LARGEST = 1e-3  # of what a format holds: a number that is larger may overflow on its way
 TRIES = {"grid": 8, "exact": 3}  # by how the last bit of a single state falls, results differ a hundredfold
 
 
@@ -222,6 +224,10 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
         return "right", ""
     if strict:
         return "wrong", found
+    most = LARGEST * np.finfo(precision.format).max
+    for key, value in want.numbers.items():
+        if np.abs(value[np.isfinite(value)]).max(initial=0.0) > most:
+            return "undecided", f"{precision.format} does not hold {key}"
     allowed: dict[str, float] = {}
     for tried in truth.tried(precision):
         if other := other_choice(want, tried, precision.relative):

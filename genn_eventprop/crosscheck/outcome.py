@@ -115,7 +115,7 @@ def other_number(
 
     A gradient is a sum whose terms may cancel, and keeps their rounding: ten `eps` of the largest gradient of the run,
     of the loss where they all cancel, or of the same gradient with dL/dr of order 1 (the softmax takes 1 from a
-    probability near 1) is nothing.
+    probability near 1) is nothing. So are ten `eps` of the scores for a loss: -log softmax is a difference of them.
     """
     largest = {half: _largest_gradient(want, half) for half in (False, True)}
     loss = _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0
@@ -128,8 +128,8 @@ def other_number(
         error, size = _size(other - value), _size(value)
         least = 1e-4 * largest[half] if _is_gradient(key) else LEAST_READOUT if key != "loss" else 1e-6
         terms = max(largest[half], loss, _size(want.numbers.get(HALVES + key, np.zeros(1))))
-        rounding = 10 * eps * terms if _is_gradient(key) else 0.0
-        bound = max(relative * max(size, least), rounding) + (allowed or {}).get(key, 0.0)
+        terms = terms if _is_gradient(key) else max(1.0, _size(want.numbers["readout"])) if key == "loss" else 0.0
+        bound = max(relative * max(size, least), 10 * eps * terms) + (allowed or {}).get(key, 0.0)
         if not error <= bound:
             return f"{key}: off by {error:.1e} of {size:.1e}, allowed {bound:.1e}"
     return ""

@@ -233,6 +233,25 @@ def test_the_rounding_of_terms_that_cancel_is_nothing(truth: Truth) -> None:
         assert (other_number(want, off, precision.relative, precision.eps) == "") == right
 
 
+def test_a_loss_near_zero_has_the_rounding_of_the_scores(truth: Truth) -> None:
+    """-log softmax of one score of 25: 1e-11, which is a difference of numbers that are 25."""
+    numbers = dict(truth.outcome.numbers) | {"loss": np.full(1, 1e-11), "readout": np.array([[25.0, 0.0]])}
+    want = replace(truth.outcome, numbers=numbers)
+    for times, right in ((2, True), (100, False)):
+        off = replace(want, numbers=numbers | {"loss": 1e-11 + np.full(1, times * F64.eps * 25)})
+        assert (other_number(want, off, F64.relative, F64.eps) == "") == right
+
+
+def test_what_the_format_does_not_hold_is_undecided(truth: Truth) -> None:
+    key = "gradient of hidden.tau_mem"
+    huge = {**truth.outcome.numbers, key: truth.outcome.numbers[key] * 1e40}
+    known = Truth(truth.case)
+    known.__dict__["outcome"] = replace(truth.outcome, numbers=huge)
+    over = replace(truth.outcome, numbers=huge | {key: huge[key] * np.inf})
+    assert judged(known, over, F32) == ("undecided", f"float32 does not hold {key}")
+    assert judged(known, over, F64)[0] == "wrong"
+
+
 def test_nan_is_wrong(truth: Truth) -> None:
     numbers = {**truth.outcome.numbers, "loss": np.array([np.nan])}
     assert judged(truth, replace(truth.outcome, numbers=numbers), F64)[0] == "wrong"
