@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from genn_eventprop import plots
 from genn_eventprop.data import encode, mnist
 from genn_eventprop.data.locate import locate
@@ -47,6 +49,8 @@ class Config(LayeredConfig):
     """Number of grey levels, with two inputs each."""
     pixel_ms: float = 1.0
     """Duration of a pixel in ms."""
+    permuted: bool = False
+    """Pixels in another order, the same random one for all images."""
     cue: bool = False
     """Add an input that spikes after the last pixel."""
     train_size: int | None = 10_000
@@ -62,6 +66,7 @@ def build(config: Config) -> Experiment:
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     settings: dict[str, Any] = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}
+    settings["order"] = np.random.default_rng(0).permutation(28 * 28) if config.permuted else None
     train, validation, test = (mnist.load_events(path, p, encode.sequential, n, **settings) for p, n in sizes.items())
     return layered(config, train, validation, test)
 

@@ -31,6 +31,7 @@ from genn_eventprop.data.batchwise import (
     with_arrays,
 )
 from genn_eventprop.data.counter import Draw
+from genn_eventprop.data.distort import Affine, Warp
 from genn_eventprop.data.events import Events, gather
 from genn_eventprop.data.rearrange import ChannelsLast, NormaliseCounts
 from genn_eventprop.errors import DataError
@@ -335,5 +336,5 @@ FIXED = (CropChannels, MergeChannels, ChannelsLast, FitTime, CompressTime, Crop,
 TIMED = (Dilate, FitTime, CompressTime, Pad, Bin, DelayLine)
 """These move events in time."""
 
-STEPS: dict[str, Any] = {step.__name__: step for step in (Shift, Dilate, Jitter, Dropout, Thin, *FIXED)}
+STEPS: dict[str, Any] = {step.__name__: step for step in (Shift, Dilate, Jitter, Dropout, Thin, Affine, Warp, *FIXED)}
 """Augmentations by name, for the command line and configuration files."""

@@ -89,7 +89,13 @@ def latency_logarithmic(
 
 
 def sequential(
-    values: np.ndarray, labels: Any = None, thresholds: int = 40, dt: float = 1.0, cue: bool = False, **about: Any
+    values: np.ndarray,
+    labels: Any = None,
+    thresholds: int = 40,
+    dt: float = 1.0,
+    cue: bool = False,
+    order: np.ndarray | None = None,
+    **about: Any,
 ) -> Events:
     """Present one value after the other; a channel spikes when the value crosses its threshold between two frames.
 
@@ -100,6 +106,7 @@ def sequential(
     Args:
         values: (S, ...) one value per frame, row by row.
         dt: ms per value.
+        order: (T,) indices of the values in the order in which they are presented; a permutation for permuted MNIST.
     """
     check_positive(thresholds=thresholds, dt=dt)
     levels = (np.arange(thresholds) + 0.5) / thresholds
@@ -107,7 +114,8 @@ def sequential(
     width = 2 * thresholds + bool(cue)
     parts = []
     for start in range(0, len(values), CHUNK):
-        passed = np.searchsorted(levels, unit_range(values[start : start + CHUNK]), side="right")
+        frames = unit_range(values[start : start + CHUNK])
+        passed = np.searchsorted(levels, frames if order is None else frames[:, order], side="right")
         parts.append(crossings(passed, thresholds, dt, width, cue))
     if not parts:
         raise DataError("nothing to encode: no samples")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from genn_eventprop.data import Events, augment, kernels
 from genn_eventprop.data.augment import (
+    Affine,
     Bin,
     ChannelsLast,
     CompressTime,
@@ -24,6 +25,7 @@ from genn_eventprop.data.augment import (
     Pad,
     Shift,
     Thin,
+    Warp,
 )
 from genn_eventprop.data.augmented import Augmented, Blend, centre_of_mass
 from genn_eventprop.data.counter import Draw
@@ -72,6 +74,8 @@ ALL: list[Any] = [
     Bin(2.0),
     Bin(2.0, duplicates=True),
     DelayLine(3, 30.0),
+    Affine(5, 5, 30.0, 0.2, 1.0),
+    Warp(2.0),
 ]
 
 
@@ -87,7 +91,11 @@ def test_a_sample_is_treated_alike_in_every_batch(step: Any, seed: int, order: l
     assert len(whole) == 12 and whole.labels is not None
 
 
-@pytest.mark.parametrize("step", [Shift(7), Dilate(0.5, 2.0), Jitter(3.0), Dropout(0.3), Thin(20)], ids=repr)
+@pytest.mark.parametrize(
+    "step",
+    [Shift(7), Dilate(0.5, 2.0), Jitter(3.0), Dropout(0.3), Thin(20), Affine(5, 10), Warp()],
+    ids=repr,
+)
 def test_epoch_seed_and_place_in_the_chain_change_the_numbers(step: Any) -> None:
     events = some(most=200)
     base = Augmented(events, [step], seed=1).epoch(0)
@@ -166,6 +174,41 @@ def test_channels_last_puts_the_polarities_of_a_pixel_side_by_side() -> None:
     events = Events([1.0, 2.0, 3.0], (p * height + y) * width + x, [0, 3], 2 * height * width)
     last = ChannelsLast(2)(events, draw_for(events))
     assert last.channels.tolist() == ((y * width + x) * 2 + p).tolist() and last.n_channels == events.n_channels
+
+
+def test_affine_turns_scales_and_moves_images() -> None:
+    side = 21
+    y, x = np.divmod(np.arange(side * side), side)
+    channels = np.repeat(np.flatnonzero((y == 10) & (x > 2) & (x < 18)), 40)  # a bar, in each of two planes
+    sample = (np.sort(np.random.default_rng(0).uniform(0, 9, 2 * len(channels))), np.r_[channels, channels + side**2])
+    events = Events.from_samples([sample] * 200, 2 * side**2)
+    assert same(Affine(side, side, 0.0, 0.0, 0.0)(events, draw_for(events)), events)
+    for step, low, high in (
+        (Affine(side, side, 90.0, 0.0, 0.0), 1.0, 1.0),
+        (Affine(side, side, 0.0, 0.5, 0.0), 0.6, 1.7),
+    ):
+        made = valid(step(events, draw_for(events)))
+        plane, pixel = np.divmod(made.channels, side**2)
+        where = pixel // side - 10 + 1j * (pixel % side - 10)
+        owner = np.repeat(np.arange(len(made)), made.counts)
+        reach = np.array([np.sqrt(np.mean(abs(where[owner == i]) ** 2)) for i in range(len(made))]) / np.sqrt(56 / 3)
+        assert reach.min() > low - 0.05 and reach.max() < high + 0.05
+        assert np.bincount(plane).tolist() == [len(plane) // 2] * 2 or step.scale
+    moved = Affine(side, side, 0.0, 0.0, 3.0)(events, draw_for(events))
+    rows = np.array([np.mean(moved.sample(i)[1] % side**2 // side) for i in range(len(moved))]) - 10
+    assert 2.5 < rows.max() <= 3 and -3 <= rows.min() < -2.5 and len(np.unique(rows)) > 150
+
+
+def test_warp_moves_what_lies_between_the_first_and_the_last_event() -> None:
+    events = Events.from_samples([([5.0, 30.0, 55.0, 105.0], [0, 1, 2, 3]), ([], []), ([7.0], [0])] * 300, 4)
+    made = valid(Warp(2.0)(events, draw_for(events)))
+    times = np.array([made.sample(3 * i)[0] for i in range(300)])
+    assert (times[:, 0] == 5).all() and times[:, 3] == pytest.approx(105) and made.sample(2)[0].tolist() == [7.0]
+    exponents = np.log((times[:, 1:3] - 5) / 100) / np.log([0.25, 0.5])
+    assert exponents[:, 0] == pytest.approx(exponents[:, 1])
+    assert 0.5 <= exponents.min() < 0.51 and 1.96 < exponents.max() <= 2 and abs(np.log(exponents).mean()) < 0.1
+    still = Warp(1.0)(events, draw_for(events))
+    assert still.times == pytest.approx(events.times) and np.array_equal(still.channels, events.channels)
 
 
 def test_normalised_counts_leave_only_times() -> None:
@@ -272,6 +315,10 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: MergeChannels(0), "MergeChannels: factor must be from 1"),
         (lambda: ChannelsLast(0), "ChannelsLast: planes must be from 1"),
         (lambda: ChannelsLast(3)(some(), draw_for(some())), "ChannelsLast: 50 channels are not 3 images of one size"),
+        (lambda: Affine(0, 5), "Affine: height must be from 1 to"),
+        (lambda: Affine(5, 5, rotate=181), "Affine: rotate must be from 0 to 180, got 181"),
+        (lambda: Affine(4, 5)(some(), draw_for(some())), "Affine: 50 channels are not images of 4 x 5"),
+        (lambda: Warp(0.5), "Warp: power must be from 1 to 100, got 0.5"),
         (lambda: NormaliseCounts(0), "NormaliseCounts: count must be from 1"),
         (lambda: CompressTime(0.0), "CompressTime: factor must be from"),
         (lambda: Crop(5.0, 1.0), "Crop: start must be from 0 to 1, got 5.0"),

@@ -53,6 +53,12 @@ def test_sequential_spikes_rebuild_the_signal(values: list[float], thresholds: i
             assert above.tolist() == (levels <= value).astype(int).tolist()
 
 
+def test_sequential_in_another_order() -> None:
+    values, order = np.random.default_rng(0).random((3, 7)), np.array([6, 0, 2, 1, 5, 3, 4])
+    made, wanted = encode.sequential(values, order=order), encode.sequential(values[:, order])
+    assert np.array_equal(made.times, wanted.times) and np.array_equal(made.channels, wanted.channels)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.5, 1.0, 7.0]))
 def test_sigma_delta_follows_the_signal_within_one_threshold(seed: int, threshold: float) -> None:
