@@ -91,7 +91,10 @@ class LayeredConfig(ExperimentConfig):
     """Initial spikes per hidden neuron and trial: initial weights are scaled, layer by layer, until the training set
     evokes that many; 0: leave the weights as drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
-    """Delayed copies of the input: how many, and the delay in ms from one to the next; each has its own weights."""
+    """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
+    each has its own weights."""
+    output_delay_line: tuple[int, float] = (0, 10.0)
+    """The same for the last hidden layer at the output, which can then tell when its neurons spiked."""
     delays: str = ""
     """Learned delays of connections to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
     delay_learning_rate: float | None = None
@@ -206,8 +209,8 @@ def network_of(
     for i, size in enumerate(config.hidden):
         name = "hidden" if len(config.hidden) == 1 else f"hidden{i + 1}"
         layer = network.population(neuron, size, name, **stochastic)
-        if i == 0 and not images:
-            connect_input(network, source, layer, config)
+        if i == 0:
+            connect_first(network, source, layer, config)
         else:
             network.connect(source, layer, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
         if config.recurrent:
@@ -215,22 +218,37 @@ def network_of(
         source = layer
     constants = {"tau_mem": config.tau_mem_output, "tau_syn": config.tau_syn_output}
     output = network.population(neuron_of(config.output, "--output", **constants), n_classes, name="output")
-    network.connect(source, output, Dense(Normal(*config.output_weight)))
+    delay_line(network, source, output, config.output_delay_line, config.output_weight, "--output-delay-line")
     return network, output
 
 
-def connect_input(network: Network, source: Any, layer: Population, config: LayeredConfig) -> None:
-    """The input's connection, or one for each tap of a delay line."""
-    copies, spacing = config.delay_line
-    if copies < 0:
-        raise SettingError(f"--delay-line: the number of copies cannot be negative, got {copies}")
-    if copies and config.delays:
+def connect_first(network: Network, source: Any, layer: Population, config: LayeredConfig) -> None:
+    """The connection from the input, or from the last layer of images, or one for each tap of a delay line."""
+    if config.delay_line[0] and config.delays:
         raise SettingError("--delay-line makes copies with fixed delays; leave out --delays, or --delay-line")
-    mean, std = (value / max(copies, 1) for value in config.input_weight)
+    weight = config.hidden_weight if config.convolutions else config.input_weight
+    if config.delays:
+        network.connect(source, layer, Dense(Normal(*weight)), delay=delay_of(config.delays))
+    else:
+        delay_line(network, source, layer, config.delay_line, weight, "--delay-line")
+
+
+def delay_line(
+    network: Network,
+    source: Any,
+    layer: Population,
+    line: tuple[int, float],
+    weight: tuple[float, float],
+    where: str,
+) -> None:
+    """A connection, and as many delayed ones as `line` says, each with weights of its own."""
+    copies, spacing = line
+    if copies < 0:
+        raise SettingError(f"{where}: the number of copies cannot be negative, got {copies}")
+    mean, std = (value / max(copies, 1) for value in weight)
     for j in range(copies + 1):
-        name = f"input_{layer.name}" + (f"_{j}" if copies else "")
-        delay = delay_of(config.delays) if config.delays else j * spacing
-        network.connect(source, layer, Dense(Normal(mean, std)), delay=delay, name=name)
+        name = f"{source.name}_{layer.name}" + (f"_{j}" if copies else "")
+        network.connect(source, layer, Dense(Normal(mean, std)), delay=j * spacing, name=name)
 
 
 def time_constants(config: LayeredConfig) -> dict[str, Param]:

@@ -86,6 +86,16 @@ def test_a_delay_line_is_the_input_again_and_again():
     assert weight.mean() == pytest.approx(0.5, abs=0.02) and weight.std() == pytest.approx(0.25, abs=0.02)
 
 
+def test_a_delay_line_before_the_output_and_after_images():
+    config = replace(CONFIG, output_delay_line=(1, 5.0), delay_line=(2, 7.0), convolutions="conv(2, kernel=3), pool(2)")
+    network, _ = network_of(replace(config, hidden=(5, 4)), 72, 3, (6, 6, 2))
+    delays = {c.name: c.delay for c in network.connections}
+    assert [delays[f"pool2_hidden1_{j}"] for j in range(3)] == [0.0, 7.0, 14.0] and delays["hidden1_hidden2"] == 0
+    assert [delays[f"hidden2_output_{j}"] for j in range(2)] == [0.0, 5.0]
+    with pytest.raises(SettingError, match="--output-delay-line: the number of copies cannot be negative, got -2"):
+        network_of(replace(CONFIG, output_delay_line=(-2, 5.0)), 6, 2)
+
+
 def test_settings_that_are_zero_or_negative_are_not_taken_for_others():
     assert replace(CONFIG, dt=0.0).time_grid() == ("grid", 0.0)  # which the trainer refuses
     with pytest.raises(SettingError, match="--delay-line: the number of copies cannot be negative, got -1"):
