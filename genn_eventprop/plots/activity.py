@@ -54,7 +54,7 @@ def _of_trials(left: Axes, counts: np.ndarray, name: str) -> None:
     if most < 8:
         left.bar_label(bars, labels=[f"{value:.2g} %" for value in share], fontsize=8, color=GREY, padding=2)
     left.set(
-        title=(f"{name}: spikes of a neuron in a trial"), xlabel="spikes", ylabel="fraction of neurons and trials (%)"
+        title=(f"{name}: spikes per neuron and trial"), xlabel="spikes", ylabel="fraction of neurons and trials (%)"
     )
     left.set_ylim(top=1.08 * float(share.max()))
     if most >= 8 and len(share) > 1 and share[0] > 5 * share[1:].max() > 0:  # mostly silence: the rest must be seen too
@@ -76,7 +76,7 @@ def _of_neurons(right: Axes, counts: np.ndarray, name: str) -> None:
     place: Any = {"transform": right.transAxes, "ha": "right", "va": "top", "fontsize": 8.5}
     right.text(0.98, 0.97, note, color=colour, weight="bold" if 2 * silent > means.size else "normal", **place)
     right.text(0.98, 0.90, f"mean over all neurons {means.mean():.2f}", color=GREY, **place)
-    right.set(title=f"{name}: mean of each active neuron", xlabel=f"spikes a trial, over {len(counts)} trials")
+    right.set(title=f"{name}: mean of each active neuron", xlabel=f"spikes per trial, over {len(counts)} trials")
     right.set_ylabel("neurons")
     right.set_ylim(top=1.25 * right.get_ylim()[1])  # room for the note
     right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -67,7 +67,7 @@ def _populations(
         share = f" of {sizes[name]}" if name in sizes else ""
         silent.plot(epochs, values, color=colour, label=f"{name}: {values[-1]:.0f}{share} at the end", marker=marker)
     activity.set(title="Activity", ylabel="spikes per neuron and trial")
-    silent.set(title="Silent neurons", ylabel="neurons without a spike all epoch")
+    silent.set(title="Silent neurons", ylabel="neurons silent for the whole epoch")
     for ax in (activity, silent):
         ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
     silent.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

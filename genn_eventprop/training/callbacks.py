@@ -89,7 +89,7 @@ class Progress(Callback):
         for name in [n for n, spikes in metrics["spikes_per_neuron"].items() if spikes == 0 and n not in self._told]:
             self._told.add(name)
             print(
-                f"note: {name} did not spike in the whole epoch, and silent neurons receive no gradient: "
+                f"note: {name} was silent for the whole epoch, and silent neurons receive no gradient: "
                 "try larger initial weights, initialise_rates, or Revive (layered experiments: "
                 "--initial-spikes, --revive)",
                 file=sys.stderr,

@@ -176,7 +176,7 @@ def describe_summary(summary: Mapping[str, Any], root: Path) -> str:
         if number.endswith("accuracy"):
             lines.append(f"{number.replace('_', ' '):26} {percent(values['mean'], values['deviation'])}")
         elif number == "seconds_training":
-            lines.append(f"{'training time':26} {values['mean']:.1f} s a run")
+            lines.append(f"{'training time':26} {values['mean']:.1f} s per run")
     for name, value in zip(summary["runs"], summary.get("test_accuracy", {}).get("values", [])):
         lines.append(f"  {name:24} {100 * value:.2f} %")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ COLUMNS = (
     "test accuracy, chosen on validation",
     "test accuracy, last epoch",
     "epochs",
-    "time a run",
+    "time per run",
     "machine",
 )
 

@@ -42,7 +42,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """The table, and below it the chosen setting with its test accuracy."""
     chosen_by_validation = bool(rows) and _score(rows[0]) >= 0
     names = list(rows[0]["settings"]) if rows else []
-    heads = [*names, "runs", "validation" if chosen_by_validation else "test (no validation set)", "s a run"]
+    heads = [*names, "runs", "validation" if chosen_by_validation else "test (no validation set)", "s per run"]
     number = "best_validation_accuracy" if chosen_by_validation else "test_accuracy"
     body = [[*(_text(row["settings"][n]) for n in names), *_numbers(row, number)] for row in rows]
     return lined(heads, body) + (f"\n{_choice(rows[0])}\n" if chosen_by_validation else "")

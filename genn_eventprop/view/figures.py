@@ -58,7 +58,7 @@ def _html(figure: Any, name: str, height: int) -> str:
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Loss, accuracy, spikes per neuron and silent neurons over the epochs."""
-    titles = ("Loss", "Accuracy (%), linear scale", "Spikes per neuron and trial", "Neurons silent all epoch")
+    titles = ("Loss", "Accuracy (%), linear scale", "Spikes per neuron and trial", "Neurons silent for the whole epoch")
     figure = plotly("subplots").make_subplots(2, 2, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.12)
     epochs = [m["epoch"] for m in metrics]
     for part, colour in (("train", BLUE), ("validation", ORANGE)):

@@ -156,7 +156,7 @@ def test_layers_that_would_be_silent_are_told_and_can_be_started_at_a_rate(capsy
     quiet = layered(config, events, None, None)
     quiet.trainer.fit(quiet.train, epochs=2)
     told = capsys.readouterr().err
-    assert told.count("note: hidden1 did not spike in the whole epoch") == 1 and "--initial-spikes" in told
+    assert told.count("note: hidden1 was silent for the whole epoch") == 1 and "--initial-spikes" in told
     awake = layered(replace(config, initial_spikes=1.5), events, None, None)
     activity = awake.trainer.evaluate(awake.train).activity
     assert all(activity[n].spikes_per_neuron == pytest.approx(1.5, rel=0.3) for n in ("hidden1", "hidden2"))
