@@ -17,30 +17,29 @@ import tyro
 from genn_eventprop.gradcheck import matrix
 
 HEAD = """\
-# Gradients against differences
+# Gradients compared with finite differences
 
-Written by `python benchmarks/gradient_matrix.py`. Every row is a small random network (3 neurons a layer, 2 samples,
-all parameters learned and different for every neuron) on `reference_event`, whose gradient is compared with central
-differences (Richardson) of its event-exact forward runs, element by element, in float64. A number is the largest
-error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger. "0":
-the gradient is zero here, and so are the differences, or both are below their rounding. What is drawn again and what
-is not: `genn_eventprop/gradcheck/matrix.py`. Losses by name: `gradcheck/draw.py`, explained in
-[losses.md](losses.md).
+Written by `python benchmarks/gradient_matrix.py`. Every row is a small random network (3 neurons per layer, 2 samples,
+all parameters learned and different for every neuron) on `reference_event`. Its gradient is compared, element by
+element and in float64, with central differences (Richardson) of event-exact forward runs. A number is the largest
+error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger. "0"
+means that gradient and differences are both zero, or below their rounding. `genn_eventprop/gradcheck/matrix.py` says
+which networks are drawn again; the losses are defined in `gradcheck/draw.py` and explained in [losses](losses.md).
 
-Models: the zoo ([zoo.md](zoo.md)) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial
+Models: [the zoo](zoo.md) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial
 states `v_init`, `i_init`) and `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent or
-not, two layers, and `skip`: two layers, each of which also gets the spikes of the layer before the last one. Nonlinear
-models, whose event-exact runs take a hundred times longer, stand in one hidden layer, before LI outputs where V is
-read.
+not; two layers; and `skip`, two layers, each of which also gets the spikes of the layer before the previous one.
+Nonlinear models, whose event-exact runs take a hundred times longer, are tested in one hidden layer, before LI outputs
+if V is read.
 
-Surrogates have no derivative that a difference could show; a test holds each to its written formula:
+Surrogate gradients cannot be checked by differences; a test compares each with its formula:
 
-| gradient | what it is | test |
+| gradient | why it is a surrogate | test |
 |---|---|---|
-| loss `spike_count` | a count is constant but for jumps | `test_losses_surrogates.py` |
-| push on a silent output | a heuristic; in `first_spike_end` here all right classes spike | `test_losses_outer.py` |
+| loss `spike_count` | a count is piecewise constant | `test_losses_surrogates.py` |
+| push on a silent output | a heuristic; in `first_spike_end` here all correct classes spike | `test_losses_outer.py` |
 | input times, driven weight | the weight is held constant, also in the differences | `test_losses_surrogates.py` |
-| regularisers of spikes | a count is constant but for jumps | `test_regularisers.py` |
+| regularisers of spikes | a count is piecewise constant | `test_regularisers.py` |
 """
 
 

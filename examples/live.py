@@ -1,11 +1,10 @@
-"""A trained model listens: its prediction while a recording plays, every few milliseconds.
+"""Print the prediction of a trained model every few milliseconds while a recording plays.
 
     genn-eventprop train spoken_digits --quick --run-dir runs/digits
     python examples/live.py runs/digits recording.wav --every 50
 
-The recording goes through the inner-ear model and the preprocessing of the training; then its spikes reach the network
-in chunks. A preprocessing that needs the whole recording (fit_time, for one) makes the spikes those of a recording that
-is known to its end.
+The recording passes through the inner-ear model and the preprocessing of the training; then its spikes reach the
+network in chunks. Preprocessing that needs the whole recording (e.g. fit_time) is applied beforehand.
 """
 
 import argparse

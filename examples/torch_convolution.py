@@ -1,9 +1,9 @@
-"""A torch convolution in front of a spiking layer: images become spike times, the network reads them.
+"""A torch convolution before a spiking layer: images become spike times, which the network reads.
 
     python examples/torch_convolution.py
 
-Images of 8 x 8 pixels with a bar across, down or along a diagonal, and noise. The convolution and a pooling make 36
-numbers of an image; the larger a number, the earlier its channel spikes. Gradients of spike times train the kernels.
+Images of 8 x 8 pixels show a bar across, down or along a diagonal, with noise. Convolution and pooling turn an image
+into 36 numbers; the larger a number, the earlier its channel spikes. Gradients of spike times train the kernels.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Torch layers before and behind a spiking one: an encoder learns spike times through their gradient.
+"""Torch layers before and after a spiking one: an encoder learns spike times through their gradient.
 
 A linear layer turns 8 numbers into spike times of 6 channels, a spiking network reads them, and a linear layer decides.
 """

@@ -1,7 +1,7 @@
-"""Two spiking layers with torch between and behind them: python examples/torch_stack.py
+"""Two spiking layers with torch between and after them: python examples/torch_stack.py
 
-The first layer's outputs spike, and the times of their first spikes go through a learned delay of torch into the second
-layer; a loss of torch reads the second layer's voltage at every time step. The gradient goes back through both.
+The first spike times of the first layer's outputs pass through a learned delay in torch into the second layer; a torch
+loss reads the second layer's voltage at every time step. The gradient goes back through both.
 """
 
 import argparse
