@@ -23,7 +23,7 @@ class Driver:
     """As much of the CUDA driver as the engine calls. fails: function -> the status that it answers from now on."""
 
     CUresult, CUstream = STATUS, staticmethod(int)
-    shared = 200 << 10
+    shared, CUDA_VERSION, version = 200 << 10, 13050, 13000
 
     def __init__(self, devices=2, memory=1 << 30):
         self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
@@ -40,6 +40,9 @@ class Driver:
 
     def cuDeviceTotalMem(self, number):
         return self._answer("cuDeviceTotalMem", 80 << 30)
+
+    def cuDriverGetVersion(self):
+        return self._answer("cuDriverGetVersion", self.version)
 
     def cuDeviceGetAttribute(self, attribute, number):
         assert "SHARED_MEMORY_PER_BLOCK_OPTIN" in attribute.name and number in (0, 1)
@@ -155,7 +158,9 @@ def test_devices_and_their_numbers(found, problem):
     assert driver.devices() == ["Stand-in (sm_90, 80 GiB)"] * 2
     with pytest.raises(EngineError, match=r"cuda: no device number 2 \(device_id must be within .*native runs on the"):
         CudaEngine(*problem[:2], device=2)
-    found.fails = {"cuInit": STATUS.CUDA_ERROR_NO_DEVICE}
+    found.version = 12080  # which does not load what NVRTC 13 makes
+    assert driver.devices() == []
+    found.fails, found.version = {"cuInit": STATUS.CUDA_ERROR_NO_DEVICE}, 13000
     assert driver.devices() == []
 
 

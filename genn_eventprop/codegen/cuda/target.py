@@ -71,7 +71,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
     kernels = [*trials.values(), *text.gathers()]
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), text.losses()]
+    losses = voltage_losses(text.trial, "__device__ inline", text._element, text._target().constants)
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
         text.shared_bytes, tuple(text.launches),
@@ -133,10 +134,6 @@ class _Text(Between):
 
     def _of_sample(self, b: Buffer) -> bool:
         return of_sample(b)
-
-    def losses(self) -> str:
-        target = self._target(inside=False)
-        return voltage_losses(self.trial, "__device__ inline", target.element, target.constants)
 
     # the kernels of a trial
 

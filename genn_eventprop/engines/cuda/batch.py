@@ -85,8 +85,8 @@ class Batch:
 
     def rows(self, wanted: list[Buffer]) -> Arrays:
         """Of every step: bits, one a neuron, and V."""
-        pieces = {b.name: self._memory.work(b.name, self._bytes(b)) for b in wanted}
-        return {b.name: pieces[b.name].read(self._shape(b), self._engine.kind(b)) for b in wanted}
+        work, kind = self._memory.work, self._engine.kind
+        return {b.name: work(b.name, self._bytes(b)).read(self._shape(b), kind(b)) for b in wanted}
 
     def _shape(self, b: Buffer) -> tuple[int, ...]:
         return self._engine.shape(b, self._given, of_sample(b))

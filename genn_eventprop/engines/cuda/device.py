@@ -93,4 +93,4 @@ def visible_devices() -> tuple[list[str], str]:
     except ImportError:
         return [], MISSING
     found = devices()
-    return found, "" if found else "the extra [cuda] is installed, but no driver or no NVIDIA GPU was found"
+    return found, "" if found else "the extra [cuda] is installed, but no GPU whose driver knows its CUDA (13) is there"

@@ -15,7 +15,6 @@ from cuda.core import LaunchConfig, Program, ProgramOptions, launch
 from ...errors import EngineError
 from .device import Device, DeviceMemory, Module, OutOfMemory
 
-OPTIONS: dict[str, Any] = {"std": "c++17"}
 WITHOUT_ASKING = 48 << 10  # bytes of shared memory that a block of any device may have
 SHARED_MEMORY = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 ALLOWED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -74,8 +73,8 @@ class CudaMemory(DeviceMemory):
 
 class CudaModule(Module):
     def __init__(self, device: CudaDevice, text: str) -> None:
-        options = ProgramOptions(arch=f"sm_{device.arch}", **OPTIONS)
         try:
+            options = ProgramOptions(arch=f"sm_{device.arch}", std="c++17")
             self._code = Program(text, "c++", options).compile("cubin")
         except Exception as error:  # a device that this NVRTC does not know, or none of its libraries
             raise EngineError(f"cuda: compiling for {device.name}, sm_{device.arch}, failed: {error}") from None
@@ -134,9 +133,11 @@ class CudaDevice(Device):
 
 
 def devices() -> list[str]:
-    """Name, compute capability and memory of every visible device; empty without a driver."""
+    """Name, compute capability and memory of every visible device; empty without a driver of NVRTC's version."""
     try:
         count = check(cu.cuInit(0), "starting the driver") or check(cu.cuDeviceGetCount(), "counting devices")
+        if check(cu.cuDriverGetVersion(), "asking for its version") // 1000 < cu.CUDA_VERSION // 1000:
+            return []
     except (EngineError, RuntimeError):
         return []
     found = []

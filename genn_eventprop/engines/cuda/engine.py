@@ -218,9 +218,9 @@ class CudaEngine(ProgramEngine):
             self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T) for n, b in zip(names, flags)}
             self.gradients.pull()
         found = {n.removesuffix("_sum"): v for n, v in found.items()}
-        rows = [*(b for b in source.arrays if b.kind == "bits" and given.get("record"))]
-        rows += [b for b in source.arrays if kernel == "forwards" and b.name in self.rows()]
-        return found | batch.rows(rows)
+        rows = self.rows() if kernel == "forwards" else []
+        rows += [b.name for b in source.arrays if b.kind == "bits" and given.get("record")]
+        return found | batch.rows([b for b in source.arrays if b.name in rows])
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged."""

@@ -12,7 +12,9 @@ from genn_eventprop.engines.cuda import CudaEngine
 from genn_eventprop.engines.cuda.device import Device, DeviceMemory, Module, OutOfMemory
 from genn_eventprop.toolchain.load import build
 
-HEADER = Path(__file__).with_name("shim.hpp")
+# Read once: all libraries of a process share the shim's variables (the linker makes inline ones unique), so they must
+# be of one version, also where the tree changes under a run.
+HEADER = Path(__file__).with_name("shim.hpp").read_text()
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 2
 MARGIN = 4096  # bytes beside a piece of memory that kernels must leave alone
 
@@ -71,7 +73,7 @@ class ShimModule(Module):
             for k in kernels
         )
         tail += 'extern "C" const char *why() { return shim_message(); }\n'
-        self.library = build(f"{HEADER.read_text()}\n{text}\n{tail}")
+        self.library = build(f"{HEADER}\n{text}\n{tail}")
         self.library.why.restype = ctypes.c_char_p
         self.device = device
 
