@@ -50,7 +50,7 @@ class Config(LayeredConfig):
     pixel_ms: float = 1.0
     """Duration of a pixel in ms."""
     permuted: bool = False
-    """Pixels in another order, the same random one for all images."""
+    """Present the pixels in a random order, the same for all images."""
     cue: bool = False
     """Add an input that spikes after the last pixel."""
     train_size: int | None = 10_000

@@ -1,4 +1,4 @@
-"""Random distortions that keep the class: images turned, scaled and moved, time that runs unevenly."""
+"""Random distortions that preserve the class: rotated, scaled and shifted images, and warped time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genn_eventprop.errors import DataError
 
 @dataclass(frozen=True)
 class Affine:
-    """The image of each sample is turned, scaled and moved as a whole; what leaves it is dropped.
+    """Rotate, scale and shift the image of each sample as a whole; events outside are dropped.
 
     Channels are images of `height` x `width` pixels, row by row, one plane after the other. With the centre c of the
     image a pixel x goes to c + s R (x - c) + m: R turns by U(-rotate, rotate) degrees, s is exp(U(-scale, scale)), and
@@ -58,7 +58,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Warp:
-    """Time runs faster at one end of a sample and slower at the other; its first and last event stay where they are.
+    """Speed up time at one end of a sample and slow it down at the other; the first and last event keep their times.
 
     With u the time from the first to the last event, from 0 to 1, u becomes u^g, g = exp(U(-log power, log power)):
     two sounds of one word are longer and shorter than in the recording. For fast and slow words, see `Dilate`.

@@ -94,7 +94,7 @@ class LayeredConfig(ExperimentConfig):
     """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
     each has its own weights."""
     output_delay_line: tuple[int, float] = (0, 10.0)
-    """The same for the last hidden layer at the output, which can then tell when its neurons spiked."""
+    """Delayed copies of the last hidden layer at the output, likewise: they tell the output when its neurons spiked."""
     delays: str = ""
     """Learned delays of connections to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
     delay_learning_rate: float | None = None
