@@ -53,12 +53,14 @@ class Statistics:
             missing = f", without samples: {list(self.missing_classes)}" if self.missing_classes else ""
             unlabelled = f", {self.unlabelled} unlabelled" if self.unlabelled else ""
             low, high = self.class_counts.min(), self.class_counts.max()
-            lines.append(f"  classes          {len(self.class_counts)} of {low} to {high} samples{missing}{unlabelled}")
+            lines.append(
+                f"  classes          {len(self.class_counts)}, {low} to {high} samples each{missing}{unlabelled}"
+            )
         if self.group_counts:
             sizes = self.group_counts.values()
             names = ", ".join(str(name) for name in list(self.group_counts)[:8])
             more = ", ..." if len(sizes) > 8 else ""
-            lines.append(f"  groups           {len(sizes)} of {min(sizes)} to {max(sizes)} samples: {names}{more}")
+            lines.append(f"  groups           {len(sizes)}, {min(sizes)} to {max(sizes)} samples each: {names}{more}")
         return "\n".join(lines)
 
 
