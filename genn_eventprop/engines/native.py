@@ -16,25 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.cpp import coded, generate, host_source, padded, regulariser_names
-from ..codegen.cpp.context import ACTIVITY
+from ..codegen.cpp import coded, generate, host_source
 from ..codegen.cpp.kinds import streams
-from ..codegen.optimiser import update_source
 from ..errors import EngineError, ToolchainError
 from ..plan import Plan
 from ..program.outer import on_host
 from ..program.values import auxiliary
-from ..toolchain import build, find_compiler, require
-from .base import Availability, Engine, diverged
+from ..toolchain import find_compiler, require
+from .base import Availability, diverged
 from .carry import Carry
 from .dataset import Data, batch_indices
-from .losses import compared_with, prefixed, taken
-from .native_arrays import aligned, padded_last
+from .losses import prefixed, taken
+from .native_arrays import aligned
+from .native_batches import NativeBatches
 from .native_carry import Carrying
-from .native_library import declare, declare_host, run_update
 from .native_memory import NativeMemory
 from .native_routes import NativeRoutes
 from .native_tables import NativeTables
+from .native_threads import NativeThreads
 from .native_values import NativeValues, segments
 from .parts import Part, add_in_tree
 from .refuse import (
@@ -62,7 +61,7 @@ TRAJECTORY_LIMIT = 256.0  # MiB a thread
 WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # which part of a batch a call runs, as in batch.hpp
 
 
-class NativeEngine(Engine):
+class NativeEngine(NativeBatches):
     """See the module.
 
     Args:
@@ -129,10 +128,7 @@ class NativeEngine(Engine):
         self._spiking = [p.name for p in plan.populations if p.spiking]
         self._passed: list[np.ndarray | None] = [None] * len(self.source.arrays)
         self._pointers = (ctypes.c_void_p * len(self.source.arrays))()
-        self._update_code: str = ""
-        self._update_library: ctypes.CDLL | None = None
-        self._handle: int | None = None
-        self._pid = 0
+        self._threads = NativeThreads(self.source.text, self.threads, len(self._spiking))
         self._kept_arrays: dict[str, np.ndarray] = {}
         self._split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]] = (None, {})
         self._wants_inputs = False  # whether the next pass backwards takes gradients of input times
@@ -147,16 +143,6 @@ class NativeEngine(Engine):
 
     def _share_memory(self) -> None:
         self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
-
-    @cached_property
-    def _library(self) -> ctypes.CDLL:
-        """Compiled on first use, so that unsuitable data is refused before that."""
-        return declare(build(self.source.text))
-
-    @cached_property
-    def _host(self) -> ctypes.CDLL:
-        """Threads and recorded spikes: one library for all networks."""
-        return declare_host(build(host_source()))
 
     # running
 
@@ -257,7 +243,7 @@ class NativeEngine(Engine):
     def settle(self, number: int, processes: int) -> None:
         if not self._threads_given:
             self.close()
-            self.threads = max(1, self.threads // processes)
+            self.threads = self._threads.count = max(1, self.threads // processes)
 
     def roots_of(self, part: Part) -> list[int]:
         return part.roots
@@ -285,54 +271,13 @@ class NativeEngine(Engine):
         """`run` of a part of a batch; stochastic: whether noise and dropout act."""
         samples = batch[part.own]
         scored = data.scored(samples, training=training and half == WHOLE)
-        plan, B, K = self.plan, len(samples), self.plan.output.size
         self._values.refresh()
-        n_slices = part.last - part.first
-        if training and len(self._slices) < n_slices:
-            self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
-        out: dict[str, np.ndarray] = {
-            "loss": np.empty(B), "readout": np.empty((B, K)), "prediction": np.empty(B, np.int64),
-            "guarded": np.zeros(n_slices, np.int64), "slices": self._slices, "gradient": self._memory.gradient,
-        }  # fmt: skip
-        inside = self._coded.populations
-        out |= {f"p_{inside[p]}_counts": np.empty((B, plan.population(p).size), np.int32) for p in self._spiking}
-        given = {
-            "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "labels": data.labels[samples], "quantiles": self._quantiles,
-            **self._values.weight,
-        }  # fmt: skip
-        if data.targets is not None:
-            given["targets"] = np.ascontiguousarray(data.targets[samples])
-        given["sample_weight"] = plan.loss.factor * data.sample_weight(batch)[part.own]
-        for prefix, loss in auxiliary(plan):
-            for name, value in compared_with(plan, loss, data, samples).items():
-                given[prefix + name] = value.astype(self.dtype) if name in ACTIVITY else value
-            given[f"{prefix}sample_weight"] = loss.factor * data.sample_weight(batch)[part.own]
-            shape = (B, loss.n_classes)
-            out |= {f"{prefix}loss": np.empty(B), f"{prefix}readout": np.empty(shape)}
-            given |= {prefix + n: np.zeros(shape) for n in ("given_dr", "given_last") if self._split}
-        if data.times is not None:
-            given["times"] = data.times
-        given |= self._streams_of(data)
-        given |= {f"c_{c.name}_weight": self._memory.padded[c.weight] for c in plan.connections}
-        given |= {f"c_{c.name}_delays": self._memory.padded[c.delays_name] for c in plan.connections if c.delays}
-        self._connections.refresh(self.parameters)
-        given |= self._connections.arrays | ({} if self._carry is None else self._carry.arrays)
-        given |= self._regulariser_values(data, batch, part, training)
-        given |= {
-            f"{kind}_key_{inside[name]}": key for (kind, name), key in self.stochastic_keys(data, samples).items()
-        }
-        self._stochastic, self._numbers = stochastic, data.numbers_of(samples)
+        given = self._regulariser_values(data, batch, part, training)  # which may be a run of its own
+        given |= self._read_arrays(data, batch, part)
+        out = self._written_arrays(len(samples), part, training)
         if self._split:
-            given |= {n: np.zeros((B, K)) for n in ("given_dr", "given_last")} | {"given_loss": np.zeros(B)}
-            counts = data.offsets[samples + 1] - data.offsets[samples]
-            given["input_start"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-            always = plan.spike_times == "exact"
-            given["input_slope"] = np.zeros(given["input_start"][-1] if always else 0, self.dtype)
-        shapes = {name: (B, plan.n_steps + 1, K) if name == "trace" else (B, K) for name in plan.loss.also}
-        self._also = {name: np.empty(shape) for name, shape in shapes.items()}
-        given |= {f"also_{name}": array for name, array in self._also.items()}
-        given |= {f"given_{name}": np.zeros(shape) for name, shape in shapes.items()}
+            given |= self._between_halves(data, samples)
+        self._stochastic, self._numbers = stochastic, data.numbers_of(samples)
         arrays = {**given, **self._values.arrays, **out}
         if half == FORWARDS:
             self._call(arrays, part, training, record_spikes, FORWARDS)
@@ -341,31 +286,28 @@ class NativeEngine(Engine):
             self._call(arrays, part, training, record_spikes)
         else:
             self._call_around(arrays, data, samples, part, training, record_spikes)
-        value = np.where(scored, out["loss"], np.nan)
-        parts = {plan.loss.output: LossPart(value, out["prediction"], out["readout"])}
+        parts = self._loss_parts(out, data, samples, scored)
+        inside = self._coded.populations
+        return Result(
+            loss=summed(self.plan, parts), prediction=out["prediction"], readout=out["readout"],
+            spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
+            guarded=int(out["guarded"].sum()) if training else 0,
+            spikes=self._recorded(len(samples)) if record_spikes else None,
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _loss_parts(
+        self, out: dict[str, np.ndarray], data: Data, samples: np.ndarray, scored: np.ndarray
+    ) -> dict[str, LossPart]:
+        """What each loss says, by its population; the main one first."""
+        plan = self.plan
+        parts = {plan.loss.output: LossPart(np.where(scored, out["loss"], np.nan), out["prediction"], out["readout"])}
         for prefix, loss in auxiliary(plan):
             value, readout = (out[prefix + n] for n in ("loss", "readout"))
             value = np.where(data.seen_by(loss).scored(samples), value, np.nan)
             decided = loss.predict(readout, np.isfinite(readout), plan.duration)
             parts[loss.output] = LossPart(value, decided, readout)
-        return Result(
-            loss=summed(plan, parts), prediction=out["prediction"], readout=out["readout"],
-            spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
-            guarded=int(out["guarded"].sum()) if training else 0,
-            spikes=self._recorded(B) if record_spikes else None, parts=parts if plan.auxiliary else {},
-        )  # fmt: skip
-
-    def _streams_of(self, data: Data) -> dict[str, np.ndarray]:
-        """The spikes of each of several inputs by themselves, made again for another data set."""
-        if self._split_inputs[0] is not data.steps:
-            found: dict[str, np.ndarray] = {}
-            for name, (first, last) in streams(self.plan).items():
-                own = (data.channels >= first) & (data.channels < last)
-                before = np.concatenate([[0], np.cumsum(own)])
-                found |= {f"{name}steps": data.steps[own], f"{name}channels": data.channels[own] - np.int32(first)}
-                found[f"{name}offsets"] = before[data.offsets].astype(np.int64)
-            self._split_inputs = data.steps, found
-        return self._split_inputs[1]
+        return parts
 
     def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
         """Strengths and targets of regularisers of spikes; a mean over the batch needs a forward run of its own."""
@@ -374,24 +316,6 @@ class NativeEngine(Engine):
         if training and not self._split and any(means):
             counts = self._run(data, batch, part, False, False, stochastic=True).spike_counts
         return self._pushes(counts, part)
-
-    def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
-        """The same; counts: spike counts of the part's samples, where a mean over the batch needs them."""
-        plan, values = self.plan, dict[str, np.ndarray]()
-        for p in self._spiking:
-            names = regulariser_names(self._coded.plan, self._coded.populations[p])
-            for name, r in zip(names, plan.spike_regularisers(p)):
-                upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
-                third = {"target": np.array([r.target])}
-                if r.mean == "batch":
-                    excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[p]))[0]
-                    third = {"excess": np.broadcast_to(excess, upper.shape)}
-                both = {"upper": upper / part.batch, "lower": lower / part.batch, **third}
-                size = padded(plan.population(p).size)
-                values |= {
-                    f"{name}_{k}": padded_last(v, size if v.size > 1 else 1, self.dtype) for k, v in both.items()
-                }
-        return values
 
     def _call_around(
         self, arrays: dict[str, np.ndarray], data: Data, samples: np.ndarray, part: Part, training: bool, record: bool
@@ -427,8 +351,8 @@ class NativeEngine(Engine):
         rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
         integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
         integers |= self._values.integers(self._stochastic) | self._connections.integers
-        status = self._library.eventprop_run(
-            self._engine(), self._pointers,
+        status = self._threads.library.eventprop_run(
+            self._threads.handle(), self._pointers,
             (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
             (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
         )  # fmt: skip
@@ -442,9 +366,7 @@ class NativeEngine(Engine):
 
     def _raise_trouble(self, population: int) -> None:
         """Raise the error of a trial that diverged."""
-        found = np.empty(4, np.int64)
-        self._library.eventprop_trouble(self._engine(), found.ctypes.data)
-        sample, step, state, neuron = (int(v) for v in found)
+        sample, step, state, neuron = self._threads.trouble()
         if self.plan.spike_times == "grid":
             raise diverged(
                 self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron
@@ -455,18 +377,6 @@ class NativeEngine(Engine):
             "or an engine on the grid"
         )
 
-    def _engine(self) -> int:
-        """Handle of the C++ side and its threads; created again in a forked child, which inherits no threads."""
-        if self._handle is None or self._pid != os.getpid():
-            library, handle = self._library, self._host.host_create(self.threads, len(self._spiking))
-            if not handle:
-                raise EngineError(f"could not start {self.threads} threads; ask for fewer with threads=")
-            if library.eventprop_attach(handle):
-                self._host.host_destroy(handle)
-                raise EngineError(f"out of memory while preparing {self.threads} threads; use fewer threads")
-            self._handle, self._pid = handle, os.getpid()
-        return self._handle
-
     def _recorded(self, B: int, kept: Part | None = None) -> Recorded:
         """Recorded spikes, copied from the C++ side on first access, which must come before the next run.
 
@@ -475,23 +385,13 @@ class NativeEngine(Engine):
         number, arrays = self._records, self._kept_arrays
 
         def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            if number != self._records or self._handle is None or self._pid != os.getpid():
+            if number != self._records or not self._threads.running:
                 raise EngineError("the spikes of an earlier run are gone; read them before the engine runs again")
             if kept is not None:
                 self._call(arrays, kept, False, True, SPIKES)
-            return self._copied(population, B)
+            return self._threads.copied(population, B)
 
         return Recorded(self._spiking, read)
-
-    def _copied(self, population: int, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sample, time (ms) and neuron of the recorded spikes of a population."""
-        host, engine = self._host, self._engine()
-        counts = np.array([host.host_recorded(engine, population, b) for b in range(B)])
-        neuron, time = np.empty(counts.sum(), np.int32), np.empty(counts.sum())
-        for b, start in enumerate(np.cumsum(counts) - counts):
-            place = neuron.ctypes.data + 4 * int(start), time.ctypes.data + 8 * int(start)
-            host.host_copy_recorded(engine, population, b, *place)
-        return np.repeat(np.arange(B), counts), time, neuron.astype(np.int64)
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
@@ -499,25 +399,13 @@ class NativeEngine(Engine):
         gradients = {k: self.gradients[k] for k in names}
         self.use(optimiser)
         step = optimiser.next_step(gradients)
-        if self._update_code != step.code:
-            source = update_source(
-                step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name
-            )  # fmt: skip
-            self._update_library = build(source)
-            self._update_code = step.code
-        library = self._update_library
-        assert library is not None
-        for item in step.parameters:
-            x, g = self.parameters[item.name], self.gradients[item.name]
-            run_update(library, self._host, self._engine(), item, step, x, g)
+        self._threads.update(step, self.dtype.name, self.parameters, self.gradients)
 
     def close(self) -> None:
-        if self._handle is not None and self._pid == os.getpid():
-            self._host.host_destroy(self._handle)
-        self._handle = None
+        self._threads.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
+        if hasattr(self, "_threads"):
             self.close()
 
 

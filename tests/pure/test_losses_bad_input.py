@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losses
-from genn_eventprop.engines import native
+from genn_eventprop.engines import native_threads
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.losses import TimeWeight
 from genn_eventprop.models.li import LI
@@ -17,7 +17,7 @@ def nothing_is_compiled(monkeypatch):
     def build(source):
         raise AssertionError("it was compiled")
 
-    monkeypatch.setattr(native, "build", build)
+    monkeypatch.setattr(native_threads, "build", build)
 
 
 def trainer(make=losses.IntegratedVoltageCrossEntropy, output=LI, hidden=LIF, bounds=(None, None), **settings):
