@@ -57,7 +57,10 @@ class Connections:
     def members(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, those that do so for a pass backwards, and
         the names of the members of these."""
-        found, room, late, names = [], [], [], []
+        found: list[str] = []
+        room: list[str] = []
+        late: list[str] = []
+        names: list[str] = []
         for i, p in enumerate(self.plan.populations):
             found += [f"Ring<NP_p_{p.name}> {_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
             found += [f"Series<NP_p_{p.name}, {len(rows)}> {of};" for of, rows in self._serieses(i).items()]
@@ -72,10 +75,10 @@ class Connections:
                 found.append(f"Arrivals c_{c.name}_arrivals;")
             elif dendritic(c):
                 tails = [_tail(part) for part in self._parts(c)]
-                rows = [(f"sums{tail}", "n_steps + args.ahead") for tail in tails]
-                rows += [(f"arrived{tail}", "n_steps") for tail in tails] if c.learns_delays else []
-                room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in rows]
-                found += [f"Buffer<real> c_{c.name}_{tail};" for tail, _ in rows]
+                lengths = {f"sums{tail}": "n_steps + args.ahead" for tail in tails}
+                lengths |= {f"arrived{tail}": "n_steps" for tail in tails} if c.learns_delays else {}
+                room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in lengths.items()]
+                found += [f"Buffer<real> c_{c.name}_{tail};" for tail in lengths]
                 if c.trainable:
                     names.append(f"c_{c.name}_shifted")
                     found.append(f"Buffer<real> c_{c.name}_shifted;")
