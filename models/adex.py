@@ -1,8 +1,8 @@
-"""Adaptive exponential integrate-and-fire neuron (AdEx); weights are pA.
+"""Adaptive exponential integrate-and-fire neuron (AdEx); weights are in pA.
 
 Source: Brette & Gerstner 2005, "Adaptive exponential integrate-and-fire model as an effective description of neuronal
 activity", doi 10.1152/jn.00686.2005 (the fitted regular spiking neuron). The upstroke is cut at
-v_thresh + 5 delta_t instead of 20 mV, a point that V passes 0.1 ms later and at 10^10 mV / ms.
+v_thresh + 5 delta_t instead of 20 mV, which V would reach 0.1 ms later with a slope of 10^10 mV / ms.
 """
 
 from genn_eventprop import NeuronModel, Param

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neuron with an adaptive threshold v_thresh + B; B grows by b_jump at every own spike.
+"""Leaky integrate-and-fire neuron with an adaptive threshold v_thresh + B; B grows by b_jump at every spike.
 
 Source: Bellec et al. 2020, "A solution to the learning dilemma for recurrent networks of spiking neurons",
 doi 10.1038/s41467-020-17236-y; tau_B and the jump of Nowotny, Turner, Knight 2025,

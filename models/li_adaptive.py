@@ -1,4 +1,4 @@
-"""Leaky integrator with an adaptation current B that follows V: a readout that answers to changes.
+"""Leaky integrator with an adaptation current B that follows V: a readout that responds to changes.
 
 Source: the subthreshold part of Brette & Gerstner 2005, doi 10.1152/jn.00686.2005, without the exponential; V and I in
 units of a spike threshold.

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neuron with conductance synapses: a spike opens channels that pull V to their potential.
+"""Leaky integrate-and-fire neuron with conductance synapses: spikes open channels that pull V to a reversal potential.
 
 Conductances are in units of the leak conductance, potentials in mV.
 

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neuron that takes the threshold off V at a spike instead of setting V (soft reset).
+"""Leaky integrate-and-fire neuron that subtracts the threshold from V at a spike instead of setting V (soft reset).
 
 Source: Rueckauer, Lungu, Hu, Pfeiffer, Liu 2017, "Conversion of continuous-valued deep networks to efficient
 event-driven networks for image classification", doi 10.3389/fnins.2017.00682.

@@ -1,8 +1,8 @@
 """The LIF of the loss-shaping paper written by hand as GeNN snippets, forward and adjoint.
 
 The same neuron as `lif.LIF`, for tau_mem != tau_syn: the code divides by their difference, which the derived code does
-not. It is the pattern for neurons whose GeNN code exists already; the equations beside it are what the reference
-engines run, so `genn` or `native` against `reference_clock` checks the code.
+not. Use it as a template for neurons with existing GeNN code; the reference engines run the equations next to it, so
+comparing `genn` or `native` with `reference_clock` checks the code.
 
 Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.1. Adjoint variables there are
 lambda_V^paper = -lambda_V / tau_mem and lambda_I^paper = -lambda_I / tau_syn of the costate used here.

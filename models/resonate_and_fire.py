@@ -1,4 +1,4 @@
-"""Balanced resonate-and-fire neuron (BRF): V + i U turns with omega; q raises the threshold and damps after a spike.
+"""Balanced resonate-and-fire neuron (BRF): V + i U rotates with omega; q raises threshold and damping after a spike.
 
 The paper's unit of time, 100 of its steps, is taken as 100 ms. Its divergence boundary p(omega) belongs to its Euler
 steps; for small steps it is zero, and the damping is b_offset + q. q decays by 0.9 a step, exp(-1 / 9.5). Input spikes

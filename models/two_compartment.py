@@ -1,4 +1,4 @@
-"""Two compartments: a dendrite U with a current of its own drives the soma V, which spikes.
+"""Two compartments: a dendrite U with its own current drives the soma V, which spikes.
 
 Both compartments take input: receptors "dendrite" and "soma".
 
