@@ -83,13 +83,14 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     )
     if listed:
         gradient = "along" if c.trainable else "nullptr"
-        lines += [f"scalar* along = cleared<NP_{p}>(work.along_{c.target});"] if c.trainable else []
-        lines.append(f"const scalar* row = {routes.row_now(c, 'entry.source')};")
+        lines += [f"const Table table = {routes.table(c)};", "const Range reached = table.reached(entry.source);"]
+        lines += [f"scalar* along = work.along_{c.target};", "reached.clear(along);"] if c.trainable else []
+        lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{c.target});")
         row = "row"
     reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
-        f"{row}, {receptor}, entry.s, e - begin, {reader}, dr)"
+        f"{row}, {receptor}, entry.s, e - begin, {reader}, dr{', reached.from, reached.to' if listed else ''})"
     )
     kink = " + work.reader.kink(dr, e)" if read else ""
     into = (
@@ -105,7 +106,7 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
     else:
         lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
     if listed and c.trainable:
-        lines.append(f"{routes.table(c)}.gather(entry.source, along, {slice_});")
+        lines.append(f"table.gather(entry.source, along, {slice_});")
     return "{\n" + "\n".join(lines) + "\n}\n"
 
 

@@ -74,19 +74,21 @@ struct Costates : Lanes<M, N, Varies> {
         }
     }
     // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
-    // The reader's part is dr times factors of its own.
+    // The reader's part is dr times factors of its own. from, to: the neurons that it may reach, whole vectors.
     template <bool Grad, bool Feed, class Reader>
-    scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
-        scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr);
-        if (M::modes > 1) total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource<Costates>(), dr);
+    scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr,
+                   int from = 0, int to = NP) {
+        scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr, from, to);
+        if (M::modes > 1)
+            total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource<Costates>(), dr, from, to);
         return total;
     }
     template <bool Grad, bool Feed, class Reader>
-    scalar arrived_in(int mode, const Buffer<scalar>* mu, scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr) {
+    scalar arrived_in(int mode, const Buffer<scalar>* mu, scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr, int from, int to) {
         scalar total = 0;
         if constexpr (Varies) {
             this->template factors<BACK>(flow[mode].back[receptor], BACK, s);
-            for (int k = 0; k < N; ++k) {
+            for (int k = from; k < N && k < to; ++k) {
                 scalar q = Reader::adds ? dr[k] * reader.direction(k) : scalar(0), z = Reader::adds ? dr[k] * reader.feedback(k) : scalar(0);
                 for (int i = 0; i < n; ++i) q += factor[i].data[k] * mu[i].data[k], z += factor[n + i].data[k] * mu[i].data[k];
                 if (Grad) slice_row[k] += q;
@@ -104,7 +106,7 @@ struct Costates : Lanes<M, N, Varies> {
             for (int i = 0; i < n; ++i) q[i] = f[i * room], z[i] = f[(n + i) * room];
             q[n] = Reader::adds ? reader.direction(0) : scalar(0), z[n] = Reader::adds ? reader.feedback(0) : scalar(0);
             vec sum = {};
-            for (int v = 0; v < NP; v += LANES) {
+            for (int v = from; v < to; v += LANES) {
                 vec a = {}, b = {};
                 for (int r = 0; r < M::dynamic; ++r) {
                     vec d = {};

@@ -34,6 +34,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
         prepare.append(f"        p_{p.name}.prepare();")
     members, room = program.memory.members()
+    room += [f"row_{name}.zero(NP_p_{name}), along_{name}.zero(NP_p_{name});" for name in routes.spread_to(ctx)]
     ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
     if "n_targets" in ctx.integers:
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"

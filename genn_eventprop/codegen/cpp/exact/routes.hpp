@@ -3,25 +3,37 @@
 
 namespace {
 
-// Rows of weights of the arrivals of a step, which stay where they are.
+// Neurons from the first to behind the last vector that something reaches.
+struct Range {
+    int from, to;
+    void clear(scalar* row) const { std::memset(row + from, 0, size_t(to - from) * sizeof(scalar)); }
+};
+
+// Rows of weights of the arrivals of a step, which stay where they are; zero but for what the last use wrote.
 template <int NP>
 struct Rows {
-    std::vector<scalar*> all;
+    struct Row {
+        scalar* data;
+        Range written;
+    };
+    std::vector<Row> all;
     size_t used = 0;
     Rows() = default;
     Rows(const Rows&) = delete;
     Rows& operator=(const Rows&) = delete;
     ~Rows() {
-        for (scalar* row : all) std::free(row);
+        for (Row& row : all) std::free(row.data);
     }
-    scalar* take() {
+    scalar* take(Range reached) {
         if (used == all.size()) {
             void* fresh = nullptr;
             if (posix_memalign(&fresh, 64, NP * sizeof(scalar))) throw std::bad_alloc();
-            all.push_back(static_cast<scalar*>(fresh));
+            all.push_back({static_cast<scalar*>(fresh), {0, NP}});
         }
-        std::memset(all[used], 0, NP * sizeof(scalar));
-        return all[used++];
+        Row& row = all[used++];
+        row.written.clear(row.data);
+        row.written = reached;
+        return row.data;
     }
 };
 
@@ -36,9 +48,17 @@ inline scalar* cleared(Buffer<scalar>& row) {
 struct Table {
     const int32_t *first, *target, *place;  // first: of a route
     const scalar* weight;
+    Range reached(int32_t route) const {  // its targets are in order
+        return {target[first[route]] / LANES * LANES, target[first[route + 1] - 1] / LANES * LANES + LANES};
+    }
     const scalar* row(int32_t route, scalar* out) const {
         for (int32_t s = first[route]; s < first[route + 1]; ++s) out[target[s]] += weight[place[s]];
         return out;
+    }
+    // Only where it is reached; elsewhere stays what was there.
+    const scalar* row_in(Range reached, int32_t route, scalar* out) const {
+        reached.clear(out);
+        return row(route, out);
     }
     void gather(int32_t route, const scalar* along, scalar* gradient) const {
         for (int32_t s = first[route]; s < first[route + 1]; ++s) gradient[place[s]] += along[target[s]];
@@ -54,6 +74,8 @@ struct OnTheWay {
         bool operator<(const Due& o) const { return at != o.at ? at < o.at : index != o.index ? index < o.index : route < o.route; }
     };
     std::vector<std::vector<Due>> steps;
+    std::vector<Due> sorted;
+    std::vector<size_t> places;
     double duration = 0;
     int64_t now = 0;
     void clear(int64_t n, double T) {
@@ -75,7 +97,23 @@ struct OnTheWay {
     // The arrivals of a step that are known when it begins, in order.
     const std::vector<Due>& take(int64_t step) {
         auto& due = steps[size_t(step)];
-        std::sort(due.begin(), due.end());
+        const size_t bins = due.size() / 4;  // of equal width, in which few are left to sort
+        if (bins > 1) {
+            const double from = start(step), scale = double(bins) / (start(step + 1) - from);
+            const auto bin = [&](double at) {
+                const double b = (at - from) * scale;  // an arrival on a border may be misplaced by rounding
+                return b < 0 ? size_t(0) : b < double(bins) ? size_t(b) : bins - 1;
+            };
+            places.assign(bins + 1, 0), sorted.resize(due.size());
+            for (const Due& d : due) ++places[bin(d.at) + 1];
+            for (size_t b = 0; b < bins; ++b) places[b + 1] += places[b];
+            for (const Due& d : due) sorted[places[bin(d.at)]++] = d;
+            due.swap(sorted);
+            for (size_t b = 0, first = 0; b < bins; first = places[b++])
+                std::sort(due.begin() + int64_t(first), due.begin() + int64_t(places[b]));
+        } else {
+            std::sort(due.begin(), due.end());
+        }
         return due;
     }
 };

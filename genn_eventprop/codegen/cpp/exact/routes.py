@@ -32,7 +32,7 @@ def table(c: ConnectionRecord) -> str:
 def row(c: ConnectionRecord, route: str) -> str:
     """Weights of an arrival, until the end of the step."""
     if spread(c):
-        return f"{table(c)}.row({route}, work.rows_{c.target}.take())"
+        return f"{table(c)}.row({route}, work.rows_{c.target}.take({table(c)}.reached({route})))"
     return f"args.c_{c.name}_weight + int64_t({route}) * NP_p_{c.target}"
 
 
