@@ -88,7 +88,12 @@ class Outcome:
         return fmean(spikes), fmean(silent), neurons[0]
 
     def by_pair(self) -> dict[object, float]:
-        """(seed, fold) -> accuracy, to compare cells on the same ones."""
+        """Seed -> accuracy, to compare cells on the same ones; with folds, fold -> mean over seeds.
+
+        Runs with the same data held out are not independent, so the folds are what is counted.
+        """
+        if self.cell.folds:
+            return dict(self.by_fold())
         return {name.removeprefix(f"{self.cell.name},"): value for name, value in self.values.items()}
 
 
@@ -123,7 +128,7 @@ def _metrics(path: Path) -> Lines:
 
 @dataclass(frozen=True)
 class Step:
-    """Two neighbours in the paper's order: on how many seeds and folds the better one is better here too."""
+    """Two neighbours in the paper's order: in how many seeds (or folds) the better one is better here too."""
 
     worse: str
     better: str

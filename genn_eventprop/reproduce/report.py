@@ -156,12 +156,12 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
     order = " < ".join(f"`{name}`" for name in table.worst_first)
     if not steps:
         return f"The paper's order is {order}; no pair of these cells has finished runs yet."
-    told = []
+    told, unit = [], "folds" if any(cell.folds for cell in table.cells) else "runs"
     for step in steps:
         c = step.compared
         within = "" if c.interval is None else f", 95 % interval {c.interval[0]:+.1f} to {c.interval[1]:+.1f}"
         told.append(
-            f"`{step.better}` is above `{step.worse}` in {step.held} of {c.pairs} runs ({c.mean:+.1f} points{within})"
+            f"`{step.better}` is above `{step.worse}` in {step.held} of {c.pairs} {unit} ({c.mean:+.1f} points{within})"
         )
     missing = len(table.worst_first) - 1 - len(steps)
     holds = all(step.compared.mean > 0 for step in steps)

@@ -14,7 +14,7 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.reproduce import collect, find_paper, paper_names, read_paper
+from genn_eventprop.reproduce import Cell, Outcome, Table, collect, find_paper, paper_names, read_paper
 from genn_eventprop.reproduce.collect import order_steps
 from genn_eventprop.reproduce.report import difference, order_words, row_of
 from genn_eventprop.training import load_experiment
@@ -302,3 +302,21 @@ def write_run(path, accuracy):
     (path / "config.json").write_text(json.dumps({"settings": {"epochs": 3}}))
     for epoch in (1, 2, 3):
         run.append_metrics({"epoch": epoch})
+
+
+def test_the_order_of_cells_with_folds_counts_folds_and_not_runs():
+    """Two seeds of one speaker are not two speakers."""
+    cells = [Cell(name, {}, (1, 2), {"speaker_out": ["x", "y"]}) for name in ("bad", "good")]
+    found = {"bad": {"x": (0.2, 0.4), "y": (0.6, 0.7)}, "good": {"x": (0.5, 0.6), "y": (0.6, 0.6)}}
+    outcomes = {}
+    for cell in cells:
+        runs = {
+            name: {"test_accuracy": found[cell.name][settings["speaker_out"]][settings["seed"] - 1]}
+            for name, settings in cell.runs().items()
+        }
+        outcomes[cell.name] = Outcome(cell, "test_accuracy", runs, {}, {}, 4)
+    assert outcomes["bad"].by_fold() == pytest.approx({"x": 30.0, "y": 65.0})
+    table = Table("Speakers", "page.py", "test_accuracy", tuple(cells), worst_first=("bad", "good"))
+    (step,) = order_steps(table, outcomes)
+    assert (step.held, step.compared.pairs) == (1, 2) and step.compared.mean == pytest.approx(10.0)
+    assert "`good` is above `bad` in 1 of 2 folds (+10.0 points" in order_words(table, [step])
