@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from experiments.deep import Config, build  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "first weights by rates": {"clip_each": None},
-    "the same, `--clip-each 0.05`": {"clip_each": 0.05},
-    "first weights as drawn": {"initial_spikes": 0.0, "clip_each": None},
+    "initial weights scaled to a rate": {"clip_each": None},
+    "as above, `--clip-each 0.05`": {"clip_each": 0.05},
+    "initial weights as drawn": {"initial_spikes": 0.0, "clip_each": None},
 }
 LAYERS = ("hidden1", "hidden2", "hidden3", "hidden4", "output")
 

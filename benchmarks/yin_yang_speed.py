@@ -2,7 +2,7 @@
 
     python benchmarks/yin_yang_speed.py --peer-python OTHER/bin/python   # OTHER: an environment with eventax and optax
 
-5 - 200 - 3 LIF neurons, published settings and first weights, batches of 32 in trials of 60 ms, first-spike loss.
+5 - 200 - 3 LIF neurons, published settings and initial weights, batches of 32 in trials of 60 ms, first-spike loss.
 eventax (König et al. 2026, arXiv 2603.08146) is an event-driven EventProp code on JAX and Diffrax that locates spikes
 while it integrates; it gets the same weights and samples, steps of 0.05 ms as in its own Yin-Yang example, and the
 times of its first output spikes are compared with ours. A step is forward, backward and Adam, on the same processors.

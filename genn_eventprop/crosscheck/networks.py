@@ -32,7 +32,7 @@ ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A network to run: a plan, first values and data with a weight a sample (None: all the same).
+    """A network to run: a plan, initial values and data with a weight a sample (None: all the same).
 
     strict: an exact tie in it has one right answer, so that rounding is no excuse.
     """

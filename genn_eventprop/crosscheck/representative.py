@@ -128,7 +128,7 @@ class Shape:
     spikes: int = 8000
 
     def network(self) -> tuple[Plan, dict[str, np.ndarray]]:
-        """Recurrent LIF neurons that spike about 25 times, and LI outputs, with first values."""
+        """Recurrent LIF neurons that spike about 25 times, and LI outputs, with initial values."""
         net, mean = Network(), 0.24 * self.steps / self.spikes
         hidden = net.population(ZOO["LIF"], self.hidden, "hidden")
         output = net.population(ZOO["LI"], self.outputs, "output")

@@ -1,4 +1,4 @@
-"""What every engine offers: load a data set, run a batch of trials, hand out gradients, apply an optimiser.
+"""What every engine offers: load a data set, run a batch of trials, return gradients, apply an optimiser.
 
 One test suite runs on all of them. Whatever the engine, nothing is lost silently: see `Result` and `Data`.
 """
@@ -40,7 +40,7 @@ class Engine(SplitForm, ABC):
 
     Args:
         plan: what to run.
-        parameters: first values, by the names of `Network.initial_parameters`.
+        parameters: initial values, by the names of `Network.initial_parameters`.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive.
 
     Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch.

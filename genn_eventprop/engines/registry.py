@@ -64,17 +64,17 @@ def create(
     """An engine for a plan.
 
     Args:
-        parameters: first values, from `Network.initial_parameters`.
-        engine: a name, or "auto": `cuda` where it pays, else `native`; others run only when asked for by name.
+        parameters: initial values, from `Network.initial_parameters`.
+        engine: a name, or "auto": `cuda` where it is faster, else `native`; others run only when named.
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
         genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
-        device: for `cuda`: a GPU's number among those that CUDA_VISIBLE_DEVICES shows; None: the first.
+        device: for `cuda`: index of a GPU among those that CUDA_VISIBLE_DEVICES shows; None: the first.
 
     Raises:
-        SettingError: for an unknown name. EngineError: if it cannot run here. ToolchainError: there is no compiler, and
-            the code cache has nothing that was built for such a processor elsewhere.
+        SettingError: an unknown name. EngineError: it cannot run here. ToolchainError: there is no compiler, and the
+            code cache has nothing built elsewhere for such a processor.
     """
     kind = next(c for c in map(engine_class, NAMES) if c.pays(plan)) if engine == "auto" else engine_class(engine)
     given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}

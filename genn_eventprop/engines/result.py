@@ -80,11 +80,11 @@ def summed(plan: Plan, parts: Mapping[str, LossPart]) -> np.ndarray:
 class Result:
     """One batch of B trials.
 
-    loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides (none spikes
-    where spikes are read, or several have the largest score). readout (B, K) float64; first-spike readouts in ms, inf
-    where silent. spike_counts: population -> (B, N) int64. guarded: how often the guard on 1 / gdot acted. spikes:
-    population -> `Spikes`, if asked for. parts: of several losses, by the population that each reads: what it says,
-    without its factor; `loss` is their sum, prediction and readout are those of the main one.
+    loss (B,) float64, nan without a label or target. prediction (B,) int64, -1 if no output decides (the readout needs
+    spikes and there are none, or several outputs have the largest score). readout (B, K) float64; first-spike readouts
+    in ms, inf if silent. spike_counts: population -> (B, N) int64. guarded: how often the guard on 1 / gdot acted.
+    spikes: population -> `Spikes`, if recorded. parts: with several losses, the result of each without its factor, by
+    population; `loss` is their sum, prediction and readout are those of the main loss.
     """
 
     loss: np.ndarray

@@ -68,7 +68,7 @@ class Layer:
         return self._plan
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
-        """First values of all parameters; numbers are float32."""
+        """Initial values of all parameters; numbers are float32."""
         values = self._described.network.initial_parameters(seed)
         return {k: np.asarray(v, np.float32 if np.asarray(v).dtype.kind == "f" else None) for k, v in values.items()}
 

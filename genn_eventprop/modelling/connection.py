@@ -66,7 +66,7 @@ class Connection:
 
 
 def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[str, np.ndarray]:
-    """First values of a connection's parameters; stream: name of one -> its random stream.
+    """Initial values of a connection's parameters; stream: name of one -> its random stream.
 
     Raises:
         NetworkError: arrays of the wrong shape, values outside their bounds, more than the machine's memory.

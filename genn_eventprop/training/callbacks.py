@@ -1,4 +1,4 @@
-"""Observers of a training: a small protocol, and the progress display as its first user."""
+"""Observers of a training: a small protocol, and the progress display that uses it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Callback:
     """Override what you need. Call ``trainer.stop()`` to end training after the current epoch.
 
-    A callback with a memory of its own returns it from `state_dict` (JSON-able) and takes it back after resuming;
-    with `checkpointed` False it may be left out or added when a run is resumed. Where several ranks train together each
-    calls its callbacks; one that prints or writes has `first_rank_only`.
+    A callback with its own state returns it from `state_dict` (JSON-able) and gets it back after resuming; with
+    `checkpointed` False it may be left out or added when a run is resumed. If several ranks train together, each calls
+    its callbacks; one that prints or writes sets `first_rank_only`.
     """
 
     checkpointed: ClassVar[bool] = True

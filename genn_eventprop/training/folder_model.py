@@ -37,7 +37,7 @@ def keep_model(folder: RunFolder, model: Described) -> list[str]:
 
 
 def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None) -> None:
-    """Write the first weights, and samples of the validation set, or of the training set if there is none."""
+    """Write the initial weights, and samples of the validation set, or of the training set if there is none."""
     with writing(folder.path / FIRST):
         save_weights(folder.path / FIRST, first)
     samples = batches.first(AT_MOST) if validation is None else spread(validation)

@@ -173,7 +173,7 @@ class Trainer(Evaluating, Keeping):
             self.distribute(communicator)
 
     def _first_engine(self, **settings: Any) -> Engine:
-        """With the first values of all parameters."""
+        """With the initial values of all parameters."""
         first = self.network.initial_parameters(self.streams.at("initial values"))
         self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
         return engines.create(self.plan, first, **settings)
