@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 
@@ -37,7 +38,7 @@ class Step:
     forward: tuple[Let, ...]
     ends: tuple[sp.Expr, ...]
     stages: tuple[Let, ...]
-    rates: dict[str, sp.Expr]
+    rates: Mapping[str, sp.Expr]
     back: tuple[sp.Expr, ...]
 
 
@@ -117,8 +118,9 @@ class Lines:
         return self.fixed[e]
 
 
+@lru_cache(maxsize=256)
 def make_step(d: Derived, learned: tuple[str, ...], local: Locals = Locals()) -> Step:
-    """The step of a model; `learned`: parameters to make rates for."""
+    """The step of a model, made once; `learned`: parameters to make rates for."""
     learned = tuple(n for n in learned if n in d.dynamic_params)
     lam = [symbol(f"lambda_{s}") for s in d.states]
     if is_plain(d):

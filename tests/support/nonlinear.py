@@ -1,6 +1,7 @@
 """Neurons with nonlinear dynamics, and small networks of them."""
 
 import dataclasses
+import functools
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.models.li import LI
@@ -65,7 +66,9 @@ EVERY_FUNCTION = NeuronModel(
 )
 
 
+@functools.cache
 def stepped_by(model, scheme):
+    """The same object each time, so that its equations are derived once."""
     return dataclasses.replace(model, scheme=scheme, threshold=None, reset=None)
 
 
