@@ -252,7 +252,7 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingError(
-                f"another scan, or a training of it, still runs in {folder}; wait for it or end it"
+                f"another scan, or one of its trainings, is still running in {folder}; wait for it or stop it"
             ) from None
         yield descriptor
     finally:

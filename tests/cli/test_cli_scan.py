@@ -171,7 +171,7 @@ def test_a_cell_that_was_run_with_other_settings_is_not_taken_for_done(folder, c
     assert "runs/s/all was run with epochs = 1, now it is 2; choose another folder" in capsys.readouterr().err
     with locked(Path("runs/s")):
         assert main(["scan", "s.toml"]) == 1
-    assert "another scan, or a training of it, still runs in runs/s" in capsys.readouterr().err
+    assert "another scan, or one of its trainings, is still running in runs/s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from .ranks import PATIENCE, Ranks
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH and Intel MPI (also by SLURM's srun), by Open MPI
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
-HOW = 'training on several ranks needs mpi4py and an MPI: pip install "genn_eventprop[mpi]" mpich'
+HOW = 'training on several ranks needs mpi4py and an MPI library: pip install "genn_eventprop[mpi]" mpich'
 
 
 def launched() -> tuple[int, int]:
@@ -40,7 +40,7 @@ def world() -> Alone | Ranks:
     if MPI.COMM_WORLD.Get_size() != size:
         raise SettingError(
             f"mpiexec started {size} processes, but mpi4py sees {MPI.COMM_WORLD.Get_size()}: it uses another MPI "
-            f"({MPI.Get_library_version().splitlines()[0][:60]}); start it with that one's mpiexec"
+            f"({MPI.Get_library_version().splitlines()[0][:60]}); use the mpiexec of that MPI"
         )
     return Ranks(MPI.COMM_WORLD)
 
