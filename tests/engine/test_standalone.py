@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import losses
+from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.codegen.c99 import standalone, stream_source
 from genn_eventprop.codegen.c99.standalone import quantised
 from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import DataError, EngineError
+from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.stream import Stream
 from support import connected
@@ -106,6 +107,20 @@ def test_tables_and_delays_that_are_values(kind, delays, tmp_path):
             prediction, readout = stepped(library, plan, data.steps[part], data.channels[part])
             np.testing.assert_allclose(readout, want.readout[b], rtol=close, atol=close)
             assert prediction == want.prediction[b]
+
+
+def test_many_spikes_of_an_input_in_one_step(tmp_path):
+    """300 on their way along a delay: more than a byte counts."""
+    net = Network()
+    inp, output = net.input(2), net.population(LI(), 2, "output")
+    net.connect(inp, output, Dense(np.array([[0.3, -0.1], [0.2, 0.5]])), delay=2.0)
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=20.0)
+    values = net.initial_parameters(1)
+    engine, steps = C99Engine(plan, values), np.full(300, 3)
+    want = engine.run(engine.load(Events.from_samples([(steps * 1.0, np.zeros(300, int))], 2)), [0])
+    prediction, readout = stepped(compiled(standalone(plan, values), tmp_path), plan, steps, np.zeros(300, int))
+    np.testing.assert_array_equal(readout, want.readout[0])
+    assert prediction == want.prediction[0] == 0 and readout[0] > 9
 
 
 def test_its_spikes_are_those_of_native():

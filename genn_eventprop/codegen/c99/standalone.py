@@ -168,8 +168,8 @@ class _Standalone(Text):
         text = ""
         if self.input_ring > 1:
             text += (
-                f"uint8_t *now = m->input + step % {self.input_ring} * {self.plan.input.size};\n"
-                f"memset(now, 0, {self.plan.input.size});\nfor (int i = 0; i < count; ++i) ++now[spikes[i]];\n"
+                f"uint16_t *now = m->input + step % {self.input_ring} * {self.plan.input.size};\n"
+                f"memset(now, 0, {self.plan.input.size} * sizeof *now);\nfor (int i = 0; i < count; ++i) ++now[spikes[i]];\n"
             )
         for i in self.trial.spikes:
             words = self._words(i)
@@ -189,9 +189,7 @@ class _Standalone(Text):
         first = f" + {c.channels[0]}" if c.channels else ""
         row = f"m->input + (step - {self.delays[connection]}) % {self.input_ring} * {n}{first}"
         loop = f"for (int times = then[source]; times > 0; --times) {{\n{indent(rows)}}}\n"
-        body = (
-            f"const uint8_t *then = {row};\nfor (int32_t source = 0; source < {c.pre}; ++source) {{\n{indent(loop)}}}\n"
-        )
+        body = f"const uint16_t *then = {row};\nfor (int32_t source = 0; source < {c.pre}; ++source) {{\n{indent(loop)}}}\n"
         return f"if (step >= {self.delays[connection]}) {{\n{indent(body)}}}\n"
 
     def _delay(self, connection: int) -> str:
@@ -245,8 +243,8 @@ class _Standalone(Text):
             lines.append(f"uint32_t p{i}_spikes[{self.ring * self._words(i)}];")
             total += 4 * self.ring * self._words(i)
         if self.input_ring > 1:
-            lines.append(f"uint8_t input[{self.input_ring * self.plan.input.size}];")
-            total += self.input_ring * self.plan.input.size
+            lines.append(f"uint16_t input[{self.input_ring * self.plan.input.size}];")
+            total += 2 * self.input_ring * self.plan.input.size
         if self.driven:
             lines.append("double activity;")
             total += 8
