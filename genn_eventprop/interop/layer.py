@@ -75,7 +75,9 @@ class Layer:
     def runner(self, dtype: str, values: Callable[[], Mapping[str, np.ndarray]]) -> Runner:
         """The engine of a precision, "float32" or "float64"; `values` gives its first ones."""
         if dtype not in self._made:
-            made = engines.create(self.plan, values(), dtype=dtype, **self._settings)  # type: ignore[arg-type]
+            limits = delay_limits(self.plan)
+            first = {k: within(v, limits.get(k)) for k, v in values().items()}
+            made = engines.create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
             self._made[dtype] = Runner(made, self.names)
         return self._made[dtype]
 
@@ -126,6 +128,7 @@ class Runner:
         self.engine, self.names, self.number = engine, names, next(_numbers)
         self.token = self.passes = 0
         self.spikes: Mapping[str, Spikes] = {}
+        self._limits = delay_limits(engine.plan)
         _runners[self.number] = self
 
     def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None) -> Readouts:
@@ -133,11 +136,18 @@ class Runner:
 
         Args:
             spikes: times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
-                offsets[b]:offsets[b + 1], ascending. key: of noise and dropout; None: they do not act.
+                offsets[b]:offsets[b + 1], ascending. parameters: a delay outside its bounds acts at the bound. key: of
+                noise and dropout; None: they do not act.
+
+        Raises:
+            EngineError: a parameter that is not finite.
         """
         times, channels, offsets = spikes
         for name, value in zip(self.names, parameters):
-            self.engine.parameters[name][...] = value
+            if not np.isfinite(value).all():
+                wrong = np.count_nonzero(~np.isfinite(value))
+                raise EngineError(f"{name}: {wrong} of {value.size} values are not finite; use a smaller learning rate")
+            self.engine.parameters[name][...] = within(value, self._limits.get(name))
         size = self.engine.plan.input.size
         times, channels = times.astype(np.float64, copy=False), channels.astype(np.int32, copy=False)
         data = self.engine.load(Events.trusted(times, channels, offsets.astype(np.int64, copy=False), size))
@@ -174,6 +184,16 @@ class Runner:
         self.token += 1
         by_time = np.array(engine.input_gradients) if inputs else np.empty(0)
         return by_time, [np.array(engine.gradients[name]) if name in learned else None for name in self.names]
+
+
+def delay_limits(plan: Plan) -> dict[str, float]:
+    """Names of delays that are values -> their upper bound in ms."""
+    return {c.delays_name: c.delays.limit for c in plan.connections if c.delays}
+
+
+def within(value: np.ndarray, limit: float | None) -> np.ndarray:
+    """A delay within its bounds, which other libraries' optimisers do not know; limit: None: no delay."""
+    return value if limit is None else np.clip(value, 0.0, limit)
 
 
 def runner_of(number: int) -> Runner:
@@ -217,12 +237,13 @@ def order_of_times(times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Spikes of times (B, N, M) in ms that are finite: places in the flat array (E,), channels (E,), offsets (B + 1,).
 
     Raises:
-        SettingError: a negative time.
+        SettingError: a time that is negative or nan.
     """
     B, N, M = times.shape
     array = times.reshape(B, N * M)
-    if (array < 0).any():
-        raise SettingError(f"times= takes ms from the start of the trial, got {array.min():g}")
+    if not (array >= 0).all():
+        wrong = array[~(array >= 0)][0]
+        raise SettingError(f"times= takes ms from the start of the trial, inf for no spike, got {wrong:g}")
     order = np.argsort(array, axis=1, kind="stable")
     there = np.isfinite(np.take_along_axis(array, order, 1))
     place = (order + np.arange(B)[:, None] * (N * M))[there]

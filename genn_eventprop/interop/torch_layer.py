@@ -144,9 +144,6 @@ class EventProp(nn.Module):
             raise SettingError("call the layer with spikes, or with times=")
         found = self._of_times(times) if times is not None else self._of_spikes(spikes)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        for c in self.plan.connections:
-            if c.delays:
-                values[c.delays_name] = _within(values[c.delays_name], c.delays.limit)
         read, counts, passed = run(number, *found, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
@@ -171,6 +168,8 @@ class EventProp(nn.Module):
     def _of_times(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of the finite times, sorted within each sample."""
         check_times(times.shape, self.plan)
+        if times.dtype in (torch.float16, torch.bfloat16):  # of torch.autocast
+            times = times.float()
         place, channels, offsets = order_of_times(times if times.dim() == 3 else times.unsqueeze(2))
         return times.reshape(-1)[place], channels, offsets
 
@@ -199,8 +198,3 @@ def _shared(*arrays: np.ndarray) -> tuple[Tensor, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return tuple(torch.from_numpy(array) for array in arrays)
-
-
-def _within(delay: Tensor, limit: float) -> Tensor:
-    """A delay within its bounds, which torch's optimisers do not know; the gradient is that of the delay inside."""
-    return delay + (delay.clamp(0.0, limit) - delay).detach()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Param
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import create
 from genn_eventprop.errors import SettingError
 from genn_eventprop.models.li import LI
@@ -161,3 +161,21 @@ def test_the_page_runs():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "loss" in done.stdout
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_parameters_that_an_optimiser_drove_away(spike_times):
+    """A delay outside its bounds acts at the bound, a number that is none is an error."""
+    net = Network()
+    inp, hidden, out = net.input(4), net.population(LIF(), 6, "hidden"), net.population(LI(), 2, "output")
+    net.connect(inp, hidden, Dense(Normal(3.0, 1.0)), delay=Delay(2.0, max=5.0))
+    net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
+    made, times = EventProp(net, duration=25.0, dt=0.5, spike_times=spike_times), input_times()
+    first = made.init(1)
+    for far, bound in ((-3.0, 0.0), (9.0, 5.0)):
+        outputs = [
+            made(first | {"input_hidden.delay": jnp.full((4, 6), d)}, times=times).integral for d in (far, bound)
+        ]
+        assert jnp.array_equal(*outputs)
+    with pytest.raises(Exception, match="input_hidden.weight: 24 of 24 values are not finite"):
+        made(first | {"input_hidden.weight": jnp.full((4, 6), jnp.nan)}, times=times).integral.block_until_ready()
