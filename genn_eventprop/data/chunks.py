@@ -21,7 +21,8 @@ def chunks(events: Events, duration: float, dt: float, *, length: float | None =
     Args:
         events: S recordings. duration: of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in
             ms; None: each recording ends at its last spike. The last chunk is as long as the others.
-        labels: (S, C) one per chunk, -1 for none, with C chunks per recording; None: the label of the recording.
+        labels: (S, C) one per chunk with C chunks per recording; None: the label of the recording. -1: none, which only
+            `Trainer.predict` takes.
 
     Returns:
         The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step

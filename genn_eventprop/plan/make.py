@@ -159,7 +159,7 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
             raise PlanError(
                 f"population {start!r} reaches itself through connections without delay whose arrivals move a "
                 "threshold at once (delta synapses), so a spike returns at the instant it was sent; "
-                "give one of them a delay"
+                "give one of them a delay, one for the whole connection (individual delays may be 0)"
             )
 
 
