@@ -23,7 +23,7 @@ from ..program.values import grid_values, neuron_values, synapse_values
 from .base import Engine
 from .dataset import Data, batch_indices
 from .losses import compared_with, prefixed, taken
-from .refuse import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_BY_TABLES
+from .refuse import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_APART
 from .result import LossPart, Result, Spikes, summed
 from .split import Readouts
 from .stochastic import limit, quantiles
@@ -38,7 +38,7 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_BY_TABLES, ALONG}}
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG}}
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 

@@ -24,7 +24,6 @@ JUMPS = "arrivals that move a threshold at once"
 AMOUNTS = "learned amounts of arrivals"
 BENT = "arrivals along which the dynamics are not linear"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
-MOVED_BY_TABLES = "losses of V(t) where V jumps at spikes through tables, or delays that are values"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
 INPUTS = "several inputs"
@@ -135,20 +134,6 @@ def _moved_voltage(plan: Plan) -> str:
     )
 
 
-def _moved_by_tables(plan: Plan) -> str:
-    out = plan.output
-    if plan.loss.readout != "voltage":
-        return ""
-    for c in plan.into(out.name):
-        moved = out.derived.receptors[c.receptor][out.derived.states.index(out.derived.model.readout)] != 0
-        if moved and (c.form != "dense" or c.delays) and (c.source != plan.input.name or c.learns_delays):
-            return (
-                f"cannot run a loss of V(t) on population {out.name!r}: arrivals through {c.name!r} act on V at once; "
-                "use Dense with delay=a number, or engine='reference_clock'"
-            )
-    return ""
-
-
 def _several(plan: Plan) -> str:
     if not plan.loss.also:
         return ""
@@ -232,7 +217,8 @@ def _moved_apart(plan: Plan) -> str:
     d = plan.output.derived
     for c in plan.into(plan.output.name):
         moved = d.receptors[c.receptor][d.states.index(d.model.readout)] != 0
-        if moved and (c.form != "dense" or c.delays is not None):
+        sent = c.source != plan.input.name or c.learns_delays  # what arrives has a gradient of its time
+        if moved and sent and (c.form != "dense" or c.delays is not None):
             return (
                 f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
                 "once, at different times per target; use engine='reference_clock', or Dense with delay=a number"
@@ -252,7 +238,7 @@ def _of_model(feature: str) -> Callable[[Plan], str]:
 FEATURES: dict[str, Callable[[Plan], str]] = {
     **{feature: _of_model(feature) for feature in OF_MODELS},
     JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent,
-    MOVED_VOLTAGE: _moved_voltage, MOVED_BY_TABLES: _moved_by_tables,
+    MOVED_VOLTAGE: _moved_voltage,
     INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
     SEVERAL: _several, LOSSES: _losses, ALONG: _along, MOVED_APART: _moved_apart,
     READOUTS: _readouts, STEPWISE: _stepwise,

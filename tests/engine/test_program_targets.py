@@ -8,6 +8,7 @@ import pytest
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, Sparse, losses
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.c99 import C99Engine
+from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -43,9 +44,24 @@ def test_what_is_refused_by_name(target):
     net.connect(hidden, out, Sparse(Normal(1.0, 0.1), probability=0.5))
     plan = make_plan(net, losses.PerStepCrossEntropy(out), dt=1.0, duration=10.0)
     with pytest.raises(
-        EngineError, match=f"{target} cannot run a loss of V.t. on population 'output': arrivals through"
+        EngineError, match=f"{target} cannot run a loss of V.t. after connection 'hidden_output', whose"
     ):
         TARGETS[target](plan, net.initial_parameters(1))
+
+
+@pytest.mark.parametrize("target", [*TARGETS.values(), NativeEngine])
+def test_v_that_jumps_through_a_table_from_the_input(target):
+    """Nobody asks for the gradient of the time of an input spike."""
+    net = Network()
+    source, out = net.input(7), net.population(E.DELTA_LI(), 3, name="output")
+    hidden = net.population(LIF(), 9, name="hidden")
+    net.connect(source, hidden, Dense(Normal(1.5, 0.6)))
+    net.connect(hidden, out, Dense(Normal(0.3, 0.4)), delay=1.0)
+    net.connect(source, out, Sparse(Normal(0.3, 0.4), probability=0.5), delay=1.0)
+    plan = make_plan(net, losses.PerStepCrossEntropy(out), dt=0.5, duration=30.0)
+    values, events = net.initial_parameters(3), random_events(plan)
+    engine, clock = target(plan, values, dtype="float64"), ReferenceClock(plan, values)
+    check_same(run(engine, events), run(clock, events), engine, clock, 1e-9)
 
 
 MODEL = NeuronModel(
