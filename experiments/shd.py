@@ -23,9 +23,12 @@ import numpy as np
 
 from genn_eventprop import plots
 from genn_eventprop.data import Events, splits, tonic_sets
+from genn_eventprop.data.espeak import class_names
 from genn_eventprop.data.locate import data_folder
 from genn_eventprop.training import Experiment, LayeredConfig, layered
 
+CLASSES = class_names()
+"""Digits in English, then in German, as in the data's extra/keys."""
 QUICK = {"epochs": 2, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0)}
 
 
@@ -52,11 +55,11 @@ def build(config: Config) -> Experiment:
     if config.validation_speaker == "none":
         # without validation nothing tells when to halve the learning rate
         schedule = ",".join(part for part in config.schedule.split(",") if not part.startswith("halve"))
-        return layered(replace(config, schedule=schedule), train, None, test)
+        return layered(replace(config, schedule=schedule), train, None, test, CLASSES)
     first = config.validation_speaker == "first"
     speaker = int(splits.all_groups(train).min()) if first else config.validation_speaker
     train, validation = splits.group_split(train, int(speaker)).apply(train)
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, CLASSES)
 
 
 def load(part: str, config: Config) -> Events:
