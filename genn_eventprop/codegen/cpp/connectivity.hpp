@@ -198,7 +198,7 @@ struct Learned {
     }
 };
 
-constexpr int GROUP = 4;  // targets that take turns, so that the length of a source's list is found out once for them
+constexpr int GROUP = 8;  // targets that take turns, so that the length of a source's list is found out once for them
 
 // Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps.
 template <Part P, int N, int K>
@@ -209,14 +209,14 @@ inline void gather_dense(const Learned& learned, const Delayed& c, const Series<
             const int64_t at = m * N + n;
             const scalar* p[GROUP];
             typename Side<K>::few s[GROUP] = {};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int u = 0; u < GROUP; ++u) p[u] = series.of(n + u, c.delay[at + u]);
             for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
                 const int64_t step = int64_t(spikes.steps[k]) * K;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int u = 0; u < GROUP; ++u) learned.add<P, K>(at + u, at + u, c.weight[at + u], s[u]);
         }
 }
