@@ -94,12 +94,13 @@ def outer():
     loss, slope = Loss(network(LI())[1], "end", outer="hinge").record.evaluate(r, np.ones(r.shape, bool), y, 1.0)
     np.testing.assert_allclose(loss, [0.3 + 0.9, 0.0])
     np.testing.assert_allclose(slope, [[-2.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-    for output, read, margin in ((LI(), "max", 0.5), (LIF(), "first_spike", 3.0)):
+    of_v, of_spikes = (("c99", "grid"), ("native", "exact")), (("native", "grid"), ("genn", "grid"))
+    for output, read, margin, engines in ((LI(), "max", 0.5, of_v), (LIF(), "first_spike", 3.0, of_spikes)):
         net, out = network(output)
         loss = Loss(out, read, outer="hinge", constants={"margin": margin})
         result, wanted = gradients(net, loss, events(), "reference_clock")
         exact, of_times = gradients(net, loss, events(), "reference_event", spike_times="exact")
-        for engine, spike_times in (("c99", "grid"), ("native", "grid"), ("genn", "grid"), ("native", "exact")):
+        for engine, spike_times in engines:
             same, found = gradients(net, loss, events(), engine, spike_times=spike_times)
             truth, slopes = (result, wanted) if spike_times == "grid" else (exact, of_times)
             np.testing.assert_allclose(same.loss, truth.loss, rtol=1e-12, atol=1e-12)
