@@ -93,7 +93,7 @@ class Outcome:
         Runs with the same data held out are not independent, so the folds are what is counted.
         """
         if self.cell.folds:
-            return dict(self.by_fold())
+            return dict(self.by_fold().items())
         return {name.removeprefix(f"{self.cell.name},"): value for name, value in self.values.items()}
 
 
