@@ -111,18 +111,19 @@ class EventProp(nn.Module):
         )  # fmt: skip
         self.layout, self.readouts = layout, self._layer.readouts
         self.net = nn.Module()
-        self._places = [tuple(name.rsplit(".", 1)) for name in self._layer.names]
-        for name, value in self._layer.initial(seed).items():
-            self._register(name, torch.from_numpy(value), name in self.plan.trainable)
+        self._places = _places(self._layer.names)
+        first = self._layer.initial(seed)
+        for name, place in zip(self._layer.names, self._places):
+            self._register(place, torch.from_numpy(first[name]), name in self.plan.trainable)
 
     @property
     def plan(self) -> Plan:
         """What runs: network, readouts and time grid, compiled."""
         return self._layer.plan
 
-    def _register(self, name: str, value: Tensor, learned: bool) -> None:
+    def _register(self, place: tuple[str, str], value: Tensor, learned: bool) -> None:
         """A parameter or buffer under the name of its population or connection."""
-        owner, own = name.rsplit(".", 1)
+        owner, own = place
         if not hasattr(self.net, owner):
             self.net.add_module(owner, nn.Module())
         group = self.net.get_submodule(owner)
@@ -185,6 +186,20 @@ class EventProp(nn.Module):
 
     def extra_repr(self) -> str:
         return self._layer.describe()
+
+
+def _places(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(module, attribute) of parameters "owner.own": the same words, with _ behind those that ``nn.Module`` uses itself
+    ("training", "type")."""
+    module, pairs = nn.Module(), [name.rsplit(".", 1) for name in names]
+    used = {word for pair in pairs for word in pair}
+
+    def free(word: str) -> str:
+        if not hasattr(module, word):
+            return word
+        return next(w for n in range(1, len(used) + 2) if (w := word + n * "_") not in used and not hasattr(module, w))
+
+    return [(free(owner), free(own)) for owner, own in pairs]
 
 
 @torch.compiler.assume_constant_result

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Trainer, Uniform
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Trainer, Uniform
 from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
@@ -405,6 +405,21 @@ def test_numbers_that_are_none(spike_times):
             made.net.input_hidden.weight[0, 0] = wrong
         with pytest.raises(EngineError, match="input_hidden.weight: 1 of .* values are not finite"):
             made(times=times)
+
+
+def test_names_that_modules_use_themselves():
+    net = Network()
+    inp, hidden = net.input(4), net.population(LIF(tau_mem=Param(20.0, "ms", trainable=True)), 3, "training")
+    other = net.population(LI(tau_mem=Param(20.0, "ms", trainable=True)), 2, "training_")
+    net.connect(inp, hidden, Dense(Normal(3.0, 1.0)), name="type")
+    net.connect(hidden, other, Dense(Normal(1.0, 0.5)), name="float")
+    made, again = (EventProp(net, duration=25.0, dt=0.5, engine="reference_clock", seed=s) for s in (1, 2))
+    assert {"net.training__.tau_mem", "net.training_.tau_mem", "net.type_.weight"} <= set(made.state_dict())
+    again.load_state_dict(made.state_dict())
+    values = [layer(times=input_times().float()).value for layer in (made, again)]
+    assert torch.equal(*values)
+    values[0].sum().backward()
+    assert all(p.grad is not None for p in made.parameters())
 
 
 def test_times_of_autocast():
