@@ -94,7 +94,8 @@ class Outcome:
         """
         if self.cell.folds:
             return dict(self.by_fold().items())
-        return {name.removeprefix(f"{self.cell.name},"): value for name, value in self.values.items()}
+        by_seed = ((name.removeprefix(f"{self.cell.name},"), value) for name, value in self.values.items())
+        return dict[object, float](by_seed)
 
 
 def hidden_activity(activity: Mapping[str, Mapping[str, Any]]) -> tuple[float, int, int] | None:

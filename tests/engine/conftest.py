@@ -9,12 +9,19 @@ from support.flags import FLAGS, QUICKLY, UNOPTIMISED
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _unoptimised(request):
-    """In the default run, unless a test is `optimised`, or its file says that it needs CONTRACTED products and sums."""
+def _unoptimised():
+    """In the default run, unless a test is `optimised` or `contracted`."""
     with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get(FLAGS) == QUICKLY and not getattr(request.module, "CONTRACTED", False):
+        if os.environ.get(FLAGS) == QUICKLY:
             patch.setenv(FLAGS, UNOPTIMISED)
         yield
+
+
+@pytest.fixture
+def contracted(monkeypatch):
+    """Products and sums are contracted: how float32 rounds them is part of its bounds."""
+    if os.environ.get(FLAGS) == UNOPTIMISED:
+        monkeypatch.setenv(FLAGS, QUICKLY)
 
 
 @pytest.fixture(params=list(ENGINES))

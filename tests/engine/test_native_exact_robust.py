@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, engines, losses
@@ -26,9 +26,10 @@ TIMES = st.one_of(
     st.floats(0.0, T, exclude_max=True, allow_subnormal=True),
     st.sampled_from([0.0, TINY, 1e-310, 1.0, 5.0, 5.0 + 1e-15, 10.0, T - 1e-12, float(np.nextafter(T, 0.0))]),
 )
-CONTRACTED = True  # how the products and sums of float32 are rounded is part of its bounds
-
-QUICKLY = settings(deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])  # no shrinking: minutes
+QUICKLY = settings(  # no shrinking: minutes
+    deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # how it is compiled, the same for every example
+)  # fmt: skip
 SPIKES = st.lists(st.tuples(TIMES, st.integers(0, 2)), max_size=10)
 
 
@@ -90,18 +91,32 @@ def closest(*times: np.ndarray) -> float:
     return float(np.diff(every).min(initial=np.inf))
 
 
-@settings(QUICKLY, max_examples=90)
-@given(
+RANDOM = given(
     topology=st.sampled_from(["feed-forward", "recurrent", "refractory"]), dt=STEPS, spikes=SPIKES,
     seed=st.integers(0, 10_000), scale=st.sampled_from([0.3, 1.0, 3.0, 10.0]),
     loss=st.sampled_from(["", "driven", "voltage"]),
 )  # fmt: skip
+
+
+@settings(QUICKLY, max_examples=25)
+@RANDOM
 @example(
     topology="recurrent", dt=5.0, seed=147, scale=3.0, loss="driven",
     spikes=[(5.619224490864245, 2), (5.000000000000001, 1), (9.81536508884124, 0), (19.999999999999, 0),
             (7.133789679534486, 0), (0.3, 2), (1e-310, 0), (1e-310, 1), (1.0, 0), (14.873672717549184, 2)],
 )  # fmt: skip
 def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, loss):
+    are_the_reference(topology, dt, spikes, seed, scale, loss)
+
+
+@pytest.mark.slow
+@settings(QUICKLY, max_examples=90)
+@RANDOM
+def test_more_random_networks_are_the_reference(topology, dt, spikes, seed, scale, loss):
+    are_the_reference(topology, dt, spikes, seed, scale, loss)
+
+
+def are_the_reference(topology, dt, spikes, seed, scale, loss):
     net, plan = plans(topology, dt, loss=loss)
     values, events = weights(net, seed, scale), events_of(spikes)
     truth, expected, reference = run(plan, values, events, "reference_event")
@@ -120,6 +135,7 @@ def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, lo
         assert np.linalg.norm(gradients[k] - g) <= 1e-8 * (0.05 / slope) ** 2 * np.linalg.norm(g) + 1e-12
 
 
+@pytest.mark.usefixtures("contracted")
 @settings(QUICKLY, max_examples=40)
 @given(spikes=SPIKES, seed=st.integers(0, 10_000), dt=STEPS)
 @example(
@@ -156,6 +172,7 @@ INTEGRATOR = NeuronModel(
 HUNDREDS = [(model, dt) for model in (LIF, INTEGRATOR, LIFRefractory) for dt in (1.0, 5.0)]
 
 
+@pytest.mark.usefixtures("contracted")
 @pytest.mark.parametrize(
     "model, dt",
     sweep(HUNDREDS, [(LIF, 5.0), (INTEGRATOR, 1.0), (LIFRefractory, 1.0)]),
