@@ -89,6 +89,8 @@ def test_one_file_that_fetches_nothing_and_is_readable_without_a_mouse(run, caps
     assert '["sendChartToCloud","sendDataToCloud",' in body.replace('", "', '","')  # the buttons that are left out
     assert [link[1:] for link in reader.links if link.startswith("#")] == ["epochs", "trials", "weights"]
     assert {"epochs", "trials", "weights"} <= set(reader.ids)
+    silent = RunFolder(run).metrics[-1]["silent"]["hidden"]
+    assert silent and f"hidden: <strong>{silent} of 20 neurons silent</strong>" in body
     for metrics in RunFolder(run).metrics:  # the table of epochs has the numbers of the curves
         row = next(row for row in reader.tables if row[0] == str(metrics["epoch"]))
         assert row[1:3] == [f"{metrics['train_loss']:.5g}", f"{100 * metrics['train_accuracy']:.2f}"]
