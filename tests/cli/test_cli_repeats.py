@@ -102,6 +102,7 @@ def test_seeds_are_run_once_each_and_summarised(tiny, capsys, monkeypatch):
     assert begun[-1] == Path("runs/tiny-seeds-2/seed1")
 
 
+@pytest.mark.slow  # as a scan that is killed, which is in every run
 def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
     """The process is killed in the middle of its second seed; afterwards all is as if it had not been."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"

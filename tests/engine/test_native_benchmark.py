@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "shd_shape.py"
 TINY = "--inputs 20 --hidden 16 --outputs 4 --steps 60 --input-spikes 300 --batch 4 --mean 0.3 --repeats 2".split()
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_a_line_for_each_thread_count_and_names_the_absent():
     command = [sys.executable, str(FILE), *TINY, "--engines", "native", "--threads", "1", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)

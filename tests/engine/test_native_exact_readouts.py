@@ -160,8 +160,7 @@ def check_same(truth, found, loss: float, gradient: float) -> None:
 
 QUICK = (
     "spike times, missing ones count", "spike count of neurons with a refractory period", "own formula of first spikes",
-    "integral in a window", "integral, input-driven", "per step of spiking, in a window",
-    "squared error of V of spiking",
+    "integral, input-driven", "per step of spiking, in a window",
 )  # fmt: skip
 
 
@@ -173,7 +172,7 @@ def test_every_loss_is_that_of_the_event_exact_reference_at_any_step(name):
         check_same(truth, run(*problem(name, dt), "native"), 1e-10, 1e-8)
 
 
-@pytest.mark.parametrize("name", sweep(LOSSES, ("spike times, missing ones count", "integral in a window")))
+@pytest.mark.parametrize("name", sweep(LOSSES, ("integral in a window",)))
 def test_every_loss_in_float32(name):
     check_same(run(*problem(name), "reference_event"), run(*problem(name), "native", "float32"), 1e-4, 1e-3)
 
@@ -205,7 +204,7 @@ def test_arrivals_that_move_v_at_once(make):
 FED_BACK = ("spike times", "spike count", "integral, input-driven", "per step of spiking, in a window")
 
 
-@pytest.mark.parametrize("name", sweep(FED_BACK, ("spike times", "integral, input-driven")))
+@pytest.mark.parametrize("name", sweep(FED_BACK, ("integral, input-driven",)))
 def test_outputs_that_take_part_in_a_recurrent_network(name):
     net = Network()
     inp, hidden = net.input(7), net.population(LIF(tau_syn=4.0), 12, name="hidden")

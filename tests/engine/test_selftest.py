@@ -12,7 +12,7 @@ from genn_eventprop.engines.cuda import engine as cuda
 from support.cuda_shim import SHUFFLED, ShimDevice
 
 SMALL = Shape(inputs=20, hidden=40, outputs=4, steps=50, spikes=100)
-QUICK = ("LIF, integral of V, delays, learned time constants", "LIF, a loss in Python", "refractory LIF")
+QUICK = ("LIF, integral of V, delays, learned time constants", "LIF, a loss in Python")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.qif import QIF
 
-SLOW = ("integral_input", "spike_times", "integral_window", "voltage_error", "own_formula", "end")
+LOSSES = ("per_step", "integral_input", "spike_times", "integral_window", "voltage_error", "own_formula", "end")
 
 
 def case(loss="first_spike", output=False):
@@ -27,7 +27,8 @@ def test_the_engine_differentiates_what_it_computed():
     assert found.worst < 1e-6
 
 
-@pytest.mark.parametrize("loss", ["per_step", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
 def test_under_other_losses(loss):
     found = case(loss, output=True)
     assert not found.failures, found.text()
