@@ -181,7 +181,7 @@ class Trainer(Evaluating, Keeping):
     def _carry_on(self, communicator: Any) -> None:
         self.engine = CarryingEngine(self.engine)
         if self.checkpoint_batches or communicator is not None:
-            raise SettingError("carry=True goes with neither checkpoint_batches nor several ranks")
+            raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
 
     def _settings(self, slope_floor: float) -> dict[str, Any]:
         """What two runs have in common that are the same run."""
