@@ -28,7 +28,7 @@ def check(arguments: list[str], timeout: float) -> None:
 
 
 SMALLEST = [
-    "engine/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it[seadlif-grid-learned-array]",
+    "engine/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it[lif-exact-number-learned]",
     "engine/test_target_series.py::test_series_of_any_length_are_those_of_the_reference[16-False]",
 ]
 
