@@ -8,8 +8,8 @@ this can be rounding: it runs some times more with every parameter (and, with ex
 changed by a random relative 1e-11 (float32: 3e-7), and on the grid with every state, at both ends of every step,
 changed by up to the format's epsilon; the same change for equal values, so that what is alike stays alike. On the
 grid it runs once with nothing changed but that the format holds the states. If it then decides something otherwise
-itself, the network is "undecided". So it is if a number of the reference is about as large as the format holds. If
-its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of
+itself, the network is "undecided"; so too if a number of the reference is close to the largest that the format holds.
+If its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of
 their size, 10^6 times the change. Whatever is left is "wrong".
 
 States are rounded at every step, however exact the rest of the arithmetic is: an upstroke that is exponential

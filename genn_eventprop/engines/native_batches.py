@@ -1,4 +1,4 @@
-"""Of the native engine: the arrays of one batch, by the names that generated code has for them."""
+"""The arrays of one batch on the native engine, by the names that generated code has for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .parts import Part
 
 
 class NativeBatches(Engine):
-    """See the module."""
+    """The part of `NativeEngine` that prepares a batch; its attributes are set there."""
 
     dtype: np.dtype
     source: Source
@@ -105,7 +105,7 @@ class NativeBatches(Engine):
         return self._split_inputs[1]
 
     def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
-        """The same; counts: spike counts of the part's samples, where a mean over the batch needs them."""
+        """Strengths and targets of spike regularisers; counts: of the part's samples, for means over the batch."""
         plan, values = self.plan, dict[str, np.ndarray]()
         for p in self._spiking:
             names = regulariser_names(self._coded.plan, self._coded.populations[p])

@@ -48,7 +48,7 @@ class NativeThreads:
         return self._handle is not None and self._pid == os.getpid()
 
     def handle(self) -> int:
-        """That of the C++ side."""
+        """Handle of the C++ threads, which are started if they do not run."""
         if not self.running:
             library, handle = self.library, self.host.host_create(self.count, self.populations)
             if not handle:

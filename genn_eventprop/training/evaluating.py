@@ -1,4 +1,4 @@
-"""Of `Trainer`: data sets run forwards with the current or the chosen weights."""
+"""Evaluation by a trainer: data sets run forwards with the current or the chosen weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Sample = tuple[Any, Any]
 
 
 class Evaluating:
-    """See the module; what it evaluates is a trainer's own."""
+    """The part of `Trainer` that evaluates and predicts; its attributes are set there."""
 
     plan: NetworkPlan
     engine: Engine

@@ -1,4 +1,4 @@
-"""Of `Trainer`: its run folder, checkpoints and files of weights."""
+"""Run folder, checkpoints and weight files of a trainer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T", bound="Keeping")
 
 
 class Keeping:
-    """See the module; what it keeps is a trainer's own."""
+    """The part of `Trainer` that saves and loads; its attributes are set there."""
 
     network: Network
     loss: Loss | Sequence[Loss]
