@@ -19,7 +19,7 @@ from ..errors import EventPropError, SettingError
 from ..losses import Loss, LossRecord, as_losses
 from ..modelling import Network
 from ..plan import Plan, make_plan
-from .own import OwnProblem
+from .own import Change, OwnProblem
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
@@ -84,9 +84,6 @@ class Problem:
         same = [self.values[f"{owner}.{n}"] for n, p in params.items() if unit and p.unit == unit]
         low, high = (min(v.min() for v in same), max(v.max() for v in same)) if same else (0.0, 0.0)
         return 0.05 * float(high - low) if low < 0 < high - low else np.inf
-
-
-Change = tuple[str | None, tuple[int, ...], float]
 
 
 def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from ..engines import create
 from ..engines.tables import Tables, of_synapses
 from ..plan import ConnectionRecord, Plan
 
-if TYPE_CHECKING:
-    from .compare import Change
+Change = tuple[str | None, tuple[int, ...], float]
+"""One number of a problem, changed: (block, index, by how much); None as the block: nothing is changed."""
 
 
 class OwnProblem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.tables import delay_numbers
 from ...program.nodes import Buffer
-from ..program_engine import Arrays
+from ..program_engine import Arrays, ProgramEngine
 from .memory import Memory
-
-if TYPE_CHECKING:
-    from .engine import CudaEngine
 
 NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
 REPORTED = ("error", "sum", "result", "of spikes")
@@ -33,7 +29,7 @@ class Batch:
     """
 
     def __init__(
-        self, engine: CudaEngine, memory: Memory, source: Source, data: Mapping[str, int], given: Arrays
+        self, engine: ProgramEngine, memory: Memory, source: Source, data: Mapping[str, int], given: Arrays
     ) -> None:
         self._engine, self._memory, self._source, self._given = engine, memory, source, given
         self._places = dict(data)
@@ -116,7 +112,7 @@ def groups_of(c: ConnectionRecord, i: int, table: Synapses | None) -> Arrays:
     return found
 
 
-def bytes_a_sample(engine: CudaEngine, source: Source, given: Arrays) -> int:
+def bytes_a_sample(engine: ProgramEngine, source: Source, given: Arrays) -> int:
     """Of the work memory that a group needs."""
     one, total = {**given, "batch": 1, "input_spikes": given["input_spikes"] // max(given["batch"], 1) + 1}, 0
     for b in source.arrays:

@@ -1,4 +1,5 @@
-"""What the engine needs of a CUDA device: memory, compilation, launches. `driver.py` has the real one.
+"""What the engine needs of a CUDA device: memory, compilation, launches. `driver.py` has the real one, `visible.py`
+opens it.
 
 What is done to a device is done in the order in which it is asked for. The host does not wait until it reads.
 """
@@ -10,11 +11,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ...errors import EngineError
-
-MISSING = (
-    "the cuda engine needs the extra [cuda]: pip install 'genn_eventprop[cuda]', and a driver for an NVIDIA GPU; "
-    "native runs the same networks on the CPU"
-)
 
 
 class OutOfMemory(EngineError):
@@ -71,26 +67,3 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Give back what is not memory."""
-
-
-def open_device(number: int) -> Device:
-    """The device with this number among those that are visible.
-
-    Raises:
-        EngineError: without the extra [cuda], a driver or that device.
-    """
-    try:
-        from .driver import CudaDevice
-    except ImportError as error:
-        raise EngineError(f"{MISSING} ({error})") from None
-    return CudaDevice(number)
-
-
-def visible_devices() -> tuple[list[str], str]:
-    """What there is, and why there is nothing."""
-    try:
-        from .driver import devices
-    except ImportError:
-        return [], MISSING
-    found = devices()
-    return found, "" if found else "the extra [cuda] is installed, but no GPU whose driver knows its CUDA (13) is there"

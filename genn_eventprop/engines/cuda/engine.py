@@ -27,9 +27,10 @@ from ..native import available_processors
 from ..program_engine import Arrays, ProgramEngine
 from ..refuse import refuse
 from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, owner, part_of
-from .device import Device, DeviceMemory, Module, OutOfMemory, open_device, visible_devices
+from .device import Device, DeviceMemory, Module, OutOfMemory
 from .learning import DeviceOptimiser, location
 from .memory import Memory
+from .visible import open_device, visible_devices
 
 SAFE = 0.9  # of the memory that is free
 BATCH = 32  # samples for which `pays` asks
