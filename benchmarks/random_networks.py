@@ -56,7 +56,7 @@ class Settings:
         count: How many. first: Number of the first. only: The number of a single one.
         spike_times: "grid" or "exact".
         wired: With tables of synapses and delays that are values; the rest is drawn as without.
-        losses: With auxiliary losses of hidden layers, on the grid; the rest is drawn as without.
+        losses: With auxiliary losses of hidden layers; the rest is drawn as without.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -315,8 +315,6 @@ def keep(s: Settings, f: Found) -> None:
 
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
-    if s.losses and s.spike_times != "grid":
-        raise SystemExit("--losses is for the grid, where the engines run them")
     numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
     numbers = numbers if s.only is None else [s.only]
     found = kept(s)

@@ -23,7 +23,8 @@ def compared_with(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray)
     found = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": own.labels[samples]}
     if own.targets is not None:
         found["targets"] = np.ascontiguousarray(own.targets[samples], np.float64)
-    return found | (activity(plan, loss, data, samples) if loss.weight.input_tau is not None else {})
+    driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
+    return found | (activity(plan, loss, data, samples) if driven else {})
 
 
 def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, np.ndarray]:

@@ -43,10 +43,8 @@ from .refuse import (
     BENT,
     INTEGRALS,
     JUMPS,
-    LOSSES,
     MOVED_APART,
     OF_MODELS,
-    SEVERAL,
     SHARED_TABLES,
     STEPWISE,
 )
@@ -77,7 +75,7 @@ class NativeEngine(NativeBatches):
     name = "native"
     features = {
         "grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG, SHARED_TABLES},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, SEVERAL, STEPWISE, LOSSES},
+        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, STEPWISE, ALONG},
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -116,8 +114,7 @@ class NativeEngine(NativeBatches):
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
-        exact = plan.spike_times == "exact"
-        self._on_host = plan.loss.host is not None if exact else on_host(plan)  # the outer losses
+        self._on_host = on_host(plan)  # the outer losses
         self._split = split or self._on_host  # a batch is run in two halves
         self._trajectory_limit = trajectory_limit
         self._coded = coded(plan)  # what generated code calls things

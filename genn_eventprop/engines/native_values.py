@@ -9,11 +9,13 @@ import numpy as np
 from ..codegen.cpp import padded
 from ..codegen.cpp.hygiene import Coded
 from ..errors import EngineError
+from ..losses import LossRecord
 from ..plan import Plan, PopulationRecord, clock
 from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.numbers import value_arrays
 from ..plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..program.values import auxiliary, auxiliary_values
+from .losses import prefixed
 from .native_arrays import aligned, padded_last
 from .native_memory import NativeMemory
 from .stochastic import limit
@@ -30,8 +32,10 @@ class NativeValues:
     def __init__(self, plan: Plan, coded: Coded, memory: NativeMemory, dtype: np.dtype) -> None:
         self.plan, self.coded, self.memory, self.dtype = plan, coded, memory, dtype
         self.arrays: dict[str, np.ndarray] = {}
-        self.exact_steps, self.degree, self.series_size = 0, dict[str, int](), 1
-        self.weight: dict[str, np.ndarray] = {"weight_series": np.zeros(1), "gauss": gauss_table()}
+        self.exact_steps, self.degree, self.series_size = 0, dict[str, int](), dict[str, int]()
+        self.weight: dict[str, np.ndarray] = {"gauss": gauss_table()}
+        for prefix, _ in prefixed(coded.plan):
+            self.weight[f"{prefix}weight_series"], self.series_size[f"{prefix}series_size"] = np.zeros(1), 1
         if plan.spike_times == "grid":
             grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
             if plan.loss.readout == "voltage":
@@ -42,12 +46,11 @@ class NativeValues:
 
     def numbers(self, slope_floor: float, stochastic: bool) -> dict[str, float]:
         """Real arguments of a call; stochastic: whether noise acts."""
-        plan, loss = self.plan, self.plan.loss
-        rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
+        plan = self.plan
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": slope_floor}
-        numbers |= dict(zip(("window_start", "window_end"), loss.weight.ends(plan.duration)))
-        numbers |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
-        numbers |= {"activity_rate": rate, "delta": plan.duration / max(self.exact_steps, 1)}
+        for prefix, each in prefixed(plan):
+            numbers |= {f"{prefix}{n}": v for n, v in _of_weight(each, plan).items()}
+        numbers["delta"] = plan.duration / max(self.exact_steps, 1)
         numbers |= {f"d_{c.name}": c.delay for c in plan.connections} | dict(self.coded.plan.loss.constants)
         numbers |= {f"{prefix}loss_{n}": v for prefix, l in auxiliary(plan) for n, v in l.constants.items()}
         return numbers | {
@@ -56,7 +59,7 @@ class NativeValues:
 
     def integers(self, stochastic: bool) -> dict[str, int]:
         """Integer arguments of a call; stochastic: whether dropout acts."""
-        integers = {"n_steps": self.plan.n_steps, "exact_steps": self.exact_steps, "series_size": self.series_size}
+        integers = {"n_steps": self.plan.n_steps, "exact_steps": self.exact_steps, **self.series_size}
         integers |= {f"degree_{p}": m for p, m in self.degree.items()}
         integers |= {f"dropout_{p.name}": stochastic * limit(p.dropout) for p in self.coded.plan.populations}
         return integers | {f"c_{c.name}_delay": c.delay_steps for c in self.plan.connections}
@@ -94,13 +97,15 @@ class NativeValues:
         """Tables of exact spike times; see `plan/series.py`."""
         plan, parameters = self.coded.plan, self.memory.inside
         steps = number_of_steps(plan, parameters, self.dtype.name)
-        if steps != self.exact_steps and plan.loss.integrates:
-            found = weight_series(plan.loss, plan.duration, steps, self.dtype.name)
-            self.weight["weight_series"], self.series_size = found
+        for prefix, loss in prefixed(plan):
+            if steps != self.exact_steps and loss.integrates:
+                found = weight_series(loss, plan.duration, steps, self.dtype.name)
+                self.weight[f"{prefix}weight_series"], self.series_size[f"{prefix}series_size"] = found
         self.exact_steps = steps
-        delta, read = plan.duration / steps, plan.output.derived.model.readout
+        delta, outputs = plan.duration / steps, {loss.output for loss in plan.losses}
         for p in plan.populations:
-            watched = read if p is plan.output and read in p.derived.states else None
+            read = p.derived.model.readout
+            watched = read if p.name in outputs and read in p.derived.states else None
             self.degree[p.name] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
                 for name, table in exact_tables(p, parameters, delta, watched, mode).arrays().items():
@@ -113,6 +118,14 @@ class NativeValues:
         self.arrays[key] = table if name == "A" else padded_last(table, full, dtype)
         if name == "step":
             self.arrays[f"{key}_rest"] = padded_last(table - table.astype(self.dtype), full, self.dtype)
+
+
+def _of_weight(loss: LossRecord, plan: Plan) -> dict[str, float]:
+    """Where the time weight of a loss begins and ends, and how it follows the input."""
+    rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
+    found = dict(zip(("window_start", "window_end"), loss.weight.ends(plan.duration)))
+    found |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
+    return found | {"activity_rate": rate}
 
 
 def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:

@@ -181,11 +181,12 @@ def _losses(plan: Plan) -> str:
 
 
 def _along(plan: Plan) -> str:
+    reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
     found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
             f"runs a loss over the whole trial only as the main loss, but {loss.readout!r} of {loss.output!r} is an "
-            "auxiliary one; put it first, or use engine='reference_clock'"
+            f"auxiliary one; put it first, or use engine={reference!r}"
             for loss in found
         ),
         "",
@@ -200,15 +201,17 @@ def _readouts(plan: Plan) -> str:
 
 
 def _stepwise(plan: Plan) -> str:
-    own = readout_class(plan.loss.readout)
-    if plan.spike_times == "grid" or not any(getattr(own, m) is not getattr(Readout, m) for m in OF_STEPS):
+    if plan.spike_times == "grid":
         return ""
-    if own.between_events is not Readout.between_events:
-        return ""
-    return (
-        f"cannot read {plan.loss.readout!r} with exact spike times: it reads V in every step, and does not define how "
-        "V is read between events; use spike_times='grid'"
-    )
+    for name in (*(loss.readout for loss in plan.losses), *plan.loss.also):
+        own = readout_class(name)
+        stepwise = any(getattr(own, m) is not getattr(Readout, m) for m in OF_STEPS)
+        if stepwise and own.between_events is Readout.between_events:
+            return (
+                f"cannot read {name!r} with exact spike times: it reads V in every step, and does not define how V is "
+                "read between events; use spike_times='grid'"
+            )
+    return ""
 
 
 def _moved_apart(plan: Plan) -> str:

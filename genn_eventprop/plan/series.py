@@ -97,17 +97,21 @@ def degree(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]
 
 @lru_cache(maxsize=16)
 def weight_steps(plan: Plan) -> int:
-    """Least steps in which `weight_series` are exact to rounding, 16 or more unless the weight is constant; but none
+    """Least steps in which `weight_series` are exact to rounding, 16 or more unless all weights are constant; but none
     below `FINEST`."""
+    return max(_weight_steps(loss, plan.duration) for loss in plan.losses)
+
+
+def _weight_steps(loss: LossRecord, duration: float) -> int:
     steps = 1
-    if plan.loss.readout == "integral" and plan.loss.weight.expr.free_symbols:
+    if loss.readout == "integral" and loss.weight.expr.free_symbols:
         steps = 16
-        while steps < plan.duration / FINEST:
-            values = _weight_values(plan.loss, plan.duration, steps)[0]
+        while steps < duration / FINEST:
+            values = _weight_values(loss, duration, steps)[0]
             last = values @ np.cos(np.outer(_ANGLES, (SERIES - 2, SERIES - 1))) / SERIES  # in Chebyshev polynomials
             if np.abs(last).max() <= 1e-14 * np.abs(values).max():
                 break
-            steps = min(2 * steps, math.ceil(plan.duration / FINEST))
+            steps = min(2 * steps, math.ceil(duration / FINEST))
     return steps
 
 
@@ -221,8 +225,8 @@ def _norm(M: np.ndarray) -> float:
 
 
 def _rate(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> float:
-    """Largest |A| of a population's modes; a weight that follows the input adds its own to that of the output."""
-    tau = plan.loss.weight.input_tau if p is plan.output else None
+    """Largest |A| of a population's modes; a weight that follows the input adds its own where it is read."""
+    tau = next((l.weight.input_tau for l in plan.losses if l.output == p.name), None)
     norms = (_norm(_propagator(p, parameters, m).M) for m in range(len(p.derived.modes)))
     return max(norms) + (0.0 if tau is None else 1 / tau)
 

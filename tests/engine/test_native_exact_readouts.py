@@ -17,6 +17,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
+from genn_eventprop.program.readouts.trace import Trace
 from genn_eventprop.regularisers import SpikeCount
 from support.exact import network, spikes
 from support.sweeps import sweep
@@ -276,6 +277,7 @@ def test_samples_without_a_label_have_no_loss():
 
 def test_a_readout_of_every_step_is_refused_by_name(monkeypatch):
     monkeypatch.setitem(READOUTS, "sampled", ReadoutKind("trace.Trace"))
+    monkeypatch.delattr(Trace, "between_events")
     net = Network()
     out = net.population(LI(), 2, name="output")
     net.connect(net.input(3), out, Dense(Normal(0.5, 0.5)))

@@ -196,8 +196,16 @@ inline double score(double r, const Args& args) { (void)r; (void)args; return r;
 constexpr bool SILENT_EXCLUDED = true;
 
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
-[[maybe_unused]] constexpr bool DRIVEN = false, SAMPLED = false;
-inline double time_weight(double t, const Args& args) { (void)t; (void)args; return 1.0; }
+struct Weight_output {
+    static constexpr bool DRIVEN = false, SAMPLED = false;
+    static double at(double t, const Args& args) { (void)t; (void)args; return 1.0; }
+    static double opens(const Args& args) { return args.window_start; }
+    static double closes(const Args& args) { return args.window_end; }
+    static double rate(const Args& args) { return args.activity_rate; }
+    static double jump(const Args& args) { return args.activity_jump; }
+    static const double* series(const Args& args) { return args.weight_series; }
+    static int64_t size(const Args& args) { return args.series_size; }
+};
 
 }  // namespace
 
@@ -271,9 +279,9 @@ struct Work {
     type_hidden p_hidden;
     typedef Costates<Model_output, 3, false> type_output;
     type_output p_output;
-    ReadMaximum<type_output, 0, N_OUT> reader;
-    Buffer<double> readout;
+    ReadMaximum<type_output, 0, N_p_output, Weight_output> reader;
     Buffer<real> dr;
+    Buffer<double> readout;
     Log log[2];
     int64_t guarded = 0;
     bool ready = false;
@@ -281,8 +289,8 @@ struct Work {
         if (ready) return;
         p_hidden.prepare();
         p_output.prepare();
-        readout.zero(NP_OUT);
         dr.zero(16);
+        readout.zero(16);
         ready = true;
     }
     void prepare_back(const Args&) {}
@@ -426,7 +434,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
 
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
     (void)sample;
-    const scalar* dr = work.dr; (void)dr;
+    const scalar* dr = work.dr;
     auto& p_hidden = work.p_hidden; (void)p_hidden;
     auto& p_output = work.p_output; (void)p_output;
     if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));
@@ -454,7 +462,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     switch (entry.kind) {
     case 1: {
     work.reader.at(p_output, args, 0, entry.s, e - begin);
-    p_hidden.feedback[entry.index] += p_output.arrived<true, true>(slice + 160 + int64_t(entry.source) * NP_p_output, args.c_hidden_output_weight + int64_t(entry.source) * NP_p_output, 0, entry.s, e - begin, work.reader, dr) + work.reader.kink(dr, e);
+    p_hidden.feedback[entry.index] += p_output.arrived<true, true>(slice + 160 + int64_t(entry.source) * NP_p_output, args.c_hidden_output_weight + int64_t(entry.source) * NP_p_output, 0, entry.s, e - begin, NoSource<Work::type_output>(), nullptr) + work.reader.kink(dr, e);
     }
      break;
     }
@@ -472,7 +480,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 0: {
-    p_hidden.arrived<true, false>(slice + 0 + int64_t(entry.source) * NP_p_hidden, args.c_input_hidden_weight + int64_t(entry.source) * NP_p_hidden, 0, entry.s, e - begin, NoSource<Work::type_hidden>(), dr);
+    p_hidden.arrived<true, false>(slice + 0 + int64_t(entry.source) * NP_p_hidden, args.c_input_hidden_weight + int64_t(entry.source) * NP_p_hidden, 0, entry.s, e - begin, NoSource<Work::type_hidden>(), nullptr);
     }
      break;
     case -1: {

@@ -101,7 +101,7 @@ SHAPES = (
 )  # fmt: skip
 
 
-def several(in_python=False):
+def several(in_python=False, spike_times="grid"):
     """Four losses: of two readouts, of spiking neurons between them, and of the hidden layer; targets by name."""
     lif = clocked.parameters("learned", clocked.LIF_VALUES)
     net = Network()
@@ -121,7 +121,7 @@ def several(in_python=False):
         0.8 * main, 0.5 * losses.MaxVoltageCrossEntropy(aux).against("speaker"), 0.2 * first.against("place"),
         0.3 * losses.SquaredError(hidden, weight=DRIVEN).against("shape"),
     ]  # fmt: skip
-    plan = make_plan(net, asked, dt=0.5, duration=50.0)
+    plan = make_plan(net, asked, dt=0.5, duration=50.0, spike_times=spike_times)
     events, rng = random_events(plan), np.random.default_rng(2)
     named = {"speaker": [2, 0, -1, 1, 1, 0], "place": [0, 4, 2, 2, 1, -1], "shape": rng.normal(0.2, 0.3, (6, 21))}
     return plan, replace(events, targets=named)

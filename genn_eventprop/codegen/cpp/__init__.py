@@ -17,7 +17,7 @@ from ..shared import shared
 from . import kinds
 from .context import Context, padded, regulariser_names
 from .declarations import args, record, sizes
-from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models, time_weight
+from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
 from .grid import Grid
 from .hygiene import coded
 from .outer import outer, outer_loss
@@ -72,12 +72,12 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -
         compare = "" if ctx.split or plan.loss.readout == "voltage" else program.compare()
         trial = [models(ctx, program), exact_work(ctx, program), *passes]
         library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
-        library += [program.form.file] if program.form else []
+        library += dict.fromkeys(r.form.file for r in program.readers if r.form)
         library += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
         library = [read(f"exact/{name}.hpp") for name in library]
-        parts = [*head, *common, time_weight(ctx, program), "}  // namespace\n", *library, "namespace {\n", *trial]
+        parts = [*head, *common, program.time_weights(), "}  // namespace\n", *library, "namespace {\n", *trial]
         keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
-        others, silent = "", program.readout.spikes
+        others, silent = program.auxiliary(), program.readout.spikes
     else:
         grid = Grid(ctx)
         memory, *trial = grid.text()

@@ -91,8 +91,8 @@ class Context:
         if not self.exact:
             given += [("const scalar*", n) for n in WEIGHTS]
             given += [("const scalar*", n) for n in ("node_scale", "node_part") if self.plan.loss.readout == "voltage"]
-            for name in self.plan.loss.also:
-                given += [("double*", f"also_{name}"), ("const double*", f"given_{name}")]
+        for name in self.plan.loss.also:
+            given += [("double*", f"also_{name}"), ("const double*", f"given_{name}")]
         given += self.auxiliary_arrays()
         given += [("const double*", "targets")] if self.compares_targets else []
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
@@ -120,8 +120,11 @@ class Context:
         for prefix, loss in auxiliary(self.plan):
             given += [(f"const {t}*", prefix + n) for t, n in (("double", "sample_weight"), ("int64_t", "labels"))]
             given += [("const double*", f"{prefix}targets")] if loss.compares == "targets" else []
-            given += [("const scalar*", prefix + n) for n in WEIGHTS if loss.integrates]
-            given += [("const scalar*", prefix + n) for n in ACTIVITY if loss.weight.input_tau is not None]
+            if self.exact:
+                given += [("const double*", f"{prefix}weight_series")]
+            else:
+                given += [("const scalar*", prefix + n) for n in WEIGHTS if loss.integrates]
+                given += [("const scalar*", prefix + n) for n in ACTIVITY if loss.weight.input_tau is not None]
             given += [("const double*", prefix + n) for n in ("given_dr", "given_last") if self.split]
             given += [("double*", prefix + n) for n in ("loss", "readout")]
         return given
@@ -173,16 +176,27 @@ class Context:
     def numbers(self) -> list[str]:
         weight = ["activity_decay", "activity_jump"] if self.plan.loss.weight.input_tau is not None else []
         if self.exact:
-            weight = ["window_start", "window_end", "activity_rate", "activity_jump"]
+            own = ("window_start", "window_end", "activity_rate", "activity_jump")
+            weight = [f"{prefix}{n}" for prefix in self.prefixes for n in own]
             weight += ["delta", "target_dt", *(f"d_{c.name}" for c in self.delayed)]
         strengths = [f"noise_{p.name}" for kind, p in self.stochastic if kind == "noise"]
         others = [f"{prefix}loss_{c}" for prefix, loss in auxiliary(self.plan) for c in loss.constants]
         return ["dt", "duration", "slope_floor", *strengths, *weight, *self.plan.loss.constants, *others]
 
     @property
+    def prefixes(self) -> list[str]:
+        """What stands before names of losses, the main one first."""
+        return ["", *(prefix for prefix, _ in auxiliary(self.plan))]
+
+    @property
     def integers(self) -> list[str]:
         exact = (
-            ["exact_steps", "series_size", *(f"degree_{p.name}" for p in self.plan.populations)] if self.exact else []
+            (
+                ["exact_steps", *(f"{prefix}series_size" for prefix in self.prefixes)]
+                + [f"degree_{p.name}" for p in self.plan.populations]
+            )
+            if self.exact
+            else []
         )
         loss = ["n_targets"] if self.plan.loss.readout == "spike_times" else []
         loss += ["target_rows"] if self.exact or self.series else []

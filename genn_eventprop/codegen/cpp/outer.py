@@ -124,7 +124,7 @@ def _also(ctx: Context) -> str:
     if not (ctx.plan.loss.also and ctx.split):
         return ""
     prefix = f"work.p{ctx.plan.populations.index(ctx.plan.output)}_w_"
-    out, back = "", ""
+    out, back, real = "", "", "double" if ctx.exact else "scalar"
     for name in ctx.plan.loss.also:
         rows = "args.n_steps + 1" if name == "trace" else "1"
         value = "double(r[i * NP_OUT + n])"
@@ -132,7 +132,7 @@ def _also(ctx: Context) -> str:
             value = f"work.first_step[n] >= 0 ? {value} : std::numeric_limits<double>::infinity()"
         for_all = f"for (int64_t i = 0; i < {rows}; ++i)\n    for (int n = 0; n < N_OUT; ++n) "
         at = f"[(sample * ({rows}) + i) * N_OUT + n]"
-        out += f"{{\n    const scalar* r = {prefix}r_{name};\n{indent(f'{for_all}args.also_{name}{at} = {value};')}}}\n"
+        out += f"{{\n    const {real}* r = {prefix}r_{name};\n{indent(f'{for_all}args.also_{name}{at} = {value};')}}}\n"
         slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.given_{name}{at});"
         back += for_all + slope + "\n"
     return f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n{indent(out)}}}\n"

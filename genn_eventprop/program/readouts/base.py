@@ -61,7 +61,7 @@ class Readout:
 
     def declare_readout(self) -> None:
         """The readout and dL/dr: one number of every output."""
-        self.s.each(self.R, "real", "result")
+        self.s.each(self.R, "double" if self.exact else "real", "result")
         self.s.each(self.DR)
 
     def declare(self) -> None:

@@ -32,7 +32,7 @@ class Integral(Readout):
         """By series in the time to the end of an interval; where modes change in between, by nodes."""
         if len(self.s.d.modes) == 1:
             return BetweenEvents("integral", "ReadIntegral")
-        return BetweenEvents("voltage", "ReadVoltage", "true", nodes=True)
+        return BetweenEvents("voltage", "ReadVoltage", "Of::INTEGRAL", nodes=True)
 
     def piece(self, j: int, prefix: str = "") -> sp.Expr:
         """u_j . x + u_j1."""

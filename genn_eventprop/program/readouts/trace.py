@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from ..nodes import NEURON, STEP, Add, Set, Statement
-from .base import Readout
+from .base import BetweenEvents, Readout
 
 
 class Trace(Readout):
     def declare_readout(self) -> None:
         axes, index = ("n_points", self.s.N), (STEP, NEURON)
-        self.s.element(self.R, axes, index, "real", "kept")
+        self.s.element(self.R, axes, index, "double" if self.exact else "real", "kept")
         self.s.element(self.DR, axes, index, "real", "kept")
+
+    def between_events(self) -> BetweenEvents:
+        """Whatever the steps in exact time are."""
+        return BetweenEvents("voltage", "ReadVoltage", "Of::SAMPLES", nodes=True)
 
     def begin(self) -> list[Statement]:
         return []

@@ -9,7 +9,7 @@ generated here, with what `program` says of readouts, losses and regularisers (`
 
 from .backward import backward_exact
 from .forward import forward_exact
-from .models import bind, exact_work, keep_spikes_exact, models, time_weight
+from .models import bind, exact_work, keep_spikes_exact, models
 from .program import ExactProgram
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "forward_exact",
     "keep_spikes_exact",
     "models",
-    "time_weight",
 ]

@@ -10,24 +10,26 @@ from . import routes
 from .groups import groups
 from .models import loads, refs
 from .program import ExactProgram
+from .readings import each, reads
 
 HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 
 
 def backward_exact(ctx: Context, program: ExactProgram) -> str:
-    plan, out = ctx.plan, ctx.plan.output.name
+    plan = ctx.plan
     found = groups(plan)
-    body = ["(void)sample;", "const scalar* dr = work.dr; (void)dr;", *refs(ctx)]
+    body = ["(void)sample;", *(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
     body.append("if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));")
     for p in plan.populations:
         name = f"p_{p.name}"
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
-    body.append(f"begin_back(args, work, sample);\nwork.reader.begin_back(p_{out}, dr);")
+    body.append("begin_back(args, work, sample);")
+    body += each(program.readers, lambda r: f"begin_back(p_{r.population}, {r.slopes})")
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
-        f"work.reader.enter(p_{out}, args, step, true);",
+        *each(program.readers, lambda r: f"enter(p_{r.population}, args, step, true)"),
         *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
     ]
@@ -42,7 +44,7 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
 
 
 def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
-    read = ctx.plan.output.name if ctx.plan.output in group else ""
+    read = [r for p in group for r in reads(program.readers, p)]
     lines = [
         "{",
         f"const auto& log = work.log[{number}];",
@@ -51,32 +53,35 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
     lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
     for p in group:
         lines += [f"p_{p.name}.retreat(step);", f"p_{p.name}.open_step(log.entries.data + begin, events);"]
-    lines += [f"work.reader.open_step(p_{read}, log.entries.data + begin, events);"] if read else []
+    lines += each(read, lambda r: f"open_step(p_{r.population}, log.entries.data + begin, events)")
     lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
-    lines += [f"work.reader.before(p_{read}, dr, step, e);"] if read else []
+    lines += each(read, lambda r: f"before(p_{r.population}, {r.slopes}, step, e)")
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
-    lines += [f"case {i}: {_arrival(ctx, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names]
+    lines += [
+        f"case {i}: {_arrival(ctx, program, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names
+    ]
     lines += [f"case {-1 - i}: {_own_spike(ctx, program, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
     lines += [
         f"case END_OF_PERIOD - {i}: p_{p.name}.ended(entry.source, entry.index, entry.s); break;"
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
     ]  # fmt: skip
     lines += ["}", "}"]
-    if read:
-        lines += [f"work.reader.before(p_{read}, dr, step, begin - 1);", f"work.reader.leave(p_{read}, dr, step);"]
+    lines += each(read, lambda r: f"before(p_{r.population}, {r.slopes}, step, begin - 1)")
+    lines += each(read, lambda r: f"leave(p_{r.population}, {r.slopes}, step)")
     return "\n".join([*lines, "}"])
 
 
-def _arrival(ctx: Context, c: ConnectionRecord) -> str:
+def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     """Weight gradient of one arrival, and D for the spike that sent it and for its delay."""
     p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, spread(c)
     back = ctx.split or not is_input
     feeds = back or c.learns_delays
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
-    read = c.target == ctx.plan.output.name
+    read = [r for r in program.readers if r.population == c.target]
+    adds = next((r for r in read if r.adds), None)
     slice_ = f"slice + {ctx.gradients[c.weight][0]}" if c.trainable else "nullptr"
-    lines = [f"work.reader.at({p}, args, {receptor}, entry.s, e - begin);"] if read else []
+    lines = each(read, lambda r: f"at({p}, args, {receptor}, entry.s, e - begin)")
     gradient, row = (
         f"{slice_} + int64_t(entry.source) * NP_{p}" if c.trainable else slice_,
         routes.row(c, "entry.source"),
@@ -87,12 +92,12 @@ def _arrival(ctx: Context, c: ConnectionRecord) -> str:
         lines += [f"scalar* along = work.along_{c.target};", "reached.clear(along);"] if c.trainable else []
         lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{c.target});")
         row = "row"
-    reader = "work.reader" if read else f"NoSource<Work::type_{c.target}>()"
+    reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{c.target}>()", "nullptr")
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
-        f"{row}, {receptor}, entry.s, e - begin, {reader}, dr{', reached.from, reached.to' if listed else ''})"
+        f"{row}, {receptor}, entry.s, e - begin, {reader}, {dr}{', reached.from, reached.to' if listed else ''})"
     )
-    kink = " + work.reader.kink(dr, e)" if read else ""
+    kink = "".join(f" + {r.name}.kink({r.slopes}, e)" for r in read)
     into = (
         "args.input_slope[args.input_start[sample] + entry.index]"
         if is_input
@@ -116,8 +121,7 @@ def _own_spike(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"double extra[{len(p.derived.states)}] = {{}};",
         f"scalar dl_dt = {name}.feedback[entry.index];",
     ]
-    if p.name == ctx.plan.output.name:
-        lines.append(program.own_spike())
+    lines.append(program.own_spike(p))
     lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
 

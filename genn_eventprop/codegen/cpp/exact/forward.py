@@ -10,27 +10,28 @@ from . import routes
 from .groups import groups
 from .models import loads, refs
 from .program import ExactProgram
+from .readings import Reading, each, reads
 
 HEAD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 
 
 def forward_exact(ctx: Context, program: ExactProgram) -> str:
     """The trial; returns 0, or 1 + the number of the population that ran away."""
-    plan, out = ctx.plan, ctx.plan.output.name
+    plan = ctx.plan
     found = groups(plan)
     body = ["bind(args, work);", *refs(ctx), *RANGE]
     body += [_initial(ctx, p) for p in plan.populations]
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
     body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
-    body += [f"work.reader.begin(p_{out}, args, sample);"]
+    body += each(program.readers, lambda r: f"begin(p_{r.population}, args, sample)")
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
     body += [f"work.way_{c.name}.clear(args.exact_steps, args.duration);" for c in plan.connections if delayed(c)]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
         "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
-        f"work.reader.enter(p_{out}, args, step, false);",
+        *each(program.readers, lambda r: f"enter(p_{r.population}, args, step, false)"),
         *(_group(ctx, program, i, g) for i, g in enumerate(found)),
         "}",
     ]
@@ -55,37 +56,38 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         lines += [f"work.rows_{p.name}.used = 0;"] if p.name in routes.spread_to(ctx) else []
         lines += [_due(ctx, c) for c in ctx.plan.into(p.name)]
         lines.append(f"p_{p.name}.absorb();")
-        if p.name == ctx.plan.output.name:
+        for r in reads(program.readers, p):
             pending = f"p_{p.name}.pending"
-            lines.append(f"work.reader.start(p_{p.name});")
-            lines.append(f"work.reader.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
-    lines += [_events(ctx, group)] if group[0].spiking else [_log_all(p) for p in group]
-    lines += [_read_step(ctx)] if ctx.plan.output in group and program.form and program.form.nodes else []
+            lines.append(f"{r.name}.start(p_{p.name});")
+            lines.append(f"{r.name}.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
+    lines += [_events(ctx, program, group)] if group[0].spiking else [_log_all(p) for p in group]
+    read = [r for p in group for r in reads(program.readers, p)]
+    lines += [_read_step(ctx, r) for r in read if r.form and r.form.nodes]
     lines += [f"p_{p.name}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
 
-def _read_step(ctx: Context) -> str:
+def _read_step(ctx: Context, r: Reading) -> str:
     """What a readout of V at nodes makes of a step that is over, from its log."""
-    out = ctx.plan.output
+    out = r.scope.p
     name, cases = f"p_{out.name}", []
     for i, c in enumerate(ctx.plan.connections):
         if c.target == out.name:
             row = routes.row_now(c, "entry.source")
             receptor = list(out.derived.receptors).index(c.receptor)
-            cases.append(f"case {i}: work.reader.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
+            cases.append(f"case {i}: {r.name}.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
     if out.spiking:
-        spiked = f"work.reader.spiked({name}, args, entry.source, entry.index, entry.s, e)"
+        spiked = f"{r.name}.spiked({name}, args, entry.source, entry.index, entry.s, e)"
         cases.append(f"case {-1 - ctx.spiking.index(out)}: {spiked}; break;")
     if len(out.derived.modes) > 1:
-        ended = f"work.reader.ended({name}, args, entry.source, entry.s, e)"
+        ended = f"{r.name}.ended({name}, args, entry.source, entry.s, e)"
         cases.append(f"case END_OF_PERIOD - {ctx.spiking.index(out)}: {ended}; break;")
     head = [
         "for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {",
         "const LogEntry& entry = log.entries[e];",
     ]
     switch = ["switch (entry.kind) {", *cases, "}", "}"]
-    return "\n".join([*head, *switch, f"work.reader.advance({name}, args, args.delta, log.count);"])
+    return "\n".join([*head, *switch, f"{r.name}.advance({name}, args, args.delta, log.count);"])
 
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
@@ -138,7 +140,7 @@ def _log_all(p: PopulationRecord) -> str:
     return f"for (const auto& a : p_{p.name}.pending) log.push(a.s, a.connection, a.source, a.index);"
 
 
-def _events(ctx: Context, group: list[PopulationRecord]) -> str:
+def _events(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) -> str:
     """The earliest event of the group, again and again: crossings before arrivals, then populations in order."""
     look, act = [], []
     for i, p in enumerate(group):
@@ -161,7 +163,7 @@ case {i}:
         log.push(a.s, a.connection, a.source, a.index);
         {name}.take_arrival();
     }} else {{
-{indent(_spike(ctx, p, group), 2)}    }}
+{indent(_spike(ctx, program, p, group), 2)}    }}
     break;""")
     loop = "\n".join([
         "double when = std::numeric_limits<double>::infinity();", "int who = -1;", "int64_t which = -1;", *look,
@@ -184,7 +186,7 @@ def _release(ctx: Context, p: PopulationRecord) -> str:
 """
 
 
-def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> str:
+def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list[PopulationRecord]) -> str:
     """An own spike, and what it does to its group within this step."""
     name, n = f"p_{p.name}", len(p.derived.states)
     number = ctx.spiking.index(p)
@@ -195,32 +197,31 @@ def _spike(ctx: Context, p: PopulationRecord, group: list[PopulationRecord]) -> 
         f"log.push({name}.now, {-1 - number}, neuron, index);",
         f"if ({name}.spikes_in_step > RUNAWAY * N_{name}) return {1 + number};",
     ]
-    if p.name == ctx.plan.output.name:
-        lines.append(f"work.reader.jump({name}, neuron, {name}.now, before, after);")
+    lines += each(reads(program.readers, p), lambda r: f"jump({name}, neuron, {name}.now, before, after)")
     for c in ctx.plan.out_of(p.name):
         if c.target in {q.name for q in group}:
-            lines.append(_at_once(ctx, c, name))
+            lines.append(_at_once(ctx, program, c, name))
     return "\n".join(lines)
 
 
-def _at_once(ctx: Context, c: ConnectionRecord, sender: str) -> str:
+def _at_once(ctx: Context, program: ExactProgram, c: ConnectionRecord, sender: str) -> str:
     """A spike that reaches a population of its own group within the step."""
     if not delayed(c):
         at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
-        body = _inserted(ctx, c, at, "route" if spread(c) else "neuron")
+        body = _inserted(ctx, program, c, at, "route" if spread(c) else "neuron")
         body = routes.each(c, "neuron", body) if spread(c) else body
         return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{c.name};\n{body}\n}}"
     lines = [
         f"const double late = {routes.delay(c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",
         f"if (at >= t_end) {{\nwork.way_{c.name}.push(at, index, route);\n}} else {{",
-        _inserted(ctx, c, f"{sender}.now + late", "route"), "}",
+        _inserted(ctx, program, c, f"{sender}.now + late", "route"), "}",
     ]  # fmt: skip
     return f"++next_{c.name};\n" + routes.each(c, "neuron", "\n".join(lines))
 
 
-def _inserted(ctx: Context, c: ConnectionRecord, at: str, route: str) -> str:
+def _inserted(ctx: Context, program: ExactProgram, c: ConnectionRecord, at: str, route: str) -> str:
     target, states = f"p_{c.target}", len(ctx.plan.population(c.target).derived.states)
     lines = [f"Arrival<{states}> a;", _take(ctx, c, "a", at, route, "index")]
-    if c.target == ctx.plan.output.name:
-        lines.append(f"work.reader.absorb({target}, &a, 1, log.count);")
+    readers = (r for r in program.readers if r.population == c.target)
+    lines += [f"{r.name}.absorb({target}, &a, 1, log.count);" for r in readers]
     return "\n".join([*lines, f"{target}.insert(a);"])

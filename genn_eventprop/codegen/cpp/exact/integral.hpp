@@ -3,13 +3,13 @@
 
 namespace {
 
-template <class O, int V, int N>
+template <class O, int V, int N, class W>
 struct ReadIntegral : NoReader<O> {
     static constexpr bool adds = true;
     static constexpr int n = O::n, S = O::S, L = O::model::dynamic, WIDTH = (DEGREE + 1) * (n + 1) * S;
     double total[O::NP];
     int degree = 0;
-    Intervals smooth;
+    Intervals<W> smooth;
     Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers an interval
     Buffer<scalar> direct, feed, changed[L + 1];
     void begin(O&, const Args& args, int64_t sample) {
@@ -20,7 +20,7 @@ struct ReadIntegral : NoReader<O> {
     }
     void enter(O& out, const Args& args, int64_t step, bool training) {
         smooth.enter(args, step);
-        const int parts = int(smooth.all.size()), sum = out.degree + int(args.series_size);
+        const int parts = int(smooth.all.size()), sum = out.degree + int(W::size(args));
         degree = sum < DEGREE ? sum : DEGREE;
         u.reserve(parts * WIDTH);
         for (int r = 0; r < L; ++r) du[r].reserve(parts * WIDTH);

@@ -3,7 +3,7 @@
 
 namespace {
 
-template <class O, int V, int N>
+template <class O, int V, int N, class W>
 struct ReadMaximum : NoReader<O> {
     static constexpr int n = O::n;
     double best[N], offset[N], y[N][n], turn[N];

@@ -5,25 +5,13 @@ from __future__ import annotations
 import re
 
 from ....plan import PopulationRecord
-from ....plan.series import MODES, NODES, SERIES
+from ....plan.series import MODES
 from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from . import routes
 from .groups import groups
 from .program import ExactProgram
-
-NO_TARGETS = """\
-struct Target {};
-inline Target target_of(const Args&, int64_t, int64_t, scalar) { return {}; }
-inline bool has_target(const Args&, int64_t) { return true; }
-"""
-
-
-def _reader(ctx: Context, program: ExactProgram) -> str:
-    kind, form = f"type_{ctx.plan.output.name}", program.form
-    if form is None:
-        return f"NoReader<{kind}>"
-    return f"{form.reader}<{kind}, {program.readout.v}, N_OUT{', ' + form.more if form.more else ''}>"
+from .readings import reads
 
 
 def exact_work(ctx: Context, program: ExactProgram) -> str:
@@ -40,7 +28,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
         room.append("ready_targets = args.n_targets;")
     lines = [
-        f"{_reader(ctx, program)} reader;",
+        *(r.member() for r in program.readers),
         *members,
         *routes.members(ctx),
         f"Log log[{len(groups(ctx.plan))}];",
@@ -51,25 +39,6 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         f"    void prepare([[maybe_unused]] const Args& args) {{\n        if ({same}) return;\n" + "\n".join(prepare)
         + f"\n{indent(chr(10).join(room), 2)}        ready = true;\n    }}\n    void prepare_back(const Args&) {{}}\n    void trade(Work&) {{}}\n}};\n"
     )  # fmt: skip
-
-
-def time_weight(ctx: Context, program: ExactProgram) -> str:
-    """w(t) of an integral readout as a function of t, without window and a(t); and what else makes intervals of it."""
-    loss = ctx.plan.loss
-    sampled = loss.readout == "voltage" and loss.compares == "targets"
-    names = {"T": "args.duration", "t": "t"}
-    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
-    labels = loss.readout == "voltage" and loss.compares == "labels"
-    steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
-    pointwise = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
-    if loss.readout != "voltage":
-        pointwise += NO_TARGETS
-    pointwise = pointwise if program.form and program.form.nodes else ""
-    return pointwise + (
-        f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
-        f"[[maybe_unused]] constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};\n"
-        f"inline double time_weight(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}\n"
-    )
 
 
 def models(ctx: Context, program: ExactProgram) -> str:
@@ -88,8 +57,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     learned = ctx.learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]
     own = -1 - ctx.spiking.index(p) if p.spiking else 0
-    extrema = program.form is not None and program.form.extrema
-    watched = p.spiking or (p.name == ctx.plan.output.name and extrema)
+    watched = p.spiking or any(r.form is not None and r.form.extrema for r in reads(program.readings, p))
     name = f"Model_{p.name}"
     return (
         f"struct {name} {{\n"

@@ -6,14 +6,14 @@ and, of a readout, what its `between_events` names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import sympy as sp
 
 from ....plan import PopulationRecord
 from ....program.compare import comparison
 from ....program.events import DL_DT
-from ....program.nodes import Access, Add, Buffer, Set, Statement, name
+from ....program.nodes import Add, Buffer, Set, Statement, name
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
@@ -21,13 +21,14 @@ from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
 from ...statements import TYPES, Target, indent
 from ..context import Context
-from ..grid.compare import CONSTANTS, compared
+from ..grid.compare import CONSTANTS, auxiliary_losses, compared
 from ..grid.lanes import OnceText
 from ..grid.memory import Memory
+from .readings import Reading, readings_of, reads, time_weights
 
 
 class ExactMemory(Memory):
-    """States, costates and counts stand where the trial in exact time has them; readouts are in double precision."""
+    """States, costates and counts stand where the trial in exact time has them."""
 
     def _places(self) -> dict[str, str]:
         found = super()._places()
@@ -39,25 +40,24 @@ class ExactMemory(Memory):
             found[f"p{i}_{COUNT}"] = f"args.p_{p.name}_counts + sample * N_p_{p.name}"
         return found
 
-    def element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
-        if self.fields.get(access.buffer.name) == "readout":
-            return f"work.readout[{write(access.index[0])}]"
-        return super().element(access, write)
-
     def members(self) -> tuple[list[str], list[str]]:
         """Members of a thread's memory, and the lines that make room for them."""
-        found = {"readout": ("double", "NP_OUT"), "dr": ("real", "NP_OUT")}
+        found: dict[str, tuple[str, str]] = {}
         for b in sorted(self.used.values(), key=lambda b: b.name):
             if b.name not in self.places:
                 found[self.field(b)] = b.kind, self.count(b)
         fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in found.items()]
-        return fields, [f"{n}.zero({size});" for n, (_, size) in found.items()]
+        room = [f"{n}.zero({size});" for n, (_, size) in found.items()]
+        steps = (
+            ["const int64_t n_steps = args.n_steps;"] if any("n_steps" in size for _, size in found.values()) else []
+        )
+        return fields, steps + room
 
 
 class ExactProgram:
     """The statements of a plan's trial.
 
-    form: how V is read between events; None: the readout is what its statements say.
+    readings: every readout that a loss asks for, the main loss's own first. readers: those that read V between events.
     """
 
     def __init__(self, names: Context) -> None:
@@ -67,8 +67,13 @@ class ExactProgram:
         for p in names.spiking:
             self.scopes[p.name].each(COUNT, "int", "result")
         self.out = self.scopes[self.plan.output.name]
-        self.readout = make_readout(self.out)
-        self.form = self.readout.between_events()
+        self.readouts = {l.output: make_readout(self.scopes[l.output], names.split) for l in self.plan.losses}
+        self.readout = self.readouts[self.plan.output.name]
+        read = ((self.scopes[name], own) for name, own in self.readouts.items())
+        self.readings = [r for s, own in read for r in readings_of(s, own, self.memory)]
+        self.readers = [r for r in self.readings if r.form is not None]
+        for r in self.readings:
+            self.memory.used |= {b.name: b for b in r.buffers}
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
 
     def functions(self) -> str:
@@ -80,29 +85,29 @@ class ExactProgram:
     # forwards
 
     def _read(self) -> str:
-        """The spike counts of a trial that is over, and its readout."""
-        own = self.readout if self.form is None else None
-        text = self._loop(self.out, own.begin()) if own else ""
+        """The spike counts of a trial that is over, and its readouts."""
+        said = [r for r in self.readings if r.form is None]
+        text = "".join(self._loop(r.scope, r.readout.begin()) for r in said)
         for p in self.names.spiking:
             each = "++counts[neuron];\n"
-            if own and p is self.plan.output:
-                each += self._at_spike("i", self._text(self.out, own.spiked()))
+            for r in reads(said, p):
+                each += self._at_spike(p, "i", self._text(r.scope, r.readout.spiked()))
             text += (
                 f"{{\n    int32_t* counts = args.p_{p.name}_counts + sample * N_p_{p.name};\n"
                 f"    std::memset(counts, 0, N_p_{p.name} * sizeof(int32_t));\n"
                 f"    for (int64_t i = 0; i < work.p_{p.name}.spikes.count; ++i) {{\n"
                 f"        const int neuron = work.p_{p.name}.spikes.neuron[i];\n{indent(each, 2)}    }}\n}}\n"
             )
-        if own:
-            return self._block(text + self._loop(self.out, own.end()))
-        return text + f"work.reader.finish(work.p_{self.plan.output.name}, args, work.readout);\n"
+        text += "".join(self._loop(r.scope, r.readout.end()) for r in said)
+        ends = (f"{r.name}.finish(work.p_{r.population}, args, {r.result});\n" for r in self.readers)
+        return (self._block(text) if said else text) + "".join(ends)
 
     # backwards
 
     def _pushes(self, p: PopulationRecord) -> list[Statement]:
         """What the costate takes at every own spike that was sent."""
         found = [*self.regularise[p.name].after()] if p.spiking else []
-        return found + (self.readout.after() if p is self.plan.output else [])
+        return found + [s for r in reads(self.readings, p) for s in r.readout.after()]
 
     def pushed(self, p: PopulationRecord) -> int:
         """Number of the state whose costate takes a jump at own spikes, -1 without one."""
@@ -114,19 +119,18 @@ class ExactProgram:
         """Jumps at own spikes, from the counts of the trial, and lambda at T."""
         text = ""
         for p in self.plan.populations:
-            s, own, is_output = self.scopes[p.name], self.regularise.get(p.name), p is self.plan.output
+            s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
             body = own.begin_back() if own else []
             text += self._total(s) if own and own.whole_layer else ""
             values = [a.value for a in self._pushes(p) if isinstance(a, Add) and a.value != JUMP]
             if values:
                 body += [] if own and own.terms else [Set(s.each(JUMP), sp.Integer(0))]
                 body += [Add(JUMP, value) for value in values]
-            last = self.readout.last() if is_output else sp.Integer(0)
-            body += self.readout.begin_back() if is_output and self.form is None else []
-            body += [Add(self.readout.lam, last)] if last != 0 else []
-            text += self._loop(s, body)
-            if last != 0 and len(p.derived.modes) > 1:
-                mu = [f"work.p_{p.name}.{which}[{self.readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
+            body += [b for r in read if r.form is None for b in r.readout.begin_back()]
+            last = [Add(r.readout.lam, end) for r in read if (end := r.readout.last()) != 0]
+            text += self._loop(s, body + last)
+            if last and len(p.derived.modes) > 1:
+                mu = [f"work.p_{p.name}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
                 text += f"for (const auto& h : work.p_{p.name}.held) std::swap({', '.join(mu)});\n"
         return self._block(text)
 
@@ -134,33 +138,46 @@ class ExactProgram:
         total, counts = self.memory.numbers[f"{s.prefix}{TOTAL}"], self.memory.pointer(s.table[COUNT].buffer)
         return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {total} += {counts}[neuron];\n"
 
-    def own_spike(self) -> str:
-        """Adds to dl_dt of the output's own spike `entry`."""
-        out = f"p_{self.plan.output.name}"
-        if self.form is not None:
-            return f"dl_dt += work.reader.own_spike({out}, args, dr, entry.index, entry.source, entry.s, extra);\n"
-        before = {x: name("b", x) for x in self.out.x}
-        text = self._text(self.out, [s for e in self.out.d.events for s in self.readout.own(e, before)])
+    def own_spike(self, p: PopulationRecord) -> str:
+        """Adds to dl_dt of the own spike `entry` of a population that is read."""
+        return "".join(self._own_spike(r) for r in reads(self.readings, p))
+
+    def _own_spike(self, r: Reading) -> str:
+        out, s = f"p_{r.population}", r.scope
+        if r.form is not None:
+            return f"dl_dt += {r.name}.own_spike({out}, args, {r.slopes}, entry.index, entry.source, entry.s, extra);\n"
+        before = {x: name("b", x) for x in s.x}
+        text = self._text(s, [b for e in s.d.events for b in r.readout.own(e, before)])
         if not text:
             return ""
         records = "".join(
             f"const scalar {b} = {out}.spikes.record[{i + 1}][entry.index];\n"
             for i, b in enumerate(before.values()) if str(b) in text
         )  # fmt: skip
-        text = "const int neuron = entry.source;\n" + records + self._at_spike("entry.index", text)
+        text = "const int neuron = entry.source;\n" + records + self._at_spike(s.p, "entry.index", text)
         return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}")
 
-    def _at_spike(self, index: str, text: str) -> str:
-        """At one of the output's spikes."""
-        now = f"const double {NOW} = work.p_{self.plan.output.name}.spike_time[{index}];\n"
+    def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
+        """At one of the spikes of a population that is read."""
+        now = f"const double {NOW} = work.p_{p.name}.spike_time[{index}];\n"
         return (now if str(NOW) in text else "") + text
 
     # between the passes
 
     def compare(self) -> str:
-        """The outer loss of readouts."""
+        """The outer loss of readouts, the main one."""
         once, _ = comparison(self.out, self.readout)
         return compared(self.memory, once)
+
+    def auxiliary(self) -> str:
+        """Auxiliary losses, and their readouts for the host."""
+        others = [(self.scopes[l.output], self.readouts[l.output]) for l in self.plan.auxiliary]
+        return auxiliary_losses(self.memory, [comparison(*o, given=self.names.split)[0] for o in others])
+
+    def time_weights(self) -> str:
+        """What readers need to know of time weights."""
+        nodes = any(r.form is not None and r.form.nodes for r in self.readers)
+        return time_weights(self.names, [self.scopes[name] for name in self.readouts], nodes)
 
     # text
 

@@ -1,4 +1,4 @@
-// Readouts in exact time. O: the output's Neurons, V: index of the state that is read, N: classes.
+// Readouts in exact time. O: Neurons of the population that is read, V: index of the state, N: classes, W: the time weight.
 //
 // Forwards a reader sees the start of every step, its arrivals and own spikes; backwards `enter` opens a step, `at` sets
 // what the reader adds to lambda at an arrival (as factors of dr), `leave` closes the step.

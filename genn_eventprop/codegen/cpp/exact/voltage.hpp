@@ -1,34 +1,40 @@
 // L = 1/T int w(t) l(V(t)) dt, l the generated `pointwise`, by Gauss-Legendre nodes between any two events of the output.
 //
 // A step is read when it is over: its log tells the order of arrivals and own spikes. dl/dV at the nodes is kept for the way
-// back, where lambda_V jumps by it. Linear: r = 1/T int w V dt of neurons that have a refractory period, in the same way; then
-// dr is a factor of what is kept.
+// back, where lambda_V jumps by it. INTEGRAL: r = 1/T int w V dt of neurons that have a refractory period, in the same way; then
+// dr is a factor of what is kept. SAMPLES: V at the start of every step of the plan's grid, before what happens at that time, with
+// dr of each (n_steps + 1, NP).
 
 namespace {
 
-template <class O, int V, int N, bool Linear = false>
+enum class Of { LOSS, INTEGRAL, SAMPLES };
+
+template <class O, int V, int N, class W, Of What = Of::LOSS>
 struct ReadVoltage : NoReader<O> {
+    static constexpr bool Linear = What == Of::INTEGRAL, Sampled = What == Of::SAMPLES, Scored = What == Of::LOSS;
     static constexpr int n = O::n, S = O::S, NP = O::NP, L = O::model::dynamic, C = n * (n + 1), M = O::model::modes;
     struct Node {
         double s;
         int64_t step, entry, piece;  // entry: of the log, the first event after it
     };
     List<Node> nodes;
-    Intervals smooth;
+    Intervals<W> smooth;
     Buffer<scalar> y[n], density, kept, own_loss, arrival_loss;  // density: NP numbers a node; kept: y, n NP numbers a piece
     Buffer<char> kept_mode;                                      // NP numbers a piece
+    Buffer<double> samples;                                      // NP numbers each
     alignas(64) scalar row[n + 1][S], V_now[NP], V_after[NP], slope[NP];
     char mode_of[NP];
     double total[N], running = 0, rate = 0, reached = 0, share = 0;
-    int64_t sample = 0, step = 0, pieces = 0, top = -1;
+    int64_t sample = 0, step = 0, pieces = 0, top = -1, sampled = 0, until = 0;  // samples of V: next one, end of the step's
     size_t place = 0;
     bool scored = false, training = false;
 
     void begin(O& out, const Args& args, int64_t number) {
-        sample = number, share = args.sample_weight[sample], scored = has_target(args, sample), training = args.training;
+        sample = number, share = args.sample_weight[sample], scored = !Scored || has_target(args, sample), training = args.training;
         smooth.begin(args, sample);
         for (double& v : total) v = 0;
-        running = rate = 0, pieces = nodes.count = 0;
+        running = rate = 0, pieces = nodes.count = sampled = 0;
+        if (Sampled) samples.reserve((args.n_steps + 1) * NP);
         for (auto& b : y) b.reserve(NP);
         std::memset(mode_of, 0, NP);
         for (const auto& flow : out.flow)
@@ -42,6 +48,8 @@ struct ReadVoltage : NoReader<O> {
     void enter(O&, const Args& args, int64_t k, bool back) {
         step = k;
         if (!back) smooth.enter(args, k);
+        const int64_t steps = args.n_steps, all = args.exact_steps;
+        until = k + 1 < all ? ((k + 1) * steps + all - 1) / all : steps + 1;
     }
     void start(O& out) {
         for (int i = 0; i < n; ++i) std::memcpy(y[i], out.x[i], NP * sizeof(scalar));
@@ -96,6 +104,7 @@ struct ReadVoltage : NoReader<O> {
     }
     // V up to s, where log entry `entry` is next.
     void advance(O& out, const Args& args, double s, int64_t entry) {
+        if constexpr (Sampled) return take_samples(out, args, s, entry);
         for (; place < smooth.all.size(); ++place) {
             const Interval& i = smooth.all[place];
             const double to = s < i.to ? s : i.to;
@@ -119,11 +128,23 @@ struct ReadVoltage : NoReader<O> {
             voltage(out, s);
             for (int k = 0; k < N; ++k) total[k] += w * double(V_now[k]);
             if (!scored) continue;
-            if constexpr (!Linear) running += w * double(pointwise(args, V_now, target(args, s), slope));
+            if constexpr (Scored) running += w * double(pointwise(args, V_now, target(args, s), slope));
             if (!training) continue;
             density.reserve((nodes.count + 1) * NP);
             for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w) * (Linear ? scalar(1) : scalar(share) * slope[k]);
             nodes.push() = {s, step, entry, pieces};
+        }
+    }
+    void take_samples(O& out, const Args& args, double s, int64_t entry) {
+        const int64_t steps = args.n_steps, all = args.exact_steps;
+        for (; sampled < until; ++sampled) {
+            const double at = args.duration * double(sampled * all - step * steps) / (double(steps) * double(all));
+            if (at > s) return;
+            voltage(out, at);
+            for (int k = 0; k < NP; ++k) samples[sampled * NP + k] = double(V_now[k]);
+            if (!training) continue;
+            nodes.push() = {at, step, entry, pieces};
+            if (L || M > 1) keep();
         }
     }
     void keep() {
@@ -140,11 +161,11 @@ struct ReadVoltage : NoReader<O> {
             const double* a = out.flow[0].A + (O::own(k) * n + V) * (n + 1);
             double speed = std::fabs(a[n]);
             for (int j = 0; j < n; ++j) speed += std::fabs(a[j] * double(y[j].data[k]));
-            speed *= steepness(args, y[V].data[k]);
+            speed *= Linear ? 1.0 : steepness(args, y[V].data[k]);
             steepest = speed > steepest ? speed : steepest;
         }
         const double z = 6.3 / (2 * h * (rate + steepest)), digits = sizeof(scalar) == 4 ? 7 : 15;
-        return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(args.series_size - 1));
+        return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(W::size(args) - 1));
     }
     Target target(const Args& args, double s) const {
         const double t = (smooth.start + s) / args.target_dt;
@@ -156,7 +177,8 @@ struct ReadVoltage : NoReader<O> {
         double change = 0;
         if constexpr (Linear) {
             for (int k = 0; k < N; ++k) change += double(V_now[k]) - double(V_after[k]);
-        } else if (scored) {
+        } else if constexpr (Scored) {
+            if (!scored) return 0;
             change = double(pointwise(args, V_now, target(args, s), slope));
             change = share * (change - double(pointwise(args, V_after, target(args, s), slope)));
         }
@@ -190,7 +212,8 @@ struct ReadVoltage : NoReader<O> {
             }
         }
     }
-    void finish(O&, const Args&, double* readout) {
+    void finish(O&, const Args& args, double* readout) {
+        if (Sampled) return (void)std::memcpy(readout, samples.data, size_t((args.n_steps + 1) * NP) * sizeof(double));
         for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
 
@@ -203,7 +226,7 @@ struct ReadVoltage : NoReader<O> {
     void pull(O& out, const scalar* dr, const Node& node, int mode) {
         const char* modes = kept_mode + node.piece * NP;
         scalar part[NP];
-        const scalar* d = density + top * NP;
+        const scalar* d = Sampled ? dr + top * NP : density.data + top * NP;
         if (M > 1) {
             for (int i = 0; i < NP; ++i) part[i] = in(mode, modes, i) ? d[i] * (Linear ? dr[i] : scalar(1)) : scalar(0);
             d = part;

@@ -1,4 +1,5 @@
-// The time weight of an integral in a step: intervals in which w(t) a(t) is smooth, from the first to the last.
+// The time weight of an integral in a step: intervals in which w(t) a(t) is smooth, from the first to the last. W: the
+// generated struct of a loss, `Weight_<population>`.
 //
 // They end at the window's ends, at input spikes if the weight follows the input, and at samples of target series.
 
@@ -8,13 +9,14 @@ struct Interval {
     double from, to, activity;  // ms from the start of the step; a(t) at the end, 0 outside of the window
 };
 
+template <class W>
 struct Intervals {
     std::vector<Interval> all;
     double start = 0, close = 0;  // of the step in ms; where the window ends in it
 
     // Reads the input of a sample: a at the start of every step, and the step's first input spike.
     void begin(const Args& args, int64_t sample) {
-        if (!DRIVEN) return;
+        if (!W::DRIVEN) return;
         int64_t i = args.offsets[args.samples[sample]];
         const int64_t to = args.offsets[args.samples[sample] + 1];
         double a = 0, last = 0;
@@ -22,27 +24,27 @@ struct Intervals {
         for (int64_t step = 0; step <= args.exact_steps; ++step) {
             const double t = args.duration * double(step) / double(args.exact_steps);
             for (; i < to && args.times[i] < t; last = args.times[i++])
-                a = a * std::exp((last - args.times[i]) * args.activity_rate) + args.activity_jump;
-            before_.push_back(a * std::exp((last - t) * args.activity_rate)), first_.push_back(i);
+                a = a * std::exp((last - args.times[i]) * W::rate(args)) + W::jump(args);
+            before_.push_back(a * std::exp((last - t) * W::rate(args))), first_.push_back(i);
         }
     }
     void enter(const Args& args, int64_t step) {
         const double delta = args.delta, tiny = 1e-12 * delta;
         start = args.duration * double(step) / double(args.exact_steps);
-        const double open = args.window_start - start;
-        close = args.window_end - start < delta - tiny ? args.window_end - start : delta;
+        const double open = W::opens(args) - start;
+        close = W::closes(args) - start < delta - tiny ? W::closes(args) - start : delta;
         cuts_.clear();
         for (double t : {open, close})
             if (t > tiny && t < delta) cuts_.push_back({t, 0.0});
-        if (SAMPLED)
+        if (W::SAMPLED)
             for (int64_t k = int64_t(start / args.target_dt); double(k) * args.target_dt < start + delta; ++k)
                 cuts_.push_back({double(k) * args.target_dt - start, 0.0});
-        for (int64_t i = DRIVEN ? first_[size_t(step)] : 0; DRIVEN && i < first_[size_t(step) + 1]; ++i)
-            cuts_.push_back({args.times[i] - start, args.activity_jump});
+        for (int64_t i = W::DRIVEN ? first_[size_t(step)] : 0; W::DRIVEN && i < first_[size_t(step) + 1]; ++i)
+            cuts_.push_back({args.times[i] - start, W::jump(args)});
         if (cuts_.size() > 1) std::sort(cuts_.begin(), cuts_.end());
         cuts_.push_back({delta, 0.0});
         all.clear();
-        double at = 0, a = DRIVEN ? before_[size_t(step)] : 1.0;
+        double at = 0, a = W::DRIVEN ? before_[size_t(step)] : 1.0;
         for (const auto& cut : cuts_) {
             if (cut.first > at) {
                 a *= decay(args, cut.first - at);
@@ -60,19 +62,19 @@ struct Intervals {
     // w a / T at s.
     double at(const Args& args, double s) const { return in(args, all[size_t(find(s))], s); }
     double in(const Args& args, const Interval& i, double s) const {
-        return i.activity == 0 ? 0.0 : time_weight(start + s, args) * i.activity / decay(args, i.to - s) / args.duration;
+        return i.activity == 0 ? 0.0 : W::at(start + s, args) * i.activity / decay(args, i.to - s) / args.duration;
     }
     // Coefficients of w a / T in interval p, powers of the time to its end.
     void series(const Args& args, int64_t step, int p, double* c) const {
-        const int used = int(args.series_size);
+        const int used = int(W::size(args));
         const Interval& i = all[size_t(p)];
-        for (int q = 0; q <= DEGREE; ++q) c[q] = q < used && i.activity != 0 ? args.weight_series[step * SERIES + q] : 0.0;
-        if (!DRIVEN && i.to == close) return;
+        for (int q = 0; q <= DEGREE; ++q) c[q] = q < used && i.activity != 0 ? W::series(args)[step * SERIES + q] : 0.0;
+        if (!W::DRIVEN && i.to == close) return;
         for (int r = 0; r + 1 < used; ++r)
             for (int q = used - 2; q >= r; --q) c[q] += (close - i.to) * c[q + 1];
-        if (!DRIVEN) return;
+        if (!W::DRIVEN) return;
         double power[DEGREE + 1] = {i.activity};
-        for (int q = 1; q <= DEGREE; ++q) power[q] = power[q - 1] * args.activity_rate * INVERSE[q];
+        for (int q = 1; q <= DEGREE; ++q) power[q] = power[q - 1] * W::rate(args) * INVERSE[q];
         for (int q = DEGREE; q >= 0; --q) {
             double v = 0;
             for (int r = 0; r <= q && r < used; ++r) v += c[r] * power[q - r];
@@ -81,7 +83,7 @@ struct Intervals {
     }
 
   private:
-    static double decay(const Args& args, double ms) { return DRIVEN ? std::exp(-ms * args.activity_rate) : 1.0; }
+    static double decay(const Args& args, double ms) { return W::DRIVEN ? std::exp(-ms * W::rate(args)) : 1.0; }
     std::vector<double> before_;
     std::vector<int64_t> first_;
     std::vector<std::pair<double, double>> cuts_;  // end of an interval, jump of a there

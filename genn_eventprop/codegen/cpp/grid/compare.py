@@ -1,4 +1,4 @@
-"""The outer loss of readouts, from its statements; on the grid and with exact spike times."""
+"""The outer losses of readouts, from their statements; on the grid and with exact spike times."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import sympy as sp
 
+from ....losses.kinds import READOUTS
 from ....program.nodes import Access, Kernel
-from ...statements import Target
+from ....program.values import auxiliary
+from ...statements import Target, indent
 from .lanes import OnceText
 from .memory import Memory
 
@@ -26,3 +28,16 @@ def compared(memory: Memory, kernel: Kernel) -> str:
 
     text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()
     return memory.pointers() + text
+
+
+def auxiliary_losses(memory: Memory, kernels: list[Kernel]) -> str:
+    """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
+    took = "".join(f"{{\n{indent(compared(memory, kernel))}}}\n" for kernel in kernels)
+    took = f"if (args.half == BACKWARDS) {{\n{indent(took)}}}\n" if took and memory.names.split else took
+    said = ""
+    for prefix, loss in auxiliary(memory.plan):
+        valid = f"work.{prefix}w_first[n] >= 0 ? r : std::numeric_limits<double>::infinity()"
+        read = valid if READOUTS[loss.readout].spikes and loss.readout != "count" else "r"
+        each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}readout[sample * {loss.n_classes} + n] = {read};\n"
+        said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
+    return took + said

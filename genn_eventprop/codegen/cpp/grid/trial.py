@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import sympy as sp
 
-from ....losses.kinds import READOUTS
 from ....plan import PopulationRecord
 from ....plan.numbers import basis_size
 from ....program.nodes import Buffer, name
@@ -23,13 +22,12 @@ from ....program.trial import (
     Total,
     make_trial,
 )
-from ....program.values import auxiliary
 from ...statements import indent
 from ..context import Context
 from ..kinds import ends, stream
 from .between import Between
 from .carried import Carried
-from .compare import compared
+from .compare import auxiliary_losses, compared
 from .connections import Connections
 from .lists import Lists
 from .loops import Loops
@@ -197,12 +195,4 @@ class Grid:
         if not self.plan.auxiliary:
             return ""
         others = [o for o in self.trial.compare[-len(self.plan.auxiliary) :] if isinstance(o, Once)]
-        took = "".join(f"{{\n{indent(compared(self.memory, o.kernel))}}}\n" for o in others)
-        took = f"if (args.half == BACKWARDS) {{\n{indent(took)}}}\n" if self.names.split else took
-        said = ""
-        for prefix, loss in auxiliary(self.plan):
-            valid = f"work.{prefix}w_first[n] >= 0 ? r : std::numeric_limits<double>::infinity()"
-            read = valid if READOUTS[loss.readout].spikes and loss.readout != "count" else "r"
-            each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}readout[sample * {loss.n_classes} + n] = {read};\n"
-            said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
-        return took + said
+        return auxiliary_losses(self.memory, [o.kernel for o in others])

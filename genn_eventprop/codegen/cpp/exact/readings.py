@@ -1,0 +1,126 @@
+"""What losses read in exact time: a reader of V between events for each readout that needs one, and its time weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ....plan import PopulationRecord
+from ....plan.series import NODES, SERIES
+from ....program.nodes import Buffer
+from ....program.readouts import Readout, Several
+from ....program.readouts.base import BetweenEvents
+from ....program.scope import Scope
+from ...printer import DOUBLE, expression
+from ..context import Context
+from ..grid.memory import Memory
+
+NO_TARGETS = """\
+struct Target {};
+inline Target target_of(const Args&, int64_t, int64_t, scalar) { return {}; }
+inline bool has_target(const Args&, int64_t) { return true; }
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One readout of a population.
+
+    form: how V is read between events; None: the readout is what its statements say. tail: what stands behind names in
+    the text, "" for the main loss's own. result, dr: where the readout and dL/dr stand.
+    """
+
+    scope: Scope
+    readout: Readout
+    form: BetweenEvents | None
+    tail: str
+    result: str
+    dr: str
+
+    @property
+    def population(self) -> str:
+        return self.scope.p.name
+
+    @property
+    def buffers(self) -> tuple[Buffer, Buffer]:
+        """Of the readout and dL/dr."""
+        return self.scope.table[self.readout.R].buffer, self.scope.table[self.readout.DR].buffer
+
+    @property
+    def name(self) -> str:
+        return f"work.reader{self.tail}"
+
+    @property
+    def slopes(self) -> str:
+        """Of the pass backwards, dL/dr."""
+        return f"dr{self.tail}"
+
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to lambda between events, and so to what arrivals are worth."""
+        return self.form is not None and not self.form.nodes and not self.form.extrema
+
+    def member(self) -> str:
+        """Of a thread's memory."""
+        assert self.form is not None
+        p, more = self.population, f", {self.form.more}" if self.form.more else ""
+        return f"{self.form.reader}<type_{p}, {self.readout.v}, N_p_{p}, Weight_{p}{more}> reader{self.tail};"
+
+
+def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
+    """Of the population that a loss reads."""
+    found = []
+    for part in readout.parts if isinstance(readout, Several) else [readout]:
+        tail = f"_p{s.index}" * bool(s.of_loss) + f"_{part.which}" * bool(part.which)
+        places = (f"work.{memory.field(s.table[x].buffer)}" for x in (part.R, part.DR))
+        found.append(Reading(s, part, part.between_events(), tail, *places))
+    return found
+
+
+def each(readings: list[Reading], call: Callable[[Reading], str]) -> list[str]:
+    """The same call of every reader."""
+    return [f"{r.name}.{call(r)};" for r in readings if r.form is not None]
+
+
+def time_weights(ctx: Context, scopes: list[Scope], nodes: bool) -> str:
+    """w(t) of the losses as functions of t, without window and a(t); and what else makes intervals of it.
+
+    nodes: whether any readout takes V at nodes between events.
+    """
+    sizes = f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
+    return (_pointwise(ctx) if nodes else "") + sizes + "".join(_time_weight(s) for s in scopes)
+
+
+def _pointwise(ctx: Context) -> str:
+    """How steep the main loss is as a function of V, and its targets if it has none at single times."""
+    loss = ctx.plan.loss
+    labels = loss.readout == "voltage" and loss.compares == "labels"
+    steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
+    text = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
+    return text if loss.readout == "voltage" else text + NO_TARGETS
+
+
+def _time_weight(s: Scope) -> str:
+    loss = s.plan.loss
+    sampled = loss.readout == "voltage" and loss.compares == "targets"
+    names = {"T": "args.duration", "t": "t"}
+    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
+    given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
+    lines = [
+        f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};",
+        f"static double at(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}",
+        *(f"static double {n}(const Args& args) {{ return args.{s.of_loss}{v}; }}" for n, v in given.items()),
+        f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}",
+        f"static int64_t size(const Args& args) {{ return args.{s.of_loss}series_size; }}",
+    ]
+    return f"struct Weight_{s.p.name} {{\n" + "".join(f"    {line}\n" for line in lines) + "};\n"
+
+
+def reads(readings: list[Reading], p: PopulationRecord) -> list[Reading]:
+    """Those of a population."""
+    return [r for r in readings if r.population == p.name]
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
