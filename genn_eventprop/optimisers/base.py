@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import CheckpointError, SettingError, TrainingError, suggest
+from .averaging import AVERAGING, Averaging
 from .text import check_text, execute
 
 Bounds = tuple[Any, Any]
@@ -60,7 +61,7 @@ class OptimiserStep:
                 np.clip(x, item.lower, item.upper, out=x)
 
 
-class Optimiser:
+class Optimiser(Averaging):
     """Base class. A subclass gives `state_names`, `code`, `scalar_names`, `defaults` and `scalars`.
 
     Args:
@@ -72,6 +73,8 @@ class Optimiser:
         clip_norm: scale all gradients down if their common L2 norm exceeds this; None (default): never. With name
             patterns, ``{"*_hidden1.weight": 0.1, "*": 1.0}``, each gradient is clipped by itself; a later pattern
             overrides an earlier one. `clipped_steps` counts the steps in which gradients were clipped.
+        average: decay of an exponential moving average of the parameters, e.g. 0.99, see `Averaging`; None: none is
+            kept. The `Trainer` then evaluates with the average.
 
     `factor` multiplies the learning rates of the next step; `factors`, by name pattern, replaces it for parameters that
     match. A schedule sets them.
@@ -87,23 +90,23 @@ class Optimiser:
         groups: Mapping[str, Mapping[str, float]] | None,
         bounds: Mapping[str, Bounds] | None,
         clip_norm: float | Mapping[str, float] | None,
+        average: float | None = None,
     ) -> None:
         self.name = type(self).__name__
         self.settings = dict(settings)
         self.groups = {pattern: dict(values) for pattern, values in (groups or {}).items()}
         self.bounds = dict(bounds or {})
-        self.clip_norm = clip_norm
+        self.clip_norm, self.average = clip_norm, average
         self.factor = 1.0
         self.factors: dict[str, float] = {}
-        self.steps = 0
-        self.clipped_steps = 0
+        self.steps = self.clipped_steps = self.averaged = 0
         self.state: dict[str, dict[str, np.ndarray]] = {}
         self._bounds: dict[str, Bounds] = {}
         self._decay: dict[str, float] = {}
         self._settings: dict[str, dict[str, float]] = {}
         self._check_settings()
         full = self.full_code()
-        self._locals = check_text(full, {"x", "g", *self.state_names, *self.full_scalar_names()}, self.name)
+        self._locals = check_text(full, {"x", "g", *self.full_state_names(), *self.full_scalar_names()}, self.name)
 
     def scalars(self, step: int, settings: Mapping[str, float]) -> dict[str, float]:
         """The numbers in `code` for update number `step` (1 for the first), bias corrections folded in, float64."""
@@ -124,13 +127,18 @@ class Optimiser:
         return self._bounds[name]
 
     def full_code(self) -> str:
-        """`code`, preceded by the scaling of the gradient when clipping is on, then by an L2 penalty."""
-        scale = "" if self.clip_norm is None else "g = gradient_scale * g\n"
-        return scale + ("g = g + l2 * x\n" if self._decay else "") + self.code
+        """`code`, preceded by the average, the scaling of the gradient when clipping is on, and an L2 penalty."""
+        before = "" if self.average is None else AVERAGING
+        before += "" if self.clip_norm is None else "g = gradient_scale * g\n"
+        return before + ("g = g + l2 * x\n" if self._decay else "") + self.code
 
     def full_scalar_names(self) -> tuple[str, ...]:
         scale = () if self.clip_norm is None else ("gradient_scale",)
-        return (*self.scalar_names, *scale, *(("l2",) if self._decay else ()))
+        average = () if self.average is None else ("average_rate",)
+        return (*self.scalar_names, *scale, *(("l2",) if self._decay else ()), *average)
+
+    def full_state_names(self) -> tuple[str, ...]:
+        return self.state_names if self.average is None else (*self.state_names, "average")
 
     def prepare(
         self,
@@ -152,11 +160,11 @@ class Optimiser:
         for pattern in (*self.groups, *self.bounds, *own):
             if not fnmatch.filter(parameters, pattern):
                 raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
-        self.steps = self.clipped_steps = 0
+        self.steps = self.clipped_steps = self.averaged = 0
         self._decay = {name: strength for name, strength in (decay or {}).items() if strength}
         self.state, self._settings, self._bounds = {}, {}, {}
         for name, array in parameters.items():
-            self.state[name] = {state: np.zeros_like(array) for state in self.state_names}
+            self.state[name] = {state: np.zeros_like(array) for state in self.full_state_names()}
             self._settings[name] = dict(self.settings)
             for pattern, values in self.groups.items():
                 if fnmatch.fnmatchcase(name, pattern):
@@ -191,8 +199,12 @@ class Optimiser:
                 scalars["gradient_scale"] = scale[name]
             if self._decay:
                 scalars["l2"] = self._decay.get(name, 0.0)
+            if self.average is not None:
+                scalars["average_rate"] = self.average_rate()
             items.append(ParameterStep(name, scalars, self.state[name], *self._bounds[name]))
-        return OptimiserStep(self.full_code(), self.state_names, self.full_scalar_names(), self._locals, tuple(items))
+        self.averaged += 1
+        states, scalar_names = self.full_state_names(), self.full_scalar_names()
+        return OptimiserStep(self.full_code(), states, scalar_names, self._locals, tuple(items))
 
     def rate_of(self, name: str) -> float:
         """The learning rate of a parameter, with its factor."""
@@ -242,6 +254,11 @@ class Optimiser:
         limits = self.clip_norm.values() if isinstance(self.clip_norm, Mapping) else [self.clip_norm]
         if any(limit is not None and not limit > 0 for limit in limits):
             raise SettingError(f"{self.name}: clip_norm must be > 0 or None, got {self.clip_norm}")
+        self._check_average()
+        if self.average is not None and not is_text(self):
+            raise SettingError(
+                f"{self.name}: its steps are written in Python, so it can keep no average; leave average out"
+            )
         self.check(self.settings, self.name)
         for pattern, values in self.groups.items():
             for key in values:
@@ -258,7 +275,7 @@ class Optimiser:
         """(arrays named ``"parameter/state"``, JSON-able counters and settings)."""
         arrays = {f"{name}/{key}": array.copy() for name, state in self.state.items() for key, array in state.items()}
         info = {"name": self.name, "steps": self.steps, "clipped_steps": self.clipped_steps, "settings": self.settings}
-        return arrays, info
+        return arrays, info | self._average_info()
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave; `prepare` must have been called with the same parameters.
@@ -268,6 +285,7 @@ class Optimiser:
         """
         if info["name"] != self.name:
             raise CheckpointError(f"the checkpoint was written by optimiser {info['name']}, this run uses {self.name}")
+        self._load_average(info)
         for name, state in self.state.items():
             for key, array in state.items():
                 saved = arrays.get(f"{name}/{key}")

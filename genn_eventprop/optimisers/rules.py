@@ -135,7 +135,7 @@ class RMSprop(Optimiser):
 
 def _shared(shared: dict[str, Any], name: str) -> dict[str, Any]:
     """The keyword arguments common to all optimisers, with their defaults."""
-    known = {"groups": None, "bounds": None, "clip_norm": None}
+    known = {"groups": None, "bounds": None, "clip_norm": None, "average": None}
     for key in shared:
         if key not in known:
             raise SettingError(f"{name}: unknown setting {key!r}; known besides its own: {', '.join(known)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engines import Data, Engine
 from ..errors import DataError
+from ..optimisers import Optimiser
 from ..plan import NetworkPlan
 from .checks import check_labels
 from .class_weights import ClassWeights
@@ -34,6 +35,7 @@ class Evaluating:
 
     plan: NetworkPlan
     engine: Engine
+    optimiser: Optimiser
     batch_size: int
     class_weights: ClassWeights
     state: TrainingState
@@ -41,9 +43,12 @@ class Evaluating:
     streams: Streams
     folder: RunFolder | None
     best_parameters: dict[str, np.ndarray] | None
+    set_aside: dict[str, np.ndarray] | None = None
+    """Parameters with which training goes on, while others are in their place."""
 
     def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
-        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights."""
+        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights, or with
+        their averages if the optimiser keeps some."""
         return self._run(self.class_weights.apply(self.engine.load(self._as_events(events))))
 
     def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
@@ -62,23 +67,49 @@ class Evaluating:
 
     def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample."""
-        return spike_counts(self.engine, self.engine.load(events), self.batch_size)
+        with self.averaged_weights():
+            return spike_counts(self.engine, self.engine.load(events), self.batch_size)
 
     def _run(self, data: Data) -> Evaluation:
-        return evaluate(self.engine, data, self.batch_size, self.statistics.runaway_spikes)
+        with self.averaged_weights():
+            return evaluate(self.engine, data, self.batch_size, self.statistics.runaway_spikes)
 
     @contextmanager
     def best_weights(self) -> Iterator[None]:
         """Use the best weights inside a ``with`` block; afterwards the current ones are restored."""
-        if self.best_parameters is None:
+        with self.averaged_weights() if self.best_parameters is None else self._in_place(self.best_parameters):
+            yield
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Use the averages that the optimiser keeps, if any, inside a ``with`` block, as evaluations do by themselves;
+        inside `best_weights` the best ones stay."""
+        if self.optimiser.average is None or self.set_aside is not None:
             yield
             return
-        current = {name: value.copy() for name, value in self.engine.parameters.items()}
-        write_parameters(self.engine.parameters, self.best_parameters)
+        with self._in_place(self.averaged_parameters()):
+            yield
+
+    def training_parameters(self) -> Mapping[str, np.ndarray]:
+        """All parameters as training goes on with them, also while others are in their place."""
+        return self.engine.parameters if self.set_aside is None else self.set_aside
+
+    def averaged_parameters(self) -> dict[str, np.ndarray]:
+        """All parameters, those learned as the averages that the optimiser keeps, if any."""
+        current = self.training_parameters()
+        return {**current, **self.optimiser.averages(current)}
+
+    @contextmanager
+    def _in_place(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Other values of the parameters inside a ``with`` block."""
+        outer, current = self.set_aside, {name: value.copy() for name, value in self.engine.parameters.items()}
+        self.set_aside = current if outer is None else outer
+        write_parameters(self.engine.parameters, values)
         try:
             yield
         finally:
             write_parameters(self.engine.parameters, current)
+            self.set_aside = outer
 
     def _load(self, events: Events, what: str) -> Data:
         if isinstance(events, (list, tuple)):

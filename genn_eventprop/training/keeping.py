@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +53,10 @@ class Keeping:
     n_channels: int
     class_names: tuple[str, ...]
 
+    if TYPE_CHECKING:
+
+        def averaged_weights(self) -> AbstractContextManager[None]: ...
+
     def resume(self: T, run_dir: Path | str | None = None) -> T:
         """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
 
@@ -82,10 +87,12 @@ class Keeping:
         checkpoint = load_checkpoint(path)
         check_same(checkpoint.info["network"], self.network_description, "network")
         write_parameters(self.engine.parameters, checkpoint.section("parameters"))
+        self.optimiser.restart_average()
 
     def save_weights(self, path: Path | str) -> None:
-        """Write all parameters to ``file.npz`` or to a folder of CSV files."""
-        save_weights(path, self.engine.parameters)
+        """Write all parameters to ``file.npz`` or to a folder of CSV files; averages if the optimiser keeps them."""
+        with self.averaged_weights():
+            save_weights(path, self.engine.parameters)
 
     def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
         """Load parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (best).
@@ -104,6 +111,7 @@ class Keeping:
         for name, value in found.items():
             self.engine.parameters[name][...] = value
         self.settle_bounds()
+        self.optimiser.restart_average()
         return left
 
     def settle_bounds(self) -> None:

@@ -117,6 +117,8 @@ class LayeredConfig(ExperimentConfig):
     """Learning rate of the optimiser."""
     clip_each: float | None = None
     """Largest gradient norm of each weight matrix and other parameter; larger gradients are scaled down."""
+    average_weights: float | None = None
+    """Evaluate with an exponential moving average of the parameters over the updates, of this decay, e.g. 0.99."""
     schedule: str = "constant"
     """Learning-rate schedule, e.g. "ease_in,cosine"; several are multiplied."""
     slope_floor: float = 0.0
@@ -164,7 +166,7 @@ def layered(
         dt=dt,
         spike_times=spike_times,
         engine=config.engine,
-        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None, **_clipped(config)),
+        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None, **_shared(config)),
         schedule=_schedule(config),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -181,9 +183,10 @@ def layered(
     return Experiment(made, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
 
 
-def _clipped(config: LayeredConfig) -> dict[str, Any]:
-    """Limits of gradients, for the optimiser; what --optimiser says itself stands."""
-    return {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
+def _shared(config: LayeredConfig) -> dict[str, Any]:
+    """Limits of gradients and averages, for the optimiser; what --optimiser says itself stands."""
+    limits = {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
+    return limits | ({} if config.average_weights is None else {"average": config.average_weights})
 
 
 def _schedule(config: LayeredConfig) -> Schedule:

@@ -33,7 +33,7 @@ class Rewire(Callback):
         pattern: name pattern of the connections, among the learned `Sparse` ones. l1: alpha. temperature: T.
 
     Source: Bellec, Kappel, Maass, Legenstein 2018, "Deep Rewiring", arXiv 1711.05136. Different: moments of the
-    optimiser start at 0 with a new synapse.
+    optimiser start at 0 with a new synapse, an average of weights with its own first weight.
 
     Example:
         >>> trainer = Trainer(net, loss, callbacks=[Rewire(l1=1e-3)], ...)
@@ -114,17 +114,18 @@ class Rewire(Callback):
         self._signs[c.name] = sign[order]
         parameters[f"{c.name}.pairs"][...] = pairs[order]
         parameters[f"{c.name}.weight"][...] = weight[order]
-        each = [f"{c.name}.weight"]
+        new = {f"{c.name}.weight": weight}
         if c.delays is not None and c.delays.kind == "synaptic":
             name = f"{c.name}.delay"
             delays = np.array(parameters[name])
             delays[cut] = c.delays.draw(rng, delays.shape, name)[cut]
             parameters[name][...] = delays[order]
-            each.append(name)
-        for moment in (m for name in each for m in trainer.optimiser.state.get(name, {}).values()):
-            moments = np.array(moment)
-            moments[cut] = 0
-            moment[...] = moments[order]
+            new[name] = delays
+        for name, values in new.items():
+            for kind, moment in trainer.optimiser.state.get(name, {}).items():
+                moments = np.array(moment)
+                moments[cut] = values[cut] if kind == "average" else 0
+                moment[...] = moments[order]
         if c.sign is not None:
             trainer.settle_bounds()
 

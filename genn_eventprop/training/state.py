@@ -44,11 +44,16 @@ class TrainingState:
 
 
 def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Everything needed to continue bit for bit: (arrays, JSON-able info)."""
+    """Everything needed to continue bit for bit: (arrays, JSON-able info).
+
+    "parameters" are those to be used: if the optimiser keeps averages, training goes on from "raw" instead.
+    """
     optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
     statistics_arrays, statistics_info = trainer.statistics.state_dict()
+    raw, averages = trainer.training_parameters(), trainer.optimiser.averages(trainer.training_parameters())
     sections = {
-        "parameters": trainer.engine.parameters,
+        "parameters": {**raw, **averages},
+        "raw": {name: raw[name] for name in averages},
         "optimiser": optimiser_arrays,
         "tally": statistics_arrays,
         "best": trainer.best_parameters or {},
@@ -76,7 +81,7 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
         CheckpointError: if something that the trainer needs is missing.
     """
     info = checkpoint.info
-    write_parameters(trainer.engine.parameters, checkpoint.section("parameters"))
+    write_parameters(trainer.engine.parameters, checkpoint.section("parameters") | checkpoint.section("raw"))
     trainer.settle_bounds()
     trainer.best_parameters = checkpoint.section("best") or None
     trainer.silent = checkpoint.section("silent")

@@ -249,7 +249,8 @@ class Trainer(Evaluating, Keeping):
         The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
         The best checkpoint is chosen by validation accuracy (ties: by the smaller validation loss), never on the test
         or training set; without a validation set it is the last one. The test set (`data.splits.HeldOutTestSet`)
-        is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`.
+        is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`. If the
+        optimiser averages the weights (``Adam(average=0.99)``), validation, test and checkpoints have the averages.
 
         Returns:
             The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...
@@ -377,7 +378,8 @@ class Trainer(Evaluating, Keeping):
         """Between two batches of it training may be interrupted too: it then continues with the validation."""
         self._end_if_interrupted()
         runaway = self.statistics.runaway_spikes
-        return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
+        with self.averaged_weights():
+            return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
 
     def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
         state = self.state
@@ -409,7 +411,7 @@ class Trainer(Evaluating, Keeping):
         if held_out is not None and improved:
             state.best_epoch, state.best_accuracy = state.epoch + 1, held_out.accuracy
             state.best_loss = held_out.loss if math.isfinite(held_out.loss) else None
-            self.best_parameters = {name: value.copy() for name, value in self.engine.parameters.items()}
+            self.best_parameters = {name: np.array(value) for name, value in self.averaged_parameters().items()}
         state.metrics.append(metrics)
         state.seconds += state.epoch_seconds
         state.epoch, state.batch, state.epoch_seconds = state.epoch + 1, 0, 0.0

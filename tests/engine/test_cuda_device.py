@@ -57,6 +57,7 @@ OPTIMISERS = {
     "AdamW": lambda: AdamW(0.05, weight_decay=0.1),
     "SGD": lambda: SGD(0.5, momentum=0.9),
     "RMSprop": lambda: RMSprop(0.01),
+    "averaged": lambda: AdamW(0.05, clip_norm=0.01, average=0.6),
     "clipped": lambda: Adam(0.05, clip_norm=0.01, groups={"*.tau_mem": {"learning_rate": 0.5}}),
     "bounds": lambda: Adam(1.0, bounds={"hidden_hidden.weight": (np.full((40, 40), -0.1), 0.2), "hidden.*": (5, None)}),
 }

@@ -55,7 +55,7 @@ OPTIMISERS = {
     "bounds and groups": bounded,
     "clipped": lambda values: optimisers.AdamW(1e-2, weight_decay=0.1, clip_norm=1e-4),
     "momentum": lambda values: optimisers.SGD(0.5, momentum=0.9),
-    "rms": lambda values: optimisers.RMSprop(1e-2),
+    "rms": lambda values: optimisers.RMSprop(1e-2, average=0.6),
 }
 
 

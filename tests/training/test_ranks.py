@@ -78,7 +78,7 @@ def build(config):
         net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine, batch_size=config.batch_size,
         spike_times=config.spike_times, threads=config.threads, genn_backend=config.genn_backend,
         seed=config.seed + RANK * (config.trouble == "seed"),
-        optimiser=Adam(1e-2), schedule=HalveOnPlateau(), class_weights="balanced",
+        optimiser=Adam(1e-2, average=0.9), schedule=HalveOnPlateau(), class_weights="balanced",
         regularisers=[SpikeCount(hidden, 2.0, 1e-3, mean="batch")],
         callbacks=[Trouble(config.trouble), Revive(), EarlyStopping(50)],
     )

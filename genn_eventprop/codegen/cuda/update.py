@@ -29,7 +29,7 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
     """Kernels ``update`` (a thread for each number) and ``squares`` (one block), each given an ``Update``: addresses of
     x, g, lower and upper bounds (0: a number), `squares` and the state, in order; lower and upper as numbers and the
     scalars; how many numbers there are."""
-    states, scalars = optimiser.state_names, optimiser.full_scalar_names()
+    states, scalars = optimiser.full_state_names(), optimiser.full_scalar_names()
     fields = ["scalar *f_x;", "const scalar *f_g, *f_lower, *f_upper;", "double *f_squares;"]
     fields += [f"scalar *f_{n};" for n in states] + ["double f_low, f_high;"]
     fields += [*(f"double f_{n};" for n in scalars), "int64_t f_n;"]

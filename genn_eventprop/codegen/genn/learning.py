@@ -40,14 +40,14 @@ def rule_of(optimiser: Any, plan: Plan) -> Rule | None:
     """
     if not is_text(optimiser):
         return None
-    names = (*optimiser.state_names, *optimiser.full_scalar_names(), *optimiser.local_names)
+    names = (*optimiser.full_state_names(), *optimiser.full_scalar_names(), *optimiser.local_names)
     if TAKEN & set(names):
         return None
     weights = [c.weight for c in plan.connections if on_device(c)]
     kind_of = lambda b: "" if b is None else "number" if np.ndim(b) == 0 else "array"  # noqa: E731
     bounds = {w: optimiser.bounds_of(w) for w in weights}
     return Rule(
-        optimiser.full_code(), optimiser.state_names, optimiser.full_scalar_names(), optimiser.local_names,
+        optimiser.full_code(), optimiser.full_state_names(), optimiser.full_scalar_names(), optimiser.local_names,
         {w: (kind_of(lower), kind_of(upper)) for w, (lower, upper) in bounds.items()},
     )  # fmt: skip
 

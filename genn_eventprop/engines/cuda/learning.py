@@ -36,7 +36,7 @@ class DeviceOptimiser:
         self._key, self._memory = _key(optimiser), memory
         self._module = device.compile(update_text(optimiser, dtype.name))
         self._places, self._shapes, self._dtype = places, shapes, dtype
-        self._states, self._scalars = optimiser.state_names, optimiser.full_scalar_names()
+        self._states, self._scalars = optimiser.full_state_names(), optimiser.full_scalar_names()
         self._moments: dict[str, DeviceArrays] = {}
 
     def runs(self, optimiser: Optimiser) -> bool:
@@ -110,4 +110,4 @@ class DeviceOptimiser:
 
 
 def _key(optimiser: Optimiser) -> tuple[object, ...]:
-    return optimiser.full_code(), optimiser.state_names, optimiser.full_scalar_names()
+    return optimiser.full_code(), optimiser.full_state_names(), optimiser.full_scalar_names()
