@@ -6,10 +6,10 @@ target and ``w`` the number of the weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..program.nodes import Buffer
-from ..program.trial import Operation, Trial
+from ..program.trial import Trial
 from .statements import TYPES, indent
 
 DATA = (
@@ -50,12 +50,6 @@ class Layout:
         fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
         fields += [f"int64_t {n};" for n in self.integers]
         return "typedef struct {\n" + indent("\n".join(fields)) + "} Trial;\n"
-
-    def _operation(self, o: Operation) -> str:
-        raise NotImplementedError
-
-    def _all(self, operations: Iterable[Operation]) -> str:
-        return "".join(self._operation(o) for o in operations)
 
     # elements
 

@@ -1,4 +1,4 @@
-"""Statements of `program` as text of a C-like language, indented; what differs between targets is a `Target`.
+"""Statements of `program` as text of a C-like language, indented; what differs between targets is their `Spelling`.
 
 Integers are written as they are: C promotes them where they meet real numbers. Other numbers are written in the
 kernel's precision.
@@ -23,7 +23,7 @@ TYPES["short"] = "uint16_t"
 
 
 @dataclass(frozen=True)
-class Target:
+class Spelling:
     """How one target writes what languages like C do not agree on.
 
     Args:
@@ -48,7 +48,7 @@ class Expressions(Printer):
     def _print_Symbol(self, s: sp.Symbol) -> str:
         if s in self.writer.kernel.table and s not in self.writer.loaded:
             return self.writer._element(s)
-        return self.writer.target.constants.get(str(s), str(s))
+        return self.writer.spelling.constants.get(str(s), str(s))
 
     def _print_Integer(self, expr: sp.Integer) -> str:
         return str(int(expr))
@@ -91,7 +91,7 @@ class Expressions(Printer):
         return f"loss_change(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
     def _print_normal_number(self, e: sp.Expr) -> str:
-        return f"normal_number({', '.join(self._all(e))}, {self.writer.target.constants['quantiles']})"
+        return f"normal_number({', '.join(self._all(e))}, {self.writer.spelling.constants['quantiles']})"
 
     def _print_random_bits(self, e: sp.Expr) -> str:
         return f"(int64_t)random_bits({', '.join(self._all(e))})"
@@ -102,8 +102,8 @@ class Writer:
 
     expressions = Expressions
 
-    def __init__(self, target: Target, kernel: Kernel, population: int = -1, double: bool = False) -> None:
-        self.target, self.kernel, self.population = target, kernel, population
+    def __init__(self, spelling: Spelling, kernel: Kernel, population: int = -1, double: bool = False) -> None:
+        self.spelling, self.kernel, self.population = spelling, kernel, population
         self.dialect = DOUBLE if double else REAL
         self.loaded = {s for s in kernel.named if _in_a_local(kernel.table[s])} if population >= 0 else set()
 
@@ -131,7 +131,7 @@ class Writer:
         return fresh
 
     def _element(self, s: sp.Symbol) -> str:
-        return self.target.element(self.kernel.table[s], self.expression)
+        return self.spelling.element(self.kernel.table[s], self.expression)
 
     def block(self, body: Iterable[Statement]) -> str:
         return "".join(self.statement(s) for s in body)
@@ -144,7 +144,7 @@ class Writer:
         if isinstance(s, Add):
             return f"{self.expression(s.target)} += {self.expression(s.value)};\n"
         if isinstance(s, Diverged):
-            return f"{self.target.diverged(self.population, s.state)}\n"
+            return f"{self.spelling.diverged(self.population, s.state)}\n"
         if isinstance(s, Range):
             start, stop = self.expression(s.start), self.expression(s.stop)
             head = f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n"

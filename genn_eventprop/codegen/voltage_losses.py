@@ -17,8 +17,8 @@ from ..program.nodes import loss_change as node
 from ..program.outer.base import ROW
 from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.readouts.voltage import Voltage
-from ..program.trial import EachNeuron, Feedback, Trial
-from .statements import Target, Writer, indent
+from ..program.trial import Trial
+from .statements import Spelling, Writer, indent
 
 CHANGED = name("t", "changed")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
@@ -31,18 +31,17 @@ def voltage_losses(trial: Trial, mark: str, element: Element, constants: Mapping
     if not isinstance(readout, Voltage):
         return ""
     made = _Functions(readout, mark, element, constants)
-    kernels = [o.kernel for o in trial.jumps if isinstance(o, EachNeuron)]
+    kernels = [o.kernel for o in trial.jumps]
     spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
     found = [made.of_spike()] if spikes else []
-    fed = [o for o in trial.feedback if isinstance(o, Feedback)]
-    through = {i for o in fed for i, part, _ in o.terms if part == "loss"}
+    through = {i for o in trial.feedback for i, part, _ in o.terms if part == "loss"}
     return "".join([*found, *(made.of_arrival(i, trial.plan.connections[i].receptor) for i in sorted(through))])
 
 
 class _Functions:
     def __init__(self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str]) -> None:
         self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
-        self.target = Target(self._element, lambda *_: "", constants)
+        self.spelling = Spelling(self._element, lambda *_: "", constants)
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
         if access.buffer.role == "argument":
@@ -80,6 +79,6 @@ class _Functions:
 
     def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
         kernel = loss_change(self.s, self.readout, V)
-        writer = Writer(self.target, Kernel(kernel.body, self.s.table), double=True)
+        writer = Writer(self.spelling, Kernel(kernel.body, self.s.table), double=True)
         body = writer.text() + f"return (real)({writer.expression(value)});\n"
         return HEAD.format(self.mark, what, arguments) + indent(body) + "}\n"

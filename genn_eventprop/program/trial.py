@@ -67,12 +67,12 @@ __all__ = [
 class Trial:
     """A plan's trial.
 
-    Forwards: `begin`, then `step` for steps 0 ... n_steps - 1, then `end`; `compare` between the passes. Backwards:
-    `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps), `feedback`, `jumps` and `retreat`
-    (not at step 0), then `end_back`. spikes: population -> the rows of bits of its spikes; delays: of connections whose
-    delays are values. readouts: population -> what a loss reads of it, the main one first. split: the two passes are
-    two calls, `compare` takes dL/dr from the host, and `end_back` gives the gradients of input times as well;
-    for_inputs: buffers of which they alone need more than the row of a step.
+    Forwards: `begin`, then for steps 0 ... n_steps - 1 `early`, `arrivals` and `advance`, then `end`; `compare`
+    between the passes. Backwards: `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps),
+    `feedback`, `jumps` and `retreat` (not at step 0), then `end_back`. spikes: population -> the rows of bits of its
+    spikes; delays: of connections whose delays are values. readouts: population -> what a loss reads of it, the main
+    one first. split: the two passes are two calls, `compare` takes dL/dr from the host, and `end_back` gives the
+    gradients of input times as well; for_inputs: buffers of which they alone need more than the row of a step.
     """
 
     plan: Plan
@@ -81,13 +81,15 @@ class Trial:
     connections: tuple[Dense | Table, ...]
     delays: tuple[Delays | None, ...]
     begin: tuple[Operation, ...]
-    step: tuple[Operation, ...]
+    early: tuple[EachNeuron, ...]
+    arrivals: tuple[Deliver, ...]
+    advance: tuple[EachNeuron, ...]
     end: tuple[Operation, ...]
     compare: tuple[Operation, ...]
     begin_back: tuple[Operation, ...]
     before_jumps: tuple[Operation, ...]
-    feedback: tuple[Operation, ...]
-    jumps: tuple[Operation, ...]
+    feedback: tuple[Feedback, ...]
+    jumps: tuple[EachNeuron, ...]
     retreat: tuple[Operation, ...]
     end_back: tuple[Operation, ...]
     readouts: dict[int, Readout]
@@ -99,6 +101,11 @@ class Trial:
     def readout(self) -> Readout:
         """Of the main loss."""
         return next(iter(self.readouts.values()))
+
+    @property
+    def step(self) -> tuple[Operation, ...]:
+        """A step forwards."""
+        return (*self.early, *self.arrivals, *self.advance)
 
     @property
     def forwards(self) -> tuple[Operation, ...]:
@@ -324,8 +331,8 @@ class _Maker:
                     f"p{i}_spikes", Buffer(f"p{i}_spikes", ("batch", "n_points", words), "bits", "result")
                 )
 
-    def each(self, what: str, emits: bool = False) -> list[Operation]:
-        found: list[Operation] = []
+    def each(self, what: str, emits: bool = False) -> list[EachNeuron]:
+        found: list[EachNeuron] = []
         for i, p in enumerate(self.populations):
             kernel = p.s.kernel(getattr(p, what)())
             if kernel:
@@ -350,7 +357,8 @@ class _Maker:
         return Trial(
             plan=plan, scopes=tuple(self.scopes), buffers=self.buffers, connections=tuple(self.connections),
             delays=tuple(delays(c, i, parts[i], self.buffers) for i, c in enumerate(plan.connections)),
-            begin=tuple(self.each("begin")), step=(*self.each("early"), *delivered, *self.each("advance", emits=True)),
+            begin=tuple(self.each("begin")), early=tuple(self.each("early")), arrivals=tuple(delivered),
+            advance=tuple(self.each("advance", emits=True)),
             end=tuple(EachNeuron(i, end) for i, end in ends.items() if end), compare=tuple(self._compared()),
             begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
             feedback=tuple(

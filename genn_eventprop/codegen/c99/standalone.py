@@ -24,6 +24,7 @@ from ...program.values import grid_values, parameter_values
 from ..equations import equations
 from ..printer import expression
 from ..statements import DOUBLE, TYPES, indent
+from ..target import step_forwards, write
 from .target import Text, runtime
 
 REAL = {"float32": "float", "float64": "double"}
@@ -139,8 +140,8 @@ class _Standalone(Text):
     def made(self) -> Standalone:
         t, plan = self.trial, self.plan
         step = self._step()
-        reset = self._all(t.begin)
-        readout = self._all(t.end)
+        reset = write(self, t.begin)
+        readout = write(self, t.end)
         fields, ram = self._fields()
         tables, constants = self._tables()
         words = {
@@ -153,7 +154,7 @@ class _Standalone(Text):
         functions = _filled(FUNCTIONS, words)
         real = f"typedef {REAL[self.dtype]} real;\n"
         body = [*head, real, runtime(), tables, fields, functions]
-        each = [o for o in (*t.step,) if isinstance(o, EachNeuron)]
+        each = (*t.early, *t.advance)
         operations = sum(plan.populations[o.population].size * _operations(o) for o in each)
         return Standalone(
             "\n".join(body), ram, constants, operations, {c.name: self._fan_out(i) for i, c in enumerate(plan.connections)}
@@ -177,8 +178,8 @@ class _Standalone(Text):
         if self.driven:
             jump, decay = (float(self.values[k]) for k in ("activity_jump", "activity_decay"))
             text += f"m->activity += {jump!r} * count;\n"
-            return text + self._all(self.trial.step) + f"m->activity *= {decay!r};\n"
-        return text + self._all(self.trial.step)
+            return text + step_forwards(self) + f"m->activity *= {decay!r};\n"
+        return text + step_forwards(self)
 
     def _arrives(self, connection: int, rows: str) -> str:
         """Input spikes: those of now, or of a step before out of the ring."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -19,14 +19,14 @@ from ...program.trial import (
     Gather,
     GatherDelays,
     Once,
-    Operation,
     Total,
     Trial,
     make_trial,
 )
 from ..equations import equations
 from ..shared import shared
-from ..statements import TYPES, Target, Writer, indent
+from ..statements import TYPES, Spelling, Writer, indent
+from ..target import Target, compared, finished, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
 from .synapses import Synapses
 
@@ -61,11 +61,13 @@ def runtime() -> str:
     return f"{own}\n{shared('functions.h', INLINE)}"
 
 
-class Text(Synapses):
+class Text(Synapses, Target):
+    """The functions of one file."""
+
     def __init__(self, trial: Trial) -> None:
         super().__init__(trial, [TROUBLE])
         self.state = tuple(b for b in self.buffers if not b.axes and b.role != "given")
-        self.target = Target(
+        self.spelling = Spelling(
             self._element,
             self._diverged,
             {"o_infinity": "HUGE_VAL", "o_nan": "(double)NAN", "quantiles": "t->quantiles"},
@@ -82,33 +84,30 @@ class Text(Synapses):
     def _diverged(self, population: int, state: int) -> str:
         return f"return diverged(t, sample, step, {population}, {state}, neuron);"
 
-    # operations
+    # functions
 
     def forward(self) -> str:
-        steps = indent(self._all(self.trial.step))
+        steps = indent(step_forwards(self))
         body = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
         body += "".join(
             f"int64_t next{i} = from;\n" for i, c in enumerate(self.plan.connections) if self._from_input(i)
         )
-        body += "(void)to;\nint64_t step = 0;\n" + self._all(self.trial.begin)
-        body += f"for (step = 0; step < t->n_steps; ++step) {{\n{steps}}}\n" + self._all(self.trial.end) + "return 0;\n"
+        body += "(void)to;\nint64_t step = 0;\n" + write(self, self.trial.begin)
+        body += (
+            f"for (step = 0; step < t->n_steps; ++step) {{\n{steps}}}\n" + write(self, self.trial.end) + "return 0;\n"
+        )
         return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def losses(self) -> str:
-        return voltage_losses(self.trial, "static", self._element, self.target.constants)
+        return voltage_losses(self.trial, "static", self._element, self.spelling.constants)
 
     def compare(self) -> str:
-        body = f"(void)t;\n(void)sample;\n{self._all(self.trial.compare)}"
+        body = f"(void)t;\n(void)sample;\n{compared(self)}"
         return f"static void compare(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def backward(self) -> str:
-        t = self.trial
-        inner = self._all(t.before_jumps)
-        steps = f"if (step < t->n_steps) {{\n{indent(inner)}}}\n" if inner else ""
-        steps += self._all(t.feedback) + self._all(t.jumps)
-        steps += f"if (step == 0) break;\n{self._all(t.retreat)}"
-        body = "int64_t step = t->n_steps;\n(void)sample;\n" + self._all(t.begin_back)
-        body += f"for (;; --step) {{\n{indent(steps)}}}\n" + self._all(t.end_back)
+        body = "int64_t step = t->n_steps;\n(void)sample;\n" + write(self, self.trial.begin_back)
+        body += f"for (;; --step) {{\n{indent(step_backwards(self))}}}\n" + finished(self)
         return f"static void backward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def run(self) -> str:
@@ -129,34 +128,25 @@ class Text(Synapses):
         run = run.replace("TRIAL\n", indent(HALF if self.trial.split else WHOLE, 2).lstrip(" "))
         return run.replace("FULL\n", indent(f"(void)t;\n(void)sample;\n{full}").lstrip(" "))
 
-    def _operation(self, o: Operation) -> str:
-        if isinstance(o, EachNeuron):
-            return self._each(o)
-        if isinstance(o, Once):
-            text = Writer(self.target, o.kernel, double=True).text()
-            return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
-        if isinstance(o, EachStep):
-            body = Writer(self.target, o.kernel, double=True).text()
-            into = self._element(Access(o.into, (SAMPLE,)), str)
-            loop = f"for (int64_t o_row = 0; o_row < t->n_steps; ++o_row) {{\n{indent(body)}}}\n"
-            return f"double t_running = 0;\n{loop}{into} = t_running;\n"
-        if isinstance(o, Deliver):
-            return self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o)
-        if isinstance(o, Feedback):
-            return self._feedback(o)
-        if isinstance(o, Gather):
-            return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
-        if isinstance(o, GatherDelays):
-            return self._gather_synapses(o)
-        if isinstance(o, FeedInput):
-            return self._feed_input(o)
-        assert isinstance(o, Total)
+    # operations
+
+    def once(self, o: Once) -> str:
+        text = Writer(self.spelling, o.kernel, double=True).text()
+        return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
+
+    def each_step(self, o: EachStep) -> str:
+        body = Writer(self.spelling, o.kernel, double=True).text()
+        into = self._element(Access(o.into, (SAMPLE,)), str)
+        loop = f"for (int64_t o_row = 0; o_row < t->n_steps; ++o_row) {{\n{indent(body)}}}\n"
+        return f"double t_running = 0;\n{loop}{into} = t_running;\n"
+
+    def total(self, o: Total) -> str:
         count = self._element(Access(o.of, (NEURON,)), str)
         return f"t->{o.into.name} = 0;\nfor (int32_t neuron = 0; neuron < {o.of.axes[0]}; ++neuron) t->{o.into.name} += {count};\n"
 
-    def _each(self, o: EachNeuron) -> str:
+    def each_neuron(self, o: EachNeuron) -> str:
         p = self.plan.populations[o.population]
-        body = Writer(self.target, o.kernel, o.population).text()
+        body = Writer(self.spelling, o.kernel, o.population).text()
         if o.emits:
             row = f"{self._spike_row(o.population, 'step + 1')} + neuron / 32]"
             body += f"if (sent) {row} |= (uint32_t)1 << neuron % 32;\n"
@@ -170,6 +160,9 @@ class Text(Synapses):
             f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
             f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
         )
+
+    def deliver(self, operations: Sequence[Deliver]) -> str:
+        return "".join(self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o) for o in operations)
 
     def _deliver(self, o: Deliver) -> str:
         c, i = self.plan.connections[o.connection], o.connection
@@ -239,16 +232,25 @@ class Text(Synapses):
             body += self._of_input(connection, f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n", "int32_t")
         return body
 
-    def _feed_input(self, o: FeedInput) -> str:
+    def feed_input(self, o: FeedInput) -> str:
         body = "const int32_t source = t->channels[i];\nconst int64_t now = t->steps[i];\n" + self._dots(o.terms, "now")
         body += f"t->{o.into.name}[t->input_start[sample] + i - from] = total;\n"
         head = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
         return f"{head}for (int64_t i = from; i < to; ++i) {{\n{indent(body)}}}\n"
 
+    def feedback(self, operations: Sequence[Feedback]) -> str:
+        return "".join(map(self._feedback, operations))
+
     def _feedback(self, o: Feedback) -> str:
         into = self._element(Access(o.into, (sp.Symbol("source"),)), str)
         body = self._dots(o.terms, "step") + f"{into} = total;\n"
         return f"if (step > 0) {{\n{indent(self._each_spike(o.population, 'step', body))}}}\n"
+
+    def gather(self, o: Gather) -> str:
+        return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
+
+    def gather_delays(self, o: GatherDelays) -> str:
+        return self._gather_synapses(o)
 
     def _gather(self, o: Gather) -> str:
         c, i = self.plan.connections[o.connection], o.connection

@@ -63,7 +63,7 @@ class Between(Synapses):
             return f"t->p{i}_spikes[(sample * t->n_points + step - t->c{connection}_delay) * {words} + {word}]"
         return f"p{i}_now[step % 2 * {words} + {word}]"
 
-    def deliveries(self, operations: Sequence[Deliver]) -> str:
+    def deliver(self, operations: Sequence[Deliver]) -> str:
         """All that arrives in a step. What comes from one list is added in one loop, four rows on their way together."""
         lists, rows = dict[str, str](), dict[str, str]()
         for o in operations:
@@ -128,7 +128,11 @@ class Between(Synapses):
             text += self._of_input(connection, dot, "int")
         return text + "total = warp_sum(total);\n"
 
-    def list_sent(self, o: Feedback, number: int) -> str:
+    def feedback(self, operations: Sequence[Feedback]) -> str:
+        lists = "".join(self._list_sent(o, i) for i, o in enumerate(operations))
+        return f"{lists}__syncthreads();\n{''.join(map(self._feedback, operations))}"
+
+    def _list_sent(self, o: Feedback, number: int) -> str:
         """The list of the spikes of a step, before the barrier in front of `o`."""
         words = self._words(o.population)
         bits = f"t->p{o.population}_spikes[(sample * t->n_points + step) * {words} + v]"
@@ -141,7 +145,7 @@ class Between(Synapses):
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
-    def _feed_input(self, o: FeedInput) -> str:
+    def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""
         body = f"const int source = t->channels[e];\nconst int64_t now = t->steps[e];\n{self._dots(o.terms, 'now')}"
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
@@ -149,16 +153,17 @@ class Between(Synapses):
 
     # gradients
 
-    def gathers(self) -> list[str]:
-        """A kernel for each connection, a block for each of its sources; and one for each parameter of neurons."""
-        kernels = list[str]()
-        for o in self.trial.end_back:
-            if isinstance(o, Gather) and self._plain(o.connection):
-                kernels.append(self._gather(o))
-            elif isinstance(o, Gather | GatherDelays):
-                kernels.append(self._gather_synapses(o))
+    def gather(self, o: Gather) -> str:
+        """A kernel for each connection, a block for each of its sources."""
+        return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
+
+    def gather_delays(self, o: GatherDelays) -> str:
+        return self._gather_synapses(o)
+
+    def sums(self) -> list[str]:
+        """A kernel for each parameter of neurons."""
         of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
-        return kernels + [self._sum(b) for b in of_neurons]
+        return [self._sum(b) for b in of_neurons]
 
     def _sum(self, b: Buffer) -> str:
         """Over the samples; `adding` to what the group before has left."""

@@ -20,7 +20,6 @@ from ...program.trial import (
     EachNeuron,
     EachStep,
     Feedback,
-    FeedInput,
     Once,
     Operation,
     Total,
@@ -29,7 +28,8 @@ from ...program.trial import (
 )
 from ..equations import equations
 from ..shared import shared
-from ..statements import TYPES, Target, Writer, indent
+from ..statements import TYPES, Spelling, Writer, indent
+from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
 from .between import Between
 from .synapses import WARP, group_buffers
@@ -65,13 +65,13 @@ class Source:
 
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels."""
-    text = _Text(make_trial(plan, split=split), {"float32": 4, "float64": 8}[dtype])
+    text = Kernels(make_trial(plan, split=split), {"float32": 4, "float64": 8}[dtype])
     real = {"float32": "float", "float64": "double"}[dtype]
     own = resources.files(__package__).joinpath("runtime.cuh").read_text()
     runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
-    kernels = [*trials.values(), *text.gathers()]
-    losses = voltage_losses(text.trial, "__device__ inline", text._element, text._target().constants)
+    kernels = [*trials.values(), *gathered(text), *text.sums()]
+    losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
@@ -79,7 +79,9 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     )  # fmt: skip
 
 
-class _Text(Between):
+class Kernels(Between, Target):
+    """The kernels of one file: of a trial, and those that gather gradients."""
+
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         own = tuple(trial.buffers.values())
         sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in own if of_neurons(b)]
@@ -139,10 +141,10 @@ class _Text(Between):
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
-        there, compared, back = self._there(), self._compared(), self._back()
+        there, between, back = self._there(), compared(self), self._back()
         if not self.trial.split:
-            return {"trial": self._block("trial", f"{there}{compared}if (!t->training) return;\n{back}")}
-        backwards = "int64_t step = 0;\n" + self._carry("load") + f"__syncthreads();\n{compared}{back}"
+            return {"trial": self._block("trial", f"{there}{between}if (!t->training) return;\n{back}")}
+        backwards = "int64_t step = 0;\n" + self._carry("load") + f"__syncthreads();\n{between}{back}"
         return {
             "forwards": self._block("forwards", there + self._carry("keep")),
             "backwards": self._block("backwards", backwards),
@@ -177,40 +179,20 @@ class _Text(Between):
         """Forwards, with the results in global memory."""
         t = self.trial
         text = "".join(f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
-        text += "int64_t step = 0;\n" + self._all(t.begin) + self._clear_spikes()
+        text += "int64_t step = 0;\n" + write(self, t.begin) + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
-        arriving = [o for o in t.step if isinstance(o, Deliver)]
-        at = t.step.index(arriving[0]) if arriving else 0
-        steps = self._all(t.step[:at]) + self.deliveries(arriving) + self._all(t.step[at + len(arriving) :])
-        steps += "__syncthreads();\n"
-        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(steps)}}}\n" + self._all(t.end)
+        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(step_forwards(self))}}}\n" + write(self, t.end)
         for b in self.results:
             text += self._over(
                 _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
             )
         return text + (self._full() or "__syncthreads();\n")
 
-    def _compared(self) -> str:
-        """The outer loss: by one thread, or the steps by all of them."""
-        text = ""
-        for o in self.trial.compare:
-            own = self._operation(o)
-            text += f"if (threadIdx.x == 0) {{\n{indent(own)}}}\n" if isinstance(o, Once) else own
-            text += "__syncthreads();\n"
-        return text
-
     def _back(self) -> str:
-        t = self.trial
-        inner = self._all(t.before_jumps)
-        back = f"if (step < t->n_steps) {{\n{indent(inner)}}}\n" if inner else ""
-        if t.feedback:
-            back += "".join(self.list_sent(o, i) for i, o in enumerate(t.feedback) if isinstance(o, Feedback))
-            back += f"__syncthreads();\n{self._all(t.feedback)}__syncthreads();\n"
-        back += self._all(t.jumps) + f"if (step == 0) break;\n{self._all(t.retreat)}"
-        text = self._all(t.begin_back) + f"for (step = t->n_steps;; --step) {{\n{indent(back)}}}\n"
-        text += self._all(o for o in t.end_back if isinstance(o, EachNeuron))
-        last = self._all(o for o in t.end_back if isinstance(o, FeedInput))
-        return text + (f"__syncthreads();\n{last}" if last else "")
+        text = write(self, self.trial.begin_back)
+        return (
+            f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
+        )
 
     def _carry(self, way: str) -> str:
         """What the halves of a trial have in common, from where it is to global memory, or back."""
@@ -253,23 +235,19 @@ class _Text(Between):
 
     # operations
 
-    def _operation(self, o: Operation) -> str:
-        if isinstance(o, EachNeuron):
-            return self._each(o)
-        if isinstance(o, Once):
-            return Writer(self._target(inside=False), o.kernel, double=True).text()
-        if isinstance(o, EachStep):
-            return self._each_step(o)
-        if isinstance(o, Feedback):
-            return self._feedback(o)
-        if isinstance(o, FeedInput):
-            return self._feed_input(o)
-        assert isinstance(o, Total)
+    def barrier(self) -> str:
+        return "__syncthreads();\n"
+
+    def once(self, o: Once) -> str:
+        own = Writer(self._spelling(inside=False), o.kernel, double=True).text()
+        return f"if (threadIdx.x == 0) {{\n{indent(own)}}}\n"
+
+    def total(self, o: Total) -> str:
         add = self._over(_population(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")
         return f"if (threadIdx.x == 0) *{o.into.name} = 0;\n__syncthreads();\n{add}__syncthreads();\n"
 
-    def _target(self, inside: bool = True) -> Target:
-        return Target(
+    def _spelling(self, inside: bool = True) -> Spelling:
+        return Spelling(
             lambda access, write: self._element(access, write, inside),
             self._diverged,
             {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t->quantiles"},
@@ -280,10 +258,10 @@ class _Text(Between):
         unit = f"{units(self.plan, population) + state * self.plan.populations[population].size} + neuron"
         return f"atomicMin(t->trouble, (uint64_t)((sample * t->n_points + step) * {units(self.plan)} + {unit}));"
 
-    def _each_step(self, o: EachStep) -> str:
+    def each_step(self, o: EachStep) -> str:
         """Threads share the steps, and their sums are added up in the order of the warps."""
         body, into = (
-            Writer(self._target(inside=False), o.kernel, double=True).text(),
+            Writer(self._spelling(inside=False), o.kernel, double=True).text(),
             self._element(Access(o.into, (SAMPLE,)), str),
         )
         return (
@@ -294,9 +272,9 @@ class _Text(Between):
             f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
         )
 
-    def _each(self, o: EachNeuron) -> str:
+    def each_neuron(self, o: EachNeuron) -> str:
         p = self.plan.populations[o.population]
-        body, i = Writer(self._target(), o.kernel, o.population).text(), o.population
+        body, i = Writer(self._spelling(), o.kernel, o.population).text(), o.population
         if not o.emits:
             return self._over(i, body, p.name)
         words = self._words(i)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from ...plan import PopulationRecord
 from ...program.nodes import NEURON, Access, Buffer, Kernel, name
-from ...program.operations import Deliver, EachNeuron, Operation
+from ...program.operations import EachNeuron, Operation
 from ...program.trial import Trial
 from ..statements import indent
 from . import gather
@@ -39,9 +39,8 @@ class Population:
         for d in (*FIXED, *(own if self.training else ())):
             self.names.add(d)
         self.names.length("n_steps")
-        at = next(k for k, o in enumerate(trial.step) if isinstance(o, Deliver))
         lists = (
-            trial.begin, trial.step[:at], trial.step[at:], trial.begin_back, trial.before_jumps, trial.jumps,
+            trial.begin, trial.early, trial.advance, trial.begin_back, trial.before_jumps, trial.jumps,
             trial.retreat, trial.end_back,
         )  # fmt: skip
         self.kernels = {piece: _kernel(i, operations) for piece, operations in zip(PIECES, lists)}

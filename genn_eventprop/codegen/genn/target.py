@@ -20,7 +20,7 @@ from ...losses.kinds import READOUTS
 from ...plan import Plan
 from ...program.compare import RUNNING, comparison
 from ...program.nodes import NEURON, Kernel, name
-from ...program.operations import Deliver, EachNeuron, Feedback, GatherDelays, Total
+from ...program.operations import EachNeuron, GatherDelays, Total
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ..statements import indent
@@ -48,9 +48,9 @@ class _Text:
         self.plan, self.rule = plan, rule
         self.trial: Trial = make_trial(plan, adjoint=adjoint)
         self.training = adjoint
-        self.delivered = {o.connection: o for o in self.trial.step if isinstance(o, Deliver)}
+        self.delivered = {o.connection: o for o in self.trial.arrivals}
         self.compared = self._compared()
-        terms = [t for o in self.trial.feedback if isinstance(o, Feedback) for t in o.terms]
+        terms = [t for o in self.trial.feedback for t in o.terms]
         for i, part, _ in terms:
             if part not in synapses.OF_SIGN:
                 raise EngineError(
@@ -58,7 +58,7 @@ class _Text:
                 )
         self.terms = {i: [(p, row) for j, p, row in terms if j == i] for i, _, _ in terms} if adjoint else {}
         inputs = {b.name for o in self.delivered.values() for _, b in o.sums}
-        inputs |= {o.into.name for o in self.trial.feedback if isinstance(o, Feedback)}
+        inputs |= {o.into.name for o in self.trial.feedback}
         late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)] if adjoint else []
         kept = {row.name for o in late for _, row in o.terms}  # D of a window's steps, for delays that are learned
         rows = {row.name for _, _, row in terms} | kept

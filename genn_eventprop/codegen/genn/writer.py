@@ -35,7 +35,7 @@ from ...program.nodes import (
 from ...program.scope import Scope
 from ..printer import GENN
 from ..rare import rewrite
-from ..statements import Expressions, Target, Writer, indent
+from ..statements import Expressions, Spelling, Writer, indent
 
 NO_TARGET = -3.0e38
 TABLE_BITS = 12  # of the table of quantiles, see `engines/stochastic.py`
@@ -159,7 +159,7 @@ class GennWriter(Writer):
     expressions = GennExpressions
 
     def __init__(self, names: Names, kernel: Kernel, double: bool = False) -> None:
-        super().__init__(Target(names.element, lambda *_: "", CONSTANTS), kernel)
+        super().__init__(Spelling(names.element, lambda *_: "", CONSTANTS), kernel)
         self.names, self.dialect = names, GENN
         self.types = {**TYPES, "double": "double"} if double else TYPES
         self.loaded: set[sp.Symbol] = set()

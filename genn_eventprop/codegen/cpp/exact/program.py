@@ -19,7 +19,7 @@ from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
 from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
-from ...statements import TYPES, Target, indent
+from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
 from ..grid.lanes import OnceText
@@ -191,4 +191,4 @@ class ExactProgram:
 
     def _text(self, s: Scope, body: Iterable[Statement]) -> str:
         kernel = s.kernel(body)
-        return OnceText(Target(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
+        return OnceText(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""

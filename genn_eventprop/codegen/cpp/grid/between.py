@@ -7,7 +7,7 @@ from ....plan import ConnectionRecord
 from ....program.nodes import STEP, Access, Buffer, Kernel
 from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
-from ...statements import Target, indent
+from ...statements import Spelling, indent
 from ..context import Context
 from ..kinds import axonal, by_rows, listed, stream
 from .carried import Carried
@@ -131,7 +131,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         table = {
             s: Access(a.buffer, tuple(i.xreplace(moved) for i in a.index)) for s, a in readout.s.table.items()
         }  # fmt: skip
-        w = Lanes(Target(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False)
+        w = Lanes(Spelling(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False)
         amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, index, count, feedback,

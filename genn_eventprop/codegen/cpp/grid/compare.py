@@ -9,7 +9,7 @@ import sympy as sp
 from ....losses.kinds import READOUTS
 from ....program.nodes import Access, Kernel
 from ....program.values import auxiliary
-from ...statements import Target, indent
+from ...statements import Spelling, indent
 from .lanes import OnceText
 from .memory import Memory
 
@@ -26,7 +26,7 @@ def compared(memory: Memory, kernel: Kernel) -> str:
         read = access.buffer.name == main
         return f"r[{write(access.index[0])}]" if read else memory.element(access, write)
 
-    text = OnceText(Target(element, lambda *_: "", CONSTANTS), kernel).text()
+    text = OnceText(Spelling(element, lambda *_: "", CONSTANTS), kernel).text()
     return memory.pointers() + text
 
 

@@ -7,7 +7,7 @@ import sympy as sp
 from ....modelling.expressions import symbol
 from ....program.nodes import NEURON, SAMPLE, STEP, Kernel, Statement
 from ...printer import CPP, DOUBLE
-from ...statements import TYPES, Expressions, Target, Writer
+from ...statements import TYPES, Expressions, Spelling, Writer
 from .lists import AT, FIRST, Append
 
 NOW = symbol("now")  # the step in 32 bits, so that vectors of neurons compare with it
@@ -41,8 +41,8 @@ class Lanes(Writer):
 
     expressions = _Text
 
-    def __init__(self, target: Target, kernel: Kernel, population: int, rows: bool) -> None:
-        super().__init__(target, kernel, population)
+    def __init__(self, spelling: Spelling, kernel: Kernel, population: int, rows: bool) -> None:
+        super().__init__(spelling, kernel, population)
         self.dialect, self.rows = CPP, rows
         self.loaded = {s for s in kernel.named if self._can_be_loaded(s)}
 
@@ -90,6 +90,6 @@ class OnceText(Writer):
 
     expressions = _Text
 
-    def __init__(self, target: Target, kernel: Kernel) -> None:
-        super().__init__(target, kernel, double=True)
+    def __init__(self, spelling: Spelling, kernel: Kernel) -> None:
+        super().__init__(spelling, kernel, double=True)
         self.dialect = DOUBLE

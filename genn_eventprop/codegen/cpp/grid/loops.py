@@ -27,7 +27,7 @@ from ....program.nodes import (
 )  # fmt: skip
 from ....program.scope import Scope
 from ...rare import Part, happened, needed, rewrite, split
-from ...statements import Target, indent
+from ...statements import Spelling, indent
 from .lanes import Lanes
 from .lists import AT, FIRST, Append, Lists
 from .memory import Memory
@@ -43,7 +43,7 @@ class Loops:
     def __init__(self, memory: Memory, scope: Scope, lists: Lists, direct: Mapping[sp.Symbol, sp.Symbol]) -> None:
         self.memory, self.s, self.lists, self.direct = memory, scope, lists, direct
         self.N, self.NP, self.prefix = f"N_p_{scope.p.name}", f"NP_p_{scope.p.name}", f"p{scope.index}_"
-        self.target = Target(memory.element, self._diverged)
+        self.spelling = Spelling(memory.element, self._diverged)
 
     # forwards
 
@@ -102,7 +102,7 @@ class Loops:
         return out + (f"{{\n{indent(shared + loop)}}}\n" if shared else loop)
 
     def _lanes(self, body: Iterable[Statement], table: Table, rows: bool = False) -> Lanes:
-        return Lanes(self.target, Kernel(tuple(body), table), self.s.index, rows)
+        return Lanes(self.spelling, Kernel(tuple(body), table), self.s.index, rows)
 
     def _rare(self, part: Part, table: Table) -> str:
         """The neurons whose test is not negative, into the lists of what happened."""

@@ -7,11 +7,11 @@ pass runs each segment once more from what the forward pass has recorded; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
-from ....program.trial import Deliver, EachNeuron, Operation, Trial
+from ....program.trial import Deliver, EachNeuron, Trial
 from ...statements import indent
 from ..context import Context
 from ..kinds import dendritic, stream
@@ -53,7 +53,7 @@ class Segments:
         to, source = (to or own).replace("SIZE", size), (source or own).replace("SIZE", size)
         return f"std::memcpy({to}, {source}, {size} * sizeof *{own});\n"
 
-    def again(self, deliver: Callable[[Operation], str], between: Between, others: Connections) -> str:
+    def again(self, deliver: Callable[[Deliver], str], between: Between, others: Connections) -> str:
         """The body of `replay`; deliver: the text of arrivals."""
         body, after = "[[maybe_unused]] const scalar dt = scalar(args.dt);\n", ""
         for i in self.stored:
@@ -70,8 +70,8 @@ class Segments:
                 found = f"std::lower_bound({steps} + {s}from, {steps} + {s}to, int32_t({first})) - {steps}"
                 body += f"int64_t next_{c.name} = {found};\n"
         body += self._on_the_way(between, others)
-        parts = ("".join(self._operation(o, deliver) for o in part) for part in around_arrivals(self.trial))
-        steps = others.arrive(self.stored).join(parts)
+        steps = self._replayed(self.trial.early) + "".join(map(deliver, filter(self._is_stored, self.trial.arrivals)))
+        steps += others.arrive(self.stored) + self._replayed(self.trial.advance)
         body += "const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;\n"
         head = f"{ROW}[[maybe_unused]] const int32_t now = int32_t(step);\n"
         return f"{body}for (int64_t step = base; step < stop; ++step) {{\n{indent(head + steps)}}}\n{after}"
@@ -87,12 +87,13 @@ class Segments:
         first = "base > args.ahead ? base - args.ahead : 0"
         return f"{begin}for (int64_t step = {first}; step < base; ++step) {{\n{indent(sent)}}}\n"
 
-    def _operation(self, o: Operation, deliver: Callable[[Operation], str]) -> str:
-        if isinstance(o, Deliver):
-            stored = self.plan.population(self.plan.connections[o.connection].target).stores_states
-            return deliver(o) if stored else ""
-        if not isinstance(o, EachNeuron) or o.population not in self.stored:
-            return ""
+    def _is_stored(self, o: Deliver) -> bool:
+        return self.plan.population(self.plan.connections[o.connection].target).stores_states
+
+    def _replayed(self, operations: Iterable[EachNeuron]) -> str:
+        return "".join(self._replay(o) for o in operations if o.population in self.stored)
+
+    def _replay(self, o: EachNeuron) -> str:
         s = self.trial.scopes[o.population]
         live = {*s.x, MODE, *(name("w", "trace", v) for v in s.d.states), *(name("w", "arrived", r) for r in s.fed())}
         return self.loops[o.population].replay(o.kernel, live)
@@ -101,9 +102,3 @@ class Segments:
 def _comes_late(others: Connections, c: ConnectionRecord) -> bool:
     """Whether what it sends before a segment is needed again; of others all sums are kept."""
     return c.delays is not None and not dendritic(c) and not others.known(c)
-
-
-def around_arrivals(trial: Trial) -> tuple[Sequence[Operation], Sequence[Operation]]:
-    """What a step does up to its last arrivals, and afterwards."""
-    first = max((i + 1 for i, o in enumerate(trial.step) if isinstance(o, Deliver)), default=0)
-    return trial.step[:first], trial.step[first:]

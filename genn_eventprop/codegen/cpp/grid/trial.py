@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import sympy as sp
 
@@ -13,16 +13,17 @@ from ....program.scope import Scope
 from ....program.trial import (
     Deliver,
     EachNeuron,
+    EachStep,
     Feedback,
     FeedInput,
     Gather,
     GatherDelays,
     Once,
-    Operation,
     Total,
     make_trial,
 )
 from ...statements import indent
+from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import Context
 from ..kinds import ends, stream
 from .between import Between
@@ -32,23 +33,26 @@ from .connections import Connections
 from .lists import Lists
 from .loops import Loops
 from .memory import Memory
-from .segments import Segments, around_arrivals
+from .segments import Segments
 from .work import work
 
 NOW = "[[maybe_unused]] const int32_t now = int32_t(step);\n"
 NUMBERS = """\
 [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
 """
+SEGMENT = "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is\n"
 
 
-class Grid:
+class Grid(Target):
     """The text of the trial of a plan; names: of arguments and sizes."""
+
+    n_steps = "n_steps"
 
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
         self.trial = make_trial(names.plan, split=names.split, carry=names.carry)
         self.memory = Memory(names, self.trial.for_inputs)
-        undone = {o.population: o.kernel.body for o in self.trial.jumps if isinstance(o, EachNeuron)}
+        undone = {o.population: o.kernel.body for o in self.trial.jumps}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
         self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
@@ -73,7 +77,7 @@ class Grid:
     @property
     def signed(self) -> bool:
         """Whether rows are added of which only the weights of one sign count."""
-        return any(len(o.sums) > 1 for o in self.trial.step if isinstance(o, Deliver))
+        return any(len(o.sums) > 1 for o in self.trial.arrivals)
 
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
@@ -85,25 +89,51 @@ class Grid:
 
     # operations
 
-    def _all(self, operations: Iterable[Operation]) -> str:
-        return "".join(self._operation(o) for o in operations)
+    def each_neuron(self, o: EachNeuron) -> str:
+        return self.loops[o.population].forward(o.kernel)
 
-    def _operation(self, o: Operation) -> str:
-        if isinstance(o, EachNeuron):
-            return self.loops[o.population].forward(o.kernel)
-        if isinstance(o, Deliver):
-            sums = tuple((part, self.direct.get(b.name, b)) for part, b in o.sums)
-            return self.between.deliver(Deliver(o.connection, sums))
-        if isinstance(o, Feedback):
-            return self.between.feedback(o)
-        if isinstance(o, (Gather, GatherDelays)):
-            return self.between.gather(o)
-        if isinstance(o, FeedInput):
-            return self.between.feed_input(o)
-        assert isinstance(o, Total)
+    def undo(self, o: EachNeuron) -> str:
+        return self.loops[o.population].undo(o.kernel)
+
+    def deliver(self, operations: Sequence[Deliver]) -> str:
+        return "".join(map(self._deliver, operations)) + self.others.arrive(range(len(self.lists)))
+
+    def _deliver(self, o: Deliver) -> str:
+        sums = tuple((part, self.direct.get(b.name, b)) for part, b in o.sums)
+        return self.between.deliver(Deliver(o.connection, sums))
+
+    def feedback(self, operations: Sequence[Feedback]) -> str:
+        return "".join(map(self.between.feedback, operations))
+
+    def gather(self, o: Gather) -> str:
+        return self.between.gather(o)
+
+    def gather_delays(self, o: GatherDelays) -> str:
+        return self.between.gather(o)
+
+    def gather_early(self) -> str:
+        return self.between.gather_listed()
+
+    def restore(self) -> str:
+        again = "if (step - 1 < base) replay(args, work, sample, base -= args.segment);\n"
+        return again if self.segments.stored else ""
+
+    def feed_input(self, o: FeedInput) -> str:
+        return self.between.feed_input(o)
+
+    def total(self, o: Total) -> str:
         total, of = self.memory.numbers[o.into.name], self.memory.pointer(o.of)
         N = f"N_p_{self.memory.population(o.of).name}"
         return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < {N}; ++neuron) {total} += {of}[neuron];\n"
+
+    def once(self, o: Once) -> str:
+        return compared(self.memory, o.kernel)
+
+    def each_step(self, o: EachStep) -> str:
+        """Of the loss of V at every step, whose loop is `voltage.hpp`."""
+        driven = "true" if self.plan.loss.weight.input_tau is not None else "false"
+        J = basis_size(self.plan, self.plan.output)
+        return f"args.loss[sample] = voltage_loss<{J}, {driven}>(args, work, sample);\n"
 
     # functions
 
@@ -116,16 +146,15 @@ class Grid:
         body = NUMBERS + "".join(f"{n}.count = 0, {n}.start[0] = {n}.start[1] = 0;\n" for n in names)
         body += "find_activity(args, work, from, to);\n" if self.plan.loss.weight.input_tau is not None else ""
         every = range(len(self.lists))
-        body += self._all(t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
+        body += write(self, t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
         late = (c for c in self.names.from_input if not self.others.known(c))
         body += "".join(f"int64_t next_{c.name} = {stream(c)}from;\n" for c in late)
-        steps = self.others.arrive(every).join(map(self._all, around_arrivals(t)))
-        steps = indent(NOW + self.segments.keep() + steps)
+        steps = indent(NOW + self.segments.keep() + step_forwards(self))
         body += f"for (int64_t step = 0; step < n_steps; ++step) {{\n{steps}}}\n"
         body += "".join(self._diverged(i, p) for i, p in enumerate(self.plan.populations))
         ends = [lists.name(lists.n_events) for lists in self.lists if lists.timed]
         body += "".join(f"{n}.start[n_steps + 1] = {n}.start[n_steps];\n" for n in ends)
-        end = self._all(t.end)
+        end = write(self, t.end)
         body += f"{{\n{indent('[[maybe_unused]] const int64_t step = n_steps;' + chr(10) + end)}}}\n" if end else ""
         body += "".join(self._counts(i, p) for i, p in enumerate(self.plan.populations) if p.spiking)
         body += self.carried.end() + "return 0;\n"
@@ -145,28 +174,17 @@ class Grid:
         return f"std::memcpy(args.p_{p.name}_counts + sample * {size}, {count}, {size} * sizeof(int32_t));\n"
 
     def _replay(self) -> str:
-        body = self.segments.again(self._operation, self.between, self.others)
+        body = self.segments.again(self._deliver, self.between, self.others)
         return self._function("void replay(const Args& args, Work& work, int64_t sample, int64_t base)", body)
 
     def _backward(self) -> str:
-        t, stored = self.trial, self.segments.stored
         self.memory.row = "(step - base)"
-        body = self._all(t.begin_back)
-        body += (
-            "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is\n"
-            if stored
-            else ""
-        )
+        body = write(self, self.trial.begin_back)
+        body += SEGMENT if self.segments.stored else ""
         body += self.others.begin_listed()
-        leave = self._all(t.before_jumps) + self.between.gather_listed()
-        steps = f"if (step < n_steps) {{\n{indent(leave)}}}\n" if leave else ""
-        steps += self._all(t.feedback)
-        steps += "".join(self.loops[o.population].undo(o.kernel) for o in t.jumps if isinstance(o, EachNeuron))
-        steps += "if (step == 0) break;\n"
-        steps += "if (step - 1 < base) replay(args, work, sample, base -= args.segment);\n" if stored else ""
-        steps += self._all(t.retreat)
-        body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{indent(NOW + steps)}}}\n"
-        body += self._clear() + self.others.fill_series() + self._all(t.end_back)
+        steps = indent(NOW + step_backwards(self))
+        body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{steps}}}\n"
+        body += self._clear() + self.others.fill_series() + finished(self)
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
         return self._function(head, body)
 
@@ -182,13 +200,10 @@ class Grid:
         """The outer loss, the main one."""
         if self.names.split or not self.trial.compare:  # the host has found it
             return ""
-        if self.plan.loss.readout == "voltage":
-            driven = "true" if self.plan.loss.weight.input_tau is not None else "false"
-            J = basis_size(self.plan, self.plan.output)
-            return f"args.loss[sample] = voltage_loss<{J}, {driven}>(args, work, sample);\n"
-        once = self.trial.compare[0]
-        assert isinstance(once, Once)
-        return compared(self.memory, once.kernel)
+        each_step = [
+            o for o in self.trial.compare if isinstance(o, EachStep)
+        ]  # whose `Once` does what `outer_loss` does
+        return write(self, each_step or self.trial.compare[:1])
 
     def auxiliary(self) -> str:
         """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
