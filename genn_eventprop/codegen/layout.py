@@ -17,6 +17,7 @@ DATA = (
     Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
     Buffer("quantiles", (4096,), "real", "given"),
 )  # fmt: skip
+RANGE = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
 INTEGERS = ("batch", "n_points", "training", "n_nodes")
 
 
@@ -83,9 +84,32 @@ class Layout:
         axes, index = (["batch", *b.axes], ["sample", *index]) if every else (list(b.axes), index)
         return f"t->{b.name}[{self._flat(axes, index)}]"
 
+    # the frame of a trial
+
+    def _before_steps(self) -> str:
+        """``step``, and for each connection of the input the next spike to arrive, ``next<i>``."""
+        following = (f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
+        return "".join(following) + "int64_t step = 0;\n"
+
+    def _steps(self, body: str) -> str:
+        return f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(body)}}}\n"
+
+    def _steps_back(self, body: str) -> str:
+        return f"for (step = t->n_steps;; --step) {{\n{indent(body)}}}\n"
+
+    # spikes
+
     def _words(self, population: int) -> int:
         """Of a row of bits, a bit a neuron."""
         return -(-self.plan.populations[population].size // 32)
+
+    def _each_set(self, population: int, bits: str, body: str) -> str:
+        """Code for every neuron ``source`` whose bit is set in a row of bits, `bits` its word ``word``."""
+        return (
+            f"for (int32_t word = 0; word < {self._words(population)}; ++word) {{\n"
+            f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
+            f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
+        )
 
     # connections
 
@@ -97,22 +121,22 @@ class Layout:
     def _from_input(self, connection: int) -> bool:
         return self.plan.connections[connection].source == self.plan.input.name
 
-    def _source_of(self, connection: int, channel: str, kind: str) -> str:
+    def _source_of(self, connection: int, channel: str) -> str:
         """Declares ``source``, which of the connection's a channel is; of another input's the loop goes on."""
         c = self.plan.connections[connection]
         if c.channels is None:
-            return f"const {kind} source = {channel};\n"
+            return f"const int32_t source = {channel};\n"
         skip = f"if (source < 0 || source >= {c.pre}) continue;\n"
-        return f"const {kind} source = {channel} - {c.channels[0]};\n{skip}"
+        return f"const int32_t source = {channel} - {c.channels[0]};\n{skip}"
 
-    def _of_input(self, connection: int, body: str, kind: str) -> str:
+    def _of_input(self, connection: int, body: str) -> str:
         """What a ``source`` of the whole input does through one connection: nothing if it is of another input."""
         c = self.plan.connections[connection]
         if c.channels is None:
             return body
-        inner = indent(f"const {kind} source = channel - {c.channels[0]};\n{body}", 2)
+        inner = indent(f"const int32_t source = channel - {c.channels[0]};\n{body}", 2)
         test = f"channel >= {c.channels[0]} && channel < {c.channels[1]}"
-        return f"{{\n    const {kind} channel = source;\n    if ({test}) {{\n{inner}    }}\n}}\n"
+        return f"{{\n    const int32_t channel = source;\n    if ({test}) {{\n{inner}    }}\n}}\n"
 
     def _source(self, connection: int) -> int:
         """Number of the population that sends the spikes of a connection."""

@@ -184,7 +184,7 @@ class _Standalone(Text):
     def _arrives(self, connection: int, rows: str) -> str:
         """Input spikes: those of now, or of a step before out of the ring."""
         if not self.delays[connection]:
-            source = self._source_of(connection, "spikes[i]", "int32_t")
+            source = self._source_of(connection, "spikes[i]")
             return f"for (int i = 0; i < count; ++i) {{\n{indent(source + rows)}}}\n"
         c, n = self.plan.connections[connection], self.plan.input.size
         first = f" + {c.channels[0]}" if c.channels else ""

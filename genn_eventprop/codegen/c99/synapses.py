@@ -75,7 +75,7 @@ class Synapses(Layout):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
             return (
                 head
-                + indent(f"const int64_t sent = t->steps[i];\n{self._source_of(i, 't->channels[i]', 'int32_t')}{rows}")
+                + indent(f"const int64_t sent = t->steps[i];\n{self._source_of(i, 't->channels[i]')}{rows}")
                 + "}\n"
             )
         spikes = self._each_spike(self._source(i), "sent", rows)

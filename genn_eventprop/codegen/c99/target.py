@@ -24,6 +24,7 @@ from ...program.trial import (
     make_trial,
 )
 from ..equations import equations
+from ..layout import RANGE
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, step_backwards, step_forwards, write
@@ -87,15 +88,9 @@ class Text(Synapses, Target):
     # functions
 
     def forward(self) -> str:
-        steps = indent(step_forwards(self))
-        body = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
-        body += "".join(
-            f"int64_t next{i} = from;\n" for i, c in enumerate(self.plan.connections) if self._from_input(i)
-        )
-        body += "(void)to;\nint64_t step = 0;\n" + write(self, self.trial.begin)
-        body += (
-            f"for (step = 0; step < t->n_steps; ++step) {{\n{steps}}}\n" + write(self, self.trial.end) + "return 0;\n"
-        )
+        body = f"{RANGE}(void)to;\n{self._before_steps()}{write(self, self.trial.begin)}"
+        body += self._steps(step_forwards(self))
+        body += write(self, self.trial.end) + "return 0;\n"
         return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def losses(self) -> str:
@@ -107,7 +102,7 @@ class Text(Synapses, Target):
 
     def backward(self) -> str:
         body = "int64_t step = t->n_steps;\n(void)sample;\n" + write(self, self.trial.begin_back)
-        body += f"for (;; --step) {{\n{indent(step_backwards(self))}}}\n" + finished(self)
+        body += self._steps_back(step_backwards(self)) + finished(self)
         return f"static void backward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def run(self) -> str:
@@ -154,12 +149,7 @@ class Text(Synapses, Target):
 
     def _each_spike(self, population: int, at: str, body: str) -> str:
         """Code for every neuron ``source`` that spiked at a step."""
-        bits = f"{self._spike_row(population, at)} + word]"
-        return (
-            f"for (int32_t word = 0; word < {self._words(population)}; ++word) {{\n"
-            f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
-            f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
-        )
+        return self._each_set(population, f"{self._spike_row(population, at)} + word]", body)
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
         return "".join(self._deliver(o) if self._plain(o.connection) else self._deliver_synapses(o) for o in operations)
@@ -186,7 +176,7 @@ class Text(Synapses, Target):
         head = (
             f"for (; {following} < to && t->steps[{following}] + {self._delay(connection)} == step; ++{following}) {{\n"
         )
-        source = self._source_of(connection, f"t->channels[{following}]", "int32_t")
+        source = self._source_of(connection, f"t->channels[{following}]")
         return head + indent(source + rows) + "}\n"
 
     def _delay(self, connection: int) -> str:
@@ -217,7 +207,7 @@ class Text(Synapses, Target):
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                body += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now), "int32_t")
+                body += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now))
                 continue
             arrival = f"({now} + t->c{connection}_delay)"
             if part == "loss":
@@ -229,14 +219,13 @@ class Text(Synapses, Target):
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
                 f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"
             )
-            body += self._of_input(connection, f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n", "int32_t")
+            body += self._of_input(connection, f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n")
         return body
 
     def feed_input(self, o: FeedInput) -> str:
         body = "const int32_t source = t->channels[i];\nconst int64_t now = t->steps[i];\n" + self._dots(o.terms, "now")
         body += f"t->{o.into.name}[t->input_start[sample] + i - from] = total;\n"
-        head = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
-        return f"{head}for (int64_t i = from; i < to; ++i) {{\n{indent(body)}}}\n"
+        return f"{RANGE}for (int64_t i = from; i < to; ++i) {{\n{indent(body)}}}\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
         return "".join(map(self._feedback, operations))
@@ -261,7 +250,7 @@ class Text(Synapses, Target):
         if self._from_input(i):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
             find = f"const int64_t arrival = t->steps[i] + t->c{i}_delay;\nif (arrival >= t->n_steps) break;\n"
-            find += self._source_of(i, "t->channels[i]", "int32_t")
+            find += self._source_of(i, "t->channels[i]")
             return head + indent(find + add) + "}\n"
         head = f"for (int64_t arrival = t->c{i}_delay; arrival < t->n_steps; ++arrival) {{\n"
         return head + indent(self._each_spike(self._source(i), f"arrival - t->c{i}_delay", add)) + "}\n"

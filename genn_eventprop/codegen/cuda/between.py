@@ -42,19 +42,11 @@ class Between(Synapses):
         words = self._words(population)
         body = (
             f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
-            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * word + __ffs(rest) - 1);\n"
+            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * word + lowest(rest));\n"
             f"if (word == {words - 1}) *{name}_sent = place;\n"
         )
         head = f"if (warp == {number % (self.threads // WARP)})\n    for (int word = lane; word < {words}; word += 32) {{\n"
         return f"{head}{indent(body, 2)}    }}\n"
-
-    def _each_spike(self, population: int, bits: str, body: str) -> str:
-        """Code for every neuron ``source`` of a row of bits, the same for all threads."""
-        return (
-            f"for (int word = 0; word < {self._words(population)}; ++word)\n"
-            f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
-            f"        const int source = 32 * word + __ffs(rest) - 1;\n{indent(body, 2)}    }}\n"
-        )
 
     def _bits(self, connection: int, word: str = "word") -> str:
         """The row of bits of the spikes that arrive now, or were sent at a step before."""
@@ -81,7 +73,7 @@ class Between(Synapses):
         text = "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
         for name, body in rows.items():
             if name in lists:
-                body = f"for (int k = 0; k < *{name}_sent; ++k) {{\n{indent(f'const int source = {name}_list[k];{NEW}{body}')}}}\n"
+                body = f"for (int k = 0; k < *{name}_sent; ++k) {{\n{indent(f'const int32_t source = {name}_list[k];{NEW}{body}')}}}\n"
                 body = f"#pragma unroll 4\n{body}"
             text += body
         return text
@@ -99,7 +91,7 @@ class Between(Synapses):
         i = o.connection
         body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
         body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
-        rows = indent(self._source_of(i, f"t->channels[next{i} + k]", "int") + self._add_row(o))
+        rows = indent(self._source_of(i, f"t->channels[next{i} + k]") + self._add_row(o))
         body += f"for (int k = 0; k < count; ++k) {{\n{rows}}}\nnext{i} += count;\nmore = count == 32;\n"
         return f"for (bool more = true; more;) {{\n{indent(body)}}}\n"
 
@@ -113,7 +105,7 @@ class Between(Synapses):
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                text += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now), "int")
+                text += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now))
                 continue
             arrival = f"{now} + t->c{connection}_delay"
             weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
@@ -125,7 +117,7 @@ class Between(Synapses):
                 continue
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
             dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
-            text += self._of_input(connection, dot, "int")
+            text += self._of_input(connection, dot)
         return text + "total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
@@ -141,13 +133,13 @@ class Between(Synapses):
     def _feedback(self, o: Feedback) -> str:
         """Warps share the spikes of the step; those at step 0 do not exist."""
         p = f"p{o.population}"
-        body = f"const int source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
+        body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
     def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""
-        body = f"const int source = t->channels[e];\nconst int64_t now = t->steps[e];\n{self._dots(o.terms, 'now')}"
+        body = f"const int32_t source = t->channels[e];\nconst int64_t now = t->steps[e];\n{self._dots(o.terms, 'now')}"
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
@@ -196,7 +188,7 @@ class Between(Synapses):
                 f"        sent[k] = at < t->n_steps && {bits} >> source % 32 & 1;\n    }}\n"
                 "    #pragma unroll\n    for (int k = 0; k < 4; ++k)\n"
                 "        for (uint32_t rest = __ballot_sync(EVERY, sent[k]); rest; rest &= rest - 1) {\n"
-                f"            const int64_t arrival = base + 32 * k + __ffs(rest) - 1;\n            if (n < {c.post}) {row}"
+                f"            const int64_t arrival = base + 32 * k + lowest(rest);\n            if (n < {c.post}) {row}"
                 "        }\n}\n"
             )
         place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
@@ -204,5 +196,5 @@ class Between(Synapses):
         body += f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(each)}}}\n"
         body += f"if (n < {c.post}) {place} = total;\n{self._note(o)}"
         loop = f"for (int first = threadIdx.x - lane; first < {c.post}; first += {self.threads}) {{\n{indent(body)}}}\n"
-        loop = f"const int source = blockIdx.x, lane = threadIdx.x % 32;\n{loop}"
+        loop = f"const int32_t source = blockIdx.x, lane = threadIdx.x % 32;\n{loop}"
         return self._kernel(f"gather_c{i}", loop, f"// {c.source} -> {c.target}\n")

@@ -13,6 +13,9 @@ typedef unsigned long long uint64_t;
 #define SHARE(T, place, count) (T *)(place)
 #endif
 
+// Index of the lowest bit that is set.
+__device__ inline int32_t lowest(uint32_t bits) { return __ffs(bits) - 1; }
+
 // The sum over a warp, in the same order every time; in lane 0.
 template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);

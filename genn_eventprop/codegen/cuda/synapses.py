@@ -51,7 +51,6 @@ class Synapses(Layout):
     threads: int  # of a block
     launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
     # of `Between` and `target`
-    _each_spike: Callable[[int, str, str], str]
     _bits: Callable[..., str]
     _over: Callable[..., str]
     _element: Callable[..., str]
@@ -81,9 +80,9 @@ class Synapses(Layout):
         rows = self._each_synapse(i, add, "threadIdx.x", self.threads) + barrier
         if self._from_input(i):
             head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
-            spikes = head + indent(f"{self._source_of(i, f't->channels[next{i}]', 'int')}{rows}") + "}\n"
+            spikes = head + indent(f"{self._source_of(i, f't->channels[next{i}]')}{rows}") + "}\n"
         else:
-            spikes = self._each_spike(self._source(i), self._bits(i), rows)
+            spikes = self._each_set(self._source(i), self._bits(i), rows)
             spikes = f"if (step > t->c{i}_delay) {{\n{indent(spikes)}}}\n"
         return barrier + spikes + (self._take(o) if delays else "")
 
@@ -126,7 +125,7 @@ class Synapses(Layout):
         else:
             self.launches.append((name, c.pre))
             one = f"real total = {self._adding(o)} ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
-            body = "const int source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
+            body = "const int32_t source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
         return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
 
     def _adding(self, o: Gather | GatherDelays) -> str:
@@ -149,9 +148,9 @@ class Synapses(Layout):
         c = self.plan.connections[i]
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":
-            synapse += f"const int source = s / {c.post}, n = s % {c.post}, w = s;\n"
+            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post}, w = s;\n"
         else:
-            synapse += f"const int source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
+            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
         return (
             f"const int lane = threadIdx.x % {WARP}, group = blockIdx.x * {self.threads // WARP} + threadIdx.x / {WARP};\n"
             f"if (group >= {size}) return;\nreal total = 0;\n"

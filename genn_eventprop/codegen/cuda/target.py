@@ -27,6 +27,7 @@ from ...program.trial import (
     make_trial,
 )
 from ..equations import equations
+from ..layout import RANGE
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
@@ -157,8 +158,7 @@ class Kernels(Between, Target):
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(const Trial *__restrict__ t) {{\n'
         start = "const int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
-        start += "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
-        return head + indent(f"{start}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
+        return head + indent(f"{start}{RANGE}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
 
     def _memory(self, body: str) -> str:
         """What a body uses of registers and shared memory."""
@@ -177,11 +177,9 @@ class Kernels(Between, Target):
 
     def _there(self) -> str:
         """Forwards, with the results in global memory."""
-        t = self.trial
-        text = "".join(f"int64_t next{i} = from;\n" for i in range(len(self.plan.connections)) if self._from_input(i))
-        text += "int64_t step = 0;\n" + write(self, t.begin) + self._clear_spikes()
+        text = self._before_steps() + write(self, self.trial.begin) + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
-        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(step_forwards(self))}}}\n" + write(self, t.end)
+        text += self._steps(step_forwards(self)) + write(self, self.trial.end)
         for b in self.results:
             text += self._over(
                 _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
