@@ -22,7 +22,7 @@ from ..losses.readout import gauss_legendre
 from ..plan import Plan
 from ..regularisers import pushed_state
 from .event_flow import at, nodes
-from .event_forward import PopulationModel
+from .event_population import PopulationModel
 from .event_readout import NODES, Readout, Sources, density_rows
 from .event_records import Arrival, ModeEnd, Recording, Segments, Spike
 

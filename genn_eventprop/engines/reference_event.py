@@ -4,7 +4,8 @@ Crossing times solve the flow, analytic or integrated to rounding; input times a
 gradient is the derivative of exactly what was computed, for every parameter whether trained or not. The result does
 not depend on dt.
 
-Parts: `event_flow` (trajectories and crossings), `event_forward`, `event_readout`, `event_backward`.
+Parts: `event_flow` (trajectories and crossings), `event_forward` and its `event_pieces`,
+`event_readouts`, `event_backward`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from .base import Availability, Engine
 from .dataset import Data, batch_indices, quantise
 from .event_backward import Backward
 from .event_equations import Compiled
-from .event_forward import Forward, PopulationModel
-from .event_readout import Readout, Several, breaks, make_readout
+from .event_forward import Forward
+from .event_population import PopulationModel
+from .event_readout import Readout
+from .event_readouts import Several, breaks, make_readout
 from .event_records import Recording
 from .event_routes import flat_delays, routes
 from .refuse import ALL, READOUTS

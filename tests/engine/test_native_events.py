@@ -3,7 +3,7 @@
 import numpy as np
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
-from genn_eventprop.engines import ReferenceClock, reference_clock
+from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.modelling.neuron import Event
 from genn_eventprop.plan import make_plan
@@ -44,7 +44,7 @@ def test_arrivals_put_neurons_across_and_silent_events_happen():
     delta, bursting = build(DELTA, 0.15, 0.3, layers=2, delay=0.0), build(BURSTING, 1.5, 1.0, duration=60.0)
     for plan, check in ((delta, "pushed"), (bursting, "fired")):
         clock = ReferenceClock(plan, plan.network.initial_parameters(1))
-        trial = reference_clock._Trial(clock, clock.load(random_events(plan)), np.arange(3))
+        trial = clock._trial(clock.load(random_events(plan)), np.arange(3))
         trial.forward()
         traces = [trial.traces[p.name] for p in plan.populations if p.derived.events]
         if check == "pushed":

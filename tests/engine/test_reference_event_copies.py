@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
-from genn_eventprop.engines.event_forward import REACH
+from genn_eventprop.engines.event_pieces import REACH
 from genn_eventprop.engines.event_records import Arrival
 from genn_eventprop.gradcheck import matrix
 from genn_eventprop.gradcheck.compare import Problem

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines import event_backward, event_equations, event_readout
+from genn_eventprop.engines import event_backward, event_equations, event_readouts
 from genn_eventprop.engines.reference_event import ReferenceEvent
 from genn_eventprop.errors import EventPropError, ModelError, SettingError
 from genn_eventprop.gradcheck import Block, Case, check, check_network, main
@@ -87,7 +87,7 @@ def flip_attribute(name, change):
 
 
 def no_extra(monkeypatch):
-    monkeypatch.setattr(event_readout.Maximum, "_kinks", lambda self, dr: None)
+    monkeypatch.setattr(event_readouts.Maximum, "_kinks", lambda self, dr: None)
 
 
 def no_initial(monkeypatch):
@@ -105,8 +105,8 @@ FLIPS = {
     "dx0/dp": ("integral", flip_attribute("dx0_dp", lambda v: -v)),
     "lambda(0)": ("integral", no_initial),
     "D": ("integral", flip_method(event_backward.Backward, "_difference")),
-    "l(x-) - l(x+) of the output's own spike": ("integral", flip_method(event_readout.Integral, "own")),
-    "dl_p/dt": ("first_spike", flip_method(event_readout.FirstSpike, "own")),
+    "l(x-) - l(x+) of the output's own spike": ("integral", flip_method(event_readouts.Integral, "own")),
+    "dl_p/dt": ("first_spike", flip_method(event_readouts.FirstSpike, "own")),
     "D of a first-spike network": ("first_spike", flip_method(event_backward.Backward, "_difference")),
     "kink rule": ("max", no_extra),
     "dl/dx": ("integral", flip_method(event_backward, "density_rows")),

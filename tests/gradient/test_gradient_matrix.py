@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines import event_readout
+from genn_eventprop.engines import event_readouts
 from genn_eventprop.errors import SettingError
 from genn_eventprop.gradcheck import check_network, matrix
 from genn_eventprop.gradcheck.draw import LOSSES
@@ -45,7 +45,7 @@ def test_the_written_table(monkeypatch):
     [(_, text, worst, failures)] = matrix.markdown([row])
     assert not failures and 0 < worst < matrix.TOLERANCE
     assert "## LI" in text and "| network | weight | delay | input_times | tau_mem | tau_syn |" in text
-    monkeypatch.setattr(event_readout.End, "sources", _minus(event_readout.End.sources))
+    monkeypatch.setattr(event_readouts.End, "sources", _minus(event_readouts.End.sources))
     [(_, text, worst, failures)] = matrix.markdown([row])
     assert worst > 0.1 and any("relative error" in f for f in failures)
 
@@ -53,9 +53,9 @@ def test_the_written_table(monkeypatch):
 def _minus(method):
     def flipped(self, *args):
         found = method(self, *args)
-        if isinstance(found, event_readout.Sources):
+        if isinstance(found, event_readouts.Sources):
             density = None if found.density is None else -found.density
-            return event_readout.Sources(density, found.segment, found.offset, -found.size)
+            return event_readouts.Sources(density, found.segment, found.offset, -found.size)
         return -found
 
     return flipped
@@ -71,7 +71,7 @@ def _minus(method):
     ],
 )
 def test_a_flipped_sign_is_found(kind, method, loss, monkeypatch):
-    readout = getattr(event_readout, kind)
+    readout = getattr(event_readouts, kind)
     monkeypatch.setattr(readout, method, _minus(getattr(readout, method)))
     cell = next(c for c in EVERY if c.model is LIF and c.output and c.loss == loss)
     assert any("relative error" in f for f in matrix.run(cell).failures)
@@ -95,7 +95,7 @@ def test_arrivals_that_move_v_at_once(monkeypatch):
     net, loss, events = delta_problem()
     report = check_network(net, loss, events=events, duration=30.0)
     assert report.passed, report.text()
-    monkeypatch.setattr(event_readout.Voltage, "arrival", lambda *args: 0.0)
+    monkeypatch.setattr(event_readouts.Voltage, "arrival", lambda *args: 0.0)
     assert not check_network(net, loss, events=events, duration=30.0).passed
 
 
