@@ -23,12 +23,12 @@ from ..plan import Plan
 from ..program.outer import on_host
 from ..program.values import auxiliary
 from ..toolchain import find_compiler, require
-from .base import Availability, diverged
+from .base import Availability
 from .carry import Carry
 from .dataset import Data, batch_indices
 from .losses import prefixed, taken
 from .native_arrays import aligned
-from .native_batches import NativeBatches
+from .native_calls import BACKWARDS, FORWARDS, WHOLE, NativeCalls
 from .native_carry import Carrying
 from .native_memory import NativeMemory
 from .native_routes import NativeRoutes
@@ -48,7 +48,7 @@ from .refuse import (
     SHARED_TABLES,
     STEPWISE,
 )
-from .result import LossPart, Recorded, Result, summed
+from .result import LossPart, Result, summed
 from .split import Readouts
 from .stochastic import quantiles
 
@@ -56,10 +56,9 @@ FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
-WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # which part of a batch a call runs, as in batch.hpp
 
 
-class NativeEngine(NativeBatches):
+class NativeEngine(NativeCalls):
     """See the module.
 
     Args:
@@ -332,63 +331,6 @@ class NativeEngine(NativeBatches):
             arrays["guarded"][:] = guarded
         for name, value in losses.items():
             arrays[name][:] = value
-
-    def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
-        source, plan, loss = self.source, self.plan, self.plan.loss
-        self._records += half == FORWARDS or (record and half != SPIKES)
-        for i, (_, n) in enumerate(source.arrays):  # few are other arrays than in the last call
-            if self._passed[i] is not arrays[n]:
-                self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
-        numbers = self._values.numbers(self.slope_floor, self._stochastic)
-        integers = {"batch": len(part), "training": training, "record": record, "half": half, "segment": self.segment}
-        integers |= {"n_slices": part.last - part.first, "first_slice": part.first}
-        integers |= {"whole_batch": part.batch, "whole_slices": part.slices, "input_gradients": self._wants_inputs}
-        integers |= {} if self._carry is None else self._carry.integers
-        integers["n_targets"] = arrays["targets"].shape[2] if loss.readout == "spike_times" else 0
-        rows = arrays["targets"].shape[1] if "targets" in arrays and loss.readout == "voltage" else plan.n_steps + 1
-        integers["target_rows"], numbers["target_dt"] = rows, plan.duration / (rows - 1)
-        integers |= self._values.integers(self._stochastic) | self._connections.integers
-        status = self._threads.library.eventprop_run(
-            self._threads.handle(), self._pointers,
-            (ctypes.c_double * len(source.numbers))(*[numbers[n] for n in source.numbers]),
-            (ctypes.c_int64 * len(source.integers))(*[int(integers[n]) for n in source.integers]),
-        )  # fmt: skip
-        if status > 1:
-            self._raise_trouble(status - 2)
-        if status != 0:
-            raise EngineError(
-                f"out of memory while running {len(part)} trials of {plan.n_steps} steps on {self.threads} threads; "
-                "use fewer threads or a smaller network"
-            )
-
-    def _raise_trouble(self, population: int) -> None:
-        """Raise the error of a trial that diverged."""
-        sample, step, state, neuron = self._threads.trouble()
-        if self.plan.spike_times == "grid":
-            raise diverged(
-                self.plan, self.plan.populations[population], int(self._numbers[sample]), step, state, neuron
-            )
-        raise EngineError(
-            f"population {self._spiking[population]!r} diverged in sample {self._numbers[sample]}: more than 200 "
-            f"spikes per neuron in {self.plan.duration / max(self._values.exact_steps, 1):g} ms; use smaller weights "
-            "or an engine on the grid"
-        )
-
-    def _recorded(self, B: int, kept: Part | None = None) -> Recorded:
-        """Recorded spikes, copied from the C++ side on first access, which must come before the next run.
-
-        kept: the part of the batch whose trials are kept.
-        """
-        number, arrays = self._records, self._kept_arrays
-
-        def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            if number != self._records or not self._threads.running:
-                raise EngineError("the spikes of an earlier run are gone; read them before the engine runs again")
-            if kept is not None:
-                self._call(arrays, kept, False, True, SPIKES)
-            return self._threads.copied(population, B)
-
-        return Recorded(self._spiking, read)
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
