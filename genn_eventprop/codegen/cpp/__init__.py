@@ -71,7 +71,7 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -
         passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
         compare = "" if ctx.split or plan.loss.readout == "voltage" else program.compare()
         trial = [models(ctx, program), exact_work(ctx, program), *passes]
-        library = ["series", "events", "neurons", "lanes", "costates", "weights", "readouts"]
+        library = ["series", "events", "neurons", "lanes", "spiking", "costates", "weights", "readouts"]
         library += dict.fromkeys(r.form.file for r in program.readers if r.form)
         library += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
         library = [read(f"exact/{name}.hpp") for name in library]

@@ -7,8 +7,8 @@ template <class O>
 struct NoSource;
 
 template <class M, int N, bool Varies>
-struct Costates : Lanes<M, N, Varies> {
-    typedef Lanes<M, N, Varies> Base;
+struct Costates : Spiking<M, N, Varies> {
+    typedef Spiking<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::BACK, Base::RESET, Base::flow, Base::degree, Base::ends, Base::factor;
     using Base::offsets, Base::own, Base::rate, Base::spikes, Base::to_state, Base::from_state, Base::trace;
     using typename Base::End, typename Base::table;

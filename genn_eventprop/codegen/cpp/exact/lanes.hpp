@@ -1,9 +1,7 @@
-// The neurons of one population that are taken through a step of exact time one by one: lanes, which may cross, and those
-// `held` in a refractory period, whose P and c are those of that mode.
+// The lanes of one population: neurons that may cross their threshold within a step of exact time, taken through it one by
+// one; and where they cross, by bounds, chords and root finding.
 
 namespace {
-
-constexpr int RUNAWAY = 200;  // more spikes a neuron and step end the trial
 
 // An instant: crossings within rounding of each other, or of an arrival, happen together, before all arrivals. Without it
 // rounding would decide which of several equal neurons inhibits the others. It is as long as times are uncertain, in ms.
@@ -12,34 +10,11 @@ inline double instant(double duration, double delta) { return sizeof(scalar) == 
 template <class M, int N, bool Varies>
 struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
-    using Base::n, Base::NP, Base::S, Base::FRONT, Base::RESET, Base::flow, Base::dg, Base::curve, Base::rho, Base::degree;
-    using Base::delta, Base::x, Base::low, Base::moved, Base::reach, Base::trace, Base::pending, Base::own, Base::growth;
-    using Base::add_up, Base::split, Base::threshold, Base::slope_at, Base::to_state, Base::from_state, Base::collect;
+    using Base::n, Base::NP, Base::S, Base::FRONT, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x;
+    using Base::low, Base::reach, Base::trace, Base::pending, Base::own, Base::add_up, Base::threshold, Base::collect;
     using Base::set_factors, Base::add, Base::together, Base::slack;
     using typename Base::Incoming, typename Base::table;
 
-    Spikes<n + 1> spikes;
-    Buffer<double> spike_time;
-    int64_t cursor = 0;  // pending arrivals before it have happened
-    int64_t spikes_in_step = 0;
-    scalar row_at_end[n + 1], row_at_due[n + 1];
-
-    // Neurons in a refractory period. from: of the pending arrivals, the first that y does not contain. until: ms.
-    struct Held {
-        int neuron;
-        int64_t from, index;  // of the spike
-        double until, y[n];
-    };
-    struct End {
-        int64_t index;
-        double x[n];
-    };
-    List<Held> held;
-    List<End> ends;
-    int64_t first_due = -1;
-    double due = 0, begun = 0;  // when the next period ends within the step, and t_k
-
-    // Lanes: neurons that may cross in this step. last_g: g of a lane when it was `checked` last, UNKNOWN after a reset.
     struct Hit {
         double s, error;  // a lane crosses at s +- error
         int lane;
@@ -47,12 +22,16 @@ struct Lanes : Neurons<M, N, Varies> {
     };
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
-    Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;  // y of a lane is base + lane
+    // y of a lane is base + lane; last_g: g when it was `checked` last, UNKNOWN after a reset
+    Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;
     List<Hit> hits;  // crossings before `until`, if `known`: an instant after `next`, the next known event
     std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
     int lanes = 0, n_unarmed = 0;
-    double now = 0, next = 0, until = 0, checked = 0;
+    int64_t cursor = 0;  // pending arrivals before it have happened
+    int64_t first_due = -1;  // the refractory period that ends next within the step, at `due`
+    double now = 0, next = 0, until = 0, checked = 0, due = 0;
     bool known = false;
+    scalar row_at_end[n + 1], row_at_due[n + 1];  // dg P and its constant
 
     void prepare() {
         Base::prepare();
@@ -62,7 +41,6 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     // x holds the initial state.
     void begin(int64_t steps, bool keep) {
-        spikes_in_step = spikes.count = held.count = ends.count = 0;
         for (int i = 0; i < n; ++i) low[i].zero(NP);
         if (keep) trace.reserve((steps + 1) * n * NP);
         if constexpr (M::spiking) {
@@ -78,79 +56,9 @@ struct Lanes : Neurons<M, N, Varies> {
             }
         }
     }
-    void start(double t_k) {
+    void start() {
         Base::start();
-        begun = t_k;
-        cursor = 0, lanes = 0, spikes_in_step = 0, now = checked = 0, known = false;
-        if constexpr (M::modes > 1) {
-            for (auto& h : held) {
-                h.from = 0, reach.data[h.neuron] = UNKNOWN;
-                for (int i = 0; i < n; ++i) h.y[i] = add_up(x[i].data[h.neuron], low[i].data[h.neuron]);
-            }
-            look_for_due();
-        }
-    }
-    void finish() {
-        Base::finish();
-        if constexpr (M::modes > 1)
-            for (auto& h : held) {
-                collect(1, h.neuron, h.from, pending.count, h.y);
-                for (int i = 0; i < n; ++i) {
-                    const double to = h.y[i] + growth(i, h.y, own(h.neuron), 1);
-                    split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
-                }
-            }
-    }
-
-    // Refractory periods
-
-    void look_for_due() {
-        first_due = -1, due = delta;
-        for (int64_t i = 0; i < held.count; ++i) {
-            const double at = held[i].until - begun, s = at > now ? at : now;
-            if (s < due || (s == due && first_due >= 0 && held[i].neuron < held[first_due].neuron)) due = s, first_due = i;
-        }
-        if constexpr (!Varies) {
-            double row[n + 1];
-            horner<n + 1, S>(rho, degree, due, 0, row);
-            for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
-        }
-    }
-    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due - together); }
-    // A neuron spiked with `after` as its state: its period begins.
-    void hold(const Args& args, int neuron, int64_t index, const double* after) {
-        double m[RESET];
-        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
-        Held& h = held.push();
-        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
-        from_state(m, after, h.y);
-        look_for_due();
-    }
-    // The end of a period: the neuron becomes a lane. Returns it.
-    int release() {
-        const int64_t which = first_due;
-        Held h = held[which];
-        now_is(due, row_at_due);
-        double m[RESET], at[n], more[n] = {};
-        collect(1, h.neuron, h.from, cursor, h.y);
-        End& end = ends.push();
-        end.index = h.index;
-        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(h.neuron), m);
-        to_state(m, h.y, end.x);
-        horner<RESET, S>(flow[0].spike, degree, now, own(h.neuron), m);
-        from_state(m, end.x, at);
-        const int l = lanes++;
-        lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
-        collect(0, h.neuron, cursor, pending.count, more);
-        for (int i = 0; i < n; ++i) {
-            split(at[i], base[i][l], lane[i][l]);
-            split(at[i], x[i].data[h.neuron], low[i].data[h.neuron]);
-            moved[i].data[h.neuron] = scalar(more[i]);
-        }
-        held.drop(which);
-        look_for_due();
-        known = false;
-        return h.neuron;
+        cursor = 0, lanes = 0, now = checked = 0, known = false;
     }
 
     // Arrivals
@@ -181,6 +89,7 @@ struct Lanes : Neurons<M, N, Varies> {
         }
         if (add(&a, 1)) make_lanes();
     }
+
     // Lanes
 
     void make_lanes() {
@@ -228,6 +137,7 @@ struct Lanes : Neurons<M, N, Varies> {
             }
         }
     }
+    bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due - together); }
     double pending_at() const { return cursor < pending.count ? pending[cursor].s : std::numeric_limits<double>::infinity(); }
     // The next event that is known already: the end of a period or an arrival; infinity if there is none.
     double known_at() const { return period_ends_first() ? due : pending_at(); }
@@ -259,6 +169,8 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int i = 0; i < n; ++i) g += row[i] * y_of(i, from);
         return g;
     }
+    // Crossings
+
     // Finds what crosses between now and the next known event, or an instant after it. With |g''| <= bend, g exceeds its end
     // by at most bend h^2 / 2 inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
     void look_ahead() {
@@ -362,51 +274,6 @@ struct Lanes : Neurons<M, N, Varies> {
             hits.drop(best);
             solve(h.lane, h.s);
         }
-    }
-    // An own spike; returns the neuron. before, after: its state.
-    int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
-        const int l = hits[which].lane, neuron = lane_neuron[l];
-        const double s = now = std::fmin(hits[which].s, known_at());
-        hits.drop(which);
-        double m[RESET], v[n];
-        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
-        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
-        to_state(m, v, before);
-        M::reset(args, neuron, before, after);
-        const int64_t index = spikes.count;
-        spikes.reserve(1);
-        spike_time.reserve(index + 1);
-        spikes.neuron[index] = neuron;
-        spike_time[index] = std::fmin(t_k + s, args.duration);
-        double gdot = slope_at(neuron, before);
-        if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
-        spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
-        for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
-        ++spikes.count;
-        ++spikes_in_step;
-        const double g = threshold(neuron, after), rest = until - now;
-        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
-        if (M::modes > 1) {
-            close_lane(l);
-            hold(args, neuron, index, after);
-            if (due < until) known = false, forget();
-            return neuron;
-        }
-        for (int i = 0; i < n; ++i) {
-            double jump = 0;
-            for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
-            scalar &high = x[i].data[neuron], &rest = low[i].data[neuron], &later = moved[i].data[neuron];
-            split(add_up(base[i][l], lane[i][l]) + jump, base[i][l], lane[i][l]);
-            split(add_up(high, rest) + double(later) + jump, high, rest);  // what comes later adds to a small number
-            later = 0;
-        }
-        last_g[l] = UNKNOWN;
-        if (rest > 0) {
-            double bend = double(curve[n * S + own(neuron)]);
-            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(base[i][l] + lane[i][l]));
-            if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
-        }
-        return neuron;
     }
 };
 

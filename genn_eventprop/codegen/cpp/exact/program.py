@@ -128,7 +128,7 @@ class ExactProgram:
                 body += [Add(JUMP, value) for value in values]
             body += [b for r in read if r.form is None for b in r.readout.begin_back()]
             last = [Add(r.readout.lam, end) for r in read if (end := r.readout.last()) != 0]
-            text += self._loop(s, body + last)
+            text += self._loop(s, [*body, *last])
             if last and len(p.derived.modes) > 1:
                 mu = [f"work.p_{p.name}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
                 text += f"for (const auto& h : work.p_{p.name}.held) std::swap({', '.join(mu)});\n"

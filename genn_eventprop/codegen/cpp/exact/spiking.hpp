@@ -1,0 +1,161 @@
+// Own spikes of one population in exact time, and its refractory periods: neurons that spiked are `held`, with P and c of
+// that mode, until they become lanes again.
+
+namespace {
+
+constexpr int RUNAWAY = 200;  // more spikes a neuron and step end the trial
+
+template <class M, int N, bool Varies>
+struct Spiking : Lanes<M, N, Varies> {
+    typedef Lanes<M, N, Varies> Base;
+    using Base::n, Base::S, Base::RESET, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x, Base::low;
+    using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::threshold;
+    using Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::together, Base::lane, Base::base;
+    using Base::last_g, Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
+    using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::row_at_due, Base::UNKNOWN, Base::forget;
+    using Base::now_is, Base::known_at, Base::close_lane, Base::solve;
+
+    Spikes<n + 1> spikes;
+    Buffer<double> spike_time;
+    int64_t spikes_in_step = 0;
+
+    // Neurons in a refractory period. from: of the pending arrivals, the first that y does not contain. until: ms.
+    struct Held {
+        int neuron;
+        int64_t from, index;  // of the spike
+        double until, y[n];
+    };
+    struct End {
+        int64_t index;
+        double x[n];
+    };
+    List<Held> held;
+    List<End> ends;
+    double begun = 0;  // t_k
+
+    void begin(int64_t steps, bool keep) {
+        spikes_in_step = spikes.count = held.count = ends.count = 0;
+        Base::begin(steps, keep);
+    }
+    void start(double t_k) {
+        Base::start();
+        begun = t_k;
+        spikes_in_step = 0;
+        if constexpr (M::modes > 1) {
+            for (auto& h : held) {
+                h.from = 0, reach.data[h.neuron] = UNKNOWN;
+                for (int i = 0; i < n; ++i) h.y[i] = add_up(x[i].data[h.neuron], low[i].data[h.neuron]);
+            }
+            look_for_due();
+        }
+    }
+    void finish() {
+        Base::finish();
+        if constexpr (M::modes > 1)
+            for (auto& h : held) {
+                collect(1, h.neuron, h.from, pending.count, h.y);
+                for (int i = 0; i < n; ++i) {
+                    const double to = h.y[i] + growth(i, h.y, own(h.neuron), 1);
+                    split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
+                }
+            }
+    }
+
+    // Refractory periods
+
+    void look_for_due() {
+        first_due = -1, due = delta;
+        for (int64_t i = 0; i < held.count; ++i) {
+            const double at = held[i].until - begun, s = at > now ? at : now;
+            if (s < due || (s == due && first_due >= 0 && held[i].neuron < held[first_due].neuron)) due = s, first_due = i;
+        }
+        if constexpr (!Varies) {
+            double row[n + 1];
+            horner<n + 1, S>(rho, degree, due, 0, row);
+            for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
+        }
+    }
+    // A neuron spiked with `after` as its state: its period begins.
+    void hold(const Args& args, int neuron, int64_t index, const double* after) {
+        double m[RESET];
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
+        Held& h = held.push();
+        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
+        from_state(m, after, h.y);
+        look_for_due();
+    }
+    // The end of a period: the neuron becomes a lane. Returns it.
+    int release() {
+        const int64_t which = first_due;
+        Held h = held[which];
+        now_is(due, row_at_due);
+        double m[RESET], at[n], more[n] = {};
+        collect(1, h.neuron, h.from, cursor, h.y);
+        End& end = ends.push();
+        end.index = h.index;
+        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(h.neuron), m);
+        to_state(m, h.y, end.x);
+        horner<RESET, S>(flow[0].spike, degree, now, own(h.neuron), m);
+        from_state(m, end.x, at);
+        const int l = lanes++;
+        lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
+        collect(0, h.neuron, cursor, pending.count, more);
+        for (int i = 0; i < n; ++i) {
+            split(at[i], base[i][l], lane[i][l]);
+            split(at[i], x[i].data[h.neuron], low[i].data[h.neuron]);
+            moved[i].data[h.neuron] = scalar(more[i]);
+        }
+        held.drop(which);
+        look_for_due();
+        known = false;
+        return h.neuron;
+    }
+
+    // An own spike; returns the neuron. before, after: its state.
+    int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
+        const int l = hits[which].lane, neuron = lane_neuron[l];
+        const double s = now = std::fmin(hits[which].s, known_at());
+        hits.drop(which);
+        double m[RESET], v[n];
+        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
+        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
+        to_state(m, v, before);
+        M::reset(args, neuron, before, after);
+        const int64_t index = spikes.count;
+        spikes.reserve(1);
+        spike_time.reserve(index + 1);
+        spikes.neuron[index] = neuron;
+        spike_time[index] = std::fmin(t_k + s, args.duration);
+        double gdot = slope_at(neuron, before);
+        if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
+        spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
+        for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
+        ++spikes.count;
+        ++spikes_in_step;
+        const double g = threshold(neuron, after), rest = until - now;
+        if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
+        if (M::modes > 1) {
+            close_lane(l);
+            hold(args, neuron, index, after);
+            if (due < until) known = false, forget();
+            return neuron;
+        }
+        for (int i = 0; i < n; ++i) {
+            double jump = 0;
+            for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
+            scalar &high = x[i].data[neuron], &rest = low[i].data[neuron], &later = moved[i].data[neuron];
+            split(add_up(base[i][l], lane[i][l]) + jump, base[i][l], lane[i][l]);
+            split(add_up(high, rest) + double(later) + jump, high, rest);  // what comes later adds to a small number
+            later = 0;
+        }
+        last_g[l] = UNKNOWN;
+        if (rest > 0) {
+            double bend = double(curve[n * S + own(neuron)]);
+            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(base[i][l] + lane[i][l]));
+            if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
+        }
+        return neuron;
+    }
+};
+
+}  // namespace
