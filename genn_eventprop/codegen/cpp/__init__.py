@@ -56,59 +56,67 @@ def host_source() -> str:
     return read("host.hpp") + "\n" + read("host.cpp")
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """Text of one kind of trial, with what stands around it.
+
+    body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others: the main loss and auxiliary ones.
+    silent: whether outputs without a spike have no readout. keep: what hands spikes over to the host. includes: what
+    only some trials need, before all else.
+    """
+
+    body: list[str]
+    compare: str
+    others: str
+    silent: bool
+    keep: str
+    includes: list[str]
+
+
 def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> Source:
     """C++ for a plan; dtype "float32" or "float64"; split, carry: see `Context`."""
     ctx = Context(plan, dtype, split, carry)
-    head = [
-        equations(plan, "//"),
-        f"typedef {ctx.real} scalar;\ntypedef scalar real;\n",
-        read("host.hpp"),
-        read("runtime.hpp"),
-    ]
     common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
-    if ctx.exact:
-        program = ExactProgram(ctx)
-        passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
-        compare = "" if ctx.split or plan.loss.readout == "voltage" else program.compare()
-        trial = [models(ctx, program), exact_work(ctx, program), *passes]
-        library = ["series", "events", "neurons", "lanes", "spiking", "costates", "weights", "readouts"]
-        library += dict.fromkeys(r.form.file for r in program.readers if r.form)
-        library += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
-        library = [read(f"exact/{name}.hpp") for name in library]
-        parts = [*head, *common, program.time_weights(), "}  // namespace\n", *library, "namespace {\n", *trial]
-        keep = keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n"
-        others, silent = program.auxiliary(), program.readout.spikes
-    else:
-        grid = Grid(ctx)
-        memory, *trial = grid.text()
-        compare, others, silent = grid.compare(), grid.auxiliary(), grid.trial.readout.spikes
-        voltage = (
-            ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"] if plan.loss.readout == "voltage" else []
-        )
-        parts = [*head, *common, memory, *voltage, *trial]
-        keep = record(ctx) + read("grid/locate.hpp")
-    parts += [
-        "}  // namespace\n",
-        read("batch.hpp"),
-        outer_loss(ctx, compare, others, silent),
-        keep,
-        "}  // namespace\n",
-    ]
-    if not ctx.exact and any(re.search(r"\bstd::\w+_bound\(", part) for part in parts):
-        parts.insert(len(head), "#include <algorithm>\n")
-    if any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in parts[len(head) :]):
-        parts.insert(len(head), read("functions.hpp"))
-    tables = not ctx.exact and not all(kinds.by_rows(c) for c in plan.connections)
-    if tables or (not ctx.exact and grid.signed):
-        files = ("signs", "connectivity", "delays") if tables else ("signs",)
-        parts[len(head) : len(head)] = [read(f"{file}.hpp") for file in files]
-    if ctx.stochastic:
-        parts.insert(len(head), noise())
+    trial = _exact(ctx) if ctx.exact else _on_grid(ctx)
+    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
+    head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
+    after = outer_loss(ctx, trial.compare, trial.others, trial.silent)
+    rest = [*common, *trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
+    functions = any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in rest)
+    parts = [*head, *trial.includes, read("functions.hpp") if functions else "", *rest]
+    text = "\n".join(part for part in parts if part)
     return Source(
-        "\n".join(part for part in parts if part),
-        tuple(ctx.arrays()),
-        tuple(ctx.numbers),
-        tuple(ctx.integers),
-        ctx.gradients,
-        ctx.gradient_size,
-    )
+        text, tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
+    )  # fmt: skip
+
+
+def _exact(ctx: Context) -> _Trial:
+    """With exact spike times."""
+    plan, program = ctx.plan, ExactProgram(ctx)
+    passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
+    files = ["series", "events", "neurons", "lanes", "spiking", "costates", "weights", "readouts"]
+    files += dict.fromkeys(r.form.file for r in program.readers if r.form)
+    files += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
+    library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
+    return _Trial(
+        body=[program.time_weights(), *library, models(ctx, program), exact_work(ctx, program), *passes],
+        compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
+        others=program.auxiliary(), silent=program.readout.spikes,
+        keep=keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n", includes=[],
+    )  # fmt: skip
+
+
+def _on_grid(ctx: Context) -> _Trial:
+    """With spikes on the grid."""
+    plan, grid = ctx.plan, Grid(ctx)
+    memory, *passes = grid.text()
+    voltage = ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"]
+    tables = not all(kinds.by_rows(c) for c in plan.connections)
+    files = ["signs", "connectivity", "delays"] if tables else ["signs"] if grid.signed else []
+    searched = any(re.search(r"\bstd::\w+_bound\(", part) for part in passes)
+    return _Trial(
+        body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
+        compare=grid.compare(), others=grid.auxiliary(), silent=grid.trial.readout.spikes,
+        keep=record(ctx) + read("grid/locate.hpp"),
+        includes=["#include <algorithm>\n" if searched else "", *(read(f"{file}.hpp") for file in files)],
+    )  # fmt: skip
