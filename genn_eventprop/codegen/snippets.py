@@ -1,4 +1,5 @@
-"""A model as GeNN-style code snippets, forward and adjoint: the common form that every engine consumes.
+"""A model as GeNN-style code snippets, forward and adjoint: what `genn-eventprop show` prints, and what hand-written code
+is checked against. Engines take the same equations as statements of `program`.
 
 Names inside the snippets: the model's states and parameters, ``lambda_<state>`` for the adjoint, ``P_<i>_<j>`` and
 ``c_<i>`` for the exact propagator over dt and ``Q_<receptor>_<i>`` for -A e (numbers computed on the host), ``dl_dt`` for dL/dt_k plus all feedback D,

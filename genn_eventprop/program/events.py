@@ -15,6 +15,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
 from .handwritten import handwritten, jump_words
+from .jump import along, gradients, jump
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -288,8 +289,7 @@ class Events:
         return kept | ({name("w", "mode"): name("b", "mode")} if self.s.several_modes else {})
 
     def _undo(self, i: int, event: DerivedEvent) -> Statement:
-        s, d, before = self.s, self.d, self._kept()
-        lam = sp.Matrix(s.lam)
+        s, before = self.s, self._kept()
         dl, E, rate = DL_DT, name("t", "E"), name("t", "rate")
         sent: sp.Expr | None = None
         start: sp.Expr = sp.Integer(0)
@@ -302,23 +302,14 @@ class Events:
         if event.next_mode in self.timed:
             body += [Add(dl, name("w", "pending")), Set(name("w", "pending"), sp.Integer(0))]
         body += self.hooks.own(event, before) if event.emits else []
-        own = [sp.Symbol(f"lambda_{v}", real=True) for v in d.states]
-        along = _by_mode({m: s.own(sp.Matrix(own).dot(a), before) for m, a in event.jumps.items()}, name("b", "mode"))
-        body.append(Let(E, dl + along))
+        body.append(Let(E, dl + along(s, event, before, name("b", "mode"))))
         if self.pushed:
             share = Add(name("w", "push", "before"), E / name("b", "raise"))
             body.append(When(both(_odd(name("b", "flags")), above(name("b", "raise"), 0)), (share,)))
         body.append(Let(rate, E * name("b", "inv")))
-        for j, n in enumerate(d.params):
-            change = (
-                lam.dot(event.dh_dp[:, j].applyfunc(lambda e: s.own(e, before))) - s.own(event.dg_dp[j], before) * rate
-            )
-            if n in self.p.trainable and change != 0:
-                body.append(Add(name("w", "grad", n), change))
-        at = lambda m: m.applyfunc(lambda e: s.own(e, before))  # noqa: E731
-        jumped = at(event.dh_dx).T * lam - at(event.dg_dx) * rate
+        body += gradients(s, event, rate, before)
         given = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
-        body += handwritten(s, "adjoint_jump_code", given) or together(dict(zip(s.lam, jumped)), f"jump{i}")
+        body += handwritten(s, "adjoint_jump_code", given) or jump(s, event, rate, before, f"jump{i}")
         after = self.hooks.after() if event.emits else []
         body += [When(sent, tuple(after))] if sent is not None and after else after
         if s.several_modes:
@@ -329,12 +320,3 @@ class Events:
 def _odd(flags: sp.Symbol) -> sp.Expr:
     """The flag PUSHED is set; entries have at most the flags PUSHED and UNSENT."""
     return either(equal(flags, PUSHED), equal(flags, PUSHED + UNSENT))
-
-
-def _by_mode(values: dict[int, sp.Expr], mode: sp.Symbol) -> sp.Expr:
-    """The value of the mode before the event, among the modes in which it can happen."""
-    (_, picked), *rest = values.items()
-    for m, value in rest:
-        if value != picked:
-            picked = choose(equal(mode, m), value, picked)
-    return picked

@@ -12,6 +12,7 @@ from ..plan import Plan
 from ..plan.entries import feedback_symbols, is_plain
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
+from .jump import x0_slope
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -207,10 +208,8 @@ class Population:
 
     def end_back(self) -> list[Statement]:
         s, out = self.s, list[Statement]()
-        for j, p in enumerate(self.d.params):
-            if p in self.p.trainable:
-                first = sp.Matrix(s.lam).dot(self.d.dx0_dp[:, j].applyfunc(s.own))
-                out.append(Add(name("G", p), name("w", "grad", p) + self.fresh * first))
+        for p in (p for p in self.d.params if p in self.p.trainable):
+            out.append(Add(name("G", p), name("w", "grad", p) + self.fresh * x0_slope(s, p)))
         return out
 
 

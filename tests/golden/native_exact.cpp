@@ -237,29 +237,24 @@ struct Model_hidden {
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
     static double lasts(const Args& args, int neuron) {
-        (void)args; (void)neuron;
+        (void)args, (void)neuron;
         return 0.0;
     }
     static void reset(const Args& args, int neuron, const double* before, double* after) {
-        (void)args; (void)neuron;
-        const double V = before[0]; (void)V;
-        const double I = before[1]; (void)I;
-        const double v_reset = double(args.p_hidden_v_reset[0]);
-        after[0] = v_reset;
-        after[1] = I;
+        (void)args, (void)neuron, (void)before;
+        after[0] = double(args.p_hidden_v_reset[0]);
+        after[1] = before[1];
     }
     static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,
                      scalar* lambda, Buffer<scalar>* grad) {
-        (void)args; (void)neuron; (void)grad; (void)dl_dt; (void)inv_gdot;
-        const scalar V = kept[0]; (void)V;
-        const scalar I = kept[1]; (void)I;
-        scalar lambda_V = lambda[0];
-        scalar lambda_I = lambda[1];
-        const scalar tau_mem = scalar(args.p_hidden_tau_mem[0]);
-        const scalar v_reset = scalar(args.p_hidden_v_reset[0]);
-        lambda_V = -inv_gdot*(dl_dt + lambda_V*(-I + v_reset)/tau_mem);
-        lambda[0] = lambda_V;
-        lambda[1] = lambda_I;
+        (void)args, (void)neuron, (void)kept, (void)dl_dt, (void)inv_gdot, (void)lambda, (void)grad;
+        const real q_tau_mem = args.p_hidden_tau_mem[0];
+        const real q_v_reset = args.p_hidden_v_reset[0];
+        real l_V = lambda[0];
+        const real x_I = kept[1];
+        const real t_rate = inv_gdot*(dl_dt + l_V*(q_v_reset - x_I)/q_tau_mem);
+        l_V = -t_rate;
+        lambda[0] = l_V;
     }
 };
 constexpr bool Model_hidden::coupled[2][3], Model_hidden::reached[2];
@@ -351,14 +346,21 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     auto& p_output = work.p_output; (void)p_output;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-    const scalar v_reset = scalar(args.p_hidden_v_reset[0]);
-    p_hidden.x[0].data[neuron] = v_reset;
-    p_hidden.x[1].data[neuron] = scalar(0.0);
+    {
+        real* __restrict p0_x_I = work.p_hidden.x[1].data;
+        real* __restrict p0_x_V = work.p_hidden.x[0].data;
+        for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            p0_x_V[neuron] = args.p_hidden_v_reset[0];
+            p0_x_I[neuron] = 0;
+        }
     }
-    for (int neuron = 0; neuron < NP_p_output; ++neuron) {
-    p_output.x[0].data[neuron] = scalar(0.0);
-    p_output.x[1].data[neuron] = scalar(0.0);
+    {
+        real* __restrict p1_x_I = work.p_output.x[1].data;
+        real* __restrict p1_x_V = work.p_output.x[0].data;
+        for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            p1_x_V[neuron] = 0;
+            p1_x_I[neuron] = 0;
+        }
     }
     p_hidden.begin(args.exact_steps, false && args.training);
     p_output.begin(args.exact_steps, false && args.training);

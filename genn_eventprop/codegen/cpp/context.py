@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import cached_property
 from typing import TypeVar
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
 from ...program.values import auxiliary
-from ..printer import CPP
-from ..snippets import Snippets, derive_snippets
 from . import kinds
 
 T = TypeVar("T")
@@ -61,11 +58,6 @@ class Context:
         self.real = {"float32": "float", "float64": "double"}[dtype]
         self.values = {p.name: {v.name: v.per_neuron for v in value_names(plan, p)} for p in plan.populations}
         self.gradients, self.gradient_size = self.gradient_layout()
-
-    @cached_property
-    def snippets(self) -> dict[str, Snippets]:
-        """Code of every population, for exact spike times."""
-        return {p.name: derive_snippets(p.derived, CPP, p.trainable) for p in self.plan.populations}
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
-from ...printer import CPP, expression
 from ..context import Context, indent
 from ..kinds import spread
 from . import routes
 from .groups import groups
-from .models import loads, refs
+from .models import refs
 from .program import ExactProgram
 from .readings import each, reads
 
@@ -33,7 +32,7 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
         *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
     ]
-    body += [_initial_gradient(ctx, p) for p in plan.populations]
+    body += [program.initial_gradient(p) for p in plan.populations]
     for p in plan.populations:
         for i, n in enumerate(p.trainable):
             offset = ctx.gradients[f"{p.name}.{n}"][0]
@@ -124,18 +123,3 @@ def _own_spike(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     lines.append(program.own_spike(p))
     lines.append(f"{name}.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);")
     return "{\n" + "\n".join(lines) + "\n}\n"
-
-
-def _initial_gradient(ctx: Context, p: PopulationRecord) -> str:
-    d, lines = p.derived, []
-    for i, n in enumerate(p.trainable):
-        terms = [
-            f"p_{p.name}.mu[{j}].data[neuron] * ({expression(d.dx0_dp[j, d.params.index(n)], CPP)})"
-            for j in range(len(d.states)) if d.dx0_dp[j, d.params.index(n)] != 0
-        ]  # fmt: skip
-        if terms:
-            code = f"p_{p.name}.grad[{i}].data[neuron] += {' + '.join(terms)};\n"
-            lines.append(
-                f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{\n{loads(ctx, p, code, 'scalar')}{code}}}"
-            )
-    return "\n".join(lines)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
-from ...printer import CPP, expression
 from ..context import RANGE, Context, indent
 from ..kinds import delayed, spread
 from . import routes
 from .groups import groups
-from .models import loads, refs
+from .models import refs
 from .program import ExactProgram
 from .readings import Reading, each, reads
 
@@ -20,7 +19,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     plan = ctx.plan
     found = groups(plan)
     body = ["bind(args, work);", *refs(ctx), *RANGE]
-    body += [_initial(ctx, p) for p in plan.populations]
+    body += [program.initial(p) for p in plan.populations]
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
     body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
@@ -40,11 +39,6 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     ]
     body.append("read_trial(args, work, sample);\nreturn 0;")
     return HEAD + indent("\n".join(body)) + "}\n"
-
-
-def _initial(ctx: Context, p: PopulationRecord) -> str:
-    code = "".join(f"p_{p.name}.x[{i}].data[neuron] = {expression(e, CPP)};\n" for i, e in enumerate(p.derived.x0))
-    return f"for (int neuron = 0; neuron < NP_p_{p.name}; ++neuron) {{\n{loads(ctx, p, code, 'scalar')}{code}}}"
 
 
 def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:

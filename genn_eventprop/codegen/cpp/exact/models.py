@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from ....plan import PopulationRecord
 from ....plan.series import MODES
-from ...printer import DOUBLE, expression
 from ..context import Context, indent
 from . import routes
 from .groups import groups
@@ -67,7 +64,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
-        + (_lasts(ctx, p) + _reset(ctx, p) + _jump(ctx, p) if p.spiking else "") + "};\n"
+        + (_lasts(program, p) + _reset(program, p) + _jump(program, p) if p.spiking else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip
 
@@ -76,52 +73,33 @@ def _bool(value: bool) -> str:
     return "true" if value else "false"
 
 
-def loads(ctx: Context, p: PopulationRecord, code: str, real: str) -> str:
-    """Declarations of the parameters that code names."""
-    used = set(re.findall(r"[A-Za-z_]\w*", code))
-    return "".join(
-        f"const {real} {v} = {real}(args.p_{p.name}_{v}[{'neuron' if each else '0'}]);\n"
-        for v, each in ctx.values[p.name].items() if v in used
-    )  # fmt: skip
-
-
 def _learned_duration(p: PopulationRecord) -> int:
     return next((i for i, n in enumerate(p.trainable) if n in p.derived.durations), -1)
 
 
-def _lasts(ctx: Context, p: PopulationRecord) -> str:
+def _lasts(program: ExactProgram, p: PopulationRecord) -> str:
     """ms of the refractory period after a spike."""
-    code = p.derived.modes[1].lasts if len(p.derived.modes) > 1 else "0.0"
-    assert code is not None
     return (
-        "    static double lasts(const Args& args, int neuron) {\n        (void)args; (void)neuron;\n"
-        f"{indent(loads(ctx, p, code, 'double'), 2)}        return {code};\n    }}\n"
+        "    static double lasts(const Args& args, int neuron) {\n        (void)args, (void)neuron;\n"
+        f"        return {program.lasts(p)};\n    }}\n"
     )
 
 
-def _reset(ctx: Context, p: PopulationRecord) -> str:
-    d = p.derived
-    code = "".join(f"after[{i}] = {expression(h, DOUBLE)};\n" for i, h in enumerate(d.events[0].h))
-    states = "".join(f"const double {s} = before[{i}]; (void){s};\n" for i, s in enumerate(d.states))
-    body = indent(states + loads(ctx, p, code, "double") + code, 2)
-    return f"    static void reset(const Args& args, int neuron, const double* before, double* after) {{\n        (void)args; (void)neuron;\n{body}    }}\n"
+def _reset(program: ExactProgram, p: PopulationRecord) -> str:
+    return (
+        "    static void reset(const Args& args, int neuron, const double* before, double* after) {\n"
+        f"        (void)args, (void)neuron, (void)before;\n{indent(program.reset(p), 2)}    }}\n"
+    )
 
 
-def _jump(ctx: Context, p: PopulationRecord) -> str:
+def _jump(program: ExactProgram, p: PopulationRecord) -> str:
     """lambda and parameter gradients at an own spike; kept: the state before it."""
-    snippet, d = ctx.snippets[p.name], p.derived
-    code = "".join(
-        f"grad[{i}].data[neuron] += {snippet.jump_gradients[n]};\n" for i, n in enumerate(p.trainable) if n in snippet.jump_gradients
-    ) + snippet.adjoint_jump_code + "\n"  # fmt: skip
-    states = "".join(f"const scalar {s} = kept[{i}]; (void){s};\n" for i, s in enumerate(d.states))
-    lam = "".join(f"scalar lambda_{s} = lambda[{i}];\n" for i, s in enumerate(d.states))
-    back = "".join(f"lambda[{i}] = lambda_{s};\n" for i, s in enumerate(d.states))
-    body = indent(states + lam + loads(ctx, p, code, "scalar") + code + back, 2)
     return (
         "    static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,\n"
         "                     scalar* lambda, Buffer<scalar>* grad) {\n"
-        f"        (void)args; (void)neuron; (void)grad; (void)dl_dt; (void)inv_gdot;\n{body}    }}\n"
-    )  # fmt: skip
+        "        (void)args, (void)neuron, (void)kept, (void)dl_dt, (void)inv_gdot, (void)lambda, (void)grad;\n"
+        f"{indent(program.jump(p), 2)}    }}\n"
+    )
 
 
 def bind(ctx: Context) -> str:

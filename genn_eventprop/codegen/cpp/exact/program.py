@@ -6,14 +6,16 @@ and, of a readout, what its `between_events` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
+from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
 from ....program.compare import comparison
 from ....program.events import DL_DT
-from ....program.nodes import Add, Buffer, Set, Statement, name
+from ....program.jump import along, gradients, jump, x0_slope
+from ....program.nodes import Access, Add, Buffer, Let, Set, Statement, name
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
@@ -22,9 +24,11 @@ from ....program.scope import Scope
 from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
-from ..grid.lanes import OnceText
+from ..grid.lanes import Lanes, OnceText
 from ..grid.memory import Memory
 from .readings import Reading, readings_of, reads, time_weights
+
+RATE = name("t", "rate")  # E / gdot
 
 
 class ExactMemory(Memory):
@@ -36,6 +40,8 @@ class ExactMemory(Memory):
             own = f"work.p_{p.name}"
             for k, state in enumerate(p.derived.states):
                 found |= {f"p{i}_x_{state}": f"{own}.x[{k}].data", f"p{i}_l_{state}": f"{own}.mu[{k}].data"}
+            for k, n in enumerate(p.trainable):
+                found[f"p{i}_w_grad_{n}"] = f"{own}.grad[{k}].data"
             found[f"p{i}_{JUMP}"] = f"{own}.jump.data"
             found[f"p{i}_{COUNT}"] = f"args.p_{p.name}_counts + sample * N_p_{p.name}"
         return found
@@ -138,6 +144,60 @@ class ExactProgram:
         total, counts = self.memory.numbers[f"{s.prefix}{TOTAL}"], self.memory.pointer(s.table[COUNT].buffer)
         return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {total} += {counts}[neuron];\n"
 
+    def initial(self, p: PopulationRecord) -> str:
+        """The states that a trial starts from, padding included."""
+        s = self.scopes[p.name]
+        return self._block(self._loop(s, [Set(x, s.own(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_p_{p.name}"))
+
+    def lasts(self, p: PopulationRecord) -> str:
+        """ms of the refractory period after a spike, as an expression."""
+        lasts = p.derived.modes[1].lasts if len(p.derived.modes) > 1 else None
+        return "0.0" if lasts is None else self._in_model(p, {}, real="double")(self._number(p, lasts), str)
+
+    def reset(self, p: PopulationRecord) -> str:
+        """The body of a model's `reset`, in double precision: from the state ``before`` a spike to that ``after`` it."""
+        s, h = self.scopes[p.name], p.derived.events[0].h
+        after = [s.each(name("w", "after", x)) for x in s.d.states]
+        places = _numbered("before", s.x) | _numbered("after", after)
+        kernel = s.kernel(Set(x, s.own(e)) for x, e in zip(after, h))
+        return OnceText(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
+
+    def jump(self, p: PopulationRecord) -> str:
+        """The body of a model's `jump`: of an own spike with ``dl_dt`` and ``inv_gdot``, by the state before it."""
+        s, event = self.scopes[p.name], p.derived.events[0]
+        learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
+        places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
+        E = symbol("dl_dt") + along(s, event, {}, name("w", "mode"))
+        body = [Let(RATE, E * symbol("inv_gdot")), *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
+        lanes = Lanes(Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False)
+        return lanes.shared() + lanes.each()
+
+    def _number(self, p: PopulationRecord, of: str) -> Access:
+        s = self.scopes[p.name]
+        return s.table[s.number(of)]
+
+    def _in_model(
+        self, p: PopulationRecord, places: Mapping[sp.Symbol, str], real: str = ""
+    ) -> Callable[[Access, Callable[[sp.Expr], str]], str]:
+        """Elements in a function of a model: those with `places`, and its parameters; real: what these become."""
+        s = self.scopes[p.name]
+        own = {s.table[x].buffer.name: place for x, place in places.items()}
+        given = {self._number(p, n).buffer.name: f"args.p_{p.name}_{n}" for n in p.derived.params}
+
+        def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
+            if access.buffer.name in own:
+                return own[access.buffer.name]
+            number = f"{given[access.buffer.name]}[{write(access.index[0])}]"
+            return f"{real}({number})" if real else number
+
+        return element
+
+    def initial_gradient(self, p: PopulationRecord) -> str:
+        """What lambda at the start of a trial adds to gradients of parameters, by x(0)."""
+        s = self.scopes[p.name]
+        learned = {s.each(name("w", "grad", n)): x0_slope(s, n) for n in p.trainable}
+        return self._block(self._loop(s, [Add(g, first) for g, first in learned.items() if first != 0]))
+
     def own_spike(self, p: PopulationRecord) -> str:
         """Adds to dl_dt of the own spike `entry` of a population that is read."""
         return "".join(self._own_spike(r) for r in reads(self.readings, p))
@@ -185,10 +245,14 @@ class ExactProgram:
         """With pointers to what it names."""
         return f"{{\n{indent(self.memory.pointers() + text)}}}\n" if text else ""
 
-    def _loop(self, s: Scope, body: Iterable[Statement]) -> str:
-        text = self._text(s, body)
-        return f"for (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {{\n{indent(text)}}}\n" if text else ""
+    def _loop(self, s: Scope, body: Iterable[Statement], size: str = "") -> str:
+        text, size = self._text(s, body), size or f"N_p_{s.p.name}"
+        return f"for (int neuron = 0; neuron < {size}; ++neuron) {{\n{indent(text)}}}\n" if text else ""
 
     def _text(self, s: Scope, body: Iterable[Statement]) -> str:
         kernel = s.kernel(body)
         return OnceText(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
+
+
+def _numbered(array: str, symbols: Iterable[sp.Symbol]) -> dict[sp.Symbol, str]:
+    return {x: f"{array}[{k}]" for k, x in enumerate(symbols)}
