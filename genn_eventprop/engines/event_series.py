@@ -17,18 +17,23 @@ from numpy.polynomial import chebyshev
 ORDER = 20
 POINTS = 0.5 - 0.5 * np.cos(np.pi * np.arange(ORDER + 1) / ORDER)  # Chebyshev points of the second kind on [0, 1]
 
+DOUBLED = (1, 2, 4, 8, 16)  # degrees up to which `basis` is known when the next ones, up to twice that, are made
+
+SMALL = 1e-10  # of [0, 1]: a step of Newton's method so short that only rounding can keep the next from being shorter
+
 BEFORE = np.linspace(0.05, 0.95, 16)  # of a root: where the polynomial is seen to be below zero
 
 
 def basis(u: np.ndarray) -> np.ndarray:
-    """(..., ORDER + 1): T_k(2 u - 1)."""
-    y = 2.0 * np.asarray(u, dtype=np.float64) - 1.0
-    out = np.empty((ORDER + 1, *y.shape))
-    out[0], out[1] = 1.0, y
-    twice = 2.0 * y
-    for k in range(2, ORDER + 1):
-        np.multiply(twice, out[k - 1], out=out[k])
-        out[k] -= out[k - 2]
+    """(..., ORDER + 1): T_k(2 u - 1), from T_m+j = 2 T_m T_j - T_m-j for all j of 1 .. m at once."""
+    out = np.empty((ORDER + 1, *np.shape(u)))
+    out[0] = 1.0
+    np.multiply(u, 2.0, out=out[1])
+    out[1] -= 1.0
+    for m in DOUBLED:
+        new, j = out[m + 1 : 2 * m + 1], min(m, ORDER - m)
+        np.multiply(2.0 * out[m], out[1 : j + 1], out=new)
+        new -= out[m - j : m][::-1]
     return out.transpose(*range(1, out.ndim), 0)
 
 
@@ -129,9 +134,13 @@ def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | N
 
 
 def solve(coefficients: np.ndarray, low: float, high: float) -> float:
-    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton, held in the bracket by bisection."""
+    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton, held in the bracket by bisection.
+
+    Steps shrink until they are rounding of the polynomial's value; the first small one that is not less than half the
+    one before is.
+    """
     c = coefficients[::-1].tolist()
-    u = 0.5 * (low + high)
+    u, step = 0.5 * (low + high), np.inf
     for _ in range(200):
         value, slope = _value_and_slope(c, u)
         if value >= 0:
@@ -141,7 +150,8 @@ def solve(coefficients: np.ndarray, low: float, high: float) -> float:
         new = u - value / slope if slope > 0 else low - 1.0
         if not low <= new <= high:
             new = 0.5 * (low + high)
-        if abs(new - u) <= 4e-17 or new == u:
+        last, step = step, abs(new - u)
+        if step <= 4e-17 or new == u or (step < SMALL and step >= 0.5 * last):
             return new
         u = new
     return u
@@ -163,13 +173,14 @@ def follow_root(coefficients: np.ndarray, u: float) -> np.ndarray:
     Newton's method for all at once; nan where it leaves the neighbourhood or the polynomial is not below zero before.
     """
     slope = derivative(coefficients)
-    roots = np.full(coefficients.shape[1], u)
+    roots, size = np.full(coefficients.shape[1], u), np.inf
     with np.errstate(all="ignore"):
         for _ in range(7):
             T = basis(roots)
             step = np.einsum("kg,gk->g", coefficients, T) / np.einsum("kg,gk->g", slope, T)
             roots = np.clip(roots - step, -0.1, 1.1)
-            if np.all(np.abs(step) < 1e-16):
+            last, size = size, np.abs(step)
+            if np.all((size < 1e-16) | ((size < SMALL) & (size >= 0.5 * last))):
                 break
         before = basis(BEFORE * u) @ coefficients
     good = (np.abs(roots - u) < 0.05) & (np.abs(step) < 1e-10) & np.all(before < 0, axis=0)
