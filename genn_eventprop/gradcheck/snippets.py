@@ -97,7 +97,7 @@ def _run(code: str, names: dict[str, np.ndarray], changed: list[str]) -> np.ndar
     lines += [f"scalar {n} = in[{i} * trials + k_]; (void){n};" for i, n in enumerate(used)]
     lines += ["{", code, "}"]  # a scope of its own, as wherever snippets go
     lines += [f"out[{i} * trials + k_] = {n};" for i, n in enumerate(changed)]
-    head = "".join(f"#include <{h}>\n" for h in ("cmath", "cstdint", "cstring", "type_traits"))
+    head = "".join(f"#include <{h}>\n" for h in ("cmath", "cstdint", "cstring", "limits", "type_traits"))
     source = head + "using namespace std;\ntypedef double scalar;\n" + "\n".join([*lines, "}}", ""])
     library = build(source)
     inputs = np.ascontiguousarray(np.stack([names[n] for n in used]), dtype=np.float64)
