@@ -88,9 +88,9 @@ def same_as_whole(run="run"):
 
 
 def test_one_line_begins_goes_on_and_is_done(folder, capsys):
-    process = start(*LINE, "--pause", "0.3", "--checkpoint-batches", "1")
+    process = start(*LINE, "--pause", "0.15", "--checkpoint-batches", "1")
     until(lambda: Path("run/metrics.jsonl").exists(), process)
-    time.sleep(0.4)
+    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in err, err
@@ -99,19 +99,19 @@ def test_one_line_begins_goes_on_and_is_done(folder, capsys):
     assert not Path("run/results.json").exists()
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["updates"] > 4
 
-    process = start(*LINE, "--pause", "0.3", "--checkpoint-batches", "1")
+    process = start(*LINE, "--pause", "0.15", "--checkpoint-batches", "1")
     until(lambda: Path("run/metrics.jsonl").read_text().count("\n") >= 2, process)
     process.kill()
     process.communicate()
 
-    assert main([*LINE, "--pause", "0.3"]) == 0
+    assert main([*LINE, "--pause", "0.15"]) == 0
     captured = capsys.readouterr()
     assert "finished" not in captured.err and "test accuracy" in captured.out
-    assert main([*LINE, "--pause", "0.3"]) == 0
+    assert main([*LINE, "--pause", "0.15"]) == 0
     captured = capsys.readouterr()
     assert "run is finished; nothing to do" in captured.err and "run folder" in captured.out
     same_as_whole()
-    assert main([*LINE, "--pause", "0.3", "--epochs", "5"]) == 0
+    assert main([*LINE, "--pause", "0.15", "--epochs", "5"]) == 0
     assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 5, "more epochs than before go on"
 
 

@@ -28,7 +28,8 @@ def run(plan, values, data, engine="reference_clock", **options):
 
 CASES = [(k, d, "integral") for k in C.KINDS for d in C.DELAYS]
 CASES += [("conv", d, loss) for d in ("synaptic", "axonal", "dendritic") for loss in ("max", "first_spike", "voltage")]
-QUICK = [c for c in CASES if c[0] in ("pairs", "conv") or c[1] == "synaptic"]
+QUICK = [c for c in CASES if c[2] == "integral" and (c[0] in ("pairs", "conv") or c[1] == "synaptic")]
+QUICK += [("conv", d, loss) for d, loss in (("synaptic", "max"), ("axonal", "first_spike"), ("dendritic", "voltage"))]
 
 
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))

@@ -15,6 +15,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support import genn_harness as harness
 from support.on_genn import on_genn
+from support.sweeps import sweep
 
 LIF_VALUES = {"tau_mem": 18.0, "tau_syn": 4.0, "v_thresh": 0.9, "v_reset": -0.1}
 LI_VALUES = {"tau_mem": 15.0, "tau_syn": 5.0}
@@ -36,6 +37,8 @@ CASES = [
     ("deep", "integral exponential", "spread", 1.5), ("skip", "integral sigmoid", "learned", 1.0),
     ("recurrent", "integral of spiking", "learned", 1.5), ("deep", "integral of spiking", "fixed", 0.0),
 ]  # fmt: skip
+NAMES = {i: " ".join(map(str, c)) for i, c in enumerate(CASES)}
+SIDE_BY_SIDE = (1, 3, 5, 8)
 ENGINES = [pytest.param("harness"), pytest.param("pygenn", marks=pytest.mark.needs_genn)]
 
 
@@ -127,9 +130,12 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
     return clock
 
 
-@pytest.mark.parametrize("case", CASES, ids=[" ".join(map(str, c)) for c in CASES])
+# one example at a time; those that also run side by side are slow here
+@pytest.mark.parametrize(
+    "case", sweep(dict(enumerate(CASES)), [i for i in range(len(CASES)) if i not in SIDE_BY_SIDE]), ids=NAMES.get
+)
 def test_spikes_and_gradients_are_those_of_the_clocked_reference(make, case):
-    plan = build(*case)
+    plan = build(*CASES[case])
     values = plan.network.initial_parameters(3)
     check_same(make(plan, values, dtype="float64"), plan, values, random_events(plan))
 
@@ -209,12 +215,14 @@ def test_a_data_set_for_every_batch_reloads_nothing(make):
     assert len(reloads) == 1
 
 
-@pytest.mark.parametrize("batch_size", [None, 2], ids=["all at once", "groups of 2, the last one short"])
-@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[5], CASES[8]], ids=lambda c: f"{c[0]} {c[1]}")
+@pytest.mark.parametrize(  # None: all at once; 2: the last group is short
+    ("case", "batch_size"),
+    sweep([(i, size) for i in SIDE_BY_SIDE for size in (None, 2)], [(3, None), *((i, 2) for i in SIDE_BY_SIDE)]),
+)
 def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):
     """As on cuda and hip, where GeNN has a batch size; after a batch of 3 come 5, and an incomplete group."""
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
-    plan = build(*case)
+    plan = build(*CASES[case])
     values = plan.network.initial_parameters(3)
     engine, events = harness.HarnessEngine(plan, values, dtype="float64"), random_events(plan)
     for samples in ([4, 0, 1], [0, 1, 2, 3, 4], [2, 0]):

@@ -18,6 +18,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.training.checks import check_batch
 from support import eventful
 from support import genn_harness as harness
+from support.sweeps import sweep
 
 W = "input_hidden.weight"
 
@@ -55,8 +56,16 @@ def check_gradients(engine, plan, values, events, samples):
         assert np.linalg.norm(engine.gradients[key] - gradient) <= 1e-9 * np.linalg.norm(gradient), key
 
 
-@pytest.mark.parametrize("window", [1, 7, 40, 64])
-@pytest.mark.parametrize(("delay", "group"), [(0.0, None), (3.0, None), (1.0, 1), (1.0, 3)])
+WINDOWS, SENT = (1, 7, 40, 64), ((0.0, None), (3.0, None), (1.0, 1), (1.0, 3))
+
+
+@pytest.mark.parametrize(
+    ("window", "delay", "group"),
+    sweep(
+        [(window, *sent) for window in WINDOWS for sent in SENT],
+        [(1, 0.0, None), (7, 3.0, None), (7, 1.0, 3), (40, 1.0, 1), (64, 1.0, 3)],
+    ),
+)
 def test_the_gradient_does_not_depend_on_the_window(window, delay, group, monkeypatch):
     """40 steps: windows of one step, with a rest, of the whole trial, longer; delays beyond a window."""
     side_by_side(monkeypatch, group)

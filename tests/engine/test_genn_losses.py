@@ -134,8 +134,13 @@ def test_published_losses_in_float32(make, name):
     check_same(engine, plan, values, random_events(plan), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [None, 3], ids=["all at once", "groups of 3, the last one short"])
-@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+@pytest.mark.parametrize(  # None: all at once; 3: the last group is short
+    ("name", "batch_size"),
+    sweep(
+        [(name, size) for name in SIDE_BY_SIDE for size in (None, 3)],
+        [("every step", None), *((name, 3) for name in SIDE_BY_SIDE)],
+    ),
+)
 def test_examples_side_by_side_give_the_same(name, batch_size, monkeypatch):
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
     plan = build(*LOSSES[name])
@@ -167,8 +172,13 @@ REGULARISERS = {
 }
 
 
-@pytest.mark.parametrize("group", [1, None, 3], ids=["one by one", "all at once", "groups of 3"])
-@pytest.mark.parametrize("name", REGULARISERS)
+@pytest.mark.parametrize(  # None: all at once
+    ("name", "group"),
+    sweep(
+        [(name, group) for name in REGULARISERS for group in (1, None, 3)],
+        [("each example", 1), ("each example", 3), ("batch mean", 3), ("layer", None)],
+    ),
+)
 def test_regularisers_side_by_side(name, group, monkeypatch):
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", group)
     plan = build(*LOSSES["V at the end"], regularised=[REGULARISERS[name]])

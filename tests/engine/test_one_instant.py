@@ -11,6 +11,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
+from support.sweeps import sweep
 
 T = 60.0
 
@@ -41,8 +42,13 @@ def outcome(net, loss, events, engine, dtype="float64", duration=T, dt=1.0):
     return result, gradients
 
 
-@pytest.mark.parametrize("model", [LIF, LIFRefractory])
-@pytest.mark.parametrize("w", [-1.0, -2.0, -3.0, 0.4])
+@pytest.mark.parametrize(
+    ("w", "model"),
+    sweep(
+        [(w, model) for model in (LIF, LIFRefractory) for w in (-1.0, -2.0, -3.0, 0.4)],
+        [(-2.0, LIF), (0.4, LIFRefractory)],
+    ),
+)
 def test_equal_neurons_stay_equal(w, model):
     net, loss = equal_neurons(w, model)
     truth, expected = outcome(net, loss, drive(), "reference_event")

@@ -9,6 +9,7 @@ from genn_eventprop.engines.parts import Part, add_in_tree
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
+from support.sweeps import sweep
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 5, 8, 13, 16])
@@ -71,8 +72,13 @@ def in_parts(engine, data, samples, ranks):
     return np.concatenate(loss), {k: engine.gradients[k].copy() for k in engine.plan.trainable}
 
 
-@pytest.mark.parametrize("spike_times, noise", [("grid", 0.05), ("exact", 0.0)])
-@pytest.mark.parametrize("batch", [3, 37, 160])
+@pytest.mark.parametrize(
+    ("spike_times", "noise", "batch"),
+    sweep(
+        [(*how, batch) for how in (("grid", 0.05), ("exact", 0.0)) for batch in (3, 37, 160)],
+        [("grid", 0.05, 3), ("grid", 0.05, 160), ("exact", 0.0, 37)],
+    ),
+)
 def test_native_gives_the_same_bits_in_any_number_of_parts(spike_times, noise, batch):
     engine, data = setting("native", spike_times, noise=noise)
     samples = np.random.default_rng(batch).permutation(160)[:batch]

@@ -14,6 +14,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from support.clocked import relative
 from support.cuda_shim import ShimEngine
+from support.sweeps import sweep
 
 ENGINES = [("reference_clock", "grid"), ("native", "grid"), ("reference_event", "exact"), ("native", "exact")]
 SETS = {"LI": ("integral", "max", "end", "trace"), "LIF": ("first_spike", "count", "end", "trace")}
@@ -85,11 +86,20 @@ def test_together_they_are_what_each_is_alone(engine, spike_times, model):
         np.testing.assert_allclose(together[name], wanted, rtol=1e-8, atol=1e-11 * np.abs(wanted).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("dtype, bound, near", [("float64", 1e-9, 1e-12), ("float32", 1e-4, 1e-6)])
-@pytest.mark.parametrize("engine", ["native", "native exact", "c99", "cuda", "cuda in groups"])
-@pytest.mark.parametrize("model", SETS)
-def test_engines_are_the_reference(model, engine, dtype, bound, near):
-    exact = engine.endswith("exact")
+BOUNDS = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}
+TARGETS = ("native", "native exact", "c99", "cuda", "cuda in groups")
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "dtype"),
+    sweep(
+        [(model, engine, dtype) for model in SETS for engine in TARGETS for dtype in BOUNDS],
+        [*((model, engine, "float64") for model in SETS for engine in TARGETS[:4]), ("LI", "cuda in groups", "float32"),
+         ("LIF", "native", "float32"), ("LI", "native exact", "float32")],
+    ),
+)  # fmt: skip
+def test_engines_are_the_reference(model, engine, dtype):
+    exact, (bound, near) = engine.endswith("exact"), BOUNDS[dtype]
     plan, found = plan_of(model, SETS[model], "exact" if exact else "grid"), []
     groups = {"group": 2} if engine == "cuda in groups" else {}
     clock = made("reference_event" if exact else "reference_clock", plan)

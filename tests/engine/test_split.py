@@ -119,7 +119,7 @@ def slope_of(running, data, c):
     "engine, readout",
     sweep(
         [(engine, readout) for engine in ("reference_event", "native") for readout in READOUTS[:4]],
-        [("reference_event", "first_spike"), ("reference_event", "integral"), ("native", "max"), ("native", "end")],
+        [("reference_event", "first_spike"), ("native", "max"), ("native", "end")],
     ),
 )
 def test_differences_of_weights_and_input_times(engine, readout):

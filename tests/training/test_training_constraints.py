@@ -13,8 +13,10 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.training import MaxNorm, Rewire
 from genn_eventprop.training.rewire import free_pairs
+from support.sweeps import sweep
 
 ENGINES = ("native", "c99", "reference_clock")
+ALTERNATING = (1, -1, 1, -1, 1, -1)
 
 
 def trainer(engine="native", folder=None, callbacks=(), connectivity=None, rate=0.1, **given):
@@ -70,8 +72,13 @@ def test_they_are_in_the_description(tmp_path):
     np.testing.assert_array_equal(c.sign, sign)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("sign", [None, [1, -1, 1, -1, 1, -1]])
+@pytest.mark.parametrize(
+    ("engine", "sign"),
+    sweep(
+        [(engine, sign) for engine in ENGINES for sign in (None, ALTERNATING)],
+        [(engine, (None, ALTERNATING)[i % 2]) for i, engine in enumerate(ENGINES)],
+    ),
+)
 def test_deep_r_keeps_the_number_of_synapses(engine, sign, tmp_path):
     how = Sparse(Normal(0.5, 1.0), probability=0.5)
     delay = Delay(Uniform(0, 3.0), max=4.0)

@@ -14,6 +14,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, EaseIn, HalveOnPlateau
 from genn_eventprop.training import Callback, EarlyStopping, Revive, initialise_rates, runtime_estimate
 from genn_eventprop.training.run_folder import jsonable
+from support.sweeps import sweep
 
 
 def events(n, seed, channels=4):
@@ -167,8 +168,10 @@ def test_early_stopping_stops_where_validation_stopped_improving(tmp_path):
         trainer(callbacks=[EarlyStopping(3)]).fit(events(8, 1), epochs=2)
 
 
-@pytest.mark.parametrize("spike_times", ["grid", "exact"])
-@pytest.mark.parametrize("weight", [0.3, -0.4])
+@pytest.mark.parametrize(
+    ("weight", "spike_times"),
+    sweep([(w, t) for w in (0.3, -0.4) for t in ("grid", "exact")], [(0.3, "exact"), (-0.4, "grid")]),
+)
 def test_a_deep_net_that_starts_silent_gets_its_rates(spike_times, weight):
     """Four hidden layers; with weights below zero a factor cannot help and the weights are shifted."""
     data = events(64, 1)
