@@ -12,7 +12,7 @@ FUNCTION real phi1_slope(real x) {
     return sum;
 }
 
-/* The parts of a weight that sums of one sign take. */
+/* The part of a weight that counts in a sum over one sign. */
 FUNCTION real part_all(real w) { return w; }
 FUNCTION real part_positive(real w) { return w > 0 ? w : 0; }
 FUNCTION real part_negative(real w) { return w < 0 ? w : 0; }

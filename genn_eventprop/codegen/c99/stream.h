@@ -1,19 +1,19 @@
-/* Behind the file of a model: any number of its steps in one call, with input spikes that come ahead of their step and
- * the network's own spikes written down. `training/stream.py` calls it. */
+/* Appended to the file of a model: runs any number of steps in one call, buffers input spikes until their step, and
+ * records the network's own spikes. `training/stream.py` calls it. */
 
 typedef struct {
     double dt, duration;       /* ms */
-    int64_t step;              /* steps that are done */
-    int32_t *steps, *channels; /* input spikes of steps to come, in the order in which they came */
-    int *now;                  /* as much room: those of one step */
+    int64_t step;              /* number of completed steps */
+    int32_t *steps, *channels; /* input spikes of later steps, in the order in which they were given */
+    int *now;                  /* of the same size: the input spikes of one step */
     int64_t waiting;
-    int32_t *found;            /* own spikes: (step, population, neuron) each */
+    int32_t *found;            /* recorded spikes, as triples (step, population, neuron) */
     int64_t count, room;
 } Stream;
 
 enum { DONE = 0, FULL = 1, DIVERGED = -3, REFUSED = -4 };
 
-/* The rounding of `plan/clock.py`; the last step takes what comes later. */
+/* Rounds as `plan/clock.py` does; later spikes belong to the last step. */
 static int64_t stream_step(const Stream *s, double time) {
     const double step = floor(time / s->dt + 0.5);
     return step < N_STEPS - 1 ? (int64_t)step : N_STEPS - 1;

@@ -1,20 +1,20 @@
-// A whole batch in one call: slices of samples over threads, each slice processed whole by one thread, in order.
+// Runs a whole batch in one call. Slices of samples are distributed over threads; one thread processes a slice, in order.
 
 namespace {
 
-// The trial that could not be run: population (from 1, 0: none), sample of the batch; where known step, state, neuron.
+// A trial that failed: population (counted from 1; 0: no trouble), sample of the batch and, where known, step, state, neuron.
 struct Trouble {
     int population = 0;
     int64_t sample = -1, step = -1, state = -1, neuron = -1;
 };
 
-constexpr int NO_MEMORY = -1;  // as the population of a trouble
+constexpr int NO_MEMORY = -1;  // stands in place of the population
 
 // What a network keeps between calls.
 struct Engine {
     Host& host;
-    Work* const work;  // of every thread
-    Work* kept = nullptr;  // of every sample, between the two halves of a batch
+    Work* const work;  // one per thread
+    Work* kept = nullptr;  // one per sample, between the two halves of a batch
     int64_t n_kept = 0;
     Trouble trouble;
     explicit Engine(Host& h) : host(h), work(new Work[size_t(h.threads)]) {}
@@ -30,16 +30,16 @@ struct Engine {
     Engine& operator=(const Engine&) = delete;
 };
 
-// Hands the spikes of a trial over to the host. false: out of memory.
+// Hands the spikes of a trial over to the host; returns false if out of memory.
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample);
 
 // Fills in when and where the trial of `trouble` diverged.
 void locate(const Args& args, Work& work, Trouble& trouble);
 
-// Outer loss of one trial: prediction, loss, dL/dr / batch in work.dr, lambda_V at T in work.last.
+// Outer loss of one trial: sets prediction and loss, dL/dr divided by the batch in work.dr, and lambda_V at T in work.last.
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
-constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the trials that are kept
+constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the kept trials
 
 int run_batch(Engine& engine, const Args& args) {
     if (args.half == FORWARDS) engine.keep(args.batch);
@@ -49,10 +49,10 @@ int run_batch(Engine& engine, const Args& args) {
             if (!keep_spikes(engine.host, args, engine.kept[sample], sample)) return 1;
         return 0;
     }
-    Buffer<Trouble> troubles;  // of every slice
+    Buffer<Trouble> troubles;  // one per slice
     troubles.reserve(args.n_slices);
     for (int64_t slice = 0; slice < args.n_slices; ++slice) troubles[slice] = Trouble();
-    // Slice s of the whole batch begins at sample s * whole_batch / whole_slices of it; ours begin with first_slice.
+    // Slice s begins at sample s * whole_batch / whole_slices of the whole batch; this call starts with first_slice.
     auto start = [&](int64_t slice) { return (args.first_slice + slice) * args.whole_batch / args.whole_slices; };
     auto task = [&](int64_t slice, int thread) {
         try {
@@ -73,7 +73,7 @@ int run_batch(Engine& engine, const Args& args) {
                     if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
                 }
                 const bool back = args.training && args.half != FORWARDS;
-                // a kept trial runs backwards in the thread's own memory, which is in its cache
+                // a kept trial runs backwards in the memory of the thread, which is in its cache
                 Work& own = engine.work[size_t(thread)];
                 if (back) own.prepare_back(args);
                 if (args.half == BACKWARDS) work.trade(own);
@@ -90,7 +90,7 @@ int run_batch(Engine& engine, const Args& args) {
         if (troubles[slice].population == NO_MEMORY) return 1;
     for (int64_t slice = 0; slice < args.n_slices; ++slice) {
         Trouble& trouble = troubles[slice];
-        if (trouble.population) {  // of the first such sample, whatever the number of threads
+        if (trouble.population) {  // the first failing sample, whatever the number of threads
             locate(args, engine.work[0], trouble);
             engine.trouble = trouble;
             return 1 + trouble.population;
@@ -106,7 +106,7 @@ int run_batch(Engine& engine, const Args& args) {
 
 extern "C" {
 
-// Gives the host what the network keeps between calls. 0: done, 1: out of memory.
+// Allocates what the network keeps between calls. 0: done, 1: out of memory.
 int eventprop_attach(Host* host) {
     try {
         host->network = new Engine(*host);
@@ -117,7 +117,7 @@ int eventprop_attach(Host* host) {
     return 0;
 }
 
-// Returns 0 on success, 1 if out of memory, 2 + i if population i (with exact spike times, among the spiking ones) diverged.
+// Returns 0 on success, 1 if out of memory, 2 + i if population i diverged (with exact spike times, the i-th spiking one).
 int eventprop_run(Host* host, void* const* arrays, const double* numbers, const int64_t* integers) {
     try {
         return run_batch(*static_cast<Engine*>(host->network), unpack(arrays, numbers, integers));
@@ -126,7 +126,7 @@ int eventprop_run(Host* host, void* const* arrays, const double* numbers, const 
     }
 }
 
-// Sample, step, state and neuron of the trial that made eventprop_run fail; -1 where unknown.
+// Sample, step, state and neuron of the trial that failed in eventprop_run; -1 where unknown.
 void eventprop_trouble(Host* host, int64_t* out) {
     const Trouble& t = static_cast<Engine*>(host->network)->trouble;
     out[0] = t.sample, out[1] = t.step, out[2] = t.state, out[3] = t.neuron;

@@ -1,5 +1,5 @@
-// The functions of formulas, on scalars, without branches or calls, so that g++ and clang make vectors of them. Errors
-// are a few units in the last place. exp is held inside the range of `scalar`: it gives neither infinity nor 0.
+// Mathematical functions without branches or calls, so that g++ and clang can vectorise loops over them. Errors are a few
+// units in the last place. exp is clamped to the range of `scalar`: it returns neither infinity nor 0.
 
 namespace {
 
@@ -19,7 +19,7 @@ constexpr scalar ROUND = scalar(SINGLE ? 12582912.0 : 6755399441055744.0);  // a
 constexpr int MANTISSA = SINGLE ? 23 : 52;
 constexpr bits_t ONE = SINGLE ? bits_t(0x3f800000) : bits_t(0x3ff0000000000000);
 
-// condition ? a : b by bits: with a constant in it, g++ would make a branch of the operator and give up the vector.
+// condition ? a : b by bit masks: if a or b is a constant, g++ compiles the operator to a branch and does not vectorise.
 inline scalar pick(bool condition, scalar a, scalar b) {
     const bits_t mask = bits_t(0) - bits_t(condition);
     return same_bits<scalar>(bits_t((same_bits<bits_t>(a) & mask) | (same_bits<bits_t>(b) & ~mask)));
@@ -34,20 +34,20 @@ inline scalar horner(scalar x, const double (&c)[N]) {
     return y;
 }
 
-// x = n log 2 + r; 2^n. exp is held inside the range of `scalar`, so n fits the exponent.
+// Splits x = n log 2 + r and forms 2^n. x is clamped first, so n fits the exponent.
 struct Reduced {
     scalar r, scale;
 };
 inline Reduced reduced(scalar x) {
     const scalar low = scalar(SINGLE ? -87.0 : -708.0), high = scalar(SINGLE ? 88.0 : 709.0);
-    x = x < low ? low : x;  // one instruction each, NaN stays
+    x = x < low ? low : x;  // one instruction each; NaN is kept
     x = x > high ? high : x;
     const scalar z = x * scalar(1.4426950408889634074) + ROUND, n = z - ROUND;
     const scalar r = (x - n * scalar(SINGLE ? 0.693359375 : 6.93145751953125e-1)) -
                      n * scalar(SINGLE ? -2.12194440054690583e-4 : 1.42860682030941723212e-6);
     return {r, same_bits<scalar>(bits_t((same_bits<bits_t>(z) << MANTISSA) + ONE))};
 }
-// (e^r - 1) / r for |r| <= log 2 / 2 to rounding: by Chebyshev's polynomial (error 1e-8), or the power series.
+// (e^r - 1) / r for |r| <= log 2 / 2, accurate to rounding: a Chebyshev polynomial (error 1e-8) or the power series.
 inline scalar near_phi1(scalar r) {
     if constexpr (SINGLE) {
         constexpr double c[] = {1.000000011, 0.5000000047, 0.1666650518, 0.04166635276, 0.008369156452, 0.00139411189};
@@ -62,13 +62,13 @@ inline scalar fn_exp(scalar x) {
     const Reduced k = reduced(x);
     return (k.r * near_phi1(k.r) + scalar(1)) * k.scale;
 }
-// (e^x - 1) / x with e^x - 1 = 2^n (e^r - 1) + (2^n - 1), which keeps its digits near 0.
+// (e^x - 1) / x from e^x - 1 = 2^n (e^r - 1) + (2^n - 1), which is accurate near 0.
 inline scalar fn_phi1(scalar x) {
     const Reduced k = reduced(x);
     const scalar y = k.scale * (k.r * near_phi1(k.r)) + (k.scale - scalar(1));
     return pick(x == 0, scalar(1), y / pick(x == 0, scalar(1), x));
 }
-// Its derivative (e^x - phi1) / x; by the series sum_k k x^(k - 1) / (k + 1)! where |x| < 1/2.
+// The derivative of phi1, (e^x - phi1) / x; for |x| < 1/2 by the series sum_k k x^(k - 1) / (k + 1)!.
 inline scalar fn_phi1_slope(scalar x) {
     constexpr double single[] = {1.0 / 2, 2.0 / 6, 3.0 / 24, 4.0 / 120, 5.0 / 720, 6.0 / 5040, 7.0 / 40320, 8.0 / 362880};
     constexpr double all[] = {1.0 / 2, 2.0 / 6, 3.0 / 24, 4.0 / 120, 5.0 / 720, 6.0 / 5040, 7.0 / 40320, 8.0 / 362880,
@@ -95,7 +95,7 @@ inline scalar fn_log(scalar x) {
     return x > 0 ? y : x == 0 ? -std::numeric_limits<scalar>::infinity() : std::numeric_limits<scalar>::quiet_NaN();
 }
 
-// sin(x + quarter pi / 2): the remainder r of pi / 2 by three constants, then sin r or cos r by their series.
+// sin(x + quarter pi / 2): reduces x modulo pi / 2 with three constants, then sums the series of sin r or cos r.
 inline scalar sine(scalar x, bits_t quarter) {
     const scalar z = x * scalar(0.63661977236758134308) + ROUND, n = z - ROUND;
     const bits_t q = (same_bits<bits_t>(z) + quarter) & 3;

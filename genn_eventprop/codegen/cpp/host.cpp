@@ -1,4 +1,4 @@
-// The part of an engine that no network changes: its threads and the spikes that it recorded. Behind host.hpp.
+// The part of an engine that is the same for every network: its threads and recorded spikes. Compiled after host.hpp.
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -9,13 +9,13 @@
 
 namespace {
 
-// Threads that wait for work; task i of n always goes to thread i * threads / n (static schedule).
+// A pool of threads with a static schedule: task i of n always runs on thread i * threads / n.
 class Pool {
   public:
     explicit Pool(int threads) : threads_(threads) {
         try {
             for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
-        } catch (...) {  // the system refuses more threads: end those that run, or their destructor ends the process
+        } catch (...) {  // too many threads: stop those that run, since destroying a running one ends the process
             end();
             throw;
         }
@@ -90,7 +90,7 @@ struct Recording {
         t.clear();
         for (int64_t k = 0; k <= n_steps; ++k) t.insert(t.end(), size_t(start[k + 1] - start[k]), double(k) * dt);
     }
-    // Spikes with times of their own.
+    // Spikes with their times.
     void keep(int64_t sample, const int32_t* neurons, const double* times, int64_t count) {
         neuron[size_t(sample)].assign(neurons, neurons + count);
         time[size_t(sample)].assign(times, times + count);

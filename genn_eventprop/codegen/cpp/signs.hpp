@@ -1,8 +1,8 @@
-// Rows of which only the positive or the negative weights count.
+// Sums of rows that take only the positive or only the negative weights.
 
 namespace {
 
-// Of the weights: all, or those above or below zero with the others taken as zero.
+// Which weights count: all, or only those above (below) zero; the others are taken as zero.
 enum Part { ALL, POSITIVE, NEGATIVE };
 template <Part P>
 inline scalar part_of(scalar w) {
@@ -61,7 +61,7 @@ inline void dot_part_rows(scalar* __restrict out, const scalar* __restrict base,
     }
 }
 
-// The same for any part.
+// The same for any of the parts.
 template <Part P, int N>
 inline void dot_part(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
                      const scalar* __restrict q) {

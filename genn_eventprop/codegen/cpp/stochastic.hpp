@@ -1,4 +1,4 @@
-// noise[n] = strength times a normal number, of one step.
+// noise[n] = strength times a normally distributed number, for one step.
 template <int N>
 inline void draw_noise(scalar* __restrict noise, scalar strength, const scalar* __restrict quantiles, uint64_t key, int64_t step) {
     if (strength == 0) {

@@ -8,7 +8,7 @@ typedef unsigned long long uint64_t;
 #define EVERY 0xffffffffu
 #define INFINITE __longlong_as_double(0x7ff0000000000000ll)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000ll)
-#ifndef SHARED  // an array in shared memory; checked for races where the text runs on a CPU
+#ifndef SHARED  // an array in shared memory; replaced by one that checks for races when the code runs on a CPU
 #define SHARED(T) T *const
 #define SHARE(T, place, count) (T *)(place)
 #endif
@@ -16,7 +16,7 @@ typedef unsigned long long uint64_t;
 // Index of the lowest bit that is set.
 __device__ inline int32_t lowest(uint32_t bits) { return __ffs(bits) - 1; }
 
-// The sum over a warp, in the same order every time; in lane 0.
+// The sum over a warp, always in the same order; valid in lane 0.
 template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);
     return value;

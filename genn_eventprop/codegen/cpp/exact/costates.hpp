@@ -1,5 +1,5 @@
-// The costates of one population within a step of exact time, backwards: mu = P(s)^T lambda(t_k + s) is constant between
-// events. All is linear in mu: `mu` has zeros for neurons in a refractory period, `held_mu` for all others.
+// The costates of one population within a step of exact time, backwards. mu = P(s)^T lambda(t_k + s) is constant between
+// events. Everything is linear in mu, so `mu` is zero for neurons in a refractory period, and `held_mu` for all others.
 
 namespace {
 
@@ -24,7 +24,7 @@ struct Costates : Spiking<M, N, Varies> {
         if (M::pushed >= 0) jump.zero(NP);
     }
 
-    // From the end of a step: mu from lambda, in place; what the step as a whole adds to learned parameters.
+    // At the end of a step: turns lambda into mu, in place, and adds what the step as a whole contributes to learned parameters.
     void retreat(int64_t at) {
         retreat(at, flow[0], mu);
         if (M::modes > 1) retreat(at, flow[M::modes - 1], held_mu);
@@ -52,7 +52,7 @@ struct Costates : Spiking<M, N, Varies> {
             }
         }
     }
-    // Factors of all events of a step: column c of event e at [c * room + e]; a block for every mode and receptor.
+    // Factors of all events of a step: column c of event e is at [c * room + e], with a block for every mode and receptor.
     void open_step(const LogEntry* events, int64_t count) {
         if constexpr (!Varies) {
             room = (count + 7) / 8 * 8;
@@ -73,8 +73,8 @@ struct Costates : Spiking<M, N, Varies> {
             horner_many<RESET>(flow[0].spike, degree, offsets.data, resets, reset_columns.data, reset_room);
         }
     }
-    // An arrival: weight gradient into `slice_row` (if Grad), gradients of learned parameters; returns D (if Feed).
-    // The reader's part is dr times factors of its own. from, to: the neurons that it may reach, whole vectors.
+    // An arrival: adds the weight gradient to `slice_row` (if Grad) and gradients of learned parameters; returns D (if Feed).
+    // The reader contributes dr times its own factors. from, to: range of the neurons reached, in whole vectors.
     template <bool Grad, bool Feed, class Reader>
     scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr,
                    int from = 0, int to = NP) {
@@ -127,13 +127,13 @@ struct Costates : Spiking<M, N, Varies> {
         }
         return total;
     }
-    // An own spike: the jump of the model, and what it adds to learned parameters. extra: the reader's lambda there.
+    // An own spike: the jump of the model and its gradients of learned parameters. extra: what the reader adds to lambda there.
     void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
-        double m[RESET], behind[RESET], before[n], after[n];  // `behind`: of the mode after the spike
+        double m[RESET], behind[RESET], before[n], after[n];  // `behind`: for the mode after the spike
         scalar kept[n], lambda[n];
         if constexpr (Varies)
             horner<RESET, S>(flow[0].spike, degree, s, neuron, m);
-        else  // the last one that was not taken yet
+        else  // the last one not used yet
             for (int64_t c = 0, e = --resets; c < RESET; ++c) m[c] = reset_columns.data[c * reset_room + e];
         if (M::modes > 1) horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), behind);
         const double* next = M::modes > 1 ? behind : m;
@@ -150,7 +150,7 @@ struct Costates : Spiking<M, N, Varies> {
         M::reset(args, neuron, before, after);
         between(0, neuron, s, m, before, left, 1), between(M::modes - 1, neuron, s, next, after, right, -1);
     }
-    // The end of a refractory period, see Derived.durations: lambda goes on, and D to the spike that began it.
+    // The end of a refractory period, see Derived.durations: lambda is continuous, and D goes to the spike that began it.
     void ended(int neuron, int64_t index, double s) {
         double held[RESET], m[RESET], lambda[n], D = 0;
         const End& end = ends[index];
@@ -163,7 +163,7 @@ struct Costates : Spiking<M, N, Varies> {
         from_lambda(held, neuron, lambda, held_mu);
         if (M::dynamic) between(M::modes - 1, neuron, s, held, end.x, lambda, 1), between(0, neuron, s, m, end.x, lambda, -1);
     }
-    // lambda = P(-s)^T mu, which goes to zero, and mu = P(s)^T lambda.
+    // lambda = P(-s)^T mu, after which mu is zero; and back, mu = P(s)^T lambda.
     static void to_lambda(const double* m, int neuron, Buffer<scalar>* mu, double* lambda) {
         for (int i = 0; i < n; ++i) {
             lambda[i] = 0;
@@ -178,7 +178,7 @@ struct Costates : Spiking<M, N, Varies> {
             mu[j].data[neuron] = scalar(v);
         }
     }
-    // What the part of a step before (sign 1) or after (-1) a jump at s adds to learned parameters of the dynamics.
+    // Adds to learned parameters of the dynamics what the part of a step before (sign 1) or after (-1) a jump at s contributes.
     void between(int mode, int neuron, double s, const double* m, const double* state, const double* lambda, double sign) {
         double d[n * (n + 1)], at[n];
         from_state(m, state, at);

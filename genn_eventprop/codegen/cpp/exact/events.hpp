@@ -1,4 +1,4 @@
-// What happens in a step of exact time: arrivals, the log that the backward pass reads, what moves states in between.
+// Events within a step of exact time: arrivals, the log for the backward pass, and the flow of states between events.
 
 namespace {
 
@@ -7,16 +7,16 @@ struct Arrival {
     double s;
     const scalar* row;
     int32_t connection, receptor, source;
-    int64_t index;        // of the spike in its list, -1 for input spikes
-    scalar q[2 * n + 1];  // P(-s) e, and the row dg P(s) of the threshold function; unless neurons vary
+    int64_t index;        // number of the spike in its list, -1 for input spikes
+    scalar q[2 * n + 1];  // P(-s) e and the row dg P(s) of the threshold; unused if neurons have parameters of their own
     scalar held[2 * n + 1];  // the same for neurons in a refractory period
     void set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
         s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
     }
 };
 
-// An event of a step: a connection >= 0, or -1 - i for an own spike and END_OF_PERIOD - i for the end of a refractory
-// period, of the i-th spiking population. index: of the spike, or of the end of the period.
+// An event of a step. kind: the number of a connection for an arrival; for the i-th spiking population -1 - i for an own
+// spike and END_OF_PERIOD - i for the end of a refractory period. index: number of the spike, or of the end.
 constexpr int END_OF_PERIOD = -1000000;
 struct LogEntry {
     double s;
@@ -24,7 +24,7 @@ struct LogEntry {
     int64_t index;
 };
 
-// A list in memory that stays; push returns the new last element.
+// A list whose memory is kept when it is cleared; push returns the new last element.
 template <typename T>
 struct List {
     Buffer<T> all;
@@ -37,7 +37,7 @@ struct List {
     const T& operator[](int64_t i) const { return all.data[i]; }
     T* begin() { return all.data; }
     T* end() { return all.data + count; }
-    // The last element takes the place of element i.
+    // Removes element i; the last element moves into its place.
     void drop(int64_t i) { all.data[i] = all.data[--count]; }
 };
 
@@ -55,7 +55,7 @@ struct Log {
     }
 };
 
-// What moves a state between events in one mode; see plan/series.py.
+// The flow between events in one mode, as tables; see plan/series.py.
 template <class M, typename table>
 struct Flow {
     const scalar *step, *step_rest, *dstep[M::dynamic + 1];

@@ -1,5 +1,5 @@
-// r = 1/T int w V dt. In an interval w is a series, and so is u(s) = int_s^delta w(t) P_V(t - s) dt / T in the time to the end
-// of the interval: r = u(0) . x_start + sum of u . jumps over all events of the step.
+// r = 1/T int w V dt. In each interval w is a power series, and so is u(s) = int_s^delta w(t) P_V(t - s) dt / T, in the time
+// to the end of the interval. Then r = u(0) . x_start + the sum of u . jump over all events of the step.
 
 namespace {
 
@@ -10,7 +10,7 @@ struct ReadIntegral : NoReader<O> {
     double total[O::NP];
     int degree = 0;
     Intervals<W> smooth;
-    Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers an interval
+    Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers per interval
     Buffer<scalar> direct, feed, changed[L + 1];
     void begin(O&, const Args& args, int64_t sample) {
         smooth.begin(args, sample);
@@ -30,7 +30,7 @@ struct ReadIntegral : NoReader<O> {
             for (int k = 0; k < (S == 1 ? 1 : N); ++k) go_back(out, p, w, k, training);
         }
     }
-    // du/dv = A^T u + w e_V from u = 0 at the end of the step, and its derivatives by learned parameters.
+    // Solves du/dv = A^T u + w e_V from u = 0 at the end of the step, with derivatives by learned parameters.
     void go_back(O& out, int p, const double* w, int k, bool training) {
         const double *a = out.flow[0].A + k * n * (n + 1), nothing[n + 1] = {};
         const bool last = p + 1 == int(smooth.all.size());
@@ -58,7 +58,7 @@ struct ReadIntegral : NoReader<O> {
                 }
         }
     }
-    // f = u or du (n + 1) of a neuron at s, in interval p.
+    // Evaluates u or du (n + 1 numbers) of a neuron at s, in interval p.
     void look(const Buffer<double>& table, int p, double s, int k, double* f) const {
         horner<n + 1, S>(table.data + int64_t(p) * WIDTH, degree, smooth.all[size_t(p)].to - s, O::own(k), f);
     }
@@ -72,15 +72,15 @@ struct ReadIntegral : NoReader<O> {
             total[k] += v;
         }
     }
-    // sum_i t[first + i] u_i at s, t the column of a table at s = 0: e, -A e or de.
+    // sum_i t[first + i] u_i at s, where t is a column of a table at s = 0: e, -A e or de.
     double part(const Buffer<double>& table, const typename O::table* t, double s, int k) const {
         double f[n + 1], v = 0;
         look(table, s, k, f);
         for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
         return v;
     }
-    // along[e] (and against[e], if asked for) = u . e (u . -A e) at `count` ascending offsets, for neurons that share their
-    // numbers.
+    // Sets along[e] = u . e and, if asked for, against[e] = u . (-A e) at `count` ascending offsets, for neurons with shared
+    // parameters.
     void at_offsets(O& out, int receptor, const double* s, int64_t count, bool both) {
         const int64_t room = count + 8;
         rest.reserve(room), along.reserve(room), against.reserve(room);
@@ -152,7 +152,7 @@ struct ReadIntegral : NoReader<O> {
     scalar direction(int k) const { return direct.data[O::own(k)]; }
     scalar feedback(int k) const { return feed.data[O::own(k)]; }
     scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
-    // l(x-) - l(x+); extra: the reader's part of lambda.
+    // Returns l(x-) - l(x+). extra: what the reader adds to lambda.
     scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double* extra) {
         double f[n + 1], before[n], after[n];
         look(u, s, neuron, f);

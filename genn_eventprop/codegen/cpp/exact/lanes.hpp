@@ -1,10 +1,11 @@
-// The lanes of one population: neurons that may cross their threshold within a step of exact time, taken through it one by
-// one; and where they cross, by bounds, chords and root finding.
+// Lanes: the neurons of one population that may cross their threshold within a step of exact time. They are taken through
+// the step event by event; crossings are found by bounds, chords and root finding.
 
 namespace {
 
-// An instant: crossings within rounding of each other, or of an arrival, happen together, before all arrivals. Without it
-// rounding would decide which of several equal neurons inhibits the others. It is as long as times are uncertain, in ms.
+// Length of an instant in ms: the uncertainty of times by rounding. Crossings within an instant of each other or of an
+// arrival count as simultaneous and come before arrivals; otherwise rounding would decide which of several equal neurons
+// inhibits the others.
 inline double instant(double duration, double delta) { return sizeof(scalar) == 4 ? 0x1p-17 * delta : 0x1p-46 * duration; }
 
 template <class M, int N, bool Varies>
@@ -16,22 +17,22 @@ struct Lanes : Neurons<M, N, Varies> {
     using typename Base::Incoming, typename Base::table;
 
     struct Hit {
-        double s, error;  // a lane crosses at s +- error
+        double s, error;  // the lane crosses at s +- error
         int lane;
         bool exact;
     };
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
-    // y of a lane is base + lane; last_g: g when it was `checked` last, UNKNOWN after a reset
+    // y of a lane is base + lane; last_g: g at the time `checked`, UNKNOWN after a reset
     Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;
-    List<Hit> hits;  // crossings before `until`, if `known`: an instant after `next`, the next known event
-    std::vector<char> unarmed;  // g was not below zero since the reset: it cannot cross until it has been
+    List<Hit> hits;  // if `known`: crossings before `until`, which is an instant after `next`, the next known event
+    std::vector<char> unarmed;  // g has not been below zero since the reset, so the neuron cannot cross yet
     int lanes = 0, n_unarmed = 0;
-    int64_t cursor = 0;  // pending arrivals before it have happened
+    int64_t cursor = 0;  // number of pending arrivals that have been handled
     int64_t first_due = -1;  // the refractory period that ends next within the step, at `due`
     double now = 0, next = 0, until = 0, checked = 0, due = 0;
     bool known = false;
-    scalar row_at_end[n + 1], row_at_due[n + 1];  // dg P and its constant
+    scalar row_at_end[n + 1], row_at_due[n + 1];  // dg P(s) and its constant term
 
     void prepare() {
         Base::prepare();
@@ -39,7 +40,7 @@ struct Lanes : Neurons<M, N, Varies> {
         lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), prior_g.zero(NP + 16), bends.zero(NP + 16);
         unarmed.assign(N, 0);
     }
-    // x holds the initial state.
+    // On entry x is the initial state.
     void begin(int64_t steps, bool keep) {
         for (int i = 0; i < n; ++i) low[i].zero(NP);
         if (keep) trace.reserve((steps + 1) * n * NP);
@@ -63,19 +64,19 @@ struct Lanes : Neurons<M, N, Varies> {
 
     // Arrivals
 
-    // Those known at the start of the step.
+    // The arrivals that are known at the start of the step.
     void absorb() {
         Base::absorb();
         if constexpr (M::spiking) make_lanes();
     }
-    // An arrival, now or later in this step, that was not known at its start. What crosses up to then stays known.
+    // An arrival in this step that was not known at its start. Crossings up to that time remain valid.
     void insert(Incoming a) {
         set_factors(a);
         pending.push();
         int64_t at = pending.count - 1;
         for (; at > cursor && pending[at - 1].s > a.s; --at) pending[at] = pending[at - 1];
         pending[at] = a;
-        if (known && a.s <= now) {  // what crosses in this instant comes first, the rest is looked for anew
+        if (known && a.s <= now) {  // crossings of this instant come first, later ones are searched again
             next = now, until = now + together;
             for (int64_t i = hits.count; i-- > 0;) {
                 const Hit h = hits[i];
@@ -109,7 +110,7 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int i = 0; i < n; ++i) base[i][l] = x[i].data[neuron], lane[i][l] = scalar(by[i]);
         reach.data[neuron] = UNKNOWN;
     }
-    // The last lane takes its place.
+    // Closes lane l; the last lane moves into its place.
     void close_lane(int l) {
         const int last = --lanes;
         lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last], prior_g[l] = prior_g[last], bends[l] = bends[last];
@@ -125,7 +126,7 @@ struct Lanes : Neurons<M, N, Varies> {
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
         } else {
-            for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes beyond the last hold old neurons
+            for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes behind the last one hold stale neurons
                 const int32_t* __restrict neuron = lane_neuron.data + from;
                 scalar w[LANES];
                 for (int l = 0; l < LANES; ++l) w[l] = a.row[neuron[l]];
@@ -139,9 +140,9 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     bool period_ends_first() const { return M::modes > 1 && first_due >= 0 && !(pending_at() < due - together); }
     double pending_at() const { return cursor < pending.count ? pending[cursor].s : std::numeric_limits<double>::infinity(); }
-    // The next event that is known already: the end of a period or an arrival; infinity if there is none.
+    // Time of the next known event, an arrival or the end of a refractory period; infinity if there is none.
     double known_at() const { return period_ends_first() ? due : pending_at(); }
-    // The next known arrival reaches the lanes (all other neurons have it already).
+    // Adds the next arrival to the lanes; all other neurons have it already.
     void take_arrival() {
         const Incoming& a = pending[cursor];
         now_is(a.s, a.q + n);
@@ -149,7 +150,7 @@ struct Lanes : Neurons<M, N, Varies> {
         ++cursor;
         known = false;
     }
-    // row: dg P(s) and its constant.
+    // row: dg P(s) and its constant term.
     void now_is(double s, const scalar* row) {
         now = s;
         if (checked == now) return;
@@ -163,7 +164,7 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
     }
     vec y_of(int i, int from) const { return load(base[i].data + from) + load(lane[i].data + from); }
-    // g of a vector of lanes; row: dg P(s) and its constant.
+    // g of a vector of lanes; row: dg P(s) and its constant term.
     vec g_of(int from, const scalar* row) const {
         vec g = vec{} + row[n];
         for (int i = 0; i < n; ++i) g += row[i] * y_of(i, from);
@@ -171,8 +172,8 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     // Crossings
 
-    // Finds what crosses between now and the next known event, or an instant after it. With |g''| <= bend, g exceeds its end
-    // by at most bend h^2 / 2 inside, and the larger of two ends that it is known at by at most bend h^2 / 8.
+    // Finds crossings from now until an instant after the next known event. With |g''| <= bend, g inside an interval of length
+    // h exceeds its value at the end by at most bend h^2 / 2 and, if known at both ends, the larger one by bend h^2 / 8.
     void look_ahead() {
         if (known) return;
         known = true;
@@ -215,7 +216,7 @@ struct Lanes : Neurons<M, N, Varies> {
         }
         checked = next;
     }
-    // Where g rises steeply all along, a chord tells about when it crosses; it is solved if it turns out to be the first.
+    // If g rises steeply throughout, a chord estimates the crossing; it is solved exactly only if it may be the first one.
     void may_cross(int l) {
         const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = next - now;
         const double rise = g1 - g0;
@@ -226,7 +227,7 @@ struct Lanes : Neurons<M, N, Varies> {
             solve(l, -1);
         }
     }
-    // The crossing of a lane between now and the next arrival, added to hits; about: a guess, or -1.
+    // Adds the crossing of a lane before `until` to hits. about: an estimate, or -1.
     void solve(int l, double about) {
         const int neuron = lane_neuron[l];
         double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now, s = -1;
@@ -241,7 +242,7 @@ struct Lanes : Neurons<M, N, Varies> {
         if (s < 0) s = first_crossing(c, degree, from, until, bend);
         if (s >= 0) hits.push() = {s, 0, l, true};
     }
-    // For a neuron that is not armed: from = when g is below zero first; false if not before `until`.
+    // For an unarmed neuron: sets `from` to the first time at which g is below zero; false if that is not before `until`.
     bool fell_below(int neuron, double* c, double bend, double& from) {
         if (value_of(c, degree, from) >= 0) {
             for (int q = 0; q <= degree; ++q) c[q] = -c[q];
@@ -256,7 +257,7 @@ struct Lanes : Neurons<M, N, Varies> {
         --n_unarmed;
         return true;
     }
-    // Place in hits of the first crossing before the next arrival (the lowest neuron among equals), -1 if there is none.
+    // Index in hits of the first crossing (the lowest neuron among simultaneous ones), -1 if there is none.
     int64_t first_hit() {
         for (;;) {
             int64_t best = -1;

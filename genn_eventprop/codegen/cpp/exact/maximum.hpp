@@ -1,5 +1,5 @@
-// The maximum over continuous time: at ends of segments and at stationary points inside. At a kink (the slope turns at an
-// arrival) the arrival's D gets dL/dr Vdot(t*-). The output does not spike; its g is V.
+// The maximum over continuous time, attained at ends of segments or at stationary points inside. At a kink, where the slope
+// changes sign at an arrival, D of the arrival gets dL/dr Vdot(t*-). The output does not spike; its g is V.
 
 namespace {
 
@@ -17,7 +17,7 @@ struct ReadMaximum : NoReader<O> {
         }
     }
     void enter(O&, const Args&, int64_t k, bool) { now = k; }
-    // Follows the outputs that may exceed their maximum; `entry` is the log's number of the first arrival.
+    // Searches the outputs that may exceed their maximum so far. entry: number of the first arrival in the log.
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t entry) {
         for (int k = 0; k < N; ++k)
             if (at_end[k] || double(out.reach.data[k]) >= best[k]) follow(out, k, a, count, entry);
@@ -71,7 +71,7 @@ struct ReadMaximum : NoReader<O> {
         });
         top = N - 1;
     }
-    // The maxima of step k behind log entry `entry`: lambda_V jumps by dr there.
+    // Handles the maxima of step k after log entry `entry`, where lambda_V jumps by dr.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
         for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) {
             const int o = order[top];

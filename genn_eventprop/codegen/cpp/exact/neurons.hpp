@@ -1,11 +1,11 @@
 // The neurons of one population within a step of exact time.
 //
-// A state is x(t_k + s) = P(s) y + c(s). y is constant between events, so that all neurons together take an arrival by
-// adding P(-s) e times a row of weights, and nothing is propagated inside a step. y is kept as x(t_k) + low + moved: `moved`
-// is what the events of this step add, and `low` what rounding left out of x, so that float32 does not lose small sums. A
-// bound on g over the whole step tells which neurons may cross; lanes.hpp takes those through the step's arrivals one by one.
+// States are x(t_k + s) = P(s) y + c(s). y is constant between events, so an arrival adds P(-s) e times a row of weights to
+// y of all neurons, and nothing is propagated within a step. y is stored as x(t_k) + low + moved: `moved` is the sum of the
+// events of this step, and `low` the rounding error of x, so that float32 does not lose small contributions. A bound on g over
+// the step tells which neurons may cross; lanes.hpp takes those through the step event by event.
 //
-// M: the generated model. n states, R receptors; S = NP where neurons have numbers of their own (Varies), else 1.
+// M: the generated model. n states, R receptors; S = NP if neurons have parameters of their own (Varies), else 1.
 
 namespace {
 
@@ -25,8 +25,8 @@ struct Neurons {
     const scalar *dg, *slope, *curve, *kappa[M::receptors + 1];
     const table* rho;
     int degree = 0;
-    double delta = 0, together = 0;  // times less than `together` ms apart are one instant, see lanes.hpp
-    scalar slack = 0;                // times a bound on |g''|: how much g rises in an instant, at most
+    double delta = 0, together = 0;  // times less than `together` ms apart are simultaneous, see lanes.hpp
+    scalar slack = 0;                // times a bound on |g''|: the most that g rises within an instant
 
     Buffer<scalar> x[n], low[n], moved[n], reach, trace, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> offsets;
@@ -41,8 +41,8 @@ struct Neurons {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
-    // What a step adds to state i. The table holds P - 1, since rounding of P itself would add up over the steps, and `rest`
-    // what rounding left out of it.
+    // What a step adds to state i. The table has P - 1, since rounding errors of P itself would accumulate over the steps, and
+    // `rest` is the rounding error of the table.
     template <typename real>
     real growth(int i, const real* a, int r, int mode = 0) const {
         const scalar *step = flow[mode].step, *rest = flow[mode].step_rest;
@@ -54,7 +54,7 @@ struct Neurons {
         return by;
     }
     static double add_up(scalar a, scalar b) { return double(a) + double(b); }
-    // A number as two.
+    // Splits a double into two scalars.
     static void split(double v, scalar& high, scalar& rest) { high = scalar(v), rest = scalar(v - double(high)); }
     double threshold(int neuron, const double* state) const {
         double g = double(dg[n * S + own(neuron)]);
@@ -73,7 +73,7 @@ struct Neurons {
         for (int j = 0; j < n; ++j) f += a[j] * state[j];
         return f;
     }
-    // From y to x at s, and back, with a row of the table `spike` at s.
+    // From y to x at s, and back, by the table `spike` evaluated at s.
     static void to_state(const double* m, const double* at, double* state) {
         for (int i = 0; i < n; ++i) {
             state[i] = m[i * (n + 1) + n];
@@ -87,7 +87,7 @@ struct Neurons {
         }
     }
 
-    // Start of a step: nothing has moved, and a bound on g as if nothing arrived.
+    // Start of a step: clears `moved` and bounds g without arrivals.
     __attribute__((noinline)) void start() {
         pending.count = 0;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
@@ -115,7 +115,7 @@ struct Neurons {
             }
         }
     }
-    // End of a step: the state there.
+    // End of a step: computes the states there.
     __attribute__((noinline)) void finish() {
         INDEPENDENT
         for (int k = 0; k < NP; ++k) {
@@ -124,12 +124,12 @@ struct Neurons {
             for (int i = 0; i < n; ++i) {
                 const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, own(k)));
                 const scalar to = from + by, added = to - from;
-                x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);  // without error
+                x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);  // exact: no rounding
             }
         }
     }
 
-    // What the pending arrivals [from, to) bring to y of a neuron in a mode.
+    // Adds the pending arrivals [from, to) to y of one neuron in a mode.
     void collect(int mode, int neuron, int64_t from, int64_t to, double* at) const {
         for (int64_t e = from; e < to; ++e) {
             const Incoming& a = pending[e];
@@ -169,7 +169,7 @@ struct Neurons {
                 }
         }
     }
-    // The arrivals known at the start of the step: `moved` and the bound.
+    // Adds the arrivals known at the start of the step to `moved` and to the bound on g.
     void absorb() {
         const auto earlier = [](const Incoming& a, const Incoming& b) { return a.s < b.s; };
         if (!std::is_sorted(pending.begin(), pending.end(), earlier)) std::stable_sort(pending.begin(), pending.end(), earlier);
@@ -179,8 +179,8 @@ struct Neurons {
             add(pending.begin() + from, to - from);
         }
     }
-    // moved += P(-s) e w and the bound += the most that arrivals lift g; all at one receptor. Returns whether some bound is
-    // not below zero.
+    // moved += P(-s) e w, and the bound += the most that the arrivals can raise g; all at one receptor. Returns whether any
+    // bound is not below zero.
     bool add(const Incoming* a, int64_t count) {
         if constexpr (Varies) {
             for (int64_t r = 0; r < count; ++r) add_varying(a[r]);
@@ -195,7 +195,7 @@ struct Neurons {
             return any;
         }
     }
-    // Sums stay in registers over all rows. Bound: 0 none, 1 by positive weights, 2 by all.
+    // Sums stay in registers over all rows. Bound: 0 none, 1 by positive weights only, 2 by all weights.
     template <int Bound, int U>
     bool add_block(const Incoming* a, int64_t count, int v) {
         const scalar* most = kappa[a->receptor];
@@ -228,7 +228,7 @@ struct Neurons {
         for (int u = 1; u < U; ++u) most_of_all = larger(most_of_all, lift[u]);
         return Bound && not_negative(most_of_all);
     }
-    // factor[c] = column c of a table of C columns at s, for every neuron.
+    // factor[c] = column c of a table of C columns at s, for each neuron.
     template <int C>
     void factors(const table* t, int count, double s) {
         for (int c = 0; c < count; ++c) {

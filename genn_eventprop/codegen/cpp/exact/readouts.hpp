@@ -1,7 +1,7 @@
-// Readouts in exact time. O: Neurons of the population that is read, V: index of the state, N: classes, W: the time weight.
+// Readouts in exact time. O: costates of the population that is read, V: index of the state, N: classes, W: time weight.
 //
-// Forwards a reader sees the start of every step, its arrivals and own spikes; backwards `enter` opens a step, `at` sets
-// what the reader adds to lambda at an arrival (as factors of dr), `leave` closes the step.
+// Forwards, a reader is told the start of every step, its arrivals and own spikes. Backwards, `enter` opens a step, `at` sets
+// what the reader adds to lambda at an arrival (as factors of dr), and `leave` closes the step.
 
 namespace {
 
@@ -13,7 +13,7 @@ struct NoSource {
     static scalar change(int, int) { return 0; }
 };
 
-// All that a reader may do, and does not.
+// The interface of a reader; every function does nothing.
 template <class O>
 struct NoReader : NoSource<O> {
     void begin(O&, const Args&, int64_t) {}

@@ -1,15 +1,15 @@
-// Tables of synapses, and delays that are values, in exact time. A route is the synapses of one source that share a delay:
-// an arrival of its own, whose row of weights is spread over all neurons for as long as it is needed.
+// Tables of synapses, and individual delays, in exact time. A route is the synapses of one source that share a delay. It is
+// an arrival of its own, and its row of weights is expanded to all neurons for as long as it is needed.
 
 namespace {
 
-// Neurons from the first to behind the last vector that something reaches.
+// Range of neurons that something reaches, extended to whole vectors.
 struct Range {
     int from, to;
     void clear(scalar* row) const { std::memset(row + from, 0, size_t(to - from) * sizeof(scalar)); }
 };
 
-// Rows of weights of the arrivals of a step, which stay where they are; zero but for what the last use wrote.
+// Expanded rows of weights of the arrivals of a step; their addresses do not change. Only what the last use wrote is not zero.
 template <int NP>
 struct Rows {
     struct Row {
@@ -37,25 +37,25 @@ struct Rows {
     }
 };
 
-// A row of zeros that stays until the next one is asked for.
+// A row of zeros, valid until the next one is asked for.
 template <int NP>
 inline scalar* cleared(Buffer<scalar>& row) {
     row.zero(NP);
     return row;
 }
 
-// Where the synapses of a connection are; place: of their weights, and of the gradients of these.
+// The synapses of a connection, sorted by route. place: index of the weight, and of its gradient.
 struct Table {
     const int32_t *first, *target, *place;  // first: of a route
     const scalar* weight;
-    Range reached(int32_t route) const {  // its targets are in order
+    Range reached(int32_t route) const {  // targets are sorted
         return {target[first[route]] / LANES * LANES, target[first[route + 1] - 1] / LANES * LANES + LANES};
     }
     const scalar* row(int32_t route, scalar* out) const {
         for (int32_t s = first[route]; s < first[route + 1]; ++s) out[target[s]] += weight[place[s]];
         return out;
     }
-    // Only where it is reached; elsewhere stays what was there.
+    // Writes only where the route has targets; the rest is left as it is.
     const scalar* row_in(Range reached, int32_t route, scalar* out) const {
         reached.clear(out);
         return row(route, out);
@@ -65,7 +65,7 @@ struct Table {
     }
 };
 
-// Spikes on their way, by the step of their arrival.
+// Spikes on their way, by step of arrival.
 struct OnTheWay {
     struct Due {
         double at;
@@ -84,24 +84,24 @@ struct OnTheWay {
         duration = T, now = 0;
     }
     double start(int64_t step) const { return duration * double(step) / double(steps.size()); }
-    // What arrives after the trial is lost.
+    // Arrivals after the end of the trial are dropped.
     void push(double at, int64_t index, int32_t route) {
         if (!(at < duration)) return;
         const int64_t last = int64_t(steps.size()) - 1;
         int64_t k = int64_t(at / duration * double(steps.size()));
         k = k < now ? now : k > last ? last : k;
-        while (k < last && at >= start(k + 1)) ++k;  // as far as rounding misplaced it
+        while (k < last && at >= start(k + 1)) ++k;  // corrects a step that rounding misplaced
         while (k > now && at < start(k)) --k;
         steps[size_t(k)].push_back({at, index, route});
     }
-    // The arrivals of a step that are known when it begins, in order.
+    // The arrivals of a step that are known at its start, sorted by time.
     const std::vector<Due>& take(int64_t step) {
         auto& due = steps[size_t(step)];
-        const size_t bins = due.size() / 4;  // of equal width, in which few are left to sort
+        const size_t bins = due.size() / 4;  // bins of equal width, each with few arrivals to sort
         if (bins > 1) {
             const double from = start(step), scale = double(bins) / (start(step + 1) - from);
             const auto bin = [&](double at) {
-                const double b = (at - from) * scale;  // an arrival on a border may be misplaced by rounding
+                const double b = (at - from) * scale;  // rounding may misplace an arrival on a border
                 return b < 0 ? size_t(0) : b < double(bins) ? size_t(b) : bins - 1;
             };
             places.assign(bins + 1, 0), sorted.resize(due.size());

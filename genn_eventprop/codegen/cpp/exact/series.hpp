@@ -11,7 +11,7 @@ constexpr double INVERSE[DEGREE + 1] = {0,       1.,      1. / 2,  1. / 3,  1. /
 // Newton stops when its error, quadratic in its last step, is below this many ms.
 constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 2e-7 : 1e-17;
 
-// out[c] = sum over q <= m of table[q][c][neuron] s^q, for C columns and S neurons that have numbers of their own.
+// out[c] = sum over q <= m of table[q][c][neuron] s^q, for C columns and S neurons with parameters of their own.
 template <int C, int S, typename T>
 inline void horner(const T* table, int m, double s, int neuron, double* out) {
     const T* t = table + int64_t(m) * C * S + neuron;
@@ -22,13 +22,13 @@ inline void horner(const T* table, int m, double s, int neuron, double* out) {
     }
 }
 
-// Eight numbers at once, whatever the machine's vectors are.
+// Vectors of eight numbers, whatever the width of the machine.
 typedef double octet __attribute__((vector_size(64)));
 
-// The same at `count` offsets, out[c * stride + e]; room for a multiple of 8 offsets.
+// The same at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
 template <int C, typename R>
 inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
-    constexpr int AT_ONCE = 8;  // columns side by side hide the latency of one
+    constexpr int AT_ONCE = 8;  // columns evaluated side by side, to hide latency
     for (int64_t e = 0; e < count; e += 8) {
         octet x;
         std::memcpy(&x, s + e, sizeof x);
@@ -63,7 +63,7 @@ inline double slope_of(const double* c, int m, double s) {
     return v;
 }
 
-// The root in [a, b] of a polynomial that rises through zero there once.
+// The root in [a, b] of a polynomial that rises through zero exactly once there.
 inline double polished(const double* c, int m, double a, double b, double g_a, double g_b, double curve) {
     double s = a - g_a * (b - a) / (g_b - g_a);
     for (int k = 0; k < 60; ++k) {
@@ -83,8 +83,8 @@ inline double polished(const double* c, int m, double a, double b, double g_a, d
     return s;
 }
 
-// The same from a guess, if a slope there shows that the polynomial rises all over [a, b]; -1 if not. It is known to be
-// negative at a and positive at b, but for rounding.
+// The same from an estimate, if the slope there shows that the polynomial rises throughout [a, b]; else -1. Up to rounding,
+// the polynomial is negative at a and positive at b.
 inline double quickly(const double* c, int m, double a, double b, double s, double curve) {
     for (int k = 0; k < 6; ++k) {
         double g = c[m], d = 0;
@@ -97,8 +97,8 @@ inline double quickly(const double* c, int m, double a, double b, double s, doub
     return -1;
 }
 
-// Smallest s in [a, b] where the polynomial c of degree m crosses zero from below, -1 if nowhere. curve >= |c''| there.
-// Intervals are cut in half until the bound shows that c stays below zero or rises through it once.
+// Smallest s in [a, b] where the polynomial c of degree m crosses zero from below, -1 if there is none. curve: bound on |c''|.
+// Intervals are bisected until the bound shows that c stays below zero or rises through it exactly once.
 __attribute__((noinline)) double first_crossing(const double* c, int m, double a, double b, double curve) {
     double ends[64], left = a, right = b, g_left = value_of(c, m, a), s_left = slope_of(c, m, a);
     if (g_left >= 0) return a;
@@ -122,7 +122,7 @@ __attribute__((noinline)) double first_crossing(const double* c, int m, double a
     }
 }
 
-// A bound on |c''| in [0, s].
+// Bound on |c''| in [0, s].
 inline double bend_of(const double* c, int m, double s) {
     double curve = 0;
     for (int j = m; j >= 2; --j) curve = curve * s + j * (j - 1) * std::fabs(c[j]);

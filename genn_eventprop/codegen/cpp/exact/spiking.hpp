@@ -1,9 +1,9 @@
-// Own spikes of one population in exact time, and its refractory periods: neurons that spiked are `held`, with P and c of
-// that mode, until they become lanes again.
+// Own spikes and refractory periods of one population in exact time. After a spike a neuron is `held`, with P and c of the
+// refractory mode, until its period ends and it becomes a lane again.
 
 namespace {
 
-constexpr int RUNAWAY = 200;  // more spikes a neuron and step end the trial
+constexpr int RUNAWAY = 200;  // more spikes per neuron and step end the trial
 
 template <class M, int N, bool Varies>
 struct Spiking : Lanes<M, N, Varies> {
@@ -19,10 +19,10 @@ struct Spiking : Lanes<M, N, Varies> {
     Buffer<double> spike_time;
     int64_t spikes_in_step = 0;
 
-    // Neurons in a refractory period. from: of the pending arrivals, the first that y does not contain. until: ms.
+    // A neuron in a refractory period. from: the first pending arrival that y does not contain yet. until: ms.
     struct Held {
         int neuron;
-        int64_t from, index;  // of the spike
+        int64_t from, index;  // index: number of the spike
         double until, y[n];
     };
     struct End {
@@ -31,7 +31,7 @@ struct Spiking : Lanes<M, N, Varies> {
     };
     List<Held> held;
     List<End> ends;
-    double begun = 0;  // t_k
+    double begun = 0;  // t_k of this step
 
     void begin(int64_t steps, bool keep) {
         spikes_in_step = spikes.count = held.count = ends.count = 0;
@@ -75,7 +75,7 @@ struct Spiking : Lanes<M, N, Varies> {
             for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
         }
     }
-    // A neuron spiked with `after` as its state: its period begins.
+    // Begins the refractory period of a neuron whose state after the spike is `after`.
     void hold(const Args& args, int neuron, int64_t index, const double* after) {
         double m[RESET];
         horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
@@ -84,7 +84,7 @@ struct Spiking : Lanes<M, N, Varies> {
         from_state(m, after, h.y);
         look_for_due();
     }
-    // The end of a period: the neuron becomes a lane. Returns it.
+    // Ends a refractory period: the neuron becomes a lane. Returns the neuron.
     int release() {
         const int64_t which = first_due;
         Held h = held[which];
@@ -111,7 +111,7 @@ struct Spiking : Lanes<M, N, Varies> {
         return h.neuron;
     }
 
-    // An own spike; returns the neuron. before, after: its state.
+    // Sends an own spike; returns the neuron. before, after: its states around the spike.
     int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
         const int l = hits[which].lane, neuron = lane_neuron[l];
         const double s = now = std::fmin(hits[which].s, known_at());
@@ -145,7 +145,7 @@ struct Spiking : Lanes<M, N, Varies> {
             for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
             scalar &high = x[i].data[neuron], &rest = low[i].data[neuron], &later = moved[i].data[neuron];
             split(add_up(base[i][l], lane[i][l]) + jump, base[i][l], lane[i][l]);
-            split(add_up(high, rest) + double(later) + jump, high, rest);  // what comes later adds to a small number
+            split(add_up(high, rest) + double(later) + jump, high, rest);  // so that later arrivals add to a small number
             later = 0;
         }
         last_g[l] = UNKNOWN;

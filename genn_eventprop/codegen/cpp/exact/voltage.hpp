@@ -1,9 +1,10 @@
-// L = 1/T int w(t) l(V(t)) dt, l the generated `pointwise`, by Gauss-Legendre nodes between any two events of the output.
+// L = 1/T int w(t) l(V(t)) dt, where l is the generated `pointwise`, by Gauss-Legendre quadrature between successive events
+// of the output.
 //
-// A step is read when it is over: its log tells the order of arrivals and own spikes. dl/dV at the nodes is kept for the way
-// back, where lambda_V jumps by it. INTEGRAL: r = 1/T int w V dt of neurons that have a refractory period, in the same way; then
-// dr is a factor of what is kept. SAMPLES: V at the start of every step of the plan's grid, before what happens at that time, with
-// dr of each (n_steps + 1, NP).
+// A step is read when it is over; its log has the order of arrivals and own spikes. dl/dV at the nodes is kept for the
+// backward pass, where lambda_V jumps by it. INTEGRAL: r = 1/T int w V dt of neurons with a refractory period, in the same
+// way, with what is kept multiplied by dr. SAMPLES: V at the start of every step of the plan's grid, before the events at
+// that time; dr is (n_steps + 1, NP).
 
 namespace {
 
@@ -15,17 +16,17 @@ struct ReadVoltage : NoReader<O> {
     static constexpr int n = O::n, S = O::S, NP = O::NP, L = O::model::dynamic, C = n * (n + 1), M = O::model::modes;
     struct Node {
         double s;
-        int64_t step, entry, piece;  // entry: of the log, the first event after it
+        int64_t step, entry, piece;  // entry: the first log entry after the node
     };
     List<Node> nodes;
     Intervals<W> smooth;
-    Buffer<scalar> y[n], density, kept, own_loss, arrival_loss;  // density: NP numbers a node; kept: y, n NP numbers a piece
-    Buffer<char> kept_mode;                                      // NP numbers a piece
-    Buffer<double> samples;                                      // NP numbers each
+    Buffer<scalar> y[n], density, kept, own_loss, arrival_loss;  // density: NP numbers per node; kept: y, n NP numbers per piece
+    Buffer<char> kept_mode;                                      // NP numbers per piece
+    Buffer<double> samples;                                      // NP numbers per sample
     alignas(64) scalar row[n + 1][S], V_now[NP], V_after[NP], slope[NP];
     char mode_of[NP];
     double total[N], running = 0, rate = 0, reached = 0, share = 0;
-    int64_t sample = 0, step = 0, pieces = 0, top = -1, sampled = 0, until = 0;  // samples of V: next one, end of the step's
+    int64_t sample = 0, step = 0, pieces = 0, top = -1, sampled = 0, until = 0;  // samples of V: the next one, and the first of the next step
     size_t place = 0;
     bool scored = false, training = false;
 
@@ -102,7 +103,7 @@ struct ReadVoltage : NoReader<O> {
         for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
         mode_of[neuron] = char(mode);
     }
-    // V up to s, where log entry `entry` is next.
+    // Reads V up to s; `entry` is the next log entry.
     void advance(O& out, const Args& args, double s, int64_t entry) {
         if constexpr (Sampled) return take_samples(out, args, s, entry);
         for (; place < smooth.all.size(); ++place) {
@@ -153,8 +154,8 @@ struct ReadVoltage : NoReader<O> {
         std::memcpy(kept_mode + (pieces - 1) * NP, mode_of, NP);
         for (int i = 0; i < n; ++i) std::memcpy(kept + ((pieces - 1) * n + i) * NP, y[i], NP * sizeof(scalar));
     }
-    // Nodes for `h` ms: l(V) is about analytic, and not many times larger, within pi / |d(score)/dt| and pi / |dV/dt| of the
-    // real axis, and the error falls as rho^(-2 nodes); w is a polynomial of series_size coefficients in the step.
+    // Number of nodes for `h` ms. l(V) is roughly analytic, and not much larger, within pi / |d(score)/dt| and pi / |dV/dt| of the
+    // real axis, so the error falls as rho^(-2 nodes); w is a polynomial with series_size coefficients in the step.
     int how_many(O& out, const Args& args, double h) {
         double steepest = 0;
         for (int k = 0; k < N; ++k) {
@@ -189,7 +190,7 @@ struct ReadVoltage : NoReader<O> {
         for (int k = 0; k < S; ++k) some |= e[V * S + k] != 0;
         return some;
     }
-    // row = row V of a table of P(s), c(s).
+    // row = row V of P(s) and c(s), from their table.
     template <int Columns>
     void row_of(const typename O::table* t, int degree, double s) {
         for (int c = 0; c <= n; ++c) {
@@ -218,7 +219,7 @@ struct ReadVoltage : NoReader<O> {
     }
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }
-    // The nodes of step k behind log entry `entry`.
+    // Handles the nodes of step k after log entry `entry`.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
         for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top)
             for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);

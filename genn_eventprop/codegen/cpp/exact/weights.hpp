@@ -1,20 +1,21 @@
-// The time weight of an integral in a step: intervals in which w(t) a(t) is smooth, from the first to the last. W: the
-// generated struct of a loss, `Weight_<population>`.
+// The time weight of an integral within a step, as the sequence of intervals in which w(t) a(t) is smooth. W: the generated
+// struct of a loss, `Weight_<population>`.
 //
-// They end at the window's ends, at input spikes if the weight follows the input, and at samples of target series.
+// Intervals end where the window begins and ends, at input spikes if the weight follows the input, and at samples of target
+// series.
 
 namespace {
 
 struct Interval {
-    double from, to, activity;  // ms from the start of the step; a(t) at the end, 0 outside of the window
+    double from, to, activity;  // ms from the start of the step; activity: a(t) at the end, 0 outside the window
 };
 
 template <class W>
 struct Intervals {
     std::vector<Interval> all;
-    double start = 0, close = 0;  // of the step in ms; where the window ends in it
+    double start = 0, close = 0;  // start of the step in ms; end of the window within it
 
-    // Reads the input of a sample: a at the start of every step, and the step's first input spike.
+    // Reads the input of a sample: a(t) at the start of every step, and the first input spike of the step.
     void begin(const Args& args, int64_t sample) {
         if (!W::DRIVEN) return;
         int64_t i = args.offsets[args.samples[sample]];
@@ -54,7 +55,7 @@ struct Intervals {
             a += cut.second;
         }
     }
-    // Number of the interval of s: the first one that does not end before it.
+    // Index of the interval that contains s: the first one that does not end before it.
     int find(double s) const {
         const auto ends = [](const Interval& i, double t) { return i.to < t; };
         return all.size() == 1 ? 0 : int(std::lower_bound(all.begin(), all.end() - 1, s, ends) - all.begin());
@@ -64,7 +65,7 @@ struct Intervals {
     double in(const Args& args, const Interval& i, double s) const {
         return i.activity == 0 ? 0.0 : W::at(start + s, args) * i.activity / decay(args, i.to - s) / args.duration;
     }
-    // Coefficients of w a / T in interval p, powers of the time to its end.
+    // Coefficients of w a / T in interval p, in powers of the time to its end.
     void series(const Args& args, int64_t step, int p, double* c) const {
         const int used = int(W::size(args));
         const Interval& i = all[size_t(p)];
@@ -86,7 +87,7 @@ struct Intervals {
     static double decay(const Args& args, double ms) { return W::DRIVEN ? std::exp(-ms * W::rate(args)) : 1.0; }
     std::vector<double> before_;
     std::vector<int64_t> first_;
-    std::vector<std::pair<double, double>> cuts_;  // end of an interval, jump of a there
+    std::vector<std::pair<double, double>> cuts_;  // (end of an interval, jump of a(t) there)
 };
 
 }  // namespace

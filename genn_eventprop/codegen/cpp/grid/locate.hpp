@@ -1,4 +1,4 @@
-// Halves the number of steps until the last one is the first that does harm.
+// Finds the step at which a trial diverges, by bisection on the number of steps.
 void locate(const Args& args, Work& work, Trouble& trouble) {
     const NoDenormals fast;
     work.prepare(args);

@@ -1,8 +1,8 @@
-// Losses of V(t): `pointwise` is l of V of all outputs at one time, and its slope.
+// Losses of V(t). `pointwise` returns l(V) of all outputs at one time, and its slope.
 
 namespace {
 
-// l(V) before the output's spikes of a step minus l with V of one output changed.
+// l(V) before the spikes of the output at a step, minus l with V of one output changed.
 inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int neuron, scalar* before, scalar V) {
     if (!has_target(args, sample)) return 0;
     alignas(64) scalar slope[NP_OUT];
@@ -14,7 +14,8 @@ inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int ne
     return change;
 }
 
-// feedback[i] += what the arrival of the i-th row does to l(V), V before it, times a weight; unit: of a unit weight.
+// feedback[i] += the change of l(V) by the arrival of the i-th row of weights, times `weight`. before: V before the arrival;
+// unit: the change of V by a unit weight.
 template <typename Unit>
 inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const scalar* base,
                                const int32_t* index, int64_t count, scalar* feedback, scalar weight, Unit unit) {
@@ -28,7 +29,7 @@ inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, c
     }
 }
 
-// The loss of V at the nodes of every step; in the place of V stands what multiplies it in dL afterwards.
+// The loss of V at the nodes of every step; overwrites V with dL/dV.
 template <int J, bool Driven, typename Memory>
 inline double voltage_loss(const Args& args, Memory& work, int64_t sample) {
     if (!has_target(args, sample)) return std::numeric_limits<double>::quiet_NaN();
