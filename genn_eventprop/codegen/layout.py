@@ -1,7 +1,7 @@
-"""What the targets of `program.trial` in C and in CUDA have in common: where elements stand, who is connected to whom.
+"""What the C and CUDA targets of `program.trial` share: the layout of buffers, loops over steps, spikes and synapses.
 
 In the text ``t`` points to the struct `Trial`. In loops over synapses ``source`` is the neuron that spiked, ``n`` the
-target and ``w`` the number of the weight.
+target and ``w`` the index of the weight.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Layout:
     """A trial as text; a target adds its operations.
 
     Args:
-        buffers, integers: of the target, beside those of the trial and of all targets.
+        buffers, integers: those of the target, besides those of the trial.
     """
 
     arrays: tuple[Buffer, ...]
@@ -45,7 +45,7 @@ class Layout:
         self.integers = tuple(dict.fromkeys(whole))
 
     def struct(self, number: str = "") -> str:
-        """number: the type of all numbers that are not integers; each has its own if that is empty."""
+        """The struct; number: the type of all numbers that are not integers, each its own if empty."""
         const = {"number": "const ", "given": "const "}
         fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
         fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
@@ -69,7 +69,7 @@ class Layout:
         return at
 
     def _given(self, name: str) -> str:
-        """Something of the host's."""
+        """Something that the host hands over."""
         return f"t->{name}"
 
     def _start_of(self, b: Buffer) -> str:
@@ -100,7 +100,7 @@ class Layout:
     # spikes
 
     def _words(self, population: int) -> int:
-        """Of a row of bits, a bit a neuron."""
+        """The number of words of a row of bits, one bit per neuron."""
         return -(-self.plan.populations[population].size // 32)
 
     def _each_set(self, population: int, bits: str, body: str) -> str:
@@ -122,7 +122,7 @@ class Layout:
         return self.plan.connections[connection].source == self.plan.input.name
 
     def _source_of(self, connection: int, channel: str) -> str:
-        """Declares ``source``, which of the connection's a channel is; of another input's the loop goes on."""
+        """Declares ``source`` for a channel; channels of other inputs are skipped."""
         c = self.plan.connections[connection]
         if c.channels is None:
             return f"const int32_t source = {channel};\n"
@@ -130,7 +130,7 @@ class Layout:
         return f"const int32_t source = {channel} - {c.channels[0]};\n{skip}"
 
     def _of_input(self, connection: int, body: str) -> str:
-        """What a ``source`` of the whole input does through one connection: nothing if it is of another input."""
+        """Code for a ``source`` among all input channels; does nothing for channels of other inputs."""
         c = self.plan.connections[connection]
         if c.channels is None:
             return body
@@ -156,7 +156,7 @@ class Layout:
         return head + indent(f"const int32_t n = {target}[s], w = {weight}[s];\n{body}") + "}\n"
 
     def _place_of_delay(self, i: int) -> str:
-        """Where the delay of a synapse stands among those of its connection."""
+        """Index of the delay of a synapse."""
         delays = self.plan.connections[i].delays
         assert delays is not None
         return {"synaptic": "w", "axonal": "source", "dendritic": "n"}[delays.kind]
@@ -168,7 +168,7 @@ class Layout:
         return self._given(f"c{i}_delay")
 
     def _ring(self, i: int, part: str, step: str, n: str = "n") -> str:
-        """What arrives at a target at `step`, among all that is on its way."""
+        """The element of the ring buffer for a target and a step of arrival."""
         delays, ring = self.trial.delays[i], self._given(f"c{i}_ring")
         assert delays is not None
         b, at = delays.arriving[part], f"{step} % {ring}"

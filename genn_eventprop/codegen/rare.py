@@ -1,8 +1,7 @@
-"""Kernels split into what all neurons do and what few of them do, for targets that make vectors of the first.
+"""Splits kernels into what all neurons do and what only few do, for targets that vectorise the former.
 
-A statement is rare if it keeps an entry of what happened to a neuron: an event, or the end of a timed mode. Its
-condition is found for all neurons first, as a number that is not negative where it holds; the statement itself then
-runs for the neurons of a list.
+A statement is rare if it records an event or the end of a timed mode. Its condition is first computed for all neurons, as
+a number that is not negative where the condition holds; the statement itself then runs for a list of neurons.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def symbols(body: Iterable[Statement]) -> set[sp.Symbol]:
 
 
 def _walk(body: Iterable[Statement]) -> Iterable[Statement]:
-    """Every statement; of an entry its fields alone."""
+    """Every statement; for an entry, only its fields."""
     for s in body:
         if isinstance(s, Keep):
             yield from (Set(name("e", field), sp.sympify(value)) for field, value in s.fields)
@@ -86,7 +85,7 @@ def split(body: Iterable[Statement]) -> list[Part]:
 
 
 def _end_of_run(body: list[Statement]) -> int:
-    """How many statements, of which the first is rare, belong together: rare ones, and locals between them."""
+    """Length of the run of rare statements, and locals between them, at the beginning."""
     end = 0
     for i, s in enumerate(body, 1):
         if is_rare(s):
@@ -116,12 +115,12 @@ def _part(hot: list[Statement], run: list[Statement]) -> Part:
 
 
 def _again(s: When, later: list[Statement]) -> When:
-    """The statement with the locals that stand behind it evaluated once more, where it has changed something."""
+    """The statement, followed by the locals behind it once more, since it may change their values."""
     return When(s.condition, (*s.body, *(Set(n.target, n.value) for n in later if isinstance(n, Let))), s.otherwise)
 
 
 def rewrite(body: Iterable[Statement], change: Callable[[Statement], Iterable[Statement] | None]) -> list[Statement]:
-    """The statements with what `change` gives in the place of each; None: the same, with what is inside rewritten."""
+    """Replaces each statement by what `change` returns; where that is None, only statements inside are replaced."""
     out: list[Statement] = []
     for s in body:
         new = change(s)
@@ -139,7 +138,7 @@ def rewrite(body: Iterable[Statement], change: Callable[[Statement], Iterable[St
 
 
 def needed(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:
-    """The statements without which the values of `live` would be others at the end; `live` grows to what they read."""
+    """The statements that the final values of `live` depend on; what they read is added to `live`."""
     out: list[Statement] = []
     for s in reversed(list(body)):
         if isinstance(s, When):
@@ -155,7 +154,7 @@ def needed(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:
 
 
 def happened(s: Statement) -> tuple[Statement, ...]:
-    """What a rare statement does where its entry is kept: without the conditions that hold there, and the entry."""
+    """What a rare statement does once its entry exists: without its conditions, and without keeping the entry."""
     if isinstance(s, When) and is_rare(s):
         return tuple(t for inner in s.body for t in happened(inner))
     return () if isinstance(s, Keep) else (s,)

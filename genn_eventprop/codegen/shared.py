@@ -1,4 +1,4 @@
-"""Functions in C that several targets need, each written once."""
+"""C functions that several targets use."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib import resources
 
 
 def shared(name: str, prefix: str) -> str:
-    """Text of the file `name`; prefix: what stands before a function in the target's language."""
+    """Text of the file `name`; prefix: of function definitions in the language of the target."""
     return resources.files(__package__).joinpath(name).read_text().replace("FUNCTION", prefix)

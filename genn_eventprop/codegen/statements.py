@@ -1,7 +1,7 @@
 """Statements of `program` as text of a C-like language, indented; what differs between targets is their `Spelling`.
 
-Integers are written as they are: C promotes them where they meet real numbers. Other numbers are written in the
-kernel's precision.
+Integers are written as they are, since C converts them when they meet real numbers. Other numbers are written in the
+precision of the kernel.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Expressions(Printer):
 
 
 class Writer:
-    """Writes the kernels of one population (or code that runs once a trial, population -1)."""
+    """Writes the kernels of one population (-1: code that runs once per trial)."""
 
     expressions = Expressions
 
@@ -108,7 +108,7 @@ class Writer:
         self.loaded = {s for s in kernel.named if _in_a_local(kernel.table[s])} if population >= 0 else set()
 
     def text(self) -> str:
-        """The kernel: loads of what it names, the code, stores of what it writes."""
+        """The kernel: loads, code, stores."""
         table, written, fresh = self.kernel.table, set(self.kernel.written), self._set_first()
         lines = [
             f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s}"
@@ -120,7 +120,7 @@ class Writer:
         return "\n".join(line for line in lines if line) + "\n"
 
     def _set_first(self) -> set[sp.Symbol]:
-        """Elements set before they are read, whose old values are not loaded."""
+        """Elements that are set before they are read, so that they need no load."""
         seen: set[sp.Symbol] = set()
         fresh: set[sp.Symbol] = set()
         for statement in self.kernel.body:
@@ -160,7 +160,7 @@ class Writer:
         return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
 
     def expression(self, e: sp.Basic) -> str:
-        """An expression, also an index inside another one."""
+        """An expression, possibly an index within another one."""
         inside = hasattr(self._printer, "_not_supported")  # what `doprint` has while it runs
         return self._printer._print(e) if inside else self._printer.doprint(e)
 
@@ -170,12 +170,12 @@ class Writer:
 
 
 def _in_a_local(access: Access) -> bool:
-    """True for one number a neuron, or one for all: it is loaded at the start and stored at the end."""
+    """True for a value per neuron or for all neurons, which is loaded at the start and stored at the end."""
     return access.index in ((NEURON,), (sp.Integer(0),)) or access.buffer.axes == ()
 
 
 def _bare(text: str) -> str:
-    """Without one pair of brackets around all of it."""
+    """Without a pair of brackets around the whole."""
     depth = 0
     for i, c in enumerate(text):
         depth += (c == "(") - (c == ")")

@@ -1,4 +1,4 @@
-"""Words that nothing in C, C++ or CUDA text can be called."""
+"""Reserved words of C, C++ and CUDA."""
 
 KEYWORDS = frozenset(
     "alignas alignof asm auto bool break case catch char class const constexpr continue decltype default delete do "

@@ -1,7 +1,7 @@
 """A plan as one plain C99 file: scalar code, no threads, no library but the standard one; spikes on the grid.
 
-It is the small target: every operation of `program.trial` in its simplest form. What it computes is what the other
-grid engines compute, in the same order for every neuron.
+The smallest target: every operation of `program.trial` in its simplest form. It computes the same as the other grid
+engines, in the same order for each neuron.
 """
 
 from .standalone import Standalone, standalone, stream_source

@@ -1,7 +1,7 @@
-"""A trained network as one C99 file that stands alone: forward pass only, weights inside, a step at a time.
+"""A trained network as one self-contained C99 file: forward pass only, weights included, one step per call.
 
-Input: a plan and its parameter values. Output: text with ``model_reset``, ``model_step`` and ``model_readout``, made of
-the same program as every grid engine's. It allocates nothing and needs the standard library's mathematics alone.
+Input: a plan and its parameter values. Output: text with ``model_reset``, ``model_step`` and ``model_readout``, generated
+from the same program as those of the grid engines. It allocates nothing and needs only the standard math library.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Standalone:
 
 
 def quantised(weights: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
-    """Integers of so many bits, and the scale that they are multiplied by: symmetric, the largest weight fits."""
+    """Weights as integers of `bits` bits and their scale; symmetric, so that the largest weight just fits."""
     largest = BITS[bits][1]
     scale = float(np.abs(weights).max(initial=0.0)) / largest or 1.0
     return np.rint(weights / scale).astype(BITS[bits][0][:-2]), scale
@@ -72,7 +72,7 @@ def standalone(
 
 
 def stream_source(plan: Plan, made: Standalone) -> str:
-    """The file with a loop over steps behind it, for `training/stream.py`."""
+    """The file followed by a loop over steps, for `training/stream.py`."""
     sizes = [p.size if p.spiking else 0 for p in plan.populations]
     words = {
         "NEURONS": str(sum(sizes)), "POPULATIONS": str(len(sizes)), "N_IN": str(plan.input.size),
@@ -161,7 +161,7 @@ class _Standalone(Text):
         )  # fmt: skip
 
     def _fan_out(self, i: int) -> int:
-        """Weights that a spike adds, the mean over its sources."""
+        """How many weights a spike adds, on average over the sources."""
         c = self.plan.connections[i]
         return c.post if c.form == "dense" else round(int(self.values[f"c{i}_start"][-1]) / c.pre)
 
@@ -182,7 +182,7 @@ class _Standalone(Text):
         return text + step_forwards(self)
 
     def _arrives(self, connection: int, rows: str) -> str:
-        """Input spikes: those of now, or of a step before out of the ring."""
+        """Input spikes: those of this step, or earlier ones from the ring buffer."""
         if not self.delays[connection]:
             source = self._source_of(connection, "spikes[i]")
             return f"for (int i = 0; i < count; ++i) {{\n{indent(source + rows)}}}\n"
@@ -217,7 +217,7 @@ class _Standalone(Text):
         return np.asarray(self.values[f"c{connection}_weight"])
 
     def _outputs(self) -> str:
-        """Readouts to the caller's array, and the score of each."""
+        """Writes readouts and scores to the arrays of the caller."""
         out, loss = self.plan.populations.index(self.plan.output), self.plan.loss
         valid = f"m->p{out}_w_first[n] >= 0" if loss.readout in ("first_spike", "spike_times") else "1"
         r = f"m->p{out}_w_r[n]"
@@ -225,7 +225,7 @@ class _Standalone(Text):
         return f"readout[n] = {valid} ? (double){r} : HUGE_VAL;\nscore[n] = {valid} ? {_score(loss, r, self.plan.duration)} : -HUGE_VAL;\n"
 
     def _recent(self) -> str:
-        """Where the spikes of the last step stand."""
+        """Where the spikes of the last step are."""
         return "".join(
             f"if (population == {i}) return m->p{i}_spikes + m->step % {self.ring} * {self._words(i)};\n"
             for i in self.trial.spikes
@@ -272,7 +272,7 @@ class _Standalone(Text):
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
-    """A skeleton with its words in capitals replaced; one on a line of its own by indented lines."""
+    """A skeleton with its words in capitals replaced; a word on a line of its own is replaced by indented lines."""
     for word, value in words.items():
         text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
         text = re.sub(rf"\b{word}\b", lambda _, v=value: v, text)  # type: ignore[misc]
@@ -280,7 +280,7 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
 
 
 def _table(kind: str, name: str, value: np.ndarray) -> str:
-    """An array of constants, ten a line."""
+    """An array of constants, ten per line."""
     whole = np.issubdtype(value.dtype, np.integer) or kind.endswith("_t")
     texts = [
         str(int(v)) if whole else f"(real){float(v)!r}" if kind == "real" else repr(float(v)) for v in value.ravel()

@@ -1,6 +1,6 @@
-"""Connections with a table of synapses, or with delays that are values, as C99: loops over the synapses of a spike.
+"""Connections with a table of synapses or with individual delays, as C99: loops over the synapses of a spike.
 
-In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the number of the weight.
+In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the index of the weight.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..statements import indent
 
 
 class Synapses(Layout):
-    """What `Text` needs for connections that are not dense with one delay."""
+    """The part of `Text` for connections that are not dense with a single delay."""
 
     def _each_spike(self, population: int, at: str, body: str) -> str:
         raise NotImplementedError
@@ -21,7 +21,7 @@ class Synapses(Layout):
         raise NotImplementedError
 
     def _in_time(self, i: int, sent: str, body: str) -> str:
-        """Code for every synapse of a spike, with ``arrival``, if that is in the trial."""
+        """Code for every synapse of a spike whose ``arrival`` is within the trial."""
         c = self.plan.connections[i]
         each = f"const int64_t arrival = {sent} + {self._delay_of(i)};\n"
         if c.delays is None:
@@ -35,7 +35,7 @@ class Synapses(Layout):
         raise NotImplementedError
 
     def _weight_of(self, connection: int) -> str:
-        """The weight of number ``w``."""
+        """The weight with index ``w``."""
         return f"t->c{connection}_weight[w]"
 
     def _deliver_synapses(self, o: Deliver) -> str:
@@ -59,7 +59,7 @@ class Synapses(Layout):
         return sent + f"for (int32_t n = 0; n < {N}; ++n) {{\n{indent(take)}}}\n"
 
     def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
-        """What a spike at `now` caused, added to ``total``; b: what the steps left."""
+        """Adds what a spike at `now` caused to ``total``; b: rows of the adjoint."""
         add = f"total += part_{part}(t->c{i}_weight[w]) * ({self._row(b, 'arrival')})[n];\n"
         return f"{{\n{indent(self._in_time(i, now, add))}}}\n"
 

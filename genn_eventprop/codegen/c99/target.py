@@ -1,4 +1,4 @@
-"""`program.trial` as C99 text, one sample after the other."""
+"""`program.trial` as C99 text; samples run one after the other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
 
 
 def runtime() -> str:
-    """What every file in C99 needs."""
+    """The text that every C99 file begins with."""
     own = resources.files(__package__).joinpath("runtime.h").read_text()
     return f"{own}\n{shared('functions.h', INLINE)}"
 
@@ -167,11 +167,11 @@ class Text(Synapses, Target):
     # what another file of the same operations (`standalone`) writes otherwise
 
     def _spike_row(self, population: int, step: str) -> str:
-        """The beginning of an element of the row of bits of a step."""
+        """A word of the row of spike bits of a step, up to the index within the row."""
         return f"t->p{population}_spikes[(sample * t->n_points + {step}) * {self._words(population)}"
 
     def _arrives(self, connection: int, rows: str) -> str:
-        """Code for every input spike that arrives now, its channel ``source``."""
+        """Code for every input spike that arrives at ``step``; ``source`` is its channel."""
         following = f"next{connection}"
         head = (
             f"for (; {following} < to && t->steps[{following}] + {self._delay(connection)} == step; ++{following}) {{\n"
@@ -195,14 +195,14 @@ class Text(Synapses, Target):
         return "row[n]"
 
     def _row(self, b: Buffer, step: str) -> str:
-        """Pointer to the row of a step, of a buffer that may have only the row of the present one."""
+        """Pointer to the row of a step; some buffers have only one row, for the current step."""
         if len(b.axes) == 1:
             return f"t->{b.name}"
         at = f"(sample * t->n_steps + {step})" if self.trial.split else step
         return f"t->{b.name} + {at} * {b.axes[1]}"
 
     def _dots(self, terms: tuple[tuple[int, str, Buffer], ...], now: str) -> str:
-        """``total``: what a spike of ``source`` at `now` caused."""
+        """Computes ``total``, what a spike of ``source`` at `now` caused."""
         body = "real total = 0;\n"
         for connection, part, b in terms:
             c = self.plan.connections[connection]
@@ -310,5 +310,5 @@ if (full(&trial, sample)) return full(&trial, sample);
 
 
 def of_sample(b: Buffer, split: bool) -> bool:
-    """Whether a buffer has a part for every sample: a result, and what one call keeps for the next."""
+    """Whether a buffer has a part for every sample: results, and what one call keeps for the next."""
     return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "kept") and b != TROUBLE))

@@ -1,8 +1,8 @@
-"""A plan as one C++ file: a whole trial forwards and backwards, fused, samples over threads, neurons over SIMD lanes.
+"""A plan as one C++ file: a fused trial, forwards and backwards; samples over threads, neurons over SIMD lanes.
 
 Input: a `Plan` (structure only). Output: `Source`, the text and the order in which Python hands over pointers and
 numbers. The text is a pure function of the plan; dt, the duration, parameter values and the batch are run-time
-arguments, sizes are compiled in (they let a population's state stay in registers).
+arguments. Sizes are compiled in, so that the state of a population can stay in registers.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Source:
 
 
 def read(name: str) -> str:
-    """A file of fixed C++ beside this one."""
+    """The text of a C++ file in this folder."""
     return resources.files(__package__).joinpath(name).read_text()
 
 
 def noise() -> str:
-    """What networks with noise or dropout need."""
+    """The text that networks with noise or dropout need."""
     return "namespace {\n\n" + shared("stochastic.h", "inline") + "\n" + read("stochastic.hpp")
 
 
@@ -58,11 +58,11 @@ def host_source() -> str:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Text of one kind of trial, with what stands around it.
+    """Text of one kind of trial, and of what surrounds it.
 
     body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others: the main loss and auxiliary ones.
-    silent: whether outputs without a spike have no readout. keep: what hands spikes over to the host. includes: what
-    only some trials need, before all else.
+    silent: whether outputs without a spike have no readout. keep: hands spikes over to the host. includes: files that
+    only some trials need.
     """
 
     body: list[str]

@@ -1,4 +1,4 @@
-"""What the generators of one network share: the calling convention, loops over neurons, access to single neurons."""
+"""What the generators of a network share: its names, sizes and calling convention."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def padded(size: int) -> int:
 
 
 def unique(names: Iterable[T]) -> list[T]:
-    """Without repetition, in order."""
+    """Without duplicates, in order."""
     return list(dict.fromkeys(names))
 
 
@@ -40,12 +40,12 @@ def indent(text: str, levels: int = 1) -> str:
 
 
 def regulariser_names(plan: Plan, population: str) -> list[str]:
-    """First parts of the names of what the host hands over for every regulariser of a population's spikes."""
+    """Prefixes of the arguments of every regulariser of the spikes of a population."""
     return [f"r_{population}_{i}" for i in range(len(plan.spike_regularisers(population)))]
 
 
 class Context:
-    """A plan with everything that its generators look up.
+    """A plan, and what its generators look up in it.
 
     split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/split.py`.
     carry: trials may go on from the end of others; see `engines/carry.py`.
@@ -107,7 +107,7 @@ class Context:
         return given + [("int32_t*", f"p_{p.name}_counts") for p in self.spiking]
 
     def auxiliary_arrays(self) -> list[tuple[str, str]]:
-        """Pointers of auxiliary losses: what they need to know, and what they say."""
+        """Pointers for auxiliary losses: their inputs and results."""
         given = []
         for prefix, loss in auxiliary(self.plan):
             given += [(f"const {t}*", prefix + n) for t, n in (("double", "sample_weight"), ("int64_t", "labels"))]
@@ -122,7 +122,7 @@ class Context:
         return given
 
     def carried_arrays(self) -> list[tuple[str, str]]:
-        """Where states come from and go to, and spikes of the trial before; see `grid/carried.py`."""
+        """Pointers to states that are carried from trial to trial, and to spikes of the previous one; see `grid/carried.py`."""
         arrays = []
         for i, p in enumerate(self.plan.populations):
             arrays += [("const scalar*", f"from_states_p{i}"), ("scalar*", f"to_states_p{i}")]
@@ -161,7 +161,7 @@ class Context:
         return varies(p)
 
     def learned_dynamics(self, p: PopulationRecord) -> list[str]:
-        """Learned parameters that stand in the dynamics."""
+        """Learned parameters of the dynamics."""
         return [n for n in p.trainable if n in p.derived.dynamic_params]
 
     @property
@@ -177,7 +177,7 @@ class Context:
 
     @property
     def prefixes(self) -> list[str]:
-        """What stands before names of losses, the main one first."""
+        """Prefixes of the names of losses, the main one first."""
         return ["", *(prefix for prefix, _ in auxiliary(self.plan))]
 
     @property

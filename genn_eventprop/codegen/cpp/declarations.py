@@ -41,7 +41,7 @@ def args(ctx: Context) -> str:
 
 
 def record(ctx: Context) -> str:
-    """Copies the spikes of a trial out of a thread's memory when they are asked for."""
+    """Hands the spikes of a trial to the host if they are recorded."""
     lists = [f"work.p{ctx.plan.populations.index(p)}_spikes" for p in ctx.spiking]
     keep = "".join(
         f"    if (!host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)) return false;\n"

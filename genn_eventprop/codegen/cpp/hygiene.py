@@ -1,7 +1,7 @@
-"""A plan whose names C++ can use: what a user calls a state or a population never meets a generated name.
+"""A plan with names that C++ can use: names of states and populations never clash with generated ones.
 
-Identifiers are parts joined by "_"; a population's field is ``p_<population>_<what>``. A name is changed only where it is,
-or joined to another could be, something else: the text of all other plans stays as it is.
+Identifiers are parts joined by "_"; a population's field is ``p_<population>_<what>``. A name is changed only if it is,
+or could become when joined to others, the name of something else; the text of all other plans is unaffected.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def coded(plan: Plan) -> Coded:
 
 
 def apart(names: list[str]) -> list[str]:
-    """Names no two of which can be told from each other by what follows: one that begins with another and "_", or with
-    "key_", gets its number in front."""
+    """Names that stay distinct when suffixes are appended: one that begins with another one and "_", or with "key_", gets
+    its number as a prefix."""
     starts = ("key_", *(f"{n}_" for n in names))
     return [f"{i}{n}" if n.startswith(starts) else n for i, n in enumerate(names)]
 
@@ -81,7 +81,7 @@ def _changes(d: Derived) -> dict[str, str]:
 
 
 def _meets(name: str) -> bool:
-    """Whether something of the generated code has that name."""
+    """Whether generated code uses that name."""
     return name in TAKEN or FIELDS.fullmatch(name) is not None
 
 

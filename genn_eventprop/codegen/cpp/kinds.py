@@ -1,7 +1,7 @@
-"""In which of four ways a connection is run on the grid, see `grid/connections.py`; and with exact spike times.
+"""How a connection is run: one of four ways on the grid (see `grid/connections.py`), two in exact time.
 
-By rows: dense weights with one delay. By synapses: those of a table, or of dense weights with a delay each. Axonal,
-dendritic: dense weights with a delay for each source or target.
+By rows: dense weights with a single delay. By synapses: a table of synapses, or dense weights with a delay for each.
+Axonal, dendritic: dense weights with a delay for each source or target.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def listed(c: ConnectionRecord) -> bool:
 
 
 def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
-    """(parameter, shape) of what is learned."""
+    """(parameter, shape) of what a connection learns."""
     found = [(c.weight, c.weight_shape)] if c.trainable else []
     return found + ([(c.delays_name, c.delays.shape)] if c.delays is not None and c.delays.trainable else [])
 
@@ -52,12 +52,12 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
 
 
 def delayed(c: ConnectionRecord) -> bool:
-    """Whether delays are values."""
+    """Whether it has individual delays."""
     return c.delays is not None
 
 
 def spread(c: ConnectionRecord) -> bool:
-    """Whether what arrives at one time is no row of a matrix."""
+    """Whether the weights of an arrival are not a row of a matrix."""
     return c.form != "dense" or (c.delays is not None and c.delays.kind != "axonal")
 
 
@@ -68,17 +68,17 @@ def routes(c: ConnectionRecord) -> list[str]:
 
 
 def stream(c: ConnectionRecord) -> str:
-    """What stands before the names of the spikes of a connection's input: "" if the network has one input."""
+    """Prefix of the arrays of input spikes of a connection; "" if the network has a single input."""
     return f"in_{c.channels[0]}_{c.channels[1]}_" if c.channels else ""
 
 
 def streams(plan: Plan) -> dict[str, tuple[int, int]]:
-    """The same of all of several inputs -> their channels."""
+    """If there are several inputs: prefix -> channels, for all of them."""
     return {stream(c): c.channels for c in plan.connections if c.channels}
 
 
 def ends(plan: Plan) -> list[str]:
-    """Lines that declare where the spikes of a trial begin and end: `from` and `to`, and those of several inputs."""
+    """Declares the range of the input spikes of a trial, `from` and `to`, for each of several inputs too."""
     lines = []
     for s in ("", *streams(plan)):
         at = f"args.{s}offsets[args.samples[sample]"

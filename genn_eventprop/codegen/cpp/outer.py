@@ -1,4 +1,4 @@
-"""Around the outer loss of a trial, which is a text of `program`: prediction, what the host gives, other readouts.
+"""What surrounds the outer loss of a trial, which comes from `program`: prediction, host-given slopes, other readouts.
 
 And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 """
@@ -62,7 +62,7 @@ struct Target {
 
 
 def outer(ctx: Context) -> str:
-    """score, term and their derivatives by r as functions of r, and what silent outputs are."""
+    """score, term and their derivatives as functions of r, and how silent outputs count."""
     loss = ctx.plan.loss
     out = [_function(ctx, "score", loss.expressions[0], DOUBLE)]
     out.append(f"constexpr bool SILENT_EXCLUDED = {'true' if loss.silent == 'exclude' else 'false'};")
@@ -120,7 +120,7 @@ def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
 
 
 def _also(ctx: Context) -> str:
-    """Readouts besides the loss's own: out of a trial forwards, and their dL/dr into a trial backwards."""
+    """Readouts besides that of the loss: copied out after the pass forwards, their dL/dr copied in before the one backwards."""
     if not (ctx.plan.loss.also and ctx.split):
         return ""
     prefix = f"work.p{ctx.plan.populations.index(ctx.plan.output)}_w_"

@@ -1,7 +1,7 @@
-"""What happens between neurons, as CUDA text: in the kernel of a trial, and in the kernels that gather gradients.
+"""Operations between neurons as CUDA text: in the kernel of a trial, and in the kernels that gather gradients.
 
-Sums have a fixed order: a target adds up its arrivals by the numbers of their sources, the dot product of a row is that of
-a warp, and a gradient goes through the samples, and the spikes of each, one after the other.
+Every sum has a fixed order: a neuron adds its arrivals in the order of their sources, a warp computes a dot product, and a
+gradient is summed over samples, and the spikes of each, one after the other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Terms = tuple[tuple[int, str, Buffer], ...]
 
 
 class Between(Synapses):
-    """A target's operations between neurons; those of dense connections with one delay stand here."""
+    """Operations between neurons; the code for dense connections with a single delay is here."""
 
     # in the kernel of a trial
 
     def lists(self) -> list[Buffer]:
-        """In shared memory: numbers of the neurons whose spikes arrive now, in order, and how many there are."""
+        """Buffers in shared memory: for each list, the neurons whose spikes arrive now, in order, and their number."""
         found = list[Buffer]()
         for i in self.trial.spikes:
             late = [k for k, c in enumerate(self.plan.connections) if self._late(k) and self._source(k) == i]
@@ -33,12 +33,12 @@ class Between(Synapses):
         return found
 
     def _late(self, connection: int) -> bool:
-        """Whether spikes of neurons arrive through it after a delay that they have in common."""
+        """Whether it delays the spikes of a population by a common delay."""
         c = self.plan.connections[connection]
         return self._plain(connection) and c.delay > 0 and not self._from_input(connection)
 
     def _list(self, name: str, population: int, bits: str, number: int) -> str:
-        """Make a list of a row of bits, `bits` its word ``v``; a warp each, beside the others."""
+        """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp."""
         words = self._words(population)
         body = (
             f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
@@ -49,14 +49,14 @@ class Between(Synapses):
         return f"{head}{indent(body, 2)}    }}\n"
 
     def _bits(self, connection: int, word: str = "word") -> str:
-        """The row of bits of the spikes that arrive now, or were sent at a step before."""
+        """The row of bits of the spikes that arrive now: those of this step, or of an earlier one."""
         i, words = self._source(connection), self._words(self._source(connection))
         if self.plan.connections[connection].delay > 0:
             return f"t->p{i}_spikes[(sample * t->n_points + step - t->c{connection}_delay) * {words} + {word}]"
         return f"p{i}_now[step % 2 * {words} + {word}]"
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
-        """All that arrives in a step. What comes from one list is added in one loop, four rows on their way together."""
+        """Arrivals of a step. Connections with the same list share one loop, unrolled to load four rows at once."""
         lists, rows = dict[str, str](), dict[str, str]()
         for o in operations:
             i = o.connection
@@ -79,7 +79,7 @@ class Between(Synapses):
         return text
 
     def _add_row(self, o: Deliver) -> str:
-        """Every thread adds what arrives from ``source`` at its own neurons."""
+        """Every thread adds the weights from ``source`` to its own neurons."""
         c, i = self.plan.connections[o.connection], o.connection
         target = next(n for n, p in enumerate(self.plan.populations) if p.name == c.target)
         add = f"const real w = t->c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
@@ -87,7 +87,7 @@ class Between(Synapses):
         return self._over(target, add, f"{c.source} -> {c.target}")
 
     def _deliver_input(self, o: Deliver) -> str:
-        """The lanes look for the spikes of the step, up to 32 at once."""
+        """The lanes of a warp find the spikes of the step, up to 32 at once."""
         i = o.connection
         body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
         body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
@@ -100,7 +100,7 @@ class Between(Synapses):
         return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + n]" if len(b.axes) == 2 else f"{b.name}[n]"
 
     def _dots(self, terms: Terms, now: str) -> str:
-        """``total``, in lane 0: what a spike of ``source`` at `now` caused; lanes share its targets."""
+        """Computes ``total`` in lane 0: what a spike of ``source`` at `now` caused; the lanes share its targets."""
         text = "real total = 0;\n"
         for connection, part, b in terms:
             c = self.plan.connections[connection]
@@ -125,13 +125,13 @@ class Between(Synapses):
         return f"{lists}__syncthreads();\n{''.join(map(self._feedback, operations))}"
 
     def _list_sent(self, o: Feedback, number: int) -> str:
-        """The list of the spikes of a step, before the barrier in front of `o`."""
+        """Makes the list of spikes of a step, which `_feedback` reads after a barrier."""
         words = self._words(o.population)
         bits = f"t->p{o.population}_spikes[(sample * t->n_points + step) * {words} + v]"
         return self._list(f"p{o.population}", o.population, bits, number)
 
     def _feedback(self, o: Feedback) -> str:
-        """Warps share the spikes of the step; those at step 0 do not exist."""
+        """Warps share the spikes of the step; there are none at step 0."""
         p = f"p{o.population}"
         body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
@@ -146,19 +146,19 @@ class Between(Synapses):
     # gradients
 
     def gather(self, o: Gather) -> str:
-        """A kernel for each connection, a block for each of its sources."""
+        """A kernel for each connection, with a block for each source."""
         return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
 
     def gather_delays(self, o: GatherDelays) -> str:
         return self._gather_synapses(o)
 
     def sums(self) -> list[str]:
-        """A kernel for each parameter of neurons."""
+        """A kernel for each learned parameter of neurons."""
         of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
         return [self._sum(b) for b in of_neurons]
 
     def _sum(self, b: Buffer) -> str:
-        """Over the samples; `adding` to what the group before has left."""
+        """Sums over samples; `adding` to the result of the previous group."""
         self.launches.append((f"sum_{b.name}", 1))
         body = (
             f"for (int n = threadIdx.x; n < {b.axes[0]}; n += {self.threads}) {{\n"
@@ -169,7 +169,7 @@ class Between(Synapses):
         return self._kernel(f"sum_{b.name}", body)
 
     def _gather(self, o: Gather) -> str:
-        """Lanes share the targets of a source; for spikes of neurons they look at 128 steps at once."""
+        """Lanes share the targets of a source; spikes of populations are searched 128 steps at a time."""
         c, i = self.plan.connections[o.connection], o.connection
         self.launches.append((f"gather_c{i}", c.pre))
         row = f"total += t->{o.rows.name}[(sample * t->n_steps + arrival) * {c.post} + n];\n"

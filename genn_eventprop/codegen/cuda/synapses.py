@@ -1,10 +1,10 @@
-"""Connections with a table of synapses, or with delays that are values, as CUDA text.
+"""Connections with a table of synapses or with individual delays, as CUDA text.
 
-Forwards the synapses of one spike are shared among the threads of a block; where a thread writes to neurons of others,
-a barrier stands between spikes, so that every sum has one order. Backwards a gradient is the sum of one thread, or of
-the lanes of one warp where many synapses share a weight or a delay: nothing is atomic.
+Forwards, the threads of a block share the synapses of a spike; where a thread writes to neurons of other threads, there is
+a barrier between spikes, so that every sum has a fixed order. Backwards, a gradient is summed by one thread or, where many
+synapses share a weight or a delay, by the lanes of one warp; nothing is atomic.
 
-In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the number of the weight.
+In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the index of the weight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def grouped_delays(c: ConnectionRecord) -> bool:
 
 
 def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
-    """Which synapses share a weight, and a delay: ``start`` of every group among ``synapse``; and their sources."""
+    """Which synapses share a weight or a delay: the ``start`` of every group in ``synapse``; and sources of synapses."""
     S, found = c.synapses, list[Buffer]()
     if c.form != "dense":
         found.append(Buffer(f"c{i}_source", (S,), "int", "given"))
@@ -46,7 +46,7 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
 
 
 class Synapses(Layout):
-    """What the text needs for connections that are not dense with one delay."""
+    """The code for connections that are not dense with a single delay."""
 
     threads: int  # of a block
     launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
@@ -59,7 +59,7 @@ class Synapses(Layout):
     # forwards
 
     def _clear_rings(self) -> str:
-        """Nothing is on its way at first."""
+        """Clears the ring buffers."""
         text = ""
         for i, (c, delays) in enumerate(zip(self.plan.connections, self.trial.delays)):
             for b in delays.arriving.values() if delays else ():
@@ -87,7 +87,7 @@ class Synapses(Layout):
         return barrier + spikes + (self._take(o) if delays else "")
 
     def _take(self, o: Deliver) -> str:
-        """What arrives now, out of the ring."""
+        """Takes what arrives now out of the ring buffer."""
         c, body = self.plan.connections[o.connection], ""
         for part, b in o.sums:
             place = self._ring(o.connection, part, "step", "neuron")
@@ -98,7 +98,7 @@ class Synapses(Layout):
     # backwards
 
     def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
-        """What a spike at `now` caused, added to ``total`` by the lanes of a warp."""
+        """The lanes of a warp add what a spike at `now` caused to ``total``."""
         add = f"total += part_{part}(t->c{i}_weight[w]) * {self._row(b, f'({now} + {self._delay_of(i)})')};\n"
         late = f"{now} + {self._delay_of(i)} < t->n_steps"
         if self.plan.connections[i].delays is None:
@@ -129,22 +129,22 @@ class Synapses(Layout):
         return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
 
     def _adding(self, o: Gather | GatherDelays) -> str:
-        """Whether a gradient goes on from what is there: from the group before, or of a connection with the same weights."""
+        """Whether a gradient is added to that of the previous group, or of a connection with the same weights."""
         return "1" if isinstance(o, Gather) and self.plan.connections[o.connection].shares else "t->adding"
 
     def _note(self, o: Gather | GatherDelays) -> str:
-        """Say where a gradient is not finite: of weights, then of delays."""
+        """Notes where a gradient is not finite: weights first, then delays."""
         place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
         return f"if (total - total != 0) atomicMax(t->unfinite + {place}, 1);\n"
 
     def _kernel(self, name: str, body: str, comment: str = "") -> str:
-        """A kernel that comes after the trial's, and does nothing where that has to run again."""
+        """A kernel that runs after the trial, and does nothing if the trial must run again."""
         head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}(const Trial *__restrict__ t) {{\n'
         again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
         return head + indent(f"{again}{body}") + "}\n"
 
     def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str, adding: str) -> str:
-        """The sum over the synapses of a group, a warp each."""
+        """Sums over the synapses of a group, one warp per group."""
         c = self.plan.connections[i]
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":
@@ -161,14 +161,14 @@ class Synapses(Layout):
         )
 
     def _spikes_of_source(self, i: int) -> str:
-        """Where the spikes of an input's neuron begin, and end, in a sample."""
+        """Pointer to the range of the spikes of an input channel in a sample."""
         channels = self.plan.connections[i].channels
         return (
             f"t->channel_start + t->samples[sample] * t->n_channels + source{f' + {channels[0]}' if channels else ''}"
         )
 
     def _each_sample(self, i: int, add: str) -> str:
-        """Code for every spike of ``source`` in every sample, with the ``arrival`` through a synapse, if in the trial."""
+        """Code for every spike of ``source`` in every sample whose ``arrival`` is within the trial."""
         delay = f"const int64_t delay = {self._delay_of(i)};\n"
         if self._from_input(i):
             spikes = (

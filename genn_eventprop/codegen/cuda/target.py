@@ -1,7 +1,7 @@
 """`program.trial` as CUDA text. Input: a `Plan`. Output: `Source`, the text and how its kernels are called.
 
-Where a buffer lives follows from who uses it: a number of each neuron that only the neuron itself uses is a register;
-one that others read is in shared memory; rows, lists and results are in global memory, a part for every sample.
+Where a buffer is kept follows from its use: values of a neuron that only the neuron itself uses are in registers, those that
+others read in shared memory; rows, lists and results are in global memory, with a part for every sample.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Kernels(Between, Target):
         self._place(self.buffers)
 
     def _place(self, every: Iterable[Buffer]) -> None:
-        """Registers, shared memory, global memory; and what one half of a split trial hands to the other."""
+        """Decides between registers, shared and global memory, and what one half of a split trial hands to the other."""
         trial, seen = self.trial, self._seen_by_others()
         small = [b for b in every if b.role in ("state", "kept") and len(b.axes) <= 1]
         self.results = [b for b in every if b.role == "result" and b.axes[0] != "batch"]
@@ -114,7 +114,7 @@ class Kernels(Between, Target):
         self.shared_bytes = sum(self.bytes[b.kind] * _count(b) for b in self.shared)
 
     def _seen_by_others(self) -> set[str]:
-        """Numbers of a neuron that code other than the neuron's own uses."""
+        """Buffers of neurons that are also used outside the kernels of these neurons."""
 
         def by_others(o: Operation) -> bool:
             table = isinstance(o, Deliver) and self.plan.connections[o.connection].form != "dense"
@@ -161,7 +161,7 @@ class Kernels(Between, Target):
         return head + indent(f"{start}{RANGE}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
 
     def _memory(self, body: str) -> str:
-        """What a body uses of registers and shared memory."""
+        """Declares the registers and shared memory that a body uses."""
         lines, offset = list[str](), 0
         for b in self.shared:
             if b.name in body:
@@ -176,7 +176,7 @@ class Kernels(Between, Target):
         return "".join(f"{line}\n" for line in lines)
 
     def _there(self) -> str:
-        """Forwards, with the results in global memory."""
+        """The pass forwards; results go to global memory."""
         text = self._before_steps() + write(self, self.trial.begin) + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
         text += self._steps(step_forwards(self)) + write(self, self.trial.end)
@@ -193,7 +193,7 @@ class Kernels(Between, Target):
         )
 
     def _carry(self, way: str) -> str:
-        """What the halves of a trial have in common, from where it is to global memory, or back."""
+        """Copies what the halves of a trial share to global memory (keep), or back (load)."""
         text = ""
         for b in self.carried:
             result = b in self.results
@@ -206,7 +206,7 @@ class Kernels(Between, Target):
         return text
 
     def _slots(self, population: int) -> int:
-        """Neurons of a population that a thread has."""
+        """The number of neurons of a population per thread."""
         return -(-self.plan.populations[population].size // self.threads)
 
     def _clear_spikes(self) -> str:
@@ -216,7 +216,7 @@ class Kernels(Between, Target):
         )  # fmt: skip
 
     def _full(self) -> str:
-        """Leave where a list of events has no room, once the host has been told how much it needs."""
+        """Ends the trial if a list of events is full, after telling the host how much room it needs."""
         text = ""
         for i, p in enumerate(self.plan.populations):
             if p.derived.events:
@@ -225,7 +225,7 @@ class Kernels(Between, Target):
         return f"int full = 0;\n{text}if (__syncthreads_or(full)) return;\n" if text else ""
 
     def _over(self, population: int, body: str, comment: str, after: str = "") -> str:
-        """Code for every neuron of a population, its number `i` among those of the thread."""
+        """Code for every neuron of a population; `i` is its index among those of the thread."""
         p, slots = self.plan.populations[population], self._slots(population)
         neuron = f"const int32_t neuron = threadIdx.x + i * {self.threads};\n"
         text = f"{neuron}if (neuron < {p.size}) {{\n{indent(body)}}}\n{after}"
@@ -252,12 +252,12 @@ class Kernels(Between, Target):
         )
 
     def _diverged(self, population: int, state: int) -> str:
-        """Note the first place where the dynamics were left: the smallest sample, then step; see `place_of`."""
+        """Notes where the dynamics first diverged, the smallest sample, then step; see `place_of`."""
         unit = f"{units(self.plan, population) + state * self.plan.populations[population].size} + neuron"
         return f"atomicMin(t->trouble, (uint64_t)((sample * t->n_points + step) * {units(self.plan)} + {unit}));"
 
     def each_step(self, o: EachStep) -> str:
-        """Threads share the steps, and their sums are added up in the order of the warps."""
+        """Threads share the steps; their sums are added in the order of the warps."""
         body, into = (
             Writer(self._spelling(inside=False), o.kernel, double=True).text(),
             self._element(Access(o.into, (SAMPLE,)), str),
@@ -303,7 +303,7 @@ def _names(operations: Iterable[Operation]) -> set[str]:
 
 
 def of_neurons(b: Buffer) -> bool:
-    """True for gradients of neuron parameters: every sample has a part of its own, and there is a sum of them."""
+    """True for gradients of neuron parameters, which have a part for every sample and are summed afterwards."""
     return b.role == "gradient" and b.name.startswith("p")
 
 
@@ -313,12 +313,12 @@ def of_sample(b: Buffer) -> bool:
 
 
 def units(plan: Plan, before: int | None = None) -> int:
-    """States of all neurons, or of those of the first populations."""
+    """The number of states of all neurons, or of those of the first populations."""
     return sum(len(p.derived.states) * p.size for p in plan.populations[:before])
 
 
 def place_of(trouble: int, plan: Plan) -> tuple[int, int, int, int, int]:
-    """(sample, step, population, state, neuron) of a number that says where dynamics were left."""
+    """(sample, step, population, state, neuron) from the number that `_diverged` notes."""
     row, unit = divmod(trouble, units(plan))
     i = max(i for i in range(len(plan.populations)) if units(plan, i) <= unit)
     return (*divmod(row, plan.n_steps + 1), i, *divmod(unit - units(plan, i), plan.populations[i].size))
@@ -329,5 +329,5 @@ def _count(b: Buffer) -> int:
 
 
 def _population(b: Buffer) -> int:
-    """Of a buffer of one population: p<number>_..."""
+    """The population of a buffer, from its name: p<number>_..."""
     return int(b.name[1 : b.name.index("_")])

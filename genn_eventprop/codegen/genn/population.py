@@ -1,4 +1,4 @@
-"""A population as a GeNN neuron model, with the custom updates that set and read what its neurons have.
+"""A population as a GeNN neuron model, with custom updates that set and read its variables.
 
 In the code `step` is the step of the plan. The forward phase makes step `step`; backwards a neuron undoes what happened
 at `step`, goes back over step `step` - 1, and shows what arrivals at `step` - 1 need. It is `s_due` one step before its
@@ -80,7 +80,7 @@ class Population:
         return self.names.element(self.s.table[name("w", "count")], lambda e: "id")
 
     def _sent(self) -> str:
-        """Where a spike is sent: its step, unless the list of events has it."""
+        """Records the step of a spike, unless the list of events does."""
         if self.only_spikes:
             return ""
         steps, _, _ = self.spikes()
@@ -89,7 +89,7 @@ class Population:
         return f"if (sent && {self.count()} <= {room}) {{\n{indent(keep)}}}\n"
 
     def _passed(self) -> str:
-        """Backwards: spikes at `step` are left behind."""
+        """Backwards: removes spikes at `step`."""
         if self.only_spikes or not self.p.spiking:
             return ""
         steps, newest_sent, left = self.spikes()

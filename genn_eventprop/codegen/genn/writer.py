@@ -1,8 +1,8 @@
 """Statements of `program` in GeNN's language: one neuron of a population, or one element of a custom update.
 
-A number a neuron is a variable of the neuron model, one for all neurons a parameter, everything else an array (extra
-global parameter). GeNN's scanner knows no names that begin with an underscore, no shifts to the right, and code that is
-compiled with -ffast-math cannot test for infinity and NaN; so the host writes NO_TARGET for NaN.
+A value per neuron is a variable of the neuron model, a value for all neurons a parameter, and everything else an array
+(extra global parameter). The scanner of GeNN accepts neither names that begin with an underscore nor right shifts. Code
+compiled with -ffast-math cannot test for infinity or NaN, so the host writes NO_TARGET for NaN.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class GennWriter(Writer):
     # what GeNN's language has not
 
     def _before(self, value: sp.Expr) -> tuple[sp.Expr, str]:
-        """Random numbers, and arguments that a spelled function writes many times, have statements before them."""
+        """Statements that must come before an expression: random numbers, and arguments that a function repeats."""
         text = ""
         for draw in sorted(value.atoms(normal_number, random_bits), key=str):
             bits = self._local("bits")
@@ -230,7 +230,7 @@ class GennWriter(Writer):
     # lists of what happened
 
     def _undo(self, s: Undo) -> str:
-        """The newest entry, whose step GeNN keeps in a variable; what is needed of it is read once."""
+        """Undoes the newest entry; its step is in a variable, and its fields are read once."""
         (listed,) = s.body
         assert isinstance(listed, When)
         condition = "w_newest == step"

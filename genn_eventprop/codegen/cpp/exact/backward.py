@@ -1,4 +1,4 @@
-"""The adjoint of a trial in exact time: the logged events of every step in reverse."""
+"""The adjoint of a trial in exact time: goes through the logged events of every step in reverse."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
 
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
-    """Weight gradient of one arrival, and D for the spike that sent it and for its delay."""
+    """The weight gradient of an arrival, and its D, which goes to the spike that caused it and to its delay."""
     p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, spread(c)
     back = ctx.split or not is_input
     feeds = back or c.learns_delays

@@ -1,4 +1,4 @@
-"""One trial forwards in exact time: step by step, group by group, the events of a step in order of time."""
+"""One trial forwards in exact time: step by step, group by group; events of a step in order of time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
 
 
 def _read_step(ctx: Context, r: Reading) -> str:
-    """What a readout of V at nodes makes of a step that is over, from its log."""
+    """Reads V at the nodes of a completed step, by its log."""
     out = r.scope.p
     name, cases = f"p_{out.name}", []
     for i, c in enumerate(ctx.plan.connections):
@@ -85,14 +85,14 @@ def _read_step(ctx: Context, r: Reading) -> str:
 
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
-    """Time of an arrival of a connection, given the number of the spike that sends it."""
+    """Time of an arrival, given the number of the spike that causes it."""
     delay = f" + args.d_{c.name}" if c.delay > 0 else ""
     times = "args.times" if c.source == ctx.plan.input.name else f"p_{c.source}.spike_time"
     return f"{times}[{index}]{delay}"
 
 
 def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, route: str, index: str) -> str:
-    """Fills in an arrival, all but its factors."""
+    """Sets the fields of an arrival except for its factors."""
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
     row, number = routes.row(c, route), ctx.plan.connections.index(c)
@@ -100,7 +100,7 @@ def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, route: str, i
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:
-    """Arrivals of this step by spikes that are known at its start."""
+    """Arrivals within this step of spikes known at its start."""
     is_input = c.source == ctx.plan.input.name
     end = "to" if is_input else f"p_{c.source}.spikes.count"
     sender = f"const int32_t sender = p_{c.source}.spikes.neuron[next_{c.name}];\n"
@@ -135,7 +135,7 @@ def _log_all(p: PopulationRecord) -> str:
 
 
 def _events(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) -> str:
-    """The earliest event of the group, again and again: crossings before arrivals, then populations in order."""
+    """The loop over events of a group in order of time; at equal times crossings come before arrivals."""
     look, act = [], []
     for i, p in enumerate(group):
         name = f"p_{p.name}"
@@ -181,7 +181,7 @@ def _release(ctx: Context, p: PopulationRecord) -> str:
 
 
 def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list[PopulationRecord]) -> str:
-    """An own spike, and what it does to its group within this step."""
+    """An own spike, and its arrivals at its own group within this step."""
     name, n = f"p_{p.name}", len(p.derived.states)
     number = ctx.spiking.index(p)
     lines = [
@@ -199,7 +199,7 @@ def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list
 
 
 def _at_once(ctx: Context, program: ExactProgram, c: ConnectionRecord, sender: str) -> str:
-    """A spike that reaches a population of its own group within the step."""
+    """An arrival within the step at a population of the same group."""
     if not delayed(c):
         at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
         body = _inserted(ctx, program, c, at, "route" if spread(c) else "neuron")

@@ -1,4 +1,4 @@
-"""Which populations have to be taken through a step together."""
+"""Which populations must go through a step together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ....plan import Plan, PopulationRecord
 
 
 def groups(plan: Plan) -> list[list[PopulationRecord]]:
-    """Populations that reach each other through connections stand in one group; a group comes after those it hears.
+    """Groups of populations that reach each other through connections, each after the groups that send to it.
 
-    Delays do not matter: one that is shorter than the step acts within it.
+    Delays are ignored, since one that is shorter than the step acts within it.
     """
     names = [p.name for p in plan.populations]
     reach = {a: {c.target for c in plan.out_of(a)} for a in names}

@@ -1,4 +1,4 @@
-"""Per-thread memory and one struct a population: structure, reset and jump of its model."""
+"""Per-thread memory, and a struct for each population: structure, reset and jump of its model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
 
 
 def models(ctx: Context, program: ExactProgram) -> str:
-    """One struct a population."""
+    """A struct for each population."""
     return "\n".join(_model(ctx, program, p) for p in ctx.plan.populations)
 
 
@@ -103,7 +103,7 @@ def _jump(program: ExactProgram, p: PopulationRecord) -> str:
 
 
 def bind(ctx: Context) -> str:
-    """Hands the tables to a thread's populations."""
+    """Sets the pointers to tables in the populations of a thread."""
     lines = []
     for p in ctx.plan.populations:
         name, x = f"work.p_{p.name}", f"args.x_{p.name}"
@@ -124,7 +124,7 @@ def bind(ctx: Context) -> str:
 
 
 def keep_spikes_exact(ctx: Context) -> str:
-    """Copies the spikes of a trial out of a thread's memory when they are asked for."""
+    """Hands the spikes of a trial to the host if they are recorded."""
     keep = "".join(
         f"    if (!host.keep_times(host, {i}, sample, work.p_{p.name}.spikes.neuron, work.p_{p.name}.spike_time, work.p_{p.name}.spikes.count)) return false;\n"
         for i, p in enumerate(ctx.spiking)

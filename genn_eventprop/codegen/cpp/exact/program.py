@@ -1,7 +1,7 @@
 """What `program` says of a trial in exact time, as C++: readouts at spikes and at both ends, outer losses, regularisers.
 
-The statements are those of the grid; a time is in ms. What happens between events is no statement: it is `costates.hpp`
-and, of a readout, what its `between_events` names.
+The statements are those of the grid, with times in ms. What happens between events is not generated: it is in
+`costates.hpp` and, for a readout, in the file that its `between_events` names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RATE = name("t", "rate")  # E / gdot
 
 
 class ExactMemory(Memory):
-    """States, costates and counts stand where the trial in exact time has them."""
+    """States, costates, gradients and counts are where a trial in exact time keeps them."""
 
     def _places(self) -> dict[str, str]:
         found = super()._places()
@@ -47,7 +47,7 @@ class ExactMemory(Memory):
         return found
 
     def members(self) -> tuple[list[str], list[str]]:
-        """Members of a thread's memory, and the lines that make room for them."""
+        """Members of the memory of a thread, and the lines that allocate them."""
         found: dict[str, tuple[str, str]] = {}
         for b in sorted(self.used.values(), key=lambda b: b.name):
             if b.name not in self.places:
@@ -83,7 +83,7 @@ class ExactProgram:
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
 
     def functions(self) -> str:
-        """Before and after a trial's passes: `read_trial` and `begin_back`."""
+        """`read_trial`, after the pass forwards, and `begin_back`, before the pass backwards."""
         arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample)"
         functions = {"read_trial": self._read(), "begin_back": self._begin_back()}
         return "\n".join(f"void {n}{arguments} {{\n{indent(body)}}}\n" for n, body in functions.items())
@@ -91,7 +91,7 @@ class ExactProgram:
     # forwards
 
     def _read(self) -> str:
-        """The spike counts of a trial that is over, and its readouts."""
+        """Spike counts and readouts of a completed trial."""
         said = [r for r in self.readings if r.form is None]
         text = "".join(self._loop(r.scope, r.readout.begin()) for r in said)
         for p in self.names.spiking:
@@ -111,18 +111,18 @@ class ExactProgram:
     # backwards
 
     def _pushes(self, p: PopulationRecord) -> list[Statement]:
-        """What the costate takes at every own spike that was sent."""
+        """What is added to the costate at every own spike that was sent."""
         found = [*self.regularise[p.name].after()] if p.spiking else []
         return found + [s for r in reads(self.readings, p) for s in r.readout.after()]
 
     def pushed(self, p: PopulationRecord) -> int:
-        """Number of the state whose costate takes a jump at own spikes, -1 without one."""
+        """Index of the state whose costate jumps at own spikes, -1 if there is none."""
         states = {s.target for s in self._pushes(p) if isinstance(s, Add)}
         assert len(states) <= 1, f"own spikes of {p.name} push several states"
         return self.scopes[p.name].lam.index(states.pop()) if states else -1
 
     def _begin_back(self) -> str:
-        """Jumps at own spikes, from the counts of the trial, and lambda at T."""
+        """Sets jumps at own spikes, by the spike counts of the trial, and lambda at T."""
         text = ""
         for p in self.plan.populations:
             s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
@@ -179,7 +179,7 @@ class ExactProgram:
     def _in_model(
         self, p: PopulationRecord, places: Mapping[sp.Symbol, str], real: str = ""
     ) -> Callable[[Access, Callable[[sp.Expr], str]], str]:
-        """Elements in a function of a model: those with `places`, and its parameters; real: what these become."""
+        """How a function of a model spells elements: by `places`, or as parameters, which are converted to `real`."""
         s = self.scopes[p.name]
         own = {s.table[x].buffer.name: place for x, place in places.items()}
         given = {self._number(p, n).buffer.name: f"args.p_{p.name}_{n}" for n in p.derived.params}
@@ -193,7 +193,7 @@ class ExactProgram:
         return element
 
     def initial_gradient(self, p: PopulationRecord) -> str:
-        """What lambda at the start of a trial adds to gradients of parameters, by x(0)."""
+        """Gradients of parameters through the initial states."""
         s = self.scopes[p.name]
         learned = {s.each(name("w", "grad", n)): x0_slope(s, n) for n in p.trainable}
         return self._block(self._loop(s, [Add(g, first) for g, first in learned.items() if first != 0]))
@@ -235,14 +235,14 @@ class ExactProgram:
         return auxiliary_losses(self.memory, [comparison(*o, given=self.names.split)[0] for o in others])
 
     def time_weights(self) -> str:
-        """What readers need to know of time weights."""
+        """Time weights, for the readers."""
         nodes = any(r.form is not None and r.form.nodes for r in self.readers)
         return time_weights(self.names, [self.scopes[name] for name in self.readouts], nodes)
 
     # text
 
     def _block(self, text: str) -> str:
-        """With pointers to what it names."""
+        """A block that begins with pointers to the buffers that it names."""
         return f"{{\n{indent(self.memory.pointers() + text)}}}\n" if text else ""
 
     def _loop(self, s: Scope, body: Iterable[Statement], size: str = "") -> str:

@@ -27,8 +27,8 @@ inline bool has_target(const Args&, int64_t) { return true; }
 class Reading:
     """One readout of a population.
 
-    form: how V is read between events; None: the readout is what its statements say. tail: what stands behind names in
-    the text, "" for the main loss's own. result, dr: where the readout and dL/dr stand.
+    form: how V is read between events; None if the statements of the readout say it all. tail: suffix of names in the
+    text, "" for the readout of the main loss. result, dr: where the readout and dL/dr are.
     """
 
     scope: Scope
@@ -44,7 +44,7 @@ class Reading:
 
     @property
     def buffers(self) -> tuple[Buffer, Buffer]:
-        """Of the readout and dL/dr."""
+        """The buffers of the readout and of dL/dr."""
         return self.scope.table[self.readout.R].buffer, self.scope.table[self.readout.DR].buffer
 
     @property
@@ -53,23 +53,23 @@ class Reading:
 
     @property
     def slopes(self) -> str:
-        """Of the pass backwards, dL/dr."""
+        """The name of dL/dr in the pass backwards."""
         return f"dr{self.tail}"
 
     @property
     def adds(self) -> bool:
-        """Whether it adds to lambda between events, and so to what arrivals are worth."""
+        """Whether it adds to lambda between events, and so to D of arrivals."""
         return self.form is not None and not self.form.nodes and not self.form.extrema
 
     def member(self) -> str:
-        """Of a thread's memory."""
+        """Its declaration in the memory of a thread."""
         assert self.form is not None
         p, more = self.population, f", {self.form.more}" if self.form.more else ""
         return f"{self.form.reader}<type_{p}, {self.readout.v}, N_p_{p}, Weight_{p}{more}> reader{self.tail};"
 
 
 def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
-    """Of the population that a loss reads."""
+    """The readings of a population that a loss reads."""
     found = []
     for part in readout.parts if isinstance(readout, Several) else [readout]:
         tail = f"_p{s.index}" * bool(s.of_loss) + f"_{part.which}" * bool(part.which)
@@ -79,12 +79,12 @@ def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
 
 
 def each(readings: list[Reading], call: Callable[[Reading], str]) -> list[str]:
-    """The same call of every reader."""
+    """A call of a function of every reader."""
     return [f"{r.name}.{call(r)};" for r in readings if r.form is not None]
 
 
 def time_weights(ctx: Context, scopes: list[Scope], nodes: bool) -> str:
-    """w(t) of the losses as functions of t, without window and a(t); and what else makes intervals of it.
+    """w(t) of the losses as functions of t, without window and a(t), and what else divides time into intervals.
 
     nodes: whether any readout takes V at nodes between events.
     """
@@ -93,7 +93,7 @@ def time_weights(ctx: Context, scopes: list[Scope], nodes: bool) -> str:
 
 
 def _pointwise(ctx: Context) -> str:
-    """How steep the main loss is as a function of V, and its targets if it has none at single times."""
+    """How steep the main loss is as a function of V; and an empty `Target` if it does not compare V at single times."""
     loss = ctx.plan.loss
     labels = loss.readout == "voltage" and loss.compares == "labels"
     steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
@@ -118,7 +118,7 @@ def _time_weight(s: Scope) -> str:
 
 
 def reads(readings: list[Reading], p: PopulationRecord) -> list[Reading]:
-    """Those of a population."""
+    """The readings of one population."""
     return [r for r in readings if r.population == p.name]
 
 

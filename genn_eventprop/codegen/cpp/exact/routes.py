@@ -1,8 +1,8 @@
-"""Connections with exact spike times that are no dense weights with one delay, as C++; see `routes.hpp`.
+"""Connections in exact time other than dense weights with a single delay, as C++; see `routes.hpp`.
 
-A route is the synapses of one source that share a delay. Where they are `spread`, rows of weights are made from a table of
-synapses for every arrival; else a route is a source, and its row is that of the matrix. Where they are `delayed`, the
-spikes on their way are kept in the order of their arrivals.
+A route is the synapses of one source that share a delay. For connections that are `spread`, every arrival expands a row of
+weights from the table of synapses; otherwise a route is a source, and its row is a row of the matrix. For those that are
+`delayed`, spikes on their way are kept in order of arrival.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..kinds import delayed, spread
 
 
 def members(ctx: Context) -> list[str]:
-    """Of a thread's memory."""
+    """Declarations in the memory of a thread."""
     found = [f"OnTheWay way_{c.name};" for c in ctx.plan.connections if delayed(c)]
     for name in spread_to(ctx):
         found += [f"Rows<NP_p_{name}> rows_{name};", f"Buffer<scalar> row_{name}, along_{name};"]
@@ -21,7 +21,7 @@ def members(ctx: Context) -> list[str]:
 
 
 def spread_to(ctx: Context) -> list[str]:
-    """Populations with rows that are made."""
+    """Populations for which rows are expanded."""
     return list(dict.fromkeys(c.target for c in ctx.plan.connections if spread(c)))
 
 
@@ -30,21 +30,21 @@ def table(c: ConnectionRecord) -> str:
 
 
 def row(c: ConnectionRecord, route: str) -> str:
-    """Weights of an arrival, until the end of the step."""
+    """The weights of an arrival, valid until the end of the step."""
     if spread(c):
         return f"{table(c)}.row({route}, work.rows_{c.target}.take({table(c)}.reached({route})))"
     return f"args.c_{c.name}_weight + int64_t({route}) * NP_p_{c.target}"
 
 
 def row_now(c: ConnectionRecord, route: str) -> str:
-    """The same, until the next row is asked for."""
+    """The same, valid until the next row is asked for."""
     if spread(c):
         return f"{table(c)}.row({route}, cleared<NP_p_{c.target}>(work.row_{c.target}))"
     return row(c, route)
 
 
 def delay(c: ConnectionRecord, route: str) -> str:
-    """ms."""
+    """The delay of a route in ms."""
     if not delayed(c):
         return f"args.d_{c.name}" if c.delay > 0 else "0.0"
     return f"double(args.c_{c.name}_delays[{delay_place(c, route)}])"
@@ -55,7 +55,7 @@ def delay_place(c: ConnectionRecord, route: str) -> str:
 
 
 def each(c: ConnectionRecord, source: str, body: str) -> str:
-    """For every route of a source."""
+    """Code for every route of a source."""
     start = f"args.c_{c.name}_start"
     head = f"for (int32_t route = {start}[{source}]; route < {start}[{source} + 1]; ++route) {{\n"
     return (head if spread(c) else f"{{\n    const int32_t route = {source};\n") + indent(body) + "}\n"

@@ -1,4 +1,4 @@
-"""What happens between neurons: rows of weights added, multiplied and summed. The loops are in `runtime.hpp`."""
+"""Operations between neurons: adding, multiplying and summing rows of weights, by the loops of `runtime.hpp`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .memory import Memory
 
 
 class Between:
-    """Operations of a trial on connections; lists: of every population that spikes."""
+    """Operations of a trial on connections; lists: those of every spiking population."""
 
     def __init__(
         self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections,
@@ -49,7 +49,7 @@ class Between:
         return "{\n" + indent(self.spiked(c) + add) + "}\n"
 
     def spiked(self, c: ConnectionRecord) -> str:
-        """`index` and `count` of the sources whose spikes arrive at `step`, or, with delays that are values, spiked."""
+        """`index` and `count` of the sources whose spikes arrive (with individual delays: are sent) at `step`."""
         if self._from_input(c):
             following, s = f"next_{c.name}", stream(c)
             return self.carried.earlier(
@@ -73,7 +73,7 @@ const int32_t* index = {spikes}.neuron + first;
         )
 
     def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...], sources: str = "index, count") -> str:
-        """Rows into what arrives; sums of one sign are for the backward pass alone."""
+        """Adds rows to the sums of arrivals; sums over one sign are needed only by the backward pass."""
         (_, into), *parts = sums
         size, given = f"NP_p_{c.target}", f"args.c_{c.name}_weight, {sources}"
         text = f"add_rows<{size}>({self.memory.pointer(into)}, {given});\n"
@@ -87,7 +87,7 @@ const int32_t* index = {spikes}.neuron + first;
         return text
 
     def feedback(self, o: Feedback) -> str:
-        """What the spikes of a step caused."""
+        """Computes what the spikes of a step caused."""
         p = self.plan.populations[o.population]
         lists, prefix = self.lists[p.name], f"p{o.population}_"
         terms = "".join(self._term(*term) for term in o.terms)
@@ -113,7 +113,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{code}}}\n"
 
     def _product(self, c: ConnectionRecord, part: str, row: str) -> str:
-        """Adds to `feedback` the weights of the `count` sources in `index` times a row."""
+        """Adds the dot products of the rows of the `count` sources in `index` with `row` to `feedback`."""
         if part == "loss":
             return self._losses(c, row)
         if not by_rows(c):
@@ -124,7 +124,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({given});\n"
 
     def _losses(self, c: ConnectionRecord, before: str) -> str:
-        """What arrivals do to a loss of V at that time."""
+        """The changes of a loss of V by arrivals."""
         readout = self.trial.readout
         assert isinstance(readout, Integral)
         moved = {STEP: symbol("arrival")}
@@ -139,7 +139,7 @@ losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, inde
 """
 
     def feed_input(self, o: FeedInput) -> str:
-        """D of input spikes, of those of a step together: gradients of their times. Not of several inputs."""
+        """Gradients of the times of input spikes, step by step; not for several inputs."""
         if any(self.plan.connections[connection].channels for connection, _, _ in o.terms):
             return ""
         terms = "".join(self._term(*term) for term in o.terms)
@@ -154,7 +154,7 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
         return f"for (int64_t first = from; args.input_gradients && first < to;) {{\n{indent(body)}}}\n"
 
     def gather(self, o: Gather | GatherDelays) -> str:
-        """Weight gradients: rows summed once per source instead of added at every spike. Delays go with the weights."""
+        """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
         c = self.plan.connections[o.connection]
         if listed(c) or (isinstance(o, GatherDelays) and c.trainable):
             return ""
@@ -167,12 +167,12 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample] + firs
         return "{\n" + indent(self._by_source(c) + gather) + "}\n"
 
     def gather_listed(self) -> str:
-        """In a step backwards: gradients of listed synapses, whose targets then are near each other in memory."""
+        """In a step backwards: gradients of listed synapses, while the rows of their targets are close in memory."""
         found = (c for c in self.plan.connections if listed(c))
         return "".join(f"{{\n{indent(self._spiked_back(c) + self.others.gather_listed(c))}}}\n" for c in found)
 
     def _spiked_back(self, c: ConnectionRecord) -> str:
-        """`spiked`, in a loop over steps from the last to the first."""
+        """`spiked` for a loop over steps in reverse."""
         if not self._from_input(c):
             return self.spiked(c)
         s, behind = stream(c), f"behind_{c.name}"
@@ -189,12 +189,12 @@ const int32_t* index = args.{s}channels + {behind};
         )
 
     def sum_known(self) -> str:
-        """Before the first step: all that arrives through connections whose arrivals are known then."""
+        """Before the first step: sums arrivals of connections that are known then."""
         known = (c for c in self.names.from_input if self.others.known(c))
         return "".join(f"{{\n{indent(self._by_source(c) + self.others.sum_known(c))}}}\n" for c in known)
 
     def _by_source(self, c: ConnectionRecord) -> str:
-        """`by`: the steps of the arrivals of every source; of its spikes, with delays that are values."""
+        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
         delay = self._delay(c)
         by = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
         count, more, put = self.carried.arrivals(c)

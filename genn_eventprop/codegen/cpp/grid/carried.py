@@ -1,7 +1,7 @@
-"""Trials that go on from the end of others: where their states come from and go to, and spikes that are on their way.
+"""Trials that continue others: loading and storing states, and spikes on their way from the previous trial.
 
-Of every source with connections there are the spikes of the trial before, those of step r - D (r = 0 ... D, the last
-row found at its end) of sample b at start[b * (D + 1) + r]; see `engines/carry.py`.
+For every source with connections the arguments have the spikes at the end of the previous trial: those of sample b at step
+r - D (r = 0 ... D) begin at start[b * (D + 1) + r]; see `engines/carry.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Carried:
         self.memory, self.names, self.scopes = memory, names, scopes
 
     def begin(self) -> str:
-        """Behind the beginning of a trial from rest."""
+        """Loads states, after a trial from rest has been set up."""
         copies = "".join(
             f"std::memcpy({self.memory.pointer(b)}, {where}, {size});\n" for b, where, size in self._parts("from")
         )
@@ -37,7 +37,7 @@ class Carried:
         )
 
     def _parts(self, way: str) -> list[tuple[Buffer, str, str]]:
-        """(buffer, its place in the arguments, bytes)."""
+        """(buffer, pointer among the arguments, bytes)."""
         found = []
         for s in self.scopes if self.names.carry else ():
             for kind, symbols in (("states", s.x), ("modes", modes(s))):
@@ -48,7 +48,7 @@ class Carried:
         return found
 
     def _reaches(self, c: ConnectionRecord) -> bool:
-        """Whether spikes of the trial before may arrive in this one."""
+        """Whether spikes of the previous trial may arrive in this one."""
         return self.names.carry and (c.delay > 0 or c.source != self.names.plan.input.name)
 
     def _row(self, c: ConnectionRecord) -> str:
@@ -64,7 +64,7 @@ class Carried:
         return "int64_t count" if self._reaches(c) else "const int64_t count"
 
     def earlier(self, c: ConnectionRecord, own: str) -> str:
-        """`index` and `count` of the spikes that arrive at `step`: those in `own`, or of the trial before."""
+        """`index` and `count` of the spikes that arrive at `step`: those of `own`, or of the previous trial."""
         if not self._reaches(c):
             return own
         before, from_input = f"args.before_{self._source(c)}", self._source(c) == "in"
@@ -73,7 +73,7 @@ class Carried:
         return f"{own}{at}if (at < {0 if from_input else 1}) {{\n{indent(take)}}}\n"
 
     def arrivals(self, c: ConnectionRecord) -> tuple[str, str, str]:
-        """Arrivals of spikes of the trial before, for `by`: to count them, how many there are, to put them."""
+        """For `by`, arrivals from the previous trial: code that counts them, their number, code that adds them."""
         if not self._reaches(c):
             return "", "", ""
         before, delay = f"args.before_{self._source(c)}", f"args.c_{c.name}_delay" if c.delay > 0 else "0"
@@ -87,5 +87,5 @@ class Carried:
 
 
 def modes(s: Scope) -> list[sp.Symbol]:
-    """Mode, and the step at which a timed one ends."""
+    """The mode, and the step at which a timed mode ends."""
     return [name("w", n) for n in ("mode", "until") if name("w", n) in s.table]

@@ -1,4 +1,4 @@
-"""Kernels as C++ text: loads and stores around the code of one neuron, numbers of all neurons before it."""
+"""Kernels as C++ text: the code of one neuron with its loads and stores, after loads of shared numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...printer import CPP, DOUBLE
 from ...statements import TYPES, Expressions, Spelling, Writer
 from .lists import AT, FIRST, Append
 
-NOW = symbol("now")  # the step in 32 bits, so that vectors of neurons compare with it
+NOW = symbol("now")  # the step in 32 bits, for comparisons in vectors
 
 
 class _Text(Expressions):
@@ -35,8 +35,8 @@ class Lanes(Writer):
     """The text of a kernel in a loop over neurons.
 
     Args:
-        rows: whether elements of rows of the step are loaded and stored too, as in loops over all neurons; else they
-            are named where they are needed.
+        rows: whether elements of the rows of the step are loaded and stored too, as in loops over all neurons; else they
+            are accessed where they are used.
     """
 
     expressions = _Text
@@ -54,11 +54,11 @@ class Lanes(Writer):
         return self.rows or NEURON not in used or access.index == (NEURON,)
 
     def shared(self) -> str:
-        """Numbers that all neurons have in common."""
+        """Loads of numbers that all neurons share."""
         return "".join(f"const {self._type(s)} {s} = {self._element(s)};\n" for s in self._sorted() if not self._own(s))
 
     def each(self) -> str:
-        """One neuron."""
+        """The code of one neuron."""
         written, fresh = set(self.kernel.written), self._set_first()
         text = ""
         for s in self._sorted():

@@ -1,7 +1,7 @@
-"""Lists of what happened to the neurons of a population: one for each event, one for the ends of timed modes.
+"""Lists of what happened to the neurons of a population: one for each kind of event, one for ends of timed modes.
 
-A list holds neurons and what the backward pass needs of each entry, those of step k at start[k] .. start[k + 1]. If a
-population has one event and it sends a spike whenever it happens, its list is that of the population's spikes.
+An entry has the neuron and what the backward pass needs; those of step k are start[k] .. start[k + 1]. If a population
+has a single event and always sends a spike with it, the list of that event is also the list of its spikes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST = symbol("first")  # entry of a step
 
 @dataclass(frozen=True)
 class Append:
-    """The neuron becomes the last one of a list; if `numbered`, `entry` is its number there."""
+    """Appends the neuron to a list; if `numbered`, `entry` is its index there."""
 
     into: str
     numbered: bool = True
@@ -47,13 +47,13 @@ class Lists:
         return f"work.{self.prefix}spikes"
 
     def name(self, kind: int) -> str:
-        """The list of a kind of entries, in a thread's memory."""
+        """The list for a kind of entry, in the memory of a thread."""
         if kind == self.n_events:
             return f"work.{self.prefix}ends"
         return self.spikes if self.alone else f"work.{self.prefix}event{kind}"
 
     def sizes(self) -> dict[str, int]:
-        """Name -> numbers kept of an entry, of every list."""
+        """For every list, name -> how many numbers an entry has."""
         found = {self.name(k): len(self.fields[k]) for k in self.kinds}
         return found | ({} if self.alone or not self.spiking else {self.spikes: 0})
 

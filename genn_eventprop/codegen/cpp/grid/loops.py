@@ -1,4 +1,4 @@
-"""Kernels as loops: over all neurons, which the compiler makes vectors of, and over the entries of a list."""
+"""Kernels as loops: over all neurons, which the compiler vectorises, and over the entries of lists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Table = Mapping[sp.Symbol, Access]
 
 
 class Loops:
-    """Loops of one population; direct: what arrives -> the state to which it is added as it comes."""
+    """Loops of one population; direct: sum of arrivals -> the state to which arrivals are added directly."""
 
     def __init__(self, memory: Memory, scope: Scope, lists: Lists, direct: Mapping[sp.Symbol, sp.Symbol]) -> None:
         self.memory, self.s, self.lists, self.direct = memory, scope, lists, direct
@@ -48,13 +48,13 @@ class Loops:
     # forwards
 
     def forward(self, kernel: Kernel) -> str:
-        """All neurons, then those to which something happens."""
+        """A loop over all neurons, then one over those with an event."""
         body = rewrite(kernel.body, self._on_grid)
         table = {**kernel.table, GUARDED: Access(Buffer(f"{self.prefix}w_guarded", ()), ())}
         return self._noise(body) + "".join(self._part(part, table) for part in split(body))
 
     def _on_grid(self, s: Statement) -> list[Statement] | None:
-        """Statements that are otherwise here, if any."""
+        """What replaces a statement on this target, None to keep it."""
         if isinstance(s, When) and isinstance(s.body[0], Diverged) and s.condition.args[0] in self.s.x:
             return []  # states are looked at when the trial is over
         if isinstance(s, Set) and (s.target in self.direct or (s.target in (HAPPENED, GUARDED) and s.value == 0)):
@@ -75,7 +75,7 @@ class Loops:
         return f"draw_noise<{self.NP}>({array}, {given}, step + 1);\n"
 
     def _spill(self, s: sp.Symbol) -> Access:
-        """A local in memory, for every neuron."""
+        """A local variable that is kept in memory, for every neuron."""
         return Access(Buffer(f"{self.prefix}{s}", (self.s.N,)), (NEURON,))
 
     def _array(self, s: sp.Symbol) -> str:
@@ -105,7 +105,7 @@ class Loops:
         return Lanes(self.spelling, Kernel(tuple(body), table), self.s.index, rows)
 
     def _rare(self, part: Part, table: Table) -> str:
-        """The neurons whose test is not negative, into the lists of what happened."""
+        """Handles the neurons whose test is not negative, and appends them to the lists of events."""
         lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, Keep)]
         ends = kinds == [lists.n_events]  # of modes, which belong to the step that begins
         body = rewrite(part.rare, lambda s: lists.append(s) if isinstance(s, Keep) else None)
@@ -131,7 +131,7 @@ class Loops:
     # once more
 
     def replay(self, kernel: Kernel, live: set[sp.Symbol]) -> str:
-        """The same for those whose states alone are wanted, with what happened from the lists."""
+        """`forward` again for the states alone; what happened is taken from the lists."""
         body, table = rewrite(kernel.body, self._on_grid), {**kernel.table, DRAWN: self._spill(DRAWN)}
         out = ""
         for part in reversed(split(body)):
@@ -149,7 +149,7 @@ class Loops:
     # backwards
 
     def undo(self, kernel: Kernel) -> str:
-        """What all neurons do, then what undoes the entries of a step, kind by kind."""
+        """A loop over all neurons, then loops that undo the entries of the step, kind by kind."""
         straight = [s for s in kernel.body if not isinstance(s, Undo)]
         out = self.all(straight, kernel.table) if straight else ""
         for u in kernel.body:

@@ -1,7 +1,7 @@
-"""Where the elements of a trial's buffers stand: in a thread's memory, in the arguments, or in lists of spikes.
+"""Where the buffers of a trial are: in the memory of a thread, among the arguments, or in lists of spikes.
 
-Neurons of a population are padded; a number that all neurons have in common is an array of one. What happened to the
-neurons is not kept neuron by neuron but in a list for each kind of event, in the order of time (`lists.py`).
+Populations are padded; a number that all neurons share is an array of length one. Events are not kept neuron by neuron
+but in a list for each kind of event, in order of time (`lists.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Memory(Layout):
     """The memory of a trial of a plan; names: of the arguments; for_inputs: see `program.trial`.
 
     Attributes:
-        used: every buffer that the text so far has a pointer to. row: of a trajectory, of the step that runs.
-        one_row: buffers of rows of which no other than that of the step that runs is needed.
+        used: every buffer that has had a pointer so far. row: index of the current row of a trajectory.
+        one_row: buffers with rows for steps of which only the row of the current step is needed.
     """
 
     def __init__(self, names: Context, for_inputs: frozenset[str] = frozenset()) -> None:
@@ -37,7 +37,7 @@ class Memory(Layout):
         self._named: set[str] = set()  # in the function that is written
 
     def _numbers(self) -> dict[str, str]:
-        """What single numbers are called."""
+        """How single numbers are spelled."""
         found = {
             "n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "duration": "args.duration", "step_ms": "args.dt",
             "n_targets": "args.n_targets", "fresh": "scalar(args.fresh)", **{f"loss_{c}": f"args.{c}" for c in self.plan.loss.constants},
@@ -52,7 +52,7 @@ class Memory(Layout):
         return found
 
     def _places(self) -> dict[str, str]:
-        """Arrays that are no fields of a thread's memory for this trial alone."""
+        """Arrays that are not fields of the memory of a thread, or are shared with other code."""
         found = {"loss": "args.loss", **{n: f"work.{n}" for n in ACTIVITY}}
         found |= {f"{prefix}loss": f"args.{prefix}loss" for prefix, _ in auxiliary(self.plan)}
         for i, p in enumerate(self.plan.populations):
@@ -67,7 +67,7 @@ class Memory(Layout):
         return found
 
     def _fields(self) -> dict[str, str]:
-        """Fields that code beside the trial's knows by another name."""
+        """Fields that code outside the trial knows by another name."""
         p = f"p{self.plan.populations.index(self.plan.output)}_w_"
         return {f"{p}r": "readout", f"{p}dr": "dr", f"{p}missing": "last", f"{p}first": "first_step"}
 
@@ -88,13 +88,13 @@ class Memory(Layout):
         return f"{self.pointer(b)}[{self._flat(self._axes(b), index)}]"
 
     def row_of(self, b: Buffer, step: str) -> str:
-        """Row of a step: the same one for all if nobody asks for what needs more."""
+        """The row for a step: a single one for all steps if nothing needs more."""
         if b.name in self.one_row:
             return "0"
         return f"(args.input_gradients ? {step} : 0)" if b.name in self.for_inputs else step
 
     def pointer(self, b: Buffer) -> str:
-        """What a buffer is called in the function that is written."""
+        """The name of a buffer in the current function."""
         place = self.places.get(b.name, "")
         if place.startswith("args.") and b.axes != (self.population(b).size,):
             return place
@@ -105,7 +105,7 @@ class Memory(Layout):
         return b.name
 
     def pointers(self) -> str:
-        """The pointers that a function names; the next one begins."""
+        """Declares the pointers that the current function uses, and begins the next function."""
         text = ""
         for name in sorted(self._named):
             b, place = self.used[name], self.places.get(name)
@@ -115,22 +115,22 @@ class Memory(Layout):
         return text
 
     def field(self, b: Buffer) -> str:
-        """Name of a buffer in a thread's memory."""
+        """The name of a buffer in the memory of a thread."""
         return self.fields.get(b.name, b.name)
 
     def population(self, b: Buffer) -> PopulationRecord:
-        """That a buffer belongs to; the output for those of the loss."""
+        """The population that a buffer belongs to; for those of the loss the output."""
         number = b.name[1:].split("_")[0]
         return self.plan.populations[int(number)] if b.name[0] == "p" and number.isdigit() else self.plan.output
 
     # lengths
 
     def padded(self, b: Buffer) -> int:
-        """Neurons of a buffer's population, with padding."""
+        """The padded size of the population of a buffer."""
         return padded(self.population(b).size)
 
     def count(self, b: Buffer) -> str:
-        """Elements of a buffer."""
+        """The number of elements of a buffer."""
         rows = "(n_steps + args.ahead)" if "ahead" in self.names.integers else "n_steps"  # late arrivals find nothing
         lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
         lengths["n_targets"] = "args.n_targets"
@@ -142,7 +142,7 @@ class Memory(Layout):
         return "_w_trace_" in b.name
 
     def _axes(self, b: Buffer) -> tuple[int | str, ...]:
-        """With padding, in a thread's memory."""
+        """Axes with padding, for buffers in the memory of a thread."""
         here = b.role in ("state", "kept") or (b.role == "result" and "batch" not in b.axes)
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes
 

@@ -1,4 +1,4 @@
-"""The memory of one thread: the buffers that the text of a trial names, and its lists."""
+"""The memory of one thread: the buffers and lists that the text of a trial uses."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def work(
     """`struct Work`.
 
     Args:
-        forwards: names of the buffers that a pass forwards needs, or what runs a segment again. kept: names of
-            what segments start from -> the buffers that hold it in a trial. more: further members, the lines that make
-            room for them, those that do so for a pass backwards, and the names of the members of these.
+        forwards: names of the buffers that the pass forwards needs, or the replay of a segment. kept: names of
+            the states that segments start from -> the buffers that hold them in a trial. more: further members, the
+            lines that allocate them, those that do so for a pass backwards, and the names of the members of these.
     """
     sized = _buffers(memory) | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
     fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
@@ -58,7 +58,7 @@ def work(
 
 
 def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: bool) -> str:
-    """A function that makes room for a trial once, and the member that knows for how many steps and targets."""
+    """A function that allocates memory for a trial once, and the members with the number of steps and targets."""
     sizes = ["args.n_steps", *(["args.n_targets"] if by_targets else [])]
     names = [ready, *([f"{ready}_targets"] if by_targets else [])]
     same = " && ".join(f"{n} == {size}" for n, size in zip(names, sizes))
@@ -69,7 +69,7 @@ def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_t
 
 
 def _buffers(memory: Memory) -> dict[str, tuple[str, str]]:
-    """Name -> kind and length of every buffer."""
+    """Name of every buffer -> its kind and length."""
     found = {}
     for b in sorted(memory.used.values(), key=lambda b: b.name):
         if b.name not in memory.places:
