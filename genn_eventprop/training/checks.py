@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engines import Result
-from ..errors import DataError, TrainingError
+from ..errors import DataError, SettingError, TrainingError
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -114,3 +114,14 @@ def _first(plan: Plan, name: str, bad: np.ndarray) -> str:
             return f"from neuron {index[0]} of {c.source!r} to neuron {index[1]} of {c.target!r}"
     population, parameter = name.split(".", 1)
     return f"{parameter} of neuron {index[0]} of {population!r}"
+
+
+def whole(value: int, name: str) -> int:
+    """A setting as an integer >= 1.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise SettingError(f"{name} must be an integer >= 1, got {value!r}")
+    return int(value)

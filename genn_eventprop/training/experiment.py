@@ -31,13 +31,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, suggest
 from ..modelling.own_file import import_file
+from .checks import whole
 from .distributed import world
 from .imported import with_graph
 from .interrupt import interruptible
 from .run_folder import PAGE_TEXT, RunFolder, jsonable
 from .stopping import EarlyStopping
 from .tensorboard import TensorBoard
-from .trainer import Trainer, whole
+from .trainer import Trainer
 from .weights import NIR
 from .writer import writer
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +25,11 @@ from ..renamed import RenamedAttribute
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import CarryingEngine, begins, in_order, recordings
-from .checks import check_batch, check_parameters, data_notes
+from .checks import check_batch, check_parameters, data_notes, whole
 from .class_weights import Asked, ClassWeights
 from .delays import delay_metrics
-from .distributed import Alone, RankError, Ranks, ranks_of
-from .distributed.engine import RankedEngine
+from .distributed import Alone, RankError
+from .distributing import Distributing
 from .epoch_statistics import EpochStatistics
 from .evaluating import Evaluating
 from .evaluation import Evaluation, evaluate
@@ -53,7 +52,7 @@ OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
 """Arguments of a trainer that another one with the same settings does not share."""
 
 
-class Trainer(Evaluating, Keeping):
+class Trainer(Evaluating, Keeping, Distributing):
     """Trains one network on one engine.
 
     Args:
@@ -128,7 +127,7 @@ class Trainer(Evaluating, Keeping):
         communicator: Any = None,
     ) -> None:
         self.made_with = {name: value for name, value in locals().items() if name not in OWN}
-        self.ranks: Alone | Ranks = Alone()
+        self.ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
@@ -195,40 +194,6 @@ class Trainer(Evaluating, Keeping):
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
         } | ({"carry": True} if self.carry else {})  # fmt: skip
-
-    def distribute(self, communicator: Any) -> None:
-        """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
-
-        Each rank runs some slices of every batch, also in evaluation, and all hold the same weights. On `native`
-        results are bit-identical to those of one rank. Only rank 0 writes files and shows progress.
-
-        Raises:
-            SettingError: the trainers of the ranks differ, or it is not a communicator.
-        """
-        ranks = ranks_of(communicator)
-        if not isinstance(ranks, Ranks):
-            return
-        if self.plan.auxiliary:
-            raise SettingError("several losses can be trained only on one rank; use mpiexec -n 1, or one loss")
-        self.ranks = ranks
-        with self.ranks.guard():
-            self.ranks.same("network", repr(self.network_description))
-            self.ranks.same("trainer", repr([self.settings, self.optimiser.state_dict()[1], self._wants_estimate]))
-        self.engine = RankedEngine(self.engine, self.ranks)
-        self._notes.append(f"{self.ranks.size} ranks, {self.ranks.local_size} of them on this machine")
-        if not self.ranks.first:
-            self.run_dir = None
-            self.callbacks = [c for c in self.callbacks if not c.first_rank_only]
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Evaluate on this rank alone inside a ``with`` block, without the other ranks."""
-        engine = self.engine
-        self.engine = engine.inner if isinstance(engine, RankedEngine) else engine
-        try:
-            yield
-        finally:
-            self.engine = engine
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
@@ -428,9 +393,3 @@ class Trainer(Evaluating, Keeping):
     def close(self) -> None:
         """Free the engine's threads and memory."""
         self.engine.close()
-
-
-def whole(value: int, name: str) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{name} must be an integer >= 1, got {value!r}")
-    return int(value)
