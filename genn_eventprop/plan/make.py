@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def make_plan(
 
 
 def _input(network: Network) -> InputRecord:
-    return InputRecord("+".join(i.name for i in network.inputs), sum(i.size for i in network.inputs))
+    inputs = network.inputs
+    ends = [0, *itertools.accumulate(i.size for i in inputs)]
+    parts = tuple((i.name, own) for i, own in zip(inputs, itertools.pairwise(ends))) if len(inputs) > 1 else ()
+    return InputRecord("+".join(i.name for i in inputs), ends[-1], parts)
 
 
 def _channels(c: Connection, network: Network) -> tuple[int, int] | None:

@@ -25,10 +25,14 @@ SPIKE_TIMES = ("grid", "exact")
 
 @dataclass(frozen=True)
 class InputRecord:
-    """The source of given spikes, one channel of the data a neuron; several inputs of a network together."""
+    """The source of given spikes, one channel of the data a neuron; several inputs of a network together.
+
+    parts: of several inputs, the name and the channels (first, last + 1) of each.
+    """
 
     name: str
     size: int
+    parts: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

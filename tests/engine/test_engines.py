@@ -49,7 +49,7 @@ QUICK = {
     ),
     "genn": (
         "neurons: two spikes", "shape: recurrent, first inverse end", "random: both with reset, mean counts",
-        "losses: several",
+        "losses: several", "inputs: two, tables and delays",
     ),
 }  # fmt: skip
 CASES = [

@@ -27,9 +27,14 @@ def is_gathered(c: ConnectionRecord) -> bool:
     return c.trainable or c.learns_delays
 
 
+def source_of(plan: Plan, c: ConnectionRecord) -> str:
+    """The GeNN population that a connection begins at, one of several inputs for example."""
+    return next((name for name, own in plan.input.parts if own == c.channels), c.source)
+
+
 def _read(plan: Plan, source: str) -> bool:
     """Whether spikes of a population are looked up for gradients."""
-    return any(is_gathered(c) for c in plan.out_of(source))
+    return any(is_gathered(c) for c in plan.connections if source_of(plan, c) == source)
 
 
 def gradient_array(c: ConnectionRecord) -> str:
@@ -154,7 +159,7 @@ int e = window_last[b * {M} + pre];
     code += f"delay_gradient[{PLACE}] += weight * late;\n" if c.learns_delays else ""
     names = {"at": steps, "window_last": "window_last", "window_end": "window_end"}
     names |= {n: n for n in ("event_start", "event_count", "sample")} if from_input else {}
-    arrays = [(n, "int", c.source, a) for n, a in names.items()]
+    arrays = [(n, "int", source_of(plan, c), a) for n, a in names.items()]
     arrays += [(n, "int", c.target, a) for n, a in zip(("source_of", "target_of"), ends)] if table else []
     arrays += [("rows", "scalar", c.target, f"w_along_{c.receptor}")] if c.trainable else []
     arrays += [("D", "scalar", c.target, kept(f"w_D_{c.receptor}"))] if c.learns_delays else []

@@ -1,4 +1,5 @@
-"""The input as a GeNN population: it sends the events of the samples, several of a step as a count."""
+"""The input as GeNN populations, one for each of several inputs: they send the events of the samples, several of a step
+as a count."""
 
 from __future__ import annotations
 
@@ -8,13 +9,31 @@ from . import gather
 from .text import OWN, NeuronText, words
 
 PARAMS = ("g_lead", "g_turn", "g_n_steps", "g_window")
-ARRAYS = (
-    ("sample", "int", ("batch",)), ("event_start", "int", ("starts",)), ("event_step", "int", ("events",)),
-    ("event_count", "int", ("events",)),
-)  # fmt: skip
 
 
-def source(plan: Plan, training: bool) -> NeuronText:
+def sources(plan: Plan) -> dict[str, tuple[int, int]]:
+    """Population -> its channels; of several inputs those that lead anywhere."""
+    if not plan.input.parts:
+        return {plan.input.name: (0, plan.input.size)}
+    used = {c.channels for c in plan.connections if c.source == plan.input.name}
+    return {name: own for name, own in plan.input.parts if own in used}
+
+
+def arrays(name: str) -> tuple[tuple[str, str, tuple[int | str, ...]], ...]:
+    """(name, type, axes) of the events that a source sends."""
+    events, starts = event_axes(name)
+    return (
+        ("sample", "int", ("batch",)), ("event_start", "int", (starts,)), ("event_step", "int", (events,)),
+        ("event_count", "int", (events,)),
+    )  # fmt: skip
+
+
+def event_axes(name: str) -> tuple[str, str]:
+    """What the lengths of a source's events, and of where they start, are called."""
+    return f"{name}_events", f"{name}_starts"
+
+
+def source(plan: Plan, name: str, size: int, training: bool) -> NeuronText:
     """Row `sample` of `event_start` says where the events of a sample begin, from channel to channel."""
     sim = """\
 int step = (int)t - g_lead;
@@ -31,14 +50,14 @@ else if (step < g_n_steps) {
     }
 }
 """
-    found = gather.of_source(plan, plan.input.name, plan.input.size) if training else []
+    found = gather.of_source(plan, name, size) if training else []
     if found:  # backwards `next` is the last event before `step`
         back = f"""\
 if (step == g_n_steps) {{
     next = end - 1;
 }}
 const int begin = event_start[sample[batch] * (num_neurons + 1) + id];
-{gather.mark(plan, plan.input.name, "next")}if (next >= begin && event_step[next] == step - 1) {{
+{gather.mark(plan, name, "next")}if (next >= begin && event_step[next] == step - 1) {{
     next--;
 }}
 """
@@ -47,6 +66,6 @@ const int begin = event_start[sample[batch] * (num_neurons + 1) + id];
     return NeuronText(
         params=tuple((n, "int") for n in params),
         vars=(("end", "int", OWN), ("next", "int", OWN), ("count", "int", OWN)),
-        arrays=(*ARRAYS, *((d.name, d.type, d.axes) for d in found)), inputs=(), sim_code=sim,
+        arrays=(*arrays(name), *((d.name, d.type, d.axes) for d in found)), inputs=(), sim_code=sim,
         threshold_condition_code="count > 0", given={n: n.removeprefix("g_") for n in params},
     )  # fmt: skip

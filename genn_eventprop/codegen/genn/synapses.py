@@ -10,7 +10,7 @@ from ...plan import ConnectionRecord, Plan
 from ...plan.tables import ring_steps
 from ...program.nodes import Buffer
 from ...program.operations import Deliver
-from .gather import PLACE
+from .gather import PLACE, source_of
 from .text import SHARED, SynapseText, UpdateText, WeightUpdateText, words
 
 OF_SIGN = {"all": "{}", "positive": "fmax({}, 0.0)", "negative": "fmin({}, 0.0)"}
@@ -33,7 +33,7 @@ def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called
             name = part_name(c, part)
         pre_input = "w_feedback" if part == "all" and back else ""
         found[name] = SynapseText(
-            c.source, c.target, update, called[into.name], pre_input, longest, c.delays is not None,
+            source_of(plan, c), c.target, update, called[into.name], pre_input, longest, c.delays is not None,
             c.form != "dense", c.name,
         )  # fmt: skip
     return found

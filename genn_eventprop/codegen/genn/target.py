@@ -27,7 +27,7 @@ from ..statements import indent
 from . import gather, synapses
 from .learning import Rule, learning_updates
 from .population import Population
-from .source import source
+from .source import source, sources
 from .text import NetworkText, SynapseText, UpdateText
 from .writer import Declared
 
@@ -108,7 +108,8 @@ class _Text:
             self._learning()
         self._results()
         neurons = {p.p.name: (p.p.size, p.neuron(sim)) for p, sim in zip(self.populations, sims)}
-        neurons = {plan.input.name: (plan.input.size, source(plan, self.training)), **neurons}
+        sizes = {name: last - first for name, (first, last) in sources(plan).items()}
+        neurons = {n: (size, source(plan, n, size, self.training)) for n, size in sizes.items()} | neurons
         kind = "training" if self.training else "inference"
         return NetworkText(kind, neurons, made, self.updates, self.results)
 

@@ -29,7 +29,7 @@ from ..base import Availability
 from ..dataset import Data, batch_indices
 from ..device_arrays import DeviceArrays
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import INPUTS, MOVED_VOLTAGE, SEVERAL, SHARED, SHARED_TABLES
+from ..refuse import MOVED_VOLTAGE, SEVERAL, SHARED, SHARED_TABLES
 from ..result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .inputs import joined, part_of, rows_of_bits
@@ -57,7 +57,7 @@ class GennEngine(ProgramEngine):
     """
 
     name = "genn"
-    features = {"grid": ProgramEngine.features["grid"] - {INPUTS, SHARED, SHARED_TABLES, MOVED_VOLTAGE, SEVERAL}}
+    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES, MOVED_VOLTAGE, SEVERAL}}
     splits = False
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays

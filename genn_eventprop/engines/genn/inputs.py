@@ -27,8 +27,13 @@ class InputEvents:
     start: np.ndarray
 
 
-def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, n_channels: int) -> InputEvents:
-    """A data set as a spike source reads it."""
+def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, own: tuple[int, int]) -> InputEvents:
+    """A data set as a spike source reads it; own: its channels (first, last + 1)."""
+    n_channels = own[1] - own[0]
+    mine = (channels >= own[0]) & (channels < own[1])
+    if not mine.all():
+        before = np.concatenate([[0], np.cumsum(mine)])
+        steps, channels, offsets = steps[mine], channels[mine] - own[0], before[offsets]
     samples = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     key = samples * n_channels + channels
     order = np.argsort(key, kind="stable")  # a sample's events are in time order already

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...codegen.genn import gather
+from ...codegen.genn.source import event_axes, sources
 from ...codegen.genn.synapses import longest_delay
 from ...codegen.genn.text import NetworkText, NeuronText
 from ...codegen.genn.writer import NO_TARGET
@@ -33,9 +34,9 @@ class HostTransfer:
     def __init__(self, engine: GennEngine) -> None:
         self.engine, self.plan = engine, engine.plan
         self.lead = 1 + max((longest_delay(engine.plan, c) for c in engine.plan.connections), default=0)
-        self.events: InputEvents | None = None
+        self.events: dict[str, InputEvents] = {}
         self._data: tuple[np.ndarray, ...] = ()
-        self._room = {"events": 1, "starts": 1}
+        self._room = {axis: 1 for name in sources(self.plan) for axis in event_axes(name)}
         self._axes = {"n_targets": 0, "n_nodes": 0}
         self._sent: dict[Any, np.ndarray | None] = {}
 
@@ -82,14 +83,19 @@ class HostTransfer:
         if len(data) == len(self._data) and all(a is b for a, b in zip(data, self._data)):
             return
         self._data = data
-        self.events = input_events(data[0], data[1], data[2], self.plan.input.size)
+        self.events = {name: input_events(*data, channels) for name, channels in sources(self.plan).items()}
         self._sent.pop("events", None)
-        needed = {"event_step": ("events", len(self.events.step)), "event_start": ("starts", self.events.start.size)}
-        for name, (axis, n) in needed.items():
+        for name, events in self.events.items():
+            self._make_room(name, events, first)
+
+    def _make_room(self, name: str, events: InputEvents, first: bool) -> None:
+        """For the events of a source; first: whether they are those of the first data set."""
+        lengths = {"event_step": len(events.step), "event_start": events.start.size}
+        for axis, (array, n) in zip(event_axes(name), lengths.items()):
             if n > MOST_INDICES:
                 raise EngineError(
-                    f"the data set has {n} entries of {name}, more than the genn engine's 32-bit indices reach; split "
-                    "it into several data sets, or use engine='native'"
+                    f"the data set has {n} entries of {array} for {name!r}, more than the genn engine's 32-bit indices "
+                    "reach; split it into several data sets, or use engine='native'"
                 )
             if n > self._room[axis]:
                 # some to spare from the second data set on, since augmented batches come as one data set each
@@ -226,19 +232,18 @@ class HostTransfer:
         rows[:B, : values.shape[1]], rows[B:] = values, np.ravel(rest) if np.ndim(rest) else rest
 
     def _events(self, network: Any) -> None:
-        name, events = self.plan.input.name, self.events
-        assert events is not None
-        network.array(name, "event_step")[: len(events.step)] = events.step
-        network.array(name, "event_count")[: len(events.step)] = events.count
-        network.array(name, "event_start")[: events.start.size] = events.start.ravel()
-        network.push(name, "event_step", "event_count", "event_start")
+        for name, events in self.events.items():
+            network.array(name, "event_step")[: len(events.step)] = events.step
+            network.array(name, "event_count")[: len(events.step)] = events.count
+            network.array(name, "event_start")[: events.start.size] = events.start.ravel()
+            network.push(name, "event_step", "event_count", "event_start")
 
     def samples(self, samples: np.ndarray) -> None:
         """Which samples are next; places left empty get the sample without events."""
-        network, name = self.engine.network, self.plan.input.name
-        assert self.events is not None
-        self._give(network.array(name, "sample"), samples, len(self.events.start) - 1)
-        network.push(name, "sample")
+        network = self.engine.network
+        for name, events in self.events.items():
+            self._give(network.array(name, "sample"), samples, len(events.start) - 1)
+            network.push(name, "sample")
 
     def step(self, update: str, item: Any) -> None:
         """The scalars and bounds of one `optimisers.ParameterStep`."""
