@@ -137,18 +137,13 @@ def _moved_voltage(plan: Plan) -> str:
 def _several(plan: Plan) -> str:
     if not plan.loss.also:
         return ""
-    return (
-        f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass; use engine='native' or "
-        "'reference_clock' with spike_times='grid', or 'reference_event' with 'exact'"
-    )
+    return f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass; use engine='native'"
 
 
 def _inputs(plan: Plan) -> str:
     found = (c.name for c in plan.connections if c.channels)
-    why = (
-        "cannot run connection {!r}, whose source is one of several inputs; use engine='native', or 'reference_clock' "
-    )
-    return next((why.format(n) + "with spike_times='grid'" for n in found), "")
+    why = "cannot run connection {!r}, whose source is one of several inputs; use engine='native'"
+    return next((why.format(n) for n in found), "")
 
 
 def _shared(plan: Plan) -> str:
@@ -174,10 +169,7 @@ def _losses(plan: Plan) -> str:
     if not plan.auxiliary:
         return ""
     read = ", ".join(repr(loss.output) for loss in plan.auxiliary)
-    return (
-        f"cannot add the auxiliary loss of {read}; use engine='native' or 'reference_clock' with spike_times='grid', "
-        "or 'reference_event' with 'exact'"
-    )
+    return f"cannot add the auxiliary loss of {read}; use engine='native'"
 
 
 def _along(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from genn_eventprop import Dense, Network, Normal, losses
 from genn_eventprop.engines import NAMES, availability, create, engine_class, registry
 from genn_eventprop.engines.genn.install import BACKENDS
 from genn_eventprop.engines.reference_clock import ReferenceClock
-from genn_eventprop.engines.refuse import ALL, FEATURES
+from genn_eventprop.engines.refuse import ALL, FEATURES, INPUTS, LOSSES, SEVERAL, refuse
 from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
@@ -64,6 +64,25 @@ def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
 
 def test_every_feature_says_nothing_of_a_plan_that_does_not_need_it(plan):
     assert not [name for name, needs in FEATURES.items() if needs(plan)]
+
+
+def test_an_engine_may_lack_what_all_of_ours_have():
+    net = Network()
+    audio, _ = net.input(3, name="audio"), net.input(2, name="touch")
+    output, other = net.population(LI(), 2, name="output"), net.population(LI(), 2, name="other")
+    for target in (output, other):
+        net.connect(audio, target, Dense(Normal(0.1, 0.1)))
+    loss = losses.Loss(output, "end", also=("trace", "max"))
+    plan = make_plan(net, loss, dt=1.0, duration=10.0)
+    two = make_plan(net, [losses.Loss(p, "end") for p in (output, other)], dt=1.0, duration=10.0)
+    for asked, feature, message in (
+        (plan, SEVERAL, "cannot read trace, max beside end in one pass"),
+        (plan, INPUTS, "cannot run connection 'audio_output', whose source is one of several inputs"),
+        (two, LOSSES, "cannot add the auxiliary loss of 'other'"),
+    ):
+        with pytest.raises(EngineError, match=f"^toy {message}; use engine='native'$"):
+            refuse(asked, "toy", {"grid": ALL - {feature}})
+        refuse(asked, "toy", {"grid": ALL})
 
 
 def compared_names(path: Path) -> list[str]:

@@ -5,8 +5,6 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import create
-from genn_eventprop.engines.genn import GennEngine
-from genn_eventprop.engines.refuse import refuse
 from genn_eventprop.errors import EngineError, LossError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
@@ -171,8 +169,6 @@ def test_what_is_refused():
         plan_of("LIF", ("first_spike", "max"), "grid")
     with pytest.raises(LossError, match="the outer loss of 'voltage' is part of the trial"):
         plan_of("LI", ("voltage", "max"), "grid")
-    with pytest.raises(EngineError, match="genn cannot read trace beside end"):
-        refuse(plan_of("LI", ("end", "trace"), "grid"), "genn", GennEngine.features)
     running = made("reference_clock", plan_of("LI", ("end", "trace"), "grid"))
     data = running.load(events())
     running.forward(data, [0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, losses
-from genn_eventprop.engines import create, engine_class
+from genn_eventprop.engines import create
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
@@ -12,18 +12,20 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from support.cuda_shim import ShimEngine
+from support.genn_harness import HarnessEngine
 from support.sweeps import sweep
 
 READOUTS = ["integral", "end", "max", "first_spike", "count"]
 ENGINES = [
     ("reference_event", "exact"), ("reference_clock", "grid"), ("native", "exact"), ("native", "grid"),
-    ("c99", "grid"), ("cuda", "grid"),
+    ("c99", "grid"), ("cuda", "grid"), ("genn", "grid"),
 ]  # fmt: skip
 
 TWICE = [(*engine, readout) for engine in ENGINES for readout in READOUTS]
 COMPILED = {  # two readouts of each engine whose text takes a compiler a while
     "native": (("exact", "integral"), ("exact", "first_spike"), ("grid", "max"), ("grid", "count")),
     "cuda": (("grid", "end"), ("grid", "first_spike")),
+    "genn": (("grid", "end"), ("grid", "first_spike")),
 }
 
 
@@ -47,9 +49,10 @@ def events(seed=3, labels=None):
 
 
 def made(engine, plan):
-    """`cuda` runs on the CPU here."""
-    if engine == "cuda":
-        return ShimEngine(plan, plan.network.initial_parameters(2), dtype="float64")
+    """`cuda` runs on the CPU here, `genn` without GeNN."""
+    if engine in ("cuda", "genn"):
+        kind = {"cuda": ShimEngine, "genn": HarnessEngine}[engine]
+        return kind(plan, plan.network.initial_parameters(2), dtype="float64")
     return create(plan, plan.network.initial_parameters(2), engine=engine, dtype="float64")
 
 
@@ -152,7 +155,7 @@ def test_input_gradients_of_the_grid(readout):
     """Every engine equals `reference_clock`."""
     c = np.random.default_rng(5).normal(size=(3, 3))
     found = []
-    for engine in ("reference_clock", "native", "c99", "cuda"):
+    for engine in ("reference_clock", "native", "c99", "cuda", "genn"):
         plan = plan_of(readout, "grid", learned=False)
         running = made(engine, plan)
         slope_of(running, running.load(events()), c)
@@ -172,7 +175,7 @@ def test_tables_and_learned_delays_in_two_halves():
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
     plan, found = make_plan(net, Loss(output, "integral"), dt=0.5, duration=25.0), []
     c = np.random.default_rng(5).normal(size=(3, 3))
-    for engine in ("reference_clock", "c99", "cuda"):
+    for engine in ("reference_clock", "c99", "cuda", "genn"):
         running = made(engine, plan)
         slope_of(running, running.load(events()), c)
         found.append([running.input_gradients, *map(np.array, running.gradients.values())])
@@ -214,7 +217,6 @@ def test_what_cannot_be_is_said():
     per_step = make_plan(net, losses.PerStepCrossEntropy(net.populations[-1]), dt=0.5, duration=25.0)
     with pytest.raises(EngineError, match="the readout 'voltage' has its outer loss in the trial"):
         made("reference_clock", per_step).forward(data, [0])
-    assert not engine_class("genn").splits
     whole = made("reference_clock", plan)
     whole.splits = False
     with pytest.raises(

@@ -8,7 +8,8 @@ from ..statements import indent
 from . import gather
 from .text import OWN, NeuronText, words
 
-PARAMS = ("g_lead", "g_turn", "g_n_steps", "g_window")
+PARAMS = ("g_lead", "g_turn", "g_n_steps", "g_window", "g_feed")
+SLOPES = "slopes"  # array with D of every event of the examples, summed over the synapses
 
 
 def sources(plan: Plan) -> dict[str, tuple[int, int]]:
@@ -33,8 +34,16 @@ def event_axes(name: str) -> tuple[str, str]:
     return f"{name}_events", f"{name}_starts"
 
 
-def source(plan: Plan, name: str, size: int, training: bool) -> NeuronText:
-    """Row `sample` of `event_start` says where the events of a sample begin, from channel to channel."""
+def most_events(name: str) -> str:
+    """What the most events of a channel in a sample are called."""
+    return f"{name}_most"
+
+
+def source(plan: Plan, name: str, size: int, training: bool, feeds: bool) -> NeuronText:
+    """Row `sample` of `event_start` says where the events of a sample begin, from channel to channel.
+
+    feeds: while `g_feed` is 1, each event is `s_due` one step before it is undone, and then keeps what comes back.
+    """
     sim = """\
 int step = (int)t - g_lead;
 count = 0;
@@ -51,21 +60,25 @@ else if (step < g_n_steps) {
 }
 """
     found = gather.of_source(plan, name, size) if training else []
-    if found:  # backwards `next` is the last event before `step`
+    if found or feeds:  # backwards `next` is the last event before `step`
+        took = f"{SLOPES}[(batch * num_neurons + id) * g_most + next + 1 - begin] = w_feedback;\n"
+        keep = f"if (s_due > 0) {{\n    {took}}}\ns_due = 0;\n" if feeds else ""
         back = f"""\
 if (step == g_n_steps) {{
     next = end - 1;
 }}
 const int begin = event_start[sample[batch] * (num_neurons + 1) + id];
-{gather.mark(plan, name, "next")}if (next >= begin && event_step[next] == step - 1) {{
+{keep}{gather.mark(plan, name, "next")}if (next >= begin && event_step[next] == step - 1) {{
     next--;
-}}
+{"    s_due = g_feed;" + chr(10) if feeds else ""}}}
 """
         sim += f"else {{\n    step = g_turn - (int)t;\n    if (step <= g_n_steps) {{\n{indent(back, 2)}    }}\n}}\n"
-    params = [n for n in PARAMS if n in words(sim)]
+    params = {n: n.removeprefix("g_") for n in PARAMS if n in words(sim)}
+    slopes = ((SLOPES, "scalar", ("batch", size, most_events(name))),) if feeds else ()
+    params |= {"g_most": most_events(name)} if feeds else {}
     return NeuronText(
         params=tuple((n, "int") for n in params),
-        vars=(("end", "int", OWN), ("next", "int", OWN), ("count", "int", OWN)),
-        arrays=(*arrays(name), *((d.name, d.type, d.axes) for d in found)), inputs=(), sim_code=sim,
-        threshold_condition_code="count > 0", given={n: n.removeprefix("g_") for n in params},
+        vars=(("end", "int", OWN), ("next", "int", OWN), ("count", "int", OWN), *((("s_due", "int", OWN),) * feeds)),
+        arrays=(*arrays(name), *((d.name, d.type, d.axes) for d in found), *slopes),
+        inputs=("w_feedback",) * feeds, sim_code=sim, threshold_condition_code="count > 0", given=params,
     )  # fmt: skip

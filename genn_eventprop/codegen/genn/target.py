@@ -18,39 +18,42 @@ from __future__ import annotations
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
 from ...plan import Plan
-from ...program.compare import RUNNING, comparison
+from ...program.compare import RUNNING, comparison, given_others
 from ...program.nodes import NEURON, Kernel, name
-from ...program.operations import EachNeuron, GatherDelays, Total
+from ...program.operations import EachNeuron, FeedInput, GatherDelays, Total
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ..statements import indent
 from . import gather, synapses
 from .learning import Rule, learning_updates
 from .population import Population
-from .source import source, sources
+from .source import SLOPES, source, sources
 from .text import NetworkText, SynapseText, UpdateText
 from .writer import Declared
 
 
-def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None) -> NetworkText:
+def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None, split: bool = False) -> NetworkText:
     """The network of a plan.
 
     Args:
-        training: with the adjoint. rule: the optimiser that changes weights on the device, if one does.
+        training: with the adjoint. rule: the optimiser that changes weights on the device, if one does. split: the host
+            gives dL/dr, and reads all that the loss names in `also`.
     """
-    return _Text(plan, training, rule).text()
+    return _Text(plan, training, rule, split).text()
 
 
 class _Text:
-    def __init__(self, plan: Plan, training: bool, rule: Rule | None) -> None:
+    def __init__(self, plan: Plan, training: bool, rule: Rule | None, split: bool) -> None:
         # a loss that needs more than one number of every output is taken where the trial keeps that
         adjoint = training or any(READOUTS[loss.readout].in_trial for loss in plan.losses)
-        self.plan, self.rule = plan, rule
-        self.trial: Trial = make_trial(plan, adjoint=adjoint)
+        self.plan, self.rule, self.given = plan, rule, split or on_host(plan)
+        self.trial: Trial = make_trial(plan, adjoint=adjoint, split=split)
         self.training = adjoint
         self.delivered = {o.connection: o for o in self.trial.arrivals}
         self.compared = self._compared()
+        self.feeds = split and adjoint  # whether input spikes get back what they caused
         terms = [t for o in self.trial.feedback for t in o.terms]
+        terms += [t for o in self.trial.end_back if isinstance(o, FeedInput) for t in o.terms] if self.feeds else []
         for i, part, _ in terms:
             if part not in synapses.OF_SIGN:
                 raise EngineError(
@@ -69,12 +72,14 @@ class _Text:
         self.updates: dict[str, UpdateText] = {}
         self.results: dict[str, tuple[str, str, str]] = {}
 
-    def _compared(self) -> dict[int, list[tuple[Kernel, bool]]]:
-        """Population -> (the outer loss, whether it is taken at every step)."""
-        given, found = on_host(self.plan), {}
+    def _compared(self) -> dict[int, list[tuple[Kernel, str]]]:
+        """Population -> (the outer loss, how often it is taken: "once", "each step" or "each neuron")."""
+        given, found = self.given, {}
         for i, readout in self.trial.readouts.items() if self.training or not given else ():
             once, each = comparison(self.trial.scopes[i], readout, given)
-            found[i] = [(once, False), *([(each, True)] if each else [])]
+            others = given_others(readout) if given else None
+            kernels = ((once, "once"), (each, "each step"), (others, "each neuron"))
+            found[i] = [(kernel, often) for kernel, often in kernels if kernel]
         return found
 
     def _arrays(self) -> set[str]:
@@ -102,31 +107,35 @@ class _Text:
                   if b.name.startswith(p.s.prefix)}  # fmt: skip
         made: dict[str, SynapseText] = {}
         for i, c in enumerate(plan.connections):
-            back = synapses.events(c, self.terms[i], called) if i in self.terms and c.source != plan.input.name else ""
+            sends = i in self.terms and (self.feeds or c.source != plan.input.name)
+            back = synapses.events(c, self.terms[i], called) if sends else ""
             made |= synapses.synapses(plan, c, self.delivered[i], called, back)
         if self.training:
             self._learning()
         self._results()
         neurons = {p.p.name: (p.p.size, p.neuron(sim)) for p, sim in zip(self.populations, sims)}
         sizes = {name: last - first for name, (first, last) in sources(plan).items()}
-        neurons = {n: (size, source(plan, n, size, self.training)) for n, size in sizes.items()} | neurons
+        neurons = {n: (size, source(plan, n, size, self.training, self.feeds)) for n, size in sizes.items()} | neurons
         kind = "training" if self.training else "inference"
         return NetworkText(kind, neurons, made, self.updates, self.results)
 
-    def _outer(self, out: Population, kernels: list[tuple[Kernel, bool]]) -> None:
+    def _outer(self, out: Population, kernels: list[tuple[Kernel, str]]) -> None:
         """Once: the first neuron of an example does it; at every step: neuron number i does steps i, i + K, ..."""
         code = ""
-        for kernel, every in kernels:
-            if not every:
+        for kernel, often in kernels:
+            if often == "once":
                 code += f"if (id == 0) {{\n{indent(out.kernel(kernel, double=True))}}}\n"
+            if often == "each neuron":
+                code += out.kernel(kernel)
+            if often != "each step":
                 continue
             parts = out.names.add(Declared("g_loss_parts", "array", "double", ("batch", out.p.size)))
             head = "for (int o_row = id; o_row < g_n_steps; o_row += num_neurons)"
             code += f"double {RUNNING} = 0.0;\n{head} {{\n{indent(out.kernel(kernel))}}}\n"
             code += f"{parts}[batch * num_neurons + id] = {RUNNING};\n"
         self.updates[f"outer_{out.p.name}"] = out.update("outer", code)
-        if not on_host(self.plan):
-            every = any(each for _, each in kernels)
+        if not self.given:
+            every = any(often == "each step" for _, often in kernels)
             self.results[f"{out.s.of_loss}loss"] = ("array", out.p.name, "g_loss_parts" if every else "g_loss")
 
     def _turn(self) -> None:
@@ -167,8 +176,11 @@ class _Text:
 
     def _results(self) -> None:
         """Where the host finds what it reads."""
+        if self.feeds:
+            self.results |= {f"{n}_{SLOPES}": ("array", n, SLOPES) for n in sources(self.plan)}
         for p in self.populations:
             wanted = [name("w", n) for n in ("count", "r", "first", *(() if p.only_spikes else ("happened",)))]
+            wanted += [name("w", "r", n) for n in p.s.plan.loss.also]
             for b in (p.s.table[s].buffer for s in wanted if s in p.s.table):
                 d = p.names.found.get(p.names.called(b))
                 if d is not None:

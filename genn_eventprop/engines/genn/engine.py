@@ -18,20 +18,21 @@ import numpy as np
 from ...codegen.genn import network_text
 from ...codegen.genn.gather import check_update
 from ...codegen.genn.learning import Rule, on_device, rule_of
+from ...codegen.genn.source import SLOPES
 from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import Plan
-from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ...program.values import synapse_values
 from ..base import Availability
 from ..dataset import Data, batch_indices
 from ..device_arrays import DeviceArrays
 from ..program_engine import Arrays, ProgramEngine
-from ..refuse import MOVED_VOLTAGE, SEVERAL, SHARED, SHARED_TABLES
+from ..refuse import MOVED_VOLTAGE, SHARED, SHARED_TABLES
 from ..result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
+from .halves import GennHalves, TooLong
 from .inputs import joined, part_of, rows_of_bits
 from .install import VERSION, available_backends, choose_backend, devices
 from .network import Network
@@ -40,11 +41,7 @@ from .transfer import HostTransfer
 MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
 
 
-class _TooLong(Exception):
-    """The spike stores of a group have grown beyond what its code can index."""
-
-
-class GennEngine(ProgramEngine):
+class GennEngine(GennHalves):
     """See the module.
 
     Args:
@@ -57,8 +54,7 @@ class GennEngine(ProgramEngine):
     """
 
     name = "genn"
-    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES, MOVED_VOLTAGE, SEVERAL}}
-    splits = False
+    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES, MOVED_VOLTAGE}}
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -86,8 +82,8 @@ class GennEngine(ProgramEngine):
         self.network: Any = None
         self._training = False  # what the network is built for, and:
         self._rule: Rule | None = None
-        written: tuple[bool, Rule | None, NetworkText] = (True, None, network_text(plan))  # raises if it cannot be
-        self._written = written
+        self._split = False  # whether it is built for batches in two halves
+        self._written = (True, False, self._rule), network_text(plan)  # raises if it cannot be
         self._moments: dict[str, DeviceArrays] = {}
         self._transfer = HostTransfer(self)
         self._running = False
@@ -119,17 +115,12 @@ class GennEngine(ProgramEngine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
-        while True:
-            try:
-                return super().run(data, samples, training=training, record_spikes=record_spikes)
-            except _TooLong:  # once more, in smaller groups
-                self._leave()
+        self._take_form(split=False)
+        run = super().run
+        return self._fitting(lambda: run(data, samples, training=training, record_spikes=record_spikes))
 
     def execute(self, given: Arrays, training: bool) -> Arrays:
         return self._in_groups(given, training)
-
-    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
-        raise NotImplementedError
 
     def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """The loss in Python is taken between the phases of every group."""
@@ -143,14 +134,10 @@ class GennEngine(ProgramEngine):
         self, given: Arrays, training: bool, between: Callable[[Arrays, Arrays, slice], Arrays] | None = None
     ) -> Arrays:
         """All examples of a batch, group by group; between: (group, its results, place) -> more for the way back."""
-        self._set_up(given, training)
-        self._transfer.begin()
-        self._running = True
+        given, places = self._begin(given, training)
         if training:
             self.network.launch("zero")
             self._parts()
-        places = [slice(i, min(i + self.group, given["batch"])) for i in range(0, given["batch"], self.group)]
-        given = given | self._transfer.fixed()
         terms = [r for p in self.plan.populations for r in self.plan.spike_regularisers(p.name)]
         means = training and any(r.mean == "batch" for r in terms)
         late = Arrays()
@@ -170,6 +157,14 @@ class GennEngine(ProgramEngine):
             self.network.launch("check")
         self._running = False
         return joined(found)
+
+    def _begin(self, given: Arrays, training: bool) -> tuple[Arrays, list[slice]]:
+        """A batch begins: what it is given, and the places of its groups."""
+        self._set_up(given, training)
+        self._transfer.begin()
+        self._running = True
+        places = [slice(i, min(i + self.group, given["batch"])) for i in range(0, given["batch"], self.group)]
+        return given | self._transfer.fixed(), places
 
     def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
         """They are made when counts are there, see `_in_groups`."""
@@ -204,7 +199,7 @@ class GennEngine(ProgramEngine):
             return False
         self.room = [1 << (n - 1).bit_length() if n > room else room for n, room in zip(needed, self.room)]
         if self.group > self._transfer.most_side_by_side(self.network.text):
-            raise _TooLong
+            raise TooLong
         self._reload()
         return True
 
@@ -213,9 +208,11 @@ class GennEngine(ProgramEngine):
         self.network.launch("read")
         if self._training:
             self.network.launch("totals")
-        if not on_host(self.plan):
+        if not self._slopes_given:
             self.network.launch("outer")
-        wanted = [k for k in self.network.text.results if k not in self._read_first and not k.endswith("_steps")]
+        wanted = [
+            k for k in self.network.text.results if k not in self._read_first and not k.endswith(("_steps", SLOPES))
+        ]
         out = {k: self._result(k, part["batch"]) for k in wanted}
         out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}
         if part["record"]:
@@ -240,7 +237,7 @@ class GennEngine(ProgramEngine):
     def _backward(self, more: Arrays) -> None:
         """The adjoint phase of the group that has run forwards; more: what it is given besides."""
         self._transfer.more(more)
-        if on_host(self.plan):
+        if self._slopes_given:
             self.network.launch("outer")
         self.network.launch("turn")
         windows = self._transfer.windows()
@@ -302,9 +299,10 @@ class GennEngine(ProgramEngine):
 
     def _text(self, training: bool) -> NetworkText:
         """The text of a network; a new rule makes another one."""
-        if self._written[:2] != (training, self._rule):
-            self._written = (training, self._rule, network_text(self.plan, training=training, rule=self._rule))
-        return self._written[2]
+        kind = training, self._split, self._rule
+        if self._written[0] != kind:
+            self._written = kind, network_text(self.plan, training=training, rule=self._rule, split=self._split)
+        return self._written[1]
 
     def _reload(self) -> None:
         """The same network with fresh memory, large enough for this run."""

@@ -26,6 +26,11 @@ class InputEvents:
     count: np.ndarray
     start: np.ndarray
 
+    @property
+    def most(self) -> int:
+        """Events of a channel in a sample."""
+        return int(np.diff(self.start, axis=1).max(initial=1))
+
 
 def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, own: tuple[int, int]) -> InputEvents:
     """A data set as a spike source reads it; own: its channels (first, last + 1)."""
@@ -46,6 +51,27 @@ def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, o
     first = np.arange(len(offsets) - 1)[:, None] * n_channels + np.arange(n_channels + 1)
     start = np.append(edge[first], np.full((1, n_channels + 1), len(where)), axis=0)
     return InputEvents(steps[where].astype(np.int32), count, start.astype(np.int32))
+
+
+def of_spikes(given: Arrays, values: np.ndarray, own: tuple[int, int], out: np.ndarray) -> None:
+    """Gives the spikes of a source, in the order of a batch, what their events have.
+
+    Args:
+        given: the batch. values: (B, M, most) of event k of every channel. own: channels of the source. out: (E,) of
+            all spikes of the batch.
+    """
+    samples, lengths = given["samples"], np.diff(given["offsets"])[given["samples"]]
+    b = np.repeat(np.arange(len(samples)), lengths)
+    at = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + given["offsets"][samples][b]
+    step, channel = given["steps"][at], given["channels"][at]
+    mine = np.flatnonzero((channel >= own[0]) & (channel < own[1]))
+    b, step, channel = b[mine], step[mine], channel[mine] - own[0]
+    order = np.lexsort((step, channel, b))
+    lane, late = (b * (own[1] - own[0]) + channel)[order], step[order]
+    first = np.diff(lane, prepend=-1) != 0  # of a channel in an example
+    number = np.cumsum(first | (np.diff(late, prepend=-1) != 0))
+    k = number - np.maximum.accumulate(np.where(first, number, 0))
+    out[mine[order]] = values[b[order], channel[order], k]
 
 
 def rows_of_bits(count: np.ndarray, steps: np.ndarray, n_points: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...codegen.genn import gather
-from ...codegen.genn.source import event_axes, sources
+from ...codegen.genn.source import event_axes, most_events, sources
 from ...codegen.genn.synapses import longest_delay
 from ...codegen.genn.text import NetworkText, NeuronText
 from ...codegen.genn.writer import NO_TARGET
@@ -36,7 +36,7 @@ class HostTransfer:
         self.lead = 1 + max((longest_delay(engine.plan, c) for c in engine.plan.connections), default=0)
         self.events: dict[str, InputEvents] = {}
         self._data: tuple[np.ndarray, ...] = ()
-        self._room = {axis: 1 for name in sources(self.plan) for axis in event_axes(name)}
+        self._room = {axis: 1 for name in sources(self.plan) for axis in (*event_axes(name), most_events(name))}
         self._axes = {"n_targets": 0, "n_nodes": 0}
         self._sent: dict[Any, np.ndarray | None] = {}
 
@@ -68,7 +68,8 @@ class HostTransfer:
     def fixed(self) -> Arrays:
         """Numbers of GeNN's own."""
         turn = self.phase + self.plan.n_steps + self.lead
-        return {"window": self.window, "lead": self.lead, "start": self.lead + 1, "turn": turn}
+        most = {most_events(name): self._room[most_events(name)] for name in sources(self.plan)}
+        return {"window": self.window, "lead": self.lead, "start": self.lead + 1, "turn": turn, "feed": 0, **most}
 
     # lengths
 
@@ -90,6 +91,8 @@ class HostTransfer:
 
     def _make_room(self, name: str, events: InputEvents, first: bool) -> None:
         """For the events of a source; first: whether they are those of the first data set."""
+        most = most_events(name)
+        self._room[most] = max(self._room[most], events.most)
         lengths = {"event_step": len(events.step), "event_start": events.start.size}
         for axis, (array, n) in zip(event_axes(name), lengths.items()):
             if n > MOST_INDICES:
