@@ -54,10 +54,9 @@ def _predict(
         raise SettingError("predict: name at least one file or folder with samples")
     model = load(run, checkpoint=checkpoint, engine=engine, threads=threads, trust=trust)
     rows = _rows(model, files)
-    if csv:
-        _print_csv(model, rows)
-    else:
-        _print_table(model, list(rows))
+    said = _print_csv(model, rows) if csv else _print_table(model, list(rows))
+    if not said:
+        print(f"no samples in {', '.join(map(str, files))}", file=sys.stderr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,18 +89,21 @@ def _numbers(model: TrainedModel, outputs: Outputs) -> tuple[str, np.ndarray]:
     return ("score", outputs.scores) if outputs.probabilities is None else ("probability", outputs.probabilities)
 
 
-def _print_csv(model: TrainedModel, rows: Iterator[Row]) -> None:
-    write = csv_format.writer(sys.stdout, lineterminator="\n").writerow
-    for i, row in enumerate(rows):
+def _print_csv(model: TrainedModel, rows: Iterator[Row]) -> int:
+    """Returns how many samples there were."""
+    write, count = csv_format.writer(sys.stdout, lineterminator="\n").writerow, 0
+    for count, row in enumerate(rows, 1):
         kind, numbers = _numbers(model, row.outputs)
-        if i == 0:
+        if count == 1:
             classes = [] if model.regression else ["class"]
             write(["sample", "label", *classes, *(f"{kind}_{name}" for name in model.class_names)])
         called = [] if model.regression else [_class(model, int(row.outputs.classes)).replace(UNDECIDED, "")]
         write([row.name, row.label or "", *called, *(f"{v:.9g}" if np.isfinite(v) else "" for v in numbers)])
+    return count
 
 
-def _print_table(model: TrainedModel, rows: Sequence[Row]) -> None:
+def _print_table(model: TrainedModel, rows: Sequence[Row]) -> int:
+    """Returns how many samples there were."""
     labelled = any(row.label is not None for row in rows)
     table = [_heading(model, rows[0], labelled), *(_cells(model, row, labelled) for row in rows)] if rows else []
     widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))] if table else []
@@ -110,6 +112,7 @@ def _print_table(model: TrainedModel, rows: Sequence[Row]) -> None:
     if labelled and not model.regression:
         right = [row.label == _class(model, int(row.outputs.classes)) for row in rows if row.label is not None]
         print(f"accuracy {100 * np.mean(right):.2f} % of {len(right)} labelled samples")
+    return len(rows)
 
 
 def _heading(model: TrainedModel, row: Row, labelled: bool) -> list[str]:

@@ -119,4 +119,6 @@ class _Builder:
                 raise self.fail(f"{node.func.id} takes one argument, got {len(node.args)},")
             return FUNCTIONS[node.func.id](self.build(node.args[0]))
         hint = f" ({_STEPS})" if isinstance(node, (ast.IfExp, ast.Compare, ast.BoolOp)) else ""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+            hint = " (a power is written **, as V**2)"
         raise self.fail(f"{ast.unparse(node)!r} is not arithmetic{hint}")

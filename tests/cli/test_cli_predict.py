@@ -146,6 +146,19 @@ def test_samples_that_decide_nothing_and_class_names_of_others(here, capsys):
     assert row["label"] == "" and set(row) == {"sample", "label", "class", "probability_a?[2J", "probability_b"}
 
 
+@pytest.mark.parametrize("csv", [[], ["--csv"]], ids=["table", "csv"])
+def test_files_without_samples_are_said_to_have_none(here, capsys, csv):
+    for name in ("none.npz", "neither.npz"):
+        Events.from_samples([], 700).save(name)
+    capsys.readouterr()
+    assert main(["predict", "run", "none.npz", "neither.npz", *csv]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "no samples in none.npz, neither.npz\n"
+    assert main(["predict", "run", "none.npz", "hum.wav", *csv]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2 and captured.err == ""
+
+
 def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     net = Network()

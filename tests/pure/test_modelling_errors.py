@@ -32,6 +32,9 @@ WRONG = {
     "dynamics of V: unknown symbol 'tau_mm' .did you mean 'tau_m'": {"dynamics": {"V": "-V / tau_mm", "I": "-I"}},
     "unknown function 'rand' .a random equation or threshold has no exact gradient": {"threshold": "V - rand(1)"},
     "unknown function 'max' .write a step or a kink as an event or a mode": {"dynamics": {"V": "max(I, V)", "I": "-I"}},
+    "is not arithmetic .a power is written [*][*], as V[*][*]2. in": {
+        "dynamics": {"V": "(I - V^2) / tau_m", "I": "-I"}
+    },
     "is not arithmetic .write a step or a kink as an event": {"dynamics": {"V": "I if V > 0 else V", "I": "-I"}},
     "unknown symbol 't' .equations cannot depend on time": {"threshold": "t - 5"},
     "'-1 - V[*][*]2' of event 'spike' is below zero for all states": {"threshold": "-1 - V**2"},
