@@ -102,48 +102,23 @@ class Network:
         weights are learned once, with the sum of both gradients. Delay and receptor are not shared.
         """
         name = name or f"{getattr(source, 'name', '?')}_{getattr(target, 'name', '?')}"
-        if source not in self.inputs and source not in self.populations:
-            raise NetworkError(f"connection {name!r}: its source is not part of this network")
-        if target not in self.populations:
-            raise NetworkError(f"connection {name!r}: its target is not a population of this network")
-        if isinstance(source, Population) and not source.model.spiking:
-            raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
+        self._check_ends(source, target, name)
         if share is not None:
             if connectivity is not None or sign is not None or trainable is not True:
                 raise NetworkError(
                     f"connection {name!r}: connectivity, sign and trainable come from share=; leave them out"
                 )
-            if share not in self.connections:
-                raise NetworkError(f"connection {name!r}: share= is not a connection of this network")
-            share = share.share or share
+            share = self._shared(share, name)
             connectivity = share.connectivity
-            if isinstance(connectivity, Sparse):
-                raise NetworkError(f"connection {name!r}: the weights of a Sparse connection belong to its own pairs")
         if not isinstance(connectivity, Connectivity):
             raise NetworkError(
                 f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}; other kinds are Sparse, "
                 "OneToOne, Conv2D, Pool2D and Grouped"
             )
-        try:
-            connectivity.check(source.shape, target.shape)
-        except NetworkError as error:
-            raise NetworkError(f"connection {name!r}: {error}") from None
-        wanted = connectivity.weight_shape(source.shape, target.shape)
-        if share is not None and wanted != share.weight_shape:
-            raise NetworkError(
-                f"connection {name!r}: weights of shape {wanted} are needed, but those of {share.name!r} have "
-                f"{share.weight_shape}"
-            )
+        shape = _weight_shape(connectivity, source, target, share, name)
         fixed, delays = as_delay(delay, name)
-        learned = as_learned(trainable, connectivity.weight_shape(source.shape, target.shape), name)
+        learned = as_learned(trainable, shape, name)
         signs = as_sign(sign, (connectivity, source.shape, target.shape), name)
-        receptors = list(target.model.receptors)
-        if not receptors:
-            raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
-        if receptor is None and len(receptors) > 1:
-            raise NetworkError(f"connection {name!r}: give receptor=, one of {', '.join(receptors)}")
-        if receptor is not None and receptor not in receptors:
-            raise NetworkError(f"connection {name!r}: no receptor {receptor!r}; one of {', '.join(receptors)}")
         connection = Connection(
             self._free_name(name),
             source,
@@ -151,13 +126,30 @@ class Network:
             connectivity,
             fixed,
             delays,
-            receptor or receptors[0],
+            _receptor(receptor, target, name),
             *(learned if share is None else (share.trainable, share.learned)),
             signs if share is None else share.sign,
             share,
         )
         self.connections.append(connection)
         return connection
+
+    def _check_ends(self, source: Input | Population, target: Population, name: str) -> None:
+        if source not in self.inputs and source not in self.populations:
+            raise NetworkError(f"connection {name!r}: its source is not part of this network")
+        if target not in self.populations:
+            raise NetworkError(f"connection {name!r}: its target is not a population of this network")
+        if isinstance(source, Population) and not source.model.spiking:
+            raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
+
+    def _shared(self, share: Connection, name: str) -> Connection:
+        """The connection whose weights connection `name` uses."""
+        if share not in self.connections:
+            raise NetworkError(f"connection {name!r}: share= is not a connection of this network")
+        share = share.share or share
+        if isinstance(share.connectivity, Sparse):
+            raise NetworkError(f"connection {name!r}: the weights of a Sparse connection belong to its own pairs")
+        return share
 
     def initial_parameters(self, rng: np.random.Generator | int) -> dict[str, np.ndarray]:
         """Initial values of all parameters, float64.
@@ -266,3 +258,32 @@ def check_synapses(values: Mapping[str, np.ndarray], name: str, pre: int, post: 
             Synapses.of_pairs(pairs, pre, post)
         except NetworkError as error:
             raise NetworkError(f"{name}.pairs: {error}") from None
+
+
+def _weight_shape(
+    connectivity: Connectivity, source: Input | Population, target: Population, share: Connection | None, name: str
+) -> tuple[int, ...]:
+    """The shape of the weights of a connection, which fits both populations and the weights that it shares."""
+    try:
+        connectivity.check(source.shape, target.shape)
+    except NetworkError as error:
+        raise NetworkError(f"connection {name!r}: {error}") from None
+    wanted = connectivity.weight_shape(source.shape, target.shape)
+    if share is not None and wanted != share.weight_shape:
+        raise NetworkError(
+            f"connection {name!r}: weights of shape {wanted} are needed, but those of {share.name!r} have "
+            f"{share.weight_shape}"
+        )
+    return wanted
+
+
+def _receptor(asked: str | None, target: Population, name: str) -> str:
+    """The receptor that a connection acts on; the only one of its target if none is named."""
+    receptors = list(target.model.receptors)
+    if not receptors:
+        raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
+    if asked is None and len(receptors) > 1:
+        raise NetworkError(f"connection {name!r}: give receptor=, one of {', '.join(receptors)}")
+    if asked is not None and asked not in receptors:
+        raise NetworkError(f"connection {name!r}: no receptor {asked!r}; one of {', '.join(receptors)}")
+    return asked or receptors[0]

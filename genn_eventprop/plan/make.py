@@ -58,18 +58,7 @@ def make_plan(
         )
     losses = as_losses(loss)
     loss = losses[0]
-    if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
-        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
-    n_steps = clock.number_of_steps(duration, dt)
-    if spike_times not in SPIKE_TIMES:
-        raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
-    for c in network.connections:
-        if c.delay >= duration:
-            raise PlanError(
-                f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
-            )
-    if not network.inputs:
-        raise PlanError("the network has no input; add one with network.input(n_channels)")
+    n_steps = _number_of_steps(network, dt, duration, spike_times)
     for each in losses:
         if each.population not in network.populations:
             raise PlanError(f"the loss reads {each.population.name!r}, which is not a population of this network")
@@ -90,6 +79,23 @@ def make_plan(
         pushes=tuple(r.record for r in found if isinstance(r, SpikeRegulariser)),
         network=network, asked=loss, regularisers=found,
     )  # fmt: skip
+
+
+def _number_of_steps(network: Network, dt: float, duration: float, spike_times: str) -> int:
+    """Of a trial; refuses settings that make no trial of this network, whatever a loss reads of it."""
+    if not all(_is_number(v) and math.isfinite(v) and v > 0 for v in (dt, duration)):
+        raise PlanError(f"dt and duration must be positive times in ms, got dt={dt!r} and duration={duration!r}")
+    n_steps = clock.number_of_steps(duration, dt)
+    if spike_times not in SPIKE_TIMES:
+        raise PlanError(f"spike_times={spike_times!r}: choose one of {', '.join(SPIKE_TIMES)}")
+    for c in network.connections:
+        if c.delay >= duration:
+            raise PlanError(
+                f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
+            )
+    if not network.inputs:
+        raise PlanError("the network has no input; add one with network.input(n_channels)")
+    return n_steps
 
 
 def _input(network: Network) -> InputRecord:
