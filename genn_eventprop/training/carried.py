@@ -12,9 +12,10 @@ from ..engines import Data, Engine, Result
 from ..engines.carry import Carry
 from ..engines.dataset import batch_indices
 from ..errors import EngineError
+from .around import Around
 
 
-class CarryingEngine(Engine):
+class CarryingEngine(Around):
     """An engine whose trials go on from those before them where the data says so; for the trainer it is like any other.
 
     The gradient takes what was carried as given: what a chunk does to later ones is not in it.
@@ -23,24 +24,12 @@ class CarryingEngine(Engine):
     def __init__(self, engine: Engine) -> None:
         if why := engine.cannot_carry():
             raise EngineError(why)
-        self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
-        self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
-        self.parameters, self.gradients = engine.parameters, engine.gradients
-        self.seed, self.epoch = engine.seed, engine.epoch
+        super().__init__(engine)
         self._last = np.zeros(0, np.int64)
         self._end: Carry | None = None
 
     def load(self, events: Any) -> Data:
         return replace(self.inner.load(events), follows=follows(events))
-
-    def use(self, optimiser: Any) -> None:
-        self.inner.use(optimiser)
-
-    def update(self, optimiser: Any) -> None:
-        self.inner.update(optimiser)
-
-    def close(self) -> None:
-        self.inner.close()
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)

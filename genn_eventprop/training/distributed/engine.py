@@ -9,13 +9,14 @@ import numpy as np
 from ...engines import Data, Engine, Result
 from ...engines.dataset import batch_indices
 from ...engines.parts import Part
+from ..around import Around
 from .ranks import Ranks
 
 PIECE = 1 << 22
 """Numbers of the gradient that a rank adds up at a time: 16 MiB of float32 from each subtree of slices."""
 
 
-class RankedEngine(Engine):
+class RankedEngine(Around):
     """`engine` on every rank of `ranks`; each runs its slices of a batch, and all get the result of the whole.
 
     Every rank must call `run` with the same samples. The bits are those of one rank where the engine has slices
@@ -25,26 +26,12 @@ class RankedEngine(Engine):
     def __init__(self, engine: Engine, ranks: Ranks) -> None:
         known = len(engine.remarks)
         engine.settle(ranks.local_rank, ranks.local_size)
-        self.inner, self.ranks, self.plan, self.name = engine, ranks, engine.plan, engine.name
-        self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
-        self.parameters, self.gradients = engine.parameters, engine.gradients
+        super().__init__(engine)
+        self.ranks = ranks
         self.reason = "; ".join([engine.reason, f"{ranks.size} ranks", *engine.remarks[known:]])
-        self.seed, self.epoch = engine.seed, engine.epoch
         self._spiking = {p.name: p.size for p in self.plan.populations if p.spiking}
         self._parts: list[Part] = []
         engine.whole_counts = self._gather_counts  # type: ignore[method-assign]
-
-    def load(self, events: Any) -> Data:
-        return self.inner.load(events)
-
-    def use(self, optimiser: Any) -> None:
-        self.inner.use(optimiser)
-
-    def update(self, optimiser: Any) -> None:
-        self.inner.update(optimiser)
-
-    def close(self) -> None:
-        self.inner.close()
 
     def notes(self, batch: int) -> list[str]:
         slices, size = self.inner.slices_of(batch), self.ranks.size
