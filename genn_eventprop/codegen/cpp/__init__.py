@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import resources
 
 from ...plan import Plan
 from ..equations import equations
 from ..shared import shared
 from . import kinds
-from .context import Context, padded, regulariser_names
+from .context import Context, padded, read, regulariser_names
 from .declarations import args, record, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
 from .grid import Grid
@@ -39,11 +38,6 @@ class Source:
     integers: tuple[str, ...]
     gradients: dict[str, tuple[int, int, int]]
     gradient_size: int
-
-
-def read(name: str) -> str:
-    """The text of a C++ file in this folder."""
-    return resources.files(__package__).joinpath(name).read_text()
 
 
 def noise() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib import resources
 from typing import TypeVar
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
@@ -21,6 +22,11 @@ RANGE = (
     "const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
     "(void)from; (void)to;",
 )
+
+
+def read(name: str) -> str:
+    """The text of a C++ file in this folder."""
+    return resources.files(__package__).joinpath(name).read_text()
 
 
 def padded(size: int) -> int:

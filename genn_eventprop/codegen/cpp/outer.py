@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..printer import CPP, DOUBLE, Dialect, expression
-from .context import Context, indent
+from .context import Context, indent, read
 
 RUNNING = """\
 args.loss[sample] = has_target(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
@@ -21,43 +21,6 @@ for (int n = 0; n < N_OUT; ++n) {
     work.dr[n] = scalar(args.given_dr[sample * N_OUT + n]);
     LAST
 }
-"""
-# of V at one time, (NP_OUT): the loss, and its slope; see `losses.outer`
-POINTWISE_CROSS_ENTROPY = """\
-inline scalar pointwise(const Args& args, const scalar* __restrict voltage, Target target, scalar* __restrict slope) {
-    (void)args;
-    alignas(64) scalar value[NP_OUT], part[NP_OUT];
-    for (int n = 0; n < NP_OUT; ++n)
-        value[n] = n < N_OUT ? score_at(voltage[n], args) : -std::numeric_limits<scalar>::max();
-    const scalar top = lanes_max<NP_OUT>(value);
-    for (int n = 0; n < NP_OUT; ++n) part[n] = n < N_OUT ? quick_exp(value[n] - top) : scalar(0);
-    const scalar total = lanes_total<NP_OUT>(part), share = 1 / total;
-    for (int n = 0; n < NP_OUT; ++n) slope[n] = part[n] * share * score_slope_at(voltage[n], args);
-    const scalar right = voltage[target.label];
-    slope[target.label] += term_slope_at(right, args) - score_slope_at(right, args);
-    return std::log(total) + top - value[target.label] + term_at(right, args);
-}
-"""
-POINTWISE_SQUARED_ERROR = """\
-inline scalar pointwise(const Args&, const scalar* __restrict voltage, Target target, scalar* __restrict slope) {
-    scalar total = 0;
-    for (int n = 0; n < NP_OUT; ++n) slope[n] = 0;
-    for (int n = 0; n < N_OUT; ++n) {
-        const scalar wanted = scalar(target.low[n] + (target.high[n] - target.low[n]) * double(target.part));
-        slope[n] = wanted == wanted ? voltage[n] - wanted : scalar(0);
-        total += slope[n] * slope[n];
-    }
-    return scalar(0.5) * total;
-}
-"""
-TARGETS = """\
-// What V is compared with at one time: the label, or targets between two steps.
-struct Target {
-    int64_t label;
-    const double* low;
-    const double* high;
-    scalar part;
-};
 """
 
 
@@ -96,12 +59,12 @@ def _pointwise(ctx: Context) -> list[str]:
         )
     parts = [_function(ctx, f"{name}_at", expr, CPP) for name, expr in _expressions(ctx)] if labels else []
     return [
-        TARGETS,
+        read("target.hpp"),
         f"inline Target target_of(const Args& args, int64_t sample, int64_t step, scalar part) {{ (void)step; {target} }}",
         "inline bool has_target(const Args& args, int64_t sample) { (void)args; (void)sample; "
         f"return {'args.labels[sample] >= 0' if labels else 'true'}; }}",
         *parts,
-        POINTWISE_CROSS_ENTROPY if labels else POINTWISE_SQUARED_ERROR,
+        read(f"pointwise_{'cross_entropy' if labels else 'squared_error'}.hpp"),
     ]
 
 
