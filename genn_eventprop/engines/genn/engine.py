@@ -83,6 +83,7 @@ class GennEngine(GennHalves):
         self._training = False  # what the network is built for, and:
         self._rule: Rule | None = None
         self._split = False  # whether it is built for batches in two halves
+        self._written: tuple[tuple[bool, bool, Rule | None], NetworkText]  # what the text was asked for, and the text
         self._written = (True, False, self._rule), network_text(plan)  # raises if it cannot be
         self._moments: dict[str, DeviceArrays] = {}
         self._transfer = HostTransfer(self)

@@ -79,7 +79,7 @@ class HostTransfer:
         Raises:
             EngineError: if it has more spikes than the generated code can count.
         """
-        data, first = tuple(given[n] for n in ("steps", "channels", "offsets")), not self._data
+        data, first = (given["steps"], given["channels"], given["offsets"]), not self._data
         self._axes = {n: max(length, given[n]) for n, length in self._axes.items()}
         if len(data) == len(self._data) and all(a is b for a, b in zip(data, self._data)):
             return
