@@ -61,7 +61,9 @@ class NativeTables:
             assert steps is not None
             made = self._dense(c, steps)
         for tail, array in made.items():
-            self.arrays[f"c_{c.name}_{tail}"] = np.ascontiguousarray(array, array.dtype if tail == "delay" else INT)
+            self.arrays[f"c_{c.name}_{tail}"] = np.ascontiguousarray(
+                array, array.dtype if array.dtype == np.uint16 else INT
+            )
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
         width = padded(c.post)
@@ -71,7 +73,7 @@ class NativeTables:
         full[..., : c.post] = steps
         target = np.arange(width, dtype=INT)
         if kinds.dendritic(c):
-            return {"back": (self.ahead - full) * width + target, "forth": full * width + target}
+            return {"delay": full, "back": target - full * width, "forth": full * width + target}
         return {"delay": full.astype(np.uint16)}
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:

@@ -129,10 +129,7 @@ void check_gather(Case<N>& c) {
     c.sort(by);
     const std::vector<uint16_t> delay = c.short_delay();
     const Delayed dense{delay.data(), c.weight};
-    Series<NP, 2> both;
-    Series<NP, 1> one;
-    both.prepare(c.T, c.ahead), one.prepare(c.T, c.ahead);
-    both.fill({c.along.data, c.D.data}, c.T), one.fill({c.D.data}, c.T);
+    Buffer<scalar> series;
     if (c.dense) {
         std::vector<double> arrived(size_t(c.T * NP));
         c.each([&](size_t, size_t i, int t) { arrived[size_t(t * NP + c.target[i])] += double(part_of<P>(c.weight[int64_t(i)])); });
@@ -145,8 +142,8 @@ void check_gather(Case<N>& c) {
     for (auto& g : grad) g.zero(c.S + 1);
     const Learned learned{grad[0], grad[1]}, late{nullptr, grad[2]};
     if (c.dense) {
-        gather_dense<P, NP, 2>(learned, dense, both, by, c.M);
-        gather_dense<P, NP, 1>(late, dense, one, by, c.M);
+        gather_dense<P, NP, 2>(learned, dense, {c.along.data, c.D.data}, series, by, c.M, c.T, c.ahead);
+        gather_dense<P, NP, 1>(late, dense, {c.D.data}, series, by, c.M, c.T, c.ahead);
     } else {
         std::vector<int32_t> own;
         for (int32_t i = 0; i < c.S; ++i) own.push_back(i);
@@ -177,13 +174,16 @@ void check_axonal(Case<N>& c) {
     });
     Buffer<scalar> found, out, grad, grad_w;
     found.zero(c.T * NP), out.zero(int64_t(dots.size()) + 1), grad.zero(c.M), grad_w.zero(c.S);
+    Buffer<scalar> grad_back;
+    grad_back.zero(c.M);
     Arrivals arrivals;
-    arrivals.begin(c.T);
+    arrivals.width = 1;
+    arrivals.begin(c.ahead);
     for (int t = 0; t < c.T; ++t) {
-        arrivals.send(c.at(t), c.count(t), t, delay.data(), c.T);
+        arrivals.send(c.at(t), c.count(t), t, delay.data());
         const int64_t n = arrivals.take(t);
         add_rows<NP>(found.data + t * NP, c.weight, arrivals.taken, n);
-        dot_axonal<P, NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T);
+        dot_axonal<P, NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T, grad_back);
     }
     BySource by;
     c.sort(by);
@@ -193,34 +193,50 @@ void check_axonal(Case<N>& c) {
     compare("axonal arrivals", N, found, arrived);
     compare("axonal dots", N, out, dots);
     compare("axonal dL/dd", N, grad, dd);
+    compare("axonal dL/dd, from the dots", N, grad_back, dd);
     compare("axonal dL/dw", N, grad_w, dw);
 }
 
 // Delays of targets: those of the synapses are those of the first source.
-template <int N>
+template <Part P, int N>
 void check_dendritic(Case<N>& c) {
     constexpr int NP = Case<N>::NP;
     for (size_t i = 0; i < size_t(c.S); ++i) c.delay[i] = c.delay[size_t(c.target[i])];
-    std::vector<double> all(size_t(c.T * NP)), dots(c.spiked.size()), dd(size_t(NP), 0.0);
+    std::vector<double> all(size_t(c.T * NP)), dots(c.spiked.size()), dd(size_t(NP), 0.0), whole(size_t(NP), 0.0);
+    std::vector<double> dw(size_t(c.S));
     c.each([&](size_t k, size_t i, int t) {
-        const double w = c.weight[int64_t(i)], D = w * double(c.D[t * NP + c.target[i]]);
-        all[size_t(t * NP + c.target[i])] += w, dots[k] += D, dd[size_t(c.target[i])] += D;
+        const double w = c.weight[int64_t(i)], D = double(c.D[t * NP + c.target[i]]), part = part_of<P>(c.weight[int64_t(i)]);
+        all[size_t(t * NP + c.target[i])] += w, dots[k] += part * D;
+        dd[size_t(c.target[i])] += part * D, whole[size_t(c.target[i])] += w * D;
+        dw[i] += double(c.along[t * NP + c.target[i]]);
     });
-    Buffer<scalar> sums, arrived, out, grad;
-    sums.zero((c.T + c.ahead) * NP), arrived.zero(c.T * NP), out.zero(int64_t(dots.size()) + 1), grad.zero(NP);
+    Buffer<scalar> arrived, sums, out, grad, kept;
+    for (Buffer<scalar>* rows : {&arrived, &sums}) rows->zero(c.T * NP);
+    out.zero(int64_t(dots.size()) + 1), grad.zero(NP), kept.zero(NP);
     std::vector<int32_t> back, forth;
-    for (int n = 0; n < NP; ++n) back.push_back((c.ahead - c.delay[size_t(n)]) * NP + n), forth.push_back(c.delay[size_t(n)] * NP + n);
+    for (int n = 0; n < NP; ++n) back.push_back(n - c.delay[size_t(n)] * NP), forth.push_back(n + c.delay[size_t(n)] * NP);
     alignas(64) scalar row[NP];
+    Window<NP> window;
+    window.begin(c.ahead);
     for (int t = 0; t < c.T; ++t) {
-        add_rows<NP, true>(sums.data + (c.ahead + t) * NP, c.weight, c.at(t), c.count(t));
-        gather_row<NP>(arrived.data + t * NP, sums.data + t * NP, back.data());
+        add_rows<NP, true>(window.next(), c.weight, c.at(t), c.count(t));
+        gather_and_add<NP>(sums.data + t * NP, t % 2 ? nullptr : arrived.data + t * NP, window.now(), back.data());
+        if (t % 2) std::memcpy(arrived.data + t * NP, sums.data + t * NP, NP * sizeof(scalar));
+        add_products<NP>(kept, arrived.data + t * NP, c.D.data + t * NP);
         gather_row<NP>(row, c.D.data + t * NP, forth.data());
-        dot_rows<NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), row);
+        dot_dendritic<P, NP>(out.data + c.first[size_t(t)], grad, c.weight, c.at(t), c.count(t), row);
     }
-    gather_dendritic<NP>(grad, arrived, c.D, c.T);
-    compare("dendritic arrivals", N, arrived, all);
+    compare("dendritic arrivals", N, sums, all);
+    compare("dendritic arrivals, kept", N, arrived, all);
     compare("dendritic dots", N, out, dots);
-    compare("dendritic dL/dd", N, grad, dd);
+    compare("dendritic dL/dd, from the dots", N, grad, dd);
+    compare("dendritic dL/dd", N, kept, whole);
+    BySource by;
+    c.sort(by);
+    Buffer<scalar> space;
+    grad.zero(c.S);
+    gather_dendritic<NP>(grad, c.along, space, c.delay.data(), by, c.M, c.T, c.ahead);
+    compare("dendritic dL/dw", N, grad, dw);
 }
 
 template <int N>
@@ -232,7 +248,7 @@ void check(Random& r) {
             check_gather<ALL>(c), check_gather<POSITIVE>(c), check_gather<NEGATIVE>(c);
             if (dense) {
                 Case<N> d = Case<N>(r, 7, 23, ahead, true);
-                check_axonal<ALL>(c), check_axonal<NEGATIVE>(c), check_dendritic(d);
+                check_axonal<ALL>(c), check_axonal<NEGATIVE>(c), check_dendritic<ALL>(d), check_dendritic<POSITIVE>(d);
             }
         }
 }

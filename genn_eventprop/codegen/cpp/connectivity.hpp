@@ -23,18 +23,18 @@ struct Delayed {
 // Sums of the weights that arrive at this step and at the `ahead` next ones.
 template <int N>
 struct Ring {
-    Buffer<scalar> rows;  // 3 * live: what is still to come is moved to the front when the end is reached
+    Buffer<scalar> rows;  // 2 * live: what is still to come is moved to the front when the end is reached
     int64_t live = 0, at = 0;
     void begin(int64_t ahead) {
         live = ahead + 1, at = 0;
-        rows.zero(3 * live * N);
+        rows.zero(2 * live * N);
     }
     scalar* now() { return rows.data + at * N; }
     void next() {
-        if (++at <= 2 * live) return;
-        const int64_t left = 3 * live - at;
+        if (++at <= live) return;
+        const int64_t left = 2 * live - at;
         std::memcpy(rows.data, rows.data + at * N, size_t(left * N) * sizeof(scalar));
-        std::memset(rows.data + left * N, 0, size_t((3 * live - left) * N) * sizeof(scalar));
+        std::memset(rows.data + left * N, 0, size_t((2 * live - left) * N) * sizeof(scalar));
         at = 0;
     }
 };
@@ -49,13 +49,26 @@ inline void scatter_rows(scalar* now, const Synapses& c, const int32_t* __restri
     }
 }
 
+// Number u of four of 16 bits.
+inline int64_t place(uint64_t four, int u) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    u = 3 - u;
+#endif
+    return int64_t(four >> (16 * u) & 0xffff);
+}
+
 template <Part P, int N>
 inline void scatter_rows(scalar* now, const Delayed& c, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
         const uint16_t* delay = c.delay + int64_t(index[r]) * N;
         const scalar* weight = c.weight + int64_t(index[r]) * N;
-#pragma GCC unroll 8
-        for (int i = 0; i < N; ++i) now[int64_t(delay[i]) * N + i] += part_of<P>(weight[i]);
+#pragma GCC unroll 2
+        for (int i = 0; i < N; i += 4) {
+            uint64_t four;  // delays in one load: loads and stores are what this takes its time for
+            std::memcpy(&four, delay + i, sizeof four);
+#pragma GCC unroll 4
+            for (int u = 0; u < 4; ++u) now[place(four, u) * N + i + u] += part_of<P>(weight[i + u]);
+        }
     }
 }
 
@@ -140,14 +153,12 @@ inline void gather_dots(scalar* __restrict out, const Delayed& c, const int32_t*
     }
 }
 
-// One or two numbers side by side: few, with their first and their last.
+// One or two numbers side by side, and as many vectors whose numbers are put side by side.
 template <int K>
 struct Side {
     typedef scalar few;
     static few load(const scalar* p) { return *p; }
-    static void store(scalar* p, const scalar* const (&from)[1], int64_t i) { *p = from[0][i]; }
-    static scalar first(few v) { return v; }
-    static scalar last(few v) { return v; }
+    static void store(scalar* p, const vec (&from)[1]) { std::memcpy(p, from, sizeof from); }
 };
 template <>
 struct Side<2> {
@@ -157,68 +168,107 @@ struct Side<2> {
         std::memcpy(&v, p, sizeof v);
         return v;
     }
-    static void store(scalar* p, const scalar* const (&from)[2], int64_t i) {
-        const few v = {from[0][i], from[1][i]};
-        std::memcpy(p, &v, sizeof v);
+    static void store(scalar* p, const vec (&from)[2]) {
+        alignas(64) scalar a[LANES], b[LANES];
+        ::store(a, from[0]), ::store(b, from[1]);
+        INDEPENDENT for (int i = 0; i < LANES; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
     }
-    static scalar first(few v) { return v[0]; }
-    static scalar last(few v) { return v[1]; }
 };
 
+// 0, step, 2 * step, ...
+inline ints multiples(int64_t step) {
+    ints m;
+    for (int i = 0; i < LANES; ++i) m[i] = int32_t(i * step);
+    return m;
+}
+
+constexpr int SOON = 16;  // sources ahead of the one that runs, whose numbers a column away are asked for
 constexpr int TILE = 16;  // neurons whose rows are turned into series, or series into rows, at once
 
-// Rows of N numbers a step as one series a neuron, K quantities side by side; zero from the end of the trial on, where
-// late arrivals look.
+// Rows of N numbers a step as one series a neuron, of TILE neurons, K quantities side by side; zero from the end of the trial
+// on, where late arrivals look.
 template <int N, int K>
 struct Series {
-    Buffer<scalar> data;
-    int64_t length = 0;
-    void prepare(int64_t n_steps, int64_t ahead) {
-        length = n_steps + ahead + 8;  // no power of 2: neighbours would share a set of the cache
-        data.zero(N * length * K);
+    scalar* data;
+    int64_t n_steps, length;
+    // more: numbers that there is to be room for behind the series.
+    Series(Buffer<scalar>& space, int64_t steps, int64_t ahead, int64_t more)
+        : n_steps(steps), length(steps + ahead + 8) {  // no power of 2: neighbours would share a set of the cache
+        space.reserve(TILE * length * K + more);
+        data = space.data;
+        std::memset(data, 0, size_t(TILE * length * K) * sizeof(scalar));
     }
-    void trade(Series& other) { data.trade(other.data), std::swap(length, other.length); }
-    void fill(const scalar* const (&rows)[K], int64_t n_steps) {
-        for (int n0 = 0; n0 < N; n0 += TILE)
-            for (int64_t t = 0; t < n_steps; ++t)
-                for (int n = n0; n < n0 + TILE; ++n) Side<K>::store(data.data + (n * length + t) * K, rows, t * N + n);
+    scalar* behind() const { return data + TILE * length * K; }
+    // Of the neurons from n0 on.
+    void fill(const scalar* const (&rows)[K], int n0) const {
+        const ints down = multiples(N);
+        const int64_t whole = n_steps / LANES * LANES;
+        for (int64_t t = 0; t < whole; t += LANES)
+            for (int n = 0; n < TILE; ++n) {
+                vec some[K];
+                for (int k = 0; k < K; ++k) some[k] = gathered(rows[k] + t * N + n0 + n, down);
+                Side<K>::store(data + (n * length + t) * K, some);
+            }
+        for (int64_t t = whole; t < n_steps; ++t)
+            for (int n = 0; n < TILE; ++n)
+                for (int k = 0; k < K; ++k) data[(n * length + t) * K + k] = rows[k][t * N + n0 + n];
     }
-    // The series of neuron n, seen from a spike whose arrivals there are `delay` later.
-    const scalar* of(int64_t n, int32_t delay) const { return data.data + (n * length + delay) * K; }
-};
-
-// What becomes of the sum over the arrivals of one synapse of lambda . e, the first of K quantities, and of that of D, the
-// last: dL/dw is the one, dL/dd = w times the other, with weights of part P alone. Null: not learned.
-struct Learned {
-    scalar *weight, *delay;
-    template <Part P, int K>
-    void add(int64_t w, int64_t d, scalar value, typename Side<K>::few sum) const {
-        if (weight) weight[w] += Side<K>::first(sum);
-        if (delay) delay[d] += part_of<P>(value) * Side<K>::last(sum);
-    }
+    // The series of neuron n of these, seen from a spike whose arrivals there are `delay` later.
+    const scalar* of(int64_t n, int32_t delay) const { return data + (n * length + delay) * K; }
 };
 
 constexpr int GROUP = 8;  // targets that take turns, so that the length of a source's list is found out once for them
 
-// Gradients of dense weights (M, N) with a delay each. spikes: of every source, by their own steps.
-template <Part P, int N, int K>
-inline void gather_dense(const Learned& learned, const Delayed& c, const Series<N, K>& series,
-                         BySource& spikes, int64_t sources) {
-    for (int n = 0; n < N; n += GROUP)
-        for (int64_t m = 0; m < sources; ++m) {
+// What becomes of the sums over the arrivals of every synapse of lambda . e, the first of K quantities, and of D, the last:
+// dL/dw is the one, dL/dd = w times the other, with weights of part P alone. Null: not learned.
+struct Learned {
+    scalar *weight, *delay;
+    // sum: K numbers for each of the TILE targets from n on, of one source after the other. They are added in one go, whole
+    // lines of the cache, since the rows of N numbers that they are added to are far apart.
+    template <Part P, int N, int K>
+    void add(int n, const scalar* __restrict value, const scalar* __restrict sum, int64_t sources) const {
+        scalar *const __restrict to_weight = weight, *const __restrict to_delay = delay;
+        for (int64_t m = 0; m < sources; ++m, sum += TILE * K) {
             const int64_t at = m * N + n;
-            const scalar* p[GROUP];
-            typename Side<K>::few s[GROUP] = {};
-#pragma GCC unroll 8
-            for (int u = 0; u < GROUP; ++u) p[u] = series.of(n + u, c.delay[at + u]);
-            for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
-                const int64_t step = int64_t(spikes.steps[k]) * K;
-#pragma GCC unroll 8
-                for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
+            if (to_weight) __builtin_prefetch(to_weight + at + SOON * N, 1);
+            if (to_delay) __builtin_prefetch(to_delay + at + SOON * N, 1);
+            alignas(64) scalar first[TILE], last[TILE];
+            for (int i = 0; i < TILE; ++i) first[i] = sum[i * K], last[i] = sum[i * K + K - 1];
+            for (int i = 0; i < TILE; i += LANES) {
+                if (to_weight) store(to_weight + at + i, load(to_weight + at + i) + load(first + i));
+                const vec d = part_of<P>(load(value + at + i)) * load(last + i);
+                if (to_delay) store(to_delay + at + i, load(to_delay + at + i) + d);
             }
-#pragma GCC unroll 8
-            for (int u = 0; u < GROUP; ++u) learned.add<P, K>(at + u, at + u, c.weight[at + u], s[u]);
         }
+    }
+};
+
+// Gradients of dense weights (M, N) with a delay each, from K rows a step. spikes: of every source, by their own steps.
+template <Part P, int N, int K>
+inline void gather_dense(const Learned& learned, const Delayed& c, const scalar* const (&rows)[K], Buffer<scalar>& space,
+                         BySource& spikes, int64_t sources, int64_t n_steps, int64_t ahead) {
+    const Series<N, K> series(space, n_steps, ahead, sources * TILE * K);
+    for (int n0 = 0; n0 < N; n0 += TILE) {
+        series.fill(rows, n0);
+        for (int n = 0; n < TILE; n += GROUP) {
+            scalar* sum = series.behind() + n * K;
+            for (int64_t m = 0; m < sources; ++m, sum += TILE * K) {
+                const uint16_t* delay = c.delay + m * N + n0 + n;
+                __builtin_prefetch(delay + SOON * N);
+                const scalar* p[GROUP];
+                typename Side<K>::few s[GROUP] = {};
+#pragma GCC unroll 8
+                for (int u = 0; u < GROUP; ++u) p[u] = series.of(n + u, delay[u]);
+                for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
+                    const int64_t step = int64_t(spikes.steps[k]) * K;
+#pragma GCC unroll 8
+                    for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
+                }
+                std::memcpy(sum, s, sizeof s);
+            }
+        }
+        learned.add<P, N, K>(n0, c.weight, series.behind(), sources);
+    }
 }
 
 // Gradients of listed synapses: grad[where] += row[offset], times the weight's part P if Scaled, of every synapse of the n
@@ -246,11 +296,14 @@ inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const
                           int64_t sources, int64_t n_steps, int64_t ahead) {
     constexpr int TURNS = 8;
     const int64_t length = n_steps + ahead + 8;
+    const ints across = multiples(length);
     for (int n0 = 0; n0 < N; n0 += TILE) {
         series.zero(TILE * length);
         for (int n = 0; n < TILE; n += TURNS)
             for (int64_t m = 0; m < sources; ++m) {
                 scalar *p[TURNS], w[TURNS];
+                __builtin_prefetch(c.delay + (m + SOON) * N + n0 + n);
+                __builtin_prefetch(c.weight + (m + SOON) * N + n0 + n);
 #pragma GCC unroll 8
                 for (int u = 0; u < TURNS; ++u) {
                     p[u] = series.data + (n + u) * length + c.delay[m * N + n0 + n + u];
@@ -263,7 +316,7 @@ inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const
                 }
             }
         for (int64_t t = 0; t < n_steps; ++t)
-            for (int n = 0; n < TILE; ++n) rows[t * N + n0 + n] = series[n * length + t];
+            for (int n = 0; n < TILE; n += LANES) store(rows + t * N + n0 + n, gathered(series + n * length + t, across));
     }
 }
 

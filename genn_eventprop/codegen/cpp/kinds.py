@@ -40,7 +40,7 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
     """(C type, name) of the arrays that `engines/native_tables.py` makes of the values of a connection."""
     if by_synapses(c) and c.form == "dense":
         return [("const uint16_t*", f"c_{c.name}_delay")]
-    tails = {by_rows: (), axonal: ("delay",), dendritic: ("back", "forth"), by_synapses: ("start", "offset")}
+    tails = {by_rows: (), axonal: ("delay",), dendritic: ("delay", "back", "forth"), by_synapses: ("start", "offset")}
     found = list(next(names for is_kind, names in tails.items() if is_kind(c)))
     if by_synapses(c):
         found += ["weight_of"] if learned(c) else []

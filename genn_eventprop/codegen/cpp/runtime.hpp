@@ -261,7 +261,7 @@ struct Buffer {
     }
     void zero(int64_t n) {
         reserve(n);
-        if (n) std::memset(data, 0, size_t(n) * sizeof(T));
+        if (n > 0) std::memset(data, 0, size_t(n) * sizeof(T));
     }
     void trade(Buffer& other) { std::swap(data, other.data), std::swap(size, other.size); }
     T& operator[](int64_t i) { return data[i]; }

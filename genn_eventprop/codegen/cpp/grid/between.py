@@ -106,7 +106,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
     def _term(self, connection: int, part: str, row: Buffer) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
         if c.delays is not None:
-            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, array))}}}\n"
+            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row))}}}\n"
         if len(row.axes) == 2:
             array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_p_{c.target}"
         code = indent(self._product(c, part, array))

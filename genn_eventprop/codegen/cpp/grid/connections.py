@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
-from ....program.trial import Deliver, GatherDelays, Trial
+from ....program.trial import Deliver, Feedback, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, padded, unique
 from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
@@ -31,6 +31,8 @@ class Connections:
         ops = (*trial.step, *trial.end_back)
         self.sums = {o.connection: o.sums for o in ops if isinstance(o, Deliver)}
         self.terms = {o.connection: o.terms for o in ops if isinstance(o, GatherDelays)}
+        fed = [(c, row) for o in trial.feedback if isinstance(o, Feedback) for c, _, row in o.terms]
+        self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
     def _number(self, c: ConnectionRecord) -> int:
         return [p.name for p in self.plan.populations].index(c.target)
@@ -51,42 +53,41 @@ class Connections:
         return [part for part, _ in self.sums[self.plan.connections.index(c)]]
 
     def next(self, population: int) -> str:
-        """The rings of a population go on to the next step."""
-        return "".join(_if_trained(part, f"{_ring(sums)}.next();\n") for part, sums in self.ringed(population))
+        """What arrives at `step` in a population is over."""
+        into = self.plan.into(self.plan.populations[population].name)
+        lists = "".join(f"work.c_{c.name}_arrivals.take(step);\n" for c in into if axonal(c))
+        return lists + "".join(_if_trained(part, f"{_ring(sums)}.next();\n") for part, sums in self.ringed(population))
 
-    def members(self) -> tuple[list[str], list[str], list[str], list[str]]:
-        """Members of a thread's memory, the lines that make room for them, those that do so for a pass backwards, and
-        the names of the members of these."""
+    def members(self) -> tuple[list[str], list[str], list[str]]:
+        """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
+        backwards needs."""
         found: list[str] = []
         room: list[str] = []
-        late: list[str] = []
         names: list[str] = []
         for i, p in enumerate(self.plan.populations):
             found += [f"Ring<NP_p_{p.name}> {_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
-            found += [f"Series<NP_p_{p.name}, {len(rows)}> {of};" for of, rows in self._serieses(i).items()]
-            names += self._serieses(i)
-            late += [f"{of}.prepare(n_steps, args.ahead);" for of in self._serieses(i)]
+        names += self._windows()
+        found += [f"Window<NP_p_{c.target}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
             if self.known(c):
                 rows = [f"c_{c.name}_rows{_tail(part)}" for part in self._parts(c)]
-                found.append(f"Buffer<real> {', '.join(rows)}, c_{c.name}_sums;")
+                found.append(f"Buffer<real> {', '.join(rows)};")
                 room += [f"{row}.zero(n_steps * NP_p_{c.target});" for row in rows]
             elif axonal(c):
                 found.append(f"Arrivals c_{c.name}_arrivals;")
             elif dendritic(c):
-                tails = [_tail(part) for part in self._parts(c)]
-                lengths = {f"sums{tail}": "n_steps + args.ahead" for tail in tails}
-                lengths |= {f"arrived{tail}": "n_steps" for tail in tails} if c.learns_delays else {}
-                room += [f"c_{c.name}_{tail}.zero(({count}) * NP_p_{c.target});" for tail, count in lengths.items()]
-                found += [f"Buffer<real> c_{c.name}_{tail};" for tail in lengths]
-                if c.trainable:
-                    names.append(f"c_{c.name}_shifted")
-                    found.append(f"Buffer<real> c_{c.name}_shifted;")
-                    late.append(f"c_{c.name}_shifted.zero(n_steps * NP_p_{c.target});")
+                for tail in map(_tail, self._parts(c)):
+                    found.append(f"Window<NP_p_{c.target}> c_{c.name}_sums{tail};")
+                    if self._keeps(c):
+                        found.append(f"Buffer<real> c_{c.name}_arrived{tail};")
+                        room.append(f"c_{c.name}_arrived{tail}.zero(n_steps * NP_p_{c.target});")
+        if any(c.form == "dense" and (by_synapses(c) or dendritic(c)) for c in self.plan.connections):
+            found.append("Buffer<real> series;")
+            names.append("series")
         if any(dendritic(c) for c in self.plan.connections):
             found.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
-        return found, room, late, names
+        return found, room, names
 
     # forwards
 
@@ -94,14 +95,19 @@ class Connections:
         """Nothing is on the way to these populations."""
         begun = [(part, f"{_ring(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
         lines = [_if_trained(part, line) for part, line in begun]
-        into = [c for i in populations for c in self.plan.into(self.plan.populations[i].name)]
-        return "".join(lines + [f"work.c_{c.name}_arrivals.begin(n_steps);\n" for c in into if axonal(c)])
+        for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
+            if axonal(c):
+                lines.append(f"work.c_{c.name}_arrivals.begin(args.ahead);\n")
+            elif dendritic(c):
+                sums = [(part, f"work.c_{c.name}_sums{_tail(part)}") for part in self._parts(c)]
+                lines += [_if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
+        return "".join(lines)
 
     def sum_known(self, c: ConnectionRecord) -> str:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
         text = ""
         for part in self._parts(c):
-            given = f"work.c_{c.name}_rows{_tail(part)}, work.c_{c.name}_sums, {_synapses(c)}, by, {c.pre}"
+            given = f"work.c_{c.name}_rows{_tail(part)}, work.series, {_synapses(c)}, by, {c.pre}"
             line = f"scatter_known<{PARTS[part]}, NP_p_{c.target}>({given}, n_steps, args.ahead);\n"
             text += _if_trained(part, line)
         return text
@@ -110,7 +116,7 @@ class Connections:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
         if axonal(c):
-            return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay, n_steps);\n"
+            return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay);\n"
         if by_synapses(c):
             given = f"{_synapses(c)}, index, count"
             if c.delays is not None:
@@ -120,10 +126,11 @@ class Connections:
             )
         np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count", ""
         for part in self._parts(c):
-            row = f"work.c_{c.name}_sums{_tail(part)} + (args.ahead + step) * {np_}"
-            line = f"add_rows<{np_}, true>({row}, {given});\n"
+            row = f"work.c_{c.name}_sums{_tail(part)}"
+            line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
             if part != "all":
-                line = f"std::memset({row}, 0, {np_} * sizeof(real)), add_part_rows<{PARTS[part]}, {np_}>({row}, {given});\n"
+                line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
+                line += f"add_part_rows<{PARTS[part]}, {np_}>({row}.now(), {given});\n"
             text += _if_trained(part, line)
         return text
 
@@ -139,11 +146,9 @@ class Connections:
             if self.known(c):
                 text += _if_trained(part, _add_row(np_, into, f"work.{name_}_rows{_tail(part)} + step * {np_}"))
             elif dendritic(c):
-                kept = f"work.{name_}_arrived{_tail(part)} + step * {np_}"
-                keep = f"std::memcpy({kept}, work.drive, {np_} * sizeof(real));\n" if c.learns_delays else ""
-                row = f"work.{name_}_sums{_tail(part)} + step * {np_}"
-                gather = f"gather_row<{np_}>(work.drive, {row}, args.{name_}_back);\n"
-                text += _if_trained(part, gather + keep + _add_row(np_, into, "work.drive"))
+                kept = f"work.{name_}_arrived{_tail(part)} + step * {np_}" if self._keeps(c) else "nullptr"
+                given = f"{into}, {kept}, work.{name_}_sums{_tail(part)}.now(), args.{name_}_back"
+                text += _if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
 
     def arrive(self, populations: Sequence[int]) -> str:
@@ -158,20 +163,38 @@ class Connections:
 
     # backwards
 
-    def dots(self, c: ConnectionRecord, part: str, D: str) -> str:
+    def _summed(self, c: ConnectionRecord) -> bool:
+        """Whether the gradient of delays of sources or targets is summed from what the spikes of neurons cause."""
+        return (axonal(c) or dendritic(c)) and c.learns_delays and c.source != self.plan.input.name
+
+    def _keeps(self, c: ConnectionRecord) -> bool:
+        """Whether what arrives is kept, for the gradient of dendritic delays of the input."""
+        return dendritic(c) and c.learns_delays and c.source == self.plan.input.name
+
+    def dots(self, c: ConnectionRecord, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for delays that are values.
 
         Args:
-            part: of the weights. D: where the rows of all steps begin.
+            part: of the weights. row: D of every step.
         """
+        D, window = self.memory.pointer(row), f"{row.name}_window"
         np_, weight = f"NP_p_{c.target}", f"args.c_{c.name}_weight"
         if axonal(c):
-            return f"dot_axonal<{PARTS[part]}, {np_}>(feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps);\n"
+            given = f"feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps"
+            grad = self._places(c)[1] if self._summed(c) else "nullptr"
+            return f"dot_axonal<{PARTS[part]}, {np_}>({given}, {grad});\n"
         now = f"{D} + step * {np_}"
         if by_synapses(c):
             return self.dot(c, part, now)
-        gather = f"gather_row<{np_}>(work.drive, {now}, args.c_{c.name}_forth);\n"
-        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {weight}, index, count, work.drive);\n"
+        near = (
+            f"work.{window}.now(), args.c_{c.name}_back"
+            if window in self._windows()
+            else f"{now}, args.c_{c.name}_forth"
+        )
+        gather, given = f"gather_row<{np_}>(work.drive, {near});\n", f"{weight}, index, count, work.drive"
+        if self._summed(c):
+            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, {self._places(c)[1]}, {given});\n"
+        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table."""
@@ -181,69 +204,85 @@ class Connections:
         return self.scopes[population].table[name("w", f"along_{receptor}")].buffer
 
     def one_row(self) -> set[str]:
-        """Names of rows that nothing is gathered from but weights of tables with one delay, step by step."""
+        """Names of rows that nothing is gathered from but weights of tables with one delay, step by step; and of those of
+        D that dendritic delays alone look back to, through a window."""
         found, more = set[str](), set[str]()
         for c in (c for c in self.plan.connections if c.trainable):
             rows = found if listed(c) and c.delays is None else more
             rows.add(self._along(self._number(c), c.receptor).name)
+        late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
+        for c, b in (*self.caused, *late):
+            (found if dendritic(c) and not self.names.split and len(b.axes) == 2 else more).add(b.name)
         return found - more
+
+    def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
+        """Of rows of D, of which there is one: name of the window -> a connection with dendritic delays, the row."""
+        near = [(c, b) for c, b in self.caused if dendritic(c) and b.name in self.memory.one_row]
+        return {f"{b.name}_window": (c, b) for c, b in near}
+
+    def keep_late(self) -> str:
+        """At a step backwards, rows of D for spikes of earlier steps."""
+        text = ""
+        for window, (c, b) in self._windows().items():
+            text += f"std::memcpy(work.{window}.next(), {self.memory.pointer(b)}, NP_p_{c.target} * sizeof(real));\n"
+        return text
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
         return self.memory.pointer(self.scopes[population].table[name("w", f"{what}_{receptor}")].buffer)
-
-    def _serieses(self, population: int) -> dict[str, list[str]]:
-        """Name -> the rows of the series that gradients of weights, delays or both are gathered from."""
-        into = self.plan.into(self.plan.populations[population].name)
-        found: dict[str, list[str]] = {}
-        for c in (c for c in into if c.form == "dense" and by_synapses(c)):
-            rows = [self._rows(population, "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
-            found |= {self._series(c): rows} if rows else {}
-            found |= {f"{b.name}_series": [self.memory.pointer(b)] for part, b in self._terms(c) if part != "all"}
-        return found
-
-    def _series(self, c: ConnectionRecord) -> str:
-        return f"p{self._number(c)}_series_{c.receptor}_{_learned(c)}"
 
     def _terms(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
         """What the gradient of learned delays is made of: (part, row)."""
         return self.terms.get(self.plan.connections.index(c), ())
 
-    def fill_series(self) -> str:
-        """After the last step backwards."""
-        lines = ""
-        for i in range(len(self.plan.populations)):
-            for of, rows in self._serieses(i).items():
-                lines += f"work.{of}.fill({{{', '.join(rows)}}}, n_steps);\n"
-        return lines
-
     def gather(self, c: ConnectionRecord) -> str:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
-        (w, d), cleared = self._places(c), self._clear(c)
+        (w, d), summed = self._places(c), self._summed(c) or self._keeps(c)
+        cleared = self._clear(c, [c.weight] if summed else None)
         if by_synapses(c):
-            given = [("all", len(_learned(c)), f"{{{w}, {d}}}", self._series(c))]
-            given += [(part, 1, f"{{nullptr, {d}}}", f"{b.name}_series") for part, b in self._terms(c) if part != "all"]
-            for part, K, to, series in given:
-                size = f"{PARTS[part]}, NP_p_{c.target}, {K}"
-                cleared += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, work.{series}, by, {c.pre});\n"
+            rows = [self._rows(self._number(c), "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
+            given = [("all", f"{{{w}, {d}}}", rows)]
+            given += [
+                (part, f"{{nullptr, {d}}}", [self.memory.pointer(b)]) for part, b in self._terms(c) if part != "all"
+            ]
+            for part, to, rows in given:
+                size, from_ = f"{PARTS[part]}, NP_p_{c.target}, {len(rows)}", f"{{{', '.join(rows)}}}, work.series, by"
+                sizes = f"{c.pre}, n_steps, args.ahead"
+                cleared += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, {from_}, {sizes});\n"
             return cleared
-        return cleared + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w, d))
+        return cleared + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w))
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
         found = {n: f"slice + {offset}" for n, (offset, *_) in self.names.gradients.items()}
         return found.get(c.weight, "nullptr"), found.get(c.delays_name, "nullptr")
 
-    def _clear(self, c: ConnectionRecord) -> str:
-        """Gradients begin at zero in the first trial of a slice."""
+    def _clear(self, c: ConnectionRecord, parameters: Sequence[str] | None = None) -> str:
+        """Gradients, all or of these parameters, begin at zero in the first trial of a slice."""
+        found = [n for n, _ in learned(c) if parameters is None or n in parameters]
         sizes = {n: rows * columns for n, (_, rows, columns) in self.names.gradients.items()}
         place = dict(zip((c.weight, c.delays_name), self._places(c)))
-        return "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n, _ in learned(c))
+        return "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n in found)
 
-    def begin_listed(self) -> str:
+    def begin_back(self) -> str:
         """Before the first step backwards."""
         found = [c for c in self.plan.connections if listed(c)]
         behind = (c for c in found if c.source == self.plan.input.name)
-        return "".join(map(self._clear, found)) + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
+        clear = "".join(map(self._clear, found))
+        clear += "".join(
+            self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
+        )
+        clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
+        return clear + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
+
+    def gather_kept(self) -> str:
+        """At a step backwards, gradients of delays from what arrived through connections that keep it."""
+        text = ""
+        for c in filter(self._keeps, self.plan.connections):
+            for part, b in self._terms(c):
+                np_, D = f"NP_p_{c.target}", f"{self.memory.pointer(b)} + {self.memory.row_of(b, 'step')}"
+                arrived = f"work.c_{c.name}_arrived{_tail(part)} + step * {np_}"
+                text += f"add_products<{np_}>({self._places(c)[1]}, {arrived}, {D} * {np_});\n"
+        return text
 
     def gather_listed(self, c: ConnectionRecord) -> str:
         """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""
@@ -264,22 +303,17 @@ class Connections:
         code = f"delay_by_source(by, args.c_{c.name}_delay, {c.pre}, n_steps);\n"
         if c.trainable:
             code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
-        for part, b in self._terms(c):
+        for part, b in () if self._summed(c) else self._terms(c):
             given = f"args.c_{c.name}_weight, {self.memory.pointer(b)}"
             code += f"gather_axonal<{PARTS[part]}, {np_}>({d}, {given}, by, {c.pre});\n"
         return code
 
-    def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
-        i, np_, code = self._number(c), f"NP_p_{c.target}", ""
-        if c.trainable:
-            shifted, along = f"work.c_{c.name}_shifted", self._rows(i, "along", c.receptor)
-            row = f"gather_row<{np_}>({shifted} + at * {np_}, {along} + at * {np_}, args.c_{c.name}_forth);"
-            code = f"for (int64_t at = 0; at < n_steps; ++at) {row}\n"
-            code += f"gather_gradient<{np_}>({w}, {shifted}, by, {c.pre}, false);\n"
-        for part, b in self._terms(c):
-            arrived = f"work.c_{c.name}_arrived{_tail(part)}"
-            code += f"gather_dendritic<{np_}>({d}, {arrived}, {self.memory.pointer(b)}, n_steps);\n"
-        return code
+    def _gather_dendritic(self, c: ConnectionRecord, w: str) -> str:
+        if not c.trainable:
+            return ""
+        along = self._rows(self._number(c), "along", c.receptor)
+        given = f"{w}, {along}, work.series, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
+        return f"gather_dendritic<NP_p_{c.target}>({given});\n"
 
 
 def _learned(c: ConnectionRecord) -> str:

@@ -14,7 +14,7 @@ from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, EachNeuron, Trial
 from ...statements import indent
 from ..context import Context
-from ..kinds import dendritic, stream
+from ..kinds import stream
 from .between import Between
 from .connections import Connections
 from .loops import Loops
@@ -101,4 +101,4 @@ class Segments:
 
 def _comes_late(others: Connections, c: ConnectionRecord) -> bool:
     """Whether what it sends before a segment is needed again; of others all sums are kept."""
-    return c.delays is not None and not dendritic(c) and not others.known(c)
+    return c.delays is not None and not others.known(c)

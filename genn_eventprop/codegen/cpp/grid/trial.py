@@ -112,7 +112,7 @@ class Grid(Target):
         return self.between.gather(o)
 
     def gather_early(self) -> str:
-        return self.between.gather_listed()
+        return self.others.keep_late() + self.others.gather_kept() + self.between.gather_listed()
 
     def restore(self) -> str:
         again = "if (step - 1 < base) replay(args, work, sample, base -= args.segment);\n"
@@ -181,10 +181,10 @@ class Grid(Target):
         self.memory.row = "(step - base)"
         body = write(self, self.trial.begin_back)
         body += SEGMENT if self.segments.stored else ""
-        body += self.others.begin_listed()
+        body += self.others.begin_back()
         steps = indent(NOW + step_backwards(self))
         body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{steps}}}\n"
-        body += self._clear() + self.others.fill_series() + finished(self)
+        body += self._clear() + finished(self)
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
         return self._function(head, body)
 

@@ -16,21 +16,21 @@ SEGMENTS = "const int64_t segment = args.segment, kept = segment < n_steps ? (n_
 
 def work(
     memory: Memory, lists: Sequence[Lists], forwards: Set[str], kept: Mapping[str, Buffer],
-    more: tuple[list[str], list[str], list[str], list[str]],
+    more: tuple[list[str], list[str], list[str]],
 ) -> str:  # fmt: skip
     """`struct Work`.
 
     Args:
         forwards: names of the buffers that the pass forwards needs, or the replay of a segment. kept: names of
             the states that segments start from -> the buffers that hold them in a trial. more: further members, the
-            lines that allocate them, those that do so for a pass backwards, and the names of the members of these.
+            lines that allocate them, and the names of those that only a pass backwards needs.
     """
     sized = _buffers(memory) | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
     fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
     late = {memory.field(b) for b in memory.used.values() if b.name not in forwards} - set(OUTER)
     reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n not in late]
-    reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late] + more[2]
-    trade = [n for n in sized if n in late] + more[3]
+    reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late]
+    trade = [n for n in sized if n in late] + more[2]
     for own in lists:
         for name, records in own.sizes().items():
             member = name.removeprefix("work.")
