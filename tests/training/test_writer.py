@@ -14,9 +14,17 @@ from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.training import writer as locks
 from genn_eventprop.training.writer import NAME, check_writer, lives, myself, writer
 
-HOLD = """
-import sys, time
+# A process that imports this module alone: the others of its package take it a second, with sympy and the engines.
+ALONE = """
+import sys, time, types
+import genn_eventprop
+package = types.ModuleType("genn_eventprop.training")
+package.__path__ = [f"{genn_eventprop.__path__[0]}/training"]
+sys.modules[package.__name__] = package
 from genn_eventprop.training.writer import writer
+"""
+
+HOLD = f"""{ALONE}
 with writer(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
@@ -147,11 +155,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pass
 
 
-RACE = """
-import sys, time
+RACE = f"""{ALONE}
 from pathlib import Path
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training.writer import writer
 folder = Path(sys.argv[1])
 print("ready", flush=True)
 while not (folder.parent / "start").exists():
