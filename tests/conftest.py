@@ -30,11 +30,18 @@ def optimised(monkeypatch):
         monkeypatch.delenv(FLAGS)
 
 
+@pytest.fixture
+def contracted(monkeypatch):
+    """For tests of how float32 rounds, of which contracted products and sums are a part, and for longer trainings."""
+    if os.environ.get(FLAGS) == UNOPTIMISED:
+        monkeypatch.setenv(FLAGS, QUICKLY)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """The default run compiles quickly; `-m slow` and tests that are `optimised` compile as users do. Flags that are
-    set already stay."""
+    """The default run does not optimise what it compiles; `-m slow` and tests that are `optimised` compile as users do.
+    Flags that are set already stay."""
     if "not slow" in config.option.markexpr:
-        os.environ.setdefault(FLAGS, QUICKLY)
+        os.environ.setdefault(FLAGS, UNOPTIMISED)
 
 
 MOST_PROCESSES = 8  # each imports the package and keeps what it has compiled

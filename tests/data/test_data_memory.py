@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ PEAK = """
 import sys
 import numpy as np
 from genn_eventprop.training.runtime_estimate import peak_memory
+
 before = peak_memory()
 mapped = np.memmap(sys.argv[1], np.uint8, "r")
 mapped.sum()

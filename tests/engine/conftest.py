@@ -1,27 +1,8 @@
-"""The fixture over all engines: a test that asks for `engine` runs on each; and how these tests compile."""
-
-import os
+"""The fixture over all engines: a test that asks for `engine` runs on each."""
 
 import pytest
 
 from support.engines import ENGINES
-from support.flags import FLAGS, QUICKLY, UNOPTIMISED
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unoptimised():
-    """In the default run, unless a test is `optimised` or `contracted`."""
-    with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get(FLAGS) == QUICKLY:
-            patch.setenv(FLAGS, UNOPTIMISED)
-        yield
-
-
-@pytest.fixture
-def contracted(monkeypatch):
-    """Products and sums are contracted: how float32 rounds them is part of its bounds."""
-    if os.environ.get(FLAGS) == UNOPTIMISED:
-        monkeypatch.setenv(FLAGS, QUICKLY)
 
 
 @pytest.fixture(params=list(ENGINES))

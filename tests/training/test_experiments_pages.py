@@ -17,6 +17,8 @@ from genn_eventprop.training import experiment_names, load_experiment
 from genn_eventprop.training.experiment import config_from_json
 from genn_eventprop.training.scan import read_toml
 
+pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PAGES = "braille deep dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
 
