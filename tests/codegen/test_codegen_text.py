@@ -110,7 +110,9 @@ GRID = ("golden", "first", "first end", "max", "sigmoid")
 TYPED = [(name, dtype) for dtype in ("float32", "float64") for name in GRID]
 
 
-@pytest.mark.parametrize(("name", "dtype"), sweep(TYPED, [*((n, "float32") for n in GRID), ("golden", "float64")]))
+@pytest.mark.parametrize(
+    ("name", "dtype"), sweep(TYPED, [*((n, "float32") for n in ("golden", "first end", "max")), ("golden", "float64")])
+)
 def test_the_code_compiles_without_a_warning(tmp_path, name, dtype):
     source = generate(golden_plan() if name == "golden" else plan_for(name), dtype).text
     compile_strictly(source, tmp_path)
@@ -121,15 +123,13 @@ HALVED = ("golden", "first", "max", "sigmoid")
 HALVES = [(name, spike_times) for spike_times in ("grid", "exact") for name in HALVED]
 
 
-@pytest.mark.parametrize("name", sweep(EXACT, ["first end", "max", "driven"]))
+@pytest.mark.parametrize("name", sweep(EXACT, ["max", "driven"]))
 def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name):
     plan = dataclasses.replace(plan_for(name), spike_times="exact")
     compile_strictly(generate(plan, "float32").text, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "spike_times"), sweep(HALVES, [("golden", "grid"), ("first", "grid"), ("first", "exact")])
-)
+@pytest.mark.parametrize(("name", "spike_times"), sweep(HALVES, [("sigmoid", "grid"), ("first", "exact")]))
 def test_the_code_of_two_halves_compiles_without_a_warning(tmp_path, name, spike_times):
     plan = golden_plan() if name == "golden" else plan_for(name)
     compile_strictly(generate(dataclasses.replace(plan, spike_times=spike_times), "float32", split=True).text, tmp_path)
