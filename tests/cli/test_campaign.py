@@ -13,7 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from reliability import child, damage, disk, fuzz, table  # noqa: E402
+from reliability import child, damage, disk, event_files, table  # noqa: E402
 
 
 def campaign(tmp_path, *only):
@@ -75,9 +75,9 @@ def test_damage_is_of_the_places_asked_for():
 def test_random_event_files_that_are_whole_are_right(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "data"))
-    monkeypatch.setattr(fuzz, "DAMAGES", (fuzz._nothing,))
+    monkeypatch.setattr(event_files, "DAMAGES", (event_files._nothing,))
     for seed in range(6):
         place = tmp_path / str(seed)
         place.mkdir()
         monkeypatch.chdir(place)
-        assert fuzz.event_file(np.random.default_rng(seed))[0] == "right"
+        assert event_files.event_file(np.random.default_rng(seed))[0] == "right"
