@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..engines import Data
+from ..engines import Data, Engine
 from .carried import in_order
 
 if TYPE_CHECKING:
     from .batches import Batches
-    from .trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -38,33 +37,35 @@ class RuntimeEstimate:
         return f"expected: {duration(self.epoch_seconds)} per epoch, {duration(self.seconds)} in total{memory}"
 
 
-def estimate_runtime(trainer: Trainer, train: Batches, validation: Data | None, epochs: int) -> RuntimeEstimate:
+def estimate_runtime(
+    engine: Engine, train: Batches, validation: Data | None, batch_size: int, epochs: range, ranks: int
+) -> RuntimeEstimate:
     """Run one batch forwards and backwards (nothing is learned from it) and multiply.
 
     Args:
-        epochs: in all; those done already are left out.
+        epochs: those that are still to be done. ranks: how many run a batch together.
     """
-    size = min(trainer.batch_size, len(train))
+    size = min(batch_size, len(train))
     prepared = math.inf
     for _ in range(2):
         began = time.perf_counter()
         first = in_order(train.follows, None, len(train), size)[:1]
-        data, samples, _ = next(iter(train.of(first, trainer.state.epoch)))
+        data, samples, _ = next(iter(train.of(first, epochs.start)))
         prepared = min(prepared, time.perf_counter() - began)
-    batch = _timed(trainer, data, samples, training=True)
+    batch = _timed(engine, data, samples, training=True)
     size = len(samples)  # of chunks of long recordings perhaps fewer
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
-        epoch += len(validation) / size * _timed(trainer, data, samples, training=False)
-    return RuntimeEstimate(epoch, epoch * max(0, epochs - trainer.state.epoch), peak_memory(), trainer.ranks.size)
+        epoch += len(validation) / size * _timed(engine, data, samples, training=False)
+    return RuntimeEstimate(epoch, epoch * len(epochs), peak_memory(), ranks)
 
 
-def _timed(trainer: Trainer, data: Data, samples: np.ndarray, training: bool) -> float:
+def _timed(engine: Engine, data: Data, samples: np.ndarray, training: bool) -> float:
     """Seconds of the faster of two runs: the first may compile code and allocate memory."""
     fastest = math.inf
     for _ in range(2):
         began = time.perf_counter()
-        trainer.engine.run(data, samples, training=training)
+        engine.run(data, samples, training=training)
         fastest = min(fastest, time.perf_counter() - began)
     return fastest
 

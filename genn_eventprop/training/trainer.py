@@ -252,7 +252,10 @@ class Trainer(Evaluating, Keeping, Distributing):
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
         try:
             if self._wants_estimate:
-                self.runtime_estimate = estimate_runtime(self, batches, held_out, epochs)
+                left = range(self.state.epoch, epochs)
+                self.runtime_estimate = estimate_runtime(
+                    self.engine, batches, held_out, self.batch_size, left, self.ranks.size
+                )
             n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
             for callback in self.callbacks:
                 callback.start(self, epochs, n_batches)
