@@ -13,7 +13,7 @@ Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner, Knight 2025, 
     genn-eventprop train spoken_digits --quick
 
 Here, official split: 92.7 +- 0.2 % (3 seeds), six minutes per run on one busy core; with
-experiments/spoken_digits_official.toml 93.9 +- 1.2 % (3 seeds). Held-out speakers: 61.2 % on average (3 seeds), from
+experiments/spoken_digits_official.toml 94.7 +- 0.9 % (3 seeds). Held-out speakers: 61.2 % on average (3 seeds), from
 52 to 71 %, with other settings: every word starts and ends at the same times (fit_time), channels above the 4 kHz of
 the recordings and below speech are left out, and time constants are short. A support-vector machine reaches 87.3 and
 52.3 % on the same spikes, binned, and 99.0 and 74.0 % on log-mel features of the audio.
