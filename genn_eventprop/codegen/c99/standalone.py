@@ -6,10 +6,8 @@ from the same program as those of the grid engines. It allocates nothing and nee
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from ..equations import equations
 from ..printer import expression
 from ..statements import DOUBLE, TYPES, indent
 from ..target import step_forwards, write
-from .target import Text, runtime
+from .target import Text, runtime, skeleton
 
 REAL = {"float32": "float", "float64": "double"}
 BITS = {8: ("int8_t", 127), 16: ("int16_t", 32767)}
@@ -78,7 +76,7 @@ def stream_source(plan: Plan, made: Standalone) -> str:
         "NEURONS": str(sum(sizes)), "POPULATIONS": str(len(sizes)), "N_IN": str(plan.input.size),
         "N_STEPS": str(plan.n_steps), "WORDS": ", ".join(str((n + 31) // 32) for n in sizes),
     }  # fmt: skip
-    return made.text + _filled(resources.files(__package__).joinpath("stream.h").read_text(), words)
+    return made.text + skeleton("stream.h", words)
 
 
 class _Standalone(Text):
@@ -150,8 +148,8 @@ class _Standalone(Text):
             "STEP_MS": f"{plan.dt:g}", "N_IN": str(plan.input.size), "N_STEPS": str(plan.n_steps),
             "K_OUT": str(plan.output.size),
         }  # fmt: skip
-        head = [equations(plan, "/*", " */"), _filled(INTERFACE, words)]
-        functions = _filled(FUNCTIONS, words)
+        head = [equations(plan, "/*", " */"), skeleton("interface.h", words)]
+        functions = skeleton("model.h", words)
         real = f"typedef {REAL[self.dtype]} real;\n"
         body = [*head, real, runtime(), tables, fields, functions]
         each = (*t.early, *t.advance)
@@ -271,14 +269,6 @@ class _Standalone(Text):
         return text, total
 
 
-def _filled(text: str, words: Mapping[str, str]) -> str:
-    """A skeleton with its words in capitals replaced; a word on a line of its own is replaced by indented lines."""
-    for word, value in words.items():
-        text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
-        text = re.sub(rf"\b{word}\b", lambda _, v=value: v, text)  # type: ignore[misc]
-    return text
-
-
 def _table(kind: str, name: str, value: np.ndarray) -> str:
     """An array of constants, ten per line."""
     whole = np.issubdtype(value.dtype, np.integer) or kind.endswith("_t")
@@ -298,77 +288,3 @@ def _score(loss: LossRecord, r: str, duration: float) -> str:
 def _operations(o: EachNeuron) -> int:
     """Arithmetic operations in a kernel."""
     return sum(int(sp.count_ops(e)) for s in walk(o.kernel.body) for e in expressions(s))
-
-
-INTERFACE = """\
-/*
- * One time step is STEP_MS ms; a trial has N_STEPS steps. Inputs are numbered 0 to N_IN - 1, outputs 0 to K_OUT - 1.
- *
- *   void model_reset(void);                            begin a trial
- *   int model_step(const int *spikes, int count);      one step, with the inputs that spike in it (also repeatedly);
- *                                                      0, or -1: the trial is over, -2: no such input, -3: diverged
- *   int model_readout(double *readout);                readouts so far, HUGE_VAL for a silent output;
- *                                                      returns the class, -1 if no output decides
- *
- * For several instances, give each model_size() bytes and call model_reset_at, model_step_at and model_readout_at with
- * their address as first argument. model_spikes_at(memory, population): the spikes at the end of the last step, one bit
- * per neuron, lowest bit first; 0 for a population that never spikes. Populations: POPULATIONS.
- */
-"""
-FUNCTIONS = """\
-unsigned long model_size(void) { return (unsigned long)sizeof(Model); }
-
-void model_reset_at(void *memory) {
-    Model *m = memory;
-    const int64_t step = 0;
-    (void)step;
-    memset(m, 0, sizeof *m);
-    RESET
-}
-
-int model_step_at(void *memory, const int *spikes, int count) {
-    Model *m = memory;
-    const int64_t step = m->step;
-    if (step >= N_STEPS) return -1;
-    for (int i = 0; i < count; ++i)
-        if (spikes[i] < 0 || spikes[i] >= N_IN) return -2;
-    STEP
-    m->step = step + 1;
-    return 0;
-}
-
-int model_readout_at(void *memory, double *readout) {
-    Model *m = memory;
-    const int64_t step = m->step;
-    double score[K_OUT];
-    int best = 0;
-    (void)step;
-    READOUT
-    for (int n = 0; n < K_OUT; ++n) {
-        VALUES
-    }
-    for (int n = 1; n < K_OUT; ++n)
-        if (score[n] > score[best]) best = n;
-    for (int n = 0; n < K_OUT; ++n)
-        if (n != best && score[n] >= score[best]) return -1;
-    return score[best] > -HUGE_VAL ? best : -1;
-}
-
-const uint32_t *model_spikes_at(const void *memory, int population) {
-    const Model *m = memory;
-    (void)m;
-    SPIKES
-    (void)population;
-    return 0;
-}
-
-static Model model;
-
-void model_reset(void);
-int model_step(const int *spikes, int count);
-int model_readout(double *readout);
-
-void model_reset(void) { model_reset_at(&model); }
-int model_step(const int *spikes, int count) { return model_step_at(&model, spikes, count); }
-int model_readout(double *readout) { return model_readout_at(&model, readout); }
-"""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -58,8 +59,16 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
 
 def runtime() -> str:
     """The text that every C99 file begins with."""
-    own = resources.files(__package__).joinpath("runtime.h").read_text()
-    return f"{own}\n{shared('functions.h', INLINE)}"
+    return f"{skeleton('runtime.h')}\n{shared('functions.h', INLINE)}"
+
+
+def skeleton(name: str, words: Mapping[str, str] | None = None) -> str:
+    """A file in this folder with its words in capitals replaced; one on a line of its own by indented lines."""
+    text = resources.files(__package__).joinpath(name).read_text()
+    for word, value in (words or {}).items():
+        text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
+        text = re.sub(rf"\b{word}\b", lambda _, v=value: v, text)  # type: ignore[misc]
+    return text
 
 
 class Text(Synapses, Target):
@@ -91,7 +100,7 @@ class Text(Synapses, Target):
         body = f"{RANGE}(void)to;\n{self._before_steps()}{write(self, self.trial.begin)}"
         body += self._steps(step_forwards(self))
         body += write(self, self.trial.end) + "return 0;\n"
-        return DIVERGED + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
+        return skeleton("diverged.h") + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def losses(self) -> str:
         return voltage_losses(self.trial, "static", self._element, self.spelling.constants)
@@ -119,9 +128,9 @@ class Text(Synapses, Target):
             f"    if ({happened(i)} > t->p{i}_room) full = needs(t, {i}, {happened(i)});\n"
             for i, p in enumerate(self.plan.populations) if p.derived.events
         )  # fmt: skip
-        run = RUN.replace("UNPACK\n", indent("\n".join(lines)).lstrip(" "))
-        run = run.replace("TRIAL\n", indent(HALF if self.trial.split else WHOLE, 2).lstrip(" "))
-        return run.replace("FULL\n", indent(f"(void)t;\n(void)sample;\n{full}").lstrip(" "))
+        trial = HALF if self.trial.split else WHOLE
+        full = f"(void)t;\n(void)sample;\n{full}"
+        return skeleton("run.h", {"UNPACK": "\n".join(lines), "TRIAL": trial, "FULL": full})
 
     # operations
 
@@ -256,40 +265,6 @@ class Text(Synapses, Target):
         return head + indent(self._each_spike(self._source(i), f"arrival - t->c{i}_delay", add)) + "}\n"
 
 
-DIVERGED = """\
-/* Notes where the dynamics were left. */
-static int diverged(Trial *t, int64_t sample, int64_t step, int population, int state, int32_t neuron) {
-    t->trouble[0] = sample;
-    t->trouble[1] = step + 1;
-    t->trouble[2] = state;
-    t->trouble[3] = neuron;
-    return 1 + population;
-}
-
-"""
-RUN = """\
-static int needs(Trial *t, int population, int64_t room) {
-    if (room > t->trouble[3]) t->trouble[3] = room;
-    return -1 - population;
-}
-
-/* Whether a list of events of this trial needs more room: of the last population that does, -1 - its number. */
-static int full(Trial *t, int64_t sample) {
-    int full = 0;
-    FULL
-    return full;
-}
-
-/* 0: done; 1 + i: population i has left its dynamics, see `trouble`; -1 - i: its lists need room for trouble[3]. */
-int eventprop_run(void *const *arrays, const double *numbers, const int64_t *integers) {
-    Trial trial;
-    UNPACK
-    for (int64_t sample = 0; sample < trial.batch; ++sample) {
-        TRIAL
-    }
-    return 0;
-}
-"""
 WHOLE = """\
 const int population = forward(&trial, sample);
 if (population) return population;
