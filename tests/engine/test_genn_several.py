@@ -6,6 +6,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.errors import EngineError
+from genn_eventprop.interop.layer import Runner
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
@@ -195,3 +196,23 @@ def test_another_run_lets_go_of_a_half():
     engine.run(data, [0], training=True)
     with pytest.raises(EngineError, match="backward needs a forward run with keep=True before it"):
         engine.backward(slope, also, inputs=False)
+
+
+def test_it_runs_layers_of_other_libraries(kind):
+    """Each call has a data set and parameters of its own."""
+    plan = halves_of("LI")
+    names = tuple(plan.network.initial_parameters(2))
+    makers = (lambda *a: kind(*a, dtype="float64"), ReferenceClock)
+    runners = [Runner(make(plan, plan.network.initial_parameters(2)), names) for make in makers]
+    for seed in (3, 4):
+        events, values = events_of(seed=seed), plan.network.initial_parameters(seed)
+        found = []
+        for runner in runners:
+            spikes = events.times, events.channels, events.offsets
+            read = runner.forward(spikes, [values[n] for n in names], None)
+            slope, also = slopes_of(read)
+            found.append(runner.backward([slope, *also.values()], inputs=True))
+        for got, want in zip([found[0][0], *found[0][1]], [found[1][0], *found[1][1]]):
+            if want is not None:
+                assert want.any() and relative(got, want) < 1e-9
+    runners[0].engine.close()

@@ -84,7 +84,7 @@ class HostTransfer:
         if len(data) == len(self._data) and all(a is b for a, b in zip(data, self._data)):
             return
         self._data = data
-        self.events = {name: input_events(*data, channels) for name, channels in sources(self.plan).items()}
+        self.events = {name: input_events(data[0], data[1], data[2], own) for name, own in sources(self.plan).items()}
         self._sent.pop("events", None)
         for name, events in self.events.items():
             self._make_room(name, events, first)
