@@ -11,6 +11,7 @@ from ..codegen.cpp import kinds, padded
 from ..errors import EngineError
 from ..modelling.connectivity import Synapses
 from ..plan import ConnectionRecord, Plan, clock
+from .native_arrays import aligned
 from .tables import Tables, Values, delay_steps, of_synapses
 
 INT = np.int32
@@ -36,6 +37,7 @@ class NativeTables:
             )
         self.arrays: dict[str, np.ndarray] = {}
         self.integers = {"ahead": self.ahead}
+        self._order: dict[str, np.ndarray] = {}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 
     def refresh(self, parameters: Values) -> None:
@@ -47,6 +49,8 @@ class NativeTables:
             if known is None or known[0] is not table or not np.array_equal(known[1], delays):
                 self._seen[c.name] = (table, delays.copy())
                 self._make(c, table, parameters)
+            if kinds.dendritic(c):
+                self._sort(c, parameters[c.weight])
             if table is not None:
                 weight = parameters[c.weight].reshape(-1)
                 self.arrays[f"c_{c.name}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
@@ -73,8 +77,19 @@ class NativeTables:
         full[..., : c.post] = steps
         target = np.arange(width, dtype=INT)
         if kinds.dendritic(c):
-            return {"delay": full, "back": target - full * width, "forth": full * width + target}
+            order = self._order[c.name] = np.argsort(steps, kind="stable")
+            place = target.copy()  # of every target in rows that are sorted by delay
+            place[order] = target[: c.post]
+            tables = {"back": place - full * width, "late": target - full * width, "forth": target + full * width}
+            return {"delay": full, **tables}
         return {"delay": full.astype(np.uint16)}
+
+    def _sort(self, c: ConnectionRecord, weight: np.ndarray) -> None:
+        """Weights, targets in the order of their delays: what arrives at a step then is in few lines of the cache."""
+        name = f"c_{c.name}_sorted"
+        if name not in self.arrays:
+            self.arrays[name] = aligned((c.pre, padded(c.post)), weight.dtype)
+        self.arrays[name][:, : c.post] = weight.reshape(c.pre, c.post)[:, self._order[c.name]]
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
         made = {"start": table.start, "offset": table.target, "weight_of": table.weights, "delay_of": table.weights}

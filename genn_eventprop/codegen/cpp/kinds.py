@@ -40,12 +40,18 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
     """(C type, name) of the arrays that `engines/native_tables.py` makes of the values of a connection."""
     if by_synapses(c) and c.form == "dense":
         return [("const uint16_t*", f"c_{c.name}_delay")]
-    tails = {by_rows: (), axonal: ("delay",), dendritic: ("delay", "back", "forth"), by_synapses: ("start", "offset")}
+    tails = {
+        by_rows: (),
+        axonal: ("delay",),
+        dendritic: ("delay", "back", "late", "forth"),
+        by_synapses: ("start", "offset"),
+    }
+    given = [("const scalar*", f"c_{c.name}_sorted")] if dendritic(c) else []
     found = list(next(names for is_kind, names in tails.items() if is_kind(c)))
     if by_synapses(c):
         found += ["weight_of"] if learned(c) else []
         found += ["delay_of"] if c.learns_delays else []
-    return [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]
+    return given + [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]
 
 
 # with exact spike times, see `exact/routes.py`

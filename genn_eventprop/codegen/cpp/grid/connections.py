@@ -124,7 +124,7 @@ class Connections:
             return "".join(
                 _if_trained(part, f"scatter_rows<{_template(c, part)}>({into}, {given});\n") for part, into in sums
             )
-        np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_weight, index, count", ""
+        np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_sorted, index, count", ""
         for part in self._parts(c):
             row = f"work.c_{c.name}_sums{_tail(part)}"
             line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
@@ -187,7 +187,7 @@ class Connections:
         if by_synapses(c):
             return self.dot(c, part, now)
         near = (
-            f"work.{window}.now(), args.c_{c.name}_back"
+            f"work.{window}.now(), args.c_{c.name}_late"
             if window in self._windows()
             else f"{now}, args.c_{c.name}_forth"
         )
