@@ -11,7 +11,6 @@ from ..engines import Engine
 from ..errors import SettingError
 from ..optimisers import Optimiser
 from ..plan import NetworkPlan
-from .callbacks import Callback
 from .distributed import Alone, Ranks, ranks_of
 from .distributed.engine import RankedEngine
 
@@ -23,7 +22,7 @@ class Distributing:
     engine: Engine
     optimiser: Optimiser
     ranks: Alone | Ranks
-    callbacks: list[Callback]
+    callbacks: list[Any]  # of Callback, which is made for the trainer as a whole
     run_dir: Path | None
     settings: dict[str, Any]
     network_description: Any
