@@ -155,7 +155,7 @@ def compile_strictly(source, folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_zig_compiles_and_runs_the_generated_code(monkeypatch, tmp_path):
+def test_zig_compiles_and_runs_the_generated_code(monkeypatch, optimised):
     """The embedded compiler gives the same numbers as the system's."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("the ziglang package is not installed")
