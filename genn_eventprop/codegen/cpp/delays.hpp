@@ -164,7 +164,7 @@ inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict a
     scalar *const __restrict rows = space, *const __restrict shifted = rows + (n_steps + ahead) * B;
     std::memset(rows + n_steps * B, 0, size_t(ahead * B) * sizeof(scalar));  // where late arrivals look
     for (int n = 0; n < N; n += B) {
-        ints offset[V];
+        ints offset[V] = {};
         for (int i = 0; i < B; ++i) offset[i / LANES][i % LANES] = delay[n + i] * B + i;
         for (int64_t t = -ahead; t < n_steps; ++t) {
             if (const int64_t last = t + ahead; last < n_steps)
