@@ -164,13 +164,14 @@ inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict a
     scalar *const __restrict rows = space, *const __restrict shifted = rows + (n_steps + ahead) * B;
     std::memset(rows + n_steps * B, 0, size_t(ahead * B) * sizeof(scalar));  // where late arrivals look
     for (int n = 0; n < N; n += B) {
-        ints offset[V] = {};
-        for (int i = 0; i < B; ++i) offset[i / LANES][i % LANES] = delay[n + i] * B + i;
+        alignas(64) int32_t offset[B];
+        for (int i = 0; i < B; ++i) offset[i] = delay[n + i] * B + i;
         for (int64_t t = -ahead; t < n_steps; ++t) {
             if (const int64_t last = t + ahead; last < n_steps)
                 for (int v = 0; v < V; ++v) store(rows + last * B + v * LANES, load(along + last * N + n + v * LANES));
             if (t < 0) continue;
-            for (int v = 0; v < V; ++v) store(shifted + t * B + v * LANES, gathered(rows + t * B, offset[v]));
+            for (int v = 0; v < B; v += LANES)
+                store(shifted + t * B + v, gathered(rows + t * B, load_anywhere<ints>(offset + v)));
         }
         for (int64_t m = 0; m < sources; ++m) {
             const int64_t from = spikes.begin[m], count = spikes.begin[m + 1] - from;
