@@ -8,6 +8,7 @@ import matplotlib
 import pytest
 
 from support.flags import FLAGS, QUICKLY, UNOPTIMISED
+from support.sweeps import THINNED, thin
 
 matplotlib.use("Agg")
 
@@ -59,6 +60,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
         option.numprocesses = min(available_processors(), MOST_PROCESSES)
         option.dist = "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before pytest chooses by markers."""
+    found = thin(items)
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and found != set(THINNED):
+        raise pytest.UsageError(f"support.sweeps.THINNED names no tests: {sorted(set(THINNED) - found)}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
