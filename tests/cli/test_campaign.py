@@ -23,6 +23,7 @@ def campaign(tmp_path, *only):
     return done, (tmp_path / "page.md").read_text() if (tmp_path / "page.md").exists() else ""
 
 
+@pytest.mark.ci
 def test_the_quick_parts_find_nothing(tmp_path):
     done, page = campaign(tmp_path, "conversion", "building", "fuzz")
     assert done.returncode == 0, done.stderr

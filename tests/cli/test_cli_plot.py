@@ -60,6 +60,7 @@ def names(folder):
     return {p.stem for p in Path(folder).iterdir()} if Path(folder).is_dir() else set()
 
 
+@pytest.mark.ci
 def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     Path("tiny.py").unlink()  # neither the page nor its data is needed
     capsys.readouterr()
@@ -88,6 +89,7 @@ def test_connections_have_figures_of_their_own(tmp_path, monkeypatch, capsys):
     assert main(["plot", "run"]) == 0 and names("run/plots") == ALL | own
 
 
+@pytest.mark.ci
 def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     (runs / "two/seed1/results.json").unlink()
     assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]

@@ -170,6 +170,7 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
     assert "write integers and ranges" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
     """Two at once in warm processes: the same summary; finished runs are not repeated; a failure names its log."""
     common = ["--cross-validate", "--seeds", "1-2", "--epochs", "2"]

@@ -156,6 +156,7 @@ def test_settings_that_every_cell_has_are_told_once(folder, capsys):
     assert cells == ["hidden = [3]", "-", "epochs = 1"]
 
 
+@pytest.mark.ci
 def test_a_killed_reproduction_goes_on(folder):
     Path("tiny.paper.toml").write_text(PAPER.replace("epochs = 3", "epochs = 40"))
     command = [

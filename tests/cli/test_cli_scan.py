@@ -117,6 +117,7 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     assert main(["scan", "s.toml", "--processes", "0"]) == 1
 
 
+@pytest.mark.ci
 def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
     """SIGKILL of the scan: its trainings end too (Linux), and the next scan continues from their checkpoints."""
     Path("s.toml").write_text(SCAN.format(epochs=8, hidden=[3]))

@@ -57,6 +57,7 @@ def test_response_is_the_published_formula_with_the_hankel_function_everywhere()
     assert (np.abs(found - expected) / scale).max() < 0.01
 
 
+@pytest.mark.ci
 def test_high_frequencies_are_at_the_base_and_bands_are_whole() -> None:
     membrane = cochlea.Membrane()
     best = cochlea.best_frequency(membrane)
@@ -182,6 +183,7 @@ def agreement(ours: np.ndarray, given: np.ndarray) -> dict[str, float]:
     }
 
 
+@pytest.mark.ci
 def test_rates_are_those_of_the_published_converter(same_recordings: tuple) -> None:
     """Per-channel rates of the same recordings, the issue asks for 0.8."""
     sounds, seconds, given = same_recordings

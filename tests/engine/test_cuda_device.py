@@ -149,6 +149,7 @@ def test_a_gradient_that_is_not_finite_is_found_on_the_device():
         check_batch(engine.plan, result, engine.gradients, "epoch 1, batch 1", engine.finite)
 
 
+@pytest.mark.ci
 def test_groups_give_the_bits_of_the_whole():
     """Also in two halves, where the way there runs again, and with a loss in Python."""
     found = []

@@ -313,6 +313,7 @@ COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.ci
 def test_a_signal_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Two workers have begun; their compilers are at it, or not yet."""
     command = [sys.executable, str(COMMAND), "--count", "4000", "--workers", "2", "--no-genn"]

@@ -33,6 +33,7 @@ SMALLEST = [
 ]
 
 
+@pytest.mark.ci
 def test_the_smallest_networks():
     check([str(TESTS / t) for t in SMALLEST], 300)
 

@@ -211,6 +211,7 @@ def test_a_model_that_cannot_spike_in_its_networks_is_an_error():
         check(deaf)
 
 
+@pytest.mark.ci
 def test_a_parameter_without_influence_anywhere_fails(monkeypatch):
     monkeypatch.setattr("genn_eventprop.gradcheck.draw.READOUT", (Layout(1, False, True, "integral_constant"),))
     useless = dataclasses.replace(LI, params=LI.params | {"spare": Param(1.0)})

@@ -104,6 +104,7 @@ def test_zero_delays_shared_parameters_and_a_recurrent_layer():
     assert {b.gradient.shape for b in report.cases[0].blocks if b.name == "hidden.tau_mem"} == {(1,)}
 
 
+@pytest.mark.ci
 def test_maximum_at_kinks():
     """With random output weights maxima at arrivals are common; here at least two, and all of the rule is needed."""
     net, loss, events = small(losses.MaxVoltageCrossEntropy)

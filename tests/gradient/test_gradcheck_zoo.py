@@ -134,6 +134,7 @@ def test_hand_written_snippets_and_which_is_suspect(capsys):
     assert not report.passed and "sim_code gives another I" in report.text()
 
 
+@pytest.mark.ci
 def test_the_whole_zoo_in_one_command(capsys, monkeypatch):
     monkeypatch.setattr(models, "ZOO", {"LI": models.LI, "LIAdaptive": models.LIAdaptive})
     assert main(None, quick=True, processes=1) == 0

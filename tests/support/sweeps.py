@@ -1,5 +1,5 @@
-"""Sweeps: a few cases in every run. The others run with `pytest -m slow` (`sweep`), or in CI and with `pytest -m sweep`
-(`THINNED`); CONTRIBUTING.md says which there are."""
+"""Sweeps: a few cases in every run. The others run with `pytest -m slow` (`sweep`), or in CI and with
+`pytest -m ci` (`THINNED`); CONTRIBUTING.md says which there are."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -21,6 +21,7 @@ def sweep(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
 
 
 THINNED = {
+    "engine/test_extended.py::test_the_diff_alone_is_enough": 4,
     "data/test_data_memory.py::test_training_needs_little_more_than_the_events": 3,
     "engine/test_cuda_device.py::test_steps_on_the_device_are_those_of_numpy": 4,
     "engine/test_engines.py::test_every_problem_is_as_on_the_clocked_reference": 3,
@@ -57,12 +58,12 @@ THINNED = {
 
 
 def thin(items: Iterable[pytest.Item]) -> set[str]:
-    """Marks the other cases of `THINNED` as `sweep`; returns the names that were found."""
+    """Marks the other cases of `THINNED` as `ci`; returns the names that were found."""
     seen: dict[str, int] = {}
     for item in items:
         name = item.nodeid.partition("[")[0].removeprefix("tests/")
         if name in THINNED and item.get_closest_marker("slow") is None:
             seen[name] = seen.get(name, -1) + 1
             if seen[name] % THINNED[name]:
-                item.add_marker(pytest.mark.sweep)
+                item.add_marker(pytest.mark.ci)
     return set(seen)

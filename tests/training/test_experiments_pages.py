@@ -64,6 +64,7 @@ def test_deep(tmp_path):
     assert all(metrics["gradient_norms"][f"hidden{i}"] > 0 for i in (1, 2, 3, 4)) and "gradient_note" not in metrics
 
 
+@pytest.mark.ci
 def test_loss_shaping_toy(tmp_path):
     options = ["--epochs", "14", "--duration"]
     with_tail = {n: quick(tmp_path / n, "loss_shaping_toy", *options, "200", "--loss", n) for n in
@@ -272,6 +273,7 @@ def test_a_users_own_file_imports_its_neighbours(tmp_path, monkeypatch):
         find_model(f"{tmp_path / 'my_notes.txt'}:Leak")
 
 
+@pytest.mark.ci
 def test_a_page_runs_directly(data_dir, tmp_path):
     page = load_experiment("braille").build.__code__.co_filename
     command = [sys.executable, page, "--quick", "--epochs", "1", "--data-dir", str(data_dir)]

@@ -40,6 +40,7 @@ def test_defaults_are_the_published_settings():
     assert [len(s) for s in (experiment.train, experiment.validation, experiment.test)] == [5000, 1000, 1000]
 
 
+@pytest.mark.ci
 def test_a_short_run_learns_and_plots(tmp_path, capsys):
     run = tmp_path / "run"
     more = ["--epochs", "6", "--learning-rate", "0.02"]
