@@ -158,6 +158,7 @@ def test_other_settings_are_refused(folder, capsys):
     assert "run was run with seed = 1, now it is 9" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_two_who_resume_at_once_do_not_write_into_each_other(folder):
     """As in the report: two `resume` of one run wrote the epochs 4 4 5 5."""
     assert main(["train", "page.py", "--run-dir", "run", "--epochs", "1", "--pause", "0.05"]) == 0

@@ -57,6 +57,7 @@ def test_every_kind_is_as_the_reference(kind, delays):
 @settings(
     max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True
 )
+@pytest.mark.ci
 @given(st.data())
 def test_networks_that_hypothesis_draws(draw):
     pick = lambda *values: draw.draw(st.sampled_from(values))  # noqa: E731

@@ -82,12 +82,14 @@ def test_many_networks(spike_times: str, data: st.DataObject) -> None:
     none_is_wrong(data, spike_times, ENGINES)
 
 
+@pytest.mark.ci
 @FEW
 @given(st.data())
 def test_tables_and_delays_that_hypothesis_draws(data: st.DataObject) -> None:
     none_is_wrong(data, "grid", ["native float64", "c99 float64"], connected=True)
 
 
+@pytest.mark.ci
 @FEW
 @given(st.data())
 def test_auxiliary_losses_that_hypothesis_draws(data: st.DataObject) -> None:

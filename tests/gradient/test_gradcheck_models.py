@@ -96,6 +96,7 @@ def small(loss_of, output=None, *, recurrent=True):
     return net, loss_of(out), Events.from_samples(times, 3, labels=[0, 1])
 
 
+@pytest.mark.ci
 def test_zero_delays_shared_parameters_and_a_recurrent_layer():
     """All delays zero: their own gradients are one-sided differences. Parameters are one number a population."""
     net, loss, events = small(losses.IntegratedVoltageCrossEntropy)

@@ -20,6 +20,7 @@ def case(loss="first_spike", output=False):
     return compare("recurrent", plan, parameters, events, engine="native")
 
 
+@pytest.mark.ci
 def test_the_engine_differentiates_what_it_computed():
     found = case()
     assert not found.failures, found.text()

@@ -21,10 +21,10 @@ def sweep(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
 
 
 THINNED = {
-    "engine/test_extended.py::test_the_diff_alone_is_enough": 4,
     "data/test_data_memory.py::test_training_needs_little_more_than_the_events": 3,
     "engine/test_cuda_device.py::test_steps_on_the_device_are_those_of_numpy": 4,
     "engine/test_engines.py::test_every_problem_is_as_on_the_clocked_reference": 3,
+    "engine/test_extended.py::test_the_diff_alone_is_enough": 4,
     "engine/test_genn_engine.py::test_examples_side_by_side_give_the_same": 3,
     "engine/test_genn_engine.py::test_spikes_and_gradients_are_those_of_the_clocked_reference": 3,
     "engine/test_genn_losses.py::test_examples_side_by_side_give_the_same": 3,
@@ -42,6 +42,8 @@ THINNED = {
     "engine/test_native_exact_connectivity.py::test_every_kind_is_as_the_reference": 3,
     "engine/test_native_exact_readouts.py::test_every_loss_is_that_of_the_event_exact_reference_at_any_step": 3,
     "engine/test_native_exact_robust.py::test_float32_keeps_its_bounds_when_neurons_spike_a_hundred_times": 3,
+    "engine/test_native_exact_several.py::test_losses_of_every_layer": 2,
+    "engine/test_native_exact_several.py::test_readouts_of_populations_that_reach_each_other": 2,
     "engine/test_regularisers.py::test_native_equals_the_reference": 3,
     "engine/test_several_readouts.py::test_together_they_are_what_each_is_alone": 3,
     "engine/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it": 3,
@@ -51,6 +53,8 @@ THINNED = {
     "gradient/test_gradcheck_fails.py::test_the_unbroken_adjoint_is_green": 3,
     "gradient/test_gradcheck_zoo.py::test_gradients": 3,
     "gradient/test_gradient_matrix.py::test_cell": 4,
+    "gradient/test_reference_event_convergence.py::test_spike_times_and_loss_converge": 2,
+    "training/test_training_silent_neurons.py::test_a_deep_net_that_starts_silent_gets_its_rates": 2,
     "training/test_training_silent_neurons.py::test_everything_with_a_memory_resumes_exactly": 3,
     "training/test_training_trainer.py::test_resuming_gives_the_same_bits": 3,
 }

@@ -79,6 +79,7 @@ def test_latency_mnist(data_dir, tmp_path):
     assert results["final_test_accuracy"] > 0.3
 
 
+@pytest.mark.ci
 def test_sequential_mnist(data_dir, tmp_path):
     options = ["--train-size", "100", "--test-size", "50", "--validation-size", "50", "--epochs", "1"]
     assert quick(tmp_path / "run", "sequential_mnist", "--data-dir", str(data_dir), *options)["epochs"] == 1
@@ -127,6 +128,7 @@ def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cach
     assert main(["train", "spoken_digits", "--source", source, "--speaker-out", "ann", "--quick"]) == 1
 
 
+@pytest.mark.ci
 def test_spoken_digits_from_wav_files(data_dir, tmp_path, cache):
     folder = tmp_path / "wav"
     folder.mkdir()
