@@ -1,8 +1,9 @@
 """Network + loss + time grid -> frozen records, the only thing that code generation and engines see."""
 
 from .coefficients import PopulationCoefficients, coefficients
+from .connection import ConnectionRecord, DelayRecord
 from .make import NetworkPlan, make_plan
-from .records import ConnectionRecord, DelayRecord, InputRecord, Plan, PopulationRecord
+from .records import InputRecord, Plan, PopulationRecord
 
 __all__ = [
     "ConnectionRecord",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .records import ConnectionRecord, Plan
+from .connection import ConnectionRecord
+from .records import Plan
 from .tables import ring_steps
 
 INT = 4

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..modelling.connection import sign_of_weights
 from ..modelling.connectivity import Synapses
-
-if TYPE_CHECKING:
-    from .records import ConnectionRecord, Plan
+from .connection import ConnectionRecord
 
 Limits = Mapping[str, tuple[Any, Any]]
 
 
-def held(plan: Plan, limits: Limits, values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
+def held(
+    connections: Sequence[ConnectionRecord], limits: Limits, values: Mapping[str, np.ndarray]
+) -> dict[str, tuple[Any, Any]]:
     """Bounds of the weights that `sign`, `learned` or a mask hold, tightened.
 
     Args:
         values: of the parameters now: what is not learned keeps them; signs of sources follow the pairs.
     """
     found = {}
-    for c in plan.connections:
+    for c in connections:
         if c.trainable and c.weight in values and (c.sign is not None or c.learned is not None):
             found[c.weight] = _of(c, *limits.get(c.weight, (None, None)), values)
     return found

@@ -16,7 +16,8 @@ from ..losses import Loss, as_losses
 from ..modelling.network import Connection, Dense, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
-from .records import SPIKE_TIMES, ConnectionRecord, DelayRecord, InputRecord, Plan, PopulationRecord
+from .connection import ConnectionRecord, DelayRecord
+from .records import SPIKE_TIMES, InputRecord, Plan, PopulationRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..modelling.connectivity import Synapses
 from . import clock
-from .records import ConnectionRecord, Plan
+from .connection import ConnectionRecord
+from .records import Plan
 
 Values = Mapping[str, np.ndarray]
 

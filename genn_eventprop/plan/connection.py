@@ -1,0 +1,87 @@
+"""The record of a connection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..modelling.connectivity import Synapses
+
+
+@dataclass(frozen=True)
+class DelayRecord:
+    """Delays that are parameter values: an array of shape `shape`, in ms, between 0 and `limit`.
+
+    kind: "synaptic": one per weight; "axonal": one per source, (M,); "dendritic": one per target, (N,).
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    limit: float
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class ConnectionRecord:
+    """Synapses from `source` to `target`'s receptor, with weights of shape `weight_shape`.
+
+    form: "dense": weights (M, N); "synapses": a table (`modelling.Synapses`), `table` where it follows from shapes,
+    None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
+    delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
+    learned: which of them, None: all; sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
+    channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input. shares: name of
+    the connection whose weights these are; "": its own.
+    """
+
+    name: str
+    source: str
+    target: str
+    pre: int
+    post: int
+    receptor: str
+    delay: float
+    delay_steps: int
+    trainable: bool
+    form: str
+    weight_shape: tuple[int, ...]
+    table: Synapses | None = field(default=None, compare=False)
+    delays: DelayRecord | None = None
+    learned: np.ndarray | None = field(default=None, compare=False)
+    sign: np.ndarray | None = field(default=None, compare=False)
+    channels: tuple[int, int] | None = None
+    shares: str = ""
+
+    @property
+    def weight(self) -> str:
+        return f"{self.shares or self.name}.weight"
+
+    @property
+    def delays_name(self) -> str:
+        return f"{self.name}.delay"
+
+    @property
+    def pairs(self) -> str:
+        return f"{self.name}.pairs"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the synapses are a parameter value."""
+        return self.form == "synapses" and self.table is None
+
+    @property
+    def learns_delays(self) -> bool:
+        return self.delays is not None and self.delays.trainable
+
+    @property
+    def synapses(self) -> int:
+        """S, the number of synapses."""
+        return math.prod(self.weight_shape) if self.table is None else len(self.table)
+
+    @property
+    def values(self) -> dict[str, tuple[int, ...]]:
+        """Parameter -> shape, for every parameter that is this connection's own."""
+        found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
+        found |= {} if self.shares else {self.weight: self.weight_shape}
+        return found | ({self.delays_name: self.delays.shape} if self.delays else {})
