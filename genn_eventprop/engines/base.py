@@ -192,7 +192,8 @@ class Engine(SplitForm, ABC):
         """
         if not optimiser.state:
             first = {k: self.parameters[k] for k in self.plan.trainable}
-            optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay())
+            held = self.plan.held(self.parameters)
+            optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay(), held)
 
     def spike_jumps(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Population -> (B, N) what the regularisers add to the costate at its own spikes; counts: (B, N) each."""

@@ -28,7 +28,8 @@ class Connection:
         delays: individual delays, one per synapse, source or target, instead; `delay` is then 0.
         receptor: the input of the target's model on which the spikes act.
         trainable: learn the weights. learned: which of them, in the shape of the weights; None: all.
-        sign: 1 or -1 for each source (M,) or each weight, which the weights keep, or 0 for any sign; None: any.
+        sign: 1 or -1 for each source (M,) or each weight, which the weights keep, or 0 for any sign; None: any. M signs
+            of a `Sparse` connection are those of sources, also if it has M synapses.
         share: the connection whose weights this one uses; None: its own.
     """
 
@@ -86,7 +87,8 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
         rows = f" (rows are neurons of {c.source.name!r})" if kind.form == "dense" else ""
         raise NetworkError(f"{key}: {error}{rows}") from None
     values[key] = _within_bounds(weight, kind, key)
-    signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, pairs))
+    by_source = pairs is not None and c.sign is not None and c.sign.shape == (c.source.size,)
+    signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, pairs), by_source)
     if signs is not None:
         if isinstance(kind.weight, (Array, Constant)) and np.any(values[key] * signs < 0):
             raise NetworkError(f"{key}: some of the given weights do not have the sign in sign=")
@@ -111,9 +113,16 @@ def _sources(c: Connection, pairs: np.ndarray | None) -> np.ndarray:
     return table.source
 
 
-def sign_of_weights(sign: np.ndarray | None, weights: Shape, sources: Callable[[], np.ndarray]) -> np.ndarray | None:
-    """Signs in the shape of the weights, from those of weights or of sources; sources: gives the source of each."""
-    if sign is None or sign.shape == weights:
+def sign_of_weights(
+    sign: np.ndarray | None, weights: Shape, sources: Callable[[], np.ndarray], by_source: bool = False
+) -> np.ndarray | None:
+    """Signs in the shape of the weights, from those of weights or of sources.
+
+    Args:
+        sources: gives the source of each weight. by_source: the signs are those of sources, even if there are as many
+            weights.
+    """
+    if sign is None or (sign.shape == weights and not by_source):
         return sign
     return np.broadcast_to(sign[:, None], weights) if len(weights) == 2 else sign[sources()].reshape(weights)
 

@@ -149,6 +149,14 @@ def is_open(bounds: Any) -> bool:
     return all(bound is None for bound in bounds)
 
 
+def within(bounds: tuple[Any, Any], held: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    """Bounds, None for open, moved into those that are held, which are closed; held: None: nothing is."""
+    if held is None:
+        return bounds
+    lower, upper = (end if own is None else np.clip(own, *held) for own, end in zip(bounds, held))
+    return lower, upper
+
+
 def check_bounds_fit(bounds: Any, shape: tuple[int, ...], where: str) -> None:
     """Raise `NetworkError` unless every bound is a number or broadcasts to `shape`."""
     for bound in bounds:

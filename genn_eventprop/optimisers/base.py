@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import CheckpointError, SettingError, TrainingError, suggest
+from ..modelling.parameters import within
 from .averaging import AVERAGING, Averaging
 from .text import check_text, execute
 
@@ -69,7 +70,7 @@ class Optimiser(Averaging):
         groups: settings for parameters by name pattern, e.g. ``{"*.tau_mem": {"learning_rate": 1e-2}}``;
             a later pattern overrides an earlier one.
         bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
-            that the parameter itself declares.
+            that the parameter itself declares, within those that always hold (`Plan.held`).
         clip_norm: scale all gradients down if their common L2 norm exceeds this; None (default): never. With name
             patterns, ``{"*_hidden1.weight": 0.1, "*": 1.0}``, each gradient is clipped by itself; a later pattern
             overrides an earlier one. `clipped_steps` counts the steps in which gradients were clipped.
@@ -145,12 +146,13 @@ class Optimiser(Averaging):
         parameters: Mapping[str, np.ndarray],
         bounds: Mapping[str, Bounds] | None = None,
         decay: Mapping[str, float] | None = None,
+        held: Mapping[str, Bounds] | None = None,
     ) -> None:
         """Allocate zero state for `parameters` and settle each one's settings and bounds.
 
         Args:
             parameters: the arrays to be trained, by name; the state takes their shapes and types.
-            bounds: (lower, upper) that the parameters themselves declare.
+            bounds: (lower, upper) that the parameters themselves declare. held: those that always hold.
             decay: parameter -> strength of an L2 penalty, see `regularisers.WeightDecay`.
 
         Raises:
@@ -169,17 +171,25 @@ class Optimiser(Averaging):
             for pattern, values in self.groups.items():
                 if fnmatch.fnmatchcase(name, pattern):
                     self._settings[name].update(values)
-        self.settle_bounds(bounds or {})
+        self.settle_bounds(bounds or {}, held)
         for name, array in parameters.items():
             self._check_start(name, array)
 
-    def settle_bounds(self, bounds: Mapping[str, Bounds]) -> None:
-        """Other bounds that the parameters themselves declare, from the next step on."""
+    def settle_bounds(self, bounds: Mapping[str, Bounds], held: Mapping[str, Bounds] | None = None) -> None:
+        """Other bounds that the parameters themselves declare, and that always hold, from the next step on."""
         for name in self._settings:
-            self._bounds[name] = bounds.get(name, (None, None))
+            own = bounds.get(name, (None, None))
             for pattern, pair in self.bounds.items():
                 if fnmatch.fnmatchcase(name, pattern):
-                    self._bounds[name] = pair
+                    own = pair
+            self._bounds[name] = within(own, (held or {}).get(name))
+
+    def free(self, name: str, gradient: np.ndarray) -> np.ndarray:
+        """A gradient with 0 where both bounds of the parameter are the same: those values cannot move."""
+        lower, upper = self._bounds[name]
+        if lower is None or upper is None or not (fixed := np.equal(lower, upper)).any():
+            return gradient
+        return np.where(fixed, 0, gradient)
 
     def next_step(
         self, gradients: Mapping[str, np.ndarray] | None = None, *, norm: float | None = None
@@ -232,12 +242,12 @@ class Optimiser(Averaging):
         if each is None:
             if norm is None:
                 assert gradients is not None
-                norm = gradient_norm({name: gradients[name] for name in names})
+                norm = gradient_norm({name: self.free(name, gradients[name]) for name in names})
             scales = dict.fromkeys(names, min(1.0, self.clip_norm / norm if norm > 0 else 1.0))  # type: ignore[operator]
         else:
             assert gradients is not None
             found = {n: [v for pattern, v in each.items() if fnmatch.fnmatchcase(n, pattern)] for n in names}
-            own = {n: gradient_norm({n: gradients[n]}) for n in names}
+            own = {n: gradient_norm({n: self.free(n, gradients[n])}) for n in names}
             scales = {n: min(1.0, found[n][-1] / own[n]) if found[n] and own[n] > 0 else 1.0 for n in names}
         self.clipped_steps += any(s < 1 for s in scales.values())
         return scales

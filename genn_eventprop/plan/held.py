@@ -11,28 +11,26 @@ from ..modelling.connection import sign_of_weights
 from ..modelling.connectivity import Synapses
 from .connection import ConnectionRecord
 
-Limits = Mapping[str, tuple[Any, Any]]
 
-
-def held(
-    connections: Sequence[ConnectionRecord], limits: Limits, values: Mapping[str, np.ndarray]
-) -> dict[str, tuple[Any, Any]]:
-    """Bounds of the weights that `sign`, `learned` or a mask hold, tightened.
+def held(connections: Sequence[ConnectionRecord], values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
+    """Bounds that hold whatever an optimiser is told: of delays, and of weights that `sign`, `learned` or a mask hold.
 
     Args:
         values: of the parameters now: what is not learned keeps them; signs of sources follow the pairs.
     """
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for c in connections:
-        if c.trainable and c.weight in values and (c.sign is not None or c.learned is not None):
-            found[c.weight] = _of(c, *limits.get(c.weight, (None, None)), values)
+        if c.delays is not None:
+            found[c.delays_name] = (0.0, c.delays.limit)
+        if c.trainable and not c.shares and c.weight in values and (c.sign is not None or c.learned is not None):
+            found[c.weight] = _of(c, values)
     return found
 
 
-def _of(c: ConnectionRecord, low: Any, high: Any, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    lower = np.full(c.weight_shape, -np.inf if low is None else low)
-    upper = np.full(c.weight_shape, np.inf if high is None else high)
-    signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, values))
+def _of(c: ConnectionRecord, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    lower, upper = np.full(c.weight_shape, -np.inf), np.full(c.weight_shape, np.inf)
+    by_source = c.drawn and c.sign is not None and c.sign.shape == (c.pre,)
+    signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, values), by_source)
     if signs is not None:
         lower, upper = (
             np.where(signs > 0, np.maximum(lower, 0), lower),

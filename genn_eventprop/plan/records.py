@@ -15,7 +15,7 @@ from ..adjoint import Derived
 from ..adjoint.scheme import exact_part
 from ..losses import LossRecord
 from ..modelling.network import check_synapses, check_values
-from ..modelling.parameters import Param
+from ..modelling.parameters import Param, within
 from ..regularisers import SpikePush, pushed_state
 from . import clock
 from .connection import ConnectionRecord
@@ -138,10 +138,15 @@ class Plan:
         return tuple(r for r in self.pushes if r.of == population)
 
     def bounds(self, values: Mapping[str, np.ndarray] | None = None) -> dict[str, tuple[Any, Any]]:
-        """Bounds of parameters: those of the network, tightened by every `Clamp`; with `values`, also by signs that
-        weights keep and by values that are held fixed."""
+        """Bounds of parameters: those of the network, tightened by every `Clamp`; with `values`, also by `held`."""
         found: dict[str, tuple[Any, Any]] = dict(self.limits)
-        return found if values is None else found | held(self.connections, found, values)
+        own = {} if values is None else self.held(values)
+        return found | {name: within(found.get(name, (None, None)), own[name]) for name in own}
+
+    def held(self, values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
+        """Bounds that no optimiser replaces: delays from 0 to their maximum, signs that weights keep, weights that are
+        not learned."""
+        return held(self.connections, values)
 
     def decay(self) -> dict[str, float]:
         """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from ..optimisers import Optimiser
 from ..plan import Plan
 
 NEAR = 1e-6
 """Of the maximum: what is nearer to a bound counts as at it (float32)."""
 
 
-def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """{"delays": connection -> mean (ms), shares at_zero and at_max} where any are learned, else nothing."""
+def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray], optimiser: Optimiser) -> dict[str, Any]:
+    """{"delays": connection -> mean (ms), shares at_zero and at_max} where any are learned, else nothing.
+
+    The bounds are those that the optimiser keeps, at_zero is the share at the lower one.
+    """
     found = {}
     for c in plan.connections:
         if c.delays is not None and c.learns_delays:
             delays = np.asarray(parameters[c.delays_name], np.float64)
-            low, high = _bounds(plan, c.delays_name, c.delays.limit)
+            low, high = optimiser.bounds_of(c.delays_name)
             margin = NEAR * c.delays.limit
             found[c.name] = {
                 "mean": float(delays.mean()),
@@ -27,8 +31,3 @@ def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str,
                 "at_max": float(np.mean(delays >= high - margin)),
             }
     return {"delays": found} if found else {}
-
-
-def _bounds(plan: Plan, name: str, limit: float) -> tuple[Any, Any]:
-    low, high = plan.bounds().get(name, (None, None))
-    return 0.0 if low is None else low, limit if high is None else high

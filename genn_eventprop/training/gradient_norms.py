@@ -20,11 +20,16 @@ def gradient_norms(
     weights); in the order of the plan, only where weights are learned."""
     found = {}
     for p in plan.populations:
-        weights = [c.weight for c in plan.into(p.name) if c.weight in plan.trainable]
-        if weights:
-            g, w = (_norm(arrays[n] for n in weights) for arrays in (gradients, parameters))
+        into = [c for c in plan.into(p.name) if c.weight in plan.trainable]
+        if into:
+            g, w = (_norm(_learned(arrays[c.weight], c.learned) for c in into) for arrays in (gradients, parameters))
             found[p.name] = (g, g / w if w > 0 else float("nan"))
     return found
+
+
+def _learned(array: Any, which: np.ndarray | None) -> np.ndarray:
+    """Those weights that are learned."""
+    return np.asarray(array) if which is None else np.asarray(array)[which]
 
 
 def _norm(arrays: Any) -> float:

@@ -109,7 +109,8 @@ class _Layer:
             raise TrainingError(
                 f"{self.name!r}: {target:g} spikes per neuron cannot be reached by scaling or "
                 "shifting its incoming weights "
-                f"(it starts at {before:g}, the closest was {after:g}); do earlier layers spike, are there bounds?"
+                f"(it starts at {before:g}, the closest was {after:g}); do earlier layers spike, are there bounds "
+                "or frozen weights?"
             )
         return Initialised(self.scale, self.shift, before, after)
 

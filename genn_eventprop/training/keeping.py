@@ -116,7 +116,8 @@ class Keeping:
 
     def settle_bounds(self) -> None:
         """Update the optimiser's bounds that depend on parameter values, after you changed these by hand."""
-        self.optimiser.settle_bounds(self.plan.bounds(self.engine.parameters))
+        now = self.engine.parameters
+        self.optimiser.settle_bounds(self.plan.bounds(now), self.plan.held(now))
 
     def _save(self, name: str) -> None:
         if self.folder is not None:

@@ -11,6 +11,7 @@ from ..errors import SettingError, suggest
 from ..modelling import Connection, Conv2D, Pool2D
 from ..plan.tables import Tables
 from .callbacks import Callback
+from .silent_neurons import bounded
 
 if TYPE_CHECKING:
     from .epoch_statistics import EpochStatistics
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class MaxNorm(Callback):
     """The L2 norm of a connection's weights into each target stays at most `most`: w <- w min(1, most / ||w||).
 
+    Bounds, signs and weights that are not learned come first: the norm may then be larger.
     For a `Conv2D` the norm is that of the weights of each output channel; `Pool2D` is not constrained.
 
     Args:
@@ -52,7 +54,8 @@ class MaxNorm(Callback):
             norm = np.sqrt(np.bincount(group, weight.ravel() ** 2))
             scale = np.minimum(1.0, self.most / np.maximum(norm, 1e-300))
             if (scale < 1).any():
-                trainer.engine.parameters[f"{c.name}.weight"][...] = weight * scale[group].reshape(weight.shape)
+                scaled = weight * scale[group].reshape(weight.shape)
+                trainer.engine.parameters[f"{c.name}.weight"][...] = bounded(trainer, c, scaled)
 
     def _targets(self, trainer: Trainer, c: Connection) -> np.ndarray:
         """(W,) to which target, or output channel, every weight leads."""

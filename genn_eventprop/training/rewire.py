@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import SettingError, suggest
 from ..modelling import Connection, Sparse
 from .callbacks import Callback
+from .silent_neurons import bounded
 
 if TYPE_CHECKING:
     from .epoch_statistics import EpochStatistics
@@ -57,6 +58,8 @@ class Rewire(Callback):
         kept = [c.name for c in self.chosen if c.learned is not None]
         if kept:
             raise SettingError(f"Rewire: some weights of {kept[0]!r} are not learned, so they cannot be rewired")
+        for c in self.chosen:
+            _refuse_single(c)
         self._signs = {c.name: self._sign(trainer, c) for c in self.chosen}
 
     def start_epoch(self, trainer: Trainer, epoch: int) -> None:
@@ -78,7 +81,7 @@ class Rewire(Callback):
     def _sign(self, trainer: Trainer, c: Connection) -> np.ndarray:
         """(S,) of every weight; those of sources rule where there are any. A weight of 0 has one, too."""
         sign = np.where(np.signbit(trainer.engine.parameters[f"{c.name}.weight"]), -1, 1)
-        return self._of_sources(c, trainer.engine.parameters[f"{c.name}.pairs"][:, 0], sign)
+        return self._of_sources(c, trainer.engine.parameters[f"{c.name}.pairs"][:, 0], _allowed(c, sign))
 
     def _of_sources(self, c: Connection, sources: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         if c.sign is None or len(c.sign) != c.shape[0]:
@@ -93,12 +96,13 @@ class Rewire(Callback):
         if self.temperature:
             weight += np.sqrt(2 * rate * self.temperature) * rng.standard_normal(len(weight))
         # what bounds hold at the border of its sign is 0
-        cut = np.flatnonzero((weight * sign < 0) | ((weight == 0) & (c.sign is not None)))
+        low, high = trainer.optimiser.bounds_of(name)
+        cut = np.flatnonzero((weight * sign < 0) | ((weight == 0) & (low is not None or high is not None)))
         if len(cut):
             self.rewired[c.name] += len(cut)
             self._rewire(trainer, c, cut, weight, sign, rng)
         elif self.l1 or self.temperature:
-            parameters[name][...] = weight
+            parameters[name][...] = bounded(trainer, c, weight)
 
     def _rewire(
         self, trainer: Trainer, c: Connection, cut: np.ndarray, weight: np.ndarray, sign: np.ndarray,
@@ -108,12 +112,14 @@ class Rewire(Callback):
         parameters = trainer.engine.parameters
         pairs = np.array(parameters[f"{c.name}.pairs"])
         pairs[cut] = free_pairs(pairs, cut, c.shape, rng)
-        sign[cut] = self._of_sources(c, pairs[cut, 0], rng.choice((-1, 1), len(cut)))
+        sign[cut] = self._of_sources(c, pairs[cut, 0], _allowed(c, rng.choice((-1, 1), len(cut))))
         weight[cut] = ACTIVE * sign[cut]
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         self._signs[c.name] = sign[order]
         parameters[f"{c.name}.pairs"][...] = pairs[order]
-        parameters[f"{c.name}.weight"][...] = weight[order]
+        if c.sign is not None:
+            trainer.settle_bounds()
+        parameters[f"{c.name}.weight"][...] = bounded(trainer, c, weight[order])
         new = {f"{c.name}.weight": weight}
         if c.delays is not None and c.delays.kind == "synaptic":
             name = f"{c.name}.delay"
@@ -126,8 +132,24 @@ class Rewire(Callback):
                 moments = np.array(moment)
                 moments[cut] = values[cut] if kind == "average" else 0
                 moment[...] = moments[order]
-        if c.sign is not None:
-            trainer.settle_bounds()
+
+
+def _refuse_single(c: Connection) -> None:
+    """Raise `SettingError` for constraints of single weights: a synapse that moves has none."""
+    if c.sign is not None and c.sign.shape != (c.shape[0],):
+        raise SettingError(
+            f"Rewire: signs of single weights of {c.name!r} cannot go on to other pairs; give one for each source"
+        )
+    if any(np.ndim(b) for b in c.connectivity.bounds):
+        raise SettingError(
+            f"Rewire: bounds of single weights of {c.name!r} cannot go on to other pairs; give numbers for all"
+        )
+
+
+def _allowed(c: Connection, sign: np.ndarray) -> np.ndarray:
+    """Signs of new synapses, which bounds on one side of 0 determine."""
+    low, high = c.connectivity.bounds
+    return np.where(low is not None and low >= 0, 1, np.where(high is not None and high <= 0, -1, sign))
 
 
 def free_pairs(pairs: np.ndarray, cut: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

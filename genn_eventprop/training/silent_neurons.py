@@ -119,6 +119,6 @@ def incoming(trainer: Trainer, population: str) -> list[Connection]:
 
 
 def bounded(trainer: Trainer, c: Connection, weight: np.ndarray) -> np.ndarray:
-    """`weight` within the bounds of the connection."""
-    low, high = trainer.plan.bounds().get(c.weight_name, (None, None))
+    """`weight` within the bounds that the optimiser keeps; what is not learned keeps its value."""
+    low, high = trainer.optimiser.bounds_of(c.weight_name)
     return weight if low is None and high is None else np.clip(weight, low, high)

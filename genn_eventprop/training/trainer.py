@@ -197,7 +197,7 @@ class Trainer(Evaluating, Keeping, Distributing):
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
-        self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay())
+        self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay(), self.plan.held(parameters))
 
     # training
 
@@ -372,7 +372,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         metrics = epoch_metrics(state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size
-        metrics |= delay_metrics(self.plan, self.engine.parameters)
+        metrics |= delay_metrics(self.plan, self.engine.parameters, self.optimiser)
         accuracy = None if held_out is None else held_out.accuracy
         self.schedule.end_epoch(state.epoch, accuracy)
         improved = held_out is not None and state.improves(held_out.accuracy, held_out.loss)

@@ -88,7 +88,7 @@ def test_shares_at_the_bounds_are_reported():
     made.engine.parameters["pool_hidden.delay"][:3] = 0.0
     made.engine.parameters["pool_hidden.delay"][3:5] = 9.0
     made.optimiser.groups = {}
-    told = delay_metrics(made.plan, made.engine.parameters)["delays"]["pool_hidden"]
+    told = delay_metrics(made.plan, made.engine.parameters, made.optimiser)["delays"]["pool_hidden"]
     n = made.engine.parameters["pool_hidden.delay"].size
     assert told["at_zero"] == 3 / n and told["at_max"] == 2 / n
     line = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_accuracy": None, "spikes_per_neuron": {},

@@ -1,4 +1,5 @@
-"""An optimiser's text as CUDA: one step on one parameter, and the sum of the squares of a gradient."""
+"""An optimiser's text as CUDA: one step on one parameter, and the sum of the squares of a gradient,
+without weights whose bounds hold them fixed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,11 @@ extern "C" __global__ void __launch_bounds__({threads}) squares(const Update *__
     const Update &u_ = *update_;
     extern __shared__ double shared_memory[];
     double own = 0;
-    for (int64_t i = threadIdx.x; i < u_.f_n; i += {threads}) own += (double)u_.f_g[i] * (double)u_.f_g[i];
+    for (int64_t i = threadIdx.x; i < u_.f_n; i += {threads}) {{
+        const scalar low_ = u_.f_lower ? u_.f_lower[i] : (scalar)u_.f_low;
+        const scalar high_ = u_.f_upper ? u_.f_upper[i] : (scalar)u_.f_high;
+        if (low_ != high_) own += (double)u_.f_g[i] * (double)u_.f_g[i];
+    }}
     shared_memory[threadIdx.x] = own;
     for (int half = {threads} / 2; half > 0; half /= 2) {{
         __syncthreads();

@@ -57,11 +57,11 @@ class DeviceOptimiser:
         for state in self._moments.values():
             state.leave()
 
-    def norm(self, gradients: Mapping[str, np.ndarray]) -> float:
-        """L2 norm of all gradients; `gradients` those that are on the host."""
-        squares = [float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values()]
+    def norm(self, optimiser: Optimiser, gradients: Mapping[str, np.ndarray]) -> float:
+        """L2 norm of all gradients that can move something; `gradients` those that are on the host."""
+        squares = [float(np.sum(np.square(optimiser.free(n, g), dtype=np.float64))) for n, g in gradients.items()]
         for weight in self._shapes:
-            self._launch("squares", ParameterStep(weight, {}, {}), 1, 8 * THREADS)
+            self._launch("squares", ParameterStep(weight, {}, {}, *optimiser.bounds_of(weight)), 1, 8 * THREADS)
         squares += [float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes]
         return float(np.sqrt(sum(squares)))
 
@@ -69,7 +69,7 @@ class DeviceOptimiser:
         """One step; what the host has written counts."""
         here = [n for n in optimiser.state if n not in self._shapes]
         gradients.push()
-        norm = None if optimiser.clip_norm is None else self.norm({n: gradients[n] for n in here})
+        norm = None if optimiser.clip_norm is None else self.norm(optimiser, {n: gradients[n] for n in here})
         record = optimiser.next_step(norm=norm)
         own = tuple(item for item in record.parameters if item.name not in self._shapes)
         replace(record, parameters=own).apply(parameters, gradients)
