@@ -18,6 +18,7 @@ from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan, make_plan
+from ..plan.held import held
 
 NAMES = {
     "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",
@@ -75,8 +76,7 @@ class Layer:
     def runner(self, dtype: str, values: Callable[[], Mapping[str, np.ndarray]]) -> Runner:
         """The engine of a precision, "float32" or "float64"; `values` gives its first ones."""
         if dtype not in self._made:
-            limits = delay_limits(self.plan)
-            first = {k: within(v, limits.get(k)) for k, v in values().items()}
+            first = bounded(self.plan, values())
             made = engines.create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
             self._made[dtype] = Runner(made, self.names)
         return self._made[dtype]
@@ -128,7 +128,7 @@ class Runner:
         self.engine, self.names, self.number = engine, names, next(_numbers)
         self.token = self.passes = 0
         self.spikes: Mapping[str, Spikes] = {}
-        self._limits = delay_limits(engine.plan)
+        self._fixed = {c.weight: ~c.learned for c in engine.plan.connections if c.learned is not None}
         _runners[self.number] = self
 
     def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None) -> Readouts:
@@ -136,7 +136,7 @@ class Runner:
 
         Args:
             spikes: times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
-                offsets[b]:offsets[b + 1], ascending. parameters: a delay outside its bounds acts at the bound. key: of
+                offsets[b]:offsets[b + 1], ascending. parameters: what is outside its bounds acts at the bound. key: of
                 noise and dropout; None: they do not act.
 
         Raises:
@@ -147,7 +147,8 @@ class Runner:
             if not np.isfinite(value).all():
                 wrong = np.count_nonzero(~np.isfinite(value))
                 raise EngineError(f"{name}: {wrong} of {value.size} values are not finite; use a smaller learning rate")
-            self.engine.parameters[name][...] = within(value, self._limits.get(name))
+        for name, value in bounded(self.engine.plan, dict(zip(self.names, parameters))).items():
+            self.engine.parameters[name][...] = value
         size = self.engine.plan.input.size
         times, channels = times.astype(np.float64, copy=False), channels.astype(np.int32, copy=False)
         data = self.engine.load(Events.trusted(times, channels, offsets.astype(np.int64, copy=False), size))
@@ -177,23 +178,26 @@ class Runner:
 
         Returns:
             dL/d(times) (E,), empty without `inputs`; dL/d(parameter) in the order of names, None of those that are not
-            learned.
+            learned; 0 for single weights that are not.
         """
         engine, learned = self.engine, self.engine.plan.trainable
         engine.backward(slopes[0], dict(zip(engine.plan.loss.also, slopes[1:])), inputs=inputs)
         self.token += 1
         by_time = np.array(engine.input_gradients) if inputs else np.empty(0)
-        return by_time, [np.array(engine.gradients[name]) if name in learned else None for name in self.names]
+        found = {name: np.array(engine.gradients[name]) for name in self.names if name in learned}
+        for name in found.keys() & self._fixed.keys():
+            found[name][self._fixed[name]] = 0.0
+        return by_time, [found.get(name) for name in self.names]
 
 
-def delay_limits(plan: Plan) -> dict[str, float]:
-    """Names of delays that are values -> their upper bound in ms."""
-    return {c.delays_name: c.delays.limit for c in plan.connections if c.delays}
-
-
-def within(value: np.ndarray, limit: float | None) -> np.ndarray:
-    """A delay within its bounds, which other libraries' optimisers do not know; limit: None: no delay."""
-    return value if limit is None else np.clip(value, 0.0, limit)
+def bounded(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters within their bounds and signs, which other libraries' optimisers do not know."""
+    found = dict(values)
+    signs = held([c for c in plan.connections if c.sign is not None], values)
+    for bounds in (plan.limits, signs):
+        for name, pair in bounds.items():
+            found[name] = np.clip(found[name], *pair)
+    return found
 
 
 def runner_of(number: int) -> Runner:

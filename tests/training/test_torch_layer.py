@@ -392,6 +392,39 @@ def test_sparse_connections_and_delays(kind):
     assert torch.equal(again(times=input_times().float()).value, at_most)
 
 
+def constrained(kind, **connection):
+    net = Network()
+    inp, hidden, out = net.input(4), net.population(LIF(), 3, "hidden"), net.population(LI(), 2, "output")
+    net.connect(inp, hidden, kind, **connection)
+    net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
+    return EventProp(net, duration=25.0, dt=0.5, seed=2)
+
+
+def test_frozen_weights_have_no_gradient():
+    """Neither those of a mask: optimisers of torch know nothing of both."""
+    fixed = np.arange(12).reshape(4, 3) % 2 == 0
+    for made in (constrained(Dense(3.0, mask=~fixed)), constrained(Dense(3.0), trainable=~fixed)):
+        made(times=input_times().float()).value.sum().backward()
+        gradient = made.net.input_hidden.weight.grad.numpy()
+        assert not gradient[fixed].any() and np.count_nonzero(gradient[~fixed]) > 3
+
+
+@pytest.mark.parametrize(("kind", "sign", "far", "bound"), [
+    (Dense(2.0, bounds=(1.0, 3.0)), None, 9.0, 3.0),
+    (Dense(2.0, bounds=(1.0, 3.0)), None, -9.0, 1.0),
+    (Sparse(Normal(3.0, 0.1), pairs=[(3, 0), (0, 1), (2, 2), (1, 2)]), [1, 1, 1, -1], 5.0, [0.0, 5.0, 5.0, 5.0]),
+])  # fmt: skip
+def test_weights_outside_their_bounds_or_signs_act_at_the_bound(kind, sign, far, bound):
+    made, times = constrained(kind, sign=None if sign is None else np.array(sign)), input_times().float()
+    weight = made.net.input_hidden.weight
+    first, values = made(times=times).value, []
+    for value in (far, bound):
+        with torch.no_grad():
+            weight.copy_(torch.as_tensor(value))
+        values.append(made(times=times).value)
+    assert torch.equal(*values) and not torch.equal(first, values[0])
+
+
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_numbers_that_are_none(spike_times):
     """A diverged encoder or optimiser is an error, not a channel without spikes or a neuron that never does."""
