@@ -27,13 +27,15 @@ from genn_eventprop.data.batchwise import (
     in_order,
     inside,
     joined,
+    sliced,
     whole,
     with_arrays,
 )
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.distort import Affine, Warp
-from genn_eventprop.data.events import Events, gather
+from genn_eventprop.data.events import Events
 from genn_eventprop.data.rearrange import ChannelsLast, NormaliseCounts
+from genn_eventprop.data.silence import TrimSilence
 from genn_eventprop.errors import DataError
 
 TABLE = 1 << 24
@@ -253,12 +255,7 @@ class Crop:
             first[b], last[b] = events.offsets[b] + np.searchsorted(times, (self.start, self.stop))
         if self.start == 0 and np.array_equal(last, events.offsets[1:]):
             return events
-        counts = last - first
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        times, channels = (gather(a, first, counts, offsets) for a in (events.times, events.channels))
-        if self.start:
-            times = times - self.start
-        return with_arrays(events, (times, channels, offsets))
+        return sliced(events, first, last, self.start)
 
 
 @dataclass(frozen=True)
@@ -331,9 +328,12 @@ class DelayLine:
         return joined(merged, events, width)
 
 
-FIXED = (CropChannels, MergeChannels, ChannelsLast, FitTime, CompressTime, Crop, Pad, Bin, DelayLine, NormaliseCounts)
+FIXED = (
+    CropChannels, MergeChannels, ChannelsLast, TrimSilence, FitTime, CompressTime, Crop, Pad, Bin, DelayLine,
+    NormaliseCounts,
+)  # fmt: skip
 """These change the form of the input, the same way in every epoch: evaluation sets need them too."""
-TIMED = (Dilate, FitTime, CompressTime, Pad, Bin, DelayLine)
+TIMED = (Dilate, TrimSilence, FitTime, CompressTime, Pad, Bin, DelayLine)
 """These move events in time."""
 
 STEPS: dict[str, Any] = {step.__name__: step for step in (Shift, Dilate, Jitter, Dropout, Thin, Affine, Warp, *FIXED)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from genn_eventprop.data import kernels
 from genn_eventprop.data.counter import Draw
-from genn_eventprop.data.events import Events
+from genn_eventprop.data.events import Events, gather
 from genn_eventprop.errors import DataError
 
 
@@ -56,6 +56,16 @@ def with_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None =
     return Events.trusted(
         *arrays, width, events.labels, events.groups, events.n_classes, events.name, events.targets
     )  # fmt: skip
+
+
+def sliced(events: Events, first: np.ndarray, last: np.ndarray, start: float | np.ndarray) -> Events:
+    """Events first[b] .. last[b] - 1 (numbers of the whole batch) of sample b, `start` ms (or (B,)) earlier."""
+    counts = last - first
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    times, channels = (gather(a, first, counts, offsets) for a in (events.times, events.channels))
+    if np.any(start):
+        times = times - (np.repeat(start, counts) if isinstance(start, np.ndarray) else start)
+    return with_arrays(events, (times, channels, offsets))
 
 
 def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:

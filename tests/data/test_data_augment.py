@@ -25,6 +25,7 @@ from genn_eventprop.data.augment import (
     Pad,
     Shift,
     Thin,
+    TrimSilence,
     Warp,
 )
 from genn_eventprop.data.augmented import Augmented, Blend, centre_of_mass
@@ -69,6 +70,7 @@ ALL: list[Any] = [
     CompressTime(2.0),
     Crop(10.0, 60.0),
     CropChannels(10, 40),
+    TrimSilence(0.3, 5.0),
     FitTime(5.0, 80.0, 0.1),
     Pad(5.0),
     Bin(2.0),
@@ -239,6 +241,24 @@ def test_fit_time_makes_slow_and_late_words_alike() -> None:
     )  # noise before it is dropped
 
 
+def test_trim_silence_keeps_the_word_and_its_pauses_only() -> None:
+    word = np.r_[np.arange(200.0, 260.0), np.arange(400.0, 460.0)]  # 10 events a bin, a pause of 140 ms
+    noisy = np.sort(np.r_[word, 0.5, 91.0, 600.0, 900.0])
+    samples = [word, noisy, word[:0], word[:1], np.full(3, 7.0), word[:15]]
+    events = Events.from_samples([(t, np.arange(len(t)) % N) for t in samples], N)
+    trimmed = TrimSilence(0.3, 10.0)(events, draw_for(events))
+    assert trimmed.counts.tolist() == [120, 120, 0, 1, 3, 15]
+    for i in (0, 1):
+        assert trimmed.sample(i)[0].tolist() == (word - 200).tolist()
+    assert trimmed.sample(1)[1].tolist() == (np.arange(2, 122) % N).tolist()  # each event keeps its channel
+    assert trimmed.sample(3)[0].tolist() == [0.0] and trimmed.sample(4)[0].tolist() == [7.0] * 3
+    every = TrimSilence(0.0)(events, draw_for(events))
+    assert every.counts.tolist() == events.counts.tolist()  # every event makes its bin active
+    # 0.06 of ten events: a bin next to the word counts as active by the smoothing, its events stay
+    beside = Events.from_samples([(np.r_[195.0, word, 465.0], np.zeros(122, int))], N)
+    assert TrimSilence()(beside, draw_for(beside)).times[[0, 1, -1]].tolist() == [5.0, 10.0, 275.0]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.5, 3.0, 40.0]))
 def test_bin_leaves_one_event_a_channel_and_step(seed: int, dt: float) -> None:
@@ -324,6 +344,8 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: Crop(5.0, 1.0), "Crop: start must be from 0 to 1, got 5.0"),
         (lambda: CropChannels(5, 5), "CropChannels: stop must be from 6 to"),
         (lambda: CropChannels(50)(some(), draw_for(some())), "CropChannels: start=50, but there are 50 channels"),
+        (lambda: TrimSilence(1.5), "TrimSilence: threshold must be from 0 to 0.99, got 1.5"),
+        (lambda: TrimSilence(bin=0.0), "TrimSilence: bin must be from 0.001 to"),
         (lambda: FitTime(5.0, 5.0), "FitTime: stop must be from 5 to"),
         (lambda: FitTime(outliers=0.5), "FitTime: outliers must be from 0 to 0.49, got 0.5"),
         (lambda: Pad(-1.0), "Pad: before must be from 0"),
