@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import sympy as sp
 import tyro
 
 from ..adjoint import Derived
+from ..errors import SettingError
 from ..modelling import NeuronModel
 from ..modelling.expressions import symbol
 from .options import parse
@@ -42,6 +44,8 @@ def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
 
         print(show_run(Path(model)))
         return
+    if os.sep in model and ".py:" not in model:
+        raise SettingError(f"there is no run folder {model}")
     neuron = find_model(model)
     print(describe_model(neuron))
     print("\n" + describe_adjoint(derive(neuron)))

@@ -77,6 +77,11 @@ class Loss(LossFormulas):
 
     __rmul__ = __mul__
 
+    def __add__(self, other: object) -> Loss:
+        raise LossError("several losses are a list: loss=[0.8 * a, 0.2 * b] instead of 0.8 * a + 0.2 * b")
+
+    __radd__ = __add__
+
     def against(self, answer: str) -> Loss:
         """The loss that compares with the target called `answer`: classes (S,) or numbers (S, ...)."""
         return replace(self, answer=answer)

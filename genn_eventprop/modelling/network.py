@@ -189,6 +189,12 @@ class Network:
             if p.model.receptors and not any(c.target is p for c in self.connections):
                 raise NetworkError(f"no connection leads to population {p.name!r}; connect it, or leave it out")
 
+    def notes(self) -> list[str]:
+        """What is allowed but may be a slip: inputs that lead nowhere."""
+        used = {id(c.source) for c in self.connections}
+        idle = [i.name for i in self.inputs if id(i) not in used]
+        return [f"no connection leads from input {name!r}; its spikes have no effect" for name in idle]
+
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of all parameters that have any, under the names of `initial_parameters`."""
         pairs: dict[str, tuple[Any, Any]] = {}

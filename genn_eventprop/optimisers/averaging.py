@@ -33,9 +33,10 @@ class Averaging:
     name: str
 
     def _check_average(self) -> None:
-        if self.average is not None and not 0 < self.average < 1:
+        number = isinstance(self.average, (int, float, np.number))
+        if self.average is not None and not (number and 0 < self.average < 1):
             raise SettingError(
-                f"{self.name}: average must lie between 0 and 1, e.g. 0.99, or be None; got {self.average}"
+                f"{self.name}: average must lie between 0 and 1, e.g. 0.99, or be None; got {self.average!r}"
             )
 
     def average_rate(self) -> float:

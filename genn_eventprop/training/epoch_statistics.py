@@ -40,7 +40,7 @@ class EpochStatistics:
         self.guarded = self.clipped_spikes = 0
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
-        self.gradients: dict[str, tuple[float, float]] = {}  # of the epoch's last batch, see `gradient_norms`
+        self.gradients: dict[str, tuple[float, float]] = {}  # of the epoch's last full batch, see `gradient_norms`
         self.parts: dict[str, np.ndarray] = {}  # of several losses: sum of the loss, scored, correct, labelled
 
     def add(self, result: Result, data: Data, samples: np.ndarray, clipped_spikes: int = 0) -> None:

@@ -36,16 +36,18 @@ def _norm(arrays: Any) -> float:
     return float(np.sqrt(sum(np.sum(np.square(np.asarray(a, np.float64))) for a in arrays)))
 
 
-def gradient_note(norms: Mapping[str, tuple[float, float]]) -> str:
+def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") -> str:
     """What is wrong with the gradients of layers, "" if nothing is.
 
-    norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the last one:
-    the loss is nearest to it.
+    Args:
+        norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the one
+            which the main loss reads. output: its name; if nothing into it is learned, the last layer.
     """
     relative = {name: r for name, (_, r) in norms.items() if np.isfinite(r)}
     if len(relative) < 2:
         return ""
-    *before, last = relative
+    last = output if output in relative else [*relative][-1]
+    before = [name for name in relative if name != last]
     for name in before:
         if relative[name] * APART < relative[last]:
             return (

@@ -156,7 +156,8 @@ def layered(
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
     groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else {}
     if config.delays:
-        own = {"learning_rate": config.delay_learning_rate or config.learning_rate}
+        rate = config.delay_learning_rate
+        own = {"learning_rate": config.learning_rate if rate is None else rate}
         groups["*.delay"] = own | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
     made = Trainer(
         network,
@@ -174,7 +175,7 @@ def layered(
         genn_backend=config.genn_backend,
         slope_floor=config.slope_floor,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
-        notes=late_notes(train, *how),
+        notes=[*late_notes(train, *how), *_without_delays(config)],
         **trainer,
     )
     if config.initial_spikes:
@@ -187,6 +188,12 @@ def _shared(config: LayeredConfig) -> dict[str, Any]:
     """Limits of gradients and averages, for the optimiser; what --optimiser says itself stands."""
     limits = {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
     return limits | ({} if config.average_weights is None else {"average": config.average_weights})
+
+
+def _without_delays(config: LayeredConfig) -> list[str]:
+    """A note on settings that need --delays."""
+    idle = [n for n in ("delay_learning_rate", "delay_schedule") if getattr(config, n) and not config.delays]
+    return [f"--{name.replace('_', '-')} has no effect without --delays" for name in idle]
 
 
 def _schedule(config: LayeredConfig) -> Schedule:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..optimisers import Optimiser
+from ..plan import Plan
 from .epoch_statistics import EpochStatistics
 from .evaluation import Evaluation
 from .gradient_norms import gradient_note
@@ -16,6 +17,7 @@ from .state import TrainingState
 
 
 def epoch_metrics(
+    plan: Plan,
     state: TrainingState,
     statistics: EpochStatistics,
     optimiser: Optimiser,
@@ -26,9 +28,9 @@ def epoch_metrics(
 
     Loss and accuracy of the training set are those met during the epoch; silent and runaway count neurons over the
     whole epoch; learning_rate is the last one used; clipped_spikes are input spikes moved back into the
-    trial's last step. gradient_norms are of the epoch's last batch, see `gradient_norms`.
+    trial's last step. gradient_norms are of the epoch's last full batch, see `gradient_norms`.
     """
-    activity, note = statistics.activity(), gradient_note(statistics.gradients)
+    activity, note = statistics.activity(), gradient_note(statistics.gradients, plan.loss.output)
     return (
         {
             "epoch": state.epoch + 1,

@@ -156,7 +156,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         self.best_parameters = None
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
-        self.notes = self._notes = list(notes)
+        self.notes = self._notes = [*notes, *network.notes()]
         self._wants_estimate = progress
         self.network_description, self.data_description = describe_network(network), None
         self.settings = self._settings(slope_floor)
@@ -316,7 +316,8 @@ class Trainer(Evaluating, Keeping, Distributing):
         follows = train.follows
         samples = self.streams.at("order", state.epoch).permutation(recordings(follows, len(train)))
         order = in_order(follows, samples, len(train), self.batch_size_of(state.epoch))
-        self.batches = len(order)
+        self.batches, sizes = len(order), [len(batch) for batch in order]
+        self._measured = max(range(len(sizes)), key=lambda k: (sizes[k], k))  # a rest of few samples says little
         if state.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
             self._schedule(state.updates - 1)
         for batch in train.of(order[state.batch :], state.epoch):
@@ -355,7 +356,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
         check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
-        if state.batch == self.batches - 1:  # before the update, so that a resumed run has the same
+        if state.batch == self._measured:  # before the update, so that a resumed run has the same
             self.statistics.gradients = gradient_norms(self.plan, self.engine.gradients, self.engine.parameters)
         self._schedule(state.updates)
         self.engine.update(self.optimiser)
@@ -369,7 +370,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         """Metrics, choice of the best weights, checkpoints; then the state moves to the next epoch."""
         state = self.state
         check_parameters(self.engine.parameters, f"epoch {state.epoch + 1}")
-        metrics = epoch_metrics(state, self.statistics, self.optimiser, clipped_spikes, held_out)
+        metrics = epoch_metrics(self.plan, state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size
         metrics |= delay_metrics(self.plan, self.engine.parameters, self.optimiser)

@@ -224,6 +224,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         (["resume"], 2, "RUN"),
         (["evaluate", "foreign"], 1, "foreign was not made by an experiment"),
         (["show", "lfi"], 1, "no built-in model 'lfi' (did you mean 'li'?"),
+        (["show", "runs/absent"], 1, "there is no run folder runs/absent"),
         (["show", "absent.py:Mine"], 1, "no file 'absent.py'"),
         (["show", "no_config.py:Mine"], 1, "no_config.py: 'Mine' is not a NeuronModel"),
         (["gradcheck", "lfi"], 1, "no built-in model 'lfi' (did you mean 'li'?"),

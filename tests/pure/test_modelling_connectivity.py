@@ -215,3 +215,10 @@ def test_values_are_checked(key, change, message):
     values[f"input_hidden.{key}"] = change(values[f"input_hidden.{key}"])
     with pytest.raises(NetworkError, match=message):
         net.check_parameters(values)
+
+
+@pytest.mark.parametrize("kind", [Conv2D(1.0, 1, 1, stride=2, padding=3), Pool2D(1, stride=2, padding=3)])
+def test_windows_that_miss_the_image_are_told(kind):
+    """At -3, -1, 1 and 3 of an image with one pixel, at 0."""
+    with pytest.raises(NetworkError, match="'input_hidden': no window lies on the image of 1 x 1; use less padding"):
+        two(kind, (1, 1, 1), kind.output_shape((1, 1, 1)))

@@ -72,7 +72,7 @@ def test_it_is_saved_with_the_state():
             other.load_state_dict(arrays, info)
 
 
-@pytest.mark.parametrize("average", [0.0, 1.0, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("average", [0.0, 1.0, -0.1, 1.5, float("nan"), "0.9"])
 def test_a_decay_outside_is_refused(average):
     with pytest.raises(SettingError, match="RMSprop: average must lie between 0 and 1, e.g. 0.99"):
         RMSprop(0.1, average=average)

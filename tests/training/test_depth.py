@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Network, Normal, Trainer, losses
+from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.data import yin_yang
 from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.models import LI, LIF
@@ -20,6 +20,16 @@ def trainer(**settings):
     net.connect(second, output, Dense(Normal(0.0, 0.3)), trainable=False)
     loss = losses.IntegratedVoltageCrossEntropy(output)
     return Trainer(net, loss, duration=60.0, dt=1.0, batch_size=4, threads=1, progress=False, **settings)
+
+
+def test_metrics_have_the_norms_of_the_last_full_batch():
+    """A rest of one sample, without a spike here, says nothing."""
+    made, events = trainer(), yin_yang.load("train")[:8]
+    silent = Events.from_samples([([], [])], 5, labels=[0])
+    made.optimiser = SGD(0.0)
+    made.optimiser.prepare({n: made.engine.parameters[n] for n in made.plan.trainable})
+    made.fit(Events.concatenate([events, silent]), epochs=3)
+    assert all(norm > 0 for m in made.state.metrics for norm in m["gradient_norms"].values())
 
 
 def test_metrics_have_the_norms_of_the_last_batch(tmp_path):
@@ -45,6 +55,11 @@ def test_notes_on_gradients():
         {"a": (1.0, 1.0), "b": (1.0, 5e4), "out": (1.0, 2.0)}
     )
     assert "vanishes" in gradient_note({"a": (0.0, 0.0), "out": (1.0, 2.0)})  # a silent layer
+    # populations may be added in any order, and an auxiliary readout may have nothing to learn from
+    norms = {"out": (1.0, 2.0), "a": (1.0, 1e-4), "aux": (0.0, 0.0)}
+    assert "vanishes in the backward pass: relative to the weights it is 1.0e-04 for a and 2.0e+00 for out" in (
+        gradient_note(norms, "out")
+    )
 
 
 def test_limits_of_single_gradients():

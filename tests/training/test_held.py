@@ -138,3 +138,13 @@ def test_signs_of_sources_where_there_are_as_many_synapses():
     pairs, weight = values["input_target.pairs"], values["input_target.weight"]
     assert (sign[pairs[:, 0]] != sign).any()
     np.testing.assert_array_equal(np.sign(weight), sign[pairs[:, 0]])
+
+
+def test_an_input_without_connections_is_told():
+    net = Network()
+    net.input(2, name="touch")
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.input(4, name="audio"), output, Dense(1.0))
+    loss = losses.EndVoltageCrossEntropy(output)
+    made = Trainer(net, loss, duration=25.0, dt=1.0, engine="reference_clock", progress=False)
+    assert made.notes == ["no connection leads from input 'touch'; its spikes have no effect"]

@@ -133,3 +133,5 @@ def test_what_does_not_fit_is_refused():
             make_plan(net, wrong, dt=0.5, duration=20.0)
     with pytest.raises(LossError, match="must be a finite number > 0"):
         0.0 * main
+    with pytest.raises(LossError, match=r"several losses are a list: loss=\[0.8 \* a, 0.2 \* b\]"):
+        0.8 * main + 0.2 * main

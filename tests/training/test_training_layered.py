@@ -102,6 +102,17 @@ def test_settings_that_are_zero_or_negative_are_not_taken_for_others():
         network_of(replace(CONFIG, delay_line=(-1, 7.0)), 6, 2)
 
 
+def test_a_learning_rate_of_zero_holds_delays_and_needs_some():
+    events = Events.from_samples([([1.0, 2.0], [0, 1])] * 4, 2, labels=[0, 1, 0, 1])
+    still = replace(CONFIG, delays="axonal(high=3, max=7)", delay_learning_rate=0.0)
+    made = layered(still, events, None, None).trainer
+    assert made.optimiser.rate_of("input_hidden1.delay") == 0.0 < made.optimiser.rate_of("input_hidden1.weight")
+    made = layered(replace(CONFIG, delay_learning_rate=0.1, delay_schedule="cosine"), events, None, None).trainer
+    assert [note for note in made.notes if "--delays" in note] == [
+        "--delay-learning-rate has no effect without --delays", "--delay-schedule has no effect without --delays"
+    ]  # fmt: skip
+
+
 def test_evaluation_sets_get_the_form_and_not_the_noise(monkeypatch):
     events = some_events()
     config = replace(CONFIG, augment="merge_channels=2,dropout=0.9,bin=2")

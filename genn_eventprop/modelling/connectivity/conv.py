@@ -62,6 +62,7 @@ class Conv2D(Connectivity):
             raise NetworkError(
                 f"Conv2D over a source of shape {source} gives {made}, but the target has shape {target}"
             )
+        self.windows.cells(source[0], source[1])
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (*self.windows.kernel, source[2], self.channels)

@@ -58,6 +58,7 @@ class Pool2D(Connectivity):
             raise NetworkError(
                 f"Pool2D over a source of shape {source} gives {made}, but the target has shape {target}"
             )
+        self.windows.cells(source[0], source[1])
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
         return (source[2],) if self.per_channel else (1,)

@@ -38,13 +38,19 @@ class Windows:
         return rows, columns
 
     def cells(self, height: int, width: int) -> tuple[np.ndarray, ...]:
-        """(pixel, place, cell): for every cell of a window that lies on the image, numbered row by row each."""
+        """(pixel, place, cell): for every cell of a window that lies on the image, numbered row by row each.
+
+        Raises:
+            NetworkError: there is none.
+        """
         rows, columns = self.places(height, width)
         y, row, ky = _along(height, rows, self.kernel[0], self.stride[0], self.padding[0], self.dilation[0])
         x, column, kx = _along(width, columns, self.kernel[1], self.stride[1], self.padding[1], self.dilation[1])
         pixel = y[:, None] * width + x
         place = row[:, None] * columns + column
         cell = ky[:, None] * self.kernel[1] + kx
+        if not pixel.size:
+            raise NetworkError(f"no window lies on the image of {height} x {width}; use less padding or another stride")
         return pixel.ravel(), place.ravel(), cell.ravel()
 
 
