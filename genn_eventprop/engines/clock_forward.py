@@ -37,7 +37,7 @@ class Forward:
         self.indices = samples
         self.data = data
         self.weight = {loss.output: loss.factor * data.sample_weight(samples) for loss in self.plan.losses}
-        self.spike_numbers, self.owner = spike_numbers(data, samples)
+        self.spike_numbers, self.owner = spike_numbers(data.offsets, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
         self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
         self.params = {

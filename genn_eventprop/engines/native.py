@@ -211,9 +211,6 @@ class NativeEngine(NativeCalls):
         also: dict[str, np.ndarray], inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
-        if inputs and streams(self.plan) and self.plan.spike_times == "grid":
-            why = "native has no gradients of the times of several inputs on the grid; "
-            raise EngineError(f"{why}use reference_clock, or inputs=False")
         self._halves._wants_inputs = inputs
         arrays["given_dr"][:] = slope
         if inputs:
@@ -222,7 +219,7 @@ class NativeEngine(NativeCalls):
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
         self._memory.sum_shared()
-        return arrays["input_slope"].astype(np.float64) if inputs else arrays["input_slope"]
+        return self._in_order_of_data(arrays) if inputs else arrays["input_slope"]
 
     def slices_of(self, batch: int) -> int:
         if self.slices is not None:

@@ -19,6 +19,7 @@ from .native_routes import NativeRoutes
 from .native_tables import NativeTables
 from .native_values import NativeValues
 from .parts import Part
+from .split import spike_numbers
 
 
 class NativeBatches(Engine):
@@ -103,6 +104,20 @@ class NativeBatches(Engine):
                 found[f"{name}offsets"] = before[data.offsets].astype(np.int64)
             self._split_inputs = data.steps, found
         return self._split_inputs[1]
+
+    def _in_order_of_data(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Gradients of input times; on the grid those of each of several inputs come by themselves in every sample."""
+        slope = arrays["input_slope"].astype(np.float64)
+        ranges = streams(self.plan) if self.plan.spike_times == "grid" else {}
+        if not ranges:
+            return slope
+        numbers, owner = spike_numbers(arrays["offsets"], arrays["samples"])
+        channel, found = arrays["channels"][numbers], np.empty_like(slope)
+        which = np.full(len(channel), len(ranges))  # of an input without connections
+        for k, (first, last) in enumerate(ranges.values()):
+            which[(channel >= first) & (channel < last)] = k
+        found[np.lexsort((which, owner))] = slope
+        return found
 
     def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
         """Strengths and targets of spike regularisers; counts: of the part's samples, for means over the batch."""

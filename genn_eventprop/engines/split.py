@@ -145,7 +145,8 @@ def _checked(slope: Any, value: np.ndarray, what: str) -> np.ndarray:
     return slope
 
 
-def spike_numbers(data: Data, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers in the data of all spikes of `samples`, index into the batch of each), sample by sample."""
-    parts = [np.arange(data.offsets[i], data.offsets[i + 1]) for i in samples]
+def spike_numbers(offsets: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers in the data of all spikes of `samples`, index into the batch of each), sample by sample; offsets: of
+    the data."""
+    parts = [np.arange(offsets[i], offsets[i + 1]) for i in samples]
     return np.concatenate(parts), np.repeat(np.arange(len(samples)), [len(p) for p in parts])

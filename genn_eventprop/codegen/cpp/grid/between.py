@@ -9,7 +9,7 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Spelling, indent
 from ..context import Context
-from ..kinds import axonal, by_rows, listed, stream
+from ..kinds import axonal, by_rows, listed, stream, streams
 from .carried import Carried
 from .connections import PARTS, Connections
 from .lanes import Lanes
@@ -139,19 +139,21 @@ losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, inde
 """
 
     def feed_input(self, o: FeedInput) -> str:
-        """Gradients of the times of input spikes, step by step; not for several inputs."""
-        if any(self.plan.connections[connection].channels for connection, _, _ in o.terms):
-            return ""
-        terms = "".join(self._term(*term) for term in o.terms)
-        body = f"""\
+        """Gradients of the times of input spikes, step by step; those of several inputs one after the other."""
+        text, before = "", ""
+        for s in streams(self.plan) or [""]:
+            terms = "".join(self._term(*t) for t in o.terms if stream(self.plan.connections[t[0]]) == s)
+            body = f"""\
 int64_t end = first;
-while (end < to && args.steps[end] == args.steps[first]) ++end;
-const int64_t step = args.steps[first], count = end - first;
-const int32_t* index = args.channels + first;
-scalar* __restrict feedback = args.input_slope + args.input_start[sample] + first - from;
+while (end < {s}to && args.{s}steps[end] == args.{s}steps[first]) ++end;
+const int64_t step = args.{s}steps[first], count = end - first;
+const int32_t* index = args.{s}channels + first;
+scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before} + first - {s}from;
 {terms}first = end;
 """
-        return f"for (int64_t first = from; args.input_gradients && first < to;) {{\n{indent(body)}}}\n"
+            text += f"for (int64_t first = {s}from; args.input_gradients && first < {s}to;) {{\n{indent(body)}}}\n"
+            before += f" + {s}to - {s}from"
+        return text
 
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
