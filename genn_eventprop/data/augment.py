@@ -24,6 +24,7 @@ from genn_eventprop.data.batchwise import Step as Step
 from genn_eventprop.data.batchwise import (
     changed,
     check_range,
+    check_whole,
     in_order,
     inside,
     joined,
@@ -66,8 +67,8 @@ class Shift:
     stride: int = 1
 
     def __post_init__(self) -> None:
-        check_range("Shift: channels", self.channels, 0, 2**31)
-        check_range("Shift: channels * stride", self.channels * self.stride, 0, 2**31 - 1)
+        check_whole("Shift: channels", self.channels, 0, 2**31)
+        check_whole("Shift: channels * stride", self.channels * self.stride, 0, 2**31 - 1)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         by = np.floor(draw.per_sample("shift") * (2 * self.channels + 1)).astype(np.int32) - np.int32(self.channels)
@@ -170,7 +171,7 @@ class MergeChannels:
     factor: int = 2
 
     def __post_init__(self) -> None:
-        check_range("MergeChannels: factor", self.factor, 1, 2**31)
+        check_whole("MergeChannels: factor", self.factor, 1, 2**31)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         width = -(-events.n_channels // self.factor)
@@ -185,8 +186,8 @@ class CropChannels:
     stop: int = 2**31
 
     def __post_init__(self) -> None:
-        check_range("CropChannels: start", self.start, 0, self.stop)
-        check_range("CropChannels: stop", self.stop, self.start + 1, 2**31)
+        check_whole("CropChannels: start", self.start, 0, self.stop)
+        check_whole("CropChannels: stop", self.stop, self.start + 1, 2**31)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         if self.start >= events.n_channels:
@@ -309,7 +310,7 @@ class DelayLine:
     delay: float = 30.0
 
     def __post_init__(self) -> None:
-        check_range("DelayLine: copies", self.copies, 0, 10_000)
+        check_whole("DelayLine: copies", self.copies, 0, 10_000)
         check_range("DelayLine: delay", self.delay, 0, 1e9)
 
     def __call__(self, events: Events, draw: Draw) -> Events:

@@ -93,3 +93,10 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
     """Raises unless low <= value <= high."""
     if isinstance(value, bool) or not low <= value <= high:
         raise DataError(f"{what} must be from {low:g} to {high:g}, got {value!r}")
+
+
+def check_whole(what: str, value: int, low: int, high: int) -> None:
+    """Raises unless low <= value <= high and value is an integer."""
+    check_range(what, value, low, high)
+    if not isinstance(value, (int, np.integer)):
+        raise DataError(f"{what} must be a whole number, got {value!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genn_eventprop.data.batchwise import changed, check_range
+from genn_eventprop.data.batchwise import changed, check_range, check_whole
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
@@ -31,8 +31,8 @@ class Affine:
     shift: float = 1.0
 
     def __post_init__(self) -> None:
-        check_range("Affine: height", self.height, 1, 2**15)
-        check_range("Affine: width", self.width, 1, 2**15)
+        check_whole("Affine: height", self.height, 1, 2**15)
+        check_whole("Affine: width", self.width, 1, 2**15)
         check_range("Affine: rotate", self.rotate, 0, 180)
         check_range("Affine: scale", self.scale, 0, 10)
         check_range("Affine: shift", self.shift, 0, 2**15)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genn_eventprop.data.batchwise import changed, check_range, with_arrays
+from genn_eventprop.data.batchwise import changed, check_whole, with_arrays
 from genn_eventprop.data.counter import Draw
 from genn_eventprop.data.events import Events
 from genn_eventprop.errors import DataError
@@ -25,7 +25,7 @@ class ChannelsLast:
     planes: int = 2
 
     def __post_init__(self) -> None:
-        check_range("ChannelsLast: planes", self.planes, 1, 2**31)
+        check_whole("ChannelsLast: planes", self.planes, 1, 2**31)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         pixels, rest = divmod(events.n_channels, self.planes)
@@ -49,7 +49,7 @@ class NormaliseCounts:
     count: int = 10
 
     def __post_init__(self) -> None:
-        check_range("NormaliseCounts: count", self.count, 1, 1_000_000)
+        check_whole("NormaliseCounts: count", self.count, 1, 1_000_000)
 
     def __call__(self, events: Events, draw: Draw) -> Events:
         width, offsets = events.n_channels, [0]

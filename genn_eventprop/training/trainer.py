@@ -27,7 +27,7 @@ from .callbacks import Callback, Progress
 from .carried import CarryingEngine, begins, in_order, recordings
 from .checks import check_batch, check_parameters, data_notes, whole
 from .class_weights import Asked, ClassWeights
-from .delays import delay_metrics
+from .delays import delay_metrics, late_delays
 from .distributed import Alone, RankError
 from .distributing import Distributing
 from .epoch_statistics import EpochStatistics
@@ -240,6 +240,7 @@ class Trainer(Evaluating, Keeping, Distributing):
                 *self._notes,
                 *self.engine.notes(self.batch_size),
                 *data_notes(batches.events, validation, self.plan.duration),
+                *late_delays(self.plan, self.engine.parameters),
             ]
             with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
                 self._open_folder(batches, validation)

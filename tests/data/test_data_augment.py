@@ -328,6 +328,10 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
     ("make", "message"),
     [
         (lambda: Shift(-1), "Shift: channels must be from 0 to"),
+        (lambda: Shift(1.5), "Shift: channels must be a whole number, got 1.5"),
+        (lambda: Shift(1, 0.5), r"Shift: channels \* stride must be a whole number, got 0.5"),
+        (lambda: MergeChannels(1.5), "MergeChannels: factor must be a whole number, got 1.5"),
+        (lambda: NormaliseCounts(2.5), "NormaliseCounts: count must be a whole number, got 2.5"),
         (lambda: Dilate(2.0, 1.0), "Dilate: low must be from 1e-06 to 1, got 2.0"),
         (lambda: Jitter(-1.0), "Jitter: sigma must be from 0"),
         (lambda: Dropout(1.5), "Dropout: p must be from 0 to 1, got 1.5"),

@@ -148,3 +148,11 @@ def test_an_input_without_connections_is_told():
     loss = losses.EndVoltageCrossEntropy(output)
     made = Trainer(net, loss, duration=25.0, dt=1.0, engine="reference_clock", progress=False)
     assert made.notes == ["no connection leads from input 'touch'; its spikes have no effect"]
+
+
+def test_delays_as_long_as_the_trial_are_told():
+    delays = Delay(np.arange(12.0).reshape(4, 3) * 3, max=60.0)
+    made = trainer(Dense(WEIGHTS), delay=delays)
+    made.fit(events(), epochs=1)
+    note = "3 of 12 delays of input_hidden are as long as the trial of 25 ms: their spikes are lost"
+    assert [text for text in made.notes if "delays" in text] == [note]
