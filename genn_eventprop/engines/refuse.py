@@ -177,8 +177,8 @@ def _along(plan: Plan) -> str:
     found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
-            f"runs a loss over the whole trial only as the main loss, but {loss.readout!r} of {loss.output!r} is an "
-            f"auxiliary one; put it first, or use engine={reference!r}"
+            f"runs one loss over the whole trial, but {loss.readout!r} of {loss.output!r} is another, or regularisers "
+            f"have published strengths; use engine={reference!r}"
             for loss in found
         ),
         "",

@@ -12,7 +12,8 @@ from ..errors import EngineError, SettingError, suggest
 from ..modelling import Network
 from ..plan import Plan
 from .base import Availability, Engine
-from .refuse import can_solve
+from .refuse import ALONG, can_solve
+from .reordered import Reordered, over_the_trial_first
 
 ENGINES = {
     "cuda": "cuda.CudaEngine",
@@ -81,7 +82,9 @@ def create(
     given |= {"device": device}
     if slope_floor and "slope_floor" not in kind.options:
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
-    made = kind(plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
+    inside = over_the_trial_first(plan) if ALONG not in kind.features.get(plan.spike_times, {ALONG}) else None
+    made: Engine = kind(inside or plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
+    made = made if inside is None else Reordered(made, plan)
     reason = _why(kind) if engine == "auto" else "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..data.chunks import follows
 from ..engines import Data, Engine, Result
+from ..engines.around import Around
 from ..engines.carry import Carry
 from ..engines.dataset import batch_indices
 from ..errors import EngineError
-from .around import Around
 
 
 class CarryingEngine(Around):

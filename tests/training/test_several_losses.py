@@ -118,12 +118,6 @@ def test_what_does_not_fit_is_refused():
         engine.load(Events.from_samples([([1.0], [0])], 3, labels=[0], targets={"speaker": [7]}))
     with pytest.raises(EngineError, match="a loss in Python reads only one population"):
         engine.forward(engine.load(events()), [0])
-    for spike_times, instead in (("grid", "reference_clock"), ("exact", "reference_event")):
-        asked = [main, losses.PerStepCrossEntropy(read["aux"])]
-        along = make_plan(net, asked, dt=0.5, duration=20.0, spike_times=spike_times)
-        why = "runs a loss over the whole trial only as the main loss, but 'voltage' of 'aux' is an auxiliary one; "
-        with pytest.raises(EngineError, match=f"{why}put it first, or use engine='{instead}'"):
-            create(along, net.initial_parameters(1), engine="native")
     for wrong, message in (
         ([main, 2 * main], "two losses read 'output'"),
         ([main, "max"], "got str"),

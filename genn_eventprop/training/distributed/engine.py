@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...engines import Data, Engine, Result
+from ...engines.around import Around
 from ...engines.dataset import batch_indices
 from ...engines.parts import Part
-from ..around import Around
 from .ranks import Ranks
 
 PIECE = 1 << 22

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engines import Data, Engine
+from .base import Engine
+from .dataset import Data
 
 
 class Around(Engine):

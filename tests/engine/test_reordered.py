@@ -1,0 +1,106 @@
+"""An auxiliary loss over the whole trial, on engines that compile one only as the main loss."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, FanIn, Network, Normal, Trainer, load, losses
+from genn_eventprop.engines import create
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
+
+S, T, STEPS = 5, 20.0, 20
+
+
+def network():
+    net = Network()
+    hidden, output = net.population(LIF(), 5, name="hidden"), net.population(LI(), 2, name="output")
+    aux, third = net.population(LI(), 3, name="aux"), net.population(LI(), 3, name="third")
+    net.connect(net.input(4), hidden, Dense(FanIn(6.0, 6.0)))
+    for target in (output, aux, third):
+        net.connect(hidden, target, Dense(Normal(0.0, 1.0)))
+    return net, hidden, output, aux, third
+
+
+def events(side=(0, 1, 1, 2, 0)):
+    rng = np.random.default_rng(0)
+    samples = [(np.sort(rng.uniform(0, 18, 30)), rng.integers(0, 4, 30)) for _ in range(S)]
+    targets = {
+        "label": rng.integers(0, 2, S), "side": np.array(side), "other": np.array([2, -1, 0, 1, -1]),
+        "v": rng.normal(0, 0.1, (S, STEPS + 1, 3)), "times": np.sort(rng.uniform(0, T, (S, 5, 3)), -1),
+    }  # fmt: skip
+    return Events.from_samples(samples, 4, targets=targets)
+
+
+OVER_THE_TRIAL = {
+    "per step": lambda hidden, aux: losses.PerStepCrossEntropy(aux, "exponential").against("side"),
+    "voltage": lambda hidden, aux: losses.VoltageSquaredError(aux).against("v"),
+    "spike times": lambda hidden, aux: losses.SpikeTimeError(hidden).against("times"),
+}
+
+
+def several(name):
+    net, hidden, output, aux, third = network()
+    main = 0.7 * losses.MaxVoltageCrossEntropy(output)
+    return net, [
+        main,
+        0.3 * OVER_THE_TRIAL[name](hidden, aux),
+        0.2 * losses.EndVoltageCrossEntropy(third).against("other"),
+    ]
+
+
+@pytest.mark.parametrize("name", OVER_THE_TRIAL)
+@pytest.mark.parametrize(("engine", "spike_times"), [("native", "grid"), ("native", "exact"), ("c99", "grid")])
+def test_it_is_what_the_reference_computes(name, engine, spike_times):
+    found = []
+    for which in (engine, {"grid": "reference_clock", "exact": "reference_event"}[spike_times]):
+        net, asked = several(name)
+        plan = make_plan(net, asked, dt=1.0, duration=T, spike_times=spike_times)
+        made = create(plan, net.initial_parameters(1), engine=which, dtype="float64")
+        data = made.load(events())
+        result = made.run(data, [3, 0, 4, 1, 2], training=True)
+        assert made.plan.loss.output == "output" and list(result.parts) == [loss.output for loss in plan.losses]
+        found.append((result, {k: np.array(v) for k, v in made.gradients.items()}, data))
+    (result, gradients, data), (wanted, right, same) = found
+    np.testing.assert_allclose(result.loss, wanted.loss, rtol=1e-9)
+    np.testing.assert_array_equal(result.prediction, wanted.prediction)
+    np.testing.assert_allclose(result.readout, wanted.readout, rtol=1e-9)
+    np.testing.assert_array_equal(data.labels, same.labels)
+    for output, part in wanted.parts.items():
+        np.testing.assert_allclose(result.parts[output].loss, part.loss, rtol=1e-9, err_msg=output)
+    assert np.isnan(wanted.parts["third"].loss).sum() == 2
+    for key, gradient in right.items():
+        np.testing.assert_allclose(gradients[key], gradient, rtol=0, atol=1e-9 * max(np.abs(gradient).max(), 1e-30))
+
+
+def test_a_trainer_with_it_and_its_run_folder(tmp_path):
+    net, asked = several("per step")
+    settings = {"duration": T, "dt": 1.0, "batch_size": 2, "threads": 1, "progress": False}
+    made, data = Trainer(net, asked, run_dir=tmp_path / "run", class_weights="balanced", **settings), events()
+    made.fit(data, validation=data, epochs=2)
+    told = made.state.metrics[-1]["losses"]
+    assert list(told) == ["output", "aux", "third"] and told["aux"]["validation_accuracy"] is not None
+    model = load(tmp_path / "run")
+    np.testing.assert_array_equal(model.predict(data), made.predict(data))
+    assert set(model.predict(data).tolist()) <= {-1, 0, 1}
+
+
+def test_what_is_refused():
+    net, hidden, output, aux, third = network()
+    main, step = losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")
+    both = [main, step, losses.PerStepCrossEntropy(third).against("other")]
+    first, options = net.initial_parameters(1), {"dt": 1.0, "duration": T}
+    why = "native runs one loss over the whole trial, but 'voltage' of 'aux' is another, or regularisers have published"
+    for plan in (
+        make_plan(net, both, **options),
+        make_plan(net, [main, step], regularisers=[SpikeCount(hidden, 2.0, 1e-3, published=True)], **options),
+    ):
+        with pytest.raises(EngineError, match=f"{why} strengths; use engine='reference_clock'"):
+            create(plan, first, engine="native")
+    made = create(make_plan(net, [main, step], **options), first, engine="native")
+    data = made.load(events(side=(0, -1, 1, 2, 0)))
+    assert np.isnan(made.run(data, [0, 1]).parts["aux"].loss).tolist() == [False, True]  # as it may be in an evaluation
+    with pytest.raises(EngineError, match="loss of 'aux' over the whole trial and needs its target for every sample"):
+        made.run(data, [0, 1], training=True)
+    assert "carries nothing beside an auxiliary loss over the trial" in made.cannot_carry()
