@@ -89,7 +89,8 @@ class NativeTables:
         name = f"c_{c.name}_sorted"
         if name not in self.arrays:
             self.arrays[name] = aligned((c.pre, padded(c.post)), weight.dtype)
-        self.arrays[name][:, : c.post] = weight.reshape(c.pre, c.post)[:, self._order[c.name]]
+        to = self.arrays[name][:, : c.post]
+        np.take(weight.reshape(c.pre, c.post), self._order[c.name], axis=1, out=to, mode="clip")  # "raise" is slower
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
         made = {"start": table.start, "offset": table.target, "weight_of": table.weights, "delay_of": table.weights}

@@ -59,7 +59,7 @@ struct Case {
             first.push_back(int32_t(spiked.size()));
         }
         for (Buffer<scalar>* rows : {&D, &along}) {
-            rows->zero((T + ahead) * NP);
+            rows->zero((T + ahead + CHUNK) * NP);
             for (int t = 0; t < T; ++t)
                 for (int n = 0; n < N; ++n) (*rows)[t * NP + n] = r.number();
         }
@@ -140,7 +140,8 @@ void check_gather(Case<N>& c) {
     }
     Buffer<scalar> grad[3];
     for (auto& g : grad) g.zero(c.S + 1);
-    const Learned learned{grad[0], grad[1]}, late{nullptr, grad[2]};
+    grad[0][0] = grad[1][0] = scalar(c.dense);  // which the first overwrites
+    const Learned learned{grad[0], grad[1], true}, late{nullptr, grad[2], false};
     if (c.dense) {
         gather_dense<P, NP, 2>(learned, dense, {c.along.data, c.D.data}, series, by, c.M, c.T, c.ahead);
         gather_dense<P, NP, 1>(late, dense, {c.D.data}, series, by, c.M, c.T, c.ahead);
@@ -220,7 +221,7 @@ void check_dendritic(Case<N>& c) {
     window.begin(c.ahead);
     for (int t = 0; t < c.T; ++t) {
         add_rows<NP, true>(window.next(), c.weight, c.at(t), c.count(t));
-        gather_and_add<NP>(sums.data + t * NP, t % 2 ? nullptr : arrived.data + t * NP, window.now(), back.data());
+        gather_and_add<NP>(sums.data + t * NP, t % 2 ? nullptr : arrived.data + t * NP, window, back.data());
         if (t % 2) std::memcpy(arrived.data + t * NP, sums.data + t * NP, NP * sizeof(scalar));
         add_products<NP>(kept, arrived.data + t * NP, c.D.data + t * NP);
         gather_row<NP>(row, c.D.data + t * NP, forth.data());
@@ -233,10 +234,12 @@ void check_dendritic(Case<N>& c) {
     compare("dendritic dL/dd", N, kept, whole);
     BySource by;
     c.sort(by);
-    Buffer<scalar> space;
+    Buffer<scalar> space, waiting;
     grad.zero(c.S);
-    gather_dendritic<NP>(grad, c.along, space, c.delay.data(), by, c.M, c.T, c.ahead);
-    compare("dendritic dL/dw", N, grad, dw);
+    for (const bool first : {false, true}) {
+        gather_dendritic<NP>(grad, c.along, space, waiting, c.delay.data(), by, c.M, c.T, c.ahead, first);
+        compare(first ? "dendritic dL/dw, again" : "dendritic dL/dw", N, grad, dw);
+    }
 }
 
 template <int N>

@@ -66,8 +66,12 @@ inline void scatter_rows(scalar* now, const Delayed& c, const int32_t* __restric
         for (int i = 0; i < N; i += 4) {
             uint64_t four;  // delays in one load: loads and stores are what this takes its time for
             std::memcpy(&four, delay + i, sizeof four);
+            char* const here = reinterpret_cast<char*>(now + i);  // a shift in bytes is all that an address then takes
 #pragma GCC unroll 4
-            for (int u = 0; u < 4; ++u) now[place(four, u) * N + i + u] += part_of<P>(weight[i + u]);
+            for (int u = 0; u < 4; ++u) {
+                scalar* const to = reinterpret_cast<scalar*>(here + place(four, u) * int64_t(N * sizeof(scalar))) + u;
+                *to = part_of<P>(weight[i + u]) + *to;
+            }
         }
     }
 }
@@ -153,12 +157,11 @@ inline void gather_dots(scalar* __restrict out, const Delayed& c, const int32_t*
     }
 }
 
-// One or two numbers side by side, and as many vectors whose numbers are put side by side.
+// One or two numbers side by side.
 template <int K>
 struct Side {
     typedef scalar few;
     static few load(const scalar* p) { return *p; }
-    static void store(scalar* p, const vec (&from)[1]) { std::memcpy(p, from, sizeof from); }
 };
 template <>
 struct Side<2> {
@@ -168,61 +171,61 @@ struct Side<2> {
         std::memcpy(&v, p, sizeof v);
         return v;
     }
-    static void store(scalar* p, const vec (&from)[2]) {
-        alignas(64) scalar a[LANES], b[LANES];
-        ::store(a, from[0]), ::store(b, from[1]);
-        INDEPENDENT for (int i = 0; i < LANES; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
-    }
 };
-
-// 0, step, 2 * step, ...
-inline ints multiples(int64_t step) {
-    ints m;
-    for (int i = 0; i < LANES; ++i) m[i] = int32_t(i * step);
-    return m;
-}
 
 constexpr int SOON = 16;  // sources ahead of the one that runs, whose numbers a column away are asked for
-constexpr int TILE = 16;  // neurons whose rows are turned into series, or series into rows, at once
-
-// Rows of N numbers a step as one series a neuron, of TILE neurons, K quantities side by side; zero from the end of the trial
-// on, where late arrivals look.
-template <int N, int K>
-struct Series {
-    scalar* data;
-    int64_t n_steps, length;
-    // more: numbers that there is to be room for behind the series.
-    Series(Buffer<scalar>& space, int64_t steps, int64_t ahead, int64_t more)
-        : n_steps(steps), length(steps + ahead + 8) {  // no power of 2: neighbours would share a set of the cache
-        space.reserve(TILE * length * K + more);
-        data = space.data;
-        std::memset(data, 0, size_t(TILE * length * K) * sizeof(scalar));
-    }
-    scalar* behind() const { return data + TILE * length * K; }
-    // Of the neurons from n0 on.
-    void fill(const scalar* const (&rows)[K], int n0) const {
-        const ints down = multiples(N);
-        const int64_t whole = n_steps / LANES * LANES;
-        for (int64_t t = 0; t < whole; t += LANES)
-            for (int n = 0; n < TILE; ++n) {
-                vec some[K];
-                for (int k = 0; k < K; ++k) some[k] = gathered(rows[k] + t * N + n0 + n, down);
-                Side<K>::store(data + (n * length + t) * K, some);
-            }
-        for (int64_t t = whole; t < n_steps; ++t)
-            for (int n = 0; n < TILE; ++n)
-                for (int k = 0; k < K; ++k) data[(n * length + t) * K + k] = rows[k][t * N + n0 + n];
-    }
-    // The series of neuron n of these, seen from a spike whose arrivals there are `delay` later.
-    const scalar* of(int64_t n, int32_t delay) const { return data + (n * length + delay) * K; }
-};
-
+constexpr int TILE = 16;  // targets whose rows are copied at once
 constexpr int GROUP = 8;  // targets that take turns, so that the length of a source's list is found out once for them
+
+// K rows of N numbers a step as rows of GROUP targets, K quantities side by side, of TILE targets; zero from the end of the
+// trial on, where late arrivals look.
+template <int N, int K>
+struct Near {
+    scalar* data;
+    int64_t n_steps, size;  // of a group
+    // more: numbers that there is to be room for behind.
+    Near(Buffer<scalar>& space, int64_t steps, int64_t ahead, int64_t more)
+        : n_steps(steps), size((steps + ahead) * GROUP * K) {
+        space.reserve(TILE / GROUP * size + more);
+        data = space.data;
+        for (int g = 0; g < TILE / GROUP; ++g)
+            std::memset(data + g * size + steps * GROUP * K, 0, size_t(ahead * GROUP * K) * sizeof(scalar));
+    }
+    scalar* behind() const { return data + TILE / GROUP * size; }
+    // Of the targets from n on.
+    void fill(const scalar* const (&rows)[K], int n) const {
+        for (int64_t t = 0; t < n_steps; ++t) {
+            for (int k = 0; k < K; ++k) __builtin_prefetch(rows[k] + (t + SOON) * N + n);
+            alignas(64) scalar first[TILE], last[TILE], both[TILE * K];
+            for (int i = 0; i < TILE; i += LANES) {
+                store(first + i, load(rows[0] + t * N + n + i));
+                store(last + i, load(rows[K - 1] + t * N + n + i));
+            }
+#pragma GCC unroll 1  // or GCC does not vectorise it
+            INDEPENDENT for (int i = 0; i < TILE; ++i) both[i * K] = first[i], both[i * K + K - 1] = last[i];
+            for (int g = 0; g < TILE / GROUP; ++g)
+                std::memcpy(data + g * size + t * GROUP * K, both + g * GROUP * K, GROUP * K * sizeof(scalar));
+        }
+    }
+    // The numbers of target n of these, seen from the row of a spike whose arrival there is `delay` later.
+    const scalar* of(int n, int32_t delay) const {
+        return data + n / GROUP * size + (delay * int64_t(GROUP) + n % GROUP) * K;
+    }
+};
 
 // What becomes of the sums over the arrivals of every synapse of lambda . e, the first of K quantities, and of D, the last:
 // dL/dw is the one, dL/dd = w times the other, with weights of part P alone. Null: not learned.
 struct Learned {
     scalar *weight, *delay;
+    bool first;  // overwrite what there is
+    // Asks for what `add` needs of TILE targets of a source, from `at` on, in the second cache.
+    void ask(int64_t at, const scalar* value) const {
+        for (int i = 0; i < TILE; i += 64 / int(sizeof(scalar))) {
+            __builtin_prefetch(value + at + i, 0, 2);
+            if (weight) __builtin_prefetch(weight + at + i, 1, 2);
+            if (delay) __builtin_prefetch(delay + at + i, 1, 2);
+        }
+    }
     // sum: K numbers for each of the TILE targets from n on, of one source after the other. They are added in one go, whole
     // lines of the cache, since the rows of N numbers that they are added to are far apart.
     template <Part P, int N, int K>
@@ -232,12 +235,13 @@ struct Learned {
             const int64_t at = m * N + n;
             if (to_weight) __builtin_prefetch(to_weight + at + SOON * N, 1);
             if (to_delay) __builtin_prefetch(to_delay + at + SOON * N, 1);
-            alignas(64) scalar first[TILE], last[TILE];
-            for (int i = 0; i < TILE; ++i) first[i] = sum[i * K], last[i] = sum[i * K + K - 1];
+            alignas(64) scalar of_weight[TILE], last[TILE];
+            for (int i = 0; i < TILE; ++i) of_weight[i] = sum[i * K], last[i] = sum[i * K + K - 1];
             for (int i = 0; i < TILE; i += LANES) {
-                if (to_weight) store(to_weight + at + i, load(to_weight + at + i) + load(first + i));
                 const vec d = part_of<P>(load(value + at + i)) * load(last + i);
-                if (to_delay) store(to_delay + at + i, load(to_delay + at + i) + d);
+                const vec w = load(of_weight + i);
+                if (to_weight) store(to_weight + at + i, first ? w : load(to_weight + at + i) + w);
+                if (to_delay) store(to_delay + at + i, first ? d : load(to_delay + at + i) + d);
             }
         }
     }
@@ -247,27 +251,29 @@ struct Learned {
 template <Part P, int N, int K>
 inline void gather_dense(const Learned& learned, const Delayed& c, const scalar* const (&rows)[K], Buffer<scalar>& space,
                          BySource& spikes, int64_t sources, int64_t n_steps, int64_t ahead) {
-    const Series<N, K> series(space, n_steps, ahead, sources * TILE * K);
+    const Near<N, K> near(space, n_steps, ahead, sources * TILE * K);
     for (int n0 = 0; n0 < N; n0 += TILE) {
-        series.fill(rows, n0);
+        near.fill(rows, n0);
         for (int n = 0; n < TILE; n += GROUP) {
-            scalar* sum = series.behind() + n * K;
+            scalar* sum = near.behind() + n * K;
             for (int64_t m = 0; m < sources; ++m, sum += TILE * K) {
                 const uint16_t* delay = c.delay + m * N + n0 + n;
                 __builtin_prefetch(delay + SOON * N);
+                if (n + GROUP == TILE) learned.ask(m * N + n0, c.weight);
                 const scalar* p[GROUP];
                 typename Side<K>::few s[GROUP] = {};
 #pragma GCC unroll 8
-                for (int u = 0; u < GROUP; ++u) p[u] = series.of(n + u, delay[u]);
+                for (int u = 0; u < GROUP; ++u) p[u] = near.of(n + u, delay[u]);
                 for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
-                    const int64_t step = int64_t(spikes.steps[k]) * K;
+                    const int64_t step = int64_t(spikes.steps[k]) * GROUP * K;
 #pragma GCC unroll 8
                     for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
                 }
-                std::memcpy(sum, s, sizeof s);
+#pragma GCC unroll 8
+                for (int u = 0; u < GROUP; ++u) std::memcpy(sum + u * K, &s[u], sizeof s[u]);
             }
         }
-        learned.add<P, N, K>(n0, c.weight, series.behind(), sources);
+        learned.add<P, N, K>(n0, c.weight, near.behind(), sources);
     }
 }
 
@@ -290,33 +296,33 @@ inline void gather_listed(scalar* __restrict grad, const int32_t* __restrict whe
 }
 
 // What arrives at every step of a trial, rows of N sums, through dense weights with a delay each from sources whose spikes
-// are all known beforehand: a block of targets after the other, of which `series` holds the sums over time.
+// are all known beforehand: a block of targets after the other.
 template <Part P, int N>
-inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& series, const Delayed& c, BySource& spikes,
+inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& space, const Delayed& c, BySource& spikes,
                           int64_t sources, int64_t n_steps, int64_t ahead) {
-    constexpr int TURNS = 8;
-    const int64_t length = n_steps + ahead + 8;
-    const ints across = multiples(length);
+    const int64_t size = (n_steps + ahead) * GROUP;
     for (int n0 = 0; n0 < N; n0 += TILE) {
-        series.zero(TILE * length);
-        for (int n = 0; n < TILE; n += TURNS)
+        space.zero(TILE / GROUP * size);
+        for (int n = 0; n < TILE; n += GROUP)
             for (int64_t m = 0; m < sources; ++m) {
-                scalar *p[TURNS], w[TURNS];
-                __builtin_prefetch(c.delay + (m + SOON) * N + n0 + n);
-                __builtin_prefetch(c.weight + (m + SOON) * N + n0 + n);
+                scalar *p[GROUP], w[GROUP];
+                const int64_t at = m * N + n0 + n;
+                __builtin_prefetch(c.delay + at + SOON * N);
+                __builtin_prefetch(c.weight + at + SOON * N);
 #pragma GCC unroll 8
-                for (int u = 0; u < TURNS; ++u) {
-                    p[u] = series.data + (n + u) * length + c.delay[m * N + n0 + n + u];
-                    w[u] = part_of<P>(c.weight[m * N + n0 + n + u]);
+                for (int u = 0; u < GROUP; ++u) {
+                    p[u] = space.data + n / GROUP * size + c.delay[at + u] * int64_t(GROUP) + u;
+                    w[u] = part_of<P>(c.weight[at + u]);
                 }
                 for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
-                    const int32_t step = spikes.steps[k];
+                    const int64_t step = int64_t(spikes.steps[k]) * GROUP;
 #pragma GCC unroll 8
-                    for (int u = 0; u < TURNS; ++u) p[u][step] += w[u];
+                    for (int u = 0; u < GROUP; ++u) p[u][step] += w[u];
                 }
             }
         for (int64_t t = 0; t < n_steps; ++t)
-            for (int n = 0; n < TILE; n += LANES) store(rows + t * N + n0 + n, gathered(series + n * length + t, across));
+            for (int n = 0; n < TILE; n += GROUP)
+                std::memcpy(rows + t * N + n0 + n, space.data + n / GROUP * size + t * GROUP, GROUP * sizeof(scalar));
     }
 }
 

@@ -81,25 +81,24 @@ inline void gather_axonal(scalar* __restrict grad, const scalar* __restrict weig
     }
 }
 
-// Dendritic: the rows of N numbers of this step and of the `ahead` steps before it.
+// Dendritic: the rows of N numbers of this step and of the `ahead` steps before it, in a ring.
 template <int N>
 struct Window {
-    Buffer<scalar> rows;  // 2 * live: the last ones are moved to the front when the end is reached
-    int64_t live = 0, at = 0;
+    Buffer<scalar> rows;
+    int64_t size = 0, at = 0;  // in numbers; where the row of this step is
     void begin(int64_t ahead) {
-        live = ahead + 1, at = ahead - 1;
-        rows.zero(2 * live * N);
+        size = (ahead + 1) * N, at = 0;
+        rows.zero(size);
     }
     // The row of the next step, to be written.
-    scalar* next() {
-        if (++at == 2 * live) {
-            at = live - 1;
-            std::memcpy(rows.data, rows.data + (live + 1) * N, size_t(at * N) * sizeof(scalar));
-        }
-        return now();
+    scalar* next() { return at = at + N < size ? at + N : 0, now(); }
+    scalar* now() { return rows.data + at; }
+    // Numbers that are `offset` behind the beginning of this step's row, or before it.
+    vec seen(const int32_t* offset) const {
+        const ints place = load_anywhere<ints>(offset) + int32_t(at);
+        return gathered(rows.data, place + (place >> 31 & int32_t(size)));
     }
-    scalar* now() { return rows.data + at * N; }
-    void trade(Window& other) { rows.trade(other.rows), std::swap(live, other.live), std::swap(at, other.at); }
+    void trade(Window& other) { rows.trade(other.rows), std::swap(size, other.size), std::swap(at, other.at); }
 };
 
 // out[n] = row[offset[n]].
@@ -108,14 +107,19 @@ inline void gather_row(scalar* __restrict out, const scalar* __restrict row, con
 #pragma GCC unroll 4
     for (int n = 0; n < N; n += LANES) store(out + n, gathered(row, load_anywhere<ints>(offset + n)));
 }
-
-// sum[n] += row[offset[n]], which is kept in `out` unless that is null.
 template <int N>
-inline void gather_and_add(scalar* __restrict sum, scalar* __restrict out, const scalar* __restrict row,
+inline void gather_row(scalar* __restrict out, const Window<N>& window, const int32_t* __restrict offset) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; n += LANES) store(out + n, window.seen(offset + n));
+}
+
+// sum[n] += what the window has at offset[n], which is kept in `out` unless that is null.
+template <int N>
+inline void gather_and_add(scalar* __restrict sum, scalar* __restrict out, const Window<N>& window,
                            const int32_t* __restrict offset) {
 #pragma GCC unroll 4
     for (int n = 0; n < N; n += LANES) {
-        const vec x = gathered(row, load_anywhere<ints>(offset + n));
+        const vec x = window.seen(offset + n);
         store(sum + n, load(sum + n) + x);
         if (out) store(out + n, x);
     }
@@ -153,31 +157,98 @@ inline void dot_dendritic(scalar* __restrict out, scalar* __restrict grad, const
     if (v < V) block(v, V - v);
 }
 
-// dL/dw of source m += the rows of `along` at its spikes, every number read at its arrival; spikes: by their own steps. A
-// block of targets after the other, whose rows stay in the caches.
+// The lanes of y where the mask is set, of x elsewhere.
+typedef decltype(vec{} < vec{}) Mask;
+inline vec chosen(Mask m, vec y, vec x) { return vec((Mask(y) & m) | (Mask(x) & ~m)); }
+
+constexpr int CHUNK = 8;  // steps; see Memory.count in grid/memory.py
+
+// Numbers of LANES targets in `count` rows, a multiple of CHUNK, each moved by its delay: out[t] = in[t - delay], zero
+// before the first. A delay is a sum of powers of 2: all targets go through the same chain of waits of 1, 2, 4, ... steps, and
+// each takes part in those of its delay. The first three waits are in registers, the others in `waiting`.
+inline void shift_by_delay(scalar* __restrict out, int64_t out_stride, const scalar* __restrict in, int64_t in_stride,
+                           const int32_t* delay, int64_t count, int64_t ahead, Buffer<scalar>& waiting) {
+    int stages = 3;
+    while ((int64_t(1) << stages) <= ahead) ++stages;
+    waiting.zero(LANES << stages);
+    const ints steps = load_anywhere<ints>(delay);
+    auto waits = [&](int stage) { return __builtin_convertvector(-(steps >> stage & 1), Mask); };
+    const Mask one = waits(0), two = waits(1), four = waits(2);
+    vec last[CHUNK - 1] = {};  // of each stage
+    for (int64_t t = 0; t < count; t += CHUNK) {
+        vec x[CHUNK];
+#pragma GCC unroll 8
+        for (int u = 0; u < CHUNK; ++u) {
+            x[u] = load(in + (t + u) * in_stride);
+            __builtin_prefetch(in + (t + u + 2 * CHUNK) * in_stride);
+        }
+        auto wait = [&](auto length, vec* before, Mask mask) {
+            constexpr int W = decltype(length)::value;
+            vec after[W];
+#pragma GCC unroll 8
+            for (int u = 0; u < W; ++u) after[u] = x[CHUNK - W + u];
+#pragma GCC unroll 8
+            for (int u = CHUNK - 1; u >= 0; --u) x[u] = chosen(mask, u < W ? before[u] : x[u - W], x[u]);
+#pragma GCC unroll 8
+            for (int u = 0; u < W; ++u) before[u] = after[u];
+        };
+        wait(std::integral_constant<int, 1>(), last, one);
+        wait(std::integral_constant<int, 2>(), last + 1, two);
+        wait(std::integral_constant<int, 4>(), last + 3, four);
+        for (int stage = 3; stage < stages; ++stage) {
+            const int64_t size = int64_t(1) << stage;
+            scalar* const place = waiting + (size + (t & (size - 1))) * LANES;
+            const Mask mask = waits(stage);
+#pragma GCC unroll 8
+            for (int u = 0; u < CHUNK; ++u) {
+                const vec before = load(place + u * LANES);
+                store(place + u * LANES, x[u]);
+                x[u] = chosen(mask, before, x[u]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int u = 0; u < CHUNK; ++u) store(out + (t + u) * out_stride, x[u]);
+    }
+}
+
+// acc[0:N] (+)= sum over r < n of base[index[r] * N : + N], for few numbers: in two sums by turns, since an addition waits
+// for the one before it. `first` overwrites.
+template <int N>
+inline void add_by_turns(scalar* __restrict acc, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
+                         bool first) {
+    constexpr int V = N / LANES;
+    vec s[2][V] = {};
+    auto add = [&](vec* sum, int32_t r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[v] += load(base + int64_t(r) * N + v * LANES);
+    };
+    int64_t r = 0;
+    for (; r + 1 < n; r += 2) add(s[0], index[r]), add(s[1], index[r + 1]);
+    if (r < n) add(s[0], index[r]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+        const vec sum = s[0][v] + s[1][v];
+        store(acc + v * LANES, first ? sum : load(acc + v * LANES) + sum);
+    }
+}
+
+// dL/dw of source m (+)= the rows of `along` at its spikes, every number read at its arrival; spikes: by their own steps. A
+// block of targets after the other, whose rows stay in the caches. `first` overwrites.
 template <int N>
 inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict along, Buffer<scalar>& space,
-                             const int32_t* __restrict delay, BySource& spikes, int64_t sources, int64_t n_steps,
-                             int64_t ahead) {
-    constexpr int B = N % 32 ? 16 : 32, V = B / LANES;
-    space.reserve((2 * n_steps + ahead) * B);
-    scalar *const __restrict rows = space, *const __restrict shifted = rows + (n_steps + ahead) * B;
-    std::memset(rows + n_steps * B, 0, size_t(ahead * B) * sizeof(scalar));  // where late arrivals look
+                             Buffer<scalar>& waiting, const int32_t* __restrict delay, BySource& spikes, int64_t sources,
+                             int64_t n_steps, int64_t ahead, bool first) {
+    constexpr int B = N % 32 ? 16 : 32;
+    const int64_t count = (n_steps + CHUNK - 1) / CHUNK * CHUNK, last = count - 1;
+    space.reserve(count * B);
     for (int n = 0; n < N; n += B) {
-        alignas(64) int32_t offset[B];
-        for (int i = 0; i < B; ++i) offset[i] = delay[n + i] * B + i;
-        for (int64_t t = -ahead; t < n_steps; ++t) {
-            if (const int64_t last = t + ahead; last < n_steps)
-                for (int v = 0; v < V; ++v) store(rows + last * B + v * LANES, load(along + last * N + n + v * LANES));
-            if (t < 0) continue;
-            for (int v = 0; v < B; v += LANES)
-                store(shifted + t * B + v, gathered(rows + t * B, load_anywhere<ints>(offset + v)));
-        }
+        for (int v = 0; v < B; v += LANES)
+            shift_by_delay(space + last * B + v, -B, along + last * N + n + v, -N, delay + n + v, count, ahead, waiting);
         for (int64_t m = 0; m < sources; ++m) {
-            const int64_t from = spikes.begin[m], count = spikes.begin[m + 1] - from;
-            alignas(64) scalar sum[B];
-            add_rows<B, true>(sum, shifted, spikes.steps.data + from, count);
-            add_row<B>(grad + m * N + n, sum);
+            const int64_t from = spikes.begin[m];
+            scalar* const to = grad + m * N + n;
+            for (int i = 0; i < B; i += 64 / int(sizeof(scalar))) __builtin_prefetch(to + SOON * N + i, 1);
+            add_by_turns<B>(to, space, spikes.steps.data + from, spikes.begin[m + 1] - from, first);
         }
     }
 }

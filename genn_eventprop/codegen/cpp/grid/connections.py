@@ -82,8 +82,8 @@ class Connections:
                         found.append(f"Buffer<real> c_{c.name}_arrived{tail};")
                         room.append(f"c_{c.name}_arrived{tail}.zero(n_steps * NP_p_{c.target});")
         if any(c.form == "dense" and (by_synapses(c) or dendritic(c)) for c in self.plan.connections):
-            found.append("Buffer<real> series;")
-            names.append("series")
+            found.append("Buffer<real> series, waiting;")
+            names += ["series", "waiting"]
         if any(dendritic(c) for c in self.plan.connections):
             found.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
@@ -147,7 +147,7 @@ class Connections:
                 text += _if_trained(part, _add_row(np_, into, f"work.{name_}_rows{_tail(part)} + step * {np_}"))
             elif dendritic(c):
                 kept = f"work.{name_}_arrived{_tail(part)} + step * {np_}" if self._keeps(c) else "nullptr"
-                given = f"{into}, {kept}, work.{name_}_sums{_tail(part)}.now(), args.{name_}_back"
+                given = f"{into}, {kept}, work.{name_}_sums{_tail(part)}, args.{name_}_back"
                 text += _if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
 
@@ -186,11 +186,7 @@ class Connections:
         now = f"{D} + step * {np_}"
         if by_synapses(c):
             return self.dot(c, part, now)
-        near = (
-            f"work.{window}.now(), args.c_{c.name}_late"
-            if window in self._windows()
-            else f"{now}, args.c_{c.name}_forth"
-        )
+        near = f"work.{window}, args.c_{c.name}_late" if window in self._windows() else f"{now}, args.c_{c.name}_forth"
         gather, given = f"gather_row<{np_}>(work.drive, {near});\n", f"{weight}, index, count, work.drive"
         if self._summed(c):
             return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, {self._places(c)[1]}, {given});\n"
@@ -236,20 +232,24 @@ class Connections:
 
     def gather(self, c: ConnectionRecord) -> str:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
-        (w, d), summed = self._places(c), self._summed(c) or self._keeps(c)
-        cleared = self._clear(c, [c.weight] if summed else None)
+        w, d = self._places(c)
+        if dendritic(c):
+            return self._gather_dendritic(c, w)
+        text = ""
         if by_synapses(c):
             rows = [self._rows(self._number(c), "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
-            given = [("all", f"{{{w}, {d}}}", rows)]
+            given = [("all", f"{{{w}, {d}, first}}", rows)]
             given += [
-                (part, f"{{nullptr, {d}}}", [self.memory.pointer(b)]) for part, b in self._terms(c) if part != "all"
+                (part, f"{{nullptr, {d}, false}}", [self.memory.pointer(b)])
+                for part, b in self._terms(c)
+                if part != "all"
             ]
             for part, to, rows in given:
                 size, from_ = f"{PARTS[part]}, NP_p_{c.target}, {len(rows)}", f"{{{', '.join(rows)}}}, work.series, by"
                 sizes = f"{c.pre}, n_steps, args.ahead"
-                cleared += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, {from_}, {sizes});\n"
-            return cleared
-        return cleared + (self._gather_axonal(c, w, d) if axonal(c) else self._gather_dendritic(c, w))
+                text += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, {from_}, {sizes});\n"
+            return text
+        return self._clear(c, [c.weight] if self._summed(c) else None) + self._gather_axonal(c, w, d)
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
@@ -312,8 +312,8 @@ class Connections:
         if not c.trainable:
             return ""
         along = self._rows(self._number(c), "along", c.receptor)
-        given = f"{w}, {along}, work.series, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
-        return f"gather_dendritic<NP_p_{c.target}>({given});\n"
+        given = f"{w}, {along}, work.series, work.waiting, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
+        return f"gather_dendritic<NP_p_{c.target}>({given}, first);\n"
 
 
 def _learned(c: ConnectionRecord) -> str:

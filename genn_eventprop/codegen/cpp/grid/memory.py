@@ -131,7 +131,8 @@ class Memory(Layout):
 
     def count(self, b: Buffer) -> str:
         """The number of elements of a buffer."""
-        rows = "(n_steps + args.ahead)" if "ahead" in self.names.integers else "n_steps"  # late arrivals find nothing
+        # late arrivals find nothing; 8: a chunk of `shift_by_delay`
+        rows = "(n_steps + args.ahead + 8)" if "ahead" in self.names.integers else "n_steps"
         lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
         lengths["n_targets"] = "args.n_targets"
         if b.name in self.one_row:
