@@ -32,7 +32,7 @@ class TrimSilence:
         first, last = events.offsets[:-1].copy(), events.offsets[1:].copy()
         start = np.zeros(len(events))
         for b in np.flatnonzero(events.counts):
-            times, _ = events.sample(b)
+            times, _ = events.sample(int(b))
             start[b], stop = self._active(times)
             first[b], last[b] = events.offsets[b] + np.searchsorted(times, (start[b], stop))
         return sliced(events, first, last, start)

@@ -192,14 +192,14 @@ class Optimiser(Averaging):
         return np.where(fixed, 0, gradient)
 
     def next_step(
-        self, gradients: Mapping[str, np.ndarray] | None = None, *, norm: float | None = None
+        self, gradients: Mapping[str, np.ndarray] | None = None, *, squares: Mapping[str, float] | None = None
     ) -> OptimiserStep:
         """Count one step and return its record; an engine may run it compiled.
 
-        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients, or their
-        `norm`, are needed only when `clip_norm` is set.
+        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients, or the
+        sum of the squares of each (see `square`), are needed only when `clip_norm` is set.
         """
-        scale = self._scales(gradients, norm)
+        scale = self._scales(gradients, squares)
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
@@ -231,24 +231,29 @@ class Optimiser(Averaging):
             self.prepare(parameters)
         self.next_step(gradients).apply(parameters, gradients)
 
-    def _scales(self, gradients: Mapping[str, np.ndarray] | None, norm: float | None) -> dict[str, float]:
+    def square(self, name: str, gradient: np.ndarray) -> float:
+        """The sum of the squares of a gradient, without values that cannot move."""
+        return float(np.sum(np.square(self.free(name, gradient), dtype=np.float64)))
+
+    def _scales(
+        self, gradients: Mapping[str, np.ndarray] | None, squares: Mapping[str, float] | None
+    ) -> dict[str, float]:
         """What every gradient is multiplied by; nothing if none is clipped."""
         if self.clip_norm is None:
             return {}
-        each = self.clip_norm if isinstance(self.clip_norm, Mapping) else None
-        if gradients is None and (each is not None or norm is None):
-            raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
         names = list(self._settings)
-        if each is None:
-            if norm is None:
-                assert gradients is not None
-                norm = gradient_norm({name: self.free(name, gradients[name]) for name in names})
-            scales = dict.fromkeys(names, min(1.0, self.clip_norm / norm if norm > 0 else 1.0))  # type: ignore[operator]
-        else:
-            assert gradients is not None
-            found = {n: [v for pattern, v in each.items() if fnmatch.fnmatchcase(n, pattern)] for n in names}
-            own = {n: gradient_norm({n: self.free(n, gradients[n])}) for n in names}
+        if squares is None:
+            if gradients is None:
+                raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
+            squares = {name: self.square(name, gradients[name]) for name in names}
+        if isinstance(self.clip_norm, Mapping):
+            each = self.clip_norm.items()
+            found = {n: [v for pattern, v in each if fnmatch.fnmatchcase(n, pattern)] for n in names}
+            own = {n: float(np.sqrt(squares[n])) for n in names}
             scales = {n: min(1.0, found[n][-1] / own[n]) if found[n] and own[n] > 0 else 1.0 for n in names}
+        else:
+            norm = float(np.sqrt(sum(squares[n] for n in names)))
+            scales = dict.fromkeys(names, min(1.0, self.clip_norm / norm if norm > 0 else 1.0))
         self.clipped_steps += any(s < 1 for s in scales.values())
         return scales
 

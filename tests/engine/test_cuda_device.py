@@ -60,6 +60,7 @@ OPTIMISERS = {
     "averaged": lambda: AdamW(0.05, clip_norm=0.01, average=0.6),
     "clipped": lambda: Adam(0.05, clip_norm=0.01, groups={"*.tau_mem": {"learning_rate": 0.5}}),
     "bounds": lambda: Adam(1.0, bounds={"hidden_hidden.weight": (np.full((40, 40), -0.1), 0.2), "hidden.*": (5, None)}),
+    "each clipped": lambda: SGD(0.5, clip_norm={"*.weight": 0.003, "hidden_hidden.weight": 0.001, "*.tau_mem": 1e-5}),
     "held": lambda: Adam(0.05, clip_norm=0.01, bounds={"hidden_hidden.weight": (np.eye(40) - 1, 1 - np.eye(40))}),
 }
 DECAYING = ("SGD", "clipped")

@@ -57,20 +57,20 @@ class DeviceOptimiser:
         for state in self._moments.values():
             state.leave()
 
-    def norm(self, optimiser: Optimiser, gradients: Mapping[str, np.ndarray]) -> float:
-        """L2 norm of all gradients that can move something; `gradients` those that are on the host."""
-        squares = [float(np.sum(np.square(optimiser.free(n, g), dtype=np.float64))) for n, g in gradients.items()]
+    def squares(self, optimiser: Optimiser, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """`Optimiser.square` of all gradients; `gradients`: those that are on the host."""
         for weight in self._shapes:
             self._launch("squares", ParameterStep(weight, {}, {}, *optimiser.bounds_of(weight)), 1, 8 * THREADS)
-        squares += [float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes]
-        return float(np.sqrt(sum(squares)))
+        found = {w: float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes}
+        return found | {name: optimiser.square(name, g) for name, g in gradients.items()}
 
     def step(self, optimiser: Optimiser, parameters: DeviceArrays, gradients: DeviceArrays) -> None:
         """One step; what the host has written counts."""
         here = [n for n in optimiser.state if n not in self._shapes]
         gradients.push()
-        norm = None if optimiser.clip_norm is None else self.norm(optimiser, {n: gradients[n] for n in here})
-        record = optimiser.next_step(norm=norm)
+        given = {n: gradients[n] for n in here}
+        squares = None if optimiser.clip_norm is None else self.squares(optimiser, given)
+        record = optimiser.next_step(squares=squares)
         own = tuple(item for item in record.parameters if item.name not in self._shapes)
         replace(record, parameters=own).apply(parameters, gradients)
         for arrays in (parameters, *self._moments.values()):
