@@ -157,7 +157,10 @@ def named_targets(values: Mapping[str, Any] | np.ndarray, n_samples: int, where:
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise DataError(f"{where}: a target's name is letters, digits and underscores, got {name!r}")
-        array = np.asarray(values[name])
+        try:
+            array = np.asarray(values[name])
+        except ValueError:
+            raise DataError(f"{where}: target {name!r} is no array: its parts have different lengths") from None
         if array.ndim == 1 and array.dtype.kind in "iu" and len(array) == n_samples:
             found[name] = labels(array, n_samples, None, f"{where}: target {name!r}")[0]  # type: ignore[assignment]
             continue

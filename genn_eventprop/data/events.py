@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genn_eventprop.data import check
+from genn_eventprop.data.same_samples import about
 from genn_eventprop.errors import DataError
 
 if TYPE_CHECKING:
@@ -163,7 +164,11 @@ class Events:
     @classmethod
     def side_by_side(cls, parts: Iterable[Events], name: str = "") -> Events:
         """Join several recordings of the same samples: the channels of each part follow those of the previous one, for
-        a network with one input per part (`Network.input`). Labels, groups and targets are those of the first part.
+        a network with one input per part (`Network.input`). Labels, groups and named targets come from the parts that
+        have them.
+
+        Raises:
+            DataError: parts with other numbers of samples, or that contradict each other.
         """
         parts = list(parts)
         if not parts or any(len(p) != len(parts[0]) for p in parts):
@@ -174,11 +179,8 @@ class Events:
         sample = np.concatenate([p.sample_of_event for p in parts])
         order = np.lexsort((times, sample))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(parts[0])))]).astype(np.int64)
-        first = parts[0]
-        return cls(
-            times[order], channels[order], offsets, int(widths[-1]), first.labels, first.groups, first.n_classes,
-            name or first.name, first.targets,
-        )  # fmt: skip
+        name = name or parts[0].name
+        return cls(times[order], channels[order], offsets, int(widths[-1]), name=name, **about(parts))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -208,3 +208,8 @@ def test_statistics_of_many_channels_need_memory_for_the_active_ones_only() -> N
     assert "2147483646 of them silent" in str(numbers)
     with pytest.raises(DataError, match="needs 34.4 GB; take fewer samples, a larger dt, or merge channels"):
         structured.to_dense(events, dt=1.0)
+
+
+def test_targets_of_different_lengths_are_told():
+    with pytest.raises(DataError, match="target 'position' is no array: its parts have different lengths"):
+        Events.from_samples([([], []), ([], [])], 2, targets={"position": [[0.1, 0.2], [0.3]]})

@@ -109,6 +109,19 @@ def test_recordings_side_by_side():
     assert both.n_channels == 5 and both.labels.tolist() == [0, 1]
     assert [x.tolist() for x in both.sample(0)] == [[1.0, 3.0, 4.0], [0, 4, 1]]
     assert both.sample(1)[1].tolist() == [2]
+    assert Events.side_by_side([touch, audio]).labels.tolist() == [0, 1]  # from the part that has some
+    named = Events.from_samples([([3.0], [1]), ([], [])], 2, labels=[0, 1], targets={"texture": [4, 2]})
+    other = Events.from_samples([([3.0], [1]), ([], [])], 2, targets={"place": [[0.5], [np.nan]], "texture": [4, 2]})
+    three = Events.side_by_side([audio, named, other])
+    assert three.targets.dtype.names == ("texture", "place") and three.targets["texture"].tolist() == [4, 2]
+    for wrong, what in (
+        (Events.from_samples([([3.0], [1]), ([], [])], 2, labels=[1, 0]), "labels"),
+        (Events.from_samples([([3.0], [1]), ([], [])], 2, targets={"texture": [4, 3]}), "targets 'tex"),
+    ):
+        with pytest.raises(DataError, match=f"the parts have different {what}.*; are their samples in the same order"):
+            Events.side_by_side([named, wrong])
+    with pytest.raises(DataError, match="only some of the parts name their targets"):
+        Events.side_by_side([named, Events.from_samples([([], [])] * 2, 2, targets=np.zeros((2, 1)))])
     with pytest.raises(DataError, match=r"needs parts with the same samples, got \[2, 1\]"):
         Events.side_by_side([audio, touch[:1]])
 
