@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Events, FanIn, Network, Normal, Sparse, Trainer, Uniform, losses
-from genn_eventprop.errors import SettingError
+from genn_eventprop.errors import CheckpointError, SettingError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.training import MaxNorm, Revive, Rewire, initialise_rates
@@ -156,3 +156,18 @@ def test_delays_as_long_as_the_trial_are_told():
     made.fit(events(), epochs=1)
     note = "3 of 12 delays of input_hidden are as long as the trial of 25 ms: their spikes are lost"
     assert [text for text in made.notes if "delays" in text] == [note]
+
+
+def test_a_run_goes_on_only_with_the_same_masks_and_signs(tmp_path):
+    """Else weights of the checkpoint would stand where a new mask is 0, or have the other sign."""
+    asked = {"kind": Dense(WEIGHTS * ~FIXED, mask=~FIXED), "trainable": WEIGHTS > 1.5, "sign": np.ones(4)}
+    first = trainer(**asked)
+    first.run_dir = tmp_path / "run"
+    first.fit(events(), epochs=1)
+    trainer(**asked).resume(tmp_path / "run").fit(events(), epochs=2)
+    smaller = ~FIXED & (WEIGHTS < 2.0)
+    for other in (
+        {"kind": Dense(WEIGHTS * smaller, mask=smaller)}, {"trainable": WEIGHTS > 1.6}, {"sign": np.zeros(4)},
+    ):  # fmt: skip
+        with pytest.raises(CheckpointError, match="the checkpoint belongs to another network: connection input_hidden"):
+            trainer(**(asked | other)).resume(tmp_path / "run")
