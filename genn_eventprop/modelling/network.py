@@ -177,11 +177,17 @@ class Network:
         return values
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Raise `NetworkError` unless all values are finite and all time constants positive; `ModelError` if a neuron
-        starts, or a reset lands, at or above its threshold."""
+        """Check values that are put in the place of the initial ones.
+
+        Raises:
+            NetworkError: numbers that are not finite, time constants that are not positive, delays outside their bounds,
+                weights that are not 0 where a mask is. ModelError: a neuron starts, or a reset lands, at or above its
+                threshold.
+        """
         check_values(values, ((p.name, p.model, p.neuron.params) for p in self.populations))
         for c in self.connections:
             check_synapses(values, c.name, c.source.size, c.target.size, c.delays.max if c.delays else math.inf)
+            _check_mask(c, values)
 
     def check_connected(self) -> None:
         """Raise `NetworkError` if no connection leads to a population that takes input."""
@@ -264,6 +270,13 @@ def check_synapses(values: Mapping[str, np.ndarray], name: str, pre: int, post: 
             Synapses.of_pairs(pairs, pre, post)
         except NetworkError as error:
             raise NetworkError(f"{name}.pairs: {error}") from None
+
+
+def _check_mask(c: Connection, values: Mapping[str, np.ndarray]) -> None:
+    """Raise `NetworkError` for weights where the mask of a dense connection is 0: nothing would ever remove them."""
+    mask = c.connectivity.mask if isinstance(c.connectivity, Dense) else None
+    if mask is not None and c.weight_name in values and (wrong := np.count_nonzero(values[c.weight_name][~mask])):
+        raise NetworkError(f"{c.weight_name}: {wrong} weights are not 0 where the mask is; they are no synapses")
 
 
 def _weight_shape(

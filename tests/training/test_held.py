@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Events, FanIn, Network, Normal, Sparse, Trainer, Uniform, losses
-from genn_eventprop.errors import CheckpointError, SettingError
+from genn_eventprop.errors import CheckpointError, NetworkError, SettingError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.training import MaxNorm, Revive, Rewire, initialise_rates
@@ -171,3 +171,9 @@ def test_a_run_goes_on_only_with_the_same_masks_and_signs(tmp_path):
     ):  # fmt: skip
         with pytest.raises(CheckpointError, match="the checkpoint belongs to another network: connection input_hidden"):
             trainer(**(asked | other)).resume(tmp_path / "run")
+
+
+def test_weights_from_elsewhere_must_fit_the_mask(tmp_path):
+    trainer(Dense(WEIGHTS)).save_weights(tmp_path / "weights.npz")
+    with pytest.raises(NetworkError, match="input_hidden.weight: 6 weights are not 0 where the mask is"):
+        trainer(Dense(WEIGHTS * ~FIXED, mask=~FIXED)).load_weights(tmp_path / "weights.npz")
