@@ -180,9 +180,9 @@ class Network:
         """Check values that are put in the place of the initial ones.
 
         Raises:
-            NetworkError: numbers that are not finite, time constants that are not positive, delays outside their bounds,
-                weights that are not 0 where a mask is. ModelError: a neuron starts, or a reset lands, at or above its
-                threshold.
+            NetworkError: numbers that are not finite, time constants that are not positive, delays outside their
+                bounds, weights that are not 0 where a mask is.
+            ModelError: a neuron starts, or a reset lands, at or above its threshold.
         """
         check_values(values, ((p.name, p.model, p.neuron.params) for p in self.populations))
         for c in self.connections:
