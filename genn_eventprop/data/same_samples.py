@@ -36,11 +36,11 @@ def about(parts: Sequence[Events]) -> dict[str, Any]:
 
 def _agreed(values: Sequence[np.ndarray | None], what: str) -> np.ndarray | None:
     """The one value that there is, or that all of several are."""
-    first, *others = [v for v in values if v is not None] or [None]
-    for other in others:
-        if first is None or not np.array_equal(first, other, equal_nan=first.dtype.kind == "f"):
+    known = [v for v in values if v is not None]
+    for other in known[1:]:
+        if not np.array_equal(known[0], other, equal_nan=other.dtype.kind == "f"):
             raise DataError(
                 f"side_by_side: the parts have different {what}; are their samples in the same order? Classes that "
                 "mean something else are named targets, Events(..., targets={name: ...})"
             )
-    return first
+    return known[0] if known else None
