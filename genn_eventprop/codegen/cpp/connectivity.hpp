@@ -207,10 +207,8 @@ struct Near {
                 std::memcpy(data + g * size + t * GROUP * K, both + g * GROUP * K, GROUP * K * sizeof(scalar));
         }
     }
-    // The numbers of target n of these, seen from the row of a spike whose arrival there is `delay` later.
-    const scalar* of(int n, int32_t delay) const {
-        return data + n / GROUP * size + (delay * int64_t(GROUP) + n % GROUP) * K;
-    }
+    // The rows of the group that begins with target n of these.
+    const scalar* group(int n) const { return data + n / GROUP * size; }
 };
 
 // What becomes of the sums over the arrivals of every synapse of lambda . e, the first of K quantities, and of D, the last:
@@ -247,6 +245,25 @@ struct Learned {
     }
 };
 
+// The sums over a source's arrivals at GROUP targets, of K quantities side by side: near: their rows; k .. end: steps of its
+// spikes. A function of its own keeps the loop's pointers in registers.
+template <int K>
+__attribute__((noinline)) void add_arrivals(scalar* __restrict sum, const scalar* __restrict near,
+                                            const uint16_t* __restrict delay, const int32_t* __restrict k,
+                                            const int32_t* end) {
+    const scalar* p[GROUP];
+    typename Side<K>::few s[GROUP] = {};
+#pragma GCC unroll 8
+    for (int u = 0; u < GROUP; ++u) p[u] = near + (delay[u] * GROUP + u) * K;
+    for (; k < end; ++k) {
+        const int64_t step = int64_t(*k) * GROUP * K;
+#pragma GCC unroll 8
+        for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < GROUP; ++u) std::memcpy(sum + u * K, &s[u], sizeof s[u]);
+}
+
 // Gradients of dense weights (M, N) with a delay each, from K rows a step. spikes: of every source, by their own steps.
 template <Part P, int N, int K>
 inline void gather_dense(const Learned& learned, const Delayed& c, const scalar* const (&rows)[K], Buffer<scalar>& space,
@@ -260,17 +277,8 @@ inline void gather_dense(const Learned& learned, const Delayed& c, const scalar*
                 const uint16_t* delay = c.delay + m * N + n0 + n;
                 __builtin_prefetch(delay + SOON * N);
                 if (n + GROUP == TILE) learned.ask(m * N + n0, c.weight);
-                const scalar* p[GROUP];
-                typename Side<K>::few s[GROUP] = {};
-#pragma GCC unroll 8
-                for (int u = 0; u < GROUP; ++u) p[u] = near.of(n + u, delay[u]);
-                for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
-                    const int64_t step = int64_t(spikes.steps[k]) * GROUP * K;
-#pragma GCC unroll 8
-                    for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
-                }
-#pragma GCC unroll 8
-                for (int u = 0; u < GROUP; ++u) std::memcpy(sum + u * K, &s[u], sizeof s[u]);
+                const int32_t* const steps = spikes.steps.data;
+                add_arrivals<K>(sum, near.group(n), delay, steps + spikes.begin[m], steps + spikes.begin[m + 1]);
             }
         }
         learned.add<P, N, K>(n0, c.weight, near.behind(), sources);
