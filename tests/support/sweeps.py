@@ -45,6 +45,7 @@ THINNED = {
     "engine/test_native_exact_several.py::test_losses_of_every_layer": 2,
     "engine/test_native_exact_several.py::test_readouts_of_populations_that_reach_each_other": 2,
     "engine/test_regularisers.py::test_native_equals_the_reference": 3,
+    "engine/test_reordered.py::test_it_is_what_the_reference_computes": 4,
     "engine/test_several_readouts.py::test_together_they_are_what_each_is_alone": 3,
     "engine/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it": 3,
     "engine/test_split.py::test_differences_of_weights_and_input_times": 3,
