@@ -4,7 +4,7 @@ An optimiser is a short text of elementwise assignments (`Optimiser.code`). NumP
 definition; a compiling engine turns the same text into C (`OptimiserStep` carries all it needs).
 """
 
-from .base import Optimiser, OptimiserStep, ParameterStep, gradient_norm, is_text
+from .base import Optimiser, OptimiserStep, ParameterStep, check_patterns, gradient_norm, is_text
 from .rules import SGD, Adam, AdamW, RMSprop
 from .schedules import (
     ByParameter,
@@ -37,6 +37,7 @@ __all__ = [
     "SGD",
     "Schedule",
     "Step",
+    "check_patterns",
     "gradient_norm",
     "is_text",
 ]

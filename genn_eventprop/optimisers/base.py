@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -159,9 +159,7 @@ class Optimiser(Averaging):
             SettingError: a group or bound pattern that matches no parameter, bounds that exclude the first value.
         """
         own = self.clip_norm if isinstance(self.clip_norm, Mapping) else {}
-        for pattern in (*self.groups, *self.bounds, *own):
-            if not fnmatch.filter(parameters, pattern):
-                raise SettingError(f"{self.name}: no parameter matches {pattern!r}; {suggest(pattern, parameters)}")
+        check_patterns((*self.groups, *self.bounds, *own), parameters, self.name)
         self.steps = self.clipped_steps = self.averaged = 0
         self._decay = {name: strength for name, strength in (decay or {}).items() if strength}
         self.state, self._settings, self._bounds = {}, {}, {}
@@ -309,6 +307,14 @@ class Optimiser(Averaging):
                     raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {found}")
                 array[...] = saved
         self.steps, self.clipped_steps = int(info["steps"]), int(info["clipped_steps"])
+
+
+def check_patterns(patterns: Iterable[str], parameters: Iterable[str], where: str) -> None:
+    """Raise `SettingError` at a name pattern that matches no learned parameter."""
+    names = list(parameters)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise SettingError(f"{where}: no parameter matches {pattern!r}; {suggest(pattern, names)}")
 
 
 def gradient_norm(gradients: Mapping[str, np.ndarray]) -> float:

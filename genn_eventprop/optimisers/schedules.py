@@ -33,6 +33,10 @@ class Schedule:
         """Name pattern -> multiplier of parameters that have another one than `factor`, see `ByParameter`."""
         return {}
 
+    def patterns(self) -> tuple[str, ...]:
+        """The name patterns of `factors`."""
+        return ()
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         """Called once after each epoch (counted from 0); most schedules need nothing."""
 
@@ -64,6 +68,9 @@ class Product(Schedule):
         patterns = dict.fromkeys(pattern for found, _ in own for pattern in found)
         return {pattern: math.prod(found.get(pattern, factor) for found, factor in own) for pattern in patterns}
 
+    def patterns(self) -> tuple[str, ...]:
+        return tuple(pattern for part in self.parts for pattern in part.patterns())
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for part in self.parts:
             part.end_epoch(epoch, validation_accuracy)
@@ -94,6 +101,9 @@ class ByParameter(Schedule):
 
     def factors(self, progress: Progress) -> dict[str, float]:
         return {pattern: schedule.factor(progress) for pattern, schedule in self.own.items()}
+
+    def patterns(self) -> tuple[str, ...]:
+        return tuple(self.own)
 
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for schedule in (self.others, *self.own.values()):

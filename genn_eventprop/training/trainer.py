@@ -17,7 +17,7 @@ from ..errors import SettingError
 from ..losses import Loss, as_losses
 from ..losses.outer import Absent
 from ..modelling import Network
-from ..optimisers import Adam, Constant, Optimiser, Schedule
+from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
 from ..plan import make_plan
 from ..regularisers import Regulariser
@@ -198,8 +198,7 @@ class Trainer(Evaluating, Keeping, Distributing):
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
         self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay(), self.plan.held(parameters))
-
-    # training
+        check_patterns(self.schedule.patterns(), self.plan.trainable, "schedule")
 
     def fit(
         self,

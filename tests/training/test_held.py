@@ -6,7 +6,7 @@ import pytest
 from genn_eventprop import Delay, Dense, Events, FanIn, Network, Normal, Sparse, Trainer, Uniform, losses
 from genn_eventprop.errors import CheckpointError, NetworkError, SettingError
 from genn_eventprop.models import LI, LIF
-from genn_eventprop.optimisers import SGD, Adam
+from genn_eventprop.optimisers import SGD, Adam, ByParameter, Cosine, Exponential
 from genn_eventprop.training import MaxNorm, Revive, Rewire, initialise_rates
 from genn_eventprop.training.gradient_norms import gradient_norms
 
@@ -20,7 +20,9 @@ def events(n=12):
     return Events.from_samples(samples, 4, labels=rng.integers(0, 2, n))
 
 
-def trainer(kind, *, delay=0.0, optimiser=None, callbacks=(), engine="reference_clock", **connection):
+def trainer(
+    kind, *, delay=0.0, optimiser=None, callbacks=(), engine="reference_clock", schedule=None, **connection
+):  # fmt: skip
     net = Network()
     hidden, output = net.population(LIF(), 3, name="hidden"), net.population(LI(), 2, name="output")
     net.connect(net.input(4), hidden, kind, delay=delay, **connection)
@@ -29,7 +31,7 @@ def trainer(kind, *, delay=0.0, optimiser=None, callbacks=(), engine="reference_
     optimiser = optimiser or Adam(0.05)
     return Trainer(
         net, loss, duration=25.0, dt=1.0, batch_size=5, progress=False, engine=engine, optimiser=optimiser,
-        callbacks=list(callbacks),
+        callbacks=list(callbacks), schedule=schedule,
     )  # fmt: skip
 
 
@@ -177,3 +179,9 @@ def test_weights_from_elsewhere_must_fit_the_mask(tmp_path):
     trainer(Dense(WEIGHTS)).save_weights(tmp_path / "weights.npz")
     with pytest.raises(NetworkError, match="input_hidden.weight: 6 weights are not 0 where the mask is"):
         trainer(Dense(WEIGHTS * ~FIXED, mask=~FIXED)).load_weights(tmp_path / "weights.npz")
+
+
+def test_a_schedule_of_parameters_that_are_not_there_is_told():
+    schedule = ByParameter(Cosine(3), {"*.dely": Exponential(0.5)})
+    with pytest.raises(SettingError, match=r"schedule: no parameter matches '\*.dely'.*input_hidden.delay"):
+        trainer(Dense(1.0), delay=Delay(1.0), schedule=schedule)
