@@ -20,12 +20,16 @@ from typing import Any
 
 import numpy as np
 
+import genn_eventprop
 from genn_eventprop import Trainer
 from genn_eventprop.data import yin_yang
 from genn_eventprop.training import load_experiment
 
 NAMES = ("input_hidden.weight", "hidden_output.weight")
-COLUMNS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
+COLUMNS = (*SPLITS, "fresh")
+FRESH = 20_000, 1000
+"""Number and random seed of samples that nobody has trained, chosen or tested with."""
 ALLOWED = {("scalar", "multiarray"), ("_reconstruct", "multiarray"), ("dtype", "numpy"), ("ndarray", "numpy")}
 
 
@@ -70,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     page = load_experiment("yin_yang")
     trainer = page.build(page.config(seed=0, threads=1)).trainer
-    sets = [yin_yang.load(name) for name in COLUMNS]
+    sets = [*(yin_yang.load(name) for name in SPLITS), yin_yang.encode(*yin_yang.points(*FRESH))]
     published, ours, silent = [], [], []
     for seed in range(10):
         with (arguments.paper / f"yinyang_{seed}.pkl").open("rb") as file:
@@ -91,7 +95,8 @@ def main() -> None:
             folder = arguments.ours / str(seed)
             last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
             test = json.loads((folder / "results.json").read_text())["final_test_accuracy"]
-            ours.append([last["train_accuracy"], last["validation_accuracy"], test])
+            fresh = genn_eventprop.load(folder, checkpoint="last").evaluate(sets[-1]).accuracy
+            ours.append([last["train_accuracy"], last["validation_accuracy"], test, fresh])
     titles = [f"{who}: {name}" for who in ["published", *["ours"] * bool(ours)] for name in COLUMNS]
     print(f"| seed | {' | '.join(titles)} |\n|{'---|' * (len(titles) + 1)}")
     for seed, values in enumerate(published):
