@@ -5,12 +5,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Delay, Dense, Network, Normal, Param, Sparse, Uniform, losses
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Uniform, losses
 from genn_eventprop.engines import create
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import ZOO
+from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.optimisers import Adam
@@ -85,6 +86,33 @@ def test_populations_of_any_size(size):
         net.connect(hidden, out, Dense(Normal(2.0, 1.0)), delay=np.full((size, 3), 1.0), trainable=False)
         plan = make_plan(net, losses.FirstSpikeCrossEntropy(out), dt=0.5, duration=30.0)
         compare(plan, net.initial_parameters(1), C.events(net, 30.0, spikes=(5 + size, 6 + 3 * size)))
+
+
+# 20 targets are padded to 32, which are run at once, 40 to three blocks of 16
+@pytest.mark.parametrize(("size", "loss"), sweep([(20, "integral"), (40, "max")], [(20, "integral")]))
+def test_dense_connections_with_delays_to_the_same_neurons(size, loss):
+    """Gradients of those that learn the same are summed together."""
+    net = Network()
+    inputs, hidden = [net.input(6, name="a"), net.input(9, name="b")], net.population(LIF(), size, name="hidden")
+    out = net.population(LI(), 3, name="output")
+    learned = {"delay": Delay(Uniform(0, 6), max=8.0)}
+    fixed = {"delay": Delay(Uniform(0, 6), max=8.0, trainable=False)}
+    for source, options in ((inputs[0], learned), (inputs[1], learned | {"trainable": False}), (inputs[1], fixed)):
+        net.connect(source, hidden, Dense(Normal(0.5, 0.5)), name=f"from_{len(net.connections)}", **options)
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), **learned)
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), name="fixed", **fixed)
+    net.connect(hidden, out, Dense(Normal(0.4, 0.4)), **learned)
+    plan = make_plan(net, C.LOSSES[loss](out), **GRID)
+    result, gradients = compare(plan, net.initial_parameters(2), several_inputs(6, 9), threads=1)
+    assert result.spike_counts["hidden"].sum() > 50 and len(gradients) == 9
+    assert all(g.any() for g in gradients.values())
+
+
+def several_inputs(*sizes):
+    rng, samples = np.random.default_rng(3), []
+    for _ in range(11):
+        samples.append((np.sort(rng.uniform(0, 29, 120)), rng.integers(0, sum(sizes), 120)))
+    return Events.from_samples(samples, n_channels=sum(sizes), labels=rng.integers(0, 3, 11))
 
 
 def test_every_number_of_threads_gives_the_same_bits():

@@ -138,13 +138,18 @@ void check_gather(Case<N>& c) {
         scatter_known<P, NP>(rows, sums, dense, by, c.M, c.T, c.ahead);
         compare("scatter_known", N, rows, arrived);
     }
-    Buffer<scalar> grad[3];
+    Buffer<scalar> grad[5];
     for (auto& g : grad) g.zero(c.S + 1);
     grad[0][0] = grad[1][0] = scalar(c.dense);  // which the first overwrites
-    const Learned learned{grad[0], grad[1], true}, late{nullptr, grad[2], false};
     if (c.dense) {
-        gather_dense<P, NP, 2>(learned, dense, {c.along.data, c.D.data}, series, by, c.M, c.T, c.ahead);
-        gather_dense<P, NP, 1>(late, dense, {c.D.data}, series, by, c.M, c.T, c.ahead);
+        const Dense learned{{grad[0], grad[1], true}, dense, by, c.M}, late{{nullptr, grad[2], false}, dense, by, c.M};
+        const Dense fewer{{grad[3], grad[4], false}, dense, by, c.M - 2};
+        gather_dense<P, NP, 2>({fewer, learned}, {c.along.data, c.D.data}, series, c.T, c.ahead);
+        gather_dense<P, NP, 1>({late}, {c.D.data}, series, c.T, c.ahead);
+        std::vector<double> few_w = dw, few_d = dd;
+        for (size_t i = size_t(c.start[size_t(c.M - 2)]); i < size_t(c.S); ++i) few_w[i] = few_d[i] = 0;
+        compare("dL/dw, a second connection", N, grad[3], few_w);
+        compare("dL/dd, a second connection", N, grad[4], few_d);
     } else {
         std::vector<int32_t> own;
         for (int32_t i = 0; i < c.S; ++i) own.push_back(i);

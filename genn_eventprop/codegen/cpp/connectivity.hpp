@@ -62,11 +62,11 @@ inline void scatter_rows(scalar* now, const Delayed& c, const int32_t* __restric
     for (int64_t r = 0; r < n; ++r) {
         const uint16_t* delay = c.delay + int64_t(index[r]) * N;
         const scalar* weight = c.weight + int64_t(index[r]) * N;
+        char* here = reinterpret_cast<char*>(now);  // a shift in bytes is all that an address then takes
 #pragma GCC unroll 2
-        for (int i = 0; i < N; i += 4) {
+        for (int i = 0; i < N; i += 4, here += 4 * sizeof(scalar)) {
             uint64_t four;  // delays in one load: loads and stores are what this takes its time for
             std::memcpy(&four, delay + i, sizeof four);
-            char* const here = reinterpret_cast<char*>(now + i);  // a shift in bytes is all that an address then takes
 #pragma GCC unroll 4
             for (int u = 0; u < 4; ++u) {
                 scalar* const to = reinterpret_cast<scalar*>(here + place(four, u) * int64_t(N * sizeof(scalar))) + u;
@@ -174,7 +174,10 @@ struct Side<2> {
 };
 
 constexpr int SOON = 16;  // sources ahead of the one that runs, whose numbers a column away are asked for
-constexpr int TILE = 16;  // targets whose rows are copied at once
+constexpr int LINE = 64 / int(sizeof(scalar));
+// Targets whose rows are copied at once: two lines of the cache side by side, since processors fetch lines in pairs.
+template <int N>
+constexpr int TILE = N % 32 ? 16 : 32;
 constexpr int GROUP = 8;  // targets that take turns, so that the length of a source's list is found out once for them
 
 // K rows of N numbers a step as rows of GROUP targets, K quantities side by side, of TILE targets; zero from the end of the
@@ -186,25 +189,23 @@ struct Near {
     // more: numbers that there is to be room for behind.
     Near(Buffer<scalar>& space, int64_t steps, int64_t ahead, int64_t more)
         : n_steps(steps), size((steps + ahead) * GROUP * K) {
-        space.reserve(TILE / GROUP * size + more);
+        space.reserve(TILE<N> / GROUP * size + more);
         data = space.data;
-        for (int g = 0; g < TILE / GROUP; ++g)
+        for (int g = 0; g < TILE<N> / GROUP; ++g)
             std::memset(data + g * size + steps * GROUP * K, 0, size_t(ahead * GROUP * K) * sizeof(scalar));
     }
-    scalar* behind() const { return data + TILE / GROUP * size; }
+    scalar* behind() const { return data + TILE<N> / GROUP * size; }
     // Of the targets from n on.
     void fill(const scalar* const (&rows)[K], int n) const {
         for (int64_t t = 0; t < n_steps; ++t) {
             for (int k = 0; k < K; ++k) __builtin_prefetch(rows[k] + (t + SOON) * N + n);
-            alignas(64) scalar first[TILE], last[TILE], both[TILE * K];
-            for (int i = 0; i < TILE; i += LANES) {
-                store(first + i, load(rows[0] + t * N + n + i));
-                store(last + i, load(rows[K - 1] + t * N + n + i));
-            }
+            for (int g = 0; g < TILE<N>; g += GROUP) {
+                const scalar* const __restrict first = rows[0] + t * N + n + g;
+                const scalar* const __restrict last = rows[K - 1] + t * N + n + g;
+                scalar* const __restrict both = data + g / GROUP * size + t * GROUP * K;
 #pragma GCC unroll 1  // or GCC does not vectorise it
-            INDEPENDENT for (int i = 0; i < TILE; ++i) both[i * K] = first[i], both[i * K + K - 1] = last[i];
-            for (int g = 0; g < TILE / GROUP; ++g)
-                std::memcpy(data + g * size + t * GROUP * K, both + g * GROUP * K, GROUP * K * sizeof(scalar));
+                INDEPENDENT for (int i = 0; i < GROUP; ++i) both[i * K] = first[i], both[i * K + K - 1] = last[i];
+            }
         }
     }
     // The rows of the group that begins with target n of these.
@@ -216,9 +217,21 @@ struct Near {
 struct Learned {
     scalar *weight, *delay;
     bool first;  // overwrite what there is
+    // to[i] (+)= number(i).
+    template <int N, typename F>
+    static void put(scalar* __restrict to, bool first, F number) {
+        if (first) {
+#pragma GCC unroll 1
+            INDEPENDENT for (int i = 0; i < TILE<N>; ++i) to[i] = number(i);
+        } else {
+#pragma GCC unroll 1
+            INDEPENDENT for (int i = 0; i < TILE<N>; ++i) to[i] += number(i);
+        }
+    }
     // Asks for what `add` needs of TILE targets of a source, from `at` on, in the second cache.
+    template <int N>
     void ask(int64_t at, const scalar* value) const {
-        for (int i = 0; i < TILE; i += 64 / int(sizeof(scalar))) {
+        for (int i = 0; i < TILE<N>; i += LINE) {
             __builtin_prefetch(value + at + i, 0, 2);
             if (weight) __builtin_prefetch(weight + at + i, 1, 2);
             if (delay) __builtin_prefetch(delay + at + i, 1, 2);
@@ -229,18 +242,14 @@ struct Learned {
     template <Part P, int N, int K>
     void add(int n, const scalar* __restrict value, const scalar* __restrict sum, int64_t sources) const {
         scalar *const __restrict to_weight = weight, *const __restrict to_delay = delay;
-        for (int64_t m = 0; m < sources; ++m, sum += TILE * K) {
+        for (int64_t m = 0; m < sources; ++m, sum += TILE<N> * K) {
             const int64_t at = m * N + n;
-            if (to_weight) __builtin_prefetch(to_weight + at + SOON * N, 1);
-            if (to_delay) __builtin_prefetch(to_delay + at + SOON * N, 1);
-            alignas(64) scalar of_weight[TILE], last[TILE];
-            for (int i = 0; i < TILE; ++i) of_weight[i] = sum[i * K], last[i] = sum[i * K + K - 1];
-            for (int i = 0; i < TILE; i += LANES) {
-                const vec d = part_of<P>(load(value + at + i)) * load(last + i);
-                const vec w = load(of_weight + i);
-                if (to_weight) store(to_weight + at + i, first ? w : load(to_weight + at + i) + w);
-                if (to_delay) store(to_delay + at + i, first ? d : load(to_delay + at + i) + d);
+            for (int i = 0; i < TILE<N>; i += LINE) {
+                if (to_weight) __builtin_prefetch(to_weight + at + SOON * N + i, 1);
+                if (to_delay) __builtin_prefetch(to_delay + at + SOON * N + i, 1);
             }
+            if (to_weight) put<N>(to_weight + at, first, [=](int i) { return sum[i * K]; });
+            if (to_delay) put<N>(to_delay + at, first, [=](int i) { return part_of<P>(value[at + i]) * sum[i * K + K - 1]; });
         }
     }
 };
@@ -255,33 +264,48 @@ __attribute__((noinline)) void add_arrivals(scalar* __restrict sum, const scalar
     typename Side<K>::few s[GROUP] = {};
 #pragma GCC unroll 8
     for (int u = 0; u < GROUP; ++u) p[u] = near + (delay[u] * GROUP + u) * K;
-    for (; k < end; ++k) {
-        const int64_t step = int64_t(*k) * GROUP * K;
+    auto add = [&](int32_t spike) {
+        const int64_t step = int64_t(spike) * GROUP * K;
 #pragma GCC unroll 8
         for (int u = 0; u < GROUP; ++u) s[u] += Side<K>::load(p[u] + step);
-    }
+    };
+    for (; k + 1 < end; k += 2) add(k[0]), add(k[1]);
+    if (k < end) add(*k);
 #pragma GCC unroll 8
     for (int u = 0; u < GROUP; ++u) std::memcpy(sum + u * K, &s[u], sizeof s[u]);
 }
 
-// Gradients of dense weights (M, N) with a delay each, from K rows a step. spikes: of every source, by their own steps.
-template <Part P, int N, int K>
-inline void gather_dense(const Learned& learned, const Delayed& c, const scalar* const (&rows)[K], Buffer<scalar>& space,
-                         BySource& spikes, int64_t sources, int64_t n_steps, int64_t ahead) {
-    const Near<N, K> near(space, n_steps, ahead, sources * TILE * K);
-    for (int n0 = 0; n0 < N; n0 += TILE) {
+// A connection with dense weights (M, N), a delay each; spikes: of every source, by their own steps.
+struct Dense {
+    Learned learned;
+    Delayed synapses;
+    BySource& spikes;
+    int64_t sources;
+};
+
+// Gradients of C connections whose arrivals are worth the same, K rows of N numbers a step.
+template <Part P, int N, int K, size_t C>
+inline void gather_dense(const Dense (&of)[C], const scalar* const (&rows)[K], Buffer<scalar>& space, int64_t n_steps,
+                         int64_t ahead) {
+    int64_t most = 0;
+    for (const Dense& c : of) most = c.sources > most ? c.sources : most;
+    const Near<N, K> near(space, n_steps, ahead, most * TILE<N> * K);
+    for (int n0 = 0; n0 < N; n0 += TILE<N>) {
         near.fill(rows, n0);
-        for (int n = 0; n < TILE; n += GROUP) {
-            scalar* sum = near.behind() + n * K;
-            for (int64_t m = 0; m < sources; ++m, sum += TILE * K) {
-                const uint16_t* delay = c.delay + m * N + n0 + n;
-                __builtin_prefetch(delay + SOON * N);
-                if (n + GROUP == TILE) learned.ask(m * N + n0, c.weight);
-                const int32_t* const steps = spikes.steps.data;
-                add_arrivals<K>(sum, near.group(n), delay, steps + spikes.begin[m], steps + spikes.begin[m + 1]);
+        for (const Dense& c : of) {
+            const Delayed& synapses = c.synapses;
+            const int32_t *const steps = c.spikes.steps.data, *const begin = c.spikes.begin.data;
+            for (int n = 0; n < TILE<N>; n += GROUP) {
+                scalar* sum = near.behind() + n * K;
+                for (int64_t m = 0; m < c.sources; ++m, sum += TILE<N> * K) {
+                    const uint16_t* delay = synapses.delay + m * N + n0 + n;
+                    __builtin_prefetch(delay + SOON * N);
+                    if (n + GROUP == TILE<N>) c.learned.template ask<N>(m * N + n0, synapses.weight);
+                    add_arrivals<K>(sum, near.group(n), delay, steps + begin[m], steps + begin[m + 1]);
+                }
             }
+            c.learned.template add<P, N, K>(n0, synapses.weight, near.behind(), c.sources);
         }
-        learned.add<P, N, K>(n0, c.weight, near.behind(), sources);
     }
 }
 
@@ -303,33 +327,39 @@ inline void gather_listed(scalar* __restrict grad, const int32_t* __restrict whe
     }
 }
 
+// A source's arrivals at GROUP targets, added to their sums; k .. end: steps of its spikes. See `add_arrivals`.
+template <Part P>
+__attribute__((noinline)) void add_known(scalar* __restrict sums, const uint16_t* __restrict delay,
+                                         const scalar* __restrict weight, const int32_t* __restrict k, const int32_t* end) {
+    scalar *p[GROUP], w[GROUP];
+#pragma GCC unroll 8
+    for (int u = 0; u < GROUP; ++u) p[u] = sums + delay[u] * int64_t(GROUP) + u, w[u] = part_of<P>(weight[u]);
+    for (; k < end; ++k) {
+        const int64_t step = int64_t(*k) * GROUP;
+#pragma GCC unroll 8
+        for (int u = 0; u < GROUP; ++u) p[u][step] += w[u];
+    }
+}
+
 // What arrives at every step of a trial, rows of N sums, through dense weights with a delay each from sources whose spikes
 // are all known beforehand: a block of targets after the other.
 template <Part P, int N>
 inline void scatter_known(scalar* __restrict rows, Buffer<scalar>& space, const Delayed& c, BySource& spikes,
                           int64_t sources, int64_t n_steps, int64_t ahead) {
     const int64_t size = (n_steps + ahead) * GROUP;
-    for (int n0 = 0; n0 < N; n0 += TILE) {
-        space.zero(TILE / GROUP * size);
-        for (int n = 0; n < TILE; n += GROUP)
+    const int32_t *const steps = spikes.steps.data, *const begin = spikes.begin.data;
+    for (int n0 = 0; n0 < N; n0 += TILE<N>) {
+        space.zero(TILE<N> / GROUP * size);
+        for (int n = 0; n < TILE<N>; n += GROUP)
             for (int64_t m = 0; m < sources; ++m) {
-                scalar *p[GROUP], w[GROUP];
                 const int64_t at = m * N + n0 + n;
                 __builtin_prefetch(c.delay + at + SOON * N);
                 __builtin_prefetch(c.weight + at + SOON * N);
-#pragma GCC unroll 8
-                for (int u = 0; u < GROUP; ++u) {
-                    p[u] = space.data + n / GROUP * size + c.delay[at + u] * int64_t(GROUP) + u;
-                    w[u] = part_of<P>(c.weight[at + u]);
-                }
-                for (int32_t k = spikes.begin[m], end = spikes.begin[m + 1]; k < end; ++k) {
-                    const int64_t step = int64_t(spikes.steps[k]) * GROUP;
-#pragma GCC unroll 8
-                    for (int u = 0; u < GROUP; ++u) p[u][step] += w[u];
-                }
+                scalar* const sums = space.data + n / GROUP * size;
+                add_known<P>(sums, c.delay + at, c.weight + at, steps + begin[m], steps + begin[m + 1]);
             }
         for (int64_t t = 0; t < n_steps; ++t)
-            for (int n = 0; n < TILE; n += GROUP)
+            for (int n = 0; n < TILE<N>; n += GROUP)
                 std::memcpy(rows + t * N + n0 + n, space.data + n / GROUP * size + t * GROUP, GROUP * sizeof(scalar));
     }
 }

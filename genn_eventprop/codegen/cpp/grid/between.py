@@ -9,9 +9,9 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Spelling, indent
 from ..context import Context
-from ..kinds import axonal, by_rows, listed, stream, streams
+from ..kinds import axonal, by_rows, by_synapses, listed, stream, streams
 from .carried import Carried
-from .connections import PARTS, Connections
+from .connections import PARTS, Connections, by_source
 from .lanes import Lanes
 from .lists import Lists
 from .memory import Memory
@@ -164,6 +164,12 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before
             place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
             begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
             gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, {begins});\n"
+        elif by_synapses(c):
+            several = self.others.together(c)
+            if c is not several[0]:
+                return ""
+            spikes = "".join("{\n" + indent(self._by_source(k)) + "}\n" for k in several)
+            return spikes + self.others.gather_dense(several)
         else:
             gather = self.others.gather(c)
         return "{\n" + indent(self._by_source(c) + gather) + "}\n"
@@ -198,7 +204,7 @@ const int32_t* index = args.{s}channels + {behind};
     def _by_source(self, c: ConnectionRecord) -> str:
         """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
         delay = self._delay(c)
-        by = f"BySource& by = work.by_source;\nby.reset({c.pre});\n"
+        by = f"BySource& by = {by_source(c)};\nby.reset({c.pre});\n"
         count, more, put = self.carried.arrivals(c)
         if self._from_input(c):
             s = stream(c)

@@ -84,6 +84,9 @@ class Connections:
         if any(c.form == "dense" and (by_synapses(c) or dendritic(c)) for c in self.plan.connections):
             found.append("Buffer<real> series, waiting;")
             names += ["series", "waiting"]
+        by = [by_source(c).removeprefix("work.") for c in self.plan.connections if by_synapses(c) and c.form == "dense"]
+        found += [f"BySource {own};" for own in by]
+        names += by
         if any(dendritic(c) for c in self.plan.connections):
             found.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
@@ -235,21 +238,34 @@ class Connections:
         w, d = self._places(c)
         if dendritic(c):
             return self._gather_dendritic(c, w)
-        text = ""
-        if by_synapses(c):
-            rows = [self._rows(self._number(c), "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
-            given = [("all", f"{{{w}, {d}, first}}", rows)]
-            given += [
-                (part, f"{{nullptr, {d}, false}}", [self.memory.pointer(b)])
-                for part, b in self._terms(c)
-                if part != "all"
-            ]
-            for part, to, rows in given:
-                size, from_ = f"{PARTS[part]}, NP_p_{c.target}, {len(rows)}", f"{{{', '.join(rows)}}}, work.series, by"
-                sizes = f"{c.pre}, n_steps, args.ahead"
-                text += f"gather_dense<{size}>(Learned{to}, {_synapses(c)}, {from_}, {sizes});\n"
-            return text
         return self._clear(c, [c.weight] if self._summed(c) else None) + self._gather_axonal(c, w, d)
+
+    def _worth(self, c: ConnectionRecord) -> list[tuple[str, list[str]]]:
+        """Of a dense connection with delays of single synapses, (part of the weights, rows that gradients are sums of)."""
+        rows = [self._rows(self._number(c), "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
+        others = [(part, [self.memory.pointer(b)]) for part, b in self._terms(c) if part != "all"]
+        return [("all", rows), *others]
+
+    def together(self, c: ConnectionRecord) -> list[ConnectionRecord]:
+        """The connections with dense weights, a delay each, whose gradients are summed in one go with those of this one."""
+        found = (
+            k for k in self.plan.connections if by_synapses(k) and k.form == "dense" and _learned(k) == _learned(c)
+        )
+        return [k for k in found if k.target == c.target and self._worth(k) == self._worth(c)]
+
+    def gather_dense(self, connections: Sequence[ConnectionRecord]) -> str:
+        """Gradients of `together`; the spikes of every source are in a `BySource` for each."""
+        text = ""
+        for part, rows in self._worth(connections[0]):
+            every = []
+            for c in connections:
+                w, d = self._places(c)
+                to = f"{{{w}, {d}, first}}" if part == "all" else f"{{nullptr, {d}, false}}"
+                every.append(f"{{{to}, {_synapses(c)}, {by_source(c)}, {c.pre}}}")
+            size = f"{PARTS[part]}, NP_p_{connections[0].target}, {len(rows)}"
+            given = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
+            text += f"gather_dense<{size}>({given}, work.series, n_steps, args.ahead);\n"
+        return text
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
@@ -318,6 +334,11 @@ class Connections:
 
 def _learned(c: ConnectionRecord) -> str:
     return "w" * c.trainable + "d" * c.learns_delays
+
+
+def by_source(c: ConnectionRecord) -> str:
+    """Where the spikes of a connection's sources are sorted."""
+    return f"work.c_{c.name}_by" if by_synapses(c) and c.form == "dense" else "work.by_source"
 
 
 def _synapses(c: ConnectionRecord) -> str:
