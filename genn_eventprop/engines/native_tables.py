@@ -78,10 +78,11 @@ class NativeTables:
         target = np.arange(width, dtype=INT)
         if kinds.dendritic(c):
             order = self._order[c.name] = np.argsort(steps, kind="stable")
-            place = target.copy()  # of every target in rows that are sorted by delay
-            place[order] = target[: c.post]
-            tables = {"back": place - full * width, "late": target - full * width, "forth": target + full * width}
-            return {"delay": full, **tables}
+            place, sorted_ = target.copy(), target.copy()  # of every target in sorted rows, and the reverse
+            place[order], sorted_[: c.post] = target[: c.post], order
+            late = full[sorted_] * width
+            tables = {"back": place - full * width, "late": target - late, "forth": sorted_ + late}
+            return {"delay": full, "order": sorted_, **tables}
         return {"delay": full.astype(np.uint16)}
 
     def _sort(self, c: ConnectionRecord, weight: np.ndarray) -> None:

@@ -190,7 +190,7 @@ def test_another_pattern_compiles_nothing_new():
     assert len(texts) == 1
 
 
-@pytest.mark.parametrize(("kind", "delays"), sweep(CASES, [QUICK[0], ("pairs", "axonal")]))
+@pytest.mark.parametrize(("kind", "delays"), sweep(CASES, [QUICK[0], QUICK[2], ("pairs", "axonal")]))
 def test_weights_of_one_sign_have_a_share_of_their_own(kind, delays):
     """Arrivals that push hidden neurons across, and kinks of the outputs' maxima."""
     net, made = C.network(kind, delays, loss="max", model=LIFDelta, drive=3.0)
@@ -198,6 +198,23 @@ def test_weights_of_one_sign_have_a_share_of_their_own(kind, delays):
     result, gradients = compare(plan, values, data)
     assert result.spike_counts["hidden"].sum() > 10
     assert delays in (None, 1.5) or gradients["input_hidden.delay"].any()
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_two_connections_with_dendritic_delays_from_the_input(trainable):
+    """Of what arrives through both, only one can be kept in the rows for gradients of weights, if there are any."""
+    net = Network()
+    inputs, hidden = net.input(24), net.population(LIF(), 7, name="hidden")
+    outputs = net.population(LI(), 3, name="output")
+    delay = Delay(Uniform(0, 6), kind="dendritic", max=10.0)
+    for name in ("one", "two"):
+        net.connect(inputs, hidden, Dense(Normal(1.0, 1.0)), delay=delay, name=name, trainable=trainable)
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.5)), delay=delay)
+    net.connect(hidden, outputs, Dense(Normal(0.0, 0.5)))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(outputs), **GRID)
+    result, gradients = compare(plan, net.initial_parameters(4), C.events(net, 30.0))
+    assert result.spike_counts["hidden"].sum() > 10
+    assert gradients["one.delay"].any() and gradients["two.delay"].any()
 
 
 def test_what_is_missing_is_refused_by_name():

@@ -125,6 +125,12 @@ inline void gather_and_add(scalar* __restrict sum, scalar* __restrict out, const
     }
 }
 
+// grad[place[n]] += sum[n].
+template <int N>
+inline void add_to_places(scalar* grad, const scalar* sum, const int32_t* place) {
+    for (int n = 0; n < N; ++n) grad[place[n]] += sum[n];
+}
+
 // out[r] += row index[r] . q, r < n; grad[0:N] += the sum of these rows times q, number by number: the rows are of weights,
 // q is D of every target at the arrival, grad dL/d(dendritic delay).
 template <Part P, int N>

@@ -43,7 +43,7 @@ def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
     tails = {
         by_rows: (),
         axonal: ("delay",),
-        dendritic: ("delay", "back", "late", "forth"),
+        dendritic: ("delay", "order", "back", "late", "forth"),
         by_synapses: ("start", "offset"),
     }
     given = [("const scalar*", f"c_{c.name}_sorted")] if dendritic(c) else []

@@ -80,7 +80,11 @@ class Connections:
                     found.append(f"Window<NP_p_{c.target}> c_{c.name}_sums{tail};")
                     if self._keeps(c):
                         found.append(f"Buffer<real> c_{c.name}_arrived{tail};")
-                        room.append(f"c_{c.name}_arrived{tail}.zero(n_steps * NP_p_{c.target});")
+                        steps = "" if c.name in self._lent() and not tail else "n_steps * "
+                        room.append(f"c_{c.name}_arrived{tail}.zero({steps}NP_p_{c.target});")
+                if self._summed(c):
+                    found.append(f"Buffer<real> c_{c.name}_caused;")
+                    names.append(f"c_{c.name}_caused")
         if any(c.form == "dense" and (by_synapses(c) or dendritic(c)) for c in self.plan.connections):
             found.append("Buffer<real> series, waiting;")
             names += ["series", "waiting"]
@@ -149,7 +153,7 @@ class Connections:
             if self.known(c):
                 text += _if_trained(part, _add_row(np_, into, f"work.{name_}_rows{_tail(part)} + step * {np_}"))
             elif dendritic(c):
-                kept = f"work.{name_}_arrived{_tail(part)} + step * {np_}" if self._keeps(c) else "nullptr"
+                kept = self._kept(c, part) if self._keeps(c) else "nullptr"
                 given = f"{into}, {kept}, work.{name_}_sums{_tail(part)}, args.{name_}_back"
                 text += _if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
@@ -174,13 +178,33 @@ class Connections:
         """Whether what arrives is kept, for the gradient of dendritic delays of the input."""
         return dendritic(c) and c.learns_delays and c.source == self.plan.input.name
 
+    def _lent(self) -> dict[str, Buffer]:
+        """Name of a connection -> rows of lambda . e that hold what arrives until they are written, so that a trial goes
+        through less memory."""
+        keeping = [c for c in self.plan.connections if self._keeps(c) and c.trainable]
+        rows = [(c.name, self._along(self._number(c), c.receptor)) for c in keeping]
+        return dict({along.name: (owner, along) for owner, along in reversed(rows)}.values())
+
+    def _kept(self, c: ConnectionRecord, part: str) -> str:
+        """Where what arrives at `step` is kept."""
+        lent = self._lent().get(c.name) if part == "all" else None
+        rows = self.memory.pointer(lent) if lent else f"work.c_{c.name}_arrived{_tail(part)}"
+        return f"{rows} + step * NP_p_{c.target}"
+
+    def take_kept(self) -> str:
+        """At the beginning of a step backwards: saves what arrived from rows that are about to be written."""
+        lent = self._lent().items()
+        sizes = {c.name: f"NP_p_{c.target}" for c in self.plan.connections}
+        rows = ((n, f"{self.memory.pointer(b)} + step * {sizes[n]}") for n, b in lent)
+        return "".join(f"std::memcpy(work.c_{n}_arrived, {row}, {sizes[n]} * sizeof(real));\n" for n, row in rows)
+
     def dots(self, c: ConnectionRecord, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for delays that are values.
 
         Args:
             part: of the weights. row: D of every step.
         """
-        D, window = self.memory.pointer(row), f"{row.name}_window"
+        D, window = self.memory.pointer(row), f"c_{c.name}_{row.name}"
         np_, weight = f"NP_p_{c.target}", f"args.c_{c.name}_weight"
         if axonal(c):
             given = f"feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps"
@@ -190,9 +214,10 @@ class Connections:
         if by_synapses(c):
             return self.dot(c, part, now)
         near = f"work.{window}, args.c_{c.name}_late" if window in self._windows() else f"{now}, args.c_{c.name}_forth"
-        gather, given = f"gather_row<{np_}>(work.drive, {near});\n", f"{weight}, index, count, work.drive"
+        gather = f"gather_row<{np_}>(work.drive, {near});\n"
+        given = f"args.c_{c.name}_sorted, index, count, work.drive"
         if self._summed(c):
-            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, {self._places(c)[1]}, {given});\n"
+            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.c_{c.name}_caused, {given});\n"
         return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
@@ -215,15 +240,17 @@ class Connections:
         return found - more
 
     def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
-        """Of rows of D, of which there is one: name of the window -> a connection with dendritic delays, the row."""
+        """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
+        are in the order of their delays, as forwards."""
         near = [(c, b) for c, b in self.caused if dendritic(c) and b.name in self.memory.one_row]
-        return {f"{b.name}_window": (c, b) for c, b in near}
+        return {f"c_{c.name}_{b.name}": (c, b) for c, b in near}
 
     def keep_late(self) -> str:
         """At a step backwards, rows of D for spikes of earlier steps."""
         text = ""
         for window, (c, b) in self._windows().items():
-            text += f"std::memcpy(work.{window}.next(), {self.memory.pointer(b)}, NP_p_{c.target} * sizeof(real));\n"
+            given = f"work.{window}.next(), {self.memory.pointer(b)}, args.c_{c.name}_order"
+            text += f"gather_row<NP_p_{c.target}>({given});\n"
         return text
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
@@ -237,7 +264,7 @@ class Connections:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
         w, d = self._places(c)
         if dendritic(c):
-            return self._gather_dendritic(c, w)
+            return self._gather_dendritic(c, w, d)
         return self._clear(c, [c.weight] if self._summed(c) else None) + self._gather_axonal(c, w, d)
 
     def _worth(self, c: ConnectionRecord) -> list[tuple[str, list[str]]]:
@@ -288,6 +315,8 @@ class Connections:
             self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
         )
         clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
+        late = (c for c in self.plan.connections if dendritic(c) and self._summed(c))
+        clear += "".join(f"work.c_{c.name}_caused.zero(NP_p_{c.target});\n" for c in late)
         return clear + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
 
     def gather_kept(self) -> str:
@@ -296,7 +325,8 @@ class Connections:
         for c in filter(self._keeps, self.plan.connections):
             for part, b in self._terms(c):
                 np_, D = f"NP_p_{c.target}", f"{self.memory.pointer(b)} + {self.memory.row_of(b, 'step')}"
-                arrived = f"work.c_{c.name}_arrived{_tail(part)} + step * {np_}"
+                saved = part == "all" and c.name in self._lent()
+                arrived = f"work.c_{c.name}_arrived" if saved else self._kept(c, part)
                 text += f"add_products<{np_}>({self._places(c)[1]}, {arrived}, {D} * {np_});\n"
         return text
 
@@ -324,12 +354,15 @@ class Connections:
             code += f"gather_axonal<{PARTS[part]}, {np_}>({d}, {given}, by, {c.pre});\n"
         return code
 
-    def _gather_dendritic(self, c: ConnectionRecord, w: str) -> str:
-        if not c.trainable:
-            return ""
-        along = self._rows(self._number(c), "along", c.receptor)
-        given = f"{w}, {along}, work.series, work.waiting, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
-        return f"gather_dendritic<NP_p_{c.target}>({given}, first);\n"
+    def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
+        np_, text = f"NP_p_{c.target}", ""
+        if self._summed(c):
+            text = f"add_to_places<{np_}>({d}, work.c_{c.name}_caused, args.c_{c.name}_order);\n"
+        if c.trainable:
+            along = self._rows(self._number(c), "along", c.receptor)
+            given = f"{w}, {along}, work.series, work.waiting, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
+            text += f"gather_dendritic<{np_}>({given}, first);\n"
+        return text
 
 
 def _learned(c: ConnectionRecord) -> str:

@@ -182,7 +182,7 @@ class Grid(Target):
         body = write(self, self.trial.begin_back)
         body += SEGMENT if self.segments.stored else ""
         body += self.others.begin_back()
-        steps = indent(NOW + step_backwards(self))
+        steps = indent(NOW + self.others.take_kept() + step_backwards(self))
         body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{steps}}}\n"
         body += self._clear() + finished(self)
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
