@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, Feedback, GatherDelays, Trial
-from ...statements import indent
 from ..context import Context, padded, unique
 from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
 from .memory import Memory
+from .sums import add_row, if_trained, ring_of, tail_of
 
 PARTS = {"all": "ALL", "positive": "POSITIVE", "negative": "NEGATIVE"}
 
@@ -56,7 +56,7 @@ class Connections:
         """What arrives at `step` in a population is over."""
         into = self.plan.into(self.plan.populations[population].name)
         lists = "".join(f"work.c_{c.name}_arrivals.take(step);\n" for c in into if axonal(c))
-        return lists + "".join(_if_trained(part, f"{_ring(sums)}.next();\n") for part, sums in self.ringed(population))
+        return lists + "".join(if_trained(part, f"{ring_of(sums)}.next();\n") for part, sums in self.ringed(population))
 
     def members(self) -> tuple[list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
@@ -65,18 +65,18 @@ class Connections:
         room: list[str] = []
         names: list[str] = []
         for i, p in enumerate(self.plan.populations):
-            found += [f"Ring<NP_p_{p.name}> {_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+            found += [f"Ring<NP_p_{p.name}> {ring_of(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
         names += self._windows()
         found += [f"Window<NP_p_{c.target}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
             if self.known(c):
-                rows = [f"c_{c.name}_rows{_tail(part)}" for part in self._parts(c)]
+                rows = [f"c_{c.name}_rows{tail_of(part)}" for part in self._parts(c)]
                 found.append(f"Buffer<real> {', '.join(rows)};")
                 room += [f"{row}.zero(n_steps * NP_p_{c.target});" for row in rows]
             elif axonal(c):
                 found.append(f"Arrivals c_{c.name}_arrivals;")
             elif dendritic(c):
-                for tail in map(_tail, self._parts(c)):
+                for tail in map(tail_of, self._parts(c)):
                     found.append(f"Window<NP_p_{c.target}> c_{c.name}_sums{tail};")
                     if self._keeps(c):
                         found.append(f"Buffer<real> c_{c.name}_arrived{tail};")
@@ -100,23 +100,23 @@ class Connections:
 
     def begin(self, populations: Sequence[int]) -> str:
         """Nothing is on the way to these populations."""
-        begun = [(part, f"{_ring(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
-        lines = [_if_trained(part, line) for part, line in begun]
+        begun = [(part, f"{ring_of(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
+        lines = [if_trained(part, line) for part, line in begun]
         for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
             if axonal(c):
                 lines.append(f"work.c_{c.name}_arrivals.begin(args.ahead);\n")
             elif dendritic(c):
-                sums = [(part, f"work.c_{c.name}_sums{_tail(part)}") for part in self._parts(c)]
-                lines += [_if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
+                sums = [(part, f"work.c_{c.name}_sums{tail_of(part)}") for part in self._parts(c)]
+                lines += [if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
         return "".join(lines)
 
     def sum_known(self, c: ConnectionRecord) -> str:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
         text = ""
         for part in self._parts(c):
-            given = f"work.c_{c.name}_rows{_tail(part)}, work.series, {_synapses(c)}, by, {c.pre}"
+            given = f"work.c_{c.name}_rows{tail_of(part)}, work.series, {_synapses(c)}, by, {c.pre}"
             line = f"scatter_known<{PARTS[part]}, NP_p_{c.target}>({given}, n_steps, args.ahead);\n"
-            text += _if_trained(part, line)
+            text += if_trained(part, line)
         return text
 
     def send(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]] = ()) -> str:
@@ -127,18 +127,18 @@ class Connections:
         if by_synapses(c):
             given = f"{_synapses(c)}, index, count"
             if c.delays is not None:
-                sums = [(part, f"{_ring(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
+                sums = [(part, f"{ring_of(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
             return "".join(
-                _if_trained(part, f"scatter_rows<{_template(c, part)}>({into}, {given});\n") for part, into in sums
+                if_trained(part, f"scatter_rows<{_template(c, part)}>({into}, {given});\n") for part, into in sums
             )
         np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_sorted, index, count", ""
         for part in self._parts(c):
-            row = f"work.c_{c.name}_sums{_tail(part)}"
+            row = f"work.c_{c.name}_sums{tail_of(part)}"
             line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
             if part != "all":
                 line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
                 line += f"add_part_rows<{PARTS[part]}, {np_}>({row}.now(), {given});\n"
-            text += _if_trained(part, line)
+            text += if_trained(part, line)
         return text
 
     def arriving(self, c: ConnectionRecord) -> str:
@@ -151,11 +151,11 @@ class Connections:
         name_, np_, text = f"c_{c.name}", f"NP_p_{c.target}", ""
         for part, into in sums:
             if self.known(c):
-                text += _if_trained(part, _add_row(np_, into, f"work.{name_}_rows{_tail(part)} + step * {np_}"))
+                text += if_trained(part, add_row(np_, into, f"work.{name_}_rows{tail_of(part)} + step * {np_}"))
             elif dendritic(c):
                 kept = self._kept(c, part) if self._keeps(c) else "nullptr"
-                given = f"{into}, {kept}, work.{name_}_sums{_tail(part)}, args.{name_}_back"
-                text += _if_trained(part, f"gather_and_add<{np_}>({given});\n")
+                given = f"{into}, {kept}, work.{name_}_sums{tail_of(part)}, args.{name_}_back"
+                text += if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
 
     def arrive(self, populations: Sequence[int]) -> str:
@@ -164,8 +164,8 @@ class Connections:
         for i in populations:
             for part, sums in self.ringed(i):
                 into = self.memory.pointer(self.direct.get(sums.name, sums))
-                add = _add_row(f"NP_p_{self.plan.populations[i].name}", into, f"{_ring(sums)}.now()")
-                text += _if_trained(part, f"{add}{_ring(sums)}.next();\n")
+                add = add_row(f"NP_p_{self.plan.populations[i].name}", into, f"{ring_of(sums)}.now()")
+                text += if_trained(part, f"{add}{ring_of(sums)}.next();\n")
         return text
 
     # backwards
@@ -188,7 +188,7 @@ class Connections:
     def _kept(self, c: ConnectionRecord, part: str) -> str:
         """Where what arrives at `step` is kept."""
         lent = self._lent().get(c.name) if part == "all" else None
-        rows = self.memory.pointer(lent) if lent else f"work.c_{c.name}_arrived{_tail(part)}"
+        rows = self.memory.pointer(lent) if lent else f"work.c_{c.name}_arrived{tail_of(part)}"
         return f"{rows} + step * NP_p_{c.target}"
 
     def take_kept(self) -> str:
@@ -384,23 +384,3 @@ def _synapses(c: ConnectionRecord) -> str:
 def _template(c: ConnectionRecord, part: str) -> str:
     """The template arguments of what runs synapse by synapse; offsets of listed ones know the width themselves."""
     return PARTS[part] + (f", NP_p_{c.target}" if c.form == "dense" else "")
-
-
-def _ring(sums: Buffer) -> str:
-    return f"work.{sums.name}_ring"
-
-
-def _tail(part: str) -> str:
-    """Of names of what is kept of a part of the weights."""
-    return "" if part == "all" else f"_{part}"
-
-
-def _if_trained(part: str, code: str) -> str:
-    """Code for sums of a part of the weights."""
-    if part == "all":
-        return code
-    return f"if (args.training) {code}" if code.count("\n") == 1 else f"if (args.training) {{\n{indent(code)}}}\n"
-
-
-def _add_row(np_: str, into: str, row: str) -> str:
-    return f"add_row<{np_}>({into}, {row});\n"
