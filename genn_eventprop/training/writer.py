@@ -3,8 +3,9 @@
 The file ``.writer.json`` tells who writes: host, boot, process. It appears with its content by one `link`, which is
 atomic on NFS too, and its time of modification is renewed every `BEAT` seconds. Whether its owner still lives is known
 at once on the same machine (the process is there or not, whatever its number is used for now); of another machine it is
-known when the file has not been touched for `STALE` seconds. Who takes over from a dead owner renames the old file away
-first. A process that was suspended for so long that it lost its lock finds out before it writes again (`check_writer`).
+known when the file has not been touched for `STALE` seconds. Who takes over from a dead owner removes the old file
+first, which only one process at a time may, by a lock of the same kind. A process that was suspended for so long that
+it lost its lock finds out before it writes again (`check_writer`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from ..errors import SettingError, TrainingError
@@ -182,7 +184,7 @@ def _take(path: Path, me: Owner) -> None:
                 continue  # released meanwhile
             if lives(owner) if owner is not None and lives(owner) is not None else _beats(path, owner):
                 raise SettingError(_busy(path, owner))
-            _set_aside(path, owner, me)
+            _clear(path, owner, me)
     finally:
         new.unlink(missing_ok=True)
 
@@ -259,19 +261,18 @@ def _now(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _set_aside(path: Path, owner: Owner | None, me: Owner) -> None:
-    """Remove the lock of a dead owner; if another process was faster, its new lock goes back."""
-    aside = path.with_name(f"{path.name}.{me.token}.old.tmp")
+def _clear(path: Path, owner: Owner | None, me: Owner) -> None:
+    """Remove the lock of a dead owner, unless another process was faster.
+
+    Only who holds the lock on this removal may: between looking and removing, the lock cannot become another one's.
+    """
+    removal = path.with_name(f"{path.name}.{sha256(repr(owner).encode()).hexdigest()[:16]}")
+    _take(removal, me)
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    try:
-        if _owner(aside) != owner:
-            with contextlib.suppress(OSError):
-                os.link(aside, path)
+        if _owner(path) == owner:
+            path.unlink(missing_ok=True)
     finally:
-        aside.unlink(missing_ok=True)
+        removal.unlink(missing_ok=True)
 
 
 def _busy(path: Path, owner: Owner | None) -> str:

@@ -155,6 +155,37 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pass
 
 
+def test_who_comes_too_late_to_take_over_does_not_touch_the_new_lock(tmp_path):
+    folder = tmp_path / "run"
+    foreign(folder)
+    os.utime(folder / NAME, (1, 1))
+    dead = locks._owner(folder / NAME)
+    with writer(folder):
+        before = (folder / NAME).stat()
+        locks._clear(folder / NAME, dead, dataclasses.replace(myself(), token="late"))
+        after = (folder / NAME).stat()
+        assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns), "removed, if only for a moment"
+        assert [p.name for p in folder.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_only_one_process_at_a_time_removes_the_lock_of_a_dead_one(tmp_path, alive):
+    folder = tmp_path / "run"
+    foreign(folder)
+    os.utime(folder / NAME, (1, 1))
+    with pytest.MonkeyPatch.context() as patch:  # a process that stops, or dies, while it takes over
+        patch.setattr(locks, "_take", lambda path, me: path.write_text(json.dumps(dataclasses.asdict(me))))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        other = dataclasses.replace(myself(), began="" if alive else "1")
+        locks._clear(folder / NAME, locks._owner(folder / NAME), other)
+    if alive:
+        with pytest.raises(SettingError, match=f"being written by process {os.getpid()}"), writer(folder):
+            pass
+    else:
+        with writer(folder):
+            assert json.loads((folder / NAME).read_text())["host"] != "node7"
+
+
 RACE = f"""{ALONE}
 from pathlib import Path
 from genn_eventprop.errors import SettingError
