@@ -20,7 +20,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 
-from genn_eventprop.data import Events, audio, fsdd, locate  # noqa: E402
+from genn_eventprop.data import Events  # noqa: E402
+from genn_eventprop.data.audio import inner_ear  # noqa: E402
+from genn_eventprop.data.readers import fsdd, locate  # noqa: E402
 
 
 def rates(events: Events, seconds: np.ndarray) -> np.ndarray:
@@ -46,18 +48,18 @@ def main(data_dir: Path | None = None) -> int:
     """Print a line of speed for each folder of recordings, and the correlations."""
     folder = locate.locate(data_dir, "fsdd", source="the Free Spoken Digit Dataset")
     for wavs in (folder / "wav", folder.parent / "speech_commands_wav"):
-        files = audio.recordings(wavs)[0]
-        sounds = [audio.read_wav(path) for path in files]
-        audio.to_events(sounds[:1])  # the filter bank is made once a process
+        files = inner_ear.recordings(wavs)[0]
+        sounds = [inner_ear.read_wav(path) for path in files]
+        inner_ear.to_events(sounds[:1])  # the filter bank is made once a process
         began = time.process_time()
-        ours = audio.to_events(sounds)
+        ours = inner_ear.to_events(sounds)
         taken = time.process_time() - began
         seconds = np.array([len(sound) / rate for sound, rate in sounds])
         print(
             f"{wavs.name}: {len(files)} recordings of {sounds[0][1]} Hz, {seconds.sum():.1f} s of sound in "
             f"{taken:.1f} s of one core, {seconds.sum() / taken:.1f} times faster than real time"
         )
-        again = audio.to_events(sounds)
+        again = inner_ear.to_events(sounds)
         print(f"  twice the same: {np.array_equal(ours.times, again.times) and len(ours.times)} spikes", flush=True)
         if wavs.parent == folder:
             compare(rates(ours, seconds), rates(given_spikes(folder / "fsdd_spikes_700ch.npz", files), seconds))

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from genn_eventprop.engines import c99, native
+from genn_eventprop.engines.c99 import engine as c99
 from genn_eventprop.engines.cuda import engine as cuda
+from genn_eventprop.engines.native import engine as native
 from genn_eventprop.plan import Plan
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 

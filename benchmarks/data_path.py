@@ -23,8 +23,8 @@ from shd_shape import Settings as Shape
 from shd_shape import network, peak_memory
 
 from genn_eventprop import Events, Trainer
-from genn_eventprop.data import augment
-from genn_eventprop.data.augmented import Augmented, Blend
+from genn_eventprop.data.augment import steps as augment
+from genn_eventprop.data.augment.augmented import Augmented, Blend
 from genn_eventprop.engines import create
 from genn_eventprop.optimisers import Adam
 

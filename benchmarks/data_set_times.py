@@ -19,8 +19,8 @@ import numpy as np
 import tyro
 
 from genn_eventprop import Events
+from genn_eventprop.experiment import layered
 from genn_eventprop.experiments import dvs_gesture, nmnist, shd, ssc
-from genn_eventprop.training import layered
 
 BEGIN, END = "<!-- data sets: begin -->", "<!-- data sets: end -->"
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import tyro
 
 from genn_eventprop.codegen.cuda import Source, generate
-from genn_eventprop.crosscheck.representative import Shape
+from genn_eventprop.verify.engines.representative import Shape
 
 MARKS = ("<!-- gpu_cost: written by benchmarks/gpu_cost.py -->", "<!-- end of gpu_cost -->")
 SPIKES = 26  # of a hidden neuron in a trial

@@ -21,13 +21,14 @@ import seeds
 import tyro
 from matplotlib.axes import Axes
 
-from genn_eventprop import Dense, Events, Network, Normal, losses, plots
-from genn_eventprop.data import fsdd, mnist, yin_yang
+from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop.data.readers import fsdd, mnist, yin_yang
 from genn_eventprop.engines import create
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.report import plots
 
 Row = dict[str, float | str]
 

@@ -25,9 +25,10 @@ import numpy as np
 import tyro
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data import hdf5, sources
-from genn_eventprop.data.augment import Shift
-from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.data import sources
+from genn_eventprop.data.augment.augmented import Augmented
+from genn_eventprop.data.augment.steps import Shift
+from genn_eventprop.data.readers import hdf5
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

@@ -21,9 +21,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from seeds import run, seeds_of
 
-from genn_eventprop.plots import save
-from genn_eventprop.plots.style import BLUE, GREEN, GREY, LIGHT, VERMILION, figure, styled
-from genn_eventprop.training import load_experiment
+from genn_eventprop.experiment import load_experiment
+from genn_eventprop.report.plots import save
+from genn_eventprop.report.plots.style import BLUE, GREEN, GREY, LIGHT, VERMILION, figure, styled
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSSES = {  # worst first, as published: name -> colour, words

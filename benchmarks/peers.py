@@ -33,8 +33,8 @@ from typing import Any
 import tyro
 from peer_worker import Shape
 
-from genn_eventprop.plots import save
-from genn_eventprop.plots.style import CLASS_COLOURS, GREY, figure, styled
+from genn_eventprop.report.plots import save
+from genn_eventprop.report.plots.style import CLASS_COLOURS, GREY, figure, styled
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"

@@ -37,11 +37,11 @@ from typing import Any
 import cheap
 import tyro
 
-from genn_eventprop.crosscheck import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made, wired
-from genn_eventprop.crosscheck.known import KNOWN
 from genn_eventprop.engines import Engine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
+from genn_eventprop.verify.engines import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made, wired
+from genn_eventprop.verify.engines.known import KNOWN
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim
 WIRING, AUXILIARY = 1, 2  # streams of their own

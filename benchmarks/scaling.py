@@ -29,16 +29,17 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from genn_eventprop import Dense, Events, Network, Normal, losses, plots
+from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop.distributed import world
+from genn_eventprop.distributed.engine import RankedEngine
+from genn_eventprop.distributed.ranks import Ranks
 from genn_eventprop.engines import create
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
-from genn_eventprop.training.distributed import world
-from genn_eventprop.training.distributed.engine import RankedEngine
-from genn_eventprop.training.distributed.ranks import Ranks
-from genn_eventprop.training.run_folder import environment
+from genn_eventprop.report import plots
+from genn_eventprop.runs.run_folder import environment
 
 NETWORKS = {"10 Gbit/s": (30e-6, 1.25e9), "100 Gbit/s": (3e-6, 12.5e9)}
 """Latency in s and bandwidth in bytes a second of the networks that are extrapolated to."""

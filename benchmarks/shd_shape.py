@@ -41,7 +41,7 @@ from shd_peers import PEERS
 
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
 from genn_eventprop.engines import Engine, availability, create
-from genn_eventprop.engines.native import aligned, available_processors
+from genn_eventprop.engines.native.engine import aligned, available_processors
 from genn_eventprop.modelling.neuron import Neuron
 from genn_eventprop.models import ZOO
 from genn_eventprop.models.li import LI

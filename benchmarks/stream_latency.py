@@ -13,11 +13,11 @@ import time
 import numpy as np
 
 from genn_eventprop import Dense, Network, Normal
+from genn_eventprop.deploy.online import Stream
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-from genn_eventprop.training.stream import Stream
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import numpy as np
 
 import genn_eventprop
 from genn_eventprop import Trainer
-from genn_eventprop.data import yin_yang
-from genn_eventprop.training import load_experiment
+from genn_eventprop.data.readers import yin_yang
+from genn_eventprop.experiment import load_experiment
 
 NAMES = ("input_hidden.weight", "hidden_output.weight")
 SPLITS = ("train", "validation", "test")

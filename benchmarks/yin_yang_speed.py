@@ -50,7 +50,7 @@ def native(spike_times: str, dt: float, repeats: int) -> tuple[float, dict[str, 
 def native_step(spike_times: str, dt: float, batch: int = BATCH, threads: int | None = None) -> tuple[Any, ...]:
     """(a training step, initial values, events, function that gives the first output spikes)."""
     from genn_eventprop import Dense, Network, Normal, losses
-    from genn_eventprop.data import yin_yang
+    from genn_eventprop.data.readers import yin_yang
     from genn_eventprop.engines import create
     from genn_eventprop.models.lif import LIF
     from genn_eventprop.optimisers import Adam

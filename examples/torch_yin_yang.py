@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from genn_eventprop import Dense, Network, Normal
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.torch import EventProp

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genn_eventprop import plots
-from genn_eventprop.data import braille, splits
-from genn_eventprop.data.locate import locate
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.readers import braille
+from genn_eventprop.data.readers.locate import locate
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 10, "hidden": (64,)}
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from genn_eventprop.data import yin_yang
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.readers import yin_yang
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
 
 QUICK = {"epochs": 3, "train_size": 1000}
 

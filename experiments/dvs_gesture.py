@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genn_eventprop import plots
-from genn_eventprop.data import splits, tonic_sets
-from genn_eventprop.data.locate import data_folder
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.readers import tonic as tonic_sets
+from genn_eventprop.data.readers.locate import data_folder
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genn_eventprop import plots
-from genn_eventprop.data import mnist
-from genn_eventprop.data.locate import locate
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.readers import mnist
+from genn_eventprop.data.readers.locate import locate
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 5, "train_size": 5000, "validation_size": 500, "test_size": 1000, "batch_size": 20}
 

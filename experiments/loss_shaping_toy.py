@@ -24,9 +24,9 @@ from typing import Literal
 
 import numpy as np
 
-from genn_eventprop import plots
 from genn_eventprop.data import Events
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 25}
 

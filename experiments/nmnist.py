@@ -20,10 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from genn_eventprop import plots
-from genn_eventprop.data import Events, aer, splits, tonic_sets
-from genn_eventprop.data.locate import data_folder, locate
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data import Events
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.readers import aer
+from genn_eventprop.data.readers import tonic as tonic_sets
+from genn_eventprop.data.readers.locate import data_folder, locate
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20}
 

@@ -23,10 +23,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genn_eventprop import plots
-from genn_eventprop.data import encode, mnist
-from genn_eventprop.data.locate import locate
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.events import encode
+from genn_eventprop.data.readers import mnist
+from genn_eventprop.data.readers.locate import locate
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 6, "train_size": 2000, "test_size": 500, "validation_size": 200}
 

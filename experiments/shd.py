@@ -21,11 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genn_eventprop import plots
-from genn_eventprop.data import Events, splits, tonic_sets
-from genn_eventprop.data.espeak import class_names
-from genn_eventprop.data.locate import data_folder
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data import Events
+from genn_eventprop.data.audio.espeak import class_names
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.readers import tonic as tonic_sets
+from genn_eventprop.data.readers.locate import data_folder
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 CLASSES = class_names()
 """Digits in English, then in German, as in the data's extra/keys."""

@@ -29,11 +29,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genn_eventprop import plots
-from genn_eventprop.data import Events, splits
-from genn_eventprop.data.locate import locate
+from genn_eventprop.data import Events
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.readers.locate import locate
 from genn_eventprop.data.sources import official_test, open_events
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "duration": 600.0, "delay_line": (0, 60.0)}
 

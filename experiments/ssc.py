@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genn_eventprop import plots
-from genn_eventprop.data import tonic_sets
-from genn_eventprop.data.locate import data_folder
-from genn_eventprop.training import Experiment, LayeredConfig, layered
+from genn_eventprop.data.readers import tonic as tonic_sets
+from genn_eventprop.data.readers.locate import data_folder
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.report import plots
 
 QUICK = {"epochs": 1, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0), "augment": "shift=40"}
 

@@ -23,12 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop import Dense, Network, Normal, Trainer, plots
-from genn_eventprop.data import yin_yang
+from genn_eventprop import Dense, Network, Normal, Trainer
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.engines import solvable
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.experiment.choices import delay_of, loss_of, neuron_of
 from genn_eventprop.optimisers import Adam, Exponential
-from genn_eventprop.training import Experiment, ExperimentConfig, record_trial
-from genn_eventprop.training.choices import delay_of, loss_of, neuron_of
+from genn_eventprop.report import plots
+from genn_eventprop.training import record_trial
 
 QUICK = {"epochs": 15}
 

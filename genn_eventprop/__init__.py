@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .renamed import MODULES, accept_old_modules
+
 if TYPE_CHECKING:
     from .data import Events
+    from .deploy import load
     from .modelling import (
         Connection,
         Conv2D,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
         SynapseModel,
         Uniform,
     )
-    from .training import Trainer, load
+    from .training import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,22 +56,25 @@ __all__ = [
     "load",
 ]
 # kept out of the first import, which is then quick: they pull in sympy, the engines, matplotlib, data readers
-_LATER = dict.fromkeys(__all__, "modelling") | {"Events": "data", "Trainer": "training", "load": "training"}
+_LATER = dict.fromkeys(__all__, "modelling") | {"Events": "data", "Trainer": "training", "load": "deploy"}
 _ROOMS = (
     "data",
+    "deploy",
     "description",
     "engines",
+    "experiment",
     "experiments",
-    "gradcheck",
     "losses",
     "modelling",
     "models",
     "nir",
     "optimisers",
-    "plots",
     "regularisers",
+    "report",
     "training",
+    "verify",
 )
+accept_old_modules()
 
 
 def __getattr__(name: str) -> Any:
@@ -76,7 +82,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _LATER:
         return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    if name in _ROOMS:
+    if name in _ROOMS or name in MODULES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

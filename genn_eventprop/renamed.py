@@ -1,25 +1,156 @@
-"""Names of the previous version, which work for one more version with a `DeprecationWarning`."""
+"""Names and modules of the previous version, which work for one more version with a `DeprecationWarning`."""
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
+
+PACKAGE = __name__.rpartition(".")[0]
+MODULES = {
+    "codegen.words": "codegen.reserved_words",
+    "crosscheck": "verify.engines",
+    "data.aer": "data.readers.aer",
+    "data.augmented": "data.augment.augmented",
+    "data.batchwise": "data.augment.batchwise",
+    "data.braille": "data.readers.braille",
+    "data.check": "data.events.check",
+    "data.chunks": "data.events.chunks",
+    "data.cochlea": "data.audio.cochlea",
+    "data.counter": "data.augment.counter",
+    "data.distort": "data.augment.distort",
+    "data.download": "data.readers.download",
+    "data.encode": "data.events.encode",
+    "data.espeak": "data.audio.espeak",
+    "data.fsdd": "data.readers.fsdd",
+    "data.hair_cell": "data.audio.hair_cell",
+    "data.hdf5": "data.readers.hdf5",
+    "data.kernels": "data.augment.kernels",
+    "data.locate": "data.readers.locate",
+    "data.mnist": "data.readers.mnist",
+    "data.needs": "data.optional",
+    "data.raster": "data.events.raster",
+    "data.rearrange": "data.augment.rearrange",
+    "data.same_samples": "data.events.same_samples",
+    "data.silence": "data.augment.silence",
+    "data.splits": "data.events.splits",
+    "data.statistics": "data.events.statistics",
+    "data.storage": "data.events.storage",
+    "data.structured": "data.readers.structured",
+    "data.tonic_sets": "data.readers.tonic",
+    "data.yin_yang": "data.readers.yin_yang",
+    "engines.around": "engines.contract.wrapper",
+    "engines.base": "engines.contract.engine",
+    "engines.carry": "engines.contract.state",
+    "engines.clock_backward": "engines.reference.grid.backward",
+    "engines.clock_connections": "engines.reference.grid.connections",
+    "engines.clock_events": "engines.reference.grid.events",
+    "engines.clock_forward": "engines.reference.grid.forward",
+    "engines.clock_readout": "engines.reference.grid.readout",
+    "engines.clock_readout_spikes": "engines.reference.grid.readout_spikes",
+    "engines.clock_readout_v": "engines.reference.grid.readout_v",
+    "engines.clock_readouts": "engines.reference.grid.readouts",
+    "engines.clock_step": "engines.reference.grid.step",
+    "engines.dataset": "engines.contract.data",
+    "engines.device_arrays": "engines.contract.device_arrays",
+    "engines.event_backward": "engines.reference.exact.backward",
+    "engines.event_equations": "engines.reference.exact.equations",
+    "engines.event_flow": "engines.reference.exact.flow",
+    "engines.event_forward": "engines.reference.exact.forward",
+    "engines.event_pieces": "engines.reference.exact.pieces",
+    "engines.event_population": "engines.reference.exact.population",
+    "engines.event_readout": "engines.reference.exact.readout",
+    "engines.event_readout_spikes": "engines.reference.exact.readout_spikes",
+    "engines.event_readout_v": "engines.reference.exact.readout_v",
+    "engines.event_readouts": "engines.reference.exact.readouts",
+    "engines.event_records": "engines.reference.exact.records",
+    "engines.event_routes": "engines.reference.exact.routes",
+    "engines.event_series": "engines.reference.exact.series",
+    "engines.losses": "engines.contract.host_losses",
+    "engines.native_arrays": "engines.native.arrays",
+    "engines.native_batches": "engines.native.batches",
+    "engines.native_calls": "engines.native.calls",
+    "engines.native_carry": "engines.native.carry",
+    "engines.native_library": "engines.native.library",
+    "engines.native_memory": "engines.native.memory",
+    "engines.native_routes": "engines.native.routes",
+    "engines.native_tables": "engines.native.tables",
+    "engines.native_threads": "engines.native.threads",
+    "engines.native_values": "engines.native.values",
+    "engines.parts": "engines.contract.slices",
+    "engines.program_engine": "engines.contract.program_engine",
+    "engines.reference_clock": "engines.reference.grid.engine",
+    "engines.reference_event": "engines.reference.exact.engine",
+    "engines.refuse": "engines.contract.features",
+    "engines.reordered": "engines.contract.reordered",
+    "engines.result": "engines.contract.result",
+    "engines.split": "engines.contract.split",
+    "engines.stochastic": "engines.contract.noise",
+    "engines.tables": "engines.contract.parameters",
+    "gradcheck": "verify.gradients",
+    "page": "report.page",
+    "plan.held": "plan.enforced_bounds",
+    "plan.tables": "plan.synapse_tables",
+    "plots": "report.plots",
+    "program.values": "program.host_values",
+    "reproduce": "report.reproduce",
+    "training.checkpoint": "runs.checkpoint",
+    "training.choices": "experiment.choices",
+    "training.cluster": "studies.cluster",
+    "training.comparison": "studies.comparison",
+    "training.convolutions": "experiment.convolutions",
+    "training.deploy": "deploy.c_file",
+    "training.distributed": "distributed",
+    "training.distributing": "distributed.trainer",
+    "training.evaluating": "training.evaluator",
+    "training.experiment": "experiment.experiment",
+    "training.folder_model": "training.model_snapshot",
+    "training.identity": "runs.fingerprint",
+    "training.imported": "experiment.imported",
+    "training.jobs": "studies.jobs",
+    "training.layered": "experiment.layers",
+    "training.repeat_jobs": "studies.repeat_jobs",
+    "training.repeats": "studies.repeats",
+    "training.results_table": "studies.results_table",
+    "training.run_folder": "runs.run_folder",
+    "training.run_index": "runs.run_index",
+    "training.scan": "studies.scan",
+    "training.scan_status": "studies.scan_status",
+    "training.search": "studies.search",
+    "training.search_run": "studies.search_run",
+    "training.specs": "experiment.specs",
+    "training.stream": "deploy.online",
+    "training.streams": "training.seeds",
+    "training.tabulate": "studies.tabulate",
+    "training.trained": "deploy.trained",
+    "training.weights": "runs.weights",
+    "training.worker": "cli.worker",
+    "training.writer": "runs.run_lock",
+    "view": "report.view",
+}
+"""Old module -> new one, below the package. A package stands for all modules in it."""
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """The ``__getattr__`` of a module some of whose names have changed.
 
     Args:
-        module: its ``__name__``. names: old name -> new name in the same module.
+        module: its ``__name__``.
+        names: old name -> new name in the same module, or ``"package.module:name"`` where it has moved.
     """
 
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        _warn(f"{module}.{name}", f"{module}.{names[name]}", 3)
-        return getattr(import_module(module), names[name])
+        home, _, new = names[name].rpartition(":")
+        home = home or module
+        _warn(f"{module}.{name}", f"{home}.{new}", 3)
+        return getattr(import_module(home), new)
 
     return get
 
@@ -42,6 +173,50 @@ class RenamedAttribute:
             return self
         _warn(self.old, self.new, 3)
         return getattr(instance, self.name)
+
+
+def new_module(old: str) -> str | None:
+    """The present name of a module of the previous version; None if its name has not changed."""
+    path = old.removeprefix(f"{PACKAGE}.")
+    if path == old:
+        return None
+    head, tail = path, ""
+    while head:
+        if head in MODULES:
+            return f"{PACKAGE}.{MODULES[head]}{tail}"
+        head, _, last = head.rpartition(".")
+        tail = f".{last}{tail}"
+    return None
+
+
+class RenamedModules(MetaPathFinder, Loader):
+    """Imports modules of the previous version as views of the present ones.
+
+    A view, not the module itself: the import system writes `__spec__` into what a loader returns.
+    """
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        new = new_module(name)
+        return None if new is None else ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = new_module(spec.name)
+        assert new is not None
+        present = import_module(new)
+        _warn(spec.name, new, 2)
+        module = ModuleType(spec.name, present.__doc__)
+        module.__getattr__ = lambda name: getattr(present, name)  # type: ignore[method-assign]
+        module.__dir__ = lambda: dir(present)  # type: ignore[method-assign]
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run: the view reads the present module."""
+
+
+def accept_old_modules() -> None:
+    """Lets imports of the previous version's modules work, after everything that the package itself has."""
+    if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
+        sys.meta_path.append(RenamedModules())
 
 
 def _warn(old: str, new: str, level: int) -> None:

@@ -56,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if whole and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
-        from genn_eventprop.engines.native import available_processors
+        from genn_eventprop.engines.native.engine import available_processors
 
         option.numprocesses = min(available_processors(), MOST_PROCESSES)
         option.dist = "worksteal"

@@ -17,7 +17,8 @@ from .table import Part
 
 def crowd(count: int, rounds: int, folder: Path, rng: np.random.Generator) -> Part:
     """`count` processes build one library, convert one file, and train into one folder; `rounds` times each."""
-    from genn_eventprop.data import Events, hdf5
+    from genn_eventprop.data import Events
+    from genn_eventprop.data.readers import hdf5
 
     part, began = Part(f"{count} processes on one cache, one run folder"), time.monotonic()
     (folder / "page.py").write_text(runs.PAGE)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop.data import Events, hdf5, sources, yin_yang
+from genn_eventprop.data import Events, sources
+from genn_eventprop.data.readers import hdf5, yin_yang
 from genn_eventprop.toolchain import build
 
 from . import runs

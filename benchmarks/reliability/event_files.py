@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from genn_eventprop.data import Events, hdf5, sources
+from genn_eventprop.data import Events, sources
+from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import EventPropError
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.cli import main
-from genn_eventprop.training.run_folder import RunFolder
-from genn_eventprop.training.scan import write_toml
+from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.studies.scan import write_toml
 
 from .child import Child
 from .event_files import event_file
@@ -32,7 +32,7 @@ BLOCK = 50
 PAGE = """
 from dataclasses import dataclass
 from genn_eventprop.data import yin_yang
-from genn_eventprop.training.layered import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from genn_eventprop.training.checkpoint import load_checkpoint
-from genn_eventprop.training.run_folder import RunFolder
+from genn_eventprop.runs.checkpoint import load_checkpoint
+from genn_eventprop.runs.run_folder import RunFolder
 
 PAGE = '''
 """Yin-Yang with a handful of samples; noise, dropout, augmentation and a schedule, so that random streams count."""
 from dataclasses import dataclass
 from genn_eventprop.data import yin_yang
-from genn_eventprop.training.layered import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

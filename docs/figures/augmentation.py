@@ -9,8 +9,10 @@ from textwrap import fill
 import numpy as np
 from matplotlib.figure import Figure
 
-from genn_eventprop.data import Events, audio
-from genn_eventprop.data.augment import (
+from genn_eventprop.data import Events
+from genn_eventprop.data.audio import inner_ear
+from genn_eventprop.data.augment.augmented import Augmented, Blend
+from genn_eventprop.data.augment.steps import (
     Affine,
     Bin,
     CompressTime,
@@ -29,7 +31,6 @@ from genn_eventprop.data.augment import (
     TrimSilence,
     Warp,
 )
-from genn_eventprop.data.augmented import Augmented, Blend
 
 STEPS = [
     Shift(40),
@@ -72,7 +73,7 @@ def draw(axis: object, events: Events, title: str, colour: str) -> None:
 
 
 def main() -> None:
-    events = audio.to_events([word(120, [500, 1500]), word(150, [600, 1300])], labels=[0, 0])
+    events = inner_ear.to_events([word(120, [500, 1500]), word(150, [600, 1300])], labels=[0, 0])
     figure = Figure(figsize=(11, 11), layout="constrained")
     axes = figure.subplots(5, 4)
     draw(axes.flat[0], events[0], "before", "black")

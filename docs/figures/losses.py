@@ -17,8 +17,8 @@ from genn_eventprop.losses import Loss, TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import Plan, make_plan
-from genn_eventprop.plots import save
-from genn_eventprop.plots.style import BLUE, GREY, LIGHT, ORANGE, figure, styled
+from genn_eventprop.report.plots import save
+from genn_eventprop.report.plots.style import BLUE, GREY, LIGHT, ORANGE, figure, styled
 
 T, DT = 100.0, 0.25
 TIMES = np.array([3.0, 8.0, 12.0, 15.0, 21.0, 26.0, 30.0, 36.0])

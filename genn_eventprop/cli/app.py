@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module, function = COMMANDS[name]
     with importing(module):
         found = import_module(f"{__package__}.{module}")
-        from ..training import distributed, interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
+        from ..training import interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
     return run(getattr(found, function), rest, f"{PROGRAM} {name}")
 
 
@@ -65,7 +65,7 @@ def run(command: Command, arguments: Sequence[str], program: str) -> int:
 
     With several ranks (mpiexec), only the first prints; it also reports errors of the others.
     """
-    from ..training.distributed import launched
+    from ..distributed import launched
 
     if launched()[0] > 0:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):

@@ -44,7 +44,7 @@ def _convert_audio(
         overwrite: Replace OUT.h5 if it exists.
         progress: Show a progress bar.
     """
-    from ..data import audio
+    from ..data.audio import inner_ear
 
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise SettingError(f"{out}: the result is an HDF5 file; its name must end in .h5 or .hdf5")
@@ -55,10 +55,10 @@ def _convert_audio(
             raise SettingError(f"--{name} must be at least {low}, got {value}")
     if not 0 < level < float("inf"):
         raise SettingError(f"--level must be above 0, got {level}")
-    ear = audio.Ear(level=level, ramp=ramp)
+    ear = inner_ear.Ear(level=level, ramp=ramp)
     ear = replace(ear, membrane=replace(ear.membrane, n_channels=channels))
     began, work = time.perf_counter(), time.process_time()
-    done = audio.convert_audio(folder, out, ear, seed, progress)
+    done = inner_ear.convert_audio(folder, out, ear, seed, progress)
     seconds, work = time.perf_counter() - began, time.process_time() - work
     speakers = f", {len(done.speakers)} speakers" if done.speakers else ""
     print(f"{out}: {done.recordings} recordings, {len(done.class_names)} classes{speakers}, {done.spikes} spikes")

@@ -37,7 +37,7 @@ def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
     from ..adjoint import derive
     from ..codegen import DIALECTS, derive_snippets
     from ..engines.genn import model_texts
-    from ..gradcheck.command import find_model
+    from ..verify.gradients.command import find_model
 
     if Path(model).is_dir():
         from .show_run import show_run
@@ -125,7 +125,7 @@ def _gradcheck(
             with those of reference_event.
         spike_times: Only exact spike times can be checked; on a grid, differences are meaningless.
     """
-    from ..gradcheck import main
+    from ..verify.gradients import main
 
     if bool(model) == all:
         print("genn-eventprop gradcheck: give one MODEL, or --all for every installed model", file=sys.stderr)
@@ -158,7 +158,7 @@ def _engines(selftest: str = "", report: Path | None = None) -> None:
 
 def _selftest(engine: str, path: Path) -> int:
     """Print and keep the report of a self-test. Returns 0 if nothing is wrong, else 1."""
-    from ..crosscheck.selftest import selftest
+    from ..verify.engines.selftest import selftest
 
     lines: list[str] = []
 

@@ -54,7 +54,7 @@ def _spoken_words(
         overwrite: Replace existing files.
         progress: Show a progress bar.
     """
-    from ..data import espeak
+    from ..data.audio import espeak
 
     voices = voices or espeak.VOICES
     held_out = test_voices or tuple(v for v in ("m7", "f5") if v in voices)

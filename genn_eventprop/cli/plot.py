@@ -11,19 +11,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from .. import plots
 from ..data import Events
+from ..deploy.trained import TrainedModel, load
 from ..errors import EventPropError, SettingError, TrainingError, suggest
+from ..experiment.experiment import open_run
 from ..plan import Plan
-from ..plan.tables import Tables
+from ..plan.synapse_tables import Tables
+from ..report import plots
+from ..runs.checkpoint import load_checkpoint
+from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
+from ..runs.weights import read_weights
 from ..training import Trainer, record_trial
-from ..training.checkpoint import load_checkpoint
 from ..training.evaluation import Evaluation
-from ..training.experiment import open_run
 from ..training.metrics import confusion_matrix
-from ..training.run_folder import FIRST, MODEL, SAMPLES, RunFolder
-from ..training.trained import TrainedModel, load
-from ..training.weights import read_weights
 from .options import parse
 
 AT_MOST = 512

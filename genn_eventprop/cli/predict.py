@@ -13,8 +13,8 @@ import numpy as np
 import tyro
 
 from ..data.samples import open_samples
+from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import SettingError
-from ..training.trained import Outputs, TrainedModel, load
 from .options import parse
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ..distributed import launched
 from ..errors import SettingError
-from ..training.cluster import SlurmRunner, slurm_of
-from ..training.distributed import launched
-from ..training.experiment import ExperimentConfig, ExperimentFile
-from ..training.jobs import LocalRunner, Runner
-from ..training.repeat_jobs import run_jobs
-from ..training.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
-from ..training.scan import processors, read_toml
+from ..experiment.experiment import ExperimentConfig, ExperimentFile
+from ..studies.cluster import SlurmRunner, slurm_of
+from ..studies.jobs import LocalRunner, Runner
+from ..studies.repeat_jobs import run_jobs
+from ..studies.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
+from ..studies.scan import processors, read_toml
 
 
 def wants_repeats(config: ExperimentConfig) -> bool:

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from ..errors import SettingError
-from ..training.results_table import comparisons, finished_runs, groups_of, placed, table
-from ..training.run_folder import write_text
+from ..runs.run_folder import write_text
+from ..studies.results_table import comparisons, finished_runs, groups_of, placed, table
 from .options import parse
 from .plot import runs_in
 

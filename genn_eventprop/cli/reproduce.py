@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from ..distributed import launched
 from ..errors import SettingError, TrainingError
-from ..reproduce import Paper, find_paper, paper_names, write_report
-from ..training.cluster import Slurm, SlurmRunner, slurm_of
-from ..training.distributed import launched
-from ..training.jobs import Job, LocalRunner, Runner
-from ..training.scan import locked, prepare, processors, read_toml
-from ..training.scan_status import last_line
+from ..report.reproduce import Paper, find_paper, paper_names, write_report
+from ..studies.cluster import Slurm, SlurmRunner, slurm_of
+from ..studies.jobs import Job, LocalRunner, Runner
+from ..studies.scan import locked, prepare, processors, read_toml
+from ..studies.scan_status import last_line
 from .options import parse
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import tyro
 
 from ..errors import SettingError
+from ..experiment.experiment import open_run, run_experiment
+from ..runs.checkpoint import load_checkpoint
+from ..runs.run_folder import RunFolder
+from ..runs.weights import save_weights
 from ..training import metrics
-from ..training.checkpoint import load_checkpoint
-from ..training.experiment import open_run, run_experiment
-from ..training.run_folder import RunFolder
-from ..training.weights import save_weights
 from .options import parse
 from .train import describe_results
 
@@ -153,8 +153,8 @@ def _check_free(out: Path, overwrite: bool) -> None:
 def _export_nir(
     run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, trust: bool
 ) -> None:
+    from ..deploy.trained import load
     from ..nir import lost, save
-    from ..training.trained import load
 
     _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)
@@ -177,8 +177,8 @@ def _export_c(
     run: Path, out: Path, checkpoint: str, overwrite: bool, bits: int, dt: float | None, measure: tuple[Path, ...],
     trust: bool,
 ) -> None:  # fmt: skip
-    from ..training.deploy import c_file, measured, on_the_grid, rounded
-    from ..training.trained import load
+    from ..deploy.c_file import c_file, measured, on_the_grid, rounded
+    from ..deploy.trained import load
 
     _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)

@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..distributed import launched
 from ..errors import SettingError, TrainingError
-from ..training.cluster import SlurmRunner
-from ..training.distributed import launched
-from ..training.jobs import Job, LocalRunner, Runner
-from ..training.run_folder import RunFolder, write_json, write_text
-from ..training.scan import Scan, locked, prepare, processors, read_scan
-from ..training.scan_status import cell_states, last_line, status_table
-from ..training.search_run import SearchRun
-from ..training.tabulate import markdown, rows_of
+from ..runs.run_folder import RunFolder, write_json, write_text
+from ..studies.cluster import SlurmRunner
+from ..studies.jobs import Job, LocalRunner, Runner
+from ..studies.scan import Scan, locked, prepare, processors, read_scan
+from ..studies.scan_status import cell_states, last_line, status_table
+from ..studies.search_run import SearchRun
+from ..studies.tabulate import markdown, rows_of
 from .options import parse
 from .search_report import finish
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..training.run_folder import write_json, write_text
-from ..training.scan import Scan, write_toml
-from ..training.search import import_optuna, study_of
-from ..training.search_run import describe
-from ..training.tabulate import lined
+from ..runs.run_folder import write_json, write_text
+from ..studies.scan import Scan, write_toml
+from ..studies.search import import_optuna, study_of
+from ..studies.search_run import describe
+from ..studies.tabulate import lined
 
 SHOWN = 10
 
@@ -51,8 +51,8 @@ def _text(scan: Scan, trials: list[Any], done: list[Any]) -> str:
 
 def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
     """history.png, slices.png, importances.png, if there are enough trials."""
-    from .. import plots
-    from ..plots.search import history, importances, slices
+    from ..report import plots
+    from ..report.plots.search import history, importances, slices
 
     assert scan.search is not None
     accuracy, folder = scan.search.objective == "accuracy", scan.folder / "plots"

@@ -9,8 +9,8 @@ from ..errors import SettingError
 from ..modelling.memory import in_words
 from ..plan import ConnectionRecord, Plan, make_plan
 from ..plan.costs import costs
-from ..training.checkpoint import load_checkpoint
-from ..training.run_folder import MODEL, RunFolder
+from ..runs.checkpoint import load_checkpoint
+from ..runs.run_folder import MODEL, RunFolder
 
 
 def show_run(path: Path) -> str:

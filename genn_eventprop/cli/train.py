@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
-from ..training.experiment import (
+from ..experiment.experiment import (
     ExperimentConfig,
     ExperimentFile,
     check_settings,
@@ -17,10 +17,10 @@ from ..training.experiment import (
     load_experiment,
     run_experiment,
 )
-from ..training.repeats import run_state, start_or_continue
+from ..experiment.specs import spec_text
+from ..studies.repeats import run_state, start_or_continue
+from ..studies.scan import read_toml
 from ..training.report import silent_words
-from ..training.scan import read_toml
-from ..training.specs import spec_text
 from . import options
 from .repeats import train_repeats, wants_repeats
 

@@ -28,7 +28,7 @@ from ..program.nodes import (
     no,
     targets,
     walk,
-)  # fmt: skip
+)
 
 TEST = name("t", "test")
 

@@ -1,4 +1,4 @@
-/* Noise and dropout, as defined in engines/stochastic.py. */
+/* Noise and dropout, as defined in engines/contract/noise.py. */
 FUNCTION uint32_t mix32(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7FEB352Du;
     x = (x ^ (x >> 15)) * 0x846CA68Bu;

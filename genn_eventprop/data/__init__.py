@@ -1,6 +1,5 @@
 """Data sets of spike trains: the container, loaders, encoders, augmentation, splits."""
 
-from genn_eventprop.data.events import Events
-from genn_eventprop.data.statistics import Statistics
+from .events import Events, Statistics, splits
 
-__all__ = ["Events", "Statistics"]
+__all__ = ["Events", "Statistics", "splits"]

@@ -1,8 +1,8 @@
 """Converted data sets on disk, keyed by the content of their sources and the settings of the conversion.
 
-An entry is a folder of memory-mapped events (data.storage), named by a hash: a source that changes by a byte, or
+An entry is a folder of memory-mapped events (data.events.storage), named by a hash: a source that changes by a byte, or
 another setting, is another entry. An entry appears by one rename when it is complete; of two processes that build the
-same one, the later discards its own. Reads are verified (data.storage keeps checksums); an entry that is
+same one, the later discards its own. Reads are verified (data.events.storage keeps checksums); an entry that is
 damaged, a link, or writable by everybody is rebuilt, with a note.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from genn_eventprop.data.events import Events
-from genn_eventprop.errors import DataError
+from ..errors import DataError
+from .events.events import Events
 
 VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
 VERSION = 2

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from genn_eventprop.data import audio, fsdd, hdf5
-from genn_eventprop.data.events import Events
-from genn_eventprop.data.sources import KINDS
-from genn_eventprop.data.storage import open_npz
-from genn_eventprop.errors import DataError
+from ..errors import DataError
+from .audio import inner_ear
+from .events.events import Events
+from .events.storage import open_npz
+from .readers import fsdd, hdf5
+from .sources import KINDS
 
 RECORDINGS = 32
 """Recordings that are handed on together."""
@@ -64,7 +65,7 @@ def heard(files: list[Path]) -> Iterator[tuple[list[str], Events]]:
     """Recordings as spikes of the inner-ear model."""
     rest = iter(files)
     while part := list(islice(rest, RECORDINGS)):
-        yield [p.name for p in part], Events.concatenate([audio.to_events([audio.read_wav(p)]) for p in part])
+        yield [p.name for p in part], Events.concatenate([inner_ear.to_events([inner_ear.read_wav(p)]) for p in part])
 
 
 def opened(path: Path, n_channels: int) -> Events:

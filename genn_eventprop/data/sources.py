@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop.data import audio, fsdd, hdf5
-from genn_eventprop.data.cache import cached
-from genn_eventprop.data.events import Events
-from genn_eventprop.data.storage import open_npz
-from genn_eventprop.errors import DataError
+from ..errors import DataError
+from .audio import inner_ear
+from .cache import cached
+from .events.events import Events
+from .events.storage import open_npz
+from .readers import fsdd, hdf5
 
 KINDS = (
     "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
@@ -58,11 +59,11 @@ def numbered(events: Events, names: list[str]) -> list[str]:
 
 
 def _recordings(folder: Path, seed: int, progress: bool, cache: Path | None) -> tuple[Events, list[str]]:
-    files, _, _, names = audio.recordings(folder)
-    ear = audio.Ear()
+    files, _, _, names = inner_ear.recordings(folder)
+    ear = inner_ear.Ear()
 
     def build(path: Path) -> None:
-        audio.convert_folder(folder, ear, seed, progress)[0].save(path)
+        inner_ear.convert_folder(folder, ear, seed, progress)[0].save(path)
 
     return cached(folder.name, files, {"ear": asdict(ear), "seed": seed}, build, cache), names
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.augment import Step
+from ..data.augment.steps import Step
 from ..errors import DescriptionError, EventPropError
 from ..losses import Loss
 from ..modelling import Network

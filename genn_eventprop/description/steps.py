@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..data import Events
-from ..data.augment import FIXED, Step
-from ..data.counter import Draw
+from ..data.augment.counter import Draw
+from ..data.augment.steps import FIXED, Step
 from ..errors import DescriptionError, suggest
 from .safe import Guard
 

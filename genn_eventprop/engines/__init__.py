@@ -1,11 +1,11 @@
 """Engines: one contract (`base.py`), several ways to run it (`registry.py` says which run here)."""
 
-from .base import Availability, Engine
-from .dataset import Data, quantise
-from .reference_clock import ReferenceClock
+from .contract.data import Data, quantise
+from .contract.engine import Availability, Engine
+from .contract.result import Result, Spikes
+from .contract.split import Readouts
+from .reference.grid.engine import ReferenceClock
 from .registry import NAMES, availability, create, engine_class, solvable
-from .result import Result, Spikes
-from .split import Readouts
 
 __all__ = [
     "NAMES",

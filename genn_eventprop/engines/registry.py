@@ -11,17 +11,17 @@ import numpy as np
 from ..errors import EngineError, SettingError, suggest
 from ..modelling import Network
 from ..plan import Plan
-from .base import Availability, Engine
-from .refuse import ALONG, can_solve
-from .reordered import Reordered, over_the_trial_first
+from .contract.engine import Availability, Engine
+from .contract.features import ALONG, can_solve
+from .contract.reordered import Reordered, over_the_trial_first
 
 ENGINES = {
     "cuda": "cuda.CudaEngine",
     "native": "native.NativeEngine",
     "genn": "genn.GennEngine",
     "c99": "c99.C99Engine",
-    "reference_clock": "reference_clock.ReferenceClock",
-    "reference_event": "reference_event.ReferenceEvent",
+    "reference_clock": "reference.grid.ReferenceClock",
+    "reference_event": "reference.exact.ReferenceEvent",
 }
 """Name -> where in this folder its class stands, fastest first. A new engine is a file, and a line here."""
 NAMES = tuple(ENGINES)

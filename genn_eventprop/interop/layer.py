@@ -13,12 +13,12 @@ from .. import engines
 from ..data import Events
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
-from ..engines.result import Recorded
+from ..engines.contract.result import Recorded
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan, make_plan
-from ..plan.held import held
+from ..plan.enforced_bounds import held
 
 NAMES = {
     "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",

@@ -57,7 +57,7 @@ class Network:
     ) -> Population:
         """`size` neurons of a model, e.g. ``net.population(LIF(tau_mem=20.0), 256, name="hidden")``.
 
-        Noise and dropout act in training runs only, on the grid (see `engines.stochastic`); for the input's spikes
+        Noise and dropout act in training runs only, on the grid (see `engines.contract.noise`); for the input's spikes
         use `data.augment.Dropout`.
 
         Args:

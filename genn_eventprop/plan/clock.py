@@ -63,7 +63,7 @@ def number_of_steps(duration: float, dt: float) -> int:
 def input_steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
     """(E,) int32 min(floor(t / dt + shift), last) of times that are not negative, and how many were beyond `last`.
 
-    shift: 0.5 for the nearest step, 0 for the step that a time is in. `data.kernels.to_steps` is the same, compiled.
+    shift: 0.5 for the nearest step, 0 for the step that a time is in. `data.augment.kernels.to_steps` is it, compiled.
     """
     steps, clipped = np.empty(len(times), np.int32), 0
     for start in range(0, len(times), BLOCK):

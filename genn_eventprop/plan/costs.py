@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .connection import ConnectionRecord
 from .records import Plan
-from .tables import ring_steps
+from .synapse_tables import ring_steps
 
 INT = 4
 """Bytes of an index."""

@@ -19,7 +19,7 @@ from ..modelling.parameters import Param, within
 from ..regularisers import SpikePush, pushed_state
 from . import clock
 from .connection import ConnectionRecord
-from .held import held
+from .enforced_bounds import held
 
 SPIKE_TIMES = ("grid", "exact")
 

@@ -2,7 +2,7 @@
 
 Every neuron keeps a list of what happened to it, newest last; the backward pass undoes it from its end. A list has
 room for a given number of entries; one that needs more is counted all the same, and the host runs the trial again.
-Rules: `engines/clock_events.py`.
+Rules: `engines/reference/grid/events.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .nodes import (
     no,
     random_bits,
     together,
-)  # fmt: skip
+)
 from .scope import Scope
 
 SENT = name("sent")  # local: the neuron sends a spike at the end of the step

@@ -193,7 +193,7 @@ class choose(sp.Function):  # noqa: N801
 
 
 class diverged(sp.Function):  # noqa: N801
-    """True for a value beyond `engines.base.DIVERGED`, and for nan."""
+    """True for a value beyond `engines.contract.engine.DIVERGED`, and for nan."""
 
     nargs = 1
 
@@ -203,7 +203,7 @@ class is_nan(sp.Function):  # noqa: N801
 
 
 class normal_number(sp.Function):  # noqa: N801
-    """(key of the trial, step, neuron): see `engines/stochastic.py`."""
+    """(key of the trial, step, neuron): see `engines/contract/noise.py`."""
 
     nargs = 3
 

@@ -30,7 +30,7 @@ from .nodes import (
     name,
     normal_number,
     together,
-)  # fmt: skip
+)
 from .readouts import Readout
 from .readouts.maximum import NEGATIVE
 from .regularise import Regularise

@@ -3,7 +3,7 @@
 A trial is a list of operations (`operations.py`) before, in and after the loop over steps, for each direction.
 `EachNeuron` runs a kernel for all neurons of a population; the others are what happens between neurons. Operations that
 stand side by side in one list may depend on each other in order; kernels of one `EachNeuron` are independent over
-neurons. The definition of the order is `engines/reference_clock.py` and its parts.
+neurons. The definition of the order is `engines/reference/grid/engine.py` and its parts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .operations import (
     Once,
     Operation,
     Total,
-)  # fmt: skip
+)
 from .outer import on_host
 from .population import Population
 from .readouts import Readout, make_readout

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..engines import Data, Engine
 from ..errors import SettingError
+from ..runs.fingerprint import describe_data
 from .carried import CarryingEngine
 from .checks import check_labels
 from .class_weights import ClassWeights
-from .identity import describe_data
 
 if TYPE_CHECKING:
     from ..data import Events
-    from ..data.augmented import Augmented
+    from ..data.augment.augmented import Augmented
 
 Batch = tuple[Data, np.ndarray, int]
 """(data, samples of it that form the batch, input spikes clipped that `Batches.clipped` does not count)."""
@@ -124,7 +124,7 @@ def placed(data: Data, own: slice, labels: np.ndarray) -> Data:
 
 def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:
     """The batches of either kind of training set; one that is mapped from disk is never loaded as a whole."""
-    from ..data.augmented import Augmented
+    from ..data.augment.augmented import Augmented
 
     if isinstance(train, Augmented):
         return AugmentedBatches(train, engine, weights)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data.chunks import follows
+from ..data.events.chunks import follows
 from ..engines import Data, Engine, Result
-from ..engines.around import Around
-from ..engines.carry import Carry
-from ..engines.dataset import batch_indices
+from ..engines.contract.data import batch_indices
+from ..engines.contract.state import Carry
+from ..engines.contract.wrapper import Around
 from ..errors import EngineError
 
 

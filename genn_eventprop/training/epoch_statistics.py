@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..engines import Data, Result
-from ..engines.result import LossPart
+from ..engines.contract.result import LossPart
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data import Events, check
+from ..data import Events
+from ..data.events import check
 from ..engines import Data, Engine
-from ..engines.result import LossPart
+from ..engines.contract.result import LossPart
 from ..losses import Function
 from ..plan import Plan
 from .carried import in_order

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..description import Described
+from ..distributed import Alone, Ranks
 from ..engines import Engine
 from ..errors import CheckpointError, SettingError
 from ..losses import Loss
 from ..modelling import Network
 from ..optimisers import Optimiser
 from ..plan import NetworkPlan
+from ..runs.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from ..runs.fingerprint import check_same
+from ..runs.run_folder import RunFolder
+from ..runs.run_lock import check_writer, writer
+from ..runs.weights import fitting_weights, save_weights
 from .batches import Batches
-from .checkpoint import load_checkpoint, load_latest, save_checkpoint
-from .distributed import Alone, Ranks
-from .folder_model import keep_model, keep_start
-from .identity import check_same
-from .run_folder import RunFolder
+from .model_snapshot import keep_model, keep_start
 from .state import TrainingState, pack, unpack, write_parameters
-from .weights import fitting_weights, save_weights
-from .writer import check_writer, writer
 
 if TYPE_CHECKING:
     from ..data import Events
-    from ..data.augment import Step
+    from ..data.augment.steps import Step
 
 T = TypeVar("T", bound="Keeping")
 

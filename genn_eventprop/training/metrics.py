@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, SettingError
+from ..runs.run_folder import jsonable
 from .evaluation import Evaluation
-from .run_folder import jsonable
 
 TOP_K = (2, 3, 5)
 """Reported besides the accuracy, as far as there are more classes."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SettingError, suggest
 from ..modelling import Connection, Conv2D, Pool2D
-from ..plan.tables import Tables
+from ..plan.synapse_tables import Tables
 from .callbacks import Callback
 from .silent_neurons import bounded
 

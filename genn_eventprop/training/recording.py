@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.storage import UNREADABLE
+from ..data.events.storage import UNREADABLE
 from ..engines import ReferenceClock, Spikes
 from ..errors import SettingError, suggest
 from ..losses.outer import Absent
@@ -21,7 +21,7 @@ from .callbacks import Callback
 
 if TYPE_CHECKING:
     from ..data import Events
-    from .trained import TrainedModel
+    from ..deploy.trained import TrainedModel
     from .trainer import Trainer
 
 

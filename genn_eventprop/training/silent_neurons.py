@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import SettingError, suggest
 from ..modelling import Connection, Conv2D, Pool2D
 from ..modelling.parameters import Array, Constant
-from ..plan.tables import Tables
+from ..plan.synapse_tables import Tables
 from .callbacks import Callback
 
 if TYPE_CHECKING:

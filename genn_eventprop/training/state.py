@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from .checkpoint import Checkpoint
+from ..runs.checkpoint import Checkpoint
 from .epoch_statistics import EpochStatistics
 
 

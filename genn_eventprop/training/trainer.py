@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import engines
+from ..distributed import Alone, RankError
+from ..distributed.trainer import Distributing
 from ..engines import Data, Engine
 from ..errors import SettingError
 from ..losses import Loss, as_losses
@@ -22,30 +24,28 @@ from ..optimisers import Progress as ScheduleProgress
 from ..plan import make_plan
 from ..regularisers import Regulariser
 from ..renamed import RenamedAttribute
+from ..runs.fingerprint import describe_loss, describe_network, describe_regulariser
+from ..runs.run_lock import writer
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import CarryingEngine, begins, in_order, recordings
 from .checks import check_batch, check_parameters, data_notes, whole
 from .class_weights import Asked, ClassWeights
 from .delays import delay_metrics, late_delays
-from .distributed import Alone, RankError
-from .distributing import Distributing
 from .epoch_statistics import EpochStatistics
-from .evaluating import Evaluating
 from .evaluation import Evaluation, evaluate
+from .evaluator import Evaluating
 from .gradient_norms import gradient_norms
-from .identity import describe_loss, describe_network, describe_regulariser
 from .keeping import Keeping
 from .report import epoch_metrics
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
+from .seeds import Streams
 from .state import TrainingState
-from .streams import Streams
-from .writer import writer
 
 if TYPE_CHECKING:
     from ..data import Events
-    from ..data.augmented import Augmented
-    from ..data.splits import HeldOutTestSet
+    from ..data.augment.augmented import Augmented
+    from ..data.events.splits import HeldOutTestSet
 
 
 OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
@@ -76,8 +76,8 @@ class Trainer(Evaluating, Keeping, Distributing):
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; default: the trainer's own settings.
         notes: notes that `Progress` prints first, in addition to its own about the data.
-        carry: samples are chunks of long recordings (`data.chunks`): the trial of a chunk continues from the end of the
-            previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
+        carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the end of
+            the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
@@ -210,9 +210,9 @@ class Trainer(Evaluating, Keeping, Distributing):
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in total, then evaluate the test set once.
 
-        The training set may be `data.augmented.Augmented`: then each batch is augmented for its epoch.
+        The training set may be `data.augment.augmented.Augmented`: then each batch is augmented for its epoch.
         The best checkpoint is chosen by validation accuracy (ties: by the smaller validation loss), never on the test
-        or training set; without a validation set it is the last one. The test set (`data.splits.HeldOutTestSet`)
+        or training set; without a validation set it is the last one. The test set (`data.events.splits.HeldOutTestSet`)
         is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`. If the
         optimiser averages the weights (``Adam(average=0.99)``), validation, test and checkpoints have the averages.
 

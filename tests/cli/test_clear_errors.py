@@ -12,13 +12,14 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, Uniform
 from genn_eventprop.cli import inspect_commands, main
-from genn_eventprop.data.structured import from_map_dataset
+from genn_eventprop.data.readers.structured import from_map_dataset
 from genn_eventprop.errors import DataError, LossError, NetworkError, PlanError, SettingError, TrainingError
+from genn_eventprop.experiment import experiment
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models import LIF
 from genn_eventprop.optimisers import SGD
-from genn_eventprop.training import Callback, experiment
-from genn_eventprop.training.run_folder import RunFolder
+from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.training import Callback
 
 
 def net_of(connectivity=None, sizes=(2, 2)):
@@ -170,7 +171,7 @@ def test_times_that_look_like_seconds_get_a_note():
 PAGE = """
 from dataclasses import dataclass
 from genn_eventprop.data import yin_yang
-from genn_eventprop.training.layered import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

@@ -12,7 +12,8 @@ import pytest
 
 from genn_eventprop import Events
 from genn_eventprop.cli import main
-from genn_eventprop.training import Callback, Progress, load_checkpoint, load_weights
+from genn_eventprop.runs import load_checkpoint, load_weights
+from genn_eventprop.training import Callback, Progress
 
 EXPERIMENT = '''
 """A tiny experiment."""
@@ -318,7 +319,7 @@ def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch
         asked.append((model, settings))
         return 0 if settings["seed"] == 0 else 1
 
-    monkeypatch.setattr("genn_eventprop.gradcheck.main", check)
+    monkeypatch.setattr("genn_eventprop.verify.gradients.main", check)
     assert main(["gradcheck", "lif"]) == 0
     assert main(["gradcheck", "lif", "--seed", "7", "--engine", "native"]) == 1
     assert main(["gradcheck", "--all", "--quick"]) == 0

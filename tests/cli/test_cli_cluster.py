@@ -13,10 +13,10 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training import cluster
-from genn_eventprop.training.cluster import Cell, SlurmRunner, minutes, slurm_of
-from genn_eventprop.training.jobs import Job
-from genn_eventprop.training.scan import read_scan
+from genn_eventprop.studies import cluster
+from genn_eventprop.studies.cluster import Cell, SlurmRunner, minutes, slurm_of
+from genn_eventprop.studies.jobs import Job
+from genn_eventprop.studies.scan import read_scan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

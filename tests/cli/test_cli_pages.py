@@ -9,7 +9,7 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop.cli import main
-from genn_eventprop.training import load_experiment
+from genn_eventprop.experiment import load_experiment
 
 PAGE = '''
 """Two classes, told by which channel spikes first."""

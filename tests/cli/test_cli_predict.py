@@ -124,7 +124,7 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
 
 def test_hdf5_files(here, capsys):
     pytest.importorskip("h5py")
-    from genn_eventprop.data.hdf5 import write_shd
+    from genn_eventprop.data.readers.hdf5 import write_shd
 
     events = Events.from_samples([([10.0, 30.0], [500, 600])], 700, labels=[0])
     write_shd(events, "set.h5", dtype=np.float64)

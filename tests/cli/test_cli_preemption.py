@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.training.checkpoint import load_checkpoint
+from genn_eventprop.runs.checkpoint import load_checkpoint
 
 EXPERIMENT = """
 import time
@@ -197,7 +197,7 @@ def test_an_interrupt_in_the_validation_loses_nothing(folder, monkeypatch):
 
 
 def test_sigterm_before_the_training_cleans_up(folder, monkeypatch, capsys):
-    from genn_eventprop.training import experiment
+    from genn_eventprop.experiment import experiment
 
     def build(file, config, run_dir, resume):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -13,8 +13,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
+from genn_eventprop.studies.repeats import describe_summary, summarise, whole_numbers
 from genn_eventprop.training import Trainer
-from genn_eventprop.training.repeats import describe_summary, summarise, whole_numbers
 
 EXPERIMENT = """
 import time

@@ -14,12 +14,12 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.reproduce import Cell, Outcome, Table, collect, find_paper, paper_names, read_paper
-from genn_eventprop.reproduce.collect import order_steps
-from genn_eventprop.reproduce.report import difference, order_words, row_of
-from genn_eventprop.training import load_experiment
-from genn_eventprop.training.experiment import config_from_json
-from genn_eventprop.training.run_folder import RunFolder
+from genn_eventprop.experiment import load_experiment
+from genn_eventprop.experiment.experiment import config_from_json
+from genn_eventprop.report.reproduce import Cell, Outcome, Table, collect, find_paper, paper_names, read_paper
+from genn_eventprop.report.reproduce.collect import order_steps
+from genn_eventprop.report.reproduce.report import difference, order_words, row_of
+from genn_eventprop.runs.run_folder import RunFolder
 
 PAGE = '''
 """Two classes, told by which channel spikes first."""

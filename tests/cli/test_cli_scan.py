@@ -12,12 +12,12 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training.jobs import Job, LocalRunner
-from genn_eventprop.training.run_folder import write_json
-from genn_eventprop.training.scan import cell_name, locked, read_scan, read_toml, write_toml
-from genn_eventprop.training.scan_status import cell_states
-from genn_eventprop.training.tabulate import markdown, rows_of
-from genn_eventprop.training.writer import writer
+from genn_eventprop.runs.run_folder import write_json
+from genn_eventprop.runs.run_lock import writer
+from genn_eventprop.studies.jobs import Job, LocalRunner
+from genn_eventprop.studies.scan import cell_name, locked, read_scan, read_toml, write_toml
+from genn_eventprop.studies.scan_status import cell_states
+from genn_eventprop.studies.tabulate import markdown, rows_of
 
 EXPERIMENT = """
 import time

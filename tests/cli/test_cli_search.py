@@ -13,8 +13,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training.scan import read_scan, read_toml
-from genn_eventprop.training.search import Range, import_optuna, search_of, study_of
+from genn_eventprop.studies.scan import read_scan, read_toml
+from genn_eventprop.studies.search import Range, import_optuna, search_of, study_of
 
 # validation is better for a larger rate and more hidden neurons; a training is nothing but writing its curve
 EXPERIMENT = """

@@ -9,8 +9,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.data import Events
-from genn_eventprop.training.run_folder import RunFolder
-from genn_eventprop.view import figures
+from genn_eventprop.report.view import figures
+from genn_eventprop.runs.run_folder import RunFolder
 
 PAGE = '''
 """Two classes, told by which channel spikes first."""
@@ -152,7 +152,7 @@ def test_large_matrices_are_thinned(monkeypatch):
 
 
 def test_samples_of_three_classes():
-    from genn_eventprop.view.build import _of_classes
+    from genn_eventprop.report.view.build import _of_classes
 
     events = Events.from_samples([([1.0], [0])] * 9, 1, labels=[0, 0, 0, 1, 1, 2, 2, 3, 3])
     assert _of_classes(events) == [0, 3, 5]

@@ -21,7 +21,7 @@ from genn_eventprop.codegen import CPP, DIALECTS, GENN, cpp, derive_snippets
 from genn_eventprop.codegen.cpp import generate
 from genn_eventprop.codegen.optimiser import update_source
 from genn_eventprop.codegen.printer import assignments, expression
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam

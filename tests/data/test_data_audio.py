@@ -10,7 +10,8 @@ from scipy import integrate, special
 from scipy.io import wavfile
 
 from genn_eventprop.cli import main
-from genn_eventprop.data import audio, cochlea, fsdd, hair_cell, hdf5
+from genn_eventprop.data.audio import cochlea, hair_cell, inner_ear
+from genn_eventprop.data.readers import fsdd, hdf5
 from genn_eventprop.errors import DataError
 
 
@@ -18,7 +19,7 @@ def tone(frequency: float, seconds: float = 0.2, rate: int = 16000) -> tuple[np.
     return np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate), rate
 
 
-def rates_of(events: audio.Events, seconds: np.ndarray) -> np.ndarray:
+def rates_of(events: inner_ear.Events, seconds: np.ndarray) -> np.ndarray:
     """(S, n_channels) spikes per second."""
     return (
         np.stack([np.bincount(events.sample(i)[1], minlength=events.n_channels) for i in range(len(events))])
@@ -128,22 +129,22 @@ def test_refractory_time_of_bushy_cells() -> None:
 
 
 def test_a_tone_excites_its_place() -> None:
-    events = audio.to_events([tone(f) for f in (300.0, 1000.0, 3000.0)])
+    events = inner_ear.to_events([tone(f) for f in (300.0, 1000.0, 3000.0)])
     centre = [events.sample(i)[1].mean() for i in range(3)]
     assert centre[0] > centre[1] + 50 > centre[2] + 100
 
 
 def test_spikes_do_not_depend_on_what_is_converted_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
     sounds = [tone(f, s) for f, s in ((300.0, 0.2), (500.0, 0.31), (900.0, 0.1))]
-    together = audio.to_events(sounds, seed=3)
-    monkeypatch.setattr(audio, "TOGETHER", 1)
-    alone = audio.to_events(sounds, seed=3)
+    together = inner_ear.to_events(sounds, seed=3)
+    monkeypatch.setattr(inner_ear, "TOGETHER", 1)
+    alone = inner_ear.to_events(sounds, seed=3)
     assert np.array_equal(together.times, alone.times) and np.array_equal(together.channels, alone.channels)
-    assert not np.array_equal(audio.to_events(sounds, seed=4).times, alone.times)
+    assert not np.array_equal(inner_ear.to_events(sounds, seed=4).times, alone.times)
 
 
 def test_silence_gives_spontaneous_spikes_only_and_an_empty_sound_none() -> None:
-    events = audio.to_events([(np.zeros(8000), 8000), (np.empty(0), 8000), tone(500.0, 1.0)], labels=[0, 1, 2])
+    events = inner_ear.to_events([(np.zeros(8000), 8000), (np.empty(0), 8000), tone(500.0, 1.0)], labels=[0, 1, 2])
     assert events.counts[1] == 0
     assert events.counts[0] / 700 < 1.5  # Hz a channel; the published spikes have 0.5 to 1 in the silent channels
     assert events.counts[2] > 5 * events.counts[0]
@@ -152,10 +153,10 @@ def test_silence_gives_spontaneous_spikes_only_and_an_empty_sound_none() -> None
 @pytest.fixture(scope="module")
 def same_recordings(data_dir: Path) -> tuple[list[tuple[np.ndarray, int]], np.ndarray, np.ndarray]:
     """(sounds, seconds, rates (S, 700) of the given spikes) of every third real wav file."""
-    files, labels, speakers, _ = audio.recordings(data_dir / "fsdd" / "wav")
+    files, labels, speakers, _ = inner_ear.recordings(data_dir / "fsdd" / "wav")
     assert speakers is not None
     chosen = range(0, len(files), 3)
-    sounds = [audio.read_wav(files[i]) for i in chosen]
+    sounds = [inner_ear.read_wav(files[i]) for i in chosen]
     seconds = np.array([len(x) / rate for x, rate in sounds])
     with np.load(data_dir / "fsdd" / "fsdd_spikes_700ch.npz") as file:
         keys = list(zip(file["labels"].tolist(), file["speaker"].tolist(), file["index"].tolist(), strict=True))
@@ -187,7 +188,7 @@ def agreement(ours: np.ndarray, given: np.ndarray) -> dict[str, float]:
 def test_rates_are_those_of_the_published_converter(same_recordings: tuple) -> None:
     """Per-channel rates of the same recordings, the issue asks for 0.8."""
     sounds, seconds, given = same_recordings
-    ours = rates_of(audio.to_events(sounds), seconds)
+    ours = rates_of(inner_ear.to_events(sounds), seconds)
     found = agreement(ours, given)
     assert min(found.values()) > 0.8, found
     assert found["all rates"] > 0.92 and found["mean rate over channels"] > 0.99
@@ -217,10 +218,10 @@ def test_the_right_ear_at_the_wrong_place_does_not_pass(same_recordings: tuple) 
 @pytest.mark.slow
 def test_three_times_faster_than_real_time_on_one_core(data_dir: Path) -> None:
     for folder in (data_dir / "fsdd" / "wav", data_dir / "speech_commands_wav"):
-        sounds = [audio.read_wav(p) for p in audio.recordings(folder)[0][:24]]
-        audio.to_events(sounds[:1])  # the filter bank is made once a process
+        sounds = [inner_ear.read_wav(p) for p in inner_ear.recordings(folder)[0][:24]]
+        inner_ear.to_events(sounds[:1])  # the filter bank is made once a process
         start = time.process_time()
-        audio.to_events(sounds)
+        inner_ear.to_events(sounds)
         assert sum(len(x) / rate for x, rate in sounds) / (time.process_time() - start) > 3.0
 
 
@@ -232,27 +233,27 @@ def test_wav_encodings_agree(tmp_path: Path, dtype: type) -> None:
     sound = 0.9 * np.stack([tone(440.0, 0.05)[0]] * 2, axis=1)
     scaled = {np.int16: 32767, np.int32: 2147483647, np.uint8: 127, np.float32: 1}[dtype] * sound
     wavfile.write(tmp_path / "x.wav", 16000, (scaled + (128 if dtype == np.uint8 else 0)).astype(dtype))
-    samples, rate = audio.read_wav(tmp_path / "x.wav")
+    samples, rate = inner_ear.read_wav(tmp_path / "x.wav")
     assert rate == 16000 and samples.shape == (800,)
     assert np.corrcoef(samples, sound[:, 0])[0, 1] > 0.999 and abs(samples.mean()) < 0.02 * samples.max()
 
 
 def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent.wav: no such file"):
-        audio.read_wav(tmp_path / "absent.wav")
+        inner_ear.read_wav(tmp_path / "absent.wav")
     (tmp_path / "text.wav").write_text("certainly not a recording of speech")
     with pytest.raises(
         DataError, match="text.wav: not a readable wav file .*; download it again, or convert it to 16-bit PCM"
     ):
-        audio.read_wav(tmp_path / "text.wav")
+        inner_ear.read_wav(tmp_path / "text.wav")
     wavfile.write(tmp_path / "x.wav", 8000, np.zeros(1000, np.int16))
     for keep in (0, 10, 30, 1000):
         (tmp_path / "cut.wav").write_bytes((tmp_path / "x.wav").read_bytes()[:keep])
         with pytest.raises(DataError, match="cut.wav: not a readable wav file"):
-            audio.read_wav(tmp_path / "cut.wav")
+            inner_ear.read_wav(tmp_path / "cut.wav")
     wavfile.write(tmp_path / "nan.wav", 8000, np.array([0, 1, np.nan], np.float32))
     with pytest.raises(DataError, match="nan.wav: sample 2 is not finite"):
-        audio.read_wav(tmp_path / "nan.wav")
+        inner_ear.read_wav(tmp_path / "nan.wav")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_damaged_and_foreign_wav(tmp_path: Path) -> None:
 )
 def test_bad_sounds(sound: np.ndarray, rate: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        audio.to_events([(sound, rate)])
+        inner_ear.to_events([(sound, rate)])
 
 
 def write_tone(path: Path, frequency: float) -> None:
@@ -276,44 +277,44 @@ def write_tone(path: Path, frequency: float) -> None:
 def test_folder_layouts(tmp_path: Path) -> None:
     for name in ("10_ann_0.wav", "2_bob_0.wav", "2_ann_1.wav"):
         write_tone(tmp_path / "flat" / name, 400.0)
-    files, labels, speakers, names = audio.recordings(tmp_path / "flat")
+    files, labels, speakers, names = inner_ear.recordings(tmp_path / "flat")
     assert names == ["2", "10"] and labels.tolist() == [1, 0, 0] and speakers.tolist() == ["ann", "ann", "bob"]
     for name in ("yes/a1_nohash_0.wav", "no/b2_nohash_1.wav", "_background_noise_/x.wav"):
         write_tone(tmp_path / "nested" / name, 400.0)
-    files, labels, speakers, names = audio.recordings(tmp_path / "nested")
+    files, labels, speakers, names = inner_ear.recordings(tmp_path / "nested")
     assert names == ["no", "yes"] and labels.tolist() == [0, 1] and speakers.tolist() == ["b2", "a1"]
     assert [p.parent.name for p in files] == ["no", "yes"]
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent: no such folder"):
-        audio.recordings(tmp_path / "absent")
+        inner_ear.recordings(tmp_path / "absent")
     with pytest.raises(DataError, match="no wav files; expected CLASS/"):
-        audio.recordings(tmp_path)
+        inner_ear.recordings(tmp_path)
     write_tone(tmp_path / "word.wav", 400.0)
     with pytest.raises(DataError, match="word.wav: cannot determine the class; name it CLASS_SPEAKER_NUMBER.wav"):
-        audio.recordings(tmp_path)
+        inner_ear.recordings(tmp_path)
 
 
 def test_no_recording_is_left_out(tmp_path: Path) -> None:
     write_tone(tmp_path / "0_ann_0.wav", 400.0)
     write_tone(tmp_path / "1_ann_0.WAV", 400.0)
-    assert len(audio.recordings(tmp_path)[0]) == 2
+    assert len(inner_ear.recordings(tmp_path)[0]) == 2
     write_tone(tmp_path / "2_1.wav", 400.0)
     with pytest.raises(
         DataError, match=r"2_1.wav: cannot determine the speaker, unlike in 0_ann_0.wav; name all recordings"
     ):
-        audio.recordings(tmp_path)
+        inner_ear.recordings(tmp_path)
     write_tone(tmp_path / "3" / "a.Wav", 400.0)
     with pytest.raises(
         DataError, match=r"0_ann_0.wav: is next to folders of wav files; move it into the folder of its"
     ):
-        audio.recordings(tmp_path)
+        inner_ear.recordings(tmp_path)
 
 
 def test_class_names_beyond_ascii(tmp_path: Path) -> None:
     write_tone(tmp_path / "in" / "fünf_jürgen_0.wav", 400.0)
-    audio.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
+    inner_ear.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
     assert hdf5.class_names(tmp_path / "out.h5") == ["fünf"]
     assert hdf5.read_shd(tmp_path / "out.h5").groups.tolist() == ["jürgen"]
 
@@ -327,8 +328,8 @@ def test_rates_share_filter_banks() -> None:
 def test_convert_audio_writes_the_shd_layout(tmp_path: Path) -> None:
     for name, frequency in (("0_ann_0.wav", 300.0), ("1_bob_0.wav", 900.0)):
         write_tone(tmp_path / "in" / name, frequency)
-    done = audio.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
-    events, names = audio.convert_folder(tmp_path / "in")
+    done = inner_ear.convert_audio(tmp_path / "in", tmp_path / "out.h5", progress=False)
+    events, names = inner_ear.convert_folder(tmp_path / "in")
     back = hdf5.read_shd(tmp_path / "out.h5")
     assert (done.recordings, done.spikes, list(done.class_names)) == (2, len(events.times), names)
     assert done.seconds == pytest.approx(0.2) and done.speakers == ("ann", "bob")

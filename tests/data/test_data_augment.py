@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, augment, kernels
-from genn_eventprop.data.augment import (
+from genn_eventprop.data import Events
+from genn_eventprop.data.augment import kernels
+from genn_eventprop.data.augment import steps as augment
+from genn_eventprop.data.augment.augmented import Augmented, Blend, centre_of_mass
+from genn_eventprop.data.augment.counter import Draw
+from genn_eventprop.data.augment.steps import (
     Affine,
     Bin,
     ChannelsLast,
@@ -28,8 +32,6 @@ from genn_eventprop.data.augment import (
     TrimSilence,
     Warp,
 )
-from genn_eventprop.data.augmented import Augmented, Blend, centre_of_mass
-from genn_eventprop.data.counter import Draw
 from genn_eventprop.errors import DataError, ToolchainError
 
 N = 50

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, cache, hdf5, sources
+from genn_eventprop.data import Events, cache, sources
+from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
 

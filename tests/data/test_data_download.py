@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from genn_eventprop.data import download, tonic_sets
+from genn_eventprop.data.readers import download
+from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.errors import DataError
 
 

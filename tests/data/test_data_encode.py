@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import encode, mnist
+from genn_eventprop.data.events import encode
+from genn_eventprop.data.readers import mnist
 from genn_eventprop.errors import DataError
 
 PIXELS = np.array([[0, 1, 2, 128, 255]], np.uint8)

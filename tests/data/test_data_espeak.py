@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.data import espeak, hdf5, tonic_sets
+from genn_eventprop.data.audio import espeak
+from genn_eventprop.data.readers import hdf5
+from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.errors import DataError
 
 pytest.importorskip("h5py")

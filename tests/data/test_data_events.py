@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, structured
+from genn_eventprop.data import Events
+from genn_eventprop.data.readers import structured
 from genn_eventprop.errors import DataError
 
 
@@ -72,7 +73,7 @@ def test_refuses_wrong_input_and_says_where(changes: dict[str, Any], message: st
 
 
 def test_order_is_checked_across_blocks_and_not_across_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genn_eventprop.data import check
+    from genn_eventprop.data.events import check
 
     monkeypatch.setattr(check, "BLOCK", 2)
     Events([1.0, 2.0, 0.5, 0.6, 0.1], [0] * 5, [0, 2, 4, 5], 1)

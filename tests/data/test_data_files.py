@@ -9,7 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, aer, braille, fsdd, hdf5, mnist, needs
+from genn_eventprop.data import Events
+from genn_eventprop.data import optional as needs
+from genn_eventprop.data.readers import aer, braille, fsdd, hdf5, mnist
 from genn_eventprop.errors import DataError
 
 

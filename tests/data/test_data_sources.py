@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, hdf5, sources
+from genn_eventprop.data import Events, sources
+from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, splits
+from genn_eventprop.data import Events
+from genn_eventprop.data.events import splits
 from genn_eventprop.errors import DataError
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, storage
+from genn_eventprop.data import Events
+from genn_eventprop.data.events import storage
 from genn_eventprop.errors import DataError
 
 FIELDS = ("times", "channels", "offsets", "n_channels", "labels", "groups", "n_classes", "name")

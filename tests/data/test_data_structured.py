@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import Events, structured
+from genn_eventprop.data import Events
+from genn_eventprop.data.readers import structured
 from genn_eventprop.errors import DataError
 
 SENSOR = (5, 4, 2)

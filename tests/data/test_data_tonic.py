@@ -7,12 +7,13 @@ import h5py
 import numpy as np
 import pytest
 
-from genn_eventprop.data import aer, hdf5
+from genn_eventprop.data.readers import aer, hdf5
 from genn_eventprop.errors import DataError
 
 tonic = pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
 
-from genn_eventprop.data import structured, tonic_sets  # noqa: E402
+from genn_eventprop.data.readers import structured  # noqa: E402
+from genn_eventprop.data.readers import tonic as tonic_sets  # noqa: E402
 
 
 def test_shd_through_tonic(data_dir: Path, tmp_path: Path) -> None:
@@ -128,5 +129,5 @@ def test_unknown_sets_parts_and_options(data_dir: Path, tmp_path: Path) -> None:
         tonic_sets.load("shd", tmp_path, "validation")
     (tmp_path / "SHD").mkdir()
     shutil.copy(data_dir / "fsdd" / "shd_layout_sample.h5", tmp_path / "SHD" / "shd_train.h5")
-    with pytest.raises(DataError, match="only plain options can be cached; use data.structured.from_map_dataset"):
+    with pytest.raises(DataError, match="only plain options can be cached; use data.readers.structured"):
         tonic_sets.load("shd", tmp_path, transform=lambda events: events)

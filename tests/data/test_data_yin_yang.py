@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.errors import DataError
 
 # sha256 of the published splits: samples as little-endian float64 in C order, labels as uint8 (yin_yang/note.txt)

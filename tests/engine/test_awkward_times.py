@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 from support.sweeps import sweep

@@ -7,7 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Uniform
-from genn_eventprop.data.chunks import chunks
+from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.engines import create
-from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.engines.reference_clock import ReferenceClock
+from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI

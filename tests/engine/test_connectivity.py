@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, FanIn, Network, Normal, Sparse
 from genn_eventprop.engines import create
-from genn_eventprop.engines.c99 import C99Engine
+from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Conv2D, Delay, Dense, FanIn, Grouped, Network, Normal, OneToOne, Pool2D, Sparse, Uniform
 from genn_eventprop.engines import create
-from genn_eventprop.engines.c99 import C99Engine
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

@@ -8,9 +8,9 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Network, Normal, losses
 from genn_eventprop.engines import NAMES, availability, create, engine_class, registry
+from genn_eventprop.engines.contract.features import ALL, FEATURES, INPUTS, LOSSES, SEVERAL, refuse
 from genn_eventprop.engines.genn.install import BACKENDS
-from genn_eventprop.engines.reference_clock import ReferenceClock
-from genn_eventprop.engines.refuse import ALL, FEATURES, INPUTS, LOSSES, SEVERAL, refuse
+from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan

@@ -14,15 +14,15 @@ import genn_eventprop.codegen.cuda as codegen_cuda
 import genn_eventprop.engines.cuda as engines_cuda
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.codegen.cuda import generate
-from genn_eventprop.crosscheck.representative import Shape
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.c99 import C99Engine
+from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.cuda import CudaEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import relative
 from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimEngine
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losses
-from genn_eventprop.crosscheck.representative import Shape
-from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.engines import create
 from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.errors import EngineError, TrainingError
@@ -18,6 +17,7 @@ from genn_eventprop.optimisers import SGD, Adam, AdamW, RMSprop
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import WeightDecay
 from genn_eventprop.training.checks import check_batch
+from genn_eventprop.verify.engines.representative import Shape
 from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimDevice
 from support.sweeps import sweep
 

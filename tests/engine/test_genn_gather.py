@@ -9,7 +9,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimi
 from genn_eventprop.codegen.genn import gather
 from genn_eventprop.codegen.genn.target import network_text
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.device_arrays import DeviceArrays, DeviceLocation
+from genn_eventprop.engines.contract.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.engines.genn import transfer
 from genn_eventprop.errors import EngineError, TrainingError
 from genn_eventprop.models.li import LI
@@ -194,7 +194,7 @@ def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
 def test_groups_become_smaller_where_32_bit_indices_would_not_reach(monkeypatch):
     """At first by the length of the arrays, then in the middle of a batch when a spike store grows."""
     side_by_side(monkeypatch)
-    monkeypatch.setattr("genn_eventprop.engines.program_engine.FIRST_ROOM", 1)
+    monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 1)
     plan = build()
     values = plan.network.initial_parameters(3)
     engine = harness.HarnessEngine(plan, values, dtype="float64")

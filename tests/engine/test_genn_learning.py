@@ -6,7 +6,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses, optimisers
 from genn_eventprop.codegen.genn.learning import rule_of
 from genn_eventprop.engines import create
-from genn_eventprop.engines.device_arrays import DeviceArrays, DeviceLocation
+from genn_eventprop.engines.contract.device_arrays import DeviceArrays, DeviceLocation
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

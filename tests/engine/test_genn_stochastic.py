@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop.engines.reference_clock import ReferenceClock
+from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from support import genn_harness as harness
 from support import stochastic
 from support.on_genn import on_genn

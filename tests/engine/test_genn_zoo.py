@@ -7,9 +7,9 @@ import pytest
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, losses, models
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients.draw import Layout, draw
 from support import eventful as E
 from support import genn_harness as harness
 from support.on_genn import on_genn
@@ -73,7 +73,7 @@ def test_float32_agrees_to_1e_4(name):
 
 def test_more_events_than_the_store_holds(monkeypatch):
     """The store grows by what it counted, events and not spikes."""
-    monkeypatch.setattr("genn_eventprop.engines.program_engine.FIRST_ROOM", 2)
+    monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 2)
     plan = PLANS["two spikes"]()
     values, events = plan.network.initial_parameters(1), E.random_events(plan)
     engine = make("harness", plan, values)

@@ -8,7 +8,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import DataError, EngineError, LossError
 from genn_eventprop.losses import Function, OwnLoss, TimeWeight
 from genn_eventprop.models.li import LI

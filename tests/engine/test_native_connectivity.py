@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Uniform, losses
 from genn_eventprop.engines import create
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import ZOO

@@ -12,7 +12,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.engines import ReferenceClock, create
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import DataError, EngineError, NetworkError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.optimisers import SGD, Adam

@@ -4,7 +4,7 @@ import numpy as np
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.modelling.neuron import Event
 from genn_eventprop.plan import make_plan
 from support.eventful import BURSTING, DELTA, REFRACTORY, build, random_events

@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse
 from genn_eventprop.engines import create
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
-from genn_eventprop.engines.native import NativeEngine, segments
+from genn_eventprop.engines.native.engine import NativeEngine, segments
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan

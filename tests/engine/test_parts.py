@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import create
-from genn_eventprop.engines.parts import Part, add_in_tree
+from genn_eventprop.engines.contract.slices import Part, add_in_tree
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount

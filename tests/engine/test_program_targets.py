@@ -7,8 +7,8 @@ import pytest
 
 from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, Sparse, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.c99 import C99Engine
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -25,7 +25,7 @@ PROBLEMS = every_problem()
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_lists_of_events_grow_and_a_second_run_is_the_same(target, monkeypatch):
-    monkeypatch.setattr("genn_eventprop.engines.program_engine.FIRST_ROOM", 1)
+    monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 1)
     plan = build("recurrent", "max", "fixed", 0.0)
     values, events = plan.network.initial_parameters(3), random_events(plan)
     engine, clock = TARGETS[target](plan, values, dtype="float64"), ReferenceClock(plan, values)

@@ -20,15 +20,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.adjoint import derive
-from genn_eventprop.crosscheck import ENGINES, Case, Random, check, draw_case, draw_layout, made, wired
-from genn_eventprop.crosscheck.check import PRECISION, Truth, judged, loaded, starts_above
-from genn_eventprop.crosscheck.known import KNOWN, network
-from genn_eventprop.crosscheck.layout import MODELS, NONLINEAR
-from genn_eventprop.crosscheck.outcome import HALVES, other_number, outcome
-from genn_eventprop.crosscheck.wiring import DELAYS, KINDS
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.verify.engines import ENGINES, Case, Random, check, draw_case, draw_layout, made, wired
+from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, starts_above
+from genn_eventprop.verify.engines.known import KNOWN, network
+from genn_eventprop.verify.engines.layout import MODELS, NONLINEAR
+from genn_eventprop.verify.engines.outcome import HALVES, other_number, outcome
+from genn_eventprop.verify.engines.wiring import DELAYS, KINDS
 
 FEW = settings(
     max_examples=3, derandomize=True, deadline=None, database=None, phases=[Phase.generate],

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
-from genn_eventprop.engines.event_pieces import REACH
-from genn_eventprop.engines.event_records import Arrival
-from genn_eventprop.gradcheck import matrix
-from genn_eventprop.gradcheck.compare import Problem
-from genn_eventprop.gradcheck.draw import Layout, draw
+from genn_eventprop.engines.reference.exact.pieces import REACH
+from genn_eventprop.engines.reference.exact.records import Arrival
 from genn_eventprop.models import AdEx, LIFDelta
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients import matrix
+from genn_eventprop.verify.gradients.compare import Problem
+from genn_eventprop.verify.gradients.draw import Layout, draw
 
 
 def problem(duration):

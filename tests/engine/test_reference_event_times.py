@@ -5,9 +5,16 @@ import pytest
 from scipy.linalg import expm
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines.event_flow import CurvedMode, LinearMode, at
-from genn_eventprop.engines.event_series import ORDER, bernstein, first_upward_root, from_powers, largest_inside, solve
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
+from genn_eventprop.engines.reference.exact.flow import CurvedMode, LinearMode, at
+from genn_eventprop.engines.reference.exact.series import (
+    ORDER,
+    bernstein,
+    first_upward_root,
+    from_powers,
+    largest_inside,
+    solve,
+)
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

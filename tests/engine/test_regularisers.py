@@ -5,8 +5,8 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses, regularisers
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.errors import CheckpointError, SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -200,7 +200,7 @@ def test_bounds_tighten():
 
 
 def test_gradient_checks_leave_them_out():
-    from genn_eventprop.gradcheck.compare import Problem
+    from genn_eventprop.verify.gradients.compare import Problem
 
     net, hidden, loss = network()
     plan = plan_of(net, loss, "exact", regularisers=[SpikeCount(hidden)])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.crosscheck import selftest as tested
-from genn_eventprop.crosscheck.representative import RECIPES, Shape, case
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.c99 import C99Engine
+from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.cuda import engine as cuda
+from genn_eventprop.verify.engines import selftest as tested
+from genn_eventprop.verify.engines.representative import RECIPES, Shape, case
 from support.cuda_shim import SHUFFLED, ShimDevice
 from support.sweeps import sweep
 

@@ -82,8 +82,8 @@ def test_two_calls_are_the_training_run(engine, spike_times, readout):
 @pytest.mark.parametrize("spike_times, mean", [("grid", "example"), ("exact", "example"), ("grid", "batch")])
 def test_a_loss_in_python_costs_one_forward_pass(spike_times, mean, monkeypatch):
     """Native runs each half once, and the gradient is that of the same loss in C++."""
-    from genn_eventprop.engines.native import NativeEngine
-    from genn_eventprop.engines.native_calls import BACKWARDS, FORWARDS
+    from genn_eventprop.engines.native.calls import BACKWARDS, FORWARDS
+    from genn_eventprop.engines.native.engine import NativeEngine
 
     plan, labels = plan_of("integral", spike_times, regularised=mean), np.array([0, 2, 1])
     function = losses.Function(lambda r, y: plan.loss.evaluate(r, np.ones(r.shape, bool), y, plan.duration), "labels")

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.codegen.c99 import standalone, stream_source
 from genn_eventprop.codegen.c99.standalone import quantised
-from genn_eventprop.engines.c99 import C99Engine
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.deploy.online import Stream
+from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import DataError, EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
-from genn_eventprop.training.stream import Stream
 from support import connected
 from support.clocked import build, random_events
 from support.problems import every_problem
@@ -196,7 +196,7 @@ def test_lists_of_a_stream_grow(stream, monkeypatch, tmp_path):
     model.reset()
     whole = model.push((times, channels), model.plan.duration)
     earlier = whole.spikes
-    monkeypatch.setattr("genn_eventprop.training.stream.ROOM", 1)
+    monkeypatch.setattr("genn_eventprop.deploy.online.ROOM", 1)
     model.reset()
     moments = [model.push((times[times <= 30.0], channels[times <= 30.0]), 30.0)]
     moments.append(model.push((times[times > 30.0], channels[times > 30.0]), model.plan.duration))

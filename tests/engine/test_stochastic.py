@@ -9,15 +9,16 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.codegen import cpp as codegen
-from genn_eventprop.engines import ReferenceClock, create, stochastic
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines import ReferenceClock, create
+from genn_eventprop.engines.contract import noise as stochastic
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import NetworkError, PlanError
+from genn_eventprop.experiment.layers import LayeredConfig, network_of
 from genn_eventprop.models import ZOO
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import build
-from genn_eventprop.training.layered import LayeredConfig, network_of
 from support.stochastic import network, random_events
 
 NUMBERS = np.array([3, 0, 2**40])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from genn_eventprop.gradcheck import check_network
 from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.models.qif import QIF
+from genn_eventprop.verify.gradients import check_network
 from support import connected as C
 from support.sweeps import sweep
 

@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines import event_backward, event_equations, event_readouts
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.reference.exact import (
+    backward as event_backward,
+)
+from genn_eventprop.engines.reference.exact import (
+    equations as event_equations,
+)
+from genn_eventprop.engines.reference.exact import (
+    readouts as event_readouts,
+)
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.errors import EventPropError, ModelError, SettingError
-from genn_eventprop.gradcheck import Block, Case, check, check_network, main
-from genn_eventprop.gradcheck.command import find_model
-from genn_eventprop.gradcheck.compare import Problem, differences
-from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.verify.gradients import Block, Case, check, check_network, main
+from genn_eventprop.verify.gradients.command import find_model
+from genn_eventprop.verify.gradients.compare import Problem, differences
+from genn_eventprop.verify.gradients.draw import Layout, draw
 
 LAYOUTS = {
     "first_spike": Layout(1, True, True, "first_spike"),
@@ -128,7 +136,7 @@ def test_a_flipped_sign_is_red(part, monkeypatch):
 
 def test_a_flipped_sign_makes_the_command_fail(monkeypatch, capsys):
     flip_event("a")(monkeypatch)
-    monkeypatch.setattr("genn_eventprop.gradcheck.draw.SPIKING", (Layout(1, False, False, "first_spike"),))
+    monkeypatch.setattr("genn_eventprop.verify.gradients.draw.SPIKING", (Layout(1, False, False, "first_spike"),))
     assert main("lif") == 1
     text = capsys.readouterr().out
     assert "FAILED hidden1.v_thresh: relative error" in text and "FAILED: 1 networks" in text
@@ -213,7 +221,7 @@ def test_a_model_that_cannot_spike_in_its_networks_is_an_error():
 
 @pytest.mark.ci
 def test_a_parameter_without_influence_anywhere_fails(monkeypatch):
-    monkeypatch.setattr("genn_eventprop.gradcheck.draw.READOUT", (Layout(1, False, True, "integral_constant"),))
+    monkeypatch.setattr("genn_eventprop.verify.gradients.draw.READOUT", (Layout(1, False, True, "integral_constant"),))
     useless = dataclasses.replace(LI, params=LI.params | {"spare": Param(1.0)})
     report = check(useless)
     assert not report.passed and "gradient of spare is all zero in every network" in report.failures[0]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
-from genn_eventprop.engines.reference_event import ReferenceEvent
-from genn_eventprop.gradcheck import Report, check, check_network, main
-from genn_eventprop.gradcheck.compare import compare
-from genn_eventprop.gradcheck.draw import Layout, draw
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients import Report, check, check_network, main
+from genn_eventprop.verify.gradients.compare import compare
+from genn_eventprop.verify.gradients.draw import Layout, draw
 from support.sweeps import sweep
 
 ALIF = NeuronModel(
@@ -149,7 +149,7 @@ def test_delta_synapses_and_arrivals_that_make_their_target_cross():
 
 def test_command(tmp_path, capsys, monkeypatch):
     """`gradcheck my_neuron.py:MyNeuron` prints a table and returns the exit status."""
-    monkeypatch.setattr("genn_eventprop.gradcheck.draw.READOUT", (Layout(1, False, True, "max"),))
+    monkeypatch.setattr("genn_eventprop.verify.gradients.draw.READOUT", (Layout(1, False, True, "max"),))
     file = tmp_path / "my_neuron.py"
     file.write_text(
         "from genn_eventprop import NeuronModel, Param\n"

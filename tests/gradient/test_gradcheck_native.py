@@ -6,11 +6,11 @@ import pytest
 from genn_eventprop.cli.app import main as command_line
 from genn_eventprop.codegen.cpp.exact import backward
 from genn_eventprop.errors import EngineError
-from genn_eventprop.gradcheck import check
-from genn_eventprop.gradcheck.compare import compare
-from genn_eventprop.gradcheck.draw import Layout, draw
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.qif import QIF
+from genn_eventprop.verify.gradients import check
+from genn_eventprop.verify.gradients.compare import compare
+from genn_eventprop.verify.gradients.draw import Layout, draw
 
 LOSSES = ("per_step", "integral_input", "spike_times", "integral_window", "voltage_error", "own_formula", "end")
 

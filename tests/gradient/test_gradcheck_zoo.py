@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Event, Mode, NeuronModel, Param, models
-from genn_eventprop.gradcheck import check, main
-from genn_eventprop.gradcheck.draw import LAYOUT_OF_ONE, drawn_case, random_neuron
-from genn_eventprop.gradcheck.scheme import SchemeErrors, scheme_errors
-from genn_eventprop.gradcheck.snippets import TRIALS, suspects
 from genn_eventprop.models.lif_snippets import LIFSnippets
+from genn_eventprop.verify.gradients import check, main
+from genn_eventprop.verify.gradients.draw import LAYOUT_OF_ONE, drawn_case, random_neuron
+from genn_eventprop.verify.gradients.scheme import SchemeErrors, scheme_errors
+from genn_eventprop.verify.gradients.snippets import TRIALS, suspects
 from support.sweeps import sweep
 
 NAMES = NeuronModel(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
-from genn_eventprop.engines.event_records import Arrival
-from genn_eventprop.engines.reference_clock import ReferenceClock
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
+from genn_eventprop.engines.reference.exact.records import Arrival
+from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

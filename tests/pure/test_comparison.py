@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop.training.comparison import interval, paired, t_quantile
+from genn_eventprop.studies.comparison import interval, paired, t_quantile
 
 
 @pytest.mark.parametrize("p, degrees, wanted", [

@@ -24,7 +24,7 @@ from genn_eventprop import (
     models,
 )
 from genn_eventprop.codegen.cpp import generate
-from genn_eventprop.data.augment import FIXED, Bin, Crop, DelayLine, FitTime, MergeChannels, Shift
+from genn_eventprop.data.augment.steps import FIXED, Bin, Crop, DelayLine, FitTime, MergeChannels, Shift
 from genn_eventprop.description import FORMAT, Described, build, describe
 from genn_eventprop.description.parameters import Stored
 from genn_eventprop.engines import ReferenceClock
@@ -35,8 +35,8 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
-from genn_eventprop.training.identity import describe_loss as loss_in_words
-from genn_eventprop.training.identity import describe_network as network_in_words
+from genn_eventprop.runs.fingerprint import describe_loss as loss_in_words
+from genn_eventprop.runs.fingerprint import describe_network as network_in_words
 from support.sweeps import sweep
 
 MODES = NeuronModel(

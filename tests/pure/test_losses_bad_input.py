@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losses
-from genn_eventprop.engines import native_threads
+from genn_eventprop.engines.native import threads as native_threads
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.losses import TimeWeight
 from genn_eventprop.models.li import LI

@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.losses import TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

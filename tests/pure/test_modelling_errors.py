@@ -7,7 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, Trainer, losses, models
 from genn_eventprop.adjoint import derive
-from genn_eventprop.engines.reference_event import ReferenceEvent
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.errors import EventPropError, ModelError, NetworkError, PlanError
 from genn_eventprop.modelling.reach import landings
 from genn_eventprop.modelling.units import describe, parse_unit
@@ -159,7 +159,7 @@ def test_zero_delay_cycles_of_delta_synapses():
 
 def test_a_spike_that_grazes_its_threshold_has_no_gradient(monkeypatch):
     from genn_eventprop import Events
-    from genn_eventprop.engines import event_equations
+    from genn_eventprop.engines.reference.exact import equations as event_equations
 
     net, loss = network(LIF(tau_syn=10.0))
     plan = make_plan(net, loss, dt=20.0, duration=20.0, spike_times="exact")

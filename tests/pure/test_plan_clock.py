@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import losses
-from genn_eventprop.data import kernels
+from genn_eventprop.data.augment import kernels
 from genn_eventprop.errors import LossError, PlanError
 from genn_eventprop.losses import TimeWeight
 from genn_eventprop.plan import clock, make_plan

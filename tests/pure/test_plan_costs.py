@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from genn_eventprop import Conv2D, Delay, Dense, Network, Sparse, losses, plots
+from genn_eventprop import Conv2D, Delay, Dense, Network, Sparse, losses
 from genn_eventprop.cli.show_run import describe_network
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.plan.costs import costs
+from genn_eventprop.report import plots
 
 
 def test_synapses_bytes_and_operations():

@@ -7,8 +7,8 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.engines.refuse import ALL, OF_MODELS, refuse
+from genn_eventprop.engines.contract.features import ALL, OF_MODELS, refuse
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from genn_eventprop import plots
 from genn_eventprop.engines import Spikes
 from genn_eventprop.errors import SettingError
-from genn_eventprop.plots.style import VERMILION
+from genn_eventprop.report import plots
+from genn_eventprop.report.plots.style import VERMILION
 from genn_eventprop.training import Trial
 
 

@@ -21,7 +21,7 @@ from genn_eventprop import (
     Uniform,
     losses,
 )
-from genn_eventprop.engines.tables import Tables, of_synapses
+from genn_eventprop.engines.contract.parameters import Tables, of_synapses
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

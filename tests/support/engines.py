@@ -3,9 +3,9 @@
 import numpy as np
 
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.c99 import C99Engine
-from genn_eventprop.engines.native import NativeEngine
-from genn_eventprop.engines.refuse import FEATURES
+from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.contract.features import FEATURES
+from genn_eventprop.engines.native.engine import NativeEngine
 from support.clocked import relative
 from support.cuda_shim import ShimEngine
 from support.genn_harness import HarnessEngine

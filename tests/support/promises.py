@@ -3,7 +3,7 @@
 import numpy as np
 
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

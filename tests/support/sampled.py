@@ -3,7 +3,7 @@
 import numpy as np
 
 from genn_eventprop import Events
-from genn_eventprop.engines.reference_clock import ReferenceClock
+from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from genn_eventprop.losses import SquaredError
 from genn_eventprop.plan import make_plan
 

@@ -5,13 +5,15 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Param, Sparse, Trainer
-from genn_eventprop.data.chunks import chunks
+from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.errors import CheckpointError
+from genn_eventprop.experiment import LayeredConfig, layered
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.modelling import Delay, Uniform
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
-from genn_eventprop.training import Callback, LayeredConfig, Rewire, layered, load_checkpoint
+from genn_eventprop.runs import load_checkpoint
+from genn_eventprop.training import Callback, Rewire
 
 DECAY, WEIGHT = 0.9, "input_hidden.weight"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.chunks import chunks
+from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.errors import DataError, EngineError, SettingError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI

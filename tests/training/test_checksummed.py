@@ -7,7 +7,7 @@ import pytest
 from genn_eventprop.checksummed import verified, with_checksum
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training.run_folder import RunFolder
+from genn_eventprop.runs.run_folder import RunFolder
 
 RESULTS = {
     "test_accuracy": 0.97, "final_test_accuracy": 0.5, "epochs": 2, "seconds_training": 3.0, "engine": "native",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.data.locate import data_folder
+from genn_eventprop.data.readers.locate import data_folder
 from genn_eventprop.errors import ModelError
-from genn_eventprop.gradcheck.command import find_model
-from genn_eventprop.training import experiment_names, load_experiment
-from genn_eventprop.training.experiment import config_from_json
-from genn_eventprop.training.scan import read_toml
+from genn_eventprop.experiment import experiment_names, load_experiment
+from genn_eventprop.experiment.experiment import config_from_json
+from genn_eventprop.studies.scan import read_toml
+from genn_eventprop.verify.gradients.command import find_model
 
 pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
 
@@ -26,7 +26,7 @@ PAGES = "braille deep dvs_gesture latency_mnist loss_shaping_toy nmnist sequenti
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
     """Figures are tested once, below: they are slow."""
-    monkeypatch.setattr("genn_eventprop.plots.standard", lambda *_args, **_settings: None)
+    monkeypatch.setattr("genn_eventprop.report.plots.standard", lambda *_args, **_settings: None)
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.engines import availability
+from genn_eventprop.experiment import experiment_names
 from genn_eventprop.experiments import yin_yang
-from genn_eventprop.training import experiment_names, load_checkpoint, record_trial
+from genn_eventprop.runs import load_checkpoint
+from genn_eventprop.training import record_trial
 
 pytestmark = pytest.mark.usefixtures("optimised")
 

@@ -6,7 +6,7 @@ import sympy as sp
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.native import NativeEngine
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
+from genn_eventprop.distributed import launched, ranks_of, world
 from genn_eventprop.engines import Data
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training import load_checkpoint
+from genn_eventprop.runs import load_checkpoint
 from genn_eventprop.training.batches import placed
-from genn_eventprop.training.distributed import launched, ranks_of, world
 from support.on_genn import BACKEND
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -3,7 +3,7 @@
 import pytest
 
 from genn_eventprop import Dense, Network, Trainer, training
-from genn_eventprop.data import splits
+from genn_eventprop.data.events import splits
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 

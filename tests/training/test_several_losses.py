@@ -8,13 +8,13 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, load, losses
 from genn_eventprop.cli.train import describe_results
-from genn_eventprop.data.chunks import chunks
+from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.engines import create
 from genn_eventprop.errors import DataError, EngineError, LossError
-from genn_eventprop.gradcheck import check_network
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.callbacks import describe_epoch
+from genn_eventprop.verify.gradients import check_network
 
 
 def small():

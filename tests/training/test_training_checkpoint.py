@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.errors import CheckpointError
-from genn_eventprop.training import load_checkpoint, save_checkpoint
+from genn_eventprop.runs import load_checkpoint, save_checkpoint
 
 ARRAYS = {
     "parameters/a.weight": np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32),
@@ -99,7 +99,7 @@ def test_a_really_full_device(tmp_path):
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, ARRAYS, {"epoch": 1})
     (tmp_path / f".{path.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
-    from genn_eventprop.training import checkpoint as module
+    from genn_eventprop.runs import checkpoint as module
 
     original = module._remove_leftovers
     module._remove_leftovers = lambda path: None  # it would take the link away

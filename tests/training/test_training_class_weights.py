@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
-from genn_eventprop.data.augment import Jitter
-from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.data.augment.augmented import Augmented
+from genn_eventprop.data.augment.steps import Jitter
 from genn_eventprop.engines import create
 from genn_eventprop.errors import CheckpointError, DataError, SettingError
 from genn_eventprop.models.li import LI

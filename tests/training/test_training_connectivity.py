@@ -23,13 +23,14 @@ from genn_eventprop import (
 )
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.errors import CheckpointError, DescriptionError, SettingError
+from genn_eventprop.experiment import LayeredConfig, layered
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, ByParameter, Constant, Exponential, Progress, Step
-from genn_eventprop.training import LayeredConfig, Revive, layered
+from genn_eventprop.runs.weights import load_weights, save_weights
+from genn_eventprop.training import Revive
 from genn_eventprop.training.callbacks import describe_epoch
 from genn_eventprop.training.delays import delay_metrics
-from genn_eventprop.training.weights import load_weights, save_weights
 
 
 def network(kind="synaptic"):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Events
-from genn_eventprop.data.augmented import Augmented
+from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.errors import SettingError
-from genn_eventprop.training import LayeredConfig, choices, layered
-from genn_eventprop.training.experiment import config_from_json
-from genn_eventprop.training.layered import network_of
+from genn_eventprop.experiment import LayeredConfig, choices, layered
+from genn_eventprop.experiment.experiment import config_from_json
+from genn_eventprop.experiment.layers import network_of
 
 CONFIG = LayeredConfig(hidden=(4, 3), duration=20.0, dt=1.0, engine="reference_clock", batch_size=4, epochs=2)
 

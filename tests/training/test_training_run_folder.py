@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop.errors import SettingError, TrainingError
-from genn_eventprop.training import RunFolder
-from genn_eventprop.training.run_folder import jsonable
+from genn_eventprop.runs import RunFolder
+from genn_eventprop.runs.run_folder import jsonable
 
 
 def test_contents_of_a_new_folder(tmp_path):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.splits import HeldOutTestSet
+from genn_eventprop.data.events.splits import HeldOutTestSet
 from genn_eventprop.errors import DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, EaseIn, HalveOnPlateau
+from genn_eventprop.runs.run_folder import jsonable
 from genn_eventprop.training import Callback, EarlyStopping, Revive, initialise_rates, runtime_estimate
-from genn_eventprop.training.run_folder import jsonable
 from support.sweeps import sweep
 
 

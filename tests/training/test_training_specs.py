@@ -2,15 +2,15 @@
 
 import pytest
 
-from genn_eventprop.data.augment import Bin, DelayLine, MergeChannels, Shift
-from genn_eventprop.data.augmented import Blend
+from genn_eventprop.data.augment.augmented import Blend
+from genn_eventprop.data.augment.steps import Bin, DelayLine, MergeChannels, Shift
 from genn_eventprop.errors import EventPropError, SettingError
+from genn_eventprop.experiment import choices
+from genn_eventprop.experiment.specs import Spec, parse_specs, spec_text
 from genn_eventprop.modelling import Network
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import AdamW, Progress
-from genn_eventprop.training import choices
-from genn_eventprop.training.specs import Spec, parse_specs, spec_text
 
 
 def test_what_can_be_written():

@@ -11,19 +11,20 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
-from genn_eventprop.data.augment import Shift
+from genn_eventprop.data.augment.steps import Shift
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.description.safe import Guard
 from genn_eventprop.description.steps import apply, build_steps, describe_steps
 from genn_eventprop.errors import CheckpointError, DataError, DescriptionError, SettingError
+from genn_eventprop.experiment import LayeredConfig, experiment_names, layered, load_experiment
+from genn_eventprop.experiment.choices import loss_of, preprocessing, transformed
+from genn_eventprop.experiment.layers import network_of
 from genn_eventprop.losses.outer import Absent
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
-from genn_eventprop.training import LayeredConfig, experiment_names, folder_model, layered, load_experiment
-from genn_eventprop.training.choices import loss_of, preprocessing, transformed
-from genn_eventprop.training.identity import describe_loss, describe_network
-from genn_eventprop.training.layered import network_of
+from genn_eventprop.runs.fingerprint import describe_loss, describe_network
+from genn_eventprop.training import model_snapshot as folder_model
 
 SPEAKERS = "shift=20,crop_channels(start=200,stop=660),merge_channels=10,fit_time(start=20,stop=320)"
 

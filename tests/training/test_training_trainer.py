@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.augment import Dilate, Jitter
-from genn_eventprop.data.augmented import Augmented, Blend
+from genn_eventprop.data.augment.augmented import Augmented, Blend
+from genn_eventprop.data.augment.steps import Dilate, Jitter
 from genn_eventprop.errors import CheckpointError, DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD, Adam, EaseIn, Exponential, HalveOnPlateau
-from genn_eventprop.training import Callback, load_checkpoint
+from genn_eventprop.runs import load_checkpoint
+from genn_eventprop.training import Callback
 
 
 def events(n, seed, n_classes=2):

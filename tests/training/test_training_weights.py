@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.errors import CheckpointError
-from genn_eventprop.training import load_weights, save_weights
+from genn_eventprop.runs import load_weights, save_weights
 
 
 def parameters(dtype=np.float32):

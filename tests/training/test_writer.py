@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from genn_eventprop.errors import SettingError, TrainingError
-from genn_eventprop.training import writer as locks
-from genn_eventprop.training.writer import NAME, check_writer, lives, myself, writer
+from genn_eventprop.runs import run_lock as locks
+from genn_eventprop.runs.run_lock import NAME, check_writer, lives, myself, writer
 
 # A process that imports this module alone: the others of its package take it a second, with sympy and the engines.
 ALONE = """

@@ -16,9 +16,9 @@ import sympy as sp
 from ...errors import EngineError
 from ...losses import LossRecord
 from ...plan import Plan
+from ...program.host_values import grid_values, parameter_values
 from ...program.nodes import Access, Buffer, expressions, walk
 from ...program.trial import EachNeuron, make_trial
-from ...program.values import grid_values, parameter_values
 from ..equations import equations
 from ..printer import expression
 from ..statements import DOUBLE, TYPES, indent
@@ -70,7 +70,7 @@ def standalone(
 
 
 def stream_source(plan: Plan, made: Standalone) -> str:
-    """The file followed by a loop over steps, for `training/stream.py`."""
+    """The file followed by a loop over steps, for `deploy/online.py`."""
     sizes = [p.size if p.spiking else 0 for p in plan.populations]
     words = {
         "NEURONS": str(sum(sizes)), "POPULATIONS": str(len(sizes)), "N_IN": str(plan.input.size),

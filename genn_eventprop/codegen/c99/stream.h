@@ -1,5 +1,5 @@
 /* Appended to the file of a model: runs any number of steps in one call, buffers input spikes until their step, and
- * records the network's own spikes. `training/stream.py` calls it. */
+ * records the network's own spikes. `deploy/online.py` calls it. */
 
 typedef struct {
     double dt, duration;       /* ms */

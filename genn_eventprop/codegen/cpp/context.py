@@ -10,7 +10,7 @@ from typing import TypeVar
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
-from ...program.values import auxiliary
+from ...program.host_values import auxiliary
 from . import kinds
 
 T = TypeVar("T")
@@ -53,8 +53,8 @@ def regulariser_names(plan: Plan, population: str) -> list[str]:
 class Context:
     """A plan, and what its generators look up in it.
 
-    split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/split.py`.
-    carry: trials may go on from the end of others; see `engines/carry.py`.
+    split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/contract/split.py`.
+    carry: trials may go on from the end of others; see `engines/contract/state.py`.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     """
 
@@ -212,7 +212,7 @@ class Context:
 
     @property
     def stochastic(self) -> list[tuple[str, PopulationRecord]]:
-        """("noise" or "dropout", population) of all that is random; see `engines/stochastic.py`."""
+        """("noise" or "dropout", population) of all that is random; see `engines/contract/noise.py`."""
         return [(kind, p) for p in self.plan.populations for kind in ("noise", "dropout") if getattr(p, kind) > 0]
 
     @property

@@ -17,7 +17,7 @@ from ...losses.record import LossRecord
 from ...losses.sums import SUMS
 from ...modelling.neuron import NeuronModel, renamed
 from ...plan import Plan, PopulationRecord
-from ..words import KEYWORDS, MACROS
+from ..reserved_words import KEYWORDS, MACROS
 
 # fields of a population and variables that stand beside a model's own
 FIELDS = re.compile(

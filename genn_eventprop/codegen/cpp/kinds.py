@@ -37,7 +37,7 @@ def learned(c: ConnectionRecord) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
-    """(C type, name) of the arrays that `engines/native_tables.py` makes of the values of a connection."""
+    """(C type, name) of the arrays that `engines/native/tables.py` makes of the values of a connection."""
     if by_synapses(c) and c.form == "dense":
         return [("const uint16_t*", f"c_{c.name}_delay")]
     tails = {
@@ -68,7 +68,7 @@ def spread(c: ConnectionRecord) -> bool:
 
 
 def routes(c: ConnectionRecord) -> list[str]:
-    """Tables of whole numbers that `engines/native_routes.py` makes."""
+    """Tables of whole numbers that `engines/native/routes.py` makes."""
     found = ["start", "first", "target", "place"] if spread(c) else []
     return [*found, "delay_of"] if found and delayed(c) else found
 

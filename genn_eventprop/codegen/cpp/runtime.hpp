@@ -339,7 +339,7 @@ inline void on_threads(Host& host, int64_t n, F& task) {
 
 // Sums over slices first .. first + slices - 1 of the `all` slices of a batch, by a fixed tree whatever the number of
 // threads, as far as they can be formed from these: in place where each begins, and the one that begins first in out.
-// grad[s * size + i] is of slice first + s. See engines/parts.py.
+// grad[s * size + i] is of slice first + s. See engines/contract/slices.py.
 inline void reduce_slices(
     scalar* out, scalar* grad, int64_t size, int64_t slices, int64_t first, int64_t all, Host& host) {
     constexpr int64_t CHUNK = 2048;

@@ -15,17 +15,7 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer
-from ...program.trial import (
-    Deliver,
-    EachNeuron,
-    EachStep,
-    Feedback,
-    Once,
-    Operation,
-    Total,
-    Trial,
-    make_trial,
-)
+from ...program.trial import Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
 from ..equations import equations
 from ..layout import RANGE
 from ..shared import shared

@@ -11,7 +11,7 @@ from ...optimisers import is_text
 from ...plan import ConnectionRecord, Plan
 from ..optimiser import statements
 from ..printer import GENN
-from ..words import KEYWORDS, MACROS
+from ..reserved_words import KEYWORDS, MACROS
 from . import gather
 from .text import UpdateText
 

@@ -7,7 +7,7 @@ there is a second connection with these weights alone, copied from those that ar
 from __future__ import annotations
 
 from ...plan import ConnectionRecord, Plan
-from ...plan.tables import ring_steps
+from ...plan.synapse_tables import ring_steps
 from ...program.nodes import Buffer
 from ...program.operations import Deliver
 from .gather import PLACE, source_of

@@ -31,14 +31,14 @@ from ...program.nodes import (
     name,
     normal_number,
     random_bits,
-)  # fmt: skip
+)
 from ...program.scope import Scope
 from ..printer import GENN
 from ..rare import rewrite
 from ..statements import Expressions, Spelling, Writer, indent
 
 NO_TARGET = -3.0e38
-TABLE_BITS = 12  # of the table of quantiles, see `engines/stochastic.py`
+TABLE_BITS = 12  # of the table of quantiles, see `engines/contract/noise.py`
 TYPES = {"real": "scalar", "double": "scalar", "int": "int", "bits": "uint32_t", "key": "uint32_t", "long": "int"}
 CONSTANTS = {"o_infinity": "3.0e38", "o_nan": "0.0", "neuron": "id", "sample": "batch"}
 ROLES = ("x", "l", "q", "n", "w", "e", "G")
@@ -217,7 +217,7 @@ class GennWriter(Writer):
         return sp.Symbol(f"v_{what}_{self.names.locals}", real=True)
 
     def _mixed(self, bits: sp.Symbol, key: sp.Symbol) -> str:
-        """The 32 bits of `engines.stochastic` for this neuron and step; the key of a step is two words."""
+        """The 32 bits of `engines.contract.noise` for this neuron and step; the key of a step is two words."""
         array = self.names.declared(self.kernel.table[key].buffer)
         word = [f"{array.name}[{self.names.flat(array.axes, ('batch', 'step', str(i)))}]" for i in (0, 1)]
         mixing = "".join(

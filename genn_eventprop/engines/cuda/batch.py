@@ -10,9 +10,9 @@ import numpy as np
 from ...codegen.cuda import Source, of_neurons, of_sample
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
-from ...plan.tables import delay_numbers
+from ...plan.synapse_tables import delay_numbers
 from ...program.nodes import Buffer
-from ..program_engine import Arrays, ProgramEngine
+from ..contract.program_engine import Arrays, ProgramEngine
 from .memory import Memory
 
 NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics

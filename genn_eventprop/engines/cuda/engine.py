@@ -18,14 +18,14 @@ from ...codegen.cuda import Source, generate, place_of
 from ...errors import EngineError
 from ...optimisers import is_text
 from ...plan import Plan
+from ...program.host_values import synapse_values
 from ...program.outer import on_host
-from ...program.values import synapse_values
-from ..base import Availability, diverged
-from ..dataset import Data
-from ..device_arrays import DeviceArrays, DeviceLocation
-from ..native import available_processors
-from ..program_engine import Arrays, ProgramEngine
-from ..refuse import refuse
+from ..contract.data import Data
+from ..contract.device_arrays import DeviceArrays, DeviceLocation
+from ..contract.engine import Availability, diverged
+from ..contract.features import refuse
+from ..contract.program_engine import Arrays, ProgramEngine
+from ..native.engine import available_processors
 from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, owner, part_of
 from .device import Device, DeviceMemory, Module, OutOfMemory
 from .learning import DeviceOptimiser, location

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...codegen.cuda.update import THREADS, update_text
 from ...optimisers import Optimiser, ParameterStep
-from ..device_arrays import DeviceArrays, DeviceLocation
+from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from .device import Device, DeviceMemory
 from .memory import Memory
 

@@ -10,8 +10,8 @@ import numpy as np
 from ...codegen.genn.gather import delay_array, gradient_array
 from ...codegen.genn.learning import on_device
 from ...plan import ConnectionRecord
-from ...plan.tables import delay_numbers
-from ..device_arrays import DeviceLocation
+from ...plan.synapse_tables import delay_numbers
+from ..contract.device_arrays import DeviceLocation
 from .transfer import places, spread
 
 if TYPE_CHECKING:

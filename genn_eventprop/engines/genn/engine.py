@@ -23,14 +23,14 @@ from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import Plan
+from ...program.host_values import synapse_values
 from ...program.trial import Trial, make_trial
-from ...program.values import synapse_values
-from ..base import Availability
-from ..dataset import Data, batch_indices
-from ..device_arrays import DeviceArrays
-from ..program_engine import Arrays, ProgramEngine
-from ..refuse import MOVED_VOLTAGE, SHARED, SHARED_TABLES
-from ..result import Result
+from ..contract.data import Data, batch_indices
+from ..contract.device_arrays import DeviceArrays
+from ..contract.engine import Availability
+from ..contract.features import MOVED_VOLTAGE, SHARED, SHARED_TABLES
+from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
 from .halves import GennHalves, TooLong
 from .inputs import joined, part_of, rows_of_bits

@@ -1,4 +1,4 @@
-"""A batch in two calls: forwards, then backwards from dL/dr, see `engines/split.py`; several readouts in one pass.
+"""A batch in two calls: forwards, then backwards from dL/dr, see `contract/split.py`; several readouts in one pass.
 
 What a group of examples needs on its way back is on the device. So a batch of one group runs forwards once, a larger
 one once more, group by group.
@@ -14,9 +14,9 @@ import numpy as np
 from ...codegen.genn.source import SLOPES, sources
 from ...losses import LossRecord
 from ...program.outer import on_host
-from ..dataset import Data
-from ..program_engine import Arrays, ProgramEngine
-from ..split import Readouts
+from ..contract.data import Data
+from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.split import Readouts
 from .inputs import joined, of_spikes, part_of
 from .transfer import HostTransfer
 

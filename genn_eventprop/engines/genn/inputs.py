@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..program_engine import Arrays
+from ..contract.program_engine import Arrays
 
 OF_EXAMPLES = (
     "samples", "sample_weight", "labels", "targets", "numbers", "activity", "activity_before", "_noise_key", "_dropout",

@@ -16,9 +16,9 @@ from ...codegen.genn.writer import NO_TARGET
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord
-from ...plan.tables import delay_steps, of_synapses
-from ..program_engine import Arrays
-from ..stochastic import step_words
+from ...plan.synapse_tables import delay_steps, of_synapses
+from ..contract.noise import step_words
+from ..contract.program_engine import Arrays
 from .inputs import OF_EXAMPLES, InputEvents, input_events
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Trials that continue others: loading and storing states, and spikes on their way from the previous trial.
 
 For every source with connections the arguments have the spikes at the end of the previous trial: those of sample b at step
-r - D (r = 0 ... D) begin at start[b * (D + 1) + r]; see `engines/carry.py`.
+r - D (r = 0 ... D) begin at start[b * (D + 1) + r]; see `engines/contract/state.py`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import sympy as sp
 
 from ....losses.kinds import READOUTS
+from ....program.host_values import auxiliary
 from ....program.nodes import Access, Kernel
-from ....program.values import auxiliary
 from ...statements import Spelling, indent
 from .lanes import OnceText
 from .memory import Memory

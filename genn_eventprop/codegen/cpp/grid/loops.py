@@ -24,7 +24,7 @@ from ....program.nodes import (
     name,
     normal_number,
     walk,
-)  # fmt: skip
+)
 from ....program.scope import Scope
 from ...rare import Part, happened, needed, rewrite, split
 from ...statements import Spelling, indent

@@ -12,8 +12,8 @@ import sympy as sp
 
 from ....plan import PopulationRecord
 from ....plan.numbers import value_names
+from ....program.host_values import auxiliary
 from ....program.nodes import Access, Buffer
-from ....program.values import auxiliary
 from ...layout import Layout
 from ...statements import TYPES
 from ..context import ACTIVITY, Context, padded, regulariser_names

@@ -1,0 +1,200 @@
+"""Augmented: the batches of a data set, augmented anew each epoch; and blend, which makes new samples of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from ..events import check
+from ..events.events import Events
+from . import kernels
+from .batchwise import Step, changed, check_range, in_order, inside, joined
+from .counter import Draw
+
+
+@dataclass(frozen=True)
+class Blend:
+    """New samples, each mixed from recordings of one class.
+
+    The recordings' centres of mass are aligned in channel and time (at their mean), then each event of recording i is
+    kept with probability keep[i]. Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+
+    Args:
+        keep: one probability for each recording that is mixed.
+        times: factor by which the data set grows; the published value is 2.
+    """
+
+    keep: tuple[float, ...] = (0.5, 0.5)
+    times: float = 2.0
+
+    def __post_init__(self) -> None:
+        if len(self.keep) < 2:
+            raise DataError(f"Blend: keep needs a probability for each of two or more recordings, got {self.keep!r}")
+        for p in self.keep:
+            check_range("Blend: keep", p, 0, 1)
+        check_range("Blend: times", self.times, 1, 1000)
+
+    def partners(self, labels: np.ndarray, draw: Draw) -> np.ndarray:
+        """(B, k) indices of the recordings of each new sample.
+
+        New sample S + j starts from recording j mod S, so that classes keep their shares; the others are drawn from its
+        class (another recording where there is one).
+        """
+        first = draw.samples % len(labels)
+        order = np.argsort(labels, kind="stable")
+        sizes = np.bincount(labels)
+        start = (np.cumsum(sizes) - sizes)[labels[first]]
+        size = sizes[labels[first]]
+        rank = np.empty(len(labels), np.int64)
+        rank[order] = np.arange(len(labels))
+        chosen = [first]
+        for k in range(1, len(self.keep)):
+            away = 1 + np.floor(draw.per_sample(f"blend partner {k}") * np.maximum(size - 1, 1)).astype(np.int64)
+            chosen.append(order[start + (rank[first] - start + away) % size])
+        return np.stack(chosen, axis=1)
+
+    def __call__(self, events: Events, draw: Draw, centres: np.ndarray | None = None) -> Events:
+        """(B,) samples of the extended data set: numbers below S are the recordings of `events` themselves.
+
+        Args:
+            draw: its samples are the numbers, 0 .. times S - 1.
+            centres: (2, S) centres of mass, nan where not known yet; filled as they are needed.
+        """
+        new = draw.samples >= len(events)
+        if not new.any():
+            return events[draw.samples]
+        if events.labels is None or (events.labels < 0).any():
+            raise DataError(
+                f"{events.name or 'events'}: Blend mixes recordings of one class: every sample needs a label"
+            )
+        partners = self.partners(events.labels, draw)
+        if len(self.keep) == 2 and kernels.usable(events.times, events.channels):
+            if centres is None:
+                centres = np.full((2, len(events)), np.nan)
+            return self._compiled(events, partners, new, draw, centres)
+        made = self._mixed(events, partners[new], Draw(draw.seed, draw.epoch, draw.samples[new], draw.prefix))
+        return interleaved(events, partners[:, 0], made, new)
+
+    def _mixed(self, events: Events, partners: np.ndarray, draw: Draw) -> Events:
+        """New samples of these recordings (B, k)."""
+        parts = [events[partners[:, k]] for k in range(len(self.keep))]
+        centres = [centre_of_mass(part) for part in parts]
+        target = np.mean(centres, axis=0)  # (2, B)
+        moved = []
+        for k, (part, centre) in enumerate(zip(parts, centres, strict=True)):
+            by = target - centre
+            kept = draw.per_event(f"blend keep {k}", part.counts) < self.keep[k]
+            channels = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int32), part.counts)
+            times = part.times + np.repeat(by[0], part.counts)
+            kept &= inside(channels, events.n_channels) & (times >= 0)
+            moved.append(changed(part, times, channels, kept))
+        mixed = []
+        for b in range(len(partners)):
+            times, channels = zip(*(part.sample(b) for part in moved), strict=True)
+            mixed.append(in_order(np.concatenate(times), np.concatenate(channels)))
+        return joined(mixed, parts[0], events.n_channels)
+
+    def _compiled(
+        self, events: Events, partners: np.ndarray, new: np.ndarray, draw: Draw, centres: np.ndarray
+    ) -> Events:
+        """All samples, mixed of two recordings where `new`, by `kernels`, straight from the arrays of the set."""
+        chosen = partners.T
+        complete_centres(centres, events, np.unique(partners[new]))
+        target = np.mean([centres[:, k] for k in chosen], axis=0)
+        parts = []
+        for k, of_part in enumerate(chosen):
+            n = events.counts[of_part] if k == 0 else np.where(new, events.counts[of_part], -1)
+            batch = kernels.Batch(events.times, events.channels, events.offsets[of_part], n)
+            by = np.where(new, target - centres[:, of_part], 0.0)
+            keys, keep = draw.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
+            parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
+        about: dict[str, Any] = {field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")}
+        about |= {"n_classes": events.n_classes, "name": events.name}
+        return Events.trusted(*kernels.blend(parts, events.n_channels), events.n_channels, **about)
+
+
+def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) -> None:
+    """Fills in centres (2, S) of the samples `wanted` (B,) that are not there yet."""
+    missing = wanted[np.isnan(centres[0, wanted])]
+    if len(missing):
+        batch = kernels.Batch(events.times, events.channels, events.offsets[missing], events.counts[missing])
+        centres[:, missing] = kernels.sums(batch) / np.maximum(batch.n, 1)
+
+
+def part_of(events: Events, field: str, chosen: np.ndarray) -> np.ndarray | None:
+    """Labels, groups or targets of the chosen samples, None if there are none."""
+    values = getattr(events, field)
+    return None if values is None else values[chosen]
+
+
+def centre_of_mass(events: Events) -> np.ndarray:
+    """(2, B) mean time (ms) and mean channel of each sample; 0 for an empty one."""
+    owner, size = events.sample_of_event, np.maximum(events.counts, 1)
+    return np.stack([np.bincount(owner, x, len(events)) / size for x in (events.times, events.channels)])
+
+
+def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarray) -> Events:
+    """Samples chosen[~new] of `events` and all of `made`, in the order that new (B,) tells, copied once."""
+    own = np.where(new, 0, chosen)
+    counts = events.offsets[own + 1] - events.offsets[own]
+    counts[new] = made.counts
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    times, channels = np.empty(offsets[-1]), np.empty(offsets[-1], np.int32)
+    position = 0
+    for b, (is_new, i) in enumerate(zip(new.tolist(), own.tolist(), strict=True)):
+        t, c = made.sample(position) if is_new else events.sample(i)
+        position += is_new
+        times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
+    about: dict[str, Any] = {}
+    for field in ("labels", "groups", "targets"):
+        about[field] = part_of(events, field, own)
+        if about[field] is not None:
+            about[field][new] = getattr(made, field)
+    about |= {"n_classes": events.n_classes, "name": events.name}
+    return Events.trusted(times, channels, offsets, events.n_channels, **about)
+
+
+class Augmented:
+    """A data set whose batches are augmented, the same for the same (seed, epoch, sample).
+
+    Args:
+        events: the data set.
+        steps: augmentations, applied in order.
+        blend: extends the data set with blended samples, with indices from len(events) on.
+        seed: random seed of the run.
+
+    Example:
+        >>> train = Augmented(events, [Shift(40), Crop(0, 1000)], Blend(), seed=1)
+        >>> batch = train.batch([3, 17, 9000], epoch=5)      # Events
+    """
+
+    def __init__(self, events: Events, steps: Sequence[Step] = (), blend: Blend | None = None, seed: int = 0) -> None:
+        self.events, self.steps, self.blend, self.seed = events, tuple(steps), blend, seed
+        self.size = len(events) if blend is None else round(blend.times * len(events))
+        self._centres = np.full((2, len(events)), np.nan)
+        self.n_channels = self.batch([], epoch=0).n_channels
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Events:
+        """The samples of that epoch, in the order asked for."""
+        chosen = check.sample_indices(indices, self.size, self.events.name or "events")
+        draw = Draw(self.seed, epoch, chosen)
+        batch = self.events[chosen] if self.blend is None else self.blend(self.events, draw, self._centres)
+        for position, step in enumerate(self.steps):
+            batch = step(batch, draw.of(position))
+        return batch
+
+    def labels_of(self, indices: np.ndarray) -> np.ndarray:
+        """(B,) int64 labels of samples, -1 without one, without making them; blends have that of their first part."""
+        labels = self.events.labels
+        return np.full(len(indices), -1) if labels is None else np.asarray(labels, np.int64)[indices % len(labels)]
+
+    def epoch(self, epoch: int) -> Events:
+        """All samples of that epoch at once."""
+        return self.batch(np.arange(self.size), epoch)

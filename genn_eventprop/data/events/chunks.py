@@ -1,0 +1,108 @@
+"""Long recordings as chunks, each the trial of a network that carries its state from one to the next."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from ...plan import clock
+from .events import Events
+
+
+def chunks(events: Events, duration: float, dt: float, *, length: float | None = None, labels: Any = None) -> Events:
+    """Recordings cut into chunks of `duration` ms, for `Trainer(..., carry=True)`.
+
+    A spike goes to the chunk of its step floor(t / dt + 0.5), so that the chunks of a recording are one long trial on
+    the grid.
+
+    Args:
+        events: S recordings. duration: of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in
+            ms; None: each recording ends at its last spike. The last chunk is as long as the others.
+        labels: (S, C) one per chunk with C chunks per recording; None: the label of the recording. -1: none, which only
+            `Trainer.predict` takes.
+
+    Returns:
+        The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step
+        of a recording (S, C steps + 1, K), are cut likewise.
+
+    Raises:
+        DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike after
+            `length`.
+    """
+    n = round(duration / dt)
+    if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
+        raise DataError(f"a chunk of {duration:g} ms is not a whole number of steps of {dt:g} ms")
+    steps = clock.input_steps(events.times, dt, 0.5, clock.LONGEST)[0]
+    owner = np.repeat(np.arange(len(events)), events.counts)
+    if length is not None:  # the last step takes what comes within half a step of its end, as in any trial
+        steps = np.where(events.times <= length, np.minimum(steps, round(length / dt) - 1), steps)
+    counts = _numbers(events, steps, owner, n, None if length is None else math.ceil(round(length / dt, 6) / n))
+    first = np.concatenate([[0], np.cumsum(counts)])
+    chunk = steps // n
+    times = np.maximum(events.times - chunk * duration, 0.0)
+    moved = clock.input_steps(times, dt, 0.5, clock.LONGEST)[0] != steps - chunk * n
+    times = np.where(moved, (steps - chunk * n) * dt, times)  # what rounding would put into another step
+    sizes = np.bincount(first[owner] + chunk, minlength=first[-1])
+    groups, place = np.repeat(np.arange(len(events)), counts), np.arange(first[-1]) - np.repeat(first[:-1], counts)
+    order = np.lexsort((times, first[owner] + chunk))
+    return Events(
+        times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)]), events.n_channels,
+        labels=_labels(events, labels, groups, counts), groups=groups, n_classes=events.n_classes, name=events.name,
+        targets=_targets(events, groups, place, n),
+    )  # fmt: skip
+
+
+def follows(events: Events) -> np.ndarray:
+    """(S,) bool: whether a sample has the group of the one before it, and so goes on from it.
+
+    Raises:
+        DataError: no groups, or a group whose samples do not stand together.
+    """
+    if events.groups is None:
+        raise DataError(
+            "carry=True needs recordings cut into chunks, with the recording of each in groups=; see data.events.chunks"
+        )
+    same = np.zeros(len(events), bool)
+    same[1:] = events.groups[1:] == events.groups[:-1]
+    if np.count_nonzero(~same) != len(np.unique(events.groups)):
+        raise DataError("carry=True needs the chunks of each recording together and in order; the groups are mixed")
+    return same
+
+
+def _numbers(events: Events, steps: np.ndarray, owner: np.ndarray, n: int, given: int | None) -> np.ndarray:
+    """(S,) chunks of every recording."""
+    last = np.zeros(len(events), np.int64)
+    np.maximum.at(last, owner, steps // n)
+    if given is None:
+        return last + 1
+    if (last >= given).any():
+        bad = int(np.argmax(last >= given))
+        raise DataError(f"recording {bad} has spikes after its length of {given} chunks")
+    return np.full(len(events), given)
+
+
+def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
+    if labels is None:
+        return None if events.labels is None else events.labels[groups]
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or len(labels) != len(counts) or (counts != labels.shape[1]).any():
+        raise DataError(
+            f"labels of chunks have shape {labels.shape}, the recordings have {sorted(set(counts.tolist()))} chunks"
+        )
+    return labels.ravel()
+
+
+def _targets(events: Events, groups: np.ndarray, place: np.ndarray, n: int) -> np.ndarray | None:
+    """(S, C n + 1, K) -> (chunks, n + 1, K); the value between two chunks belongs to both."""
+    if events.targets is None:
+        return None
+    if events.targets.dtype.names:  # of whole recordings: every chunk has them
+        return events.targets[groups]
+    needed = (int(place.max(initial=0)) + 1) * n + 1
+    if events.targets.ndim != 3 or events.targets.shape[1] != needed:
+        raise DataError(f"targets have shape {events.targets.shape}, series of V(t) here have {needed} values")
+    rows = place[:, None] * n + np.arange(n + 1)
+    return events.targets[groups[:, None], rows]

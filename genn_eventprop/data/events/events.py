@@ -1,0 +1,288 @@
+"""Events: one container for a data set of spike trains.
+
+All samples lie one after the other in flat arrays; sample i is the slice offsets[i]:offsets[i+1]. The arrays may be
+memory-mapped files, so that a data set larger than the memory trains: nothing here copies more than is asked for.
+
+Axis letters: S samples, E events of all samples together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import DataError
+from . import check
+from .same_samples import about
+
+if TYPE_CHECKING:
+    from .statistics import Statistics
+
+Index = int | np.integer | slice | Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A data set of spike trains. The arrays are checked once, here, and are read-only afterwards.
+
+    Args:
+        times: (E,) ms from the start of the trial, ascending within each sample, finite and not negative.
+        channels: (E,) input channel of each event, 0 .. n_channels - 1 (n_channels up to 2^31).
+        offsets: (S + 1,) sample i holds events offsets[i] .. offsets[i + 1] - 1; an empty sample is allowed and kept.
+        n_channels: number of input channels.
+        labels: (S,) class 0 .. n_classes - 1, or -1 for a sample without label; None if no sample has one.
+        groups: (S,) group of each sample, e.g. its speaker or subject, integers or strings; None if not known.
+        n_classes: number of classes; default: the largest label + 1.
+        name: name of this data set in messages and plots.
+        targets: (S, ...) numbers with which a loss compares, see `losses`; nan for no target; None if no sample has
+            any. Several named targets, ``{"speaker": (S,) classes, "position": (S, 2) numbers}``, are kept as one
+            structured array; the one named "label" becomes `labels`. A loss selects one with `Loss.against`.
+
+    Raises:
+        DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
+    """
+
+    times: np.ndarray
+    channels: np.ndarray
+    offsets: np.ndarray
+    n_channels: int
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    n_classes: int | None = None
+    name: str = ""
+    targets: Any = None
+
+    def __post_init__(self) -> None:
+        where = self.name or "events"
+        times = check.as_vector(self.times, np.float64, f"{where}: times")
+        channels = check.as_vector(self.channels, np.int32, f"{where}: channels")
+        offsets = check.as_vector(self.offsets, np.int64, f"{where}: offsets")
+        n_channels = check.n_channels(self.n_channels, where)
+        check.offsets(offsets, len(times), len(channels), where)
+        check.events(times, channels, offsets, n_channels, where)
+        labels, targets = self.labels, self.targets
+        if isinstance(targets, Mapping) and "label" in targets:
+            if labels is not None:
+                raise DataError(f"{where}: the labels are given twice, as labels= and in targets=")
+            labels, targets = targets["label"], {n: t for n, t in targets.items() if n != "label"}
+        labels, n_classes = check.labels(labels, len(offsets) - 1, self.n_classes, where)
+        groups = check.groups(self.groups, len(offsets) - 1, where)
+        targets = check.targets(targets, len(offsets) - 1, where)
+        self._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
+
+    def _set(
+        self,
+        times: np.ndarray,
+        channels: np.ndarray,
+        offsets: np.ndarray,
+        n_channels: int,
+        labels: np.ndarray | None,
+        groups: np.ndarray | None,
+        n_classes: int | None,
+        targets: np.ndarray | None,
+    ) -> None:
+        values = {"times": times, "channels": channels, "offsets": offsets, "labels": labels, "groups": groups}
+        values["targets"] = targets
+        for field, array in values.items():
+            if array is not None:
+                array = array.view()
+                array.flags.writeable = False
+            object.__setattr__(self, field, array)
+        object.__setattr__(self, "n_channels", n_channels)
+        object.__setattr__(self, "n_classes", n_classes)
+
+    @classmethod
+    def trusted(
+        cls,
+        times: np.ndarray,
+        channels: np.ndarray,
+        offsets: np.ndarray,
+        n_channels: int,
+        labels: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        n_classes: int | None = None,
+        name: str = "",
+        targets: np.ndarray | None = None,
+    ) -> Events:
+        """Events from arrays that are right by construction (parts of checked ones): no check, no copy."""
+        new = object.__new__(cls)
+        object.__setattr__(new, "name", name)
+        new._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
+        return new
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Iterable[tuple[Any, Any]],
+        n_channels: int,
+        labels: Any = None,
+        groups: Any = None,
+        n_classes: int | None = None,
+        name: str = "",
+        sort: bool = False,
+        targets: Any = None,
+    ) -> Events:
+        """Events from one (times in ms, channels) pair per sample; `sort` sorts each sample by time (stable)."""
+        times, channels = [], []
+        for i, (t, c) in enumerate(samples):
+            where = f"{name or 'events'}: sample {i}"
+            t, c = check.as_vector(t, np.float64, f"{where}: times"), check.as_vector(c, np.int32, f"{where}: channels")
+            if len(t) != len(c):
+                raise DataError(f"{where}: {len(t)} times but {len(c)} channels; give one channel for each time")
+            order = np.argsort(t, kind="stable") if sort else slice(None)
+            times.append(t[order])
+            channels.append(c[order])
+        flat_times = np.concatenate(times) if times else np.empty(0)
+        flat_channels = np.concatenate(channels) if channels else np.empty(0, np.int32)
+        offsets = np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64)
+        return cls(flat_times, flat_channels, offsets, n_channels, labels, groups, n_classes, name, targets)
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Events], name: str = "") -> Events:
+        """All samples of `parts`, in order; channels must agree, labels, groups, targets be in all parts or in none."""
+        parts = list(parts)
+        check.same_layout(parts)
+        shifts = np.cumsum([0] + [len(p.times) for p in parts])
+        first = parts[0]
+        n_classes = None if first.n_classes is None else max(p.n_classes or 0 for p in parts)
+        return cls.trusted(
+            np.concatenate([p.times for p in parts]),
+            np.concatenate([p.channels for p in parts]),
+            np.concatenate([[0]] + [p.offsets[1:] - p.offsets[0] + s for p, s in zip(parts, shifts, strict=False)]),
+            first.n_channels,
+            None if first.labels is None else np.concatenate([p.labels for p in parts if p.labels is not None]),
+            None if first.groups is None else np.concatenate([p.groups for p in parts if p.groups is not None]),
+            n_classes,
+            name or first.name,
+            None if first.targets is None else np.concatenate([p.targets for p in parts if p.targets is not None]),
+        )
+
+    @classmethod
+    def side_by_side(cls, parts: Iterable[Events], name: str = "") -> Events:
+        """Join several recordings of the same samples: the channels of each part follow those of the previous one, for
+        a network with one input per part (`Network.input`). Labels, groups and named targets come from the parts that
+        have them.
+
+        Raises:
+            DataError: parts with other numbers of samples, or that contradict each other.
+        """
+        parts = list(parts)
+        if not parts or any(len(p) != len(parts[0]) for p in parts):
+            raise DataError(f"side_by_side needs parts with the same samples, got {[len(p) for p in parts]} samples")
+        widths = np.cumsum([0] + [p.n_channels for p in parts])
+        times = np.concatenate([p.times for p in parts])
+        channels = np.concatenate([p.channels + w for p, w in zip(parts, widths, strict=False)])
+        sample = np.concatenate([p.sample_of_event for p in parts])
+        order = np.lexsort((times, sample))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(parts[0])))]).astype(np.int64)
+        name = name or parts[0].name
+        return cls(times[order], channels[order], offsets, int(widths[-1]), name=name, **about(parts))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[Events]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Events:
+        """The chosen samples, in the order given: an index, a slice, indices (repeats allowed) or a boolean mask (S,).
+
+        Samples that lie side by side are a view; others are gathered into new arrays.
+        """
+        chosen = check.sample_indices(index, len(self), self.name or "events")
+        starts, counts = self.offsets[chosen], self.counts[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        times, channels = (gather(a, starts, counts, offsets) for a in (self.times, self.channels))
+        return Events.trusted(
+            times,
+            channels,
+            offsets,
+            self.n_channels,
+            None if self.labels is None else self.labels[chosen],
+            None if self.groups is None else self.groups[chosen],
+            self.n_classes,
+            self.name,
+            None if self.targets is None else self.targets[chosen],
+        )
+
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """(times in ms, channels) of sample i, as views."""
+        i = int(check.sample_indices(i, len(self), self.name or "events")[0])
+        where = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+        return self.times[where], self.channels[where]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(S,) number of events of each sample."""
+        return np.diff(self.offsets)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the times are memory-mapped from disk."""
+        array: Any = self.times
+        while isinstance(array, np.ndarray):
+            if isinstance(array, np.memmap):
+                return True
+            array = array.base
+        return False
+
+    @property
+    def sample_of_event(self) -> np.ndarray:
+        """(E,) sample that each event belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def durations(self) -> np.ndarray:
+        """(S,) ms: time of the last event of each sample, 0 for an empty one."""
+        last = np.zeros(len(self))
+        filled = self.counts > 0
+        last[filled] = self.times[self.offsets[1:][filled] - 1]
+        return last
+
+    @property
+    def duration(self) -> float:
+        """ms: time of the last event of the data set, 0 if there is none; a trial must be longer."""
+        return float(self.durations.max(initial=0.0))
+
+    def statistics(self) -> Statistics:
+        """Counts, rates and class sizes of this data set; prints as a short table."""
+        from .statistics import statistics
+
+        return statistics(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write to `path`: one compressed file if it ends in .npz, else a folder for memory-mapping. Atomic."""
+        from . import storage
+
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, mmap: bool = True) -> Events:
+        """Read what `save` wrote; the times and channels of a folder are memory-mapped unless mmap is False."""
+        from . import storage
+
+        return storage.load(Path(path), mmap)
+
+    def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
+        """Raster of one or more samples; returns the matplotlib figure, and writes it to `path` if given."""
+        from .raster import plot
+
+        return plot(self, samples, path, **options)
+
+    def __repr__(self) -> str:
+        labels = f", {self.n_classes} classes" if self.labels is not None else ""
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Events({name}{len(self)} samples, {len(self.times)} events, {self.n_channels} channels{labels})"
+
+
+def gather(flat: np.ndarray, starts: np.ndarray, counts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The parts starts[i] : starts[i] + counts[i] of a flat array in one; a view if they lie side by side already."""
+    if len(starts) and np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
+        return flat[starts[0] : starts[0] + offsets[-1]]
+    if offsets[-1] > 32 * len(starts):  # long parts: copying each is faster than an index for every event
+        return np.concatenate([flat[a : a + n] for a, n in zip(starts.tolist(), counts.tolist(), strict=True)])
+    return flat[np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])]

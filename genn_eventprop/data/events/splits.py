@@ -1,0 +1,158 @@
+"""Splits and protocols: samples for training, for choices, and for a test set that is read once, at the end."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import DataError, suggest
+from ...renamed import renamed
+from .events import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices of a data set's samples; `name` says what was held out."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    name: str = ""
+
+    def apply(self, events: Events) -> tuple[Events, Events]:
+        """(training, held-out) events."""
+        return events[self.train], events[self.held_out]
+
+
+def rng_of(seed: int, purpose: str) -> np.random.Generator:
+    """A generator that depends on the seed and the purpose only."""
+    if isinstance(seed, bool) or seed < 0:
+        raise DataError(f"seed must be a non-negative integer, got {seed!r}")
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def held_out_size(events: Events, fraction: float) -> int:
+    """Samples to hold out; at least one, and at least one is left to train on."""
+    if not 0 < fraction < 1:
+        raise DataError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
+    if len(events) < 2:
+        raise DataError(f"{events.name or 'events'}: {len(events)} samples cannot be split; at least two are needed")
+    return int(np.clip(round(fraction * len(events)), 1, len(events) - 1))
+
+
+def random_split(events: Events, fraction: float, seed: int = 0) -> Split:
+    """Hold out a random fraction of the samples."""
+    size = held_out_size(events, fraction)
+    order = rng_of(seed, "random split").permutation(len(events))
+    return Split(np.sort(order[size:]), np.sort(order[:size]), f"random {fraction:g}, seed {seed}")
+
+
+def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
+    """Hold out the same fraction of each class (rounded so that the total is right, and at least one of each class).
+
+    Raises:
+        DataError: a sample without label, or a class with one sample only: it cannot be on both sides.
+    """
+    held_out_size(events, fraction)
+    labels = all_labels(events, "a stratified split")
+    rng = rng_of(seed, "stratified split")
+    held: list[np.ndarray] = []
+    classes, counts = np.unique(labels, return_counts=True)
+    owed = 0.0
+    for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
+        if count < 2:
+            raise DataError(
+                f"{events.name or 'events'}: class {label} has one sample; a stratified split needs two of each class"
+            )
+        owed += fraction * count
+        size = int(np.clip(round(owed), 1, count - 1))
+        owed -= size
+        held.append(rng.permutation(np.flatnonzero(labels == label))[:size])
+    chosen = np.sort(np.concatenate(held))
+    return Split(np.setdiff1d(np.arange(len(events)), chosen), chosen, f"stratified {fraction:g}, seed {seed}")
+
+
+def group_split(events: Events, group: int | str) -> Split:
+    """Hold out all samples of one group (a speaker, a subject)."""
+    groups = all_groups(events)
+    known = np.unique(groups).tolist()
+    if group not in known:
+        raise DataError(
+            f"{events.name or 'events'}: no group {group!r}; {suggest(str(group), [str(name) for name in known])}"
+        )
+    if len(known) == 1:
+        raise DataError(f"{events.name or 'events'}: {group!r} is the only group; nothing would be left to train on")
+    mask = groups == group
+    return Split(np.flatnonzero(~mask), np.flatnonzero(mask), f"without {group}")
+
+
+def leave_one_group_out(events: Events) -> Iterator[Split]:
+    """One split per group, in the order of their names: cross-validation over speakers."""
+    for group in np.unique(all_groups(events)).tolist():
+        yield group_split(events, group)
+
+
+def folds(events: Events, setting: str) -> dict[str, dict[str, int | str]]:
+    """Leave-one-group-out as an experiment's `folds`: run name -> the setting that names the group to leave out."""
+    return {f"without-{group}": {setting: group} for group in np.unique(all_groups(events)).tolist()}
+
+
+def check_classes(events: Events, split: Split) -> None:
+    """Raises if a class of the data set is missing from one side of the split."""
+    labels = all_labels(events, "a split by class")
+    for side, chosen in (("training", split.train), ("held-out", split.held_out)):
+        missing = np.setdiff1d(labels, labels[chosen])
+        if len(missing):
+            raise DataError(
+                f"{events.name or 'events'}: classes {missing.tolist()} are missing from the {side} samples of the "
+                f"split {split.name!r}; use a stratified split or another seed"
+            )
+
+
+def all_labels(events: Events, purpose: str) -> np.ndarray:
+    """(S,) labels, none missing."""
+    if events.labels is None or (events.labels < 0).any():
+        raise DataError(f"{events.name or 'events'}: {purpose} needs a label for every sample")
+    return events.labels
+
+
+def all_groups(events: Events) -> np.ndarray:
+    """(S,) groups."""
+    if events.groups is None:
+        raise DataError(f"{events.name or 'events'}: the samples have no groups (speakers); give groups to Events")
+    return events.groups
+
+
+class HeldOutTestSet:
+    """A test set that can be opened only once, so that it cannot be used for choices.
+
+    `Trainer.fit` opens it after the last epoch.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events: Events | None = events
+        self.size = len(events)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def check(self, fits: Callable[[Events], object]) -> None:
+        """Call `fits` for the errors that it raises; the test set stays closed."""
+        fits(self._unread())
+
+    def open(self) -> Events:
+        """The events; the second call is an error."""
+        events, self._events = self._unread(), None
+        return events
+
+    def _unread(self) -> Events:
+        if self._events is None:
+            raise DataError(
+                "the test set has already been opened: it is read only once, at the end; choose on the validation set"
+            )
+        return self._events
+
+
+__getattr__ = renamed(__name__, {"Sealed": "HeldOutTestSet"})

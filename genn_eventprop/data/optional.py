@@ -1,0 +1,18 @@
+"""Optional libraries, imported where they are used."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ..errors import DataError
+
+
+def need(module: str, purpose: str) -> ModuleType:
+    """The module, or an error that says how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DataError(
+            f'{purpose} need {module}, which cannot be imported ({error}); pip install "genn_eventprop[data]"'
+        ) from error

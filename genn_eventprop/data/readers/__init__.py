@@ -1,0 +1,1 @@
+"""Loaders: public file formats and data sets to `Events`."""

@@ -1,0 +1,41 @@
+"""Free Spoken Digit Dataset as 700-channel spikes (an npz file of flat arrays).
+
+Arrays: ticks, units, offsets, tick_hz, labels, speaker, index, is_test. Source of the recordings: Jakobovski,
+free-spoken-digit-dataset (CC BY-SA 4.0): recordings 0 .. 4 of a digit and speaker are the official test set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError, suggest
+from ..events.events import Events
+from ..events.storage import open_npz, read_array
+
+SPLITS = ("train", "test", "all")
+N_CHANNELS = 700
+
+
+def load(path: str | Path, split: str = "all") -> Events:
+    """Events with speakers as groups; `split` is the official "train" or "test", or "all".
+
+    Raises:
+        DataError: no such split; the file is absent, foreign or damaged.
+    """
+    if split not in SPLITS:
+        raise DataError(f"fsdd: no split {split!r}; {suggest(split, SPLITS)}")
+    path = Path(path)
+    with open_npz(path) as file:
+        names = ("ticks", "units", "offsets", "tick_hz", "labels", "speaker", "is_test")
+        ticks, units, offsets, tick_hz, labels, speaker, is_test = (read_array(file, name, path) for name in names)
+    hz = float(tick_hz)
+    if not hz > 0:
+        raise DataError(f"{path}: tick_hz must be above 0, got {hz}")
+    events = Events(ticks * (1000.0 / hz), units, offsets, N_CHANNELS, labels, speaker, 10, f"fsdd {split}")
+    if split == "all":
+        return events
+    if is_test.shape != (len(events),):
+        raise DataError(f"{path}: is_test has shape {is_test.shape} for {len(events)} samples; the file is damaged")
+    return events[np.flatnonzero(is_test == (split == "test"))]

@@ -1,0 +1,266 @@
+"""HDF5 files in the layout of the Spiking Heidelberg Digits (SHD, SSC and any file written like them).
+
+    spikes/times   (S,) arrays of times in s        labels         (S,) class
+    spikes/units   (S,) arrays of channels          extra/speaker  (S,) optional group
+                                                    extra/keys     (K,) optional class names
+    extra/speaker_names  (G,) optional, our addition: name of speaker 0, 1, ...
+    attribute n_channels      optional, our addition; without it the 700 of SHD, unless the units speak against it
+
+Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364. h5py (extra `data`) is imported on use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from ..events import check
+from ..events.events import Events
+from ..events.storage import EventsWriter
+from ..optional import need
+
+ROWS = 256  # samples read together
+SHD_CHANNELS = 700
+
+
+def read_shd(path: str | Path, n_channels: int | None = None, n_classes: int | None = None) -> Events:
+    """All samples of an SHD-layout file in memory; speakers become groups.
+
+    Args:
+        n_channels: of the input; default: what the file says, else 700.
+
+    Raises:
+        DataError: not an HDF5 file, cut short, arrays missing, lengths that differ, values out of range.
+    """
+    path = Path(path)
+    with open_layout(path) as file:
+        n_channels = channels_of(file, path, n_channels)
+        counts, times, channels = [], [], []
+        for _, t, c in samples(file, path, n_channels):
+            counts.append(len(t))
+            times.append(t)
+            channels.append(c)
+        labels, groups, keys = meta(file, path)
+    return Events(
+        np.concatenate([np.empty(0), *times]),
+        np.concatenate([np.empty(0, np.int32), *channels]),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        n_channels,
+        labels,
+        groups,
+        n_classes or keys,
+        path.name,
+    )
+
+
+def convert_shd(
+    path: str | Path, folder: str | Path, n_channels: int | None = None, n_classes: int | None = None
+) -> Events:
+    """The same, through a folder of memory-mapped events: needs memory for a few samples only (SSC has 75,466)."""
+    path, folder = Path(path), Path(folder)
+    with open_layout(path) as file:
+        n_channels = channels_of(file, path, n_channels)
+        labels, groups, keys = meta(file, path)
+        classes = n_classes or keys or (int(labels.max(initial=0)) + 1)
+        check.labels(labels, len(labels), classes, str(path))
+        with EventsWriter(folder, n_channels, classes, path.name) as writer:
+            for _, t, c in samples(file, path, n_channels):
+                writer.append(t, c)
+            writer.finish(None, labels, groups)
+    return Events.load(folder)
+
+
+def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, dtype: type = np.float32) -> None:
+    """Write `events` in the SHD layout, so that tonic and others read them.
+
+    Args:
+        keys: class names, default "0", "1", ...
+        dtype: of the times in s. float32 keeps 60 ns at 1 s; the published files have float16 (0.5 ms at 1 s).
+
+    Groups are written as numbers, as in the published files; texts are numbered in alphabetical order, and their names
+    go to extra/speaker_names, from which `read_shd` restores them.
+    """
+    if events.labels is None:
+        raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
+    rows = (events.sample(i) for i in range(len(events)))
+    keys = keys or [str(k) for k in range(events.n_classes or 0)]
+    write_rows(path, rows, events.n_channels, events.labels, events.groups, keys, dtype)
+
+
+def write_rows(
+    path: str | Path,
+    rows: Iterable[tuple[np.ndarray, np.ndarray]],
+    n_channels: int,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    keys: Sequence[str],
+    dtype: type = np.float32,
+) -> None:
+    """Write (times in ms, channels) of one sample after the other: the data set never lies in memory as a whole.
+
+    The file gets its name when it is complete; an older file is then replaced.
+    """
+    h5py = need("h5py", "HDF5 files")
+    path = Path(path)
+    unit = np.uint16 if n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+    os.close(handle)
+    try:
+        with h5py.File(temporary, "w") as file:
+            times = file.create_dataset("spikes/times", (len(labels),), h5py.vlen_dtype(np.dtype(dtype)))
+            units = file.create_dataset("spikes/units", (len(labels),), h5py.vlen_dtype(np.dtype(unit)))
+            for i, (t, c) in enumerate(rows):
+                times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
+            file["labels"] = labels.astype(np.int16 if (labels < 0).any() else np.uint16)
+            file["extra/keys"] = as_bytes(keys)
+            file.attrs["n_channels"] = n_channels
+            if groups is not None:
+                names, speakers = np.unique(groups, return_inverse=True)
+                file["extra/speaker"] = speakers.astype(np.uint16)
+                if names.dtype.kind == "U":
+                    file["extra/speaker_names"] = as_bytes(names.tolist())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def as_bytes(texts: Sequence[str]) -> np.ndarray:
+    """Texts as HDF5 keeps them: UTF-8."""
+    return np.array([text.encode() for text in texts], dtype="S")
+
+
+@contextmanager
+def open_layout(path: Path) -> Iterator[Any]:
+    """The open file, once it is sure that it has the layout."""
+    h5py = need("h5py", "HDF5 files")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path}: not a readable HDF5 file ({error}); download it again") from error
+    with file:
+        with reading(path, "its inner tables"):
+            check_layout(file, path)
+        yield file
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """What h5py raises on damaged files, in our words."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (RuntimeError, OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {what} cannot be read ({error}); the file is damaged, download it again") from error
+
+
+def check_layout(file: Any, path: Path) -> None:
+    """Raises unless times, units and labels are there, one for each sample."""
+    names = ("spikes/times", "spikes/units", "labels")
+    missing = [name for name in names if name not in file]
+    if missing:
+        raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} missing; it has {', '.join(file)}")
+    for name in names:
+        if not getattr(file[name], "shape", ()):
+            raise DataError(f"{path}: not in the SHD layout, {name} must be an array with a row for each sample")
+    sizes = {name: len(file[name]) for name in names}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
+
+
+def channels_of(file: Any, path: Path, asked: int | None) -> int:
+    """Channels of the input: what the caller or the file says, else 700, the number of SHD and SSC.
+
+    Raises:
+        DataError: caller and file differ; neither says, and all units lie in the lower half of the 700.
+    """
+    with reading(path, "the attribute n_channels"):
+        told = int(file.attrs["n_channels"]) if "n_channels" in file.attrs else None
+    if told is not None and asked not in (None, told):
+        raise DataError(f"{path} has {told} channels, but n_channels={asked}")
+    if told is not None:
+        return told
+    if asked is not None:
+        return asked
+    largest = -1
+    for start in range(0, len(file["spikes/units"]), ROWS):
+        with reading(path, f"samples from {start} on"):
+            rows = [np.asarray(row) for row in file["spikes/units"][start : start + ROWS]]
+        largest = max([largest, *(int(row.max()) for row in rows if row.size and row.dtype.kind in "iuf")])
+        if largest >= SHD_CHANNELS // 2:
+            return SHD_CHANNELS
+    if largest < 0:
+        return SHD_CHANNELS
+    raise DataError(
+        f"{path}: its units go up to {largest}, so it seems to have {largest + 1} channels, not the {SHD_CHANNELS} of "
+        f"SHD; set it in the file, h5py.File({path.name!r}, 'a').attrs['n_channels'] = {largest + 1}, or n_channels="
+    )
+
+
+def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index, times in ms, channels) of each sample, checked and in order of time."""
+    times, units = file["spikes/times"], file["spikes/units"]
+    for start in range(0, len(times), ROWS):
+        with reading(path, f"samples from {start} on"):
+            rows = zip(times[start : start + ROWS], units[start : start + ROWS], strict=True)
+        for i, (t, c) in enumerate(rows, start):
+            yield i, *one_sample(np.asarray(t), np.asarray(c), f"{path}: sample {i}", n_channels)
+
+
+def one_sample(seconds: np.ndarray, units: np.ndarray, where: str, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times in ms and channels; events of a file may be out of order, which is mended (stable sort)."""
+    t = check.as_vector(seconds, np.float64, f"{where}: times") * 1000.0
+    c = check.as_vector(units, np.int32, f"{where}: units")
+    if len(t) != len(c):
+        raise DataError(f"{where}: {len(t)} times but {len(c)} units; the file is damaged")
+    if len(t) and not (np.diff(t) >= 0).all():
+        order = np.argsort(t, kind="stable")
+        t, c = t[order], c[order]
+    check.events(t, c, np.array([0, len(t)]), n_channels, where)
+    return t, c
+
+
+def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | None]:
+    """(labels, speakers or None, number of class names or None)."""
+    with reading(path, "labels, speakers or class names"):
+        labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
+        speakers = speakers_of(file["extra/speaker"]) if "extra/speaker" in file else None
+        if speakers is not None and len(speakers) != len(labels):
+            raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
+        if speakers is not None and speakers.dtype.kind == "i" and "extra/speaker_names" in file:
+            names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
+            if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
+                raise DataError(
+                    f"{path}: {len(names)} speaker names, but speakers up to {speakers.max()}; it is damaged"
+                )
+            speakers = names[speakers]
+        keys = len(file["extra/keys"]) if "extra/keys" in file else None
+        return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
+
+
+def speakers_of(table: Any) -> np.ndarray:
+    """Speakers as numbers, or as the texts that some files have instead."""
+    return np.array(table.asstr("utf-8")[:], str) if table.dtype.kind in "SO" else np.asarray(table[:].astype(np.int64))
+
+
+def class_names(path: str | Path) -> list[str]:
+    """Names of the classes, extra/keys of the file; "0", "1", ... if it has none."""
+    with open_layout(Path(path)) as file, reading(Path(path), "class names"):
+        if "extra/keys" not in file:
+            return [str(k) for k in range(int(file["labels"][:].astype(np.int64).max(initial=-1)) + 1)]
+        return [k.decode() if isinstance(k, bytes) else str(k) for k in file["extra/keys"][:]]

@@ -1,0 +1,186 @@
+"""A trained model loaded from its run folder: neither its experiment page nor its data is needed.
+
+model = genn_eventprop.load("runs/a")
+model.predict([(times, channels), ...])         # classes; readouts of a regression
+model.outputs(samples).probabilities            # (S, K)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import engines
+from ..data import Events
+from ..description import Described, build
+from ..description.steps import apply
+from ..errors import DataError, DescriptionError, SettingError
+from ..losses import Function, Loss, as_losses
+from ..losses.outer import Absent
+from ..plan import make_plan
+from ..runs.checkpoint import load_checkpoint
+from ..runs.run_folder import MODEL, RunFolder
+from ..training.evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
+
+if TYPE_CHECKING:
+    from .online import Stream
+
+BATCH = 32
+TOGETHER = 256
+"""Samples that are preprocessed together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Predictions of a model for S samples.
+
+    Args:
+        classes: (S,) int64, -1 if no output decides.
+        readout: (S, K), see `engines.Result`.
+        scores: (S, K), larger is more likely, -inf for a silent output.
+        probabilities: (S, K), nan if no output decides; None if the loss has none (`Loss.probabilities`).
+    """
+
+    classes: np.ndarray
+    readout: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray | None
+
+
+class TrainedModel:
+    """A network with its trained weights, its preprocessing and the names of its classes.
+
+    Args:
+        described: the model; values: its parameters by name.
+        engine: None: the one used in training if this machine has it, else the fastest that can run the model.
+    """
+
+    def __init__(
+        self, described: Described, values: dict[str, np.ndarray], *, engine: str | None = None,
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
+        losses = [_without_function(loss) for loss in as_losses(described.loss)]
+        self.described = described
+        self.plan = make_plan(
+            described.network, losses, dt=described.dt, duration=described.duration, spike_times=described.spike_times
+        )
+        self.engine = engines.create(
+            self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the outputs, numbers where none were given."""
+        given = self.described.class_names
+        return (*given, *(str(k) for k in range(len(given), self.plan.output.size)))
+
+    @property
+    def regression(self) -> bool:
+        """Whether the loss compares with targets, so that readouts are what is predicted."""
+        return self.plan.loss.compares == "targets"
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the data before the preprocessing."""
+        return self.described.n_channels or self.plan.input.size
+
+    def predict(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> np.ndarray:
+        """Classes (S,) int64, -1 if no output decides; for a regression, the readouts (S, K).
+
+        Args:
+            samples: `Events`, or a list of (times in ms, channels), as they were recorded.
+            prepared: whether they have already been preprocessed.
+        """
+        outputs = self.outputs(samples, prepared=prepared)
+        return outputs.readout if self.regression else outputs.classes
+
+    def outputs(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> Outputs:
+        """Classes, readouts, scores and probabilities of the samples; arguments as for `predict`."""
+        found = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
+        readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in found)])
+        scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in found)])
+        classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in found)])
+        probabilities = self.plan.loss.probabilities(readout, np.isfinite(readout), self.plan.duration)
+        return Outputs(classes, readout, scores, probabilities)
+
+    def prepared(self, events: Events) -> Events:
+        """The samples after the preprocessing used in training."""
+        (events,) = self._prepared(events, False, len(events) or 1)
+        return events
+
+    def evaluate(self, events: Events, *, prepared: bool = False) -> Evaluation:
+        """Run the samples forwards, with the loss if they have labels or targets."""
+        (events,) = self._prepared(events, prepared, len(events) or 1)
+        return evaluate(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH, np.inf)
+
+    def spike_counts(self, events: Events, *, prepared: bool = False) -> dict[str, np.ndarray]:
+        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        (events,) = self._prepared(events, prepared, len(events) or 1)
+        return spike_counts(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH)
+
+    def stream(self, dtype: str = "float32") -> Stream:
+        """A trial that takes preprocessed input spikes as they arrive; see `Stream`."""
+        from .online import Stream
+
+        return Stream(self.plan, dict(self.engine.parameters), dtype=dtype)
+
+    def close(self) -> None:
+        """Free the engine's threads and memory."""
+        self.engine.close()
+
+    def _prepared(self, samples: Events | Sequence[Any], prepared: bool, together: int = TOGETHER) -> Iterator[Events]:
+        """The samples as the network takes them, `together` at a time."""
+        width = self.plan.input.size if prepared else self.n_channels
+        events = samples if isinstance(samples, Events) else Events.from_samples(samples, width)
+        if events.n_channels != width:
+            raise DataError(f"the data has {events.n_channels} channels, but this model was trained on {width}")
+        for start in range(0, max(len(events), 1), together):
+            part = events[start : start + together]
+            yield part if prepared else apply(self.described.preprocessing, part)
+
+
+def load(
+    run: Path | str, *, checkpoint: str = "best", engine: str | None = None, threads: int | None = None,
+    trust: bool = False,
+) -> TrainedModel:  # fmt: skip
+    """The trained model of a run folder.
+
+    Args:
+        checkpoint: "best", the weights chosen on validation, or "last".
+        engine, threads: see `TrainedModel`.
+        trust: also accept hand-written code from model.json, which is compiled and run. Only for your own folders.
+
+    Raises:
+        SettingError: not a run folder, or one without model.json.
+        DescriptionError: a model.json that cannot be used, or not without `trust`.
+        CheckpointError: no checkpoint, or a damaged one.
+    """
+    folder = RunFolder.open(run)
+    if not (folder.path / MODEL).is_file():
+        raise SettingError(
+            f"{folder.path} has no {MODEL}: it was made by an older version, or its model cannot be described; "
+            f"genn-eventprop resume {folder.path} (with --page, if the page is your own) writes it where it can"
+        )
+    values = load_checkpoint(folder.checkpoint(checkpoint)).section("parameters")
+    try:
+        described = build(folder.model, values, trust=trust)
+    except DescriptionError as error:
+        raise DescriptionError(f"{folder.path / MODEL}: {error}") from None
+    return TrainedModel(described, values, engine=engine, threads=threads)
+
+
+def _without_function(loss: Loss) -> Loss:
+    """An outer loss in Python says nothing about a prediction."""
+    if not isinstance(loss.outer, Function):
+        return loss
+    return dataclasses.replace(loss, outer=Absent(loss.outer.compares, loss.outer.label))
+
+
+def _runs_here(name: str) -> str:
+    known = {engine.name for engine in engines.availability() if engine.runs}
+    return name if name in known else "auto"

@@ -1,0 +1,209 @@
+"""A data set as engines read it: quantised once, what losses compare with checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...data.augment import kernels
+from ...errors import DataError, EngineError, suggest
+from ...losses import LossRecord
+from ...plan import Plan, clock
+from ...plan.clock import BLOCK
+
+if TYPE_CHECKING:
+    from ...data import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
+
+    steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
+    labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
+    (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
+    each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1. numbers
+    (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own. follows
+    (S,) bool: whether the trial of a sample goes on from that of the sample before it; None: it never does. answers:
+    what auxiliary losses compare with, by the population that they read: (labels, targets) as above.
+    """
+
+    steps: np.ndarray
+    times: np.ndarray | None
+    channels: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    clipped: int
+    targets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    follows: np.ndarray | None = None
+    answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def seen_by(self, loss: LossRecord) -> Data:
+        """The data with what this loss compares with as its labels and targets."""
+        if loss.output not in self.answers:
+            return self
+        labels, targets = self.answers[loss.output]
+        return replace(self, labels=labels, targets=targets, answers={})
+
+    def targets_of(self, samples: np.ndarray) -> np.ndarray:
+        """What the readouts of `samples` are compared with: labels (B,) without -1, or targets (B, ...)."""
+        return np.maximum(self.labels[samples], 0) if self.targets is None else self.targets[samples]
+
+    def sample_weight(self, samples: np.ndarray) -> np.ndarray:
+        """(B,) float64 weight_b / B, what the loss of each sample counts in the batch mean."""
+        weights = self.weights_of(samples)
+        return (np.ones(len(samples)) if weights is None else weights) / len(samples)
+
+    def weights_of(self, samples: np.ndarray) -> np.ndarray | None:
+        """(B,) weights of samples, None if all are 1."""
+        return None if self.weights is None else self.weights[samples]
+
+    def numbers_of(self, samples: np.ndarray) -> np.ndarray:
+        """(B,) numbers of samples in the set that they come from."""
+        return samples if self.numbers is None else self.numbers[samples]
+
+    def scored(self, samples: np.ndarray, *, training: bool = False) -> np.ndarray:
+        """(B,) whether a sample has something to compare with.
+
+        Raises:
+            EngineError: if one has not, and `training` needs it.
+        """
+        has = np.ones(len(samples), bool) if self.targets is not None else self.labels[samples] >= 0
+        if training and not has.all():
+            raise EngineError("training needs a label for every sample; some have none")
+        return has
+
+
+def quantise(events: Events, plan: Plan) -> Data:
+    """Events on the plan's grid; see `Engine.load`."""
+    if events.n_channels != plan.input.size:
+        raise DataError(
+            f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}"
+        )
+    labels, targets = _answers(events, plan)
+    others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
+    exact = plan.spike_times == "exact"
+    times = np.ascontiguousarray(events.times, np.float64) if exact else None
+    steps, clipped = _steps(events.times, plan.dt, 0.0 if exact else 0.5, plan.n_steps - 1)
+    if clipped or exact:  # else no spike is even near the end of the trial
+        _check_times(events, plan.duration)
+    channels = events.channels.astype(np.int32, copy=False)
+    clipped = 0 if exact else clipped
+    return Data(steps, times, channels, events.offsets, labels, clipped, targets, answers=others)
+
+
+def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
+    """(labels (S,), targets or None) of the plan's main loss."""
+    loss, given = plan.loss, events.labels
+    if loss.answer and loss.compares == "labels":
+        given = named_answer(events, loss)
+        if given.ndim != 1 or given.dtype.kind not in "iu":
+            raise DataError(f"the loss of {loss.output!r} needs a class for each sample; {loss.answer!r} has numbers")
+    elif loss.answer and loss.answer != "label":  # the labels belong to another loss
+        given = None
+    labels = np.full(len(events), -1, np.int64) if given is None else np.asarray(given, np.int64)
+    if labels.size and (labels.max() >= loss.n_classes or labels.min() < -1):
+        bad = int(np.argmax((labels >= loss.n_classes) | (labels < -1)))
+        raise DataError(
+            f"sample {bad} has {loss.answer or 'label'} {labels[bad]}, but the output {loss.output!r} has "
+            f"{loss.n_classes} classes"
+        )
+    return labels, _targets(events, plan)
+
+
+def named_answer(events: Events, loss: LossRecord) -> np.ndarray:
+    """What a data set calls `loss.answer`.
+
+    Raises:
+        DataError: it has no such target.
+    """
+    known = {} if events.labels is None else {"label": events.labels}
+    known |= {n: events.targets[n] for n in (events.targets.dtype.names or ())} if events.targets is not None else {}
+    if loss.answer not in known:
+        raise DataError(
+            f"the loss of {loss.output!r} is compared with {loss.answer!r}, but the data has no such target "
+            f"({suggest(loss.answer, known)}); give Events targets={{{loss.answer!r}: ...}}"
+        )
+    return known[loss.answer]
+
+
+def _check_times(events: Events, duration: float) -> None:
+    """Raise `DataError` at the first spike that is not within the trial."""
+    for start in range(0, len(events.times), BLOCK):
+        block = events.times[start : start + BLOCK]
+        if block.max() < duration:
+            continue
+        first = start + int(np.argmax(block >= duration))
+        late = sum(
+            int(np.count_nonzero(events.times[k : k + BLOCK] >= duration)) for k in range(0, len(events.times), BLOCK)
+        )
+        sample = int(np.searchsorted(events.offsets, first, side="right") - 1)
+        raise DataError(
+            f"sample {sample} has a spike at {events.times[first]:g} ms, outside the trial of {duration:g} ms "
+            f"({late} such spikes in all); use a longer duration or crop the data"
+        )
+
+
+def _steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
+    """`clock.input_steps`, compiled where that is possible."""
+    if not kernels.usable(times):
+        return clock.input_steps(times, dt, shift, last)
+    steps = np.empty(len(times), np.int32)
+    return steps, kernels.to_steps(times, dt, shift, last, steps)
+
+
+def _targets(events: Events, plan: Plan) -> np.ndarray | None:
+    """The targets of a data set if the loss compares with them, checked against its shape.
+
+    Raises:
+        DataError: if they are missing or of the wrong shape.
+    """
+    loss = plan.loss
+    if loss.compares != "targets":
+        return None
+    shape = loss.target_shape(plan.n_steps)
+    wanted = "(" + ", ".join([str(len(events)), *("any number" if n is None else str(n) for n in shape)]) + ")"
+    targets = named_answer(events, loss) if loss.answer else events.targets
+    if targets is not None and targets.dtype.names:
+        raise DataError(
+            f"the data has several targets ({', '.join(targets.dtype.names)}); choose the one for the loss of "
+            f"{loss.output!r} with loss.against(name)"
+        )
+    if targets is None:
+        raise DataError(
+            f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, but the data has none; "
+            f"give Events targets= of shape {wanted}"
+        )
+    found = targets.shape[1:]
+    free = plan.spike_times == "exact" and loss.readout == "voltage" and len(found) == 2 and found[0] >= 2
+    fits = len(found) == len(shape) and all(m == n or (n is None and m > 0) for n, m in zip(shape, found))
+    if not (fits or (free and found[1] == shape[1])):
+        meaning = {
+            "voltage": f": V at k dt, k = 0 .. {plan.n_steps}, of every output",
+            "spike_times": ": times in ms of every output's spikes, nan for none",
+        }.get(loss.readout, ": a number for every output, nan for none")
+        raise DataError(f"targets have shape {targets.shape}, but this loss needs {wanted}{meaning}")
+    return np.asarray(targets, np.float64)
+
+
+def batch_indices(data: Data, samples: Any) -> np.ndarray:
+    """`samples` as an int64 array, checked against the data set."""
+    samples = np.atleast_1d(np.asarray(samples))
+    if samples.ndim != 1 or samples.size == 0:
+        raise DataError(f"a batch needs a list of at least one sample, got an array of shape {samples.shape}")
+    if samples.dtype.kind not in "iu":
+        raise DataError(
+            f"a batch is a list of sample indices, got {samples.dtype}; for a mask use np.flatnonzero(mask)"
+        )
+    outside = samples[(samples < 0) | (samples >= len(data))]
+    if outside.size:
+        raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
+    return samples.astype(np.int64)

@@ -1,0 +1,56 @@
+"""The losses of a plan as the engines' host side hands them over; see `program.host_values.auxiliary` for the names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...losses import LossRecord
+from ...plan import Plan
+from ...program.host_values import auxiliary
+from .data import Data
+
+
+def prefixed(plan: Plan) -> list[tuple[str, LossRecord]]:
+    """Every loss, the main one first, and what stands before the names of its buffers."""
+    return [("", plan.loss), *auxiliary(plan)]
+
+
+def compared_with(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, Any]:
+    """What a loss needs to know of samples: weights, labels, targets, the input's activity."""
+    own = data.seen_by(loss)
+    found = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": own.labels[samples]}
+    if own.targets is not None:
+        found["targets"] = np.ascontiguousarray(own.targets[samples], np.float64)
+    driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
+    return found | (activity(plan, loss, data, samples) if driven else {})
+
+
+def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """(B, T + 1) the input's activity, where it drives a time weight."""
+    counts = np.zeros((plan.n_steps + 1, len(samples)))
+    for b, i in enumerate(samples):
+        np.add.at(counts[:, b], data.steps[data.offsets[i] : data.offsets[i + 1]], 1.0)
+    before, after = loss.weight.activity(counts, plan.dt)
+    return {"activity_before": np.ascontiguousarray(before.T), "activity": np.ascontiguousarray(after.T)}
+
+
+def taken(
+    loss: LossRecord, readout: np.ndarray, data: Data, samples: np.ndarray, duration: float, tau: np.ndarray | None,
+    weight: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """An outer loss that the host takes: its value (B,), dL/dr (B, K), and lambda_V at T (B, K).
+
+    Args:
+        readout: (B, K), not finite where an output has none. tau: tau_mem of the outputs, if they have one. weight:
+            (B,) of the samples in the mean, on the two last.
+    """
+    own, weight = data.seen_by(loss), weight[:, None]
+    y, scored, valid = own.targets_of(samples), own.scored(samples), np.isfinite(readout)
+    r = np.where(valid, readout, duration)
+    value, slope = loss.evaluate(r, valid, y, duration)
+    last = np.zeros_like(slope)
+    if loss.silent == "end" and tau is not None:
+        last = -tau.astype(np.float64) * loss.push(r, valid, y, duration) * weight
+    return value, np.where(scored[:, None], slope, 0.0) * weight, np.where(scored[:, None], last, 0.0)

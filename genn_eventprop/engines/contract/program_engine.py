@@ -1,0 +1,257 @@
+"""The host's side of an engine whose trial is `program.trial`: inputs, results, and the losses in Python.
+
+A target adds `execute` and `execute_half`: run the batch, or one pass of it, with these arrays and numbers, by the
+names of the trial's buffers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...losses import LossRecord
+from ...plan import Plan
+from ...program.host_values import grid_values, neuron_values, synapse_values
+from ...program.nodes import Buffer
+from ...program.outer import on_host
+from ...program.trial import Trial
+from .data import Data, batch_indices
+from .engine import Engine
+from .features import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_APART
+from .host_losses import compared_with, prefixed, taken
+from .noise import limit, quantiles
+from .parameters import Tables, copied
+from .result import LossPart, Result, Spikes, summed
+from .split import Readouts
+
+Arrays = dict[str, Any]
+KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
+FIRST_ROOM = 32
+"""Entries of a neuron's list of events at first; it grows to what a trial needs."""
+
+
+class ProgramEngine(Engine):
+    """See the module; dtype: "float32" or "float64"."""
+
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG}}
+    options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
+    trial: Trial  # set by the target
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
+        super().__init__(plan, parameters, slope_floor=slope_floor)
+        self.dtype = np.dtype(dtype)
+        self.parameters = copied(plan, parameters, self.dtype)
+        self.tables = Tables(plan)
+        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
+        self.room = [FIRST_ROOM] * len(plan.populations)
+        self._seen: tuple[bytes | None, Arrays] = (None, {})
+
+    @abstractmethod
+    def execute(self, given: Arrays, training: bool) -> Arrays:
+        """Run the batch. Returns every buffer of role "result" or "gradient"; results have a sample axis."""
+
+    @abstractmethod
+    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
+        """Run one pass of the split trial: forwards (kept None), or backwards with what the other call returned.
+
+        Returns:
+            (as `execute`, and with the gradients of input times; what the way back needs).
+        """
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples, plan = batch_indices(data, samples), self.plan
+        data.scored(samples, training=training)
+        given = self._given(data, samples, training) | {"record": record_spikes}
+        if on_host(plan):
+            out = self._run_around(given, data, samples, training)
+        else:
+            out = self.execute(given | self._regularisers(given, training), training)
+        if training:
+            self._collect(out)
+        parts = {loss.output: self._loss_part(out, data, samples, prefix, loss) for prefix, loss in prefixed(plan)}
+        main = parts[plan.loss.output]
+        return Result(
+            loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
+            guarded=sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded")) if training else 0,
+            spikes=self._spikes(out) if record_spikes else None, parts=parts if plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _loss_part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
+        readout, valid = self._read(out, loss)
+        value = np.where(data.seen_by(loss).scored(samples), out[f"{prefix}loss"], np.nan)
+        return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
+
+    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""
+        out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
+        slopes = self._taken(given, out, data, samples)
+        if training:
+            given |= slopes | self._regularisers(given, training, self._counts(out))
+            out |= self.execute_half(given, kept)[0]
+        return out
+
+    def _taken(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
+        """Outer losses in Python, added to the results of the way there; what `Given` takes for the way back."""
+        slopes = Arrays()
+        for prefix, loss in prefixed(self.plan):
+            readout, valid = self._read(out, loss)
+            tau = self.parameters.get(f"{loss.output}.tau_mem")
+            shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
+            found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
+            out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
+            slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
+        return slopes
+
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Any]:
+        samples = batch_indices(data, samples)
+        given = self._given(data, samples, stochastic) | {"record": record_spikes}
+        out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
+        readout, valid = self._read(out, self.plan.loss)
+        spikes = self._spikes(out) if record_spikes else None
+        counts, others = self._counts(out), self._others(out, self.plan.loss)
+        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes, others), (given, kept, counts)
+
+    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        given, kept, counts = kept
+        given |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(given, True, counts)
+        given |= {f"given_{name}": array for name, array in also.items()}
+        out, _ = self.execute_half(given, kept)
+        self._collect(out)
+        return out["input_gradient"].astype(np.float64)
+
+    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
+        """(B, K) the readouts of a loss, and where they are there."""
+        index = self.plan.populations.index(self.plan.population(loss.output))
+        readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
+        return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
+
+    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
+        """name -> readouts of a loss besides its own, inf where an output has none; of a trial in halves."""
+        index = self.plan.populations.index(self.plan.population(loss.output))
+        found = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
+        if "first_spike" in found:
+            found["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
+        return found
+
+    def rows(self) -> list[str]:
+        """Buffers that the host reads of a trial in halves, though they are not results: V at every step."""
+        read = ((self.plan.population(loss.output), loss) for loss in self.plan.losses)
+        return [f"p{self.plan.populations.index(p)}_w_r_trace" for p, loss in read if "trace" in loss.also]
+
+    # inputs
+
+    @cached_property
+    def _of_grid(self) -> Arrays:
+        return grid_values(self.plan, self.slope_floor)
+
+    def _of_neurons(self) -> Arrays:
+        """Numbers that follow from parameters of neurons, made anew where one has changed."""
+        names = [f"{p.name}.{n}" for p in self.plan.populations for n in p.derived.params]
+        now = b"".join(self.parameters[n].tobytes() for n in names)
+        if self._seen[0] != now:
+            self._seen = now, neuron_values(self.plan, self.parameters)
+        return self._seen[1]
+
+    def _of_synapses(self) -> Arrays:
+        """Weights, tables of synapses and delays."""
+        weights = {f"c{i}_weight": self.parameters[c.weight] for i, c in enumerate(self.plan.connections)}
+        return weights | synapse_values(self.tables, self.parameters)
+
+    def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """Arrays and numbers by the names of the trial's buffers."""
+        plan, B = self.plan, len(samples)
+        given: Arrays = {
+            "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
+            "quantiles": quantiles(), "batch": B, "training": training, "n_targets": 0,
+            "numbers": data.numbers_of(samples),
+        }  # fmt: skip
+        lengths = data.offsets[samples + 1] - data.offsets[samples]
+        given["input_start"] = np.cumsum(lengths) - lengths
+        given["input_spikes"] = int(lengths.sum())
+        given |= self._of_grid | self._of_neurons() | self._of_synapses()
+        for prefix, loss in prefixed(plan):
+            given |= {f"{prefix}{n}": v for n, v in compared_with(plan, loss, data, samples).items()}
+        given["n_targets"] = given["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
+        for i, p in enumerate(plan.populations):
+            given[f"p{i}_room"] = self.room[i]
+            given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
+            given[f"p{i}_lost"] = limit(p.dropout) if training else 0
+        keys = self.stochastic_keys(data, samples)
+        names = {p.name: i for i, p in enumerate(plan.populations)}
+        which = {"noise": "noise_key", "dropout": "dropout"}
+        given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
+        return given
+
+    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        """Strengths and targets. An excess of the batch's mean count needs `counts`, or a forward run of its own."""
+        plan, found = self.plan, Arrays()
+        terms = [(i, p.name, r) for i, p in enumerate(plan.populations) for r in plan.spike_regularisers(p.name)]
+        if training and counts is None and any(r.mean == "batch" for _, _, r in terms):
+            counts = self._counts(self.execute(given, False))
+        for number, (i, name, r) in enumerate(terms):
+            k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
+            upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
+            found |= {f"p{i}_upper{k}": upper / given["batch"], f"p{i}_lower{k}": lower / given["batch"]}
+            if r.mean == "batch":
+                excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
+                found[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
+            else:
+                found[f"p{i}_target{k}"] = r.target
+        return found
+
+    # results
+
+    def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
+        populations = enumerate(self.plan.populations)
+        return {p.name: out[f"p{i}_w_count"].astype(np.int64) for i, p in populations if p.spiking}
+
+    def _collect(self, out: Arrays) -> None:
+        """Gradients by the names of parameters."""
+        for i, c in enumerate(self.plan.connections):
+            if f"c{i}_gradient" in out:
+                found = out[f"c{i}_gradient"].reshape(c.weight_shape)
+                self.gradients[c.weight] = self.gradients[c.weight] + found if c.shares else found
+            if c.delays and f"c{i}_delay_gradient" in out:
+                self.gradients[c.delays_name] = out[f"c{i}_delay_gradient"].reshape(c.delays.shape)
+        for i, p in enumerate(self.plan.populations):
+            for n in p.trainable:
+                each = out[f"p{i}_G_{n}"]
+                shared = self.parameters[f"{p.name}.{n}"].shape == (1,)
+                self.gradients[f"{p.name}.{n}"] = (
+                    each.sum(keepdims=True, dtype=np.float64).astype(self.dtype) if shared else each
+                )
+
+    def _spikes(self, out: Arrays) -> dict[str, Spikes]:
+        found = {}
+        for i, buffer in self.trial.spikes.items():
+            rows = out[buffer.name]
+            flags = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
+            b, k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
+            found[self.plan.populations[i].name] = Spikes(b, k * self.plan.dt, n)
+        return found
+
+    # memory
+
+    def lengths(self, given: Arrays) -> dict[str, int]:
+        """Run-time lengths of axes."""
+        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes")
+        known = {n: int(given[n]) for n in (*names, *(n for n in given if n.endswith("_ring")))}
+        known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
+        return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
+
+    def shape(self, buffer: Buffer, given: Arrays, of_sample: bool) -> tuple[int, ...]:
+        """Of a buffer; of_sample: it has a part for every sample of the batch."""
+        axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(given)
+        return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
+
+    def kind(self, buffer: Buffer) -> np.dtype:
+        return np.dtype(KINDS.get(buffer.kind, self.dtype.name))

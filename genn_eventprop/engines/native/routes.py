@@ -1,0 +1,62 @@
+"""What generated C++ reads of connections with exact spike times besides dense weights: routes.
+
+A route is the synapses of one source that share a delay. Offsets follow the memory of `NativeEngine`: matrices have
+padded rows, all else is flat.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...codegen.cpp import kinds, padded
+from ...modelling.connectivity import Synapses
+from ...plan import ConnectionRecord, Plan
+from ...plan.synapse_tables import Tables, Values, delay_numbers
+
+INT = np.int32
+
+
+class NativeRoutes:
+    """Arrays by their names in generated code."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self._tables = plan, Tables(plan)
+        self.connections = [c for c in plan.connections if kinds.spread(c)]
+        self.arrays: dict[str, np.ndarray] = {}
+        self.integers: dict[str, int] = {}
+        self._seen: dict[str, Synapses | None] = {}
+
+    def refresh(self, parameters: Values) -> None:
+        """Follow the pairs of tables; nothing here depends on other values."""
+        for c in self.connections:
+            table = None if c.form == "dense" else self._tables.of(c, parameters)
+            if c.name not in self._seen or self._seen[c.name] is not table:
+                self._seen[c.name] = table
+                made = _arrays(c, table)
+                self.arrays |= {f"c_{c.name}_{n}": np.ascontiguousarray(made[n], INT) for n in kinds.routes(c)}
+
+
+def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:
+    """start (M + 1,): routes of a source; first (R + 1,): synapses of a route; target, place (S,): see `routes.hpp`;
+    delay_of (R,): where the delay of a route stands."""
+    if table is None:
+        source, target = np.divmod(np.arange(c.pre * c.post), c.post)
+        weight = np.arange(c.pre * c.post)
+    else:
+        source, target, weight = table.source, table.target, table.weights
+    delay = source if c.delays is None else delay_numbers(c, table)
+    order = np.lexsort((target, delay, source))
+    source, target, weight, delay = (a[order].astype(np.int64) for a in (source, target, weight, delay))
+    new = np.flatnonzero(np.r_[True, (np.diff(source) != 0) | (np.diff(delay) != 0)])
+    return {
+        "start": np.searchsorted(source[new], np.arange(c.pre + 1)), "first": np.r_[new, len(source)],
+        "target": target, "place": _place(weight, c.weight_shape),
+        "delay_of": _place(delay[new], c.delays.shape if c.delays else ()),
+    }  # fmt: skip
+
+
+def _place(number: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where an element of a parameter stands in its memory."""
+    if len(shape) != 2:
+        return number
+    return number // shape[1] * padded(shape[1]) + number % shape[1]

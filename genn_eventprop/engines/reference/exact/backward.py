@@ -1,0 +1,284 @@
+"""One trial backwards: the costate lambda = dL/dx event by event, and the gradient of everything.
+
+Formulas: docs/equations.md. Between events -dlambda/dt = (df/dx)^T lambda + dl/dx along the recorded trajectory; at an
+own event, an arrival and the end of a timed mode the jumps of `adjoint/derive.py`. On a segment of length L with
+psi(s) = dx(s)/dx(0), y(s) = psi(s)^T lambda(s) obeys y(s) = psi(L)^T lambda(L) + int_s^L psi^T dl/dx: the loop over
+events is the recursion lambda(0) = y(0). The parameter integrals int lambda . df/dp dt follow for all segments at once,
+20 nodes each.
+
+Axis letters: n states, N neurons, p parameters, G segments, Q nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ....errors import EngineError
+from ....losses.readout import gauss_legendre
+from ....plan import Plan
+from ....regularisers import pushed_state
+from .flow import at, nodes
+from .population import PopulationModel
+from .readout import NODES, Readout, Sources, density_rows
+from .records import Arrival, ModeEnd, Recording, Segments, Spike
+
+BLOCK = 2048  # segments whose nodes are held at once
+
+
+@lru_cache(maxsize=1)
+def remaining_integral() -> np.ndarray:
+    """(Q, Q): sum_j B[q, j] f(xi_j) = int_{xi_q}^1 f, exact for polynomials of degree below Q."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    V = np.polynomial.legendre.legvander(x, NODES - 1)
+    k = np.arange(NODES)
+    to_legendre = (V * w[:, None]).T * (k + 0.5)[:, None]
+    total = np.zeros((NODES, NODES))
+    for degree in range(NODES):
+        one = np.zeros(NODES)
+        one[degree] = 1.0
+        total[:, degree] = -np.polynomial.legendre.legval(x, np.polynomial.legendre.legint(one, lbnd=1))
+    return 0.5 * total @ to_legendre
+
+
+class _Adjoint:
+    """lambda of one population: segment by segment, and what own events need, evaluated for all of them at once.
+
+    P: (G, n, n) psi at the end of every segment. end: (G, n) lambda there; sources: (G, n) what dl/dx adds on the way.
+    """
+
+    def __init__(self, model: PopulationModel, recording: Recording) -> None:
+        self.model, self.segments = model, recording.segments[model.name]
+        seg, n = self.segments, model.flow.n
+        self.P = np.zeros((len(seg.neuron), n, n))
+        self.sources = np.zeros((len(seg.neuron), n))
+        self.end = np.zeros_like(self.sources)
+        self.gradient = {p: np.zeros(model.size) for p in model.record.derived.params}
+        for block in blocks(seg):
+            part = seg.part(block)
+            self.P[block] = np.moveaxis(at(psi(model, part)[1], part.length / part.span), -1, 0)
+        self.jumps: dict[int, dict[str, np.ndarray]] = {}
+        kinds: dict[tuple[int, int], list[Spike]] = {}
+        for spike in recording.own[model.name]:
+            kinds.setdefault((spike.event, spike.mode), []).append(spike)
+        for (event, mode), spikes in kinds.items():
+            x, lanes = np.stack([s.x for s in spikes], axis=1), np.array([s.neuron for s in spikes])
+            values = model.equations.jump(event, mode, x, lanes)
+            for i, s in enumerate(spikes):
+                self.jumps[s.index] = {name: v[i] for name, v in values.items()}
+
+    def start(self, ids: np.ndarray | int) -> np.ndarray:
+        """lambda at the start of segments, (G, n), from lambda at their end."""
+        return np.einsum("...ij,...i->...j", self.P[ids], self.end[ids]) + self.sources[ids]
+
+
+def blocks(seg: Segments) -> list[slice]:
+    return [slice(first, first + BLOCK) for first in range(0, len(seg.neuron), BLOCK)]
+
+
+def psi(model: PopulationModel, seg: Segments) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of the states (K, n, G) and of dx(s)/dx(0) (K, n, n, G) on segments."""
+    series = model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+    return series, model.flow.psi(series, seg.neuron, seg.mode, seg.span)
+
+
+class Backward:
+    """Runs one trial backwards.
+
+    Args:
+        plan, models, weights: as for `Forward`, one copy; weights of any shape. recording: what it made. readouts: on
+            that recording, by the population that is read.
+        dr: of each, (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V at T.
+        jumps: population -> (N,) of the regularisers.
+
+    Attributes:
+        gradients: "connection.weight" in the shape of the weights, "connection.delay" () or in that of the delays,
+            "population.parameter" (N,).
+        input_times: (E,) dL/d(time of every input spike).
+        smallest_slope: smallest |gdot| of an own event, inf without events.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        models: Mapping[str, PopulationModel],
+        weights: Mapping[str, np.ndarray],
+        recording: Recording,
+        readouts: Mapping[str, Readout],
+        n_inputs: int,
+    ) -> None:
+        self.plan, self.weights, self.recording, self.readouts = plan, weights, recording, readouts
+        self.adjoint = {name: _Adjoint(m, recording) for name, m in models.items()}
+        self.weight_gradient = {key: np.zeros_like(w) for key, w in weights.items()}
+        self.delay_gradient = {c.name: np.zeros(c.delays.shape if c.delays else ()) for c in plan.connections}
+        self.input_times = np.zeros(n_inputs)
+        self.smallest_slope = np.inf
+
+    def run(self, dr: Mapping[str, Any], push: Mapping[str, np.ndarray], jumps: Mapping[str, np.ndarray]) -> None:
+        self.dr, self.jumps = dr, jumps
+        models = {name: self.adjoint[name].model.record.derived.model for name in jumps}
+        self.pushed = {name: list(m.state).index(pushed_state(m)) for name, m in models.items()}
+        self.sources: dict[str, Sources] = {}
+        for name, readout in self.readouts.items():
+            self.adjoint[name].end[self.recording.last[name], readout.v] += push[name]
+            self._place_sources(name)
+        for event in reversed(self.recording.events):
+            if isinstance(event, Spike):
+                self._own_event(event)
+            elif isinstance(event, Arrival):
+                self._arrival(event)
+            elif isinstance(event, ModeEnd):
+                self._mode_end(event)
+            else:
+                adjoint = self.adjoint[event.population]
+                adjoint.end[event.before] = adjoint.start(event.after)
+        for name in self.adjoint:
+            self._initial_values(name)
+            self._integrals(name)
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        out = dict(self.weight_gradient)
+        for name, a in self.adjoint.items():
+            out |= {f"{name}.{n}": g for n, g in a.gradient.items()}
+        return out | {f"{name}.delay": g for name, g in self.delay_gradient.items()}
+
+    def _place_sources(self, name: str) -> None:
+        out, readout = self.adjoint[name], self.readouts[name]
+        s, v, seg = readout.sources(self.dr[name]), readout.v, out.segments
+        self.sources[name] = s
+        if s.density is not None:
+            for block in blocks(seg):
+                part = seg.part(block)
+                at_nodes = nodes(psi(out.model, part)[1], part.length[:, None] * unit() / part.span[:, None])
+                out.sources[block] += density_rows(at_nodes, part.length, s.density[block], v)
+        if len(s.segment):
+            part = seg.part(s.segment)
+            rows = at(psi(out.model, part)[1][:, v], s.offset / part.span)
+            np.add.at(out.sources, s.segment, (rows * s.size).T)
+
+    def _own_event(self, event: Spike) -> None:
+        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E undivided to what put it across by itself."""
+        adjoint, n = self.adjoint[event.population], event.neuron
+        lam, jump = adjoint.start(event.after), adjoint.jumps[event.index]
+        E = event.feedback + event.extra + lam @ jump["a"]
+        if event.population in self.readouts:
+            after = adjoint.segments.x[:, event.after]
+            E += self.readouts[event.population].own(event, after, self.dr[event.population])
+        rate = 0.0
+        if event.cause is None:
+            if not jump["gdot"] > 0:
+                name = adjoint.model.record.derived.model.name
+                raise EngineError(
+                    f"population {event.population!r} ({name}): event {adjoint.model.events[event.event].name!r} of "
+                    f"neuron {n} at {event.time:g} ms touches its threshold with slope {float(jump['gdot']):g} / ms; "
+                    "without a rise there is no gradient; change the weights a little"
+                )
+            rate = E / jump["gdot"]
+            self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
+        else:
+            event.cause.extra += E
+        adjoint.end[event.before] = jump["dh_dx"].T @ lam - jump["dg_dx"] * rate
+        if event.population in self.jumps and adjoint.model.events[event.event].emits:
+            adjoint.end[event.before, self.pushed[event.population]] += self.jumps[event.population][n]
+        for name, value in zip(adjoint.gradient, lam @ jump["dh_dp"] - jump["dg_dp"] * rate):
+            adjoint.gradient[name][n] += value
+
+    def _mode_end(self, event: ModeEnd) -> None:
+        """The state is continuous: lambda- = lambda+, and D goes to the event that scheduled the end and to t_ref."""
+        adjoint, d = self.adjoint[event.population], self.adjoint[event.population].model.record.derived
+        lam, seg = adjoint.start(event.after), adjoint.segments
+        x, lane = seg.x[:, [event.after]], np.array([event.neuron])
+        field = adjoint.model.equations.field
+        before, after = field(x, lane, np.array([event.mode])), field(x, lane, seg.mode[[event.after]])
+        D = float(lam @ (before - after)[:, 0]) + event.extra + event.feedback
+        event.source.feedback += D
+        lasts = d.modes[event.mode].lasts
+        assert lasts is not None  # only a timed mode ends by itself
+        adjoint.gradient[lasts][event.neuron] += D
+        adjoint.end[event.before] = lam
+
+    def _arrival(self, event: Arrival) -> None:
+        """dL/dw = lambda . e, dL/dp += w lambda . de/dp, and D to the spike or input that arrived and to the delay."""
+        c, adjoint, route = event.connection, self.adjoint[event.connection.target], event.route
+        equations, at_ = adjoint.model.equations, event.lanes
+        lam = adjoint.start(event.after)
+        w, e = self.weights[c.weight].reshape(-1)[route.weight], equations.direction[c.receptor][:, route.target]
+        np.add.at(self.weight_gradient[c.weight].reshape(-1), route.weight, np.einsum("nj,jn->n", lam[at_], e))
+        for k, name in enumerate(adjoint.gradient):
+            by = equations.d_direction[c.receptor][:, k, route.target]
+            np.add.at(adjoint.gradient[name], route.target, w * np.einsum("nj,jn->n", lam[at_], by))
+        jump = np.zeros((len(e), len(event.neurons)))
+        jump[:, at_] = w * e
+        D = self._difference(event, lam, jump)
+        self.delay_gradient[c.name].reshape(-1)[route.delay] += D
+        if isinstance(event.source, Spike):
+            event.source.feedback += D
+        else:
+            self.input_times[event.source] += D
+        adjoint.end[event.before] = lam
+
+    def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
+        """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and self-crossings."""
+        adjoint = self.adjoint[event.connection.target]
+        seg, field = adjoint.segments, adjoint.model.equations.field
+        after, lanes, mode = seg.x[:, event.after], seg.neuron[event.after], seg.mode[event.after]
+        change = field(after - jump, lanes, mode) - field(after, lanes, mode)
+        D = float(np.einsum("nj,jn->", lam, change)) + event.extra
+        if (name := event.connection.target) in self.readouts:
+            D += self.readouts[name].arrival(event, jump, self.dr[name])
+        return D
+
+    def _initial_values(self, name: str) -> None:
+        adjoint = self.adjoint[name]
+        lam = adjoint.start(np.arange(adjoint.model.size))
+        dx0 = adjoint.model.equations.dx0_dp
+        for k, n in enumerate(adjoint.gradient):
+            adjoint.gradient[n] += np.einsum("nj,jn->n", lam, dx0[:, k])
+
+    def _integrals(self, name: str) -> None:
+        """int lambda . df/dp dt over all segments; points of a maximum as further segments of their own."""
+        adjoint, points = self.adjoint[name], self.sources.get(name)
+        if not adjoint.model.record.derived.dynamic_params:
+            return
+        seg = adjoint.segments
+        density, v = (points.density, self.readouts[name].v) if points else (None, 0)
+        for block in blocks(seg):
+            here = None if density is None else density[block]
+            self._integrate(adjoint, seg.part(block), adjoint.end[block], here, v)
+        if points and len(points.segment):
+            part = seg.part(points.segment, seg.start[points.segment] + points.offset)
+            end = np.zeros((len(points.segment), adjoint.model.flow.n))
+            end[:, v] = points.size
+            self._integrate(adjoint, part, end, None, v)
+
+    def _integrate(self, adjoint: _Adjoint, seg: Segments, end: np.ndarray, density: np.ndarray | None, v: int) -> None:
+        x, lam = self._at_nodes(adjoint.model, seg, end, density, v)
+        _, weights = gauss_legendre(NODES, 1.0)
+        df_dp = adjoint.model.equations.df_dp(x, seg.neuron, seg.mode)
+        rate = np.einsum("iqg,ipqg,q,g->pg", lam, df_dp, weights, seg.length, optimize=True)
+        for name, value in zip(adjoint.gradient, rate):
+            np.add.at(adjoint.gradient[name], seg.neuron, value)
+
+    def _at_nodes(
+        self, model: PopulationModel, seg: Segments, end: np.ndarray, density: np.ndarray | None, v: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x and lambda (n, Q, G) at the nodes of segments: lambda(s) = psi(s)^-T y(s)."""
+        u = seg.length[:, None] * unit() / seg.span[:, None]
+        series, coefficients = psi(model, seg)
+        at_end, at_nodes = at(coefficients, seg.length / seg.span), nodes(coefficients, u)
+        y = np.einsum("ijg,gi->gj", at_end, end)[:, None]
+        if density is not None:
+            pulled = at_nodes[v] * density
+            y = y + np.einsum("qr,jgr,g->gqj", remaining_integral(), pulled, seg.length)
+        y = np.broadcast_to(y, (len(seg.neuron), NODES, model.flow.n))
+        lam = np.linalg.solve(at_nodes.transpose(2, 3, 1, 0), y[..., None])[..., 0]
+        return nodes(series, u).transpose(0, 2, 1), lam.transpose(2, 1, 0)
+
+
+def unit() -> np.ndarray:
+    """(Q,) Gauss-Legendre nodes on [0, 1]."""
+    return gauss_legendre(NODES, 1.0)[0]

@@ -1,0 +1,295 @@
+"""`reference_event`: NumPy float64, event by event with exact spike times: the truth for gradients. Clear, not fast.
+
+Crossing times solve the flow, analytic or integrated to rounding; input times and delays are taken as given, and the
+gradient is the derivative of exactly what was computed, for every parameter whether trained or not. The result does
+not depend on dt.
+
+Parts: `event_flow` (trajectories and crossings), `event_forward` and its `event_pieces`,
+`event_readouts`, `event_backward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....errors import EngineError
+from ....losses import LossRecord
+from ....plan import Plan
+from ...contract.data import Data, batch_indices, quantise
+from ...contract.engine import Availability, Engine
+from ...contract.features import ALL, READOUTS
+from ...contract.parameters import Tables, copied
+from ...contract.result import LossPart, Result, Spikes, summed
+from ...contract.split import Readouts
+from .backward import Backward
+from .equations import Compiled
+from .forward import Forward
+from .population import PopulationModel
+from .readout import Readout
+from .readouts import Several, breaks, make_readout
+from .records import Recording
+from .routes import flat_delays, routes
+
+if TYPE_CHECKING:
+    from ....data import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial as it ran: recording, what losses read of it, the main one first, and the numbers it ran with."""
+
+    recording: Recording
+    readouts: dict[str, Readout]
+    n_inputs: int
+
+    @property
+    def readout(self) -> Readout:
+        """Of the main loss."""
+        return next(iter(self.readouts.values()))
+
+
+class ReferenceEvent(Engine):
+    """See the module.
+
+    Args:
+        plan, parameters: see `Engine`; the plan needs spike_times="exact".
+        max_spikes: of one population in one trial; beyond it an `EngineError` names the population.
+
+    Attributes:
+        full_gradients: after a training run, gradients of the batch mean loss by everything: "connection.weight",
+            "connection.delay" (a number, or in the shape of delays that are values), "population.parameter", and
+            "input_times" (one entry an input spike of the batch, sample after sample).
+        smallest_slope: smallest |gdot| among the own spikes of the last training run, per ms.
+        trials: the trials of the last run, with all events in order.
+    """
+
+    name = "reference_event"
+    features = {"exact": ALL - {READOUTS}}
+    options = ()  # exact slopes: slope_floor is for grid engines
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(cls.name, True, "NumPy float64, exact spike times; slow, the truth for gradients")
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
+        super().__init__(plan, parameters)
+        self.max_spikes = max_spikes
+        self.parameters = copied(plan, parameters, np.float64)
+        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
+        self.full_gradients: dict[str, np.ndarray] = {}
+        self.smallest_slope = np.inf
+        self.trials: list[Trial] = []
+        self._tables = Tables(plan)
+        self._compiled = {p.name: Compiled(p) for p in plan.populations}
+
+    def load(self, events: Events) -> Data:
+        """Check a data set against the plan and keep its times as they are; see `Engine.load`."""
+        return quantise(events, self.plan)
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        data.scored(samples, training=training)
+        models = self._models()
+        self.trials = [self._forward(data, int(i), models) for i in samples]
+        parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
+        for loss in self.plan.losses:
+            own, name = data.seen_by(loss), loss.output
+            scored, targets = own.scored(samples), own.targets_of(samples)
+            weight = np.where(scored, loss.factor * data.sample_weight(samples), 0.0)
+            parts[name], dr = self._scored(loss, scored, targets)
+            slopes[name] = (dr.T * weight).T
+            pushes[name] = self._push(loss, slopes[name], targets, weight)
+        if training:
+            self._gradients(models, slopes, pushes)
+        main = parts[self.plan.loss.output]
+        return Result(
+            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
+            spike_counts=self._counts(), guarded=0, spikes=self._spikes() if record_spikes else None,
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _scored(self, loss: LossRecord, scored: np.ndarray, targets: np.ndarray) -> tuple[LossPart, np.ndarray]:
+        """What a loss says of the trials, and dL/dr."""
+        read, T = [t.readouts[loss.output] for t in self.trials], self.plan.duration
+        value, valid = np.stack([r.value for r in read]), np.stack([r.valid for r in read])
+        if read[0].scores:
+            found, dr = np.stack([r.score(y)[0] for r, y in zip(read, targets)]), np.ones(value.shape)
+        else:
+            found, dr = loss.evaluate(value, valid, targets, T)
+        shown = np.where(valid, value, np.inf)
+        return LossPart(np.where(scored, found, np.nan), loss.predict(value, valid, T), shown), dr
+
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
+        samples = batch_indices(data, samples)
+        models = self._models()
+        self.trials = [self._forward(data, int(i), models) for i in samples]
+        value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
+        spikes = self._spikes() if record_spikes else None
+        also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
+        return Readouts(np.where(valid, value, np.inf), valid, self._counts(), spikes, also), (models, self.trials)
+
+    def _also(self, i: int, name: str) -> np.ndarray:
+        parts = [t.readout.parts[i] for t in self.trials if isinstance(t.readout, Several)]
+        read = np.stack([np.where(part.valid, part.value, np.inf) for part in parts])
+        return read.swapaxes(1, 2) if name == "trace" else read
+
+    def _backward_half(
+        self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray],
+        inputs: bool,
+    ) -> np.ndarray:  # fmt: skip
+        models, self.trials = kept
+        name = self.plan.loss.output
+        push = self._count_push(self.plan.loss, also.get("count", slope))
+        self._gradients(models, {name: slope}, {name: push}, also)
+        return self.full_gradients["input_times"]
+
+    def _models(self) -> dict[str, PopulationModel]:
+        """Numbers for the present parameters."""
+        self.plan.check_parameters(self.parameters)
+        return {
+            p.name: PopulationModel(
+                self._compiled[p.name],
+                {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.params},
+                self.plan.duration,
+            )
+            for p in self.plan.populations
+        }
+
+    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
+        part = slice(data.offsets[sample], data.offsets[sample + 1])
+        times, channels = _exact_times(data, part), data.channels[part]
+        weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
+        delays = flat_delays(self.plan, self.parameters)
+        return self._trial(models, weights, delays, times[None], channels, data, sample)
+
+    def _trial(
+        self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
+        times: np.ndarray, channels: np.ndarray, data: Data, sample: int,
+    ) -> Trial:  # fmt: skip
+        """One trial; time weights that follow the input keep to that of the first copy."""
+        inputs = np.sort(times[0])
+        views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
+        this = np.array([sample])
+        at = {n: breaks(v, inputs, data.seen_by(v.loss).targets_of(this)[0]) for n, v in views.items()}
+        ways = routes(self.plan, self._tables, self.parameters)
+        recording = Forward(self.plan, models, weights, ways, delays, self.max_spikes, sample, at).run(times, channels)
+        readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
+        return Trial(recording, readouts, times.shape[1])
+
+    def losses_of_copies(
+        self, data: Data, samples: np.ndarray, values: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean losses (C,) of C slightly different networks run in lockstep, forward only, and which of them (C,) had
+        other events than the first, so that their loss says nothing.
+
+        values: what `full_gradients` names, each of shape (C, ...): parameters, delays and input times (E,).
+        """
+        C = len(next(iter(values.values())))
+        models = {
+            p.name: PopulationModel(self._compiled[p.name], self._lanes(p.name, values, C), self.plan.duration, C)
+            for p in self.plan.populations
+        }
+        delays = {c.name: values[c.delays_name].reshape(C, -1) for c in self.plan.connections}
+        total, changed, used = np.zeros(C), np.zeros(C, bool), 0
+        for i in samples:
+            part = slice(data.offsets[i], data.offsets[i + 1])
+            times = values["input_times"][:, used : used + part.stop - part.start]
+            used += part.stop - part.start
+            trial = self._trial(models, values, delays, times, data.channels[part], data, int(i))
+            for loss in self.plan.losses:
+                own, read = data.seen_by(loss), trial.readouts[loss.output]
+                y = own.targets_of(np.array([i]))
+                value, valid = (v.reshape(C, -1) for v in (read.value, read.valid))
+                with np.errstate(all="ignore"):
+                    if read.scores:
+                        found = read.score(y[0])
+                    else:
+                        found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
+                total += loss.factor * found * own.scored(np.array([i]))
+                changed |= read.changed()
+            changed |= trial.recording.changed
+        return total / len(samples), changed
+
+    def _lanes(self, population: str, values: Mapping[str, np.ndarray], C: int) -> dict[str, np.ndarray]:
+        """Parameters of all lanes, copy by copy: (C N,)."""
+        p = self.plan.population(population)
+        wide = {n: np.broadcast_to(values[f"{p.name}.{n}"], (C, p.size)) for n in p.derived.params}
+        return {n: np.ascontiguousarray(v).ravel() for n, v in wide.items()}
+
+    def _gradients(
+        self, models: dict[str, PopulationModel], dr: Mapping[str, np.ndarray], push: Mapping[str, np.ndarray],
+        also: Mapping[str, np.ndarray] = {},
+    ) -> None:  # fmt: skip
+        """Gradients of losses, by the population that each reads, with dL/dr `dr`, weighted, and `also` of other
+        readouts of the main one; push: (B, K) jump of lambda_V at T."""
+        pairs = {c.pairs for c in self.plan.connections}
+        total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
+        total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
+        inputs, self.smallest_slope = [], np.inf
+        weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
+        jumps = self.spike_jumps(self._counts())
+        for loss in self.plan.losses:
+            counted = dr[loss.output] if loss.readout == "count" else also.get("count")
+            if counted is not None:
+                jumps[loss.output] = jumps.get(loss.output, 0.0) + counted
+        for b, trial in enumerate(self.trials):
+            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs)
+            slopes: dict[str, Any] = {name: each[b] for name, each in dr.items()}
+            if also:
+                main = self.plan.loss
+                slopes[main.output] = (dr[main.output][b], *(also[name][b] for name in main.also))
+            of_trial = {name: jump[b] for name, jump in jumps.items()}
+            back.run(slopes, {name: each[b] for name, each in push.items()}, of_trial)
+            for key, g in back.gradients.items():
+                total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
+            inputs.append(back.input_times)
+            self.smallest_slope = min(self.smallest_slope, back.smallest_slope)
+        self.gradients = {k: total[k] for k in self.plan.trainable}
+        self.full_gradients = total | {"input_times": np.concatenate(inputs)}
+
+    def _push(self, loss: LossRecord, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""
+        if loss.silent != "end":
+            return self._count_push(loss, dr) if loss.readout == "count" else np.zeros(dr.shape)
+        tau = self.parameters[f"{loss.output}.tau_mem"]
+        missing = np.stack([t.readouts[loss.output].missing(y) for t, y in zip(self.trials, targets)])
+        return -tau * missing * sample_weight[:, None]
+
+    def _count_push(self, loss: LossRecord, dr: np.ndarray) -> np.ndarray:
+        """The surrogate's push of outputs whose spikes are counted, and that have none."""
+        if "count" not in loss.readouts:
+            return np.zeros(dr.shape)
+        return np.where(self._counts()[loss.output] == 0, dr, 0.0)
+
+    def _counts(self) -> dict[str, np.ndarray]:
+        sizes = {p.name: p.size for p in self.plan.populations if p.spiking}
+        return {
+            name: np.stack(
+                [np.bincount([s.neuron for s in t.recording.spikes[name]], minlength=n) for t in self.trials]
+            ).astype(np.int64)
+            for name, n in sizes.items()
+        }
+
+    def _spikes(self) -> dict[str, Spikes]:
+        out = {}
+        for p in self.plan.populations:
+            if p.spiking:
+                every = [(b, s.time, s.neuron) for b, t in enumerate(self.trials) for s in t.recording.spikes[p.name]]
+                sample, time, neuron = zip(*every) if every else ((), (), ())
+                columns = np.array(sample, np.int64), np.array(time, float), np.array(neuron, np.int64)
+                out[p.name] = Spikes.in_order(*columns)
+        return out
+
+
+def _exact_times(data: Data, part: slice) -> np.ndarray:
+    if data.times is None:
+        raise EngineError("this data set was loaded for spikes on the grid; load it with this engine")
+    return data.times[part]

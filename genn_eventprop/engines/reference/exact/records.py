@@ -1,0 +1,126 @@
+"""The record of the forward run of one trial, for the readouts and the backward pass.
+
+Axis letters: n states, N neurons, C copies, G segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....plan import ConnectionRecord
+from .routes import Route
+
+
+@dataclass(eq=False)
+class Arrival:
+    """Spike `source` (an own `Spike`, or the index of an input spike) arrives through the synapses of `route`.
+
+    lanes (S,): where they end in `neurons` (P,), whose pieces end and begin here: the targets, or all neurons.
+    """
+
+    connection: ConnectionRecord
+    route: Route
+    neurons: np.ndarray
+    lanes: np.ndarray
+    source: Spike | int
+    time: float
+    before: np.ndarray
+    after: np.ndarray
+    extra: float = 0.0
+
+
+@dataclass(eq=False)
+class Spike:
+    """Own event number `event` of one neuron, at `time` ms (`times` (C,) of all copies), in mode `mode`, x- (n,).
+
+    cause: what put the neuron across at once (an arrival of a delta synapse, a change of mode). feedback: sum of D over
+    everything that it scheduled. before, after: segments, of the first copy.
+    """
+
+    population: str
+    neuron: int
+    event: int
+    time: float
+    times: np.ndarray
+    mode: int
+    x: np.ndarray
+    index: int
+    before: int
+    after: int
+    cause: Cause | None
+    feedback: float = 0.0
+    extra: float = 0.0
+
+
+@dataclass(eq=False)
+class ModeEnd:
+    """A timed mode of one neuron ends, as `source` scheduled it."""
+
+    population: str
+    neuron: int
+    mode: int
+    source: Spike | ModeEnd
+    time: float
+    before: int
+    after: int
+    feedback: float = 0.0
+    extra: float = 0.0
+
+
+@dataclass(eq=False)
+class Renewal:
+    """Segments that end only because the polynomial does."""
+
+    population: str
+    before: np.ndarray
+    after: np.ndarray
+
+
+Cause = Arrival | Spike | ModeEnd
+Record = Arrival | Spike | ModeEnd | Renewal
+
+
+@dataclass(eq=False)
+class Segments:
+    """Segments of a population: neuron = lane (G,), start, end, span (G,) in ms, x (n, G) at the start, mode (G,)."""
+
+    neuron: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    x: np.ndarray
+    mode: np.ndarray
+    span: np.ndarray
+
+    def part(self, ids: np.ndarray | slice, end: np.ndarray | None = None) -> Segments:
+        """Some of them, perhaps ending earlier."""
+        stop = self.end[ids] if end is None else end
+        return Segments(self.neuron[ids], self.start[ids], stop, self.x[:, ids], self.mode[ids], self.span[ids])
+
+    @property
+    def length(self) -> np.ndarray:
+        return self.end - self.start
+
+
+@dataclass(eq=False)
+class Recording:
+    """What happened: the events in order, the segments, the last segment of every lane, own events that sent a spike
+    (`spikes`) and all (`own`), and which copies would not have made the same events (C,)."""
+
+    events: list[Record]
+    segments: dict[str, Segments]
+    last: dict[str, np.ndarray]
+    spikes: dict[str, list[Spike]]
+    own: dict[str, list[Spike]]
+    changed: np.ndarray
+
+    def order(self) -> dict[str, list[tuple[str, int]]]:
+        """Population -> (own event or connection, neuron) in order of time."""
+        out: dict[str, list[tuple[str, int]]] = {name: [] for name in self.segments}
+        for e in self.events:
+            if isinstance(e, Spike):
+                out[e.population].append(("", e.neuron))
+            elif isinstance(e, Arrival):
+                out[e.connection.target].append((e.connection.name, e.route.source))
+        return out

@@ -1,0 +1,5 @@
+"""`reference_clock`: NumPy float64, step by step; defines what grid engines do."""
+
+from .engine import ReferenceClock
+
+__all__ = ["ReferenceClock"]

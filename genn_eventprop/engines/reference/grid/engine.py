@@ -1,0 +1,125 @@
+"""`reference_clock`: NumPy float64, step for step what every grid engine must do. Clear, not fast.
+
+Step k takes the state at k dt, adds the spikes due at k dt, propagates by dt and tests g >= 0 at (k + 1) dt. A spike
+found there has step k + 1, resets there, and reaches its targets there plus delay; one found at step T/dt counts and
+has its own jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
+that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) / dt, positive by construction.
+
+Parts: `clock_forward`, `clock_backward`, `clock_events` (dynamics and events of a population), `clock_step`,
+`clock_connections`, `clock_readouts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ....plan import Plan
+from ...contract.data import Data, batch_indices
+from ...contract.engine import Availability, Engine
+from ...contract.features import ALL, AMOUNTS, INTEGRALS, READOUTS
+from ...contract.parameters import copied
+from ...contract.result import Result, summed
+from ...contract.split import Readouts
+from ...contract.state import Carry
+from .backward import Trial
+from .events import functions
+
+
+class ReferenceClock(Engine):
+    """See the module. `record` gives every state and adjoint of a batch."""
+
+    name = "reference_clock"
+    rounded: Callable[[np.ndarray], np.ndarray] | None = None
+    """What every step does to the states (B, n, N) at its start and end, to see what a number format costs."""
+    features = {"grid": ALL - {AMOUNTS, INTEGRALS, READOUTS}}
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(cls.name, True, "NumPy float64, spikes on the grid; slow, for checking")
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
+        super().__init__(plan, parameters, slope_floor=slope_floor)
+        self.parameters = copied(plan, parameters, np.float64)
+        self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
+        self._equations = {p.name: functions(p.derived) for p in plan.populations}
+
+    def _trial(self, data: Data, samples: np.ndarray, stochastic: bool = False, start: Carry | None = None) -> Trial:
+        return Trial(
+            self, self._equations, data, samples, stochastic=stochastic, start=start, rounded=self.rounded
+        )  # fmt: skip
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        return self.run_on(data, samples, None, training=training, record_spikes=record_spikes)[0]
+
+    def cannot_carry(self) -> str:
+        return ""
+
+    def run_on(
+        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, Carry]:
+        samples = batch_indices(data, samples)
+        trial = self._trial(data, samples, training, carry)
+        data.scored(samples, training=training)
+        trial.forward()
+        parts = trial.score()
+        main = parts[self.plan.loss.output]
+        guarded = trial.backward() if training else 0
+        result = Result(
+            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
+            spike_counts={p.name: trial.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking},
+            guarded=guarded,
+            spikes=trial.spikes() if record_spikes else None,
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
+        return result, trial.carry()
+
+    splits = True
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Trial]:
+        samples = batch_indices(data, samples)
+        trial = self._trial(data, samples, stochastic)
+        trial.forward()
+        read, plan = trial.readouts[self.plan.loss.output], self.plan
+        counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
+        spikes = trial.spikes() if record_spikes else None
+        return Readouts(read.found(), read.valid, counts, spikes, read.also()), trial
+
+    def _backward_half(self, kept: Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        kept.readouts[self.plan.loss.output].given(slope, also)
+        kept.weight = {self.plan.loss.output: np.ones(kept.B)}
+        kept.scored = {self.plan.loss.output: np.ones(kept.B, bool)}
+        kept.input_feedback = np.zeros_like(kept.input[:-1])
+        kept.backward()
+        spikes, data = kept.spike_numbers, kept.data
+        return kept.input_feedback[data.steps[spikes], kept.owner, data.channels[spikes]]
+
+    def record(self, data: Data, samples: Any, *, adjoint: bool = True) -> dict[str, dict[str, np.ndarray]]:
+        """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
+
+        Returns:
+            population -> state name -> (B, T, N) values at k dt after arrivals, and "lambda_" + state name -> (B, T, N)
+            values at the same times, for the mean loss of the batch (only with `adjoint`; the samples need labels).
+        """
+        samples = batch_indices(data, samples)
+        trial = self._trial(data, samples)
+        trial.forward()
+        if adjoint:
+            saved = {k: v.copy() for k, v in self.gradients.items()}
+            data.scored(samples, training=True)
+            trial.score()
+            trial.backward()
+            self.gradients = saved
+        out: dict[str, dict[str, np.ndarray]] = {}
+        for p in self.plan.populations:
+            trace = trial.traces[p.name]
+            out[p.name] = {s: trace.x[:, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)}
+            if adjoint:
+                out[p.name] |= {
+                    f"lambda_{s}": trace.lam[:-1, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)
+                }
+        return out

@@ -1,0 +1,184 @@
+"""A batch of `reference_clock` forwards: arrivals, steps and events of every population, and what the losses read.
+
+Axis letters: B samples, n states, N neurons, M neurons of a source, K steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ....plan import ConnectionRecord, PopulationCoefficients, PopulationRecord, clock, coefficients
+from ...contract.data import Data
+from ...contract.engine import DIVERGED, Engine, diverged
+from ...contract.result import LossPart, Spikes
+from ...contract.split import spike_numbers
+from ...contract.state import Carry
+from .connections import Lane, Links
+from .events import Dynamics, Functions, Trace
+from .readouts import ClockReadout, Setting, make_readout
+
+
+class Forward:
+    """One batch. Arrays of a population have shape (B, n, N): samples, states, neurons.
+
+    Args:
+        engine: whose parameters and settings hold. equations: of every population. stochastic: with noise and dropout.
+        start: the end of the trials that this one goes on from. rounded: see `ReferenceClock`.
+    """
+
+    def __init__(
+        self, engine: Engine, equations: Mapping[str, Functions], data: Data, samples: np.ndarray, *,
+        stochastic: bool = False, start: Carry | None = None, rounded: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:  # fmt: skip
+        self.engine, self.equations = engine, equations
+        self.plan, self.B, self.samples = engine.plan, len(samples), data.numbers_of(samples)
+        self.indices = samples
+        self.data = data
+        self.weight = {loss.output: loss.factor * data.sample_weight(samples) for loss in self.plan.losses}
+        self.spike_numbers, self.owner = spike_numbers(data.offsets, samples)
+        self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
+        self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
+        self.params = {
+            p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
+        }
+        self.coef: dict[str, PopulationCoefficients] = {
+            p.name: coefficients(self.plan, p, self.params[p.name]) for p in self.plan.populations
+        }
+        self.populations = {
+            p.name: Dynamics(p, equations[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
+            for p in self.plan.populations
+        }
+        for pop in self.populations.values():
+            pop.rounded = rounded or pop.rounded
+        for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
+            self.populations[name].stochastic_keys[kind] = key
+        self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
+        self.input = self._input()
+        self.start = start
+        if start is not None:
+            for name, pop in self.populations.items():
+                pop.x, pop.mode = start.states[name].copy(), start.modes[name].copy()
+                pop.until = start.until[name].copy()
+
+    def _input(self) -> np.ndarray:
+        """(K + 1, B, M) input spikes of every step."""
+        spikes, data = np.zeros((self.K + 1, self.B, self.plan.input.size)), self.data
+        for b, i in enumerate(self.indices):
+            part = slice(data.offsets[i], data.offsets[i + 1])
+            np.add.at(spikes[:, b], (data.steps[part], data.channels[part]), 1.0)
+        return spikes
+
+    # from trial to trial
+
+    def carry(self) -> Carry:
+        """How the trials end."""
+        pops = self.populations.items()
+        until = {name: np.where(pop.until < 0, -1, pop.until - self.K) for name, pop in pops}
+        modes = {name: pop.mode for name, pop in pops}
+        sources = [self.plan.input.name, *(p.name for p in self.plan.populations if p.spiking)]
+        D = max((self._longest(c) for c in self.plan.connections), default=0)
+        rows = range(self.K - D, self.K + 1)
+        sent = {name: np.stack([self._sent(name, k) for k in rows]) for name in sources}
+        return Carry({name: pop.x for name, pop in pops}, modes, until, sent)
+
+    def _longest(self, c: ConnectionRecord) -> int:
+        """Steps of the longest delay that a connection may come to have."""
+        return c.delay_steps if c.delays is None else int(clock.to_steps(c.delays.limit, self.plan.dt))
+
+    def _sent(self, source: str, step: int) -> np.ndarray:
+        """(B, M) spikes of a source at a step, those of the trial before at steps that are not positive."""
+        own = self.input if source == self.plan.input.name else self.traces[source].spikes
+        if step > 0 or (step == 0 and own is self.input):
+            return own[step].astype(np.float64)
+        before = None if self.start is None else self.start.sent[source]
+        place = -1 if before is None else len(before) - 1 + step
+        return np.zeros(own.shape[1:]) if before is None or place < 0 else before[place]
+
+    # forwards
+
+    def forward(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error of `_check`
+            self._forward()
+
+    def _forward(self) -> None:
+        self.readouts = {loss.output: self._start_readout(loss.output) for loss in self.plan.losses}
+        for k in range(self.K):
+            for pop in self.populations.values():
+                pop.end_modes(k)
+            for name, readout in self.readouts.items():
+                readout.before_arrivals(k, self.populations[name].x)
+            for p in self.plan.populations:
+                self.populations[p.name].x = self.populations[p.name].x + self._arrivals(p, k)
+            for name, readout in self.readouts.items():
+                readout.after_arrivals(k, self.populations[name].x)
+            for p in self.plan.populations:
+                self.populations[p.name].advance(k)
+                self._check(p, k + 1)
+        for name, readout in self.readouts.items():
+            readout.before_arrivals(self.K, self.populations[name].x)
+            readout.end(self.populations[name].x, self.traces[name].spikes)
+
+    def score(self) -> dict[str, LossPart]:
+        """What every loss says, by the population that it reads."""
+        parts, self.scored = {}, dict[str, np.ndarray]()
+        for loss in self.plan.losses:
+            data, read, T = self.data.seen_by(loss), self.readouts[loss.output], self.plan.duration
+            self.scored[loss.output] = data.scored(self.indices)
+            value = np.where(self.scored[loss.output], read.score(data.targets_of(self.indices)), np.nan)
+            shown = np.where(read.valid, read.value, np.inf)
+            parts[loss.output] = LossPart(value, loss.predict(read.value, read.valid, T), shown)
+        return parts
+
+    def _check(self, p: PopulationRecord, step: int) -> None:
+        """Raise `EngineError` for a state that is not finite, now or right before an event."""
+        pop = self.populations[p.name]
+        bad = ~(np.abs(pop.x) <= DIVERGED)
+        v = p.derived.states.index(p.noisy_state)
+        for seen in pop.trace.events:
+            bad[:, v] |= seen.fired[step] & ~(seen.slope[step] * self.plan.dt <= DIVERGED)
+        if bad.any():
+            b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
+            raise diverged(self.plan, p, int(self.samples[b]), step, state, neuron)
+
+    def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
+        change = np.zeros((self.B, len(p.derived.states), p.size))
+        for c in self.links.into(p.name):
+            arrived = self._source_at(c, k - c.delay_steps) @ c.weight
+            change += arrived[:, None, :] * self._vector(p, "direction", c.receptor)
+        return change
+
+    def _source_at(self, c: Lane, step: int) -> np.ndarray:
+        sent = self._sent(c.source, step)
+        return sent if c.record.channels is None else sent[:, slice(*c.record.channels)]
+
+    def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
+        """(n, N or 1) direction e of a receptor."""
+        return getattr(self.coef[p.name], kind)[receptor].T
+
+    # readout
+
+    def _start_readout(self, population: str) -> ClockReadout:
+        plan = self.plan.read_at(population)
+        p, pop = plan.output, self.populations[population]
+        v = p.derived.model.readout
+        v_index = p.derived.states.index(v) if v in p.derived.states else 0
+        setting = Setting(
+            plan=plan, B=self.B, coef=self.coef[p.name],
+            slope=lambda x: pop.f(x, pop.mode)[:, v_index],
+            after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
+            arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
+            direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
+            into=self.links.into,
+            counts=self.input.sum(2),
+        )  # fmt: skip
+        return make_readout(setting)
+
+    def spikes(self) -> dict[str, Spikes]:
+        out = {}
+        for p in self.plan.populations:
+            if p.spiking:
+                b, k, n = np.nonzero(self.traces[p.name].spikes.swapaxes(0, 1))
+                out[p.name] = Spikes(b, k * self.plan.dt, n)
+        return out

@@ -1,0 +1,119 @@
+"""Readouts on the grid for `reference_clock`: what each takes from a batch, and what it adds to the adjoint.
+
+A readout answers for itself. Forward it sees the output population at every step; `score` is the outer loss; backward
+it gives jumps and sources of lambda and the loss terms in E and D (docs/equations.md).
+
+Axis letters: B samples, K outputs, n states, J basis functions of the time weight, M neurons of a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....plan import Plan, PopulationCoefficients
+from .connections import Lane
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A batch as a readout sees it.
+
+    coef: of the output. slope: states (B, n, K) -> dV/dt (B, K). after: states before an own spike -> after it.
+    arrived: (lane, step) -> (B, M) spikes that arrive then. direction: lane -> change of V by a unit weight, (K,).
+    into: population -> lanes that lead there. counts: (T + 1, B) input spikes of every step.
+    """
+
+    plan: Plan
+    B: int
+    coef: PopulationCoefficients
+    slope: Callable[[Array], Array]
+    after: Callable[[Array], Array]
+    arrived: Callable[[Lane, int], Array]
+    direction: Callable[[Lane], Array]
+    into: Callable[[str], tuple[Lane, ...]]
+    counts: Array
+
+
+class ClockReadout:
+    """Base: nothing is read. value and valid (B, K) are the readout; last (B, K) is lambda_V at T."""
+
+    def __init__(self, s: Setting) -> None:
+        self.s, self.plan, self.loss_of = s, s.plan, s.plan.loss
+        output, K = s.plan.output, s.plan.output.size
+        self.v = output.derived.states.index(output.derived.model.readout) if _reads_state(s.plan) else 0
+        self.value, self.valid = np.zeros((s.B, K)), np.ones((s.B, K), bool)
+        self.last, self.dr = np.zeros((s.B, K)), np.zeros((s.B, K))
+
+    # forwards
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        """x (B, n, K) at k dt, before the arrivals of step k; also for k = T/dt."""
+
+    def after_arrivals(self, k: int, x: Array) -> None:
+        """The same after them: where step k starts from."""
+
+    def spiked(self, k: int, before: Array, spikes: Array) -> None:
+        """Own spikes (B, K) at step k; before: (B, n, K) states at k dt before any reset."""
+
+    def end(self, x: Array, spikes: Array) -> None:
+        """After the last step; spikes (T + 1, B, K)."""
+
+    def found(self) -> Array:
+        """The readout, inf where an output has none."""
+        return np.where(self.valid, self.value, np.inf)
+
+    def also(self) -> dict[str, Array]:
+        """What else was read, by its name."""
+        return {}
+
+    def score(self, y: Array) -> Array:
+        """Outer loss (B,); y: labels (B,) or targets. Keeps dL/dr for the way back."""
+        loss, self.dr = self.loss_of.evaluate(self.value, self.valid, y, self.plan.duration)
+        return loss
+
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        """dL/dr (B, K) of a loss that is taken elsewhere, instead of `score`; also: of what else was read."""
+        self.dr = slope
+
+    # backwards
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        """Gradients times `factor` (B,), weight / B, and none for samples without anything to compare with."""
+        self.dr = np.where(scored[:, None], self.dr, 0.0) * factor[:, None]
+
+    def own(self, k: int, before: Array) -> Array:
+        """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""
+        return np.zeros((self.s.B, self.plan.output.size))
+
+    def arrival(self, c: Lane, k: int) -> Array | float:
+        """(B, M) l(x-) - l(x+), and kinks, of a spike that arrives through c at step k."""
+        return 0.0
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        """(B, M, K) the same of every synapse by itself, for delays of their own."""
+        return 0.0
+
+    def sample(self, k: int) -> Array | float:
+        """(B, K) jump of lambda_V at k dt, before (in reverse time) own spikes."""
+        return 0.0
+
+    def at_spike(self, k: int) -> Array | float:
+        """(B, K) added to lambda_V right before an own spike at step k."""
+        return 0.0
+
+    def source(self, k: int) -> Array | float:
+        """(B, n, K) that step k adds to lambda at its start."""
+        return 0.0
+
+    def rate(self, k: int, param: str, x: Array) -> Array | float:
+        """(B, K) that step k adds to the gradient of a parameter through the readout itself."""
+        return 0.0
+
+
+def _reads_state(plan: Plan) -> bool:
+    return plan.output.derived.model.readout in plan.output.derived.states

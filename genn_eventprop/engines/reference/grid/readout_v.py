@@ -1,0 +1,198 @@
+"""Readouts of V on the grid: at T, integrals over time, losses of V at every step, the maximum, the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ....plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
+from .connections import Lane
+from .readout import Array, ClockReadout, Setting
+
+
+class End(ClockReadout):
+    """r = V(T), after a spike at T."""
+
+    def end(self, x: Array, spikes: Array) -> None:
+        self.value = x[:, self.v].copy()
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        super().scale(factor, scored, tau_mem)
+        self.last = self.dr
+
+
+class Integral(ClockReadout):
+    """r = 1/T int w V dt: step k adds sum_j w_j[k] (u_j . x + u0_j)."""
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        before, after = self.loss_of.weight.activity(s.counts, s.plan.dt)
+        self.w = weight_coefficients(s.plan)[:, None] * after[:-1, :, None]
+        self.at = integrand_weight(s.plan)[:, None] * before
+
+    def after_arrivals(self, k: int, x: Array) -> None:
+        self.value += np.einsum("bj,bjc->bc", self.w[k], self.pieces(x))
+
+    def pieces(self, x: Array) -> Array:
+        """(B, J, K): u_j . x + u0_j."""
+        u, K = self.s.coef.u, self.plan.output.size
+        wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
+        return np.einsum("jci,bic->bjc", wide, x) + self.s.coef.u0
+
+    def density(self, k: int) -> Array:
+        """(B, J, K): the factor of u_j . x + u0_j in dL."""
+        return self.w[k][:, :, None] * self.dr[:, None]
+
+    def own(self, k: int, before: Array) -> Array:
+        return self.at[k][:, None] * self.dr * (before - self.s.after(before))[:, self.v]
+
+    def arrival(self, c: Lane, k: int) -> Array | float:
+        return -(self.at[k][:, None] * self.dr * self.s.direction(c)) @ c.weight.T
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        return -(self.at[k][:, None] * self.dr * self.s.direction(c))[:, None] * c.weight
+
+    def source(self, k: int) -> Array | float:
+        u, K = self.s.coef.u, self.plan.output.size
+        wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
+        return np.einsum("bjc,jci->bic", self.density(k), wide)
+
+    def rate(self, k: int, param: str, x: Array) -> Array | float:
+        u, K = self.s.coef.du[param], self.plan.output.size
+        wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
+        return np.einsum("bjc,bjc->bc", self.density(k), np.einsum("jci,bic->bjc", wide, x) + self.s.coef.du0[param])
+
+
+class Voltage(Integral):
+    """L = 1/T int w(t) l(V(t)) dt, l the outer loss, V at 3 to 20 Gauss-Legendre nodes a step; r as `Integral`.
+
+    With a step's nodes as basis functions, V_j = scale_j (u_j . x + u0_j) and dL = w_j[k] / scale_j l(V_j).
+    """
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        J, T, K = len(s.coef.u), s.plan.n_steps, s.plan.output.size
+        self.nodes, self.before = np.zeros((T, s.B, J, K)), np.zeros((T + 1, s.B, K))
+        self.node_scale = node_scale(s.plan)
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        self.before[k] = x[:, self.v]
+
+    def after_arrivals(self, k: int, x: Array) -> None:
+        super().after_arrivals(k, x)
+        self.nodes[k] = self.pieces(x) * self.node_scale[:, None]
+
+    def score(self, y: Array) -> Array:
+        self.y, T, J = y, self.plan.n_steps, len(self.node_scale)
+        if self.loss_of.compares == "labels":
+            at_nodes = np.broadcast_to(y[None, :, None], (T, self.s.B, J))
+        else:
+            part = node_part(self.plan)[:, None]
+            series = np.moveaxis(y, 1, 0)[:, :, None]
+            at_nodes = series[:-1] * (1 - part) + series[1:] * part
+        loss, slope = self.loss_of.pointwise(self.nodes, at_nodes, self.plan.duration)
+        share = self.w / self.node_scale
+        self.slope = self.w[..., None] * slope
+        return (share * loss).sum((0, 2))
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        self.factor = np.where(scored, factor, 0.0)
+        self.slope = self.slope * self.factor[:, None, None]
+
+    def density(self, k: int) -> Array:
+        return self.slope[k]
+
+    def _l(self, k: int, V: Array) -> Array:
+        """w(t) / T l(V) at k dt, times 1 / B; V (B, ..., K) -> (B, ...).
+
+        Weight and targets are those of the step that begins there: none where that step has none.
+        """
+        y = self.y
+        if self.loss_of.compares == "targets":
+            y = np.where(np.isnan(self.y[:, min(k + 1, self.plan.n_steps)]), np.nan, self.y[:, k])
+        middle = (1,) * (V.ndim - 2)
+        y = np.broadcast_to(y.reshape(self.s.B, *middle, *y.shape[1:]), (*V.shape[:-1], *y.shape[1:]))
+        loss = self.loss_of.pointwise(V, y, self.plan.duration)[0]
+        return loss * (self.at[k] * self.factor).reshape(self.s.B, *middle)
+
+    def own(self, k: int, before: Array) -> Array:
+        """Each spike of a step against the other outputs before any reset of that step."""
+        V, after = before[:, self.v], self.s.after(before)[:, self.v]
+        K = V.shape[1]
+        changed = np.where(np.eye(K, dtype=bool), after[:, None], V[:, None])
+        return self._l(k, V)[:, None] - self._l(k, changed)
+
+    def arrival(self, c: Lane, k: int) -> Array | float:
+        """Each arrival of a step against V before any of them."""
+        e = self.s.direction(c)
+        if not np.any(e):
+            return 0.0
+        V = self.before[k]
+        return self._l(k, V)[:, None] - self._l(k, V[:, None] + c.weight * e)
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        e = self.s.direction(c)
+        if not np.any(e):
+            return 0.0
+        V, K = self.before[k], c.weight.shape[1]
+        moved = (c.weight * e)[:, :, None] * np.eye(K)
+        return self._l(k, V)[:, None, None] - self._l(k, V[:, None, None] + moved)
+
+
+class Maximum(ClockReadout):
+    """r = max over steps of V before arrivals, on which V(k dt) does not depend; kinks at arrivals."""
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        self.step, self.kink = np.zeros(self.value.shape, int), np.zeros(self.value.shape)
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        self._larger = np.full_like(self.valid, k == 0) | (x[:, self.v] > self.value)
+        self.value = np.where(self._larger, x[:, self.v], self.value)
+        self.step = np.where(self._larger, k, self.step)
+        self._slope = self.s.slope(x)
+
+    def after_arrivals(self, k: int, x: Array) -> None:
+        """At a kink the slope turns from positive to not positive by the arrivals; keep Vdot(t*-)."""
+        kink = np.where((self._slope > 0) & (self.s.slope(x) <= 0), self._slope, 0.0)
+        self.kink = np.where(self._larger, kink, self.kink)
+
+    def arrival(self, c: Lane, k: int) -> Array | float:
+        """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight."""
+        return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T
+
+    def arrival_each(self, c: Lane, k: int) -> Array | float:
+        return self._share(k, c.target)[:, None] * np.minimum(c.weight, 0.0)
+
+    def _share(self, k: int, output: str) -> Array:
+        """(B, K) of a unit weight."""
+        here = (self.step == k) * self.kink * self.dr
+        total = np.zeros_like(here)
+        for other in self.s.into(output):
+            total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
+        return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
+
+    def sample(self, k: int) -> Array | float:
+        return np.where(self.step == k, self.dr, 0.0)
+
+
+class TraceOfV(ClockReadout):
+    """V(k dt) before the arrivals of step k, on which it does not depend, and after own spikes; (T + 1, B, K)."""
+
+    def __init__(self, s: Setting) -> None:
+        super().__init__(s)
+        self.series = np.zeros((s.plan.n_steps + 1, s.B, s.plan.output.size))
+        self.slope = np.zeros_like(self.series)
+
+    def before_arrivals(self, k: int, x: Array) -> None:
+        self.series[k] = x[:, self.v]
+
+    def found(self) -> Array:
+        return np.ascontiguousarray(self.series.swapaxes(0, 1))
+
+    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+        self.slope = slope.swapaxes(0, 1)
+
+    def sample(self, k: int) -> Array | float:
+        return self.slope[k]

@@ -1,0 +1,15 @@
+"""Experiments: one page each, from its settings to a finished run folder."""
+
+from .experiment import Experiment, ExperimentConfig, ExperimentFile, experiment_names, load_experiment, run_experiment
+from .layers import LayeredConfig, layered
+
+__all__ = [
+    "Experiment",
+    "ExperimentConfig",
+    "ExperimentFile",
+    "LayeredConfig",
+    "experiment_names",
+    "layered",
+    "load_experiment",
+    "run_experiment",
+]

@@ -1,0 +1,177 @@
+"""What experiments let their users choose by name: neurons, losses, optimisers, schedules, augmentations.
+
+See `specs` for how a choice is written. Every unknown name or option is an error that lists what is known.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import optimisers
+from ..description.steps import apply
+from ..losses import LOSSES, Loss
+from ..modelling import Delay, Population, Uniform
+from ..modelling.delay import KINDS
+from ..modelling.neuron import Neuron
+from ..models import ZOO
+from ..optimisers import Optimiser, Schedule
+from ..regularisers import REGULARISERS, Regulariser
+from ..training.silent_neurons import Revive
+from .specs import make, parse_spec, parse_specs
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.augment.augmented import Augmented, Blend
+    from ..data.augment.steps import Step
+
+AT_ONCE = 20_000_000
+"""Events of a training set up to which transforms that are the same every epoch are done once, before training."""
+
+
+def snake(name: str) -> str:
+    """``MergeChannels`` as ``merge_channels``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
+    """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`; `defaults` are used where the model has them."""
+    spec = parse_spec(text, where)
+    chosen = ZOO.get(spec.name)
+    known = {} if chosen is None else {name: value for name, value in defaults.items() if name in chosen.params}
+    return make(ZOO, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
+
+
+def loss_of(text: str, population: Population, where: str = "--loss", **defaults: Any) -> Loss:
+    """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population; `defaults` where the loss has them."""
+    return make(LOSSES, parse_spec(text, where), where, population, **defaults)
+
+
+def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
+    """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
+    made: list[Regulariser] = []
+    for spec in parse_specs(text, where):
+        factory = REGULARISERS.get(spec.name)
+        of_one = factory is not None and "population" in inspect.signature(factory).parameters
+        made += [make(REGULARISERS, spec, where, *given) for given in ([(p,) for p in populations] if of_one else [()])]
+    return made
+
+
+def revive_of(text: str, where: str = "--revive") -> list[Revive]:
+    """``"lift=0.002"``, ``"redraw"`` or nothing."""
+
+    def lift(amount: float = 0.002) -> Revive:
+        return Revive("lift", amount)
+
+    table = {"redraw": lambda: Revive("redraw"), "lift": lift}
+    return [make(table, spec, where) for spec in parse_specs(text, where)]
+
+
+def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:
+    """``"adam"``, ``"adam_w(weight_decay=0.01)"``; `shared` goes to any of them (groups, bounds, ...)."""
+    table = {"adam": optimisers.Adam, "adam_w": optimisers.AdamW, "sgd": optimisers.SGD, "rmsprop": optimisers.RMSprop}
+    return make(table, parse_spec(text, where), where, learning_rate=learning_rate, **shared)
+
+
+def delay_of(text: str, where: str = "--delays") -> Delay | float:
+    """``"synaptic(high=20, max=60)"``: learned delays that start uniformly between 0 and `high` ms; none for ""."""
+
+    def of(kind: str) -> Callable[..., Delay]:
+        def make_delay(high: float = 20.0, max: float = 60.0) -> Delay:
+            return Delay(Uniform(0.0, high), kind=kind, max=max)
+
+        return make_delay
+
+    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where), where) if text else 0.0
+
+
+def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
+    """``"cosine"``, ``"ease_in,exponential=0.95"``: several multiply; a cosine ends with the training."""
+    names = ("Constant", "Cosine", "EaseIn", "Exponential", "HalveOnPlateau", "Step")
+    table = {snake(name): getattr(optimisers, name) for name in names}
+    parts = [make(table, spec, where, epochs=epochs) for spec in parse_specs(text, where)]
+    return optimisers.Product(*parts) if parts else optimisers.Constant()
+
+
+def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Step], Blend | None]:
+    """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step.
+
+    ``blend=0.5`` mixes two recordings and keeps half of each; ``blend(keep=(0.5, 0.3), times=2)`` says it all.
+    """
+    from ..data.augment.augmented import Blend
+    from ..data.augment.steps import STEPS
+
+    table = {snake(name): step for name, step in STEPS.items()} | {"blend": _blend}
+    steps, blend = [], None
+    for spec in parse_specs(text, where):
+        step = make(table, spec, where)
+        if isinstance(step, Blend):
+            blend = step
+        else:
+            steps.append(step)
+    return steps, blend
+
+
+def _blend(keep: Any = (0.5, 0.5), times: float = 2.0) -> Blend:
+    from ..data.augment.augmented import Blend
+
+    return Blend(tuple(keep) if isinstance(keep, (tuple, list)) else (keep, keep), times)
+
+
+def augmented(train: Events, text: str, duration: float, seed: int, where: str = "--augment") -> Events | Augmented:
+    """The training set with what `text` says, without what comes later than `duration` ms.
+
+    `Augmented` if one epoch is to differ from the next or the set is large, else done once.
+    """
+    from ..data.augment.augmented import Augmented
+
+    steps, blend = augmentations_of(text, where)
+    steps = _cropped(steps, duration)
+    if not _large(train) and blend is None:
+        first = next((i for i, step in enumerate(steps) if not _fixed(step)), len(steps))
+        train, steps = apply(steps[:first], train), steps[first:]
+    if steps or blend or _large(train):
+        return Augmented(train, steps, blend, seed)
+    return train
+
+
+def transformed(events: Events, text: str, duration: float, where: str = "--augment") -> Events:
+    """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
+    return apply(preprocessing(text, duration, where), events)
+
+
+def preprocessing(text: str, duration: float, where: str = "--augment") -> list[Step]:
+    """What `text` does to every sample alike, and the crop to the trial."""
+    return _cropped([step for step in augmentations_of(text, where)[0] if _fixed(step)], duration)
+
+
+def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
+    """Words for the samples that go on when the trial is over; none if a step of `text` brings their end into it."""
+    from ..data.augment.steps import CompressTime, FitTime
+
+    late = int((events.durations >= duration).sum())
+    if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
+        return []
+    return [
+        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; later spikes are dropped"
+    ]
+
+
+def _cropped(steps: list[Step], duration: float) -> list[Step]:
+    """The steps, and a crop to the trial: last if a step moves events in time, else first."""
+    from ..data.augment.steps import TIMED, Crop
+
+    crop = Crop(0.0, duration)
+    return [*steps, crop] if any(isinstance(step, TIMED) for step in steps) else [crop, *steps]
+
+
+def _fixed(step: Step) -> bool:
+    from ..data.augment.steps import FIXED
+
+    return isinstance(step, FIXED)
+
+
+def _large(events: Events) -> bool:
+    return len(events.times) > AT_ONCE

@@ -1,0 +1,399 @@
+"""An experiment is a Python file with a `Config`, a function `build` and, optionally, `QUICK`, `plot` and `folds`.
+
+    @dataclass(frozen=True)
+    class Config(ExperimentConfig):             # its fields become the options of the command line
+        hidden: int = 200
+
+    QUICK = {"epochs": 5}                       # what --quick changes: the one-minute variant
+
+    def build(config: Config) -> Experiment: ...
+
+    def plot(experiment: Experiment, folder: Path) -> None: ...
+
+    def folds(config: Config) -> Mapping[str, Mapping[str, Any]]: ...   # of --cross-validate: run name -> settings
+
+`genn-eventprop train` runs the experiments of `genn_eventprop.experiments` by name, and any such file by its path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import pkgutil
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..distributed import world
+from ..engines import engine_class
+from ..errors import SettingError, TrainingError, suggest
+from ..modelling.own_file import import_file
+from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
+from ..runs.run_lock import writer
+from ..runs.weights import NIR
+from ..training.checks import whole
+from ..training.interrupt import interruptible
+from ..training.stopping import EarlyStopping
+from ..training.tensorboard import TensorBoard
+from ..training.trainer import Trainer
+from .imported import with_graph
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.augment.augmented import Augmented
+    from ..data.augment.steps import Step
+
+PACKAGE = "genn_eventprop.experiments"
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Settings that every experiment has."""
+
+    epochs: int = 100
+    """Passes through the training set."""
+    seed: int = 1
+    """Random seed for the initial weights and the order of the samples."""
+    engine: str = "auto"
+    """Engine by name; auto chooses native, or cuda where it is faster."""
+    batch_size: int = 32
+    """Trials per optimiser step."""
+    batch_sizes: str = ""
+    """Other batch sizes from certain epochs on, e.g. 10:64,30:256."""
+    early_stopping: int | None = None
+    """Stop when validation has not improved for this many epochs."""
+    tensorboard: bool = False
+    """Also write every number of metrics.jsonl for TensorBoard, to tensorboard/ in the run folder."""
+    dt: float | None = None
+    """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
+    spike_times: Literal["grid", "exact"] | None = None
+    """Spikes solved within the step (exact) or rounded to steps (grid); by default exact if the engine supports it."""
+    threads: int | None = None
+    """Number of engine threads; results do not depend on it."""
+    genn_backend: str = "auto"
+    """Backend of the genn engine: cuda, hip or single_threaded_cpu; auto takes the first one that pygenn has."""
+    run_dir: Path | None = None
+    """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
+    resume_if_started: bool = False
+    """Start the run in --run-dir, continue it, or report that it is finished: for batch jobs that are requeued."""
+    checkpoint_batches: int | None = None
+    """Also write a checkpoint after this many batches, not only after each epoch."""
+    data_dir: Path | None = None
+    """Folder of data files, for experiments that read them."""
+    seeds: str | None = None
+    """Train once with each of these seeds, e.g. 1-8 or 1,4,7; finished runs are not repeated."""
+    cross_validate: bool = False
+    """Train once per group (speaker) of the data, holding it out, in experiments that have groups."""
+    init_from: Path | None = None
+    """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
+    from_nir: Path | None = None
+    """Start from this NIR file: from its values if it has the populations and connections of this network, otherwise
+    with its network instead of this one."""
+    nir_dialect: str = "spec"
+    """With --from-nir: what wrote the file: spec, norse or snntorch; see docs/nir.md."""
+    partial: bool = False
+    """With --init-from or --from-nir: load what fits; the rest (e.g. a new output) keeps its random initial values."""
+    runner: Literal["local", "slurm"] | None = None
+    """With --seeds or --cross-validate: processes on this machine, or SLURM jobs; by default one run after another."""
+    processes: int = 1
+    """With --runner: number of runs at the same time."""
+    slurm: Path | None = None
+    """With --runner slurm: TOML file whose table [slurm] has the job options."""
+    read_test: bool = True
+    """Evaluate the test set after training; --no-read-test keeps it sealed, as in the trials of a search."""
+    quick: bool = False
+    """The one-minute variant; explicit options take precedence."""
+    config: Path | None = None
+    """TOML file of settings, named like these options."""
+
+    def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
+        """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.
+
+        Args:
+            solvable: False where no fast engine has exact spike times, see `engines.solvable`.
+        """
+        grid = "exact" not in engine_class(self.engine).features or not solvable
+        spike_times = self.spike_times or ("grid" if grid else "exact")
+        default = exact_dt if spike_times == "exact" else grid_dt
+        return spike_times, default if self.dt is None else self.dt
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What `build` returns: a trainer and its data sets, all with the preprocessing behind them.
+
+    Args:
+        train: may be augmented afresh each epoch.
+        class_names: for plots, reports and predictions.
+        preprocessing: steps of `data.augment.FIXED` that were applied. n_channels: of the data before that. Both go
+            into the run folder, so that recordings can be given to the trained model.
+    """
+
+    trainer: Trainer
+    train: Events | Augmented
+    validation: Events | None = None
+    test: Events | None = None
+    class_names: Sequence[str] = ()
+    preprocessing: Sequence[Step] = ()
+    n_channels: int | None = None
+
+    def events(self, name: str) -> Events | None:
+        """The "train", "validation" or "test" set as events; an augmented one as in its first epoch."""
+        found = getattr(self, name)
+        return found if found is None or not hasattr(found, "epoch") else found.epoch(0)
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentFile:
+    """A loaded experiment; `source` is the name or path that finds it again."""
+
+    name: str
+    source: str
+    config: type[ExperimentConfig]
+    build: Callable[[Any], Experiment]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    plot: Callable[[Experiment, Path], None] | None = None
+    folds: Callable[[Any], Mapping[str, Mapping[str, Any]]] | None = None
+    text: str = ""
+    page: str = ""
+    """The Python text."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether it belongs to the package, so that a run can be opened without naming it."""
+        return not self.source.endswith(".py")
+
+
+def experiment_names() -> list[str]:
+    """The experiments that are installed with the package."""
+    package = importlib.import_module(PACKAGE)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def load_experiment(source: str | Path) -> ExperimentFile:
+    """An experiment by name, or from a Python file.
+
+    Raises:
+        SettingError: no such experiment or file, or a file that is not an experiment.
+    """
+    text = str(source)
+    if text.endswith(".py"):
+        path = Path(text).resolve()
+        if not path.is_file():
+            raise SettingError(f"there is no experiment file {path}")
+        return _from_module(import_file(path), path.stem, str(path))
+    if text not in experiment_names():
+        raise SettingError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
+    return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
+
+
+def page_of(source: object, page: Path | str | None, where: str) -> ExperimentFile:
+    """The experiment that made a run: `page` if the user names one, else `source` if it is installed with the package.
+
+    A run folder may come from anybody: the file that its config.json names is never run on its word.
+
+    Raises:
+        SettingError: the run was made by a page that is not installed, and `page` is None.
+    """
+    if page is not None:
+        return load_experiment(page)
+    if not isinstance(source, str) or source not in experiment_names():
+        raise SettingError(
+            f"{where} was made by the page {str(source)!r}, which is run only if you name it: add --page FILE; "
+            f"a copy of the page is kept as text in {where}/{PAGE_TEXT}"
+        )
+    return load_experiment(source)
+
+
+def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
+    config: Any = getattr(module, "Config", None)
+    build: Any = getattr(module, "build", None)
+    is_config = isinstance(config, type) and issubclass(config, ExperimentConfig) and dataclasses.is_dataclass(config)
+    if not is_config or not callable(build):
+        raise SettingError(f"{source} is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()")
+    quick = getattr(module, "QUICK", {})
+    check_settings(config, quick, f"QUICK of {source}")
+    plot, folds = getattr(module, "plot", None), getattr(module, "folds", None)
+    page = Path(str(module.__file__)).read_text(errors="replace")
+    return ExperimentFile(name, source, config, build, quick, plot, folds, module.__doc__ or "", page)
+
+
+def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], where: str) -> None:
+    """Raise `SettingError` for names that `config` does not have."""
+    known = [f.name for f in dataclasses.fields(config)]
+    for name in settings:
+        if name not in known:
+            raise SettingError(f"{where}: unknown setting {name!r}; {suggest(name, known)}")
+
+
+def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:
+    """Train, evaluate, plot; everything goes to `config.run_dir`, of which this process is the only writer.
+
+    All ranks that mpiexec started train together; the first writes.
+
+    Returns:
+        What results.json holds, and the ``run_dir``.
+    """
+    with world().guard():
+        if not world().first:
+            return _run(file, config, config.run_dir or Path(), resume)
+        if config.run_dir is None:
+            config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
+        assert config.run_dir is not None
+        with writer(config.run_dir):
+            if not resume:
+                RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
+            return _run(file, config, config.run_dir, resume)
+
+
+def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: bool) -> dict[str, Any]:
+    experiment = file.build(config)
+    if not isinstance(experiment, Experiment):
+        got = type(experiment).__name__
+        raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
+    if config.from_nir is not None and config.from_nir.suffix == NIR and not config.partial:
+        experiment = dataclasses.replace(
+            experiment, trainer=with_graph(experiment.trainer, config.from_nir, config.nir_dialect)
+        )
+    trainer = experiment.trainer
+    trainer.run_dir = run_dir
+    _settle(trainer, config)
+    trainer.config = {
+        "experiment": file.source,
+        "settings": jsonable(dataclasses.asdict(config)),
+        "defaults": jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {})}),
+        "class_names": list(experiment.class_names),
+    }
+    trainer.page, trainer.class_names = file.page, tuple(experiment.class_names)
+    trainer.preprocessing = tuple(experiment.preprocessing)
+    trainer.n_channels = experiment.n_channels or trainer.n_channels
+    trainer.distribute(world())
+    if resume:
+        trainer.resume(run_dir)
+    else:
+        begin_with(trainer, config)
+    try:
+        with interruptible(trainer):
+            test = experiment.test if config.read_test else None
+            results = trainer.fit(experiment.train, experiment.validation, test, epochs=config.epochs)
+    except KeyboardInterrupt as stop:
+        if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
+            page = "" if file.installed else f" --page {file.source}"
+            how = f"mpiexec -n {trainer.ranks.size} " if trainer.ranks.size > 1 else ""
+            how += f"genn-eventprop resume {trainer.folder.path}{page}"
+            raise type(stop)(f"continue with: {how}") from None
+        raise
+    if file.plot is not None and trainer.folder is not None:
+        with trainer.alone(), _drawing(run_dir):
+            file.plot(experiment, trainer.folder.plots)
+    return {**results, "run_dir": str(run_dir)}
+
+
+def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
+    """The weights that --init-from or --from-nir names; what was left becomes a note.
+
+    Raises:
+        SettingError: something was left, and --partial was not given.
+    """
+    source, option = config.init_from or config.from_nir, "--init-from" if config.init_from else "--from-nir"
+    if source is None:
+        if config.partial:
+            raise SettingError("--partial needs --init-from RUN or --from-nir FILE")
+        return
+    if config.from_nir is not None and (config.init_from is not None or source.suffix != NIR):
+        raise SettingError(f"--from-nir takes a file NAME{NIR} and excludes --init-from; got {config.from_nir}")
+    if config.from_nir is not None and trainer.made_with.get("graph") == source:
+        return  # `with_graph` has taken network and values
+    left = trainer.load_weights(source, strict=False)
+    if left and not config.partial:
+        raise SettingError(f"{option} {source}: {'; '.join(left)}; --partial loads what fits")
+    words = f"; not loaded: {'; '.join(left)}" if left else ""
+    trainer.note(f"starts from the weights of {source}{words}")
+
+
+def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
+    """The settings that every experiment has and that its page need not know of."""
+    if config.checkpoint_batches is not None:
+        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
+    if config.batch_sizes:
+        trainer.use_batch_sizes(batch_sizes_of(config.batch_sizes))
+    if config.early_stopping is not None:
+        trainer.callbacks.append(EarlyStopping(config.early_stopping))
+    if config.tensorboard:
+        trainer.callbacks.append(TensorBoard())
+
+
+def batch_sizes_of(text: str) -> dict[int, int]:
+    """``"10:64,30:256"``: first epoch (from 1) -> batch size from then on.
+
+    Raises:
+        SettingError: anything else.
+    """
+    parts = [part.partition(":") for part in text.replace(" ", "").split(",")]
+    if not all(a.isascii() and a.isdigit() and b.isascii() and b.isdigit() for a, _, b in parts):
+        raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, separated by commas, e.g. 10:64,30:256")
+    return {int(a): int(b) for a, _, b in parts}
+
+
+@contextlib.contextmanager
+def _drawing(run_dir: Path) -> Iterator[None]:
+    """A disk that is full when the training is over."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"the training is finished and its results are in {run_dir}, but the figures could not be written "
+            f"({error.strerror or error}); free some space, then: genn-eventprop plot {run_dir}"
+        ) from error
+
+
+def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
+    """``runs/NAME-seedSEED-NUMBER`` with the first free number; made here, so that two processes get one each."""
+    number = 1
+    while True:
+        path = Path(root) / f"{name}-seed{seed}-{number}"
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise SettingError(f"{path} cannot be created ({error.strerror}); choose a --run-dir") from None
+
+
+def open_run(
+    path: Path | str, page: Path | str | None = None, **changes: Any
+) -> tuple[ExperimentFile, ExperimentConfig, RunFolder]:
+    """Experiment and settings of an existing run folder; `changes` replace settings that are not None.
+
+    Args:
+        page: the experiment to run; None: the one that made the run, if it is installed with the package.
+
+    Raises:
+        SettingError: not a run folder, a page that is not installed and was not given, or a setting that is no more.
+    """
+    folder = RunFolder.open(path)
+    saved = folder.config
+    if "experiment" not in saved:
+        raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
+    file = page_of(saved["experiment"], page, str(folder.path))
+    check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
+    values = {**saved["settings"], "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
+    return file, config_from_json(file.config, values), folder
+
+
+def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:
+    """A config from JSON values: texts become paths, lists tuples and one value a tuple where the fields say so."""
+    hints = typing.get_type_hints(config)
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, str) and Path in (hints[name], *typing.get_args(hints[name])):
+            value = Path(value)
+        if typing.get_origin(hints[name]) is tuple and not isinstance(value, (list, tuple)):
+            value = (value,)
+        converted[name] = tuple(value) if isinstance(value, list) else value
+    return config(**converted)

@@ -1,0 +1,89 @@
+"""The numbers of a trial by the names of its buffers: those of the grid and the loss, and those of parameter values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..losses import LossRecord
+from ..plan import ConnectionRecord, Plan, clock
+from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
+from ..plan.numbers import value_arrays
+from ..plan.synapse_tables import Tables, delay_steps, ring_steps
+
+
+def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
+    """What the time grid and the losses give; slope_floor: see `engines.contract.engine.Engine`."""
+    given: dict[str, Any] = {
+        "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
+        "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
+    }  # fmt: skip
+    return given | loss_values(plan) | auxiliary_values(plan)
+
+
+def auxiliary_values(plan: Plan) -> dict[str, Any]:
+    """What auxiliary losses give, by the names of their buffers."""
+    views = [(prefix, plan.read_at(loss.output)) for prefix, loss in auxiliary(plan)]
+    return {f"{prefix}{name}": value for prefix, view in views for name, value in loss_values(view).items()}
+
+
+def auxiliary(plan: Plan) -> list[tuple[str, LossRecord]]:
+    """Auxiliary losses, and what stands before the names of their buffers; see `scope.Scope.of_loss`."""
+    places = {p.name: i for i, p in enumerate(plan.populations)}
+    return [(f"p{places[loss.output]}_", loss) for loss in plan.auxiliary]
+
+
+def loss_values(plan: Plan) -> dict[str, Any]:
+    """What the main loss gives."""
+    loss, given = plan.loss, dict[str, Any]()
+    given |= {f"loss_{k}": v for k, v in loss.constants.items()}
+    if loss.integrates:
+        given |= {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
+    if loss.readout == "voltage":
+        part = node_part(plan)
+        given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
+    if loss.weight.input_tau is not None:
+        rate = 1 / loss.weight.input_tau
+        given |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
+    return given
+
+
+def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray], tables: Tables | None = None) -> dict[str, Any]:
+    """Weights, tables of synapses, delays in steps, parameters of neurons and what follows from them."""
+    weights = {f"c{i}_weight": parameters[c.weight] for i, c in enumerate(plan.connections)}
+    return weights | synapse_values(tables or Tables(plan), parameters) | neuron_values(plan, parameters)
+
+
+def synapse_values(tables: Tables, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Delays in steps, and tables of synapses; `tables` of the plan makes these again where pairs have changed."""
+    given: dict[str, Any] = {}
+    for i, c in enumerate(tables.plan.connections):
+        given |= {f"c{i}_delay": c.delay_steps} | _synapses(tables, c, i, parameters)
+    return given
+
+
+def neuron_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Parameters of neurons and what follows from them."""
+    given: dict[str, Any] = {}
+    for i, p in enumerate(plan.populations):
+        for name, value in value_arrays(plan, p, parameters).items():
+            given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
+        own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+        steps = clock.mode_steps(p.derived, own, plan.dt)
+        given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+    return given
+
+
+def _synapses(tables: Tables, c: ConnectionRecord, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The table of a connection, and its delays in steps."""
+    given, dt = dict[str, Any](), tables.plan.dt
+    if c.form != "dense":
+        table = tables.of(c, parameters)
+        given |= {f"c{i}_start": table.start, f"c{i}_target": table.target, f"c{i}_weight_of": table.weights}
+    if c.delays is not None:
+        steps = delay_steps(c, parameters, dt)
+        given |= {f"c{i}_delays": steps, f"c{i}_ring": min(ring_steps(c, dt), tables.plan.n_steps)}
+    return given

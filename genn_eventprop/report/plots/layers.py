@@ -1,0 +1,120 @@
+"""What a network does with one sample: rasters of input and populations, and the voltages that the loss reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled
+
+if TYPE_CHECKING:
+    from ...training import Trial
+
+MANY = len(CLASS_COLOURS)
+"""Outputs that have a colour each; of more, only the right one and one other are coloured."""
+
+
+OTHERS = "#BDC1C6"
+"""The colour of outputs without one of their own."""
+
+
+@styled
+def layers(
+    record: Trial, output: str, state: str = "V", prediction: int | None = None, class_names: Sequence[str] = ()
+) -> Figure:
+    """Rasters from input to output above the readout voltages.
+
+    Args:
+        record: from `training.record_trial`. output: name of the output population, and `state` what is read of it.
+        prediction: the predicted class, -1 for none, for the title.
+        class_names: names of the output's neurons, by default their numbers.
+    """
+    rows = rasters_of(record)
+    heights = [*[1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rows], 1.8]
+    fig, axes = figure(len(heights), 1, size=(7.2, 0.9 + 1.05 * sum(heights)), sharex=True, height_ratios=heights)
+    for ax, row in zip(axes, rows):
+        raster(ax, *row)
+    values = record.states[output][state]
+    names = [*class_names, *map(str, range(len(class_names), values.shape[1]))]
+    voltages(axes[-1], record, output, state, outputs_shown(values, record.label, prediction, names), others=True)
+    end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
+    axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))
+    axes[0].set_title(title(record.label, prediction, names))
+    fig.align_ylabels(axes)
+    return fig
+
+
+def title(label: int, prediction: int | None, names: Sequence[str]) -> str:
+    """The class of a sample and, if given, the prediction: -1 if no output decides."""
+    parts = [f"class “{names[label]}”"] if label >= 0 else ["no label"]
+    if prediction is not None:
+        said = f"predicted “{names[prediction]}”" if prediction >= 0 else "no output decides"
+        parts.append(said + ("" if label < 0 else ", right" if prediction == label else ", wrong"))
+    return "; ".join(parts)
+
+
+def rasters_of(record: Trial) -> list[tuple[str, int, np.ndarray, np.ndarray, str]]:
+    """(name, neurons, times, numbers, colour) of the input and of every population that can spike."""
+    sizes = {name: next(iter(states.values())).shape[1] for name, states in record.states.items()}
+    rows = [("input", record.n_inputs, record.input_times, record.input_channels, BLUE)]
+    spiking = ((name, record.spikes[name]) for name in record.states if name in record.spikes)
+    return rows + [(name, sizes[name], s.time, s.neuron, "#202124") for name, s in spiking]
+
+
+def raster(ax: Axes, name: str, size: int, times: np.ndarray, neurons: np.ndarray, colour: str) -> None:
+    """One mark a spike, smaller and fainter the more there are."""
+    n = len(times)
+    if n > 1500:
+        dot = float(np.clip(8000 / n, 0.6, 3.0))
+        ax.scatter(times, neurons, s=dot, marker="o", linewidths=0, color=colour, rasterized=True)
+    else:
+        ax.scatter(times, neurons, s=26 if size <= 60 else 10, marker="|", linewidths=0.9, color=colour)
+    ax.set(ylabel=name, ylim=(-0.5 - 0.02 * size, size - 0.5 + 0.02 * size))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    ax.grid(False, axis="y")
+    note = f"{n} spikes\n{len(np.unique(neurons))} of {size}\nactive"
+    ax.text(1.01, 1.0, note, transform=ax.transAxes, ha="left", va="top", color=GREY, fontsize=8)
+
+
+def voltages(
+    ax: Axes, record: Trial, name: str, state: str, shown: Sequence[tuple[int, str, str]], others: bool = False
+) -> None:
+    """A state of the neurons `shown`, (number, colour, label) each; `others`: the rest in grey behind them."""
+    values = record.states[name][state]
+    ax.set_ylabel(f"{name} ${state}$" if len(state) == 1 else f"{name} {state}")
+    rest = others and len(shown) < values.shape[1]
+    if rest:
+        ax.plot(record.times, values, color=OTHERS, linewidth=0.7)
+    for k, colour, label in shown:
+        ax.plot(
+            record.times,
+            values[:, k],
+            color=colour,
+            linewidth=1.9 if others and k == record.label else 1.2,
+            label=label,
+        )
+    ax.axhline(0.0, color=GREY, linewidth=0.6)
+    words = f"{values.shape[1]} classes" if rest else None
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2, borderaxespad=0.3, title=words)
+
+
+def outputs_shown(
+    values: np.ndarray, label: int, prediction: int | None, names: Sequence[str], asked: Sequence[int] | None = None
+) -> list[tuple[int, str, str]]:
+    """(number, colour, label) of the outputs that have a colour: all of a few, else the right one and its rival.
+
+    The rival is the predicted one; the highest other one (of `values`, (T, N)) where that is the right one.
+    """
+    if asked is not None or values.shape[1] <= MANY:
+        return [(k, colour, names[k]) for k, colour in zip(asked or range(values.shape[1]), CLASS_COLOURS)]
+    right = [] if label < 0 else [(label, BLUE, f"{names[label]}, right")]
+    if prediction is not None and prediction >= 0 and prediction != label:
+        return [*right, (prediction, ORANGE, f"{names[prediction]}, predicted")]
+    order = np.array([k for k in range(values.shape[1]) if k != label])
+    loudest = int(order[values[:, order].max(axis=0).argmax()])
+    return [*right, (loudest, ORANGE, f"{names[loudest]}, highest" + (" other" if right else ""))]

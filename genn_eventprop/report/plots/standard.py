@@ -1,0 +1,41 @@
+"""The figures that suit any classifier: what the experiments of layered networks draw after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...training.metrics import confusion_matrix
+from ...training.recording import record_trial
+from .activity import spike_histograms
+from .confusion import confusion
+from .curves import learning_curves
+from .raster import trial
+from .style import save
+
+if TYPE_CHECKING:
+    from ...experiment import Experiment
+
+COUNTED = 1000
+"""Test samples at most, for confusion and spike counts."""
+
+
+def standard(experiment: Experiment, folder: Path, target: float | None = None) -> None:
+    """Learning curves, one trial, confusion and spike counts of the test set, with the chosen weights.
+
+    Args:
+        folder: where the pictures go.
+        target: published accuracy in 0..1, drawn as a line.
+    """
+    trainer, test = experiment.trainer, experiment.test
+    sizes = {p.name: p.size for p in trainer.plan.populations}
+    save(learning_curves(trainer.state.metrics, target, sizes), folder / "curves.png")
+    if test is None:
+        return
+    with trainer.best_weights():
+        result = trainer.evaluate(test[:COUNTED])
+        shown = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=int(result.predictions[0]))
+        save(shown, folder / "trial.png")
+        matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
+        save(confusion(matrix, list(experiment.class_names), "Test set"), folder / "confusion.png")
+        save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")

@@ -1,0 +1,203 @@
+"""The report of a paper: ours beside what was published, curves, what differs and why, how to get every number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...runs.run_folder import write_text
+from ...training.runtime_estimate import duration
+from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
+from .collect import Outcome, Step, collect, machines, order_steps
+from .figures import accuracies, curves
+from .paper import ACCURACIES, Paper, Published, Table
+
+COMPARED = ("published (%)", "difference")
+HEADS = (
+    "cell", "runs", "ours (%)", *COMPARED, "hidden spikes", "silent hidden", "epochs", "time a run",
+)  # fmt: skip
+WHICH = {
+    ACCURACIES["final"]: "Test accuracy of the last epoch",
+    ACCURACIES[
+        "chosen"
+    ]: "Test accuracy with the weights that validation chose (the last ones where nothing was held out)",
+    ACCURACIES["validation"]: "Best validation accuracy; the test set is not read",
+}
+
+
+def write_report(paper: Paper, folder: Path, command: str, out: Path | None = None) -> tuple[Path, Path]:
+    """Write report.html and report.md of the finished runs in `folder`.
+
+    Args:
+        command: that made the runs, for the reader. out: folder of the report, by default that of the runs.
+    """
+    outcomes = collect(paper, folder)
+    blocks = blocks_of(paper, outcomes, folder, command)
+    out = out or folder
+    html, markdown = out / "report.html", out / "report.md"
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(markdown, write_markdown(blocks, markdown))
+    write_text(html, write_html(blocks))
+    return html, markdown
+
+
+def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, command: str) -> list[Block]:
+    """The whole report."""
+    done, wanted = sum(len(o.runs) for o in outcomes.values()), sum(o.wanted for o in outcomes.values())
+    seconds = sum(r["seconds_training"] for o in outcomes.values() for r in o.runs.values())
+    blocks: list[Block] = [
+        Heading(paper.title, 1),
+        Text(f"{paper.paper}. Written by `{command}` from the run folders in `{folder}`."),
+        Text(f"**{done} of {wanted} runs are finished**; they took {duration(seconds)} of training."),
+    ]
+    if paper.quick:
+        blocks.append(Text("**This is the quick version**: fewer epochs, cells and seeds; not the published settings."))
+    if paper.text:
+        blocks.append(Text(paper.text.strip()))
+    for number, table in enumerate(paper.tables, 1):
+        blocks += _table(table, [outcomes[cell.name] for cell in table.cells], outcomes, number)
+    if paper.differences:
+        blocks += [Heading("What differs from the paper, and why"), Items(paper.differences)]
+    blocks += [Heading("How to get every number"), *_commands(paper, outcomes)]
+    found = machines(list(outcomes.values()))
+    return [*blocks, Heading("Machine and versions"), Items(found or ["no run is finished yet"])]
+
+
+def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcome], number: int) -> list[Block]:
+    caption = f"{WHICH[table.accuracy]}: mean and standard deviation over seeds. Hidden spikes: per neuron and "
+    caption += "trial in the last epoch; silent: neurons without a spike in it. Time a run: on the clock."
+    blocks: list[Block] = [Heading(table.title)]
+    if table.text:
+        blocks.append(Text(table.text.strip()))
+    known = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in cells)
+    shown = [i for i, head in enumerate(HEADS) if known or head not in COMPARED]
+    blocks.append(Grid(caption, [HEADS[i] for i in shown], [[row_of(o)[i] for i in shown] for o in cells]))
+    if any(o.cell.folds for o in cells):
+        blocks.append(_by_fold(cells))
+    remarks = [f"`{o.cell.name}`: {r}" for o in cells if (r := _remark(o))]
+    if remarks:
+        blocks.append(Items(remarks))
+    if len(table.worst_first) > 1:
+        blocks.append(Text(order_words(table, order_steps(table, outcomes))))
+    if any(o.values for o in cells):
+        blocks.append(Picture(f"accuracy{number}", accuracies(cells), f"{table.title}: accuracy of every run."))
+    if any(any(o.metrics.values()) for o in cells):
+        words = (
+            f"{table.title}: accuracy, hidden spikes and silent hidden neurons over the epochs; thin lines are runs, "
+        )
+        blocks.append(Picture(f"curves{number}", curves(cells), words + "thick ones medians."))
+    return blocks
+
+
+def _by_fold(cells: Sequence[Outcome]) -> Grid:
+    """Accuracy by what was held out: folds differ more than seeds."""
+    found = {o.cell.name: o.by_fold() for o in cells if o.cell.folds}
+    folds = list(dict.fromkeys(fold for means in found.values() for fold in means))
+    rows = [[name, *(f"{m[f]:.1f}" if f in m else "-" for f in folds)] for name, m in found.items()]
+    return Grid("The same by what is held out, means over seeds (%)", ("cell", *folds), rows)
+
+
+def _remark(outcome: Outcome) -> str:
+    note = outcome.cell.published.note if outcome.cell.published is not None else ""
+    return " ".join(part for part in (outcome.cell.remark, note) if part)
+
+
+def row_of(outcome: Outcome) -> list[str]:
+    """One line of the table."""
+    cell, hidden = outcome.cell, outcome.hidden()
+    runs = f"{len(outcome.runs)}" + ("" if len(outcome.runs) == outcome.wanted else f" of {outcome.wanted}")
+    seeds = outcome.seeds
+    run = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
+    told = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    which = f" (seed{'s' if len(seeds) > 1 else ''} {told})" if seeds else ""
+    epochs = sorted({int(r["epochs"]) for r in outcome.runs.values()})
+    return [
+        cell.name,
+        runs + which,
+        "-" if outcome.mean is None else plus_minus(outcome.mean, outcome.deviation),
+        _published(cell.published),
+        difference(outcome),
+        "-" if hidden is None else f"{hidden[0]:.2f}",
+        "-" if hidden is None else f"{hidden[1]:.0f} of {hidden[2]}",
+        ", ".join(map(str, epochs)) or "-",
+        "-" if outcome.seconds is None else duration(outcome.seconds),
+    ]
+
+
+def plus_minus(mean: float, spread: float | None) -> str:
+    """``98.10 +- 0.18``; without deviation for a single run."""
+    return f"{mean:.2f}" if spread is None else f"{mean:.2f} +- {spread:.2f}"
+
+
+def _published(told: Published | None) -> str:
+    if told is None or told.accuracy is None:
+        return "-"
+    seeds = f" ({told.seeds} seeds)" if told.seeds else ""
+    return plus_minus(told.accuracy, told.deviation) + seeds
+
+
+def difference(outcome: Outcome) -> str:
+    """Ours minus published; in standard errors of the difference where both deviations are known."""
+    told, mean = outcome.cell.published, outcome.mean
+    if told is None or told.accuracy is None or mean is None:
+        return "-"
+    words = f"{mean - told.accuracy:+.2f}"
+    ours, n = outcome.deviation, len(outcome.seeds)
+    if ours is None or told.deviation is None or not told.seeds:
+        return words
+    error = math.sqrt(ours**2 / n + told.deviation**2 / told.seeds)
+    return words if error == 0 else f"{words} ({abs(mean - told.accuracy) / error:.1f} standard errors)"
+
+
+def order_words(table: Table, steps: Sequence[Step]) -> str:
+    """Whether the paper's order of cells holds here, pair by pair."""
+    order = " < ".join(f"`{name}`" for name in table.worst_first)
+    if not steps:
+        return f"The paper's order is {order}; no pair of these cells has finished runs yet."
+    told, unit = [], "folds" if any(cell.folds for cell in table.cells) else "runs"
+    for step in steps:
+        c = step.compared
+        within = "" if c.interval is None else f", 95 % interval {c.interval[0]:+.1f} to {c.interval[1]:+.1f}"
+        told.append(
+            f"`{step.better}` is above `{step.worse}` in {step.held} of {c.pairs} {unit} ({c.mean:+.1f} points{within})"
+        )
+    missing = len(table.worst_first) - 1 - len(steps)
+    holds = all(step.compared.mean > 0 for step in steps)
+    verdict = "It holds here in the mean" if holds else "It does **not** hold here in every step"
+    verdict += f" ({missing} steps have no runs yet)" if missing else ""
+    return f"The paper's order is {order}. {verdict}: " + "; ".join(told) + "."
+
+
+def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them have, each with its commonest value, if more than one has that."""
+    found = {}
+    for key in settings[0] if settings else ():
+        values = [given[key] for given in settings if key in given]
+        commonest = max(values, key=values.count)
+        if len(values) == len(settings) and values.count(commonest) > 1:
+            found[key] = commonest
+    return found
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value!r}" for key, value in settings.items())
+
+
+def _commands(paper: Paper, outcomes: Mapping[str, Outcome]) -> list[Block]:
+    rows, common = [], _common([cell.settings for cell in paper.cells().values()])
+    for table in paper.tables:
+        for cell in table.cells:
+            folders = list(outcomes[cell.name].folders.values())
+            where = (
+                "-"
+                if not folders
+                else f"`{folders[0]}`" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
+            )
+            settings = _words({k: v for k, v in cell.settings.items() if k not in common or v != common[k]}) or "-"
+            rows.append([cell.name, f"`train {Path(table.experiment).name}`", settings, where])
+    text = "Every run folder has its settings (config.json), command, environment, metrics of every epoch and weights; "
+    text += "the command above runs what is missing and writes this report again. Settings that are not named are the "
+    text += f"experiment's own.{f' Unless its row says otherwise, a cell has `{_words(common)}`.' if common else ''}"
+    return [Text(text), Grid("Further settings of the cells", ("cell", "experiment", "settings", "run folders"), rows)]

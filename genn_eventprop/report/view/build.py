@@ -1,0 +1,172 @@
+"""The page of a run: what its figures show stands in tables too, for readers without a mouse or without sight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data import Events
+from ...deploy.trained import TrainedModel, load
+from ...errors import SettingError
+from ...runs.checkpoint import load_checkpoint
+from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
+from ...runs.weights import read_weights
+from ...training.recording import Trial, record_trial
+from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
+from .figures import chosen, curves, script, trial, weights
+
+
+def view_page(run: Path, samples: Sequence[int], checkpoint: str = "best", engine: str | None = None) -> str:
+    """The HTML of a run folder.
+
+    Args:
+        samples: numbers of samples in the folder's samples.npz, from 0; none: the first of each of three classes.
+        checkpoint: "best" or "last".
+
+    Raises:
+        SettingError: not a run folder, no epoch yet, no such sample, or plotly is missing.
+    """
+    folder, library = RunFolder.open(run), script()
+    metrics = folder.metrics
+    if not metrics:
+        raise SettingError(f"{run} has no epoch yet")
+    blocks: list[Block] = [Heading(f"Run {run.name}", 1), Text(_about(folder)), *_summary(folder, metrics)]
+    blocks += _epochs(metrics)
+    blocks += _trials(run, samples, checkpoint, engine)
+    return write_html([*blocks, *_weights(folder, checkpoint)], library)
+
+
+def _about(folder: RunFolder) -> str:
+    config = folder.config
+    told = "Figures: drag to zoom, double click to go back, click a name in a legend to hide it. Every figure has a "
+    told += "table below it that can be opened from the keyboard."
+    return (f"Experiment `{config['experiment']}`. " if "experiment" in config else "") + told
+
+
+def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
+    last, items = metrics[-1], []
+    known = (folder.path / MODEL).is_file()
+    sizes = {p["name"]: f" of {p['size']}" for p in folder.model["network"]["populations"]} if known else {}
+    if (folder.path / "results.json").is_file():
+        results = folder.results
+        for key in ("test_accuracy", "final_test_accuracy", "best_validation_accuracy"):
+            if results.get(key) is not None:
+                items.append(f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %")
+    else:
+        items.append("the training has not finished")
+    items += [
+        f"{name}: **{count}{sizes.get(name, '')} neurons silent** throughout the last epoch"
+        for name, count in last["silent"].items()
+        if count
+    ]
+    return [Items([f"{len(metrics)} epochs", *items])]
+
+
+def _epochs(metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
+    populations = list(metrics[0]["silent"])
+    heads = ["epoch", "training loss", "training %", "validation loss", "validation %"]
+    heads += [f"{p}: {what}" for p in populations for what in ("spikes per neuron", "silent")]
+    rows = [
+        [str(m["epoch"]), _number(m["train_loss"]), _percent(m["train_accuracy"]), _number(m["validation_loss"]),
+         _percent(m["validation_accuracy"]),
+         *(text for p in populations for text in (f"{m['spikes_per_neuron'][p]:.3f}", str(m["silent"][p])))]
+        for m in metrics
+    ]  # fmt: skip
+    caption = "Loss, accuracy, activity and silent neurons over the epochs."
+    table = Folded("Numbers of every epoch", Grid(caption, heads, rows))
+    return [Heading("Epochs"), Interactive(curves(metrics), caption), table]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | None) -> list[Block]:
+    if not (run / SAMPLES).is_file():
+        return [Heading("Trials"), Text(f"The run folder has no {SAMPLES}, so that no trial can be shown.")]
+    model, events = load(run, checkpoint=checkpoint, engine=engine), Events.load(run / SAMPLES)
+    names = list(model.class_names)
+    blocks: list[Block] = [Heading("Trials")]
+    for index in samples or _of_classes(events):
+        if not 0 <= index < len(events):
+            raise SettingError(f"--samples {index}: the folder has {len(events)} samples, 0 to {len(events) - 1}")
+        record = record_trial(model, events, index)
+        caption = f"Sample {index}: {_said(model, events, index, names)}. Rasters, V and its adjoint of some neurons."
+        blocks += [
+            Heading(f"Sample {index}", 3),
+            Interactive(trial(record, f"trial{index}", names), caption),
+            Folded(f"Numbers of sample {index}", _trial_table(record, names, caption)),
+        ]
+    return blocks
+
+
+def _of_classes(events: Events, count: int = 3) -> list[int]:
+    """The first sample of each of the first classes; the first samples where there are no labels."""
+    if events.labels is None:
+        return list(range(min(count, len(events))))
+    return sorted(np.unique(events.labels, return_index=True)[1].tolist())[:count]
+
+
+def _said(model: TrainedModel, events: Events, index: int, names: Sequence[str]) -> str:
+    """Which class it is, and which the network predicts."""
+    label = -1 if events.labels is None else int(events.labels[index])
+    told = f"class {names[label]}" if label >= 0 else "no label"
+    if model.regression:
+        return told
+    predicted = int(model.evaluate(events[index], prepared=True).predictions[0])
+    return told + (f", predicted {names[predicted]}" if predicted >= 0 else ", no output decides")
+
+
+def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
+    """Of every neuron that is drawn, and of every population as a whole."""
+    heads = ("what", "spikes", "first spike (ms)", "largest V", "at (ms)", "largest |adjoint of V|")
+    rows = [["input", str(len(record.input_times)), _first(record.input_times), "-", "-", "-"]]
+    output = record.decides
+    for population, states in record.states.items():
+        spikes = record.spikes.get(population)
+        times = spikes.time if spikes is not None else np.zeros(0)
+        size = states["V"].shape[1]
+        active = 0 if spikes is None else len(np.unique(spikes.neuron))
+        rows.append([f"{population}: {active} of {size} active", str(len(times)), _first(times), "-", "-", "-"])
+        for i in chosen(record, population):
+            own = times if spikes is None else times[spikes.neuron == i]
+            name = names[i] if population == output and i < len(names) else str(i)
+            at = int(states["V"][:, i].argmax())
+            adjoint = f"{np.abs(states['lambda_V'][:, i]).max():.4g}" if "lambda_V" in states else "-"
+            rows.append(
+                [f"{population} {name}", str(len(own)), _first(own), f"{states['V'][at, i]:.4g}",
+                 f"{record.times[at]:.2f}", adjoint]
+            )  # fmt: skip
+    return Grid(caption, heads, rows)
+
+
+def _first(times: np.ndarray) -> str:
+    return f"{np.min(times):.2f}" if len(times) else "-"
+
+
+def _weights(folder: RunFolder, checkpoint: str) -> list[Block]:
+    now = load_checkpoint(folder.checkpoint(checkpoint)).section("parameters")
+    before = read_weights(folder.path / FIRST) if (folder.path / FIRST).is_file() else {}
+    blocks: list[Block] = [Heading("Weights")]
+    heads = ("", "shape", "mean", "standard deviation", "smallest", "largest")
+    for name, values in now.items():
+        if name not in before:
+            continue
+        caption = f"{name}: distribution before and after the training" + (
+            ", and the matrix." if values.ndim == 2 else "."
+        )
+        parts = (("before training", before[name]), ("after training", values))
+        rows = [
+            [words, "x".join(map(str, v.shape)), *(f"{f(v):.4g}" for f in (np.mean, np.std, np.min, np.max))]
+            for words, v in parts
+        ]
+        table = Folded(f"Numbers of {name}", Grid(caption, heads, rows))
+        blocks += [Heading(name, 3), Interactive(weights(name, values, before[name]), caption), table]
+    return blocks

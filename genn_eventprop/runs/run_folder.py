@@ -1,0 +1,287 @@
+"""The folder of one run: its settings, the machine, every epoch's numbers, the final ones, checkpoints, plots.
+
+config.json        the experiment and all its settings
+command.txt        the command line that started the run
+page.py.txt        the experiment's page, for people to read: nothing runs it
+environment.json   versions, machine, commit
+metrics.jsonl      a line an epoch
+results.json       the final numbers
+model.json         the model as data, first_weights.npz and samples.npz beside it: see `folder_model`
+checkpoints/       best.safetensors, last.safetensors
+plots/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checksummed import verified, with_checksum
+from ..errors import SettingError, TrainingError
+from .run_lock import leftovers
+
+PAGE_TEXT, MODEL, FIRST, SAMPLES = "page.py.txt", "model.json", "first_weights.npz", "samples.npz"
+BEFORE_FIRST = (
+    "config.json", "command.txt", "environment.json", PAGE_TEXT, MODEL, FIRST, SAMPLES, "checkpoints", "plots",
+    "tensorboard",
+)  # fmt: skip
+"""Files that a run may have written before its first checkpoint."""
+
+
+class RunFolder:
+    """Paths and writers of a run folder; `create` starts one, `open` finds one that exists."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path | str, config: Mapping[str, Any] | None = None, page: str = "") -> RunFolder:
+        """Make the folder and write config.json, command.txt, environment.json and, if there is one, the page.
+
+        Raises:
+            SettingError: if the folder exists and is not empty: a run is never overwritten.
+        """
+        folder = cls(path)
+        folder.check_free()
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        folder.plots.mkdir(exist_ok=True)
+        write_json(folder.path / "config.json", dict(config or {}))
+        write_text(folder.path / "command.txt", shlex.join(sys.argv) + "\n")
+        write_json(folder.path / "environment.json", environment())
+        if page:
+            write_text(folder.path / PAGE_TEXT, page)
+        return folder
+
+    def check_free(self) -> None:
+        """Raise `SettingError` if the folder exists and holds more than the lock of its writer."""
+        taken = self.path.exists() and not self.path.is_dir()
+        if taken or (self.path.is_dir() and set(self.path.iterdir()) - set(leftovers(self.path))):
+            raise SettingError(
+                f"run folder {self.path} exists and is not empty; choose another --run-dir, "
+                f"or continue it with: genn-eventprop resume {self.path}"
+            )
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            SettingError: if there is none.
+        """
+        folder = cls(path)
+        if not (folder.path / "config.json").is_file():
+            raise SettingError(f"{folder.path} is not a run folder (it has no config.json)")
+        return folder
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def checkpoint(self, which: str) -> Path:
+        """The "best" (chosen on validation) or "last" checkpoint; a run without validation has no other choice."""
+        best = self.checkpoints / f"{which}.safetensors"
+        return best if best.exists() else self.checkpoints / "last.safetensors"
+
+    def saved(self) -> tuple[Path, Path]:
+        """Where the checkpoints that a run can go on from are, the latest first."""
+        return self.checkpoints / "last.safetensors", self.checkpoints / "best.safetensors"
+
+    def start_over(self) -> None:
+        """Remove the files of a run that was killed before its first checkpoint.
+
+        Raises:
+            SettingError: there is something else in the folder.
+        """
+        if not self.path.is_dir():
+            return
+        kept = set(leftovers(self.path))
+        for entry in set(self.path.iterdir()) - kept:
+            if entry.name not in BEFORE_FIRST and not entry.name.endswith(".tmp"):
+                raise SettingError(f"{self.path} holds {entry.name} but no run; choose another --run-dir")
+        for entry in set(self.path.iterdir()) - kept:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self._read("config.json")
+
+    @property
+    def model(self) -> dict[str, Any]:
+        return self._read(MODEL)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return self._read("results.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self._read("environment.json")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One dictionary an epoch; a last line that was cut while it was written is not one.
+
+        Raises:
+            SettingError: a line is damaged, or lines are missing.
+        """
+        path = self.path / "metrics.jsonl"
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        found = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
+        if [line["epoch"] for line in found] != list(range(1, len(found) + 1)):
+            raise SettingError(f"{path}: an epoch is missing or appears twice; {self._again}")
+        if (self.path / "results.json").exists() and len(found) < self.results.get("epochs", 0):
+            raise SettingError(f"{path} has {len(found)} epochs, the run {self.results['epochs']}; {self._again}")
+        return found
+
+    def _epoch(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            found = verified(line)
+            if "epoch" not in found:
+                raise ValueError("it records no epoch")
+            return found
+        except ValueError as error:
+            raise SettingError(
+                f"{self.path / 'metrics.jsonl'}, line {number} is damaged ({error}); {self._again}"
+            ) from None
+
+    @property
+    def _again(self) -> str:
+        return f"this rewrites the file from the checkpoint: genn-eventprop resume {self.path}"
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one epoch."""
+        path = self.path / "metrics.jsonl"
+        with writing(path), path.open("a") as file:
+            file.write(_line(line))
+
+    def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Rewrite all epochs: after resuming, epochs beyond the checkpoint are dropped."""
+        write_text(self.path / "metrics.jsonl", "".join(map(_line, lines)))
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        write_json(self.path / "results.json", results)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        if not (self.path / name).exists():
+            raise SettingError(f"{self.path} has no {name}; has the run finished?")
+        return read_json(self.path / name)
+
+
+def _line(metrics: Mapping[str, Any]) -> str:
+    return json.dumps(with_checksum(jsonable(metrics)), allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        SettingError: it cannot be read, or is damaged.
+    """
+    try:
+        return verified(path.read_bytes())
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SettingError(f"{path} is damaged: {error}") from None
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with NumPy numbers as Python ones, paths as text, and NaN or infinity as None (JSON has neither)."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut leaves an empty file under the new name
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A disk that is full or closed, in our words."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise TrainingError(f"{path} cannot be written ({why}); free some space, then resume or start again") from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A record with its checksum, see `checksummed`."""
+    write_text(path, json.dumps(with_checksum(jsonable(value)), indent=2, allow_nan=False) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, to understand a run later. No environment variables: they may hold secrets."""
+    packages = ("genn_eventprop", "numpy", "sympy", "safetensors", "matplotlib", "pygenn", "tonic")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "commit": _commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((n.split(":", 1)[1].strip() for n in lines if n.startswith("model name")), platform.processor())
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this package runs from, with "+" if files were changed; None when installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

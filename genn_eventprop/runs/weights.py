@@ -1,0 +1,126 @@
+"""Weights and other parameters to files and back: one ``.npz``, or a folder with a CSV file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..data.events.storage import UNREADABLE
+from ..errors import CheckpointError, suggest
+from .checkpoint import load_checkpoint
+from .run_folder import RunFolder
+
+NIR = ".nir"
+
+
+def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None:
+    """Write ``file.npz``, or (any other name) a folder of CSV files, one a parameter.
+
+    In a CSV file a line is one presynaptic neuron (a weight matrix of shape (M, N)) or one neuron (a vector (N,));
+    numbers are written so that reading them gives the same bits.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{name: np.asarray(value) for name, value in parameters.items()})  # type: ignore[arg-type]
+        return
+    if path.suffix:
+        raise CheckpointError(f"cannot tell the format of {path}: use a name ending in .npz, or a folder for CSV files")
+    path.mkdir(parents=True, exist_ok=True)
+    for name, value in parameters.items():
+        digits = "%d" if value.dtype.kind in "iu" else "%.9g" if value.dtype == np.float32 else "%.17g"
+        rows = "presynaptic neurons, columns: neurons" if value.ndim == 2 else "neurons"
+        header = f"{name}, shape {' x '.join(map(str, value.shape))}, rows: {rows}"
+        table = value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value
+        np.savetxt(path / f"{name}.csv", table, fmt=digits, delimiter=",", header=header)
+
+
+def load_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The first part of `fitting_weights`, strictly."""
+    return fitting_weights(path, parameters)[0]
+
+
+def fitting_weights(
+    path: Path | str, parameters: Mapping[str, np.ndarray], *, strict: bool = True
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read what `save_weights` wrote, a checkpoint, a NIR file or a run folder's checkpoint, for `parameters`.
+
+    Args:
+        strict: False leaves out what the network does not have or has in another shape, a new output layer say.
+
+    Returns:
+        name -> float64 array of what fits, and in words what was left: of the file, and of the network, whose other
+        parameters keep their values.
+
+    Raises:
+        CheckpointError: values that are not finite, files that cannot be read; if `strict`, unknown names and wrong
+            shapes.
+    """
+    found, fitting, left = read_weights(Path(path)), {}, []
+    for name, value in sorted(found.items()):
+        if Path(path).suffix == NIR and name in parameters and value.shape == (1,):  # equal values are one there
+            value = np.broadcast_to(value, parameters[name].shape)
+        problem = _misfit(name, value, parameters, path)
+        if problem and strict:
+            raise CheckpointError(f"{path}: {problem}")
+        if problem:
+            left.append(problem)
+            continue
+        whole = parameters[name].dtype.kind in "iu"  # pairs of neurons
+        fitting[name] = value.reshape(parameters[name].shape).astype(parameters[name].dtype if whole else np.float64)
+    left += [f"{name!r} is not in the file" for name in parameters if name not in found]
+    return fitting, left
+
+
+def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], path: Path | str) -> str:
+    """Why a value cannot be the parameter of its name; "" if it can."""
+    if name not in parameters:
+        return f"this network has no parameter {name!r}; {suggest(name, parameters)}"
+    shape = parameters[name].shape
+    flat = value.ndim < len(shape) and value.size == int(np.prod(shape))  # a CSV file with one line reads as a vector
+    if value.shape != shape and not flat:
+        return f"{name!r} has shape {value.shape}, this network needs {shape}"
+    if value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
+        raise CheckpointError(f"{path}: {name!r} has values that are not finite numbers")
+    return ""
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best)."""
+    if (path / "config.json").is_file():
+        path = RunFolder.open(path).checkpoint("best")
+    if path.suffix == NIR:
+        from ..nir import from_nir
+
+        return from_nir(path).values
+    if path.suffix == ".safetensors":
+        return load_checkpoint(path).section("parameters")
+    return _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file {path}") from None
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} is damaged or not an npz file ({error})") from None
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    files = sorted(path.glob("*.csv")) if path.is_dir() else []
+    if not files:
+        raise CheckpointError(
+            f"{path} is not a run folder and not a folder with CSV files; give one, or a file ending in .npz or "
+            ".safetensors"
+        )
+    found = {}
+    for file in files:
+        try:
+            found[file.stem] = np.loadtxt(file, delimiter=",", ndmin=1)
+        except ValueError as error:
+            raise CheckpointError(f"{file} is not a table of numbers ({error})") from None
+    return found

@@ -1,0 +1,172 @@
+"""Trainings as jobs for a runner: processes of this machine here, a cluster's queue in `cluster`."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..cli.worker import ENDED
+from ..runs.run_folder import write_json
+from .repeats import run_state
+
+POLL = 0.2  # s between looks at the processes
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: `arguments` of ``genn-eventprop train``, the run folder, the file that takes its output."""
+
+    name: str
+    arguments: tuple[str, ...]
+    run_dir: Path
+    log: Path
+
+    def command(self) -> list[str]:
+        """The command of genn-eventprop that starts this job, or continues it from its last checkpoint."""
+        if run_state(self.run_dir) == "started":
+            page = self.arguments[0]
+            return ["resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
+        return ["train", *self.arguments, "--run-dir", str(self.run_dir)]
+
+    @property
+    def status_file(self) -> Path:
+        """Holds the exit status of its last attempt."""
+        return self.log.with_name(f"{self.log.name}.status")
+
+    def ended(self, status: int) -> int:
+        """Write the exit status down, for `scan status`; returns it."""
+        self.status_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.status_file, {"status": status})
+        return status
+
+
+Watch = Callable[[Job], bool]
+
+
+class Runner(Protocol):
+    """Runs jobs, in whatever order and place."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
+        """Each job with its exit status, as they end. Leaving the loop early stops those that run here."""
+
+    def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
+        """The same for jobs that are asked for one by one; None: there is none now. It ends when none is running."""
+
+
+class LocalRunner:
+    """Up to `processes` jobs at once on this machine, each in a process that stays warm for the next one.
+
+    A process has imported the package and compiled and derived what its last job needed; a job that crashes takes only
+    its own process along.
+
+    Args:
+        processes: at once.
+        keep_open: file descriptors that the processes inherit (a lock that must live as long as they do).
+        threads: of NumPy's libraries in each process; None: what they choose.
+        watch: asked again and again about each running job; True ends it (with SIGTERM: it writes a checkpoint).
+    """
+
+    def __init__(
+        self, processes: int, keep_open: Sequence[int] = (), threads: int | None = None, watch: Watch | None = None
+    ) -> None:
+        self.processes, self.keep_open, self.threads, self.watch = processes, tuple(keep_open), threads, watch
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
+        waiting = list(jobs)
+        return self.stream(lambda: waiting.pop(0) if waiting else None)
+
+    def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
+        running, idle, ending = dict[_Worker, Job](), list[_Worker](), set[_Worker]()
+        try:
+            while True:
+                while len(running) < self.processes and (job := next_job()) is not None:
+                    worker = idle.pop() if idle else _Worker(self.keep_open, self.threads)
+                    worker.begin(job)
+                    running[worker] = job
+                if not running:
+                    return
+                for worker, job in running.items() if self.watch else ():
+                    if self.watch is not None and self.watch(job) and worker not in ending:
+                        worker.process.terminate()
+                        ending.add(worker)
+                for worker in _ready(running):
+                    job, status = running.pop(worker), worker.status()
+                    if worker in ending or status in ENDED or worker.process.poll() is not None:
+                        worker.process.terminate()  # it may end by itself already
+                        worker.close()
+                    else:
+                        idle.append(worker)
+                    yield job, job.ended(status)
+        finally:
+            for worker in (*running, *idle):
+                worker.process.terminate()
+            for worker in (*running, *idle):
+                worker.close()
+
+
+class _Worker:
+    """A process that runs `worker.main`: jobs go in as lines of JSON, exit statuses come out as lines."""
+
+    def __init__(self, keep_open: Sequence[int], threads: int | None) -> None:
+        settings = {} if threads is None else {name: str(threads) for name in THREAD_VARIABLES}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "genn_eventprop.cli.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**settings, **os.environ},
+            pass_fds=keep_open,
+            preexec_fn=_end_with(os.getpid()),
+        )
+
+    def begin(self, job: Job) -> None:
+        assert self.process.stdin is not None
+        job.status_file.unlink(missing_ok=True)
+        line = json.dumps({"command": job.command(), "log": str(job.log)})
+        with contextlib.suppress(BrokenPipeError):  # it died while idle: `status` will tell
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def status(self) -> int:
+        """Exit status of the job that has ended, or of the process with it."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return int(line) if line else self.process.wait() or 1
+
+    def close(self) -> None:
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # what could not be sent was to a process that has ended
+                    stream.close()
+
+
+def _ready(running: dict[_Worker, Job]) -> list[_Worker]:
+    """Those that have written a status, or ended."""
+    streams: dict[Any, _Worker] = {worker.process.stdout: worker for worker in running}
+    return [streams[stream] for stream in select.select(list(streams), [], [], POLL)[0]]
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """For the child: end when the parent does, however that ends (Linux; elsewhere the child continues)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # loaded before the fork
+
+    def after_fork() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return after_fork

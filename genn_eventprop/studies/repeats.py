@@ -1,0 +1,210 @@
+"""One experiment run several times, with other seeds or another group held out: finished runs are not repeated.
+
+The folder of a set of repeats holds repeats.json (the settings), a run folder for each run, named by what is special
+about it, and summary.json (mean and deviation). Calling again with the same settings continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ..distributed import world
+from ..errors import SettingError
+from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
+from ..runs.run_folder import RunFolder, jsonable, read_json, write_json
+from ..runs.run_lock import writer
+
+NUMBERS = (
+    "test_accuracy",
+    "final_test_accuracy",
+    "best_validation_accuracy",
+    "test_loss",
+    "epochs",
+    "seconds_training",
+)
+"""What summary.json gives mean and deviation of."""
+INCIDENTAL = (
+    "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
+    "runner", "processes", "slurm",
+)  # fmt: skip
+"""Settings that do not change what a run computes."""
+
+
+def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
+    """``"1-8"``, ``"3"``, ``"1,4,7-9"`` as a list without repeats, in the order given.
+
+    Raises:
+        SettingError: anything else, or a number twice.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise SettingError(f"{what} {text!r}: write integers and ranges such as 1-8 or 1,4,7-9")
+        found += range(int(first), int(last or first) + 1)
+    if len(set(found)) < len(found):
+        raise SettingError(f"{what} {text!r}: a number appears twice")
+    return found
+
+
+def run_state(folder: Path, epochs: int | None = None) -> str:
+    """Where a run folder stands: "finished", "started" (a checkpoint to go on from) or "new".
+
+    Args:
+        epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
+    """
+    run = RunFolder(folder)
+    with contextlib.suppress(SettingError, KeyError, TypeError):  # not there, or damaged: a checkpoint gives them again
+        done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
+        if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
+            return "finished"
+    return "started" if any(path.is_file() for path in run.saved()) else "new"
+
+
+def same_settings(folder: Path, settings: Mapping[str, Any], besides: Iterable[str] = ()) -> None:
+    """Raise `SettingError` if the run in `folder` was started with other settings than these, some aside."""
+    saved = RunFolder.open(folder).config.get("settings", {})
+    expected = jsonable(settings)
+    for name in expected:
+        if name in saved and name not in (*INCIDENTAL, *besides) and saved[name] != expected[name]:
+            raise SettingError(
+                f"{folder} was run with {name} = {saved[name]!r}, now it is {expected[name]!r}; choose another folder"
+            )
+
+
+def start_or_continue(
+    file: ExperimentFile, config: ExperimentConfig, folder: Path, longer: bool = False
+) -> dict[str, Any]:
+    """The results of one run: read if it is finished, continued if it was started, else run.
+
+    Args:
+        longer: `config.epochs` may differ from what the run was started with; a larger one continues the run.
+    """
+    config = dataclasses.replace(config, run_dir=folder)
+    ranks = world()
+    with ranks.guard(), writer(folder) if ranks.first else nullcontext():
+        state = ranks.of_first(run_state(folder, config.epochs if longer else None))
+        if state == "new":
+            if ranks.first:
+                RunFolder(folder).start_over()
+        else:
+            same_settings(folder, dataclasses.asdict(config), ("epochs",) if longer else ())
+        if state == "finished":
+            return RunFolder.open(folder).results
+        return run_experiment(file, config, resume=state == "started")
+
+
+def run_repeats(
+    file: ExperimentFile,
+    config: ExperimentConfig,
+    variants: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run `config` once for each variant, name -> settings that differ, in root/NAME, and summarise.
+
+    Returns:
+        What summary.json holds: every number's mean, sample standard deviation (None for one run) and values.
+    """
+    claim(root, file, config, variants)
+    results = {}
+    for position, (name, changes) in enumerate(variants.items(), 1):
+        known = run_state(root / name) == "finished"
+        say(f"{position}/{len(variants)} {name}" + (": already finished" if known else ""))
+        results[name] = start_or_continue(file, dataclasses.replace(config, **changes), root / name)
+    summary = summarise(results)
+    write_json(root / "summary.json", summary)
+    return summary
+
+
+def claim(root: Path, file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any]) -> None:
+    """Make `root` the folder of these repeats.
+
+    Raises:
+        SettingError: it belongs to other settings, or holds something else.
+    """
+    wanted = _description(file, config, variants)
+    known = _read(root)
+    if known is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SettingError(f"{root} exists and holds no repeats; choose another --run-dir")
+    if known is not None and not _agree(known, wanted):
+        raise SettingError(f"{root} holds repeats of other settings (see repeats.json there); choose another --run-dir")
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / "repeats.json", wanted)
+
+
+def repeats_folder(
+    file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any], label: str, root: Path | str = "runs"
+) -> Path:
+    """``runs/NAME-LABEL-NUMBER``: the one with these very settings if there is one, else the first free number."""
+    wanted = _description(file, config, variants)
+    number = 1
+    while (path := Path(root) / f"{file.name}-{label}-{number}").exists():
+        known = _read(path)
+        if known is not None and _agree(known, wanted):
+            return path
+        number += 1
+    return path
+
+
+def summarise(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean, sample standard deviation and values over runs of `NUMBERS`, as far as every run has them."""
+    summary: dict[str, Any] = {"runs": list(results)}
+    for number in NUMBERS:
+        values = [value for result in results.values() if (value := result.get(number)) is not None]
+        if values and len(values) == len(results):
+            summary[number] = {"mean": fmean(values), "deviation": deviation(values), "values": values}
+    return summary
+
+
+def deviation(values: Iterable[float]) -> float | None:
+    """Sample standard deviation (n - 1), None for fewer than two values."""
+    values = list(values)
+    return stdev(values) if len(values) > 1 else None
+
+
+def describe_summary(summary: Mapping[str, Any], root: Path) -> str:
+    """Mean and deviation in words, and the test accuracy of every run."""
+    lines = [f"{len(summary['runs'])} runs in {root}"]
+    for number, values in summary.items():
+        if number.endswith("accuracy"):
+            lines.append(f"{number.replace('_', ' '):26} {percent(values['mean'], values['deviation'])}")
+        elif number == "seconds_training":
+            lines.append(f"{'training time':26} {values['mean']:.1f} s per run")
+    for name, value in zip(summary["runs"], summary.get("test_accuracy", {}).get("values", [])):
+        lines.append(f"  {name:24} {100 * value:.2f} %")
+    return "\n".join(lines)
+
+
+def percent(mean: float, spread: float | None) -> str:
+    """``98.12 +- 0.34 %``; without deviation for a single run."""
+    return f"{100 * mean:.2f} %" if spread is None else f"{100 * mean:.2f} +- {100 * spread:.2f} %"
+
+
+def _description(file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("run_dir", "threads")}
+    return dict(jsonable({"experiment": file.source, "settings": settings, "variants": dict(variants)}))
+
+
+def _agree(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """The same experiment and settings; more or fewer variants may be asked for than before."""
+    varied = {name for changes in wanted["variants"].values() for name in changes}
+    ignored = varied | set(INCIDENTAL)
+    a, b = ({k: v for k, v in part["settings"].items() if k not in ignored} for part in (known, wanted))
+    return a == b and known["experiment"] == wanted["experiment"]
+
+
+def _read(root: Path) -> dict[str, Any] | None:
+    path = root / "repeats.json"
+    if not path.exists():
+        return None
+    try:
+        return read_json(path)
+    except SettingError as error:
+        raise SettingError(f"{error}; remove it or choose another folder") from None

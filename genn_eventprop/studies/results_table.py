@@ -1,0 +1,221 @@
+"""The table of results in a document, made from run folders: a line for each setting, over its seeds or folds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..errors import SettingError
+from ..experiment.experiment import experiment_names, load_experiment
+from ..runs.run_folder import RunFolder, jsonable, read_json
+from ..runs.run_index import records
+from .comparison import interval, paired
+from .repeats import INCIDENTAL, deviation, percent
+
+BEGIN, END = "<!-- table of results: begin -->", "<!-- table of results: end -->"
+COLUMNS = (
+    "experiment and settings",
+    "runs",
+    "test accuracy, chosen on validation",
+    "test accuracy, last epoch",
+    "epochs",
+    "time per run",
+    "machine",
+)
+
+NEEDED = ("seconds_training", "test_accuracy", "final_test_accuracy", "epochs", "engine")
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """One run folder with results; `varied` are the settings that differ within its group.
+
+    `defaults`: of the experiment as it is installed; of a page that is not, as they were when the run was started.
+    """
+
+    folder: Path
+    experiment: str
+    settings: Mapping[str, Any]
+    varied: tuple[str, ...]
+    results: Mapping[str, Any]
+    machine: str
+    defaults: Mapping[str, Any]
+
+    @property
+    def group(self) -> str:
+        """The same for runs of one line; a setting that came after a run counts with its default."""
+        left_out = {*INCIDENTAL, *self.varied, "data_dir", "cross_validate"}
+        kept = {name: value for name, value in {**self.defaults, **self.settings}.items() if name not in left_out}
+        return json.dumps([self.experiment, kept, self.machine], sort_keys=True)
+
+
+def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
+    """The runs of run folders, and of folders of repeats, in the order given.
+
+    Raises:
+        SettingError: something that is neither, or a run that is not finished.
+    """
+    wanted: list[tuple[Path, tuple[str, ...]]] = []
+    for path in paths:
+        if (path / "repeats.json").is_file():
+            variants = read_json(path / "repeats.json")["variants"]
+            varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
+            wanted += [(path / name, varied) for name in variants]
+        else:
+            wanted.append((path, ("seed",)))
+    known, found = set(experiment_names()), records((path for path, _ in wanted), _record)
+    return [_finished(path, varied, record, known) for (path, varied), record in zip(wanted, found)]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What the table needs of a run folder.
+
+    Raises:
+        SettingError: it is none, or the run is not finished.
+    """
+    folder = RunFolder.open(path)
+    config, environment, results = folder.config, folder.environment, folder.results
+    if not {"experiment", "settings"} <= config.keys():
+        raise SettingError(f"{path} was not made by an experiment")
+    missing = set(NEEDED) - results.keys()
+    if missing:
+        raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
+    machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
+    names = (*NEEDED, "best_validation_accuracy")
+    return {
+        "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
+        "machine": machine, "results": {name: results.get(name) for name in names},
+    }  # fmt: skip
+
+
+def _finished(path: Path, varied: tuple[str, ...], record: Mapping[str, Any], known: Collection[str]) -> FinishedRun:
+    settings, defaults = record["settings"], record["defaults"]
+    if record["experiment"] in known:
+        defaults = _defaults(record["experiment"], bool(settings.get("quick")))
+    return FinishedRun(path, record["experiment"], settings, varied, record["results"], record["machine"], defaults)
+
+
+@lru_cache
+def _defaults(experiment: str, quick: bool) -> dict[str, Any]:
+    """The experiment's own settings, those of --quick if it was given; nothing that a run folder names is run."""
+    file = load_experiment(experiment)
+    return dict(jsonable({**dataclasses.asdict(file.config()), **(file.quick if quick else {})}))
+
+
+def table(runs: Sequence[FinishedRun]) -> str:
+    """Markdown, a line for each group of runs."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += [f"| {' | '.join(_cells(group))} |" for group in groups_of(runs).values()]
+    return "\n".join(lines) + "\n"
+
+
+def groups_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """Runs that share a line of the table."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    return groups
+
+
+def _cells(runs: Sequence[FinishedRun]) -> list[str]:
+    seconds = [run.results["seconds_training"] for run in runs]
+    engines = ", ".join(sorted({str(run.results["engine"]) for run in runs}))
+    return [
+        f"`{command(runs[0])}`",
+        _which(runs),
+        _accuracy(runs, "test_accuracy") if runs[0].results.get("best_validation_accuracy") is not None else "-",
+        _accuracy(runs, "final_test_accuracy"),
+        ", ".join(sorted({str(run.results["epochs"]) for run in runs})),
+        f"{fmean(seconds):.0f} s",
+        f"{runs[0].machine}, {engines}",
+    ]
+
+
+def _which(runs: Sequence[FinishedRun]) -> str:
+    """Seeds, or folds with the accuracy of each."""
+    folds = [name for name in runs[0].varied if name != "seed"]
+    seeds = ", ".join(str(seed) for seed in sorted({run.settings["seed"] for run in runs}))
+    if not folds:
+        return f"seed{'s' if ',' in seeds else ''} {seeds}"
+    each: dict[str, list[float]] = {}
+    for run in runs:
+        name = " ".join(str(run.settings[fold]) for fold in folds if not isinstance(run.settings[fold], bool))
+        each.setdefault(name, []).append(run.results["final_test_accuracy"])
+    words = ", ".join(f"{name} {100 * fmean(values):.1f}" for name, values in each.items())
+    return f"{' and '.join(f for f in folds if not isinstance(runs[0].settings[f], bool))}: {words}; seed {seeds}"
+
+
+def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
+    values = [run.results[key] for run in runs if run.results.get(key) is not None]
+    if len(values) < len(runs):
+        return "-"
+    sure = interval(values)
+    within = "" if sure is None else f" ({100 * sure[0]:.2f} to {100 * sure[1]:.2f})"
+    return percent(fmean(values), deviation(values)) + within
+
+
+def comparisons(runs: Sequence[FinishedRun]) -> str:
+    """Markdown: every line of the table against the first, on the seeds and folds that both have."""
+    grouped = list(groups_of(runs).values())
+    heads = ("compared with " + f"`{command(grouped[0][0])}`", "pairs", "difference (95 % interval)", "p")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    first = _by_pair(grouped[0])
+    for group in grouped[1:]:
+        found = paired(first, _by_pair(group))
+        cells = ["0", "no seed or fold in common", "-"]
+        if found is not None:
+            sure = found.interval
+            within = "" if sure is None else f" ({100 * sure[0]:+.2f} to {100 * sure[1]:+.2f})"
+            cells = [str(found.pairs), f"{100 * found.mean:+.2f} %{within}", f"{found.p:.4f}"]
+        lines.append(f"| `{command(group[0])}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
+    """(seed, fold) -> test accuracy, of the weights chosen on validation where there was one."""
+    chosen = all(run.results.get("best_validation_accuracy") is not None for run in runs)
+    key = "test_accuracy" if chosen else "final_test_accuracy"
+    pairs: dict[object, float] = {}
+    for run in runs:
+        if run.results.get(key) is not None:
+            varied = sorted({*run.varied, "seed"})
+            pairs[json.dumps([[name, run.settings.get(name)] for name in varied])] = run.results[key]
+    return pairs
+
+
+def command(run: FinishedRun) -> str:
+    """The command line that starts such runs: what differs from the experiment's defaults."""
+    skipped = {*INCIDENTAL, *run.varied, "data_dir", "cross_validate"}
+    words = ["train", run.experiment if not run.experiment.endswith(".py") else Path(run.experiment).name]
+    for name, value in run.settings.items():
+        if name not in skipped and value != run.defaults.get(name):
+            words.append(_option(name, value))
+    return " ".join(words)
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    if isinstance(value, list):
+        return f"--{option} {' '.join(map(str, value))}"
+    return f'--{option} "{value}"' if isinstance(value, str) and not value.isidentifier() else f"--{option} {value}"
+
+
+def placed(document: str, text: str, where: str) -> str:
+    """`document` with `text` between the two marks.
+
+    Raises:
+        SettingError: the marks are not there.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SettingError(f"{where} does not say where the table goes: put these two lines into it: {BEGIN} {END}")
+    return f"{before}{BEGIN}\n{text}{END}{after}"

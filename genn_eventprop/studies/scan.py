@@ -1,0 +1,259 @@
+"""A grid of settings of one experiment, written in a TOML file.
+
+    experiment = "yin_yang"            # a name, or a Python file beside this one
+    processes = 2                      # trainings at once; 1 if not given
+    runner = "local"                   # processes of this machine; or "slurm", see cluster.py for its table [slurm]
+    folder = "runs/widths"             # runs/NAME-OF-THIS-FILE if not given
+
+    [settings]                         # the same in every cell
+    epochs = 20
+
+    [grid]                             # every combination is a cell
+    hidden = [50, 100, 200]
+    learning_rate = [1e-3, 5e-3]
+    seed = "1-3"                       # ranges as for --seeds; or a list
+
+The folder gets cells/NAME.toml and a run folder for every cell, logs/NAME.log, and table.md and table.json at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError, suggest
+from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
+from ..runs.run_folder import RunFolder
+from ..runs.run_lock import writer
+from .cluster import Slurm, slurm_of
+from .jobs import Job
+from .repeats import run_state, same_settings, whole_numbers
+from .search import Search, search_of
+
+TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm", "search")
+RUNNERS = ("local", "slurm")
+LONGEST = 150
+"""Characters of a cell's name; longer names are cut, with a checksum appended."""
+RESERVED = ("run_dir", "config", "seeds", "cross_validate")
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A parsed scan file. grid: setting -> its values, in the order of the file.
+
+    listed: cell name -> its settings; cells that a program names one by one, in place of a grid.
+    """
+
+    file: ExperimentFile
+    folder: Path
+    processes: int
+    settings: Mapping[str, Any]
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    runner: str = "local"
+    slurm: Slurm = field(default_factory=lambda: Slurm({}))
+    search: Search | None = None
+    listed: Mapping[str, Mapping[str, Any]] | None = None
+
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """Cell name -> the settings of the grid that make it; ``hidden=50,seed=1``."""
+        if self.listed is not None:
+            return {name: dict(settings) for name, settings in self.listed.items()}
+        cells = {}
+        for values in itertools.product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values))
+            cells[cell_name(chosen)] = chosen
+        return cells
+
+    def job(self, name: str, threads: int | None = None) -> Job:
+        """The training of a cell; `threads` of its engine, if the settings do not say."""
+        file = self.folder / "cells" / f"{name}.toml"
+        own = () if threads is None or "threads" in self.settings else ("--threads", str(threads))
+        arguments = (self.file.source, "--config", str(file), *own)
+        return Job(name, arguments, self.folder / name, self.folder / "logs" / f"{name}.log")
+
+    def expected(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a cell, the experiment's defaults filled in."""
+        given = {**self.settings, **cell}
+        quick = self.file.quick if given.get("quick") else {}
+        return dict(vars(config_from_json(self.file.config, {**quick, **given})))
+
+
+def read_scan(path: Path | str) -> Scan:
+    """A scan from its TOML file.
+
+    Raises:
+        SettingError: no such file, not TOML, an unknown key or setting, an empty or doubled list of values.
+    """
+    path = Path(path)
+    table = read_toml(path)
+    for key in table:
+        if key not in TOP:
+            raise SettingError(f"{path}: unknown key {key!r}; {suggest(key, TOP)}")
+    if not isinstance(table.get("experiment"), str):
+        raise SettingError(f'{path}: name the experiment, e.g. experiment = "yin_yang"')
+    source = table["experiment"]
+    beside = path.parent / source
+    file = load_experiment(beside if source.endswith(".py") and beside.is_file() else source)
+    settings, grid = _names(table, "settings", path), _names(table, "grid", path)
+    for name in (*settings, *grid):
+        if name in RESERVED:
+            raise SettingError(f'{path}: {name} cannot be set in a scan; for repeats give seed = "1-3" in [grid]')
+    check_settings(file.config, settings, f"{path}, [settings]")
+    check_settings(file.config, grid, f"{path}, [grid]")
+    both = sorted(set(settings) & set(grid))
+    if both:
+        raise SettingError(f"{path}: {both[0]} is in [settings] and in [grid]; keep one")
+    values = {name: _values(name, given, path) for name, given in grid.items()}
+    processes = table.get("processes", 1)
+    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
+        raise SettingError(f"{path}: processes must be an integer >= 1, got {processes!r}")
+    runner, slurm = table.get("runner", "local"), table.get("slurm", {})
+    if runner not in RUNNERS:
+        raise SettingError(f"{path}: runner = {runner!r}; {suggest(str(runner), RUNNERS)}")
+    if not isinstance(slurm, Mapping):
+        raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
+    folder = Path(table.get("folder", f"runs/{path.stem}"))
+    search = _search(table, settings, file, path)
+    scan = Scan(file, folder, processes, settings, values, runner, slurm_of(slurm, str(path)), search)
+    cells = scan.cells()
+    count = 1
+    for choices in values.values():
+        count *= len(choices)
+    if len(cells) < count:
+        raise SettingError(f"{path}: two cells of the grid have the same name; remove duplicate values")
+    return scan
+
+
+def _search(table: Mapping[str, Any], settings: Mapping[str, Any], file: ExperimentFile, path: Path) -> Search | None:
+    if "search" not in table:
+        return None
+    if "grid" in table:
+        raise SettingError(f"{path}: a scan has [grid] or [search], not both")
+    if not isinstance(table["search"], Mapping):
+        raise SettingError(f"{path}: search must be a table, [search] and lines below it")
+    search = search_of(table["search"], str(path))
+    check_settings(file.config, search.ranges, f"{path}, [search.ranges]")
+    both = sorted((set(settings) | set(RESERVED)) & set(search.ranges))
+    if both:
+        raise SettingError(
+            f"{path}: {both[0]} is searched; it cannot be in [settings] too, nor set the folder of a run"
+        )
+    return search
+
+
+def _names(table: Mapping[str, Any], part: str, path: Path) -> dict[str, Any]:
+    found = table.get(part, {})
+    if not isinstance(found, Mapping):
+        raise SettingError(f"{path}: {part} must be a table, [{part}] and lines below it")
+    return {name.replace("-", "_"): value for name, value in found.items()}
+
+
+def _values(name: str, given: Any, path: Path) -> list[Any]:
+    if name == "seed" and isinstance(given, str):
+        return list(whole_numbers(given, f"{path}: seed"))
+    if not isinstance(given, list) or not given:
+        raise SettingError(f"{path}: {name} in [grid] must be a list of values, got {given!r}")
+    return given
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file."""
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        return dict(tomllib.loads(path.read_text()))
+    except (FileNotFoundError, IsADirectoryError):
+        raise SettingError(f"there is no config file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid TOML: {error}") from None
+
+
+def cell_name(chosen: Mapping[str, Any]) -> str:
+    """A name that can be a folder's: ``hidden=50,spread=2.0_0.5``; "all" for a scan without a grid."""
+    texts = []
+    for name, value in chosen.items():
+        text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
+        texts.append(f"{name}={''.join(c if c.isalnum() or c in '+-._=' else '_' for c in text)}")
+    name = ",".join(texts) or "all"
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{zlib.crc32(name.encode()):08x}"
+
+
+def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tuple[list[Job], list[str]]:
+    """(jobs that are not finished yet, names of the finished cells); checks that the finished ones are of this scan.
+
+    Args:
+        queued: cells that a cluster's queue holds already: their folders are not touched.
+
+    Raises:
+        SettingError: a cell was run with other settings.
+    """
+    jobs, finished = [], []
+    for name, chosen in scan.cells().items():
+        job = scan.job(name, threads)
+        run_dir, file = job.run_dir, Path(job.arguments[2])
+        state = run_state(run_dir)
+        if state != "finished" and name in queued:
+            jobs.append(job)
+            continue
+        if state == "new":
+            with writer(run_dir):
+                RunFolder(run_dir).start_over()  # killed before its first checkpoint
+        else:
+            same_settings(run_dir, scan.expected(chosen))
+        if state == "finished":
+            finished.append(name)
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(write_toml({**scan.settings, **chosen}))
+        jobs.append(job)
+    return jobs, finished
+
+
+def write_toml(table: Mapping[str, Any]) -> str:
+    """Flat settings as TOML; texts and lists are written as in JSON, which TOML reads the same."""
+    return "".join(f"{name} = {toml_value(value)}\n" for name, value in table.items())
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def toml_value(value: Any) -> str:
+    """One value; a table is written inline."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Hold `folder` for one scan at a time; the lock ends with the last process that has the descriptor.
+
+    Raises:
+        SettingError: another scan, or a training that it started, still runs.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingError(
+                f"another scan, or one of its trainings, is still running in {folder}; wait for it or stop it"
+            ) from None
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,206 @@
+"""Running a search: trials become jobs, their validation curves go to optuna, which may end them early."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..cli.worker import ENDED
+from ..errors import SettingError, TrainingError
+from ..runs.run_folder import RunFolder
+from ..runs.run_lock import held, writer
+from .jobs import Job
+from .repeats import run_state
+from .scan import Scan, locked, write_toml
+from .scan_status import last_line
+from .search import import_optuna, study_of
+
+LOOK = 0.5  # s between two looks at the curve of a trial
+PATIENCE = 60.0  # s that another process gets to write its last checkpoint, or to leave the study alone
+MANY = 3  # failures in a row that end a search: something else than the settings is wrong
+
+
+@dataclass
+class _Running:
+    """A trial that runs here: its seeds that are left, epochs reported to optuna, whether it was ended early."""
+
+    trial: Any
+    seeds: list[int]
+    told: int = 0
+    pruned: bool = False
+    looked: float = field(default_factory=time.monotonic)
+
+
+class SearchRun:
+    """One process's part of a search; `next_job`, `watch` and `ended` are what a runner calls.
+
+    Args:
+        scan: with a search. threads: of each training. say: takes a line for every trial that ends.
+    """
+
+    def __init__(self, scan: Scan, threads: int | None, say: Callable[[str], None] = print) -> None:
+        assert scan.search is not None
+        self.scan, self.search, self.threads, self.say = scan, scan.search, threads, say
+        self.study = study_of(self.search, scan.folder)
+        self.me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.running: dict[str, _Running] = {}
+        self.failures = 0  # one after the other
+        self.ready: list[Job] = []
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """While this holds, other processes see that our trials are being worked on."""
+        with writer(self.scan.folder / "searching" / self.me):
+            yield
+
+    # what a runner asks
+
+    def next_job(self) -> Job | None:
+        """The next training: a repeat, a trial that a dead process has left, or a new one; None if there is none."""
+        if self.ready:
+            return self.ready.pop(0)
+        with _patiently_locked(self.scan.folder):
+            trial = self._left() or self._new()
+            if trial is None:
+                return None
+            trial.set_user_attr("process", self.me)
+        for seed in self.search.seeds:
+            _wait_for_writer(self._job(trial, seed).run_dir)
+        seeds = [s for s in self.search.seeds if run_state(self._job(trial, s).run_dir) != "finished"]
+        running = _Running(trial, seeds)
+        if not seeds:  # all done, but its process died before it could tell
+            self._tell(running)
+            return self.next_job()
+        return self._begin(running)
+
+    def watch(self, job: Job) -> bool:
+        """Whether to end a job now: its validation curve is worse than those of others were."""
+        running = self.running[job.name]
+        if time.monotonic() - running.looked < LOOK or running.pruned or self.search.pruner == "none":
+            return running.pruned
+        running.looked = time.monotonic()
+        if running.seeds[0] != self.search.seeds[0]:  # repeats of what was good enough
+            return False
+        best = self._curve(job)
+        for epoch in range(running.told, len(best)):
+            running.trial.report(best[epoch], epoch + 1)
+        if len(best) > running.told:
+            running.told = len(best)
+            running.pruned = running.trial.should_prune()
+        return running.pruned
+
+    def ended(self, job: Job, status: int) -> None:
+        """A training has ended: the next repeat, or the end of its trial."""
+        running = self.running.pop(job.name)
+        self.failures = self.failures if status not in (0, *ENDED) else 0
+        states = import_optuna().trial.TrialState
+        name = f"trial {running.trial.number}"
+        if running.pruned and status != 0:
+            self.study.tell(running.trial, state=states.PRUNED)
+            self.say(f"{name}: ended after {running.told} epochs, {self._words(self._curve(job)[-1])}")
+        elif status in ENDED:
+            self.say(f"{name}: stopped; it resumes with the next start")
+        elif status != 0:
+            self.study.tell(running.trial, state=states.FAIL)
+            self.say(f"{name}: failed: {last_line(job.log)}")
+            self.failures += 1
+            if self.failures == MANY:
+                raise TrainingError(f"{MANY} trials failed in a row; see the log of the last: {job.log}")
+        elif len(running.seeds) > 1:
+            running.seeds.pop(0)
+            self.ready.append(self._begin(running))
+        else:
+            self._tell(running)
+
+    # trials
+
+    def _left(self) -> Any:
+        """A trial whose process is dead."""
+        optuna = import_optuna()
+        for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            owner = frozen.user_attrs.get("process", "")
+            if owner != self.me and not (owner and held(self.scan.folder / "searching" / owner)):
+                return optuna.trial.Trial(self.study, frozen._trial_id)
+        return None
+
+    def _new(self) -> Any:
+        if len(self.study.get_trials(deepcopy=False)) >= self.search.trials:
+            return None
+        return self.study.ask(self.search.distributions())
+
+    def _job(self, trial: Any, seed: int) -> Job:
+        return self.scan.job(f"trial{trial.number:04d}-seed{seed}", self.threads)
+
+    def _begin(self, running: _Running) -> Job:
+        """The job of a trial's next repeat, its settings in a file."""
+        job = self._job(running.trial, running.seeds[0])
+        file = Path(job.arguments[2])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        chosen = self.search.settings(running.trial.params)
+        file.write_text(write_toml({**self.scan.settings, **chosen, "seed": running.seeds[0], "read_test": False}))
+        if run_state(job.run_dir) == "new":
+            with writer(job.run_dir):
+                RunFolder(job.run_dir).start_over()
+        self.running[job.name] = running
+        return job
+
+    def _tell(self, running: _Running) -> None:
+        values = [self._curve(self._job(running.trial, seed))[-1] for seed in self.search.seeds]
+        self.study.tell(running.trial, fmean(values))
+        self.say(f"trial {running.trial.number}: {self._words(fmean(values))}, {describe(running.trial.params)}")
+
+    def _curve(self, job: Job) -> list[float]:
+        """(epochs,) the best objective of validation up to each epoch."""
+        curve: list[float] = []
+        for line in RunFolder(job.run_dir).metrics:
+            value = line[f"validation_{self.search.objective}"]
+            if value is None:
+                raise SettingError(
+                    f"{job.run_dir} has no validation {self.search.objective}: a search needs an experiment with a "
+                    "validation set"
+                )
+            better = max if self.search.worse > 0 else min
+            curve.append(better(curve[-1], value) if curve else value)
+        return curve
+
+    def _words(self, value: float) -> str:
+        return f"{100 * value:.2f} %" if self.search.objective == "accuracy" else f"loss {value:.4f}"
+
+
+def describe(parameters: dict[str, Any]) -> str:
+    """The settings of a trial in words."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
+
+
+def _wait_for_writer(folder: Path) -> None:
+    """The process of a killed search ends after its last checkpoint, which may be a moment after the search."""
+    deadline = time.monotonic() + PATIENCE
+    while held(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _patiently_locked(folder: Path) -> Iterator[None]:
+    """The lock of the folder, held for a moment by each process that works on the study."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            lock = locked(folder)
+            lock.__enter__()
+            break
+        except SettingError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)

@@ -1,0 +1,55 @@
+"""Auxiliary losses of a random network: of hidden layers, with factors and targets of their own by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...data import Events
+from ...losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SquaredError
+from ...losses.readout import TimeWeight
+from ...modelling import Population
+from ...plan import Plan
+from .dice import Dice
+from .layout import LINEAR, WEIGHTS, Layout
+
+MAIN = "main"  # the targets of the main loss among those of a data set
+FACTORS = (0.5, 0.2, 3.0)
+
+
+def with_auxiliary(loss: Loss, layout: Layout, hidden: list[Population], dice: Dice) -> list[Loss]:
+    """The loss and, of every hidden layer whose spikes may be read, another one more often than not."""
+    asked = [loss.against(MAIN) if loss.compares == "targets" else loss]
+    for layer, population in zip(layout.hidden, hidden, strict=True):
+        if not population.dropout and dice.bernoulli(0.6):
+            name = f"of_{population.name}"
+            asked.append(dice.pick(FACTORS) * _loss(layer.model, population, dice).against(name))
+    return [dice.pick((0.7, 1.0)) * asked[0], *asked[1:]]
+
+
+def _loss(model: str, population: Population, dice: Dice) -> Loss:
+    kinds = ["count", "first_spike", "end"]
+    kinds += ["integral"] if model in LINEAR and not population.model.modes else []
+    kind = dice.pick(kinds)
+    if kind == "count":
+        return SpikeCountCrossEntropy(population, gain=0.5)
+    if kind == "first_spike":
+        silent = dice.pick(("exclude", "end")) if "tau_mem" in population.model.params else "exclude"
+        return FirstSpikeCrossEntropy(population, tau0=2.0, alpha=0.05, silent=silent)
+    if kind == "end":
+        return SquaredError(population, "end")
+    shape = dice.pick(WEIGHTS)
+    return SquaredError(population, weight=TimeWeight("constant", input_tau=20.0) if shape == "input" else shape)
+
+
+def with_answers(events: Events, plan: Plan, rng: np.random.Generator) -> Events:
+    """The events with targets by name, a part of them missing."""
+    named: dict[str, Any] = {} if events.targets is None else {MAIN: events.targets}
+    for loss in plan.auxiliary:
+        if loss.compares == "labels":
+            named[loss.answer] = rng.integers(-1, loss.n_classes, len(events))
+        else:
+            named[loss.answer] = rng.uniform(0.2, 0.8, (len(events), loss.n_classes))
+    return replace(events, targets=named) if named else events

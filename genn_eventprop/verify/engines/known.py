@@ -1,0 +1,142 @@
+"""Networks that were wrong once, each the smallest that shows its fault. None may be wrong again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...data import Events
+from ...losses import LOSSES
+from ...modelling import Array, Dense, Network, NeuronModel, Param
+from ...models.li import LI
+from ...models.lif import LIF
+from ...models.lif_refractory import LIFRefractory
+from ...plan import make_plan
+from .layout import STARTED
+from .networks import Case, odd_names
+
+Neuron = Any
+
+
+def network(
+    text: str, hidden: Neuron, size: int, output: Neuron, classes: int, loss: str, *, spike_times: str = "exact",
+    weights: Mapping[str, float] | None = None, dt: float = 1.0, duration: float = 30.0, rows: int = 0,
+    times: tuple[float, ...] = (1.0, 2.0, 5.0, 6.5, 11.0), names: tuple[str, str] = ("hidden", "output"),
+    weight: str = "",
+) -> Case:  # fmt: skip
+    """3 channels to `hidden` to `output`; weights: connection -> a number, "loop" for one from hidden to itself; rows:
+    of a target series; weight: of the loss in time."""
+    w = {"in": 1.5, "out": 1.0} | dict(weights or {})
+    rng, net = np.random.default_rng(1), Network()
+    inp = net.input(3)
+    first, last = net.population(hidden, size, names[0]), net.population(output, classes, names[1])
+    spread = np.array([[1.6], [0.9], [1.3]]) if "loop" in w else rng.uniform(0.8, 1.2, (3, size))
+    net.connect(inp, first, Dense(Array(w["in"] * spread * np.ones((3, size)))))
+    net.connect(first, last, Dense(Array(w["out"] * rng.uniform(0.5, 1.5, (size, classes)))))
+    if "loop" in w:
+        net.connect(first, first, Dense(w["loop"]))
+    of_loss: dict[str, Any] = {"weight": weight} if weight else {}
+    plan = make_plan(net, LOSSES[loss](last, **of_loss), dt=dt, duration=duration, spike_times=spike_times)
+    samples = [(np.array(times), np.arange(len(times)) % 3)]
+    targets = rng.uniform(0.1, 0.4, (1, rows, classes)) if rows else None
+    events = Events.from_samples(samples, 3, [0], n_classes=classes, targets=targets)
+    return Case(text, plan, net.initial_parameters(1), events, tune=False, strict=True)
+
+
+def missing_targets() -> Case:
+    """Every third row of the targets of an output that spikes is missing."""
+    case = network(
+        "missing targets of an output that spikes", LIF(), 3, LIF(), 2, "voltage_error", spike_times="grid", rows=31,
+        weights={"in": 5.0, "out": 3.0},
+    )  # fmt: skip
+    events = case.events
+    assert events.targets is not None
+    targets = np.where(np.arange(31)[:, None] % 3 == 0, np.nan, events.targets)
+    return replace(case, events=replace(events, targets=targets))
+
+
+def learned(model: NeuronModel, **values: Any) -> Neuron:
+    """Every parameter learned, one a neuron."""
+    params = {n: Param(values.get(n, p.value), p.unit, trainable=True) for n, p in model.params.items()}
+    return model(**params)
+
+
+def spike_at_the_end(number: int) -> Case:
+    """T is the time of the hidden neuron's spike `number`, found by the reference."""
+    from ...engines.reference.exact.engine import ReferenceEvent
+
+    text = f"spike {number} at T"
+    inputs = (1.0, 2.0, 5.0, 6.5, 11.0)
+
+    def case(duration: float) -> Case:
+        times = tuple(t for t in inputs if t < duration)
+        return network(text, LIF(), 1, LI(), 2, "sum", weights={"in": 9.0}, dt=duration, duration=duration, times=times)
+
+    long = case(30.0)
+    engine = ReferenceEvent(long.plan, long.parameters)
+    result = engine.run(engine.load(long.events), [0], record_spikes=True)
+    assert result.spikes is not None
+    return case(float(result.spikes["hidden"].time[number]))
+
+
+def joined_names() -> Case:
+    """Population `h` with state `I_b` beside `h_I` with state `b`."""
+
+    def model(current: str) -> NeuronModel:
+        return NeuronModel(
+            name=f"With_{current}", state={"V": 0.0, current: 0.0},
+            params={"tau": Param(20.0, "ms"), "tau_s": Param(5.0, "ms")},
+            dynamics={"V": f"({current} - V) / tau", current: f"-{current} / tau_s"},
+            threshold="V - 1", reset={"V": "0"}, input=current,
+        )  # fmt: skip
+
+    return network(
+        "joined names", model("I_b")(), 2, model("b")(), 2, "spike_count", spike_times="grid", names=("h", "h_I")
+    )
+
+
+def _known() -> dict[str, Callable[[], Case]]:
+    grid: dict[str, Any] = {"spike_times": "grid"}
+    own = Param(np.array([20.0]), "ms")
+    cases: dict[str, Callable[[], Case]] = {}
+
+    def add(text: str, *args: Any, **options: Any) -> None:
+        cases[text] = lambda: network(text, *args, **options)
+
+    add("one LIF with learned parameters", learned(LIF), 1, LI(), 2, "sum")
+    add("one LIF with an array", LIF(tau_mem=own), 1, LI(), 2, "sum")
+    add("one LI with learned parameters", LIF(), 3, learned(LI), 1, "sum")
+    for rows in (2, 16, 62, 300):
+        add(f"{rows} rows of targets for 30 steps", LIF(), 3, LI(), 2, "voltage_error", rows=rows)
+    for w in (-1.0, -2.0, -3.0):
+        often = tuple(np.sort(np.random.default_rng(2).uniform(0, 50, 40)))
+        weights = {"loop": w}
+        add(f"8 LIF alike, recurrent with {w:g}", LIF(), 8, LI(), 2, "sum", weights=weights, times=often, duration=60.0)
+    for times in ("exact", "grid"):
+        for start in (1.0, 1.5):
+            add(f"V starts at {start:g}, {times}", STARTED(v_start=start), 2, LI(), 2, "sum", spike_times=times)
+    strong = {"in": 6.0}
+    add("t_ref of one step and a half", LIFRefractory(t_ref=0.3), 2, LI(), 2, "sum", dt=0.2, weights=strong, **grid)
+    add("a learned time constant that a refractory period stops", learned(LIFRefractory), 2, LI(), 2, "sum")
+    for number in (0, 1):
+        cases[f"spike {number} at T"] = partial(spike_at_the_end, number)
+    for loss in ("sum", "max", "end", "avg_xentropy"):
+        add(f"no weight at all, {loss}", LIF(), 2, LI(), 3, loss, weights={"in": 0.0, "out": 0.0})
+        add(f"no weight at all, {loss}, grid", LIF(), 2, LI(), 3, loss, weights={"in": 0.0, "out": 0.0}, **grid)
+    add("no weight at all, spike_count", LIF(), 2, LIF(), 3, "spike_count", weights={"in": 0.0, "out": 0.0})
+    cases["states spikes and history_input"] = lambda: network(
+        "states spikes and history_input", odd_names()(), 2, LI(), 2, "sum", **grid
+    )
+    for weight in ("", "1 + sin(t / 7) / 2"):
+        slow, name = LIF(tau_mem=5000.0, tau_syn=350.0), f"V(t) of slow outputs{weight and ', weighted'}"
+        add(name, LIF(), 3, slow, 2, "voltage_error", rows=16, weights={"in": 5.0, "out": 1500.0}, weight=weight)
+    cases["missing targets of an output that spikes"] = missing_targets
+    cases["joined names"] = joined_names
+    return cases
+
+
+KNOWN = _known()

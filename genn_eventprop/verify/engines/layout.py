@@ -1,0 +1,183 @@
+"""The part of a random network that is compiled in, so that many sets of numbers can run on one library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ...modelling import NeuronModel, Param
+from ...models import ZOO
+from .dice import Dice
+
+SIZES = (1, 2, 3, 7, 15, 16, 17, 33)
+SMALL = (1, 2, 3, 7)
+OUTPUTS = (1, 2, 3, 7, 16, 17)
+KINDS = ("number", "array", "learned", "shared")  # of a parameter; learned: one a neuron, shared: one for all
+READOUTS = ("LI", "LIAdaptive")
+WEIGHTS = ("constant", "linear", "exponential", "sigmoid", "input", "1 + sin(t / 7) / 2", "exp(-t / T) * (1 - t / T)")
+
+STARTED = NeuronModel(
+    name="Started",
+    state={"V": "v_start", "I": "i_start"},
+    params={**ZOO["LIF"].params, "v_start": Param(0.3), "i_start": Param(0.2)},
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="I",
+)
+"""LIF that starts anywhere, also close to its threshold."""
+
+MODELS: dict[str, NeuronModel] = {**ZOO, "Started": STARTED}
+NONLINEAR = ("LIFConductance", "QIF", "Theta", "EIF", "AdEx", "Izhikevich", "IzhikevichFast", "IzhikevichBursting",
+             "BalancedRF")  # fmt: skip
+LINEAR = [n for n in MODELS if n not in NONLINEAR]  # written down, since deriving all of them takes seconds
+SPIKING = [n for n, m in MODELS.items() if m.spiking]
+AT_ONCE = ["LIFDelta"]  # arrivals move the threshold
+NAMES = ("hidden0", "hidden1", "hidden2"), ("h", "h_I", "counts")
+"""Of hidden populations: plain ones, and such that together with a state make one name of the generated code."""
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A connection whose synapses are not all of them, or whose delays are values; see `wiring`.
+
+    delays: their kind, "" for the one delay of the layer. learned: these delays are. window: kernel, padding, stride.
+    """
+
+    kind: str
+    delays: str = ""
+    learned: bool = False
+    window: tuple[int, int, int] = (0, 0, 0)
+
+    def __str__(self) -> str:
+        late = f", {'learned ' if self.learned else ''}{self.delays} delays" if self.delays else ""
+        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{late}]"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A population: model, size, kind of every parameter, and how it hangs in the network.
+
+    delayed, looped, loop_delayed: whether its connections have delays. twins: all neurons alike. odd_names: its states
+    are called like variables of the generated code. shape, wiring, loop_wiring: of a network with connectivity.
+    """
+
+    name: str
+    model: str
+    size: int
+    kinds: Mapping[str, str]
+    looped: bool = False
+    loop_delayed: bool = False
+    delayed: bool = False
+    skip: bool = False
+    odd_names: bool = False
+    twins: bool = False
+    learned_weights: bool = True
+    noise: float = 0.0
+    dropout: float = 0.0
+    dropped_reset: bool = False
+    shape: tuple[int, ...] | None = None
+    wiring: Wiring | None = None
+    loop_wiring: Wiring | None = None
+
+    def __str__(self) -> str:
+        marks = [m for m in ("looped", "delayed", "skip", "odd_names", "twins", "noise", "dropout") if getattr(self, m)]
+        kinds = " ".join(f"{n}:{k}" for n, k in self.kinds.items() if k != "number")
+        marks += [str(self.wiring)] if self.wiring else []
+        marks += [f"loop {self.loop_wiring}"] if self.looped and self.loop_wiring else []
+        return " ".join([f"{self.size} {self.model}", *marks, *([f"({kinds})"] if kinds else [])])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Channels, hidden layers and output, the loss by name with its settings, a regulariser of spikes.
+
+    image: shape of the channels, for windows over them.
+    """
+
+    spike_times: str
+    channels: int
+    hidden: tuple[Layer, ...]
+    output: Layer
+    loss: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    regulariser: str = ""
+    image: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        layers = [f"{self.channels} channels", *map(str, self.hidden), str(self.output)]
+        said = ", ".join([self.loss, *self.settings.values(), *([self.regulariser] if self.regulariser else [])])
+        return f"{self.spike_times}: {' - '.join(layers)}; {said}"
+
+
+def draw_layout(dice: Dice, spike_times: str) -> Layout:
+    """A layout for `spike_times` "grid" or "exact"."""
+    exact = spike_times == "exact"
+    loss, settings = draw_loss(dice)
+    spiking = [n for n in SPIKING if not exact or (n in LINEAR and n not in AT_ONCE)]
+    names = dice.pick(NAMES) if dice.bernoulli(0.1) else NAMES[0]
+    n_hidden = dice.pick((0, 1, 2, 3))
+    large = dice.pick(range(n_hidden)) if n_hidden else 0  # one layer of any size is enough
+    hidden = tuple(
+        draw_layer(dice, names[i], dice.pick(spiking), dice.pick(SIZES if i == large else SMALL), i, exact)
+        for i in range(n_hidden)
+    )
+    model = dice.pick(_outputs(loss, settings, spiking))
+    output = replace(draw_layer(dice, "output", model, dice.pick(OUTPUTS), len(hidden), exact), dropout=0.0)
+    pushed = SPIKING if hidden else []
+    regulariser = (
+        dice.pick(("", "SpikeCount", "LayerRate", "SpikeCount batch")) if pushed and dice.bernoulli(0.3) else ""
+    )
+    return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
+
+
+def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str]) -> list[str]:
+    """Models that can be the output of a loss."""
+    if settings.get("readout", loss) in ("first_spike", "spike_time_error", "spike_count", "count"):
+        of_push = [n for n in spiking if "tau_mem" in MODELS[n].params]
+        return of_push if settings.get("silent") == "end" else spiking
+    if "max" in (loss, settings.get("readout")):
+        return list(READOUTS)
+    one_mode = [n for n in spiking if n in LINEAR and not MODELS[n].modes]
+    return [*READOUTS, *READOUTS, *(spiking if "end" in (loss, settings.get("readout")) else one_mode)]
+
+
+def draw_loss(dice: Dice) -> tuple[str, dict[str, str]]:
+    """Its name, as `networks.make_loss` knows it, and settings that are text."""
+    loss = dice.pick(
+        ("integral", "max", "end", "per_step", "first_spike", "spike_count", "voltage_error", "spike_time_error",
+         "error", "own")
+    )  # fmt: skip
+    settings: dict[str, str] = {}
+    if loss in ("error", "own"):
+        settings["readout"] = dice.pick(("integral", "end", "max", "first_spike"))
+    if "integral" in (loss, settings.get("readout")) or loss in ("per_step", "voltage_error"):
+        settings["weight"] = dice.pick(WEIGHTS)
+    if loss == "first_spike":
+        settings["form"] = dice.pick(("exponential", "inverse"))
+    if loss in ("first_spike", "spike_time_error"):
+        settings["silent"] = dice.pick(("exclude", "end"))
+    if loss == "own":
+        settings["compares"] = dice.pick(("labels", "targets"))
+    return loss, settings
+
+
+def draw_layer(dice: Dice, name: str, model: str, size: int, before: int, exact: bool) -> Layer:
+    """A population with `before` layers in front of it."""
+    at_once = model in AT_ONCE
+    spiking = MODELS[model].spiking
+    looped = spiking and dice.bernoulli(0.4)
+    odd = dice.bernoulli(0.6)
+    return Layer(
+        name, model, size, {n: dice.pick(KINDS) if odd else "number" for n in MODELS[model].params},
+        looped=looped,
+        loop_delayed=looped and (at_once or dice.bernoulli(0.5)),
+        delayed=dice.bernoulli(0.3),
+        skip=before > 1 and dice.bernoulli(0.3),
+        odd_names=model == "LIF" and dice.bernoulli(0.15),
+        twins=dice.bernoulli(0.15),
+        learned_weights=dice.bernoulli(0.85),
+        noise=0.01 if not exact and spiking and dice.bernoulli(0.1) else 0.0,
+        dropout=0.2 if not exact and spiking and dice.bernoulli(0.1) else 0.0,
+        dropped_reset=dice.bernoulli(0.5),
+    )  # fmt: skip

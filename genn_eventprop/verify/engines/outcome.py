@@ -1,0 +1,158 @@
+"""The results of a run of a network, as named arrays, and the difference of two such."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...engines.contract.data import Data
+from ...engines.contract.engine import Engine
+from ...engines.contract.result import Result
+from ...engines.contract.split import READ
+from ...errors import EventPropError, ToolchainError
+
+HALVES = "halves: "
+"""How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
+LEAST_READOUT = 1e-3
+"""Readouts, times and scores below that are compared as if they were as large."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """choices: discrete results (spike counts, which outputs have a readout). numbers: spike times by neuron, losses,
+    readouts, gradients; from the two halves of a trial gradients of parameters and of input times. prediction, lead:
+    (B,) class, and by how much of the largest score it is ahead. stopped: the error instead of them."""
+
+    choices: Mapping[str, np.ndarray]
+    numbers: Mapping[str, np.ndarray]
+    prediction: np.ndarray
+    lead: np.ndarray
+    stopped: str = ""
+
+    @classmethod
+    def none(cls, error: Exception) -> Outcome:
+        return cls({}, {}, np.zeros(0, np.int64), np.zeros(0), str(error))
+
+
+def outcome(engine: Engine, data: Data) -> Outcome:
+    """A training run of all samples, and the same in two halves with a random dL/dr."""
+    engine.seed, engine.epoch = 3, 1
+    try:
+        result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
+        choices, numbers = _of_result(result)
+        numbers |= {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+        numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(engine, data).items()}
+    except ToolchainError:
+        raise
+    except EventPropError as error:
+        return Outcome.none(error)
+    return Outcome(choices, numbers, result.prediction, lead(engine, result))
+
+
+def _gradients(engine: Engine) -> dict[str, np.ndarray]:
+    return {k: np.array(g, np.float64) for k, g in engine.gradients.items()}
+
+
+def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
+    """Readouts and gradients of sum(c r), c drawn at random; nothing where the engine or the loss has no halves."""
+    if not engine.splits or engine.plan.loss.readout not in READ or engine.plan.auxiliary:
+        return {}
+    read = engine.forward(data, np.arange(len(data)), stochastic=True)
+    engine.backward(np.random.default_rng(7).normal(size=read.value.shape))
+    numbers = {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+    numbers["gradient of input times"] = np.array(engine.input_gradients, np.float64)
+    return numbers | {"readout": np.where(read.valid, read.value, 0.0)}
+
+
+def lead(engine: Engine, result: Result) -> np.ndarray:
+    """(B,) by how much the best score is ahead of the next one, relative to the largest (or 1e-3, as for readouts);
+    inf for a single one."""
+    valid = np.isfinite(result.readout)
+    scores = engine.plan.loss.scores(result.readout, valid, engine.plan.duration)
+    best = np.sort(np.concatenate([np.full((len(scores), 1), -np.inf), scores], axis=1), axis=1)[:, -2:]
+    size = np.abs(np.where(np.isfinite(scores), scores, 0.0)).max(axis=1)
+    alone = ~np.isfinite(best[:, 0])
+    return np.where(alone, np.inf, (best[:, 1] - np.where(alone, 0.0, best[:, 0])) / np.maximum(size, LEAST_READOUT))
+
+
+def _of_result(result: Result) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    there = np.isfinite(result.readout)
+    choices = {f"spike counts of {k}": v for k, v in result.spike_counts.items()}
+    choices |= {"outputs with a readout": there}
+    numbers = {"loss": result.loss, "readout": np.where(there, result.readout, 0.0)}
+    for k, part in result.parts.items():
+        shown = np.isfinite(part.readout)
+        choices[f"outputs of {k} with a readout"] = shown
+        numbers |= {f"loss of {k}": np.nan_to_num(part.loss), f"readout of {k}": np.where(shown, part.readout, 0.0)}
+    for k, s in (result.spikes or {}).items():
+        order = np.lexsort((s.time, s.neuron, s.sample))
+        numbers[f"spike times of {k}"] = s.time[order]
+    return choices, {k: np.asarray(v, np.float64) for k, v in numbers.items()}
+
+
+def other_choice(want: Outcome, got: Outcome, relative: float) -> str:
+    """The first thing that is decided otherwise, "" if none is. A prediction counts where it is ahead by `relative`."""
+    if want.stopped or got.stopped:
+        return "" if want.stopped and got.stopped else f"only one stops: {want.stopped or got.stopped}"
+    for key, value in want.choices.items():
+        other = got.choices[key]
+        if value.shape != other.shape or not np.array_equal(value, other):
+            return f"{key}: {_short(other)} for {_short(value)}"
+    clear = want.lead > relative
+    if not np.array_equal(want.prediction[clear], got.prediction[clear]):
+        return f"prediction: {_short(got.prediction)} for {_short(want.prediction)}"
+    if (tied := (got.lead == 0) & (got.prediction != -1)).any():
+        return f"prediction: {_short(got.prediction[tied])} where several outputs are equally good"
+    return ""
+
+
+def other_number(
+    want: Outcome, got: Outcome, relative: float, eps: float, allowed: Mapping[str, float] | None = None
+) -> str:
+    """The first array that is off by more than `relative` times its largest entry plus what is `allowed`, else "".
+
+    A gradient is a sum whose terms may cancel, and keeps their rounding: ten `eps` of the largest gradient of the run,
+    of the loss where they all cancel, or of the same gradient with dL/dr of order 1 (the softmax takes 1 from a
+    probability near 1) is nothing. So are ten `eps` of the scores for a loss: -log softmax is a difference of them.
+    """
+    largest = {half: _largest_gradient(want, half) for half in (False, True)}
+    loss = _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0
+    for key, value in want.numbers.items():
+        if key.startswith(HALVES) and key not in got.numbers:
+            continue
+        other, half = got.numbers[key], key.startswith(HALVES)
+        if not np.array_equal(np.isfinite(value), np.isfinite(other)):
+            return f"{key}: {_short(other)} for {_short(value)}"
+        error, size = _size(other - value), _size(value)
+        least = 1e-4 * largest[half] if _is_gradient(key) else LEAST_READOUT if key != "loss" else 1e-6
+        terms = max(largest[half], loss, _size(want.numbers.get(HALVES + key, np.zeros(1))))
+        terms = terms if _is_gradient(key) else max(1.0, _size(want.numbers["readout"])) if key == "loss" else 0.0
+        bound = max(relative * max(size, least), 10 * eps * terms) + (allowed or {}).get(key, 0.0)
+        if not error <= bound:
+            return f"{key}: off by {error:.1e} of {size:.1e}, allowed {bound:.1e}"
+    return ""
+
+
+def distance(want: Outcome, got: Outcome) -> dict[str, float]:
+    """Largest difference of every array of numbers."""
+    return {key: _size(got.numbers[key] - value) for key, value in want.numbers.items()}
+
+
+def _largest_gradient(want: Outcome, half: bool) -> float:
+    sizes = (_size(v) for k, v in want.numbers.items() if _is_gradient(k) and k.startswith(HALVES) == half)
+    return max(sizes, default=0.0)
+
+
+def _is_gradient(key: str) -> bool:
+    return key.removeprefix(HALVES).startswith("gradient")
+
+
+def _size(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+def _short(values: np.ndarray) -> str:
+    return np.array2string(np.ravel(values), threshold=8, edgeitems=3, precision=4, max_line_width=1000)

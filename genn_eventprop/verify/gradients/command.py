@@ -1,0 +1,121 @@
+"""`genn-eventprop gradcheck MODEL`: a built-in model by name, or ``my_neuron.py:MyNeuron``."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import pkgutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ... import models
+from ...engines.native.engine import available_processors
+from ...errors import EventPropError, ModelError, SettingError, suggest
+from ...modelling import Neuron, NeuronModel
+from ...modelling.own_file import import_file
+from .draw import check
+from .report import Report
+
+
+def main(
+    target: str | None,
+    seed: int = 0,
+    engine: str = "reference_event",
+    quick: bool = False,
+    spike_times: str = "exact",
+    processes: int | None = None,
+) -> int:
+    """Check a model, print the table, return the exit status: 0 only if every block is right and something was shown.
+
+    Args:
+        target: see `find_model`; None for the whole zoo, one line a model.
+        processes: of the whole zoo, one model each; None: as many as processors. The output does not depend on it.
+
+    Raises:
+        ModelError: if `target` names no model. SettingError: for spikes on the grid.
+    """
+    if spike_times != "exact":
+        raise SettingError(
+            f"gradcheck needs exact spike times, not {spike_times!r}: on a grid a small change of a weight moves no "
+            "spike, so differences are meaningless; grid engines are compared with reference_clock instead"
+        )
+    if target is None:
+        return _whole_zoo(partial(_checked, seed=seed, engine=engine, quick=quick), processes or available_processors())
+    report = check(find_model(target), seed=seed, engine=engine, quick=quick)
+    print(report.text())
+    return 0 if report.passed else 1
+
+
+def _checked(name: str, seed: int, engine: str, quick: bool) -> Report:
+    try:
+        return check(models.ZOO[name], seed=seed, engine=engine, quick=quick)
+    except EventPropError as error:
+        return Report([], [str(error)])
+
+
+def _reports(checked: partial[Report], names: Iterable[str], processes: int) -> Iterator[Report]:
+    """The reports in the order of `names`, each as soon as it and those before it are there."""
+    if processes == 1:
+        yield from map(checked, names)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:  # native's threads do not survive a fork
+        yield from pool.imap(checked, names)
+
+
+def _whole_zoo(checked: partial[Report], processes: int) -> int:
+    print(Report.HEADER, flush=True)
+    reports, wrong = [], []
+    for name, report in zip(models.ZOO, _reports(checked, models.ZOO, min(processes, len(models.ZOO)))):
+        reports.append(report)
+        print(report.row(name), flush=True)
+        wrong += [] if report.passed else [f"\n{name}\n{report.text()}"]
+    for text in wrong:
+        print(text)
+    passed, networks = len(reports) - len(wrong), sum(len(r.cases) for r in reports)
+    print(
+        f"{'FAILED' if wrong else 'passed'}: {passed} of {len(reports)} models, {networks} networks, "
+        f"{sum(r.elements for r in reports)} elements, worst relative error {max(r.worst for r in reports):.1e}"
+    )
+    return 1 if wrong else 0
+
+
+def find_model(target: str) -> NeuronModel:
+    """The model that `target` names: "lif", or a Python file and the model's name in it, "my_neuron.py:MyNeuron"."""
+    if ":" in target:
+        path, _, name = target.rpartition(":")
+        return _model_in(_load(Path(path)), name, path)
+    known = [m.name for m in pkgutil.iter_modules(models.__path__)]
+    zoo = {name.lower(): model for name, model in models.ZOO.items()}
+    if target.lower() in zoo:
+        return zoo[target.lower()]
+    if target.lower() not in known:
+        raise ModelError(
+            f"no built-in model {target!r} ({suggest(target.lower(), {*zoo, *known})}); "
+            "for your own, use my_neuron.py:MyNeuron"
+        )
+    module = importlib.import_module(f"{models.__name__}.{target.lower()}")
+    found = [n for n, v in vars(module).items() if isinstance(v, NeuronModel) and n.lower() == target.lower()]
+    found = found or [n for n, v in vars(module).items() if isinstance(v, NeuronModel)]
+    if not found:
+        raise ModelError(f"{module.__name__} defines no NeuronModel")
+    return _model_in(module, found[0], target)
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(f"no file {str(path)!r}; write path/to/my_neuron.py:MyNeuron")
+    if path.suffix != ".py":
+        raise ModelError(f"{str(path)!r} is not a Python file")
+    return import_file(path)
+
+
+def _model_in(module: Any, name: str, where: str) -> NeuronModel:
+    value = getattr(module, name, None)
+    if isinstance(value, Neuron):
+        return value.model
+    if not isinstance(value, NeuronModel):
+        known = [n for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))]
+        raise ModelError(f"{where}: {name!r} is not a NeuronModel ({suggest(name, known)})")
+    return value

@@ -1,0 +1,265 @@
+"""Gradient blocks of one network against differences of forward-only runs.
+
+Differences: central with steps h and h/2, combined to order 4 (Richardson), or five points ahead for a delay of zero.
+A step is halved while spikes change in number or order, a maximum moves to another arrival, or the two steps disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...data import Events
+from ...engines import Data, create
+from ...engines.reference.exact.engine import ReferenceEvent
+from ...engines.reference.exact.records import Arrival
+from ...errors import EventPropError, SettingError
+from ...losses import Loss, LossRecord, as_losses
+from ...modelling import Network
+from ...plan import Plan, make_plan
+from .own import Change, OwnProblem
+from .report import Block, Case, Report
+
+STEP = 1e-3  # of the scale of a block
+HALVINGS = 18  # for potentials of -70 mV: down to 5e-7 mV
+COPIES = 128  # networks that run in lockstep
+ROUNDING = 1e-15  # of a loss, at least 1, in a forward run: a few units in the last place
+AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
+
+
+class Problem:
+    """A loss as a function of every number in it. Blocks: "connection.weight", "connection.delay",
+    "population.parameter", "input_times". Regularisers are left out: those of spikes are the gradient of nothing."""
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events) -> None:
+        plan = replace(plan, pushes=())
+        self.plan, self.events = plan, events
+        self.samples = np.arange(len(events))
+        self.engine = ReferenceEvent(plan, parameters)
+        self.data: Data = self.engine.load(events)
+        pairs = {c.pairs for c in plan.connections}
+        self.values = {k: v.copy() for k, v in self.engine.parameters.items() if k not in pairs}
+        self.values |= {c.delays_name: np.array(c.delay) for c in plan.connections if not c.delays}
+        self.values["input_times"] = np.array(events.times, dtype=np.float64)
+
+    def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""
+        out, same = [], []
+        for first in range(0, len(changes), COPIES):
+            part = [(None, (), 0.0), *changes[first : first + COPIES]]  # the first copy is the network as it is
+            stacked = {k: np.repeat(v[None], len(part), axis=0) for k, v in self.values.items()}
+            for copy, (name, index, by) in enumerate(part):
+                if name is not None:
+                    at = (copy, *index)
+                    stacked[name][at] += by
+            loss, changed = self.engine.losses_of_copies(self.data, self.samples, stacked)
+            out.append(loss[1:])
+            same.append(~changed[1:])
+        return np.concatenate(out), np.concatenate(same)
+
+    def along(self, directions: Mapping[str, np.ndarray], steps: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The same at values + step * directions; the first step is 0."""
+        e = np.asarray(steps)
+        stacked = {}
+        for k, v in self.values.items():
+            by = np.multiply.outer(e, directions[k]) if k in directions else np.zeros((len(e), *v.shape))
+            stacked[k] = v + by
+        loss, changed = self.engine.losses_of_copies(self.data, self.samples, stacked)
+        return loss, ~changed
+
+    def scale(self, name: str) -> float:
+        """The size by which steps of a block are measured: 1 ms for times, else its own."""
+        if name == "input_times" or name.endswith(".delay"):
+            return 1.0
+        size = float(np.sqrt(np.mean(self.values[name] ** 2)))
+        return max(min(size, self._potential(name)), 0.1)
+
+    def _potential(self, name: str) -> float:
+        """5 % of the range of the population's parameters of this unit, if some are below zero (mV), else inf."""
+        owner, _, parameter = name.rpartition(".")
+        params = {p.name: p.derived.model.params for p in self.plan.populations}.get(owner, {})
+        unit = params[parameter].unit if parameter in params else None
+        same = [self.values[f"{owner}.{n}"] for n, p in params.items() if unit and p.unit == unit]
+        low, high = (min(v.min() for v in same), max(v.max() for v in same)) if same else (0.0, 0.0)
+        return 0.05 * float(high - low) if low < 0 < high - low else np.inf
+
+
+def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The derivative of the loss by every element of blocks; nan where no step is safe."""
+    return {n: value for n, (value, _) in settled(problem, names).items()}
+
+
+def settled(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(derivatives, the smaller step that each was taken with) of blocks; nan where no step is safe.
+
+    All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
+    """
+    out = {n: np.full(problem.values[n].shape, np.nan) for n in names}
+    step = {n: np.full(out[n].shape, np.nan) for n in names}
+    largest = dict.fromkeys(names, 0.0)
+    elements = [(n, i) for n in names for i in np.ndindex(out[n].shape)]
+    ahead = [(n, i) for n, i in elements if n.endswith(".delay") and problem.values[n][i] == 0]
+    open_ = {e: _Estimate() for e in elements if e not in ahead}
+    for halving in range(HALVINGS):
+        if not open_:
+            break
+        h = {n: STEP * problem.scale(n) * 0.5**halving for n in names}
+        loss, same = problem.losses([(n, i, by) for n, i in open_ for by in (h[n], -h[n])])
+        slope = (loss[0::2] - loss[1::2]) / (2 * np.array([h[n] for n, _ in open_]))
+        fine = dict(zip(open_, np.where(same[0::2] & same[1::2], slope, np.nan).tolist()))
+        for (n, _), value in fine.items():
+            largest[n] = max(largest[n], np.nan_to_num(abs(value)))
+        for (n, i), value in fine.items():
+            done = open_[n, i].add(value, largest[n], h[n])
+            out[n][i], step[n][i] = open_[n, i].best, open_[n, i].step
+            if done:
+                del open_[n, i]
+    for n, i in ahead:
+        out[n][i], step[n][i] = _ahead(problem, n, i)
+    return {n: (out[n], step[n]) for n in names}
+
+
+class _Estimate:
+    """Central differences of one element at steps h, h/2, ...: two that agree, combined to order 4 (Richardson)."""
+
+    def __init__(self) -> None:
+        self.best, self.gap, self.coarse, self.step = np.nan, np.inf, np.nan, np.nan
+
+    def add(self, fine: float, largest: float, h: float) -> bool:
+        """Take the next one, at step h, nan if it is not safe; True if smaller steps would gain nothing."""
+        gap, best = abs(fine - self.coarse), (4 * fine - self.coarse) / 3
+        self.coarse = fine
+        if np.isnan(gap):
+            return False
+        if gap < self.gap:
+            self.best, self.gap, self.step = best, gap, h
+        elif not np.isnan(self.best):
+            return True
+        return gap <= AGREE * max(abs(fine), largest) or gap == 0
+
+
+def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> tuple[float, float]:
+    """Five points ahead of a value that cannot be lowered, a delay of zero; and the step."""
+    h = STEP * problem.scale(name)
+    for _ in range(HALVINGS):
+        f, same = problem.losses([(name, index, k * h) for k in range(5)])
+        if same.all():
+            return float((-25 * f[0] + 48 * f[1] - 36 * f[2] + 16 * f[3] - 3 * f[4]) / (12 * h)), h
+        h /= 2
+    return np.nan, np.nan
+
+
+def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
+    """Order of |L(v + eps d) - L(v) - eps dL/dv . d| in eps along a random direction d of all blocks but delays.
+
+    eps is halved from 1e-2 until the remainder nears rounding: 1e-12 of the loss, or down to 1e-14 where spikes keep
+    their order only under small eps. The last four above it, with spikes in unchanged order, give the order; nan if
+    there are not that many.
+    """
+    moved = [k for k in problem.values if not k.endswith(".delay")]
+    d = {k: rng.standard_normal(problem.values[k].shape) * problem.scale(k) for k in moved}
+    slope = sum(float(np.sum(gradients[k] * d[k])) for k in moved)
+    steps = 1e-2 * 0.5 ** np.arange(24)
+    loss, same = problem.along(d, [0.0, *steps])
+    remainder = np.abs(loss[1:] - loss[0] - steps * slope)
+    for rounding in (1e-12, 1e-13, 1e-14):
+        above = np.cumprod(remainder >= rounding * max(1.0, abs(loss[0]))) > 0
+        good = np.flatnonzero(above & same[1:])[-4:]
+        if len(good) == 4:
+            return float(np.polyfit(np.log(steps[good]), np.log(remainder[good]), 1)[0])
+    return float("nan")
+
+
+def compare(
+    name: str,
+    plan: Plan,
+    parameters: Mapping[str, np.ndarray],
+    events: Events,
+    *,
+    engine: str = "reference_event",
+    tolerance: float = 1e-6,
+    seed: int = 0,
+    may_vanish: frozenset[str] = frozenset(),
+) -> Case:
+    """Check every block that the engine has a gradient for; the differences for `native` are its own."""
+    surrogate = next((loss for loss in plan.losses if loss.surrogate), None)
+    if surrogate is not None:
+        raise SettingError(
+            f"a loss of the {surrogate.readout} of spikes has a surrogate gradient, which differences cannot show; "
+            "check the network with another loss"
+        )
+    plan = replace(plan, pushes=())
+    tested, samples = create(plan, parameters, engine=engine, dtype="float64"), np.arange(len(events))
+    result = tested.run(tested.load(events), samples, training=True)
+    for loss in plan.losses:
+        readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
+        _no_push(loss, readout, tested.load(events).seen_by(loss).labels)
+    own = tested if isinstance(tested, ReferenceEvent) else ReferenceEvent(plan, parameters)
+    own_result = result if own is tested else own.run(own.load(events), samples, training=True)
+    gradients = dict(getattr(tested, "full_gradients", tested.gradients))
+    every = own.full_gradients | gradients
+    own_losses = tested.own_differences
+    problem = OwnProblem(plan, parameters, events, engine) if own_losses else Problem(plan, parameters, events)
+    noise = ROUNDING * max(1.0, abs(float(own_result.loss.mean())))
+    blocks = []
+    for key, (difference, step) in settled(problem, list(gradients)).items():
+        missing, floor = int(np.isnan(difference).sum()), noise / (STEP * problem.scale(key))
+        blocks.append(Block(key, gradients[key], difference, missing, floor, 10 * noise / step))
+    case = Case(
+        name=name, blocks=blocks, spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
+        smallest_slope=own.smallest_slope, slope=taylor_order(problem, every, np.random.default_rng(seed)),
+        tolerance=tolerance, may_vanish=may_vanish, cannot_move=_driven(own),
+    )  # fmt: skip
+    case.judge()
+    return case
+
+
+def _driven(engine: ReferenceEvent) -> frozenset[str]:
+    """Weights into and parameters of populations that spiked at arrivals only (delta synapses); delays of connections
+    whose arrivals made none of the spikes."""
+    out = []
+    for p in engine.plan.populations:
+        own = [s for t in engine.trials for s in t.recording.own[p.name]]
+        if own and all(s.cause is not None for s in own):
+            out += [c.weight for c in engine.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
+            made = {s.cause.connection.name for s in own if isinstance(s.cause, Arrival)}
+            out += [f"{c.name}.delay" for c in engine.plan.into(p.name) if c.name not in made]
+    return frozenset(out)
+
+
+def _no_push(loss: LossRecord, readout: np.ndarray, labels: np.ndarray) -> None:
+    if loss.silent != "end" or loss.compares != "labels":
+        return
+    if np.isinf(readout[np.arange(len(labels)), labels]).any():
+        raise EventPropError(
+            "the right class of a sample stays silent, and the push of silent='end' is a heuristic, not a gradient; "
+            "give weights with which it spikes, or check with silent='exclude'"
+        )
+
+
+def check_network(
+    network: Network,
+    loss: Loss | Sequence[Loss],
+    *,
+    events: Events,
+    duration: float,
+    parameters: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+    engine: str = "reference_event",
+    tolerance: float = 1e-6,
+) -> Report:
+    """Check your own network: every weight, parameter, delay and input time.
+
+    Args:
+        loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
+        parameters: values at which to check; default ``network.initial_parameters(seed)``.
+        engine: the engine to check; differences come from `reference_event`, or from `native` itself for `native`.
+        tolerance: largest relative error of a block.
+    """
+    if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):
+        raise SettingError("check_network needs labelled events: the loss is a function of the label")
+    plan = make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
+    values = network.initial_parameters(seed) if parameters is None else parameters
+    return Report([compare("network", plan, values, events, engine=engine, tolerance=tolerance, seed=seed)])

@@ -1,0 +1,96 @@
+"""Differences of losses taken on the engine itself, where its exact spike times resolve them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...data import Events
+from ...engines import create
+from ...engines.contract.parameters import Tables, of_synapses
+from ...plan import ConnectionRecord, Plan
+
+Change = tuple[str | None, tuple[int, ...], float]
+"""One number of a problem, changed: (block, index, by how much); None as the block: nothing is changed."""
+
+
+class OwnProblem:
+    """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for.
+
+    Events keep their number and order if all arrivals at and spikes of each population, sorted by time, come from the
+    same neurons as before.
+    """
+
+    def __init__(
+        self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events, engine: str = "native"
+    ) -> None:
+        self.plan, self.events, self.samples = plan, events, np.arange(len(events))
+        self.engine = create(plan, parameters, engine=engine, dtype="float64", threads=1)
+        self.data, self.tables = self.engine.load(events), Tables(plan)
+        self.values = {k: self.engine.parameters[k].copy() for k in self.engine.gradients}
+
+    def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""
+        _, order = self._run()
+        loss, same = np.empty(len(changes)), np.empty(len(changes), bool)
+        for i, (name, index, by) in enumerate(changes):
+            assert name is not None
+            self.engine.parameters[name][index] += by
+            loss[i], changed = self._run()
+            same[i] = changed == order
+            self.engine.parameters[name][...] = self.values[name]
+        return loss, same
+
+    def along(self, directions: Mapping[str, np.ndarray], steps: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The same at values + step * directions; the first step is 0."""
+        loss, orders = np.empty(len(steps)), []
+        for i, step in enumerate(steps):
+            for k, v in self.values.items():
+                self.engine.parameters[k][...] = v + step * directions[k]
+            loss[i], order = self._run()
+            orders.append(order)
+        for k, v in self.values.items():
+            self.engine.parameters[k][...] = v
+        return loss, np.array([order == orders[0] for order in orders])
+
+    def scale(self, name: str) -> float:
+        """The size by which steps of a block are measured."""
+        return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+
+    def _run(self) -> tuple[float, bytes]:
+        """Mean loss, and all events in their order as bytes."""
+        result = self.engine.run(self.data, self.samples, record_spikes=True)
+        assert result.spikes is not None
+        lists = {name: (s.sample, s.time, s.neuron) for name, s in result.spikes.items()}
+        sizes = np.diff(self.events.offsets)
+        inputs = (np.repeat(self.samples, sizes), np.asarray(self.events.times), np.asarray(self.events.channels))
+        lists[self.plan.input.name] = inputs
+        parts = []
+        for p in self.plan.populations:
+            sent = [(*lists[p.name], lists[p.name][2])] if p.spiking else []
+            sent += [self._arrivals(c, *lists[c.source]) for c in self.plan.into(p.name)]
+            if not any(c.delays for c in self.plan.into(p.name)):  # a spike arrives at all its targets at once
+                sent = [(sample, time, source, np.zeros_like(source)) for sample, time, source, _ in sent]
+            kind = np.concatenate([np.full(len(part[0]), i) for i, part in enumerate(sent)])
+            sample, time, source, target = (np.concatenate([part[k] for part in sent]) for k in range(4))
+            order = np.lexsort((source, kind, time, target, sample))
+            parts += [sample[order], kind[order], source[order], target[order]]
+        return float(result.loss.mean()), np.concatenate(parts).astype(np.int64).tobytes()
+
+    def _arrivals(
+        self, c: ConnectionRecord, sample: np.ndarray, time: np.ndarray, source: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(sample, time, source, target) of what spikes of a connection's source bring, synapse by synapse if delays
+        are values."""
+        if not c.delays:
+            return sample, time + c.delay, source, source
+        table = None if c.form == "dense" else self.tables.of(c, self.engine.parameters)
+        delays = of_synapses(c, self.engine.parameters[c.delays_name], table)
+        every = np.arange(c.pre * c.post)
+        sources, targets = divmod(every, c.post) if table is None else (table.source, table.target)
+        start = np.searchsorted(sources, np.arange(c.pre + 1))
+        counts = np.diff(start)[source]
+        spike = np.repeat(np.arange(len(source)), counts)
+        synapse = np.arange(len(spike)) - np.repeat(np.cumsum(counts) - counts, counts) + start[source][spike]
+        return sample[spike], time[spike] + delays.ravel()[synapse], source[spike], targets[synapse]
