@@ -31,7 +31,7 @@ BLOCK = 50
 
 PAGE = """
 from dataclasses import dataclass
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from genn_eventprop.runs.run_folder import RunFolder
 PAGE = '''
 """Yin-Yang with a handful of samples; noise, dropout, augmentation and a schedule, so that random streams count."""
 from dataclasses import dataclass
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)

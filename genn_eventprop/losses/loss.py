@@ -43,8 +43,8 @@ class Loss(LossFormulas):
             correct class of a cross-entropy, the sample contributes nothing (Wunderlich & Pehle 2021). "end": it
             counts as r = T, and lambda_V gets a push of -tau_mem dl/dr(T) / B at T, where l is the term of the correct
             class or the squared error; a heuristic, not a gradient (Nowotny, Turner, Knight 2025).
-        also: further readouts of the population in the same pass, for losses in Python (`engines.contract.split`); "trace"
-            is V at every time step.
+        also: further readouts of the population in the same pass, for losses in Python (`engines.contract.split`);
+            "trace" is V at every time step.
         factor: > 0, weight of the loss in a sum of several; ``0.2 * loss`` sets it.
         answer: name of the target of the data set with which to compare (``Events(targets={"speaker": ...})``), see
             `against`; "": the labels, or the targets of a data set with only one kind of them.

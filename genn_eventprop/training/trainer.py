@@ -76,8 +76,8 @@ class Trainer(Evaluating, Keeping, Distributing):
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; default: the trainer's own settings.
         notes: notes that `Progress` prints first, in addition to its own about the data.
-        carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the end of
-            the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
+        carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
+            end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:

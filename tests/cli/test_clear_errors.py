@@ -170,7 +170,7 @@ def test_times_that_look_like_seconds_get_a_note():
 
 PAGE = """
 from dataclasses import dataclass
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
 
 QUICK = {"epochs": 1, "hidden": 3}
 

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):

@@ -15,7 +15,7 @@ PAGE = '''
 """Two classes, told by which channel spikes first."""
 from dataclasses import dataclass
 from genn_eventprop import Events
-from genn_eventprop.training import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

@@ -14,7 +14,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.errors import DataError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
 from pathlib import Path
 
 @dataclass(frozen=True)

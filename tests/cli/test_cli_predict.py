@@ -23,7 +23,7 @@ PAGE = '''
 from dataclasses import dataclass
 import numpy as np
 from genn_eventprop import Events
-from genn_eventprop.training import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

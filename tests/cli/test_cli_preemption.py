@@ -21,7 +21,8 @@ from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Exponential
-from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback
 
 class Slow(Callback):
     checkpointed = False

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from genn_eventprop import Events
 from genn_eventprop.data import splits
-from genn_eventprop.training import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

@@ -26,7 +26,8 @@ from pathlib import Path
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback
 
 class Slowly(Callback):
     # while the file "slowly" is there, an epoch takes long enough to be killed in

@@ -25,7 +25,8 @@ from genn_eventprop import Dense, Events, Network, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
-from genn_eventprop.training import Callback, Experiment, ExperimentConfig
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):

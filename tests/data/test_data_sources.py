@@ -49,7 +49,7 @@ def test_a_folder_of_recordings_is_converted_once(
     def never(*args: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(sources.audio, "convert_folder", never)
+    monkeypatch.setattr(sources.inner_ear, "convert_folder", never)
     again, _ = sources.open_events(folder, progress=False, cache=tmp_path / "cache")
     assert np.array_equal(again.times, events.times)
     with pytest.raises(AssertionError, match="converted again"):

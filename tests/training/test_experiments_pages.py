@@ -228,7 +228,7 @@ OWN = '''
 """My own."""
 from dataclasses import dataclass
 from genn_eventprop import Events
-from genn_eventprop.training import LayeredConfig, layered
+from genn_eventprop.experiment import LayeredConfig, layered
 
 @dataclass(frozen=True)
 class Config(LayeredConfig):

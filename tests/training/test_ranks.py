@@ -38,7 +38,8 @@ from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, HalveOnPlateau
 from genn_eventprop.regularisers import SpikeCount
-from genn_eventprop.training import Callback, EarlyStopping, Experiment, ExperimentConfig, Revive
+from genn_eventprop.experiment import Experiment, ExperimentConfig
+from genn_eventprop.training import Callback, EarlyStopping, Revive
 
 RANK = int(os.environ.get("PMI_RANK", 0))
 

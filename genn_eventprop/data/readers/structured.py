@@ -158,7 +158,9 @@ def raster_events(raster: np.ndarray, dt: float, where: str) -> tuple[np.ndarray
     if counts.dtype.kind not in "biuf" or not np.isfinite(counts).all() or (counts < 0).any():
         raise DataError(f"{where}: a raster holds spike counts, which are not negative")
     if (counts != np.floor(counts)).any():
-        raise DataError(f"{where}: a raster holds whole spike counts; encode analogue values first (data.encode)")
+        raise DataError(
+            f"{where}: a raster holds whole spike counts; encode analogue values first (data.events.encode)"
+        )
     flat = counts.reshape(len(counts), -1)
     step, channel = np.nonzero(flat)
     repeats = flat[step, channel].astype(np.int64)
