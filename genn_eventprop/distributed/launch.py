@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import SettingError
 from .alone import Alone
-from .ranks import PATIENCE, Ranks
+from .ranks import Ranks
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH and Intel MPI (also by SLURM's srun), by Open MPI
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
@@ -59,15 +59,3 @@ def ranks_of(communicator: Any) -> Alone | Ranks:
             'pip install "genn_eventprop[mpi]" mpich'
         )
     return Ranks(communicator) if communicator.Get_size() > 1 else Alone()
-
-
-def patience() -> float:
-    """Seconds after which a rank that says nothing is taken for hung: GENN_EVENTPROP_PATIENCE, or 30."""
-    text = os.environ.get("GENN_EVENTPROP_PATIENCE", "")
-    try:
-        seconds = float(text or PATIENCE)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise SettingError(f"GENN_EVENTPROP_PATIENCE={text!r}: must be a positive number of seconds")
-    return seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,18 @@ PATIENCE = 30.0  # s without a word after which a rank counts as hung
 START = 600.0  # s the same before the first batch is done: data is read, code compiled
 LONGEST_TEXT = 2000
 MESSAGE, FAILURE = 1, 2  # tags
+
+
+def default_patience() -> float:
+    """Seconds after which a rank that says nothing is taken for hung: GENN_EVENTPROP_PATIENCE, or 30."""
+    text = os.environ.get("GENN_EVENTPROP_PATIENCE", "")
+    try:
+        seconds = float(text or PATIENCE)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise SettingError(f"GENN_EVENTPROP_PATIENCE={text!r}: must be a positive number of seconds")
+    return seconds
 
 
 class RankError(TrainingError):
@@ -44,13 +57,11 @@ class Ranks(Alone):
     def __init__(self, communicator: Any, patience: float | None = None) -> None:
         from mpi4py import MPI
 
-        from .launch import patience as asked
-
         self._mpi, self._comm = MPI, communicator.Dup()
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         machine = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = machine.Get_rank(), machine.Get_size()
-        self.patience, self._longest, self.started = patience or asked(), 0.0, False
+        self.patience, self._longest, self.started = patience or default_patience(), 0.0, False
         self.broken = False
         self._stop_here = False
         self._interrupted = lambda: False

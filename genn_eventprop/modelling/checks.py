@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import sympy as sp
 
@@ -12,16 +11,13 @@ from .expressions import parse
 from .handwritten import check_snippets
 from .names import usable
 from .parameters import Param
-from .reach import check_below, check_reach
+from .reach import Model, check_below, check_reach
 from .units import check_units
-
-if TYPE_CHECKING:
-    from .neuron import NeuronModel
 
 SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
 
 
-def check_model(model: NeuronModel) -> None:
+def check_model(model: Model) -> None:
     name = model.name
     _check_types(model)
     for n in (*model.state, *model.params):
@@ -61,7 +57,7 @@ def check_model(model: NeuronModel) -> None:
     check_below(model, {n: p.value for n, p in model.params.items()}, name)
 
 
-def _check_types(model: NeuronModel) -> None:
+def _check_types(model: Model) -> None:
     name = model.name
     if not isinstance(name, str) or not name:
         raise ModelError(f"a neuron model needs a name, got {name!r}")
@@ -83,7 +79,7 @@ def _check_types(model: NeuronModel) -> None:
         raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {model.input!r}")
 
 
-def _check_events(model: NeuronModel, symbols: Mapping[str, sp.Symbol]) -> None:
+def _check_events(model: Model, symbols: Mapping[str, sp.Symbol]) -> None:
     name = model.name
     modes = {"free", *(m.name for m in model.modes)}
     if len(modes) != len(model.modes) + 1:

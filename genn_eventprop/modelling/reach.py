@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import sympy as sp
@@ -11,13 +11,58 @@ import sympy as sp
 from ..errors import ModelError
 from .expressions import parse, symbol
 
-if TYPE_CHECKING:
-    from .neuron import Event, NeuronModel
-
 PROBES = 4000
+"""Random states at which a threshold that is not linear is evaluated."""
 
 
-def check_reach(model: NeuronModel) -> None:
+class Event(Protocol):
+    """What the checks read of `neuron.Event`, which is made after them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def threshold(self) -> str | float | int: ...
+    @property
+    def reset(self) -> Mapping[str, Any]: ...
+    @property
+    def emits(self) -> bool: ...
+    @property
+    def modes(self) -> tuple[str, ...]: ...
+    @property
+    def next_mode(self) -> str | None: ...
+
+
+class Model(Protocol):
+    """What the checks read of `neuron.NeuronModel`, which calls them when it is made."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> Mapping[str, Any]: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def dynamics(self) -> Mapping[str, Any]: ...
+    @property
+    def input(self) -> Any: ...
+    @property
+    def receptors(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def events(self) -> Sequence[Event]: ...
+    @property
+    def modes(self) -> Sequence[Any]: ...
+    @property
+    def readout(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def snippets(self) -> Mapping[str, str]: ...
+    @property
+    def spiking(self) -> bool: ...
+    def symbols(self) -> dict[str, sp.Symbol]: ...
+
+
+def check_reach(model: Model) -> None:
     """Raise `ModelError` if nothing that arrives can move the threshold of an event that sends spikes, or if that
     threshold stays below zero for all states."""
     reached = _reached(model)
@@ -38,17 +83,17 @@ def check_reach(model: NeuronModel) -> None:
             )
 
 
-def _threshold(model: NeuronModel, event: Event) -> sp.Expr:
+def _threshold(model: Model, event: Event) -> sp.Expr:
     return parse(event.threshold, model.symbols(), f"{model.name}: threshold of event {event.name!r}")
 
 
-def _slope(g: sp.Expr, state: str, model: NeuronModel) -> sp.Expr:
+def _slope(g: sp.Expr, state: str, model: Model) -> sp.Expr:
     """dg/dstate where it is the same for all states, else 0."""
     slope = sp.diff(g, symbol(state))
     return sp.Integer(0) if any(symbol(s) in slope.free_symbols for s in model.state) else slope
 
 
-def _reached(model: NeuronModel) -> set[str]:
+def _reached(model: Model) -> set[str]:
     """States that arrivals change, through the dynamics of any mode, resets, and when events happen."""
     table, name = model.symbols(), model.name
     rights = [dict(model.dynamics), *(dict(m.dynamics) for m in model.modes)]
@@ -65,7 +110,7 @@ def _reached(model: NeuronModel) -> set[str]:
         reached |= new
 
 
-def _defaults(model: NeuronModel) -> dict[sp.Symbol, float] | None:
+def _defaults(model: Model) -> dict[sp.Symbol, float] | None:
     """One number a parameter, None if some are drawn at random."""
     values = {n: p.value for n, p in model.params.items()}
     if any(hasattr(v, "sample") for v in values.values()):
@@ -73,7 +118,7 @@ def _defaults(model: NeuronModel) -> dict[sp.Symbol, float] | None:
     return {symbol(n): float(np.ravel(v)[0]) for n, v in values.items()}
 
 
-def _always_below(model: NeuronModel, g: sp.Expr) -> bool:
+def _always_below(model: Model, g: sp.Expr) -> bool:
     values = _defaults(model)
     if values is None:
         return False
@@ -85,7 +130,7 @@ def _always_below(model: NeuronModel, g: sp.Expr) -> bool:
     return bool(np.isfinite(found).any() and np.nanmax(found) < 0)
 
 
-def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
+def landings(model: Model) -> Iterator[tuple[Event, sp.Expr]]:
     """Events that can happen again at once, with g(h(x)) for x on the threshold, where only parameters decide it."""
     table = model.symbols()
     for event in model.events:
@@ -101,7 +146,7 @@ def landings(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
             yield event, landing
 
 
-def starts(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
+def starts(model: Model) -> Iterator[tuple[Event, sp.Expr]]:
     """Events that can happen in the mode "free", with g(x0)."""
     table = model.symbols()
     x0 = {table[s]: parse(v, table, f"{model.name}: initial value of {s}") for s, v in model.state.items()}
@@ -110,7 +155,7 @@ def starts(model: NeuronModel) -> Iterator[tuple[Event, sp.Expr]]:
             yield event, _threshold(model, event).subs(x0, simultaneous=True)
 
 
-def check_below(model: NeuronModel, values: Mapping[str, Any], where: str) -> None:
+def check_below(model: Model, values: Mapping[str, Any], where: str) -> None:
     """Raise `ModelError` if a reset lands, or a neuron starts, at or above its threshold for parameter -> number or
     array in `values`: it would be crossed again at once, or never from below."""
     for event, text, used, function in _functions(model):
@@ -134,7 +179,7 @@ STARTS = (
 )
 
 
-def _functions(model: NeuronModel) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
+def _functions(model: Model) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
     """`landings` and `starts` as NumPy functions of the parameters they use, made once a model."""
     if not hasattr(model, "_below"):
         made = []
