@@ -1,4 +1,4 @@
-"""docs/reliability.md: kills, full disks, damaged files, crowds, and random settings, files and command lines.
+"""docs/reliability.md: kills, full disks, damaged files, crowds, threads, and random settings, files and command lines.
 
     python benchmarks/campaign.py                       # all of it, to docs/reliability.md
     python benchmarks/campaign.py --quick --out /tmp/x  # a few trials of each part
@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from reliability import crowd, damage, disk, fuzz, kills
+from reliability import crowd, damage, disk, fuzz, kills, threads
 from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
-PARTS = ("training", "conversion", "building", "disk", "run-files", "cache-files", "crowd", "fuzz")
+PARTS = ("training", "conversion", "building", "disk", "run-files", "cache-files", "crowd", "threads", "fuzz")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "run-files": lambda f, r: damage.files_of_a_run(o.places, f, r),
         "cache-files": lambda f, r: damage.files_of_the_caches(o.places, f, r),
         "crowd": lambda f, r: crowd.crowd(o.processes, o.rounds, f, r),
+        "threads": lambda f, r: threads.threads(o.rounds, f, r),
         "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, o.seed, o.workers),
     }
 

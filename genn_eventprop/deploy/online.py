@@ -12,6 +12,7 @@ import numpy as np
 
 from ..codegen.c99 import standalone, stream_source
 from ..engines import Spikes
+from ..engines.contract.lock import EngineLock, one_at_a_time
 from ..errors import DataError
 from ..plan import Plan, clock
 from ..toolchain.load import build
@@ -57,6 +58,7 @@ class Stream:
     """One trial of a network, step by step; the state is kept between calls.
 
     However the spikes are cut into chunks, the result is that of one trial of the engine `c99` in the same precision.
+    Threads may share a stream, which is one trial for all of them: their calls wait for each other.
 
     Args:
         plan: of a network with spikes on the grid. parameters: its values by name. dtype: "float32" or "float64".
@@ -66,7 +68,7 @@ class Stream:
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, dtype: str = "float32") -> None:
-        self.plan = plan
+        self.plan, self.lock = plan, EngineLock()
         self._library = _declare(build(stream_source(plan, standalone(plan, parameters, dtype=dtype)), "c"))
         self._memory = ctypes.create_string_buffer(int(self._library.model_size()))
         self._out = np.zeros(plan.output.size)
@@ -78,6 +80,7 @@ class Stream:
         """How many steps were made."""
         return int(self._lists.step)
 
+    @one_at_a_time
     def reset(self) -> None:
         """Begin a new trial."""
         self._library.model_reset_at(self._memory)
@@ -97,11 +100,21 @@ class Stream:
         Raises:
             DataError: a spike for a step already computed, after `until`, or of a channel the network does not have.
         """
-        self.advance(events, until)
-        return self.now()
+        with self.lock:
+            self._advance(events, until)
+            return self._now()
 
+    @one_at_a_time
     def advance(self, events: tuple[Any, Any], until: float) -> None:
         """`push` without looking: `now` says what is known."""
+        self._advance(events, until)
+
+    @one_at_a_time
+    def now(self) -> Moment:
+        """What is known at the end of the last step."""
+        return self._now()
+
+    def _advance(self, events: tuple[Any, Any], until: float) -> None:
         times, channels = np.asarray(events[0], np.float64), np.asarray(events[1], np.int64)
         if times.shape != channels.shape or times.ndim != 1:
             raise DataError(
@@ -123,8 +136,7 @@ class Stream:
             at = self.step * self.plan.dt
             raise DataError(f"the network's dynamics diverged at {at:g} ms; reset() begins a new trial")
 
-    def now(self) -> Moment:
-        """What is known at the end of the last step."""
+    def _now(self) -> Moment:
         prediction = self._library.model_readout_at(self._memory, self._out.ctypes.data)
         rows = (*self._done, self._found[: self._lists.count])
         return Moment(self.step * self.plan.dt, self._out.copy(), prediction, self.plan, rows)

@@ -164,11 +164,13 @@ class _Call:
     def forward(self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
         given, values = np.asarray(given), [np.asarray(v) for v in values]
         runner = self.runner(values)
-        found = runner.forward(self.spikes(given)[0], values, None if key is None else int(key))
+        spikes, drawn = self.spikes(given)[0], None if key is None else int(key)
+        with runner.lock:
+            found, token = runner.forward(spikes, values, drawn), runner.token
         counts = [c.astype(np.int32) for c in found.spike_counts.values()]
         together = np.concatenate(counts, 1) if counts else np.zeros((len(found.value), 0), np.int32)
         read = tuple(np.asarray(r, self.real) for r in (found.value, *found.also.values()))
-        return read, together, np.array([runner.number, runner.token], np.int32)
+        return read, together, np.array([runner.number, token], np.int32)
 
     def backward(
         self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None, token: np.ndarray, slopes: Any
@@ -177,9 +179,11 @@ class _Call:
         given, values = np.asarray(given), [np.asarray(v) for v in values]
         runner = self.runner(values)
         spikes, place = self.spikes(given)
-        if tuple(np.asarray(token)) != (runner.number, runner.token):
-            runner.forward(spikes, values, None if key is None else int(key))
-        by_time, found = runner.backward([np.asarray(s) for s in slopes], not self.dense)
+        number, passed = (int(n) for n in np.asarray(token))
+        by_time, found = runner.gradients(
+            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], not self.dense, spikes, values,
+            None if key is None else int(key),
+        )  # fmt: skip
         by_given = np.zeros(() if self.dense else given.size, self.real)
         if not self.dense:
             by_given[place] = by_time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .. import engines
 from ..data import Events
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
+from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import Recorded
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
@@ -58,14 +60,17 @@ class Layer:
         self._plan: Plan | None = None
         self._settings = {"engine": engine, "threads": threads}
         self._made: dict[str, Runner] = {}
+        self._lock = EngineLock()  # of what is made when it is first needed
         self.names = tuple(net.initial_parameters(0))
 
     @property
     def plan(self) -> Plan:
         """What runs: network, readouts and time grid, compiled."""
         if self._plan is None:
-            d = self._described
-            self._plan = make_plan(d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times)
+            with self._lock:
+                d = self._described
+                if self._plan is None:
+                    self._plan = make_plan(d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times)
         return self._plan
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
@@ -77,8 +82,10 @@ class Layer:
         """The engine of a precision, "float32" or "float64"; `values` gives its first ones."""
         if dtype not in self._made:
             first = bounded(self.plan, values())
-            made = engines.create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
-            self._made[dtype] = Runner(made, self.names)
+            with self._lock:
+                if dtype not in self._made:
+                    made = engines.create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
+                    self._made[dtype] = Runner(made, self.names)
         return self._made[dtype]
 
     @property
@@ -105,16 +112,20 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         """Without plan and engines, the network as its description: a copy makes its own."""
         values = self._described.network.initial_parameters(0)
-        return {**self.__dict__, "_made": {}, "_plan": None, "_described": (describe(self._described), values)}
+        made: dict[str, Any] = {"_made": {}, "_plan": None, "_lock": None}
+        return {**self.__dict__, **made, "_described": (describe(self._described), values)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         document, values = state.pop("_described")
         self.__dict__.update(state)
+        self._lock = EngineLock()
         self._described = build(document, values, trust=True)  # a pickle is of one's own
 
 
 class Runner:
     """An engine as operations of other libraries use it; it keeps the last forward pass for its backward pass.
+
+    Threads may share it: who needs token or spikes of a pass holds `lock` from `forward` on.
 
     Args:
         engine: with the two halves of a trial. names: of the parameters, in the order of the operation's arrays.
@@ -129,6 +140,7 @@ class Runner:
         self.token = self.passes = 0
         self.spikes: Mapping[str, Spikes] = {}
         self._fixed = {c.weight: ~c.learned for c in engine.plan.connections if c.learned is not None}
+        self.lock = engine.lock
         _runners[self.number] = self
 
     def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None) -> Readouts:
@@ -147,6 +159,13 @@ class Runner:
             if not np.isfinite(value).all():
                 wrong = np.count_nonzero(~np.isfinite(value))
                 raise EngineError(f"{name}: {wrong} of {value.size} values are not finite; use a smaller learning rate")
+        with self.lock:
+            return self._forward(times, channels, offsets, parameters, key)
+
+    def _forward(
+        self, times: np.ndarray, channels: np.ndarray, offsets: np.ndarray, parameters: Sequence[np.ndarray],
+        key: int | None,
+    ) -> Readouts:  # fmt: skip
         for name, value in bounded(self.engine.plan, dict(zip(self.names, parameters))).items():
             self.engine.parameters[name][...] = value
         size = self.engine.plan.input.size
@@ -166,9 +185,21 @@ class Runner:
         if isinstance(self.spikes, Recorded):
             last = weakref.ref(self.spikes)
             self.spikes = {}
-            self.engine.forget()
+            self.engine.forget()  # which holds them too
             if (held := last()) is not None:
-                held.fetch()
+                with suppress(EngineError):  # those of the process that this one was forked from
+                    held.fetch()
+        self.engine.forget()
+
+    def gradients(
+        self, token: int, slopes: Sequence[np.ndarray], inputs: bool, spikes: Sequence[np.ndarray],
+        parameters: Sequence[np.ndarray], key: int | None,
+    ) -> tuple[np.ndarray, list[np.ndarray | None]]:  # fmt: skip
+        """`backward` of the pass with this token; if it is no longer kept, what `forward` was given is run again."""
+        with self.lock:
+            if token != self.token:
+                self.forward(spikes, parameters, key)
+            return self.backward(slopes, inputs)
 
     def backward(self, slopes: Sequence[np.ndarray], inputs: bool) -> tuple[np.ndarray, list[np.ndarray | None]]:
         """Run the kept trials backwards; afterwards nothing is kept.

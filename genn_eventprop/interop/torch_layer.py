@@ -49,9 +49,10 @@ class Output:
         if self._spikes is not None:
             return self._spikes
         runner = runner_of(self._runner)
-        if int(self._pass[1]) != runner.passes:
-            raise EngineError("the spikes of an earlier call are gone; read them before the layer is called again")
-        return runner.spikes
+        with runner.lock:
+            if int(self._pass[1]) != runner.passes:
+                raise EngineError("the spikes of an earlier call are gone; read them before the layer is called again")
+            return runner.spikes
 
     def __getattr__(self, name: str) -> Tensor:
         wanted = next((k for k, v in NAMES.items() if v == name), None)
@@ -145,10 +146,9 @@ class EventProp(nn.Module):
             raise SettingError("call the layer with spikes, or with times=")
         found = self._of_times(times) if times is not None else self._of_spikes(spikes)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        read, counts, passed = run(number, *found, list(values.values()), key)
+        read, counts, passed, recorded = run(number, *found, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
-        recorded = None if torch.compiler.is_compiling() else runner_of(number).spikes
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
 
     def _of_spikes(self, spikes: Tensor | Events | None) -> tuple[Tensor, Tensor, Tensor]:

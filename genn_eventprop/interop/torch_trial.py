@@ -7,7 +7,7 @@ does the same as a function of autograd, because the dispatcher's way there and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..engines import Spikes
 from .layer import runner_of
 
 
 def run(
     number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], key: Tensor | None
-) -> tuple[list[Tensor], Tensor, Tensor | tuple[int, int]]:
-    """`trial`, by the way that costs least."""
+) -> tuple[list[Tensor], Tensor, Tensor | tuple[int, int], Mapping[str, Spikes] | None]:
+    """`trial`, by the way that costs least, and the spikes of the pass, if they are at hand."""
     if torch.compiler.is_compiling():
-        return trial(number, times, channels, offsets, parameters, key)
-    *read, counts, passed = _Eager.apply(number, times, channels, offsets, key, *parameters)
-    return read, counts, passed
+        return *trial(number, times, channels, offsets, parameters, key), None
+    *read, counts, (passed, spikes) = _Eager.apply(number, times, channels, offsets, key, *parameters)
+    return read, counts, passed, spikes
 
 
 @torch.library.custom_op("genn_eventprop::trial", mutates_args=())
@@ -44,7 +45,7 @@ def trial(
         step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side; token and number (2,) of
         this pass.
     """
-    read, counts, passed = _forwards(number, times, channels, offsets, parameters, key)
+    read, counts, passed, _ = _forwards(number, times, channels, offsets, parameters, key)
     return read, counts, torch.tensor(passed)
 
 
@@ -102,13 +103,13 @@ class _Eager(torch.autograd.Function):
     def forward(
         number: int, times: Tensor, channels: Tensor, offsets: Tensor, key: Tensor | None, *parameters: Tensor
     ) -> tuple[Any, ...]:
-        read, counts, passed = _forwards(number, times, channels, offsets, parameters, key)
-        return *read, counts, passed
+        read, counts, passed, spikes = _forwards(number, times, channels, offsets, parameters, key)
+        return *read, counts, (passed, spikes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         number, times, channels, offsets, key, *parameters = inputs
-        *_, counts, (ctx.token, _) = output
+        *_, counts, ((ctx.token, _), _) = output
         ctx.mark_non_differentiable(counts)
         _keep(ctx, number, key, (times, channels, offsets, *parameters))
 
@@ -133,12 +134,15 @@ def _kept(ctx: Any) -> tuple[Tensor | None, tuple[Tensor, ...]]:
 
 def _forwards(
     number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: Sequence[Tensor], key: Tensor | None
-) -> tuple[list[Tensor], Tensor, tuple[int, int]]:
+) -> tuple[list[Tensor], Tensor, tuple[int, int], Mapping[str, Spikes]]:
     runner, real = runner_of(number), _real(parameters, times)
-    found = runner.forward(_numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key))
+    given = _numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key)
+    with runner.lock:
+        found = runner.forward(*given)
+        passed, spikes = (runner.token, runner.passes), runner.spikes
     counts = np.concatenate([np.zeros((len(found.value), 0), np.int64), *found.spike_counts.values()], axis=1)
     read = [torch.from_numpy(r).to(real) for r in (found.value, *found.also.values())]
-    return read, torch.from_numpy(counts), (runner.token, runner.passes)
+    return read, torch.from_numpy(counts), passed, spikes
 
 
 def _backwards(
@@ -146,9 +150,8 @@ def _backwards(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """`trial_backward`, None for a parameter that is not learned; given: times, channels, offsets and parameters."""
     runner, (times, _, _, *parameters) = runner_of(number), given
-    if token != runner.token:
-        runner.forward(_numpy(given[:3]), _numpy(parameters), None if key is None else int(key))
-    by_time, found = runner.backward(_numpy(slopes), inputs)
+    again = _numpy(given[:3]), _numpy(parameters), None if key is None else int(key)
+    by_time, found = runner.gradients(token, _numpy(slopes), inputs, *again)
     gradients = [None if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, found)]
     return torch.from_numpy(by_time).to(times.dtype), gradients
 

@@ -67,11 +67,13 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
     if not isinstance(text, str):
         raise ModelError(f"{where}: expected an expression as a string or a number, got {type(text).__name__}")
     key = (text, tuple(symbols.items()))
-    if key not in _parsed:
-        if len(_parsed) >= PARSED:
+    found = _parsed.get(key)
+    if found is None:
+        found = _parse(text, symbols, where)
+        if len(_parsed) >= PARSED:  # another thread may clear it too
             _parsed.clear()
-        _parsed[key] = _parse(text, symbols, where)
-    return _parsed[key]
+        _parsed[key] = found
+    return found
 
 
 PARSED = 4096  # expressions that are kept

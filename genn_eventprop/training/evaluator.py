@@ -84,11 +84,12 @@ class Evaluating:
     def averaged_weights(self) -> Iterator[None]:
         """Use the averages that the optimiser keeps, if any, inside a ``with`` block, as evaluations do by themselves;
         inside `best_weights` the best ones stay."""
-        if self.optimiser.average is None or self.set_aside is not None:
-            yield
-            return
-        with self._in_place(self.averaged_parameters()):
-            yield
+        with self.engine.lock:  # another thread may have put other weights in place, for as long as it holds this
+            if self.optimiser.average is None or self.set_aside is not None:
+                yield
+            else:
+                with self._in_place(self.averaged_parameters()):
+                    yield
 
     def training_parameters(self) -> Mapping[str, np.ndarray]:
         """All parameters as training goes on with them, also while others are in their place."""
@@ -102,14 +103,15 @@ class Evaluating:
     @contextmanager
     def _in_place(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
         """Other values of the parameters inside a ``with`` block."""
-        outer, current = self.set_aside, {name: value.copy() for name, value in self.engine.parameters.items()}
-        self.set_aside = current if outer is None else outer
-        write_parameters(self.engine.parameters, values)
-        try:
-            yield
-        finally:
-            write_parameters(self.engine.parameters, current)
-            self.set_aside = outer
+        with self.engine.lock:
+            outer, current = self.set_aside, {name: value.copy() for name, value in self.engine.parameters.items()}
+            self.set_aside = current if outer is None else outer
+            write_parameters(self.engine.parameters, values)
+            try:
+                yield
+            finally:
+                write_parameters(self.engine.parameters, current)
+                self.set_aside = outer
 
     def _load(self, events: Events, what: str) -> Data:
         if isinstance(events, (list, tuple)):

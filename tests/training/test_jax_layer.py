@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +181,22 @@ def test_parameters_that_an_optimiser_drove_away(spike_times):
         assert jnp.array_equal(*outputs)
     with pytest.raises(Exception, match="input_hidden.weight: 24 of 24 values are not finite"):
         made(first | {"input_hidden.weight": jnp.full((4, 6), jnp.nan)}, times=times).integral.block_until_ready()
+
+
+def test_threads_share_a_function():
+    """Each thread gets its own readouts and gradients, whichever pass came between its two; JAX calls from threads of
+    its own."""
+    made = layer("integral", spike_times="exact")
+    parameters, inputs = made.init(2), [input_times(B, B) for B in (1, 4, 2, 7)]
+    both = jax.jit(jax.value_and_grad(lambda p, times: (made(p, times=times).value ** 2).sum()))
+    want = [both(parameters, times) for times in inputs]
+    start = threading.Barrier(len(inputs))
+
+    def work(times):
+        start.wait(60)
+        return [both(parameters, times) for _ in range(10)]
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        for every, right in zip(pool.map(work, inputs), want):
+            for found in every:
+                jax.tree.map(np.testing.assert_array_equal, found, right)

@@ -6,6 +6,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -463,3 +465,29 @@ def test_times_of_autocast():
     assert times.dtype == torch.bfloat16 and torch.equal(out, made(times=times.float()).value)
     out.sum().backward()
     assert encoder.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_threads_share_a_layer(spike_times):
+    """Each thread gets its own readouts, spikes and gradients, whichever pass came between its two."""
+    made, rng = layer("integral", spike_times=spike_times), np.random.default_rng(3)
+    inputs = [torch.tensor(rng.uniform(0, 20, (B, made.plan.input.size, 2))) for B in (1, 4, 2, 7)]
+
+    def passes(times):
+        out = made(times=times)
+        by = torch.autograd.grad((out.integral**2).sum(), list(made.parameters()))
+        return [out.integral.detach(), *by, *(torch.tensor(s.time) for s in out.spikes.values())]
+
+    want = [passes(times) for times in inputs]
+    made = pickle.loads(pickle.dumps(made))  # its engine is made by whoever comes first
+    start = threading.Barrier(len(inputs))
+
+    def work(times):
+        start.wait(60)
+        return [passes(times) for _ in range(10)]
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        for every, right in zip(pool.map(work, inputs), want):
+            for found in every:
+                for a, b in zip(found, right, strict=True):
+                    torch.testing.assert_close(a, b, rtol=0, atol=0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,6 +109,26 @@ def test_the_folder_gives_the_same_bits(tmp_path, changes):
     assert model.predict([]).shape == (0,)
     with pytest.raises(DataError, match="the data has 4 channels, but this model was trained on 14"):
         model.predict(test)
+
+
+@pytest.mark.parametrize("engine", ["native", "c99", "reference_clock"])
+def test_threads_share_a_loaded_model(tmp_path, engine):
+    """A service with a pool of threads; two in `outputs` on native ended the process before. Models are loaded by
+    threads, too."""
+    trained(tmp_path / "run", Config(), engine="reference_clock")
+    samples = recordings(40, seed=5)
+    parts = [samples[i : i + n] for i, n in ((0, 40), (3, 1), (10, 9), (2, 30))]
+    with ThreadPoolExecutor(8) as pool:
+        models = list(pool.map(lambda _: genn_eventprop.load(tmp_path / "run", engine=engine, threads=2), range(2)))
+        model = models[0]
+        want = [models[1].outputs(part) for part in parts]
+        every = [pool.submit(model.outputs, parts[i % len(parts)]) for i in range(40)]
+        counts = pool.submit(model.spike_counts, samples)
+        for i, found in enumerate(future.result(300) for future in every):
+            right = want[i % len(parts)]
+            assert np.array_equal(found.readout, right.readout) and np.array_equal(found.classes, right.classes)
+        right = models[1].spike_counts(samples)
+        assert all(np.array_equal(n, right[p]) for p, n in counts.result(300).items())
 
 
 @pytest.mark.parametrize("name", [*experiment_names(), "speakers"])

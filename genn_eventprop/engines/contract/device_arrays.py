@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,23 +36,29 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
     """Arrays by name; those with a location are copied to the host only while they are needed there.
 
     Assigning writes into the array that is there: the arrays themselves are never exchanged.
+
+    Args:
+        lock: held while an array is copied to the host, as the device may be running for another thread.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray], lock: Any = None) -> None:
+        self._lock = nullcontext() if lock is None else lock
         self._host = dict(arrays)
         self._locations: dict[str, DeviceLocation] = {}
         self._came: dict[str, np.ndarray] = {}  # what the device has of the arrays that are on the host
         self._names = tuple(arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._host:
-            self._host[name] = self._locations[name].read()
-            self._came[name] = self._host[name].copy()
-        return self._host[name]
+        with self._lock:
+            if name not in self._host:
+                self._host[name] = self._locations[name].read()
+                self._came[name] = self._host[name].copy()
+            return self._host[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
-        if self[name] is not value:
-            self[name][...] = value
+        with self._lock:
+            if self[name] is not value:
+                self[name][...] = value
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{name!r} cannot be removed from an engine")

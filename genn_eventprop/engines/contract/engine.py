@@ -16,6 +16,7 @@ from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
 from .data import Data, quantise
 from .features import refuse
+from .lock import EngineLock, mark_overrides, one_at_a_time
 from .noise import keys
 from .result import Result
 from .slices import Part
@@ -43,7 +44,8 @@ class Engine(SplitForm, ABC):
         parameters: initial values, by the names of `Network.initial_parameters`.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive.
 
-    Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch.
+    Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch. Threads may
+    share an engine: its runs and steps wait for each other, and ``with engine.lock:`` keeps several calls together.
     """
 
     name: str = "engine"
@@ -55,6 +57,17 @@ class Engine(SplitForm, ABC):
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
     own_differences: ClassVar[bool] = False
     """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
+
+    lock: EngineLock
+
+    def __new__(cls, *args: Any, **settings: Any) -> Engine:
+        self = super().__new__(cls)
+        self.lock, self._displaced = EngineLock(), set()
+        return self
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        mark_overrides(cls)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -92,9 +105,11 @@ class Engine(SplitForm, ABC):
     gradients: MutableMapping[str, np.ndarray]
 
     @abstractmethod
+    @one_at_a_time
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
 
+    @one_at_a_time
     def run_on(
         self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
     ) -> tuple[Result, Carry]:
@@ -117,6 +132,7 @@ class Engine(SplitForm, ABC):
         """Which samples of a batch of this size are run by this process: all, unless it shares them with others."""
         return slice(0, batch)
 
+    @one_at_a_time
     def settle(self, number: int, processes: int) -> None:  # noqa: B027  (most engines take little room)
         """Make room for others: this is process `number` of `processes` with such an engine on this machine."""
 
@@ -126,6 +142,7 @@ class Engine(SplitForm, ABC):
         """In how many slices a batch of this size is cut; a slice is run by one process. See `parts`."""
         return batch
 
+    @one_at_a_time
     def run_part(
         self, data: Data, samples: np.ndarray, part: Part, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
@@ -149,6 +166,7 @@ class Engine(SplitForm, ABC):
         """The sum over the whole batch, or a range of it, from the sums of all parts; they may be overwritten."""
         return np.add.reduce([sums[root] for root in sorted(sums)])
 
+    @one_at_a_time
     def take_gradient(self, flat: np.ndarray) -> None:
         """Set `gradients` to the sum over all processes, in the layout of `run_part`."""
         start = 0
@@ -175,16 +193,19 @@ class Engine(SplitForm, ABC):
         """
         return quantise(events, self.plan)
 
+    @one_at_a_time
     def finite(self, name: str) -> bool:
         """Whether a gradient of the last training run is finite everywhere."""
         return bool(np.isfinite(self.gradients[name]).all())
 
+    @one_at_a_time
     def update(self, optimiser: Any) -> None:
         """One optimiser step on the trainable parameters with the gradients of the last training run."""
         names = self.plan.trainable
         self.use(optimiser)
         optimiser.update({k: self.parameters[k] for k in names}, {k: self.gradients[k] for k in names})
 
+    @one_at_a_time
     def use(self, optimiser: Any) -> None:
         """Say which optimiser `update` will be given: an engine that compiles it in then does so only once.
 
@@ -211,6 +232,7 @@ class Engine(SplitForm, ABC):
         """Counts (B, N) of the whole batch from those of the samples that are run here; replaced where those differ."""
         return counts
 
+    @one_at_a_time
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free threads and memory; the engine cannot be used afterwards."""
 

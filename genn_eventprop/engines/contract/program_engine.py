@@ -102,7 +102,8 @@ class ProgramEngine(Engine):
             readout, valid = self._read(out, loss)
             tau = self.parameters.get(f"{loss.output}.tau_mem")
             shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
-            found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
+            with self.lock.losing():
+                found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
             out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
             slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...plan import Plan
+from .lock import EngineLock
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,26 +30,31 @@ class Recorded(Mapping[str, Spikes]):
     """Spikes of populations, sorted when they are first looked at.
 
     Args:
-        names: of the populations. read: number of one in `names` -> what `Spikes.in_order` takes.
+        names: of the populations. read: number of one in `names` -> what `Spikes.in_order` takes. lock: of the engine.
     """
 
-    def __init__(self, names: Sequence[str], read: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    def __init__(
+        self, names: Sequence[str], read: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]], lock: EngineLock
+    ) -> None:
+        self._lock = lock
         self._read, self._names, self._found = read, list(names), dict[str, Spikes]()
         self._raw: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def fetch(self) -> None:
         """Read all now, for a look after the engine has run again."""
-        for i, name in enumerate(self._names):
-            if name not in self._found and name not in self._raw:
-                self._raw[name] = self._read(i)
+        with self._lock:
+            for i, name in enumerate(self._names):
+                if name not in self._found and name not in self._raw:
+                    self._raw[name] = self._read(i)
 
     def __getitem__(self, name: str) -> Spikes:
-        if name not in self._found:
-            if name not in self._names:
-                raise KeyError(name)
-            raw = self._raw.pop(name) if name in self._raw else self._read(self._names.index(name))
-            self._found[name] = Spikes.in_order(*raw)
-        return self._found[name]
+        if name not in self._names:
+            raise KeyError(name)
+        with self._lock:
+            if name not in self._found:
+                raw = self._raw.pop(name) if name in self._raw else self._read(self._names.index(name))
+                self._found[name] = Spikes.in_order(*raw)
+            return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -12,6 +12,7 @@ The loss of the plan says what is read; its own outer loss is not used, the regu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +21,7 @@ import numpy as np
 
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
+from .lock import EngineLock, one_at_a_time
 
 if TYPE_CHECKING:
     from ...plan import Plan
@@ -56,16 +58,21 @@ class SplitForm:
     """Whether it has the two halves."""
     plan: Plan
     name: str
+    lock: EngineLock
     _kept: Any = None
+    _kept_by: int = 0  # the thread that ran it
+    _displaced: set[int]  # threads whose pass has gone because another thread ran the engine
     _inputs: np.ndarray | None = None
 
+    @one_at_a_time
     def forward(
         self, data: Data, samples: Any, *, keep: bool = True, stochastic: bool = False, record_spikes: bool = False
     ) -> Readouts:
         """Run the trials of `samples` forwards.
 
         Args:
-            keep: what `backward` needs. It goes with the next run, or with a change of parameters.
+            keep: what `backward` needs. It goes with the next run, or with a change of parameters. Threads that share
+                an engine hold its lock from `forward` to `backward`: ``with engine.lock:``.
             stochastic: noise and dropout act, as in training.
             record_spikes: may be read until the engine runs again.
 
@@ -84,11 +91,13 @@ class SplitForm:
                 f"the readout {self.plan.loss.readout!r} has its outer loss in the trial; a loss in Python needs one "
                 f"of {', '.join(READ)}"
             )
-        self._kept, self._inputs = None, None
+        self.displace()
+        self._inputs = None
         readouts, kept = self._forward_half(data, samples, keep, stochastic, record_spikes)
-        self._kept = (readouts, kept) if keep else None
+        self._kept, self._kept_by = (readouts, kept) if keep else None, threading.get_ident()
         return readouts
 
+    @one_at_a_time
     def backward(self, slope: Any, also: Mapping[str, Any] | None = None, *, inputs: bool = True) -> None:
         """Run the kept trials backwards; sets `gradients` and `input_gradients`.
 
@@ -100,6 +109,12 @@ class SplitForm:
         Raises:
             EngineError: nothing is kept, a wrong shape, or numbers that are not finite.
         """
+        if threading.get_ident() in self._displaced:
+            self._displaced.discard(threading.get_ident())
+            raise EngineError(
+                "another thread ran the engine between forward and backward; hold its lock around both: "
+                "with engine.lock: ..."
+            )
         if self._kept is None:
             raise EngineError("backward needs a forward run with keep=True before it, once for each call")
         readouts, kept = self._kept
@@ -113,8 +128,17 @@ class SplitForm:
         found = self._backward_half(kept, slope, more, inputs)
         self._inputs = found if inputs else None
 
+    @one_at_a_time
     def forget(self) -> None:
         """Let go of the pass that is kept."""
+        self._kept = None
+
+    def displace(self) -> None:
+        """Another run begins: the pass that is kept goes, and if another thread ran it, its `backward` will say so."""
+        me = threading.get_ident()
+        if self._kept is not None and self._kept_by != me:
+            self._displaced.add(self._kept_by)
+        self._displaced.discard(me)
         self._kept = None
 
     @property

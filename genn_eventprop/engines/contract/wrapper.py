@@ -12,6 +12,7 @@ class Around(Engine):
     """Shares parameters, gradients and settings with `inner`; a class derived from it adds `run`."""
 
     def __init__(self, engine: Engine) -> None:
+        self.lock = engine.lock
         self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
         self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
         self.parameters, self.gradients = engine.parameters, engine.gradients

@@ -95,7 +95,7 @@ class CudaEngine(ProgramEngine):
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.group, self._around = group, on_host(plan)
-        self.parameters, self.gradients = DeviceArrays(self.parameters), DeviceArrays(self.gradients)
+        self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else device or 0
         self._open(device if isinstance(device, Device) else open_device(device or 0))
 

@@ -76,7 +76,7 @@ class GennEngine(GennHalves):
             raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.backend, self.optimize_code = self._choose_backend(backend), optimize_code
-        self.parameters, self.gradients = DeviceArrays(self.parameters), DeviceArrays(self.gradients)
+        self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self.device: int | None = None  # None: the one that GeNN takes for the best
         self.group = 1  # examples a run, see `_regroup`
         self.network: Any = None

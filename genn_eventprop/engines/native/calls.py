@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+import weakref
 
 import numpy as np
 
@@ -27,11 +29,15 @@ class NativeCalls(NativeBatches):
     _kept_arrays: dict[str, np.ndarray]
     _wants_inputs: bool
     _records: int
+    _recorder: int
+    _last_recorded: weakref.ref[Recorded] | None = None
     _stochastic: bool
     _numbers: np.ndarray
 
     def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
-        self._records += half == FORWARDS or (record and half != SPIKES)
+        if half == FORWARDS or (record and half != SPIKES):
+            self._fetch_for_others()
+            self._records += 1
         for i, (_, n) in enumerate(self.source.arrays):  # few are other arrays than in the last call
             if self._passed[i] is not arrays[n]:
                 self._passed[i], self._pointers[i] = arrays[n], arrays[n].ctypes.data
@@ -88,4 +94,13 @@ class NativeCalls(NativeBatches):
                 self._call(arrays, kept, False, True, SPIKES)
             return self._threads.copied(population, B)
 
-        return Recorded(self._spiking, read)
+        recorded = Recorded(self._spiking, read, self.lock)
+        self._last_recorded, self._recorder = weakref.ref(recorded), threading.get_ident()
+        return recorded
+
+    def _fetch_for_others(self) -> None:
+        """Read the spikes of the last run if another thread may still look at them: it cannot know of this run."""
+        recorded = None if self._last_recorded is None else self._last_recorded()
+        if recorded is not None and self._recorder != threading.get_ident() and self._threads.running:
+            recorded.fetch()
+        self._last_recorded = None

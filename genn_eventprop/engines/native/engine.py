@@ -129,6 +129,7 @@ class NativeEngine(NativeCalls):
         self._split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]] = (None, {})
         self._wants_inputs = False  # whether the next pass backwards takes gradients of input times
         self._records = 0  # runs that recorded spikes
+        self._recorder = 0  # the thread of the last one
         self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
         self._memory = NativeMemory(plan, self._coded, self.source, parameters, self.dtype)
         self._share_memory()
@@ -144,6 +145,8 @@ class NativeEngine(NativeCalls):
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
+        if self._split:  # trials that a forward pass has left are overwritten
+            self.displace()
         whole = Part.whole(len(samples), self.slices_of(len(samples)))
         result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
@@ -167,6 +170,7 @@ class NativeEngine(NativeCalls):
             self.plan, self.parameters, slope_floor=self.slope_floor, dtype=self.dtype.name, threads=self.threads,
             slices=self.slices, trajectory_limit=self._trajectory_limit, **how,
         )  # fmt: skip
+        other.lock = self.lock  # they write the same arrays
         other._memory = other._values.memory = self._memory
         other._share_memory()
         return other
@@ -318,7 +322,8 @@ class NativeEngine(NativeCalls):
         losses = {}
         for prefix, loss in prefixed(self.plan):
             weight, tau = arrays[f"{prefix}sample_weight"], self.parameters.get(f"{loss.output}.tau_mem")
-            found = taken(loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight)
+            with self.lock.losing():
+                found = taken(loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight)
             losses[f"{prefix}loss"], arrays[f"{prefix}given_dr"][:], arrays[f"{prefix}given_last"][:] = found
         if training:
             guarded = arrays["guarded"].copy()

@@ -22,6 +22,7 @@ from ....plan import Plan
 from ...contract.data import Data, batch_indices, quantise
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, READOUTS
+from ...contract.lock import one_at_a_time
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
 from ...contract.split import Readouts
@@ -100,7 +101,8 @@ class ReferenceEvent(Engine):
             own, name = data.seen_by(loss), loss.output
             scored, targets = own.scored(samples), own.targets_of(samples)
             weight = np.where(scored, loss.factor * data.sample_weight(samples), 0.0)
-            parts[name], dr = self._scored(loss, scored, targets)
+            with self.lock.losing():
+                parts[name], dr = self._scored(loss, scored, targets)
             slopes[name] = (dr.T * weight).T
             pushes[name] = self._push(loss, slopes[name], targets, weight)
         if training:
@@ -184,6 +186,7 @@ class ReferenceEvent(Engine):
         readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
         return Trial(recording, readouts, times.shape[1])
 
+    @one_at_a_time
     def losses_of_copies(
         self, data: Data, samples: np.ndarray, values: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +215,8 @@ class ReferenceEvent(Engine):
                     if read.scores:
                         found = read.score(y[0])
                     else:
-                        found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
+                        with self.lock.losing():
+                            found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
                 total += loss.factor * found * own.scored(np.array([i]))
                 changed |= read.changed()
             changed |= trial.recording.changed

@@ -20,6 +20,7 @@ from ....plan import Plan
 from ...contract.data import Data, batch_indices
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, AMOUNTS, INTEGRALS, READOUTS
+from ...contract.lock import one_at_a_time
 from ...contract.parameters import copied
 from ...contract.result import Result, summed
 from ...contract.split import Readouts
@@ -64,7 +65,8 @@ class ReferenceClock(Engine):
         trial = self._trial(data, samples, training, carry)
         data.scored(samples, training=training)
         trial.forward()
-        parts = trial.score()
+        with self.lock.losing():
+            parts = trial.score()
         main = parts[self.plan.loss.output]
         guarded = trial.backward() if training else 0
         result = Result(
@@ -98,6 +100,7 @@ class ReferenceClock(Engine):
         spikes, data = kept.spike_numbers, kept.data
         return kept.input_feedback[data.steps[spikes], kept.owner, data.channels[spikes]]
 
+    @one_at_a_time
     def record(self, data: Data, samples: Any, *, adjoint: bool = True) -> dict[str, dict[str, np.ndarray]]:
         """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
 
@@ -111,7 +114,8 @@ class ReferenceClock(Engine):
         if adjoint:
             saved = {k: v.copy() for k, v in self.gradients.items()}
             data.scored(samples, training=True)
-            trial.score()
+            with self.lock.losing():
+                trial.score()
             trial.backward()
             self.gradients = saved
         out: dict[str, dict[str, np.ndarray]] = {}
