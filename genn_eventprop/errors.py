@@ -57,6 +57,10 @@ class CheckpointError(EventPropError, RuntimeError):
     """A checkpoint is damaged, incomplete, or belongs to another network."""
 
 
+class WriteError(EventPropError, RuntimeError):
+    """A file cannot be written: the disk is full, or it may not be."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, a batch system say, wants this process to end."""
 

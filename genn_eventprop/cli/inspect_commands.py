@@ -12,6 +12,7 @@ import sympy as sp
 import tyro
 
 from ..adjoint import Derived
+from ..atomic import write_text
 from ..errors import SettingError
 from ..modelling import NeuronModel
 from ..modelling.expressions import symbol
@@ -165,7 +166,7 @@ def _selftest(engine: str, path: Path) -> int:
     def say(line: str) -> None:
         lines.append(line)
         print(line, flush=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")  # there is one too where the driver ends the process
+        write_text(path, "\n".join(lines) + "\n")  # there is one too where the driver ends the process
 
     right = selftest(engine, say)
     print(f"report: {path}; please send it to the authors if they could not run this engine themselves")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from ..atomic import write_errors, write_text
 from ..errors import SettingError, suggest
 from .options import parse
 
@@ -97,15 +98,17 @@ def _check(
 def _link(folder: Path, paths: dict[str, Path]) -> None:
     """Under the names that loaders of SHD look for, with a note of what they are."""
     place = folder / "SHD"
-    place.mkdir(exist_ok=True)
-    for part, path in paths.items():
-        link = place / f"shd_{part}.h5"
-        if link.exists() and not link.is_symlink():
-            raise SettingError(f"{link} exists and is not a link; it is not replaced")
-        link.unlink(missing_ok=True)
-        os.symlink(os.path.relpath(path, place), link)
-    (place / "README.txt").write_text(
+    with write_errors(place):
+        place.mkdir(exist_ok=True)
+        for part, path in paths.items():
+            link = place / f"shd_{part}.h5"
+            if link.exists() and not link.is_symlink():
+                raise SettingError(f"{link} exists and is not a link; it is not replaced")
+            link.unlink(missing_ok=True)
+            os.symlink(os.path.relpath(path, place), link)
+    write_text(
+        place / "README.txt",
         "These are not the Spiking Heidelberg Digits but synthetic speech in their layout (genn-eventprop make-data\n"
-        "spoken_words): links to ../spoken_words_*.h5.\n"
+        "spoken_words): links to ../spoken_words_*.h5.\n",
     )
     print(f"{place}: links to these files for loaders of SHD")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from ..atomic import write_text
 from ..errors import SettingError
-from ..runs.run_folder import write_text
 from ..studies.results_table import comparisons, finished_runs, groups_of, placed, table
 from .options import parse
 from .plot import runs_in

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from ..atomic import write_text
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
 from ..runs.checkpoint import load_checkpoint
@@ -184,7 +185,7 @@ def _export_c(
     model = load(run, checkpoint=checkpoint, trust=trust)
     grid = model if dt is None else on_the_grid(model, dt)
     made = c_file(grid, bits=bits if bits < 32 else None)
-    out.write_text(made.text)
+    write_text(out, made.text)
     print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
     print(f"  state {made.ram:,} bytes, constants {made.constants:,} bytes")
     print(f"  {made.operations:,} operations per step, and for each spike:")

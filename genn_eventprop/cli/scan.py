@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..atomic import write_text
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
-from ..runs.run_folder import RunFolder, write_json, write_text
+from ..runs.run_folder import RunFolder, write_json
 from ..studies.cluster import SlurmRunner
 from ..studies.jobs import Job, LocalRunner, Runner
 from ..studies.scan import Scan, locked, prepare, processors, read_scan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..runs.run_folder import write_json, write_text
+from ..atomic import write_text
+from ..runs.run_folder import write_json
 from ..studies.scan import Scan, write_toml
 from ..studies.search import import_optuna, study_of
 from ..studies.search_run import describe
@@ -57,7 +58,6 @@ def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
     assert scan.search is not None
     accuracy, folder = scan.search.objective == "accuracy", scan.folder / "plots"
     label = f"validation {scan.search.objective}{' (%)' if accuracy else ''}, linear scale"
-    folder.mkdir(exist_ok=True)
     value = lambda t: 100 * t.value if accuracy else t.value  # noqa: E731
     values = [(t.number, value(t)) for t in sorted(done, key=lambda t: t.number)]
     plots.save(history(values, label, larger=scan.search.worse > 0), folder / "history.png")

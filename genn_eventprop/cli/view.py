@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..atomic import write_text
 from ..report.view import view_page
-from ..runs.run_folder import write_text
 from .options import parse
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from ..atomic import advice
 from ..errors import DataError
 from .events.events import Events
 
@@ -105,13 +106,16 @@ def _build(root: Path, entry: Path, build: Callable[[Path], object]) -> None:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(mkdtemp(dir=root, prefix=f".{entry.name}."))
     except OSError as error:
-        raise DataError(f"the data cache {root} cannot be written ({error.strerror}); set {VARIABLE}") from error
+        raise DataError(
+            f"the data cache {root} cannot be written ({error.strerror}); set {VARIABLE} to another folder, or "
+            f"{advice(error)}"
+        ) from error
     try:
         build(work / "events")
         keep(work / "events", entry)
     except (DataError, OSError) as error:
         if str(work) in str(error):  # written to the cache, not read from the source
-            raise DataError(f"{error}; free some space, or set {VARIABLE} to another folder") from error
+            raise DataError(f"{error}, or set {VARIABLE} to another folder") from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..distributed import world
 from ..engines import engine_class
-from ..errors import SettingError, TrainingError, suggest
+from ..errors import SettingError, TrainingError, WriteError, suggest
 from ..modelling.own_file import import_file
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import writer
@@ -282,15 +282,16 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
             results = trainer.fit(experiment.train, experiment.validation, test, epochs=config.epochs)
     except KeyboardInterrupt as stop:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
+            path = trainer.folder.path
             page = "" if file.installed else f" --page {file.source}"
             how = f"mpiexec -n {trainer.ranks.size} " if trainer.ranks.size > 1 else ""
-            how += f"genn-eventprop resume {trainer.folder.path}{page}"
+            how += f"genn-eventprop resume {path}{page}"
             raise type(stop)(f"continue with: {how}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
         with trainer.alone(), _drawing(run_dir):
             file.plot(experiment, trainer.folder.plots)
-    return {**results, "run_dir": str(run_dir)}
+    return {**results, "run_dir": str(run_dir if trainer.folder is None else trainer.folder.path)}
 
 
 def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
@@ -344,10 +345,10 @@ def _drawing(run_dir: Path) -> Iterator[None]:
     """A disk that is full when the training is over."""
     try:
         yield
-    except OSError as error:
+    except (OSError, WriteError) as error:
         raise TrainingError(
-            f"the training is finished and its results are in {run_dir}, but the figures could not be written "
-            f"({error.strerror or error}); free some space, then: genn-eventprop plot {run_dir}"
+            f"the training is finished and its results are in {run_dir}, but not all figures: {error}; later, "
+            f"genn-eventprop plot {run_dir} draws them"
         ) from error
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..atomic import replaced_file
 from ..errors import DescriptionError
 from ..modelling import Connection, Conv2D, Network, Population, Sparse, Synapses
 from ..modelling.parameters import is_open
@@ -77,7 +79,10 @@ def to_nir(
 def save(path: Path | str, network: Network, values: Mapping[str, np.ndarray], *options: Any, **more: Any) -> Any:
     """Write the graph of `to_nir`, whose arguments follow the path, to a file; return it."""
     graph = to_nir(network, values, *options, **more)
-    nir_package().write(path, graph)
+    content = io.BytesIO()  # HDF5 crashes where it cannot write
+    nir_package().write(content, graph)
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return graph
 
 

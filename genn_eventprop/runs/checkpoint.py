@@ -7,10 +7,8 @@ all contents detects damage that the format itself would not.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from ..atomic import replaced_file
 from ..errors import CheckpointError
 from .run_folder import jsonable
 
@@ -40,8 +39,13 @@ class Checkpoint:
         return {k[len(prefix) + 1 :]: v for k, v in self.arrays.items() if k.startswith(prefix + "/")}
 
 
-def save_checkpoint(path: Path | str, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path | str, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any], then: str = ""
+) -> None:
     """Write a checkpoint atomically; an older one at `path` stays loadable until the very last step.
+
+    Args:
+        then: what to do once a full disk has space again.
 
     Raises:
         CheckpointError: if the file cannot be written, e.g. because the disk is full.
@@ -50,20 +54,10 @@ def save_checkpoint(path: Path | str, arrays: Mapping[str, np.ndarray], info: Ma
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(jsonable(info), allow_nan=False)
     header = {"format": FORMAT, "info": text, "sha256": _digest(tensors, text)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    old = "; the previous checkpoint is untouched" if path.exists() else ""
+    with replaced_file(path, CheckpointError, then, old, make_folder=False) as temporary:
         _remove_leftovers(path)
-        with temporary.open("wb") as file:
-            file.write(save_tensors(tensors, metadata=header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        old = "; the previous checkpoint is untouched" if path.exists() else ""
-        raise CheckpointError(f"could not write checkpoint {path}: {error.strerror or error}{old}") from error
+        temporary.write_bytes(save_tensors(tensors, metadata=header))
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
@@ -132,13 +126,3 @@ def _remove_leftovers(path: Path) -> None:
     """Temporary files of processes that were killed while writing this checkpoint."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut; not every file system offers this."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

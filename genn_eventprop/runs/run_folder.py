@@ -21,17 +21,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..atomic import write_errors, write_text
 from ..checksummed import verified, with_checksum
 from ..errors import SettingError, TrainingError
-from .run_lock import leftovers
+from .run_lock import current_path, leftovers
 
 PAGE_TEXT, MODEL, FIRST, SAMPLES = "page.py.txt", "model.json", "first_weights.npz", "samples.npz"
 BEFORE_FIRST = (
@@ -45,7 +45,12 @@ class RunFolder:
     """Paths and writers of a run folder; `create` starts one, `open` finds one that exists."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.name = Path(path)
+
+    @property
+    def path(self) -> Path:
+        """Where it is: a folder that was renamed while this process writes to it is written to under its new name."""
+        return current_path(self.name)
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any] | None = None, page: str = "") -> RunFolder:
@@ -56,13 +61,14 @@ class RunFolder:
         """
         folder = cls(path)
         folder.check_free()
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        folder.plots.mkdir(exist_ok=True)
-        write_json(folder.path / "config.json", dict(config or {}))
-        write_text(folder.path / "command.txt", shlex.join(sys.argv) + "\n")
-        write_json(folder.path / "environment.json", environment())
+        with write_errors(folder.path, TrainingError, folder.then):
+            folder.checkpoints.mkdir(parents=True, exist_ok=True)
+            folder.plots.mkdir(exist_ok=True)
+        folder.write_record("config.json", dict(config or {}))
+        folder.write_text("command.txt", shlex.join(sys.argv) + "\n")
+        folder.write_record("environment.json", environment())
         if page:
-            write_text(folder.path / PAGE_TEXT, page)
+            folder.write_text(PAGE_TEXT, page)
         return folder
 
     def check_free(self) -> None:
@@ -168,15 +174,33 @@ class RunFolder:
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one epoch."""
         path = self.path / "metrics.jsonl"
-        with writing(path), path.open("a") as file:
+        with write_errors(path, TrainingError, self.then), path.open("a") as file:
             file.write(_line(line))
 
     def replace_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Rewrite all epochs: after resuming, epochs beyond the checkpoint are dropped."""
-        write_text(self.path / "metrics.jsonl", "".join(map(_line, lines)))
+        self.write_text("metrics.jsonl", "".join(map(_line, lines)))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        write_json(self.path / "results.json", results)
+        self.write_record("results.json", results)
+
+    def write_record(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the run, see `write_json`."""
+        self.write_text(name, json_text(value))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the run.
+
+        Raises:
+            TrainingError: the disk is full, say; with the command that continues the run.
+        """
+        write_text(self.path / name, text, TrainingError, self.then, make_folder=False)
+
+    @property
+    def then(self) -> str:
+        """How to go on with the run once a disk has space again."""
+        resumable = any(path.is_file() for path in self.saved())
+        return f"continue with: genn-eventprop resume {self.path}" if resumable else "start again"
 
     def _read(self, name: str) -> dict[str, Any]:
         if not (self.path / name).exists():
@@ -217,33 +241,14 @@ def jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a small file in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path):
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut leaves an empty file under the new name
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A disk that is full or closed, in our words."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise TrainingError(f"{path} cannot be written ({why}); free some space, then resume or start again") from error
-
-
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A record with its checksum, see `checksummed`."""
-    write_text(path, json.dumps(with_checksum(jsonable(value)), indent=2, allow_nan=False) + "\n")
+    """A record with its checksum, see `checksummed`; an older one is replaced in one step."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """What `write_json` writes."""
+    return json.dumps(with_checksum(jsonable(value)), indent=2, allow_nan=False) + "\n"
 
 
 def environment() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from ..atomic import advice
 from ..errors import SettingError, TrainingError
 
 NAME = ".writer.json"
@@ -87,11 +88,31 @@ class _Lock:
     """A held lock: its file, and the thread that keeps it fresh. `depth`: how often this process has taken it."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.me, self.depth = folder / NAME, myself(), 1
+        self.folder, self.me, self.depth = folder, myself(), 1
         self._over = threading.Event()
-        _take(self.path, self.me)
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _take(self.path, self.me)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"writer of {folder}")
         self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        return self.moved(self.folder) / NAME
+
+    def moved(self, path: Path) -> Path:
+        """Where the folder `path`, which is locked, is now: it may have been renamed since."""
+        here = os.fstat(self._descriptor)
+        try:
+            if os.path.samestat(here, os.stat(path)):
+                return path
+        except OSError:
+            pass
+        now = _path_of(self._descriptor)
+        return now if now is not None and now.is_dir() and os.path.samestat(here, os.stat(now)) else path
 
     def mine(self) -> bool:
         owner = _owner(self.path)
@@ -108,6 +129,20 @@ class _Lock:
         with contextlib.suppress(OSError):
             if self.mine():
                 self.path.unlink()
+        self._thread.join(1.0)  # it reads the descriptor
+        os.close(self._descriptor)
+
+
+def _path_of(descriptor: int) -> Path | None:
+    """The path that an open folder has now; None where the system does not tell."""
+    try:
+        if sys.platform == "darwin":
+            import fcntl
+
+            return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except (OSError, AttributeError):
+        return None
 
 
 _held: dict[Path, _Lock] = {}
@@ -124,20 +159,20 @@ def writer(folder: Path | str) -> Iterator[None]:
         SettingError: another process writes there; or the folder cannot be made.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(
-            f"run folder {folder} cannot be created ({error.strerror}); choose another --run-dir"
-        ) from None
     key = folder.resolve()
     if key in _held and _held[key].me.pid == os.getpid():
-        _held[key].depth += 1
+        _held[key].depth += 1  # the folder may have another name by now: it is not made again
     else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(
+                f"run folder {folder} cannot be created ({error.strerror}); choose another --run-dir"
+            ) from None
         try:
             _held[key] = _Lock(folder)
         except OSError as error:
-            raise SettingError(f"{folder} cannot be written ({error.strerror}); is the disk full?") from error
+            raise SettingError(f"{folder} cannot be written ({error.strerror}); {advice(error)}") from error
     try:
         yield
     finally:
@@ -145,9 +180,10 @@ def writer(folder: Path | str) -> Iterator[None]:
         lock.depth -= 1
         if lock.depth == 0:
             del _held[key]
+            place = lock.path.parent
             lock.release()
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                place.rmdir()
 
 
 def held(folder: Path) -> bool:
@@ -160,9 +196,21 @@ def held(folder: Path) -> bool:
     return time.time() - touched < STALE if alive is None else alive
 
 
-def check_writer(folder: Path) -> None:
-    """Raise `TrainingError` if this process has lost the lock of `folder` that it holds: it must write no more."""
+def current_path(folder: Path) -> Path:
+    """Where a folder is now: one that this process writes to may have been renamed since; any other is where it was."""
     lock = _held.get(folder.resolve())
+    return folder if lock is None else lock.moved(folder)
+
+
+def check_writer(folder: Path) -> None:
+    """Raise `TrainingError` if this process has lost the lock of `folder` that it holds: it must write no more.
+
+    Args:
+        folder: as it was called when it was locked.
+    """
+    lock = _held.get(folder.resolve())
+    if lock is not None and not lock.moved(folder).is_dir():
+        raise TrainingError(f"{folder} is gone: it was removed, or moved to another disk; the run stops")
     if lock is not None and not lock.mine():
         raise TrainingError(
             f"another process has taken over {folder} while this one gave no heartbeat for {STALE:.0f} s; "

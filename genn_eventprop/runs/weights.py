@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replaced_file, replaced_folder
 from ..data.events.storage import UNREADABLE
 from ..errors import CheckpointError, suggest
 from .checkpoint import load_checkpoint
@@ -23,18 +24,22 @@ def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None
     """
     path = Path(path)
     if path.suffix == ".npz":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: np.asarray(value) for name, value in parameters.items()})  # type: ignore[arg-type]
+        with replaced_file(path) as temporary, open(temporary, "wb") as content:
+            np.savez(content, **{name: np.asarray(value) for name, value in parameters.items()})  # type: ignore[arg-type]
         return
     if path.suffix:
         raise CheckpointError(f"cannot tell the format of {path}: use a name ending in .npz, or a folder for CSV files")
-    path.mkdir(parents=True, exist_ok=True)
+    with replaced_folder(path) as folder:
+        _write_csv(folder, parameters)
+
+
+def _write_csv(folder: Path, parameters: Mapping[str, np.ndarray]) -> None:
     for name, value in parameters.items():
         digits = "%d" if value.dtype.kind in "iu" else "%.9g" if value.dtype == np.float32 else "%.17g"
         rows = "presynaptic neurons, columns: neurons" if value.ndim == 2 else "neurons"
         header = f"{name}, shape {' x '.join(map(str, value.shape))}, rows: {rows}"
         table = value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value
-        np.savetxt(path / f"{name}.csv", table, fmt=digits, delimiter=",", header=header)
+        np.savetxt(folder / f"{name}.csv", table, fmt=digits, delimiter=",", header=header)
 
 
 def load_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

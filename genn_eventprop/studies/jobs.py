@@ -46,7 +46,6 @@ class Job:
 
     def ended(self, status: int) -> int:
         """Write the exit status down, for `scan status`; returns it."""
-        self.status_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.status_file, {"status": status})
         return status
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_text
 from ..errors import TrainingError
 from ..experiment.experiment import ExperimentConfig, ExperimentFile
 from ..runs.run_folder import RunFolder, jsonable, write_json
@@ -53,8 +54,7 @@ def run_jobs(
 def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str) -> Job:
     """One run as a job, its settings in cells/NAME.toml."""
     table, run_dir = root / "cells" / f"{name}.toml", root / name
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(write_toml(changed(file, config)))
+    write_text(table, write_toml(changed(file, config)))
     if run_state(run_dir) == "new":
         if not held(run_dir):
             with writer(run_dir):

@@ -135,7 +135,6 @@ def claim(root: Path, file: ExperimentFile, config: ExperimentConfig, variants: 
         raise SettingError(f"{root} exists and holds no repeats; choose another --run-dir")
     if known is not None and not _agree(known, wanted):
         raise SettingError(f"{root} holds repeats of other settings (see repeats.json there); choose another --run-dir")
-    root.mkdir(parents=True, exist_ok=True)
     write_json(root / "repeats.json", wanted)
 
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_text
 from ..errors import SettingError, suggest
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
 from ..runs.run_folder import RunFolder
@@ -211,8 +212,7 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
         if state == "finished":
             finished.append(name)
             continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(write_toml({**scan.settings, **chosen}))
+        write_text(file, write_toml({**scan.settings, **chosen}))
         jobs.append(job)
     return jobs, finished
 

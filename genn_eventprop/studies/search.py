@@ -26,11 +26,15 @@ after a kill. Trials see the validation set only; the test set stays sealed unti
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..atomic import write_errors
 from ..errors import SettingError, suggest
 from .repeats import whole_numbers
 
@@ -39,6 +43,7 @@ PRUNERS = ("median", "asha", "hyperband", "none")
 OBJECTIVES = ("accuracy", "loss")
 KEYS = ("trials", "sampler", "pruner", "objective", "seeds", "seed", "ranges")
 RANGE_KEYS = ("low", "high", "log", "step")
+BLOCK = 4096
 HOW = 'a [search] needs optuna: pip install "genn_eventprop[search]"'
 
 
@@ -148,26 +153,80 @@ def study_of(search: Search, folder: Path) -> Any:
     """The study in `folder`, begun if it is not there."""
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers, pruners, seed = optuna.samplers, optuna.pruners, search.seed
-    made = {
-        "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True), "gp": lambda: samplers.GPSampler(seed=seed),
-        "random": lambda: samplers.RandomSampler(seed=seed), "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
-        "qmc": lambda: samplers.QMCSampler(seed=seed),
-    }  # fmt: skip
+    pruners = optuna.pruners
     ends = {
         "median": lambda: pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
         "asha": lambda: pruners.SuccessiveHalvingPruner(), "hyperband": lambda: pruners.HyperbandPruner(),
         "none": lambda: pruners.NopPruner(),
     }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.journal")))
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(
+        storage=optuna.storages.JournalStorage(journal_of(folder / "study.journal")), study_name="search",
+        load_if_exists=True, sampler=sampler_of(search, 0), pruner=ends[search.pruner](),
+        direction="maximize" if search.worse > 0 else "minimize",
+    )  # fmt: skip
+
+
+def sampler_of(search: Search, number: int) -> Any:
+    """The sampler of a search's trial `number`, from 0.
+
+    Its seed follows from the search's and the number: the same whichever process asks, and however often the study was
+    opened before; no two trials have the same one.
+    """
+    samplers = import_optuna().samplers
+    seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
+    made = {
+        "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True), "gp": lambda: samplers.GPSampler(seed=seed),
+        "random": lambda: samplers.RandomSampler(seed=seed), "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
+        "qmc": lambda: samplers.QMCSampler(seed=seed),  # its sequence goes on in the study; the seed is for choices
+    }  # fmt: skip
     try:
-        return optuna.create_study(
-            storage=storage, study_name="search", load_if_exists=True, sampler=made[search.sampler](),
-            pruner=ends[search.pruner](), direction="maximize" if search.worse > 0 else "minimize",
-        )  # fmt: skip
+        return made[search.sampler]()
     except ImportError as error:
         raise SettingError(f"sampler = {search.sampler!r} needs another package: {error}") from None
+
+
+def journal_of(path: Path) -> Any:
+    """Optuna's journal, in which a full disk or a kill leaves no half line: everything behind one would be lost."""
+    journal = import_optuna().storages.journal
+
+    class Journal(journal.JournalFileBackend):  # type: ignore[misc, name-defined]
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            lock = journal.JournalFileSymlinkLock(str(path))
+            with write_errors(path):
+                lock.acquire()
+                try:
+                    whole = _cut_half_line(path)
+                    try:
+                        with open(path, "ab") as file:
+                            file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+                            file.flush()
+                            os.fsync(file.fileno())
+                    except OSError:
+                        os.truncate(path, whole)
+                        raise
+                finally:
+                    lock.release()
+
+    with write_errors(path):
+        return Journal(str(path))
+
+
+def _cut_half_line(path: Path) -> int:
+    """Remove a last line that was not written to its end, by a process that was killed; returns the size in bytes."""
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        whole, tail = size, b""
+        while whole and not tail.endswith(b"\n"):
+            start = max(0, whole - BLOCK)
+            file.seek(start)
+            tail = file.read(whole - start)
+            tail = tail[: tail.rfind(b"\n") + 1]
+            whole = start + len(tail)
+        if whole < size:
+            file.truncate(whole)
+    return whole
 
 
 def import_optuna() -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..atomic import write_text
 from ..cli.worker import ENDED
 from ..errors import SettingError, TrainingError
 from ..runs.run_folder import RunFolder
@@ -21,7 +22,7 @@ from .jobs import Job
 from .repeats import run_state
 from .scan import Scan, locked, write_toml
 from .scan_status import last_line
-from .search import import_optuna, study_of
+from .search import import_optuna, sampler_of, study_of
 
 LOOK = 0.5  # s between two looks at the curve of a trial
 PATIENCE = 60.0  # s that another process gets to write its last checkpoint, or to leave the study alone
@@ -128,12 +129,18 @@ class SearchRun:
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             owner = frozen.user_attrs.get("process", "")
             if owner != self.me and not (owner and held(self.scan.folder / "searching" / owner)):
-                return optuna.trial.Trial(self.study, frozen._trial_id)
+                self.study.sampler = sampler_of(self.search, frozen.number)
+                trial = optuna.trial.Trial(self.study, frozen._trial_id)
+                for name, distribution in self.search.distributions().items():
+                    trial._suggest(name, distribution)  # what its process had no time for; the others stay as they are
+                return trial
         return None
 
     def _new(self) -> Any:
-        if len(self.study.get_trials(deepcopy=False)) >= self.search.trials:
+        count = len(self.study.get_trials(deepcopy=False))
+        if count >= self.search.trials:
             return None
+        self.study.sampler = sampler_of(self.search, count)
         return self.study.ask(self.search.distributions())
 
     def _job(self, trial: Any, seed: int) -> Job:
@@ -143,9 +150,9 @@ class SearchRun:
         """The job of a trial's next repeat, its settings in a file."""
         job = self._job(running.trial, running.seeds[0])
         file = Path(job.arguments[2])
-        file.parent.mkdir(parents=True, exist_ok=True)
         chosen = self.search.settings(running.trial.params)
-        file.write_text(write_toml({**self.scan.settings, **chosen, "seed": running.seeds[0], "read_test": False}))
+        settings = {**self.scan.settings, **chosen, "seed": running.seeds[0], "read_test": False}
+        write_text(file, write_toml(settings))
         if run_state(job.run_dir) == "new":
             with writer(job.run_dir):
                 RunFolder(job.run_dir).start_over()

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..atomic import write_text
 from ..errors import ToolchainError
 
 VARIABLE = "GENN_EVENTPROP_CACHE"
@@ -92,8 +93,8 @@ class Cache:
         folder = self.folder / "failed"
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{key}.cpp"
-        path.write_text(source)
-        path.with_suffix(".log").write_text(message + "\n")
+        write_text(path, source)
+        write_text(path.with_suffix(".log"), message + "\n")
         return path
 
     def trim(self, limit: int = SIZE_LIMIT) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
+import os
 import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ToolchainError
+from ..atomic import advice, is_full
+from ..errors import ToolchainError, WriteError
 from .cache import VARIABLE, Cache
 from .compiler import Compiler, NoCompilerError, cpu_features, find_compiler, more_flags
 
@@ -75,15 +78,23 @@ def _compile(source: str, compiler: Compiler, cache: Cache, key: str) -> Path:
             try:
                 compiler.compile(text, built)
             except ToolchainError as error:
-                kept = cache.keep_failure(key, source, str(error))
-                raise ToolchainError(
-                    f"the generated code did not compile; source and log kept at {kept}\n{error}"
-                ) from None
+                if is_full(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+                what = _saved(cache, key, source, error)
+                raise ToolchainError(f"the generated code did not compile; {what}") from None
             return cache.publish(built, key)
     except OSError as error:
         raise ToolchainError(
-            f"cannot write to the code cache {cache.folder} ({error.strerror}); set {VARIABLE} to move it"
+            f"cannot write to the code cache {cache.folder} ({error.strerror or error}); set {VARIABLE} to move it, or "
+            f"{advice(error)}"
         ) from None
+
+
+def _saved(cache: Cache, key: str, source: str, error: ToolchainError) -> str:
+    try:
+        return f"source and log kept at {cache.keep_failure(key, source, str(error))}\n{error}"
+    except (OSError, WriteError) as problem:
+        return f"its source could not be kept ({problem})\n{error}"
 
 
 def _load(path: Path, cache: Cache) -> ctypes.CDLL:

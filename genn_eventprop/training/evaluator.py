@@ -146,6 +146,6 @@ class Evaluating:
         sizes = {p.name: p.size for p in self.plan.populations}
         results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
         if self.folder is not None:
-            check_writer(self.folder.path)
+            check_writer(self.folder.name)
             self.folder.write_results(results)
         return results

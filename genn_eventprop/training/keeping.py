@@ -121,8 +121,8 @@ class Keeping:
 
     def _save(self, name: str) -> None:
         if self.folder is not None:
-            check_writer(self.folder.path)
-            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self))
+            check_writer(self.folder.name)
+            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self), then=self.folder.then)
 
     def _check_identity(self, info: Mapping[str, Any]) -> None:
         check_same(info["network"], self.network_description, "network")

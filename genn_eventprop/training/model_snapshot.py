@@ -15,7 +15,7 @@ import numpy as np
 from ..data import Events
 from ..description import Described, describe
 from ..errors import DescriptionError
-from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder, write_json, writing
+from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ..runs.weights import save_weights
 from .batches import Batches
 
@@ -30,7 +30,7 @@ def keep_model(folder: RunFolder, model: Described) -> list[str]:
     if (folder.path / MODEL).is_file():
         return []
     try:
-        write_json(folder.path / MODEL, describe(model))
+        folder.write_record(MODEL, describe(model))
     except DescriptionError as error:
         return [f"the run folder alone will not suffice for predictions: {error}"]
     return []
@@ -38,8 +38,7 @@ def keep_model(folder: RunFolder, model: Described) -> list[str]:
 
 def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None) -> None:
     """Write the initial weights, and samples of the validation set, or of the training set if there is none."""
-    with writing(folder.path / FIRST):
-        save_weights(folder.path / FIRST, first)
+    save_weights(folder.path / FIRST, first)
     samples = batches.first(AT_MOST) if validation is None else spread(validation)
     enough = int(np.searchsorted(samples.offsets - samples.offsets[0], SPIKES, side="right")) - 1
     samples[: max(enough, 1)].save(Path(folder.path / SAMPLES))

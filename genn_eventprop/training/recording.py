@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE
 from ..engines import ReferenceClock, Spikes
 from ..errors import SettingError, suggest
@@ -177,10 +177,8 @@ def save_recording(path: Path, trials: Mapping[int, Trial]) -> None:
             arrays |= {f"{index}/states/{name}/{state}": values for state, values in part.items()}
         for name, s in trial.spikes.items():
             arrays |= {f"{index}/spikes/{name}/{field}": getattr(s, field) for field in ("sample", "time", "neuron")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
+    with replaced_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_recording(path: Path | str) -> dict[int, Trial]:

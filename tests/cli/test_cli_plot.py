@@ -1,12 +1,14 @@
 """plot RUN...: which figures are drawn where, from finished and unfinished runs, and what is refused."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from genn_eventprop.cli import main
+from support.disks import small_files
 
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -141,3 +143,34 @@ def test_what_plot_refuses(runs, capsys, arguments, status, message):
     capsys.readouterr()
     assert main(arguments) == status
     assert message in capsys.readouterr().err
+
+
+def test_figures_on_a_full_disk_stay_as_they_were(runs, capsys):
+    assert main(["plot", "two/seed1"]) == 0
+    before = {p: p.read_bytes() for p in Path("two/seed1/plots").iterdir()}
+    capsys.readouterr()
+    with small_files(10_000):
+        assert main(["plot", "two/seed1", "two/seed2", "--format", "pdf"]) == 1
+        assert main(["plot", "two/seed1"]) == 1
+    assert {p: p.read_bytes() for p in Path("two/seed1/plots").iterdir()} == before
+    said = capsys.readouterr().err
+    assert "plots/training_curves.pdf cannot be written (File too large)" in said
+    for path in before:
+        assert f"{path} cannot be written (File too large)" in said
+
+
+@pytest.mark.parametrize("out", ["weights.npz", "weights", "model.c", "model.nir"])
+def test_an_export_on_a_full_disk_leaves_what_was_there(runs, capsys, out):
+    if out.endswith(".nir"):
+        pytest.importorskip("nir")
+    assert main(["export", "two/seed1", out]) == 0
+    path = Path(out)
+    before = {p: p.read_bytes() for p in (path.iterdir() if path.is_dir() else [path])}
+    listed = sorted(os.listdir())
+    with small_files(100):
+        assert main(["export", "two/seed2", out, "--overwrite"]) == 1
+        assert main(["export", "two/seed2", f"other{path.suffix}"]) == 1
+    said = capsys.readouterr().err
+    assert f"{out} cannot be written (File too large); allow" in said and "other" in said
+    assert {p: p.read_bytes() for p in before} == before and sorted(os.listdir()) == listed
+    assert main(["export", "two/seed2", out, "--overwrite"]) == 0

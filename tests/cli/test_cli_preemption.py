@@ -213,3 +213,15 @@ def test_sigterm_before_the_training_cleans_up(folder, monkeypatch, capsys):
 def test_checkpoint_batches_must_be_positive(folder, capsys):
     assert main(["train", "page.py", "--run-dir", "run", "--checkpoint-batches", "0"]) == 1
     assert "checkpoint_batches must be an integer >= 1, got 0" in capsys.readouterr().err
+
+
+def test_a_folder_renamed_during_training_is_named_as_it_is(folder):
+    process = start("train", "page.py", "--run-dir", "run", "--pause", "0.2")
+    until(lambda: Path("run/metrics.jsonl").is_file(), process)
+    Path("run").rename("renamed")
+    process.terminate()
+    _, told = process.communicate()
+    assert process.returncode == 143, told
+    assert f"continue with: genn-eventprop resume {folder / 'renamed'}" in told and not Path("run").exists()
+    assert main(["resume", "renamed", "--page", "page.py"]) == 0
+    same_as_whole("renamed")

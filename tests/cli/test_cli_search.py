@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.errors import SettingError
+from genn_eventprop.errors import SettingError, WriteError
 from genn_eventprop.studies.scan import read_scan, read_toml
 from genn_eventprop.studies.search import Range, import_optuna, search_of, study_of
+from genn_eventprop.studies.search_run import SearchRun
+from support.disks import small_files
 
 # validation is better for a larger rate and more hidden neurons; a training is nothing but writing its curve
 EXPERIMENT = """
@@ -225,3 +227,65 @@ def test_a_scan_is_a_grid_or_a_search(folder):
     Path("s.toml").write_text(text.replace("rate =", "rates ="))
     with pytest.raises(SettingError, match="unknown setting 'rates'; did you mean 'rate'"):
         read_scan("s.toml")
+
+
+SAMPLED = ["random", "tpe", "qmc", "cmaes"]
+
+
+def searches(sampler, count):
+    """Processes that work on one study; each has opened it before any of them has asked for a trial."""
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    write_scan(trials=20)
+    text = Path("s.toml").read_text().replace('"random"', f'"{sampler}"')
+    Path("s.toml").write_text(text.replace('kind = ["a", "b"]\n', ""))
+    grid = read_scan("s.toml")
+    return [SearchRun(grid, None) for _ in range(count)]
+
+
+def settings_of(run):
+    trial = run._new()
+    values = dict(trial.params)
+    run.study.tell(trial, values["rate"])
+    return values
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", SAMPLED)
+def test_a_search_opened_again_asks_for_new_settings(folder, sampler):
+    asked = [settings_of(searches(sampler, 1)[0]) for _ in range(6)]
+    assert len({v["rate"] for v in asked}) == 6
+    Path("runs").rename("interrupted")
+    (run,) = searches(sampler, 1)
+    assert [settings_of(run) for _ in range(6)] == asked  # as if it had never been interrupted
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", SAMPLED)
+def test_machines_on_one_folder_get_different_settings(folder, sampler):
+    asked = [settings_of(run) for _ in range(2) for run in searches(sampler, 3)]
+    assert len({v["rate"] for v in asked}) == 6
+
+
+def test_a_trial_of_a_killed_process_gets_all_settings(folder):
+    (run,) = searches("random", 1)
+    run.study.ask()  # its process was killed before it could ask for the settings
+    trial = run._left()
+    assert trial.number == 0 and set(trial.params) == {"rate", "hidden"}
+    (other,) = searches("random", 1)
+    assert other.study.get_trials()[0].params == trial.params
+
+
+def test_a_journal_survives_a_kill_and_a_full_disk(folder):
+    (run,) = searches("random", 1)
+    settings_of(run)
+    path = Path("runs/s/study.journal")
+    with path.open("ab") as file:
+        file.write(b'{"op_code": 4, "work')  # kill -9 in the middle of a line
+    settings_of(searches("random", 1)[0])
+    before = path.read_bytes()
+    with small_files(len(before) + 20), pytest.raises(WriteError, match=r"study.journal cannot be written \(File too"):
+        run._new()
+    assert path.read_bytes() == before
+    settings_of(run)
+    assert [t.state.name for t in trials()] == ["COMPLETE"] * 3

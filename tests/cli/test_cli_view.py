@@ -11,6 +11,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.data import Events
 from genn_eventprop.report.view import figures
 from genn_eventprop.runs.run_folder import RunFolder
+from support.disks import small_files
 
 PAGE = '''
 """Two classes, told by which channel spikes first."""
@@ -156,3 +157,14 @@ def test_samples_of_three_classes():
 
     events = Events.from_samples([([1.0], [0])] * 9, 1, labels=[0, 0, 0, 1, 1, 2, 2, 3, 3])
     assert _of_classes(events) == [0, 3, 5]
+
+
+def test_view_on_a_full_disk(run, tmp_path, capsys):
+    pytest.importorskip("plotly")
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    with small_files(10_000):
+        assert main(["view", str(run), "--out", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{path} cannot be written (File too large)" in said and "resume" not in said
+    assert path.read_text() == "old"

@@ -369,7 +369,7 @@ def test_convert_audio_from_the_command_line(tmp_path: Path, capsys: pytest.Capt
         (["{in}", "out.h5", "--ramp", "-3"], "--ramp must be at least 0, got -3.0"),
         (["{in}/absent", "out.h5"], "absent: no such folder"),
         (["{in}", "out.h5"], "0_a_0.wav: not a readable wav file"),
-        (["{in}", "{in}/there.h5/out.h5"], "out.h5: cannot be written"),
+        (["{in}", "{in}/there.h5/out.h5"], "out.h5 cannot be written"),
     ],
 )
 def test_what_convert_audio_refuses(

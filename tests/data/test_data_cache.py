@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_leaves_no_half_entry(tmp_path: Path) -> None:
     hdf5.write_shd(Events.from_samples(samples, 700, [0, 1, 2]), tmp_path / "x.h5")
     command = [sys.executable, "-c", FULL, str(tmp_path / "x.h5"), str(tmp_path / "cache")]
     said = subprocess.run(command, capture_output=True, text=True)
-    message = "cannot be written .* is the disk full. no partial file is kept; free some space, or set GENN_EVENT"
+    message = r"cannot be written \(File too large\); no partial file is kept; allow larger .*, or set GENN_EVENT"
     assert re.search(message, said.stdout), said
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].times) == 6000

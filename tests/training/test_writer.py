@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,16 +13,17 @@ import pytest
 
 from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.runs import run_lock as locks
-from genn_eventprop.runs.run_lock import NAME, check_writer, lives, myself, writer
+from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.runs.run_lock import NAME, check_writer, current_path, lives, myself, writer
 
 # A process that imports this module alone: the others of its package take it a second, with sympy and the engines.
 ALONE = """
 import sys, time, types
 import genn_eventprop
-package = types.ModuleType("genn_eventprop.training")
-package.__path__ = [f"{genn_eventprop.__path__[0]}/training"]
+package = types.ModuleType("genn_eventprop.runs")
+package.__path__ = [f"{genn_eventprop.__path__[0]}/runs"]
 sys.modules[package.__name__] = package
-from genn_eventprop.training.writer import writer
+from genn_eventprop.runs.run_lock import writer
 """
 
 HOLD = f"""{ALONE}
@@ -215,3 +217,31 @@ def test_of_several_that_find_a_dead_owner_one_takes_over(tmp_path):
     said = [p.communicate(timeout=60) for p in processes]
     assert sorted({out.strip() for out, _ in said}) in (["refused", "wrote"], ["wrote"]), said
     assert not any("Traceback" in err for _, err in said), said
+
+
+def test_a_renamed_folder_is_written_under_its_new_name(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    with writer(old):
+        folder = RunFolder.create(old, {"a": 1})
+        old.rename(new)
+        assert folder.path == new and current_path(old) == new
+        check_writer(old)
+        with writer(old):  # taken again within the process
+            folder.append_metrics({"epoch": 1})
+            folder.write_results({"epochs": 1})
+        old.mkdir()  # somebody else begins there
+        folder.replace_metrics([{"epoch": 1}])
+    assert RunFolder.open(new).results == {"epochs": 1} and not list(old.iterdir())
+    assert not [p.name for p in new.iterdir() if p.name.startswith(".")], "the lock is released where it is now"
+    assert current_path(old) == old
+
+
+def test_a_removed_folder_is_told_as_what_it_is(tmp_path):
+    with writer(tmp_path / "run"):
+        folder = RunFolder.create(tmp_path / "run")
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(TrainingError, match="run is gone: it was removed, or moved to another disk"):
+            check_writer(folder.name)
+        with pytest.raises(TrainingError, match=r"results.json cannot be written \(No such file or directory\)"):
+            folder.write_results({})
+    assert not (tmp_path / "run").exists()

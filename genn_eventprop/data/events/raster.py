@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...atomic import replaced_file
+from ...errors import DataError
 from . import check
 
 if TYPE_CHECKING:
@@ -56,7 +59,10 @@ def plot(
     if title or events.name:
         figure.suptitle(title or events.name)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        content = io.BytesIO()
+        figure.savefig(content, dpi=150, format=Path(path).suffix[1:] or None)
+        with replaced_file(path, DataError) as temporary:
+            temporary.write_bytes(content.getbuffer())
     return figure
 
 

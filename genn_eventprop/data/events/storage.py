@@ -8,6 +8,7 @@ name by one rename when it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,13 +17,15 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import mkdtemp, mkstemp
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from ...atomic import replaced_file, write_errors
 from ...checksummed import verified, with_checksum
 from ...errors import DataError
 from .check import BLOCK
@@ -124,19 +127,8 @@ def _save_npz(events: Events, path: Path) -> None:
     optional = {"labels": events.labels, "groups": events.groups, "n_classes": events.n_classes}
     optional["targets"] = events.targets
     arrays |= {name: np.asarray(value) for name, value in optional.items() if value is not None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
-        raise
+    with replaced_file(path, DataError) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 class EventsWriter:
@@ -150,10 +142,18 @@ class EventsWriter:
         self.counts: list[int] = []
 
     def __enter__(self) -> EventsWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
-        self.files = (open(self.temporary / "times.f8", "wb"), open(self.temporary / "channels.i4", "wb"))
+        with self._writing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
+            try:
+                self.files = (open(self.temporary / "times.f8", "wb"), open(self.temporary / "channels.i4", "wb"))
+            except OSError:
+                shutil.rmtree(self.temporary, ignore_errors=True)
+                raise
         return self
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return write_errors(self.path, DataError, after="; no partial file is kept")
 
     def append(self, times: np.ndarray, channels: np.ndarray) -> None:
         """One more sample: times (n,) ms, ascending, and channels (n,)."""
@@ -162,13 +162,9 @@ class EventsWriter:
 
     def append_flat(self, times: np.ndarray, channels: np.ndarray) -> None:
         """More events, whatever samples they belong to; `finish` is then given the offsets."""
-        try:
-            np.ascontiguousarray(times, "<f8").tofile(self.files[0])
-            np.ascontiguousarray(channels, "<i4").tofile(self.files[1])
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: cannot be written ({error}); is the disk full? no partial file is kept"
-            ) from error
+        with self._writing():
+            self.files[0].write(np.ascontiguousarray(times, "<f8").data)  # `tofile` does not tell why it failed
+            self.files[1].write(np.ascontiguousarray(channels, "<i4").data)
 
     def finish(
         self, offsets: np.ndarray | None = None, labels: Any = None, groups: Any = None, targets: Any = None
@@ -180,7 +176,7 @@ class EventsWriter:
         samples = {name: np.asarray(value) for name, value in samples.items() if value is not None}
         facts = {"format": FORMAT, "name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
         facts |= {"samples": len(offsets) - 1, "events": int(offsets[-1])}
-        try:
+        with self._writing():
             np.savez(self.temporary / "samples.npz", **samples)
             for file in self.files:
                 file.flush()
@@ -189,16 +185,13 @@ class EventsWriter:
             facts["files"] = {name: digest_of(self.temporary / name) for name in FILES}
             (self.temporary / "events.json").write_text(json.dumps(with_checksum(facts), indent=1) + "\n")
             _replace_folder(self.temporary, self.path)
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: cannot be written ({error}); is the disk full? no partial file is kept"
-            ) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self.files:
-            file.close()
+            with contextlib.suppress(OSError):  # a full disk has been told already
+                file.close()
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +14,7 @@ from tempfile import mkdtemp
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from ...atomic import advice, is_full, write_errors
 from ...errors import DataError
 
 BLOCK = 1 << 20
@@ -42,7 +42,7 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
                     break
                 problem: Exception = OSError("the connection was closed early")
             except (OSError, HTTPException) as error:
-                if isinstance(error, URLError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                if isinstance(error, URLError) or is_full(error):
                     raise  # no such host or page, or a full disk: trying again at once does not help
                 problem = error
             left = ATTEMPTS if part.exists() and part.stat().st_size > before else left - 1
@@ -50,7 +50,8 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
                 raise problem
     except (OSError, HTTPException) as error:
         kept = f"; {part.stat().st_size} bytes are kept, and the next call resumes there" if part.exists() else ""
-        raise DataError(f"{url}: cannot be downloaded to {path} ({error}){kept}") from error
+        how = f"; {advice(error)}" if isinstance(error, OSError) and is_full(error) else ""
+        raise DataError(f"{url}: cannot be downloaded to {path} ({error}){how}{kept}") from error
     if md5 is not None and md5_of(part) != md5:
         part.unlink()
         raise DataError(
@@ -96,7 +97,8 @@ def md5_of(path: Path) -> str:
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive; its files and folders appear in `folder` when all of them are unpacked."""
-    work = Path(mkdtemp(dir=folder, prefix=f".{archive.name}."))
+    with write_errors(folder, DataError):
+        work = Path(mkdtemp(dir=folder, prefix=f".{archive.name}."))
     safe = {"filter": "data"} if not zipfile.is_zipfile(archive) and hasattr(tarfile, "data_filter") else {}
     try:
         shutil.unpack_archive(archive, work, **safe)  # type: ignore[arg-type]
@@ -105,6 +107,8 @@ def unpack(archive: Path, folder: Path) -> None:
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             os.replace(new, old)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, shutil.ReadError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise DataError(f"{archive}: cannot be unpacked ({error}); {advice(error)}") from error
         raise DataError(
             f"{archive}: cannot be unpacked ({error}); delete it, and it will be downloaded again"
         ) from error

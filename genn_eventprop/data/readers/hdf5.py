@@ -11,20 +11,20 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any
 
 import numpy as np
 
+from ...atomic import replaced_file
 from ...errors import DataError
 from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter
 from ..optional import need
+from .hdf5_output import HDF5Output
 
 ROWS = 256  # samples read together
 SHD_CHANNELS = 700
@@ -110,18 +110,14 @@ def write_rows(
     h5py = need("h5py", "HDF5 files")
     path = Path(path)
     unit = np.uint16 if n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as file:
+    with replaced_file(path, DataError) as temporary, open(temporary, "w+b", buffering=0) as raw:
+        output = HDF5Output(raw)
+        with h5py.File(output, "w") as file:
             times = file.create_dataset("spikes/times", (len(labels),), h5py.vlen_dtype(np.dtype(dtype)))
             units = file.create_dataset("spikes/units", (len(labels),), h5py.vlen_dtype(np.dtype(unit)))
             for i, (t, c) in enumerate(rows):
                 times[i], units[i] = (t / 1000.0).astype(dtype), c.astype(unit)
+                output.check()
             file["labels"] = labels.astype(np.int16 if (labels < 0).any() else np.uint16)
             file["extra/keys"] = as_bytes(keys)
             file.attrs["n_channels"] = n_channels
@@ -130,11 +126,7 @@ def write_rows(
                 file["extra/speaker"] = speakers.astype(np.uint16)
                 if names.dtype.kind == "U":
                     file["extra/speaker_names"] = as_bytes(names.tolist())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}); nothing was changed") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        output.check()
 
 
 def as_bytes(texts: Sequence[str]) -> np.ndarray:

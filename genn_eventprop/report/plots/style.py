@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -10,6 +11,8 @@ from typing import Any, ParamSpec
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from ...atomic import replaced_file
 
 # Okabe & Ito 2008, told apart with every common colour-vision deficiency
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
@@ -76,7 +79,9 @@ def figure(
 def save(fig: Figure, path: Path | str) -> Path:
     """Write a figure; the format is that of the file's name. Returns the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()  # matplotlib's PDF fails in other ways than `OSError` where it cannot write
     with rc_context(RC):
-        fig.savefig(path)
+        fig.savefig(content, format=path.suffix[1:] or None)
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return path

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runs.run_folder import write_text
+from ...atomic import write_text
 from ...training.runtime_estimate import duration
 from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from .collect import Outcome, Step, collect, machines, order_steps
@@ -37,7 +37,6 @@ def write_report(paper: Paper, folder: Path, command: str, out: Path | None = No
     blocks = blocks_of(paper, outcomes, folder, command)
     out = out or folder
     html, markdown = out / "report.html", out / "report.md"
-    out.mkdir(parents=True, exist_ok=True)
     write_text(markdown, write_markdown(blocks, markdown))
     write_text(html, write_html(blocks))
     return html, markdown
