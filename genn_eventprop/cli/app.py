@@ -30,7 +30,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "reproduce"),
     "convert-audio": ("convert_audio", "convert_audio"),
     "make-data": ("make_data", "make_data"),
-    "show": ("inspect_commands", "show"),
+    "show": ("show", "show"),
     "gradcheck": ("inspect_commands", "gradcheck"),
     "engines": ("inspect_commands", "engines"),
     "cache": ("inspect_commands", "cache"),

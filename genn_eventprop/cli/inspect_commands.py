@@ -1,104 +1,16 @@
-"""``show MODEL``, ``gradcheck MODEL``, ``engines`` and ``cache clear``: what the package knows, can run and caches."""
+"""``gradcheck MODEL``, ``engines`` and ``cache clear``: what is proven, can run and is cached."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import sympy as sp
 import tyro
 
-from ..adjoint import Derived
 from ..atomic import write_text
-from ..errors import SettingError
-from ..modelling import NeuronModel
-from ..modelling.expressions import symbol
 from .options import parse
-
-
-def show(arguments: Sequence[str], program: str) -> None:
-    """Print a model's equations and the code generated from them: show lif --dialect cpp."""
-    parse(_show, arguments, program)
-
-
-Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-
-
-def _show(model: Model, dialect: Literal["genn", "cpp"] = "genn") -> None:
-    """Print a model's equations and the forward and adjoint code generated from them; for a run folder, print the
-    network and the cost of its connections.
-
-    Args:
-        model: Name of an installed model, or my_neuron.py:MyNeuron, or a run folder.
-        dialect: genn prints exactly the strings that the genn engine passes to pygenn, cpp the snippets of native.
-    """
-    from ..adjoint import derive
-    from ..codegen import DIALECTS, derive_snippets
-    from ..engines.genn import model_texts
-    from ..verify.gradients.command import find_model
-
-    if Path(model).is_dir():
-        from .show_run import show_run
-
-        print(show_run(Path(model)))
-        return
-    if os.sep in model and ".py:" not in model:
-        raise SettingError(f"there is no run folder {model}")
-    neuron = find_model(model)
-    print(describe_model(neuron))
-    print("\n" + describe_adjoint(derive(neuron)))
-    genn = dialect == "genn"
-    parts = model_texts(neuron) if genn else derive_snippets(derive(neuron), DIALECTS[dialect]).sections()
-    for title, code in parts:
-        print(f"\n{title}\n" + "\n".join(f"    {line}" for line in code.strip().splitlines()))
-
-
-def describe_model(model: NeuronModel) -> str:
-    """Equations, parameters and events of a model in plain text."""
-    lines = [model.name, "", "dynamics"]
-    lines += [f"    d{name}/dt = {right}" for name, right in model.dynamics.items()]
-    lines += ["initial state", *(f"    {name}(0) = {value}" for name, value in model.state.items())]
-    for mode in model.modes:
-        lasts = f"for {mode.lasts} ms, then {mode.then or 'free'}" if mode.lasts else "until an event"
-        lines += [f"mode {mode.name}, {lasts}", *(f"    d{s}/dt = {right}" for s, right in mode.dynamics.items())]
-    for event in model.events:
-        kind = "" if event.emits else ", silent"
-        place = f" in mode {' or '.join(event.modes)}" if event.modes else ""
-        lines.append(f"event {event.name}{kind}, when {event.threshold} reaches 0 from below{place}")
-        lines += [f"    {name} -> {right}" for name, right in event.reset.items()] or ["    no reset"]
-        lines += [f"    mode -> {event.next_mode}"] if event.next_mode else []
-    for receptor, change in model.receptors.items():
-        changes = [
-            f"{name} -> {name} + {'' if str(by) in ('1', '1.0') else f'({by}) '}w" for name, by in change.items()
-        ]
-        lines.append(f"receptor {receptor}, a spike of weight w")
-        lines += [f"    {text}" for text in changes]
-    lines.append("parameters")
-    lines += [f"    {name} = {param.value} {param.unit}".rstrip() for name, param in model.params.items()]
-    return "\n".join(lines)
-
-
-def describe_adjoint(d: Derived) -> str:
-    """The adjoint system of a model, formulas of docs/equations.md filled in; lambda_V is dL/dV."""
-    lam = [symbol(f"lambda_{s}") for s in d.states]
-    lines = []
-    for mode in d.modes:
-        lines.append("adjoint, backwards in time" + (f", mode {mode.name}" if len(d.modes) > 1 else ""))
-        for s, rate in zip(d.states, mode.df_dx.T * sp.Matrix(lam)):
-            lines.append(f"    -dlambda_{s}/dt = {rate}")
-    for event in d.events:
-        lines.append(
-            f"jump at event {event.name}, S = dL/dt_k + sum of D" + (", by mode" if len(event.gdots) > 1 else "")
-        )
-        lines += [f"    gdot = {gdot}" for gdot in event.gdots.values()]
-        lines += [f"    E = S + {sp.Matrix(lam).dot(a)}" for a in event.jumps.values()]
-        before = event.dh_dx.T * sp.Matrix(lam) - event.dg_dx * sp.Symbol("E") / sp.Symbol("gdot")
-        lines += [f"    lambda_{s} <- {value}" for s, value in zip(d.states, before)]
-    lines += [f"arrival at receptor {r}, dL/dw" + f"\n    {sp.Matrix(lam).dot(e)}" for r, e in d.receptors.items()]
-    return "\n".join(lines)
 
 
 def gradcheck(arguments: Sequence[str], program: str) -> None:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engines
+from ..compile import create, make_plan
 from ..data import Events
 from ..description import Described, build
 from ..description.steps import apply
+from ..engines import availability
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import Absent
-from ..plan import make_plan
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..training.evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
@@ -69,7 +69,7 @@ class TrainedModel:
         self.plan = make_plan(
             described.network, losses, dt=described.dt, duration=described.duration, spike_times=described.spike_times
         )
-        self.engine = engines.create(
+        self.engine = create(
             self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
         )
 
@@ -182,5 +182,5 @@ def _without_function(loss: Loss) -> Loss:
 
 
 def _runs_here(name: str) -> str:
-    known = {engine.name for engine in engines.availability() if engine.runs}
+    known = {engine.name for engine in availability() if engine.runs}
     return name if name in known else "auto"

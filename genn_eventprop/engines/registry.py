@@ -82,12 +82,18 @@ def create(
     given |= {"device": device}
     if slope_floor and "slope_floor" not in kind.options:
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
-    inside = over_the_trial_first(plan) if ALONG not in kind.features.get(plan.spike_times, {ALONG}) else None
+    inside = inner_plan(kind, plan)
     made: Engine = kind(inside or plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
     made = made if inside is None else Reordered(made, plan)
     reason = _why(kind) if engine == "auto" else "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made
+
+
+def inner_plan(kind: type[Engine], plan: Plan) -> Plan | None:
+    """The plan that an engine runs in place of `plan`, with the loss along the trial as the main one (`Reordered`);
+    None if it runs `plan` itself."""
+    return over_the_trial_first(plan) if ALONG not in kind.features.get(plan.spike_times, {ALONG}) else None
 
 
 def _why(kind: type[Engine]) -> str:

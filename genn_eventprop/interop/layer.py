@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import engines
+from ..compile import create, make_plan
 from ..data import Events
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
@@ -19,7 +19,7 @@ from ..engines.contract.result import Recorded
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
-from ..plan import Plan, make_plan
+from ..plan import Plan
 from ..plan.enforced_bounds import held
 
 NAMES = {
@@ -84,7 +84,7 @@ class Layer:
             first = bounded(self.plan, values())
             with self._lock:
                 if dtype not in self._made:
-                    made = engines.create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
+                    made = create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
                     self._made[dtype] = Runner(made, self.names)
         return self._made[dtype]
 

@@ -22,6 +22,8 @@ from ..atomic import write_text
 from ..errors import ToolchainError
 
 VARIABLE = "GENN_EVENTPROP_CACHE"
+SOURCES = (".cpp", ".c")
+"""Suffixes of the text that a library was compiled from; it lies beside it under the same name."""
 SIZE_LIMIT = 512 * 2**20  # bytes; the libraries unused for longest go first
 
 
@@ -77,13 +79,17 @@ class Cache:
         """A private folder on the same file system to compile in."""
         return tempfile.TemporaryDirectory(prefix="build-", dir=self.folder, ignore_cleanup_errors=True)
 
-    def publish(self, built: Path, key: str) -> Path:
-        """Move a finished library into place."""
+    def publish(self, built: Path, key: str, source: str = "", suffix: str = ".cpp") -> Path:
+        """Move a finished library into place, with the text that it was compiled from beside it, to be read only."""
         built.chmod(0o700)
         with open(built, "rb") as file:
             os.fsync(file.fileno())
             content = file.read()
         target = self.folder / f"{key}-{len(content)}-{hashlib.sha256(content).hexdigest()}.so"
+        if source:
+            text = built.with_name("source")
+            text.write_text(source)
+            os.replace(text, target.with_suffix(suffix))
         os.replace(built, target)
         self.trim()
         return target
@@ -110,7 +116,8 @@ class Cache:
         for _, size, path in sorted(entries)[:-1]:
             if total <= limit:
                 break
-            path.unlink(missing_ok=True)
+            for file in (path, *(path.with_suffix(suffix) for suffix in SOURCES)):
+                file.unlink(missing_ok=True)
             total -= size
 
 
@@ -156,7 +163,7 @@ def clear(folder: Path | None = None) -> tuple[int, int]:
     """Remove every cached library and kept failure. Returns (files, bytes)."""
     folder = folder or cache_folder()
     files = size = 0
-    for pattern in ("*.so", "failed/*.cpp", "failed/*.log", "build-*/*"):
+    for pattern in ("*.so", *(f"*{suffix}" for suffix in SOURCES), "failed/*.cpp", "failed/*.log", "build-*/*"):
         for path in folder.glob(pattern):
             try:
                 size += path.stat().st_size

@@ -82,7 +82,7 @@ def _compile(source: str, compiler: Compiler, cache: Cache, key: str) -> Path:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
                 what = _saved(cache, key, source, error)
                 raise ToolchainError(f"the generated code did not compile; {what}") from None
-            return cache.publish(built, key)
+            return cache.publish(built, key, source, ".c" if compiler.language == "c" else ".cpp")
     except OSError as error:
         raise ToolchainError(
             f"cannot write to the code cache {cache.folder} ({error.strerror or error}); set {VARIABLE} to move it, or "

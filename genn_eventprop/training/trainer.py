@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engines
+from ..compile import create, make_plan
 from ..distributed import Alone, RankError
 from ..distributed.trainer import Distributing
 from ..engines import Data, Engine
@@ -21,7 +21,6 @@ from ..losses.outer import Absent
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
-from ..plan import make_plan
 from ..regularisers import Regulariser
 from ..renamed import RenamedAttribute
 from ..runs.fingerprint import describe_loss, describe_network, describe_regulariser
@@ -175,7 +174,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         """With the initial values of all parameters."""
         first = self.network.initial_parameters(self.streams.at("initial values"))
         self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
-        return engines.create(self.plan, first, **settings)
+        return create(self.plan, first, **settings)
 
     def _carry_on(self, communicator: Any) -> None:
         self.engine = CarryingEngine(self.engine)

@@ -312,6 +312,24 @@ def test_show_prints_equations_and_snippets(capsys, tmp_path):
     assert "dV/dt = -V / 7" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "target, line", [("native", "struct Work"), ("c99", "typedef float real;"), ("cuda", "__global__")]
+)
+def test_show_prints_the_program_of_a_target(target, line, capsys):
+    assert main(["show", "lif", "--target", target]) == 0
+    text = capsys.readouterr().out
+    assert line in text and "dV/dt = (I - V)/tau_mem" in text
+
+
+def test_show_target_prints_what_runs(tiny, capsys, monkeypatch, tmp_path):
+    assert main(["show", tiny, "--target", "c99"]) == 0
+    printed = capsys.readouterr().out.partition("\n")[2].rstrip()
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path / "cache"))
+    assert main(["train", tiny, "--engine", "c99", "--run-dir", "run", "--epochs", "1"]) == 0
+    (source,) = (tmp_path / "cache").glob("*.c")
+    assert source.read_text().rstrip() == printed and source.with_suffix(".so").is_file()
+
+
 def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch):
     asked = []
 

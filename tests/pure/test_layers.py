@@ -12,7 +12,7 @@ STAGES = (
     "plan", "optimisers", "program", "codegen", "toolchain", "data.optional", "data.events", "data.augment",
     "data.cache", "data.readers", "data.audio", "data", "description", "nir",
     "engines.contract", "engines.reference.grid", "engines.reference.exact", "engines.reference", "engines.native",
-    "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines",
+    "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",
     "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "interop", "torch", "jax",
     "deploy", "experiment", "studies", "report.plots", "report.page", "report.view", "report.reproduce", "report",
     "experiments", "cli",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from genn_eventprop import Conv2D, Delay, Dense, Network, Sparse, losses
-from genn_eventprop.cli.show_run import describe_network
+from genn_eventprop.cli.show import describe_network
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...losses import FirstSpikeCrossEntropy, IntegratedVoltageCrossEntropy
-from ...modelling import Dense, Network, NeuronModel
+from ...modelling import NeuronModel
 from ...optimisers import Adam, Optimiser
-from ...plan import Plan, make_plan
+from ...plan import Plan
+from ...plan.example import example_plan
 from .learning import rule_of
 from .target import network_text
 from .text import POSTSYNAPTIC_CODE, NetworkText
@@ -50,22 +50,4 @@ def model_texts(model: NeuronModel) -> list[tuple[str, str]]:
 
 def example_text(model: NeuronModel) -> NetworkText:
     """The network whose strings `model_texts` picks from."""
-    return _text(_example(model), Adam())
-
-
-def _example(model: NeuronModel) -> Plan:
-    network = Network()
-    given = network.input(1, name="input")
-    neuron = network.population(model, 1, name="neuron")
-    for receptor in model.receptors:
-        network.connect(given, neuron, Dense(1.0), receptor=receptor, name=_name("input_neuron", receptor, model))
-        if model.spiking:
-            network.connect(neuron, neuron, Dense(1.0), receptor=receptor, name=_name("neuron_neuron", receptor, model))
-    if not model.spiking:
-        return make_plan(network, IntegratedVoltageCrossEntropy(neuron), dt=1.0, duration=1.0)
-    output = network.population(model, 1, name="output")
-    return make_plan(network, FirstSpikeCrossEntropy(output), dt=1.0, duration=1.0)
-
-
-def _name(start: str, receptor: str, model: NeuronModel) -> str:
-    return start if len(model.receptors) == 1 else f"{start}_{receptor}"
+    return _text(example_plan(model), Adam())

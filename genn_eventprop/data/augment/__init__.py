@@ -1,10 +1,12 @@
 """Augmentation: steps that change a batch of events, and data sets that are changed anew in every epoch."""
 
 from .augmented import Augmented, Blend
+from .batchwise import Step
+from .distort import Affine, Warp
+from .rearrange import ChannelsLast, NormaliseCounts
+from .silence import TrimSilence
 from .steps import (
-    Affine,
     Bin,
-    ChannelsLast,
     CompressTime,
     Crop,
     CropChannels,
@@ -14,13 +16,9 @@ from .steps import (
     FitTime,
     Jitter,
     MergeChannels,
-    NormaliseCounts,
     Pad,
     Shift,
-    Step,
     Thin,
-    TrimSilence,
-    Warp,
 )
 
 __all__ = [

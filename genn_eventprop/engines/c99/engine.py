@@ -14,9 +14,11 @@ from ...codegen.c99 import Source, generate, of_sample
 from ...errors import ToolchainError
 from ...plan import Plan
 from ...program.nodes import Buffer
+from ...program.outer import on_host
 from ...toolchain import find_compiler
 from ...toolchain.load import build
 from ..contract.engine import Availability, diverged
+from ..contract.features import refuse
 from ..contract.program_engine import Arrays, ProgramEngine
 
 
@@ -32,6 +34,11 @@ class C99Engine(ProgramEngine):
         except ToolchainError as error:
             return Availability(cls.name, False, str(error))
         return Availability(cls.name, True, "plain C, one sample at a time; for checking")
+
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        refuse(plan, cls.name, cls.features)
+        return [("C99 of the trial", generate(plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32"

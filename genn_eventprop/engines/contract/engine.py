@@ -55,6 +55,8 @@ class Engine(SplitForm, ABC):
     """The keyword arguments of `create` that it takes."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
+    generates: ClassVar[bool] = True
+    """Whether it generates code, which `program` shows."""
     own_differences: ClassVar[bool] = False
     """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
 
@@ -78,6 +80,15 @@ class Engine(SplitForm, ABC):
     def pays(cls, plan: Plan) -> bool:
         """Whether engine="auto" takes it for this plan, on this machine."""
         return cls.automatic
+
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        """(title, code) of all text that this engine generates to train `plan`; nothing is compiled.
+
+        Raises:
+            EngineError: it cannot run the plan, or interprets the plan instead of generating code.
+        """
+        raise EngineError(f"{cls.name} interprets the plan and generates no code")
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0) -> None:
         refuse(plan, self.name, self.features)

@@ -83,6 +83,11 @@ class CudaEngine(ProgramEngine):
         native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
         return native > 2e-6 * math.ceil(max(p.size for p in plan.populations) / 256)
 
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        refuse(plan, cls.name, cls.features)
+        return [("CUDA C++ of the trial", generate(plan, dtype, split=on_host(plan)).text)]
+
     def __init__(
         self,
         plan: Plan,

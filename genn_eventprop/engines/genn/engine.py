@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.genn import network_text
+from ...codegen.genn import network_text, texts
 from ...codegen.genn.gather import check_update
 from ...codegen.genn.learning import Rule, on_device, rule_of
 from ...codegen.genn.source import SLOPES
@@ -28,7 +28,7 @@ from ...program.trial import Trial, make_trial
 from ..contract.data import Data, batch_indices
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
-from ..contract.features import MOVED_VOLTAGE, SHARED, SHARED_TABLES
+from ..contract.features import MOVED_VOLTAGE, SHARED, SHARED_TABLES, refuse
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
@@ -67,6 +67,11 @@ class GennEngine(GennHalves):
             return Availability(cls.name, True, f"pygenn {VERSION} with {', '.join(backends)}")
         except EngineError as error:
             return Availability(cls.name, False, str(error))
+
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        refuse(plan, cls.name, cls.features)
+        return texts(plan)
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",

@@ -36,6 +36,7 @@ from ..contract.features import (
     OF_MODELS,
     SHARED_TABLES,
     STEPWISE,
+    refuse,
 )
 from ..contract.host_losses import prefixed, taken
 from ..contract.noise import quantiles
@@ -87,6 +88,11 @@ class NativeEngine(NativeCalls):
         except ToolchainError as error:
             return Availability(cls.name, False, str(error))
         return Availability(cls.name, True, f"{compiler.version} ({' '.join(compiler.command)})")
+
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        refuse(plan, cls.name, cls.features)
+        return [("C++ of the trial", generate(coded(plan).plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self,

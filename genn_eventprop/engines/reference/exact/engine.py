@@ -69,6 +69,7 @@ class ReferenceEvent(Engine):
     """
 
     name = "reference_event"
+    generates = False
     features = {"exact": ALL - {READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
 

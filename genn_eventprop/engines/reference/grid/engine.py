@@ -33,6 +33,7 @@ class ReferenceClock(Engine):
     """See the module. `record` gives every state and adjoint of a batch."""
 
     name = "reference_clock"
+    generates = False
     rounded: Callable[[np.ndarray], np.ndarray] | None = None
     """What every step does to the states (B, n, N) at its start and end, to see what a number format costs."""
     features = {"grid": ALL - {AMOUNTS, INTEGRALS, READOUTS}}
