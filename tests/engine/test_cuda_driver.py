@@ -11,7 +11,7 @@ from genn_eventprop.engines.cuda.device import OutOfMemory
 from genn_eventprop.engines.cuda.engine import CudaEngine
 from genn_eventprop.errors import EngineError
 from support.clocked import build, random_events
-from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimModule
+from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimMemory, ShimModule
 from support.engines import run
 
 driver = pytest.importorskip("genn_eventprop.engines.cuda.driver", reason="the extra [cuda] is not installed")
@@ -27,6 +27,11 @@ class Driver:
 
     def __init__(self, devices=2, memory=1 << 30):
         self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
+        self.shim = ShimDevice(SHUFFLED)
+
+    @property
+    def taken(self):
+        return sum(piece.bytes for piece in self.pieces.values())
 
     def _answer(self, name, *values):
         status = self.fails.get(name, FINE)
@@ -54,17 +59,17 @@ class Driver:
         return self._answer("cuKernelSetAttribute")
 
     def cuMemGetInfo(self):
-        return self._answer("cuMemGetInfo", self.memory - sum(map(len, self.pieces.values())), self.memory)
+        return self._answer("cuMemGetInfo", self.memory - self.taken, self.memory)
 
     def cuMemAlloc(self, count):
         if count > self.cuMemGetInfo()[1]:
             return STATUS.CUDA_ERROR_OUT_OF_MEMORY, None
-        piece = np.full(count, 0xFF, np.uint8)
-        self.pieces[piece.ctypes.data] = piece
-        return self._answer("cuMemAlloc", piece.ctypes.data)
+        piece = ShimMemory(self.shim, count)
+        self.pieces[piece.address] = piece
+        return self._answer("cuMemAlloc", piece.address)
 
     def cuMemFree(self, address):
-        del self.pieces[address]
+        self.pieces.pop(address).free()
         return self._answer("cuMemFree")
 
     def _copy(self, to, source, count, name):
@@ -113,9 +118,11 @@ class Core:
 class Program:
     """cuda.core's Program and what it compiles to: kernels of the shim."""
 
+    shim: ShimDevice  # whose memory they use
+
     def __init__(self, text, kind, options):
         assert kind == "c++" and options.arch == "sm_90"
-        self._module = ShimModule(text, ShimDevice(SHUFFLED))
+        self._module = ShimModule(text, self.shim)
 
     def compile(self, kind):
         assert kind == "cubin"
@@ -132,7 +139,7 @@ def found(monkeypatch):
     stand_in = Driver()
     monkeypatch.setattr(driver, "cu", stand_in)
     monkeypatch.setattr(driver, "CoreDevice", Core)
-    monkeypatch.setattr(driver, "Program", Program)
+    monkeypatch.setattr(driver, "Program", type("Program", (Program,), {"shim": stand_in.shim}))
     monkeypatch.setattr(driver, "launch", lambda stream, config, kernel, argument: kernel(config, argument))
     return stand_in
 
@@ -250,7 +257,7 @@ def test_memory_that_is_not_there(found, problem):
     data = engine.load(events)
     engine.run(data, [0])
     one = sum(m.bytes for m in engine._memory._work.values())
-    found.memory = sum(map(len, found.pieces.values())) + one  # of two
+    found.memory = found.taken + one  # of two
     with pytest.raises(
         EngineError,
         match=r"MiB that are left on Stand-in failed: CUDA_ERROR_OUT_OF_MEMORY; [12] samples? fits? .*use group=",

@@ -17,6 +17,28 @@ from genn_eventprop.toolchain.load import build
 HEADER = Path(__file__).with_name("shim.hpp").read_text()
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 2
 MARGIN = 4096  # bytes beside a piece of memory that kernels must leave alone
+USE = np.dtype((np.void, 48))  # `shim::Use`: who has used four bytes of global memory last
+STRUCT = re.compile(r"(?:typedef struct|struct (?P<before>\w+)) \{\n(?P<fields>(?:    .*\n)+)\}(?P<after> \w+)?;\n")
+FIELD = re.compile(r"    (?P<const>const )?(?P<type>\w+) (?P<names>.*);\n")
+
+
+def checked(text):
+    """The text with arrays of global memory that are checked, and how many arrays and numbers its struct has."""
+    struct = STRUCT.search(text)
+    name, fields, arrays, numbers = struct["before"] or struct["after"].strip(), "", 0, 0
+    for field in FIELD.finditer(struct["fields"]):
+        names = field["names"].split(", ")
+        if not names[0].startswith("*"):
+            fields, numbers = fields + field[0], numbers + len(names)
+            continue
+        assert numbers == 0 and all(n.startswith("*") for n in names), "arrays come before numbers"
+        kind = "Given" if field["const"] else "Global"
+        fields += f"    shim::{kind}<{field['type']}> {field['names'].replace('*', '')};\n"
+        arrays += len(names)
+    text = text.replace(struct[0], f"struct {name} {{\n{fields}}};\n")
+    text = text.replace("extern __shared__ double shared_memory[];", "const shim::Shared shared_memory;")
+    text = re.sub(r"const \w+ \*(\w+) = t->", r"const auto \1 = t->", text)
+    return text.replace("const real *before", "shim::Row<real> before"), arrays, numbers
 
 
 class ShimMemory(DeviceMemory):
@@ -27,6 +49,7 @@ class ShimMemory(DeviceMemory):
             raise OutOfMemory(f"cuda: allocating {count} bytes of {device.available} failed")
         self._raw, self.bytes, self.device = np.full(count + 3 * MARGIN, 0xFF, np.uint8), count, device
         self._start = MARGIN + -self._raw.ctypes.data % MARGIN
+        self.uses = np.zeros(-(-count // 4) + 1, USE)
         device.pieces.add(self)
         self.address = self._raw.ctypes.data + self._start
         device.live += 1
@@ -67,9 +90,14 @@ class ShimModule(Module):
         kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text)
         # types of runtime.cuh are those of <cstdint> here
         text = re.sub(r"typedef (unsigned )?(short|int|long long) u?int\d\d_t;\n", "", text)
+        text, arrays, numbers = checked(text)
+        of_launch = "int blocks, int threads, int shared, const void *t, const shim::Piece *pieces, int n_pieces"
         tail = "".join(
-            f'extern "C" int run_{k}(int blocks, int threads, const void *t, int order, int seed, int mutate) {{\n'
-            f"    return shim_launch((void (*)(const void *)){k}, blocks, threads, t, order, seed, mutate);\n}}\n"
+            f'extern "C" int run_{k}({of_launch}, int order, int seed, int mutate) {{\n'
+            f"    static uint64_t arrays[{3 * arrays + numbers}];\n"
+            f"    shim::resolve((const uint64_t *)t, {arrays}, {numbers}, pieces, n_pieces, arrays);\n"
+            f"    const auto kernel = (void (*)(const void *)){k};\n"
+            "    return shim_launch(kernel, blocks, threads, shared, arrays, order, seed, mutate);\n}\n"
             for k in kernels
         )
         tail += 'extern "C" const char *why() { return shim_message(); }\n'
@@ -83,7 +111,9 @@ class ShimModule(Module):
         d.launches.append(kernel)
         mutate = d.mutate if kernel == "trial" else 0
         run = getattr(self.library, f"run_{kernel}")
-        if run(blocks, threads, ctypes.c_void_p(argument), d.order, d.seed, mutate):
+        pieces = np.array([(p.address, p.bytes, p.uses.ctypes.data) for p in d.pieces], np.uint64).reshape(-1, 3)
+        where = ctypes.c_void_p(pieces.ctypes.data)
+        if run(blocks, threads, shared, ctypes.c_void_p(argument), where, len(pieces), d.order, d.seed, mutate):
             raise RuntimeError(f"{kernel}: {self.library.why().decode()}")
         if not all(piece.whole() for piece in d.pieces):
             raise RuntimeError(f"{kernel}: wrote outside of a piece of global memory")

@@ -2,7 +2,8 @@
 // do not depend on each other's order. Every thread of a block is a fiber; barriers, ballots and shuffles are real:
 // a fiber waits there for the others of its block or warp. Shared memory is poisoned before each block. Threads run in
 // ascending, descending or shuffled order. A barrier that not all threads reach, or reach at different places, aborts;
-// so does an element of shared memory that two threads use, one of them writing, without a barrier between.
+// so does an element of shared or global memory that two threads use, one of them writing, without a barrier between
+// them, or without an end: no barrier orders two blocks of a launch. Atomic operations do not race with each other.
 // It shows nothing about memory models, speed or the driver.
 // It is compiled anew with every text, so it includes nothing of C++ but <cmath>: containers and <algorithm> would take
 // the compiler longer than the kernels do.
@@ -41,6 +42,7 @@ inline Fiber *current = nullptr;
 inline ucontext_t scheduler;
 inline Index block, block_size;
 inline long epoch = 0;  // of a block between two barriers; no two blocks share one
+inline long block_start = 0, launch_start = 0;  // the first epochs of this block, of this launch
 inline int mutate_barrier = 0, barriers = 0;  // leave out the n-th barrier, to see that a check turns red
 inline void (*body)(const void *) = nullptr;
 inline const void *argument = nullptr;
@@ -101,41 +103,136 @@ template <class T> T shuffle_down(int line, T value, int offset) {
     });
 }
 
-// An array in shared memory whose accesses are compared with those of other threads since the last barrier.
-struct Use { long written, read; int writer, reader; };  // epochs of the last write and read, and by which threads
-inline Use *const uses = (Use *)calloc(SHARED_BYTES, sizeof(Use));
+// The last accesses to an element, by epoch and thread; the epoch tells the block as well.
+struct Use {
+    long written, read, changed;      // changed: by an atomic operation
+    long read_before, changed_before;  // by an earlier block of the launch
+    int16_t writer, reader, changer;
+};
+static_assert(sizeof(Use) == 48, "as the host makes them");
+inline bool by_another(long when, int who) { return when == epoch && who != current->thread.x; }
+inline bool by_earlier_block(long when) { return when >= launch_start && when < block_start; }
+inline void note(long &when, int16_t &who) {
+    who = by_another(when, who) ? MANY : int16_t(current->thread.x);
+    when = epoch;
+}
+// Blocks matter in global memory alone: shared memory begins anew with each.
+[[noreturn]] inline void race(bool global, const char *what, const void *at) {
+    static char text[80];
+    snprintf(text, sizeof text, "race on %s memory, %s", global ? "global" : "shared", what);
+    fail(text, int((const char *)at - (const char *)0 & 0xffff));
+    abort();
+}
+inline void wrote(Use &u, bool global, const void *at) {
+    bool bad = by_another(u.written, u.writer) || by_another(u.read, u.reader) || by_another(u.changed, u.changer);
+    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.read) || by_earlier_block(u.read_before) || by_earlier_block(u.changed) || by_earlier_block(u.changed_before);
+    if (bad) race(global, "a write", at);
+    note(u.written, u.writer);
+}
+inline void has_read(Use &u, bool global, const void *at) {
+    bool bad = by_another(u.written, u.writer) || by_another(u.changed, u.changer);
+    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.changed) || by_earlier_block(u.changed_before);
+    if (bad) race(global, "a read", at);
+    if (by_earlier_block(u.read)) u.read_before = u.read;
+    note(u.read, u.reader);
+}
+inline void has_changed(Use &u, bool global, const void *at) {
+    bool bad = by_another(u.written, u.writer) || by_another(u.read, u.reader);
+    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.read) || by_earlier_block(u.read_before);
+    if (bad) race(global, "an atomic operation", at);
+    if (by_earlier_block(u.changed)) u.changed_before = u.changed;
+    note(u.changed, u.changer);
+}
+
+inline Use *const uses = (Use *)calloc(SHARED_BYTES, sizeof(Use));  // of every byte of shared memory
 inline Use &use_of(const void *place);
-template <class T> struct Element {
+constexpr int SLOT = 4;  // bytes of global memory that have one `Use`: no element is smaller
+
+// An element whose accesses are compared with those of other threads.
+template <class T> struct Row;
+template <class T, bool global> struct Element {
     T *at;
-    void wrote() const {
-        Use &u = use_of(at);
-        const int me = current->thread.x;
-        if ((u.written == epoch && u.writer != me) || (u.read == epoch && u.reader != me)) fail("race on shared memory, a write", int((char *)at - (char *)0 & 0xffff));
-        u.written = epoch, u.writer = me;
-    }
-    operator T() const {
-        Use &u = use_of(at);
-        const int me = current->thread.x;
-        if (u.written == epoch && u.writer != me) fail("race on shared memory, a read", int((char *)at - (char *)0 & 0xffff));
-        u.reader = u.read == epoch && u.reader != me ? MANY : me;
-        u.read = epoch;
-        return *at;
-    }
-    const Element &operator=(T value) const { wrote(); *at = value; return *this; }
+    Use *use;
+    operator T() const { has_read(*use, global, at); return *at; }
+    const Element &operator=(T value) const { wrote(*use, global, at); *at = value; return *this; }
     const Element &operator=(const Element &other) const { return *this = T(other); }
     const Element &operator+=(T value) const { return *this = T(T(*this) + value); }
+    const Element &operator-=(T value) const { return *this = T(T(*this) - value); }
+    T change(T value) const { has_changed(*use, global, at); const T before = *at; *at = value; return before; }
+    Row<T> operator&() const { return {at, use}; }
 };
+// An array in shared memory.
 template <class T> struct Checked {
     T *first;
     int count;
-    Element<T> operator[](int64_t i) const {
+    Element<T, false> operator[](int64_t i) const {
         if (i < 0 || i >= count) fail("outside of an array in shared memory", int(i));
-        return {first + i};
+        return {first + i, &use_of(first + i)};
     }
-    Element<T> operator*() const { return (*this)[0]; }
+    Element<T, false> operator*() const { return (*this)[0]; }
 };
-template <class T> void atomic_add(const Checked<T> &to, T value) { *to.first += value; }
-template <class T> void atomic_add(T *to, T value) { *to += value; }
+// An array in global memory: `bytes` up to the next array, or to the end of the piece of memory that it is in.
+template <class T> struct Global {
+    T *first;
+    int64_t bytes;
+    Use *uses;
+    template <class I> Element<T, true> operator[](I i) const {
+        if (i < 0 || int64_t(i) >= bytes / int64_t(sizeof(T))) fail("wrote outside of a piece of global memory", int(i));
+        return {first + i, uses + int64_t(i) * int64_t(sizeof(T)) / SLOT};
+    }
+    Element<T, true> operator*() const { return (*this)[0]; }
+    Element<T, true> operator+(int64_t i) const { return (*this)[i]; }  // the place of a counter
+    explicit operator bool() const { return first; }
+};
+// The same, of what kernels do not write.
+template <class T> struct Given {
+    const T *first;
+    int64_t bytes;
+    Use *uses;
+    template <class I> const T &operator[](I i) const {
+        if (i < 0 || int64_t(i) >= bytes / int64_t(sizeof(T))) fail("read outside of a piece of global memory", int(i));
+        return first[i];
+    }
+    Given operator+(int64_t i) const { return {first + i, bytes - i * int64_t(sizeof(T)), uses}; }
+    operator const T *() const { return first; }
+    explicit operator bool() const { return first; }
+};
+// From an element of a row on.
+template <class T> struct Row {
+    const T *at;
+    Use *use;
+    Row(const T *place, Use *its = nullptr) : at(place), use(its) {}
+    Row operator-(int64_t i) const { return {at - i, use ? use - i * int64_t(sizeof(T)) / SLOT : nullptr}; }
+    T operator[](int64_t i) const {
+        if (use) has_read(use[i * int64_t(sizeof(T)) / SLOT], true, at + i);
+        return at[i];
+    }
+};
+template <class T> const Element<T, true> &place_of(const Element<T, true> &e) { return e; }
+template <class T> Element<T, true> place_of(const Global<T> &a) { return *a; }
+template <class T> Element<T, false> place_of(const Checked<T> &a) { return *a; }
+template <class E, class T> void atomic_add(const E &to, T value) { place_of(to).change(*place_of(to).at + value); }
+template <class E, class T> void atomic_min(const E &to, T value) { const auto &e = place_of(to); e.change(value < *e.at ? value : *e.at); }
+template <class E, class T> void atomic_max(const E &to, T value) { const auto &e = place_of(to); e.change(value > *e.at ? value : *e.at); }
+
+// A piece of memory of the device, with a `Use` for every `SLOT` of its bytes.
+struct Piece { char *start; int64_t bytes; Use *uses; };
+inline int64_t shared_bytes = 0;  // that the launch has asked for
+
+// The struct of a kernel: its addresses become arrays that are checked, in the order of fields; numbers stay.
+inline void resolve(const uint64_t *raw, int arrays, int numbers, const Piece *pieces, int n_pieces, uint64_t *out) {
+    for (int i = 0; i < arrays; ++i) {
+        char *const at = (char *)raw[i];
+        const Piece *in = nullptr;
+        for (int k = 0; k < n_pieces; ++k)
+            if (at >= pieces[k].start && at < pieces[k].start + pieces[k].bytes) in = pieces + k;
+        char *end = in ? in->start + in->bytes : at;
+        for (int k = 0; k < arrays; ++k)
+            if ((char *)raw[k] > at && (char *)raw[k] < end) end = (char *)raw[k];
+        out[3 * i] = raw[i], out[3 * i + 1] = uint64_t(end - at), out[3 * i + 2] = in ? uint64_t(in->uses + (at - in->start) / SLOT) : 0;
+    }
+    memcpy(out + 3 * arrays, raw + arrays, size_t(numbers) * 8);
+}
 
 inline void entry() { body(argument); leave(); }
 
@@ -210,6 +307,17 @@ inline void run_block(int order) {
 
 alignas(64) inline double shared_memory[shim::SHARED_BYTES / sizeof(double)];
 inline shim::Use &shim::use_of(const void *place) { return uses[(const char *)place - (const char *)shared_memory]; }
+namespace shim {
+template <class T> Checked<T> share(char *place, int count) {
+    if (place + count * int64_t(sizeof(T)) > (char *)::shared_memory + shared_bytes) fail("more shared memory than the launch has asked for", count);
+    return {(T *)place, count};
+}
+// What kernels call `shared_memory`: bytes to divide, or numbers.
+struct Shared {
+    explicit operator char *() const { return (char *)::shared_memory; }
+    Element<double, false> operator[](int64_t i) const { return share<double>((char *)::shared_memory, int(shared_bytes / 8))[i]; }
+};
+}  // namespace shim
 
 #define __global__
 #define __device__
@@ -226,13 +334,18 @@ inline shim::Use &shim::use_of(const void *place) { return uses[(const char *)pl
 #define __popc(bits) __builtin_popcount(bits)
 #define atomicAdd(to, value) shim::atomic_add(to, value)
 #define SHARED(T) const shim::Checked<T>
-#define SHARE(T, place, count) shim::Checked<T>{(T *)(place), count}
+#define SHARE(T, place, count) shim::share<T>(place, count)
+#define atomicMin(to, value) shim::atomic_min(to, value)
+#define atomicMax(to, value) shim::atomic_max(to, value)
 inline double __longlong_as_double(long long bits) { double value; memcpy(&value, &bits, 8); return value; }
-template <class T> void atomicMin(T *to, T value) { if (value < *to) *to = value; }
-template <class T> void atomicMax(T *to, T value) { if (value > *to) *to = value; }
 
 // Runs a kernel; order 0: ascending, 1: descending, 2: shuffled. Returns 0, or 1 with a message.
-extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int threads, const void *argument, int order, int seed, int mutate) {
+extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int threads, int shared, const void *argument, int order, int seed, int mutate) {
+    shim::shared_bytes = shared, shim::launch_start = shim::epoch + 1;
+    if (size_t(shared) > shim::SHARED_BYTES) {
+        snprintf(shim::message, sizeof shim::message, "%d bytes of shared memory", shared);
+        return 1;
+    }
     shim::random_state = uint64_t(seed);
     shim::failed = false, shim::mutate_barrier = mutate, shim::barriers = 0;
     shim::body = kernel, shim::argument = argument, shim::block_size.x = threads;
@@ -249,7 +362,7 @@ extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int 
         const int b = turn[k];
         shim::block.x = b;
         memset(shared_memory, 0xff, sizeof shared_memory);
-        ++shim::epoch;
+        shim::block_start = ++shim::epoch;
         for (int i = 0; i < threads; ++i) {
             shim::Fiber &f = *shim::fibers[i];
             f.thread.x = i, f.done = false, f.waits_at = 0, f.given = 0;
