@@ -22,7 +22,7 @@ from support.connected import network as connected
 from support.cuda_shim import ShimEngine
 from support.cuda_shim.indices import narrow_products
 
-FIRST_ROOM = "genn_eventprop.engines.program_engine.FIRST_ROOM"
+FIRST_ROOM = "genn_eventprop.engines.contract.program_engine.FIRST_ROOM"
 
 
 def replaced(pattern, by, text):
