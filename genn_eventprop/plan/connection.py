@@ -30,7 +30,8 @@ class ConnectionRecord:
     form: "dense": weights (M, N); "synapses": a table (`modelling.Synapses`), `table` where it follows from shapes,
     None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
     delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
-    learned: which of them, None: all; sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
+    learned: which of them, None: all; mask: which weights of a dense connection are synapses, None: all; sign: 1 or -1
+    that weights keep, of sources or weights, see `Connection`.
     channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input. shares: name of
     the connection whose weights these are; "": its own.
     """
@@ -49,6 +50,7 @@ class ConnectionRecord:
     table: Synapses | None = field(default=None, compare=False)
     delays: DelayRecord | None = None
     learned: np.ndarray | None = field(default=None, compare=False)
+    mask: np.ndarray | None = field(default=None, compare=False)
     sign: np.ndarray | None = field(default=None, compare=False)
     channels: tuple[int, int] | None = None
     shares: str = ""

@@ -198,7 +198,7 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
             receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
             form=c.connectivity.form, weight_shape=c.weight_shape,
             table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
-            learned=_learned(c), sign=c.sign, channels=_channels(c, network),
+            learned=_learned(c), mask=_mask(c), sign=c.sign, channels=_channels(c, network),
             shares=c.share.name if c.share else "",
         )
         for c in network.connections
@@ -207,9 +207,12 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
 
 def _learned(c: Connection) -> np.ndarray | None:
     """Which weights are learned: not those of a mask that are 0."""
-    mask = c.connectivity.mask if isinstance(c.connectivity, Dense) else None
-    both = [m for m in (c.learned, mask) if m is not None]
+    both = [m for m in (c.learned, _mask(c)) if m is not None]
     return np.logical_and.reduce(both) if both else None
+
+
+def _mask(c: Connection) -> np.ndarray | None:
+    return c.connectivity.mask if isinstance(c.connectivity, Dense) else None
 
 
 def _delays(c: Connection) -> DelayRecord | None:

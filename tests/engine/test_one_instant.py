@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Network, engines, losses
+from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
 from genn_eventprop.data import Events
+from genn_eventprop.gradcheck.compare import Problem, settled
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
@@ -91,3 +92,100 @@ def test_a_spike_at_the_end_of_the_trial_counts(dt):
         for engine in ("reference_event", "native"):
             result, _ = outcome(net, loss, events, engine, duration=duration, dt=duration / 3)
             assert result.spike_counts["output"][0, 0] == (duration > exact)
+
+
+def delta_model(name: str = "Delta", reset: str = "0") -> NeuronModel:
+    return NeuronModel(
+        name=name, state={"V": 0.0}, params={"tau": Param(10.0, "ms", trainable=True)}, dynamics={"V": "-V / tau"},
+        threshold="V - 1", reset={"V": reset}, input="V",
+    )  # fmt: skip
+
+
+def exactly(net: Network, loss: losses.Loss, events: Events, duration: float) -> tuple:
+    """(readouts, gradients with those of input times) of `reference_event`."""
+    plan = make_plan(net, loss, dt=duration, duration=duration, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(0), engine="reference_event")
+    read = made.forward(made.load(events), np.arange(len(events)), record_spikes=True)
+    made.backward(np.cos(np.arange(read.value.size)).reshape(read.value.shape))
+    return read, {k: np.array(v) for k, v in made.gradients.items()} | {"input": made.input_gradients}
+
+
+def delta_network(
+    weights: np.ndarray, recurrent: np.ndarray | None = None, model: NeuronModel | None = None
+) -> tuple[Network, losses.Loss]:
+    net = Network()
+    inp, hidden = net.input(len(weights)), net.population(model or delta_model(), weights.shape[1], "hidden")
+    output = net.population(LI(), 2, "output")
+    net.connect(inp, hidden, Dense(weights))
+    if recurrent is not None:
+        net.connect(hidden, hidden, Dense(recurrent), delay=2.0)
+    net.connect(hidden, output, Dense(np.tile([[0.3, -0.2]], (weights.shape[1], 1))), delay=1.0)
+    return net, losses.IntegratedVoltageCrossEntropy(output)
+
+
+@pytest.mark.parametrize(
+    ("weights", "spikes"), [([1.2, -0.6], 0), ([-0.6, 1.2], 0), ([0.6, 0.7], 1), ([0.9, -0.2, 0.4], 1)]
+)
+@pytest.mark.parametrize("late", [0.0, 5.0 * 2.0**-52])
+def test_what_arrives_at_once_is_added_first(weights, spikes, late):
+    """Times within rounding are one instant, and the order of sources decides nothing."""
+    net, loss = delta_network(np.array(weights)[:, None])
+    times = 5.0 + late * np.arange(len(weights))
+    sample = lambda by: Events.from_samples([(times + by, np.arange(len(weights)))], len(weights), labels=[0])  # noqa: E731
+    read, gradients = exactly(net, loss, sample(0.0), 20.0)
+    assert read.spike_counts["hidden"] == spikes
+    value = [exactly(net, loss, sample(by), 20.0)[0].value[0] @ np.cos([0, 1]) for by in (1e-4, -1e-4)]
+    assert gradients["input"].sum() == pytest.approx((value[0] - value[1]) / 2e-4, rel=1e-6, abs=1e-12)
+
+
+def simulated(sample, weights: np.ndarray, recurrent: np.ndarray, steps: int) -> list[tuple[int, int]]:
+    """(ms, neuron) of spikes where all events are at whole ms: decay, all arrivals, then the thresholds."""
+    V, spikes, arriving = np.zeros(len(recurrent)), [], np.zeros((steps + 3, len(recurrent)))
+    np.add.at(arriving, sample[0].astype(int), weights[sample[1]])
+    for k in range(steps):
+        V = V * np.exp(-1 / 10.0) + arriving[k]
+        fired = V >= 1
+        spikes += [(k, int(n)) for n in np.flatnonzero(fired)]
+        arriving[k + 2] += fired @ recurrent
+        V = np.where(fired, 0.0, V)
+    return spikes
+
+
+def test_recurrent_deltas_add_up_before_thresholds():
+    rng = np.random.default_rng(3)
+    weights, recurrent = rng.normal(0.3, 0.5, (4, 6)), rng.normal(0.0, 0.8, (6, 6))
+    net, loss = delta_network(weights, recurrent)
+    samples = [(np.sort(rng.integers(0, 35, 40)).astype(float), rng.integers(0, 4, 40)) for _ in range(8)]
+    spikes = exactly(net, loss, Events.from_samples(samples, 4, labels=[0] * 8), 40.0)[0].spikes["hidden"]
+    for i, sample in enumerate(samples):
+        mine = spikes.sample == i
+        wanted = simulated(sample, weights, recurrent, 40)
+        assert len(wanted) > 20
+        assert [(round(t, 9), n) for t, n in zip(spikes.time[mine], spikes.neuron[mine])] == wanted
+
+
+def test_arrivals_that_cross_together_pass_the_gradient_check():
+    rng = np.random.default_rng(3)
+    net, loss = delta_network(rng.normal(0.3, 0.5, (4, 3)), rng.normal(0.0, 0.8, (3, 3)))
+    samples = [(np.sort(rng.integers(0, 35, 30)).astype(float), rng.integers(0, 4, 30)) for _ in range(2)]
+    events = Events.from_samples(samples, 4, labels=[0, 1])
+    plan = make_plan(net, loss, dt=40.0, duration=40.0, spike_times="exact")
+    problem = Problem(plan, net.initial_parameters(0), events)
+    made = engines.create(plan, net.initial_parameters(0), engine="reference_event")
+    made.run(made.load(events), [0, 1], training=True)
+    names = [
+        "hidden_output.weight",
+        "hidden.tau",
+        "hidden_output.delay",
+    ]  # input times of one instant have no derivative
+    for key, (difference, _) in settled(problem, names).items():
+        assert made.full_gradients[key] == pytest.approx(difference, rel=1e-6, abs=1e-9), key
+
+
+def test_a_dip_within_one_instant_arms_nothing():
+    """A reset that ends above the threshold does not spike again before g has been below zero."""
+    model = delta_model("Kept", reset="V - 0.1")
+    for first in (-0.6, 0.6):
+        net, loss = delta_network(np.array([[1.5], [first], [-first]]), model=model)
+        events = Events.from_samples([([5.0, 6.0, 6.0], [0, 1, 2])], n_channels=3, labels=[0])
+        assert exactly(net, loss, events, 20.0)[0].spike_counts["hidden"] == 1

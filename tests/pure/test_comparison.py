@@ -37,3 +37,12 @@ def test_p_is_small_only_for_a_difference_and_drawn_signs_agree_with_all():
     base = dict(enumerate(rng.normal(size=20)))
     assert paired(base, {k: v + 0.3 for k, v in base.items()}).p < 1e-3
     assert paired(base, base).p == 1.0
+
+
+@pytest.mark.parametrize("counts, p", [((1, -2, 1, -2), 0.75), ((0, 1, -1, 1), 1.0), ((3, -1, -2, 4, 0), 0.625)])
+@pytest.mark.parametrize("base", [9000, 9731, 1])
+def test_sums_of_signs_that_tie_count(counts, p, base):
+    """Accuracies of 10,000 samples: sums of their differences tie but for rounding."""
+    first = {i: (base + 7 * i) / 10000 for i in range(len(counts))}
+    second = {i: (base + 7 * i + d) / 10000 for i, d in enumerate(counts)}
+    assert paired(first, second).p == p

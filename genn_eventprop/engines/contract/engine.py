@@ -44,8 +44,9 @@ class Engine(SplitForm, ABC):
         parameters: initial values, by the names of `Network.initial_parameters`.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive.
 
-    Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch. Threads may
-    share an engine: its runs and steps wait for each other, and ``with engine.lock:`` keeps several calls together.
+    Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch; 0 where a
+    mask has no synapse. Threads may share an engine: its runs and steps wait for each other, and ``with engine.lock:``
+    keeps several calls together.
     """
 
     name: str = "engine"
@@ -114,6 +115,12 @@ class Engine(SplitForm, ABC):
 
     parameters: MutableMapping[str, np.ndarray]
     gradients: MutableMapping[str, np.ndarray]
+
+    def clear_masked(self) -> None:
+        """Set gradients to 0 where a mask has no synapse; every engine calls it once gradients are complete."""
+        for c in self.plan.connections:
+            if c.mask is not None and c.weight in self.gradients:
+                self.gradients[c.weight][~c.mask] = 0
 
     @abstractmethod
     @one_at_a_time
@@ -185,6 +192,7 @@ class Engine(SplitForm, ABC):
             gradient = self.gradients[name]
             gradient[...] = flat[start : start + gradient.size].reshape(gradient.shape)
             start += gradient.size
+        self.clear_masked()
 
     def roots_of(self, part: Part) -> list[int]:
         """The keys of the sums that `run_part` gives for a part."""

@@ -230,6 +230,7 @@ class ProgramEngine(Engine):
                 self.gradients[f"{p.name}.{n}"] = (
                     each.sum(keepdims=True, dtype=np.float64).astype(self.dtype) if shared else each
                 )
+        self.clear_masked()
 
     def _spikes(self, out: Arrays) -> dict[str, Spikes]:
         found = {}

@@ -255,6 +255,7 @@ class GennEngine(GennHalves):
     def _collect(self, out: Arrays) -> None:
         """Gradients are on the device."""
         self.gradients.pull()
+        self.clear_masked()
 
     def _of_synapses(self) -> Arrays:
         """Without weights, which are on the device."""

@@ -156,7 +156,7 @@ class NativeEngine(NativeCalls):
         whole = Part.whole(len(samples), self.slices_of(len(samples)))
         result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
-            self._memory.sum_shared()
+            self._complete()
         return replace(result, spikes=dict(result.spikes)) if result.spikes is not None else result
 
     splits = True
@@ -228,7 +228,7 @@ class NativeEngine(NativeCalls):
         arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
         arrays |= self._pushes(counts, part)
         self._halves._call(arrays, part, True, False, BACKWARDS)
-        self._memory.sum_shared()
+        self._complete()
         return self._in_order_of_data(arrays) if inputs else arrays["input_slope"]
 
     def slices_of(self, batch: int) -> int:
@@ -265,7 +265,12 @@ class NativeEngine(NativeCalls):
 
     def take_gradient(self, flat: np.ndarray) -> None:
         self._memory.gradient[...] = flat
+        self._complete()
+
+    def _complete(self) -> None:
+        """What is left to do once the gradients of all slices are added up."""
         self._memory.sum_shared()
+        self.clear_masked()
 
     def _run(
         self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, stochastic: bool,

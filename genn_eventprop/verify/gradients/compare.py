@@ -160,6 +160,7 @@ def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarr
     """
     moved = [k for k in problem.values if not k.endswith(".delay")]
     d = {k: rng.standard_normal(problem.values[k].shape) * problem.scale(k) for k in moved}
+    d = {k: v * _synapses(problem.plan, k) for k, v in d.items()}
     slope = sum(float(np.sum(gradients[k] * d[k])) for k in moved)
     steps = 1e-2 * 0.5 ** np.arange(24)
     loss, same = problem.along(d, [0.0, *steps])
@@ -170,6 +171,11 @@ def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarr
         if len(good) == 4:
             return float(np.polyfit(np.log(steps[good]), np.log(remainder[good]), 1)[0])
     return float("nan")
+
+
+def _synapses(plan: Plan, key: str) -> np.ndarray | float:
+    """Which numbers of a block there are: 0 where a mask has no synapse."""
+    return next((c.mask.astype(float) for c in plan.connections if c.weight == key and c.mask is not None), 1.0)
 
 
 def compare(
@@ -205,6 +211,7 @@ def compare(
     noise = ROUNDING * max(1.0, abs(float(own_result.loss.mean())))
     blocks = []
     for key, (difference, step) in settled(problem, list(gradients)).items():
+        difference = difference * _synapses(plan, key)
         missing, floor = int(np.isnan(difference).sum()), noise / (STEP * problem.scale(key))
         blocks.append(Block(key, gradients[key], difference, missing, floor, 10 * noise / step))
     case = Case(
@@ -224,7 +231,7 @@ def _driven(engine: ReferenceEvent) -> frozenset[str]:
         own = [s for t in engine.trials for s in t.recording.own[p.name]]
         if own and all(s.cause is not None for s in own):
             out += [c.weight for c in engine.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
-            made = {s.cause.connection.name for s in own if isinstance(s.cause, Arrival)}
+            made = {by.connection.name for s in own for by, _ in s.shares if isinstance(by, Arrival)}
             out += [f"{c.name}.delay" for c in engine.plan.into(p.name) if c.name not in made]
     return frozenset(out)
 

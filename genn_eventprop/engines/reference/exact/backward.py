@@ -161,7 +161,7 @@ class Backward:
             np.add.at(out.sources, s.segment, (rows * s.size).T)
 
     def _own_event(self, event: Spike) -> None:
-        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E undivided to what put it across by itself."""
+        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E as a whole to what put it across by itself."""
         adjoint, n = self.adjoint[event.population], event.neuron
         lam, jump = adjoint.start(event.after), adjoint.jumps[event.index]
         E = event.feedback + event.extra + lam @ jump["a"]
@@ -180,7 +180,8 @@ class Backward:
             rate = E / jump["gdot"]
             self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
         else:
-            event.cause.extra += E
+            for cause, share in event.shares:
+                cause.extra += share * E
         adjoint.end[event.before] = jump["dh_dx"].T @ lam - jump["dg_dx"] * rate
         if event.population in self.jumps and adjoint.model.events[event.event].emits:
             adjoint.end[event.before, self.pushed[event.population]] += self.jumps[event.population][n]

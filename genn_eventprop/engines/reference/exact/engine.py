@@ -258,6 +258,7 @@ class ReferenceEvent(Engine):
             inputs.append(back.input_times)
             self.smallest_slope = min(self.smallest_slope, back.smallest_slope)
         self.gradients = {k: total[k] for k in self.plan.trainable}
+        self.clear_masked()
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
 
     def _push(self, loss: LossRecord, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:

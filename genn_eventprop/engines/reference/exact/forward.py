@@ -4,7 +4,9 @@ Every neuron's trajectory is cut into segments: a segment begins with an own eve
 or where a piece of the flow ends, so that each is one polynomial (`event_flow`). Events are handled in the order (time;
 own events, ends of modes, arrivals; population; neuron). Times within rounding of each other are one instant: an own
 event that follows what is next in the queue, or the end of the trial, by less than `TOGETHER` of the trial is taken
-first, at its time. Without that, rounding would decide which of several equal neurons inhibits the others.
+first, at its time. Without that, rounding would decide which of several equal neurons inhibits the others. All that
+arrives at one instant is added before any threshold is looked at: else the numbers of its sources would decide whether
+excitation or inhibition comes first.
 
 For gradient checks C copies of the network with slightly different numbers run in lockstep: the first copy decides
 which event is next, the others must make the same one at their own time; those that would not are marked `changed`.
@@ -24,7 +26,7 @@ from ....plan import ConnectionRecord, Plan
 from .flow import BlowUp
 from .pieces import Pieces
 from .population import TOGETHER, PopulationModel
-from .records import Arrival, ModeEnd, Record, Recording, Renewal, Spike
+from .records import Arrival, Cause, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
 
 
@@ -60,6 +62,7 @@ class Forward:
         self.pushed = 0
         self.changed = np.zeros(self.copies, bool)
         self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
+        self.instant: list[Arrival] = []  # the arrivals of the present instant
         self.now, self.where = 0.0, ""
         read = {loss.output: loss.readout for loss in plan.losses}
         self.aligned = {name for name, readout in read.items() if readout == "voltage"}
@@ -174,10 +177,12 @@ class Forward:
         event, equations = r.model.events[e], r.model.equations
         x = r.states(lanes, times)
         before = r.close(lanes, times)
+        cause = r.cause[e, neuron]
         spike = Spike(
-            r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own), int(before[0]), 0, r.cause[e][neuron]
-        )
-        r.cause[e][neuron], r.armed[e, lanes] = None, False
+            r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own), int(before[0]), 0, cause,
+            self._shares(r, e, neuron, x[:, :1], cause),
+        )  # fmt: skip
+        r.cause[e, neuron], r.armed[e, lanes] = None, False
         if event.next_mode is not None:
             self._enter(r, neuron, event.next_mode, times, spike)
         after = r.open(lanes, equations.reset(e, x, lanes), times, spike)
@@ -188,6 +193,27 @@ class Forward:
         if event.emits:
             for c in self.plan.out_of(r.model.name):
                 self._schedule(c, times, neuron, spike)
+
+    def _shares(
+        self, r: Pieces, e: int, neuron: int, x: np.ndarray, cause: Cause | None
+    ) -> tuple[tuple[Cause, float], ...]:
+        """How E of an own event at x (n, 1) is divided among the arrivals that put the neuron across together: in
+        proportion to how much each raised the threshold function."""
+        if not isinstance(cause, Arrival):
+            return () if cause is None else ((cause, 1.0),)
+        lane, equations, pushes = np.array([neuron]), r.model.equations, []
+        above = equations.threshold(e, x, lane)
+        for arrival in self.instant:
+            c, here = arrival.connection, np.flatnonzero(arrival.route.target == neuron)
+            if c.target != r.model.name or not len(here):
+                continue
+            weight = self.weights[c.weight][0, arrival.route.weight[here]].sum()
+            push = above - equations.threshold(e, x - weight * equations.direction[c.receptor][:, lane], lane)
+            pushes.append((arrival, max(float(push[0]), 0.0)))
+        total = sum(push for _, push in pushes)
+        if not total > 0:  # rounding
+            return ((cause, 1.0),)
+        return tuple((arrival, push / total) for arrival, push in pushes if push > 0)
 
     def _align(self, r: Pieces, neuron: int, times: np.ndarray) -> None:
         """New pieces for all other neurons of an aligned population at `times` (C,)."""
@@ -222,11 +248,24 @@ class Forward:
             self.due[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
 
     def _due(self) -> None:
-        """The first entry of the queue: the end of a timed mode, or an arrival."""
-        _, rank, _, _, number, times, what = heapq.heappop(self.queue)
-        if rank:
-            self._arrive(times, *what)
-        elif self.due.get(what[:2]) == number:
+        """The first entry of the queue: the end of a timed mode, or an arrival, with all others of its instant."""
+        start, rank, _, _, number, times, what = heapq.heappop(self.queue)
+        if not rank:
+            self._end_if_due(number, times, what)
+            return
+        for r in self.running.values():
+            r.instant += 1
+        self.instant = [self._arrive(times, *what)]
+        while self.queue and self.queue[0][0] <= start + self.together:
+            _, rank, _, _, number, late, what = heapq.heappop(self.queue)
+            at_once = times if self.copies == 1 else late
+            if rank:
+                self.instant.append(self._arrive(at_once, *what))
+            else:
+                self._end_if_due(number, at_once, what)
+
+    def _end_if_due(self, number: int, times: np.ndarray, what: tuple) -> None:
+        if self.due.get(what[:2]) == number:
             self._mode_end(times, *what)
 
     def _mode_end(self, times: np.ndarray, name: str, neuron: int, source: Spike | ModeEnd) -> None:
@@ -242,7 +281,7 @@ class Forward:
         self.events.append(event)
         self._align(r, neuron, times)
 
-    def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int) -> None:
+    def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int) -> Arrival:
         r = self.running[c.target]
         self._begin(r, float(times[0]))
         everyone = c.target in self.together_at
@@ -257,5 +296,6 @@ class Forward:
         weights[:, here] = self.weights[c.weight][:, route.weight]
         event.after = r.open(every, x + weights.ravel() * direction, at_, event)
         self.events.append(event)
+        return event
 
     empty = np.zeros(0, np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .flow import at
 from .population import PopulationModel
-from .records import Cause, Segments, Spike
+from .records import Arrival, Cause, Segments, Spike
 from .series import ORDER, basis, bernstein, first_upward_root, follow_root
 
 # Of its span, in copies: when a piece gives way to the next one, and until when it may last, as far beyond the span
@@ -27,7 +27,9 @@ ALONG = basis(np.linspace(0.0, HOLDS, 40))  # where copies are looked at for an 
 class Pieces:
     """Those of one population.
 
-    end, last: when a piece gives way to the next one, and until when it holds.
+    end, last: when a piece gives way to the next one, and until when it holds. cause: (E, N) what put a neuron across
+    at once, of own events that are about to happen for that reason; else None. armed: (E, L) whether g has been below
+    zero since the last own event; armed_by: (E, L) number of the arrivals that armed it, see `instant`, 0: none did.
     """
 
     model: PopulationModel
@@ -40,8 +42,9 @@ class Pieces:
     series: np.ndarray
     crossing: np.ndarray
     armed: np.ndarray
+    armed_by: np.ndarray
     segment: np.ndarray
-    cause: list[list[Cause | None]]
+    cause: np.ndarray
     changed: np.ndarray
     breaks: np.ndarray
     aligned: bool
@@ -50,6 +53,7 @@ class Pieces:
     closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
     own: list[Spike] = field(default_factory=list)
+    instant: int = 0  # number of the arrivals that are being added, those of one instant together
 
     @classmethod
     def begin(cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool, duration: float) -> Pieces:
@@ -58,7 +62,7 @@ class Pieces:
         new = cls(
             model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
-            np.zeros(L, np.int64), [[None] * model.size for _ in range(E)], np.zeros(copies, bool),
+            np.zeros((E, L), np.int64), np.zeros(L, np.int64), np.full((E, model.size), None), np.zeros(copies, bool),
             np.append(np.unique(breaks), np.inf), aligned, duration,
         )  # fmt: skip
         new.open(np.arange(L), model.equations.x0, np.zeros(L), None)
@@ -134,14 +138,20 @@ class Pieces:
     ) -> None:  # fmt: skip
         """Find the first upward crossing of every new piece; at once if g is >= 0 already and was below before."""
         below = self.model.equations.threshold(e, x, lanes) < 0
-        at_once = ~below & self.armed[e, lanes] & possible
+        if isinstance(cause, Arrival):  # a dip between two arrivals of one instant is none
+            self.armed[e, lanes] &= below | (self.armed_by[e, lanes] < self.instant)
+        armed = self.armed[e, lanes]
+        at_once = ~below & armed & possible
         crossing = np.where(at_once, time, np.inf)
+        self.armed_by[e, lanes[below & ~armed]] = self.instant if isinstance(cause, Arrival) else 0
         self.armed[e, lanes] |= below
         mine = lanes < self.model.size
+        self.cause[e, lanes[~at_once & mine]] = None  # what else arrived at this instant has brought it back
         for i in np.flatnonzero(at_once & mine):
-            if cause is None and self.crossing[e, lanes[i]] == time[i]:
-                continue  # put across at this time already, before another neuron's event began this piece
-            self.cause[e][lanes[i]] = cause if self.model.puts_across(cause, e) else None
+            if self.model.puts_across(cause, e):
+                self.cause[e, lanes[i]] = cause
+            elif self.crossing[e, lanes[i]] != time[i]:  # else put across already, before this piece began
+                self.cause[e, lanes[i]] = None
         if np.any(possible & ~at_once):
             g = self.model.equations.threshold_series(e, series, lanes)
             bounds = bernstein(g[:, mine])

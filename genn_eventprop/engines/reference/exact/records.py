@@ -35,8 +35,9 @@ class Arrival:
 class Spike:
     """Own event number `event` of one neuron, at `time` ms (`times` (C,) of all copies), in mode `mode`, x- (n,).
 
-    cause: what put the neuron across at once (an arrival of a delta synapse, a change of mode). feedback: sum of D over
-    everything that it scheduled. before, after: segments, of the first copy.
+    cause: what put the neuron across at once (an arrival of a delta synapse, a change of mode); shares: how E is
+    divided among all that did so at that instant, adding up to 1. feedback: sum of D over everything that it scheduled.
+    before, after: segments, of the first copy.
     """
 
     population: str
@@ -50,6 +51,7 @@ class Spike:
     before: int
     after: int
     cause: Cause | None
+    shares: tuple[tuple[Cause, float], ...] = ()
     feedback: float = 0.0
     extra: float = 0.0
 

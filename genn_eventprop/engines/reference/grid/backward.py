@@ -22,6 +22,7 @@ class Trial(Forward):
         for p in self.plan.populations if self.start is None else ():
             self._initial_gradient(p, lam[p.name])
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
+        self.engine.clear_masked()
         return self.guarded
 
     def _begin(self) -> dict[str, np.ndarray]:
