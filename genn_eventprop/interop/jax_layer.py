@@ -180,10 +180,13 @@ class _Call:
         runner = self.runner(values)
         spikes, place = self.spikes(given)
         number, passed = (int(n) for n in np.asarray(token))
+        wanted = not self.dense and not runner.no_times  # JAX does not say whether it wants gradients of times
         by_time, found = runner.gradients(
-            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], not self.dense, spikes, values,
+            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], wanted, spikes, values,
             None if key is None else int(key),
         )  # fmt: skip
+        if runner.no_times:
+            by_time = np.full(len(spikes[0]), np.nan)
         by_given = np.zeros(() if self.dense else given.size, self.real)
         if not self.dense:
             by_given[place] = by_time

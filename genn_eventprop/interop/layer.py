@@ -16,6 +16,7 @@ from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import Recorded
+from ..engines.contract.features import no_input_times
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
@@ -200,6 +201,11 @@ class Runner:
             if token != self.token:
                 self.forward(spikes, parameters, key)
             return self.backward(slopes, inputs)
+
+    @property
+    def no_times(self) -> str:
+        """Why the engine has no gradients of input times; empty if it has."""
+        return no_input_times(self.engine.plan, self.engine.features)
 
     def backward(self, slopes: Sequence[np.ndarray], inputs: bool) -> tuple[np.ndarray, list[np.ndarray | None]]:
         """Run the kept trials backwards; afterwards nothing is kept.

@@ -1,4 +1,8 @@
-"""What a trial is made of: a kernel for all neurons, and what happens between neurons."""
+"""What a trial is made of: a kernel for all neurons, and what happens between neurons.
+
+A part of a weight is a function of it: "all" of it, "positive" and "negative" ones alone (else 0), or a power,
+"square", "cube" or "fourth".
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ class EachNeuron:
 @dataclass(frozen=True)
 class Deliver:
     """Add the weights of the spikes that arrive at `step` through a connection to ``sums`` of its target:
-    (part, buffer), part "all", "positive" or "negative" weights."""
+    (part, buffer)."""
 
     connection: int
     sums: tuple[tuple[str, Buffer], ...]

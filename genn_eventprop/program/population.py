@@ -8,6 +8,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ..adjoint import DerivedEvent
+from ..adjoint.arrivals import change_along, powers_along
 from ..plan import Plan
 from ..plan.entries import feedback_symbols, is_plain
 from .events import FEEDBACK, Events, Hooks
@@ -36,6 +37,8 @@ from .readouts.maximum import NEGATIVE
 from .regularise import Regularise
 from .scope import Scope
 from .step import make_step, pick
+
+POWERS = {2: "square", 3: "cube", 4: "fourth"}  # parts of a weight, see `operations`; also in names of rows
 
 
 class Population:
@@ -69,6 +72,11 @@ class Population:
             for r in s.fed():
                 s.each(name("w", "arrived_up", r))
             s.each(name("w", "raised"))
+        late = [c for c in self.plan.into(self.p.name) if c.learns_delays and c.delays and c.delays.kind == "dendritic"]
+        self.arrived_powers = [
+            s.each(name("w", f"arrived_{POWERS[k]}_{r}"))
+            for r in dict.fromkeys(c.receptor for c in late) for k in self.powers(r) if s.adjoint
+        ]  # fmt: skip
         if self.readout and self.readout.negative:
             s.each(NEGATIVE)
         for n_ in self.p.trainable:
@@ -77,6 +85,7 @@ class Population:
         for r in s.learned_receptors():
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
         self.rows = [f"D_{r}" for r in self.felt]
+        self.rows += [f"{POWERS[k]}_{r}" for r in self.felt for k in self.powers(r)]
         self.rows += [f"up_{r}" for r in self.felt if self.events.pushed]
         self.rows += ["down"] if self.readout and self.readout.negative and self.felt else []
         for row in self.rows:
@@ -94,6 +103,10 @@ class Population:
             s.given("noise", own=True)
             s.given("noise_key", "key", ("batch",), (SAMPLE,), own=True)
 
+    def powers(self, receptor: str) -> list[int]:
+        """Powers of a weight above the first that D of an arrival has."""
+        return [k for k in powers_along(self.d, receptor) or () if k > 1]
+
     # forwards
 
     def begin(self) -> list[Statement]:
@@ -109,6 +122,7 @@ class Population:
         s = self.s
         names = [name("w", "arrived", r) for r in s.fed()]
         names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed and s.adjoint else []
+        names += self.arrived_powers
         return names + ([NEGATIVE] if self.readout and self.readout.negative else [])
 
     def early(self) -> list[Statement]:
@@ -177,6 +191,9 @@ class Population:
             along = feedback_symbols(d, r).dot(sp.Matrix(own)) if is_plain(d) else self._along(r, sp.Matrix(own))
             D = s.own(along, self._trace())
             out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
+            for k in self.powers(r):
+                change = pick([v.dot(sp.Matrix(own)) for v in change_along(d, r, k)])
+                out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.own(change, self._trace())))
             if self.events.pushed:
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.felt:

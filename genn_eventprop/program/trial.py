@@ -28,7 +28,7 @@ from .operations import (
     Total,
 )
 from .outer import on_host
-from .population import Population
+from .population import POWERS, Population
 from .readouts import Readout, make_readout
 from .readouts.maximum import NEGATIVE
 from .regularise import TOTAL
@@ -172,6 +172,9 @@ class _Maker:
             sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
         if target.readout and target.readout.negative:
             sums.append(("negative", target.s.table[NEGATIVE].buffer))
+        if self.adjoint and c.learns_delays and c.delays and c.delays.kind == "dendritic":
+            # their gradient may be formed from what arrives
+            sums += [(POWERS[k], self._row(c, f"arrived_{POWERS[k]}_{c.receptor}")) for k in target.powers(c.receptor)]
         return Deliver(i, tuple(sums))
 
     def _feedback(self, population: int) -> Feedback:
@@ -194,6 +197,7 @@ class _Maker:
         """(part, row): what makes up D of an arrival through a connection."""
         target = next(p for p in self.populations if p.p.name == c.target)
         terms = [("all", self._row(c, f"D_{c.receptor}"))]
+        terms += [(POWERS[k], self._row(c, f"{POWERS[k]}_{c.receptor}")) for k in target.powers(c.receptor)]
         if target.events.pushed:
             terms.append(("positive", self._row(c, f"up_{c.receptor}")))
         if target.readout and target.readout.negative:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Events, Network, Normal, Param
+from genn_eventprop import Delay, Dense, Events, Network, NeuronModel, Normal, Param
 from genn_eventprop.engines import create
 from genn_eventprop.errors import SettingError
 from genn_eventprop.models.li import LI
@@ -131,6 +131,20 @@ def test_float32():
     made, times = layer(), jnp.asarray(input_times(), jnp.float32)
     value, gradient = jax.value_and_grad(lambda p: made(p, times=times).value.sum())(made.init(2))
     assert value.dtype == jnp.float32 and {str(g.dtype) for g in gradient.values()} == {"float32"}
+
+
+def test_time_gradients_that_an_engine_lacks_are_nan():
+    model = NeuronModel(
+        name="DeltaEIF", state={"V": 0.0}, params={"tau": Param(10.0, "ms")},
+        dynamics={"V": "(0.1 * exp(V) - V) / tau"}, input="V",
+    )  # fmt: skip
+    net = Network()
+    net.connect(net.input(4), net.population(model, 3, name="output"), Dense(Normal(0.2, 0.1)))
+    made, times = EventProp(net, duration=25.0, readout="end", dt=0.5), input_times()
+    parameters = made.init(2)
+    by_parameters, by_times = jax.grad(lambda p, t: made(p, times=t).value.sum(), argnums=(0, 1))(parameters, times)
+    assert jnp.isnan(by_times[jnp.isfinite(times)]).all()
+    assert all(jnp.isfinite(g).all() and g.any() for g in by_parameters.values())
 
 
 def test_what_is_refused():

@@ -1,15 +1,21 @@
-// Sums of rows that take only the positive or only the negative weights.
+// Sums of rows that take only the positive or only the negative weights, or powers of them.
 
 namespace {
 
-// Which weights count: all, or only those above (below) zero; the others are taken as zero.
-enum Part { ALL, POSITIVE, NEGATIVE };
+// What counts of a weight: all of it, only what is above (below) zero, else zero, or a power of it.
+enum Part { ALL, POSITIVE, NEGATIVE, SQUARE, CUBE, FOURTH };
+template <Part P, class W>
+inline W power_of(W w) {
+    return P == SQUARE ? w * w : P == CUBE ? w * w * w : w * w * (w * w);
+}
 template <Part P>
 inline scalar part_of(scalar w) {
+    if constexpr (P > NEGATIVE) return power_of<P>(w);
     return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
 }
 template <Part P>
 inline vec part_of(vec w) {
+    if constexpr (P > NEGATIVE) return power_of<P>(w);
     return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : vec{}) : (w < 0 ? w : vec{});
 }
 

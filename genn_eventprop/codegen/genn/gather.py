@@ -20,6 +20,11 @@ from .writer import Declared
 
 WINDOW = 64  # steps, where examples run side by side; one alone has its whole trial, up to:
 LONGEST_WINDOW = 1024
+# parts of a weight, see `program.operations`
+OF_WEIGHT = {
+    "all": "{0}", "positive": "fmax({0}, 0.0)", "negative": "fmin({0}, 0.0)", "square": "({0} * {0})",
+    "cube": "({0} * {0} * {0})", "fourth": "({0} * {0} * {0} * {0})",
+}  # fmt: skip
 PLACE = "id_syn"  # of a synapse in (M, N); GeNN 5.4.0's id_pre and id_post do not compile here on cuda (no semicolon)
 
 
@@ -105,8 +110,11 @@ def mark(plan: Plan, population: str, last: str) -> str:
     return f"if (step == g_n_steps || step % g_window == 0) {{\n{indent(code)}}}\n"
 
 
-def updates(plan: Plan, c: ConnectionRecord, steps: str, room: str) -> dict[str, UpdateText]:
-    """Groups `zero`, `gather` and `check` of a connection; steps: array of its source's spikes, with `room` for each."""
+def updates(
+    plan: Plan, c: ConnectionRecord, steps: str, room: str, late: list[tuple[str, str]]
+) -> dict[str, UpdateText]:
+    """Groups `zero`, `gather` and `check` of a connection; steps: array of its source's spikes, with `room` for each; late:
+    what D is made of where delays are learned, (part of the weight, row of the target)."""
     weight = (("weight", "scalar", "READ_ONLY", c.name, "weight"),)  # says which connection it is
     names = {"gradient": gradient_array(c)} if c.trainable else {}
     names |= {"delay_gradient": delay_array(c)} if c.learns_delays else {}
@@ -114,7 +122,7 @@ def updates(plan: Plan, c: ConnectionRecord, steps: str, room: str) -> dict[str,
     zero = "".join(f"{n}[{PLACE}] = 0.0;\n" for n in names)
     found = {
         f"zero_{c.name}": UpdateText("zero", c.name, zero, weight, sums),
-        f"gather_{c.name}": _gather(plan, c, steps, room, weight, sums),
+        f"gather_{c.name}": _gather(plan, c, steps, room, late, weight, sums),
     }
     if c.trainable and c.form == "dense":
         size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
@@ -129,8 +137,8 @@ def _check(c: ConnectionRecord) -> str:
 
 
 def _gather(
-    plan: Plan, c: ConnectionRecord, steps: str, room: str, weight: tuple[tuple[str, str, str, str, str], ...],
-    sums: tuple[tuple[str, str, str, str], ...],
+    plan: Plan, c: ConnectionRecord, steps: str, room: str, late: list[tuple[str, str]],
+    weight: tuple[tuple[str, str, str, str, str], ...], sums: tuple[tuple[str, str, str, str], ...],
 ) -> UpdateText:  # fmt: skip
     from_input, table = c.source == plan.input.name, c.form != "dense"
     delay = "delay" if c.delays else str(c.delay_steps or "")
@@ -141,7 +149,8 @@ def _gather(
     count = "event_count[e] * " if from_input else ""
     place = f"(b * window + {arrived} - begin) * {N} + post"
     add = f"sum += {count}rows[{place}];\n" if c.trainable else ""
-    add += f"late += {count}D[{place}];\n" if c.learns_delays else ""
+    number = [str(k or "") for k in range(len(late))]
+    add += "".join(f"late{k} += {count}D{k}[{place}];\n" for k in number)
     spikes = f"""\
 const int first = {first};
 int e = window_last[b * {M} + pre];
@@ -153,16 +162,17 @@ int e = window_last[b * {M} + pre];
     code = f"const int pre = {f'source_of[{PLACE}]' if table else f'{PLACE} / {N}'};\n"
     code += f"const int post = {f'target_of[{PLACE}]' if table else f'{PLACE} % {N}'};\n"
     code += "const int begin = (window_end[0] - 1) / window * window;\n"
-    code += ("scalar sum = 0.0;\n" if c.trainable else "") + ("scalar late = 0.0;\n" if c.learns_delays else "")
+    code += ("scalar sum = 0.0;\n" if c.trainable else "") + "".join(f"scalar late{k} = 0.0;\n" for k in number)
     code += f"for (int b = 0; b < examples; b++) {{\n{indent(spikes)}}}\n"
     code += f"gradient[{PLACE}] += sum;\n" if c.trainable else ""
-    code += f"delay_gradient[{PLACE}] += weight * late;\n" if c.learns_delays else ""
+    caused = " + ".join(f"{OF_WEIGHT[part].format('weight')} * late{k}" for k, (part, _) in zip(number, late))
+    code += f"delay_gradient[{PLACE}] += {caused};\n" if late else ""
     names = {"at": steps, "window_last": "window_last", "window_end": "window_end"}
     names |= {n: n for n in ("event_start", "event_count", "sample")} if from_input else {}
     arrays = [(n, "int", source_of(plan, c), a) for n, a in names.items()]
     arrays += [(n, "int", c.target, a) for n, a in zip(("source_of", "target_of"), ends)] if table else []
     arrays += [("rows", "scalar", c.target, f"w_along_{c.receptor}")] if c.trainable else []
-    arrays += [("D", "scalar", c.target, kept(f"w_D_{c.receptor}"))] if c.learns_delays else []
+    arrays += [(f"D{k}", "scalar", c.target, kept(row)) for k, (_, row) in zip(number, late)]
     refs = (*weight, *((("delay", "int", "READ_ONLY", c.name, "delay"),) if c.delays else ()))
     given = {"window": "window", "examples": "batch", **({} if from_input else {"capacity": room})}
     params = tuple((n, "int") for n in given)

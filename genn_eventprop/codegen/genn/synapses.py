@@ -10,10 +10,10 @@ from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import ring_steps
 from ...program.nodes import Buffer
 from ...program.operations import Deliver
-from .gather import PLACE, source_of
+from ...program.population import POWERS
+from .gather import OF_WEIGHT, PLACE, source_of
 from .text import SHARED, SynapseText, UpdateText, WeightUpdateText, words
 
-OF_SIGN = {"all": "{}", "positive": "fmax({}, 0.0)", "negative": "fmin({}, 0.0)"}
 Called = dict[str, str]  # buffer -> what it is called in GeNN
 
 
@@ -39,6 +39,11 @@ def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called
     return found
 
 
+def without_powers(o: Deliver) -> Deliver:
+    """Gradients of delays are formed from D of every step here, not from powers that arrive."""
+    return Deliver(o.connection, tuple((part, b) for part, b in o.sums if part not in POWERS.values()))
+
+
 def _with_events(update: WeightUpdateText, back: str) -> WeightUpdateText:
     rows = sorted(word for word in words(back) if word.endswith("_post"))
     refs = tuple((row, "scalar", row.removesuffix("_post")) for row in rows)
@@ -55,7 +60,7 @@ def longest_delay(plan: Plan, c: ConnectionRecord) -> int:
 def events(c: ConnectionRecord, terms: list[tuple[str, Buffer]], called: Called) -> str:
     """What a spike caused through a synapse goes back to its source, from when it arrived there."""
     then = "_post[delay]" if c.delays else "_post"
-    total = " + ".join(f"{OF_SIGN[part].format('weight')} * {called[row.name]}{then}" for part, row in terms)
+    total = " + ".join(f"{OF_WEIGHT[part].format('weight')} * {called[row.name]}{then}" for part, row in terms)
     return f"addToPre({total});\n" if terms else ""
 
 
@@ -78,6 +83,6 @@ def copies(c: ConnectionRecord, delivered: Deliver) -> dict[str, UpdateText]:
     for part in parts:
         name = part_name(c, part)
         own = (("weight", "scalar", "READ_WRITE", name, "weight"),)
-        code = f"weight = {OF_SIGN[part].format(f'copy[{PLACE}]')};\n"
+        code = f"weight = {OF_WEIGHT[part].format(f'copy[{PLACE}]')};\n"
         found[f"take_{name}"] = UpdateText("parts", name, code, own, array)
     return found

@@ -49,13 +49,13 @@ class _Text:
         self.plan, self.rule, self.given = plan, rule, split or on_host(plan)
         self.trial: Trial = make_trial(plan, adjoint=adjoint, split=split)
         self.training = adjoint
-        self.delivered = {o.connection: o for o in self.trial.arrivals}
+        self.delivered = {o.connection: synapses.without_powers(o) for o in self.trial.arrivals}
         self.compared = self._compared()
         self.feeds = split and adjoint  # whether input spikes get back what they caused
         terms = [t for o in self.trial.feedback for t in o.terms]
         terms += [t for o in self.trial.end_back if isinstance(o, FeedInput) for t in o.terms] if self.feeds else []
         for i, part, _ in terms:
-            if part not in synapses.OF_SIGN:
+            if part not in gather.OF_WEIGHT:
                 raise EngineError(
                     f"genn: connection {plan.connections[i].name!r} has feedback of {part!r}, unknown here"
                 )
@@ -63,6 +63,7 @@ class _Text:
         inputs = {b.name for o in self.delivered.values() for _, b in o.sums}
         inputs |= {o.into.name for o in self.trial.feedback}
         late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)] if adjoint else []
+        self.late = {o.connection: o.terms for o in late}
         kept = {row.name for o in late for _, row in o.terms}  # D of a window's steps, for delays that are learned
         rows = {row.name for _, _, row in terms} | kept
         arrays = self._arrays()
@@ -171,7 +172,8 @@ class _Text:
                 steps, room = "event_step", ""
                 if c.source != self.plan.input.name:
                     steps, room = of[c.source].spikes()[0], f"{of[c.source].s.prefix}room"
-                self.updates |= gather.updates(self.plan, c, steps, room)
+                late = [(part, of[c.target].names.called(row)) for part, row in self.late.get(i, ())]
+                self.updates |= gather.updates(self.plan, c, steps, room, late)
                 self.updates |= learning_updates(c, self.rule)
 
     def _results(self) -> None:

@@ -7,22 +7,20 @@ the plan needs it, and what to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-
-import sympy as sp
 
 from ...adjoint import Derived, derive
+from ...adjoint.arrivals import powers_along
 from ...errors import EngineError
 from ...losses.kinds import READOUTS as KINDS
 from ...modelling import Network
-from ...plan import Plan
+from ...plan import ConnectionRecord, Plan
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
 
 INTEGRALS = "integrals of V over steps that are not exact propagators"
 JUMPS = "arrivals that move a threshold at once"
 AMOUNTS = "learned amounts of arrivals"
-BENT = "arrivals along which the dynamics are not linear"
+BENT = "arrivals along which the dynamics are no polynomial"
 MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
 SILENT = "no event that sends a spike"
 SEVERAL = "several readouts in one pass"
@@ -63,13 +61,6 @@ def moves_threshold(d: Derived, receptor: str) -> bool:
     return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
 
 
-@lru_cache(maxsize=256)
-def along_is_linear(d: Derived, receptor: str) -> bool:
-    """True if f(x + w e) is linear in w in every mode: J e does not change along e, the receptor's direction."""
-    e = d.receptors[receptor]
-    return all(sp.simplify(v) == 0 for m in d.modes for v in (m.df_dx * e).jacobian(d.x) * e)
-
-
 def _jumps(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
@@ -107,12 +98,27 @@ def _integrals(plan: Plan) -> str:
 def _bent(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
-        if (c.source != plan.input.name or c.learns_delays) and not along_is_linear(d, c.receptor):
-            return (
-                f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves a "
-                "state on which the dynamics depend nonlinearly; let arrivals act on a current, or use "
-                "engine='reference_clock'"
-            )
+        if (c.source != plan.input.name or c.learns_delays) and powers_along(d, c.receptor) is None:
+            return f"cannot run connection {c.name!r}: {_bends(plan, c)}"
+    return ""
+
+
+def _bends(plan: Plan, c: ConnectionRecord) -> str:
+    d = plan.population(c.target).derived
+    return (
+        f"an arrival at receptor {c.receptor!r} of {d.model.name} moves a state on which the dynamics depend "
+        "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current, or use "
+        "engine='reference_clock'"
+    )
+
+
+def no_input_times(plan: Plan, features: Mapping[str, frozenset[str]]) -> str:
+    """Why an engine with these features has no gradients of input times of a plan that it runs; empty if it has."""
+    if BENT in features.get(plan.spike_times, ALL):
+        return ""
+    for c in plan.out_of(plan.input.name):
+        if powers_along(plan.population(c.target).derived, c.receptor) is None:
+            return f"has no gradients of the input times of connection {c.name!r}: {_bends(plan, c)}"
     return ""
 
 

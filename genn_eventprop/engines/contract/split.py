@@ -21,6 +21,7 @@ import numpy as np
 
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
+from .features import no_input_times
 from .lock import EngineLock, one_at_a_time
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class SplitForm:
     plan: Plan
     name: str
     lock: EngineLock
+    features: ClassVar[Mapping[str, frozenset[str]]]
     _kept: Any = None
     _kept_by: int = 0  # the thread that ran it
     _displaced: set[int]  # threads whose pass has gone because another thread ran the engine
@@ -117,6 +119,8 @@ class SplitForm:
             )
         if self._kept is None:
             raise EngineError("backward needs a forward run with keep=True before it, once for each call")
+        if inputs and (why := no_input_times(self.plan, self.features)):
+            raise EngineError(f"{self.name} {why}; or call backward with inputs=False")
         readouts, kept = self._kept
         slope, given = _checked(slope, readouts.value, ""), dict(also or {})
         more = {

@@ -16,7 +16,7 @@ from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
 from .memory import Memory
 from .sums import add_row, if_trained, ring_of, tail_of
 
-PARTS = {"all": "ALL", "positive": "POSITIVE", "negative": "NEGATIVE"}
+PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
 
 
 class Connections:

@@ -76,8 +76,10 @@ class Grid(Target):
 
     @property
     def signed(self) -> bool:
-        """Whether rows are added of which only the weights of one sign count."""
-        return any(len(o.sums) > 1 for o in self.trial.arrivals)
+        """Whether rows are added or multiplied of which only a part of every weight counts."""
+        ops = (*self.trial.feedback, *self.trial.end_back)
+        terms = [t[-2] for o in ops if isinstance(o, (Feedback, FeedInput, GatherDelays)) for t in o.terms]
+        return any(len(o.sums) > 1 for o in self.trial.arrivals) or bool(set(terms) - {"all", "loss"})
 
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""

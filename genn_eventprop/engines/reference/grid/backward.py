@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....adjoint.arrivals import is_linear_along
 from ....plan import InputRecord, PopulationRecord
-from ...contract.features import along_is_linear
 from .connections import Lane
 from .events import EventTrace
 from .forward import Forward
@@ -108,14 +108,14 @@ class Trial(Forward):
     def _difference(self, c: Lane, s: int) -> np.ndarray:
         """(B, M) sum over targets of D = lambda . (f(x - w e) - f(x)), x after the arrivals of step s."""
         target = self.plan.population(c.target)
-        if along_is_linear(target.derived, c.receptor):
+        if is_linear_along(target.derived, c.receptor):
             return self._along(c, s) @ c.weight.T
         return self._difference_each(c, s).sum(2)
 
     def _difference_each(self, c: Lane, s: int) -> np.ndarray:
         """(B, M, N) the same, of every target."""
         target, pop = self.plan.population(c.target), self.populations[c.target]
-        if along_is_linear(target.derived, c.receptor):
+        if is_linear_along(target.derived, c.receptor):
             return self._along(c, s)[:, None] * c.weight
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
