@@ -14,9 +14,9 @@ from ..compile import create, make_plan
 from ..data import Events
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
+from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import Recorded
-from ..engines.contract.features import no_input_times
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population

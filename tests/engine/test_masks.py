@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, engines, losses
-from genn_eventprop.gradcheck.compare import check_network
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients.compare import check_network
 from support.engines import ENGINES
 
 rng = np.random.default_rng(5)

@@ -7,11 +7,11 @@ import pytest
 
 from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
 from genn_eventprop.data import Events
-from genn_eventprop.gradcheck.compare import Problem, settled
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients.compare import Problem, settled
 from support.sweeps import sweep
 
 T = 60.0
