@@ -50,7 +50,7 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
     statistics_arrays, statistics_info = trainer.statistics.state_dict()
-    raw, averages = trainer.training_parameters(), trainer.optimiser.averages(trainer.training_parameters())
+    raw, averages = trainer.parameter_sets.training(), trainer.optimiser.averages(trainer.parameter_sets.training())
     sections = {
         "parameters": {**raw, **averages},
         "raw": {name: raw[name] for name in averages},

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..compile import create, make_plan
-from ..distributed import Alone, RankError
-from ..distributed.trainer import Distributing
+from ..description import Described
+from ..distributed import Alone, RankError, Ranks, ranks_of
+from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine
-from ..errors import SettingError
+from ..errors import CheckpointError, SettingError
 from ..losses import Loss, as_losses
 from ..losses.outer import Absent
 from ..modelling import Network
@@ -23,8 +25,11 @@ from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
 from ..regularisers import Regulariser
 from ..renamed import RenamedAttribute
-from ..runs.fingerprint import describe_loss, describe_network, describe_regulariser
+from ..runs.checkpoint import load_checkpoint, load_latest
+from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
+from ..runs.run_folder import RunFolder
 from ..runs.run_lock import writer
+from ..runs.weights import fitting_weights, save_weights
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import CarryingEngine, begins, in_order, recordings
@@ -32,18 +37,20 @@ from .checks import check_batch, check_parameters, data_notes, whole
 from .class_weights import Asked, ClassWeights
 from .delays import delay_metrics, late_delays
 from .epoch_statistics import EpochStatistics
-from .evaluation import Evaluation, evaluate
-from .evaluator import Evaluating
+from .evaluation import Evaluation
+from .evaluator import Evaluator, Sample
 from .gradient_norms import gradient_norms
-from .keeping import Keeping
-from .report import epoch_metrics
+from .parameter_sets import ParameterSets
+from .report import epoch_metrics, run_results
+from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
-from .state import TrainingState
+from .state import TrainingState, pack, unpack, write_parameters
 
 if TYPE_CHECKING:
     from ..data import Events
     from ..data.augment.augmented import Augmented
+    from ..data.augment.batchwise import Step
     from ..data.events.splits import HeldOutTestSet
 
 
@@ -51,7 +58,7 @@ OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
 """Arguments of a trainer that another one with the same settings does not share."""
 
 
-class Trainer(Evaluating, Keeping, Distributing):
+class Trainer:
     """Trains one network on one engine.
 
     Args:
@@ -126,7 +133,7 @@ class Trainer(Evaluating, Keeping, Distributing):
         communicator: Any = None,
     ) -> None:
         self.made_with = {name: value for name, value in locals().items() if name not in OWN}
-        self.ranks = Alone()
+        self.ranks: Alone | Ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
@@ -149,21 +156,21 @@ class Trainer(Evaluating, Keeping, Distributing):
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
-        self.run_dir = None if run_dir is None else Path(run_dir)
-        self.folder = None
+        self.recorder = RunRecorder(None if run_dir is None else Path(run_dir))
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
-        self.best_parameters = None
+        self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser)
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = [*notes, *network.notes()]
         self._wants_estimate = progress
-        self.network_description, self.data_description = describe_network(network), None
+        self.network_description = describe_network(network)
+        self.data_description: str | None = None
         self.settings = self._settings(slope_floor)
         self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
-        self.preprocessing = ()  # kept with the model; the data given to `fit` has it behind it
+        self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size  # of the data before that
-        self.class_names = ()
+        self.class_names: tuple[str, ...] = ()
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
         self._stop = self._interrupted = False
@@ -229,8 +236,8 @@ class Trainer(Evaluating, Keeping, Distributing):
                 name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
             batches = batches_of(train, self.engine, self.class_weights)
-            held_out = None if validation is None else self._load(validation, "validation")
-            held_out_test = self._held_out_test(test)
+            held_out = None if validation is None else self.evaluator.load(validation, "validation")
+            held_out_test = self.evaluator.hold_out(test)
             self._accept_data(batches.description)
             self.ranks.same("training set", batches.description)
             self.ranks.same("number of epochs", str(epochs))
@@ -241,7 +248,8 @@ class Trainer(Evaluating, Keeping, Distributing):
                 *late_delays(self.plan, self.engine.parameters),
             ]
             with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
-                self._open_folder(batches, validation)
+                first = {name: self.engine.parameters[name] for name in self.plan.trainable}
+                self.notes += self.recorder.open(self.config, self.page, self.described, first, batches, validation)
                 return self._fit(batches, held_out, held_out_test, epochs)
 
     def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
@@ -345,9 +353,7 @@ class Trainer(Evaluating, Keeping, Distributing):
     def _validate(self, validation: Data) -> Evaluation:
         """Between two batches of it training may be interrupted too: it then continues with the validation."""
         self._end_if_interrupted()
-        runaway = self.statistics.runaway_spikes
-        with self.averaged_weights():
-            return evaluate(self.engine, validation, self.batch_size, runaway, self._end_if_interrupted)
+        return self.evaluator.run(validation, self._end_if_interrupted)
 
     def _batch(self, data: Data, samples: np.ndarray, clipped_spikes: int) -> None:
         state = self.state
@@ -389,9 +395,203 @@ class Trainer(Evaluating, Keeping, Distributing):
         if improved:
             self._save("best")
         self._save("last")
-        if self.folder is not None:
-            self.folder.append_metrics(metrics)
+        self.recorder.append_metrics(metrics)
         self._stop = self.ranks.any(self._stop)
+
+    # evaluating
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """With the engine of now, which `distribute` and `alone` exchange."""
+        return Evaluator(
+            self.engine, self.plan, self.parameter_sets, self.class_weights, self.batch_size,
+            self.statistics.runaway_spikes,
+        )  # fmt: skip
+
+    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
+        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights, or with
+        their averages if the optimiser keeps some."""
+        return self.evaluator.evaluate(events)
+
+    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
+        """Predicted class of every sample, (S,) int64, -1 if no output decides; for a loss that compares with targets,
+        the readouts (S, K)."""
+        return self.evaluator.predict(events)
+
+    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
+        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        return self.evaluator.spike_counts(events)
+
+    @property
+    def best_parameters(self) -> dict[str, np.ndarray] | None:
+        """The parameters that were best on validation so far."""
+        return self.parameter_sets.best
+
+    @best_parameters.setter
+    def best_parameters(self, values: dict[str, np.ndarray] | None) -> None:
+        self.parameter_sets.best = values
+
+    def best_weights(self) -> AbstractContextManager[None]:
+        """Use the best weights inside a ``with`` block; afterwards the current ones are restored."""
+        return self.parameter_sets.use_best()
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """Use the averages that the optimiser keeps, if any, inside a ``with`` block, as evaluations do by themselves;
+        inside `best_weights` the best ones stay."""
+        return self.parameter_sets.use_averages()
+
+    def averaged_parameters(self) -> dict[str, np.ndarray]:
+        """All parameters, those learned as the averages that the optimiser keeps, if any."""
+        return self.parameter_sets.averages()
+
+    def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
+        """Read the test set, with the last weights and the chosen ones."""
+        final = chosen = groups = None
+        if held_out_test is not None:
+            test = held_out_test.open()
+            chosen, final = self.evaluator.test(self.evaluator.load(test, "test"))
+            groups = test.groups
+        sizes = {p.name: p.size for p in self.plan.populations}
+        results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
+        self.recorder.write_results(results)
+        return results
+
+    # run folder, checkpoints, weight files
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where the run folder is or will be."""
+        return self.recorder.run_dir
+
+    @run_dir.setter
+    def run_dir(self, path: Path | str | None) -> None:
+        self.recorder.run_dir = None if path is None else Path(path)
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """The open run folder; None before `fit` or `resume`, and without one."""
+        return self.recorder.folder
+
+    def resume(self, run_dir: Path | str | None = None) -> Trainer:
+        """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
+
+        The number of threads may differ from the first run.
+
+        Raises:
+            CheckpointError: a damaged or missing checkpoint, another network, other settings.
+        """
+        run_dir = run_dir if run_dir is not None else self.run_dir
+        if run_dir is None:
+            raise SettingError("resume needs the folder of the run")
+        folder = RunFolder.open(run_dir)
+        checkpoint = load_latest(folder.saved())
+        self._check_identity(checkpoint.info)
+        unpack(self, checkpoint)
+        if self.ranks.first:
+            with writer(folder.path):
+                folder.replace_metrics(self.state.metrics)
+            self.recorder.reopen(folder)
+        return self
+
+    def load_checkpoint(self, path: Path | str) -> None:
+        """Load only the weights from a checkpoint of the same network, for evaluation.
+
+        Raises:
+            CheckpointError: a damaged file or another network.
+        """
+        checkpoint = load_checkpoint(path)
+        check_same(checkpoint.info["network"], self.network_description, "network")
+        write_parameters(self.engine.parameters, checkpoint.section("parameters"))
+        self.optimiser.restart_average()
+
+    def save_weights(self, path: Path | str) -> None:
+        """Write all parameters to ``file.npz`` or to a folder of CSV files; averages if the optimiser keeps them."""
+        with self.averaged_weights():
+            save_weights(path, self.engine.parameters)
+
+    def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
+        """Load parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (best).
+
+        Parameters that are not in it keep their values. With ``strict=False``, so do those with another shape, and
+        parameters that this network does not have are ignored, e.g. for a new output on a trained network.
+
+        Returns:
+            Descriptions of what was left out on either side.
+
+        Raises:
+            CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.
+        """
+        found, left = fitting_weights(path, self.engine.parameters, strict=strict)
+        self.network.check_parameters({**self.engine.parameters, **found})
+        for name, value in found.items():
+            self.engine.parameters[name][...] = value
+        self.settle_bounds()
+        self.optimiser.restart_average()
+        return left
+
+    def settle_bounds(self) -> None:
+        """Update the optimiser's bounds that depend on parameter values, after you changed these by hand."""
+        now = self.engine.parameters
+        self.optimiser.settle_bounds(self.plan.bounds(now), self.plan.held(now))
+
+    def _save(self, name: str) -> None:
+        if self.folder is not None:
+            self.recorder.save(name, *pack(self))
+
+    def _check_identity(self, info: Mapping[str, Any]) -> None:
+        check_same(info["network"], self.network_description, "network")
+        check_same(info["settings"], self.settings, "run")
+
+    def _accept_data(self, description: str) -> None:
+        if self.data_description not in (None, description):
+            raise CheckpointError(
+                f"this run was trained on {self.data_description}; the training set given now has {description}"
+            )
+        self.data_description = description
+
+    @property
+    def described(self) -> Described:
+        """The model without its values, as it is kept in the run folder."""
+        return Described(
+            self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
+            self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
+        )  # fmt: skip
+
+    # ranks
+
+    def distribute(self, communicator: Any) -> None:
+        """Train together with the other ranks of `communicator`, all of which call this with the same trainer.
+
+        Each rank runs some slices of every batch, also in evaluation, and all hold the same weights. On `native`
+        results are bit-identical to those of one rank. Only rank 0 writes files and shows progress.
+
+        Raises:
+            SettingError: the trainers of the ranks differ, or it is not a communicator.
+        """
+        ranks = ranks_of(communicator)
+        if not isinstance(ranks, Ranks):
+            return
+        if self.plan.auxiliary:
+            raise SettingError("several losses can be trained only on one rank; use mpiexec -n 1, or one loss")
+        self.ranks = ranks
+        with self.ranks.guard():
+            self.ranks.same("network", repr(self.network_description))
+            self.ranks.same("trainer", repr([self.settings, self.optimiser.state_dict()[1], self._wants_estimate]))
+        self.engine = RankedEngine(self.engine, self.ranks)
+        self._notes.append(f"{self.ranks.size} ranks, {self.ranks.local_size} of them on this machine")
+        if not self.ranks.first:
+            self.run_dir = None
+            self.callbacks = [c for c in self.callbacks if not c.first_rank_only]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Evaluate on this rank alone inside a ``with`` block, without the other ranks."""
+        engine = self.engine
+        self.engine = engine.inner if isinstance(engine, RankedEngine) else engine
+        try:
+            yield
+        finally:
+            self.engine = engine
 
     def close(self) -> None:
         """Free the engine's threads and memory."""

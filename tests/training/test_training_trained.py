@@ -25,7 +25,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.runs.fingerprint import describe_loss, describe_network
-from genn_eventprop.training import model_snapshot as folder_model
+from genn_eventprop.training import run_recorder as folder_model
 
 SPEAKERS = "shift=20,crop_channels(start=200,stop=660),merge_channels=10,fit_time(start=20,stop=320)"
 

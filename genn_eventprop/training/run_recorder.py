@@ -1,0 +1,117 @@
+"""What a training leaves in its run folder, so that the folder alone suffices to resume, predict and draw figures.
+
+model.json          the model as data, see `genn_eventprop.description`; the weights are in the checkpoints
+first_weights.npz   what is learned, as it was before the training
+samples.npz         some held-out samples as the network gets them, for figures
+checkpoints/        "last" and "best"; metrics.jsonl a line an epoch; results.json at the end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Events
+from ..description import Described, describe
+from ..errors import DescriptionError
+from ..runs.checkpoint import save_checkpoint
+from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
+from ..runs.run_lock import check_writer
+from ..runs.weights import save_weights
+from .batches import Batches
+
+AT_MOST = 512
+"""Samples that are kept."""
+SPIKES = 500_000
+"""Input spikes that are kept, about; the first sample always is."""
+
+
+class RunRecorder:
+    """Writes into the run folder of one training; does nothing for a training without one.
+
+    Args:
+        run_dir: where the folder is or will be; None: nothing is written.
+
+    Attributes:
+        folder: the open folder, None before `open` or `reopen`.
+    """
+
+    def __init__(self, run_dir: Path | None) -> None:
+        self.run_dir = run_dir
+        self.folder: RunFolder | None = None
+
+    def open(
+        self,
+        config: Mapping[str, Any],
+        page: str,
+        model: Described,
+        first: Mapping[str, np.ndarray],
+        batches: Batches,
+        validation: Events | None,
+    ) -> list[str]:
+        """Make the folder unless it was reopened; write the model, and what only a new folder lacks.
+
+        Args:
+            config, page: for config.json, and the text of the experiment's page.
+            first: what is learned, before the training.
+
+        Returns:
+            What the user should know, if the model cannot be written as data.
+        """
+        new = self.folder is None
+        if self.run_dir is not None and new:
+            self.folder = RunFolder.create(self.run_dir, config, page)
+        if self.folder is None:
+            return []
+        notes = keep_model(self.folder, model)
+        if new:
+            keep_start(self.folder, first, batches, validation)
+        return notes
+
+    def reopen(self, folder: RunFolder) -> None:
+        """Go on in the folder of a run that is resumed."""
+        self.folder, self.run_dir = folder, folder.path
+
+    def save(self, name: str, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+        """Write checkpoint "last" or "best"."""
+        if self.folder is not None:
+            check_writer(self.folder.name)
+            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", arrays, info, then=self.folder.then)
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        if self.folder is not None:
+            self.folder.append_metrics(metrics)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        if self.folder is not None:
+            check_writer(self.folder.name)
+            self.folder.write_results(results)
+
+
+def keep_model(folder: RunFolder, model: Described) -> list[str]:
+    """Write model.json unless it is there; the result is what the user should know, if it cannot be written."""
+    if (folder.path / MODEL).is_file():
+        return []
+    try:
+        folder.write_record(MODEL, describe(model))
+    except DescriptionError as error:
+        return [f"the run folder alone will not suffice for predictions: {error}"]
+    return []
+
+
+def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None) -> None:
+    """Write the initial weights, and samples of the validation set, or of the training set if there is none."""
+    save_weights(folder.path / FIRST, first)
+    samples = batches.first(AT_MOST) if validation is None else spread(validation)
+    enough = int(np.searchsorted(samples.offsets - samples.offsets[0], SPIKES, side="right")) - 1
+    samples[: max(enough, 1)].save(Path(folder.path / SAMPLES))
+
+
+def spread(events: Events) -> Events:
+    """As many samples as may be kept, from the whole set: many are sorted by class, and figures show every class."""
+    fitting = int(SPIKES * len(events) / max(int(events.offsets[-1] - events.offsets[0]), 1))
+    count = min(len(events), AT_MOST, max(fitting, 1))
+    return events[np.unique(np.linspace(0, len(events) - 1, count).round().astype(np.int64))]
