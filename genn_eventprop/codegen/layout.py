@@ -115,8 +115,7 @@ class Layout:
 
     def _plain(self, connection: int) -> bool:
         """Whether a connection is dense with one delay."""
-        c = self.plan.connections[connection]
-        return c.form == "dense" and c.delays is None
+        return self.plan.connections[connection].by_rows
 
     def _from_input(self, connection: int) -> bool:
         return self.plan.connections[connection].source == self.plan.input.name

@@ -87,3 +87,41 @@ class ConnectionRecord:
         found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
         found |= {} if self.shares else {self.weight: self.weight_shape}
         return found | ({self.delays_name: self.delays.shape} if self.delays else {})
+
+    # how an arrival finds its weights: what `native` and its tables of synapses and delays are told by
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether an arrival adds a row of a matrix: dense weights with a single delay."""
+        return self.form == "dense" and self.delays is None
+
+    @property
+    def by_synapses(self) -> bool:
+        """Whether a spike is sent synapse by synapse: through a table, or dense weights with a delay for each."""
+        return self.form == "synapses" or (self.delays is not None and self.delays.kind == "synaptic")
+
+    @property
+    def axonal(self) -> bool:
+        """Whether dense weights have a delay for each source."""
+        return not self.by_synapses and self.delays is not None and self.delays.kind == "axonal"
+
+    @property
+    def dendritic(self) -> bool:
+        """Whether dense weights have a delay for each target."""
+        return not self.by_synapses and self.delays is not None and self.delays.kind == "dendritic"
+
+    @property
+    def spread(self) -> bool:
+        """Whether the weights that arrive at one time are not a row of a matrix."""
+        return self.by_synapses or self.dendritic
+
+    @property
+    def learns(self) -> dict[str, tuple[int, ...]]:
+        """Parameter -> shape, of what is learned."""
+        found = {self.weight: self.weight_shape} if self.trainable else {}
+        return found | ({self.delays_name: self.delays.shape} if self.delays and self.delays.trainable else {})
+
+    @property
+    def listed(self) -> bool:
+        """Whether something is learned of a table of synapses."""
+        return self.form == "synapses" and bool(self.learns)

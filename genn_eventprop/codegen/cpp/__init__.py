@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ...plan import Plan
 from ..equations import equations
 from ..shared import shared
-from . import kinds
 from .context import Context, padded, read, regulariser_names
 from .declarations import args, record, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
@@ -90,7 +89,7 @@ def _exact(ctx: Context) -> _Trial:
     passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
     files = ["series", "events", "neurons", "lanes", "spiking", "costates", "weights", "readouts"]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)
-    files += ["routes"] if any(kinds.spread(c) or kinds.delayed(c) for c in plan.connections) else []
+    files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         body=[program.time_weights(), *library, models(ctx, program), exact_work(ctx, program), *passes],
@@ -105,7 +104,7 @@ def _on_grid(ctx: Context) -> _Trial:
     plan, grid = ctx.plan, Grid(ctx)
     memory, *passes = grid.text()
     voltage = ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"]
-    tables = not all(kinds.by_rows(c) for c in plan.connections)
+    tables = not all(c.by_rows for c in plan.connections)
     files = ["signs", "connectivity", "delays"] if tables else ["signs"] if grid.signed else []
     searched = any(re.search(r"\bstd::\w+_bound\(", part) for part in passes)
     return _Trial(

@@ -11,7 +11,6 @@ from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.numbers import value_names
 from ...plan.series import MODES, varies
 from ...program.host_values import auxiliary
-from . import kinds
 
 T = TypeVar("T")
 
@@ -50,6 +49,45 @@ def regulariser_names(plan: Plan, population: str) -> list[str]:
     return [f"r_{population}_{i}" for i in range(len(plan.spike_regularisers(population)))]
 
 
+def tables(c: ConnectionRecord) -> list[tuple[str, str]]:
+    """(C type, name) of the arrays that `engines/native/tables.py` makes of the values of a connection."""
+    if c.by_rows:
+        return []
+    if c.by_synapses and c.form == "dense":
+        return [("const uint16_t*", f"c_{c.name}_delay")]
+    given, found = [], ["delay"]
+    if c.dendritic:
+        given, found = [("const scalar*", f"c_{c.name}_sorted")], ["delay", "order", "back", "late", "forth"]
+    elif c.by_synapses:
+        found = ["start", "offset", *(["weight_of"] if c.learns else []), *(["delay_of"] if c.learns_delays else [])]
+    return given + [("const int32_t*", f"c_{c.name}_{tail}") for tail in found]
+
+
+def routes(c: ConnectionRecord) -> list[str]:
+    """With exact spike times, tables of whole numbers that `engines/native/routes.py` makes; see `exact/routes.py`."""
+    found = ["start", "first", "target", "place"] if c.spread else []
+    return [*found, "delay_of"] if found and c.delays else found
+
+
+def stream(c: ConnectionRecord) -> str:
+    """Prefix of the arrays of input spikes of a connection; "" if the network has a single input."""
+    return f"in_{c.channels[0]}_{c.channels[1]}_" if c.channels else ""
+
+
+def streams(plan: Plan) -> dict[str, tuple[int, int]]:
+    """If there are several inputs: prefix -> channels, for all of them."""
+    return {stream(c): c.channels for c in plan.connections if c.channels}
+
+
+def ends(plan: Plan) -> list[str]:
+    """Declares the range of the input spikes of a trial, `from` and `to`, for each of several inputs too."""
+    lines = []
+    for s in ("", *streams(plan)):
+        at = f"args.{s}offsets[args.samples[sample]"
+        lines += [f"const int64_t {s}from = {at}], {s}to = {at} + 1];", f"(void){s}from; (void){s}to;"]
+    return lines
+
+
 class Context:
     """A plan, and what its generators look up in it.
 
@@ -68,7 +106,7 @@ class Context:
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
         for c in self.plan.connections:
-            for name, shape in ((n, s) for n, s in kinds.learned(c) if n not in layout):
+            for name, shape in ((n, s) for n, s in c.learns.items() if n not in layout):
                 rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))
                 layout[name] = (offset, rows, columns)
                 offset += rows * columns
@@ -83,7 +121,7 @@ class Context:
             ("const int32_t*", "steps"), ("const int32_t*", "channels"), ("const int64_t*", "offsets"),
             ("const int64_t*", "samples"), ("const int64_t*", "labels"), ("const double*", "sample_weight"),
         ]  # fmt: skip
-        for s in kinds.streams(self.plan) if not self.exact else ():
+        for s in streams(self.plan) if not self.exact else ():
             given += [("const int32_t*", f"{s}steps"), ("const int32_t*", f"{s}channels")]
             given += [("const int64_t*", f"{s}offsets")]
         if not self.exact:
@@ -96,7 +134,7 @@ class Context:
         given += [("const double*", n) for n in ("given_loss", "given_dr", "given_last")] if self.split else []
         given += [("scalar*", "input_slope"), ("const int64_t*", "input_start")] if self.split else []
         given += [("const scalar*", f"c_{c.name}_weight") for c in self.plan.connections]
-        given += [] if self.exact else [table for c in self.plan.connections for table in kinds.tables(c)]
+        given += [] if self.exact else [table for c in self.plan.connections for table in tables(c)]
         given += [("const scalar*", f"p_{p}_{v}") for p, values in self.values.items() for v in values]
         given += [
             ("double*", "loss"), ("double*", "readout"), ("int64_t*", "prediction"), ("int64_t*", "guarded"),
@@ -146,7 +184,7 @@ class Context:
         """Pointers that exact spike times need besides those of the grid; see `plan/series.py`."""
         arrays = [("const double*", n) for n in ("times", "weight_series", "gauss")]
         for c in self.plan.connections:
-            arrays += [("const int32_t*", f"c_{c.name}_{n}") for n in kinds.routes(c)]
+            arrays += [("const int32_t*", f"c_{c.name}_{n}") for n in routes(c)]
             arrays += [("const scalar*", f"c_{c.name}_delays")] if c.delays else []
         for p in self.plan.populations:
             series, x = "const scalar*" if self.varies(p) else "const double*", f"x_{p.name}"
@@ -201,8 +239,8 @@ class Context:
         loss += [f"dropout_{p.name}" for kind, p in self.stochastic if kind == "dropout"]
         delays = [f"c_{c.name}_delay" for c in self.delayed]
         if not self.exact:
-            delays += [f"c_{c.name}_own" for c in self.plan.connections if kinds.listed(c)]
-            delays += ["ahead"] if not all(kinds.by_rows(c) for c in self.plan.connections) else []
+            delays += [f"c_{c.name}_own" for c in self.plan.connections if c.listed]
+            delays += ["ahead"] if not all(c.by_rows for c in self.plan.connections) else []
         stored = not self.exact and any(p.stores_states for p in self.plan.populations)
         segment = ["segment"] if stored else []
         segment += ["input_gradients"] if self.split else []

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...codegen.cpp import Source, padded, regulariser_names
-from ...codegen.cpp.context import ACTIVITY
+from ...codegen.cpp.context import ACTIVITY, streams
 from ...codegen.cpp.hygiene import Coded
-from ...codegen.cpp.kinds import streams
 from ...program.host_values import auxiliary
 from ..contract.data import Data
 from ..contract.engine import Engine

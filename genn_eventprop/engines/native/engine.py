@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cpp import coded, generate, host_source
-from ...codegen.cpp.kinds import streams
+from ...codegen.cpp.context import streams
 from ...errors import EngineError, ToolchainError
 from ...plan import Plan
 from ...program.host_values import auxiliary

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.cpp import kinds, padded
+from ...codegen.cpp import padded
+from ...codegen.cpp.context import routes
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import Tables, Values, delay_numbers
@@ -21,7 +22,7 @@ class NativeRoutes:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.connections = [c for c in plan.connections if kinds.spread(c)]
+        self.connections = [c for c in plan.connections if c.spread]
         self.arrays: dict[str, np.ndarray] = {}
         self.integers: dict[str, int] = {}
         self._seen: dict[str, Synapses | None] = {}
@@ -33,7 +34,7 @@ class NativeRoutes:
             if c.name not in self._seen or self._seen[c.name] is not table:
                 self._seen[c.name] = table
                 made = _arrays(c, table)
-                self.arrays |= {f"c_{c.name}_{n}": np.ascontiguousarray(made[n], INT) for n in kinds.routes(c)}
+                self.arrays |= {f"c_{c.name}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
 
 
 def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.cpp import kinds, padded
+from ...codegen.cpp import padded
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan, clock
@@ -22,7 +22,7 @@ class NativeTables:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.connections = [c for c in plan.connections if not kinds.by_rows(c)]
+        self.connections = [c for c in plan.connections if not c.by_rows]
         delayed = [int(clock.to_steps(c.delays.limit, plan.dt)) for c in plan.connections if c.delays is not None]
         self.ahead = min(max(delayed, default=0), plan.n_steps)
         for c in self.connections:
@@ -49,7 +49,7 @@ class NativeTables:
             if known is None or known[0] is not table or not np.array_equal(known[1], delays):
                 self._seen[c.name] = (table, delays.copy())
                 self._make(c, table, parameters)
-            if kinds.dendritic(c):
+            if c.dendritic:
                 self._sort(c, parameters[c.weight])
             if table is not None:
                 weight = parameters[c.weight].reshape(-1)
@@ -71,12 +71,12 @@ class NativeTables:
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
         width = padded(c.post)
-        if kinds.axonal(c):
+        if c.axonal:
             return {"delay": steps}
         full = np.zeros((*steps.shape[:-1], width), INT)  # idle lanes have weight 0 and delay 0
         full[..., : c.post] = steps
         target = np.arange(width, dtype=INT)
-        if kinds.dendritic(c):
+        if c.dendritic:
             order = self._order[c.name] = np.argsort(steps, kind="stable")
             place, sorted_ = target.copy(), target.copy()  # of every target in sorted rows, and the reverse
             place[order], sorted_[: c.post] = target[: c.post], order

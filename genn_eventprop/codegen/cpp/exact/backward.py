@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
 from ..context import Context, indent
-from ..kinds import spread
 from . import routes
 from .groups import groups
 from .models import refs
@@ -73,7 +72,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     """The weight gradient of an arrival, and its D, which goes to the spike that caused it and to its delay."""
-    p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, spread(c)
+    p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, c.spread
     back = ctx.split or not is_input
     feeds = back or c.learns_delays
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)

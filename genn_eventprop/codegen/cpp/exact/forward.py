@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
 from ..context import RANGE, Context, indent
-from ..kinds import delayed, spread
 from . import routes
 from .groups import groups
 from .models import refs
@@ -25,7 +24,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += each(program.readers, lambda r: f"begin(p_{r.population}, args, sample)")
     body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
-    body += [f"work.way_{c.name}.clear(args.exact_steps, args.duration);" for c in plan.connections if delayed(c)]
+    body += [f"work.way_{c.name}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
@@ -111,7 +110,7 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
         sender = f"const int32_t sender = args.channels[next_{c.name}]{first};\n{others}"
     index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
     pending, way = f"p_{c.target}.pending.push()", f"work.way_{c.name}"
-    if delayed(c):
+    if c.delays:
         sent = _arrives(ctx, c, f"next_{c.name}")
         push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
         return (
@@ -120,13 +119,13 @@ def _due(ctx: Context, c: ConnectionRecord) -> str:
             f"for (const auto& due : {way}.take(step)) {{\nconst double after = due.at - t_k;\n"
             f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
         )
-    take = (pending, "after > 0 ? after : 0.0", "route" if spread(c) else "sender", index)
+    take = (pending, "after > 0 ? after : 0.0", "route" if c.spread else "sender", index)
     body = _take(ctx, c, *take)
     return (
         f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
         f"{sender}"
         f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
-        f"{routes.each(c, 'sender', body) if spread(c) else body}\n}}"
+        f"{routes.each(c, 'sender', body) if c.spread else body}\n}}"
     )
 
 
@@ -200,10 +199,10 @@ def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list
 
 def _at_once(ctx: Context, program: ExactProgram, c: ConnectionRecord, sender: str) -> str:
     """An arrival within the step at a population of the same group."""
-    if not delayed(c):
+    if not c.delays:
         at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
-        body = _inserted(ctx, program, c, at, "route" if spread(c) else "neuron")
-        body = routes.each(c, "neuron", body) if spread(c) else body
+        body = _inserted(ctx, program, c, at, "route" if c.spread else "neuron")
+        body = routes.each(c, "neuron", body) if c.spread else body
         return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{c.name};\n{body}\n}}"
     lines = [
         f"const double late = {routes.delay(c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",

@@ -8,8 +8,7 @@ from ....program.nodes import STEP, Access, Buffer, Kernel
 from ....program.readouts.integral import Integral
 from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Spelling, indent
-from ..context import Context
-from ..kinds import axonal, by_rows, by_synapses, listed, stream, streams
+from ..context import Context, stream, streams
 from .carried import Carried
 from .connections import PARTS, Connections, by_source
 from .lanes import Lanes
@@ -35,9 +34,9 @@ class Between:
 
     def deliver(self, o: Deliver) -> str:
         c = self.plan.connections[o.connection]
-        if by_rows(c):
+        if c.by_rows:
             add = self._add(c, o.sums)
-        elif axonal(c):
+        elif c.axonal:
             add = self.others.send(c) + self.others.arriving(c)
             add += self._add(c, o.sums, f"work.c_{c.name}_arrivals.taken, arriving")
         else:
@@ -116,7 +115,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         """Adds the dot products of the rows of the `count` sources in `index` with `row` to `feedback`."""
         if part == "loss":
             return self._losses(c, row)
-        if not by_rows(c):
+        if not c.by_rows:
             return self.others.dot(c, part, row)
         size, given = f"NP_p_{c.target}", f"feedback, args.c_{c.name}_weight, index, count, {row}"
         if part == "all":
@@ -158,13 +157,13 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
         c = self.plan.connections[o.connection]
-        if listed(c) or (isinstance(o, GatherDelays) and c.trainable):
+        if c.listed or (isinstance(o, GatherDelays) and c.trainable):
             return ""
-        if isinstance(o, Gather) and by_rows(c):
+        if isinstance(o, Gather) and c.by_rows:
             place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
             begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
             gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, {begins});\n"
-        elif by_synapses(c):
+        elif c.by_synapses:
             several = self.others.together(c)
             if c is not several[0]:
                 return ""
@@ -176,7 +175,7 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before
 
     def gather_listed(self) -> str:
         """In a step backwards: gradients of listed synapses, while the rows of their targets are close in memory."""
-        found = (c for c in self.plan.connections if listed(c))
+        found = (c for c in self.plan.connections if c.listed)
         return "".join(f"{{\n{indent(self._spiked_back(c) + self.others.gather_listed(c))}}}\n" for c in found)
 
     def _spiked_back(self, c: ConnectionRecord) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, Feedback, GatherDelays, Trial
-from ..context import Context, padded, unique
-from ..kinds import axonal, by_synapses, dendritic, learned, listed, stream
+from ..context import Context, padded, stream, unique
 from .memory import Memory
 from .sums import add_row, if_trained, ring_of, tail_of
 
@@ -39,13 +38,13 @@ class Connections:
 
     def known(self, c: ConnectionRecord) -> bool:
         """Whether all that arrives is summed before the first step: spikes of the input, through dense rows."""
-        return by_synapses(c) and c.form == "dense" and c.source == self.plan.input.name
+        return c.by_synapses and c.form == "dense" and c.source == self.plan.input.name
 
     def ringed(self, population: int) -> list[tuple[str, Buffer]]:
         """(part, sums) of a population that a ring leads to."""
         into = self.plan.populations[population].name
         own = [(i, c) for i, c in enumerate(self.plan.connections) if c.target == into]
-        late = (i for i, c in own if by_synapses(c) and c.delays is not None and not self.known(c))
+        late = (i for i, c in own if c.by_synapses and c.delays is not None and not self.known(c))
         return unique(sums for i in late for sums in self.sums[i])
 
     def _parts(self, c: ConnectionRecord) -> list[str]:
@@ -55,7 +54,7 @@ class Connections:
     def next(self, population: int) -> str:
         """What arrives at `step` in a population is over."""
         into = self.plan.into(self.plan.populations[population].name)
-        lists = "".join(f"work.c_{c.name}_arrivals.take(step);\n" for c in into if axonal(c))
+        lists = "".join(f"work.c_{c.name}_arrivals.take(step);\n" for c in into if c.axonal)
         return lists + "".join(if_trained(part, f"{ring_of(sums)}.next();\n") for part, sums in self.ringed(population))
 
     def members(self) -> tuple[list[str], list[str], list[str]]:
@@ -73,9 +72,9 @@ class Connections:
                 rows = [f"c_{c.name}_rows{tail_of(part)}" for part in self._parts(c)]
                 found.append(f"Buffer<real> {', '.join(rows)};")
                 room += [f"{row}.zero(n_steps * NP_p_{c.target});" for row in rows]
-            elif axonal(c):
+            elif c.axonal:
                 found.append(f"Arrivals c_{c.name}_arrivals;")
-            elif dendritic(c):
+            elif c.dendritic:
                 for tail in map(tail_of, self._parts(c)):
                     found.append(f"Window<NP_p_{c.target}> c_{c.name}_sums{tail};")
                     if self._keeps(c):
@@ -85,13 +84,13 @@ class Connections:
                 if self._summed(c):
                     found.append(f"Buffer<real> c_{c.name}_caused;")
                     names.append(f"c_{c.name}_caused")
-        if any(c.form == "dense" and (by_synapses(c) or dendritic(c)) for c in self.plan.connections):
+        if any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections):
             found.append("Buffer<real> series, waiting;")
             names += ["series", "waiting"]
-        by = [by_source(c).removeprefix("work.") for c in self.plan.connections if by_synapses(c) and c.form == "dense"]
+        by = [by_source(c).removeprefix("work.") for c in self.plan.connections if c.by_synapses and c.form == "dense"]
         found += [f"BySource {own};" for own in by]
         names += by
-        if any(dendritic(c) for c in self.plan.connections):
+        if any(c.dendritic for c in self.plan.connections):
             found.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
         return found, room, names
@@ -103,9 +102,9 @@ class Connections:
         begun = [(part, f"{ring_of(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
         lines = [if_trained(part, line) for part, line in begun]
         for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
-            if axonal(c):
+            if c.axonal:
                 lines.append(f"work.c_{c.name}_arrivals.begin(args.ahead);\n")
-            elif dendritic(c):
+            elif c.dendritic:
                 sums = [(part, f"work.c_{c.name}_sums{tail_of(part)}") for part in self._parts(c)]
                 lines += [if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
         return "".join(lines)
@@ -122,9 +121,9 @@ class Connections:
     def send(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]] = ()) -> str:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
-        if axonal(c):
+        if c.axonal:
             return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay);\n"
-        if by_synapses(c):
+        if c.by_synapses:
             given = f"{_synapses(c)}, index, count"
             if c.delays is not None:
                 sums = [(part, f"{ring_of(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
@@ -152,7 +151,7 @@ class Connections:
         for part, into in sums:
             if self.known(c):
                 text += if_trained(part, add_row(np_, into, f"work.{name_}_rows{tail_of(part)} + step * {np_}"))
-            elif dendritic(c):
+            elif c.dendritic:
                 kept = self._kept(c, part) if self._keeps(c) else "nullptr"
                 given = f"{into}, {kept}, work.{name_}_sums{tail_of(part)}, args.{name_}_back"
                 text += if_trained(part, f"gather_and_add<{np_}>({given});\n")
@@ -172,11 +171,11 @@ class Connections:
 
     def _summed(self, c: ConnectionRecord) -> bool:
         """Whether the gradient of delays of sources or targets is summed from what the spikes of neurons cause."""
-        return (axonal(c) or dendritic(c)) and c.learns_delays and c.source != self.plan.input.name
+        return (c.axonal or c.dendritic) and c.learns_delays and c.source != self.plan.input.name
 
     def _keeps(self, c: ConnectionRecord) -> bool:
         """Whether what arrives is kept, for the gradient of dendritic delays of the input."""
-        return dendritic(c) and c.learns_delays and c.source == self.plan.input.name
+        return c.dendritic and c.learns_delays and c.source == self.plan.input.name
 
     def _lent(self) -> dict[str, Buffer]:
         """Name of a connection -> rows of lambda . e that hold what arrives until they are written, so that a trial goes
@@ -206,12 +205,12 @@ class Connections:
         """
         D, window = self.memory.pointer(row), f"c_{c.name}_{row.name}"
         np_, weight = f"NP_p_{c.target}", f"args.c_{c.name}_weight"
-        if axonal(c):
+        if c.axonal:
             given = f"feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps"
             grad = self._places(c)[1] if self._summed(c) else "nullptr"
             return f"dot_axonal<{PARTS[part]}, {np_}>({given}, {grad});\n"
         now = f"{D} + step * {np_}"
-        if by_synapses(c):
+        if c.by_synapses:
             return self.dot(c, part, now)
         near = f"work.{window}, args.c_{c.name}_late" if window in self._windows() else f"{now}, args.c_{c.name}_forth"
         gather = f"gather_row<{np_}>(work.drive, {near});\n"
@@ -232,17 +231,17 @@ class Connections:
         D that dendritic delays alone look back to, through a window."""
         found, more = set[str](), set[str]()
         for c in (c for c in self.plan.connections if c.trainable):
-            rows = found if listed(c) and c.delays is None else more
+            rows = found if c.listed and c.delays is None else more
             rows.add(self._along(self._number(c), c.receptor).name)
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
-            (found if dendritic(c) and not self.names.split and len(b.axes) == 2 else more).add(b.name)
+            (found if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)
         return found - more
 
     def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
         """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
         are in the order of their delays, as forwards."""
-        near = [(c, b) for c, b in self.caused if dendritic(c) and b.name in self.memory.one_row]
+        near = [(c, b) for c, b in self.caused if c.dendritic and b.name in self.memory.one_row]
         return {f"c_{c.name}_{b.name}": (c, b) for c, b in near}
 
     def keep_late(self) -> str:
@@ -263,7 +262,7 @@ class Connections:
     def gather(self, c: ConnectionRecord) -> str:
         """Gradients of weights and delays; `by` has the spikes of every source, by their own steps."""
         w, d = self._places(c)
-        if dendritic(c):
+        if c.dendritic:
             return self._gather_dendritic(c, w, d)
         return self._clear(c, [c.weight] if self._summed(c) else None) + self._gather_axonal(c, w, d)
 
@@ -275,9 +274,7 @@ class Connections:
 
     def together(self, c: ConnectionRecord) -> list[ConnectionRecord]:
         """The connections with dense weights, a delay each, whose gradients are summed in one go with those of this one."""
-        found = (
-            k for k in self.plan.connections if by_synapses(k) and k.form == "dense" and _learned(k) == _learned(c)
-        )
+        found = (k for k in self.plan.connections if k.by_synapses and k.form == "dense" and _learned(k) == _learned(c))
         return [k for k in found if k.target == c.target and self._worth(k) == self._worth(c)]
 
     def gather_dense(self, connections: Sequence[ConnectionRecord]) -> str:
@@ -301,21 +298,21 @@ class Connections:
 
     def _clear(self, c: ConnectionRecord, parameters: Sequence[str] | None = None) -> str:
         """Gradients, all or of these parameters, begin at zero in the first trial of a slice."""
-        found = [n for n, _ in learned(c) if parameters is None or n in parameters]
+        found = [n for n in c.learns if parameters is None or n in parameters]
         sizes = {n: rows * columns for n, (_, rows, columns) in self.names.gradients.items()}
         place = dict(zip((c.weight, c.delays_name), self._places(c)))
         return "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n in found)
 
     def begin_back(self) -> str:
         """Before the first step backwards."""
-        found = [c for c in self.plan.connections if listed(c)]
+        found = [c for c in self.plan.connections if c.listed]
         behind = (c for c in found if c.source == self.plan.input.name)
         clear = "".join(map(self._clear, found))
         clear += "".join(
             self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
         )
         clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
-        late = (c for c in self.plan.connections if dendritic(c) and self._summed(c))
+        late = (c for c in self.plan.connections if c.dendritic and self._summed(c))
         clear += "".join(f"work.c_{c.name}_caused.zero(NP_p_{c.target});\n" for c in late)
         return clear + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
 
@@ -371,7 +368,7 @@ def _learned(c: ConnectionRecord) -> str:
 
 def by_source(c: ConnectionRecord) -> str:
     """Where the spikes of a connection's sources are sorted."""
-    return f"work.c_{c.name}_by" if by_synapses(c) and c.form == "dense" else "work.by_source"
+    return f"work.c_{c.name}_by" if c.by_synapses and c.form == "dense" else "work.by_source"
 
 
 def _synapses(c: ConnectionRecord) -> str:

@@ -13,8 +13,7 @@ from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, EachNeuron, Trial
 from ...statements import indent
-from ..context import Context
-from ..kinds import stream
+from ..context import Context, stream
 from .between import Between
 from .connections import Connections
 from .loops import Loops

@@ -24,8 +24,7 @@ from ....program.trial import (
 )
 from ...statements import indent
 from ...target import Target, finished, step_backwards, step_forwards, write
-from ..context import Context
-from ..kinds import ends, stream
+from ..context import Context, ends, stream
 from .between import Between
 from .carried import Carried
 from .compare import auxiliary_losses, compared
