@@ -61,8 +61,20 @@ class WriteError(EventPropError, RuntimeError):
     """A file cannot be written: the disk is full, or it may not be."""
 
 
+class OutputError(EventPropError, OSError):
+    """stdout cannot be written."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, a batch system say, wants this process to end."""
+
+    word, status = "terminated", 143
+
+
+class HungUp(Terminated):
+    """SIGHUP: the terminal, or the connection to it, is gone."""
+
+    word, status = "hung up", 129
 
 
 class DescriptionError(EventPropError, ValueError):

@@ -7,23 +7,27 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from ..output import standard_streams
 
 __all__ = ["main", "main_of"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, logged: bool = False) -> int:
     """Run one command; the result is the exit status, see `app.main`."""
-    with importing("app"):
-        from . import app
-    return app.main(arguments)
+    with standard_streams() as out:
+        with importing("app"):
+            from . import app
+        return app.main(arguments, out, logged)
 
 
 def main_of(source: str) -> None:
     """What an experiment file calls when it is run directly: ``main_of(__file__)``."""
-    with importing("train"):
-        from . import train
-    train.main_of(source)
+    with standard_streams() as out:
+        with importing("train"):
+            from . import train
+        train.main_of(source, out)
 
 
 @contextmanager
@@ -34,7 +38,8 @@ def importing(module: str) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def end(*_: object) -> None:
-        os.write(2, b"genn-eventprop: interrupted\n")
+        with suppress(OSError):
+            os.write(2, b"genn-eventprop: interrupted\n")
         os._exit(130)
 
     if first:

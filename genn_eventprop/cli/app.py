@@ -7,11 +7,12 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module, resources
 
 from .. import __version__
-from ..errors import EventPropError, Terminated, suggest
+from ..errors import EventPropError, OutputError, Terminated, suggest
+from ..output import Output, say
 from . import importing
 
 PROGRAM = "genn-eventprop"
@@ -37,13 +38,41 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+PRINTING = ("predict", "report", "show", "evaluate", "gradcheck", "cache")
+"""Commands that only print, and so end when nobody reads on."""
+
+
+def main(arguments: Sequence[str] | None, out: Output, logged: bool = False) -> int:
     """Run one command; the result is the exit status, 0 only if all went well.
 
     Mistakes of the user (`EventPropError`, files that cannot be read or written) become one message on stderr without
     a traceback; anything else is a bug and keeps its traceback.
+
+    Args:
+        out: sys.stdout. logged: it is the log of a job, which is for people alone: the job succeeds without it.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    status = _main(arguments, out)
+    return status if logged else ended(status, out)
+
+
+def ended(status: int, out: Output) -> int:
+    """The exit status, once all that was printed is written; a message names the file that could not take it.
+
+    That nobody reads on is no error of a command that has done something else besides printing.
+    """
+    try:
+        out.flush()
+    except OutputError:  # `out` remembers it
+        pass
+    if out.error is None or status:
+        return status
+    if isinstance(out.error, BrokenPipeError):
+        return int(not out.lasting)
+    return _complain(out.told() + ("; what the command has written elsewhere is whole" if out.lasting else ""), 1)
+
+
+def _main(arguments: list[str], out: Output) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else 2
@@ -54,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _complain(f"unknown command {name!r} ({suggest(name, COMMANDS)})", status=2)
     module, function = COMMANDS[name]
+    out.lasting = name not in PRINTING
     with importing(module):
         found = import_module(f"{__package__}.{module}")
         from ..training import interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
@@ -82,11 +112,12 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     except SystemExit as stop:  # the option parser has already spoken
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt as stop:
-        word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        word, status = (stop.word, stop.status) if isinstance(stop, Terminated) else ("interrupted", 130)
         return _complain("; ".join([word, *map(str, stop.args)]), status)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OutputError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # the reader, `head` say, has seen enough
+            return 1
+        return _complain(str(error), status=1)
     except MemoryError as error:
         return _complain(
             f"out of memory: {error or 'an array does not fit'}; use a smaller batch or "
@@ -99,8 +130,9 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    sys.stdout.flush()
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    with suppress(OutputError):
+        sys.stdout.flush()
+    say(f"{PROGRAM}: {message}")
     return status
 
 

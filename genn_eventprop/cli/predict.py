@@ -15,6 +15,7 @@ import tyro
 from ..data.samples import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import SettingError
+from ..output import say
 from .options import parse
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -56,7 +57,7 @@ def _predict(
     rows = _rows(model, files)
     said = _print_csv(model, rows) if csv else _print_table(model, list(rows))
     if not said:
-        print(f"no samples in {', '.join(map(str, files))}", file=sys.stderr)
+        say(f"no samples in {', '.join(map(str, files))}")
 
 
 @dataclass(frozen=True, eq=False)

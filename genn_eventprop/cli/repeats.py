@@ -35,8 +35,8 @@ def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
             summary = run_repeats(file, config, variants, root)
         else:
             summary = run_jobs(file, config, variants, root, runner_of(config, root))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with the same command and --run-dir {root}") from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"continue with the same command and --run-dir {root}") from None
     print(describe_summary(summary, root))
 
 

@@ -18,6 +18,7 @@ from ..experiment.experiment import (
     run_experiment,
 )
 from ..experiment.specs import spec_text
+from ..output import Output, say
 from ..studies.repeats import run_state, start_or_continue
 from ..studies.scan import read_toml
 from ..training.report import silent_words
@@ -52,7 +53,7 @@ def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     if config.run_dir is None:
         raise SettingError("--resume-if-started needs --run-dir, the folder in which the next start finds the run")
     if run_state(config.run_dir, config.epochs) == "finished":
-        print(f"{config.run_dir} is finished; nothing to do", file=sys.stderr)
+        say(f"{config.run_dir} is finished; nothing to do")
     return {**start_or_continue(file, config, config.run_dir, longer=True), "run_dir": str(config.run_dir)}
 
 
@@ -123,11 +124,10 @@ def describe_results(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main_of(source: str) -> None:
-    """What an experiment file calls when it is run directly: ``main_of(__file__)``."""
-    from .app import run
+def main_of(source: str, out: Output) -> None:
+    """What an experiment file calls when it is run directly, see `cli.main_of`."""
+    from .app import ended, run
 
     name = Path(source).name
-    sys.exit(
-        run(lambda arguments, program: train_file(load_experiment(source), arguments, program), sys.argv[1:], name)
-    )
+    status = run(lambda arguments, program: train_file(load_experiment(source), arguments, program), sys.argv[1:], name)
+    sys.exit(ended(status, out))

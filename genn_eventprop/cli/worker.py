@@ -14,13 +14,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ENDED = (130, 143)
+from ..output import Output, stderr
+
+ENDED = (129, 130, 143)
 """Exit statuses of a training that was asked to stop; this process stops, too."""
 
 
 def main() -> int:
     """Lines of JSON with command and log on stdin; a line with the exit status on stdout for each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the scan ends us with SIGTERM
+    for number in (signal.SIGINT, signal.SIGHUP):  # go to the whole group: the scan ends us with SIGTERM
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     faulthandler.enable()
     for line in sys.stdin:
@@ -38,7 +41,7 @@ def run(command: Sequence[str], log: Path) -> int:
     with output_to(log):
         try:
             cli = importlib.import_module("genn_eventprop.cli")  # which imports this package
-            return int(cli.main(list(command)))
+            return int(cli.main(list(command), logged=True))
         except Exception:
             traceback.print_exc()
             return 1
@@ -48,6 +51,8 @@ def run(command: Sequence[str], log: Path) -> int:
 def output_to(log: Path) -> Iterator[None]:
     """stdout and stderr, also of compiled code and child processes, go to the end of a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Output(sys.stdout), stderr()  # type: ignore[assignment]  # a full disk ends no job
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
@@ -59,6 +64,7 @@ def output_to(log: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        sys.stdout, sys.stderr = streams
         for descriptor, before in zip((1, 2), kept):
             os.dup2(before, descriptor)
             os.close(before)

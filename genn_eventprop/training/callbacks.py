@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tqdm import tqdm
+
+from ..output import say, stderr
 
 if TYPE_CHECKING:
     from .epoch_statistics import EpochStatistics
@@ -66,37 +67,37 @@ class Progress(Callback):
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         self._epochs = epochs
-        print(f"engine {trainer.engine.name}: {trainer.engine.reason}", file=sys.stderr)
+        say(f"engine {trainer.engine.name}: {trainer.engine.reason}")
         for note in trainer.notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}")
         if trainer.runtime_estimate is not None:
-            print(trainer.runtime_estimate, file=sys.stderr)
+            say(str(trainer.runtime_estimate))
 
     def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
-        if not sys.stderr.isatty():
+        if not stderr().isatty():
             return
         if self._bar is None:
             name = f"epoch {epoch + 1}/{self._epochs}"
             self._bar = tqdm(
-                total=trainer.batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True
-            )
+                total=trainer.batches, desc=name, unit="batch", leave=False, initial=batch, dynamic_ncols=True,
+                file=stderr(),
+            )  # fmt: skip
         if self._bar.update(1):  # true when the bar is redrawn, some ten times a second
             self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         self.close()
-        print(describe_epoch(metrics, self._epochs), file=sys.stderr)
+        say(describe_epoch(metrics, self._epochs))
         for name in [n for n, spikes in metrics["spikes_per_neuron"].items() if spikes == 0 and n not in self._told]:
             self._told.add(name)
-            print(
+            say(
                 f"note: {name} was silent for the whole epoch, and silent neurons receive no gradient: "
                 "try larger initial weights, initialise_rates, or Revive (layered experiments: "
-                "--initial-spikes, --revive)",
-                file=sys.stderr,
+                "--initial-spikes, --revive)"
             )
         if (note := metrics.get("gradient_note")) and "" not in self._told:
             self._told.add("")
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}")
 
     def close(self) -> None:
         if self._bar is not None:

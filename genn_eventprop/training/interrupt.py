@@ -1,15 +1,16 @@
-"""Ctrl-C and SIGTERM (a batch system that takes the machine away) end a training with a checkpoint."""
+"""Ctrl-C, SIGTERM (a batch system that takes the machine away) and SIGHUP (the terminal is gone) end a training with a
+checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Terminated
+from ..errors import HungUp, Terminated
+from ..output import say
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -17,35 +18,41 @@ if TYPE_CHECKING:
 WORDS = {
     signal.SIGINT: "stopping after this batch, with a checkpoint; press Ctrl-C again to stop at once",
     signal.SIGTERM: "terminated: stopping after this batch, with a checkpoint",
+    signal.SIGHUP: "hung up: stopping after this batch, with a checkpoint",
 }
+ENDS = {signal.SIGTERM: Terminated, signal.SIGHUP: HungUp}
+"""What is raised by signals that others send."""
 
 
 @contextlib.contextmanager
 def interruptible(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the batch end and write a checkpoint, so that none is lost; the second one stops at once.
+    """Ctrl-C, SIGTERM and SIGHUP let the batch end and write a checkpoint; the second one stops at once.
+
+    A signal that is ignored (SIGHUP under nohup) stays so.
 
     Raises:
-        Terminated: it was SIGTERM. KeyboardInterrupt: it was Ctrl-C.
+        Terminated: it was SIGTERM. HungUp: it was SIGHUP. KeyboardInterrupt: it was Ctrl-C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
-    before = {number: signal.getsignal(number) for number in WORDS}
+    before = {number: handler for number in WORDS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
     received: list[int] = []
 
     def first(number: int, frame: Any) -> None:
         received.append(number)
         signal.signal(number, before[signal.Signals(number)])
-        print(f"\n{WORDS[signal.Signals(number)]}", file=sys.stderr, flush=True)
+        say(f"\n{WORDS[signal.Signals(number)]}")
         trainer.interrupt()
 
-    for number in WORDS:
+    for number in before:
         signal.signal(number, first)
     try:
         yield
     except KeyboardInterrupt:
-        if signal.SIGTERM in received:
-            raise Terminated from None
+        for number, end in ENDS.items():
+            if number in received:
+                raise end from None
         raise
     finally:
         for number, handler in before.items():
@@ -54,18 +61,21 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM outside of a training raises `Terminated`, so that half-written files are removed as after Ctrl-C."""
+    """SIGTERM and SIGHUP outside of a training raise `Terminated`: half-written files are removed as after Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: handler for number in ENDS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
     def end(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up shall not be cut short
-        raise Terminated
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # once is enough: cleaning up shall not be cut short
+        raise ENDS[signal.Signals(number)]
 
-    signal.signal(signal.SIGTERM, end)
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

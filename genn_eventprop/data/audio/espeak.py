@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ...errors import DataError, suggest
+from ...output import stderr
 from ..readers.hdf5 import write_rows
 from .inner_ear import Converted, Ear, hear, read_wav
 
@@ -125,7 +126,7 @@ def write_words(
     ear, program, total = ear or Ear(), installed(), [0.0, 0]
 
     def sounds(folder: Path) -> Iterator[tuple[np.ndarray, int]]:
-        for saying in tqdm(words, desc=out.name, unit="word", disable=not progress, dynamic_ncols=True):
+        for saying in tqdm(words, desc=out.name, unit="word", disable=not progress, dynamic_ncols=True, file=stderr()):
             sound, rate = say(program, saying, folder / "word.wav")
             total[0] += len(sound) / rate
             yield sound, rate

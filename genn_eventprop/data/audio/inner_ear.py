@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from ...output import stderr
 from ..events.events import Events
 from ..optional import need
 from ..readers.hdf5 import write_rows
@@ -194,7 +195,7 @@ def convert_folder(
     from tqdm import tqdm
 
     files, labels, speakers, names = recordings(folder)
-    sounds = (read_wav(path) for path in tqdm(files, desc="listening", disable=not progress))
+    sounds = (read_wav(path) for path in tqdm(files, desc="listening", disable=not progress, file=stderr()))
     return to_events(sounds, labels, speakers, len(names), ear, seed, Path(folder).name), names
 
 
@@ -225,7 +226,7 @@ def convert_audio(
     total = [0.0, 0]
 
     def sounds() -> Iterator[tuple[np.ndarray, int]]:
-        for path in tqdm(files, desc="listening", unit="wav", disable=not progress, dynamic_ncols=True):
+        for path in tqdm(files, desc="listening", unit="wav", disable=not progress, dynamic_ncols=True, file=stderr()):
             sound, rate = read_wav(path)
             total[0] += len(sound) / rate
             yield sound, rate

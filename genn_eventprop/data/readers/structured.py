@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...output import stderr
 from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter
@@ -110,7 +111,7 @@ def from_map_dataset(
     name = name or type(dataset).__name__
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for i in tqdm(range(len(dataset)), desc=f"reading {name}", disable=not progress):
+        for i in tqdm(range(len(dataset)), desc=f"reading {name}", disable=not progress, file=stderr()):
             where = f"{name}: sample {i}"
             try:
                 sample = dataset[i]
