@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..atomic import write_text
+from ..output import say
 from .options import parse
 
 
@@ -41,7 +41,7 @@ def _gradcheck(
     from ..verify.gradients import main
 
     if bool(model) == all:
-        print("genn-eventprop gradcheck: give one MODEL, or --all for every installed model", file=sys.stderr)
+        say("genn-eventprop gradcheck: give one MODEL, or --all for every installed model")
         raise SystemExit(2)
     status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times)
     if status:
@@ -71,8 +71,10 @@ def _engines(selftest: str = "", report: Path | None = None) -> None:
 
 def _selftest(engine: str, path: Path) -> int:
     """Print and keep the report of a self-test. Returns 0 if nothing is wrong, else 1."""
+    from ..runs.mark import check_written_by_us
     from ..verify.engines.selftest import selftest
 
+    check_written_by_us(path, "--report")
     lines: list[str] = []
 
     def say(line: str) -> None:

@@ -66,6 +66,8 @@ def _spoken_words(
     for path in paths.values():
         if path.exists() and not overwrite:
             raise SettingError(f"{path} exists; give another folder, or --overwrite")
+    if as_shd:
+        _check_links(folder)
     for number, (part, said_by) in enumerate(parts.items()):
         began = time.perf_counter()
         words = espeak.sayings(said_by, speeds, pitches, seed + number)
@@ -95,20 +97,31 @@ def _check(
         raise SettingError(f"--seed must be at least 0, got {seed}")
 
 
+NOTE = "These are not the Spiking Heidelberg Digits but synthetic speech in their layout (genn-eventprop make-data\n"
+NOTE += "spoken_words): links to ../spoken_words_*.h5.\n"
+
+
+def _check_links(folder: Path) -> None:
+    """Raise `SettingError` if another file, link or note is where --as-shd writes: the real data set, say."""
+    place = folder / "SHD"
+    for part in ("train", "test"):
+        link = place / f"shd_{part}.h5"
+        if os.path.lexists(link) and not (link.is_symlink() and os.readlink(link) == f"../spoken_words_{part}.h5"):
+            raise SettingError(f"{link} exists and is no link that make-data made; it is not replaced")
+    note = place / "README.txt"
+    if os.path.lexists(note) and (not note.is_file() or note.read_bytes() != NOTE.encode()):
+        raise SettingError(f"{note} exists and was not written by make-data; it is not replaced")
+
+
 def _link(folder: Path, paths: dict[str, Path]) -> None:
     """Under the names that loaders of SHD look for, with a note of what they are."""
     place = folder / "SHD"
+    _check_links(folder)  # once more: the recordings have taken their time
     with write_errors(place):
         place.mkdir(exist_ok=True)
         for part, path in paths.items():
             link = place / f"shd_{part}.h5"
-            if link.exists() and not link.is_symlink():
-                raise SettingError(f"{link} exists and is not a link; it is not replaced")
             link.unlink(missing_ok=True)
             os.symlink(os.path.relpath(path, place), link)
-    write_text(
-        place / "README.txt",
-        "These are not the Spiking Heidelberg Digits but synthetic speech in their layout (genn-eventprop make-data\n"
-        "spoken_words): links to ../spoken_words_*.h5.\n",
-    )
+    write_text(place / "README.txt", NOTE)
     print(f"{place}: links to these files for loaders of SHD")

@@ -18,6 +18,7 @@ from ..experiment.experiment import open_run
 from ..plan import Plan
 from ..plan.synapse_tables import Tables
 from ..report import plots
+from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ..runs.weights import read_weights
@@ -71,7 +72,9 @@ def _plot(
     wanted = _wanted(only)
     found = [folder for path in runs for folder in runs_in(path)]
     if len(found) > 1 and "curves" in wanted:
-        print(plots.save(_together(found), out / f"training_curves.{format}"))
+        together = out / f"training_curves.{format}"
+        mark.check_written_by_us(together, "--out")
+        print(plots.save(_together(found), together))
     failed = []
     for folder in found:
         run = Run(folder, data, sample, checkpoint, page, engine)
@@ -105,8 +108,8 @@ class Absent(SettingError):
 def runs_in(path: Path) -> list[Path]:
     """The run folder itself, or the runs below a folder of repeats or of a scan."""
     if (path / "config.json").is_file():
-        return [path]
-    below = sorted(p.parent for p in path.glob("*/config.json"))
+        return [RunFolder.open(path).path]
+    below = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
     if not below:
         raise SettingError(f"{path} is not a run folder (it has no config.json) and contains none")
     return below

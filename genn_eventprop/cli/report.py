@@ -10,6 +10,7 @@ import tyro
 
 from ..atomic import write_text
 from ..errors import SettingError
+from ..runs import mark
 from ..studies.results_table import comparisons, finished_runs, groups_of, placed, table
 from .options import parse
 from .plot import runs_in
@@ -37,7 +38,7 @@ def _report(
     """
     if not runs:
         raise SettingError("report: name at least one run folder")
-    found = [p for path in runs for p in ([path] if (path / "repeats.json").is_file() else runs_in(path))]
+    found = [p for path in runs for p in ([path] if mark.kind_of(path) == "repeats" else runs_in(path))]
     finished = finished_runs(found)
     text = table(finished) + ("\n" + comparisons(finished) if paired else "")
     if markdown is None:

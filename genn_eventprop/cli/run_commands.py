@@ -13,6 +13,7 @@ import tyro
 from ..atomic import write_text
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
+from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import RunFolder
 from ..runs.weights import save_weights
@@ -85,7 +86,7 @@ def _resume(
         threads: Number of engine threads; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one on this machine.
     """
-    if (run / "repeats.json").is_file():
+    if mark.kind_of(run) == "repeats":
         raise SettingError(f"{run} holds several runs: continue with the command that started them and --run-dir {run}")
     file, config, _ = open_run(run, page, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)

@@ -12,6 +12,7 @@ import tyro
 from ..atomic import write_text
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
+from ..runs import mark
 from ..runs.run_folder import RunFolder, write_json
 from ..studies.cluster import SlurmRunner
 from ..studies.jobs import Job, LocalRunner, Runner
@@ -89,6 +90,7 @@ def _scan(
     failed = [] if table else _run(grid, processes, where, detach)
     rows = rows_of(grid.cells(), _results(grid))
     if grid.folder.is_dir():
+        mark.check(grid.folder, "scan", "folder")
         write_text(grid.folder / "table.md", markdown(rows))
         write_json(grid.folder / "table.json", {"rows": rows})
     print(markdown(rows), end="")
@@ -107,8 +109,8 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
             print(f"{len(jobs)} jobs in the queue: {' '.join(sorted({n.split('_')[0] for n in numbers.values()}))}")
             try:
                 return [] if detach else _follow(grid, slurm, jobs, len(finished))
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt("the jobs stay in the queue; the same command follows them again") from None
+            except KeyboardInterrupt as stop:
+                raise type(stop)("the jobs stay in the queue; the same command follows them again") from None
         share = max(1, processors() // processes)
         jobs, finished = prepare(grid, share if processes > 1 else None)
         _begin(grid, len(finished), processes)

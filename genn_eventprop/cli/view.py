@@ -10,6 +10,7 @@ import tyro
 
 from ..atomic import write_text
 from ..report.view import view_page
+from ..runs import mark
 from .options import parse
 
 
@@ -38,7 +39,8 @@ def _view(
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         engine: Another engine than in training.
     """
-    text = view_page(run, samples, checkpoint, engine)
     path = run / "view.html" if out is None else out
+    mark.check_written_by_us(path, "--out")
+    text = view_page(run, samples, checkpoint, engine)
     write_text(path, text)
     print(f"{path}: {len(text) / 2**20:.1f} MB")

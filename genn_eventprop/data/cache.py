@@ -12,8 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,9 +21,13 @@ from typing import Any
 
 from ..atomic import advice
 from ..errors import DataError
+from ..output import say
 from .events.events import Events
+from .events.storage import FACTS, FILES
 
 VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
+ENTRY, LEFT = re.compile(r".+-[0-9a-f]{32}"), re.compile(r"\..+-[0-9a-f]{32}\..+")
+"""Names of entries, and of what interrupted builds leave: only these are removed, wherever the variable points to."""
 VERSION = 2
 """Part of every key: raised when a conversion, or what an entry holds, changes."""
 
@@ -93,7 +97,7 @@ def _whole(entry: Path) -> Events | None:
             raise DataError(f"{entry} is a link, or everyone can write to it")
         return Events.load(entry)
     except (DataError, OSError) as error:
-        print(f"note: {error}; the cached data are rebuilt", file=sys.stderr)
+        say(f"note: {error}; the cached data are rebuilt")
         with contextlib.suppress(OSError):
             aside = Path(mkdtemp(dir=entry.parent, prefix=f".{entry.name}.old."))
             os.rename(entry, aside / "damaged")
@@ -135,9 +139,19 @@ def keep(new: Path, entry: Path) -> None:
 def clear(folder: Path | None = None) -> tuple[int, int]:
     """Remove every entry, and what interrupted builds left. Returns (entries, bytes)."""
     root = folder or cache_folder()
-    entries = [p for p in root.glob("*") if (p / "events.json").is_file()] if root.is_dir() else []
-    left = [p for p in root.glob(".*-*") if p.is_dir()] if root.is_dir() else []
+    inside = [p for p in root.iterdir() if p.is_dir() and not p.is_symlink()] if root.is_dir() else []
+    entries = [p for p in inside if ENTRY.fullmatch(p.name) and _holds_only_events(p)]
+    left = [p for p in inside if LEFT.fullmatch(p.name) and all(map(_holds_only_events, [p, *_folders(p)]))]
     size = sum(f.stat().st_size for p in entries + left for f in p.rglob("*") if f.is_file())
     for path in entries + left:
         shutil.rmtree(path, ignore_errors=True)
     return len(entries), size
+
+
+def _folders(path: Path) -> list[Path]:
+    return [p for p in path.rglob("*") if p.is_dir()]
+
+
+def _holds_only_events(folder: Path) -> bool:
+    """Whether the files of a folder are, by their names, those of events."""
+    return all(p.is_dir() or p.name in (*FILES, FACTS) for p in folder.iterdir())

@@ -241,10 +241,11 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     with world().guard():
         if not world().first:
             return _run(file, config, config.run_dir or Path(), resume)
-        if config.run_dir is None:
+        made = config.run_dir is None
+        if made:
             config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
         assert config.run_dir is not None
-        with writer(config.run_dir):
+        with writer(config.run_dir, made):
             if not resume:
                 RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
             return _run(file, config, config.run_dir, resume)

@@ -128,6 +128,7 @@ def write_html(blocks: Sequence[Block], script: str = "") -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="generator" content="genn_eventprop">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
         + (f"<script>{script}</script>\n" if script else "")
         + f"</head>\n<body>\n<main>\n{body}\n</main>\n"

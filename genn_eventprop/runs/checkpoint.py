@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from ..atomic import replaced_file
 from ..errors import CheckpointError
+from ..output import say
 from .run_folder import jsonable
 
 FORMAT = "genn_eventprop checkpoint 1"
@@ -101,7 +101,7 @@ def load_latest(paths: Iterable[Path]) -> Checkpoint:
             first = first or error
             continue
         if first is not None:
-            print(f"note: {first}; continuing from {path.name}", file=sys.stderr)
+            say(f"note: {first}; continuing from {path.name}")
         return checkpoint
     assert first is not None
     raise first

@@ -1,5 +1,6 @@
 """The folder of one run: its settings, the machine, every epoch's numbers, the final ones, checkpoints, plots.
 
+.genn_eventprop.json  says that the folder is one of ours, see `mark`; written first
 config.json        the experiment and all its settings
 command.txt        the command line that started the run
 page.py.txt        the experiment's page, for people to read: nothing runs it
@@ -17,8 +18,8 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,14 +32,23 @@ import numpy as np
 from ..atomic import write_errors, write_text
 from ..checksummed import verified, with_checksum
 from ..errors import SettingError, TrainingError
-from .run_lock import current_path, leftovers
+from . import mark
+from .run_lock import current_path
 
 PAGE_TEXT, MODEL, FIRST, SAMPLES = "page.py.txt", "model.json", "first_weights.npz", "samples.npz"
-BEFORE_FIRST = (
-    "config.json", "command.txt", "environment.json", PAGE_TEXT, MODEL, FIRST, SAMPLES, "checkpoints", "plots",
-    "tensorboard",
-)  # fmt: skip
-"""Files that a run may have written before its first checkpoint."""
+TEXTS = (mark.NAME, "config.json", "command.txt", "environment.json", PAGE_TEXT, MODEL, FIRST, SAMPLES)
+BEFORE_FIRST = {
+    "": re.compile("|".join(rf"{re.escape(name)}|\.{re.escape(name)}\..+" for name in TEXTS)),
+    "checkpoints": re.compile(r"\.(best|last)\.safetensors\..+"),
+    "plots": re.compile(r"(?!)"),
+    "tensorboard": re.compile(r"events\.out\.tfevents\..+"),
+}
+"""Folder in a run folder -> names of the files that a run may have written there before its first checkpoint, and of
+half-written ones (``.NAME.*``)."""
+
+
+FREE = (".lock",)
+"""May be in a folder that has no mark yet: the lock of a scan that was killed at once."""
 
 
 class RunFolder:
@@ -62,7 +72,10 @@ class RunFolder:
         folder = cls(path)
         folder.check_free()
         with write_errors(folder.path, TrainingError, folder.then):
-            folder.checkpoints.mkdir(parents=True, exist_ok=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
+        folder.write_record(mark.NAME, mark.record("run"))  # first: what is killed later is known to be ours
+        with write_errors(folder.path, TrainingError, folder.then):
+            folder.checkpoints.mkdir(exist_ok=True)
             folder.plots.mkdir(exist_ok=True)
         folder.write_record("config.json", dict(config or {}))
         folder.write_text("command.txt", shlex.join(sys.argv) + "\n")
@@ -74,10 +87,11 @@ class RunFolder:
     def check_free(self) -> None:
         """Raise `SettingError` if the folder exists and holds more than the lock of its writer."""
         taken = self.path.exists() and not self.path.is_dir()
-        if taken or (self.path.is_dir() and set(self.path.iterdir()) - set(leftovers(self.path))):
+        if taken or mark.strangers(self.path):
+            known = mark.kind_of(self.path) == "run"
             raise SettingError(
-                f"run folder {self.path} exists and is not empty; choose another --run-dir, "
-                f"or continue it with: genn-eventprop resume {self.path}"
+                f"run folder {self.path} exists and is not empty; choose another --run-dir"
+                + (f", or continue it with: genn-eventprop resume {self.path}" if known else "")
             )
 
     @classmethod
@@ -90,6 +104,8 @@ class RunFolder:
         folder = cls(path)
         if not (folder.path / "config.json").is_file():
             raise SettingError(f"{folder.path} is not a run folder (it has no config.json)")
+        if mark.kind_of(folder.path) != "run":
+            raise SettingError(f"{folder.path} is not a run folder (genn-eventprop did not write its config.json)")
         return folder
 
     @property
@@ -106,19 +122,40 @@ class RunFolder:
         return self.checkpoints / "last.safetensors", self.checkpoints / "best.safetensors"
 
     def start_over(self) -> None:
-        """Remove the files of a run that was killed before its first checkpoint.
+        """Remove the files of a run that was killed before its first checkpoint, each by its name.
 
         Raises:
-            SettingError: there is something else in the folder.
+            SettingError: the folder is not that of a run, or there is something else in it; nothing is removed.
         """
-        if not self.path.is_dir():
+        others = mark.strangers(self.path)
+        if not others:
             return
-        kept = set(leftovers(self.path))
-        for entry in set(self.path.iterdir()) - kept:
-            if entry.name not in BEFORE_FIRST and not entry.name.endswith(".tmp"):
-                raise SettingError(f"{self.path} holds {entry.name} but no run; choose another --run-dir")
-        for entry in set(self.path.iterdir()) - kept:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if mark.kind_of(self.path) != "run":
+            raise SettingError(f"{self.path} holds {others[0]} but no run; choose another --run-dir")
+        files, folders = self._before_first(others)
+        for file in files:
+            file.unlink()
+        for folder in folders:
+            folder.rmdir()
+        (self.path / mark.NAME).unlink(missing_ok=True)  # last: what is interrupted here is still known to be ours
+
+    def _before_first(self, names: Sequence[str]) -> tuple[list[Path], list[Path]]:
+        """(files, folders) among these names that a run writes before its first checkpoint."""
+        files, folders = list[Path](), list[Path]()
+        for entry in (self.path / name for name in names):
+            inside = entry.is_dir() and not entry.is_symlink()
+            known = BEFORE_FIRST.get(entry.name if inside else "")
+            found = sorted(entry.iterdir()) if inside else [entry]
+            other = next((p for p in found if known is None or p.is_dir() or not known.fullmatch(p.name)), None)
+            if other is not None or known is None:
+                strange = (other or entry).relative_to(self.path)
+                raise SettingError(
+                    f"{self.path} holds {strange}, which its run did not write; move it elsewhere, or choose another "
+                    "--run-dir"
+                )
+            files += found
+            folders += [entry] if inside else []
+        return files, folders
 
     @property
     def plots(self) -> Path:
@@ -206,6 +243,19 @@ class RunFolder:
         if not (self.path / name).exists():
             raise SettingError(f"{self.path} has no {name}; has the run finished?")
         return read_json(self.path / name)
+
+
+def mark_folder(folder: Path, kind: str, option: str) -> None:
+    """Make `folder` one of a kind of ours, see `mark`.
+
+    Raises:
+        SettingError: it is of another kind, or holds what is not ours.
+    """
+    mark.check(folder, kind, option, FREE)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / mark.NAME).is_file():
+        write_json(folder / mark.NAME, mark.record(kind))
 
 
 def _line(metrics: Mapping[str, Any]) -> str:

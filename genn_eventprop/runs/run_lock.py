@@ -19,12 +19,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
 from ..atomic import advice
 from ..errors import SettingError, TrainingError
+from ..output import say
 
 NAME = ".writer.json"
 BEAT = 15.0
@@ -149,17 +150,20 @@ _held: dict[Path, _Lock] = {}
 
 
 @contextlib.contextmanager
-def writer(folder: Path | str) -> Iterator[None]:
-    """Be the only writer of `folder`, which is made if it is not there, and removed again if nothing was written.
+def writer(folder: Path | str, made: bool = False) -> Iterator[None]:
+    """Be the only writer of `folder`, which is made if it is not there, and then removed again if nothing was written.
 
     Within a process it may be taken again. A writer on another machine that shows no sign of life is waited for up to
     `STALE` seconds before this one takes over.
+
+    Args:
+        made: the caller has just made the folder, so that it may be removed too.
 
     Raises:
         SettingError: another process writes there; or the folder cannot be made.
     """
     folder = Path(folder)
-    key = folder.resolve()
+    key, made = folder.resolve(), made or not folder.exists()
     if key in _held and _held[key].me.pid == os.getpid():
         _held[key].depth += 1  # the folder may have another name by now: it is not made again
     else:
@@ -182,8 +186,9 @@ def writer(folder: Path | str) -> Iterator[None]:
             del _held[key]
             place = lock.path.parent
             lock.release()
-            with contextlib.suppress(OSError):
-                place.rmdir()
+            if made:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
 
 
 def held(folder: Path) -> bool:
@@ -230,6 +235,8 @@ def _take(path: Path, me: Owner) -> None:
             owner = _owner(path)
             if owner is None and not path.exists():
                 continue  # released meanwhile
+            if owner is None and _foreign(path):
+                raise SettingError(f"{path} was not written by genn-eventprop; choose another folder, or remove it")
             if lives(owner) if owner is not None and lives(owner) is not None else _beats(path, owner):
                 raise SettingError(_busy(path, owner))
             _clear(path, owner, me)
@@ -267,6 +274,22 @@ def _owner(path: Path) -> Owner | None:
         return None
 
 
+def _foreign(path: Path) -> bool:
+    """Whether a file under the name of a lock is another program's, and not one of ours that was cut, or zeroed by a
+    power cut."""
+    try:
+        text = path.read_bytes().rstrip(b"\0")
+    except OSError:
+        return path.is_dir()
+    try:
+        return not set(json.loads(text)) <= {field.name for field in fields(Owner)}
+    except (ValueError, TypeError, RecursionError):
+        return not (_START.startswith(text) or text.startswith(_START))
+
+
+_START = b'{"host": '
+
+
 def _beats(path: Path, owner: Owner | None) -> bool:
     """Whether a lock shows a sign of life, or goes away, while it is watched; False after `STALE` seconds of none."""
     first, began, told = _touched(path), time.monotonic(), False
@@ -277,10 +300,7 @@ def _beats(path: Path, owner: Owner | None) -> bool:
         if not told:
             told = True
             who = "somebody" if owner is None else f"process {owner.pid} on {owner.host}"
-            print(
-                f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a heartbeat",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            say(f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a heartbeat")
         time.sleep(min(1.0, STALE / 20))
         now = _touched(path)
         if now is None:
@@ -326,8 +346,3 @@ def _clear(path: Path, owner: Owner | None, me: Owner) -> None:
 def _busy(path: Path, owner: Owner | None) -> str:
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
     return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or stop it first"
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """The lock and what killed processes left of it."""
-    return list(folder.glob(f"{NAME}*"))

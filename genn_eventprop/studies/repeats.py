@@ -17,7 +17,8 @@ from typing import Any
 from ..distributed import world
 from ..errors import SettingError
 from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
-from ..runs.run_folder import RunFolder, jsonable, read_json, write_json
+from ..runs import mark
+from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, write_json
 from ..runs.run_lock import writer
 
 NUMBERS = (
@@ -60,6 +61,8 @@ def run_state(folder: Path, epochs: int | None = None) -> str:
         epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
     """
     run = RunFolder(folder)
+    if mark.kind_of(folder) != "run":  # whatever is there, this package cannot go on from it
+        return "new"
     with contextlib.suppress(SettingError, KeyError, TypeError):  # not there, or damaged: a checkpoint gives them again
         done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
         if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
@@ -130,9 +133,8 @@ def claim(root: Path, file: ExperimentFile, config: ExperimentConfig, variants: 
         SettingError: it belongs to other settings, or holds something else.
     """
     wanted = _description(file, config, variants)
+    mark_folder(root, "repeats", "--run-dir")
     known = _read(root)
-    if known is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SettingError(f"{root} exists and holds no repeats; choose another --run-dir")
     if known is not None and not _agree(known, wanted):
         raise SettingError(f"{root} holds repeats of other settings (see repeats.json there); choose another --run-dir")
     write_json(root / "repeats.json", wanted)
@@ -201,7 +203,7 @@ def _agree(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _read(root: Path) -> dict[str, Any] | None:
     path = root / "repeats.json"
-    if not path.exists():
+    if not path.exists() or mark.kind_of(root) != "repeats":
         return None
     try:
         return read_json(path)

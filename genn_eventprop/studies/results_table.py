@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..experiment.experiment import experiment_names, load_experiment
+from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, read_json
 from ..runs.run_index import records
 from .comparison import interval, paired
@@ -63,7 +64,7 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
     """
     wanted: list[tuple[Path, tuple[str, ...]]] = []
     for path in paths:
-        if (path / "repeats.json").is_file():
+        if mark.kind_of(path) == "repeats":
             variants = read_json(path / "repeats.json")["variants"]
             varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
             wanted += [(path / name, varied) for name in variants]

@@ -33,7 +33,7 @@ from typing import Any
 from ..atomic import write_text
 from ..errors import SettingError, suggest
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
-from ..runs.run_folder import RunFolder
+from ..runs.run_folder import RunFolder, mark_folder
 from ..runs.run_lock import writer
 from .cluster import Slurm, slurm_of
 from .jobs import Job
@@ -241,11 +241,11 @@ def locked(folder: Path) -> Iterator[int]:
     """Hold `folder` for one scan at a time; the lock ends with the last process that has the descriptor.
 
     Raises:
-        SettingError: another scan, or a training that it started, still runs.
+        SettingError: another scan, or a training that it started, still runs; or the folder is not that of a scan.
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
+    mark_folder(folder, "scan", "folder")
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

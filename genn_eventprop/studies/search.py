@@ -36,6 +36,7 @@ import numpy as np
 
 from ..atomic import write_errors
 from ..errors import SettingError, suggest
+from ..runs.run_folder import mark_folder
 from .repeats import whole_numbers
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
@@ -159,8 +160,7 @@ def study_of(search: Search, folder: Path) -> Any:
         "asha": lambda: pruners.SuccessiveHalvingPruner(), "hyperband": lambda: pruners.HyperbandPruner(),
         "none": lambda: pruners.NopPruner(),
     }  # fmt: skip
-    with write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    mark_folder(folder, "scan", "folder")
     return optuna.create_study(
         storage=optuna.storages.JournalStorage(journal_of(folder / "study.journal")), study_name="search",
         load_if_exists=True, sampler=sampler_of(search, 0), pruner=ends[search.pruner](),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import re
 import stat
 import sys
 import tempfile
@@ -20,10 +20,15 @@ from pathlib import Path
 
 from ..atomic import write_text
 from ..errors import ToolchainError
+from ..output import say
 
 VARIABLE = "GENN_EVENTPROP_CACHE"
 SOURCES = (".cpp", ".c")
 """Suffixes of the text that a library was compiled from; it lies beside it under the same name."""
+LIBRARY, SOURCE = (re.compile(rf".+-[0-9]+-[0-9a-f]{{64}}\.{suffix}") for suffix in ("so", "(cpp|c)"))
+FAILED = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{12})?\.(cpp|log)")
+SCRATCH, IN_SCRATCH = re.compile(r"build-.+"), re.compile(r"network\..+|source")
+"""Names of what is written here: only that is ever removed, wherever the variable points to."""
 SIZE_LIMIT = 512 * 2**20  # bytes; the libraries unused for longest go first
 
 
@@ -70,7 +75,7 @@ class Cache:
                     os.utime(path)
                 return path
             if wrong != GONE:
-                print(f"note: the cached library {path} {wrong}; it is not used", file=sys.stderr)
+                say(f"note: the cached library {path} {wrong}; it is not used")
                 with contextlib.suppress(OSError):
                     path.unlink()
         return None
@@ -106,7 +111,7 @@ class Cache:
     def trim(self, limit: int = SIZE_LIMIT) -> None:
         """Remove the libraries unused for longest until the rest fits `limit` bytes."""
         entries = []
-        for path in self.folder.glob("*.so"):
+        for path in _named(self.folder, LIBRARY):
             try:
                 status = path.stat()
             except FileNotFoundError:  # removed by another process
@@ -160,17 +165,33 @@ def _age(path: Path) -> float:
 
 
 def clear(folder: Path | None = None) -> tuple[int, int]:
-    """Remove every cached library and kept failure. Returns (files, bytes)."""
+    """Remove every cached library and kept failure, and what interrupted builds left. Returns (files, bytes)."""
     folder = folder or cache_folder()
+    scratch = [path for path in _named(folder, SCRATCH) if _only_ours(path)]
+    found = [*_named(folder, LIBRARY), *_named(folder, SOURCE), *_named(folder / "failed", FAILED)]
     files = size = 0
-    for pattern in ("*.so", *(f"*{suffix}" for suffix in SOURCES), "failed/*.cpp", "failed/*.log", "build-*/*"):
-        for path in folder.glob(pattern):
-            try:
-                size += path.stat().st_size
-                path.unlink()
-            except FileNotFoundError:  # removed by another process
-                continue
-            files += 1
-    for left in folder.glob("build-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for path in (*found, *(p for left in scratch for p in left.iterdir())):
+        try:
+            size += path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:  # removed by another process
+            continue
+        files += 1
+    for left in scratch:
+        with contextlib.suppress(OSError):
+            left.rmdir()
     return files, size
+
+
+def _named(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    """The entries of a folder that have such a name."""
+    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _only_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a compilation writes; a project's ``build-`` folder does not."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    files = list(folder.iterdir())
+    drawn = re.fullmatch("build-[a-z0-9_]{8}", folder.name)  # as tempfile draws names: one with nothing in it yet
+    return all(p.is_file() and IN_SCRATCH.fullmatch(p.name) for p in files) and (bool(files) or drawn is not None)

@@ -13,6 +13,7 @@ import pytest
 from genn_eventprop import Events
 from genn_eventprop.cli import main
 from genn_eventprop.runs import load_checkpoint, load_weights
+from genn_eventprop.runs.run_folder import RunFolder
 from genn_eventprop.training import Callback, Progress
 
 EXPERIMENT = '''
@@ -223,7 +224,8 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         (["evaluate", "absent"], 1, "absent is not a run folder"),
         (["resume", "absent"], 1, "absent is not a run folder"),
         (["resume"], 2, "RUN"),
-        (["evaluate", "foreign"], 1, "foreign was not made by an experiment"),
+        (["evaluate", "foreign"], 1, "foreign is not a run folder (genn-eventprop did not write its config.json)"),
+        (["evaluate", "python"], 1, "python was not made by an experiment"),
         (["show", "lfi"], 1, "no built-in model 'lfi' (did you mean 'li'?"),
         (["show", "runs/absent"], 1, "there is no run folder runs/absent"),
         (["show", "absent.py:Mine"], 1, "no file 'absent.py'"),
@@ -241,6 +243,7 @@ def test_mistakes_get_one_message_and_a_status(tiny, capsys, arguments, status, 
     Path("no_config.py").write_text("x = 1")
     Path("no_return.py").write_text(EXPERIMENT.replace("return Experiment", "Experiment"))
     Path("bad_quick.py").write_text(EXPERIMENT.replace('{"epochs": 1, ', '{"epoch": 1, '))
+    RunFolder.create("python")
     Path("foreign").mkdir()
     Path("foreign/config.json").write_text("{}")
     assert main([a.format(tiny=tiny) for a in arguments]) == status
@@ -354,9 +357,9 @@ def test_engines_and_cache(capsys, tmp_path, monkeypatch):
     assert {"native", "reference_clock", "reference_event"} <= {line.split()[0] for line in lines}
     assert all(line.split()[1] in ("yes", "no") for line in lines)
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
-    (tmp_path / "old.so").write_bytes(bytes(3000))
+    (tmp_path / f"{'ab' * 16}-3000-{'cd' * 32}.so").write_bytes(bytes(3000))
     monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "data"))
-    Events([1.0], [0], [0, 1], 1).save(tmp_path / "data" / "set-abc")
+    Events([1.0], [0], [0, 1], 1).save(tmp_path / "data" / f"set-{'ab' * 16}")
     assert main(["cache", "where"]) == main(["cache", "clear"]) == 0
     out = capsys.readouterr().out
     assert [line.split() for line in out.splitlines()[:2]] == [

@@ -13,6 +13,7 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.runs.checkpoint import load_checkpoint
+from genn_eventprop.runs.run_folder import RunFolder
 
 EXPERIMENT = """
 import time
@@ -117,8 +118,9 @@ def test_one_line_begins_goes_on_and_is_done(folder, capsys):
 
 
 def test_a_kill_before_the_first_checkpoint_starts_over(folder):
-    Path("run/checkpoints").mkdir(parents=True)
+    RunFolder.create("run")
     Path("run/checkpoints/.last.safetensors.17.tmp").write_text("half")
+    Path("run/.samples.npz.x3h_0a").write_text("half")
     Path("run/config.json").write_text("{")
     assert main(LINE) == 0
     same_as_whole()

@@ -161,7 +161,7 @@ def test_two_processes_build_one_entry(tmp_path: Path) -> None:
 
 def test_clear(tmp_path: Path) -> None:
     cache.cached("x", [], {}, lambda p: Events([1.0], [0], [0, 1], 1).save(p), tmp_path)
-    (tmp_path / ".x-abc.left").mkdir()
+    (tmp_path / f".x-{'ab' * 16}.left").mkdir()
     (tmp_path / "unrelated").mkdir()
     entries, size = cache.clear(tmp_path)
     assert entries == 1 and size > 100

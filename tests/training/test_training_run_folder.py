@@ -15,7 +15,7 @@ def test_contents_of_a_new_folder(tmp_path):
     folder = RunFolder.create(tmp_path / "runs" / "a", {"epochs": 3, "data_dir": tmp_path})
     assert folder.config == {"epochs": 3, "data_dir": str(tmp_path)}
     names = {p.name for p in folder.path.iterdir()}
-    assert names == {"config.json", "command.txt", "environment.json", "checkpoints", "plots"}
+    assert names == {".genn_eventprop.json", "config.json", "command.txt", "environment.json", "checkpoints", "plots"}
     environment = json.loads((folder.path / "environment.json").read_text())
     assert environment["packages"]["numpy"] == np.__version__ and environment["python"]
     assert (folder.path / "command.txt").read_text().strip()

@@ -32,7 +32,7 @@ from .check import BLOCK
 from .events import Events
 
 FORMAT = "genn_eventprop events 1"
-FILES = ("times.f8", "channels.i4", "samples.npz")
+FILES, FACTS = ("times.f8", "channels.i4", "samples.npz"), "events.json"
 UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
     zipfile.BadZipFile, zlib.error, struct.error, OverflowError, MemoryError,
@@ -142,6 +142,7 @@ class EventsWriter:
         self.counts: list[int] = []
 
     def __enter__(self) -> EventsWriter:
+        check_replaceable(self.path)
         with self._writing():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
@@ -204,8 +205,28 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise `DataError` if something other than a folder of events, and nothing but that, is in the way at `path`."""
+    if not path.exists():
+        return
+    names = sorted(p.name for p in path.iterdir()) if path.is_dir() else [""]
+    others = sorted(set(names) - {*FILES, FACTS})
+    if others or (names and not is_folder_of_events(path)):
+        held = f"holds {others[0]}, which is no file of events" if others and others[0] else "is no folder of events"
+        raise DataError(f"{path} exists and {held}; it is not replaced: choose another name, or remove it")
+
+
+def is_folder_of_events(path: Path) -> bool:
+    """Whether a folder has an events.json of ours, be it a damaged one."""
+    try:
+        return b"genn_eventprop events" in (path / FACTS).read_bytes()
+    except OSError:
+        return False
+
+
 def _replace_folder(new: Path, path: Path) -> None:
     """Give `new` the name `path`. A folder cannot be renamed over a full one: the old one steps aside first."""
+    check_replaceable(path)
     old = None
     if path.exists():
         old = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from urllib.request import Request, urlopen
 
 from ...atomic import advice, is_full, write_errors
 from ...errors import DataError
+from ...output import stderr
 
 BLOCK = 1 << 20
 ATTEMPTS = 5
@@ -31,6 +33,11 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
     """
     if path.is_file() and (md5 is None or md5_of(path) == md5):
         return path
+    if os.path.lexists(path):
+        raise DataError(
+            f"{path} exists and is not the file at {url} (its MD5 differs); move it elsewhere, or remove it, and it is "
+            "downloaded"
+        )
     part = path.with_name(f"{path.name}.part")
     left = ATTEMPTS
     try:
@@ -77,13 +84,21 @@ def _receive(url: str, part: Path, start: int, progress: bool) -> bool:
         total = start + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         bar = tqdm(
             total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=not progress,
-            dynamic_ncols=True,
+            dynamic_ncols=True, file=stderr(),
         )  # fmt: skip
         with bar, open(part, "ab" if start else "wb") as file:
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))
     return total is None or part.stat().st_size >= total
+
+
+def _same(a: Path, b: Path) -> bool:
+    """Whether two files, or folders and all in them, have the same contents."""
+    if a.is_dir() and b.is_dir():
+        names = {p.name for p in a.iterdir()}
+        return names == {p.name for p in b.iterdir()} and all(_same(a / name, b / name) for name in names)
+    return a.is_file() and b.is_file() and filecmp.cmp(a, b, shallow=False)
 
 
 def md5_of(path: Path) -> str:
@@ -102,10 +117,16 @@ def unpack(archive: Path, folder: Path) -> None:
     safe = {"filter": "data"} if not zipfile.is_zipfile(archive) and hasattr(tarfile, "data_filter") else {}
     try:
         shutil.unpack_archive(archive, work, **safe)  # type: ignore[arg-type]
-        for new in sorted(work.iterdir()):
-            old = folder / new.name
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-            os.replace(new, old)
+        unpacked = sorted(work.iterdir())
+        for new in unpacked:
+            if os.path.lexists(folder / new.name) and not _same(new, folder / new.name):
+                raise DataError(
+                    f"{folder / new.name} is in the way of what {archive} holds, and has other contents; move it "
+                    "elsewhere, or remove it"
+                )
+        for new in unpacked:
+            if not (folder / new.name).exists():
+                os.replace(new, folder / new.name)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, shutil.ReadError) as error:
         if isinstance(error, OSError) and is_full(error):
             raise DataError(f"{archive}: cannot be unpacked ({error}); {advice(error)}") from error

@@ -76,12 +76,17 @@ def figure(
     return fig, fig.subplots(rows, columns, **options)
 
 
+SIGNED = {".png": {"Software": "genn_eventprop"}, ".pdf": {"Creator": "genn_eventprop"}}
+SIGNED[".svg"] = SIGNED[".pdf"]
+"""Who made a figure, by the kind of file: one of somebody else is not replaced, see `training.mark`."""
+
+
 def save(fig: Figure, path: Path | str) -> Path:
     """Write a figure; the format is that of the file's name. Returns the path."""
     path = Path(path)
     content = io.BytesIO()  # matplotlib's PDF fails in other ways than `OSError` where it cannot write
     with rc_context(RC):
-        fig.savefig(content, format=path.suffix[1:] or None)
+        fig.savefig(content, format=path.suffix[1:] or None, metadata=SIGNED.get(path.suffix.lower()))
     with replaced_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())
     return path

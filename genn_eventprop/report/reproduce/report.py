@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic import write_text
+from ...runs import mark
+from ...runs.run_folder import FREE
 from ...training.runtime_estimate import duration
 from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from .collect import Outcome, Step, collect, machines, order_steps
@@ -32,14 +34,27 @@ def write_report(paper: Paper, folder: Path, command: str, out: Path | None = No
 
     Args:
         command: that made the runs, for the reader. out: folder of the report, by default that of the runs.
+
+    Raises:
+        SettingError: another file is in the way.
     """
-    outcomes = collect(paper, folder)
-    blocks = blocks_of(paper, outcomes, folder, command)
-    out = out or folder
+    if out is None:
+        mark.check(folder, "scan", "--folder", FREE)
+        out = folder
     html, markdown = out / "report.html", out / "report.md"
+    blocks = blocks_of(paper, collect(paper, folder), folder, command)
+    for path in files_of(blocks, html, markdown):
+        mark.check_written_by_us(path, "--out")
     write_text(markdown, write_markdown(blocks, markdown))
     write_text(html, write_html(blocks))
     return html, markdown
+
+
+def files_of(blocks: Sequence[Block], html: Path, markdown: Path) -> list[Path]:
+    """The files of a report, without those figures of which an older report says that they are its own."""
+    known = markdown.read_text(errors="replace") if markdown.is_file() and mark.written_by_us(markdown) else ""
+    names = [f"figures/{block.name}.png" for block in blocks if isinstance(block, Picture)]
+    return [html, markdown, *(markdown.parent / name for name in names if f"({name})" not in known)]
 
 
 def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, command: str) -> list[Block]:
