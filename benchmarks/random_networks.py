@@ -6,7 +6,7 @@
     python benchmarks/random_networks.py --only 17                       # one of them again, by its number
     python benchmarks/random_networks.py --known                         # networks that were wrong once
 
-`genn_eventprop.crosscheck` draws a network by (seed, number) and says what counts as equal, and when rounding decides.
+`verify.engines` draws a network by (seed, number) and says what counts as equal, and when rounding decides.
 Sixteen networks share one library: what is compiled in is drawn by number // 16, the rest by the number. Every second
 library runs in float32, too, on the grid the others on c99, and every tenth network on cuda: on the CPU by the shim of
 the tests (`tests/support/cuda_shim`). Each runs in a process of its own pool, so that a crash or an endless loop is

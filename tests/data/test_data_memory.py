@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from genn_eventprop.data import Events
 from genn_eventprop.data.augment import Shift
-from genn_eventprop.data.augmented import Augmented
-from genn_eventprop.data.storage import EventsWriter
+from genn_eventprop.data.augment.augmented import Augmented
+from genn_eventprop.data.events.storage import EventsWriter
 
 def anonymous():
     (line,) = [l for l in open("/proc/self/status") if l.startswith("RssAnon")]
@@ -76,7 +76,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.storage import EventsWriter
+from genn_eventprop.data.events.storage import EventsWriter
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF

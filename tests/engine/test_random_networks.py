@@ -1,4 +1,4 @@
-"""Random networks of `genn_eventprop.crosscheck`: native against the references, and whether the check can fail.
+"""Random networks of `genn_eventprop.verify.engines`: native against the references, and whether the check can fail.
 
 `benchmarks/random_networks.py` runs thousands of the same networks.
 """

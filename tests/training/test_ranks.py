@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.data.augment import Jitter, Shift
-from genn_eventprop.data.augmented import Augmented, Blend
+from genn_eventprop.data.augment.augmented import Augmented, Blend
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, HalveOnPlateau
@@ -99,7 +99,7 @@ import numpy as np
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import FirstSpikeCrossEntropy
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.training.distributed import engine
+from genn_eventprop.distributed import engine
 
 communicator, engine.PIECE = None, 5  # the gradient of 64 numbers in many pieces
 if "PMI_SIZE" in os.environ:
