@@ -48,7 +48,7 @@ def describe_model(model: NeuronModel) -> dict[str, Any]:
 
 def build_model(found: Mapping[str, Any], guard: Guard) -> NeuronModel:
     """The reverse of `describe_model`."""
-    where = guard.label(found["name"], "the name of a model")
+    where = guard.title(found["name"], "the name of a model")
 
     def texts(part: Mapping[str, Any], what: str) -> dict[str, Any]:
         return {guard.name(s, where): guard.expression(f, f"{where}: {what} {s}") for s, f in part.items()}
@@ -60,7 +60,7 @@ def build_model(found: Mapping[str, Any], guard: Guard) -> NeuronModel:
         dynamics=texts(found["dynamics"], "dynamics of"),
         events=[
             Event(
-                guard.label(e["name"], where),
+                guard.title(e["name"], f"{where}: an event"),
                 guard.expression(e["threshold"], f"{where}: threshold of event {e['name']}"),
                 texts(e["reset"], "reset of"),
                 bool(e["emits"]),
@@ -70,7 +70,7 @@ def build_model(found: Mapping[str, Any], guard: Guard) -> NeuronModel:
             for e in found["events"]
         ],
         modes=[
-            Mode(guard.label(m["name"], where), texts(m["dynamics"], f"mode {m['name']},"), m["lasts"], m["then"])
+            Mode(guard.title(m["name"], f"{where}: a mode"), texts(m["dynamics"], f"mode {m['name']},"), m["lasts"], m["then"])
             for m in found["modes"]
         ],
         input={guard.name(r, where): texts(to, f"input {r}, amount for") for r, to in found["receptors"].items()}

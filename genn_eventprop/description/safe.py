@@ -2,8 +2,8 @@
 
 A description becomes C++ that is compiled and run. Its equations are arithmetic that `modelling.expressions` parses
 without evaluating Python, and the code is derived from them, so nothing can be executed that is not arithmetic. Looked
-at here is what is left: names that would end up in the code as they are, texts that would break out of a comment, and
-arithmetic that never ends (9**9**9). Hand-written snippets are C text and refused altogether.
+at here is what is left: names that would end up in the code as they are, texts that would break out of a comment (which
+nobody may write, trusted or not), and arithmetic that never ends (9**9**9). Hand-written snippets are C text and refused altogether.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from ..errors import DescriptionError
+from ..modelling.names import TITLE_RULE, is_title
 
 LONGEST = 4000  # characters of an expression
 DEEPEST = 60  # levels of brackets
@@ -24,6 +25,7 @@ SIZE = 1 << 24  # neurons of a population
 _EXPRESSION = re.compile(r"[A-Za-z0-9_ .+\-*/(),]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _LABEL = re.compile(r"[\w .,:;()\[\]<>+=/µΩ^*-]{0,200}")
+_COMMENT = re.compile(r"\*/|/\*|//")
 
 
 class Guard:
@@ -39,10 +41,17 @@ class Guard:
         return value
 
     def label(self, value: Any, where: str) -> str:
-        """A text that appears in comments of the code: one line without special characters."""
-        if not isinstance(value, str) or not (self.trust or _LABEL.fullmatch(value)):
+        """A text for people, a unit say: one line without special characters."""
+        plain_text = isinstance(value, str) and (self.trust or (_LABEL.fullmatch(value) and not _COMMENT.search(value)))
+        if not plain_text:
             raise DescriptionError(f"{where}: {value!r} is not a short text on one line")
-        return value
+        return str(value)
+
+    def title(self, value: Any, where: str) -> str:
+        """The name of a model, an event or a mode, which comments of the code show."""
+        if not is_title(value):
+            raise DescriptionError(f"{where}: {value!r} is not a short text on one line: {TITLE_RULE}")
+        return str(value)
 
     def size(self, value: Any, where: str) -> int:
         """A number of neurons or channels."""

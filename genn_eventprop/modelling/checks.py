@@ -9,7 +9,7 @@ import sympy as sp
 from ..errors import ModelError, suggest
 from .expressions import parse
 from .handwritten import check_snippets
-from .names import usable
+from .names import TITLE_RULE, is_title, usable
 from .parameters import Param
 from .reach import Model, check_below, check_reach
 from .units import check_units
@@ -20,6 +20,13 @@ SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
 def check_model(model: Model) -> None:
     name = model.name
     _check_types(model)
+    for receptor in model.receptors:
+        if not (isinstance(receptor, str) and usable(receptor, (), (), ())):
+            raise ModelError(
+                f"{name}: {receptor!r} cannot name an input; use ASCII letters, digits and underscores, and no name that "
+                "Python or the formulas of a step use",
+                receptor if isinstance(receptor, str) else None,
+            )
     for n in (*model.state, *model.params):
         if not usable(n, model.state, model.params, model.receptors):
             raise ModelError(
@@ -61,6 +68,7 @@ def _check_types(model: Model) -> None:
     name = model.name
     if not isinstance(name, str) or not name:
         raise ModelError(f"a neuron model needs a name, got {name!r}")
+    check_title(name, "a neuron model")
     for part in ("state", "params", "dynamics", "snippets"):
         if not isinstance(getattr(model, part), Mapping):
             raise ModelError(f"{name}: {part} must be a dictionary, got {type(getattr(model, part)).__name__}")
@@ -75,8 +83,17 @@ def _check_types(model: Model) -> None:
     for m in model.modes:
         if not hasattr(m, "lasts"):
             raise ModelError(f"{name}: modes are Mode(...), got {type(m).__name__}")
+    for part in (*model.events, *model.modes):
+        check_title(part.name, f"{name}: {'an event' if hasattr(part, 'threshold') else 'a mode'}")
     if model.input is not None and not isinstance(model.input, (str, Mapping)):
         raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {model.input!r}")
+
+
+def check_title(name: object, what: str) -> None:
+    """Raise `ModelError` unless `name` can name a model, an event or a mode."""
+    if not is_title(name):
+        text = name if isinstance(name, str) else None
+        raise ModelError(f"{what} cannot be called {name!r}; use {TITLE_RULE}", text)
 
 
 def _check_events(model: Model, symbols: Mapping[str, sp.Symbol]) -> None:

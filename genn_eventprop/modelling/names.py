@@ -1,4 +1,5 @@
-"""Names that a state or parameter may not have, because the formulas of a step, a jump or a readout use them.
+"""Names that a state or parameter may not have, because the formulas of a step, a jump or a readout use them; and the
+texts that may name a model, an event or a mode.
 
 What else generated code calls things is kept apart from a model's own names where the code is made.
 """
@@ -13,6 +14,19 @@ from functools import lru_cache
 from .expressions import FUNCTIONS
 
 FORMULA = frozenset({"t", "dt", "T", "mode", "dl_dt", "inv_gdot", *FUNCTIONS})
+
+
+TITLE_RULE = "up to 100 letters, digits, spaces and _ . , : ; ( ) [ ] < > + = & ^ -, on one line"
+_TITLE = re.compile(r"[\w .,:;()\[\]<>+=&^-]{1,100}")
+
+
+def is_title(name: object) -> bool:
+    """Whether `name` can name a model, an event or a mode: `TITLE_RULE`.
+
+    Generated code shows these names in its comments, and a comment of C ends at "*/" and goes on after a backslash
+    (which may be written ??/), so that none of * / \\ ? is allowed.
+    """
+    return isinstance(name, str) and _TITLE.fullmatch(name) is not None and bool(name.strip())
 
 
 def usable(name: str, states: Iterable[str], params: Iterable[str], receptors: Iterable[str]) -> bool:

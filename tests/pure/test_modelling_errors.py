@@ -179,3 +179,24 @@ def test_a_spike_that_grazes_its_threshold_has_no_gradient(monkeypatch):
 def test_every_file_of_the_zoo_is_where_its_model_was_made():
     for model in models.ZOO.values():
         assert Path(model.made_at[0]).parent.name == "models"
+
+
+COMMENT_BREAKERS = ["a */ int x; /*", "a\nint x;", "a\\", "a??/", "a // b", "a /* b", "a\x00b", "a\u202eb", " ", "x" * 101, 3]
+
+
+@pytest.mark.parametrize("name", COMMENT_BREAKERS, ids=range(len(COMMENT_BREAKERS)))
+def test_titles_that_would_leave_a_comment_are_refused(name):
+    parts = {"state": {"V": 0.0}, "params": {}, "dynamics": {"V": "-V"}}
+    with pytest.raises(ModelError, match="needs a name, got|cannot be called .*; use up to 100 letters"):
+        NeuronModel(name=name, **parts)
+    with pytest.raises(ModelError, match="an event cannot be called"):
+        NeuronModel(name="M", events=[Event(name, "V - 1")], **parts)
+    with pytest.raises(ModelError, match="a mode cannot be called"):
+        NeuronModel(name="M", modes=[Mode(name, {})], **parts)
+
+
+@pytest.mark.parametrize("name", ["in put", "x); evil(", "a*/b", "é", "t", "class", 3])
+def test_inputs_are_named_like_states(name):
+    parts = {"state": {"V": 0.0}, "params": {}, "dynamics": {"V": "-V"}}
+    with pytest.raises(ModelError, match="cannot name an input"):
+        NeuronModel(name="M", input={name: "V"}, **parts)

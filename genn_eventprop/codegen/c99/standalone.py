@@ -19,6 +19,7 @@ from ...plan import Plan
 from ...program.host_values import grid_values, parameter_values
 from ...program.nodes import Access, Buffer, expressions, walk
 from ...program.trial import EachNeuron, make_trial
+from ..safe_text import in_comment
 from ..equations import equations
 from ..printer import expression
 from ..statements import DOUBLE, TYPES, indent
@@ -144,7 +145,7 @@ class _Standalone(Text):
         tables, constants = self._tables()
         words = {
             "RESET": reset, "STEP": step, "READOUT": readout, "VALUES": self._outputs(), "SPIKES": self._recent(),
-            "POPULATIONS": ", ".join(f"{i} {p.name}" for i, p in enumerate(plan.populations)),
+            "POPULATIONS": in_comment(", ".join(f"{i} {p.name}" for i, p in enumerate(plan.populations))),
             "STEP_MS": f"{plan.dt:g}", "N_IN": str(plan.input.size), "N_STEPS": str(plan.n_steps),
             "K_OUT": str(plan.output.size),
         }  # fmt: skip
@@ -263,7 +264,8 @@ class _Standalone(Text):
             total += value.size * np.dtype(kind).itemsize
         for i in range(len(self.plan.connections)):
             value = quantised(self._matrix(i), self.bits)[0] if self.bits else self._matrix(i)
-            text += f"/* {self.plan.connections[i].source} -> {self.plan.connections[i].target} */\n"
+            ends = f"{self.plan.connections[i].source} -> {self.plan.connections[i].target}"
+            text += f"/* {in_comment(ends)} */\n"
             text += _table(self._weight_type(), f"c{i}_weight", value)
             total += value.size * (self.bits // 8 if self.bits else self.real_bytes)
         return text, total

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays
+from ..safe_text import in_comment
 from ..statements import indent
 from .synapses import WARP, Synapses
 
@@ -197,4 +198,4 @@ class Between(Synapses):
         body += f"if (n < {c.post}) {place} = total;\n{self._note(o)}"
         loop = f"for (int first = threadIdx.x - lane; first < {c.post}; first += {self.threads}) {{\n{indent(body)}}}\n"
         loop = f"const int32_t source = blockIdx.x, lane = threadIdx.x % 32;\n{loop}"
-        return self._kernel(f"gather_c{i}", loop, f"// {c.source} -> {c.target}\n")
+        return self._kernel(f"gather_c{i}", loop, f"// {in_comment(f'{c.source} -> {c.target}')}\n")

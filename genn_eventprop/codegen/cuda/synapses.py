@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
+from ..safe_text import in_comment
 from ..layout import Layout
 from ..statements import indent
 
@@ -126,7 +127,7 @@ class Synapses(Layout):
             self.launches.append((name, c.pre))
             one = f"real total = {self._adding(o)} ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
             body = "const int32_t source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
-        return self._kernel(name, body, f"// {c.source} -> {c.target}\n")
+        return self._kernel(name, body, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
 
     def _adding(self, o: Gather | GatherDelays) -> str:
         """Whether a gradient is added to that of the previous group, or of a connection with the same weights."""

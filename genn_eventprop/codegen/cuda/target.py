@@ -16,6 +16,7 @@ import sympy as sp
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer
 from ...program.trial import Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
+from ..safe_text import in_comment
 from ..equations import equations
 from ..layout import RANGE
 from ..shared import shared
@@ -219,7 +220,7 @@ class Kernels(Between, Target):
         p, slots = self.plan.populations[population], self._slots(population)
         neuron = f"const int32_t neuron = threadIdx.x + i * {self.threads};\n"
         text = f"{neuron}if (neuron < {p.size}) {{\n{indent(body)}}}\n{after}"
-        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{  // {comment}\n{indent(text)}}}\n"
+        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{  // {in_comment(comment)}\n{indent(text)}}}\n"
 
     # operations
 

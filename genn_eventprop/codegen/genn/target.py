@@ -23,6 +23,7 @@ from ...program.nodes import NEURON, Kernel, name
 from ...program.operations import EachNeuron, FeedInput, GatherDelays, Total
 from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
+from ..safe_text import check_identifiers
 from ..statements import indent
 from . import gather, synapses
 from .learning import Rule, learning_updates
@@ -39,6 +40,7 @@ def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None,
         training: with the adjoint. rule: the optimiser that changes weights on the device, if one does. split: the host
             gives dL/dr, and reads all that the loss names in `also`.
     """
+    check_identifiers(plan)
     return _Text(plan, training, rule, split).text()
 
 
