@@ -8,10 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 KEY = "sha256"
+DEEPEST = 100
+"""Brackets within brackets of a JSON text: nothing here has ten."""
+
+
+def parsed(text: str | bytes) -> Any:
+    """The value of a JSON text from anywhere.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, nested deeper than `DEEPEST`, a number that is not finite (1e999, NaN).
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(DEEPEST):
+        if not level:
+            return value
+        parts = (part for each in level for part in (each.values() if isinstance(each, dict) else each))
+        level = [part for part in parts if isinstance(part, (dict, list))]
+    raise ValueError("its brackets are nested too deeply")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
 
 
 def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,12 +53,9 @@ def verified(text: str | bytes) -> dict[str, Any]:
     """The record in `text`, without its checksum.
 
     Raises:
-        ValueError: not UTF-8, not JSON, not a record, or changed since it was written.
+        ValueError: not a JSON text that `parsed` reads, not a record, or changed since it was written.
     """
-    try:
-        record = json.loads(text)
-    except RecursionError:
-        raise ValueError("its brackets are nested too deeply") from None
+    record = parsed(text)
     if not isinstance(record, dict):
         raise ValueError(f"expected a record, got a {type(record).__name__}")
     digest = record.pop(KEY, None)

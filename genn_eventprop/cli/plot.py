@@ -164,7 +164,7 @@ class Run:
         """What is learned, before training."""
         if not (self.path / FIRST).is_file():
             raise SettingError(f"{self.path} has no {FIRST}: it was made by an older version")
-        return read_weights(self.path / FIRST)
+        return read_weights(self.path / FIRST, self.parameters)
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ from ..errors import DataError
 from .audio import inner_ear
 from .cache import cached
 from .events.events import Events
-from .events.storage import open_npz
+from .events.storage import open_npz, read_array
 from .readers import fsdd, hdf5
 
 KINDS = (
@@ -74,4 +74,4 @@ def official_test(path: str | Path) -> np.ndarray | None:
     if path.suffix != ".npz" or not path.is_file():
         return None
     with open_npz(path) as file:
-        return np.asarray(file["is_test"], bool) if "is_test" in file.files else None
+        return np.asarray(read_array(file, "is_test", path), bool) if "is_test" in file.files else None

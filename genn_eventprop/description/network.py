@@ -70,7 +70,12 @@ def build_model(found: Mapping[str, Any], guard: Guard) -> NeuronModel:
             for e in found["events"]
         ],
         modes=[
-            Mode(guard.title(m["name"], f"{where}: a mode"), texts(m["dynamics"], f"mode {m['name']},"), m["lasts"], m["then"])
+            Mode(
+                guard.title(m["name"], f"{where}: a mode"),
+                texts(m["dynamics"], f"mode {m['name']},"),
+                m["lasts"],
+                m["then"],
+            )
             for m in found["modes"]
         ],
         input={guard.name(r, where): texts(to, f"input {r}, amount for") for r, to in found["receptors"].items()}

@@ -3,7 +3,8 @@
 A description becomes C++ that is compiled and run. Its equations are arithmetic that `modelling.expressions` parses
 without evaluating Python, and the code is derived from them, so nothing can be executed that is not arithmetic. Looked
 at here is what is left: names that would end up in the code as they are, texts that would break out of a comment (which
-nobody may write, trusted or not), and arithmetic that never ends (9**9**9). Hand-written snippets are C text and refused altogether.
+nobody may write, trusted or not), and arithmetic that never ends (9**9**9). Hand-written snippets are C text and
+refused altogether.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def check_model(model: Model) -> None:
     for receptor in model.receptors:
         if not (isinstance(receptor, str) and usable(receptor, (), (), ())):
             raise ModelError(
-                f"{name}: {receptor!r} cannot name an input; use ASCII letters, digits and underscores, and no name that "
-                "Python or the formulas of a step use",
+                f"{name}: {receptor!r} cannot name an input; use ASCII letters, digits and underscores, and no name "
+                "that Python or the formulas of a step use",
                 receptor if isinstance(receptor, str) else None,
             )
     for n in (*model.state, *model.params):

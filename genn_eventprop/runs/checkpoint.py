@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from ..atomic import replaced_file
+from ..checksummed import parsed
 from ..errors import CheckpointError
 from ..output import say
 from .run_folder import jsonable
 
 FORMAT = "genn_eventprop checkpoint 1"
+_NAME = re.compile(r"[\w+-][\w .:+-]*(/[\w+-][\w .:+-]*)*", re.ASCII)
+"""Of an array: exports make names of files of it, and pages show it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     try:
         arrays = dict(sorted(load_tensors(content).items()))  # it comes in another order in every process
         header = _header(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint ({error})") from None
     if header.get("format") != FORMAT:
         raise CheckpointError(
@@ -84,7 +88,16 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     if header.get("sha256") != _digest(arrays, header.get("info", "")):
         raise CheckpointError(f"checkpoint {path} is damaged: its contents do not match its checksum")
-    return Checkpoint(arrays, json.loads(header["info"]))
+    wrong = next((name for name in arrays if not _NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise CheckpointError(f"checkpoint {path}: {wrong!r} cannot name an array; it was not written by this package")
+    try:
+        info = parsed(header.get("info", ""))
+        if not isinstance(info, dict):
+            raise ValueError(f"expected a record, got a {type(info).__name__}")
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: the state of the training: {error}") from None
+    return Checkpoint(arrays, info)
 
 
 def load_latest(paths: Iterable[Path]) -> Checkpoint:
@@ -110,7 +123,7 @@ def load_latest(paths: Iterable[Path]) -> Checkpoint:
 def _header(content: bytes) -> dict[str, str]:
     """The ``__metadata__`` of a safetensors file: 8 bytes of length, then JSON."""
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+    return dict(parsed(content[8 : 8 + length]).get("__metadata__") or {})
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..atomic import advice
+from ..checksummed import parsed
 from ..errors import SettingError, TrainingError
 from ..output import say
 
@@ -269,7 +270,7 @@ _NO_LINKS = {1, 38, 95, 45}  # EPERM, ENOSYS, EOPNOTSUPP on Linux and macOS: fil
 def _owner(path: Path) -> Owner | None:
     """Who is written in a lock file; None for one that is gone or damaged."""
     try:
-        return Owner(**json.loads(path.read_text()))
+        return Owner(**parsed(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 

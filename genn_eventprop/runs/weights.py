@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..atomic import replaced_file, replaced_folder
-from ..data.events.storage import UNREADABLE
-from ..errors import CheckpointError, suggest
+from ..data.events.storage import open_npz, read_arrays
+from ..errors import CheckpointError, DataError, suggest
 from .checkpoint import load_checkpoint
 from .run_folder import RunFolder
 
 NIR = ".nir"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,250}")
 
 
 def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None:
@@ -21,8 +23,14 @@ def save_weights(path: Path | str, parameters: Mapping[str, np.ndarray]) -> None
 
     In a CSV file a line is one presynaptic neuron (a weight matrix of shape (M, N)) or one neuron (a vector (N,));
     numbers are written so that reading them gives the same bits.
+
+    Raises:
+        CheckpointError: a name that is no name of a file (checkpoints may come from anybody), or one of another kind.
     """
     path = Path(path)
+    for name in parameters:
+        if not _NAME.fullmatch(name):
+            raise CheckpointError(f"{path}: {name!r} cannot name a parameter in a file; use letters, digits, _ and .")
     if path.suffix == ".npz":
         with replaced_file(path) as temporary, open(temporary, "wb") as content:
             np.savez(content, **{name: np.asarray(value) for name, value in parameters.items()})  # type: ignore[arg-type]
@@ -63,7 +71,7 @@ def fitting_weights(
         CheckpointError: values that are not finite, files that cannot be read; if `strict`, unknown names and wrong
             shapes.
     """
-    found, fitting, left = read_weights(Path(path)), {}, []
+    found, fitting, left = read_weights(Path(path), parameters), {}, []
     for name, value in sorted(found.items()):
         if Path(path).suffix == NIR and name in parameters and value.shape == (1,):  # equal values are one there
             value = np.broadcast_to(value, parameters[name].shape)
@@ -92,8 +100,12 @@ def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], 
     return ""
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best)."""
+def read_weights(path: Path, wanted: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
+
+    Args:
+        wanted: names; of an npz, arrays of other names are not unpacked and come as empty ones.
+    """
     if (path / "config.json").is_file():
         path = RunFolder.open(path).checkpoint("best")
     if path.suffix == NIR:
@@ -102,17 +114,18 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         return from_nir(path).values
     if path.suffix == ".safetensors":
         return load_checkpoint(path).section("parameters")
-    return _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+    return _read_npz(path, wanted) if path.suffix == ".npz" else _read_csv(path)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, wanted: Container[str] | None) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise CheckpointError(f"there is no file {path}")
     try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no file {path}") from None
-    except UNREADABLE as error:
-        raise CheckpointError(f"{path} is damaged or not an npz file ({error})") from None
+        with open_npz(path) as file:
+            read = read_arrays(file, [n for n in file.files if wanted is None or n in wanted], path)
+            return {name: read.get(name, np.empty(0)) for name in file.files}
+    except DataError as error:
+        raise CheckpointError(f"{path} is damaged or not an npz file: {error}") from None
 
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..atomic import replaced_file
-from ..data.events.storage import UNREADABLE
+from ..data.events.storage import UNREADABLE, open_npz, read_arrays
 from ..engines import ReferenceClock, Spikes
 from ..errors import SettingError, suggest
 from ..losses.outer import Absent
@@ -188,8 +188,8 @@ def load_recording(path: Path | str) -> dict[int, Trial]:
         SettingError: no such file, or not a recording.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        with open_npz(Path(path)) as file:
+            arrays = read_arrays(file, file.files, Path(path))
         parts: dict[int, dict[str, Any]] = {}
         for key, value in arrays.items():
             index, *rest = key.split("/")

@@ -181,7 +181,19 @@ def test_every_file_of_the_zoo_is_where_its_model_was_made():
         assert Path(model.made_at[0]).parent.name == "models"
 
 
-COMMENT_BREAKERS = ["a */ int x; /*", "a\nint x;", "a\\", "a??/", "a // b", "a /* b", "a\x00b", "a\u202eb", " ", "x" * 101, 3]
+COMMENT_BREAKERS = [
+    "a */ int x; /*",
+    "a\nint x;",
+    "a\\",
+    "a??/",
+    "a // b",
+    "a /* b",
+    "a\x00b",
+    "a\u202eb",
+    " ",
+    "x" * 101,
+    3,
+]
 
 
 @pytest.mark.parametrize("name", COMMENT_BREAKERS, ids=range(len(COMMENT_BREAKERS)))

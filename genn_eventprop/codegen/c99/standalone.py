@@ -19,9 +19,9 @@ from ...plan import Plan
 from ...program.host_values import grid_values, parameter_values
 from ...program.nodes import Access, Buffer, expressions, walk
 from ...program.trial import EachNeuron, make_trial
-from ..safe_text import in_comment
 from ..equations import equations
 from ..printer import expression
+from ..safe_text import in_comment
 from ..statements import DOUBLE, TYPES, indent
 from ..target import step_forwards, write
 from .target import Text, runtime, skeleton

@@ -24,9 +24,9 @@ from ...program.trial import (
     Trial,
     make_trial,
 )
-from ..safe_text import in_comment
 from ..equations import equations
 from ..layout import RANGE
+from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, step_backwards, step_forwards, write
@@ -155,7 +155,9 @@ class Text(Synapses, Target):
         if o.emits:
             row = f"{self._spike_row(o.population, 'step + 1')} + neuron / 32]"
             body += f"if (sent) {row} |= (uint32_t)1 << neuron % 32;\n"
-        return f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{ /* {in_comment(p.name)} */\n{indent(body)}}}\n"
+        return (
+            f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{ /* {in_comment(p.name)} */\n{indent(body)}}}\n"
+        )
 
     def _each_spike(self, population: int, at: str, body: str) -> str:
         """Code for every neuron ``source`` that spiked at a step."""

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
-from ..safe_text import in_comment
 from ..layout import Layout
+from ..safe_text import in_comment
 from ..statements import indent
 
 WARP = 32

@@ -16,9 +16,9 @@ import sympy as sp
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer
 from ...program.trial import Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
-from ..safe_text import in_comment
 from ..equations import equations
 from ..layout import RANGE
+from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write

@@ -57,7 +57,7 @@ def plot(
     figure.supxlabel("time (ms)")
     figure.supylabel("channel")
     if title or events.name:
-        figure.suptitle(title or events.name)
+        figure.suptitle(title or events.name.replace("$", r"\$"))
     if path is not None:
         content = io.BytesIO()
         figure.savefig(content, dpi=150, format=Path(path).suffix[1:] or None)
@@ -74,4 +74,4 @@ def caption(events: Events, i: int, class_names: list[str] | None) -> str:
         parts.append(class_names[label] if class_names else f"class {label}")
     if events.groups is not None:
         parts.append(f"group {events.groups[i]}")
-    return ", ".join(parts)
+    return ", ".join(parts).replace("$", r"\$")  # no mathematics

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
 import tokenize
 import zipfile
 import zlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -26,15 +28,20 @@ from typing import Any
 import numpy as np
 
 from ...atomic import replaced_file, write_errors
-from ...checksummed import verified, with_checksum
+from ...checksummed import parsed, verified, with_checksum
 from ...errors import DataError
+from ...modelling.memory import in_words, physical_memory
 from .check import BLOCK
 from .events import Events
 
 FORMAT = "genn_eventprop events 1"
 FILES, FACTS = ("times.f8", "channels.i4", "samples.npz"), "events.json"
+FLAT = ("times", "channels", "offsets", "n_channels", "n_classes", "name", "labels", "groups", "targets")
+PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1100}
+"""Bytes that a way of packing makes one of, at most."""
+OF_SAMPLES = ("offsets", "labels", "groups", "targets")
 UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
+    ValueError, OSError, EOFError, LookupError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
     zipfile.BadZipFile, zlib.error, struct.error, OverflowError, MemoryError,
 )  # fmt: skip
 """What NumPy and the zip reader raise on npz files that are damaged: the header of an array is Python text."""
@@ -66,33 +73,82 @@ def load(path: Path, mmap: bool = True) -> Events:
             raise DataError(
                 f"{path}: not a file of events (no array {', '.join(sorted(missing))}); it has {file.files}"
             )
-        arrays = {name: read_array(file, name, path) for name in file.files}
+        arrays = read_arrays(file, [name for name in FLAT if name in file.files], path)
     return _from_arrays(arrays, path)
 
 
-def open_npz(path: Path) -> Any:
+@contextmanager
+def open_npz(path: Path) -> Iterator[Any]:
     """An npz file opened without pickle, or a DataError that says why it is not one."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        file = np.load(path, allow_pickle=False)
-    except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable npz file ({error}); download or write it again") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise DataError(f"{path}: a single array, not an npz file of named arrays")
-    return file
+        content = open(path, "rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    with content:
+        try:
+            file = np.load(content, allow_pickle=False)
+        except UNREADABLE as error:
+            raise DataError(f"{path}: not a readable npz file ({error}); download or write it again") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: a single array, not an npz file of named arrays")
+        with file:
+            yield file
 
 
 def read_array(file: Any, name: str, path: Path) -> np.ndarray:
     """Array `name` of an open npz file."""
-    try:
-        return file[name]
-    except KeyError:
-        raise DataError(f"{path}: no array {name!r}; it has {', '.join(file.files)}") from None
-    except UNREADABLE as error:
-        raise DataError(
-            f"{path}: array {name!r} cannot be read ({error}); the file is damaged or in another format"
-        ) from error
+    return read_arrays(file, [name], path)[name]
+
+
+def read_arrays(file: Any, names: Iterable[str], path: Path) -> dict[str, np.ndarray]:
+    """Some arrays of an open npz file; what else it holds is not unpacked.
+
+    Raises:
+        DataError: an array that is absent or damaged, whose header says another size than the file has, or that does
+            not fit into the memory of this machine together with the others: a few bytes of a zip file may stand for
+            gigabytes.
+    """
+    found, total = dict[str, np.ndarray](), 0
+    for name in names:
+        if name not in file.files:
+            known = ", ".join(file.files[:20]) + (", ..." if len(file.files) > 20 else "")
+            raise DataError(f"{path}: no array {name!r}; it has {known}")
+        try:
+            total += _declared(file, name)
+            if total > physical_memory():
+                raise ValueError(
+                    f"it needs {in_words(total)} of memory, this machine has {in_words(physical_memory())}"
+                )
+            found[name] = file[name]
+        except UNREADABLE as error:
+            raise DataError(
+                f"{path}: array {name!r} cannot be read ({error}); the file is damaged or in another format"
+            ) from error
+    return found
+
+
+def _declared(file: Any, name: str) -> int:
+    """Bytes of an array by its header, which must be those that follow it.
+
+    Raises:
+        ValueError: no array of numbers or texts, or another size; and whatever is in `UNREADABLE`.
+    """
+    info = file.zip.getinfo(name if name in file.zip.namelist() else f"{name}.npy")
+    with file.zip.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        # the third version differs from the second in the encoding of names only
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(member)
+        size, rest = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    if info.file_size > 100 + info.compress_size * PACKED.get(info.compress_type, 10_000):
+        raise ValueError(f"{info.compress_size} bytes cannot unpack to {info.file_size}")
+    if min(shape, default=0) < 0 or size != rest:
+        raise ValueError(f"its header says {shape} of {dtype}, {size} bytes, but there are {rest}")
+    return size
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
@@ -106,7 +162,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
             arrays.get("labels"),
             arrays.get("groups"),
             numbers.get("n_classes"),
-            str(arrays["name"]) if "name" in arrays else path.stem,
+            _text(arrays["name"], path) if "name" in arrays else path.stem,
             arrays.get("targets"),
         )
     except DataError as error:
@@ -119,6 +175,12 @@ def _number(value: np.ndarray, name: str, path: Path) -> int:
             f"{path}: {name} must be one integer, is {value.shape} {value.dtype}; it is not a file of events"
         )
     return int(value)
+
+
+def _text(value: np.ndarray, path: Path) -> str:
+    if value.shape != () or value.dtype.kind != "U":
+        raise DataError(f"{path}: name must be one text, is {value.shape} {value.dtype}; it is not a file of events")
+    return str(value)
 
 
 def _save_npz(events: Events, path: Path) -> None:
@@ -238,12 +300,12 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 def _load_folder(path: Path, mmap: bool) -> Events:
     try:
-        facts = json.loads((path / "events.json").read_bytes())
-        n_events, n_channels, kind = int(facts["events"]), int(facts["n_channels"]), facts["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        facts = _facts(parsed((path / "events.json").read_bytes()))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a folder of events (events.json: {error})") from error
-    if kind != FORMAT:
-        raise DataError(f"{path}: format {kind!r}, this version reads {FORMAT!r}; write the folder again")
+    if facts["format"] != FORMAT:
+        raise DataError(f"{path}: format {facts['format']!r}, this version reads {FORMAT!r}; write the folder again")
+    n_events = facts["events"]
     flat = {}
     for name, dtype in (("times.f8", "<f8"), ("channels.i4", "<i4")):
         file, size = path / name, n_events * np.dtype(dtype).itemsize
@@ -252,14 +314,37 @@ def _load_folder(path: Path, mmap: bool) -> Events:
         mapped = mmap and n_events  # an empty file cannot be mapped
         flat[name] = np.memmap(file, dtype, "r", shape=(n_events,)) if mapped else np.fromfile(file, dtype)
     with open_npz(path / "samples.npz") as samples:
-        arrays = {name: read_array(samples, name, path) for name in samples.files}
+        there = [name for name in OF_SAMPLES if name in samples.files]
+        arrays = read_arrays(samples, there, path / "samples.npz")
     arrays |= {"times": flat["times.f8"], "channels": flat["channels.i4"]}
     if "offsets" not in arrays:
         raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
-    extra = {"n_channels": n_channels, "name": facts.get("name", ""), "n_classes": facts.get("n_classes")}
+    extra = {name: facts.get(name) for name in ("n_channels", "name", "n_classes")}
     events = _from_arrays(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
     _verify(path)
     return events
+
+
+def _facts(found: Any) -> dict[str, Any]:
+    """events.json with values of the right kinds.
+
+    Raises:
+        ValueError: saying which is not.
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a record, got a {type(found).__name__}")
+    for name, kind, words in (
+        ("format", str, "a text"), ("events", int, "a number of events"), ("n_channels", int, "a number of channels"),
+        ("n_classes", int, "a number of classes"), ("name", str, "a text"), ("files", dict, "a record"),
+    ):  # fmt: skip
+        value = found.get(name)
+        if name not in found and name in ("format", "events", "n_channels"):
+            raise ValueError(f"{name} is missing")
+        if value is not None and (
+            not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0)
+        ):
+            raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
+    return found
 
 
 def _verify(path: Path) -> None:

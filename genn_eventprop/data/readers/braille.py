@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import DataError, suggest
 from ..events.encode import sigma_delta
 from ..events.events import Events
-from ..events.storage import open_npz, read_array
+from ..events.storage import open_npz, read_arrays
 
 FRAME_MS = 25.0
 """ms between frames: the fingertip was read at 40 Hz."""
@@ -33,7 +33,11 @@ def load(path: str | Path, split: str = "all", threshold: float = 1.0, dt: float
     path = Path(path)
     with open_npz(path) as file:
         names = ("taxel", "length", "label", "repetition")
-        taxel, length, label, repetition = (read_array(file, name, path) for name in names)
+        taxel, length, label, repetition = read_arrays(file, names, path).values()
+    if label.ndim != 1 or any(len(a) != len(label) if a.ndim else True for a in (taxel, length, repetition)):
+        raise DataError(f"{path}: {', '.join(names)} must have a row for each sample; the file is damaged")
+    if any(a.dtype.kind not in "iuf" for a in (taxel, length, label, repetition)) or taxel.ndim != 3:
+        raise DataError(f"{path}: {', '.join(names)} must be numbers, taxel (samples, frames, taxels)")
     rows = np.full(len(label), True) if split == "all" else (repetition % 5 == 0) == (split == "test")
     return sigma_delta(
         taxel[rows],

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import DataError, suggest
 from ..events.events import Events
-from ..events.storage import open_npz, read_array
+from ..events.storage import open_npz, read_arrays
 
 SPLITS = ("train", "test", "all")
 N_CHANNELS = 700
@@ -29,10 +29,12 @@ def load(path: str | Path, split: str = "all") -> Events:
     path = Path(path)
     with open_npz(path) as file:
         names = ("ticks", "units", "offsets", "tick_hz", "labels", "speaker", "is_test")
-        ticks, units, offsets, tick_hz, labels, speaker, is_test = (read_array(file, name, path) for name in names)
+        ticks, units, offsets, tick_hz, labels, speaker, is_test = read_arrays(file, names, path).values()
+    if tick_hz.shape != () or tick_hz.dtype.kind not in "iuf" or not 0 < tick_hz < np.inf:
+        raise DataError(f"{path}: tick_hz must be above 0, got {str(tick_hz)[:40]}")
+    if ticks.dtype.kind not in "iuf" or is_test.dtype.kind not in "biu":
+        raise DataError(f"{path}: ticks must be numbers and is_test True or False; the file is damaged")
     hz = float(tick_hz)
-    if not hz > 0:
-        raise DataError(f"{path}: tick_hz must be above 0, got {hz}")
     events = Events(ticks * (1000.0 / hz), units, offsets, N_CHANNELS, labels, speaker, 10, f"fsdd {split}")
     if split == "all":
         return events

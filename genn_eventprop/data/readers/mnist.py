@@ -7,14 +7,15 @@ import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ...errors import DataError, suggest
+from ...modelling.memory import physical_memory
 from ..events.encode import latency_linear
 from ..events.events import Events
-from ..events.storage import open_npz, read_array
+from ..events.storage import open_npz, read_arrays
 
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 FILES = {
@@ -23,6 +24,8 @@ FILES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
+PACKED = 1100
+"""Bytes that gzip makes one of, at most."""
 HELD_OUT = 5000
 """Images that Wunderlich & Pehle 2021 keep for validation: the first of the training set."""
 
@@ -65,18 +68,30 @@ def read_idx(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            return _idx(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked ({error}); download it again") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
-        raise DataError(f"{path}: not an IDX file (it starts with {data[:4]!r})")
-    head = 4 + 4 * data[3]
-    shape = tuple(np.frombuffer(data[4:head], ">u4").astype(int).tolist()) if len(data) >= head else ()
-    dtype = np.dtype(IDX_TYPES[data[2]])
-    wanted = head + math.prod(shape) * dtype.itemsize
-    if len(shape) != data[3] or len(data) != wanted:
-        raise DataError(f"{path}: {len(data)} bytes instead of the {wanted} of its header; download it again")
-    return np.frombuffer(data, dtype, offset=head).reshape(shape)
+
+
+def _idx(file: IO[bytes], path: Path) -> np.ndarray:
+    """What `read_idx` reads; no more is unpacked than the header asks for."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or start[3] == 0:
+        raise DataError(f"{path}: not an IDX file (it starts with {start!r})")
+    sides = file.read(4 * start[3])
+    shape = tuple(np.frombuffer(sides, ">u4").astype(int).tolist()) if len(sides) == 4 * start[3] else ()
+    dtype = np.dtype(IDX_TYPES[start[2]])
+    wanted = math.prod(shape) * dtype.itemsize
+    most = path.stat().st_size * (PACKED if path.suffix == ".gz" else 1)
+    if physical_memory() < wanted <= most:
+        raise DataError(f"{path}: its header asks for {wanted} bytes, more than the memory of this machine")
+    data = file.read(min(wanted, most) + 1)
+    if len(shape) != start[3] or len(data) != wanted:
+        head = 4 + len(sides)
+        got = f"more than {head + wanted}" if len(data) > wanted else str(head + len(data))
+        raise DataError(f"{path}: {got} bytes instead of the {head + wanted} of its header; download it again")
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
@@ -99,7 +114,7 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
 
 def _from_npz(path: Path) -> dict[str, np.ndarray]:
     with open_npz(path) as file:
-        return {name: read_array(file, name, path) for name in FILES}
+        return read_arrays(file, FILES, path)
 
 
 def _from_folder(folder: Path) -> dict[str, np.ndarray]:

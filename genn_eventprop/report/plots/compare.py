@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...errors import SettingError
 from .curves import accuracy_scale, column, loss_scale
-from .style import CLASS_COLOURS, GREY, figure, styled
+from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -65,7 +65,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
 
 def _legend(fig: Figure, runs: Mapping[str, Metrics], notes: Mapping[str, str], columns: int) -> None:
     handles = [
-        Line2D([], [], color=colour, label=f"{name}  {notes.get(name, '')}".strip())
+        Line2D([], [], color=colour, label=words(f"{name}  {notes.get(name, '')}".strip()))
         for colour, name in zip(_colours(len(runs)), runs)
     ]
     handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=(0, (3, 2)), label="dashed: training"))

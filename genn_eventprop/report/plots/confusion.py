@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from .style import GREY, figure, styled
+from .style import GREY, figure, styled, words
 
 READABLE = 25
 """Classes up to which every cell carries its number."""
@@ -26,7 +26,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str] = (), title: str = 
     matrix = np.asarray(matrix)
     n_classes = len(matrix)
     shown = matrix if matrix[:, -1].any() else matrix[:, :-1]
-    names = [*class_names, *map(str, range(len(class_names), n_classes))]
+    names = [*map(words, class_names), *map(str, range(len(class_names), n_classes))]
     share = 100.0 * shown / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(0.36 * n_classes + 1.4, 3.6, 9.5))
     fig, ax = figure(size=(side + 0.9, side))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled
+from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled, words
 
 if TYPE_CHECKING:
     from ...training import Trial
@@ -40,7 +40,7 @@ def layers(
     for ax, row in zip(axes, rows):
         raster(ax, *row)
     values = record.states[output][state]
-    names = [*class_names, *map(str, range(len(class_names), values.shape[1]))]
+    names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
     voltages(axes[-1], record, output, state, outputs_shown(values, record.label, prediction, names), others=True)
     end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))

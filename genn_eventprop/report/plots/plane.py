@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Arc, Circle
 from matplotlib.ticker import MaxNLocator
 
-from .style import CLASS_COLOURS, LIGHT, figure, styled
+from .style import CLASS_COLOURS, LIGHT, figure, styled, words
 
 UNDECIDED = "#FFFFFF"
 
@@ -52,6 +52,7 @@ def yin_yang_plane(
         first_spikes: (S, K) ms, inf where an output stays silent.
         class_names: K names.
     """
+    class_names = [words(name) for name in class_names]
     n_classes = len(class_names)
     fig, axes = figure(1, n_classes + 1, size=(2.9 * (n_classes + 1) + 0.6, 3.5))
     colours = ListedColormap([UNDECIDED, *CLASS_COLOURS[:n_classes]])

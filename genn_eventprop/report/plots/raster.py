@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .layers import OTHERS, outputs_shown, raster, rasters_of, title, voltages
-from .style import CLASS_COLOURS, GREY, figure, styled
+from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 if TYPE_CHECKING:
     from ...training import Trial
@@ -45,7 +45,7 @@ def trial(
         state, asked = observed(record, name), None if neurons is None else neurons[name]
         if name == record.decides:
             values = record.states[name][state]
-            names = [*class_names, *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
+            names = [*map(words, class_names), *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
             shown = outputs_shown(values, record.label, prediction, names, asked)
         else:
             wanted = _interesting(record, name) if asked is None else asked

@@ -81,6 +81,11 @@ SIGNED[".svg"] = SIGNED[".pdf"]
 """Who made a figure, by the kind of file: one of somebody else is not replaced, see `training.mark`."""
 
 
+def words(name: object) -> str:
+    """A name of the user's as matplotlib shows it: it would read what is between two $ as mathematics."""
+    return str(name).replace("$", r"\$")
+
+
 def save(fig: Figure, path: Path | str) -> Path:
     """Write a figure; the format is that of the file's name. Returns the path."""
     path = Path(path)

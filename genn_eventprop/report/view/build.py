@@ -153,7 +153,7 @@ def _first(times: np.ndarray) -> str:
 
 def _weights(folder: RunFolder, checkpoint: str) -> list[Block]:
     now = load_checkpoint(folder.checkpoint(checkpoint)).section("parameters")
-    before = read_weights(folder.path / FIRST) if (folder.path / FIRST).is_file() else {}
+    before = read_weights(folder.path / FIRST, now) if (folder.path / FIRST).is_file() else {}
     blocks: list[Block] = [Heading("Weights")]
     heads = ("", "shape", "mean", "standard deviation", "smallest", "largest")
     for name, values in now.items():

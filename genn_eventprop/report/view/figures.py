@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,14 @@ def script() -> str:
     return str(plotly("offline").get_plotlyjs())
 
 
+def _words(text: str) -> str:
+    """A name as plotly shows it: it reads some HTML in every text of a figure."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _html(figure: Any, name: str, height: int) -> str:
-    """The figure without the library, which stands in the page's head."""
+    """The figure without the library, which stands in the page's head; `name` becomes the id of its element."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", name)  # plotly writes an id as it is
     figure.update_layout(
         template="plotly_white", height=height, margin={"l": 70, "r": 20, "t": 60, "b": 50}, hovermode="closest",
         font={"family": "system-ui, sans-serif", "size": 13},
@@ -81,7 +88,7 @@ def _line(
     mode = "lines+markers" if len(x) == 1 else "lines"
     line = {"color": colour, "width": width}
     trace = plotly().Scatter(
-        x=x, y=y, name=name, mode=mode, line=line, legendgroup=name, showlegend=legend, marker={"color": colour}
+        x=x, y=y, name=_words(name), mode=mode, line=line, legendgroup=name, showlegend=legend, marker={"color": colour}
     )
     figure.add_trace(trace, row=at[0], col=at[1])
 
@@ -111,7 +118,7 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
         few: dict[str, Any] = {"dtick": 1} if kind == "raster" and size <= 5 else {}
         few |= {"range": [-0.5 - 0.02 * size, size - 0.5 + 0.02 * size]} if kind == "raster" else {}
         figure.update_yaxes(
-            title_text=population + label, row=row, **few, zeroline=kind != "raster", zerolinecolor=LIGHT
+            title_text=_words(population) + label, row=row, **few, zeroline=kind != "raster", zerolinecolor=LIGHT
         )
     figure.update_xaxes(title_text="time (ms)", row=len(rows))
     return _html(figure, name, 150 + int(95 * sum(heights)))
@@ -125,7 +132,7 @@ def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
     many = len(times) > 1500
     mark: dict[str, Any] = {"color": colour, "size": 3 if many else 6, "symbol": "circle" if many else "line-ns"}
     mark["line"] = {"color": colour, "width": 0 if many else 1.2}
-    words = "%{y} at %{x:.2f} ms<extra>" + population + "</extra>"
+    words = "%{y} at %{x:.2f} ms<extra>" + _words(population) + "</extra>"
     draw = plotly().Scattergl if len(times) > 5000 else plotly().Scatter
     x, y = np.asarray(times, np.float32), np.asarray(neurons, np.int32)
     figure.add_trace(draw(x=x, y=y, mode="markers", marker=mark, showlegend=False, hovertemplate=words), row=row, col=1)
@@ -176,4 +183,4 @@ def weights(name: str, now: np.ndarray, before: np.ndarray | None) -> str:
         figure.add_trace(image, row=1, col=2)
         figure.update_xaxes(title_text="to neuron", row=1, col=2)
         figure.update_yaxes(title_text="from neuron", row=1, col=2)
-    return _html(figure, "weights-" + name.replace(".", "-"), 420)
+    return _html(figure, f"weights-{name}", 420)
