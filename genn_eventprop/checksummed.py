@@ -27,6 +27,15 @@ def parsed(text: str | bytes) -> Any:
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
+    return shallow(value)
+
+
+def shallow(value: Any) -> Any:
+    """`value`, if its lists and records are nested no deeper than `DEEPEST`.
+
+    Raises:
+        ValueError: they are.
+    """
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEEPEST):
         if not level:

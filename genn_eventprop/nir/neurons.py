@@ -106,6 +106,8 @@ def _zero() -> np.ndarray:
 
 def _values(given: Any, size: int, name: str, field: str) -> np.ndarray:
     """(1,) or (N,) float64."""
+    if np.asarray(given).dtype.kind not in "biuf":
+        raise DescriptionError(f"node {name!r}: {field} must be real numbers, got {np.asarray(given).dtype}")
     values = np.asarray(given, np.float64).reshape(-1)
     if values.size not in (1, size) or not np.all(np.isfinite(values)):
         raise DescriptionError(f"node {name!r}: {field} must be 1 or {size} finite numbers, it is {values.size}")

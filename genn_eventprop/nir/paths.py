@@ -9,6 +9,9 @@ behind others it splits them.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +27,10 @@ Times = float | tuple[float, ...]
 """A delay in ms, or one for each neuron of the source."""
 Key = tuple[str, Times]
 Part = np.ndarray | Window
+MOST_PATHS, MOST_NUMBERS = 2000, 1 << 28
+"""Parts of a signal, and their numbers in all (2 GiB)."""
+MOST_CHANNELS = 1 << 24
+"""Of a node, as neurons of a population in a description."""
 NEURONS = ("LIF", "CubaLIF", "LI", "CubaLI", "IF", "I")
 KNOWN = ", ".join((*NEURONS, "Linear", "Affine", *SHARED, "Flatten", "Scale", "Delay"))
 
@@ -57,7 +64,6 @@ class Paths:
     def __init__(self, flat: Flat) -> None:
         self.flat = flat
         self._known: dict[str, Signal] = {}
-        self._open: list[str] = []
 
     def is_source(self, name: str) -> bool:
         return name in self.flat.inputs or type(self.flat.nodes[name]).__name__ in NEURONS
@@ -66,13 +72,36 @@ class Paths:
         """The sum of all that leads to a node.
 
         Raises:
-            DescriptionError: shapes that do not fit; a loop without a neuron.
+            DescriptionError: shapes that do not fit; a loop without a neuron; more than `MOST_PATHS`.
         """
-        if name in self._open:
-            raise DescriptionError(f"node {name!r} is in a loop without neurons, which has no solution")
-        self._open.append(name)
+        for linear in self._linear_before(name):
+            self._known[linear] = _applied(self.flat.nodes[linear], self._sum(linear), linear)
+        return self._sum(name)
+
+    def _linear_before(self, name: str) -> list[str]:
+        """Linear nodes that lead to a node, from neurons or the input on, and are not worked out yet: each after those
+        that lead to it. A file may have thousands in a row, so that this does not call itself."""
+        order: list[str] = []
+        done, opened = set(self._known), {name}
+        waiting = [(name, iter(self.flat.before[name]))]
+        while waiting:
+            node, rest = waiting[-1]
+            before = next((b for b in rest if b not in done and not self.is_source(b)), None)
+            if before is None:
+                waiting.pop()
+                opened.discard(node)
+                done.add(node)
+                order += [node]
+            elif before in opened:
+                raise DescriptionError(f"node {before!r} is in a loop without neurons, which has no solution")
+            else:
+                opened.add(before)
+                waiting.append((before, iter(self.flat.before[before])))
+        return order[:-1]
+
+    def _sum(self, name: str) -> Signal:
+        """The sum of what leads to a node; the linear nodes among them are worked out."""
         signals = [self.leaving(before) for before in self.flat.before[name]]
-        self._open.pop()
         if not signals:
             raise DescriptionError(f"nothing leads to node {name!r}")
         total = Signal(signals[0].shape, {}, np.zeros(signals[0].size))
@@ -84,6 +113,7 @@ class Paths:
                 total.through[key] = total.through.get(key, frozenset()) | signal.through.get(key, frozenset())
             total.constant = total.constant + signal.constant
             total.named = signal.named | total.named
+        _check_paths(total.parts, name)
         return total
 
     def leaving(self, name: str) -> Signal:
@@ -104,30 +134,55 @@ class Paths:
         node = self.flat.nodes[name]
         own = node.input_type["input"] if name in self.flat.inputs else _largest(node)
         shape = tuple(int(n) for n in np.atleast_1d(own)) if own is not None else ()
+        if math.prod(shape) > MOST_CHANNELS:
+            raise DescriptionError(f"node {name!r} has {math.prod(shape):,} channels; up to {MOST_CHANNELS:,} are read")
         if int(np.prod(shape)) > 1 or name in self.flat.inputs:
             return shape
-        for before in self.flat.before[name]:
-            given = self._given(before, {name})
-            if given is not None:
-                return given
-        raise DescriptionError(f"node {name!r}: its number of neurons cannot be determined")
+        given = self._given(name)
+        if given is None:
+            raise DescriptionError(f"node {name!r}: its number of neurons cannot be determined")
+        return given
 
-    def _given(self, name: str, seen: set[str]) -> tuple[int, ...] | None:
-        """The shape that a node gives, without a look at the nodes `seen`."""
-        if name in seen:
-            return None
+    def _given(self, name: str) -> tuple[int, ...] | None:
+        """The shape that nodes before a node give to it: that of the first one that says it, through those between."""
+        after: dict[str, str] = {}  # a node that was looked at -> the one that it leads to
+        waiting = [(before, name) for before in reversed(self.flat.before[name])]
+        while waiting:
+            here, next_one = waiting.pop()
+            if here in after or here == name:
+                continue
+            after[here] = next_one
+            shape = self._said(here)
+            if shape is None:
+                waiting += [(before, here) for before in reversed(self.flat.before[here])]
+                continue
+            while (here := after[here]) != name:
+                if not self.is_source(here):
+                    signal = Signal(shape, {}, np.zeros(int(np.prod(shape))))
+                    shape = _applied(self.flat.nodes[here], signal, here).shape
+            return shape
+        return None
+
+    def _said(self, name: str) -> tuple[int, ...] | None:
+        """The shape that a node gives, if it says so itself."""
         node = self.flat.nodes[name]
         if type(node).__name__ in ("Linear", "Affine"):
-            return (int(np.shape(node.weight)[0]),)
-        if self.is_source(name):
-            own = _largest(node) if name not in self.flat.inputs else self.shape_of(name)
-            if int(np.prod(own)) > 1 or name in self.flat.inputs:
-                return own
-        shapes = (self._given(before, seen | {name}) for before in self.flat.before[name])
-        shape = next((s for s in shapes if s is not None), None)
-        if shape is None or self.is_source(name):
-            return shape
-        return _applied(node, Signal(shape, {}, np.zeros(int(np.prod(shape)))), name).shape
+            return (int(np.shape(node.weight)[0]),) if np.ndim(node.weight) else None
+        if name in self.flat.inputs:
+            return self.shape_of(name)
+        own = _largest(node) if self.is_source(name) else ()
+        return own if int(np.prod(own)) > 1 else None
+
+
+def _check_paths(parts: Mapping[Key, Part], name: str) -> None:
+    """Raises for more parts than a network can be made of: delays one after the other, each beside a way around it,
+    double them."""
+    numbers = sum(part.size if isinstance(part, np.ndarray) else part.kernel.size for part in parts.values())
+    if len(parts) > MOST_PATHS or numbers > MOST_NUMBERS:
+        raise DescriptionError(
+            f"node {name!r} gets its input over {len(parts):,} different delays of its sources ({numbers:,} weights); "
+            f"up to {MOST_PATHS:,} ({MOST_NUMBERS:,}) become connections"
+        )
 
 
 def _identity(name: str, shape: tuple[int, ...]) -> Signal:
@@ -166,6 +221,22 @@ def _largest(node: Any) -> tuple[int, ...]:
 
 def _applied(node: Any, signal: Signal, name: str) -> Signal:
     """A signal after a linear node."""
+    with about(node, name):
+        return _after(node, signal, name)
+
+
+@contextmanager
+def about(node: Any, name: str) -> Iterator[None]:
+    """What NumPy and nir say of values that do not fit together, as an error that names the node."""
+    try:
+        yield
+    except DescriptionError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError) as error:
+        raise DescriptionError(f"node {name!r} ({type(node).__name__}) cannot be read: {error}") from None
+
+
+def _after(node: Any, signal: Signal, name: str) -> Signal:
     kind = type(node).__name__
     if kind in ("Input", "Output"):
         return signal
@@ -270,6 +341,7 @@ def _delayed(signal: Signal, seconds: np.ndarray) -> Signal:
             parts[new] = _plus(parts.get(new), late, "Delay")
             named |= {new: signal.named[old]} if old in signal.named else {}
             through[new] = through.get(new, frozenset()) | signal.through.get(old, frozenset()) | {"Delay"}
+        _check_paths(parts, "Delay")
     return _with(signal, "Delay", parts=parts, named=named, through=through)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DescriptionError
+from ..data.optional import need
+from ..data.readers.hdf5_inside import check_all
+from ..errors import DataError, DescriptionError
 from ..modelling import Array, Connectivity, Delay, Dense, Network, Neuron, OneToOne
 from ..modelling.network import Input, Population
 from .dialects import Dialect, dialect_of
 from .flat import Flat, flatten
 from .neurons import read_neuron
 from .package import nir_package
-from .paths import NEURONS, Key, Paths, Signal, as_matrix
+from .paths import NEURONS, Key, Paths, Signal, about, as_matrix
 from .windows import SHARED, Image, Window, order_of
+
+LONGEST_NAME = 90  # a description has names up to 100 characters
+UNREADABLE = (
+    OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
+    RecursionError, MemoryError, NotImplementedError,
+)  # fmt: skip
+"""What h5py and nir raise on files that are damaged or hold something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +67,17 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
             by default the 0.1 ms that its files stand for, which `lost` says.
 
     Raises:
-        DescriptionError: what cannot be said here, with the name of the node.
+        DescriptionError: what cannot be said here, with the names of file and node.
     """
+    try:
+        return _imported(graph, dialect, dt)
+    except DescriptionError as error:
+        if isinstance(graph, (str, Path)) and str(graph) not in str(error):
+            raise DescriptionError(f"{graph}: {error}") from None
+        raise
+
+
+def _imported(graph: Any, dialect: str, dt: float | None) -> Imported:
     said = dialect_of(dialect, dt)
     flat = flatten(_opened(graph))
     said = replace(said, times_dt=said.name == "norse" and _all_below(flat, said.file_dt))
@@ -88,8 +107,12 @@ def _opened(graph: Any) -> Any:
         if not Path(graph).is_file():
             raise DescriptionError(f"there is no file {graph}")
         try:
+            with need("h5py", "NIR files").File(graph, "r") as file:
+                check_all(file, Path(graph))
             return nir.read(graph, type_check=False)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        except DataError as error:
+            raise DescriptionError(f"this NIR file cannot be read: {error}") from None
+        except UNREADABLE as error:
             raise DescriptionError(f"{graph} cannot be read as a NIR file: {error}") from None
     if not isinstance(graph, nir.NIRGraph):
         raise DescriptionError(f"expected a nir.NIRGraph or the path of a file, got {type(graph).__name__}")
@@ -98,7 +121,8 @@ def _opened(graph: Any) -> Any:
 
 def _read(flat: Flat, name: str, signal: Signal, dialect: Dialect) -> Any:
     node = flat.nodes[name]
-    return read_neuron(node, name, signal.size, signal.constant, dialect)
+    with about(node, name):
+        return read_neuron(node, name, signal.size, signal.constant, dialect)
 
 
 def _in_order(flat: Flat) -> list[str]:
@@ -107,11 +131,13 @@ def _in_order(flat: Flat) -> list[str]:
     for name, before in flat.before.items():
         for b in before:
             after[b].append(name)
-    seen = list(flat.inputs)
-    for name in seen:
-        seen += [n for n in after[name] if n not in seen]
-    seen += [n for n in flat.nodes if n not in seen]
-    return [n for n in seen if type(flat.nodes[n]).__name__ in NEURONS]
+    seen = dict.fromkeys(flat.inputs)
+    waiting = deque(flat.inputs)
+    while waiting:
+        new = [n for n in after[waiting.popleft()] if n not in seen]
+        waiting += dict.fromkeys(new)
+        seen |= dict.fromkeys(new)
+    return [n for n in (seen | dict.fromkeys(flat.nodes)) if type(flat.nodes[n]).__name__ in NEURONS]
 
 
 def _outputs(flat: Flat) -> list[str]:
@@ -121,8 +147,12 @@ def _outputs(flat: Flat) -> list[str]:
         DescriptionError: an output of something else.
     """
     found: list[str] = []
+    seen = set[str]()
     waiting = [before for name in flat.outputs for before in flat.before[name]]
-    for name in waiting:
+    for name in waiting:  # it grows
+        if name in seen:
+            continue
+        seen.add(name)
         kind = type(flat.nodes[name]).__name__
         if kind in NEURONS:
             found += [name] if name not in found else []
@@ -260,12 +290,14 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
 
     def new(self, name: str) -> str:
-        clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        clean = re.sub(r"[^A-Za-z0-9_]", "_", name)[:LONGEST_NAME]
         clean = clean if clean.isidentifier() else f"n{clean}"
-        free, i = clean, 2
+        free, i = clean, self._next.get(clean, 2)
         while free in self._taken:
             free, i = f"{clean}_{i}", i + 1
+        self._next[clean] = i
         self._taken.add(free)
         return free

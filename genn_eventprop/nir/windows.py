@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,6 +128,8 @@ def window_of(node: Any, shape: tuple[int, ...], name: str) -> tuple[Window, np.
     if height < 1 or width < 1:
         raise DescriptionError(f"node {name!r} ({kind}) has a window of {tuple(reach)}, larger than its {H} x {W}")
     made = (len(kernel), height, width)
+    if math.prod(made) > LARGEST:
+        raise DescriptionError(f"node {name!r} ({kind}) makes {math.prod(made):,} channels; up to {LARGEST:,} are read")
     return Window(name, kind, kernel, (C, H, W), made, stride, before, after, dilation, groups), bias
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
+from ..checksummed import shallow
 from ..errors import SettingError, suggest
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
 from ..runs.run_folder import RunFolder, mark_folder
@@ -170,11 +171,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The table of a TOML file."""
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return dict(tomllib.loads(path.read_text()))
+        return dict(shallow(tomllib.loads(path.read_text())))
     except (FileNotFoundError, IsADirectoryError):
         raise SettingError(f"there is no config file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of bytes that are no text, and of numbers with thousands of digits
         raise SettingError(f"{path} is not valid TOML: {error}") from None
+    except (RecursionError, MemoryError):
+        raise SettingError(f"{path} is not valid TOML: its brackets are nested too deeply") from None
 
 
 def cell_name(chosen: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ from ..optional import need
 from ..readers.hdf5 import write_rows
 from . import cochlea, hair_cell
 
+LOWEST_RATE, HIGHEST_RATE = 1000, 400_000
+"""Hz of a recording."""
 TOGETHER = 8
 """Recordings that go through the hair cells side by side (memory: about 120 MB for one second each)."""
 
@@ -50,14 +52,20 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
+        _check_form(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", wavfile.WavFileWarning)
             warnings.filterwarnings("ignore", "Chunk \\(non-data\\)", wavfile.WavFileWarning)
             rate, data = wavfile.read(path)
-    except (ValueError, OSError, EOFError, struct.error, wavfile.WavFileWarning) as error:
+    except (
+        ValueError, TypeError, OSError, EOFError, ArithmeticError, LookupError, MemoryError, UnboundLocalError,
+        struct.error, wavfile.WavFileWarning,
+    ) as error:  # fmt: skip
         raise DataError(
             f"{path}: not a readable wav file ({error}); download it again, or convert it to 16-bit PCM"
         ) from error
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise DataError(f"{path}: a sampling rate of {rate} Hz is implausible for speech; give the true rate")
     if data.dtype == np.uint8:
         data = data.astype(np.float64) - 128.0
     samples = np.asarray(data, np.float64)
@@ -68,13 +76,27 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     return (samples.mean(axis=1) if samples.ndim == 2 else samples), int(rate)
 
 
+def _check_form(path: Path) -> None:
+    """Raise `ValueError` for a wav file without channels or bits, which its reader would take for something."""
+    with open(path, "rb") as file:
+        file.seek(12)  # RIFF, size, WAVE
+        while len(head := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            if name == b"fmt ":
+                channels, bits = struct.unpack("<2xH10xH", file.read(16))
+                if not channels or not bits:
+                    raise ValueError(f"it has {channels} channels of {bits} bits")
+                return
+            file.seek(size + size % 2, 1)
+
+
 def prepare(sound: np.ndarray, rate: int, ear: Ear, where: str) -> np.ndarray:
     """The sound at cochlea.RATE with the ear's loudness and soft ends; silence stays silence."""
     signal = need("scipy.signal", "inner-ear models")
     sound = np.asarray(sound, np.float64)
     if sound.ndim != 1 or not np.isfinite(sound).all():
         raise DataError(f"{where}: sound must be one-dimensional and finite")
-    if not 1000 <= rate <= 400_000:
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise DataError(f"{where}: a sampling rate of {rate} Hz is implausible for speech; give the true rate")
     common = gcd(int(rate), cochlea.RATE)
     sound = signal.resample_poly(sound, cochlea.RATE // common, int(rate) // common) if len(sound) else sound

@@ -340,9 +340,9 @@ def _facts(found: Any) -> dict[str, Any]:
         value = found.get(name)
         if name not in found and name in ("format", "events", "n_channels"):
             raise ValueError(f"{name} is missing")
-        if value is not None and (
-            not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0)
-        ):
+        if name not in found or (value is None and name in ("n_classes", "name")):
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
             raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
     return found
 

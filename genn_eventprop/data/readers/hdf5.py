@@ -24,10 +24,13 @@ from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter
 from ..optional import need
+from .hdf5_inside import Budget, inside
 from .hdf5_output import HDF5Output
 
 ROWS = 256  # samples read together
 SHD_CHANNELS = 700
+NEEDED = ("spikes/times", "spikes/units", "labels")
+OPTIONAL = ("extra/speaker", "extra/speaker_names", "extra/keys")
 
 
 def read_shd(path: str | Path, n_channels: int | None = None, n_classes: int | None = None) -> Events:
@@ -163,14 +166,15 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 def check_layout(file: Any, path: Path) -> None:
     """Raises unless times, units and labels are there, one for each sample."""
-    names = ("spikes/times", "spikes/units", "labels")
-    missing = [name for name in names if name not in file]
+    tables = {name: inside(file, name, path) for name in NEEDED}
+    missing = [name for name, table in tables.items() if table is None]
     if missing:
         raise DataError(f"{path}: not in the SHD layout, {', '.join(missing)} missing; it has {', '.join(file)}")
-    for name in names:
-        if not getattr(file[name], "shape", ()):
+    optional = {name: inside(file, name, path) for name in OPTIONAL}
+    for name, table in {**tables, **{n: t for n, t in optional.items() if t is not None}}.items():
+        if not getattr(table, "shape", ()):
             raise DataError(f"{path}: not in the SHD layout, {name} must be an array with a row for each sample")
-    sizes = {name: len(file[name]) for name in names}
+    sizes = {name: len(table) for name, table in tables.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(f"{path}: lengths differ: {sizes}; the file is damaged")
 
@@ -189,10 +193,8 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
         return told
     if asked is not None:
         return asked
-    largest = -1
-    for start in range(0, len(file["spikes/units"]), ROWS):
-        with reading(path, f"samples from {start} on"):
-            rows = [np.asarray(row) for row in file["spikes/units"][start : start + ROWS]]
+    largest, budget = -1, Budget(path)
+    for _, rows in rows_of(file["spikes/units"], path, budget):
         largest = max([largest, *(int(row.max()) for row in rows if row.size and row.dtype.kind in "iuf")])
         if largest >= SHD_CHANNELS // 2:
             return SHD_CHANNELS
@@ -206,12 +208,22 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
 
 def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(index, times in ms, channels) of each sample, checked and in order of time."""
-    times, units = file["spikes/times"], file["spikes/units"]
-    for start in range(0, len(times), ROWS):
+    budget = Budget(path)
+    both = (rows_of(file[name], path, budget) for name in ("spikes/times", "spikes/units"))
+    for (start, times), (_, units) in zip(*both, strict=True):
+        for i, (t, c) in enumerate(zip(times, units, strict=True), start):
+            yield i, *one_sample(t, c, f"{path}: sample {i}", n_channels)
+
+
+def rows_of(table: Any, path: Path, budget: Budget) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """(number of the first, rows) of a table, some rows at a time."""
+    together = budget.rows(ROWS)
+    for start in range(0, len(table), together):
         with reading(path, f"samples from {start} on"):
-            rows = zip(times[start : start + ROWS], units[start : start + ROWS], strict=True)
-        for i, (t, c) in enumerate(rows, start):
-            yield i, *one_sample(np.asarray(t), np.asarray(c), f"{path}: sample {i}", n_channels)
+            rows = [np.asarray(row) for row in table[start : start + together]]
+        if table.dtype.kind == "O":  # of variable length, which no filter packs
+            budget.take(sum(row.nbytes for row in rows))
+        yield start, rows
 
 
 def one_sample(seconds: np.ndarray, units: np.ndarray, where: str, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,11 +243,11 @@ def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | No
     """(labels, speakers or None, number of class names or None)."""
     with reading(path, "labels, speakers or class names"):
         labels = check.as_vector(file["labels"][:], np.int64, f"{path}: labels")
-        speakers = speakers_of(file["extra/speaker"]) if "extra/speaker" in file else None
+        speakers = speakers_of(file["extra/speaker"], path) if "extra/speaker" in file else None
         if speakers is not None and len(speakers) != len(labels):
             raise DataError(f"{path}: {len(speakers)} speakers for {len(labels)} samples; the file is damaged")
         if speakers is not None and speakers.dtype.kind == "i" and "extra/speaker_names" in file:
-            names = np.array([name.decode() for name in file["extra/speaker_names"][:]])
+            names = np.array(texts_of(file["extra/speaker_names"], path))
             if speakers.min(initial=0) < 0 or speakers.max(initial=0) >= len(names):
                 raise DataError(
                     f"{path}: {len(names)} speaker names, but speakers up to {speakers.max()}; it is damaged"
@@ -245,9 +257,23 @@ def meta(file: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None, int | No
         return labels, speakers, keys if keys and keys > labels.max(initial=0) else None
 
 
-def speakers_of(table: Any) -> np.ndarray:
+def speakers_of(table: Any, path: Path) -> np.ndarray:
     """Speakers as numbers, or as the texts that some files have instead."""
-    return np.array(table.asstr("utf-8")[:], str) if table.dtype.kind in "SO" else np.asarray(table[:].astype(np.int64))
+    if table.dtype.kind in "SO":
+        return np.array(texts_of(table, path), str)
+    return check.as_vector(table[:], np.int64, f"{path}: extra/speaker")
+
+
+def texts_of(table: Any, path: Path) -> list[str]:
+    """A table of texts, which together are no longer than the file."""
+    found, budget = list[str](), Budget(path)
+    together = budget.rows(ROWS)
+    for start in range(0, len(table), together):
+        rows = [row.decode() if isinstance(row, bytes) else str(row) for row in table[start : start + together]]
+        if table.dtype.kind == "O":
+            budget.take(sum(map(len, rows)))
+        found += rows
+    return found
 
 
 def class_names(path: str | Path) -> list[str]:
@@ -255,4 +281,4 @@ def class_names(path: str | Path) -> list[str]:
     with open_layout(Path(path)) as file, reading(Path(path), "class names"):
         if "extra/keys" not in file:
             return [str(k) for k in range(int(file["labels"][:].astype(np.int64).max(initial=-1)) + 1)]
-        return [k.decode() if isinstance(k, bytes) else str(k) for k in file["extra/keys"][:]]
+        return texts_of(file["extra/keys"], Path(path))
