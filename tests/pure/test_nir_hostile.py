@@ -1,4 +1,4 @@
-"""NIR graphs and files that are hostile, or of an exporter that went wrong: bounded, with an error that names the node."""
+"""NIR graphs and files, hostile or of an exporter that went wrong: bounded, with an error that names the node."""
 
 import itertools
 import time
