@@ -22,11 +22,22 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from reliability import crowd, damage, disk, fuzz, kills, threads
+from reliability import crowd, damage, disk, fuzz, hostile, kills, threads
 from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
-PARTS = ("training", "conversion", "building", "disk", "run-files", "cache-files", "crowd", "threads", "fuzz")
+PARTS = (
+    "training",
+    "conversion",
+    "building",
+    "disk",
+    "run-files",
+    "cache-files",
+    "crowd",
+    "threads",
+    "hostile",
+    "fuzz",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class Options:
     """Of these."""
     cases: int = 3000
     """Random configurations, event files and command lines."""
+    hostile: int = 1000
+    """Files that were made on purpose."""
     quick: bool = False
     """A few trials of each part instead."""
     workers: int = 1
@@ -71,6 +84,7 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "cache-files": lambda f, r: damage.files_of_the_caches(o.places, f, r),
         "crowd": lambda f, r: crowd.crowd(o.processes, o.rounds, f, r),
         "threads": lambda f, r: threads.threads(o.rounds, f, r),
+        "hostile": lambda f, r: hostile.hostile(o.hostile, f, r),
         "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, o.seed, o.workers),
     }
 
@@ -78,7 +92,7 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
 def campaign(o: Options) -> list[Part]:
     """All parts, `parts_at_once` of them at a time, in the order of `PARTS`."""
     if o.quick:
-        o = replace(o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60)
+        o = replace(o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, hostile=50)
     preload()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:
         os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")

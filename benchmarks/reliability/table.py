@@ -73,6 +73,7 @@ What a run promises, and how:
 | two writers | the second is refused; a dead writer's lock is noticed at once on its machine, elsewhere after 120 s |
 | a foreign file in the code cache | not loaded: owner, mode, length and hash are checked first |
 | an interrupted conversion or build | nothing half-written has a name that is read; the next one starts from scratch |
+| a hostile file | an error that names it: nothing of it is run, no other file is read, memory is bounded |
 """
 
 

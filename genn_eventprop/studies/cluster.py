@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,7 @@ POLL = (1.0, 10.0)  # s between looks at the queue: at first, at most
 KEYS = (
     "partition", "account", "qos", "constraint", "time", "memory", "cpus", "gpus", "setup", "options", "grace",
 )  # fmt: skip
+_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 HOW = 'runner = "slurm" needs submitit: pip install "genn_eventprop[cluster]"'
 
 
@@ -69,10 +71,34 @@ def slurm_of(table: Mapping[str, Any], where: str) -> Slurm:
     ):  # fmt: skip
         if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
             raise SettingError(f"{where}, [slurm]: {key} must be {words}, got {table[key]!r}")
+    for key, value in [*table.items(), *table.get("options", {}).items()]:
+        if key in table.get("options", {}) and not _OPTION.fullmatch(key):
+            raise SettingError(f"{where}, [slurm]: {key!r} cannot be an option of sbatch; use letters, digits and -")
+        if isinstance(value, str):
+            on_one_line(value, f"{where}, [slurm]: {key}")
+    for line in table.get("setup", []):
+        if not isinstance(line, str):
+            raise SettingError(f"{where}, [slurm]: setup must be a list of lines, got {line!r}")
     names = {"memory": "mem", "cpus": "cpus_per_task", "gpus": "gpus_per_node", "grace": "signal_delay_s"}
     names["options"] = "additional_parameters"
     parameters = {names.get(key, key): value for key, value in table.items() if key != "time"}
     return Slurm(parameters, minutes(table.get("time", 60), where), table.get("cpus"))
+
+
+def on_one_line(text: str, what: str) -> str:
+    """`text`, which stands in a line of the script of a job; what came after a line break would be run.
+
+    Raises:
+        SettingError: it has a line break, or another character that is not printable.
+    """
+    if not text.isprintable():
+        raise SettingError(f"{what} is {text!r}, with characters that cannot be printed; leave them out")
+    return text
+
+
+def job_name(folder: Path) -> str:
+    """The name of a scan's jobs, made of the name of its folder."""
+    return re.sub(r"[^\w.,=+-]", "_", folder.name)
 
 
 def minutes(text: Any, where: str) -> int:
@@ -143,6 +169,7 @@ class SlurmRunner:
     def __init__(self, folder: Path, slurm: Slurm, at_once: int, watch: Watch | None = None) -> None:
         self.folder, self.slurm, self.at_once, self.watch = folder / "slurm", slurm, at_once, watch
         self._ending: set[str] = set()
+        on_one_line(str(folder), "the folder of the scan")
         self._submitit = import_submitit()
         if CLUSTER == "slurm" and shutil.which("sbatch") is None:
             raise SettingError('there is no SLURM on this machine (no sbatch); use runner = "local", or --dry-run')
@@ -153,8 +180,9 @@ class SlurmRunner:
         import_submitit()
         from submitit.slurm.slurm import _make_sbatch_string
 
-        given = {"job_name": folder.name, "array_parallelism": at_once, **slurm.parameters, "time": slurm.minutes}
-        command = f"{sys.executable} -u -m submitit.core._submit {folder / 'slurm'}"
+        given = {"job_name": job_name(folder), "array_parallelism": at_once, **slurm.parameters, "time": slurm.minutes}
+        on_one_line(str(folder), "the folder of the scan")
+        command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(folder / "slurm")])
         return str(_make_sbatch_string(command=command, folder=folder / "slurm", map_count=count, **given))
 
     def submit(self, jobs: Sequence[Job]) -> dict[str, str]:
@@ -165,7 +193,7 @@ class SlurmRunner:
             executor = self._submitit.AutoExecutor(self.folder, cluster=CLUSTER, slurm_max_num_timeout=1000)
             given = {f"slurm_{k}": v for k, v in self.slurm.parameters.items()}
             executor.update_parameters(
-                name=self.folder.parent.name, timeout_min=self.slurm.minutes, slurm_array_parallelism=self.at_once,
+                name=job_name(self.folder.parent), timeout_min=self.slurm.minutes, slurm_array_parallelism=self.at_once,
                 **given,
             )  # fmt: skip
             with executor.batch():

@@ -25,7 +25,7 @@ def campaign(tmp_path, *only):
 
 @pytest.mark.ci
 def test_the_quick_parts_find_nothing(tmp_path):
-    done, page = campaign(tmp_path, "conversion", "building", "threads", "fuzz")
+    done, page = campaign(tmp_path, "conversion", "building", "threads", "hostile", "fuzz")
     assert done.returncode == 0, done.stderr
     assert "0 faults in " in page and "| random configurations, event files, command lines | 60 |" in page
     assert "| two and eight threads on one model | 10 | 10 equal | 0 |" in page

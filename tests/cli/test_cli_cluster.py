@@ -173,6 +173,17 @@ def test_the_script_is_shown_where_there_is_no_slurm(folder, capsys, monkeypatch
     assert "--detach is for runner" in capsys.readouterr().err
 
 
+def test_no_name_of_a_folder_is_run_by_the_script(tmp_path):
+    pytest.importorskip("submitit")
+    folder = tmp_path / "a b; touch MARK; $(touch MARK) `touch MARK` '"
+    slurm = slurm_of({"partition": "'; touch MARK; $(touch MARK)"}, "s.toml")
+    (tmp_path / "script.sh").write_text(SlurmRunner.script(folder, slurm, 1, 1).replace("\nsrun ", "\ntrue "))
+    subprocess.run(["bash", str(tmp_path / "script.sh")], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    assert [p.name for p in tmp_path.iterdir()] == ["script.sh"]
+    with pytest.raises(SettingError, match="the folder of the scan is .* with characters that cannot be printed"):
+        SlurmRunner.script(tmp_path / "a\ntouch MARK", slurm, 1, 1)
+
+
 def test_without_submitit_the_command_to_install_it_is_told(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(SettingError, match=r'needs submitit: pip install "genn_eventprop\[cluster\]"'):
@@ -183,6 +194,11 @@ def test_without_submitit_the_command_to_install_it_is_told(folder, monkeypatch)
     ({"partiton": "x"}, r"s.toml, \[slurm\]: unknown key 'partiton'; did you mean 'partition'"),
     ({"cpus": "4"}, r"cpus must be an integer, got '4'"),
     ({"setup": "module load"}, "setup must be a list of lines"),
+    ({"setup": ["module load", 5]}, "setup must be a list of lines"),
+    ({"partition": "gpu\ntouch MARK"}, "partition is 'gpu.ntouch MARK', with characters that cannot be printed"),
+    ({"options": {"nice": "1\nx"}}, "nice is .* with characters that cannot be printed"),
+    ({"options": {"nice\nx": 1}}, "cannot be an option of sbatch; use letters, digits and -"),
+    ({"options": {"nice=1 x": 1}}, "cannot be an option of sbatch"),
     ({"time": "soon"}, "time = 'soon'; write 2:00:00, 1-12:00:00 or whole minutes"),
 ])  # fmt: skip
 def test_bad_tables(table, message):

@@ -21,11 +21,11 @@ from genn_eventprop.data import Events, sources
 from genn_eventprop.data.audio import inner_ear as audio
 from genn_eventprop.data.readers import hdf5, mnist
 from genn_eventprop.errors import CheckpointError, DataError, SettingError
+from genn_eventprop.experiment.experiment import open_run
 from genn_eventprop.runs.checkpoint import load_checkpoint, save_checkpoint
-from genn_eventprop.training.experiment import open_run
 from genn_eventprop.runs.run_folder import RunFolder
-from genn_eventprop.training.scan import read_toml
 from genn_eventprop.runs.weights import load_weights, save_weights
+from genn_eventprop.studies.scan import read_toml
 
 h5py = pytest.importorskip("h5py")
 SECRET = bytes(range(1, 5)) * 8  # what labels would be made of: 4 samples of 8 bytes
