@@ -106,7 +106,22 @@ class RunFolder:
             raise SettingError(f"{folder.path} is not a run folder (it has no config.json)")
         if mark.kind_of(folder.path) != "run":
             raise SettingError(f"{folder.path} is not a run folder (genn-eventprop did not write its config.json)")
+        folder.check_links()
         return folder
+
+    def check_links(self) -> None:
+        """Raise `SettingError` for a link that leads out of the folder: what is written there would be somewhere else.
+
+        A run folder may come from anybody, and a link is written through, not replaced.
+        """
+        root = self.path.resolve()
+        folders = [part for part in (self.path, self.checkpoints, self.plots) if part.is_dir()]
+        for entry in (entry for part in folders for entry in sorted(part.iterdir())):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+                raise SettingError(
+                    f"{entry} is a link to {os.readlink(entry)}, out of the run folder; put what it leads to in its "
+                    "place"
+                )
 
     @property
     def checkpoints(self) -> Path:

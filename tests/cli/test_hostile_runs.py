@@ -220,17 +220,34 @@ def test_class_names_are_no_mathematics(run, tmp_path, monkeypatch, capsys):
     assert main(["plot", "run", "--only", "trial,confusion"]) == 0, capsys.readouterr().err
 
 
-def test_numbers_of_a_resumed_run_stay_in_its_folder(run, tmp_path, monkeypatch):
-    """A link in the place of metrics.jsonl is replaced, and what it points to is left alone."""
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "results.json", "checkpoints", "checkpoints/last.safetensors", "plots"]
+)
+def test_links_out_of_a_run_folder_are_refused(run, tmp_path, name, monkeypatch, capsys):
+    """What a resumed training writes would be in another file of the machine."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run, tmp_path / "run")
-    (tmp_path / "victim").write_text((run / "metrics.jsonl").read_text())
-    (tmp_path / "run" / "metrics.jsonl").unlink()
-    (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "victim")
-    (tmp_path / "run" / "results.json").unlink()
-    before = (tmp_path / "victim").read_text()
+    shutil.move(tmp_path / "run" / name, tmp_path / "victim")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "victim")
+    before = {p: p.read_bytes() for p in (tmp_path / "victim", *(tmp_path / "victim").rglob("*")) if p.is_file()}
     page = str(run.parent / "page.py")
-    assert main(["resume", "run", "--page", page, "--epochs", "2"]) == 0
-    assert (tmp_path / "victim").read_text() == before and len((tmp_path / "run" / "metrics.jsonl").read_text()) > len(
-        before
-    )
+    for command in (
+        ["resume", "run", "--page", page, "--epochs", "2"],
+        ["plot", "run"],
+        ["view", "run"],
+        ["report", "run"],
+    ):
+        assert main(command) == 1 or command[0] == "report"
+        assert f"run/{name} is a link to " in (said := capsys.readouterr()).err + said.out or command[0] == "report"
+    assert before == {
+        p: p.read_bytes() for p in (tmp_path / "victim", *(tmp_path / "victim").rglob("*")) if p.is_file()
+    }
+
+
+def test_links_within_a_run_folder_and_to_one_are_links(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "there")
+    (tmp_path / "there" / "results.json").rename(tmp_path / "there" / "first.json")
+    (tmp_path / "there" / "results.json").symlink_to("first.json")
+    (tmp_path / "run").symlink_to("there")
+    assert main(["plot", "run", "--only", "curves"]) == 0

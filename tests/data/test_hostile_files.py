@@ -23,7 +23,7 @@ from genn_eventprop.data.readers import hdf5, mnist
 from genn_eventprop.errors import CheckpointError, DataError, SettingError
 from genn_eventprop.experiment.experiment import open_run
 from genn_eventprop.runs.checkpoint import load_checkpoint, save_checkpoint
-from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.runs.run_folder import RunFolder, mark
 from genn_eventprop.runs.weights import load_weights, save_weights
 from genn_eventprop.studies.scan import read_toml
 
@@ -263,6 +263,7 @@ def test_json_nested_deeper_than_anything_of_ours() -> None:
 @pytest.mark.parametrize("text", [TEXTS["lists"], TEXTS["records"], "{" + '"a": 1e999}'])
 def test_files_of_a_run_nested_without_end(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "config.json").write_text('{"experiment": "yin_yang", "settings": {}}')
+    (tmp_path / mark.NAME).write_text(json.dumps(mark.record("run")))
     (tmp_path / name).write_text(text + "\n")
     folder = RunFolder.open(tmp_path)
     read = {"config.json": lambda: open_run(tmp_path), "metrics.jsonl": lambda: folder.metrics}
