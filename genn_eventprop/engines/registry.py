@@ -66,28 +66,58 @@ def create(
 
     Args:
         parameters: initial values, from `Network.initial_parameters`.
-        engine: a name, or "auto": `cuda` where it is faster, else `native`; others run only when named.
+        engine: a name, or "auto": `cuda` where it is faster and starts, else `native`; others run only when named.
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
         genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
-        device: for `cuda`: index of a GPU among those that CUDA_VISIBLE_DEVICES shows; None: the first.
+        device: for `cuda`: index of a GPU among those that CUDA_VISIBLE_DEVICES shows; None: the first, or of several
+            processes that a launcher starts on a machine one for each.
 
     Raises:
         SettingError: an unknown name. EngineError: it cannot run here. ToolchainError: there is no compiler, and the
             code cache has nothing built elsewhere for such a processor.
     """
-    kind = next(c for c in map(engine_class, NAMES) if c.pays(plan)) if engine == "auto" else engine_class(engine)
-    given: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
-    given |= {"device": device}
-    if slope_floor and "slope_floor" not in kind.options:
-        raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
-    inside = inner_plan(kind, plan)
-    made: Engine = kind(inside or plan, parameters, **{n: v for n, v in given.items() if n in kind.options})
-    made = made if inside is None else Reordered(made, plan)
-    reason = _why(kind) if engine == "auto" else "asked for"
+    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
+    settings |= {"device": device}
+    if engine == "auto":
+        made, reason = _fastest(plan, parameters, settings)
+    else:
+        made, reason = _make(engine_class(engine), plan, parameters, settings), "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made
+
+
+def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[Engine, str]:
+    """The fastest engine that starts, and why it was chosen; its remarks say which one did not start."""
+    failures: list[str] = []
+    for kind in map(engine_class, NAMES):
+        try:
+            if not kind.pays(plan):
+                continue
+            made = _make(kind, plan, parameters, settings)
+        except EngineError as error:
+            if kind.automatic:
+                raise
+            failures.append(f"{kind.name} is expected to be faster, but does not start: {_on_one_line(error)}")
+        else:
+            made.remarks += failures
+            return made, _why(kind)
+    raise EngineError("no engine runs this network")  # native is for every plan
+
+
+def _make(kind: type[Engine], plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Engine:
+    if settings["slope_floor"] and "slope_floor" not in kind.options:
+        raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
+    inside = inner_plan(kind, plan)
+    made: Engine = kind(inside or plan, parameters, **{n: v for n, v in settings.items() if n in kind.options})
+    return made if inside is None else Reordered(made, plan)
+
+
+def _on_one_line(error: Exception, most: int = 400) -> str:
+    """A compiler's message may be a page."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def inner_plan(kind: type[Engine], plan: Plan) -> Plan | None:

@@ -9,6 +9,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Param, Trainer, losse
 from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.engines import create
 from genn_eventprop.engines.cuda import engine as cuda
+from genn_eventprop.engines.cuda.device import OutOfMemory
 from genn_eventprop.errors import EngineError, TrainingError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
@@ -18,7 +19,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import WeightDecay
 from genn_eventprop.training.checks import check_batch
 from genn_eventprop.verify.engines.representative import Shape
-from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimDevice
+from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimDevice, ShimMemory
 from support.sweeps import sweep
 
 BATCH = np.arange(4)
@@ -285,7 +286,7 @@ def test_auto_takes_it_where_it_pays(monkeypatch):
         engine.close()
         return engine.name, engine.reason
 
-    large, small = Shape(steps=5, spikes=20).network(), Shape(20, 30, 4, 5, 20).network()
+    large, small = Shape(spikes=20).network(), Shape(20, 30, 4, 5, 20).network()
     assert chosen(*large) == ("cuda", "expected to be the fastest here for this network, on one")
     assert chosen(*small)[0] == "native"
     net, plan = network(loss=losses.MaxVoltageCrossEntropy)
@@ -300,3 +301,68 @@ def test_auto_takes_it_where_it_pays(monkeypatch):
     assert not cuda.CudaEngine.pays(large[0])
     processors, found = 1, []
     assert not cuda.CudaEngine.pays(large[0])
+
+
+def test_where_it_pays_counts_steps_and_the_host(monkeypatch):
+    """At 5 us a step and 3 ms a batch: spoken digits on two processors, 1024 neurons on five, no short trials."""
+    monkeypatch.setattr(cuda, "visible_devices", lambda: (["one"], ""))
+
+    def most(shape):
+        """The number of processors up to which it pays."""
+        plan = shape.network()[0]
+        answers = []
+        for processors in range(1, 40):
+            monkeypatch.setattr(cuda, "available_processors", lambda n=processors: n)
+            answers.append(cuda.CudaEngine.pays(plan))
+        assert answers == sorted(answers, reverse=True)
+        return sum(answers)
+
+    assert most(Shape()) == 2 and most(Shape(hidden=1024)) == 5
+    assert most(Shape(steps=100)) == 0 and most(Shape(hidden=1024, steps=100)) == 2
+
+
+def test_release_waits_for_a_data_set_that_comes():
+    """The thread that brings it may be about to take a spare piece."""
+    engine = made()
+    data = engine.load(events(samples=8))
+    del data
+    engine.load(events(seed=5))  # the first one's memory is spare now
+    writing, go_on = threading.Event(), threading.Event()
+    write = ShimMemory.write
+
+    def slow(self, value, *, ahead=False):
+        writing.set()
+        assert go_on.wait(60)
+        write(self, value, ahead=ahead)
+
+    class SlowMemory(ShimMemory):
+        write = slow
+
+    engine.device.allocate = lambda count: SlowMemory(engine.device, count)
+    large = np.arange(5000), np.arange(2)
+    memory = engine._memory
+    bringing = threading.Thread(target=lambda: memory.data_set(large, lambda: {"a": large[0], "b": large[0]}))
+    bringing.start()
+    assert writing.wait(60)
+    releasing = threading.Thread(target=memory.release)
+    releasing.start()
+    releasing.join(0.2)
+    assert releasing.is_alive()
+    go_on.set()
+    for thread in (bringing, releasing):
+        thread.join(60)
+    assert memory.has_set(large)
+    engine.close()
+    assert engine.device.live == 0
+
+
+def test_a_data_set_that_does_not_fit_leaves_nothing():
+    engine = made()
+    memory, device = engine._memory, engine.device
+    device.memory = device.allocated + 6000
+    arrays = np.zeros(500), np.zeros(500)
+    with pytest.raises(OutOfMemory):
+        memory.data_set(arrays, lambda: {"a": arrays[0], "b": arrays[1]})
+    assert not memory.has_set(arrays)
+    engine.close()
+    assert device.live == 0

@@ -2,14 +2,25 @@
 kernels run on the shim. What the driver itself does, no test here can show."""
 
 import ctypes
+import gc
+import itertools
+import os
+import re
+import traceback
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from genn_eventprop.engines import create
+from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.cuda.device import OutOfMemory
 from genn_eventprop.engines.cuda.engine import CudaEngine
+from genn_eventprop.engines.cuda.visible import visible_devices
 from genn_eventprop.errors import EngineError
+from genn_eventprop.optimisers import Adam
+from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import build, random_events
 from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimMemory, ShimModule
 from support.engines import run
@@ -27,6 +38,7 @@ class Driver:
 
     def __init__(self, devices=2, memory=1 << 30):
         self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
+        self.process, self.context, self.waiting = os.getpid(), 0, []  # waiting: (stream, what a copy will do)
         self.shim = ShimDevice(SHUFFLED)
 
     @property
@@ -38,7 +50,16 @@ class Driver:
         return (status, *values) if status == FINE else (status, *(None for _ in values))
 
     def cuInit(self, flags):
+        if os.getpid() != self.process:
+            return (STATUS.CUDA_ERROR_NOT_INITIALIZED,)
         return self._answer("cuInit")
+
+    def cuCtxGetCurrent(self):
+        return self._answer("cuCtxGetCurrent", self.context)
+
+    def cuCtxSetCurrent(self, context):
+        self.context = context
+        return self._answer("cuCtxSetCurrent")
 
     def cuDeviceGetCount(self):
         return self._answer("cuDeviceGetCount", self.count)
@@ -69,30 +90,39 @@ class Driver:
         return self._answer("cuMemAlloc", piece.address)
 
     def cuMemFree(self, address):
+        assert os.getpid() == self.process
+        self.catch_up()
         self.pieces.pop(address).free()
         return self._answer("cuMemFree")
 
-    def _copy(self, to, source, count, name):
-        ctypes.memmove(to, source, count)
-        return self._answer(name)
+    def catch_up(self, stream=None):
+        """Do what waits: as late as a device may."""
+        for queue, act in self.waiting:
+            if stream in (None, queue):
+                act()
+        self.waiting = [w for w in self.waiting if stream not in (None, w[0])]
 
     def cuMemcpyHtoDAsync(self, to, source, count, stream):
-        return self._copy(to, source, count, "cuMemcpyHtoDAsync")
+        self.waiting.append((stream, lambda: ctypes.memmove(to, source, count)))
+        return self._answer("cuMemcpyHtoDAsync")
 
     def cuMemcpyDtoHAsync(self, to, source, count, stream):
-        return self._copy(to, source, count, "cuMemcpyDtoHAsync")
+        self.waiting.append((stream, lambda: ctypes.memmove(to, source, count)))
+        return self._answer("cuMemcpyDtoHAsync")
 
     def cuMemsetD8Async(self, to, value, count, stream):
-        ctypes.memset(to, value, count)
+        self.waiting.append((stream, lambda: ctypes.memset(to, value, count)))
         return self._answer("cuMemsetD8Async")
 
     def cuStreamSynchronize(self, stream):
         self.synchronised.append(stream)
+        self.catch_up(stream)
         return self._answer("cuStreamSynchronize")
 
 
 class Stream:
-    handle = 7
+    def __init__(self, handle):
+        self.handle = handle
 
     def close(self):
         self.handle = None
@@ -108,11 +138,14 @@ class Core:
             raise ValueError(f"device_id must be within [0, 2), got {number}")
         self.device_id = number
 
+    driver: Driver
+    numbers = itertools.count(7)
+
     def set_current(self):
-        pass
+        self.driver.context = self.device_id + 1
 
     def create_stream(self):
-        return Stream()
+        return Stream(next(self.numbers))
 
 
 class Program:
@@ -138,9 +171,15 @@ class Program:
 def found(monkeypatch):
     stand_in = Driver()
     monkeypatch.setattr(driver, "cu", stand_in)
-    monkeypatch.setattr(driver, "CoreDevice", Core)
+    monkeypatch.setattr(driver, "CoreDevice", type("Core", (Core,), {"driver": stand_in}))
     monkeypatch.setattr(driver, "Program", type("Program", (Program,), {"shim": stand_in.shim}))
-    monkeypatch.setattr(driver, "launch", lambda stream, config, kernel, argument: kernel(config, argument))
+    monkeypatch.setattr(driver, "_started", set())
+
+    def launch(stream, config, kernel, argument):
+        stand_in.catch_up(stream.handle)
+        kernel(config, argument)
+
+    monkeypatch.setattr(driver, "launch", launch)
     return stand_in
 
 
@@ -263,3 +302,126 @@ def test_memory_that_is_not_there(found, problem):
         match=r"MiB that are left on Stand-in failed: CUDA_ERROR_OUT_OF_MEMORY; [12] samples? fits? .*use group=",
     ):
         engine.run(data, [0, 1, 2, 3], training=True)
+
+
+# memory
+
+
+def test_an_array_may_change_while_it_is_copied(found):
+    """Copies from pageable memory may happen later: what stood there at the call counts, also of temporary arrays."""
+    device = driver.CudaDevice(0)
+    memory, value = device.allocate(80), np.arange(10.0)
+    memory.write(value)
+    value[:] = -1.0
+    assert found.waiting and np.array_equal(memory.read((10,), value.dtype), np.arange(10.0))
+    memory.write(np.arange(20.0)[::2])
+    assert device.copying  # until it has arrived
+    assert np.array_equal(memory.read((10,), value.dtype), np.arange(0.0, 20.0, 2.0))
+    memory.write(np.arange(10.0), ahead=True)
+    assert not device.copying and not found.waiting
+
+
+def test_memory_of_a_dropped_engine_is_freed(found, problem):
+    """Without `close`; what somebody still holds stays there, and another device stays the current one."""
+    plan, values, events = problem
+    engine = CudaEngine(plan, values, device=1)
+    run(engine, events)
+    engine.update(Adam(0.01))
+    parameters, weight = engine.parameters, plan.connections[0].weight
+    before = len(found.pieces)
+    found.context = 1
+    del engine
+    gc.collect()
+    assert 0 < len(found.pieces) < before and found.context == 1
+    assert np.isfinite(parameters[weight]).all()
+    found.context = 1
+    del parameters
+    gc.collect()
+    assert not found.pieces and found.context == 1
+
+
+# where "auto" may not take it
+
+
+class Busy(Core):
+    def set_current(self):
+        raise RuntimeError("CUDA_ERROR_DEVICE_UNAVAILABLE: exclusive-process")
+
+
+class Exhausted(Core):
+    def set_current(self):
+        pass
+
+    def create_stream(self):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+
+
+def _old_card(*_):
+    raise RuntimeError("nvrtc: error:\n invalid value for --gpu-architecture (-arch)")
+
+
+FAILURES = {
+    "an old card": (
+        "Program",
+        _old_card,
+        "compiling for Stand-in, sm_90, failed: nvrtc: error: invalid value for --gpu",
+    ),
+    "a busy card": ("CoreDevice", Busy, "device number 0 cannot be used .CUDA_ERROR_DEVICE_UNAVAILABLE"),
+    "a full card": ("CoreDevice", Exhausted, "device number 0 cannot be used .CUDA_ERROR_OUT_OF_MEMORY"),
+    "shared memory": ("shared", 1000, "needs 2788 bytes of shared memory, the device has 1000 per block"),
+    "attribute": ("fails", {"cuDeviceGetAttribute": STATUS.CUDA_ERROR_UNKNOWN}, "asking for shared memory failed"),
+    "memory": ("fails", {"cuDeviceTotalMem": STATUS.CUDA_ERROR_UNKNOWN}, "asking for memory failed: CUDA_ERROR_UNK"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_auto_takes_native_where_it_does_not_start(found, monkeypatch, failure):
+    """And the remarks say why; asked for by name it is an error."""
+    what, by, message = FAILURES[failure]
+    monkeypatch.setattr(cuda, "available_processors", lambda: 1)
+    large = Shape(spikes=20).network()
+    monkeypatch.setattr(found if what in ("shared", "fails") else driver, what, by)
+    engine = create(*large)
+    assert engine.name == "native" and "cuda is expected to be faster, but does not start: cuda:" in engine.reason
+    assert any(re.search(message, remark) for remark in engine.remarks) and re.search(message, engine.reason)
+    engine.close()
+    if failure != "memory":  # which only the list of devices asks for
+        with pytest.raises(EngineError, match=re.sub("error: invalid", "error:\\\\n invalid", message)):
+            create(*large, engine="cuda")
+
+
+def test_after_a_fork_it_says_so(found, problem, monkeypatch, tmp_path):
+    """CUDA works in neither process: "auto" takes native and says why, a name is an error, an engine of before too."""
+    plan, values, events = problem
+    monkeypatch.setattr(cuda, "available_processors", lambda: 1)
+    before, large = CudaEngine(plan, values), Shape(spikes=20).network()
+    data = before.load(events)
+
+    def child():
+        assert visible_devices()[0] == [] and "was forked from one that had started CUDA" in visible_devices()[1]
+        engine = create(*large)
+        assert engine.name == "native" and "forked from one that had started CUDA" in engine.remarks[-1]
+        for act in (lambda: create(*large, engine="cuda"), lambda: before.run(data, [0])):
+            with pytest.raises(EngineError, match="was forked .* start processes with"):
+                act()
+        driver._started.clear()  # another library had started it
+        with pytest.raises(EngineError, match="was forked"):
+            create(*large, engine="cuda")
+
+    assert exit_status(child, tmp_path / "error.txt") == 0, (tmp_path / "error.txt").read_text()
+    assert np.isfinite(before.run(data, [0, 1]).loss).all()
+
+
+def exit_status(work, log):
+    """Of a forked child that does it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks of processes with threads
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            log.write_text(traceback.format_exc())
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -119,3 +119,22 @@ def test_each_process_of_a_machine_takes_a_device_of_its_own(monkeypatch):
         engine.settle(number, 3)
     assert opened == [0, 0, 0, 1] and [e._number for e in engines] == [0, 1, 0]
     assert engines[1].remarks[-1] == "3 processes share 2 devices of this machine"
+
+
+@pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"])
+def test_a_rank_opens_its_own_device_first(launcher, monkeypatch):
+    """A context on device 0 would take memory there, or the device, from the rank that owns it."""
+    from genn_eventprop.engines.cuda import engine as cuda
+    from genn_eventprop.engines.cuda.visible import RANKS
+    from support.cuda_shim import ShimDevice
+
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    opened = []
+    monkeypatch.setattr(cuda, "open_device", lambda number: opened.append(number) or ShimDevice())
+    monkeypatch.setattr(cuda, "visible_devices", lambda: (["one", "two"], ""))
+    plan = setting("reference_clock", "grid")[0].plan
+    for rank in range(3):
+        monkeypatch.setenv(launcher, str(rank))
+        cuda.CudaEngine(plan, plan.network.initial_parameters(1)).settle(rank, 3)
+    assert opened == [0, 1, 0]

@@ -27,5 +27,8 @@ class Around(Engine):
     def update(self, optimiser: Any) -> None:
         self.inner.update(optimiser)
 
+    def settle(self, number: int, processes: int) -> None:
+        self.inner.settle(number, processes)
+
     def close(self) -> None:
         self.inner.close()

@@ -12,19 +12,31 @@ import numpy as np
 
 from ...errors import EngineError
 
+FORKED = (
+    "cuda: this process was forked from one that had started CUDA, which works in neither of two such processes; start "
+    'processes with multiprocessing\'s "spawn", or fork before the first engine is made'
+)
+
+
+class Forked(EngineError):
+    """CUDA cannot be used in this process."""
+
+    def __init__(self) -> None:
+        super().__init__(FORKED)
+
 
 class OutOfMemory(EngineError):
     """The device has no such piece of memory left."""
 
 
 class DeviceMemory(Protocol):
-    """A piece of a device's memory: its `address`, and `bytes`, how many it has."""
+    """A piece of a device's memory, `bytes` from `address` on; it is freed with the last reference to it."""
 
     address: int
     bytes: int
 
     def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
-        """Copy a host array to its beginning; `ahead`: beside what the device runs, and it is there at the end."""
+        """Copy a host array, as it is now, to its beginning; `ahead`: beside what the device runs, and wait for it."""
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """A host array from its beginning, once everything asked for before is done.

@@ -5,6 +5,9 @@ Not run on a GPU yet: see docs/engines.md.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,12 @@ from cuda.core import Device as CoreDevice
 from cuda.core import LaunchConfig, Program, ProgramOptions, launch
 
 from ...errors import EngineError
-from .device import Device, DeviceMemory, Module, OutOfMemory
+from .device import Device, DeviceMemory, Forked, Module, OutOfMemory
 
 WITHOUT_ASKING = 48 << 10  # bytes of shared memory that a block of any device may have
 SHARED_MEMORY = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 ALLOWED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_started: set[int] = set()  # the process in which CUDA was started, and of which it was forked
 
 
 def check(answer: tuple[Any, ...], what: str) -> Any:
@@ -34,6 +38,21 @@ def check(answer: tuple[Any, ...], what: str) -> Any:
     return values[0] if values else None
 
 
+def start() -> None:
+    """Start the driver.
+
+    Raises:
+        Forked: this process has inherited a started one. EngineError: anything else.
+    """
+    if _started and os.getpid() not in _started:
+        raise Forked
+    answer = cu.cuInit(0)
+    if answer[0] == cu.CUresult.CUDA_ERROR_NOT_INITIALIZED:  # something else had started it before the fork
+        raise Forked
+    check(answer, "starting the driver")
+    _started.add(os.getpid())
+
+
 class CudaMemory(DeviceMemory):
     """Copies go through the device's own stream, in order with its kernels: they do not wait for the default one."""
 
@@ -42,22 +61,30 @@ class CudaMemory(DeviceMemory):
         device.use()
         what = f"allocating {count / 2**20:.1f} of {device.available / 2**20:.1f} MiB that are left on {device.name}"
         self.address = int(check(cu.cuMemAlloc(count), what))
+        self._finalizer = weakref.finalize(self, _free, device, self.address)
+        self._finalizer.atexit = False
 
     def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
         if value.nbytes == 0:
             return
         self._device.use()
-        value, stream = np.ascontiguousarray(value), self._device.uploads if ahead else self._device.queue
+        stream = self._device.uploads if ahead else self._device.queue
+        value = np.ascontiguousarray(value) if ahead else np.array(value, order="C")  # its owner may change it
+        self._device.copying[id(value)] = value  # until it has arrived: the driver may read it later
         check(cu.cuMemcpyHtoDAsync(self.address, value.ctypes.data, value.nbytes, stream), "copying to the device")
         if ahead:
             check(cu.cuStreamSynchronize(stream), "copying to the device")
+            del self._device.copying[id(value)]
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         self._device.use()
         value, stream = np.empty(shape, dtype), self._device.queue
         if value.nbytes:
             check(cu.cuMemcpyDtoHAsync(value.ctypes.data, self.address, value.nbytes, stream), "copying to the host")
+        copying = list(self._device.copying)
         check(cu.cuStreamSynchronize(stream), f"running on {self._device.name}")
+        for key in copying:
+            self._device.copying.pop(key, None)
         return value
 
     def clear(self, count: int) -> None:
@@ -65,10 +92,19 @@ class CudaMemory(DeviceMemory):
         check(cu.cuMemsetD8Async(self.address, 0, count, self._device.queue), "clearing memory")
 
     def free(self) -> None:
-        if self.address:
-            self._device.core.set_current()
-            cu.cuMemFree(self.address)  # it fails after an error alone, which was raised then
+        self._finalizer()
         self.address = 0
+
+
+def _free(device: CudaDevice, address: int) -> None:
+    """Free memory. Python may ask for it in the middle of what this thread does on another device."""
+    if os.getpid() != device.process:
+        return
+    with contextlib.suppress(Exception):  # after an error alone, which was raised then
+        current = check(cu.cuCtxGetCurrent(), "asking for the context")
+        device.core.set_current()
+        cu.cuMemFree(address)  # waits for what runs
+        cu.cuCtxSetCurrent(current)
 
 
 class CudaModule(Module):
@@ -99,18 +135,28 @@ class CudaDevice(Device):
     """A GPU by its number among those that are visible."""
 
     def __init__(self, number: int) -> None:
+        self.process, self.copying = os.getpid(), dict[int, np.ndarray]()  # copying: to the device, by `id`
         try:
+            start()
             self.core = CoreDevice(number)
-            self.core.set_current()
-            self.stream, self._beside = self.core.create_stream(), self.core.create_stream()
+        except Forked:
+            raise
         except Exception as error:  # no driver, no such device
             raise EngineError(f"cuda: no device number {number} ({error}); native runs on the CPU") from None
-        self.name, self.arch = self.core.name, self.core.arch
-        self.queue, self.uploads = (cu.CUstream(int(s.handle)) for s in (self.stream, self._beside))
-        self.shared_memory = int(check(cu.cuDeviceGetAttribute(SHARED_MEMORY, number), "asking for shared memory"))
+        try:
+            self.name, self.arch = self.core.name, self.core.arch
+            self.core.set_current()
+            self.stream, self._beside = self.core.create_stream(), self.core.create_stream()
+            self.queue, self.uploads = (cu.CUstream(int(s.handle)) for s in (self.stream, self._beside))
+            self.shared_memory = int(check(cu.cuDeviceGetAttribute(SHARED_MEMORY, number), "asking for shared memory"))
+        except Exception as error:  # such as one that another process has for itself
+            text = f"cuda: device number {number} cannot be used ({error}); native runs on the CPU"
+            raise EngineError(text) from None
 
     def use(self) -> None:
         """What this thread asks for next is for this device."""
+        if os.getpid() != self.process:
+            raise Forked
         try:
             self.core.set_current()
         except Exception as error:
@@ -133,11 +179,18 @@ class CudaDevice(Device):
 
 
 def devices() -> list[str]:
-    """Name, compute capability and memory of every visible device; empty without a driver of NVRTC's version."""
+    """Name, compute capability and memory of every visible device; empty without a driver of NVRTC's version.
+
+    Raises:
+        Forked: CUDA cannot be used in this process.
+    """
     try:
-        count = check(cu.cuInit(0), "starting the driver") or check(cu.cuDeviceGetCount(), "counting devices")
+        start()
+        count = check(cu.cuDeviceGetCount(), "counting devices")
         if check(cu.cuDriverGetVersion(), "asking for its version") // 1000 < cu.CUDA_VERSION // 1000:
             return []
+    except Forked:
+        raise
     except (EngineError, RuntimeError):
         return []
     found = []

@@ -30,10 +30,11 @@ from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, owner, par
 from .device import Device, DeviceMemory, Module, OutOfMemory
 from .learning import DeviceOptimiser, location
 from .memory import Memory
-from .visible import open_device, visible_devices
+from .visible import local_rank, open_device, visible_devices
 
 SAFE = 0.9  # of the memory that is free
 BATCH = 32  # samples for which `pays` asks
+STEP, HOST = 5e-6, 3e-3  # s of a step, both ways, and of the host's work for a batch: see docs/engines.md
 DATA = ("steps", "channels", "offsets")
 
 
@@ -50,7 +51,8 @@ class CudaEngine(ProgramEngine):
 
     Args:
         dtype: "float32" or "float64". device: its number among those that CUDA shows (`CUDA_VISIBLE_DEVICES`), None for
-            the first, or one that is open already. group: samples that run together at most, None: as many as fit.
+            the first (of several processes on a machine each has its own), or one that is open already.
+        group: samples that run together at most, None: as many as fit.
 
     Raises:
         EngineError: without a device or the extra [cuda]; for what the program does not run.
@@ -70,18 +72,25 @@ class CudaEngine(ProgramEngine):
     def pays(cls, plan: Plan) -> bool:
         """A device is there, it runs the plan, and is expected to be faster than native on all processors.
 
-        An estimate from benchmarks/gpu_cost.py and shd_shape.py for a batch of 32: native needs 0.1 ns per neuron and
-        step four times, and for one in fifty weights; here a step takes 2 us per 256 neurons, whatever the batch.
+        An estimate for a batch of 32: native needs 0.1 ns per neuron and step four times, and for one in fifty weights
+        (shd_shape.py); here a step takes STEP per 256 neurons, whatever the batch, and the host HOST a batch.
+
+        Raises:
+            EngineError: it would be, if devices could be used in this process.
         """
-        if plan.spike_times not in cls.features or not visible_devices()[0]:
+        neurons, weights = sum(p.size for p in plan.populations), sum(c.synapses for c in plan.connections)
+        native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
+        here = STEP * math.ceil(max(p.size for p in plan.populations) / 256) + HOST / plan.n_steps
+        if plan.spike_times not in cls.features or native <= here:  # small ones do not even start the driver
             return False
         try:
             refuse(plan, cls.name, cls.features)
         except EngineError:
             return False
-        neurons, weights = sum(p.size for p in plan.populations), sum(c.synapses for c in plan.connections)
-        native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
-        return native > 2e-6 * math.ceil(max(p.size for p in plan.populations) / 256)
+        found, missing = visible_devices()
+        if missing.startswith("cuda: "):
+            raise EngineError(missing)
+        return bool(found)
 
     @classmethod
     def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
@@ -101,8 +110,14 @@ class CudaEngine(ProgramEngine):
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.group, self._around = group, on_host(plan)
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
-        self._number = None if isinstance(device, Device) else device or 0
-        self._open(device if isinstance(device, Device) else open_device(device or 0))
+        self._number = None if isinstance(device, Device) else self._first_device() if device is None else device
+        self._open(device if isinstance(device, Device) else open_device(self._number or 0))
+
+    @staticmethod
+    def _first_device() -> int:
+        """That of `settle`, before there is a context on another one."""
+        rank = local_rank()
+        return rank and rank % max(len(visible_devices()[0]), 1)
 
     def _open(self, device: Device) -> None:
         self.device, self._memory = device, Memory(device)

@@ -65,6 +65,10 @@ class Memory:
 
     def release(self) -> None:
         """Give work memory back."""
+        with self._lock:  # a thread that brings a data set may be about to take a spare piece
+            self._release()
+
+    def _release(self) -> None:
         for memory in (*self._work.values(), *self._spare):
             memory.free()
         self._work, self._spare = {}, []
@@ -78,10 +82,14 @@ class Memory:
             self._forget()
             number = tuple(map(id, key))
             if number not in self._sets:
-                held = {}
-                for name, value in make().items():
-                    held[name] = self._piece(value.nbytes)
-                    held[name].write(value, ahead=True)
+                held = dict[str, DeviceMemory]()
+                try:
+                    for name, value in make().items():
+                        held[name] = self._piece(value.nbytes)
+                        held[name].write(value, ahead=True)
+                except BaseException:  # not all of it fits
+                    self._spare += held.values()
+                    raise
                 self._sets[number] = [weakref.ref(a) for a in key], held
             return self._sets[number][1]
 
@@ -112,8 +120,9 @@ class Memory:
 
     def close(self) -> None:
         """Give all of it back."""
-        self.release()
-        sets = [m for _, held in self._sets.values() for m in held.values()]
-        for memory in (*sets, *self._fixed.values(), *(m for _, m in self._values.values())):
-            memory.free()
-        self._fixed, self._values, self._sets = {}, {}, {}
+        with self._lock:
+            self._release()
+            sets = [m for _, held in self._sets.values() for m in held.values()]
+            for memory in (*sets, *self._fixed.values(), *(m for _, m in self._values.values())):
+                memory.free()
+            self._fixed, self._values, self._sets = {}, {}, {}

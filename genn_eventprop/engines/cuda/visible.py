@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ...errors import EngineError
 from .device import Device
 
@@ -19,16 +21,28 @@ def open_device(number: int) -> Device:
     """
     try:
         from .driver import CudaDevice
-    except ImportError as error:
+    except Exception as error:  # ImportError, or libraries of another version
         raise EngineError(f"{MISSING} ({error})") from None
     return CudaDevice(number)
 
 
 def visible_devices() -> tuple[list[str], str]:
-    """What there is, and why there is nothing."""
+    """What there is, and why there is nothing; in the words of an error, from "cuda: " on, if it is one."""
     try:
         from .driver import devices
-    except ImportError:
+    except Exception:  # as above
         return [], MISSING
-    found = devices()
+    try:
+        found = devices()
+    except Exception as error:
+        return [], str(error) if isinstance(error, EngineError) else f"cuda: looking for devices failed: {error}"
     return found, "" if found else "the extra [cuda] is installed, but no GPU whose driver knows its CUDA (13) is there"
+
+
+RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID", "SLURM_LOCALID")
+
+
+def local_rank() -> int:
+    """The number of this process among those that a launcher started on this machine (Open MPI, MPICH and Intel MPI,
+    PALS, SLURM); 0 for a process of its own."""
+    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
