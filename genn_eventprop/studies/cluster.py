@@ -209,10 +209,16 @@ class SlurmRunner:
         return read_json(path) if path.is_file() else {}
 
     def alive(self) -> dict[str, str]:
-        """Name -> state of the jobs that wait or run, as the queue has them."""
+        """Name -> state of the jobs that wait or run, as the queue has them.
+
+        The queue decides: a job that is queued again (``scontrol requeue``) has left the result and the exit status of
+        an attempt that was ended.
+        """
         queue, found = queued(), {}
         for name, number in self._numbers().items():
-            if not self._result(number).exists() and (state := queue.get(number)) is not None:
+            # numbers of the local executor are processes, which end after their result, and are used again
+            gone = CLUSTER != "slurm" and self._result(number).exists()
+            if not gone and (state := queue.get(number)) is not None:
                 found[name] = state
         return found
 

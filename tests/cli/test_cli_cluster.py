@@ -13,10 +13,11 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
+from genn_eventprop.runs.run_folder import write_json
 from genn_eventprop.studies import cluster
 from genn_eventprop.studies.cluster import Cell, SlurmRunner, minutes, slurm_of
 from genn_eventprop.studies.jobs import Job
-from genn_eventprop.studies.scan import read_scan
+from genn_eventprop.studies.scan import locked, read_scan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -257,6 +258,73 @@ def test_a_job_that_is_cancelled_is_not_waited_for_for_ever(folder, capsys):
     capsys.readouterr()
     assert main(["scan", "status", "s.toml"]) == 0
     assert "1 stopped" in capsys.readouterr().out
+
+
+@pytest.mark.needs_slurm
+def test_slurm_requeues_a_running_training_on_demand(folder, capsys):
+    """`scontrol requeue`: the first attempt has ended, and the cell waits and runs again."""
+    write_scan(epochs=60, hidden=(3,), pause=0.2, slurm="time = 20\ncpus = 1\n")
+    command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
+    with open("said", "w") as said:
+        scan = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+    wait_for(lambda: epochs_done("hidden=3") >= 3)
+    number = json.loads(Path("runs/s/slurm/jobs.json").read_text())["hidden=3"]
+    subprocess.run(["scontrol", "requeue", number], check=True)
+    states = set()
+    while len(Path("begun.txt").read_text().split()) < 2:
+        assert number in cluster.queued() and scan.poll() is None, Path("said").read_text()
+        capsys.readouterr()
+        assert main(["scan", "status", "s.toml"]) == 0
+        out = capsys.readouterr().out
+        assert "1 waiting" in out or "1 running" in out, out
+        states |= {word for word in ("pending", "waiting") if word in out}
+        time.sleep(0.5)
+    assert states == {"pending", "waiting"}
+    assert scan.wait(timeout=300) == 0
+    assert "1/1 hidden=3: finished" in Path("said").read_text() and "failed" not in Path("said").read_text()
+    assert json.loads(Path("runs/s/slurm/jobs.json").read_text())["hidden=3"] == number
+    assert main(["train", "tiny.py", "--epochs", "60", "--pause", "0.2", "--run-dir", "whole"]) == 0
+    same_numbers("whole", "runs/s/hidden=3")
+
+
+SQUEUE = """#!/bin/sh
+cat queue
+"""
+
+
+def test_the_queue_decides_while_a_job_is_in_it(folder, monkeypatch, capsys):
+    """As after `scontrol requeue`: the attempt that was ended has left a status and a result, and the job waits."""
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
+    for name, text in (("squeue", SQUEUE), ("sbatch", "#!/bin/sh\nexit 1\n")):
+        Path("bin").mkdir(exist_ok=True)
+        Path("bin", name).write_text(text)
+        Path("bin", name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+    write_scan(hidden=(3,))
+    grid = read_scan("s.toml")
+    job = grid.job("hidden=3")
+    with locked(grid.folder):
+        job.ended(143)
+    job.log.write_text("genn-eventprop: terminated; continue with: genn-eventprop resume runs/s/hidden=3\n")
+    write_json(grid.folder / "slurm" / "jobs.json", {job.name: "7_0"})
+    submitit.core.utils.JobPaths(grid.folder / "slurm", "7_0").result_pickle.write_bytes(b"")
+    Path("queue").write_text("7_0 PENDING\n")
+    assert main(["scan", "status", "s.toml"]) == 0
+    out = capsys.readouterr().out
+    assert "1 waiting" in out and "pending" in out
+    runner = SlurmRunner(grid.folder, grid.slurm, 1)
+    assert runner.submit([job]) == {job.name: "7_0"}, "it is not queued a second time"
+    looks = []
+
+    def sleep(seconds):
+        looks.append(Path("queue").read_text())
+        if len(looks) == 3:
+            job.ended(0)
+            Path("queue").write_text("")
+
+    monkeypatch.setattr(cluster.time, "sleep", sleep)
+    assert list(runner.run([job])) == [(job, 0)] and len(looks) >= 3
 
 
 def test_a_job_that_slurm_killed_is_a_failed_one(folder, local, monkeypatch):
