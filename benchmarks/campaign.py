@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from reliability import crowd, damage, disk, fuzz, hostile, kills, threads
+from reliability import crowd, damage, disk, foreign, fuzz, hostile, kills, outputs, studies, threads
 from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
@@ -37,6 +38,11 @@ PARTS = (
     "threads",
     "hostile",
     "fuzz",
+    "hang-ups",
+    "scans",
+    "searches",
+    "foreign",
+    "outputs",
 )
 
 
@@ -58,6 +64,10 @@ class Options:
     """Random configurations, event files and command lines."""
     hostile: int = 1000
     """Files that were made on purpose."""
+    folders: int = 200
+    """Of other programs."""
+    streams: int = 200
+    """Commands with broken stdout and stderr."""
     quick: bool = False
     """A few trials of each part instead."""
     workers: int = 1
@@ -86,13 +96,20 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "threads": lambda f, r: threads.threads(o.rounds, f, r),
         "hostile": lambda f, r: hostile.hostile(o.hostile, f, r),
         "fuzz": lambda f, r: fuzz.fuzz(o.cases, f, o.seed, o.workers),
+        "hang-ups": lambda f, r: kills.training(rest, f, r, (signal.SIGHUP,), "HUP"),
+        "scans": lambda f, r: studies.studies("scan", max(1, rest // 2), f, r),
+        "searches": lambda f, r: studies.studies("search", max(1, rest // 2), f, r),
+        "foreign": lambda f, r: foreign.foreign_folders(o.folders, f, r),
+        "outputs": lambda f, r: outputs.outputs(o.streams, f, r),
     }
 
 
 def campaign(o: Options) -> list[Part]:
     """All parts, `parts_at_once` of them at a time, in the order of `PARTS`."""
     if o.quick:
-        o = replace(o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, hostile=50)
+        o = replace(
+            o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, folders=60, streams=20, hostile=50
+        )
     preload()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:
         os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")

@@ -60,7 +60,7 @@ class Outcome:
             return "hang"
         if "Traceback (most recent call last)" in self.said:
             return "bare traceback"
-        if self.status < 0 and self.status not in (-signal.SIGKILL, -signal.SIGTERM):
+        if self.status < 0 and self.status not in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP):
             return f"crash by signal {-self.status}"
         return ""
 
@@ -113,7 +113,8 @@ def _live(work: Callable[[], int], folder: Path, log: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         status = work()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # some work closes it
+            sys.stdout.flush()
     except BaseException:
         traceback.print_exc()
     finally:

@@ -32,16 +32,20 @@ def undisturbed(variant: str, folder: Path) -> tuple[Path, float]:
     return path, done.seconds
 
 
-def training(count: int, folder: Path, rng: np.random.Generator) -> Part:
+def training(
+    count: int, folder: Path, rng: np.random.Generator, signals: tuple[int, ...] = SIGNALS, name: str = "-9, TERM"
+) -> Part:
     """Kill a training once or twice, at any moment from its first to its last; then the same line again."""
-    part, began = Part("kills (-9, TERM) of trainings"), time.monotonic()
+    part, began = Part(f"kills ({name}) of trainings"), time.monotonic()
     (folder / "page.py").write_text(runs.PAGE)
     whole = {variant: undisturbed(variant, folder) for variant in runs.VARIANTS}
     for number in range(count):
         variant = str(rng.choice(list(whole)))
         path, seconds = whole[variant]
         target, log = folder / f"killed-{number}", folder / "killed.log"
-        kills = [(SIGNALS[rng.integers(2)], float(rng.uniform(0, seconds))) for _ in range(rng.integers(1, 3))]
+        kills = [
+            (signals[rng.integers(len(signals))], float(rng.uniform(0, seconds))) for _ in range(rng.integers(1, 3))
+        ]
         what, fault = f"{variant}, {[(int(s), round(t, 3)) for s, t in kills]}", ""
         for sent, at in kills:
             done = run(command(*runs.line(variant, target)), folder, log, kill_after=at, number=sent)

@@ -65,7 +65,9 @@ What a run promises, and how:
 
 | what happens | what holds |
 |---|---|
-| Ctrl-C, SIGTERM | the batch is finished and a checkpoint written (status 130, 143); the run resumes bit for bit |
+| Ctrl-C, SIGTERM, SIGHUP | the batch is finished, a checkpoint written (status 130, 143, 129); resuming is bit-equal |
+| stdout or stderr closed, full, not read | the training goes on; a full stdout is named at the end (status 1) |
+| files of another program in the way | neither removed nor replaced, but named; our folders have a mark |
 | `kill -9`, power cut | the last checkpoint is intact: written aside, synced, renamed; `--checkpoint-batches` |
 | full disk | the error names the file; older files stay intact; the run can be resumed once there is space |
 | a file that changed on disk | checkpoints, records, metrics, libraries and converted data have verified SHA-256 sums |
