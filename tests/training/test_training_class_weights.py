@@ -114,6 +114,40 @@ def test_a_class_of_weight_zero_is_not_learned_from():
     np.testing.assert_array_equal(a.engine.parameters["enter.weight"], b.engine.parameters["enter.weight"])
 
 
+SOME = (0, -1, 2, -1, 1, -1)  # labels, half of them missing
+
+
+@pytest.mark.parametrize("asked", [None, [0.2, 1.7, 3.0]])
+def test_the_mean_loss_is_of_labelled_trials(asked):
+    """Samples without a label have no loss, and do not count in the number that it is divided by."""
+    t = trainer(class_weights=asked, optimiser=SGD(0.0))
+    t.fit(events(), epochs=1)
+    single = t.engine.run(t.engine.load(events(labels=SOME)), np.arange(6)).loss
+    weights = np.ones(3) if asked is None else WEIGHTS
+    want = np.mean(weights[[0, 2, 1]] * single[[0, 2, 4]])
+    assert want > 0.1 and np.isnan(single[[1, 3, 5]]).all()
+    assert t.evaluate(events(labels=SOME)).loss == pytest.approx(want)
+
+
+def test_a_sample_without_a_label_has_weight_one():
+    """Its class is not known, but that of another loss is: there it counts once, not at all would lose it."""
+    net, main = network("integral")
+    hidden = net.populations[0]
+    asked = [main, 0.5 * losses.SpikeCountCrossEntropy(hidden, gain=0.3).against("speaker")]
+    settings = {"duration": 30.0, "dt": 1.0, "engine": "reference_clock", "progress": False}
+    t = Trainer(net, asked, class_weights=WEIGHTS, optimiser=SGD(0.0), **settings)
+    speaker = {"speaker": np.array([3, 0, 6, -1, 2, 5])}  # nor is that of sample 3
+    t.fit(replace(events(), targets=speaker), epochs=1)
+    held_out = replace(events(labels=SOME), targets=speaker)
+    data = t.class_weights.apply(t.engine.load(held_out))
+    assert data.weights.tolist() == [WEIGHTS[0], 1.0, WEIGHTS[2], 1.0, WEIGHTS[1], 1.0]
+    single = t.engine.run(data, np.arange(6)).parts["hidden"].loss
+    known = np.flatnonzero(speaker["speaker"] >= 0)
+    assert (single[known] > 0.1).all()
+    want = np.mean((data.weights * single)[known])
+    assert t.evaluate(held_out).parts["hidden"].loss == pytest.approx(want)
+
+
 def test_refused(tmp_path):
     for asked, message in (
         ([1.0, 2.0], "3 classes need as many numbers, not shape .2,."),
