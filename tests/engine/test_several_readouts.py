@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Param
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import create
 from genn_eventprop.errors import EngineError, LossError
 from genn_eventprop.losses import Loss
@@ -143,6 +143,33 @@ def test_differences_of_a_loss_of_v_at_every_step(model):
             moved[spike] += sign * h
             both.append(value(moved))
         assert found["times"][spike] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["synaptic", "axonal", "dendritic"])
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_a_maximum_beside_where_delays_are_values(engine, kind):
+    """Its kink is at arrivals that reach a part of the outputs, which other readouts need not know of."""
+    found = []
+    for first, also in (("end", ("max",)), ("max", ("end",))):
+        net = Network()
+        inp, output = net.input(2), net.population(LI(), 2, name="output")
+        shape = {"synaptic": (2, 2), "axonal": (2,), "dendritic": (2,)}[kind]
+        late = Delay(np.linspace(0.5, 3.0, int(np.prod(shape))).reshape(shape), kind=kind, max=5.0)
+        net.connect(inp, output, Dense([[1.0, 0.6], [-2.0, -1.5]]), delay=late)
+        loss = Loss(output, first, also=also)
+        running = made(engine, make_plan(net, loss, dt=0.5, duration=20.0, spike_times="exact"))
+        data = running.load(Events.from_samples([([2.0, 8.0], [0, 1])], n_channels=2))
+        read = running.forward(data, [0])
+        values = {first: read.value, **read.also}
+        dr = {"max": np.array([[1.0, -0.7]]), "end": np.array([[0.3, 0.4]])}
+        running.backward(dr[first], {name: dr[name] for name in also})
+        found.append((values, gradients(running)))
+    (values, want), (others, got) = found
+    assert np.abs(want["input_output.delay"]).min() > 1e-4
+    for name in values:
+        np.testing.assert_allclose(values[name], others[name], rtol=1e-13)
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-11, atol=1e-14)
 
 
 def test_a_run_with_the_loss_compiled_in_leaves_the_others_out():

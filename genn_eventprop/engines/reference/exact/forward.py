@@ -64,9 +64,9 @@ class Forward:
         self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
         self.instant: list[Arrival] = []  # the arrivals of the present instant
         self.now, self.where = 0.0, ""
-        read = {loss.output: loss.readout for loss in plan.losses}
-        self.aligned = {name for name, readout in read.items() if readout == "voltage"}
-        self.together_at = {name for name, readout in read.items() if readout in ("voltage", "max")}  # all neurons
+        read = {loss.output: set(loss.readouts) for loss in plan.losses}  # also those beside the loss's own
+        self.aligned = {name for name, readouts in read.items() if "voltage" in readouts}
+        self.together_at = {name for name, readouts in read.items() if readouts & {"voltage", "max"}}  # all neurons
         self.breaks = breaks or {}
         self.together = TOGETHER * plan.duration if self.copies == 1 else 0.0  # copies keep to their own order
 
