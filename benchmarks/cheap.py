@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ from genn_eventprop.engines.native import engine as native
 from genn_eventprop.plan import Plan
 from genn_eventprop.toolchain.compiler import FLAGS_VARIABLE
 
-SHARED = 16  # networks that share one library
+TEXTS: list[str] = []
+"""Digests of what was generated, or read from memory, since it was cleared; by them structures are counted."""
 
 
 def install(level: int) -> None:
@@ -35,6 +37,7 @@ def by_structure(generate: Callable[..., Any]) -> Callable[..., Any]:
             memory[key] = generate(plan, dtype, *options)
         elif calls % 40 == 0 and generate(plan, dtype, *options).text != memory[key].text:
             raise AssertionError("the generated text depends on numbers that are not part of the structure")
+        TEXTS.append(hashlib.sha256(memory[key].text.encode()).hexdigest()[:16])
         return memory[key]
 
     return again

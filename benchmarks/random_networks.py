@@ -1,22 +1,21 @@
 """Random networks, every engine that is there against a reference: what is right, refused, or wrong.
 
-    python benchmarks/random_networks.py --count 200                     # on the grid, against reference_clock
-    python benchmarks/random_networks.py --count 200 --spike-times exact # against reference_event
-    python benchmarks/random_networks.py --count 200 --wired             # tables of synapses, delays that are values
-    python benchmarks/random_networks.py --only 17                       # one of them again, by its number
-    python benchmarks/random_networks.py --known                         # networks that were wrong once
+    python benchmarks/random_networks.py --structures 200                     # on the grid, against reference_clock
+    python benchmarks/random_networks.py --structures 200 --spike-times exact # against reference_event
+    python benchmarks/random_networks.py --only 17                            # one of them again, by its number
+    python benchmarks/random_networks.py --known                              # networks that were wrong once
 
-`verify.engines` draws a network by (seed, number) and says what counts as equal, and when rounding decides.
-Sixteen networks share one library: what is compiled in is drawn by number // 16, the rest by the number. Every second
-library runs in float32, too, on the grid the others on c99, and every tenth network on cuda: on the CPU by the shim of
-the tests (`tests/support/cuda_shim`). Each runs in a process of its own pool, so that a crash or an endless loop is
-found, too. Exit status 1 if one of them is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
+`genn_eventprop.verify.engines` draws a network by (seed, structure, input) and says what counts as equal, and when
+rounding decides. What is compiled in is drawn by the structure; `--inputs` networks with other numbers run on it. The
+table counts structures: of an engine the programs that differ in their text. `native` in float64 runs them all, where
+it does not refuse them, the others by turns: `cuda` and `genn` on the CPU, on the shim and the harness of the tests
+(`tests/support`). Each runs in a process of its own pool, so that a crash or an endless loop is found, too. Exit status
+1 if a network is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -37,15 +36,17 @@ from typing import Any
 import cheap
 import tyro
 
-from genn_eventprop.engines import Engine
+from genn_eventprop.engines import Engine, engine_class
+from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
-from genn_eventprop.verify.engines import ENGINES, Case, Random, Verdict, check, draw_case, draw_layout, made, wired
+from genn_eventprop.verify.engines import ENGINES, FEATURES, Case, Verdict, check, draw, features, made
 from genn_eventprop.verify.engines.known import KNOWN
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim
-WIRING, AUXILIARY = 1, 2  # streams of their own
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim and the harness
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
+TURNS = ("c99 float64", "cuda float64", "native float32", "c99 float64", "genn float64", "c99 float32")
+Number = tuple[int, int]  # of the structure, and of what runs on it
 
 
 @dataclass(frozen=True)
@@ -53,32 +54,30 @@ class Settings:
     """Which networks.
 
     Args:
-        count: How many. first: Number of the first. only: The number of a single one.
+        structures: How many. first: Number of the first. only: The number of a single one.
+        inputs: How many networks with the same structure, and other numbers.
         spike_times: "grid" or "exact".
-        wired: With tables of synapses and delays that are values; the rest is drawn as without.
-        losses: With auxiliary losses of hidden layers; the rest is drawn as without.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
         timeout: Seconds for one engine on one network.
-        genn: Whether GeNN runs where pygenn is installed: on the grid, one network of every fourth library.
+        minutes: After so many, no further structure begins; 0: no limit.
         engines: Names such as "cuda float64"; the usual ones, by turns, if empty.
         out: File of one JSON object a network, written as they are found; what is in it counts and is not run again.
         into: A page, whose table between the marks of the spike times is replaced.
     """
 
-    count: int = 100
+    structures: int = 100
     first: int = 0
     seed: int = 1
     only: int | None = None
+    inputs: int = 1
     spike_times: str = "grid"
-    wired: bool = False
-    losses: bool = False
     known: bool = False
     workers: int = 2
     level: int = 0
     timeout: float = 300.0
-    genn: bool = True
+    minutes: float = 0.0
     engines: tuple[str, ...] = ()
     out: Path | None = None
     into: Path | None = None
@@ -86,12 +85,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """What became of a network: its verdicts, and how many spikes its populations sent."""
+    """What became of a network: its verdicts, what it has, and the digest of the program of every engine."""
 
-    number: int
+    number: Number
     text: str
     verdicts: tuple[Verdict, ...]
     seconds: float
+    features: tuple[str, ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -99,63 +100,83 @@ class Found:
         kinds = [v.kind for v in self.verdicts if v.kind != "refused"]
         return max(kinds, key=KINDS.index, default="refused")
 
+    def program(self, engine: str) -> str:
+        """What tells its structure from others."""
+        return dict(self.programs).get(engine, f"number {self.number[0]}")
 
-def engines_of(s: Settings, number: int) -> list[str]:
+
+def engines_of(s: Settings, case: Case, structure: int) -> list[str]:
     """native in float64, and in float32 or other engines, by turns, unless they are named."""
-    library = number // cheap.SHARED
     if s.engines:
         return list(s.engines)
     if s.known:
         return list(ENGINES)
-    if s.spike_times == "exact":
-        return ["native float64", *(["native float32"] if library % 2 == 0 else [])]
-    if s.wired:
-        narrow = ["native float32", "c99 float32"][library % 2]
-        return ["native float64", "c99 float64", narrow, *(["cuda float64"] if number % 10 == 3 else [])]
-    if s.genn and number % (4 * cheap.SHARED) == 1 and importlib.util.find_spec("pygenn"):
-        return ["native float64", "genn float64"]
-    other = "c99 float64" if library % 2 else "native float32"
-    return ["native float64", other, *(["cuda float64"] if number % 10 == 3 else [])]
+    if case.plan.spike_times == "exact":
+        narrow = ["native float32"] if structure % 4 == 0 else []
+        return ["native float64", *narrow, *(["mirrored float64"] if case.mirrors else [])]
+    turn = TURNS[structure % len(TURNS)]
+    turn = "c99 float64" if refused(case, turn) else turn
+    return list(dict.fromkeys(("native float64", *(["c99 float64"] if refused(case, "native") else []), turn)))
+
+
+def refused(case: Case, name: str) -> bool:
+    """Whether an engine refuses the network."""
+    kind = engine_class(name.split()[0])
+    try:
+        refuse(case.plan, kind.name, kind.features)
+    except EventPropError:
+        return True
+    return False
 
 
 def make(name: str, case: Case) -> Engine:
-    """An engine by name and number format; cuda on the CPU."""
-    if name.startswith("cuda"):
+    """An engine by name and number format; cuda and genn on the CPU."""
+    kind, dtype = name.split()
+    if kind == "cuda":
         from support.cuda_shim import ShimEngine
 
-        return ShimEngine(case.plan, case.parameters, dtype=name.split()[1])
+        return ShimEngine(case.plan, case.parameters, dtype=dtype)
+    if kind == "genn":
+        from support.genn_harness import HarnessEngine
+
+        return HarnessEngine(case.plan, case.parameters, dtype=dtype)
     return made(name, case)
 
 
-def run(s: Settings, number: int, say: Any) -> Found:
+def run(s: Settings, number: Number, say: Any) -> Found:
     """One network in this process."""
-    start, text = time.perf_counter(), ""
-    engines = engines_of(s, number)
+    start, text, has = time.perf_counter(), "", tuple[str, ...]()
+    stage, programs = "", dict[str, str]()
+
+    def follow(name: str) -> None:
+        nonlocal stage
+        if cheap.TEXTS:
+            programs.setdefault(stage, cheap.TEXTS[0])
+        cheap.TEXTS.clear()
+        stage = name
+        say(name)
+
     try:
         if s.known:
-            text, case = list(KNOWN.items())[number][0], list(KNOWN.values())[number]()
+            text, case = list(KNOWN.items())[number[0]][0], list(KNOWN.values())[number[0]]()
         else:
-            library = number // cheap.SHARED
-            text = f"network {library} of seed {s.seed}"
-            layout = draw_layout(Random(s.seed, library), s.spike_times)
-            layout = wired(layout, Random(s.seed, library, 0, WIRING)) if s.wired else layout
-            text = str(layout)
-            more = Random(s.seed, library, 0, AUXILIARY) if s.losses else None
-            case = draw_case(layout, Random(s.seed, library, number), more)
-            text = case.text
-        verdicts = check(case, engines, say, make)
+            text = f"structure {number[0]} of seed {s.seed}"
+            case = draw(s.spike_times, s.seed, *number)
+            text, has = case.text, features(case)
+        verdicts = check(case, engines_of(s, case, number[0]), follow, make)
+        follow("the end")
     except EventPropError as error:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]
     except Exception as error:  # whatever it is, the network found it
-        verdicts = [Verdict("the network", "wrong", f"{type(error).__name__}: {error}")]
-    return Found(number, text, tuple(verdicts), time.perf_counter() - start)
+        verdicts = [Verdict(stage or "the network", "wrong", f"{type(error).__name__}: {error}")]
+    return Found(number, text, tuple(verdicts), time.perf_counter() - start, has, tuple(programs.items()))
 
 
 def work(s: Settings, pipe: Connection) -> None:
     """A worker: numbers in, ("stage", text) and ("found", Found) out. It and its compilers are one process group."""
     os.setpgid(0, 0)
     cheap.install(s.level)
-    while (number := pipe.recv()) >= 0:
+    while (number := pipe.recv()) is not None:
         pipe.send(("found", run(s, number, lambda stage: pipe.send(("stage", stage)))))
 
 
@@ -168,15 +189,16 @@ class Worker:
         self.process = multiprocessing.get_context("spawn").Process(target=work, args=(s, other), daemon=True)
         self.process.start()
         other.close()
-        self.number, self.stage, self.since = -1, "", time.monotonic()
+        self.number: Number = (-1, 0)
+        self.stage, self.since = "", time.monotonic()
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: Number) -> None:
         self.number, self.stage, self.since = number, "drawing it", time.monotonic()
         self.pipe.send(number)
 
     def end(self) -> None:
         if self.process.is_alive():
-            self.pipe.send(-1)
+            self.pipe.send(None)
 
     def answer(self) -> Found | None:
         """What it found, None while it goes on. A process that died, or takes too long, is wrong."""
@@ -206,16 +228,16 @@ class Worker:
         return Found(self.number, "", (Verdict(self.stage, "wrong", reason),), time.monotonic() - self.since)
 
 
-def all_found(s: Settings, numbers: list[int]) -> Generator[Found, None, None]:
-    """Every network, by several processes; those that share a library go to one of them."""
+def all_found(s: Settings, numbers: list[Number]) -> Generator[Found, None, None]:
+    """Every network, by several processes; those of one structure go to one of them."""
     if s.workers == 0:
         cheap.install(s.level)
         yield from (run(s, n, lambda _: None) for n in numbers)
         return
-    libraries = _grouped(numbers)
-    queues: dict[Worker, list[int]] = {}
+    structures = _grouped(s, numbers)
+    queues: dict[Worker, list[Number]] = {}
     try:
-        for queue in itertools.islice(libraries, s.workers):
+        for queue in itertools.islice(structures, s.workers):
             _hand_out(queues, Worker(s), queue)
         while queues:
             wait([w.pipe for w in queues], timeout=1.0)
@@ -223,7 +245,7 @@ def all_found(s: Settings, numbers: list[int]) -> Generator[Found, None, None]:
                 if (found := w.answer()) is None:
                     continue
                 yield found
-                queue = queues.pop(w) or next(libraries, [])
+                queue = queues.pop(w) or next(structures, [])
                 if queue:
                     _hand_out(queues, w if w.process.is_alive() else Worker(s), queue)
                 else:
@@ -233,15 +255,19 @@ def all_found(s: Settings, numbers: list[int]) -> Generator[Found, None, None]:
             w.kill()
 
 
-def _hand_out(queues: dict[Worker, list[int]], w: Worker, queue: list[int]) -> None:
+def _hand_out(queues: dict[Worker, list[Number]], w: Worker, queue: list[Number]) -> None:
     """The first of a queue to a worker, which keeps the rest."""
     queues[w] = queue
     w.begin(queue.pop(0))
 
 
-def _grouped(numbers: list[int]) -> Iterator[list[int]]:
-    for library in sorted({n // cheap.SHARED for n in numbers}):
-        yield [n for n in numbers if n // cheap.SHARED == library]
+def _grouped(s: Settings, numbers: list[Number]) -> Iterator[list[Number]]:
+    """The networks of every structure, while there is time."""
+    began = time.monotonic()
+    for _, queue in itertools.groupby(numbers, key=lambda n: n[0]):
+        if s.minutes and time.monotonic() - began > 60 * s.minutes:
+            return
+        yield list(queue)
 
 
 def reason(text: str) -> str:
@@ -252,33 +278,43 @@ def reason(text: str) -> str:
 def asked(s: Settings) -> str:
     """The kind of networks, as on the command line."""
     named = f" --engines {' '.join(repr(e) for e in s.engines)}" if s.engines else ""
-    exact = f" --spike-times {s.spike_times}" if s.spike_times != "grid" else ""
-    kind = f"--wired{exact}" if s.wired else f"--spike-times {s.spike_times}"
-    return f"{kind}{' --losses' * s.losses}{named}"
+    return f"--spike-times {s.spike_times} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
 
 
 def table(s: Settings, found: list[Found]) -> str:
-    """What became of them, by engine, and the reasons of refusals."""
-    command = f"python benchmarks/random_networks.py {asked(s)} --count {len(found)} --seed {s.seed}"
-    head = "| | networks | right | decided by rounding | refused | wrong |"
-    rows = [f"`{command}`", "", head, "|---|---|---|---|---|---|"]
-    by_engine: dict[str, Counter[str]] = {"all engines": Counter(f.kind for f in found)}
+    """What became of them, by engine, the reasons of refusals, and what was drawn."""
+    structures = len({f.number[0] for f in found})
+    command = f"python benchmarks/random_networks.py {asked(s)} --structures {structures}"
+    head = "| | structures | networks | right | decided by rounding | refused | wrong | input times compared |"
+    rows = [f"`{command}`", "", head, f"|{'---|' * 8}"]
+    by_engine: dict[str, list[tuple[str, str, bool]]] = {
+        "all engines": [
+            (f.program("native float64"), f.kind, any(v.input_times for v in f.verdicts)) for f in found
+        ]
+    }  # fmt: skip
     for f in found:
         for v in f.verdicts:
-            by_engine.setdefault(v.engine, Counter())[v.kind] += 1
-    for name, kinds in by_engine.items():
-        rows.append(f"| {name} | {sum(kinds.values())} | {' | '.join(str(kinds[k]) for k in KINDS)} |")
+            by_engine.setdefault(v.engine, []).append((f.program(v.engine), v.kind, v.input_times))
+    for name, each in by_engine.items():
+        kinds = Counter(kind for _, kind, _ in each)
+        numbers = [len({p for p, _, _ in each}), len(each), *(kinds[k] for k in KINDS), sum(x[2] for x in each)]
+        rows.append(f"| {name} | {' | '.join(map(str, numbers))} |")
     refused = Counter((v.engine, reason(v.reason)) for f in found for v in f.verdicts if v.kind == "refused")
-    rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common())]
+    rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common()), ""]
+    rows += ["| what was drawn | structures | of them right on every engine that ran |", "|---|---|---|"]
+    for name in FEATURES:
+        those = {f.program("native float64"): f.kind for f in found if name in f.features}
+        rows.append(f"| {name} | {len(those)} | {sum(kind == 'right' for kind in those.values())} |")
     return "\n".join(rows) + "\n"
 
 
 def line(s: Settings, f: Found) -> str:
     """A network in a line, and what is not right about it with the line that shows it again."""
-    again = f"    python benchmarks/random_networks.py --seed {s.seed} {asked(s)} --only {f.number}"
-    again = f"    python benchmarks/random_networks.py --known --only {f.number}" if s.known else again
+    again = f"    python benchmarks/random_networks.py {asked(s)} --only {f.number[0]}"
+    again = f"    python benchmarks/random_networks.py --known --only {f.number[0]}" if s.known else again
     bad = [f"    {v.engine}: {v.kind}: {v.reason}" for v in f.verdicts if v.kind != "right"]
-    lines = [f"{f.number} {f.kind} ({f.seconds:.1f} s) {f.text}", *bad, *([again] if f.kind == "wrong" else [])]
+    name = f"{f.number[0]}.{f.number[1]}"
+    lines = [f"{name} {f.kind} ({f.seconds:.1f} s) {f.text}", *bad, *([again] if f.kind == "wrong" else [])]
     return "\n".join(lines)
 
 
@@ -289,41 +325,41 @@ def write_table(page: Path, mark: str, text: str) -> None:
     page.write_text(old[: old.index(begin) + len(begin)] + "\n\n" + text + "\n" + old[old.index(end) :])
 
 
-def kept(s: Settings) -> list[Found]:
+def earlier(s: Settings) -> list[Found]:
     """What the file of an earlier run has."""
     if s.out is None or not s.out.exists():
         return []
     rows = [json.loads(text) for text in s.out.read_text().splitlines()]
-    if any(
-        (row["seed"], row["spike_times"], row.get("wired", False), row.get("losses", False))
-        != (s.seed, s.spike_times, s.wired, s.losses)
-        for row in rows
-    ):
+    if any((row["seed"], row["spike_times"]) != (s.seed, s.spike_times) for row in rows):
         raise SystemExit(f"{s.out} is of another seed or other spike times; give --out another name")
     return [
-        Found(row["number"], row["text"], tuple(Verdict(**v) for v in row["verdicts"]), row["seconds"]) for row in rows
-    ]
+        Found(
+            (row["number"][0], row["number"][1]), row["text"], tuple(Verdict(**v) for v in row["verdicts"]),
+            row["seconds"], tuple(row["features"]), tuple((name, text) for name, text in row["programs"]),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def keep(s: Settings, f: Found) -> None:
     if s.out is not None:
-        row = {"seed": s.seed, "spike_times": s.spike_times, "wired": s.wired, "losses": s.losses}
-        row |= {"kind": f.kind, **asdict(f)}
+        row = {"seed": s.seed, "spike_times": s.spike_times, "kind": f.kind, **asdict(f)}
         with s.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
-    numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.count))
+    numbers = list(range(len(KNOWN)) if s.known else range(s.first, s.first + s.structures))
     numbers = numbers if s.only is None else [s.only]
-    found = kept(s)
-    numbers = [n for n in numbers if n not in {f.number for f in found}]
+    found = earlier(s)
+    there = {f.number for f in found}
+    networks = [(n, i) for n in numbers for i in range(1 if s.known else s.inputs) if (n, i) not in there]
     folder = tempfile.mkdtemp(prefix="random-networks-")
     os.environ |= {VARIABLE: folder, "TMPDIR": folder}  # a compiler that is killed leaves its files behind
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with contextlib.closing(all_found(s, numbers)) as coming:
+        with contextlib.closing(all_found(s, networks)) as coming:
             for f in coming:
                 found.append(f)
                 keep(s, f)
@@ -336,8 +372,7 @@ def main() -> int:
     text = table(s, found)
     print(text)
     if s.into:
-        kind = "wired" if s.wired and s.spike_times == "grid" else f"{'wired ' * s.wired}{s.spike_times}"
-        write_table(s.into, f"random networks, {'losses ' * s.losses}{kind}", text)
+        write_table(s.into, f"random networks, {s.spike_times}", text)
     return int(any(f.kind == "wrong" for f in found))
 
 

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +22,34 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from genn_eventprop import Dense, Events, Network
 from genn_eventprop.adjoint import derive
 from genn_eventprop.errors import EventPropError
+from genn_eventprop.losses import EndVoltageCrossEntropy
 from genn_eventprop.models.adex import AdEx
+from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.verify.engines import ENGINES, Case, Random, check, draw_case, draw_layout, made, wired
-from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, starts_above
+from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.engines import (
+    ENGINES,
+    FEATURES,
+    Case,
+    Random,
+    Verdict,
+    check,
+    draw,
+    draw_case,
+    draw_layout,
+    features,
+    made,
+    wired,
+)
+from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, masked_gradients, starts_above
 from genn_eventprop.verify.engines.known import KNOWN, network
 from genn_eventprop.verify.engines.layout import MODELS, NONLINEAR
-from genn_eventprop.verify.engines.outcome import HALVES, other_number, outcome
+from genn_eventprop.verify.engines.mirror import mirrored
+from genn_eventprop.verify.engines.networks import halves
+from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
 from genn_eventprop.verify.engines.wiring import DELAYS, KINDS
 
 FEW = settings(
@@ -123,12 +145,32 @@ def test_every_kind_of_wiring_is_drawn_and_changes_no_other_draw() -> None:
         plain = draw_layout(Random(1, number), "grid")
         other = wired(plain, Random(1, number, 0, 1))
         assert [x.model for x in other.hidden] == [x.model for x in plain.hidden] and other.loss == plain.loss
-        assert other.output.size == plain.output.size
+        assert (other.output.size == 1) >= (plain.output.size == 1)
         into = [x.wiring for x in (*other.hidden, other.output) if x.wiring]
         kinds |= {w.kind for w in into}
         delays |= {(w.delays, w.learned) for w in into if w.delays}
     assert kinds == {"conv", "pool", *KINDS}
     assert len(delays) == 2 * (len(DELAYS) - 1)
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_everything_that_engines_treat_apart_is_drawn(spike_times: str) -> None:
+    """On the grid also the gradient of input times where arrivals move nonlinear dynamics."""
+    drawn: Counter[str] = Counter()
+    for structure in range(120):
+        with contextlib.suppress(EventPropError):
+            drawn.update(features(draw(spike_times, 2, structure)))
+    rare = {name for name in FEATURES if drawn[name] < 3}
+    assert rare <= ({n for n in FEATURES if "receptors" in n} if spike_times == "exact" else set())
+
+
+def test_a_number_of_a_structure_leaves_what_is_compiled_in() -> None:
+    """Other weights, other input; the models, sizes and tables are the same."""
+    one, other = draw("grid", 2, 3, 0), draw("grid", 2, 3, 1)
+    assert [(p.derived.model.name, p.size) for p in one.plan.populations] == [
+        (p.derived.model.name, p.size) for p in other.plan.populations
+    ]
+    assert any(not np.array_equal(other.parameters[k], v) for k, v in one.parameters.items() if "weight" in k)
 
 
 def test_delays_are_zero_at_their_bound_and_beyond_the_trial() -> None:
@@ -254,6 +296,38 @@ def test_what_the_format_does_not_hold_is_undecided(truth: Truth) -> None:
     assert judged(known, over, F64)[0] == "wrong"
 
 
+def test_input_times_are_compared_whatever_the_loss() -> None:
+    """Losses along the trial have no halves: another loss of the same network has them."""
+    case = KNOWN["16 rows of targets for 30 steps"]()
+    assert case.probe is None and not check(case, ENGINES[:1])[0].input_times
+    with_probe = replace(case, probe=halves(case.plan))
+    assert check(with_probe, ENGINES[:1]) == [Verdict("native float64", "right", "", True)]
+    truth = Truth(with_probe)
+    assert HALVES + INPUT_TIMES in truth.outcome.numbers and HALVES + "readout trace" in truth.outcome.numbers
+
+
+def test_a_gradient_where_a_mask_is_zero_is_wrong() -> None:
+    net, mask = Network(), np.array([[True, False], [True, True]])
+    output = net.population(LI(), 2, "output")
+    net.connect(net.input(2), output, Dense(1.0, mask=mask))
+    plan = make_plan(net, EndVoltageCrossEntropy(output), dt=1.0, duration=5.0)
+    engine = made("reference_clock float64", Case("", plan, net.initial_parameters(1), Events.from_samples([], 2)))
+    engine.gradients["input_output.weight"][...] = mask
+    assert masked_gradients(engine) == ""
+    engine.gradients["input_output.weight"][0, 1] = 1e-30
+    assert masked_gradients(engine) == "gradient of input_output.weight where its mask is 0"
+
+
+def test_the_reference_is_the_same_with_its_neurons_mirrored() -> None:
+    case = KNOWN["one LIF with learned parameters"]()
+    assert np.array_equal(mirrored(case.plan, mirrored(case.plan, case.parameters))["input_hidden.weight"],
+                          case.parameters["input_hidden.weight"])  # fmt: skip
+    case = replace(KNOWN["2 rows of targets for 30 steps"](), mirrors=True, probe=None)
+    assert [v.kind for v in check(case, ["mirrored float64"])] == ["right"]
+    turned = made("mirrored float64", case).parameters["hidden_output.weight"]
+    assert np.array_equal(turned, case.parameters["hidden_output.weight"][::-1])
+
+
 def test_nan_is_wrong(truth: Truth) -> None:
     numbers = {**truth.outcome.numbers, "loss": np.array([np.nan])}
     assert judged(truth, replace(truth.outcome, numbers=numbers), F64)[0] == "wrong"
@@ -310,6 +384,21 @@ def grazing() -> Case:
 
 # the command
 
+
+def test_the_table_counts_structures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks of one program are one; of an engine without a text they are as many as their numbers."""
+    monkeypatch.syspath_prepend(str(COMMAND.parent))
+    command = importlib.import_module("random_networks")
+    right = (Verdict("native float64", "right", "", True), Verdict("mirrored float64", "right"))
+    programs = (("native float64", "a text"),)
+    found = [command.Found((n, i), "", right, 1.0, ("one output",), programs) for n, i in ((1, 0), (1, 1), (2, 0))]
+    rows = command.table(command.Settings(), found).splitlines()
+    assert "| all engines | 1 | 3 | 3 | 0 | 0 | 0 | 3 |" in rows
+    assert "| native float64 | 1 | 3 | 3 | 0 | 0 | 0 | 3 |" in rows
+    assert "| mirrored float64 | 2 | 3 | 3 | 0 | 0 | 0 | 0 |" in rows
+    assert "| one output | 1 | 1 |" in rows
+
+
 COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.py"
 
 
@@ -318,7 +407,7 @@ COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.
 @pytest.mark.ci
 def test_a_signal_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Two workers have begun; their compilers are at it, or not yet."""
-    command = [sys.executable, str(COMMAND), "--count", "4000", "--workers", "2", "--no-genn"]
+    command = [sys.executable, str(COMMAND), "--structures", "4000", "--workers", "2"]
     process = subprocess.Popen(
         command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,

@@ -3,7 +3,9 @@
 In float64 losses, readouts, spike times and gradients must agree to 1e-9 of the largest entry, in float32 to 1e-3,
 and spike counts and predictions entirely; predictions where the best score is ahead by as much, gradients up to the
 rounding of terms that cancel (`outcome.other_number`). An engine that runs a trial in halves has to give the
-gradients of a random dL/dr, too, with those of input times. Where they do not agree, the reference answers whether
+gradients of a random dL/dr, too, with those of input times; where the loss has no halves, `Case.probe` has them. A
+gradient of a weight where a mask is 0 has to be 0, and a forward run has to give the same bits, of samples without a
+label no loss. Where they do not agree, the reference answers whether
 this can be rounding: it runs some times more with every parameter (and, with exact spike times, every input time)
 changed by a random relative 1e-11 (float32: 3e-7), and on the grid with every state, at both ends of every step,
 changed by up to the format's epsilon; the same change for equal values, so that what is alike stays alike. On the
@@ -33,9 +35,11 @@ from ...engines.contract.engine import Engine
 from ...engines.native.engine import NativeEngine
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...errors import EventPropError, ToolchainError
+from ...modelling import Connection, Dense, Network
 from ...plan import Plan
+from .mirror import Mirrored
 from .networks import Case
-from .outcome import Outcome, distance, other_choice, other_number, outcome
+from .outcome import HALVES, INPUT_TIMES, Outcome, distance, other_choice, other_number, outcome
 
 ENGINES = ("native float64", "native float32")
 MAX_SPIKES = 400  # of a population and trial in the reference
@@ -64,11 +68,12 @@ PRECISION = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """kind: "right", "undecided", "refused" or "wrong"."""
+    """kind: "right", "undecided", "refused" or "wrong". input_times: whether gradients of these were compared."""
 
     engine: str
     kind: str
     reason: str = ""
+    input_times: bool = False
 
 
 class Truth:
@@ -77,10 +82,17 @@ class Truth:
     def __init__(self, case: Case) -> None:
         self.case = case
         self._tried: dict[Precision, list[Outcome]] = {}
+        self._engine: Engine | None = None
 
     @cached_property
     def outcome(self) -> Outcome:
         return self._run(self.case.parameters)
+
+    @property
+    def masked(self) -> str:
+        """What `masked_gradients` says of the reference."""
+        stopped = self.outcome.stopped
+        return "" if stopped or self._engine is None else masked_gradients(self._engine)
 
     def tried(self, precision: Precision) -> list[Outcome]:
         """Runs with numbers changed as a number format may change them."""
@@ -101,20 +113,31 @@ class Truth:
         self, values: dict[str, np.ndarray], later: float = 0.0,
         rounded: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Outcome:  # fmt: skip
-        plan = self.case.plan
         try:
-            engine: Engine
-            if plan.spike_times == "grid":
-                engine = ReferenceClock(plan, values)
-                engine.rounded = rounded
-            else:
-                engine = ReferenceEvent(plan, values, max_spikes=MAX_SPIKES)
-            data = loaded(engine, self.case)
+            run, *probe = (self._ready(p, values, later, rounded) for p in _plans(self.case))
         except EventPropError as error:
             return Outcome.none(error)
+        self._engine = self._engine or run[0]
+        return outcome(*run, *probe)
+
+    def _ready(
+        self, plan: Plan, values: dict[str, np.ndarray], later: float,
+        rounded: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> tuple[Engine, Data]:  # fmt: skip
+        engine: Engine
+        if plan.spike_times == "grid":
+            engine = ReferenceClock(plan, values)
+            engine.rounded = rounded
+        else:
+            engine = ReferenceEvent(plan, values, max_spikes=MAX_SPIKES)
+        data = loaded(engine, self.case)
         if later and data.times is not None:
             data = replace(data, times=np.minimum(data.times * (1 + later), np.nextafter(plan.duration, 0)))
-        return outcome(engine, data)
+        return engine, data
+
+
+def _plans(case: Case) -> tuple[Plan, ...]:
+    return (case.plan,) if case.probe is None else (case.plan, case.probe)
 
 
 def moved_values(
@@ -144,8 +167,11 @@ def loaded(engine: Engine, case: Case) -> Data:
 
 
 def made(name: str, case: Case) -> Engine:
-    """An engine by name and number format, "native float32"."""
+    """An engine by name and number format, "native float32"; "mirrored float64" is the reference with exact spike times
+    on the network with its neurons in the opposite order."""
     kind, dtype = name.split()
+    if kind == "mirrored":
+        return Mirrored(case.plan, case.parameters, max_spikes=MAX_SPIKES)
     return create(
         case.plan, case.parameters, engine=kind, dtype=dtype, threads=1, genn_backend="single_threaded_cpu"
     )  # fmt: skip
@@ -174,7 +200,8 @@ def check(
         return [Verdict("the network", "wrong", started)]
     say("the reference")
     truth, verdicts = Truth(case), []
-    _ = truth.outcome
+    if found := truth.masked:
+        verdicts.append(Verdict("the reference", "wrong", found))
     for name in engines:
         say(name)
         verdicts.append(Verdict(name, *_judge(name, case, truth, make)))
@@ -192,22 +219,55 @@ def starts_above(case: Case) -> str:
     return ""
 
 
-def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engine]) -> tuple[str, str]:
+def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engine]) -> tuple[str, str, bool]:
+    """(kind, reason, whether gradients of input times were compared)."""
     try:
         engine = make(name, case)
-        data = loaded(engine, case)
-        got = outcome(engine, data)
+        data, probe = loaded(engine, case), None
+        if case.probe is not None and engine.splits:
+            probe = _probe(name, case, make)
+        got = outcome(engine, data, probe)
     except ToolchainError as error:
-        return "wrong", not_compiled(error)
+        return "wrong", not_compiled(error), False
     except EventPropError as error:
-        return "refused", str(error)
+        return "refused", str(error), False
     if (stopped := truth.outcome.stopped) and (got.stopped or f"more than {MAX_SPIKES}" in stopped):
-        return "refused", stopped
+        return "refused", stopped, False
     kind, reason = judged(truth, got, PRECISION[name.split()[1]], case.strict)
-    if kind != "wrong" and not got.stopped and (other := forward_alone(engine, data, got)):
+    if kind != "wrong" and not got.stopped and (other := _beside(engine, data, got)):
         kind, reason = "wrong", other
-    engine.close()
-    return kind, reason
+    for each in (engine, *(probe or ())[:1]):
+        each.close()
+    return kind, reason, all(HALVES + INPUT_TIMES in x.numbers for x in (truth.outcome, got))
+
+
+def _probe(name: str, case: Case, make: Callable[[str, Case], Engine]) -> tuple[Engine, Data] | None:
+    """The engine on the network that runs in two halves; None where it refuses it."""
+    assert case.probe is not None
+    asked = replace(case, plan=case.probe)
+    try:
+        engine = make(name, asked)
+    except ToolchainError:
+        raise
+    except EventPropError:
+        return None
+    return engine, loaded(engine, asked)
+
+
+def _beside(engine: Engine, data: Data, got: Outcome) -> str:
+    """What is wrong besides the numbers of a training run; "" if nothing is."""
+    return masked_gradients(engine) or forward_alone(engine, data, got) or without_labels(engine, data, got)
+
+
+def masked_gradients(engine: Engine) -> str:
+    """Which gradient is not 0 where the mask of its weights is."""
+    connections: Iterable[Connection] = getattr(engine.plan, "network", Network()).connections
+    for c in connections:
+        mask = c.connectivity.mask if isinstance(c.connectivity, Dense) else None
+        if mask is not None and c.weight_name in engine.gradients:
+            if np.any(np.asarray(engine.gradients[c.weight_name])[~mask]):
+                return f"gradient of {c.weight_name} where its mask is 0"
+    return ""
 
 
 def not_compiled(error: ToolchainError) -> str:
@@ -255,6 +315,19 @@ def forward_alone(engine: Engine, data: Data, training: Outcome) -> str:
     return "" if same else "a forward run alone gives another loss, readout or prediction"
 
 
+def without_labels(engine: Engine, data: Data, training: Outcome) -> str:
+    """What differs where every second label is missing: the loss of these samples is nan, the rest as it was."""
+    stochastic = any(p.noise or p.dropout for p in engine.plan.populations)
+    if stochastic or engine.plan.auxiliary or engine.plan.loss.compares != "labels":
+        return ""
+    some = np.where(np.arange(len(data)) % 2 == 0, -1, data.labels)
+    result = engine.run(replace(data, labels=some), np.arange(len(data)))
+    want = np.where(some >= 0, training.numbers["loss"], np.nan)
+    same = np.array_equal(result.loss, want, equal_nan=True)
+    same &= np.array_equal(result.prediction, training.prediction)
+    return "" if same else f"loss {result.loss} and predictions where labels are missing, for {want}"
+
+
 def tuned(case: Case) -> Case:
     """The case with weights scaled layer by layer until a neuron spikes 1 to 3 times, in large layers less."""
     engine = _tuner(case)
@@ -288,6 +361,8 @@ def _tuner(case: Case) -> Engine:
         except ToolchainError:
             raise
         except EventPropError:
+            if case.mirrors and case.plan.spike_times == "exact":
+                return ReferenceEvent(case.plan, case.parameters, max_spikes=MAX_SPIKES)
             raise refusal from None
 
 

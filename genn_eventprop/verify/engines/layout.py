@@ -13,7 +13,7 @@ SIZES = (1, 2, 3, 7, 15, 16, 17, 33)
 SMALL = (1, 2, 3, 7)
 OUTPUTS = (1, 2, 3, 7, 16, 17)
 KINDS = ("number", "array", "learned", "shared")  # of a parameter; learned: one a neuron, shared: one for all
-READOUTS = ("LI", "LIAdaptive")
+READOUTS = ("LI", "LIAdaptive", "LIDelta", "LIBoth")
 WEIGHTS = ("constant", "linear", "exponential", "sigmoid", "input", "1 + sin(t / 7) / 2", "exp(-t / T) * (1 - t / T)")
 
 STARTED = NeuronModel(
@@ -27,12 +27,75 @@ STARTED = NeuronModel(
 )
 """LIF that starts anywhere, also close to its threshold."""
 
-MODELS: dict[str, NeuronModel] = {**ZOO, "Started": STARTED}
+LI_DELTA = NeuronModel(
+    name="LIDelta", state={"V": 0.0}, params={"tau_mem": Param(20.0, "ms")}, dynamics={"V": "-V / tau_mem"}, input="V"
+)
+"""A readout whose V jumps at every arrival."""
+
+LI_BOTH = NeuronModel(
+    name="LIBoth",
+    state={"V": 0.0, "I": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")},
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+    input={"delta": "V", "current": "I"},
+)
+"""A readout with a delta synapse beside one with a current."""
+
+QIF_DELTA = NeuronModel(
+    name="QIFDelta",
+    state={"V": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "v_crit": Param(1.0), "v_peak": Param(5.0), "v_reset": Param(-1.0)},
+    dynamics={"V": "V * (V - v_crit) / tau_mem"},
+    threshold="V - v_peak",
+    reset={"V": "v_reset"},
+    input="V",
+)
+"""QIF with delta synapses: V' is not linear in what arrivals move."""
+
+SQUARED = {
+    "state": {"V": 0.0, "I": 0.0},
+    "params": {"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")},
+    "dynamics": {"V": "(I * I - V) / tau_mem", "I": "-I / tau_syn"},
+    "input": "I",
+}
+SQUARED_LI = NeuronModel(name="SquaredLI", **SQUARED)
+SQUARED_LIF = NeuronModel(
+    name="SquaredLIF",
+    **SQUARED | {"params": {**SQUARED["params"], "v_thresh": Param(1.0), "v_reset": Param(0.0)}},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+)
+"""V' has the square of the current that arrivals move."""
+
+CUBIC_DELTA = NeuronModel(
+    name="CubicDelta",
+    state={"V": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), "v_reset": Param(0.0)},
+    dynamics={"V": "-(V + 0.3 * V**3) / tau_mem"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="V",
+)
+EIF_DELTA = NeuronModel(
+    name="EIFDelta",
+    state={"V": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), "v_reset": Param(0.0)},
+    dynamics={"V": "(0.1 * (exp(V) - 1) - V) / tau_mem"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="V",
+)
+"""V' is no polynomial of what arrivals move: engines run it behind the input, without the gradients of its times."""
+
+POLYNOMIAL = {"QIFDelta": QIF_DELTA, "CubicDelta": CUBIC_DELTA, "SquaredLIF": SQUARED_LIF, "SquaredLI": SQUARED_LI}
+BENT: dict[str, NeuronModel] = {**POLYNOMIAL, "EIFDelta": EIF_DELTA}
+"""Models whose dynamics are not linear along a receptor: the time of an arrival has a gradient of its own there."""
+MODELS: dict[str, NeuronModel] = {**ZOO, "Started": STARTED, "LIDelta": LI_DELTA, "LIBoth": LI_BOTH, **BENT}
 NONLINEAR = ("LIFConductance", "QIF", "Theta", "EIF", "AdEx", "Izhikevich", "IzhikevichFast", "IzhikevichBursting",
-             "BalancedRF")  # fmt: skip
+             "BalancedRF", *BENT)  # fmt: skip
 LINEAR = [n for n in MODELS if n not in NONLINEAR]  # written down, since deriving all of them takes seconds
 SPIKING = [n for n, m in MODELS.items() if m.spiking]
-AT_ONCE = ["LIFDelta"]  # arrivals move the threshold
+AT_ONCE = ["LIFDelta", "QIFDelta", "CubicDelta", "EIFDelta"]  # arrivals move the threshold
 NAMES = ("hidden0", "hidden1", "hidden2"), ("h", "h_I", "counts")
 """Of hidden populations: plain ones, and such that together with a state make one name of the generated code."""
 
@@ -42,16 +105,23 @@ class Wiring:
     """A connection whose synapses are not all of them, or whose delays are values; see `wiring`.
 
     delays: their kind, "" for the one delay of the layer. learned: these delays are. window: kernel, padding, stride.
+    fixed: weights of a pool are not learned. per_channel: they are one a channel. share: another connection has the
+    same weights; its own kind of delays, "number" for a single one, None: there is none.
     """
 
     kind: str
     delays: str = ""
     learned: bool = False
     window: tuple[int, int, int] = (0, 0, 0)
+    fixed: bool = False
+    per_channel: bool = False
+    share: str | None = None
 
     def __str__(self) -> str:
         late = f", {'learned ' if self.learned else ''}{self.delays} delays" if self.delays else ""
-        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{late}]"
+        marks = f"{', fixed' * self.fixed}{', per channel' * self.per_channel}"
+        again = "" if self.share is None else f", shared with {self.share or 'no'} delays"
+        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{marks}{late}{again}]"
 
 
 @dataclass(frozen=True)
@@ -114,21 +184,47 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     """A layout for `spike_times` "grid" or "exact"."""
     exact = spike_times == "exact"
     loss, settings = draw_loss(dice)
-    spiking = [n for n in SPIKING if not exact or (n in LINEAR and n not in AT_ONCE)]
+    spiking = [n for n in SPIKING if n not in BENT and (not exact or n in LINEAR)]
     names = dice.pick(NAMES) if dice.bernoulli(0.1) else NAMES[0]
     n_hidden = dice.pick((0, 1, 2, 3))
     large = dice.pick(range(n_hidden)) if n_hidden else 0  # one layer of any size is enough
     hidden = tuple(
-        draw_layer(dice, names[i], dice.pick(spiking), dice.pick(SIZES if i == large else SMALL), i, exact)
+        draw_layer(dice, names[i], _model(dice, spiking, i, exact), dice.pick(SIZES if i == large else SMALL), i, exact)
         for i in range(n_hidden)
     )
-    model = dice.pick(_outputs(loss, settings, spiking))
+    options = _outputs(loss, settings, spiking)
+    model = dice.pick(options)
+    if not exact and dice.bernoulli(0.2):
+        model = dice.pick(_bent_outputs(loss, settings) or options)
     output = replace(draw_layer(dice, "output", model, dice.pick(OUTPUTS), len(hidden), exact), dropout=0.0)
+    if settings.get("silent") == "end":
+        output = replace(output, odd_names=False)  # the push needs a tau_mem by name
+    if loss == "several":
+        also = [n for n in beside(model, settings["readout"]) if dice.bernoulli(0.6)]
+        settings["also"] = " ".join(also or beside(model, settings["readout"])[:1])
     pushed = SPIKING if hidden else []
     regulariser = (
         dice.pick(("", "SpikeCount", "LayerRate", "SpikeCount batch")) if pushed and dice.bernoulli(0.3) else ""
     )
     return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
+
+
+def _model(dice: Dice, spiking: list[str], before: int, exact: bool) -> str:
+    """Of a hidden layer."""
+    if exact or not dice.bernoulli(0.2):
+        return dice.pick(spiking)
+    return dice.pick([n for n in (POLYNOMIAL if before else BENT) if MODELS[n].spiking])
+
+
+def _bent_outputs(loss: str, settings: Mapping[str, str]) -> list[str]:
+    """Those of `BENT` that can be the output of a loss; integrals are of linear models."""
+    read = settings.get("readout", {"spike_count": "count", "spike_time_error": "spike_times"}.get(loss, loss))
+    if read in ("integral", "per_step", "voltage_error"):
+        return []
+    if read == "max":
+        return ["SquaredLI"]
+    of_spikes = read in ("first_spike", "count", "spike_times")
+    return [n for n, model in POLYNOMIAL.items() if model.spiking or not of_spikes]
 
 
 def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str]) -> list[str]:
@@ -142,14 +238,20 @@ def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str]) -> list
     return [*READOUTS, *READOUTS, *(spiking if "end" in (loss, settings.get("readout")) else one_mode)]
 
 
+def beside(model: str, readout: str) -> tuple[str, ...]:
+    """What else can be read of a population in the same pass."""
+    all_of_them = ("first_spike", "count", "end", "trace") if MODELS[model].spiking else ("end", "max", "trace")
+    return tuple(n for n in all_of_them if n != readout)
+
+
 def draw_loss(dice: Dice) -> tuple[str, dict[str, str]]:
     """Its name, as `networks.make_loss` knows it, and settings that are text."""
     loss = dice.pick(
         ("integral", "max", "end", "per_step", "first_spike", "spike_count", "voltage_error", "spike_time_error",
-         "error", "own")
+         "error", "own", "several")
     )  # fmt: skip
     settings: dict[str, str] = {}
-    if loss in ("error", "own"):
+    if loss in ("error", "own", "several"):
         settings["readout"] = dice.pick(("integral", "end", "max", "first_spike"))
     if "integral" in (loss, settings.get("readout")) or loss in ("per_step", "voltage_error"):
         settings["weight"] = dice.pick(WEIGHTS)
@@ -166,7 +268,7 @@ def draw_layer(dice: Dice, name: str, model: str, size: int, before: int, exact:
     """A population with `before` layers in front of it."""
     at_once = model in AT_ONCE
     spiking = MODELS[model].spiking
-    looped = spiking and dice.bernoulli(0.4)
+    looped = spiking and model != "EIFDelta" and dice.bernoulli(0.4)
     odd = dice.bernoulli(0.6)
     return Layer(
         name, model, size, {n: dice.pick(KINDS) if odd else "number" for n in MODELS[model].params},

@@ -10,23 +10,26 @@ from typing import Any
 import numpy as np
 
 from ...data import Events
+from ...engines.contract.split import READ
 from ...losses import LOSSES, OwnLoss, SquaredError
 from ...losses.loss import Loss
 from ...losses.readout import TimeWeight
 from ...modelling import Array, Dense, Input, Network, Neuron, NeuronModel, Param, Population
 from ...modelling.connectivity import Connectivity
 from ...plan import Plan, make_plan
+from ...plan.make import NetworkPlan
 from ...regularisers import LayerRate, SpikeCount, SpikeRegulariser
 from ..gradients.draw import spread
 from .auxiliary import with_answers, with_auxiliary
 from .dice import Dice
 from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
-from .wiring import connectivity, learned_and_late
+from .wiring import connectivity, learned_and_late, share
 
 GRIDS = ((20, 1.0), (40, 0.5), (40, 1.0), (100, 0.25), (75, 0.3), (100, 0.2), (20, 2.0), (7, 5.0), (2, 5.0), (1, 20.0))
 FINE = ((100, 0.1), (150, 0.1), (60, 0.1), (100, 0.05), (7, 0.1), (1, 0.1))
 """(steps, dt in ms) of linear models, and of those whose upstroke needs a fine grid."""
 SAMPLES = (1, 2, 3)
+OF_CLASSES = (0.0, 0.4, 1.0, 2.5, 7.0)  # weights
 ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
 
 
@@ -34,7 +37,9 @@ ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
 class Case:
     """A network to run: a plan, initial values and data with a weight a sample (None: all the same).
 
-    strict: an exact tie in it has one right answer, so that rounding is no excuse.
+    strict: an exact tie in it has one right answer, so that rounding is no excuse. class_weights: weights of samples
+    are those of their classes. probe: the same network with a loss that runs in two halves, where that of the plan does
+    not, for the gradients of input times. mirrors: whether all neurons can be numbered backwards (`mirror`).
     """
 
     text: str
@@ -44,6 +49,9 @@ class Case:
     weights: np.ndarray | None = None
     tune: bool = True
     strict: bool = False
+    class_weights: bool = False
+    probe: Plan | None = None
+    mirrors: bool = False
 
 
 def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
@@ -78,12 +86,30 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
     asked = [loss] if more is None else with_auxiliary(loss, layout, net.populations[:-1], more)
     plan = make_plan(net, asked, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms)
     values = {k: v * (not silent or not k.endswith(".weight")) for k, v in net.initial_parameters(1).items()}
-    events = draw_events(layout, plan, dice)
+    of_classes = plan.loss.compares == "labels" and dice.bernoulli(0.4)
+    events = draw_events(layout, plan, dice, empty=of_classes and dice.bernoulli(0.6))
     events = events if more is None else with_answers(events, plan, more.numbers())
-    weights = dice.numbers().uniform(0.5, 2.0, len(events)) if dice.bernoulli(0.2) else None
+    weights = dice.numbers().uniform(0.5, 2.0, len(events)) if not of_classes and dice.bernoulli(0.2) else None
+    if of_classes:
+        assert events.labels is not None
+        weights = dice.numbers().choice(OF_CLASSES, plan.output.size)[events.labels]
+    probe = None if plan.loss.readout in READ and not plan.auxiliary else halves(plan)
     others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
     text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
-    return Case(text, plan, values, events, weights, tune=not silent)
+    mirrors = not plan.auxiliary and not any(layer.wiring for layer in layers)  # else some rows have a meaning
+    return Case(
+        text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors
+    )
+
+
+def halves(plan: NetworkPlan) -> Plan:
+    """The network read by a loss that has two halves, with all that can be read beside it."""
+    output, model = plan.network.populations[-1], plan.output.derived.model.name
+    linear = next((n for n, m in MODELS.items() if m.name == model and n in LINEAR), "") and not output.model.modes
+    main = "first_spike" if output.model.spiking else "integral" if linear else "end"
+    kinds = ("first_spike", "count", "end", "trace") if output.model.spiking else ("end", "max", "trace")
+    loss = Loss(output, main, also=tuple(n for n in kinds if n != main))
+    return make_plan(plan.network, loss, dt=plan.dt, duration=plan.duration, spike_times=plan.spike_times)
 
 
 def draw_neuron(layer: Layer, dice: Dice, dt: float) -> Neuron:
@@ -163,7 +189,9 @@ def _connect(
         if wiring is not None:
             kind = connectivity(wiring, source, target, rng, draw)
             options |= learned_and_late(wiring, kind, source, target, layer.learned_weights, grid, rng)
-        net.connect(source, target, kind, receptor=r, name=f"{source.name}_{target.name}_{r}", **options)
+        first = net.connect(source, target, kind, receptor=r, name=f"{source.name}_{target.name}_{r}", **options)
+        if wiring is not None and wiring.share is not None:
+            share(net, first, wiring, delay, grid, rng)
 
 
 def _weights(
@@ -183,6 +211,8 @@ def draw_loss(layout: Layout, population: Population, dice: Dice, dt: float, n_s
         weight = TimeWeight("constant" if tau else s["weight"], window=window, input_tau=tau)
     options: dict[str, Any] = {k: v for k, v in s.items() if k in ("form", "silent")}
     options |= {"weight": weight} if "weight" in s else {}
+    if layout.loss == "several":
+        return Loss(population, s["readout"], also=tuple(s["also"].split()), **options)
     if layout.loss == "error":
         return SquaredError(population, s["readout"], **options)
     if layout.loss == "own":
@@ -202,10 +232,15 @@ def _regularisers(layout: Layout, net: Network) -> list[SpikeRegulariser]:
     return [SpikeCount(population, 2.0, strength=1e-3, mean=mean)] if layout.regulariser else []
 
 
-def draw_events(layout: Layout, plan: Plan, dice: Dice) -> Events:
-    """Input with spikes at any time, at once, on the borders of steps, at 0 and right before T; labels and targets."""
-    n = dice.pick(SAMPLES)
+def draw_events(layout: Layout, plan: Plan, dice: Dice, *, empty: bool = False) -> Events:
+    """Input with spikes at any time, at once, on the borders of steps, at 0 and right before T; labels and targets.
+
+    empty: one sample of several has no input.
+    """
+    n = dice.pick(SAMPLES[1:] if empty else SAMPLES)
     samples = [_sample(plan, dice, layout.channels) for _ in range(n)]
+    if empty:
+        samples[dice.pick(range(n))] = np.zeros(0), np.zeros(0, np.int64)
     rng, K = dice.numbers(), plan.output.size
     targets = _targets(plan, dice, rng, n) if plan.loss.compares == "targets" else None
     labels = rng.integers(0, K, n)

@@ -9,12 +9,14 @@ import numpy as np
 
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
+from ...engines.contract.features import no_input_times
 from ...engines.contract.result import Result
 from ...engines.contract.split import READ
 from ...errors import EventPropError, ToolchainError
 
 HALVES = "halves: "
 """How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
+INPUT_TIMES = "gradient of input times"
 LEAST_READOUT = 1e-3
 """Readouts, times and scores below that are compared as if they were as large."""
 
@@ -36,14 +38,17 @@ class Outcome:
         return cls({}, {}, np.zeros(0, np.int64), np.zeros(0), str(error))
 
 
-def outcome(engine: Engine, data: Data) -> Outcome:
-    """A training run of all samples, and the same in two halves with a random dL/dr."""
+def outcome(engine: Engine, data: Data, probe: tuple[Engine, Data] | None = None) -> Outcome:
+    """A training run of all samples, and the same in two halves with a random dL/dr.
+
+    probe: what runs the halves, where the loss of the engine's plan has none.
+    """
     engine.seed, engine.epoch = 3, 1
     try:
         result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
         choices, numbers = _of_result(result)
         numbers |= {f"gradient of {k}": g for k, g in _gradients(engine).items()}
-        numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(engine, data).items()}
+        numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(*(probe or (engine, data))).items()}
     except ToolchainError:
         raise
     except EventPropError as error:
@@ -59,11 +64,16 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
     """Readouts and gradients of sum(c r), c drawn at random; nothing where the engine or the loss has no halves."""
     if not engine.splits or engine.plan.loss.readout not in READ or engine.plan.auxiliary:
         return {}
+    engine.seed, engine.epoch, rng = 3, 1, np.random.default_rng(7)
     read = engine.forward(data, np.arange(len(data)), stochastic=True)
-    engine.backward(np.random.default_rng(7).normal(size=read.value.shape))
+    slope = rng.normal(size=read.value.shape)
+    also = {k: rng.normal(size=read.also[k].shape) / len(read.also[k][0]) for k in sorted(read.also)}
+    timed = not no_input_times(engine.plan, engine.features)
+    engine.backward(slope, also, inputs=timed)
     numbers = {f"gradient of {k}": g for k, g in _gradients(engine).items()}
-    numbers["gradient of input times"] = np.array(engine.input_gradients, np.float64)
-    return numbers | {"readout": np.where(read.valid, read.value, 0.0)}
+    numbers |= {INPUT_TIMES: np.array(engine.input_gradients, np.float64)} if timed else {}
+    others = {f"readout {k}": np.where(np.isfinite(r), r, 0.0) for k, r in read.also.items()}
+    return numbers | {"readout": np.where(read.valid, read.value, 0.0)} | others
 
 
 def lead(engine: Engine, result: Result) -> np.ndarray:

@@ -1,0 +1,30 @@
+"""A random network by numbers: of a seed, of its structure (what is compiled in), and of what runs on it."""
+
+from __future__ import annotations
+
+from .dice import Random
+from .layout import AT_ONCE, Layout, draw_layout
+from .networks import Case, draw_case
+from .wiring import wired
+
+WIRING, AUXILIARY, KIND = 1, 2, 3  # streams of their own
+
+
+def draw(spike_times: str, seed: int, structure: int, number: int = 0) -> Case:
+    """A network, half of them with tables of synapses and delays that are values, a fifth with auxiliary losses.
+
+    Raises:
+        EventPropError: where the network is refused.
+    """
+    layout, several = draw_structure(spike_times, seed, structure)
+    more = Random(seed, structure, 0, AUXILIARY) if several else None
+    return draw_case(layout, Random(seed, structure, number), more)
+
+
+def draw_structure(spike_times: str, seed: int, structure: int) -> tuple[Layout, bool]:
+    """(its layout, whether it has auxiliary losses)."""
+    layout, kind = draw_layout(Random(seed, structure), spike_times), Random(seed, structure, 0, KIND)
+    tables, several = kind.bernoulli(0.5), kind.bernoulli(0.2) and layout.loss != "several"
+    # with exact spike times only the reference runs these, and it is compared with itself, its neurons mirrored
+    tables &= spike_times == "grid" or not any(x.model in AT_ONCE for x in (*layout.hidden, layout.output))
+    return (wired(layout, Random(seed, structure, 0, WIRING)) if tables else layout), several
