@@ -98,9 +98,9 @@ def write_text(
     *,
     make_folder: bool = True,
 ) -> None:
-    """Replace a text file (UTF-8) in one step."""
+    """Replace a text file (UTF-8) in one step; bytes of file names that are no UTF-8 are written as \\udcff."""
     with replaced_file(path, error, then, make_folder=make_folder) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def temporary_path(path: Path) -> Path:

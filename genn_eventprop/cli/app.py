@@ -145,6 +145,6 @@ def _help() -> str:
 
 def _summary(module: str, function: str) -> str:
     """The first line of a function's docstring, read from its file: an import would take long."""
-    text = resources.files(__package__).joinpath(f"{module}.py").read_text()
+    text = resources.files(__package__).joinpath(f"{module}.py").read_text(encoding="utf-8")
     (found,) = (n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == function)
     return (ast.get_docstring(found) or "").splitlines()[0]

@@ -46,5 +46,5 @@ def _report(
         return
     if not markdown.is_file():
         raise SettingError(f"there is no document {markdown}")
-    write_text(markdown, placed(markdown.read_text(), text, str(markdown)))
+    write_text(markdown, placed(markdown.read_text(encoding="utf-8"), text, str(markdown)))
     print(f"{len(groups_of(finished))} lines in {markdown}")

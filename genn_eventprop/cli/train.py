@@ -73,8 +73,7 @@ def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]
     table: dict[str, Any] = read_toml(Path(path))
     table = {name.replace("-", "_"): spec_text(value) for name, value in table.items()}
     check_settings(file.config, table, path)
-    _check_types(file.config, table, path)
-    return table
+    return _typed(file.config, table, path)
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
@@ -87,8 +86,9 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) -> None:
-    """Pass each value to the option parser, so that a file is checked exactly like the command line."""
+def _typed(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Each value as the option parser reads it, so that a file is read exactly like the command line."""
+    found = {}
     for name, value in table.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
@@ -101,6 +101,8 @@ def _check_types(config: type[ExperimentConfig], table: Mapping[str, Any], path:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):
             raise SettingError(f"{path}: {name} = {value!r} is a string; write the number without quotation marks")
+        found[name] = getattr(parsed, name)
+    return found
 
 
 def describe_results(results: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 from ..atomic import advice
-from ..errors import DataError
+from ..errors import DataError, SettingError
+from ..home import cache_root, expanded
 from ..output import say
 from .events.events import Events
 from .events.storage import FACTS, FILES
@@ -35,8 +36,8 @@ VERSION = 2
 def cache_folder() -> Path:
     """$GENN_EVENTPROP_DATA_CACHE, else genn_eventprop/data in the user's cache folder."""
     if os.environ.get(VARIABLE):
-        return Path(os.environ[VARIABLE]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genn_eventprop" / "data"
+        return expanded(os.environ[VARIABLE])
+    return cache_root(VARIABLE, SettingError) / "genn_eventprop" / "data"
 
 
 def key_of(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:

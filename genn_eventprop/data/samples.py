@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import DataError
+from ..home import expanded
 from .audio import inner_ear
 from .events.events import Events
 from .events.storage import open_npz
@@ -34,7 +35,7 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
         DataError: a file that is absent, damaged or of another kind.
     """
     recordings: list[Path] = []
-    for path in (f for p in paths for f in files_of(Path(p).expanduser())):
+    for path in (f for p in paths for f in files_of(expanded(p))):
         if path.suffix.lower() == ".wav":
             recordings.append(path)
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..home import expanded
 from .audio import inner_ear
 from .cache import cached
 from .events.events import Events
@@ -34,7 +35,7 @@ def open_events(
     Raises:
         DataError: `path` does not exist, or is not a known kind of data.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir() and not (path / "events.json").is_file():
         return _recordings(path, seed, progress, cache)
     if path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
@@ -70,7 +71,7 @@ def _recordings(folder: Path, seed: int, progress: bool, cache: Path | None) -> 
 
 def official_test(path: str | Path) -> np.ndarray | None:
     """(S,) whether a recording belongs to the official test set; None if the file does not say (only FSDD does)."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix != ".npz" or not path.is_file():
         return None
     with open_npz(path) as file:

@@ -18,8 +18,8 @@ HOW = 'training on several ranks needs mpi4py and an MPI library: pip install "g
 def launched() -> tuple[int, int]:
     """(rank, size) as the environment tells it, (0, 1) for a process of its own; mpi4py is not needed to know."""
     sizes = (*SIZES, "SLURM_NTASKS") if "PMIX_RANK" in os.environ else SIZES  # srun --mpi=pmix tells no size
-    size = next((int(os.environ[name]) for name in sizes if os.environ.get(name, "").isdigit()), 1)
-    rank = next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+    size = next((int(os.environ[name]) for name in sizes if os.environ.get(name, "").isdecimal()), 1)
+    rank = next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdecimal()), 0)
     return rank, max(size, 1)
 
 

@@ -41,6 +41,7 @@ from ..training.stopping import EarlyStopping
 from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
 from .imported import with_graph
+from .specs import whole_number
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -218,7 +219,7 @@ def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
     quick = getattr(module, "QUICK", {})
     check_settings(config, quick, f"QUICK of {source}")
     plot, folds = getattr(module, "plot", None), getattr(module, "folds", None)
-    page = Path(str(module.__file__)).read_text(errors="replace")
+    page = Path(str(module.__file__)).read_text(encoding="utf-8", errors="replace")
     return ExperimentFile(name, source, config, build, quick, plot, folds, module.__doc__ or "", page)
 
 
@@ -335,10 +336,13 @@ def batch_sizes_of(text: str) -> dict[int, int]:
     Raises:
         SettingError: anything else.
     """
-    parts = [part.partition(":") for part in text.replace(" ", "").split(",")]
-    if not all(a.isascii() and a.isdigit() and b.isascii() and b.isdigit() for a, _, b in parts):
-        raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, separated by commas, e.g. 10:64,30:256")
-    return {int(a): int(b) for a, _, b in parts}
+    found: dict[int, int] = {}
+    for part in text.replace(" ", "").split(","):
+        first, size = (whole_number(number) for number in part.partition(":")[::2])
+        if first is None or size is None:
+            raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, separated by commas, e.g. 10:64,30:256")
+        found[first] = size
+    return found
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,11 @@ def parse_spec(text: str, where: str) -> Spec:
     if len(found) != 1:
         raise SettingError(f"{where}: expected one name, got {text!r}")
     return found[0]
+
+
+def whole_number(text: str) -> int | None:
+    """A number of at most 18 digits 0 to 9; None for any other text (`str.isdigit` is true of more than that)."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def spec_text(value: Any) -> Any:
@@ -90,10 +96,8 @@ def _parse(part: str, where: str) -> Spec:
     problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...)"
     try:
         call = ast.parse(f"f({part})", mode="eval").body
-    except SyntaxError:
-        raise SettingError(problem) from None
-    assert isinstance(call, ast.Call)
-    try:
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "f":  # a bracket too many
+            raise SyntaxError
         if len(call.keywords) == 1 and not call.args and call.keywords[0].arg is not None:
             return Spec(call.keywords[0].arg, (ast.literal_eval(call.keywords[0].value),))
         if len(call.args) == 1 and not call.keywords:
@@ -103,7 +107,9 @@ def _parse(part: str, where: str) -> Spec:
             if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name):
                 options = {str(k.arg): ast.literal_eval(k.value) for k in inner.keywords}
                 return Spec(inner.func.id, tuple(ast.literal_eval(a) for a in inner.args), options)
-    except ValueError:
+    except (SyntaxError, MemoryError, RecursionError):  # the last two: brackets or signs nested without end
+        raise SettingError(problem) from None
+    except (ValueError, TypeError):
         raise SettingError(f"{problem}; a value is a number, a text in quotation marks, or (a, b)") from None
     raise SettingError(problem)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..errors import EventPropError
 from ..toolchain.cache import cache_folder
 
 FILES = ("results.json", "config.json", "environment.json")
@@ -27,7 +28,7 @@ def records(paths: Iterable[Path], read: Read) -> list[dict[str, Any]]:
     An index that cannot be used (a read-only home, a damaged file) costs time, nothing else.
     """
     paths = list(paths)
-    stamps = {str(path.resolve()): _stamp(path) for path in paths}
+    stamps = {str(path.resolve()).encode(errors="backslashreplace").decode(): _stamp(path) for path in paths}
     known = _load()
     found, new = [], {}
     for path, (key, stamp) in zip(paths, stamps.items()):
@@ -67,14 +68,15 @@ def _load() -> dict[str, tuple[str, str]]:
             return {path: (stamp, record) for path, stamp, record in rows}
         finally:
             database.close()
-    except (OSError, sqlite3.Error):
+    except (OSError, sqlite3.Error, EventPropError):  # the last: there is no folder for caches
         return {}
 
 
 def _store(rows: dict[str, tuple[str | None, str]]) -> None:
     if not rows:
         return
-    with contextlib.suppress(OSError, sqlite3.Error):  # without an index the next report reads every folder again
+    # without an index the next report reads every folder again
+    with contextlib.suppress(OSError, sqlite3.Error, EventPropError):
         database = _open()
         try:
             with database:

@@ -17,6 +17,7 @@ from typing import Any
 from ..distributed import world
 from ..errors import SettingError
 from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
+from ..experiment.specs import whole_number
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, write_json
 from ..runs.run_lock import writer
@@ -46,9 +47,10 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise SettingError(f"{what} {text!r}: write integers and ranges such as 1-8 or 1,4,7-9")
-        found += range(int(first), int(last or first) + 1)
+        low, high = whole_number(first), whole_number(last if dash else first)
+        if low is None or high is None or high < low:
+            raise SettingError(f"{what} {text[:80]!r}: write integers and ranges such as 1-8 or 1,4,7-9")
+        found += range(low, high + 1)
     if len(set(found)) < len(found):
         raise SettingError(f"{what} {text!r}: a number appears twice")
     return found

@@ -123,9 +123,11 @@ def read_scan(path: Path | str) -> Scan:
         raise SettingError(f"{path}: runner = {runner!r}; {suggest(str(runner), RUNNERS)}")
     if not isinstance(slurm, Mapping):
         raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
-    folder = Path(table.get("folder", f"runs/{path.stem}"))
+    folder = table.get("folder", f"runs/{path.stem}")
+    if not isinstance(folder, str) or not folder:
+        raise SettingError(f'{path}: folder must be a text, e.g. folder = "runs/{path.stem}", got {folder!r}')
     search = _search(table, settings, file, path)
-    scan = Scan(file, folder, processes, settings, values, runner, slurm_of(slurm, str(path)), search)
+    scan = Scan(file, Path(folder), processes, settings, values, runner, slurm_of(slurm, str(path)), search)
     cells = scan.cells()
     count = 1
     for choices in values.values():
@@ -171,7 +173,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The table of a TOML file."""
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return dict(shallow(tomllib.loads(path.read_text())))
+        return dict(shallow(tomllib.loads(path.read_text(encoding="utf-8"))))
     except (FileNotFoundError, IsADirectoryError):
         raise SettingError(f"there is no config file {path}") from None
     except ValueError as error:  # also of bytes that are no text, and of numbers with thousands of digits

@@ -14,12 +14,12 @@ import hashlib
 import os
 import re
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
 from ..atomic import write_text
 from ..errors import ToolchainError
+from ..home import cache_root, expanded
 from ..output import say
 
 VARIABLE = "GENN_EVENTPROP_CACHE"
@@ -35,10 +35,9 @@ SIZE_LIMIT = 512 * 2**20  # bytes; the libraries unused for longest go first
 def cache_folder() -> Path:
     """$GENN_EVENTPROP_CACHE, else the user's cache folder."""
     if given := os.environ.get(VARIABLE):
-        return Path(given).expanduser().absolute()  # a library is loaded by its name alone only from system folders
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "genn_eventprop"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genn_eventprop"
+        # a library is loaded by its name alone only from system folders
+        return expanded(given, ToolchainError).absolute()
+    return cache_root(VARIABLE, ToolchainError) / "genn_eventprop"
 
 
 class Cache:

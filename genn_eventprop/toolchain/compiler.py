@@ -37,7 +37,13 @@ class NoCompilerError(ToolchainError):
 
 def more_flags() -> list[str]:
     """Those that the environment asks for."""
-    return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
+    text = os.environ.get(FLAGS_VARIABLE, "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ToolchainError(
+            f"{FLAGS_VARIABLE} is set to {text!r}, which is not a list of flags ({error}); unset it or mend its quotes"
+        ) from None
 
 
 # Strict C99 for plain generated code: no extensions, and no contraction of products and sums.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..engines.contract.lock import EngineLock
 from ..optimisers import Optimiser
 from .state import write_parameters
 
@@ -17,13 +18,15 @@ class ParameterSets:
     Args:
         live: the parameters of the engine, written in place.
         optimiser: averages the learned ones, or not.
+        lock: of the engine, held while other values may be in place: another thread would compute with them, or find
+            them gone half-way.
 
     Attributes:
         best: the values that were best on validation, None before the first validation.
     """
 
-    def __init__(self, live: Mapping[str, np.ndarray], optimiser: Optimiser) -> None:
-        self.live, self.optimiser = live, optimiser
+    def __init__(self, live: Mapping[str, np.ndarray], optimiser: Optimiser, lock: EngineLock) -> None:
+        self.live, self.optimiser, self.lock = live, optimiser, lock
         self.best: dict[str, np.ndarray] | None = None
         self._set_aside: dict[str, np.ndarray] | None = None  # those in training, while others are in their place
 
@@ -39,16 +42,17 @@ class ParameterSets:
     @contextmanager
     def use_averages(self) -> Iterator[None]:
         """The averages, if the optimiser keeps some; inside `use_best` the best ones stay."""
-        if self.optimiser.average is None or self._set_aside is not None:
-            yield
-            return
-        with self._use(self.averages()):
-            yield
+        with self.lock:
+            if self.optimiser.average is None or self._set_aside is not None:
+                yield
+            else:
+                with self._use(self.averages()):
+                    yield
 
     @contextmanager
     def use_best(self) -> Iterator[None]:
         """The best values on validation, the averages before there are any."""
-        with self.use_averages() if self.best is None else self._use(self.best):
+        with self.lock, self.use_averages() if self.best is None else self._use(self.best):
             yield
 
     @contextmanager

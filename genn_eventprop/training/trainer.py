@@ -158,7 +158,7 @@ class Trainer:
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.recorder = RunRecorder(None if run_dir is None else Path(run_dir))
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
-        self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser)
+        self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser, self.engine.lock)
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = [*notes, *network.notes()]

@@ -8,9 +8,9 @@ from pathlib import Path
 import genn_eventprop
 
 STAGES = (
-    "errors", "output", "atomic", "checksummed", "renamed", "modelling", "models", "adjoint", "losses", "regularisers",
-    "plan", "optimisers", "program", "codegen", "toolchain", "data.optional", "data.events", "data.augment",
-    "data.cache", "data.readers", "data.audio", "data", "description", "nir",
+    "errors", "home", "output", "atomic", "checksummed", "renamed", "modelling", "models", "adjoint", "losses",
+    "regularisers", "plan", "optimisers", "program", "codegen", "toolchain", "data.optional", "data.events",
+    "data.augment", "data.cache", "data.readers", "data.audio", "data", "description", "nir",
     "engines.contract", "engines.reference.grid", "engines.reference.exact", "engines.reference", "engines.native",
     "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",
     "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "interop", "torch", "jax",

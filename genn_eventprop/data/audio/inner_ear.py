@@ -191,7 +191,7 @@ def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray |
             f"{bad}: cannot determine the class; name it CLASS_SPEAKER_NUMBER.wav or use a folder for each class"
         )
     classes = [p.parent.name if nested else w[0] for p, w in zip(files, words, strict=True)]
-    names = sorted(set(classes), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c))
+    names = sorted(set(classes), key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c))
     labels = np.array([names.index(c) for c in classes])
     return files, labels, speakers_of(files, bool(nested)), names
 

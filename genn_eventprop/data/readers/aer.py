@@ -84,11 +84,11 @@ def load_list(list_file: str | Path, suffix: str = ".bs2", **options: Any) -> Ev
     if not list_file.is_file():
         raise DataError(f"{list_file}: no such file; it should hold lines of 'file label'")
     paths, labels = [], []
-    for number, line in enumerate(list_file.read_text().splitlines(), 1):
+    for number, line in enumerate(list_file.read_text(encoding="utf-8").splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) != 2 or not words[1].isdigit():
+        if len(words) != 2 or not words[1].isdecimal():
             raise DataError(f"{list_file}: line {number}: expected 'file label', got {line!r}")
         paths.append(list_file.parent / f"{words[0]}{suffix}")
         labels.append(int(words[1]))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ...errors import DataError
+from ...home import expanded
 
 ENVIRONMENT = "GENN_EVENTPROP_DATA"
 PLACES = ("data", "../shared/data")
@@ -14,7 +15,7 @@ PLACES = ("data", "../shared/data")
 
 def data_folder(data_dir: Path | str | None) -> Path:
     """Where tonic's data sets lie, or are downloaded to: `data_dir`, else $GENN_EVENTPROP_DATA, else "data"."""
-    return Path(data_dir or os.environ.get(ENVIRONMENT) or PLACES[0]).expanduser()
+    return expanded(data_dir or os.environ.get(ENVIRONMENT) or PLACES[0])
 
 
 def locate(data_dir: Path | str | None, *names: str, source: str) -> Path:
@@ -30,7 +31,7 @@ def locate(data_dir: Path | str | None, *names: str, source: str) -> Path:
         DataError: it is in none of the places.
     """
     given = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT)
-    folders = [Path(given).expanduser()] if given else [Path(p) for p in PLACES]
+    folders = [expanded(given)] if given else [Path(p) for p in PLACES]
     for folder in folders:
         for name in names:
             if (folder / name).exists():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, suggest
+from ...home import expanded
 from ..cache import cached
 from ..events.events import Events
 from ..optional import need
@@ -131,7 +132,7 @@ def load(
 
     Speakers (SHD, SSC) and users (DVS gesture) become groups.
     """
-    dataset = open_tonic(name, Path(folder).expanduser(), part, **options)
+    dataset = open_tonic(name, expanded(folder), part, **options)
     source = SOURCES[name]
     pool = source.pool if pool is None else pool
     plain = {key: value for key, value in options.items() if isinstance(value, (bool, int, float, str))}
