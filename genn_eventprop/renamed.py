@@ -36,7 +36,7 @@ MODULES = {
     "data.needs": "data.optional",
     "data.raster": "data.events.raster",
     "data.rearrange": "data.augment.rearrange",
-    "data.same_samples": "data.events.same_samples",
+    "data.same_samples": "data.events.events",
     "data.silence": "data.augment.silence",
     "data.splits": "data.events.splits",
     "data.statistics": "data.events.statistics",

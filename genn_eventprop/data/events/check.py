@@ -6,17 +6,45 @@ The checks walk over the events in blocks, so that a memory-mapped data set is n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import DataError
 
-if TYPE_CHECKING:
-    from .events import Events
-
 BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
 MAX_CHANNELS = 2**31
+
+
+class Recordings(Protocol):
+    """The arrays of `Events`, for what `Events` itself calls: its checks, statistics, rasters and files."""
+
+    @property
+    def times(self) -> np.ndarray: ...
+    @property
+    def channels(self) -> np.ndarray: ...
+    @property
+    def offsets(self) -> np.ndarray: ...
+    @property
+    def n_channels(self) -> int: ...
+    @property
+    def labels(self) -> np.ndarray | None: ...
+    @property
+    def groups(self) -> np.ndarray | None: ...
+    @property
+    def n_classes(self) -> int | None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def targets(self) -> Any: ...
+    @property
+    def counts(self) -> np.ndarray: ...
+    @property
+    def durations(self) -> np.ndarray: ...
+    @property
+    def duration(self) -> float: ...
+    def __len__(self) -> int: ...
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def as_vector(values: Any, dtype: type, where: str) -> np.ndarray:
@@ -207,7 +235,7 @@ def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
     return np.where(array < 0, array + n_samples, array).astype(np.int64)
 
 
-def same_layout(parts: Sequence[Events]) -> None:
+def same_layout(parts: Sequence[Recordings]) -> None:
     """Raises unless the parts can be one data set."""
     if not parts:
         raise DataError("nothing to concatenate: give at least one Events")

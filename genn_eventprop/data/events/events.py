@@ -17,7 +17,6 @@ import numpy as np
 
 from ...errors import DataError
 from . import check
-from .same_samples import about
 
 if TYPE_CHECKING:
     from .statistics import Statistics
@@ -180,7 +179,7 @@ class Events:
         order = np.lexsort((times, sample))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(parts[0])))]).astype(np.int64)
         name = name or parts[0].name
-        return cls(times[order], channels[order], offsets, int(widths[-1]), name=name, **about(parts))
+        return cls(times[order], channels[order], offsets, int(widths[-1]), name=name, **merge_annotations(parts))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -265,7 +264,12 @@ class Events:
         """Read what `save` wrote; the times and channels of a folder are memory-mapped unless mmap is False."""
         from . import storage
 
-        return storage.load(Path(path), mmap)
+        try:
+            events = cls(**storage.load(Path(path), mmap))
+        except DataError as error:
+            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        storage.verify(Path(path))  # after the checks of `Events`, which say which sample and event is wrong
+        return events
 
     def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
         """Raster of one or more samples; returns the matplotlib figure, and writes it to `path` if given."""
@@ -286,3 +290,36 @@ def gather(flat: np.ndarray, starts: np.ndarray, counts: np.ndarray, offsets: np
     if offsets[-1] > 32 * len(starts):  # long parts: copying each is faster than an index for every event
         return np.concatenate([flat[a : a + n] for a, n in zip(starts.tolist(), counts.tolist(), strict=True)])
     return flat[np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])]
+
+
+def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:
+    """Labels, groups, classes and targets for `Events`, from whichever parts have them.
+
+    Raises:
+        DataError: two parts contradict each other.
+    """
+    named: dict[str, list[np.ndarray | None]] = {}
+    for part in parts:
+        for name in (part.targets.dtype.names or ()) if part.targets is not None else ():
+            named.setdefault(name, []).append(part.targets[name])
+    plain = _agreed([None if p.targets is None or p.targets.dtype.names else p.targets for p in parts], "targets")
+    if named and plain is not None:
+        raise DataError("side_by_side: only some of the parts name their targets; name all: targets={name: ...}")
+    return {
+        "labels": _agreed([p.labels for p in parts], "labels"),
+        "groups": _agreed([p.groups for p in parts], "groups"),
+        "n_classes": max((p.n_classes for p in parts if p.n_classes is not None), default=None),
+        "targets": {n: _agreed(found, f"targets {n!r}") for n, found in named.items()} or plain,
+    }
+
+
+def _agreed(values: Sequence[np.ndarray | None], what: str) -> np.ndarray | None:
+    """The one value that there is, or that all of several are."""
+    known = [v for v in values if v is not None]
+    for other in known[1:]:
+        if not np.array_equal(known[0], other, equal_nan=other.dtype.kind == "f"):
+            raise DataError(
+                f"side_by_side: the parts have different {what}; are their samples in the same order? Classes that "
+                "mean something else are named targets, Events(..., targets={name: ...})"
+            )
+    return known[0] if known else None

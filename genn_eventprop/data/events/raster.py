@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,10 @@ from ...atomic import replaced_file
 from ...errors import DataError
 from . import check
 
-if TYPE_CHECKING:
-    from .events import Events, Index
-
 
 def plot(
-    events: Events,
-    samples: Index = 0,
+    events: check.Recordings,
+    samples: Any = 0,
     path: str | Path | None = None,
     columns: int = 3,
     title: str | None = None,
@@ -66,7 +63,7 @@ def plot(
     return figure
 
 
-def caption(events: Events, i: int, class_names: list[str] | None) -> str:
+def caption(events: check.Recordings, i: int, class_names: list[str] | None) -> str:
     """'sample 3, class 7, group lucas'."""
     parts = [f"sample {i}"]
     if events.labels is not None and events.labels[i] >= 0:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .check import BLOCK
-from .events import Events
+from .check import BLOCK, Recordings
 
 DENSE = 2**20
 """Channels up to which a number is kept for every one of them."""
@@ -64,7 +63,7 @@ class Statistics:
         return "\n".join(lines)
 
 
-def count_channels(events: Events) -> tuple[np.ndarray, np.ndarray]:
+def count_channels(events: Recordings) -> tuple[np.ndarray, np.ndarray]:
     """(channels with events, their numbers of events); memory for the active channels and one block of events."""
     blocks = (events.channels[start : start + BLOCK] for start in range(0, len(events.channels), BLOCK))
     if events.n_channels <= DENSE:
@@ -82,7 +81,7 @@ def count_channels(events: Events) -> tuple[np.ndarray, np.ndarray]:
     return active, counts
 
 
-def statistics(events: Events) -> Statistics:
+def statistics(events: Recordings) -> Statistics:
     """Statistics of a data set; reads its arrays block by block."""
     counts, durations = events.counts, events.durations
     active, of_active = count_channels(events)

@@ -31,8 +31,7 @@ from ...atomic import replaced_file, write_errors
 from ...checksummed import parsed, verified, with_checksum
 from ...errors import DataError
 from ...modelling.memory import in_words, physical_memory
-from .check import BLOCK
-from .events import Events
+from .check import BLOCK, Recordings
 
 FORMAT = "genn_eventprop events 1"
 FILES, FACTS = ("times.f8", "channels.i4", "samples.npz"), "events.json"
@@ -47,7 +46,7 @@ UNREADABLE = (
 """What NumPy and the zip reader raise on npz files that are damaged: the header of an array is Python text."""
 
 
-def save(events: Events, path: Path) -> None:
+def save(events: Recordings, path: Path) -> None:
     """Write `events` to a .npz file or a folder; the old one stays whole until the new one is complete."""
     if path.suffix == ".npz":
         return _save_npz(events, path)
@@ -57,8 +56,8 @@ def save(events: Events, path: Path) -> None:
         writer.finish(events.offsets, events.labels, events.groups, events.targets)
 
 
-def load(path: Path, mmap: bool = True) -> Events:
-    """Events from what `save` wrote.
+def load(path: Path, mmap: bool = True) -> dict[str, Any]:
+    """The arguments of `Events` from what `save` wrote.
 
     Raises:
         DataError: the path is absent, of another kind, cut short, or damaged.
@@ -74,7 +73,7 @@ def load(path: Path, mmap: bool = True) -> Events:
                 f"{path}: not a file of events (no array {', '.join(sorted(missing))}); it has {file.files}"
             )
         arrays = read_arrays(file, [name for name in FLAT if name in file.files], path)
-    return _from_arrays(arrays, path)
+    return _fields(arrays, path)
 
 
 @contextmanager
@@ -151,22 +150,11 @@ def _declared(file: Any, name: str) -> int:
     return size
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Events:
+def _fields(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
+    """Arguments of `Events` from the arrays of a file."""
     numbers = {name: _number(arrays[name], name, path) for name in ("n_channels", "n_classes") if name in arrays}
-    try:
-        return Events(
-            arrays["times"],
-            arrays["channels"],
-            arrays["offsets"],
-            numbers["n_channels"],
-            arrays.get("labels"),
-            arrays.get("groups"),
-            numbers.get("n_classes"),
-            _text(arrays["name"], path) if "name" in arrays else path.stem,
-            arrays.get("targets"),
-        )
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    name = _text(arrays["name"], path) if "name" in arrays else path.stem
+    return {name: array for name, array in arrays.items() if name in FLAT} | numbers | {"name": name}
 
 
 def _number(value: np.ndarray, name: str, path: Path) -> int:
@@ -183,7 +171,7 @@ def _text(value: np.ndarray, path: Path) -> str:
     return str(value)
 
 
-def _save_npz(events: Events, path: Path) -> None:
+def _save_npz(events: Recordings, path: Path) -> None:
     arrays: dict[str, Any] = {"times": events.times, "channels": events.channels, "offsets": events.offsets}
     arrays |= {"n_channels": np.int64(events.n_channels), "name": np.array(events.name)}
     optional = {"labels": events.labels, "groups": events.groups, "n_classes": events.n_classes}
@@ -298,7 +286,7 @@ def _replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _load_folder(path: Path, mmap: bool) -> Events:
+def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     try:
         facts = _facts(parsed((path / "events.json").read_bytes()))
     except (OSError, ValueError) as error:
@@ -320,9 +308,7 @@ def _load_folder(path: Path, mmap: bool) -> Events:
     if "offsets" not in arrays:
         raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
     extra = {name: facts.get(name) for name in ("n_channels", "name", "n_classes")}
-    events = _from_arrays(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
-    _verify(path)
-    return events
+    return _fields(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
 
 
 def _facts(found: Any) -> dict[str, Any]:
@@ -347,9 +333,11 @@ def _facts(found: Any) -> dict[str, Any]:
     return found
 
 
-def _verify(path: Path) -> None:
+def verify(path: Path) -> None:
     """Raise `DataError` if a file of a folder has changed since it was written; folders of older versions have no
     checksums."""
+    if not path.is_dir():
+        return
     try:
         facts = verified((path / "events.json").read_bytes())
     except ValueError as error:
