@@ -276,7 +276,7 @@ struct Work {
     type_hidden p_hidden;
     typedef Costates<Model_output, 3, false> type_output;
     type_output p_output;
-    ReadMaximum<type_output, 0, N_p_output, Weight_output> reader;
+    ReadMaximum<type_output, 0, N_p_output, Weight_output, false> reader;
     Buffer<real> dr;
     Buffer<double> readout;
     Log log[2];

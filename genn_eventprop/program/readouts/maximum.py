@@ -1,4 +1,8 @@
-"""r = max over steps of V before arrivals, on which V(k dt) does not depend; kinks at arrivals."""
+"""r = max over steps of V before arrivals, on which V(k dt) does not depend; kinks at arrivals.
+
+Where arrivals move V itself, V behind the arrivals of a step counts as well: then lambda_V jumps before D and weights
+of that step are formed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from ..step import pick
 from .base import BetweenEvents, Readout
 
 AT, SLOPE, KINK = name("w", "maximum_step"), name("w", "maximum_slope"), name("w", "maximum_kink")
+BEFORE = name("w", "maximum_before")  # V before the arrivals of this step
+BEHIND = name("w", "maximum_behind")  # 1 if the maximum is V behind the arrivals of its step
 NEGATIVE = name("w", "negative")  # sum of the negative weights that arrive in this step
 
 
@@ -18,35 +24,65 @@ class Maximum(Readout):
         self.s.each(AT, "int")
         self.s.each(SLOPE)
         self.s.each(KINK)
+        if self.jumps:
+            self.s.each(BEFORE)
+            self.s.each(BEHIND, "int")
 
     def between_events(self) -> BetweenEvents:
-        """At ends of segments and at the roots of dV/dt inside."""
-        return BetweenEvents("maximum", "ReadMaximum", extrema=True)
+        """At ends of segments and at the roots of dV/dt inside; behind arrivals, if any moves V."""
+        return BetweenEvents("maximum", "ReadMaximum", more="true" if self.jumps else "false", extrema=True)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether arrivals move V itself."""
+        return any(self.s.d.receptors[r][self.v] != 0 for r in self.s.fed())
 
     def _rise(self) -> sp.Expr:
         """dV/dt."""
         return self.s.own(pick([m.f[self.v] for m in self.s.d.modes]))
 
     def before_arrivals(self) -> list[Statement]:
-        if not self.s.adjoint:
-            return [When(either(equal(STEP, 0), above(self.V, self.R)), (Set(self.R, self.V),))]
-        new = (Set(self.R, self.V), Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)))
-        return [When(either(equal(STEP, 0), above(self.V, self.R)), new)]
+        head: list[Statement] = [Set(BEFORE, self.V)] if self.jumps and self.s.adjoint else []
+        new = [Set(self.R, self.V)]
+        if self.s.adjoint:
+            new += [Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)), *self._behind(0)]
+        return [*head, When(either(equal(STEP, 0), above(self.V, self.R)), tuple(new))]
+
+    def _behind(self, value: int) -> list[Set]:
+        return [Set(BEHIND, sp.Integer(value))] if self.jumps else []
 
     def after_arrivals(self) -> list[Statement]:
-        """At a kink the slope turns from positive to not positive by the arrivals: Vdot(t*-) is shared among the
-        negative weights of the step."""
+        """At a kink the slope turns from positive to not positive by the arrivals, or V drops: Vdot(t*-) is shared
+        among the negative weights of the step. Where V jumps to a maximum, Vdot(t*+) is shared in proportion to the
+        jumps."""
+        jumped: tuple[Statement, ...] = (Set(self.R, self.V),)
         if not self.s.adjoint:
-            return []
-        turned = both(equal(AT, STEP), above(SLOPE, 0), at_least(0, self._rise()), below(NEGATIVE, 0))
-        return [When(turned, (Set(KINK, SLOPE / NEGATIVE),))]
+            return [When(above(self.V, self.R), jumped)] if self.jumps else []
+        falls = at_least(0, self._rise())
+        falls = either(falls, below(self.V, self.R)) if self.jumps else falls
+        turned = both(equal(AT, STEP), above(SLOPE, 0), falls, below(NEGATIVE, 0))
+        kink = When(turned, (Set(KINK, SLOPE / NEGATIVE),))
+        jumped += (Set(AT, STEP), Set(KINK, self._rise() / (self.V - BEFORE)), *self._behind(1))
+        return [kink, When(above(self.V, self.R), jumped)] if self.jumps else [kink]
 
     def end(self) -> list[Statement]:
-        last = (Set(AT, STEP), Set(KINK, sp.Integer(0))) if self.s.adjoint else ()
+        last = (Set(AT, STEP), Set(KINK, sp.Integer(0)), *self._behind(0)) if self.s.adjoint else ()
         return [When(above(self.V, self.R), (Set(self.R, self.V), *last))]
 
+    def _at(self, step: sp.Expr, behind: int) -> sp.Expr:
+        """Whether the maximum is at a step, behind its arrivals or before them."""
+        here = equal(AT, step)
+        return both(here, equal(BEHIND, behind)) if self.jumps else here
+
     def negative_arrival(self) -> sp.Expr:
-        return choose(equal(AT, STEP), KINK * self.DR, 0)
+        return choose(self._at(STEP, 0), KINK * self.DR, 0)
+
+    def arrival(self, receptor: str) -> sp.Expr:
+        moved = self.s.own(self.s.d.receptors[receptor][self.v])
+        return choose(self._at(STEP, 1), KINK * self.DR * moved, 0) if moved != 0 else sp.Integer(0)
 
     def sample(self) -> list[Statement]:
-        return [When(equal(AT, STEP), (Add(self.lam, self.DR),))]
+        return [When(self._at(STEP, 0), (Add(self.lam, self.DR),))]
+
+    def source(self) -> list[Statement]:
+        return [When(self._at(STEP - 1, 1), (Add(self.lam, self.DR),))] if self.jumps else []

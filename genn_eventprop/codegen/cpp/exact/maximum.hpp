@@ -1,26 +1,32 @@
 // The maximum over continuous time, attained at ends of segments or at stationary points inside. At a kink, where the slope
 // changes sign at an arrival, D of the arrival gets dL/dr Vdot(t*-). The output does not spike; its g is V.
+//
+// JUMPS: arrivals may move V itself. Then V right after the arrivals of an instant is attained too, and one that ends there
+// gets dL/dr Vdot(t*+), since lambda contains the jump at t* when their D are formed. Between arrivals of one instant
+// (`together` ms) V has no value. The bound `reach` contains no jumps.
 
 namespace {
 
-template <class O, int V, int N, class W>
+template <class O, int V, int N, class W, bool JUMPS>
 struct ReadMaximum : NoReader<O> {
     static constexpr int n = O::n;
-    double best[N], offset[N], y[N][n], turn[N];
-    int64_t step[N], position[N], kink_entry[N], now = 0;
-    bool at_end[N];
+    double best[N], offset[N], y[N][n], turn[N], rise[N];  // rise: the slope before the arrivals of the present instant
+    int64_t step[N], position[N], kink_entry[N], last[N], now = 0;  // last: the last of these arrivals that reaches k
+    bool at_end[N], arrived[N], final = false;                      // arrived: whether there are any
     int order[N], top = -1;
     void begin(O& out, const Args&, int64_t) {
         for (int k = 0; k < N; ++k) {
             best[k] = double(out.x[V].data[k]), at_end[k] = true, kink_entry[k] = -1, offset[k] = 0, step[k] = position[k] = 0;
+            rise[k] = 0, last[k] = -1, arrived[k] = false;
             for (int i = 0; i < n; ++i) y[k][i] = double(out.x[i].data[k]);
         }
     }
-    void enter(O&, const Args&, int64_t k, bool) { now = k; }
+    void enter(O&, const Args& args, int64_t k, bool) { now = k, final = k == args.exact_steps - 1; }
     // Searches the outputs that may exceed their maximum so far. entry: number of the first arrival in the log.
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t entry) {
         for (int k = 0; k < N; ++k)
-            if (at_end[k] || double(out.reach.data[k]) >= best[k]) follow(out, k, a, count, entry);
+            if (at_end[k] || (JUMPS && (count || arrived[k])) || double(out.reach.data[k]) >= best[k])
+                follow(out, k, a, count, entry);
     }
     void follow(O& out, int k, const typename O::Incoming* a, int64_t count, int64_t entry) {
         double v[n], c[DEGREE + 1], q[O::FRONT], from = 0;
@@ -28,13 +34,18 @@ struct ReadMaximum : NoReader<O> {
         series(out, k, v, c);
         for (int64_t j = 0; j <= count; ++j) {
             const double to = j < count ? a[j].s : out.delta;
-            if (to > from) segment(out, k, v, c, from, to, entry + j);
+            if (to > from + (final && j == count ? 0 : out.together)) segment(out, k, v, c, from, to, entry + j);
             if (j == count) break;
-            const double before = at_end[k] ? slope_of(c, out.degree, to) : 0;
+            if (!arrived[k]) rise[k] = at_end[k] ? slope_of(c, out.degree, to) : 0;
+            arrived[k] = true;
             horner<O::FRONT, O::S>(out.flow[0].arrive[a[j].receptor], out.degree, to, O::own(k), q);
             for (int i = 0; i < n; ++i) v[i] += q[i] * double(a[j].row[k]);
             series(out, k, v, c);
-            if (before > 0 && slope_of(c, out.degree, to) <= 0) turn[k] = before, kink_entry[k] = entry + j;
+            if (a[j].row[k] != 0) {
+                last[k] = entry + j;
+                const bool lower = slope_of(c, out.degree, to) <= 0 || (JUMPS && value_of(c, out.degree, to) < best[k]);
+                if (at_end[k] && rise[k] > 0 && kink_entry[k] < 0 && lower) turn[k] = rise[k], kink_entry[k] = entry + j;
+            }
             from = to;
         }
     }
@@ -49,6 +60,11 @@ struct ReadMaximum : NoReader<O> {
         const int m = out.degree;
         at_end[k] = false;
         const double end = value_of(c, m, to), s0 = slope_of(c, m, from), s1 = slope_of(c, m, to);
+        if (JUMPS && arrived[k] && value_of(c, m, from) > best[k]) {
+            keep(k, v, value_of(c, m, from), from, before_entry);
+            if (s0 <= 0) turn[k] = s0, kink_entry[k] = last[k];
+        }
+        arrived[k] = false, last[k] = -1;
         if (s0 > 0 && s1 < 0 && value_of(c, m, from) + s0 * (to - from) > best[k]) {
             double falling[DEGREE + 1];
             for (int q = 0; q < m; ++q) falling[q] = -(q + 1) * c[q + 1];

@@ -6,6 +6,7 @@ import numpy as np
 
 from ....losses.readout import gauss_legendre
 from .flow import nodes
+from .population import TOGETHER
 from .readout import NODES, NONE, Readout, Sources
 from .records import Arrival, Spike
 from .series import at, bernstein, largest_inside, stretch
@@ -124,7 +125,13 @@ class Maximum(Readout):
         bounds = bernstein(V)
         order = np.lexsort((seg.start, seg.neuron))
         for mine in np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1):
-            self._search(int(seg.neuron[mine[0]]), mine, V, bounds)
+            lasting = self.length[mine] > self.instant  # between arrivals of one instant V has no value
+            lasting[0] = True
+            self._search(int(seg.neuron[mine[0]]), mine[lasting], V, bounds)
+
+    @property
+    def instant(self) -> float:
+        return TOGETHER * self.plan.duration
 
     def _search(self, c: int, mine: np.ndarray, V: np.ndarray, bounds: np.ndarray) -> None:
         start, end = self.segments.x[self.v, mine], self.at_end[self.v, mine]
@@ -172,20 +179,27 @@ class Maximum(Readout):
     def _kinks(self, dr: np.ndarray) -> None:
         mine = [e for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
         for c in (c for c in range(self.model.size) if self.place[c] != "inside"):
-            g, seg = self.segment[c], self.segments
-            t = seg.end[g] if self.place[c] == "end" else seg.start[g]
-            event = self._turning(c, [e for e in mine if seg.start[e.after[c]] == t and c in e.route.target])
-            if event is not None:
-                left_out = (self.at_end, event.before) if g <= event.before[c] else (seg.x, event.after)
-                event.extra += float(dr[c] * self._slope(*left_out)[c])
+            g, seg = np.full(self.model.size, self.segment[c]), self.segments
+            here = seg.end if self.place[c] == "end" else seg.start
+            events = [e for e in mine if abs(e.time - here[g[c]]) <= self.instant and self._reaches(e, c)]
+            if not events:
+                continue
+            if self.place[c] == "end" or g[c] == events[0].before[c]:  # lambda is that before the maximum
+                slope = max(float(self._slope(self.at_end, g)[c]), 0.0)
+                event = next((e for e in events if self._falls(e, c)), events[0])
+            else:
+                slope, event = float(self._slope(seg.x, g)[c]), events[-1]
+            event.extra += float(dr[c]) * slope
 
-    def _turning(self, c: int, arrivals: list[Arrival]) -> Arrival | None:
-        """Of those that reach neuron c at t*: the one at which V turns, else (V jumps) the one where the maximum is."""
-        for e in arrivals:
-            if self._slope(self.at_end, e.before)[c] > 0 >= self._slope(self.segments.x, e.after)[c]:
-                return e
-        near = [e for e in arrivals if self.segment[c] in (e.before[c], e.after[c])]
-        return next(iter([*near, *arrivals]), None)
+    def _reaches(self, e: Arrival, c: int) -> bool:
+        """Whether an arrival changes anything of output c."""
+        return bool(np.any(self.at_end[:, e.before[c]] != self.segments.x[:, e.after[c]]))
+
+    def _falls(self, e: Arrival, c: int) -> bool:
+        """Whether V does not rise, or is lower than the maximum, behind an arrival."""
+        return bool(
+            self._slope(self.segments.x, e.after)[c] <= 0 or self.segments.x[self.v, e.after[c]] < self.value[c]
+        )
 
     def _slope(self, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Vdot of all output neurons at states x of segments `ids`, one a neuron."""

@@ -141,40 +141,61 @@ class Voltage(Integral):
 
 
 class Maximum(ClockReadout):
-    """r = max over steps of V before arrivals, on which V(k dt) does not depend; kinks at arrivals."""
+    """r = max over steps of V before arrivals, on which V(k dt) does not depend, and behind those that move V itself;
+    kinks at arrivals."""
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
         self.step, self.kink = np.zeros(self.value.shape, int), np.zeros(self.value.shape)
+        self.behind = np.zeros(self.value.shape, bool)  # whether the maximum is behind the arrivals of its step
+        self.per_jump = np.zeros(self.value.shape)  # Vdot(t*+) there, by the jump of V
 
     def before_arrivals(self, k: int, x: Array) -> None:
         self._larger = np.full_like(self.valid, k == 0) | (x[:, self.v] > self.value)
         self.value = np.where(self._larger, x[:, self.v], self.value)
         self.step = np.where(self._larger, k, self.step)
-        self._slope = self.s.slope(x)
+        self.behind &= ~self._larger
+        self._slope, self._before = self.s.slope(x), x[:, self.v]
 
     def after_arrivals(self, k: int, x: Array) -> None:
-        """At a kink the slope turns from positive to not positive by the arrivals; keep Vdot(t*-)."""
-        kink = np.where((self._slope > 0) & (self.s.slope(x) <= 0), self._slope, 0.0)
+        """At a kink the slope turns from positive to not positive by the arrivals, or V drops; keep Vdot(t*-)."""
+        V, slope = x[:, self.v], self.s.slope(x)
+        kink = np.where((self._slope > 0) & ((slope <= 0) | (V < self._before)), self._slope, 0.0)
         self.kink = np.where(self._larger, kink, self.kink)
+        jumped = V > self.value
+        self.per_jump = np.where(jumped, slope / np.where(jumped, V - self._before, 1.0), self.per_jump)
+        self.value, self.step = np.where(jumped, V, self.value), np.where(jumped, k, self.step)
+        self.behind |= jumped
 
     def arrival(self, c: Lane, k: int) -> Array | float:
-        """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight."""
-        return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T
+        """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight; behind
+        a jump dL/dr Vdot(t*+), shared in proportion to the jumps."""
+        return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T + self._jump_share(c, k) @ c.weight.T
 
     def arrival_each(self, c: Lane, k: int) -> Array | float:
-        return self._share(k, c.target)[:, None] * np.minimum(c.weight, 0.0)
+        return (
+            self._share(k, c.target)[:, None] * np.minimum(c.weight, 0.0) + self._jump_share(c, k)[:, None] * c.weight
+        )
+
+    def _jump_share(self, c: Lane, k: int) -> Array:
+        """(B, K) of a unit weight."""
+        return (self.step == k) * self.behind * self.per_jump * self.dr * self.s.direction(c)
 
     def _share(self, k: int, output: str) -> Array:
         """(B, K) of a unit weight."""
-        here = (self.step == k) * self.kink * self.dr
+        here = (self.step == k) * ~self.behind * self.kink * self.dr
         total = np.zeros_like(here)
         for other in self.s.into(output):
             total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
         return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
 
     def sample(self, k: int) -> Array | float:
-        return np.where(self.step == k, self.dr, 0.0)
+        return np.where((self.step == k) & ~self.behind, self.dr, 0.0)
+
+    def source(self, k: int) -> Array | float:
+        added = np.zeros((self.s.B, len(self.s.plan.output.derived.states), self.value.shape[1]))
+        added[:, self.v] = np.where((self.step == k) & self.behind, self.dr, 0.0)
+        return added
 
 
 class TraceOfV(ClockReadout):
