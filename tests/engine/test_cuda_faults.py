@@ -214,6 +214,18 @@ def test_indices_into_global_memory_have_64_bits():
     )
 
 
+def test_more_synapses_than_32_bits_count_are_refused():
+    """In a table, whose entries are numbers of synapses; dense weights have 64-bit indices, see above."""
+    net = Network()
+    hidden, out = net.population(LIF(), 50_000, name="hidden"), net.population(LI(), 20, name="output")
+    axonal = Delay(Uniform(0.0, 6.0), kind="axonal", max=8.0)
+    net.connect(net.input(50_000), hidden, Dense(Normal(0.0, 1.0)), delay=axonal)
+    net.connect(hidden, out, Dense(Normal(0.0, 1.0)))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=1.0, duration=100.0)
+    with pytest.raises(EngineError, match="'input_hidden' has 2500000000 synapses in a table, which holds 2147482624"):
+        generate(plan, "float32")
+
+
 @pytest.mark.parametrize(
     "name, wide, narrow",
     [

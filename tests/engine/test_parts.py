@@ -5,6 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import create
+from genn_eventprop.engines.contract.reordered import Reordered
 from genn_eventprop.engines.contract.slices import Part, add_in_tree
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -119,6 +120,15 @@ def test_each_process_of_a_machine_takes_a_device_of_its_own(monkeypatch):
         engine.settle(number, 3)
     assert opened == [0, 0, 0, 1] and [e._number for e in engines] == [0, 1, 0]
     assert engines[1].remarks[-1] == "3 processes share 2 devices of this machine"
+
+
+def test_an_engine_around_another_hands_on_who_it_is():
+    """Otherwise all ranks of a reordered engine would stay on the first device."""
+    inner, _ = setting("c99", "grid")
+    asked = []
+    inner.settle = lambda number, processes: asked.append((number, processes))
+    Reordered(inner, inner.plan).settle(1, 3)
+    assert asked == [(1, 3)]
 
 
 @pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ...errors import EngineError
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
@@ -20,6 +21,7 @@ from ..safe_text import in_comment
 from ..statements import indent
 
 WARP = 32
+MOST_SYNAPSES = 2**31 - 2**10  # of a table: their numbers have 32 bits, and threads count beyond the last one
 
 
 def shares_weights(c: ConnectionRecord) -> bool:
@@ -35,6 +37,11 @@ def grouped_delays(c: ConnectionRecord) -> bool:
 def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
     """Which synapses share a weight or a delay: the ``start`` of every group in ``synapse``; and sources of synapses."""
     S, found = c.synapses, list[Buffer]()
+    if S > MOST_SYNAPSES and (c.form != "dense" or grouped_delays(c)):
+        raise EngineError(
+            f"cuda: connection {c.name!r} has {S} synapses in a table, which holds {MOST_SYNAPSES}; use a smaller "
+            "connection, or a dense one with one delay or one a synapse"
+        )
     if c.form != "dense":
         found.append(Buffer(f"c{i}_source", (S,), "int", "given"))
     if shares_weights(c):
