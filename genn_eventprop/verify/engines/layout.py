@@ -52,20 +52,24 @@ QIF_DELTA = NeuronModel(
 )
 """QIF with delta synapses: V' is not linear in what arrivals move."""
 
-SQUARED = {
-    "state": {"V": 0.0, "I": 0.0},
-    "params": {"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")},
-    "dynamics": {"V": "(I * I - V) / tau_mem", "I": "-I / tau_syn"},
-    "input": "I",
-}
-SQUARED_LI = NeuronModel(name="SquaredLI", **SQUARED)
-SQUARED_LIF = NeuronModel(
-    name="SquaredLIF",
-    **SQUARED | {"params": {**SQUARED["params"], "v_thresh": Param(1.0), "v_reset": Param(0.0)}},
-    threshold="V - v_thresh",
-    reset={"V": "v_reset"},
+SQUARED_LI = NeuronModel(
+    name="SquaredLI",
+    state={"V": 0.0, "I": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")},
+    dynamics={"V": "(I * I - V) / tau_mem", "I": "-I / tau_syn"},
+    input="I",
 )
 """V' has the square of the current that arrivals move."""
+
+SQUARED_LIF = NeuronModel(
+    name="SquaredLIF",
+    state=SQUARED_LI.state,
+    params={**SQUARED_LI.params, "v_thresh": Param(1.0), "v_reset": Param(0.0)},
+    dynamics=SQUARED_LI.dynamics,
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="I",
+)
 
 CUBIC_DELTA = NeuronModel(
     name="CubicDelta",
