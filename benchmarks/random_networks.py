@@ -84,7 +84,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """What became of a network: its verdicts, what it has, and the digest of the program of every engine."""
 
     number: Number
@@ -143,7 +143,7 @@ def make(name: str, case: Case) -> Engine:
     return made(name, case)
 
 
-def run(s: Settings, number: Number, say: Any) -> Found:
+def run(s: Settings, number: Number, say: Any) -> Finding:
     """One network in this process."""
     start, text, has = time.perf_counter(), "", tuple[str, ...]()
     stage, programs = "", dict[str, str]()
@@ -169,15 +169,15 @@ def run(s: Settings, number: Number, say: Any) -> Found:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]
     except Exception as error:  # whatever it is, the network found it
         verdicts = [Verdict(stage or "the network", "wrong", f"{type(error).__name__}: {error}")]
-    return Found(number, text, tuple(verdicts), time.perf_counter() - start, has, tuple(programs.items()))
+    return Finding(number, text, tuple(verdicts), time.perf_counter() - start, has, tuple(programs.items()))
 
 
 def work(s: Settings, pipe: Connection) -> None:
-    """A worker: numbers in, ("stage", text) and ("found", Found) out. It and its compilers are one process group."""
+    """A worker: numbers in, ("stage", text) and ("finding", Finding) out; with its compilers it is a process group."""
     os.setpgid(0, 0)
     cheap.install(s.level)
     while (number := pipe.recv()) is not None:
-        pipe.send(("found", run(s, number, lambda stage: pipe.send(("stage", stage)))))
+        pipe.send(("finding", run(s, number, lambda stage: pipe.send(("stage", stage)))))
 
 
 class Worker:
@@ -200,7 +200,7 @@ class Worker:
         if self.process.is_alive():
             self.pipe.send(None)
 
-    def answer(self) -> Found | None:
+    def answer(self) -> Finding | None:
         """What it found, None while it goes on. A process that died, or takes too long, is wrong."""
         try:
             if not self.pipe.poll():
@@ -223,12 +223,12 @@ class Worker:
                 kill()
         self.process.join()
 
-    def _ended(self, reason: str) -> Found:
+    def _ended(self, reason: str) -> Finding:
         self.kill()
-        return Found(self.number, "", (Verdict(self.stage, "wrong", reason),), time.monotonic() - self.since)
+        return Finding(self.number, "", (Verdict(self.stage, "wrong", reason),), time.monotonic() - self.since)
 
 
-def all_found(s: Settings, numbers: list[Number]) -> Generator[Found, None, None]:
+def all_findings(s: Settings, numbers: list[Number]) -> Generator[Finding, None, None]:
     """Every network, by several processes; those of one structure go to one of them."""
     if s.workers == 0:
         cheap.install(s.level)
@@ -281,7 +281,7 @@ def asked(s: Settings) -> str:
     return f"--spike-times {s.spike_times} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
 
 
-def table(s: Settings, found: list[Found]) -> str:
+def table(s: Settings, found: list[Finding]) -> str:
     """What became of them, by engine, the reasons of refusals, and what was drawn."""
     structures = len({f.number[0] for f in found})
     command = f"python benchmarks/random_networks.py {asked(s)} --structures {structures}"
@@ -308,7 +308,7 @@ def table(s: Settings, found: list[Found]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def line(s: Settings, f: Found) -> str:
+def line(s: Settings, f: Finding) -> str:
     """A network in a line, and what is not right about it with the line that shows it again."""
     again = f"    python benchmarks/random_networks.py {asked(s)} --only {f.number[0]}"
     again = f"    python benchmarks/random_networks.py --known --only {f.number[0]}" if s.known else again
@@ -325,7 +325,7 @@ def write_table(page: Path, mark: str, text: str) -> None:
     page.write_text(old[: old.index(begin) + len(begin)] + "\n\n" + text + "\n" + old[old.index(end) :])
 
 
-def earlier(s: Settings) -> list[Found]:
+def earlier(s: Settings) -> list[Finding]:
     """What the file of an earlier run has."""
     if s.out is None or not s.out.exists():
         return []
@@ -333,7 +333,7 @@ def earlier(s: Settings) -> list[Found]:
     if any((row["seed"], row["spike_times"]) != (s.seed, s.spike_times) for row in rows):
         raise SystemExit(f"{s.out} is of another seed or other spike times; give --out another name")
     return [
-        Found(
+        Finding(
             (row["number"][0], row["number"][1]), row["text"], tuple(Verdict(**v) for v in row["verdicts"]),
             row["seconds"], tuple(row["features"]), tuple((name, text) for name, text in row["programs"]),
         )
@@ -341,7 +341,7 @@ def earlier(s: Settings) -> list[Found]:
     ]  # fmt: skip
 
 
-def keep(s: Settings, f: Found) -> None:
+def keep(s: Settings, f: Finding) -> None:
     if s.out is not None:
         row = {"seed": s.seed, "spike_times": s.spike_times, "kind": f.kind, **asdict(f)}
         with s.out.open("a") as file:
@@ -359,7 +359,7 @@ def main() -> int:
     os.environ |= {VARIABLE: folder, "TMPDIR": folder}  # a compiler that is killed leaves its files behind
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with contextlib.closing(all_found(s, networks)) as coming:
+        with contextlib.closing(all_findings(s, networks)) as coming:
             for f in coming:
                 found.append(f)
                 keep(s, f)

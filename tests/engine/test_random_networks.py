@@ -391,7 +391,7 @@ def test_the_table_counts_structures(monkeypatch: pytest.MonkeyPatch) -> None:
     command = importlib.import_module("random_networks")
     right = (Verdict("native float64", "right", "", True), Verdict("mirrored float64", "right"))
     programs = (("native float64", "a text"),)
-    found = [command.Found((n, i), "", right, 1.0, ("one output",), programs) for n, i in ((1, 0), (1, 1), (2, 0))]
+    found = [command.Finding((n, i), "", right, 1.0, ("one output",), programs) for n, i in ((1, 0), (1, 1), (2, 0))]
     rows = command.table(command.Settings(), found).splitlines()
     assert "| all engines | 1 | 3 | 3 | 0 | 0 | 0 | 3 |" in rows
     assert "| native float64 | 1 | 3 | 3 | 0 | 0 | 0 | 3 |" in rows
