@@ -122,6 +122,7 @@ def write_errors(
         yield
     except OSError as problem:
         why = problem.strerror or str(problem) or type(problem).__name__
+        problem.filename = str(path)  # not the name beside it
         raise error(f"{path} cannot be written ({why}){after}; {advice(problem, then)}") from problem
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..atomic import advice
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, WriteError, suggest
@@ -37,6 +38,8 @@ from ..runs.run_lock import writer
 from ..runs.weights import NIR
 from ..training.checks import whole
 from ..training.interrupt import interruptible
+from ..training.recording import clock_plan
+from ..training.runtime_estimate import figure_memory
 from ..training.stopping import EarlyStopping
 from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
@@ -274,6 +277,10 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     trainer.preprocessing = tuple(experiment.preprocessing)
     trainer.n_channels = experiment.n_channels or trainer.n_channels
     trainer.distribute(world())
+    if file.plot is not None:
+        recorded = clock_plan(trainer)
+        states = sum(p.size * len(p.derived.states) for p in recorded.populations)
+        trainer.figure_bytes = figure_memory(states, recorded.n_steps)
     if resume:
         trainer.resume(run_dir)
     else:
@@ -351,9 +358,13 @@ def _drawing(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, WriteError) as error:
+        problem = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(problem, OSError)
+        place = "" if problem.filename is None else f": {problem.filename}"
+        then = advice(problem, f"draw them with: genn-eventprop plot {run_dir}")
         raise TrainingError(
-            f"the training is finished and its results are in {run_dir}, but not all figures: {error}; later, "
-            f"genn-eventprop plot {run_dir} draws them"
+            f"the training is finished and its results are in {run_dir}, but the figures could not be written "
+            f"({problem.strerror or problem}{place}); {then}"
         ) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import NetworkError
 from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape
 from .connectivity.base import as_mask
 from .delay import Delay
-from .memory import in_words, physical_memory
+from .memory import check_fits
 from .parameters import Array, Constant, check_bounds_fit, is_open
 from .places import Input, Population
 
@@ -74,7 +74,6 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     """
     kind, between = c.connectivity, (c.source.shape, c.target.shape)
     key = c.weight_name
-    _check_memory(c)
     values: dict[str, np.ndarray] = {}
     if c.share is not None:
         return values | _draw_delays(c, stream)
@@ -159,17 +158,18 @@ def as_learned(value: Any, weights: Shape, name: str) -> tuple[bool, np.ndarray 
     return bool(found.any()), found
 
 
-def _check_memory(c: Connection) -> None:
-    M, N = c.shape
-    needed = 8 * math.prod(c.weight_shape)
-    if c.connectivity.form != "dense":
-        needed = 8 * c.connectivity.count(c.source.shape, c.target.shape)
-    if needed > physical_memory():
-        what = f"{M} x {N} weights" if c.connectivity.form == "dense" else f"{needed // 8} synapses"
-        raise NetworkError(
-            f"{c.name}.weight: {what} take {in_words(needed)}, this "
-            f"machine has {in_words(physical_memory())} of memory; use smaller populations"
-        )
+def check_memory(connections: Sequence[Connection]) -> None:
+    """Raise `NetworkError` if the initial weights need more memory than there is, alone or together."""
+    total = 0
+    for c in connections:
+        M, N = c.shape
+        count = math.prod(c.weight_shape)
+        if c.connectivity.form != "dense":
+            count = c.connectivity.count(c.source.shape, c.target.shape)
+        what = f"{M} x {N} weights" if c.connectivity.form == "dense" else f"{count} synapses"
+        check_fits(8 * count, f"{c.name}.weight: {what}", "use smaller populations", NetworkError)
+        total += 0 if c.share is not None else 8 * count
+    check_fits(total, f"{total // 8:,} weights of all connections", "use smaller populations", NetworkError)
 
 
 def _within_bounds(weight: np.ndarray, connectivity: Connectivity, key: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NetworkError
-from .connection import Connection, as_learned, as_sign, draw
+from .connection import Connection, as_learned, as_sign, check_memory, draw
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
@@ -168,6 +168,7 @@ class Network:
             raise NetworkError(f"a random seed must be an integer >= 0, got {base}")
         stream = lambda name: np.random.default_rng([base, zlib.crc32(name.encode())])  # noqa: E731
         values: dict[str, np.ndarray] = {}
+        self.check_memory()
         for c in self.connections:
             values |= draw(c, stream)
         for p in self.populations:
@@ -175,6 +176,10 @@ class Network:
                 values[f"{p.name}.{n}"] = param.draw(stream(f"{p.name}.{n}"), p.size, f"{p.name}.{n}")
         self.check_parameters(values)
         return values
+
+    def check_memory(self) -> None:
+        """Raise `NetworkError` if the initial weights need more memory than this machine has."""
+        check_memory(self.connections)
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
         """Check values that are put in the place of the initial ones.

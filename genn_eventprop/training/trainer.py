@@ -16,7 +16,8 @@ from ..compile import create, make_plan
 from ..description import Described
 from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
-from ..engines import Data, Engine
+from ..engines import Data, Engine, engine_class
+from ..engines.contract.memory import check_training
 from ..errors import CheckpointError, SettingError
 from ..losses import Loss, as_losses
 from ..losses.outer import Absent
@@ -162,7 +163,7 @@ class Trainer:
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = [*notes, *network.notes()]
-        self._wants_estimate = progress
+        self._wants_estimate, self.figure_bytes = progress, 0  # bytes for figures that the experiment draws
         self.network_description = describe_network(network)
         self.data_description: str | None = None
         self.settings = self._settings(slope_floor)
@@ -178,7 +179,12 @@ class Trainer:
             self.distribute(communicator)
 
     def _first_engine(self, **settings: Any) -> Engine:
-        """With the initial values of all parameters."""
+        """With the initial values of all parameters; what memory is too small for is refused before they are drawn."""
+        kind = engine_class(settings["engine"])
+        itemsize = 4 if "dtype" in kind.options and settings["dtype"] == "float32" else 8
+        self.network.check_memory()
+        moments = len(self.optimiser.full_state_names())
+        check_training(self.plan, itemsize, moments, kind.gradient_copies(self.batch_size))
         first = self.network.initial_parameters(self.streams.at("initial values"))
         self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
         return create(self.plan, first, **settings)
@@ -261,7 +267,7 @@ class Trainer:
             if self._wants_estimate:
                 left = range(self.state.epoch, epochs)
                 self.runtime_estimate = estimate_runtime(
-                    self.engine, batches, held_out, self.batch_size, left, self.ranks.size
+                    self.engine, batches, held_out, self.batch_size, left, self.ranks.size, self._later_bytes()
                 )
             n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
             for callback in self.callbacks:
@@ -277,6 +283,12 @@ class Trainer:
             for callback in self.callbacks:
                 callback.close()
         return results
+
+    def _later_bytes(self) -> int:
+        """What is needed beside what a batch needs: for the best weights, and for a checkpoint or for figures."""
+        best = sum(value.nbytes for value in self.engine.parameters.values())
+        checkpoint = sum(array.nbytes for array in pack(self)[0].values()) + best
+        return best + max(2 * checkpoint, self.figure_bytes)
 
     def note(self, text: str) -> None:
         """Add a note to be printed before training."""

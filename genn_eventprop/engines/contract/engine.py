@@ -14,10 +14,12 @@ import numpy as np
 
 from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
-from .data import Data, quantise
+from .data import Data, batch_indices, quantise
 from .features import refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
+from .memory import check_batch, trial_bytes
 from .noise import keys
+from .parameters import parameter_shapes
 from .result import Result
 from .slices import Part
 from .split import SplitForm
@@ -154,6 +156,25 @@ class Engine(SplitForm, ABC):
     def settle(self, number: int, processes: int) -> None:  # noqa: B027  (most engines take little room)
         """Make room for others: this is process `number` of `processes` with such an engine on this machine."""
 
+    def batch(self, data: Data, samples: Any) -> np.ndarray:
+        """(B,) int64 indices of a batch, checked against the data set and the memory of this machine.
+
+        Raises:
+            DataError: samples that are not there. EngineError: more of them than memory is for.
+        """
+        samples = batch_indices(data, samples)
+        check_batch(len(samples), self.trial_bytes())
+        return samples
+
+    def trial_bytes(self) -> int:
+        """Bytes that each trial of a batch takes at least."""
+        return trial_bytes(self.plan)
+
+    @classmethod
+    def gradient_copies(cls, batch: int) -> int:
+        """Of the gradient, beside itself, that a batch of this size needs at least."""
+        return 0
+
     # batches shared by several processes (`distributed`)
 
     def slices_of(self, batch: int) -> int:
@@ -277,14 +298,3 @@ def _rounded_delays(plan: Plan) -> list[str]:
     moved = [c for c in plan.connections if abs(c.delay_steps * plan.dt - c.delay) > 1e-9 * plan.dt]
     changes = ", ".join(f"{c.name} {c.delay:g} -> {c.delay_steps * plan.dt:g} ms" for c in moved)
     return [f"delays rounded to whole steps: {changes}"] if moved else []
-
-
-def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter: those of connections, see `ConnectionRecord.values`; of neurons (N,) or (1,)."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for c in plan.connections:
-        shapes |= c.values
-    for p in plan.populations:
-        for n in p.derived.params:
-            shapes[f"{p.name}.{n}"] = (p.size,) if n in p.per_neuron else (1,)
-    return shapes

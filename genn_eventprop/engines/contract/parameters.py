@@ -9,10 +9,21 @@ import numpy as np
 from ...plan import Plan
 from ...plan.synapse_tables import Tables, Values, delay_steps, of_synapses, ring_steps
 
-__all__ = ["Tables", "Values", "copied", "delay_steps", "of_synapses", "ring_steps"]
+__all__ = ["Tables", "Values", "copied", "delay_steps", "of_synapses", "parameter_shapes", "ring_steps"]
 
 
 def copied(plan: Plan, parameters: Values, dtype: Any) -> dict[str, np.ndarray]:
     """Copies of `dtype`; of pairs as int32."""
     pairs = {c.pairs for c in plan.connections if c.drawn}
     return {k: np.array(v, np.int32 if k in pairs else dtype, order="C") for k, v in parameters.items()}
+
+
+def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter: those of connections, see `ConnectionRecord.values`; of neurons (N,) or (1,)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for c in plan.connections:
+        shapes |= c.values
+    for p in plan.populations:
+        for n in p.derived.params:
+            shapes[f"{p.name}.{n}"] = (p.size,) if n in p.per_neuron else (1,)
+    return shapes

@@ -20,7 +20,7 @@ from ...program.host_values import grid_values, neuron_values, synapse_values
 from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...program.trial import Trial
-from .data import Data, batch_indices
+from .data import Data
 from .engine import Engine
 from .features import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_APART
 from .host_losses import compared_with, prefixed, taken
@@ -64,7 +64,7 @@ class ProgramEngine(Engine):
         """
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples, plan = batch_indices(data, samples), self.plan
+        samples, plan = self.batch(data, samples), self.plan
         data.scored(samples, training=training)
         given = self._given(data, samples, training) | {"record": record_spikes}
         if on_host(plan):
@@ -113,7 +113,7 @@ class ProgramEngine(Engine):
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, Any]:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         given = self._given(data, samples, stochastic) | {"record": record_spikes}
         out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
         readout, valid = self._read(out, self.plan.loss)

@@ -25,7 +25,7 @@ from ...modelling.connectivity import Synapses
 from ...plan import Plan
 from ...program.host_values import synapse_values
 from ...program.trial import Trial, make_trial
-from ..contract.data import Data, batch_indices
+from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
 from ..contract.features import MOVED_VOLTAGE, SHARED, SHARED_TABLES, refuse
@@ -119,7 +119,7 @@ class GennEngine(GennHalves):
     # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         data.scored(samples, training=training)
         self._take_form(split=False)
         run = super().run

@@ -23,7 +23,7 @@ from ...plan import Plan
 from ...program.host_values import auxiliary
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
-from ..contract.data import Data, batch_indices
+from ..contract.data import Data
 from ..contract.engine import Availability
 from ..contract.features import (
     ALL,
@@ -150,7 +150,7 @@ class NativeEngine(NativeCalls):
     # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         if self._split:  # trials that a forward pass has left are overwritten
             self.displace()
         whole = Part.whole(len(samples), self.slices_of(len(samples)))
@@ -196,7 +196,7 @@ class NativeEngine(NativeCalls):
     ) -> tuple[Result, Carry]:
         if why := self.cannot_carry():
             raise EngineError(why)
-        samples, other = batch_indices(data, samples), self._carrying
+        samples, other = self.batch(data, samples), self._carrying
         other.seed, other.epoch = self.seed, self.epoch
         other._carry = carrying = Carrying(self.plan, carry, len(samples), self.dtype)
         result = other.run(data, samples, training=training, record_spikes=True)
@@ -205,7 +205,7 @@ class NativeEngine(NativeCalls):
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]]]:
-        samples, other = batch_indices(data, samples), self._halves
+        samples, other = self.batch(data, samples), self._halves
         other.seed, other.epoch = self.seed, self.epoch
         part = Part.whole(len(samples), self.slices_of(len(samples)))
         half = FORWARDS if keep else WHOLE
@@ -230,6 +230,10 @@ class NativeEngine(NativeCalls):
         self._halves._call(arrays, part, True, False, BACKWARDS)
         self._complete()
         return self._in_order_of_data(arrays) if inputs else arrays["input_slope"]
+
+    @classmethod
+    def gradient_copies(cls, batch: int) -> int:
+        return min(batch, FEW_SLICES)  # more of them only where they are small
 
     def slices_of(self, batch: int) -> int:
         if self.slices is not None:

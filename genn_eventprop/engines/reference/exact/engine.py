@@ -19,7 +19,7 @@ import numpy as np
 from ....errors import EngineError
 from ....losses import LossRecord
 from ....plan import Plan
-from ...contract.data import Data, batch_indices, quantise
+from ...contract.data import Data, quantise
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, READOUTS
 from ...contract.lock import one_at_a_time
@@ -93,7 +93,7 @@ class ReferenceEvent(Engine):
         return quantise(events, self.plan)
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         data.scored(samples, training=training)
         models = self._models()
         self.trials = [self._forward(data, int(i), models) for i in samples]
@@ -131,7 +131,7 @@ class ReferenceEvent(Engine):
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         models = self._models()
         self.trials = [self._forward(data, int(i), models) for i in samples]
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ....plan import Plan
-from ...contract.data import Data, batch_indices
+from ...contract.data import Data
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, AMOUNTS, INTEGRALS, READOUTS
 from ...contract.lock import one_at_a_time
@@ -62,7 +62,7 @@ class ReferenceClock(Engine):
     def run_on(
         self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
     ) -> tuple[Result, Carry]:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         trial = self._trial(data, samples, training, carry)
         data.scored(samples, training=training)
         trial.forward()
@@ -84,7 +84,7 @@ class ReferenceClock(Engine):
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, Trial]:
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         trial = self._trial(data, samples, stochastic)
         trial.forward()
         read, plan = trial.readouts[self.plan.loss.output], self.plan
@@ -109,7 +109,7 @@ class ReferenceClock(Engine):
             population -> state name -> (B, T, N) values at k dt after arrivals, and "lambda_" + state name -> (B, T, N)
             values at the same times, for the mean loss of the batch (only with `adjoint`; the samples need labels).
         """
-        samples = batch_indices(data, samples)
+        samples = self.batch(data, samples)
         trial = self._trial(data, samples)
         trial.forward()
         if adjoint:
