@@ -110,15 +110,18 @@ def test_an_exception_of_the_writer_is_its_own(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_links_and_modes_stay_and_devices_are_written(tmp_path):
+def test_links_and_modes_stay_and_pipes_are_written(tmp_path):
     (tmp_path / "to").write_text("old")
     (tmp_path / "to").chmod(0o640)
     (tmp_path / "link").symlink_to("to")
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "to").read_text() == "new"
     assert (tmp_path / "to").stat().st_mode & 0o777 == 0o640
-    write_text("/dev/null", "nothing")
-    assert Path("/dev/null").is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
     with pytest.raises(WriteError, match=r"cannot be written \(Is a directory\); choose another name or folder"):
         write_text(tmp_path, "new")
     write_text(tmp_path / ("n" * 255), "the longest name")
