@@ -170,6 +170,7 @@ OTHERS = {
     ("download.py", "_receive"): "a part that is renamed when it is complete",
     ("network.py", "_output_to"): "a log",
     ("load.py", "_compile"): "in a private folder",
+    ("cache.py", "publish"): "in a private folder, then renamed",
     ("app.py", "run"): "nowhere",
     ("page.py", "_png"): "to memory",
 }
