@@ -62,7 +62,7 @@ class Options:
     """Of these."""
     cases: int = 3000
     """Random configurations, event files and command lines."""
-    hostile: int = 1000
+    hostile: int = 500
     """Files that were made on purpose."""
     folders: int = 200
     """Of other programs."""
