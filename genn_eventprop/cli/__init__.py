@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 
 from ..output import standard_streams
+from .first_import import importing
 
 __all__ = ["main", "main_of"]
 
@@ -28,24 +24,3 @@ def main_of(source: str) -> None:
         with importing("train"):
             from . import train
         train.main_of(source, out)
-
-
-@contextmanager
-def importing(module: str) -> Iterator[None]:
-    """While a module of this folder is imported for the first time, Ctrl-C ends the process at once: nothing has begun,
-    and modules that are half imported say anything but that."""
-    first = f"{__name__}.{module}" not in sys.modules and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-
-    def end(*_: object) -> None:
-        with suppress(OSError):
-            os.write(2, b"genn-eventprop: interrupted\n")
-        os._exit(130)
-
-    if first:
-        signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        if first:
-            signal.signal(signal.SIGINT, before)

@@ -13,7 +13,7 @@ from importlib import import_module, resources
 from .. import __version__
 from ..errors import EventPropError, OutputError, Terminated, suggest
 from ..output import Output, say
-from . import importing
+from .first_import import importing
 
 PROGRAM = "genn-eventprop"
 Command = Callable[[Sequence[str], str], None]

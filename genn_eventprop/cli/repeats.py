@@ -14,6 +14,7 @@ from ..studies.jobs import LocalRunner, Runner
 from ..studies.repeat_jobs import run_jobs
 from ..studies.repeats import describe_summary, repeats_folder, run_repeats, whole_numbers
 from ..studies.scan import processors, read_toml
+from .worker import run as run_command
 
 
 def wants_repeats(config: ExperimentConfig) -> bool:
@@ -47,7 +48,7 @@ def runner_of(config: ExperimentConfig, root: Path) -> Runner:
     if config.runner == "local":
         return LocalRunner(config.processes, threads=max(1, processors() // config.processes))
     table = {} if config.slurm is None else read_toml(config.slurm).get("slurm", {})
-    return SlurmRunner(root, slurm_of(table, str(config.slurm)), config.processes)
+    return SlurmRunner(root, slurm_of(table, str(config.slurm)), config.processes, run_command)
 
 
 def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from ..studies.jobs import Job, LocalRunner, Runner
 from ..studies.scan import locked, prepare, processors, read_toml
 from ..studies.scan_status import last_line
 from .options import parse
+from .worker import run as run_command
 
 
 def reproduce(arguments: Sequence[str], program: str) -> None:
@@ -112,7 +113,7 @@ def _run(
         share = threads or max(1, processors() // processes)
         where: Runner
         if runner == "slurm":
-            where = SlurmRunner(root, slurm, processes)
+            where = SlurmRunner(root, slurm, processes, run_command)
             share, queued = slurm.threads or share, where.alive()
         else:
             where, queued = LocalRunner(processes, [lock], share), {}

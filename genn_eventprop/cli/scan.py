@@ -22,6 +22,7 @@ from ..studies.search_run import SearchRun
 from ..studies.tabulate import markdown, rows_of
 from .options import parse
 from .search_report import finish
+from .worker import run as run_command
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
 
@@ -102,7 +103,7 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
     """Run what remains; returns the logs of the cells that failed."""
     with locked(grid.folder) as lock:
         if runner == "slurm":
-            slurm = SlurmRunner(grid.folder, grid.slurm, processes)
+            slurm = SlurmRunner(grid.folder, grid.slurm, processes, run_command)
             jobs, finished = prepare(grid, grid.slurm.threads, slurm.alive())
             numbers = slurm.submit(jobs)
             _begin(grid, len(finished), processes)
@@ -124,7 +125,7 @@ def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
     run = SearchRun(grid, threads, lambda line: print(line, flush=True))
     slurm = where == "slurm"
     runner = (
-        SlurmRunner(grid.folder, grid.slurm, processes, run.watch)
+        SlurmRunner(grid.folder, grid.slurm, processes, run_command, run.watch)
         if slurm
         else LocalRunner(processes, (), share, run.watch)
     )
@@ -160,7 +161,7 @@ def _queue(grid: Scan) -> Mapping[str, str]:
     if not (grid.folder / "slurm" / "jobs.json").is_file():
         return {}
     try:
-        return SlurmRunner(grid.folder, grid.slurm, 1).alive()
+        return SlurmRunner(grid.folder, grid.slurm, 1, run_command).alive()
     except SettingError:  # asked on a machine without SLURM: the folders tell nearly as much
         return {}
 

@@ -15,9 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..output import Output, stderr
-
-ENDED = (129, 130, 143)
-"""Exit statuses of a training that was asked to stop; this process stops, too."""
+from ..studies.jobs import ENDED
 
 
 def main() -> int:

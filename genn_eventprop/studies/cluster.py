@@ -114,15 +114,16 @@ def minutes(text: Any, where: str) -> int:
     return (24 * days + first) * 60 + second + (third > 0)
 
 
+RunCommand = Callable[[Sequence[str], Path], int]
+
+
 class Cell:
     """The work of a queued job; submitit calls it, and `checkpoint` before it queues the job again."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, run: RunCommand) -> None:
+        self.job, self.run = job, run
 
     def __call__(self) -> int:
-        from ..cli.worker import run
-
         requeue, asked = signal.getsignal(signal.SIGUSR2), list[tuple[int, FrameType | None]]()
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -131,7 +132,7 @@ class Cell:
 
         signal.signal(signal.SIGUSR2, stop)
         self.job.status_file.unlink(missing_ok=True)
-        status = run(self.job.command(), self.job.log)
+        status = self.run(self.job.command(), self.job.log)
         if status == 143 and callable(requeue) and (asked or self._preempted()):
             requeue(*(asked or [(signal.SIGUSR2, None)])[0])  # does not come back
         return self.job.ended(status)
@@ -160,15 +161,16 @@ class SlurmRunner:
     Args:
         folder: of the scan; scripts, logs of submitit and the numbers of the jobs go to ``slurm/`` in it.
         slurm: what to ask for. at_once: jobs of the array that run at the same time.
+        run: runs a command line with a log file and returns its exit status (`cli.worker.run`).
         watch: see `LocalRunner`.
 
     Raises:
         SettingError: submitit is missing, or there is no SLURM here.
     """
 
-    def __init__(self, folder: Path, slurm: Slurm, at_once: int, watch: Watch | None = None) -> None:
+    def __init__(self, folder: Path, slurm: Slurm, at_once: int, run: RunCommand, watch: Watch | None = None) -> None:
         self.folder, self.slurm, self.at_once, self.watch = folder / "slurm", slurm, at_once, watch
-        self._ending: set[str] = set()
+        self.run_command, self._ending = run, set[str]()
         on_one_line(str(folder), "the folder of the scan")
         self._submitit = import_submitit()
         if CLUSTER == "slurm" and shutil.which("sbatch") is None:
@@ -197,7 +199,7 @@ class SlurmRunner:
                 **given,
             )  # fmt: skip
             with executor.batch():
-                submitted = [executor.submit(Cell(job)) for job in new]
+                submitted = [executor.submit(Cell(job, self.run_command)) for job in new]
             for job in new:
                 job.status_file.unlink(missing_ok=True)
                 ending(job).unlink(missing_ok=True)

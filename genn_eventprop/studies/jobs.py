@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..cli.worker import ENDED
 from ..runs.run_folder import write_json
 from .repeats import run_state
 
 POLL = 0.2  # s between looks at the processes
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+ENDED = (129, 130, 143)
+"""Exit statuses of a training that was asked to stop; the process that ran it stops, too."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..cli.worker import ENDED
 from ..errors import SettingError
 from ..runs.run_folder import RunFolder, read_json
 from ..runs.run_lock import held
 from ..training.runtime_estimate import duration
-from .jobs import Job
+from .jobs import ENDED, Job
 from .repeats import run_state
 from .scan import Scan
 from .tabulate import lined

@@ -14,11 +14,10 @@ from statistics import fmean
 from typing import Any
 
 from ..atomic import write_text
-from ..cli.worker import ENDED
 from ..errors import SettingError, TrainingError
 from ..runs.run_folder import RunFolder
 from ..runs.run_lock import held, writer
-from .jobs import Job
+from .jobs import ENDED, Job
 from .repeats import run_state
 from .scan import Scan, locked, write_toml
 from .scan_status import last_line

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tqdm import tqdm
 
 from ..output import say, stderr
-
-if TYPE_CHECKING:
-    from .epoch_statistics import EpochStatistics
-    from .trainer import Trainer
+from .epoch_statistics import EpochStatistics
 
 
 class Callback:
@@ -19,26 +16,26 @@ class Callback:
 
     A callback with its own state returns it from `state_dict` (JSON-able) and gets it back after resuming; with
     `checkpointed` False it may be left out or added when a run is resumed. If several ranks train together, each calls
-    its callbacks; one that prints or writes sets `first_rank_only`.
+    its callbacks; one that prints or writes sets `first_rank_only`. `trainer` is the `Trainer` that calls them.
     """
 
     checkpointed: ClassVar[bool] = True
     first_rank_only: ClassVar[bool] = False
 
-    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+    def start(self, trainer: Any, epochs: int, batches: int) -> None:
         """Before the first batch of `fit`; `batches` an epoch."""
 
-    def start_epoch(self, trainer: Trainer, epoch: int) -> None:
+    def start_epoch(self, trainer: Any, epoch: int) -> None:
         """Before the first batch of an epoch, counted from 0; `trainer.silent` tells of the epoch before."""
 
-    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+    def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         """After an update; epoch and batch count from 0, `statistics` holds the epoch so far."""
 
-    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
         """After the epoch's validation, with the line that goes into metrics.jsonl, which may be added to; before the
         checkpoint."""
 
-    def end(self, trainer: Trainer, results: Mapping[str, Any]) -> None:
+    def end(self, trainer: Any, results: Mapping[str, Any]) -> None:
         """After the final evaluation."""
 
     def close(self) -> None:
@@ -65,7 +62,7 @@ class Progress(Callback):
         self._bar: Any = None
         self._told: set[str] = set()
 
-    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+    def start(self, trainer: Any, epochs: int, batches: int) -> None:
         self._epochs = epochs
         say(f"engine {trainer.engine.name}: {trainer.engine.reason}")
         for note in trainer.notes:
@@ -73,7 +70,7 @@ class Progress(Callback):
         if trainer.runtime_estimate is not None:
             say(str(trainer.runtime_estimate))
 
-    def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+    def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         if not stderr().isatty():
             return
         if self._bar is None:
@@ -85,7 +82,7 @@ class Progress(Callback):
         if self._bar.update(1):  # true when the bar is redrawn, some ten times a second
             self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
-    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
         self.close()
         say(describe_epoch(metrics, self._epochs))
         for name in [n for n, spikes in metrics["spikes_per_neuron"].items() if spikes == 0 and n not in self._told]:

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
-from ..engines import ReferenceClock, Spikes
+from ..engines import Engine, ReferenceClock, Spikes
 from ..errors import SettingError, suggest
 from ..losses.outer import Absent
 from ..plan import Plan
@@ -21,8 +21,16 @@ from .callbacks import Callback
 
 if TYPE_CHECKING:
     from ..data import Events
-    from ..deploy.trained import TrainedModel
     from .trainer import Trainer
+
+
+class Runnable(Protocol):
+    """A `Trainer`, or a model loaded from a run folder."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def engine(self) -> Engine: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +64,16 @@ class Trial:
         return self.output if self.output in self.states else list(self.states)[-1]
 
 
-def record_trial(trainer: Trainer | TrainedModel, events: Events, index: int) -> Trial:
-    """Record sample `index` with the trainer's current weights, on `reference_clock` in float64.
+def record_trial(model: Runnable, events: Events, index: int) -> Trial:
+    """Record sample `index` with the model's current weights, on `reference_clock` in float64.
 
     A network with exact spike times is recorded on a grid of at most 0.05 ms.
 
     Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not `Absent`; they belong to this
     sample's loss alone.
     """
-    plan = clock_plan(trainer)
-    engine = ReferenceClock(plan, trainer.engine.parameters)
+    plan = clock_plan(model)
+    engine = ReferenceClock(plan, model.engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
@@ -83,9 +91,9 @@ def _thresholds(plan: Plan) -> dict[str, float]:
     return {name: float(value[0]) for name, value in values.items() if len(value) == 1}
 
 
-def clock_plan(trainer: Trainer | TrainedModel) -> Plan:
-    """The trainer's plan on a grid that `reference_clock` can step through."""
-    plan = trainer.plan
+def clock_plan(model: Runnable) -> Plan:
+    """The model's plan on a grid that `reference_clock` can step through."""
+    plan = model.plan
     if plan.spike_times == "grid":
         return plan
     return plan.on_grid(plan.n_steps * max(1, math.ceil(plan.dt / 0.05)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from genn_eventprop.cli import main
+from genn_eventprop.cli import main, worker
 from genn_eventprop.errors import SettingError
 from genn_eventprop.runs.run_folder import write_json
 from genn_eventprop.studies import cluster
@@ -188,7 +188,7 @@ def test_no_name_of_a_folder_is_run_by_the_script(tmp_path):
 def test_without_submitit_the_command_to_install_it_is_told(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(SettingError, match=r'needs submitit: pip install "genn_eventprop\[cluster\]"'):
-        SlurmRunner(folder, slurm_of({}, "s.toml"), 1)
+        SlurmRunner(folder, slurm_of({}, "s.toml"), 1, worker.run)
 
 
 @pytest.mark.parametrize("table, message", [
@@ -313,7 +313,7 @@ def test_the_queue_decides_while_a_job_is_in_it(folder, monkeypatch, capsys):
     assert main(["scan", "status", "s.toml"]) == 0
     out = capsys.readouterr().out
     assert "1 waiting" in out and "pending" in out
-    runner = SlurmRunner(grid.folder, grid.slurm, 1)
+    runner = SlurmRunner(grid.folder, grid.slurm, 1, worker.run)
     assert runner.submit([job]) == {job.name: "7_0"}, "it is not queued a second time"
     looks = []
 
@@ -330,7 +330,7 @@ def test_the_queue_decides_while_a_job_is_in_it(folder, monkeypatch, capsys):
 def test_a_job_that_slurm_killed_is_a_failed_one(folder, local, monkeypatch):
     monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
     job = Job("cell", ("tiny.py",), folder / "cell", folder / "logs" / "cell.log")
-    runner = SlurmRunner(folder, slurm_of({}, "s.toml"), 1)
+    runner = SlurmRunner(folder, slurm_of({}, "s.toml"), 1, worker.run)
     monkeypatch.setattr(runner, "submit", lambda jobs: {"cell": "999999999"})
     assert list(runner.run([job])) == [(job, 137)]
-    assert Cell(job).checkpoint().function.job == job
+    assert Cell(job, worker.run).checkpoint().function.job == job
