@@ -328,7 +328,7 @@ def _facts(found: Any) -> dict[str, Any]:
             raise ValueError(f"{name} is missing")
         if name not in found or (value is None and name in ("n_classes", "name")):
             continue
-        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
     return found
 

@@ -74,7 +74,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be unpacked ({error}); download it again") from error
 
 
-def _idx(file: IO[bytes], path: Path) -> np.ndarray:
+def _idx(file: gzip.GzipFile | IO[bytes], path: Path) -> np.ndarray:
     """What `read_idx` reads; no more is unpacked than the header asks for."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or start[3] == 0:
