@@ -21,7 +21,7 @@ from genn_eventprop.data.readers import hdf5
 from genn_eventprop.toolchain import build
 
 from . import runs
-from .child import command, run
+from .child import Outcome, command, run
 from .kills import SOURCE, undisturbed
 from .table import Part
 
@@ -63,8 +63,11 @@ def sizes(needed: int, steps: int) -> list[int]:
 
 
 def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
-    """Training, conversion and compilation on every size of a disk, page by page, or on `steps` of them each."""
-    part, began = Part("full disk, page by page, while training, converting, compiling"), time.monotonic()
+    """Training, conversion, compilation, figures and exports on every size of a disk, page by page, or on `steps` each."""
+    part, began = (
+        Part("full disk, page by page, while training, converting, compiling, plotting, exporting, viewing"),
+        time.monotonic(),
+    )
     if not can_mount(folder):
         part.skipped = "needs root and mount"
         return part
@@ -100,8 +103,66 @@ def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
             needed = filled(folder / "disk") * (2 if name != "compile" else 1)
         for size in sizes(needed, steps):
             _one(part, name, work, checks[name], folder, size)
+    run(command(*runs.line("exact", folder / "trained")), folder, folder / "log")
+    for name, what in REPLACED.items():
+        _replaced(part, name, what, folder, steps)
     part.seconds = time.monotonic() - began
     return part
+
+
+REPLACED = {
+    "plot": ("plot", "{run}"),
+    "plot pdf": ("plot", "{run}", "--format", "pdf"),
+    "export npz": ("export", "{run}", "{place}/weights.npz", "--overwrite"),
+    "export csv": ("export", "{run}", "{place}/weights", "--overwrite"),
+    "export c": ("export", "{run}", "{place}/model.c", "--dt", "1", "--overwrite"),
+    "export nir": ("export", "{run}", "{place}/model.nir", "--overwrite"),
+    "view": ("view", "{run}", "--out", "{place}/view.html"),
+}
+"""Commands that write over what is there: name -> arguments."""
+
+
+def _replaced(part: Part, name: str, arguments: tuple[str, ...], folder: Path, steps: int) -> None:
+    """A command on a disk that has room for what it wrote before, and for so many pages more."""
+    place, before = folder / "disk", dict[Path, bytes]()
+
+    def work() -> Callable[[], int]:
+        return command(*(a.format(run=place / "run", place=place) for a in arguments))
+
+    with small_disk(place, LARGE):
+        shutil.copytree(folder / "trained", place / "run")
+        if run(work(), folder, folder / "log").status:
+            part.count("recovered", f"{name} needs an extra that is not installed")
+            return
+        before = {p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+        needed = filled(place)
+        for extra in sizes(needed, steps):
+            subprocess.run(["mount", "-o", f"remount,size={LARGE}", place], check=True)
+            _fill(place, extra)
+            full = run(work(), folder, folder / "log")
+            (place / "filler").unlink()
+            part.count(full.fault or _harm(full, place, before), f"{name}, {extra} bytes: {full.said[-300:]}")
+
+
+def _fill(place: Path, extra: int) -> None:
+    """Leave `extra` bytes of the disk."""
+    free = shutil.disk_usage(place).free
+    with open(place / "filler", "wb") as file:
+        file.write(bytes(max(0, free - extra)))
+
+
+def _harm(full: Outcome, place: Path, before: dict[Path, bytes]) -> str:
+    """How a command ended: a message that names a file and asks for space, and files that are all old or all new."""
+    after = {p.relative_to(place): p for p in place.rglob("*") if p.is_file()}
+    if any(p.name.startswith(".") and p.name.endswith(".tmp") for p in after.values()):
+        return "an unfinished file is left"
+    if missing := [p for p in before if p not in after or (before[p] and not after[p].stat().st_size)]:
+        return f"{missing[0]} is gone or empty"
+    if full.status == 0:
+        return "equal"
+    if "cannot be written (No space left on device)" not in full.said or "free some space" not in full.said:
+        return "no message that names the file"
+    return "recovered"
 
 
 def _one(part: Part, name: str, work: Callable[[Path], Callable[[], int]], check: Callable[[Path], str],

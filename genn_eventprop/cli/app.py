@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module, resources
 
 from .. import __version__
+from ..atomic import advice
 from ..errors import EventPropError, OutputError, Terminated, suggest
 from ..output import Output, say
 from .first_import import importing
@@ -120,13 +122,23 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
         return _complain(str(error), status=1)
     except MemoryError as error:
         return _complain(
-            f"out of memory: {error or 'an array does not fit'}; use a smaller batch or "
+            f"out of memory: {str(error) or 'something does not fit'}; use a smaller batch or "
             "network, a shorter trial, or a larger dt",
             status=1,
         )
-    except (EventPropError, OSError) as error:
+    except OSError as error:
+        return _complain(_in_words(error), status=1)
+    except EventPropError as error:
         return _complain(str(error), status=1)
     return 0
+
+
+def _in_words(error: OSError) -> str:
+    """A file that cannot be opened, read or made, and what to do where that is sure."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+        place = "a file" if error.filename is None else str(error.filename)
+        return f"{place} cannot be opened or written ({error.strerror}); {advice(error)}"
+    return str(error)
 
 
 def _complain(message: str, status: int) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from ..errors import DataError
 from ..home import expanded
+from ..output import say
 from .audio import inner_ear
 from .events.events import Events
 from .events.storage import open_npz
 from .readers import fsdd, hdf5
 from .sources import KINDS
 
+PATIENCE = 2.0
+"""Seconds after which a search for samples is told."""
 RECORDINGS = 32
 """Recordings that are handed on together."""
 HDF5 = (".h5", ".hdf5")
@@ -55,11 +60,33 @@ def files_of(path: Path) -> list[Path]:
     """
     if not path.is_dir() or (path / "events.json").is_file():
         return [path]
-    there = sorted(p for p in path.rglob("*") if p.is_file())
+    _refuse_home(path)
+    there = _files_below(path)
     for suffixes in ((".wav",), DATA_SETS):
         if found := [p for p in there if p.suffix.lower() in suffixes]:
             return found
     raise DataError(f"{path}: no wav, HDF5 or npz files in it, and it is not a folder of events")
+
+
+def _refuse_home(path: Path) -> None:
+    """Raise `DataError` for a home folder and the root: nobody means all that is in there."""
+    places = [Path("/")]
+    with contextlib.suppress(RuntimeError):  # no home folder
+        places.append(Path.home())
+    if path.resolve() in [place.resolve() for place in places]:
+        raise DataError(f"{path}: a whole home folder or file system; name the folder of the samples in it")
+
+
+def _files_below(path: Path) -> list[Path]:
+    """All files, in order; a search that takes long is told."""
+    found, began, told = list[Path](), time.monotonic(), False
+    for p in path.rglob("*"):
+        if p.is_file():
+            found.append(p)
+        if not told and time.monotonic() - began > PATIENCE:
+            told = True
+            say(f"note: looking for samples in all folders below {path}, {len(found):,} files so far")
+    return sorted(found)
 
 
 def heard(files: list[Path]) -> Iterator[tuple[list[str], Events]]:

@@ -33,12 +33,12 @@ class Alone:
         """The first rank's value, which JSON can hold; every rank must ask."""
         return value
 
-    def begin(self, interrupted: Callable[[], bool]) -> None:
-        """A training begins; `interrupted`: whether this process was asked to stop."""
+    def begin(self, interrupted: Callable[[], int]) -> None:
+        """A training begins; `interrupted`: whether this process was asked to stop, as the number of a reason."""
         self._interrupted = interrupted
 
-    def stop_here(self) -> bool:
-        """Whether to stop after the last batch; every rank says the same."""
+    def stop_here(self) -> int:
+        """Whether to stop after the last batch, as the number of a reason; every rank says the same."""
         return self._interrupted()
 
     @contextmanager

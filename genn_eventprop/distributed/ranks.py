@@ -63,8 +63,8 @@ class Ranks(Alone):
         self.local_rank, self.local_size = machine.Get_rank(), machine.Get_size()
         self.patience, self._longest, self.started = patience or default_patience(), 0.0, False
         self.broken = False
-        self._stop_here = False
-        self._interrupted = lambda: False
+        self._stop_here = 0
+        self._interrupted = lambda: 0
         self._text = np.zeros(LONGEST_TEXT, np.uint8)
         self._failure = self._comm.Irecv([self._text, MPI.BYTE], source=MPI.ANY_SOURCE, tag=FAILURE)
         atexit.register(self._end)
@@ -160,9 +160,9 @@ class Ranks(Alone):
 
     def take_notes(self, notes: np.ndarray) -> None:
         """(ranks, 2) `notes` of all."""
-        self._stop_here, self.clipped, self.started = bool(notes[:, 0].any()), int(notes[:, 1].sum()), True
+        self._stop_here, self.clipped, self.started = int(notes[:, 0].max()), int(notes[:, 1].sum()), True
 
-    def stop_here(self) -> bool:
+    def stop_here(self) -> int:
         return self._stop_here
 
     # the end

@@ -31,6 +31,8 @@ NUMBERS = (
     "seconds_training",
 )
 """What summary.json gives mean and deviation of."""
+MOST_NUMBERS = 10_000
+"""Of seeds, say, in one list: each of them is a training."""
 INCIDENTAL = (
     "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
     "runner", "processes", "slurm",
@@ -50,6 +52,8 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
         low, high = whole_number(first), whole_number(last if dash else first)
         if low is None or high is None or high < low:
             raise SettingError(f"{what} {text[:80]!r}: write integers and ranges such as 1-8 or 1,4,7-9")
+        if high - low >= MOST_NUMBERS or len(found) >= MOST_NUMBERS:
+            raise SettingError(f"{what} {text[:80]!r}: more than {MOST_NUMBERS:,} numbers; give fewer")
         found += range(low, high + 1)
     if len(set(found)) < len(found):
         raise SettingError(f"{what} {text!r}: a number appears twice")

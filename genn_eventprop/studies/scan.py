@@ -22,6 +22,7 @@ import contextlib
 import importlib
 import itertools
 import json
+import math
 import os
 import sys
 import zlib
@@ -43,6 +44,7 @@ from .search import Search, search_of
 
 TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm", "search")
 RUNNERS = ("local", "slurm")
+MOST_CELLS = 10_000
 LONGEST = 150
 """Characters of a cell's name; longer names are cut, with a checksum appended."""
 RESERVED = ("run_dir", "config", "seeds", "cross_validate")
@@ -128,10 +130,10 @@ def read_scan(path: Path | str) -> Scan:
         raise SettingError(f'{path}: folder must be a text, e.g. folder = "runs/{path.stem}", got {folder!r}')
     search = _search(table, settings, file, path)
     scan = Scan(file, Path(folder), processes, settings, values, runner, slurm_of(slurm, str(path)), search)
+    count = math.prod(len(choices) for choices in values.values())
+    if count > MOST_CELLS:
+        raise SettingError(f"{path}: the grid has {count:,} cells, more than {MOST_CELLS:,}; list fewer values")
     cells = scan.cells()
-    count = 1
-    for choices in values.values():
-        count *= len(choices)
     if len(cells) < count:
         raise SettingError(f"{path}: two cells of the grid have the same name; remove duplicate values")
     return scan
@@ -256,9 +258,21 @@ def locked(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            who = _holders(folder / ".lock")
             raise SettingError(
-                f"another scan, or one of its trainings, is still running in {folder}; wait for it or stop it"
+                f"another scan, or one of its trainings, is still running in {folder}{who}; wait for it or stop it"
             ) from None
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _holders(lock: Path) -> str:
+    """The processes of this machine that have a lock file open, in words: a worker may outlive its scan."""
+    here, found = lock.stat(), []
+    for entry in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError, ValueError):  # processes that end, or of others
+            if int(entry.parts[2]) != os.getpid() and os.path.samestat(entry.stat(), here):
+                found.append(int(entry.parts[2]))
+    processes = ", ".join(map(str, sorted(set(found))))
+    return f" (process {processes})" if processes else " (on another machine, or of another user)"

@@ -43,7 +43,7 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
         received.append(number)
         signal.signal(number, before[signal.Signals(number)])
         say(f"\n{WORDS[signal.Signals(number)]}")
-        trainer.interrupt()
+        trainer.interrupt(ENDS.get(signal.Signals(number), KeyboardInterrupt))
 
     for number in before:
         signal.signal(number, first)

@@ -18,7 +18,7 @@ from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
-from ..errors import CheckpointError, SettingError
+from ..errors import CheckpointError, HungUp, SettingError, Terminated
 from ..losses import Loss, as_losses
 from ..losses.outer import Absent
 from ..modelling import Network
@@ -57,6 +57,10 @@ if TYPE_CHECKING:
 
 OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
 """Arguments of a trainer that another one with the same settings does not share."""
+
+
+REASONS = (KeyboardInterrupt, Terminated, HungUp)
+"""Why a training was interrupted; ranks tell each other the number, from 1."""
 
 
 class Trainer:
@@ -174,7 +178,7 @@ class Trainer:
         self.class_names: tuple[str, ...] = ()
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
-        self._stop = self._interrupted = False
+        self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
         if communicator is not None:
             self.distribute(communicator)
 
@@ -259,7 +263,7 @@ class Trainer:
                 return self._fit(batches, held_out, held_out_test, epochs)
 
     def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
-        self._stop = self._interrupted = False
+        self._stop, self._interrupted = False, 0
         self.ranks.begin(lambda: self._interrupted)
         if self.ranks.size > 1 and self.state.updates == 0:
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
@@ -321,9 +325,9 @@ class Trainer:
         """The batch size of an epoch, counted from 0."""
         return ([self.batch_size] + [size for first, size in self._batch_sizes.items() if first <= epoch + 1])[-1]
 
-    def interrupt(self) -> None:
-        """End `fit` after the current batch, with a checkpoint and KeyboardInterrupt; for signal handlers."""
-        self._interrupted = True
+    def interrupt(self, reason: type[KeyboardInterrupt] = KeyboardInterrupt) -> None:
+        """End `fit` after the current batch, on all ranks, with a checkpoint and `reason`; for signal handlers."""
+        self._interrupted = REASONS.index(reason) + 1
 
     def _epoch(self, train: Batches, validation: Data | None) -> None:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
@@ -358,9 +362,9 @@ class Trainer:
         self.optimiser.factor, self.optimiser.factors = self.schedule.factor(progress), self.schedule.factors(progress)
 
     def _end_if_interrupted(self) -> None:
-        if self.ranks.stop_here():
+        if reason := self.ranks.stop_here():
             self._save("last")
-            raise KeyboardInterrupt
+            raise REASONS[reason - 1]
 
     def _validate(self, validation: Data) -> Evaluation:
         """Between two batches of it training may be interrupted too: it then continues with the validation."""

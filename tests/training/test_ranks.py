@@ -256,6 +256,15 @@ def test_sigterm_ends_all_ranks_after_the_same_batch_with_a_checkpoint(page):
 
 
 @needs_mpi
+def test_sigterm_to_one_rank_is_told_as_what_it_is(page):
+    process, pids = start_slow(2)
+    os.kill(pids[1], signal.SIGTERM)  # the first rank, which speaks, receives nothing itself
+    error = process.communicate(timeout=60)[0]
+    assert process.returncode == 143 and "interrupted" not in error
+    assert "genn-eventprop: terminated; continue with: mpiexec -n 2 genn-eventprop resume run --page" in error
+
+
+@needs_mpi
 def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
     process, pids = start_slow(3)
     os.kill(pids[1], signal.SIGSTOP)
