@@ -63,7 +63,7 @@ def sizes(needed: int, steps: int) -> list[int]:
 
 
 def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
-    """Training, conversion, compilation, figures and exports on every size of a disk, page by page, or on `steps` each."""
+    """Training, conversion, compilation, figures, exports: every size of a disk, page by page, or `steps` sizes each."""
     part, began = (
         Part("full disk, page by page, while training, converting, compiling, plotting, exporting, viewing"),
         time.monotonic(),
