@@ -63,7 +63,7 @@ def sizes(needed: int, steps: int) -> list[int]:
 
 
 def full_disk(steps: int, folder: Path, rng: np.random.Generator) -> Part:
-    """Training, conversion, compilation, figures, exports: every size of a disk, page by page, or `steps` sizes each."""
+    """Training, conversion, compilation, figures, exports on every size of a disk, or on `steps` of them."""
     part, began = (
         Part("full disk, page by page, while training, converting, compiling, plotting, exporting, viewing"),
         time.monotonic(),
