@@ -319,7 +319,7 @@ def nir_file(folder: Path, place: Path, rng: np.random.Generator) -> Trial:
         if name in group:
             del group[name]
         (kinds | other)[what](group)
-    refused = what in kinds or what in ("complex", "bytes", "huge") and name not in ("x", "type")
+    refused = what in kinds or what in ("complex", "bytes") and name not in ("x", "type")
     return f"{node}.{name}: {what}", reading(lambda: _read_nir(path)), "x.nir", refused
 
 

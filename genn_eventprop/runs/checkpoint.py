@@ -29,6 +29,7 @@ from .run_folder import jsonable
 FORMAT = "genn_eventprop checkpoint 1"
 _NAME = re.compile(r"[\w+-][\w .:+-]*(/[\w+-][\w .:+-]*)*", re.ASCII)
 """Of an array: exports make names of files of it, and pages show it."""
+LONGEST = 250
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +89,11 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     if header.get("sha256") != _digest(arrays, header.get("info", "")):
         raise CheckpointError(f"checkpoint {path} is damaged: its contents do not match its checksum")
-    wrong = next((name for name in arrays if not _NAME.fullmatch(name)), None)
+    wrong = next((name for name in arrays if len(name) > LONGEST or not _NAME.fullmatch(name)), None)
     if wrong is not None:
-        raise CheckpointError(f"checkpoint {path}: {wrong!r} cannot name an array; it was not written by this package")
+        raise CheckpointError(
+            f"checkpoint {path}: {wrong[:80]!r} cannot name an array; it was not written by this package"
+        )
     try:
         info = parsed(header.get("info", ""))
         if not isinstance(info, dict):

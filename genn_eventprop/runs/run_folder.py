@@ -186,7 +186,13 @@ class RunFolder:
 
     @property
     def results(self) -> dict[str, Any]:
-        return self._read("results.json")
+        found = self._read("results.json")
+        for key, value in found.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            missing = value is None and key != "epochs"
+            if (key == "epochs" or key.endswith(("_accuracy", "_loss"))) and not number and not missing:
+                raise SettingError(f"{self.path / 'results.json'} is damaged: {key} is {str(value)[:40]!r}, no number")
+        return found
 
     @property
     def environment(self) -> dict[str, Any]:

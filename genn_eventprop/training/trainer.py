@@ -501,8 +501,13 @@ class Trainer:
             raise SettingError("resume needs the folder of the run")
         folder = RunFolder.open(run_dir)
         checkpoint = load_latest(folder.saved())
-        self._check_identity(checkpoint.info)
-        unpack(self, checkpoint)
+        try:
+            self._check_identity(checkpoint.info)
+            unpack(self, checkpoint)
+        except (TypeError, LookupError, AttributeError, OverflowError) as error:  # a state with values of other kinds
+            raise CheckpointError(
+                f"the state of the training in {folder.checkpoints} cannot be used: {error}"
+            ) from None
         if self.ranks.first:
             with writer(folder.path):
                 folder.replace_metrics(self.state.metrics)

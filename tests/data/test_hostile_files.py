@@ -341,7 +341,9 @@ def test_the_state_in_a_checkpoint_is_a_record(tmp_path: Path, info: str) -> Non
         load_checkpoint(tmp_path / "x.safetensors")
 
 
-@pytest.mark.parametrize("name", ["parameters/../../x", "parameters//x", "/x", "parameters/.x", "a<b>", "a\nb", "é"])
+@pytest.mark.parametrize(
+    "name", ["parameters/../../x", "parameters//x", "/x", "parameters/.x", "a<b>", "a\nb", "é", "x" * 300]
+)
 def test_names_in_a_checkpoint_are_names(tmp_path: Path, name: str) -> None:
     save_checkpoint(tmp_path / "x.safetensors", {name: np.ones(2)}, {})
     with pytest.raises(CheckpointError, match="cannot name an array"):
@@ -354,6 +356,14 @@ def test_weights_are_written_into_their_folder_only(tmp_path: Path, name: str) -
         with pytest.raises(CheckpointError, match="cannot name a parameter in a file"):
             save_weights(out, {"a.weight": np.ones(2), name: np.ones(2)})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["epochs", "test_accuracy", "best_validation_accuracy", "test_loss"])
+@pytest.mark.parametrize("value", [[1], {}, "x", True])
+def test_results_are_numbers(tmp_path: Path, key: str, value: Any) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({key: value}))
+    with pytest.raises(SettingError, match=rf"results\.json is damaged: {key} is "):
+        _ = RunFolder(tmp_path).results
 
 
 # recordings
