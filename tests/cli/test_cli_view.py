@@ -162,9 +162,9 @@ def test_samples_of_three_classes():
 def test_view_on_a_full_disk(run, tmp_path, capsys):
     pytest.importorskip("plotly")
     path = tmp_path / "page.html"
-    path.write_text("old")
+    path.write_text("an older page by genn_eventprop")
     with small_files(10_000):
         assert main(["view", str(run), "--out", str(path)]) == 1
     said = capsys.readouterr().err
     assert f"{path} cannot be written (File too large)" in said and "resume" not in said
-    assert path.read_text() == "old"
+    assert path.read_text() == "an older page by genn_eventprop"
