@@ -57,7 +57,7 @@ def foreign_folders(count: int, folder: Path, rng: np.random.Generator) -> Part:
     """`count` random folders, each command that writes in turn."""
     part, began = Part("folders of other programs, every command that writes"), time.monotonic()
     (folder / "page.py").write_text(runs.PAGE)
-    (folder / "grid.toml").write_text(SCAN + '[grid]\nhidden = ["3"]\n')
+    (folder / "grid.toml").write_text(SCAN + "[grid]\nhidden = [[3]]\n")
     (folder / "search.toml").write_text(SCAN + "[search]\ntrials = 1\n[search.ranges]\nhidden = [[3], [4]]\n")
     (folder / "paper.toml").write_text(PAPER)
     whole, _ = undisturbed("exact", folder)

@@ -21,7 +21,7 @@ PATIENCE = 60.0
 """Seconds that trainings of a killed scan may take to write their last checkpoint."""
 HEAD = 'experiment = "page.py"\nprocesses = 2\nfolder = "{folder}"\n[settings]\nepochs = 25\n'
 STUDIES = {
-    "scan": HEAD + '[grid]\nhidden = ["8", "12"]\nseed = "1-2"\n',
+    "scan": HEAD + '[grid]\nhidden = [[8], [12]]\nseed = "1-2"\n',
     "search": HEAD
     + '[search]\ntrials = 4\nsampler = "random"\npruner = "none"\n[search.ranges]\n'
     + "learning_rate = {{low = 1e-4, high = 1e-2, log = true}}\n",

@@ -4,7 +4,9 @@ checkpoint."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ WORDS = {
 }
 ENDS = {signal.SIGTERM: Terminated, signal.SIGHUP: HungUp}
 """What is raised by signals that others send."""
+AGAIN = 0.05  # s after which a signal that could not be raised is sent again
 
 
 @contextlib.contextmanager
@@ -66,16 +69,30 @@ def terminable() -> Iterator[None]:
         yield
         return
     before = {number: handler for number in ENDS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    hook, over = sys.unraisablehook, threading.Event()
 
     def end(number: int, frame: Any) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # once is enough: cleaning up shall not be cut short
         raise ENDS[signal.Signals(number)]
 
+    def swallowed(problem: Any) -> None:
+        """It came in a place from which nothing can be raised (``__del__``, a callback of the garbage collector)."""
+        if not isinstance(problem.exc_value, Terminated):
+            hook(problem)
+            return
+        for each in before:
+            signal.signal(each, end)
+        sent = signal.SIGHUP if isinstance(problem.exc_value, HungUp) else signal.SIGTERM
+        threading.Timer(AGAIN, lambda: over.is_set() or os.kill(os.getpid(), sent)).start()
+
     for number in before:
         signal.signal(number, end)
+    sys.unraisablehook = swallowed
     try:
         yield
     finally:
+        over.set()
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

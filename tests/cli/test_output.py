@@ -156,6 +156,27 @@ def test_signals_end_with_a_checkpoint(folder, number, status, word, more):
     as_whole(str(run))
 
 
+def test_a_signal_that_could_not_be_raised_comes_again(folder, monkeypatch, capsys):
+    """It comes while the garbage collector runs, which swallows what is raised."""
+    from genn_eventprop.experiment import experiment
+
+    class Garbage:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGHUP)
+            for _ in range(1000):
+                pass
+
+    def build(file, config, run_dir, resume):
+        garbage = Garbage()
+        del garbage
+        time.sleep(20)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(experiment, "_run", build)
+    assert main(["train", "page.py", "--run-dir", "run"]) == 129
+    assert capsys.readouterr().err == "genn-eventprop: hung up\n"
+
+
 def test_a_hang_up_that_is_ignored_stays_so(folder):
     """As under nohup."""
     command = ["bash", "-c", f"trap '' HUP; exec {TRAIN} --pause 0.05"]
