@@ -112,7 +112,7 @@ def test_resume_continues_and_evaluate_reproduces(tiny, capsys):
     assert "train set, 6 samples, engine reference_clock" in capsys.readouterr().out
 
 
-def test_export_writes_the_chosen_weights_without_the_experiment(tiny, capsys):
+def test_export_needs_no_experiment(tiny, capsys):
     assert main(["train", tiny, "--run-dir", "run"]) == 0
     Path(tiny).unlink()  # neither the experiment nor its data is needed
     assert main(["export", "run", "best.npz"]) == main(["export", "run", "last", "--checkpoint", "last"]) == 0
@@ -333,7 +333,7 @@ def test_show_target_prints_what_runs(tiny, capsys, monkeypatch, tmp_path):
     assert source.read_text().rstrip() == printed and source.with_suffix(".so").is_file()
 
 
-def test_gradcheck_passes_seed_and_engine_on_and_returns_its_verdict(monkeypatch):
+def test_gradcheck_passes_seed_and_engine_on(monkeypatch):
     asked = []
 
     def check(model, **settings):

@@ -130,7 +130,7 @@ def test_cells_are_jobs_of_submitit(folder, local, capsys):
     same_numbers("plain", "runs/s/hidden=3")
 
 
-def test_a_job_that_is_in_the_queue_is_followed_and_not_submitted_again(folder, local, capsys):
+def test_a_queued_job_is_followed(folder, local, capsys):
     write_scan(epochs=30, hidden=(3,), pause=0.05)
     assert main(["scan", "s.toml", "--detach"]) == 0
     assert "1 jobs in the queue" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_a_job_that_is_in_the_queue_is_followed_and_not_submitted_again(folder, 
     assert Path("begun.txt").read_text().split() == ["hidden=3"] and epochs_done("hidden=3") == 30
 
 
-def test_a_preempted_job_is_queued_again_and_goes_on_from_its_checkpoint(folder, local, capsys):
+def test_a_preempted_job_resumes(folder, local, capsys):
     write_scan(epochs=40, hidden=(3,), pause=0.05)
     grid = read_scan("s.toml")
     assert main(["scan", "s.toml", "--detach"]) == 0

@@ -64,7 +64,7 @@ def test_the_page_is_kept_as_text(trained):
 
 @pytest.mark.parametrize("command", ["evaluate", "resume"])
 @pytest.mark.parametrize("named", ["hostile.py", "os", "../../evil", ["x"], {"a": 1}, None])
-def test_what_needs_the_page_refuses_one_that_only_the_folder_names(sent, capsys, command, named):
+def test_pages_named_by_a_folder_are_never_run(sent, capsys, command, named):
     config = json.loads(Path("run/config.json").read_text())
     config.pop("sha256", None)
     Path("run/config.json").write_text(json.dumps({**config, "experiment": named}))
@@ -91,7 +91,7 @@ def test_a_data_set_to_plot_needs_the_page(sent, capsys):
     assert not Path("RAN").exists()
 
 
-def test_a_report_of_an_unknown_page_shows_what_differs_from_its_defaults(sent, capsys):
+def test_report_of_an_unknown_page(sent, capsys):
     assert main(["report", "run"]) == 0
     assert "| `train hostile.py` | seed 3 |" in capsys.readouterr().out
 

@@ -255,7 +255,7 @@ def test_the_list_of_papers(capsys):
 
 @pytest.mark.parametrize("name", paper_names())
 @pytest.mark.parametrize("quick", [False, True])
-def test_papers_of_the_package_have_settings_that_their_experiments_take(name, quick):
+def test_papers_have_settings_of_their_experiments(name, quick):
     base, _, data = name.partition(".")
     paper = find_paper(base, data or None, quick)
     assert paper.text and paper.differences
@@ -305,7 +305,7 @@ def write_run(path, accuracy):
         run.append_metrics({"epoch": epoch})
 
 
-def test_the_order_of_cells_with_folds_counts_folds_and_not_runs():
+def test_cells_with_folds_are_ordered_by_folds():
     """Two seeds of one speaker are not two speakers."""
     cells = [Cell(name, {}, (1, 2), {"speaker_out": ["x", "y"]}) for name in ("bad", "good")]
     found = {"bad": {"x": (0.2, 0.4), "y": (0.6, 0.7)}, "good": {"x": (0.5, 0.6), "y": (0.6, 0.6)}}

@@ -165,7 +165,7 @@ def test_leaving_the_runner_early_ends_its_processes(tmp_path):
     assert time.monotonic() - began < 30  # not the minute that "long" would take
 
 
-def test_a_cell_that_was_run_with_other_settings_is_not_taken_for_done(folder, capsys):
+def test_a_cell_with_other_settings_is_not_done(folder, capsys):
     Path("s.toml").write_text('experiment = "tiny.py"\n[settings]\nepochs = 1\n')
     assert main(["scan", "s.toml"]) == 0 and begun() == ["all"]
     Path("s.toml").write_text('experiment = "tiny.py"\n[settings]\nepochs = 2\n')
@@ -217,7 +217,7 @@ def test_names_of_cells():
     assert len(long) < 200 and long != cell_name({"augment": "x" * 401}) and cell_name({}) == "all"
 
 
-def test_the_table_is_ordered_by_validation_and_shows_the_test_of_the_chosen_only():
+def test_the_table_is_ordered_by_validation():
     cells = {f"h={h},seed={s}": {"h": h, "seed": s} for h in (1, 2) for s in (1, 2)}
     results = {
         name: {"best_validation_accuracy": 0.5 + 0.1 * c["h"], "test_accuracy": 0.9 - 0.25 * c["h"], "epochs": 1}
@@ -234,7 +234,7 @@ def test_the_table_is_ordered_by_validation_and_shows_the_test_of_the_chosen_onl
     assert "65.00 %" in markdown(rows_of(cells, results)) and "no validation set" in markdown(rows_of(cells, results))
 
 
-def test_local_trainings_share_warm_processes_and_a_crash_takes_one_along(tmp_path, monkeypatch):
+def test_local_trainings_share_warm_processes(tmp_path, monkeypatch):
     """Six jobs on two processes; what ends its process, or raises, is a failed job with its reason in the log."""
     monkeypatch.chdir(tmp_path)
     Path("page.py").write_text("import os\nopen('pids.txt', 'a').write(f'{os.getpid()} ')\n")

@@ -79,7 +79,7 @@ def read(path):
     return reader
 
 
-def test_one_file_that_fetches_nothing_and_is_readable_without_a_mouse(run, capsys):
+def test_view_is_one_file_that_fetches_nothing(run, capsys):
     pytest.importorskip("plotly")
     assert main(["view", str(run)]) == 0
     assert capsys.readouterr().out.startswith(f"{run / 'view.html'}: ")

@@ -124,7 +124,7 @@ HALVES = [(name, spike_times) for spike_times in ("grid", "exact") for name in H
 
 
 @pytest.mark.parametrize("name", sweep(EXACT, ["max", "driven"]))
-def test_the_code_of_exact_spike_times_compiles_without_a_warning(tmp_path, name):
+def test_exact_code_compiles_without_a_warning(tmp_path, name):
     plan = dataclasses.replace(plan_for(name), spike_times="exact")
     compile_strictly(generate(plan, "float32").text, tmp_path)
 

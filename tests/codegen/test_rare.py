@@ -25,7 +25,7 @@ def advance(neuron, n=5):
     return next(o.kernel for o in trial.step if isinstance(o, EachNeuron) and o.population == 0 and o.emits)
 
 
-def test_one_event_is_tested_by_its_threshold_and_keeps_what_it_needs():
+def test_an_event_is_tested_by_its_threshold():
     (part,) = split(advance(LIF()).body)
     assert part.test == G and not any(is_rare(s) for s in part.hot)
     assert part.spilled == {G, name("t", "start", 0)}  # g at the end of the step and where it began
@@ -46,7 +46,7 @@ def test_of_several_events_each_later_one_is_looked_at_again():
     assert len(tests) == 1 and not tests[0].value.has(name("t", "tried"))  # nothing has been tried yet
 
 
-def test_what_stands_behind_rare_statements_is_a_part_of_its_own():
+def test_statements_behind_rare_ones_are_a_part():
     rare, behind = When(at_least(X, 0), (ENTRY, Set(X, sp.Integer(0)))), Set(Y, X)
     first, second = split([Set(Y, X + 1), rare, behind])
     assert first.hot[0] == Set(Y, X + 1) and first.cases == (rare.body,)

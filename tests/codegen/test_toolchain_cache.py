@@ -158,7 +158,7 @@ def test_folders_of_others_are_refused(folder, monkeypatch):
         build(SOURCE)
 
 
-def test_folders_that_cannot_be_made_or_written_say_how_to_move_them(tmp_path, monkeypatch):
+def test_unusable_folders_say_how_to_move_them(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ToolchainError, match=r"cannot be used \(Not a directory\); set GENN_EVENTPROP_CACHE to a folder"

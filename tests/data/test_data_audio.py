@@ -39,7 +39,7 @@ def test_phase_is_the_integral_of_the_wave_number() -> None:
     np.testing.assert_allclose(integral[0], integrate.trapezoid(g, fine, axis=0), rtol=1e-7)
 
 
-def test_response_is_the_published_formula_with_the_hankel_function_everywhere() -> None:
+def test_response_is_the_published_formula() -> None:
     membrane = cochlea.Membrane()
     frequencies = np.linspace(40.0, 7000.0, 400)
     channels = np.array([30, 200, 350, 500, 650])
@@ -73,7 +73,7 @@ def test_high_frequencies_are_at_the_base_and_bands_are_whole() -> None:
             assert band.rate >= 2 * min(best[band.channels].max(), highest) or band.rate == cochlea.RATE
 
 
-def test_velocity_of_a_tone_is_the_response_at_its_frequency_across_blocks() -> None:
+def test_velocity_of_a_tone_across_blocks() -> None:
     (band,) = [b for b in cochlea.bands(cochlea.Membrane(), hair_cell.RATE, 4000.0) if b.rate == 4000]
     sound = np.sin(2 * np.pi * 500.0 * np.arange(2 * cochlea.BLOCK) / cochlea.RATE)
     moved = cochlea.velocity(band, sound)
@@ -109,7 +109,7 @@ def test_permeability_rectifies_compresses_and_averages() -> None:
     assert k[0] == pytest.approx([0.0, (2000 * 5 / 305 + 2000 * 300 / 600) / 2])
 
 
-def test_binomial_table_has_the_mean_and_variance_of_the_binomial() -> None:
+def test_binomial_table_moments() -> None:
     table = hair_cell.binomial_table(40)
     p = (np.arange(hair_cell.LEVELS) / (hair_cell.LEVELS - 1)) ** 2
     np.testing.assert_allclose(table.mean(axis=1), 40 * p, atol=0.01)
@@ -143,7 +143,7 @@ def test_spikes_do_not_depend_on_what_is_converted_beside_them(monkeypatch: pyte
     assert not np.array_equal(inner_ear.to_events(sounds, seed=4).times, alone.times)
 
 
-def test_silence_gives_spontaneous_spikes_only_and_an_empty_sound_none() -> None:
+def test_silence_gives_spontaneous_spikes_only() -> None:
     events = inner_ear.to_events([(np.zeros(8000), 8000), (np.empty(0), 8000), tone(500.0, 1.0)], labels=[0, 1, 2])
     assert events.counts[1] == 0
     assert events.counts[0] / 700 < 1.5  # Hz a channel; the published spikes have 0.5 to 1 in the silent channels

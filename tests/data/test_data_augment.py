@@ -172,7 +172,7 @@ def test_steps_without_chance() -> None:
     assert found == sorted(expected)
 
 
-def test_channels_last_puts_the_polarities_of_a_pixel_side_by_side() -> None:
+def test_channels_last_interleaves_polarities() -> None:
     height, width = 3, 4
     x, y, p = np.array([3, 0, 2]), np.array([2, 0, 1]), np.array([1, 0, 1])
     events = Events([1.0, 2.0, 3.0], (p * height + y) * width + x, [0, 3], 2 * height * width)
@@ -203,7 +203,7 @@ def test_affine_turns_scales_and_moves_images() -> None:
     assert 2.5 < rows.max() <= 3 and -3 <= rows.min() < -2.5 and len(np.unique(rows)) > 150
 
 
-def test_warp_moves_what_lies_between_the_first_and_the_last_event() -> None:
+def test_warp_keeps_first_and_last_event() -> None:
     events = Events.from_samples([([5.0, 30.0, 55.0, 105.0], [0, 1, 2, 3]), ([], []), ([7.0], [0])] * 300, 4)
     made = valid(Warp(2.0)(events, draw_for(events)))
     times = np.array([made.sample(3 * i)[0] for i in range(300)])
@@ -310,7 +310,7 @@ def test_blend_aligns_centres_of_mass() -> None:
     assert share == pytest.approx(1.0, abs=0.05)  # two halves; little leaves the channels
 
 
-def test_blend_of_a_class_with_one_recording_mixes_it_with_itself() -> None:
+def test_blend_of_a_single_recording() -> None:
     events = Events.from_samples([([1.0], [3]), ([2.0], [4])], N, [0, 1])
     assert Blend((1.0, 1.0))(events, Draw(0, 0, np.array([2, 3]))).channels.tolist() == [3, 3, 4, 4]
 

@@ -23,7 +23,7 @@ def build_from(source: Path, calls: list[int]) -> Any:
     return build
 
 
-def test_an_entry_is_built_once_for_the_same_content_and_settings(tmp_path: Path) -> None:
+def test_an_entry_is_built_once(tmp_path: Path) -> None:
     source, calls = tmp_path / "source.txt", []
     source.write_text("1 2 3")
 

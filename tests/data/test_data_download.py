@@ -70,7 +70,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert len(server.asked) == 3  # it is there already
 
 
-def test_a_later_call_goes_on_and_a_source_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
+def test_downloads_resume_or_begin_anew(server: Server, tmp_path: Path) -> None:
     server.content, server.ranges = CONTENT, False
     (tmp_path / "x.bin.part").write_bytes(CONTENT[:100])
     assert download.fetch(url(server), tmp_path / "x.bin", MD5, progress=False).read_bytes() == CONTENT

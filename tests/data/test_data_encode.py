@@ -26,7 +26,7 @@ def test_latency_linear_is_the_published_formula() -> None:
     assert events.n_channels == 5 and events.n_classes == 10 and events.name == "x"
 
 
-def test_latency_logarithmic_is_the_charging_time_of_a_leaky_integrator() -> None:
+def test_latency_logarithmic_is_a_charging_time() -> None:
     events = encode.latency_logarithmic(np.array([[0.1, 0.2, 0.21, 0.5, 1.0]]), tau=20.0, threshold=0.2, t_max=50.0)
     found = as_dict(events)
     assert sorted(found) == [3, 4]  # 0.21 would need 61 ms, later than t_max

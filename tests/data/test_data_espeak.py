@@ -57,7 +57,7 @@ def stand_in(tmp_path, monkeypatch):
 SMALL = ["--speeds", "160", "--pitches", "50", "--no-progress"]
 
 
-def test_files_in_the_layout_of_shd_with_voices_of_the_test_alone(stand_in, capsys):
+def test_shd_files_with_held_out_voices(stand_in, capsys):
     arguments = ["make-data", "spoken_words", "words", "--voices", "m1", "f5", "--test-voices", "f5", *SMALL]
     assert main([*arguments, "--as-shd"]) == 0
     out = capsys.readouterr().out

@@ -150,7 +150,7 @@ def test_shd_layout_needs_labels(tmp_path: Path) -> None:
         hdf5.write_shd(Events([1.0], [0], [0, 1], 1), tmp_path / "x.h5")
 
 
-def test_shd_layout_with_more_channels_than_the_published_type_holds(tmp_path: Path) -> None:
+def test_shd_layout_with_many_channels(tmp_path: Path) -> None:
     events = Events([1.0, 2.0], [70_000, 3], [0, 2], 100_000, [0])
     hdf5.write_shd(events, tmp_path / "x.h5")
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=100_000).channels.tolist() == [70_000, 3]

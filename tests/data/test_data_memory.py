@@ -117,6 +117,7 @@ print((memory("VmHWM:") - start) / size if kind == "held" else (memory("RssAnon:
 """
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc (Linux)")
 @pytest.mark.parametrize(
     ("kind", "spike_times", "most"), [("held", "grid", 1.5), ("held", "exact", 1.5), ("mapped", "grid", 0.3)]

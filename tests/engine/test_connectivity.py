@@ -57,7 +57,7 @@ DELAY_CASES = [(d, loss) for d in C.DELAYS[2:] for loss in ("integral", "first_s
 @pytest.mark.parametrize(
     ("delays", "loss"), sweep(DELAY_CASES, [("synaptic", "max"), ("axonal", "voltage"), ("dendritic", "first_spike")])
 )
-def test_gradients_of_delays_are_near_the_exact_ones_for_small_steps(delays, loss):
+def test_delay_gradients_converge_to_the_exact_ones(delays, loss):
     """D at the rounded arrival, summed over the synapses of one delay, against the exact gradient of that delay."""
     net, made = C.network("pairs", delays, loss=loss, recurrent=False)
     values, data = net.initial_parameters(5), C.events(net, 30.0, 2, spikes=(30, 40))
@@ -160,7 +160,7 @@ def test_genn_has_weights_of_one_sign_of_tables_as_they_are_now():
         np.testing.assert_array_equal(part, np.minimum(whole, 0.0))
 
 
-def test_genn_learns_weights_of_tables_and_delays_as_native_does():
+def test_genn_learns_tables_and_delays_as_native():
     net, made = C.network("conv", "axonal")
     values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
     plan = make_plan(net, made, **GRID)

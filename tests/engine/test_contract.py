@@ -42,7 +42,7 @@ def test_every_engine_declares_known_features_and_is_listed():
     assert [a.name for a in availability()] == list(NAMES) and all(a.detail for a in availability())
 
 
-def test_a_plan_for_other_spike_times_is_refused_by_the_name_of_what_runs_it(plan):
+def test_refused_spike_times_name_an_engine(plan):
     for name in NAMES:
         if plan.spike_times not in engine_class(name).features:
             with pytest.raises(EngineError, match=f"{name} runs spike_times='(grid|exact)' only; use reference_"):
@@ -62,7 +62,7 @@ def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
         create(plan, first, engine="toi")
 
 
-def test_every_feature_says_nothing_of_a_plan_that_does_not_need_it(plan):
+def test_features_ignore_plans_without_need(plan):
     assert not [name for name, needs in FEATURES.items() if needs(plan)]
 
 

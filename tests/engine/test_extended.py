@@ -22,6 +22,7 @@ THERE = {
 KINDS = tuple(THERE)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("kind, changes", list(zip(KINDS, diffs(ROOT / "docs" / "extend.md"))), ids=KINDS)
 def test_the_diff_alone_is_enough(kind, changes, tmp_path):
     copy_of_the_package(tmp_path)

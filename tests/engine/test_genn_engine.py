@@ -130,11 +130,12 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
     return clock
 
 
+@pytest.mark.one_in(3)
 # one example at a time; those that also run side by side are slow here
 @pytest.mark.parametrize(
     "case", sweep(dict(enumerate(CASES)), [i for i in range(len(CASES)) if i not in SIDE_BY_SIDE]), ids=NAMES.get
 )
-def test_spikes_and_gradients_are_those_of_the_clocked_reference(make, case):
+def test_spikes_and_gradients_equal_the_reference(make, case):
     plan = build(*CASES[case])
     values = plan.network.initial_parameters(3)
     check_same(make(plan, values, dtype="float64"), plan, values, random_events(plan))
@@ -215,6 +216,7 @@ def test_a_data_set_for_every_batch_reloads_nothing(make):
     assert len(reloads) == 1
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(  # None: all at once; 2: the last group is short
     ("case", "batch_size"),
     sweep([(i, size) for i in SIDE_BY_SIDE for size in (None, 2)], [(3, None), *((i, 2) for i in SIDE_BY_SIDE)]),
@@ -247,7 +249,7 @@ def test_no_more_examples_side_by_side_than_genn_takes(monkeypatch):
     assert engine.group == engine.network.batch == 3
 
 
-def test_a_first_run_of_one_sample_leaves_the_next_batch_side_by_side(monkeypatch):
+def test_one_sample_first_leaves_batches_side_by_side(monkeypatch):
     """With the weights that were changed, and the optimiser's moments, in the network built anew."""
     monkeypatch.setattr(harness.HarnessEngine, "batch_size", None)
     plan = build(*CASES[8])

@@ -191,7 +191,7 @@ def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
     assert np.isinf(engine.network.update_variable("check_input_hidden", "total")).all() and engine.finite(W)
 
 
-def test_groups_become_smaller_where_32_bit_indices_would_not_reach(monkeypatch):
+def test_groups_shrink_to_32_bit_indices(monkeypatch):
     """At first by the length of the arrays, then in the middle of a batch when a spike store grows."""
     side_by_side(monkeypatch)
     monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 1)
@@ -251,7 +251,7 @@ def test_the_lists_of_spikes_stay_on_the_device_for_a_maximum(monkeypatch):
         assert np.linalg.norm(engine.gradients[key] - gradient) <= 1e-9 * np.linalg.norm(gradient), key
 
 
-def test_the_lists_of_events_stay_on_the_device_for_delta_synapses(monkeypatch):
+def test_event_lists_stay_on_the_device(monkeypatch):
     plan = eventful.build(eventful.DELTA, 0.001, 0.001)
     engine = harness.HarnessEngine(plan, plan.network.initial_parameters(1), dtype="float64")
     data = engine.load(eventful.random_events(plan))

@@ -5,14 +5,14 @@ import numpy as np
 from genn_eventprop.engines.genn.inputs import input_events, rows_of_bits
 
 
-def test_events_are_grouped_by_channel_and_equal_ones_are_counted():
+def test_events_are_grouped_by_channel_and_counted():
     steps, channels, offsets = np.array([1, 1, 2, 5, 0]), np.array([2, 2, 0, 2, 1]), np.array([0, 4, 4, 5])
     events = input_events(steps, channels, offsets, (0, 3))
     assert events.step.tolist() == [2, 1, 5, 0] and events.count.tolist() == [1, 2, 1, 1]
     assert events.start.tolist() == [[0, 1, 1, 3], [3, 3, 3, 3], [3, 3, 4, 4], [4, 4, 4, 4]]  # the last: of no sample
 
 
-def test_one_of_several_inputs_has_the_events_of_its_own_channels():
+def test_each_input_has_its_own_channels():
     steps, channels, offsets = np.array([1, 1, 2, 5, 0]), np.array([2, 2, 0, 2, 1]), np.array([0, 4, 4, 5])
     events = input_events(steps, channels, offsets, (1, 3))
     assert events.step.tolist() == [1, 5, 0] and events.count.tolist() == [2, 1, 1]

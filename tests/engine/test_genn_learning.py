@@ -90,7 +90,7 @@ def test_a_custom_update_changes_weights_as_native_does(make, name):
         np.testing.assert_allclose(array, theirs[key], rtol=1e-9, atol=1e-16)
 
 
-def test_moments_survive_other_memory_another_network_and_a_checkpoint(make):
+def test_moments_survive_rebuilds_and_checkpoints(make):
     """The store grows between two steps; the state is saved and loaded; afterwards all is as without."""
     plan, events = small()
     values, results = plan.network.initial_parameters(2), []

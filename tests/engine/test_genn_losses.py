@@ -117,6 +117,7 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
 SIDE_BY_SIDE = ("input-driven", "every step", "V(t) against a series", "spike times", "a formula")
 
 
+@pytest.mark.one_in(3)
 # one example at a time; those that also run side by side are slow here
 @pytest.mark.parametrize("name", sweep(LOSSES, [name for name in LOSSES if name not in SIDE_BY_SIDE]))
 def test_losses(make, name):
@@ -134,6 +135,7 @@ def test_published_losses_in_float32(make, name):
     check_same(engine, plan, values, random_events(plan), tolerance=1e-4)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(  # None: all at once; 3: the last group is short
     ("name", "batch_size"),
     sweep(
@@ -196,7 +198,7 @@ def test_regularisers_on_pygenn(name):
     engine.close()
 
 
-def test_a_loss_of_every_step_needs_an_output_whose_v_does_not_jump():
+def test_stepwise_losses_refuse_jumping_outputs():
     plan = build(losses.PerStepCrossEntropy, True)
     with pytest.raises(EngineError, match="'output': its neurons spike; read an output of LI.*engine='native'"):
         harness.HarnessEngine(plan, plan.network.initial_parameters(1))

@@ -41,6 +41,7 @@ def kind(request):
     return KINDS[request.param]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("valued", [False, True], ids=["dense", "tables and delays"])
 def test_several_inputs(kind, valued):
     compare(kind, *inputs(valued))
@@ -66,6 +67,7 @@ def test_data_sets_of_several_inputs_that_grow():
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("in_python", [False, True])
 def test_several_losses(kind, in_python):
     compare(kind, *several(in_python))
@@ -140,6 +142,7 @@ def test_times_of_the_spikes_of_several_inputs(kind, valued):
     engine.close()
 
 
+@pytest.mark.one_in(3)
 def test_two_calls_are_the_training_run(kind):
     """With dL/dr of the plan's own loss, noise and dropout; whole batches and halves by turns on one engine."""
     plan = stochastic.network(**stochastic.CASES["both with reset, mean counts"])

@@ -262,7 +262,7 @@ def test_what_it_cannot_run_is_refused_by_name(monkeypatch, plan, settings, mess
 
 
 @pytest.mark.needs_genn
-def test_a_failed_build_keeps_its_folder_and_the_next_network_builds():
+def test_a_failed_build_keeps_its_folder():
     wrong = NetworkText("forward", {"hidden": (3, NeuronText((), (), (), (), sim_code="V = nonsense(1.0);\n"))})
     with pytest.raises(EngineError, match="GeNN could not build the forward network.*engine='native'") as caught:
         GennNetwork(wrong, "float32", 1, BACKEND)

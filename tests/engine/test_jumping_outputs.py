@@ -101,6 +101,7 @@ def test_exact_spike_times(loss, wiring, whole):
     check(found[1], found[0], 1e-7)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("wiring", sweep(["dense", "table", "delays"], ["dense"]))
 def test_grid(engine, loss, wiring):

@@ -158,7 +158,7 @@ def test_own_functions_are_checked(function, message):
         engine.run(engine.load(random_events(plan)), np.arange(6))
 
 
-def test_a_function_that_is_the_cross_entropy_gives_its_gradient():
+def test_python_cross_entropy_gives_its_gradient():
     base = build("feed-forward", "integral", "fixed", 0.0)
     events, values = random_events(base), base.network.initial_parameters(3)
 

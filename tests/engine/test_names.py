@@ -95,6 +95,7 @@ QUICK = [
 EVERY = [(n, *case) for n in NAMES for case in (("exact", True), ("grid", False), ("grid", True))]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("names", "spike_times", "refractory"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY if case not in QUICK)],
@@ -133,6 +134,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("engine", "spike_times"), [("native", "exact"), ("native", "grid"), ("c99", "grid"), ("genn", "grid")]
 )

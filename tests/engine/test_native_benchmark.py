@@ -12,7 +12,7 @@ TINY = "--inputs 20 --hidden 16 --outputs 4 --steps 60 --input-spikes 300 --batc
 
 
 @pytest.mark.slow
-def test_the_benchmark_prints_a_line_for_each_thread_count_and_names_the_absent():
+def test_benchmark_prints_a_line_per_thread_count():
     command = [sys.executable, str(FILE), *TINY, "--engines", "native", "--threads", "1", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr

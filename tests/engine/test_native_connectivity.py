@@ -46,6 +46,7 @@ CASES = [(k, d) for k in C.KINDS for d in C.DELAYS if (k, d) not in (("dense", N
 QUICK = [("dense", "synaptic"), ("dense", "axonal"), ("dense", "dendritic"), ("pairs", None), ("conv", "synaptic")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "delays"), sweep(CASES, QUICK))
 def test_every_kind_is_as_the_reference(kind, delays):
     for loss, dtype in (("integral", "float64"), ("first_spike", "float32")):

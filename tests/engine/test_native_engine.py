@@ -68,7 +68,7 @@ def test_an_incomplete_batch_is_the_mean_of_its_samples(plan):
         np.testing.assert_allclose(engine.gradients[k], wanted, rtol=1e-11, atol=1e-16, err_msg=k)
 
 
-def test_gradients_of_an_earlier_batch_are_forgotten_and_evaluation_keeps_them(plan):
+def test_gradients_are_those_of_the_last_training_batch(plan):
     engine = engine_of(plan)
     data = engine.load(random_events())
     engine.run(data, np.arange(20), training=True)
@@ -189,7 +189,7 @@ def test_the_compiled_optimiser_is_the_numpy_one(make_optimiser):
     assert np.ptp(engine._memory.padded["hidden_output.weight"][:, 4:]) == 0.0, "padding must stay zero"
 
 
-def test_an_optimiser_used_for_the_first_time_learns_and_keeps_the_bounds():
+def test_a_new_optimiser_keeps_the_bounds():
     """Without prepare() the engine settles parameters and bounds itself; an update that does nothing is no update."""
     plan = make(bounds=(0.5, 1.2))
     for engine in (engine_of(plan), ReferenceClock(plan, plan.network.initial_parameters(3))):
@@ -219,7 +219,7 @@ def test_wrong_batches_are_refused_and_the_engine_stays_usable(plan, samples, me
         assert np.isfinite(engine.run(data, [36], training=True).loss[0])
 
 
-def test_training_without_labels_is_refused_and_the_engine_stays_usable(plan):
+def test_missing_labels_leave_the_engine_usable(plan):
     unlabelled = Events.from_samples([([1.0], [0]), ([2.0], [3])], n_channels=7)
     for engine in (engine_of(plan), ReferenceClock(plan, plan.network.initial_parameters(3))):
         data = engine.load(unlabelled)
@@ -276,7 +276,7 @@ def test_wrong_settings_and_parameters_are_refused(plan):
     assert create(plan, values, engine="native", threads=1).reason == "asked for"
 
 
-def test_a_time_constant_that_training_made_negative_stops_the_run(plan):
+def test_negative_time_constants_stop_the_run(plan):
     engine = engine_of(plan)
     data = engine.load(random_events())
     engine.parameters["hidden.tau_mem"][4] = -2.0
@@ -310,7 +310,7 @@ def run_limited(body):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="limits of memory are read from /proc")
-def test_threads_that_cannot_start_are_an_error_and_not_an_abort(plan):
+def test_threads_that_cannot_start_are_an_error(plan):
     engine_of(plan)  # into the cache
     out = run_limited("""
 engine = engine_of(make(), threads=1500)
@@ -327,7 +327,7 @@ print(np.isfinite(small.run(small.load(random_events()), [0, 1]).loss).all())
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="limits of memory are read from /proc")
-def test_memory_that_runs_out_is_an_error_and_the_engine_recovers(plan):
+def test_the_engine_recovers_from_exhausted_memory(plan):
     engine_of(plan)
     out = run_limited("""
 plan = make(duration=100000.0)
@@ -356,7 +356,7 @@ def test_idle_threads_are_reported():
     assert engine.notes(128) == [] and engine.slices_of(128) == 32  # more slices for larger batches
 
 
-def test_slices_grow_with_the_batch_as_far_as_their_gradients_fit():
+def test_slices_grow_with_the_batch_within_memory():
     def slices(hidden, batch):
         net = Network()
         inp, output = net.input(hidden), net.population(LI(), hidden, name="output")

@@ -66,6 +66,7 @@ def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a if k != "output.t_ref")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("topology", "loss", "kind", "delay"), sweep(CASES, QUICK))
 def test_native_is_the_event_exact_reference_at_any_step(topology, loss, kind, delay):
     net, criterion = network(topology, loss, kind, delay)
@@ -152,7 +153,7 @@ def test_simultaneous_input_spikes_and_samples_without_spikes():
     assert distance(gradients, mine) < 1e-8
 
 
-def test_a_runaway_network_is_an_error_that_names_it_and_leaves_the_engine_usable():
+def test_a_runaway_network_leaves_the_engine_usable():
     net = Network()
     inp = net.input(7)
     hidden = net.population(LIF(), 5, name="hidden")

@@ -42,6 +42,7 @@ CASES = [(k, d, loss) for k in C.KINDS for d in C.DELAYS if isinstance(d, str) o
 QUICK = [("dense", "axonal", "max"), ("conv", "synaptic", "first_spike"), ("pool", None, "voltage of spiking")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
 def test_every_kind_is_as_the_reference(kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
@@ -140,7 +141,7 @@ def test_other_pairs_are_followed():
         np.testing.assert_allclose(engine.gradients[key], gradient, rtol=1e-9, atol=1e-9 * np.abs(gradient).max())
 
 
-def test_connections_that_share_weights_have_delays_of_their_own():
+def test_shared_weights_have_their_own_delays():
     net = Network()
     layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(3)]
     output = net.population(LI(), 3, name="output")
@@ -154,7 +155,7 @@ def test_connections_that_share_weights_have_delays_of_their_own():
 
 
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
-def test_the_kink_of_a_maximum_goes_to_the_delay_of_the_synapse_that_makes_it(engine):
+def test_kink_of_a_maximum_goes_to_the_synapse_delay(engine):
     """The second spike reaches all outputs at once, and V of each turns there."""
     net, rng = Network(), np.random.default_rng(0)
     out = net.population(LI(), 6, name="output")

@@ -138,7 +138,7 @@ def test_many_tables_and_delays(data: st.DataObject) -> None:
     none_is_wrong(data, "grid", ["native float64", "c99 float64", "native float32"], connected=True)
 
 
-def test_every_kind_of_wiring_is_drawn_and_changes_no_other_draw() -> None:
+def test_wiring_changes_no_other_draw() -> None:
     """Of the layout: models, loss; windows and one to one set sizes."""
     kinds, delays = set(), set()
     for number in range(60):
@@ -205,7 +205,7 @@ def test_networks_that_were_wrong_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in KNOWN if n.startswith("V starts")])
-def test_a_start_above_the_threshold_is_refused_and_would_be_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_above_threshold_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EventPropError, match="starts at or above"):
         KNOWN[name]()
     monkeypatch.setattr("genn_eventprop.modelling.network.check_below", lambda *_: None)
@@ -345,7 +345,7 @@ def test_a_class_where_outputs_are_equally_good_is_wrong(truth: Truth) -> None:
     assert "equally good" in judged(truth, tied, F64)[1]
 
 
-def test_a_spike_that_rounding_decides_is_undecided_unless_the_case_is_strict() -> None:
+def test_spikes_decided_by_rounding_are_undecided() -> None:
     truth = Truth(grazing())
     times = truth.outcome.numbers["spike times of hidden"]
     later = [t for t in truth.tried(F64) if not np.array_equal(t.numbers["spike times of hidden"], times)]
@@ -355,7 +355,7 @@ def test_a_spike_that_rounding_decides_is_undecided_unless_the_case_is_strict() 
 
 
 @pytest.mark.parametrize("moves", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_states_that_float32_holds_are_rounding_and_a_gradient_off_by_a_hundredth_is_not(moves: bool) -> None:
+def test_float32_rounding_and_real_errors_are_told_apart(moves: bool) -> None:
     """An exponential upstroke makes 1e-3 of the last bit of V, whatever the arithmetic in between; LIF do not."""
     sizes = {"spike_times": "grid", "dt": 0.1, "duration": 10.0, "times": (0.5, 1.0, 1.5, 2.0, 2.5, 4.0, 5.0)}
     steep = network("steep", LIF(), 2, AdEx(), 2, "spike_count", weights={"in": 5.0, "out": 446.9}, **sizes)

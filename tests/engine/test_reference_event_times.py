@@ -51,7 +51,7 @@ def test_spike_time_equals_the_closed_form(weight):
     assert spike_times(engine, data)[0] == pytest.approx(4.75 + closed_form(weight), rel=0, abs=1e-10)
 
 
-def test_the_peak_just_above_threshold_is_found_and_just_below_is_not():
+def test_peaks_just_above_threshold_spike():
     above, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 4 * (1 + 1e-11), [3.0])
     assert len(spike_times(above, data)) == 1
     below, data = one_neuron(LIF(tau_mem=20.0, tau_syn=10.0), 4 * (1 - 1e-11), [3.0])
@@ -89,7 +89,7 @@ def test_no_crossing_is_missed_against_dense_sampling():
     assert np.all(np.abs(first[both] - times[both]) <= 2e-3)
 
 
-def test_two_crossings_inside_one_piece_and_one_that_only_touches():
+def test_two_crossings_in_a_piece_and_a_tangent():
     powers = np.zeros(ORDER + 1)
     powers[:3] = -0.21, 1.0, -1.0  # (u - 0.3)(0.7 - u): up at 0.3, down at 0.7
     u = from_powers() @ powers
@@ -106,7 +106,7 @@ def test_two_crossings_inside_one_piece_and_one_that_only_touches():
     assert solve(cubic, 0.0, 1.0) == pytest.approx(0.5, abs=1e-15)
 
 
-def test_flow_equals_the_matrix_exponential_with_complex_eigenvalues_and_heterogeneous_parameters():
+def test_flow_equals_the_matrix_exponential():
     rng = np.random.default_rng(1)
     M = np.zeros((5, 4, 4))
     M[:, :3] = rng.normal(0, 0.4, (5, 3, 4))
@@ -157,7 +157,7 @@ def test_result_does_not_depend_on_dt():
     assert losses_seen[0] == losses_seen[1]
 
 
-def test_crossings_come_before_arrivals_and_equal_neurons_spike_together():
+def test_crossings_come_before_arrivals():
     """Two equal neurons, each the other's target at no delay: both cross first, then both arrivals act."""
     net = Network()
     inp, hidden = net.input(1), net.population(LIF(), 2, name="hidden")
@@ -215,7 +215,7 @@ def test_grid_plans_and_unlabelled_training_are_refused():
         engine.load(Events.from_samples([([21.0], [0])], 1, labels=[0]))
 
 
-def test_a_curved_threshold_is_crossed_where_the_straight_one_is():
+def test_curved_and_straight_thresholds_agree():
     """V^3 + V = 2 where V = 1; and dynamics written so that they look nonlinear give the closed form of LIF."""
     times = []
     for changes in ({}, {"threshold": "V**3 + V - 2"}, {"dynamics": {"V": "sqrt((I - V)**2) / 20", "I": "-I / 10"}}):

@@ -132,6 +132,7 @@ def test_the_gradient_of_one_spike_by_hand(engine, spike_times):
     np.testing.assert_allclose(made.gradients["enter.weight"], [[0.3 * (1 - 3.0) * flow]], rtol=1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("spike_times", "reference", "loss"),
     [("grid", "reference_clock", "integral"), ("grid", "reference_clock", "first"),
@@ -273,7 +274,7 @@ def test_the_trainer_learns_with_them_and_resumes_only_the_same(tmp_path):
         trainer().resume(tmp_path / "run")
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_compiled(monkeypatch):
+def test_misfits_are_refused_before_compilation(monkeypatch):
     from genn_eventprop import engines
 
     monkeypatch.setattr(engines, "create", lambda *a, **k: pytest.fail("an engine was made"))

@@ -50,6 +50,7 @@ def several(name):
     ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", OVER_THE_TRIAL)
 @pytest.mark.parametrize(("engine", "spike_times"), [("native", "grid"), ("native", "exact"), ("c99", "grid")])
 def test_it_is_what_the_reference_computes(name, engine, spike_times):

@@ -50,7 +50,7 @@ def test_two_inputs_are_one_whose_other_rows_are_zero(engine, spike_times):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["plain", "valued", "idle"])
-def test_native_has_gradients_of_the_times_of_all_inputs_on_the_grid(kind, dtype):
+def test_native_grid_gradients_of_several_input_times(kind, dtype):
     """In the order of the data, with samples chosen in any order; spikes of an input without connections have none."""
     plan, events = inputs(kind == "valued")
     if kind == "idle":

@@ -57,6 +57,7 @@ def gradients(running):
     return {k: np.array(v) for k, v in running.gradients.items()} | {"times": running.input_gradients.copy()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("model", SETS)
 @pytest.mark.parametrize("engine, spike_times", ENGINES)
 def test_together_they_are_what_each_is_alone(engine, spike_times, model):

@@ -56,6 +56,7 @@ def made(engine, plan):
     return create(plan, plan.network.initial_parameters(2), engine=engine, dtype="float64")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "engine, spike_times, readout", sweep(TWICE, [c for c in TWICE if c[0] not in COMPILED or c[1:] in COMPILED[c[0]]])
 )
@@ -118,6 +119,7 @@ def slope_of(running, data, c):
     running.backward(np.where(r.valid, c + np.where(r.valid, r.value, 0.0), 0.0))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "engine, readout",
     sweep(

@@ -57,7 +57,7 @@ def test_learned_parameters_that_drift_there_end_the_run(engine, spike_times):
 
 
 @pytest.mark.parametrize(("engine", "spike_times"), ENGINES)
-def test_learned_resets_that_drift_above_their_threshold_end_the_run(engine, spike_times):
+def test_resets_above_threshold_end_the_run(engine, spike_times):
     made = prepared(LIF(v_reset=Param(0.0, trainable=True)), engine, spike_times)
     made.parameters["hidden.v_reset"][0] = 1.0
     with pytest.raises(ModelError, match="the reset of event 'spike' lands at or above its threshold"):

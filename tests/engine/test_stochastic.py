@@ -99,7 +99,7 @@ def test_a_batch_of_its_own_keeps_its_numbers():
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_dropped_spike_is_lost_with_its_reset_or_tried_again_without(reset):
+def test_dropped_spikes_with_and_without_reset(reset):
     """Every neuron would spike once; V stays above threshold for long if nothing resets it."""
     net = Network()
     inp, size = net.input(1), 200

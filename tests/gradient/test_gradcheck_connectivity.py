@@ -16,6 +16,7 @@ QUICK = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
 def test_gradients_are_those_of_finite_differences(kind, delays, loss):
     shape = (4, 4, 1) if kind in ("pool", "channels") else (3, 4, 1)
@@ -36,7 +37,7 @@ def test_gradients_are_those_of_finite_differences(kind, delays, loss):
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "drive"), [(LIFDelta, 5.0), (QIF, 30.0)], ids=["LIFDelta", "QIF"])
 @pytest.mark.parametrize("delays", C.DELAYS[2:])
-def test_delays_to_arrivals_that_make_spikes_and_nonlinear_neurons(delays, model, drive):
+def test_delays_of_causing_arrivals_and_nonlinear_neurons(delays, model, drive):
     net, made = C.network("dense", delays, seed=2, shape=(3, 4, 1), model=model, recurrent=False, drive=drive)
     report = check_network(net, made, events=C.events(net, 20.0, 1, seed=3, spikes=(38, 42)), duration=20.0, seed=6)
     assert report.passed and report.worst <= 1e-6, report.text()

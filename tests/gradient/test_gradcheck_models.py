@@ -125,7 +125,7 @@ def test_equal_time_constants():
     assert_passed(check_network(net, loss, events=events, duration=30.0))
 
 
-def test_delta_synapses_and_arrivals_that_make_their_target_cross():
+def test_delta_synapses_and_causing_arrivals():
     """E goes undivided to the arrival that put its target across (docs/equations.md); V of the output jumps too."""
     net = Network()
     inp, hidden = net.input(3), net.population(LEAKY_DELTA, 3, name="hidden")

@@ -41,7 +41,7 @@ def test_a_wrong_sign_in_the_engine_is_found(monkeypatch):
     assert any("relative error" in f for f in case().failures)
 
 
-def test_a_model_that_the_engine_cannot_run_is_an_error_that_names_another():
+def test_an_unsuitable_engine_names_another():
     with pytest.raises(EngineError, match="QIF has dynamics that are not linear.*engine='reference_event'"):
         check(QIF, loss="max", engine="native")
 

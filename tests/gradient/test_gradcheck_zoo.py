@@ -93,6 +93,7 @@ OWN = (NAMES, EVERYTHING, BURST, CHAIN, TWO_RECEPTORS)
 QUICK = (models.LIFDelta, models.SEAdLIF, NAMES, EVERYTHING, BURST, CHAIN)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("model", sweep((*models.ZOO.values(), *OWN), QUICK), ids=lambda m: m.name)
 def test_gradients(model):
     """One random network with every parameter learned; all of `gradcheck --all` is a command."""

@@ -27,6 +27,7 @@ def test_the_quick_cells_are_all_losses_and_topologies():
     assert {*QUICK, *WEIGHTS} == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "cell",
     sweep(EVERY, list(QUICK.values())),

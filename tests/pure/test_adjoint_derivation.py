@@ -196,7 +196,7 @@ def test_modes_have_their_own_dynamics_and_jumps_between_them():
     assert sp.simplify(end.jumps[0] - sp.Matrix([1 / tau, 0])) == sp.Matrix([0, 0])
 
 
-def test_the_scheme_is_exact_for_linear_dynamics_and_never_for_others():
+def test_scheme_is_exact_for_linear_dynamics_only():
     arguments = {"state": {"V": 0.0}, "params": {"tau": Param(10.0, "ms")}}
     nonlinear = {"dynamics": {"V": "V * V / tau"}}
     assert derive(NeuronModel("N", **arguments, **nonlinear)).scheme == "rk4"

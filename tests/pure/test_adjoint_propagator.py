@@ -73,7 +73,7 @@ def test_a_driven_model_follows_its_equations():
     np.testing.assert_allclose(step[:3, :3] @ x0 + step[:3, 3], solution.y[:, -1], rtol=1e-9)
 
 
-def test_neurons_with_their_own_constants_have_their_own_propagators():
+def test_heterogeneous_neurons_have_their_own_propagators():
     tau_mem, tau_syn = np.array([10.0, 20.0, 5.0]), np.array([5.0, 4.0, 5.0])
     P = lif(tau_mem, tau_syn)(0.5)
     assert P.shape == (3, 3, 3)

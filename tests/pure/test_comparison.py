@@ -30,7 +30,7 @@ def test_pairs_are_matched_by_seed_and_all_signs_are_tried():
     assert paired({1: 0.5}, {1: 0.6}).interval is None
 
 
-def test_p_is_small_only_for_a_difference_and_drawn_signs_agree_with_all():
+def test_p_values_of_paired_signs():
     rng = np.random.default_rng(1)
     same = [paired(dict(enumerate(rng.normal(size=8))), dict(enumerate(rng.normal(size=8)))).p for _ in range(400)]
     assert np.mean(np.array(same) < 0.05) == pytest.approx(0.05, abs=0.03)

@@ -105,7 +105,7 @@ QUICK = ("LIF", "LIFDelta", "LIFRefractory", "SEAdLIF", "QIF", "IzhikevichBursti
 
 
 @pytest.mark.parametrize("name", sweep(sorted(models.ZOO), QUICK))
-def test_every_model_of_the_zoo_comes_back_and_gives_the_same_bits(name):
+def test_zoo_models_round_trip_bit_for_bit(name):
     model = models.ZOO[name]
     hidden, output = (model, LI) if model.spiking else (LIF, model)
     net, out = network(hidden, output)

@@ -156,7 +156,7 @@ def test_losses_need_the_state_that_they_read():
     assert losses.FirstSpikeCrossEntropy(outputs(silent)).n_classes == 4
 
 
-def test_an_outer_loss_and_a_weight_in_sympy_or_as_a_bare_function():
+def test_outer_loss_in_sympy_or_as_a_function():
     import sympy as sp
 
     r0, y0, t, T_ = sp.symbols("r0 y0 t T")

@@ -46,7 +46,7 @@ def test_named_weights_are_those_of_the_paper(weight, formula):
     np.testing.assert_allclose(TimeWeight(weight)(t, DURATION), formula(t), rtol=1e-14)
 
 
-def test_polynomials_and_exponentials_are_split_and_others_are_not():
+def test_only_polynomials_and_exponentials_are_split():
     assert [len(TimeWeight(w).split[0]) for w in EXACT[:3]] == [1, 2, 1]
     assert TimeWeight("sigmoid").split is None and TimeWeight("cos(t)").split is None
     assert TimeWeight("sigmoid").basis(1.0, 4)[0].shape == (4, 6)

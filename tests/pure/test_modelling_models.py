@@ -190,7 +190,7 @@ def test_a_mode_lasts_for_a_parameter_and_leads_to_a_mode():
         model(modes=[Mode("refractory", {"V": "0"}, lasts="tau_mem", then="elsewhere")])
 
 
-def test_calling_a_model_sets_values_and_refuses_unknown_parameters():
+def test_calling_a_model_sets_known_parameters_only():
     neuron = LIF(tau_mem=10.0, v_thresh=Param(0.5, trainable=True))
     assert neuron.name == "LIF" and neuron.params["tau_mem"].value == 10.0
     assert neuron.params["tau_mem"].unit == "ms" and neuron.params["v_thresh"].trainable

@@ -22,7 +22,7 @@ def average_of(seen):
 
 
 @pytest.mark.parametrize("rule", [Adam, AdamW, SGD, RMSprop])
-def test_it_is_numpys_average_of_what_the_steps_left_and_changes_no_step(rule):
+def test_average_equals_numpy_and_changes_no_step(rule):
     averaging, plain = rule(0.1, average=DECAY, bounds={"w": (-0.5, 0.4)}), rule(0.1, bounds={"w": (-0.5, 0.4)})
     x, y, seen = {"w": np.zeros((3, 4))}, {"w": np.zeros((3, 4))}, []
     for step in range(30):
@@ -38,7 +38,7 @@ def test_it_is_numpys_average_of_what_the_steps_left_and_changes_no_step(rule):
     assert plain.averages(y) == {}
 
 
-def test_a_change_from_outside_counts_and_a_replacement_starts_it_again():
+def test_outside_changes_count_and_restart_the_average():
     optimiser, x = SGD(0.1, average=DECAY), {"w": np.ones((3, 4))}
     optimiser.prepare(x)
     np.testing.assert_array_equal(optimiser.averages(x)["w"], x["w"])

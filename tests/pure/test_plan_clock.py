@@ -15,14 +15,14 @@ from genn_eventprop.plan.coefficients import integrand_weight
 AWKWARD = [(t, dt) for dt in (0.1, 0.2, 0.25, 0.3, 0.7, 1.0) for t in np.round(np.arange(0.05, 8.0, 0.05), 2)]
 
 
-def test_a_float32_lasts_as_long_as_the_decimal_number_it_stands_for():
+def test_a_float32_duration_is_its_decimal_number():
     assert (clock.to_steps(np.float32(0.3), 0.2), clock.to_steps(0.3, 0.2)) == (1, 1)
     assert np.floor(float(np.float32(0.3)) / 0.2 + 0.5) == 2, "the naive rule differs here"
     for t, dt in AWKWARD:
         assert clock.to_steps(np.float32(t), dt) == clock.to_steps(t, dt) == int(np.floor(t / dt + 0.5)), (t, dt)
 
 
-def test_times_away_from_half_a_step_are_rounded_to_the_nearest_step():
+def test_times_round_to_the_nearest_step():
     for t, dt in AWKWARD:
         exact = Decimal(str(t)) / Decimal(str(dt)) + Decimal("0.5")
         if exact != exact.to_integral_value():
@@ -45,7 +45,7 @@ def test_input_steps_compiled_and_not(shift):
         assert kernels.to_steps(times, 0.7, shift, 41, compiled) == clipped and np.array_equal(compiled, steps)
 
 
-def test_durations_and_windows_that_are_not_whole_steps_are_refused():
+def test_durations_must_be_whole_steps():
     assert clock.number_of_steps(20.0, 0.1) == 200 and clock.window_steps((2.1, 4.2), 0.7) == (3, 6)
     with pytest.raises(PlanError, match=r"duration 20 ms is not a whole number of steps of 0.3 ms; use duration=20.1"):
         clock.number_of_steps(20.0, 0.3)

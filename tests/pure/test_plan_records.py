@@ -116,7 +116,7 @@ def test_an_engine_refuses_what_it_cannot_run(feature, changes):
     refuse(plan_of(), "some_engine", {"grid": ALL - OF_MODELS.keys()})
 
 
-def test_arrivals_that_move_a_threshold_and_learned_amounts_are_refused_where_they_cannot_run():
+def test_moved_thresholds_and_learned_gains_are_refused():
     delta = NeuronModel(
         "Delta", {"V": 0.0}, {"tau": Param(20.0, "ms")}, {"V": "-V / tau"}, "V - 1", {"V": 0}, input="V"
     )  # fmt: skip
@@ -145,7 +145,7 @@ def test_coefficients_of_feedback_are_minus_a_e():
     assert k.P.shape == (6, 2, 2) and k.u.shape[0] == 0 and not k.dP
 
 
-def test_values_that_left_their_range_are_found_before_they_are_used():
+def test_values_out_of_range_are_refused_before_use():
     """An optimiser may push a time constant without bounds below zero: the next run says so."""
     plan = plan_of(LIF(tau_mem=Param(20.0, "ms", trainable=True)))
     population = plan.populations[0]

@@ -113,7 +113,7 @@ def test_curves_of_many_populations_have_room(tmp_path):
     assert boxes[0].x1 <= boxes[1].x0 and boxes[1].x1 <= fig.bbox.x1 and fig.axes[0].bbox.width > 0.3 * fig.bbox.width
 
 
-def test_a_trial_with_many_outputs_marks_the_right_one_and_draws_thresholds_where_they_are():
+def test_trial_plot_marks_the_right_output_and_thresholds():
     states = record().states | {"output": {"V": np.random.default_rng(2).random((50, 12))}}
     shown = plots.trial(dataclasses.replace(record(), states=states, thresholds={"hidden": 0.7}), prediction=3)
     assert shown.axes[0].get_title("left") == "class “neuron 1”; predicted “neuron 3”, wrong"
@@ -124,7 +124,7 @@ def test_a_trial_with_many_outputs_marks_the_right_one_and_draws_thresholds_wher
     assert levels == [[0.0, 0.7], [0.0]]
 
 
-def test_trial_shows_the_neurons_that_matter_most_or_those_asked_for():
+def test_trial_plot_chooses_neurons():
     fig = plots.trial(record())
     labels = [t.get_text() for t in fig.axes[2].get_legend().get_texts()]
     assert labels == ["neuron 4", "neuron 21"]

@@ -147,7 +147,7 @@ def test_resuming_gives_the_same_bits(tmp_path, after):
     assert results["final_test_accuracy"] == expected["final_test_accuracy"]
 
 
-def test_an_interruption_within_an_evaluation_keeps_the_weights_of_the_training(tmp_path):
+def test_interrupted_evaluation_keeps_training_weights(tmp_path):
     made = trainer(run_dir=tmp_path / "run")
     made.fit(*DATA[:2], epochs=1)
     raw = {name: value.copy() for name, value in made.engine.parameters.items()}

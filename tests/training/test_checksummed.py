@@ -90,7 +90,7 @@ def test_plot_of_damaged_metrics(tmp_path, capsys, change, message):
     assert message in err and f"genn-eventprop resume {tmp_path / 'run'}" in err
 
 
-def test_a_run_that_goes_on_may_have_a_line_that_is_half_written(tmp_path):
+def test_a_half_written_last_line_is_tolerated(tmp_path):
     made = run(tmp_path / "run", results=False)
     with open(made.path / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 3, "tr')

@@ -35,7 +35,7 @@ def trainer(
     )  # fmt: skip
 
 
-def test_bounds_of_the_optimiser_release_neither_masks_nor_frozen_weights_nor_signs():
+def test_optimiser_bounds_keep_masks_and_signs():
     mine = Adam(0.05, bounds={"*.weight": (-5.0, 5.0)})
     masked = trainer(Dense(WEIGHTS * ~FIXED, mask=~FIXED), optimiser=mine)
     masked.fit(events(), epochs=2)

@@ -195,7 +195,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_ranks(page):
 
 
 @needs_mpi
-def test_a_rank_that_raises_ends_all_with_its_message_and_a_checkpoint(page):
+def test_a_raising_rank_ends_all_with_a_checkpoint(page):
     began = time.monotonic()
     done = ranks(3, "train", page, "--trouble", "raise", "--run-dir", "run")
     assert done.returncode != 0 and time.monotonic() - began < 60
@@ -245,7 +245,7 @@ def test_kill_9_of_a_rank_ends_all_and_leaves_a_checkpoint(page):
 
 
 @needs_mpi
-def test_sigterm_ends_all_ranks_after_the_same_batch_with_a_checkpoint(page):
+def test_sigterm_ends_all_ranks_after_the_same_batch(page):
     process, _ = start_slow(2)
     process.terminate()  # mpiexec, which hands it on
     error = process.communicate(timeout=60)[0]
@@ -265,7 +265,7 @@ def test_sigterm_to_one_rank_is_told_as_what_it_is(page):
 
 
 @needs_mpi
-def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
+def test_a_hanging_rank_is_named_and_all_end(page):
     process, pids = start_slow(3)
     os.kill(pids[1], signal.SIGSTOP)
     try:
@@ -282,7 +282,7 @@ def test_a_rank_that_hangs_is_named_and_all_end_with_a_checkpoint(page):
 
 
 @needs_mpi
-def test_a_script_with_a_communicator_trains_and_predicts_as_without(tmp_path, monkeypatch):
+def test_a_communicator_changes_no_result(tmp_path, monkeypatch):
     """`Trainer(communicator=)`: the same weights and predictions on every rank, and those of one process."""
     monkeypatch.chdir(tmp_path)
     Path("script.py").write_text(SCRIPT)

@@ -33,7 +33,7 @@ def test_the_network_of_the_settings():
     assert [c.name for c in plain.connections] == ["input_hidden", "hidden_output"]
 
 
-def test_convolutions_come_before_the_hidden_layers_and_see_pixels_with_their_channels_side_by_side():
+def test_convolutions_precede_hidden_layers():
     config = replace(CONFIG, hidden=(5,), convolutions="conv(3, kernel=2, weight=(0.1, 0.2)), pool(2, scale=2.0)")
     network, _ = network_of(config, 32, 2, (4, 4, 2))
     shapes = {c.name: c.weight_shape for c in network.connections}
@@ -96,7 +96,7 @@ def test_a_delay_line_before_the_output_and_after_images():
         network_of(replace(CONFIG, output_delay_line=(-2, 5.0)), 6, 2)
 
 
-def test_settings_that_are_zero_or_negative_are_not_taken_for_others():
+def test_zero_and_negative_settings_are_refused():
     assert replace(CONFIG, dt=0.0).time_grid() == ("grid", 0.0)  # which the trainer refuses
     with pytest.raises(SettingError, match="--delay-line: the number of copies cannot be negative, got -1"):
         network_of(replace(CONFIG, delay_line=(-1, 7.0)), 6, 2)
@@ -161,7 +161,7 @@ def test_settings_that_make_no_network():
         layered(CONFIG, unlabelled, None, None)
 
 
-def test_layers_that_would_be_silent_are_told_and_can_be_started_at_a_rate(capsys):
+def test_silent_layers_are_told_and_start_at_a_rate(capsys):
     config = replace(CONFIG, hidden=(20, 10), input_weight=(0.001, 0.0005), hidden_weight=(0.001, 0.0005), dt=0.5)
     events = some_events(12)
     quiet = layered(config, events, None, None)

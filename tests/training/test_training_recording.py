@@ -60,7 +60,7 @@ def test_chosen_samples_epochs_populations_and_states(tmp_path):
         np.testing.assert_array_equal(trial.input_times, events()[i].times)
 
 
-def test_spikes_alone_are_those_of_the_engine_and_stay_in_memory_without_a_folder():
+def test_spikes_alone_stay_in_memory_without_a_folder():
     watch = Record(events(), range(2))
     t = trainer("native", "exact", callbacks=[watch])
     t.fit(events(), epochs=2)

@@ -127,6 +127,7 @@ def whole():
     return t, t.fit(*DATA, epochs=30)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("checkpoint_batches", "after"), [(None, 4), (None, 7), (1, 5), (1, 7), (1, 9)])
 def test_everything_with_a_memory_resumes_exactly(tmp_path, whole, checkpoint_batches, after):
     """Revived neurons, early stopping, the halving rule, clipping: interrupted within epochs and at their edges."""
@@ -147,7 +148,7 @@ def test_everything_with_a_memory_resumes_exactly(tmp_path, whole, checkpoint_ba
     }
 
 
-def test_early_stopping_stops_where_validation_stopped_improving(tmp_path):
+def test_early_stopping_follows_validation(tmp_path):
     accuracies = [0.5, 0.6, 0.6, 0.55, 0.6, 0.7, 0.6, 0.7, 0.7, 0.9]
     t = trainer(callbacks=[EarlyStopping(3)], run_dir=tmp_path / "run")
     run, epoch = t._validate, [0]
@@ -168,6 +169,7 @@ def test_early_stopping_stops_where_validation_stopped_improving(tmp_path):
         trainer(callbacks=[EarlyStopping(3)]).fit(events(8, 1), epochs=2)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("weight", "spike_times"),
     sweep([(w, t) for w in (0.3, -0.4) for t in ("grid", "exact")], [(0.3, "exact"), (-0.4, "grid")]),
@@ -245,7 +247,7 @@ def test_the_test_set_is_read_once_at_the_end():
     assert t.state.epoch == 3  # refused before another epoch
 
 
-def test_a_test_set_that_does_not_fit_is_refused_before_training():
+def test_unfit_test_set_is_refused_before_training():
     keep = Weights()
     for bad, message in (
         (events(4, 1, channels=6), "6 channels"),

@@ -103,7 +103,7 @@ def test_another_machine_is_waited_for_and_then_taken_over(tmp_path, monkeypatch
         assert time.monotonic() - began < 0.3
 
 
-def test_another_machine_that_gives_a_sign_of_life_is_not_disturbed(tmp_path, monkeypatch):
+def test_lock_of_a_living_machine_is_respected(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "STALE", 30.0)
     folder = tmp_path / "run"
     foreign(folder)
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pass
 
 
-def test_who_comes_too_late_to_take_over_does_not_touch_the_new_lock(tmp_path):
+def test_late_takeover_leaves_the_new_lock(tmp_path):
     folder = tmp_path / "run"
     foreign(folder)
     os.utime(folder / NAME, (1, 1))
@@ -171,7 +171,7 @@ def test_who_comes_too_late_to_take_over_does_not_touch_the_new_lock(tmp_path):
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_only_one_process_at_a_time_removes_the_lock_of_a_dead_one(tmp_path, alive):
+def test_one_process_removes_a_dead_lock(tmp_path, alive):
     folder = tmp_path / "run"
     foreign(folder)
     os.utime(folder / NAME, (1, 1))
