@@ -1,4 +1,4 @@
-"""Random configurations, event files and command lines: right, or refused with a message; never a bare traceback."""
+"""Random configurations, event files and commands: right, or refused with a message; never a bare traceback."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.runs.run_folder import RunFolder
 from genn_eventprop.studies.scan import write_toml
 
+from . import commands
 from .child import Child
 from .event_files import event_file
 from .table import GOOD, Part
@@ -66,7 +67,17 @@ SETTINGS: dict[str, list[Any]] = {
     "neuron": ["LIF", "LI", "ALIF", "QIF", "LIFRefractory", "LIF(tau_mem=-3)", "LIF(tau_mem=nan)", "Lif", "LIF(", ""],
     "output": ["LI", "LIF", "LI(tau_mem=0)", "Lo"],
     "loss": ["sum_weigh_exp", "max", "sum", "first_spike_exp", "nope", "max(tau=", "sum_weigh_exp(tau=-1)", ""],
-    "optimiser": ["adam", "sgd", "adam_w(weight_decay=0.1)", "adam(beta1=2)", "rmsprop", "x", "adam(learning_rate=1)"],
+    "optimiser": [
+        "adam",
+        "sgd",
+        "adam_w(weight_decay=0.1)",
+        "adam(beta1=2)",
+        "adam(beta1='x')",
+        "sgd=None",
+        "rmsprop",
+        "x",
+        "adam(learning_rate=1)",
+    ],
     "schedule": [
         "cosine",
         "constant",
@@ -88,8 +99,8 @@ SETTINGS: dict[str, list[Any]] = {
         "blend=0.5",
         "(",
     ],
-    "regulariser": ["", "spike_count", "spike_count(target=-1)", "foo", "spike_count(target=nan)"],
-    "revive": ["", "redraw", "lift=0.1", "lift=nan", "x"],
+    "regulariser": ["", "spike_count", "spike_count(target=-1)", "spike_count='x'", "foo", "spike_count(target=nan)"],
+    "revive": ["", "redraw", "lift=0.1", "lift=nan", "lift=()", "x"],
     "learning_rate": [1e-3, 0.0, -1.0, 1e30, NAN, "fast"],
     "input_weight": [[2.0, 1.0], [1.0], [NAN, 1.0], [1.0, -1.0], "x", [1e30, 0.0], [1.0, 1.0, 1.0]],
     "delay_line": [[0, 30.0], [2, 5.0], [-1, 3.0], [1, -5.0], [1, NAN], [1, 1e9]],
@@ -119,7 +130,7 @@ OTHERS = [
 
 
 def fuzz(count: int, folder: Path, seed: int, workers: int = 1) -> Part:
-    """`count` cases, a third of each kind, in children of `BLOCK` cases, `workers` children at once."""
+    """`count` cases, as many of each of `KINDS`, in children of `BLOCK` cases, `workers` children at once."""
     part, began = Part("random configurations, event files, command lines"), time.monotonic()
     waiting = [list(range(first, min(first + BLOCK, count))) for first in range(0, count, BLOCK)]
     running: list[tuple[list[int], Path, Child]] = []
@@ -311,4 +322,9 @@ def _some_run(rng: np.random.Generator) -> None:
         victim.write_text(str(rng.choice(["{}", "[]", "null", '{"epoch": 1}', '{"settings": 3, "experiment": []}'])))
 
 
-KINDS = (configuration, event_file, command_line)
+def command(rng: np.random.Generator) -> tuple[str, str]:
+    """See `commands`."""
+    return commands.any_command(rng, called)
+
+
+KINDS = (configuration, event_file, command_line, command, command)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SettingError, suggest
+from ..errors import EventPropError, SettingError, suggest
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,36 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given
     except TypeError as error:
         options = ", ".join(known) or "none"
         raise SettingError(f"{where}: {spec.name} cannot be used like this: {error}; its options: {options}") from None
-    return factory(*given, *spec.values, **{**usable, **spec.options})
+    for name, value in [*zip(known, spec.values), *spec.options.items()]:
+        if name in parameters and not _fits(value, parameters[name]):
+            wanted = parameters[name].annotation
+            raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {wanted}")
+    try:
+        return factory(*given, *spec.values, **{**usable, **spec.options})
+    except EventPropError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:  # values of a kind that only the factory can tell
+        raise SettingError(f"{where}: {spec.name} cannot be made of these values: {error}") from None
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "float": (int, float),
+    "int": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "tuple": (tuple, list),
+    "None": (type(None),),
+}
+"""Words of an annotation -> what a value may be. Whether a number is a whole one, the factory says."""
+
+
+def _fits(value: Any, parameter: inspect.Parameter) -> bool:
+    """Whether a value is of the kind that a parameter is annotated with; True if that is not one of `KINDS`."""
+    words = set(re.findall(r"\w+", str(getattr(parameter.annotation, "__name__", parameter.annotation))))
+    if not words <= KINDS.keys():
+        return True
+    truth = isinstance(value, bool) and "bool" not in words
+    return not truth and isinstance(value, tuple(kind for word in words for kind in KINDS[word]))
 
 
 def _split(text: str) -> list[str]:

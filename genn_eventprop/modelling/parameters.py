@@ -42,7 +42,7 @@ class Uniform:
             raise NetworkError(f"Uniform: needs finite low <= high, got {self.low} and {self.high}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
-        return rng.uniform(self.low, self.high, shape)
+        return rng.uniform(self.low, self.high + 0.0, shape)  # of -0.0, which numpy takes for less than 0.0, 0.0
 
 
 @dataclass(frozen=True)

@@ -186,3 +186,23 @@ def test_flags_with_an_open_quote(page, monkeypatch, capsys):
     assert main(["train", "page.py", "--engine", "native", "--run-dir", "run"]) == 1
     assert "CXXFLAGS is set to '-O0 \"', which is not a list of flags" in capsys.readouterr().err
     assert main(["engines"]) == 0
+
+
+@pytest.mark.parametrize(
+    "setting, choice",
+    [
+        ("optimiser", "adam(beta1='x')"), ("optimiser", "sgd=None"), ("augment", "shift='x'"),
+        ("augment", "jitter=(1, 2)"),
+        ("loss", "sum(window=-1)"), ("loss", "first_spike(form=[1])"), ("loss", "error=0"),
+        ("regulariser", "spike_count='x'"),
+        ("regulariser", "weight_decay=()"), ("schedule", "exponential='x'"), ("schedule", "cosine(final=())"),
+        ("revive", "lift=1j"), ("delays", "axonal={'a': 1}"), ("neuron", "LIF(tau_mem='x')"), ("optimiser", "adam=True"),
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_kind_in_a_choice(page, setting, choice, capsys):
+    assert main(["train", "page.py", f"--{setting}", choice, "--run-dir", "run"]) == 1
+    assert capsys.readouterr().err.startswith(("genn-eventprop: --" + setting, "genn-eventprop: LIF"))
+
+
+def test_a_negative_zero_is_zero(page):
+    assert main(["train", "page.py", "--delays", "axonal(high=-0.0)", "--run-dir", "run"]) == 0
