@@ -71,7 +71,7 @@ def step_time(hidden: int, batch: int, threads: int, steps: int, repeats: int) -
     plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(out), dt=1.0, duration=float(steps))
     engine = create(plan, net.initial_parameters(1), engine="native", threads=threads)
     slices, ranks = engine.slices_of(batch), world()
-    gradient = engine.room_for_gradient()
+    gradient = engine.empty_gradient()
     if isinstance(ranks, Ranks):
         engine = RankedEngine(engine, ranks)
     rng, n = np.random.default_rng(0), 8 * steps

@@ -87,7 +87,7 @@ MODULES = {
     "engines.reference_clock": "engines.reference.grid.engine",
     "engines.reference_event": "engines.reference.exact.engine",
     "engines.refuse": "engines.contract.features",
-    "engines.reordered": "engines.contract.reordered",
+    "engines.reordered": "engines.contract.wrapper",
     "engines.result": "engines.contract.result",
     "engines.split": "engines.contract.split",
     "engines.stochastic": "engines.contract.noise",

@@ -8,15 +8,15 @@ import numpy as np
 
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices
-from ..engines.contract.slices import Part
-from ..engines.contract.wrapper import Around
+from ..engines.contract.slices import BatchShard
+from ..engines.contract.wrapper import EngineWrapper
 from .ranks import Ranks
 
 PIECE = 1 << 22
 """Numbers of the gradient that a rank adds up at a time: 16 MiB of float32 from each subtree of slices."""
 
 
-class RankedEngine(Around):
+class RankedEngine(EngineWrapper):
     """`engine` on every rank of `ranks`; each runs its slices of a batch, and all get the result of the whole.
 
     Every rank must call `run` with the same samples. The bits are those of one rank where the engine has slices
@@ -25,12 +25,12 @@ class RankedEngine(Around):
 
     def __init__(self, engine: Engine, ranks: Ranks) -> None:
         known = len(engine.remarks)
-        engine.settle(ranks.local_rank, ranks.local_size)
+        engine.share_machine(ranks.local_rank, ranks.local_size)
         super().__init__(engine)
         self.ranks = ranks
         self.reason = "; ".join([engine.reason, f"{ranks.size} ranks", *engine.remarks[known:]])
         self._spiking = {p.name: p.size for p in self.plan.populations if p.spiking}
-        self._parts: list[Part] = []
+        self._shards: list[BatchShard] = []
         engine.whole_counts = self._gather_counts  # type: ignore[method-assign]
 
     def notes(self, batch: int) -> list[str]:
@@ -38,11 +38,11 @@ class RankedEngine(Around):
         idle = [f"{size - slices} of {size} ranks stay idle: a batch has {slices} slices"] if slices < size else []
         return idle + self.inner.notes(-(-batch // size))
 
-    def part(self, batch: int) -> Part:
-        return Part.of_rank(batch, self.inner.slices_of(batch), self.ranks.rank, self.ranks.size)
+    def shard(self, batch: int) -> BatchShard:
+        return BatchShard.of_rank(batch, self.inner.slices_of(batch), self.ranks.rank, self.ranks.size)
 
-    def own(self, batch: int) -> slice:
-        return self.part(batch).own
+    def local_samples(self, batch: int) -> slice:
+        return self.shard(batch).samples
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
@@ -50,33 +50,33 @@ class RankedEngine(Around):
         if record_spikes:  # every rank runs all of it
             return self.inner.run(data, samples, training=training, record_spikes=True)
         slices, size = self.inner.slices_of(len(samples)), self.ranks.size
-        self._parts = [Part.of_rank(len(samples), slices, rank, size) for rank in range(size)]
-        mine, sums = self._parts[self.ranks.rank], dict[int, np.ndarray]()
+        self._shards = [BatchShard.of_rank(len(samples), slices, rank, size) for rank in range(size)]
+        mine, sums = self._shards[self.ranks.rank], dict[int, np.ndarray]()
         result = self._nothing(training) if len(mine) == 0 else None
         if result is None:
-            result, sums = self.inner.run_part(data, samples, mine, training=training)
+            result, sums = self.inner.run_shard(data, samples, mine, training=training)
         words = self._pack(result)
         if training:
             total, everything = self._sum(sums, slices, words)
-            self.inner.take_gradient(total)
+            self.inner.set_gradient(total)
         else:
-            everything = self.ranks.gather(words, [self._bytes(len(p)) for p in self._parts])
+            everything = self.ranks.gather(words, [self._bytes(len(p)) for p in self._shards])
         return self._unpack(everything)
 
     # the gradient
 
     def _sum(self, sums: dict[int, np.ndarray], slices: int, words: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """(sum of the gradients of all slices, `words` of every rank): the two travel in one message."""
-        size, roots = self.ranks.size, [self.inner.roots_of(p) for p in self._parts]
-        like = self.inner.room_for_gradient()
+        size, subtrees = self.ranks.size, [self.inner.subtrees_of(p) for p in self._shards]
+        like = self.inner.empty_gradient()
         total, everything = np.empty_like(like), [np.zeros(0, np.uint8)] * size
         for start in range(0, len(like), PIECE * size) or (0,):
             stop = min(start + PIECE * size, len(like))
             edges = [start + q * (stop - start) // size for q in range(size + 1)]
-            mine = self._piece(sums, roots, slices, edges, like.dtype)
+            mine = self._piece(sums, subtrees, slices, edges, like.dtype)
             tail = words if stop == len(like) else np.zeros(0, np.uint8)
             sizes = [(b - a) * like.itemsize for a, b in zip(edges, edges[1:])]
-            sizes = [n + (self._bytes(len(p)) if len(tail) else 0) for n, p in zip(sizes, self._parts)]
+            sizes = [n + (self._bytes(len(p)) if len(tail) else 0) for n, p in zip(sizes, self._shards)]
             found = self.ranks.gather(np.concatenate([mine.view(np.uint8), tail]), sizes)
             for q, (a, b) in enumerate(zip(edges, edges[1:])):
                 cut = (b - a) * like.itemsize
@@ -85,7 +85,7 @@ class RankedEngine(Around):
         return total, everything
 
     def _piece(
-        self, sums: dict[int, np.ndarray], roots: list[list[int]], slices: int, edges: list[int], dtype: np.dtype
+        self, sums: dict[int, np.ndarray], subtrees: list[list[int]], slices: int, edges: list[int], dtype: np.dtype
     ) -> np.ndarray:
         """The rank's own piece edges[rank] .. edges[rank + 1] of the gradient, added up over all ranks."""
         rank = self.ranks.rank
@@ -94,11 +94,11 @@ class RankedEngine(Around):
             np.concatenate([s[a:b] for s in sums.values()]) if sums else np.zeros(0, dtype)
             for a, b in zip(edges, edges[1:])
         ]
-        into = [np.empty(len(r) * n, dtype) for r in roots]
+        into = [np.empty(len(r) * n, dtype) for r in subtrees]
         into[rank] = out[rank]
         self.ranks.swap(out, into)
-        rows = {s: row for r, part in zip(roots, into) for s, row in zip(r, part.reshape(len(r), n))}
-        return self.inner.add_sums(rows, slices)
+        rows = {s: row for r, part in zip(subtrees, into) for s, row in zip(r, part.reshape(len(r), n))}
+        return self.inner.add_subtrees(rows, slices)
 
     # the result
 
@@ -114,7 +114,7 @@ class RankedEngine(Around):
         return np.concatenate([np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in arrays])
 
     def _unpack(self, everything: list[np.ndarray]) -> Result:
-        parts = [self._one(words, len(part)) for words, part in zip(everything, self._parts)]
+        parts = [self._one(words, len(part)) for words, part in zip(everything, self._shards)]
         heads = np.array([p["head"] for p in parts])
         self.ranks.take_notes(heads[:, 1:])
         stack = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731
@@ -151,5 +151,5 @@ class RankedEngine(Around):
         """Counts (B, N) of the whole batch."""
         n = counts.shape[1]
         words = np.ascontiguousarray(counts, np.int32).view(np.uint8).reshape(-1)
-        found = self.ranks.gather(words, [4 * n * len(p) for p in self._parts])
+        found = self.ranks.gather(words, [4 * n * len(p) for p in self._shards])
         return np.concatenate([part.view(np.int32).reshape(-1, n) for part in found]).astype(np.int64)

@@ -12,8 +12,8 @@ from ..errors import EngineError, SettingError, suggest
 from ..modelling import Network
 from ..plan import Plan
 from .contract.engine import Availability, Engine
-from .contract.features import ALONG, can_solve
-from .contract.reordered import Reordered, over_the_trial_first
+from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve
+from .contract.wrapper import SwappedLosses, with_trajectory_loss_first
 
 ENGINES = {
     "cuda": "cuda.CudaEngine",
@@ -37,8 +37,8 @@ def engine_class(name: str) -> type[Engine]:
         return next(c for c in map(engine_class, NAMES) if c.automatic)
     if name not in ENGINES:
         raise SettingError(f"unknown engine {name!r} ({suggest(name, (*NAMES, 'auto'))})")
-    module, _, found = ENGINES[name].rpartition(".")
-    return getattr(importlib.import_module(f".{module}", __package__), found)
+    module, _, kind = ENGINES[name].rpartition(".")
+    return getattr(importlib.import_module(f".{module}", __package__), kind)
 
 
 def availability() -> tuple[Availability, ...]:
@@ -93,7 +93,7 @@ def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping
     failures: list[str] = []
     for kind in map(engine_class, NAMES):
         try:
-            if not kind.pays(plan):
+            if not kind.is_fastest_for(plan):
                 continue
             made = _make(kind, plan, parameters, settings)
         except EngineError as error:
@@ -111,7 +111,7 @@ def _make(kind: type[Engine], plan: Plan, parameters: Mapping[str, np.ndarray], 
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
     inside = inner_plan(kind, plan)
     made: Engine = kind(inside or plan, parameters, **{n: v for n, v in settings.items() if n in kind.options})
-    return made if inside is None else Reordered(made, plan)
+    return made if inside is None else SwappedLosses(made, plan)
 
 
 def _on_one_line(error: Exception, most: int = 400) -> str:
@@ -121,9 +121,14 @@ def _on_one_line(error: Exception, most: int = 400) -> str:
 
 
 def inner_plan(kind: type[Engine], plan: Plan) -> Plan | None:
-    """The plan that an engine runs in place of `plan`, with the loss along the trial as the main one (`Reordered`);
-    None if it runs `plan` itself."""
-    return over_the_trial_first(plan) if ALONG not in kind.features.get(plan.spike_times, {ALONG}) else None
+    """The plan that an engine runs in place of `plan`, with the trajectory loss as the main one (`SwappedLosses`).
+
+    None if it runs `plan` itself.
+    """
+    features = kind.features.get(plan.spike_times)
+    if features is None or TRAJECTORY_AUXILIARY_LOSS in features:
+        return None
+    return with_trajectory_loss_first(plan)
 
 
 def _why(kind: type[Engine]) -> str:

@@ -16,7 +16,7 @@ from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
-from ..engines.contract.result import Recorded
+from ..engines.contract.result import SpikeRecords
 from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
@@ -183,7 +183,7 @@ class Runner:
 
     def _save_spikes(self) -> None:
         """Read the spikes of the last pass before another one, if somebody still holds them."""
-        if isinstance(self.spikes, Recorded):
+        if isinstance(self.spikes, SpikeRecords):
             last = weakref.ref(self.spikes)
             self.spikes = {}
             self.engine.forget()  # which holds them too

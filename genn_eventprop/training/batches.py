@@ -12,7 +12,7 @@ import numpy as np
 from ..engines import Data, Engine
 from ..errors import SettingError
 from ..runs.fingerprint import describe_data
-from .carried import CarryingEngine
+from .carried import StatefulEngine
 from .checks import check_labels
 from .class_weights import ClassWeights
 
@@ -64,7 +64,7 @@ class AugmentedBatches(Batches):
     follows = None
 
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
-        if isinstance(engine, CarryingEngine):
+        if isinstance(engine, StatefulEngine):
             raise SettingError("carry=True takes chunks of recordings in memory, not an augmented or mapped set")
         self.augmented, self.engine, self.weights = augmented, engine, weights
         self.events = augmented.events
@@ -96,7 +96,7 @@ class AugmentedBatches(Batches):
                 yield batch
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
-        own = self.engine.own(len(samples))  # what other ranks run of the batch, they prepare
+        own = self.engine.local_samples(len(samples))  # what other ranks run of the batch, they prepare
         data = self.engine.load(self.augmented.batch(samples[own], epoch))
         clipped = data.clipped
         if len(data) < len(samples):

@@ -10,23 +10,24 @@ import numpy as np
 from ..data.events.chunks import follows
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices
-from ..engines.contract.state import Carry
-from ..engines.contract.wrapper import Around
+from ..engines.contract.state import TrialState
+from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError
+from ..renamed import renamed
 
 
-class CarryingEngine(Around):
-    """An engine whose trials go on from those before them where the data says so; for the trainer it is like any other.
+class StatefulEngine(EngineWrapper):
+    """Wraps an engine so that consecutive chunks of a recording share state; for the trainer it is like any other.
 
-    The gradient takes what was carried as given: what a chunk does to later ones is not in it.
+    Truncated BPTT: no gradient flows across chunk boundaries.
     """
 
     def __init__(self, engine: Engine) -> None:
-        if why := engine.cannot_carry():
+        if why := engine.why_stateless():
             raise EngineError(why)
         super().__init__(engine)
         self._last = np.zeros(0, np.int64)
-        self._end: Carry | None = None
+        self._end: TrialState | None = None
 
     def load(self, events: Any) -> Data:
         return replace(self.inner.load(events), follows=follows(events))
@@ -34,14 +35,14 @@ class CarryingEngine(Around):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
-        carry = self._before(data, samples)
-        result, self._end = self.inner.run_on(
-            data, samples, carry, training=training, record_spikes=record_spikes
+        state = self._before(data, samples)
+        result, self._end = self.inner.run_from(
+            data, samples, state, training=training, record_spikes=record_spikes
         )  # fmt: skip
         self._last, self.gradients = samples, self.inner.gradients
         return result
 
-    def _before(self, data: Data, samples: np.ndarray) -> Carry | None:
+    def _before(self, data: Data, samples: np.ndarray) -> TrialState | None:
         """The end of the trials that these go on from."""
         assert data.follows is not None
         on = data.follows[samples]
@@ -81,3 +82,6 @@ def recordings(follows: np.ndarray | None, samples: int) -> int:
 def begins(follows: np.ndarray | None, samples: np.ndarray) -> bool:
     """Whether nothing is carried into a batch."""
     return follows is None or not follows[samples].any()
+
+
+__getattr__ = renamed(__name__, {"CarryingEngine": "StatefulEngine"})

@@ -33,7 +33,7 @@ from ..runs.run_lock import writer
 from ..runs.weights import fitting_weights, save_weights
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .carried import CarryingEngine, begins, in_order, recordings
+from .carried import StatefulEngine, begins, in_order, recordings
 from .checks import check_batch, check_parameters, data_notes, whole
 from .class_weights import Asked, ClassWeights
 from .delays import delay_metrics, late_delays
@@ -194,7 +194,7 @@ class Trainer:
         return create(self.plan, first, **settings)
 
     def _carry_on(self, communicator: Any) -> None:
-        self.engine = CarryingEngine(self.engine)
+        self.engine = StatefulEngine(self.engine)
         if self.checkpoint_batches or communicator is not None:
             raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
 

@@ -51,7 +51,7 @@ def carried(engine, cut, n_chunks, **how):
     """Results of chunk after chunk of all recordings."""
     data, carry, results = engine.load(cut), None, []
     for c in range(n_chunks):
-        result, carry = engine.run_on(data, np.arange(c, len(cut), n_chunks), carry, record_spikes=True, **how)
+        result, carry = engine.run_from(data, np.arange(c, len(cut), n_chunks), carry, record_spikes=True, **how)
         results.append(result)
     return results, carry
 
@@ -71,7 +71,7 @@ def test_chunks_are_one_long_trial(n_chunks, steps, delays, t_ref, seed):
     whole = recordings(length, seed=seed)
     long, short = engine_of(net, length), engine_of(net, steps * DT)
     want = long.run(long.load(whole), [0, 1], record_spikes=True)
-    ends = long.run_on(long.load(whole), [0, 1], None)[1]
+    ends = long.run_from(long.load(whole), [0, 1], None)[1]
     results, end = carried(short, chunks(whole, steps * DT, DT, length=length), n_chunks)
     total = sum(r.spike_counts["hidden"] for r in results)
     np.testing.assert_array_equal(total, want.spike_counts["hidden"])
@@ -105,9 +105,9 @@ def test_gradients_take_the_end_of_the_trial_before_as_given():
     engine = engine_of(net, 10.0, "integral")
     cut = chunks(recordings(20.0), 10.0, DT, length=20.0, labels=np.array([[0, 1], [2, 0]]))
     data = engine.load(cut)
-    _, carry = engine.run_on(data, [0, 2], None)
+    _, carry = engine.run_from(data, [0, 2], None)
     only = replace(data, offsets=np.zeros_like(data.offsets))  # nothing but what is on its way
-    engine.run_on(only, [1, 3], carry, training=True)
+    engine.run_from(only, [1, 3], carry, training=True)
     gradients, h = {k: v.copy() for k, v in engine.gradients.items()}, 1e-6
     assert np.abs(gradients["input_output.weight"]).max() > 1e-3
     for name, gradient in gradients.items():
@@ -116,7 +116,7 @@ def test_gradients_take_the_end_of_the_trial_before_as_given():
             both = []
             for sign in (1, -1):
                 values[place] += sign * h
-                both.append(engine.run_on(only, [1, 3], carry)[0].loss.mean())
+                both.append(engine.run_from(only, [1, 3], carry)[0].loss.mean())
                 values[place] -= sign * h
             assert gradient[place] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-6, abs=1e-9), (name, place)
 
@@ -127,10 +127,10 @@ def test_a_chunk_from_rest_has_the_gradient_of_a_trial():
     quiet = Events.from_samples([([], []), ([], [])], n_channels=4, labels=[0, 1])
     given = recordings(20.0)
     spikes = Events(given.times, given.channels, given.offsets, n_channels=4, labels=np.array([0, 1]))
-    _, carry = engine.run_on(engine.load(quiet), [0, 1], None)
+    _, carry = engine.run_from(engine.load(quiet), [0, 1], None)
     found = []
     for start in (None, carry):
-        engine.run_on(engine.load(spikes), [0, 1], start, training=True)
+        engine.run_from(engine.load(spikes), [0, 1], start, training=True)
         found.append({k: v.copy() for k, v in engine.gradients.items()})
     for name, gradient in found[0].items():
         assert np.abs(gradient).max() > 0
@@ -181,7 +181,7 @@ def test_native_is_the_reference(name, readout, steps):
         data, carry = engine.load(cut), None
         for c in range(n_chunks):
             samples = np.arange(c, len(cut), n_chunks)
-            result, carry = engine.run_on(data, samples, carry, training=True, record_spikes=True)
+            result, carry = engine.run_from(data, samples, carry, training=True, record_spikes=True)
             numbers = {"loss": result.loss, "readout": result.readout, **result.spike_counts, **engine.gradients}
             numbers |= {f"{k}_{n}": x for k in ("states", "modes", "until", "sent") for n, x in vars(carry)[k].items()}
             found.append({k: np.array(v) for k, v in numbers.items()})
@@ -216,7 +216,7 @@ def test_what_is_refused():
     ):
         engine = engine_of(net_, 10.0, name=name)
         with pytest.raises(EngineError, match=message):
-            engine.run_on(engine.load(cut), [0], None)
+            engine.run_from(engine.load(cut), [0], None)
     with pytest.raises(DataError, match="a chunk of 10.2 ms is not a whole number of steps of 0.5 ms"):
         chunks(whole, 10.2, DT)
     with pytest.raises(DataError, match="recording 0 has spikes after its length of 1 chunks"):

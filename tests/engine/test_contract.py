@@ -8,7 +8,14 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Network, Normal, losses
 from genn_eventprop.engines import NAMES, availability, create, engine_class, registry
-from genn_eventprop.engines.contract.features import ALL, FEATURES, INPUTS, LOSSES, SEVERAL, refuse
+from genn_eventprop.engines.contract.features import (
+    ALL,
+    FEATURES,
+    SEVERAL_INPUTS,
+    SEVERAL_LOSSES,
+    SEVERAL_READOUTS,
+    refuse,
+)
 from genn_eventprop.engines.genn.install import BACKENDS
 from genn_eventprop.engines.reference.grid.engine import ReferenceClock
 from genn_eventprop.errors import EngineError, SettingError
@@ -76,9 +83,9 @@ def test_an_engine_may_lack_what_all_of_ours_have():
     plan = make_plan(net, loss, dt=1.0, duration=10.0)
     two = make_plan(net, [losses.Loss(p, "end") for p in (output, other)], dt=1.0, duration=10.0)
     for asked, feature, message in (
-        (plan, SEVERAL, "cannot read trace, max beside end in one pass"),
-        (plan, INPUTS, "cannot run connection 'audio_output', whose source is one of several inputs"),
-        (two, LOSSES, "cannot add the auxiliary loss of 'other'"),
+        (plan, SEVERAL_READOUTS, "cannot read trace, max beside end in one pass"),
+        (plan, SEVERAL_INPUTS, "cannot run connection 'audio_output', whose source is one of several inputs"),
+        (two, SEVERAL_LOSSES, "cannot add the auxiliary loss of 'other'"),
     ):
         with pytest.raises(EngineError, match=f"^toy {message}; use engine='native'$"):
             refuse(asked, "toy", {"grid": ALL - {feature}})

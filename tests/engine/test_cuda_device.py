@@ -292,16 +292,16 @@ def test_auto_takes_it_where_it_pays(monkeypatch):
     assert chosen(*small)[0] == "native"
     net, plan = network(loss=losses.MaxVoltageCrossEntropy)
     exact = make_plan(net, plan.asked, dt=1.0, duration=30.0, spike_times="exact")
-    assert not cuda.CudaEngine.pays(exact)
+    assert not cuda.CudaEngine.is_fastest_for(exact)
     monkeypatch.setattr(cuda.CudaEngine, "features", {"grid": frozenset()})
     assert chosen(*large)[0] == "cuda"  # LIF neurons need no feature
     monkeypatch.undo()
     monkeypatch.setattr(cuda, "visible_devices", lambda: (found, ""))
     processors = 64
     monkeypatch.setattr(cuda, "available_processors", lambda: processors)
-    assert not cuda.CudaEngine.pays(large[0])
+    assert not cuda.CudaEngine.is_fastest_for(large[0])
     processors, found = 1, []
-    assert not cuda.CudaEngine.pays(large[0])
+    assert not cuda.CudaEngine.is_fastest_for(large[0])
 
 
 def test_where_it_pays_counts_steps_and_the_host(monkeypatch):
@@ -309,12 +309,12 @@ def test_where_it_pays_counts_steps_and_the_host(monkeypatch):
     monkeypatch.setattr(cuda, "visible_devices", lambda: (["one"], ""))
 
     def most(shape):
-        """The number of processors up to which it pays."""
+        """The number of processors up to which it is the fastest."""
         plan = shape.network()[0]
         answers = []
         for processors in range(1, 40):
             monkeypatch.setattr(cuda, "available_processors", lambda n=processors: n)
-            answers.append(cuda.CudaEngine.pays(plan))
+            answers.append(cuda.CudaEngine.is_fastest_for(plan))
         assert answers == sorted(answers, reverse=True)
         return sum(answers)
 

@@ -156,7 +156,7 @@ def test_only_what_was_written_goes_back():
         device["a"] = values.copy()
 
     arrays = DeviceArrays({"a": np.array([1.0, np.nan])})
-    arrays.settle({"a": DeviceLocation(lambda: device["a"].copy(), write)})
+    arrays.move_to({"a": DeviceLocation(lambda: device["a"].copy(), write)})
     assert len(written) == 1
     held = arrays["a"]
     arrays.push()

@@ -171,7 +171,7 @@ def test_parameters_are_live_and_stay_on_the_device(make):
 def test_live_arrays_cannot_be_exchanged_or_removed():
     device = {"a": np.arange(3.0)}
     arrays = DeviceArrays({"a": np.ones(3), "b": np.zeros(2)})
-    arrays.settle({"a": DeviceLocation(lambda: device["a"].copy(), lambda v: device.__setitem__("a", v.copy()))})
+    arrays.move_to({"a": DeviceLocation(lambda: device["a"].copy(), lambda v: device.__setitem__("a", v.copy()))})
     np.testing.assert_array_equal(device["a"], 1.0)
     first = arrays["a"]
     arrays["a"] = np.full(3, 2.0)

@@ -5,8 +5,8 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import create
-from genn_eventprop.engines.contract.reordered import Reordered
-from genn_eventprop.engines.contract.slices import Part, add_in_tree
+from genn_eventprop.engines.contract.slices import BatchShard, add_in_tree
+from genn_eventprop.engines.contract.wrapper import SwappedLosses
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
@@ -21,8 +21,8 @@ def test_the_tree_is_the_same_however_the_slices_are_shared_out(slices):
     for ranks in (1, 2, 3, 4, 7):
         sums = {}
         for rank in range(ranks):
-            part = Part.of_rank(3 * slices, slices, rank, ranks)
-            edges = [*part.roots, part.last]
+            part = BatchShard.of_rank(3 * slices, slices, rank, ranks)
+            edges = [*part.subtrees, part.last]
             for root, end in zip(edges, edges[1:]):  # a root is the sum of its own subtree
                 own = {s - root: numbers[s].copy() for s in range(root, end)}
                 sums[root] = add_in_tree(own, end - root)
@@ -31,10 +31,10 @@ def test_the_tree_is_the_same_however_the_slices_are_shared_out(slices):
 
 def test_parts_cover_a_batch_once_and_some_may_be_empty():
     for batch, slices, ranks in ((3, 3, 4), (32, 16, 3), (37, 16, 5)):
-        parts = [Part.of_rank(batch, slices, rank, ranks) for rank in range(ranks)]
-        covered = np.concatenate([np.arange(batch)[p.own] for p in parts])
+        parts = [BatchShard.of_rank(batch, slices, rank, ranks) for rank in range(ranks)]
+        covered = np.concatenate([np.arange(batch)[p.samples] for p in parts])
         assert covered.tolist() == list(range(batch)) and sum(len(p) for p in parts) == batch
-    assert len(Part.of_rank(3, 3, 0, 4)) == 0 and Part.of_rank(3, 3, 0, 4).roots == []
+    assert len(BatchShard.of_rank(3, 3, 0, 4)) == 0 and BatchShard.of_rank(3, 3, 0, 4).subtrees == []
 
 
 def setting(engine, spike_times, mean="batch", noise=0.0):
@@ -58,17 +58,17 @@ def setting(engine, spike_times, mean="batch", noise=0.0):
 def in_parts(engine, data, samples, ranks):
     """Losses and the gradient of a batch run part by part; the counts of all parts are known to each."""
     slices = engine.slices_of(len(samples))
-    parts = [Part.of_rank(len(samples), slices, rank, ranks) for rank in range(ranks)]
+    parts = [BatchShard.of_rank(len(samples), slices, rank, ranks) for rank in range(ranks)]
     counts = {c.shape[1]: c for c in engine.run(data, samples, training=True).spike_counts.values()}
     engine.whole_counts = lambda own: counts[own.shape[1]]
     loss, sums = [], {}
     for part in parts:
         if len(part):
-            result, found = engine.run_part(data, samples, part, training=True)
-            assert list(found) == engine.roots_of(part)
+            result, found = engine.run_shard(data, samples, part, training=True)
+            assert list(found) == engine.subtrees_of(part)
             loss.append(result.loss)
             sums |= {root: total.copy() for root, total in found.items()}
-    engine.take_gradient(add_in_tree(sums, slices))
+    engine.set_gradient(add_in_tree(sums, slices))
     del engine.whole_counts
     return np.concatenate(loss), {k: engine.gradients[k].copy() for k in engine.plan.trainable}
 
@@ -117,7 +117,7 @@ def test_each_process_of_a_machine_takes_a_device_of_its_own(monkeypatch):
     plan = setting("reference_clock", "grid")[0].plan
     engines = [cuda.CudaEngine(plan, plan.network.initial_parameters(1), dtype="float64") for _ in range(3)]
     for number, engine in enumerate(engines):
-        engine.settle(number, 3)
+        engine.share_machine(number, 3)
     assert opened == [0, 0, 0, 1] and [e._number for e in engines] == [0, 1, 0]
     assert engines[1].remarks[-1] == "3 processes share 2 devices of this machine"
 
@@ -126,8 +126,8 @@ def test_an_engine_around_another_hands_on_who_it_is():
     """Otherwise all ranks of a reordered engine would stay on the first device."""
     inner, _ = setting("c99", "grid")
     asked = []
-    inner.settle = lambda number, processes: asked.append((number, processes))
-    Reordered(inner, inner.plan).settle(1, 3)
+    inner.share_machine = lambda number, processes: asked.append((number, processes))
+    SwappedLosses(inner, inner.plan).share_machine(1, 3)
     assert asked == [(1, 3)]
 
 
@@ -146,5 +146,5 @@ def test_a_rank_opens_its_own_device_first(launcher, monkeypatch):
     plan = setting("reference_clock", "grid")[0].plan
     for rank in range(3):
         monkeypatch.setenv(launcher, str(rank))
-        cuda.CudaEngine(plan, plan.network.initial_parameters(1)).settle(rank, 3)
+        cuda.CudaEngine(plan, plan.network.initial_parameters(1)).share_machine(rank, 3)
     assert opened == [0, 1, 0]

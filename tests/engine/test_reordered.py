@@ -104,4 +104,4 @@ def test_what_is_refused():
     assert np.isnan(made.run(data, [0, 1]).parts["aux"].loss).tolist() == [False, True]  # as it may be in an evaluation
     with pytest.raises(EngineError, match="loss of 'aux' over the whole trial and needs its target for every sample"):
         made.run(data, [0, 1], training=True)
-    assert "carries nothing beside an auxiliary loss over the trial" in made.cannot_carry()
+    assert "carries nothing beside an auxiliary loss over the trial" in made.why_stateless()

@@ -295,7 +295,7 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch):
 def test_every_engine_holds_its_lock():
     """Whoever writes an engine cannot forget it."""
     names = {n for n, f in vars(Engine).items() if getattr(f, "one_at_a_time", False)} | {"forward", "backward"}
-    assert {"run", "run_on", "run_part", "update", "use", "close"} <= names
+    assert {"run", "run_from", "run_shard", "update", "use", "close"} <= names
     for kind in map(engines.engine_class, engines.NAMES):
         assert all(getattr(getattr(kind, name), "one_at_a_time", False) for name in names), kind
 

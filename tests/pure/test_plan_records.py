@@ -7,7 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.contract.features import ALL, OF_MODELS, refuse
+from genn_eventprop.engines.contract.features import ALL, MODEL_FEATURES, refuse
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
@@ -113,7 +113,7 @@ def test_an_engine_refuses_what_it_cannot_run(feature, changes):
     """By name of the engine, the population, the model and the feature, when the engine is created."""
     with pytest.raises(EngineError, match=f"some_engine cannot run population 'hidden': Quadratic has {feature}; use"):
         refuse(plan_of(quadratic(**changes)), "some_engine", {"grid": ALL - {feature}})
-    refuse(plan_of(), "some_engine", {"grid": ALL - OF_MODELS.keys()})
+    refuse(plan_of(), "some_engine", {"grid": ALL - MODEL_FEATURES.keys()})
 
 
 def test_moved_thresholds_and_learned_gains_are_refused():

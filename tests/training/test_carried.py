@@ -56,7 +56,7 @@ def test_an_epoch_is_the_engine_run_chunk_after_chunk(engine):
             start = None
         else:
             start = carry.of(np.array([list(last).index(s - 1) for s in batch]))
-        _, carry = engine.run_on(data, batch, start, training=True)
+        _, carry = engine.run_from(data, batch, start, training=True)
         engine.update(by_hand.optimiser)
         last = batch
     for name, value in mine.engine.parameters.items():

@@ -4,12 +4,22 @@ import pytest
 
 from genn_eventprop import Dense, Network, Trainer, training
 from genn_eventprop.data.events import splits
+from genn_eventprop.engines.contract import features, host_losses, slices, state, wrapper
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 
 
 @pytest.mark.parametrize(
-    "module, old, new", [(training, "Tally", "EpochStatistics"), (splits, "Sealed", "HeldOutTestSet")]
+    "module, old, new",
+    [
+        (training, "Tally", "EpochStatistics"),
+        (splits, "Sealed", "HeldOutTestSet"),
+        (features, "BENT", "NONLINEAR_RECEPTOR_PATH"),
+        (host_losses, "taken", "evaluate_outer_loss"),
+        (slices, "Part", "BatchShard"),
+        (state, "Carry", "TrialState"),
+        (wrapper, "Around", "EngineWrapper"),
+    ],
 )
 def test_old_names_of_a_module(module, old, new):
     with pytest.warns(
@@ -32,3 +42,13 @@ def test_old_attributes_of_a_trainer():
 def test_unknown_names_are_unknown():
     with pytest.raises(AttributeError, match="has no attribute 'Taly'"):
         training.Taly  # noqa: B018
+
+
+def test_old_attributes_of_an_engine():
+    net = Network()
+    output = net.population(LI(), 2, "output")
+    net.connect(net.input(3), output, Dense(weight=0.1))
+    engine = Trainer(net, MaxVoltageCrossEntropy(output), duration=5.0, dt=1.0, engine="reference_clock").engine
+    for old, new in {"own": "local_samples", "settle": "share_machine", "run_on": "run_from"}.items():
+        with pytest.warns(DeprecationWarning, match=f"Engine.{old} is now Engine.{new}"):
+            assert getattr(engine, old) == getattr(engine, new)

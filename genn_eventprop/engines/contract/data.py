@@ -13,6 +13,7 @@ from ...errors import DataError, EngineError, suggest
 from ...losses import LossRecord
 from ...plan import Plan, clock
 from ...plan.clock import BLOCK
+from ...renamed import RenamedAttribute
 
 if TYPE_CHECKING:
     from ...data import Events
@@ -43,11 +44,13 @@ class Data:
     follows: np.ndarray | None = None
     answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
 
+    seen_by = RenamedAttribute("for_loss")
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def seen_by(self, loss: LossRecord) -> Data:
-        """The data with what this loss compares with as its labels and targets."""
+    def for_loss(self, loss: LossRecord) -> Data:
+        """The data with the labels and targets of this loss as the main ones."""
         if loss.output not in self.answers:
             return self
         labels, targets = self.answers[loss.output]

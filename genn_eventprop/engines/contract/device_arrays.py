@@ -72,7 +72,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def settle(self, locations: Mapping[str, DeviceLocation], *, keep: bool = True) -> None:
+    def move_to(self, locations: Mapping[str, DeviceLocation], *, keep: bool = True) -> None:
         """Move arrays to new locations; with `keep` their values go along, without it the values there count."""
         self._locations.update(locations)
         self._came = {}

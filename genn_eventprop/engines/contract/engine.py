@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
+from ...renamed import RenamedAttribute
 from .data import Data, batch_indices, quantise
 from .features import refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
@@ -21,9 +22,9 @@ from .memory import check_batch, trial_bytes
 from .noise import keys
 from .parameters import parameter_shapes
 from .result import Result
-from .slices import Part
+from .slices import BatchShard
 from .split import SplitForm
-from .state import Carry
+from .state import TrialState
 
 if TYPE_CHECKING:
     from ...data import Events
@@ -53,7 +54,7 @@ class Engine(SplitForm, ABC):
 
     name: str = "engine"
     features: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """What it runs: "grid" and "exact", if it has such spike times, -> what it can do then, of `refuse.FEATURES`."""
+    """What it runs: "grid" and "exact", if it has such spike times, -> what it can do then, of `features.FEATURES`."""
     options: ClassVar[tuple[str, ...]] = ("slope_floor",)
     """The keyword arguments of `create` that it takes."""
     automatic: ClassVar[bool] = False
@@ -61,7 +62,7 @@ class Engine(SplitForm, ABC):
     generates: ClassVar[bool] = True
     """Whether it generates code, which `program` shows."""
     own_differences: ClassVar[bool] = False
-    """Whether gradcheck takes differences of its own losses, which resolve as much as those of `reference_event`."""
+    """Whether gradcheck can difference its losses: they resolve as much as those of `reference_event`."""
 
     lock: EngineLock
 
@@ -80,7 +81,7 @@ class Engine(SplitForm, ABC):
         return Availability(cls.name, True, "")
 
     @classmethod
-    def pays(cls, plan: Plan) -> bool:
+    def is_fastest_for(cls, plan: Plan) -> bool:
         """Whether engine="auto" takes it for this plan, on this machine."""
         return cls.automatic
 
@@ -99,9 +100,9 @@ class Engine(SplitForm, ABC):
         if not (np.isfinite(slope_floor) and slope_floor >= 0):
             raise EngineError(f"slope_floor must be a finite number >= 0, got {slope_floor}")
         self.slope_floor = float(slope_floor)
-        self.seed, self.epoch = 0, 0  # what noise and dropout of training runs are drawn for
+        self.seed, self.epoch = 0, 0  # these, and the sample, key the noise and dropout of training runs
         self.reason = "asked for"
-        self.remarks = _rounded_delays(plan)  # what a user should know of how it runs here
+        self.remarks = _rounded_delays(plan)  # shown to the user: how it runs here
         expected = parameter_shapes(plan)
         for key in parameters:
             if key not in expected:
@@ -130,31 +131,33 @@ class Engine(SplitForm, ABC):
         """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
 
     @one_at_a_time
-    def run_on(
-        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
-    ) -> tuple[Result, Carry]:
-        """`run`, from the end of other trials, and how these end. Gradients take what was carried as given.
+    def run_from(
+        self, data: Data, samples: Any, state: TrialState | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, TrialState]:
+        """`run`, continuing other trials from their end, and the state at the end of these.
+
+        Truncated BPTT: no gradient flows through the state into the trials before.
 
         Args:
-            carry: of as many trials; None: from the beginning.
+            state: the state at the end of as many trials; None: begin at rest, as `run` does.
         """
-        raise EngineError(self.cannot_carry())
+        raise EngineError(self.why_stateless())
 
-    def cannot_carry(self) -> str:
-        """Why trials of this plan cannot go on from the end of others; empty if they can."""
+    def why_stateless(self) -> str:
+        """Why `run_from` cannot run this plan; empty if it can."""
         return f"{self.name} carries no state from trial to trial; use engine='native' or 'reference_clock' on the grid"
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""
         return []
 
-    def own(self, batch: int) -> slice:
-        """Which samples of a batch of this size are run by this process: all, unless it shares them with others."""
+    def local_samples(self, batch: int) -> slice:
+        """Which samples of a batch of this size this process runs: all, unless other ranks run some of them."""
         return slice(0, batch)
 
     @one_at_a_time
-    def settle(self, number: int, processes: int) -> None:  # noqa: B027  (most engines take little room)
-        """Make room for others: this is process `number` of `processes` with such an engine on this machine."""
+    def share_machine(self, number: int, processes: int) -> None:  # noqa: B027  (most engines need nothing)
+        """Leave threads and devices to others: this is process `number` of `processes` that run such an engine here."""
 
     def batch(self, data: Data, samples: Any) -> np.ndarray:
         """(B,) int64 indices of a batch, checked against the data set and the memory of this machine.
@@ -167,47 +170,52 @@ class Engine(SplitForm, ABC):
         return samples
 
     def trial_bytes(self) -> int:
-        """Bytes that each trial of a batch takes at least."""
+        """Bytes that each trial of a batch needs at least."""
         return trial_bytes(self.plan)
 
     @classmethod
     def gradient_copies(cls, batch: int) -> int:
-        """Of the gradient, beside itself, that a batch of this size needs at least."""
+        """How many further copies of the gradient a batch of this size needs at least, e.g. one a slice."""
         return 0
 
     # batches shared by several processes (`distributed`)
 
     def slices_of(self, batch: int) -> int:
-        """In how many slices a batch of this size is cut; a slice is run by one process. See `parts`."""
+        """In how many slices a batch of this size is cut; a slice is run by one process (`contract/slices.py`)."""
         return batch
 
     @one_at_a_time
-    def run_part(
-        self, data: Data, samples: np.ndarray, part: Part, *, training: bool
+    def run_shard(
+        self, data: Data, samples: np.ndarray, shard: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
-        """One part, not empty, of the batch `samples`, as part of its mean: (result of its samples, root -> sum).
+        """One shard, not empty, of the batch `samples`: (result of its samples, subtree -> sum of its gradients).
 
-        The sums are flat gradients; those of all processes are added in order and go to `take_gradient`. An engine
-        without slices of its own has one a process, so that its last bits depend on the number of processes.
+        The sums are flat gradients of the mean over the whole batch. Those of all processes are added in order by
+        `add_subtrees` and go to `set_gradient`. Here a shard is one subtree, so that the last bits of a gradient depend
+        on the number of processes; an engine with slices (`native`) overrides this.
         """
-        result = self.run(data, samples[part.own], training=training)
+        result = self.run(data, samples[shard.samples], training=training)
         if not training:
             return result, {}
-        scale = len(part) / part.batch
-        return result, {part.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
+        scale = len(shard) / shard.batch
+        return result, {shard.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
 
-    def room_for_gradient(self) -> np.ndarray:
-        """(n,) room for a gradient in the layout of `run_part`."""
+    def empty_gradient(self) -> np.ndarray:
+        """(n,) uninitialised gradient in the layout of `run_shard`."""
         learned = [self.parameters[k] for k in self.plan.trainable]
         return np.empty(sum(x.size for x in learned), learned[0].dtype if learned else np.float64)
 
-    def add_sums(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
-        """The sum over the whole batch, or a range of it, from the sums of all parts; they may be overwritten."""
-        return np.add.reduce([sums[root] for root in sorted(sums)])
+    def add_subtrees(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
+        """The sum over the whole batch, of all numbers or a range of them, from the sums of all shards.
+
+        Args:
+            sums: first slice of a subtree -> (n,) its sum; may be overwritten.
+        """
+        return np.add.reduce([sums[first] for first in sorted(sums)])
 
     @one_at_a_time
-    def take_gradient(self, flat: np.ndarray) -> None:
-        """Set `gradients` to the sum over all processes, in the layout of `run_part`."""
+    def set_gradient(self, flat: np.ndarray) -> None:
+        """Set `gradients` to the sum over all processes, in the layout of `run_shard`."""
         start = 0
         for name in self.plan.trainable:
             gradient = self.gradients[name]
@@ -215,9 +223,9 @@ class Engine(SplitForm, ABC):
             start += gradient.size
         self.clear_masked()
 
-    def roots_of(self, part: Part) -> list[int]:
-        """The keys of the sums that `run_part` gives for a part."""
-        return [part.first] if len(part) else []
+    def subtrees_of(self, shard: BatchShard) -> list[int]:
+        """The keys of the sums that `run_shard` returns for a shard."""
+        return [shard.first] if len(shard) else []
 
     def stochastic_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
@@ -247,17 +255,17 @@ class Engine(SplitForm, ABC):
 
     @one_at_a_time
     def use(self, optimiser: Any) -> None:
-        """Say which optimiser `update` will be given: an engine that compiles it in then does so only once.
+        """Announce the optimiser of `update`, so that an engine that compiles it in does so only once.
 
-        Settles parameters and bounds of an optimiser that is used for the first time.
+        Prepares an optimiser that is used for the first time: its state and bounds.
         """
         if not optimiser.state:
             first = {k: self.parameters[k] for k in self.plan.trainable}
-            held = self.plan.held(self.parameters)
-            optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay(), held)
+            enforced = self.plan.held(self.parameters)
+            optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay(), enforced)
 
     def spike_jumps(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Population -> (B, N) what the regularisers add to the costate at its own spikes; counts: (B, N) each."""
+        """Population -> (B, N) jump of lambda at each of its spikes by the regularisers; counts: (B, N) each."""
         plan, jumps = self.plan, {}
         for p in plan.populations:
             terms = [
@@ -269,8 +277,18 @@ class Engine(SplitForm, ABC):
         return jumps
 
     def whole_counts(self, counts: np.ndarray) -> np.ndarray:
-        """Counts (B, N) of the whole batch from those of the samples that are run here; replaced where those differ."""
+        """Spike counts (B, N) of the whole batch from those of the samples run here; ranks replace this."""
         return counts
+
+    own = RenamedAttribute("local_samples")
+    settle = RenamedAttribute("share_machine")
+    run_on = RenamedAttribute("run_from")
+    cannot_carry = RenamedAttribute("why_stateless")
+    run_part = RenamedAttribute("run_shard")
+    roots_of = RenamedAttribute("subtrees_of")
+    room_for_gradient = RenamedAttribute("empty_gradient")
+    add_sums = RenamedAttribute("add_subtrees")
+    take_gradient = RenamedAttribute("set_gradient")
 
     @one_at_a_time
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)

@@ -16,27 +16,28 @@ from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
+from ...renamed import renamed
 
-INTEGRALS = "integrals of V over steps that are not exact propagators"
-JUMPS = "arrivals that move a threshold at once"
-AMOUNTS = "learned amounts of arrivals"
-BENT = "arrivals along which the dynamics are no polynomial"
-MOVED_VOLTAGE = "losses of V(t) where V jumps at spikes"
-SILENT = "no event that sends a spike"
-SEVERAL = "several readouts in one pass"
-INPUTS = "several inputs"
-SHARED = "weights that connections share"
-SHARED_TABLES = "weights that connections share, in tables or with delays that are values"
-LOSSES = "several losses"
-ALONG = "auxiliary losses that are taken all along the trial"
-READOUTS = "readouts that only targets of `program` have"
-STEPWISE = "readouts that look at V in every step, and say nothing of what is between events"
-MOVED_APART = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
+INEXACT_INTEGRALS = "integrals of V over steps that are not exact propagators"
+THRESHOLD_JUMPS = "arrivals that move a threshold at once"
+LEARNED_RECEPTOR_GAIN = "learned amounts of arrivals"
+NONLINEAR_RECEPTOR_PATH = "arrivals along which the dynamics are no polynomial"
+VOLTAGE_LOSS_WITH_JUMPS = "losses of V(t) where V jumps at spikes"
+SPIKELESS = "no event that sends a spike"
+SEVERAL_READOUTS = "several readouts in one pass"
+SEVERAL_INPUTS = "several inputs"
+SHARED_WEIGHTS = "weights that connections share"
+SHARED_TABLE_WEIGHTS = "weights that connections share, in tables or with delays that are values"
+SEVERAL_LOSSES = "several losses"
+TRAJECTORY_AUXILIARY_LOSS = "auxiliary losses that are taken all along the trial"
+PROGRAM_READOUTS = "readouts that only targets of `program` have"
+STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of what is between events"
+VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
 def _only_refractory(d: Derived) -> bool:
-    """True without modes, or with a single one: a period of given length after every spike in which g stands still."""
+    """True without modes, or with one: a period of fixed length after every spike, during which g does not change."""
     if len(d.modes) == 1:
         return True
     return (
@@ -45,19 +46,19 @@ def _only_refractory(d: Derived) -> bool:
     )  # fmt: skip
 
 
-OF_MODELS: dict[str, Callable[[Derived], bool]] = {
+MODEL_FEATURES: dict[str, Callable[[Derived], bool]] = {
     "dynamics that are not linear in the state": lambda d: not d.linear,
     "a threshold that is not linear in the state": lambda d: any(g.has(*d.x) for e in d.events for g in e.dg_dx),
     "modes other than a refractory period": lambda d: not _only_refractory(d),
     "several events": lambda d: len(d.events) > 1,
     "an event that sends no spike": lambda d: any(not e.emits for e in d.events),
-    SILENT: lambda d: bool(d.events) and not d.model.spiking,
+    SPIKELESS: lambda d: bool(d.events) and not d.model.spiking,
 }
 """Features of single neuron models."""
 
 
 def moves_threshold(d: Derived, receptor: str) -> bool:
-    """Whether an arrival moves a threshold by itself (delta synapses)."""
+    """Whether an arrival changes a threshold function at once (delta synapses): dg/dx . e is not 0."""
     return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
 
 
@@ -72,7 +73,7 @@ def _jumps(plan: Plan) -> str:
     return ""
 
 
-def _amounts(plan: Plan) -> str:
+def _receptor_gain(plan: Plan) -> str:
     for c in plan.connections:
         p = plan.population(c.target)
         for n, s in zip(p.derived.params, p.derived.p):
@@ -95,15 +96,15 @@ def _integrals(plan: Plan) -> str:
     )
 
 
-def _bent(plan: Plan) -> str:
+def _nonlinear_path(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
         if (c.source != plan.input.name or c.learns_delays) and powers_along(d, c.receptor) is None:
-            return f"cannot run connection {c.name!r}: {_bends(plan, c)}"
+            return f"cannot run connection {c.name!r}: {_nonlinear_receptor(plan, c)}"
     return ""
 
 
-def _bends(plan: Plan, c: ConnectionRecord) -> str:
+def _nonlinear_receptor(plan: Plan, c: ConnectionRecord) -> str:
     d = plan.population(c.target).derived
     return (
         f"an arrival at receptor {c.receptor!r} of {d.model.name} moves a state on which the dynamics depend "
@@ -114,23 +115,21 @@ def _bends(plan: Plan, c: ConnectionRecord) -> str:
 
 def no_input_times(plan: Plan, features: Mapping[str, frozenset[str]]) -> str:
     """Why an engine with these features has no gradients of input times of a plan that it runs; empty if it has."""
-    if BENT in features.get(plan.spike_times, ALL):
+    if NONLINEAR_RECEPTOR_PATH in features.get(plan.spike_times, ALL):
         return ""
     for c in plan.out_of(plan.input.name):
         if powers_along(plan.population(c.target).derived, c.receptor) is None:
-            return f"has no gradients of the input times of connection {c.name!r}: {_bends(plan, c)}"
+            return f"has no gradients of the input times of connection {c.name!r}: {_nonlinear_receptor(plan, c)}"
     return ""
 
 
-def _moved_voltage(plan: Plan) -> str:
+def _voltage_with_jumps(plan: Plan) -> str:
     out = plan.output
     if plan.loss.readout != "voltage":
         return ""
-    v, sent = (
-        out.derived.model.readout,
-        (c for c in plan.into(out.name) if c.source != plan.input.name or c.learns_delays),
-    )
-    moved = [c.receptor for c in sent if out.derived.receptors[c.receptor][out.derived.states.index(v)] != 0]
+    v = out.derived.model.readout
+    timed = (c for c in plan.into(out.name) if c.source != plan.input.name or c.learns_delays)
+    moved = [c.receptor for c in timed if out.derived.receptors[c.receptor][out.derived.states.index(v)] != 0]
     if not out.spiking and not moved:
         return ""
     why = "its neurons spike" if out.spiking else f"arrivals at its receptor {moved[0]!r} act on {v} at once"
@@ -147,17 +146,17 @@ def _several(plan: Plan) -> str:
 
 
 def _inputs(plan: Plan) -> str:
-    found = (c.name for c in plan.connections if c.channels)
+    names = (c.name for c in plan.connections if c.channels)
     why = "cannot run connection {!r}, whose source is one of several inputs; use engine='native'"
-    return next((why.format(n) for n in found), "")
+    return next((why.format(n) for n in names), "")
 
 
 def _shared(plan: Plan) -> str:
-    found = (c for c in plan.connections if c.shares)
+    sharing = (c for c in plan.connections if c.shares)
     why = (
         "cannot run connection {!r}, which shares the weights of {!r}; use engine='reference_clock', 'native' or 'c99' "
     )
-    return next((why.format(c.name, c.shares) + "with spike_times='grid', or 'reference_event'" for c in found), "")
+    return next((why.format(c.name, c.shares) + "with spike_times='grid', or 'reference_event'" for c in sharing), "")
 
 
 def _shared_tables(plan: Plan) -> str:
@@ -178,33 +177,33 @@ def _losses(plan: Plan) -> str:
     return f"cannot add the auxiliary loss of {read}; use engine='native'"
 
 
-def _along(plan: Plan) -> str:
+def _trajectory_auxiliary(plan: Plan) -> str:
     reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
-    found = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
+    trajectory = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
             f"runs one loss over the whole trial, but {loss.readout!r} of {loss.output!r} is another, or regularisers "
             f"have published strengths; use engine={reference!r}"
-            for loss in found
+            for loss in trajectory
         ),
         "",
     )
 
 
 def _readouts(plan: Plan) -> str:
-    found = next((loss.readout for loss in plan.losses if not KINDS[loss.readout].everywhere), "")
-    if not found:
+    readout = next((loss.readout for loss in plan.losses if not KINDS[loss.readout].everywhere), "")
+    if not readout:
         return ""
-    return f"cannot read {found!r}; use engine='native' with spike_times='grid', or 'c99'"
+    return f"cannot read {readout!r}; use engine='native' with spike_times='grid', or 'c99'"
 
 
 def _stepwise(plan: Plan) -> str:
     if plan.spike_times == "grid":
         return ""
     for name in (*(loss.readout for loss in plan.losses), *plan.loss.also):
-        own = readout_class(name)
-        stepwise = any(getattr(own, m) is not getattr(Readout, m) for m in OF_STEPS)
-        if stepwise and own.between_events is Readout.between_events:
+        reader = readout_class(name)
+        stepwise = any(getattr(reader, m) is not getattr(Readout, m) for m in OF_STEPS)
+        if stepwise and reader.between_events is Readout.between_events:
             return (
                 f"cannot read {name!r} with exact spike times: it reads V in every step, and does not define how V is "
                 "read between events; use spike_times='grid'"
@@ -212,14 +211,14 @@ def _stepwise(plan: Plan) -> str:
     return ""
 
 
-def _moved_apart(plan: Plan) -> str:
+def _voltage_after_tables(plan: Plan) -> str:
     if plan.loss.readout != "voltage":
         return ""
     d = plan.output.derived
     for c in plan.into(plan.output.name):
         moved = d.receptors[c.receptor][d.states.index(d.model.readout)] != 0
-        sent = c.source != plan.input.name or c.learns_delays  # what arrives has a gradient of its time
-        if moved and sent and (c.form != "dense" or c.delays is not None):
+        timed = c.source != plan.input.name or c.learns_delays  # whose arrival times have a gradient
+        if moved and timed and (c.form != "dense" or c.delays is not None):
             return (
                 f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
                 "once, at different times per target; use engine='reference_clock', or Dense with delay=a number"
@@ -229,22 +228,34 @@ def _moved_apart(plan: Plan) -> str:
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
-        found = (p for p in plan.populations if OF_MODELS[feature](p.derived))
-        wrong = (f"cannot run population {p.name!r}: {p.derived.model.name} has {feature}; {_INSTEAD}" for p in found)
+        those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
+        wrong = (f"cannot run population {p.name!r}: {p.derived.model.name} has {feature}; {_INSTEAD}" for p in those)
         return next(wrong, "")
 
     return needs
 
 
 FEATURES: dict[str, Callable[[Plan], str]] = {
-    **{feature: _of_model(feature) for feature in OF_MODELS},
-    JUMPS: _jumps, AMOUNTS: _amounts, INTEGRALS: _integrals, BENT: _bent,
-    MOVED_VOLTAGE: _moved_voltage,
-    INPUTS: _inputs, SHARED: _shared, SHARED_TABLES: _shared_tables,
-    SEVERAL: _several, LOSSES: _losses, ALONG: _along, MOVED_APART: _moved_apart,
-    READOUTS: _readouts, STEPWISE: _stepwise,
-}  # fmt: skip
-"""Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing."""
+    **{feature: _of_model(feature) for feature in MODEL_FEATURES},
+    THRESHOLD_JUMPS: _jumps,
+    LEARNED_RECEPTOR_GAIN: _receptor_gain,
+    INEXACT_INTEGRALS: _integrals,
+    NONLINEAR_RECEPTOR_PATH: _nonlinear_path,
+    VOLTAGE_LOSS_WITH_JUMPS: _voltage_with_jumps,
+    SEVERAL_INPUTS: _inputs,
+    SHARED_WEIGHTS: _shared,
+    SHARED_TABLE_WEIGHTS: _shared_tables,
+    SEVERAL_READOUTS: _several,
+    SEVERAL_LOSSES: _losses,
+    TRAJECTORY_AUXILIARY_LOSS: _trajectory_auxiliary,
+    VOLTAGE_LOSS_AFTER_TABLES: _voltage_after_tables,
+    PROGRAM_READOUTS: _readouts,
+    STEPWISE_READOUTS: _stepwise,
+}
+"""Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
+
+The order is that in which a plan is refused: neuron models first, since what they lack rules out most.
+"""
 
 ALL = frozenset(FEATURES)
 
@@ -264,8 +275,8 @@ def refuse(plan: Plan, engine: str, features: Mapping[str, frozenset[str]]) -> N
         other = instead.get(plan.spike_times, "reference_clock or native for spikes on the grid")
         raise EngineError(f"{engine} runs spike_times={have!r} only; use {other}")
     for name, needs in FEATURES.items():
-        if name not in features[plan.spike_times] and (found := needs(plan)):
-            raise EngineError(f"{engine} {found}")
+        if name not in features[plan.spike_times] and (why := needs(plan)):
+            raise EngineError(f"{engine} {why}")
 
 
 def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
@@ -274,6 +285,19 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     if "exact" not in features:
         return False
     models, lacking = [derive(p.model) for p in network.populations], ALL - features["exact"]
-    simple = not any(OF_MODELS[f](m) for m in models for f in lacking & OF_MODELS.keys())
-    currents = JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
+    simple = not any(MODEL_FEATURES[f](m) for m in models for f in lacking & MODEL_FEATURES.keys())
+    currents = THRESHOLD_JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
     return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "ALONG": "TRAJECTORY_AUXILIARY_LOSS", "AMOUNTS": "LEARNED_RECEPTOR_GAIN", "BENT": "NONLINEAR_RECEPTOR_PATH",
+        "INPUTS": "SEVERAL_INPUTS", "INTEGRALS": "INEXACT_INTEGRALS", "JUMPS": "THRESHOLD_JUMPS",
+        "LOSSES": "SEVERAL_LOSSES", "MOVED_APART": "VOLTAGE_LOSS_AFTER_TABLES",
+        "MOVED_VOLTAGE": "VOLTAGE_LOSS_WITH_JUMPS", "OF_MODELS": "MODEL_FEATURES", "READOUTS": "PROGRAM_READOUTS",
+        "SEVERAL": "SEVERAL_READOUTS", "SHARED": "SHARED_WEIGHTS", "SHARED_TABLES": "SHARED_TABLE_WEIGHTS",
+        "SILENT": "SPIKELESS", "STEPWISE": "STEPWISE_READOUTS",
+    },
+)  # fmt: skip

@@ -9,17 +9,18 @@ import numpy as np
 from ...losses import LossRecord
 from ...plan import Plan
 from ...program.host_values import auxiliary
+from ...renamed import renamed
 from .data import Data
 
 
-def prefixed(plan: Plan) -> list[tuple[str, LossRecord]]:
+def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
     """Every loss, the main one first, and what stands before the names of its buffers."""
     return [("", plan.loss), *auxiliary(plan)]
 
 
-def compared_with(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, Any]:
+def loss_inputs(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, Any]:
     """What a loss needs to know of samples: weights, labels, targets, the input's activity."""
-    own = data.seen_by(loss)
+    own = data.for_loss(loss)
     found = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": own.labels[samples]}
     if own.targets is not None:
         found["targets"] = np.ascontiguousarray(own.targets[samples], np.float64)
@@ -36,7 +37,7 @@ def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> d
     return {"activity_before": np.ascontiguousarray(before.T), "activity": np.ascontiguousarray(after.T)}
 
 
-def taken(
+def evaluate_outer_loss(
     loss: LossRecord, readout: np.ndarray, data: Data, samples: np.ndarray, duration: float, tau: np.ndarray | None,
     weight: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
@@ -46,7 +47,7 @@ def taken(
         readout: (B, K), not finite where an output has none. tau: tau_mem of the outputs, if they have one. weight:
             (B,) of the samples in the mean, on the two last.
     """
-    own, weight = data.seen_by(loss), weight[:, None]
+    own, weight = data.for_loss(loss), weight[:, None]
     y, scored, valid = own.targets_of(samples), own.scored(samples), np.isfinite(readout)
     r = np.where(valid, readout, duration)
     value, slope = loss.evaluate(r, valid, y, duration)
@@ -54,3 +55,8 @@ def taken(
     if loss.silent == "end" and tau is not None:
         last = -tau.astype(np.float64) * loss.push(r, valid, y, duration) * weight
     return value, np.where(scored[:, None], slope, 0.0) * weight, np.where(scored[:, None], last, 0.0)
+
+
+__getattr__ = renamed(
+    __name__, {"taken": "evaluate_outer_loss", "prefixed": "prefixed_losses", "compared_with": "loss_inputs"}
+)

@@ -48,7 +48,7 @@ class EngineLock:
         self._lock.release()
 
     @contextmanager
-    def losing(self) -> Iterator[None]:
+    def running_loss(self) -> Iterator[None]:
         """While an outer loss in Python runs; the lock is held."""
         self.in_loss = True
         try:

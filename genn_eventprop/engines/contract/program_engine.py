@@ -22,8 +22,15 @@ from ...program.outer import on_host
 from ...program.trial import Trial
 from .data import Data
 from .engine import Engine
-from .features import ALL, ALONG, AMOUNTS, BENT, INTEGRALS, MOVED_APART
-from .host_losses import compared_with, prefixed, taken
+from .features import (
+    ALL,
+    INEXACT_INTEGRALS,
+    LEARNED_RECEPTOR_GAIN,
+    NONLINEAR_RECEPTOR_PATH,
+    TRAJECTORY_AUXILIARY_LOSS,
+    VOLTAGE_LOSS_AFTER_TABLES,
+)
+from .host_losses import evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
 from .parameters import Tables, copied
 from .result import LossPart, Result, Spikes, summed
@@ -38,7 +45,16 @@ FIRST_ROOM = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG}}
+    features = {
+        "grid": ALL
+        - {
+            LEARNED_RECEPTOR_GAIN,
+            INEXACT_INTEGRALS,
+            NONLINEAR_RECEPTOR_PATH,
+            VOLTAGE_LOSS_AFTER_TABLES,
+            TRAJECTORY_AUXILIARY_LOSS,
+        }
+    }
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
 
@@ -73,7 +89,9 @@ class ProgramEngine(Engine):
             out = self.execute(given | self._regularisers(given, training), training)
         if training:
             self._collect(out)
-        parts = {loss.output: self._loss_part(out, data, samples, prefix, loss) for prefix, loss in prefixed(plan)}
+        parts = {
+            loss.output: self._loss_part(out, data, samples, prefix, loss) for prefix, loss in prefixed_losses(plan)
+        }
         main = parts[plan.loss.output]
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
@@ -83,7 +101,7 @@ class ProgramEngine(Engine):
 
     def _loss_part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
         readout, valid = self._read(out, loss)
-        value = np.where(data.seen_by(loss).scored(samples), out[f"{prefix}loss"], np.nan)
+        value = np.where(data.for_loss(loss).scored(samples), out[f"{prefix}loss"], np.nan)
         return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
 
     def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
@@ -98,12 +116,12 @@ class ProgramEngine(Engine):
     def _taken(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
         """Outer losses in Python, added to the results of the way there; what `Given` takes for the way back."""
         slopes = Arrays()
-        for prefix, loss in prefixed(self.plan):
+        for prefix, loss in prefixed_losses(self.plan):
             readout, valid = self._read(out, loss)
             tau = self.parameters.get(f"{loss.output}.tau_mem")
             shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
-            with self.lock.losing():
-                found = taken(loss, shown, data, samples, self.plan.duration, tau, weight)
+            with self.lock.running_loss():
+                found = evaluate_outer_loss(loss, shown, data, samples, self.plan.duration, tau, weight)
             out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
             slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes
@@ -179,8 +197,8 @@ class ProgramEngine(Engine):
         given["input_start"] = np.cumsum(lengths) - lengths
         given["input_spikes"] = int(lengths.sum())
         given |= self._of_grid | self._of_neurons() | self._of_synapses()
-        for prefix, loss in prefixed(plan):
-            given |= {f"{prefix}{n}": v for n, v in compared_with(plan, loss, data, samples).items()}
+        for prefix, loss in prefixed_losses(plan):
+            given |= {f"{prefix}{n}": v for n, v in loss_inputs(plan, loss, data, samples).items()}
         given["n_targets"] = given["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
         for i, p in enumerate(plan.populations):
             given[f"p{i}_room"] = self.room[i]

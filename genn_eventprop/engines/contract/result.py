@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...plan import Plan
+from ...renamed import renamed
 from .lock import EngineLock
 
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
-    """Recorded spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
+    """SpikeRecords spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
 
     sample: np.ndarray
     time: np.ndarray
@@ -26,7 +27,7 @@ class Spikes:
         return cls(sample[order], time[order], neuron[order])
 
 
-class Recorded(Mapping[str, Spikes]):
+class SpikeRecords(Mapping[str, Spikes]):
     """Spikes of populations, sorted when they are first looked at.
 
     Args:
@@ -100,3 +101,6 @@ class Result:
     guarded: int
     spikes: Mapping[str, Spikes] | None
     parts: Mapping[str, LossPart] = field(default_factory=dict)
+
+
+__getattr__ = renamed(__name__, {"Recorded": "SpikeRecords"})

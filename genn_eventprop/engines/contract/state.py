@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...renamed import renamed
+
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Carry:
-    """The end of B trials, from which B others go on.
+class TrialState:
+    """The end of B trials, from which B others go on (`Engine.run_from`).
 
     Args:
         states: population -> (B, n, N). modes: population -> (B, N), and until (B, N), the step at which a timed mode
             ends, counted from the end of the trial; -1: none. sent: source -> (D + 1, B, M) spikes of the last steps,
-            the last row those found at the end of the trial, which the input has none of; D: the longest delay.
+            D the longest delay. Its last row are the spikes at the end of the trial, step T / dt, which have not
+            arrived anywhere yet; input spikes have none there, since they come before the last step ends.
     """
 
     states: Arrays
@@ -25,8 +28,11 @@ class Carry:
     until: Arrays
     sent: Arrays
 
-    def of(self, rows: np.ndarray) -> Carry:
-        """That of some of the trials."""
-        take = lambda part: {name: x[rows] for name, x in part.items()}  # noqa: E731
+    def of(self, rows: np.ndarray) -> TrialState:
+        """The state of some of the trials."""
+        select = lambda arrays: {name: x[rows] for name, x in arrays.items()}  # noqa: E731
         sent = {name: x[:, rows] for name, x in self.sent.items()}
-        return Carry(take(self.states), take(self.modes), take(self.until), sent)
+        return TrialState(select(self.states), select(self.modes), select(self.until), sent)
+
+
+__getattr__ = renamed(__name__, {"Carry": "TrialState"})

@@ -1,14 +1,21 @@
-"""An engine around another one, which runs its batches in a way of its own."""
+"""Engines that run their batches through another engine: the base class, and the one that exchanges two losses."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from .data import Data
+from ...errors import EngineError
+from ...losses.kinds import READOUTS
+from ...plan import Plan
+from ...renamed import renamed
+from .data import Data, batch_indices
 from .engine import Engine
+from .result import Result, summed
 
 
-class Around(Engine):
+class EngineWrapper(Engine):
     """Shares parameters, gradients and settings with `inner`; a class derived from it adds `run`."""
 
     def __init__(self, engine: Engine) -> None:
@@ -27,8 +34,89 @@ class Around(Engine):
     def update(self, optimiser: Any) -> None:
         self.inner.update(optimiser)
 
-    def settle(self, number: int, processes: int) -> None:
-        self.inner.settle(number, processes)
+    def share_machine(self, number: int, processes: int) -> None:
+        self.inner.share_machine(number, processes)
 
     def close(self) -> None:
         self.inner.close()
+
+
+def with_trajectory_loss_first(plan: Plan) -> Plan | None:
+    """The same plan with its trajectory loss (one that needs V over the whole trial) as the main loss.
+
+    None if there is nothing to exchange: no trajectory loss or several, or it is the main one already. None also where
+    regularisers have published strengths, since these depend on which loss is the main one.
+    """
+    trajectory = [loss for loss in plan.losses if READOUTS[loss.readout].in_trial]
+    if len(trajectory) != 1 or trajectory[0] is plan.loss or any(r.published for r in plan.pushes):
+        return None
+    others = tuple(loss for loss in plan.losses if loss is not trajectory[0])
+    return replace(plan, loss=trajectory[0], auxiliary=others)
+
+
+class SwappedLosses(EngineWrapper):
+    """Compiles the trajectory loss as the main one and swaps the results back.
+
+    Engines that run a loss inside the trial do so for the main loss only; the sum of losses is the same either way.
+
+    Args:
+        engine: runs `with_trajectory_loss_first(plan)`. plan: as the user made it.
+    """
+
+    def __init__(self, engine: Engine, plan: Plan) -> None:
+        super().__init__(engine)
+        self.plan = plan
+        self._swapped: WeakKeyDictionary[Data, Data] = WeakKeyDictionary()  # data of `plan` -> that of `inner`
+
+    def load(self, events: Any) -> Data:
+        swapped = self.inner.load(events)
+        data = _relabel_data(swapped, self.inner.plan, self.plan)
+        self._swapped[data] = swapped
+        return data
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        samples = batch_indices(data, samples)
+        data.scored(samples, training=training)
+        if data not in self._swapped:
+            self._swapped[data] = _relabel_data(data, self.plan, self.inner.plan)
+        swapped, trajectory = self._swapped[data], self.inner.plan.loss
+        # a main loss must have a target in training, an auxiliary one need not: the exchange would turn that round
+        if training and not swapped.scored(samples).all():
+            raise EngineError(
+                f"{self.name} takes the loss of {trajectory.output!r} over the whole trial and needs its target for "
+                "every sample; leave such samples out, or use a reference engine"
+            )
+        self.inner.seed, self.inner.epoch = self.seed, self.epoch
+        result = self.inner.run(swapped, samples, training=training, record_spikes=record_spikes)
+        self.gradients = self.inner.gradients
+        parts = {loss.output: result.parts[loss.output] for loss in self.plan.losses}
+        main = parts[self.plan.loss.output]
+        return replace(
+            result, loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout, parts=parts
+        )
+
+    def why_stateless(self) -> str:
+        return f"{self.name} carries nothing beside an auxiliary loss over the trial; use engine='reference_clock'"
+
+    def notes(self, batch: int) -> list[str]:
+        return self.inner.notes(batch)
+
+    def finite(self, name: str) -> bool:
+        return self.inner.finite(name)
+
+
+def _relabel_data(data: Data, plan: Plan, other: Plan) -> Data:
+    """Data of `plan` as that of `other`, whose main loss is another one: its targets become the main ones."""
+    answers = {**data.answers, plan.loss.output: (data.labels, data.targets)}
+    labels, targets = answers.pop(other.loss.output)
+    return replace(data, labels=labels, targets=targets, answers=answers)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "Around": "EngineWrapper",
+        "Reordered": "SwappedLosses",
+        "over_the_trial_first": "with_trajectory_loss_first",
+    },
+)

@@ -33,7 +33,7 @@ from .memory import Memory
 from .visible import local_rank, open_device, visible_devices
 
 SAFE = 0.9  # of the memory that is free
-BATCH = 32  # samples for which `pays` asks
+BATCH = 32  # samples for which `is_fastest_for` asks
 STEP, HOST = 5e-6, 3e-3  # s of a step, both ways, and of the host's work for a batch: see docs/engines.md
 DATA = ("steps", "channels", "offsets")
 
@@ -69,7 +69,7 @@ class CudaEngine(ProgramEngine):
         return Availability(cls.name, bool(found), ", ".join(found) or missing)
 
     @classmethod
-    def pays(cls, plan: Plan) -> bool:
+    def is_fastest_for(cls, plan: Plan) -> bool:
         """A device is there, it runs the plan, and is expected to be faster than native on all processors.
 
         An estimate for a batch of 32: native needs 0.1 ns per neuron and step four times, and for one in fifty weights
@@ -115,7 +115,7 @@ class CudaEngine(ProgramEngine):
 
     @staticmethod
     def _first_device() -> int:
-        """That of `settle`, before there is a context on another one."""
+        """That of `share_machine`, before there is a context on another one."""
         rank = local_rank()
         return rank and rank % max(len(visible_devices()[0]), 1)
 
@@ -142,7 +142,7 @@ class CudaEngine(ProgramEngine):
             self._programs[split] = Program(source, self.device.compile(source.text))
         return self._programs[split]
 
-    def settle(self, number: int, processes: int) -> None:
+    def share_machine(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
         found = max(len(visible_devices()[0]), 1)
         if processes > found:
@@ -317,8 +317,8 @@ class CudaEngine(ProgramEngine):
                 steps = fixed(f"c{i}_delay_gradient", size * math.prod(c.delays.shape))
                 gradients[c.delays_name] = location(steps, c.delays.shape, self.dtype)
         shapes = {c.weight: c.weight_shape for c in self.plan.connections}
-        self.parameters.settle({k: location(m, shapes[k], self.dtype) for k, (m, _) in self._places.items()})
-        self.gradients.settle({k: g for k, g in gradients.items() if k in self.gradients})
+        self.parameters.move_to({k: location(m, shapes[k], self.dtype) for k, (m, _) in self._places.items()})
+        self.gradients.move_to({k: g for k, g in gradients.items() if k in self.gradients})
 
     def finite(self, name: str) -> bool:
         """The kernels that gather gradients of weights say it."""

@@ -49,7 +49,7 @@ class DeviceOptimiser:
             if optimiser.state[weight] is self._moments.get(weight):
                 continue
             state = DeviceArrays({k: np.asarray(v, self._dtype) for k, v in optimiser.state[weight].items()})
-            state.settle({k: location(self._state(weight, k), shape, self._dtype) for k in state})
+            state.move_to({k: location(self._state(weight, k), shape, self._dtype) for k in state})
             self._moments[weight] = optimiser.state[weight] = state  # type: ignore[assignment]
 
     def leave(self) -> None:

@@ -28,7 +28,7 @@ from ...program.trial import Trial, make_trial
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
-from ..contract.features import MOVED_VOLTAGE, SHARED, SHARED_TABLES, refuse
+from ..contract.features import SHARED_TABLE_WEIGHTS, SHARED_WEIGHTS, VOLTAGE_LOSS_WITH_JUMPS, refuse
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
 from .device_locations import gradient_locations, moment_locations, weight_locations
@@ -54,7 +54,9 @@ class GennEngine(GennHalves):
     """
 
     name = "genn"
-    features = {"grid": ProgramEngine.features["grid"] - {SHARED, SHARED_TABLES, MOVED_VOLTAGE}}
+    features = {
+        "grid": ProgramEngine.features["grid"] - {SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, VOLTAGE_LOSS_WITH_JUMPS}
+    }
     options = ("slope_floor", "dtype", "backend")
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -107,7 +109,7 @@ class GennEngine(GennHalves):
         more = lengths, self.device, self._built
         return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, *more)
 
-    def settle(self, number: int, processes: int) -> None:
+    def share_machine(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
         if self.backend != "single_threaded_cpu":
             found = max(devices(self.backend), 1)
@@ -324,12 +326,12 @@ class GennEngine(GennHalves):
     def _settle(self) -> None:
         """Arrays from the host to the device."""
         self._transfer.forget()
-        self.parameters.settle(weight_locations(self))
+        self.parameters.move_to(weight_locations(self))
         if self._training:
-            self.gradients.settle(gradient_locations(self))
+            self.gradients.move_to(gradient_locations(self))
         if self._training and self._rule is not None:
             for weight, arrays in self._moments.items():
-                arrays.settle(moment_locations(self, weight))
+                arrays.move_to(moment_locations(self, weight))
         self._transfer.synapses()
         self._parts()
 
@@ -370,7 +372,7 @@ class GennEngine(GennHalves):
                 if on_device(c) and optimiser.state[c.weight] is not self._moments.get(c.weight):
                     self._moments[c.weight] = optimiser.state[c.weight] = DeviceArrays(optimiser.state[c.weight])
                     if self.network is not None and self._training:
-                        self._moments[c.weight].settle(moment_locations(self, c.weight))
+                        self._moments[c.weight].move_to(moment_locations(self, c.weight))
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step: dense weights by a custom update; the rest, and all for an optimiser in Python, here.

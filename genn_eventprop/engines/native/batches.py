@@ -10,8 +10,8 @@ from ...codegen.cpp.hygiene import Coded
 from ...program.host_values import auxiliary
 from ..contract.data import Data
 from ..contract.engine import Engine
-from ..contract.host_losses import compared_with
-from ..contract.slices import Part
+from ..contract.host_losses import loss_inputs
+from ..contract.slices import BatchShard
 from ..contract.split import spike_numbers
 from .arrays import aligned, padded_last
 from .carry import Carrying
@@ -37,7 +37,7 @@ class NativeBatches(Engine):
     _split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]]
     _also: dict[str, np.ndarray]
 
-    def _written_arrays(self, B: int, part: Part, training: bool) -> dict[str, np.ndarray]:
+    def _written_arrays(self, B: int, part: BatchShard, training: bool) -> dict[str, np.ndarray]:
         """Arrays that a call writes, and room for dL/d of what it reads beside the readout."""
         plan, n_slices = self.plan, part.last - part.first
         if training and len(self._slices) < n_slices:
@@ -55,9 +55,9 @@ class NativeBatches(Engine):
         out |= {f"also_{n}": array for n, array in self._also.items()}
         return out | {f"given_{n}": np.zeros(array.shape) for n, array in self._also.items()}
 
-    def _read_arrays(self, data: Data, batch: np.ndarray, part: Part) -> dict[str, np.ndarray]:
+    def _read_arrays(self, data: Data, batch: np.ndarray, part: BatchShard) -> dict[str, np.ndarray]:
         """Arrays that a call reads: spikes, what losses compare with, weights, delays, keys of random numbers."""
-        plan, samples = self.plan, batch[part.own]
+        plan, samples = self.plan, batch[part.samples]
         given = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "labels": data.labels[samples], "quantiles": self._quantiles,
@@ -67,10 +67,10 @@ class NativeBatches(Engine):
             given["targets"] = np.ascontiguousarray(data.targets[samples])
         if data.times is not None:
             given["times"] = data.times
-        weight = data.sample_weight(batch)[part.own]
+        weight = data.sample_weight(batch)[part.samples]
         given["sample_weight"] = plan.loss.factor * weight
         for prefix, loss in auxiliary(plan):
-            for name, value in compared_with(plan, loss, data, samples).items():
+            for name, value in loss_inputs(plan, loss, data, samples).items():
                 given[prefix + name] = value.astype(self.dtype) if name in ACTIVITY else value
             given[f"{prefix}sample_weight"] = loss.factor * weight
         given |= {f"c_{c.name}_weight": self._memory.padded[c.weight] for c in plan.connections}
@@ -118,7 +118,7 @@ class NativeBatches(Engine):
         found[np.lexsort((which, owner))] = slope
         return found
 
-    def _pushes(self, counts: dict[str, np.ndarray] | None, part: Part) -> dict[str, np.ndarray]:
+    def _pushes(self, counts: dict[str, np.ndarray] | None, part: BatchShard) -> dict[str, np.ndarray]:
         """Strengths and targets of spike regularisers; counts: of the part's samples, for means over the batch."""
         plan, values = self.plan, dict[str, np.ndarray]()
         for p in self._spiking:

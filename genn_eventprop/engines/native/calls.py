@@ -10,8 +10,8 @@ import numpy as np
 
 from ...errors import EngineError
 from ..contract.engine import diverged
-from ..contract.result import Recorded
-from ..contract.slices import Part
+from ..contract.result import SpikeRecords
+from ..contract.slices import BatchShard
 from .batches import NativeBatches
 from .threads import NativeThreads
 
@@ -30,11 +30,13 @@ class NativeCalls(NativeBatches):
     _wants_inputs: bool
     _records: int
     _recorder: int
-    _last_recorded: weakref.ref[Recorded] | None = None
+    _last_recorded: weakref.ref[SpikeRecords] | None = None
     _stochastic: bool
     _numbers: np.ndarray
 
-    def _call(self, arrays: dict[str, np.ndarray], part: Part, training: bool, record: bool, half: int = WHOLE) -> None:
+    def _call(
+        self, arrays: dict[str, np.ndarray], part: BatchShard, training: bool, record: bool, half: int = WHOLE
+    ) -> None:
         if half == FORWARDS or (record and half != SPIKES):
             self._fetch_for_others()
             self._records += 1
@@ -56,7 +58,7 @@ class NativeCalls(NativeBatches):
             trials = f"{len(part)} trials of {self.plan.n_steps} steps on {self.threads} threads"
             raise EngineError(f"out of memory while running {trials}; use fewer threads or a smaller network")
 
-    def _integers(self, arrays: dict[str, np.ndarray], part: Part) -> dict[str, int]:
+    def _integers(self, arrays: dict[str, np.ndarray], part: BatchShard) -> dict[str, int]:
         """Of a part of a batch, whatever is run of it."""
         loss = self.plan.loss
         found = {"n_slices": part.last - part.first, "first_slice": part.first}
@@ -80,8 +82,8 @@ class NativeCalls(NativeBatches):
             "or an engine on the grid"
         )
 
-    def _recorded(self, B: int, kept: Part | None = None) -> Recorded:
-        """Recorded spikes, copied from the C++ side on first access, which must come before the next run.
+    def _recorded(self, B: int, kept: BatchShard | None = None) -> SpikeRecords:
+        """SpikeRecords spikes, copied from the C++ side on first access, which must come before the next run.
 
         kept: the part of the batch whose trials are kept.
         """
@@ -94,7 +96,7 @@ class NativeCalls(NativeBatches):
                 self._call(arrays, kept, False, True, SPIKES)
             return self._threads.copied(population, B)
 
-        recorded = Recorded(self._spiking, read, self.lock)
+        recorded = SpikeRecords(self._spiking, read, self.lock)
         self._last_recorded, self._recorder = weakref.ref(recorded), threading.get_ident()
         return recorded
 

@@ -1,4 +1,4 @@
-"""Trials of `native` that go on from the end of others: a `Carry` as arrays for generated code, and the next one."""
+"""Trials of `native` that continue others: a `TrialState` as arrays for generated code, and the next one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from ...plan import Plan, clock
 from ..contract.data import Data
 from ..contract.result import Result
-from ..contract.state import Carry
+from ..contract.state import TrialState
 
 Arrays = dict[str, np.ndarray]
 
@@ -19,7 +19,7 @@ class Carrying:
         arrays: by the names of `codegen.cpp.context`. integers: the same of numbers.
     """
 
-    def __init__(self, plan: Plan, carry: Carry | None, batch: int, dtype: np.dtype) -> None:
+    def __init__(self, plan: Plan, carry: TrialState | None, batch: int, dtype: np.dtype) -> None:
         self.plan, self.carry, self.batch = plan, carry, batch
         self.rows = 1 + max((c.delay_steps for c in plan.connections), default=0)
         self.arrays: Arrays = {}
@@ -43,7 +43,7 @@ class Carrying:
         spiking = {f"p{i}": p.name for i, p in enumerate(self.plan.populations) if p.spiking}
         return {"in": self.plan.input.name, **spiking}
 
-    def after(self, data: Data, samples: np.ndarray, result: Result) -> Carry:
+    def after(self, data: Data, samples: np.ndarray, result: Result) -> TrialState:
         """How the trials ended; result: with spikes."""
         plan, K = self.plan, self.plan.n_steps
         states, modes, until = Arrays(), Arrays(), Arrays()
@@ -62,7 +62,7 @@ class Carrying:
         every = np.concatenate([np.arange(data.offsets[i], data.offsets[i + 1]) for i in samples])
         owner, name = np.repeat(np.arange(len(samples)), counts), plan.input.name
         sent[name] = self._last(name, plan.input.size, data.steps[every], owner, data.channels[every])
-        return Carry(states, modes, until, sent)
+        return TrialState(states, modes, until, sent)
 
     def _last(self, name: str, size: int, steps: np.ndarray, owner: np.ndarray, neurons: np.ndarray) -> np.ndarray:
         """(D + 1, B, M) spikes of the last steps; those of a chunk that is shorter come from the one before."""

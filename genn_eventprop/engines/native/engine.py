@@ -27,23 +27,23 @@ from ..contract.data import Data
 from ..contract.engine import Availability
 from ..contract.features import (
     ALL,
-    ALONG,
-    AMOUNTS,
-    BENT,
-    INTEGRALS,
-    JUMPS,
-    MOVED_APART,
-    OF_MODELS,
-    SHARED_TABLES,
-    STEPWISE,
+    INEXACT_INTEGRALS,
+    LEARNED_RECEPTOR_GAIN,
+    MODEL_FEATURES,
+    NONLINEAR_RECEPTOR_PATH,
+    SHARED_TABLE_WEIGHTS,
+    STEPWISE_READOUTS,
+    THRESHOLD_JUMPS,
+    TRAJECTORY_AUXILIARY_LOSS,
+    VOLTAGE_LOSS_AFTER_TABLES,
     refuse,
 )
-from ..contract.host_losses import prefixed, taken
+from ..contract.host_losses import evaluate_outer_loss, prefixed_losses
 from ..contract.noise import quantiles
 from ..contract.result import LossPart, Result, summed
-from ..contract.slices import Part, add_in_tree
+from ..contract.slices import BatchShard, add_in_tree
 from ..contract.split import Readouts
-from ..contract.state import Carry
+from ..contract.state import TrialState
 from .arrays import aligned
 from .calls import BACKWARDS, FORWARDS, WHOLE, NativeCalls
 from .carry import Carrying
@@ -74,8 +74,24 @@ class NativeEngine(NativeCalls):
 
     name = "native"
     features = {
-        "grid": ALL - {AMOUNTS, INTEGRALS, BENT, MOVED_APART, ALONG, SHARED_TABLES},
-        "exact": ALL - {*OF_MODELS, JUMPS, AMOUNTS, BENT, STEPWISE, ALONG},
+        "grid": ALL
+        - {
+            LEARNED_RECEPTOR_GAIN,
+            INEXACT_INTEGRALS,
+            NONLINEAR_RECEPTOR_PATH,
+            VOLTAGE_LOSS_AFTER_TABLES,
+            TRAJECTORY_AUXILIARY_LOSS,
+            SHARED_TABLE_WEIGHTS,
+        },
+        "exact": ALL
+        - {
+            *MODEL_FEATURES,
+            THRESHOLD_JUMPS,
+            LEARNED_RECEPTOR_GAIN,
+            NONLINEAR_RECEPTOR_PATH,
+            STEPWISE_READOUTS,
+            TRAJECTORY_AUXILIARY_LOSS,
+        },
     }
     options = ("slope_floor", "dtype", "threads")
     automatic = True
@@ -153,7 +169,7 @@ class NativeEngine(NativeCalls):
         samples = self.batch(data, samples)
         if self._split:  # trials that a forward pass has left are overwritten
             self.displace()
-        whole = Part.whole(len(samples), self.slices_of(len(samples)))
+        whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
         result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
         if training:
             self._complete()
@@ -181,7 +197,7 @@ class NativeEngine(NativeCalls):
         other._share_memory()
         return other
 
-    def cannot_carry(self) -> str:
+    def why_stateless(self) -> str:
         if self.plan.spike_times == "exact":
             return "exact spike times carry no state from trial to trial; use spike_times='grid'"
         if streams(self.plan):
@@ -191,23 +207,23 @@ class NativeEngine(NativeCalls):
             return f"native carries no spikes along individual delays ({valued[0]}); use engine='reference_clock'"
         return ""
 
-    def run_on(
-        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
-    ) -> tuple[Result, Carry]:
-        if why := self.cannot_carry():
+    def run_from(
+        self, data: Data, samples: Any, state: TrialState | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, TrialState]:
+        if why := self.why_stateless():
             raise EngineError(why)
         samples, other = self.batch(data, samples), self._carrying
         other.seed, other.epoch = self.seed, self.epoch
-        other._carry = carrying = Carrying(self.plan, carry, len(samples), self.dtype)
+        other._carry = carrying = Carrying(self.plan, state, len(samples), self.dtype)
         result = other.run(data, samples, training=training, record_spikes=True)
         return replace(result, spikes=result.spikes if record_spikes else None), carrying.after(data, samples, result)
 
     def _forward_half(
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
-    ) -> tuple[Readouts, tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]]]:
+    ) -> tuple[Readouts, tuple[dict[str, np.ndarray], BatchShard, dict[str, np.ndarray]]]:
         samples, other = self.batch(data, samples), self._halves
         other.seed, other.epoch = self.seed, self.epoch
-        part = Part.whole(len(samples), self.slices_of(len(samples)))
+        part = BatchShard.whole(len(samples), self.slices_of(len(samples)))
         half = FORWARDS if keep else WHOLE
         result = other._run(data, samples, part, keep, record_spikes and not keep, stochastic, half)
         spikes = other._recorded(len(samples), part) if keep and record_spikes else result.spikes
@@ -217,7 +233,7 @@ class NativeEngine(NativeCalls):
         return readouts, (other._kept_arrays if keep else {}, part, result.spike_counts)
 
     def _backward_half(
-        self, kept: tuple[dict[str, np.ndarray], Part, dict[str, np.ndarray]], slope: np.ndarray,
+        self, kept: tuple[dict[str, np.ndarray], BatchShard, dict[str, np.ndarray]], slope: np.ndarray,
         also: dict[str, np.ndarray], inputs: bool,
     ) -> np.ndarray:  # fmt: skip
         arrays, part, counts = kept
@@ -247,27 +263,27 @@ class NativeEngine(NativeCalls):
         idle = self.threads - slices
         return [f"{idle} of {self.threads} threads stay idle: a batch has {slices} slices"] if idle > 0 else []
 
-    def settle(self, number: int, processes: int) -> None:
+    def share_machine(self, number: int, processes: int) -> None:
         if not self._threads_given:
             self.close()
             self.threads = self._threads.count = max(1, self.threads // processes)
 
-    def roots_of(self, part: Part) -> list[int]:
-        return part.roots
+    def subtrees_of(self, part: BatchShard) -> list[int]:
+        return part.subtrees
 
-    def run_part(
-        self, data: Data, samples: np.ndarray, part: Part, *, training: bool
+    def run_shard(
+        self, data: Data, samples: np.ndarray, part: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
         result = self._run(data, samples, part, training, False, stochastic=training)
-        return result, {root: self._slices[root - part.first] for root in part.roots} if training else {}
+        return result, {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
 
-    def room_for_gradient(self) -> np.ndarray:
+    def empty_gradient(self) -> np.ndarray:
         return np.empty_like(self._memory.gradient)
 
-    def add_sums(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
+    def add_subtrees(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
         return add_in_tree(sums, slices)
 
-    def take_gradient(self, flat: np.ndarray) -> None:
+    def set_gradient(self, flat: np.ndarray) -> None:
         self._memory.gradient[...] = flat
         self._complete()
 
@@ -277,11 +293,11 @@ class NativeEngine(NativeCalls):
         self.clear_masked()
 
     def _run(
-        self, data: Data, batch: np.ndarray, part: Part, training: bool, record_spikes: bool, stochastic: bool,
+        self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool, stochastic: bool,
         half: int = WHOLE,
     ) -> Result:  # fmt: skip
         """`run` of a part of a batch; stochastic: whether noise and dropout act."""
-        samples = batch[part.own]
+        samples = batch[part.samples]
         scored = data.scored(samples, training=training and half == WHOLE)
         self._values.refresh()
         given = self._regulariser_values(data, batch, part, training)  # which may be a run of its own
@@ -316,12 +332,14 @@ class NativeEngine(NativeCalls):
         parts = {plan.loss.output: LossPart(np.where(scored, out["loss"], np.nan), out["prediction"], out["readout"])}
         for prefix, loss in auxiliary(plan):
             value, readout = (out[prefix + n] for n in ("loss", "readout"))
-            value = np.where(data.seen_by(loss).scored(samples), value, np.nan)
+            value = np.where(data.for_loss(loss).scored(samples), value, np.nan)
             decided = loss.predict(readout, np.isfinite(readout), plan.duration)
             parts[loss.output] = LossPart(value, decided, readout)
         return parts
 
-    def _regulariser_values(self, data: Data, batch: np.ndarray, part: Part, training: bool) -> dict[str, np.ndarray]:
+    def _regulariser_values(
+        self, data: Data, batch: np.ndarray, part: BatchShard, training: bool
+    ) -> dict[str, np.ndarray]:
         """Strengths and targets of regularisers of spikes; a mean over the batch needs a forward run of its own."""
         means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
         counts = None
@@ -330,15 +348,23 @@ class NativeEngine(NativeCalls):
         return self._pushes(counts, part)
 
     def _call_around(
-        self, arrays: dict[str, np.ndarray], data: Data, samples: np.ndarray, part: Part, training: bool, record: bool
+        self,
+        arrays: dict[str, np.ndarray],
+        data: Data,
+        samples: np.ndarray,
+        part: BatchShard,
+        training: bool,
+        record: bool,
     ) -> None:
         """A batch with a Python outer loss: forwards, the losses here, then backwards with their gradients."""
         self._call(arrays, part, training, record, FORWARDS if training else WHOLE)
         losses = {}
-        for prefix, loss in prefixed(self.plan):
+        for prefix, loss in prefixed_losses(self.plan):
             weight, tau = arrays[f"{prefix}sample_weight"], self.parameters.get(f"{loss.output}.tau_mem")
-            with self.lock.losing():
-                found = taken(loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight)
+            with self.lock.running_loss():
+                found = evaluate_outer_loss(
+                    loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight
+                )
             losses[f"{prefix}loss"], arrays[f"{prefix}given_dr"][:], arrays[f"{prefix}given_last"][:] = found
         if training:
             guarded = arrays["guarded"].copy()

@@ -15,7 +15,7 @@ from ...plan.coefficients import integrand_weight, node_part, node_scale, weight
 from ...plan.numbers import value_arrays
 from ...plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ...program.host_values import auxiliary, auxiliary_values
-from ..contract.host_losses import prefixed
+from ..contract.host_losses import prefixed_losses
 from ..contract.noise import limit
 from .arrays import aligned, padded_last
 from .memory import NativeMemory
@@ -34,7 +34,7 @@ class NativeValues:
         self.arrays: dict[str, np.ndarray] = {}
         self.exact_steps, self.degree, self.series_size = 0, dict[str, int](), dict[str, int]()
         self.weight: dict[str, np.ndarray] = {"gauss": gauss_table()}
-        for prefix, _ in prefixed(coded.plan):
+        for prefix, _ in prefixed_losses(coded.plan):
             self.weight[f"{prefix}weight_series"], self.series_size[f"{prefix}series_size"] = np.zeros(1), 1
         if plan.spike_times == "grid":
             grid = {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
@@ -48,7 +48,7 @@ class NativeValues:
         """Real arguments of a call; stochastic: whether noise acts."""
         plan = self.plan
         numbers = {"dt": plan.dt, "duration": plan.duration, "slope_floor": slope_floor}
-        for prefix, each in prefixed(plan):
+        for prefix, each in prefixed_losses(plan):
             numbers |= {f"{prefix}{n}": v for n, v in _of_weight(each, plan).items()}
         numbers["delta"] = plan.duration / max(self.exact_steps, 1)
         numbers |= {f"d_{c.name}": c.delay for c in plan.connections} | dict(self.coded.plan.loss.constants)
@@ -97,7 +97,7 @@ class NativeValues:
         """Tables of exact spike times; see `plan/series.py`."""
         plan, parameters = self.coded.plan, self.memory.inside
         steps = number_of_steps(plan, parameters, self.dtype.name)
-        for prefix, loss in prefixed(plan):
+        for prefix, loss in prefixed_losses(plan):
             if steps != self.exact_steps and loss.integrates:
                 found = weight_series(loss, plan.duration, steps, self.dtype.name)
                 self.weight[f"{prefix}weight_series"], self.series_size[f"{prefix}series_size"] = found

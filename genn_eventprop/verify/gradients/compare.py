@@ -201,7 +201,7 @@ def compare(
     result = tested.run(tested.load(events), samples, training=True)
     for loss in plan.losses:
         readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
-        _no_push(loss, readout, tested.load(events).seen_by(loss).labels)
+        _no_push(loss, readout, tested.load(events).for_loss(loss).labels)
     own = tested if isinstance(tested, ReferenceEvent) else ReferenceEvent(plan, parameters)
     own_result = result if own is tested else own.run(own.load(events), samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))

@@ -12,7 +12,7 @@ from ... import losses
 from ...adjoint import derive
 from ...data import Events
 from ...engines import engine_class
-from ...engines.contract.features import INTEGRALS
+from ...engines.contract.features import INEXACT_INTEGRALS
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...errors import EngineError, SettingError, suggest
 from ...losses import Loss, TimeWeight
@@ -106,7 +106,7 @@ def check(
     model = model.model if isinstance(model, Neuron) else model
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
-    if model.modes and INTEGRALS not in engine_class(engine).features.get("exact", ()):
+    if model.modes and INEXACT_INTEGRALS not in engine_class(engine).features.get("exact", ()):
         layouts = tuple(x for x in layouts if not (x.model_is_output and x.loss.startswith("integral")))
     layouts = layouts[:1] if quick else layouts
     if loss is not None:

@@ -21,7 +21,7 @@ from ....losses import LossRecord
 from ....plan import Plan
 from ...contract.data import Data, quantise
 from ...contract.engine import Availability, Engine
-from ...contract.features import ALL, READOUTS
+from ...contract.features import ALL, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
@@ -70,7 +70,7 @@ class ReferenceEvent(Engine):
 
     name = "reference_event"
     generates = False
-    features = {"exact": ALL - {READOUTS}}
+    features = {"exact": ALL - {PROGRAM_READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod
@@ -99,10 +99,10 @@ class ReferenceEvent(Engine):
         self.trials = [self._forward(data, int(i), models) for i in samples]
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
         for loss in self.plan.losses:
-            own, name = data.seen_by(loss), loss.output
+            own, name = data.for_loss(loss), loss.output
             scored, targets = own.scored(samples), own.targets_of(samples)
             weight = np.where(scored, loss.factor * data.sample_weight(samples), 0.0)
-            with self.lock.losing():
+            with self.lock.running_loss():
                 parts[name], dr = self._scored(loss, scored, targets)
             slopes[name] = (dr.T * weight).T
             pushes[name] = self._push(loss, slopes[name], targets, weight)
@@ -181,7 +181,7 @@ class ReferenceEvent(Engine):
         inputs = np.sort(times[0])
         views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
         this = np.array([sample])
-        at = {n: breaks(v, inputs, data.seen_by(v.loss).targets_of(this)[0]) for n, v in views.items()}
+        at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
         ways = routes(self.plan, self._tables, self.parameters)
         recording = Forward(self.plan, models, weights, ways, delays, self.max_spikes, sample, at).run(times, channels)
         readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
@@ -209,14 +209,14 @@ class ReferenceEvent(Engine):
             used += part.stop - part.start
             trial = self._trial(models, values, delays, times, data.channels[part], data, int(i))
             for loss in self.plan.losses:
-                own, read = data.seen_by(loss), trial.readouts[loss.output]
+                own, read = data.for_loss(loss), trial.readouts[loss.output]
                 y = own.targets_of(np.array([i]))
                 value, valid = (v.reshape(C, -1) for v in (read.value, read.valid))
                 with np.errstate(all="ignore"):
                     if read.scores:
                         found = read.score(y[0])
                     else:
-                        with self.lock.losing():
+                        with self.lock.running_loss():
                             found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
                 total += loss.factor * found * own.scored(np.array([i]))
                 changed |= read.changed()

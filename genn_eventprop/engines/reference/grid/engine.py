@@ -19,12 +19,12 @@ import numpy as np
 from ....plan import Plan
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
-from ...contract.features import ALL, AMOUNTS, INTEGRALS, READOUTS
+from ...contract.features import ALL, INEXACT_INTEGRALS, LEARNED_RECEPTOR_GAIN, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
 from ...contract.parameters import copied
 from ...contract.result import Result, summed
 from ...contract.split import Readouts
-from ...contract.state import Carry
+from ...contract.state import TrialState
 from .backward import Trial
 from .events import functions
 
@@ -36,7 +36,7 @@ class ReferenceClock(Engine):
     generates = False
     rounded: Callable[[np.ndarray], np.ndarray] | None = None
     """What every step does to the states (B, n, N) at its start and end, to see what a number format costs."""
-    features = {"grid": ALL - {AMOUNTS, INTEGRALS, READOUTS}}
+    features = {"grid": ALL - {LEARNED_RECEPTOR_GAIN, INEXACT_INTEGRALS, PROGRAM_READOUTS}}
 
     @classmethod
     def availability(cls) -> Availability:
@@ -48,25 +48,27 @@ class ReferenceClock(Engine):
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self._equations = {p.name: functions(p.derived) for p in plan.populations}
 
-    def _trial(self, data: Data, samples: np.ndarray, stochastic: bool = False, start: Carry | None = None) -> Trial:
+    def _trial(
+        self, data: Data, samples: np.ndarray, stochastic: bool = False, start: TrialState | None = None
+    ) -> Trial:
         return Trial(
             self, self._equations, data, samples, stochastic=stochastic, start=start, rounded=self.rounded
         )  # fmt: skip
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        return self.run_on(data, samples, None, training=training, record_spikes=record_spikes)[0]
+        return self.run_from(data, samples, None, training=training, record_spikes=record_spikes)[0]
 
-    def cannot_carry(self) -> str:
+    def why_stateless(self) -> str:
         return ""
 
-    def run_on(
-        self, data: Data, samples: Any, carry: Carry | None, *, training: bool = False, record_spikes: bool = False
-    ) -> tuple[Result, Carry]:
+    def run_from(
+        self, data: Data, samples: Any, state: TrialState | None, *, training: bool = False, record_spikes: bool = False
+    ) -> tuple[Result, TrialState]:
         samples = self.batch(data, samples)
-        trial = self._trial(data, samples, training, carry)
+        trial = self._trial(data, samples, training, state)
         data.scored(samples, training=training)
         trial.forward()
-        with self.lock.losing():
+        with self.lock.running_loss():
             parts = trial.score()
         main = parts[self.plan.loss.output]
         guarded = trial.backward() if training else 0
@@ -77,7 +79,7 @@ class ReferenceClock(Engine):
             spikes=trial.spikes() if record_spikes else None,
             parts=parts if self.plan.auxiliary else {},
         )  # fmt: skip
-        return result, trial.carry()
+        return result, trial.end_state()
 
     splits = True
 
@@ -115,7 +117,7 @@ class ReferenceClock(Engine):
         if adjoint:
             saved = {k: v.copy() for k, v in self.gradients.items()}
             data.scored(samples, training=True)
-            with self.lock.losing():
+            with self.lock.running_loss():
                 trial.score()
             trial.backward()
             self.gradients = saved

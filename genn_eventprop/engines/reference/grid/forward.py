@@ -14,7 +14,7 @@ from ...contract.data import Data
 from ...contract.engine import DIVERGED, Engine, diverged
 from ...contract.result import LossPart, Spikes
 from ...contract.split import spike_numbers
-from ...contract.state import Carry
+from ...contract.state import TrialState
 from .connections import Lane, Links
 from .events import Dynamics, Functions, Trace
 from .readouts import ClockReadout, Setting, make_readout
@@ -30,7 +30,8 @@ class Forward:
 
     def __init__(
         self, engine: Engine, equations: Mapping[str, Functions], data: Data, samples: np.ndarray, *,
-        stochastic: bool = False, start: Carry | None = None, rounded: Callable[[np.ndarray], np.ndarray] | None = None,
+        stochastic: bool = False, start: TrialState | None = None,
+        rounded: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.engine, self.equations = engine, equations
         self.plan, self.B, self.samples = engine.plan, len(samples), data.numbers_of(samples)
@@ -72,8 +73,8 @@ class Forward:
 
     # from trial to trial
 
-    def carry(self) -> Carry:
-        """How the trials end."""
+    def end_state(self) -> TrialState:
+        """How the trials end, for those that continue them."""
         pops = self.populations.items()
         until = {name: np.where(pop.until < 0, -1, pop.until - self.K) for name, pop in pops}
         modes = {name: pop.mode for name, pop in pops}
@@ -81,7 +82,7 @@ class Forward:
         D = max((self._longest(c) for c in self.plan.connections), default=0)
         rows = range(self.K - D, self.K + 1)
         sent = {name: np.stack([self._sent(name, k) for k in rows]) for name in sources}
-        return Carry({name: pop.x for name, pop in pops}, modes, until, sent)
+        return TrialState({name: pop.x for name, pop in pops}, modes, until, sent)
 
     def _longest(self, c: ConnectionRecord) -> int:
         """Steps of the longest delay that a connection may come to have."""
@@ -124,7 +125,7 @@ class Forward:
         """What every loss says, by the population that it reads."""
         parts, self.scored = {}, dict[str, np.ndarray]()
         for loss in self.plan.losses:
-            data, read, T = self.data.seen_by(loss), self.readouts[loss.output], self.plan.duration
+            data, read, T = self.data.for_loss(loss), self.readouts[loss.output], self.plan.duration
             self.scored[loss.output] = data.scored(self.indices)
             value = np.where(self.scored[loss.output], read.score(data.targets_of(self.indices)), np.nan)
             shown = np.where(read.valid, read.value, np.inf)
