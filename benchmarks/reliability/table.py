@@ -58,8 +58,8 @@ The kills of trainings, conversions and compilations add up to one hundred. Part
 command (`--saved`): after a fix, only its part runs again. So far the campaign has found the following faults, each of
 which now has a test: npz files in which a flipped bit makes zipfile expect another compression (a bare traceback),
 HDF5 files without class names (a bare traceback), a wrong learning rate in the metrics of an epoch that was interrupted
-after its last batch, time steps and layers too large for any memory (a bare MemoryError), and a table of `export` whose
-order changed from run to run.
+after its last batch, time steps and layers too large for any memory (a bare MemoryError), a table of `export` whose
+order changed from run to run, and a SIGTERM or SIGHUP that was lost when it came while the garbage collector ran.
 
 What a run promises, and how:
 
