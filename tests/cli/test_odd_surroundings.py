@@ -195,8 +195,10 @@ def test_flags_with_an_open_quote(page, monkeypatch, capsys):
         ("augment", "jitter=(1, 2)"),
         ("loss", "sum(window=-1)"), ("loss", "first_spike(form=[1])"), ("loss", "error=0"),
         ("regulariser", "spike_count='x'"),
-        ("regulariser", "weight_decay=()"), ("schedule", "exponential='x'"), ("schedule", "cosine(final=())"),
-        ("revive", "lift=1j"), ("delays", "axonal={'a': 1}"), ("neuron", "LIF(tau_mem='x')"), ("optimiser", "adam=True"),
+        ("regulariser", "weight_decay=()"), ("schedule", "exponential='x'"),
+        ("schedule", "cosine(final=())"),
+        ("revive", "lift=1j"), ("delays", "axonal={'a': 1}"), ("neuron", "LIF(tau_mem='x')"),
+        ("optimiser", "adam=True"),
     ],
 )  # fmt: skip
 def test_values_of_the_wrong_kind_in_a_choice(page, setting, choice, capsys):
