@@ -22,12 +22,13 @@ def main() -> int:
     """Lines of JSON with command and log on stdin; a line with the exit status on stdout for each."""
     for number in (signal.SIGINT, signal.SIGHUP):  # go to the whole group: the scan ends us with SIGTERM
         signal.signal(number, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.dup(1)
     faulthandler.enable()
     for line in sys.stdin:
         asked = json.loads(line)
         status = run(asked["command"], Path(asked["log"]))
-        print(status, file=answers, flush=True)
+        with contextlib.suppress(OSError):  # the scan is gone
+            os.write(answers, f"{status}\n".encode())
         if status in ENDED:
             return status
         gc.collect()  # engines and their threads

@@ -177,6 +177,27 @@ def test_a_signal_that_could_not_be_raised_comes_again(folder, monkeypatch, caps
     assert capsys.readouterr().err == "genn-eventprop: hung up\n"
 
 
+def test_a_worker_whose_scan_is_gone_says_nothing(folder):
+    """As after `kill -9` of a scan: its workers end with checkpoints, and nobody reads their answers."""
+    command = ["train", "page.py", "--run-dir", "run", "--pause", "0.1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "genn_eventprop.cli.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdin.write(json.dumps({"command": command, "log": "log"}) + "\n")
+    process.stdin.flush()
+    while not Path("run/metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.stdout.close()
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert process.stderr.read() == "" and Path("run/checkpoints/last.safetensors").exists()
+    assert "terminated; continue with: genn-eventprop resume run" in Path("log").read_text()
+    process.stdin.close()
+    process.stderr.close()
+
+
 def test_a_hang_up_that_is_ignored_stays_so(folder):
     """As under nohup."""
     command = ["bash", "-c", f"trap '' HUP; exec {TRAIN} --pause 0.05"]
