@@ -25,9 +25,9 @@ import numpy as np
 import tyro
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data import sources
 from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.data.augment.steps import Shift
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
@@ -58,7 +58,7 @@ class Settings:
         return self.folder / f"synthetic_{self.samples}_{self.events}.h5"
 
     def events_of_file(self) -> Events:
-        return sources.open_events(self.file, progress=False, cache=self.folder / "cache")[0]
+        return open_events(self.file, progress=False, cache=self.folder / "cache")[0]
 
 
 def write(s: Settings) -> str:

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 import genn_eventprop
-from genn_eventprop.data.samples import open_samples
+from genn_eventprop.data.open import open_samples
 
 
 def main() -> None:

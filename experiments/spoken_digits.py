@@ -31,8 +31,8 @@ import numpy as np
 
 from genn_eventprop.data import Events
 from genn_eventprop.data.events import splits
+from genn_eventprop.data.open import official_test, open_events
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.data.sources import official_test, open_events
 from genn_eventprop.experiment import Experiment, LayeredConfig, layered
 from genn_eventprop.report import plots
 

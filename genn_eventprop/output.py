@@ -22,8 +22,8 @@ class Output(io.TextIOBase):
     """
 
     def __init__(self, stream: TextIO | None, lasting: bool = True) -> None:
-        self.stream, self.lasting, self.error = stream, lasting, None
-        self.error: OSError | None
+        self.stream, self.lasting = stream, lasting
+        self.error: OSError | None = None
 
     def write(self, text: str) -> int:
         if self.stream is None:

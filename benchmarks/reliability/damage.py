@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5, yin_yang
 from genn_eventprop.toolchain import build
 
@@ -122,7 +123,7 @@ def _opens(place: Path, path: Path) -> Callable[[], int]:
     want = hdf5.read_shd(path)
 
     def child() -> int:
-        found, _ = sources.open_events(path, cache=place)
+        found, _ = open_events(path, cache=place)
         same = [np.array_equal(getattr(found, n), getattr(want, n)) for n in ("times", "channels", "labels", "offsets")]
         return int(not all(same) or found.n_channels != want.n_channels)
 

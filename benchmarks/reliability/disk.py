@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.toolchain import build
 
@@ -181,7 +182,7 @@ def _one(part: Part, name: str, work: Callable[[Path], Callable[[], int]], check
 
 
 def _convert(path: Path, place: Path) -> None:
-    events, _ = sources.open_events(path, cache=place / "data")
+    events, _ = open_events(path, cache=place / "data")
     if not np.array_equal(events.times, hdf5.read_shd(path).times):
         raise AssertionError("the converted data differ")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import EventPropError
 
@@ -22,7 +23,7 @@ def event_file(rng: np.random.Generator) -> tuple[str, str]:
         want.save(path)
     what = DAMAGES[rng.integers(len(DAMAGES))](path, rng)
     try:
-        found, names = sources.open_events(path)
+        found, names = open_events(path)
     except EventPropError as error:
         return ("refused with a message" if what and str(error) else "refused what is right"), f"{path} {what}: {error}"
     right = len(found.times) == len(found.channels) == found.offsets[-1] and len(names) >= (found.n_classes or 0)

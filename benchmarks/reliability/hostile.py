@@ -170,7 +170,7 @@ def _virtual(h5py: Any) -> Any:
 
 
 def _opened(path: Path, place: Path) -> object:
-    from genn_eventprop.data.sources import open_events
+    from genn_eventprop.data.open import open_events
 
     return open_events(path, progress=False, cache=place / "cache")
 

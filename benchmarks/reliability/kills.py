@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.toolchain import build
 
@@ -84,10 +85,10 @@ def conversion(count: int, folder: Path, rng: np.random.Generator) -> Part:
     want = hdf5.read_shd(folder / "x.h5")
 
     def work(place: Path) -> Callable[[], int]:
-        return lambda: len(sources.open_events(folder / "x.h5", cache=place)[0]) != 300
+        return lambda: len(open_events(folder / "x.h5", cache=place)[0]) != 300
 
     def same(place: Path) -> bool:
-        found = sources.open_events(folder / "x.h5", cache=place)[0]
+        found = open_events(folder / "x.h5", cache=place)[0]
         return all(np.array_equal(getattr(found, n), getattr(want, n)) for n in ("times", "channels", "labels"))
 
     _again(part, count, rng, work, same, folder)

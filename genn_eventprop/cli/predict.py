@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from ..data.samples import open_samples
+from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import SettingError
 from ..output import say

@@ -6,9 +6,10 @@ import importlib
 from types import ModuleType
 
 from ..errors import DataError
+from ..renamed import renamed
 
 
-def need(module: str, purpose: str) -> ModuleType:
+def require(module: str, purpose: str) -> ModuleType:
     """The module, or an error that says how to install it."""
     try:
         return importlib.import_module(module)
@@ -16,3 +17,6 @@ def need(module: str, purpose: str) -> ModuleType:
         raise DataError(
             f'{purpose} need {module}, which cannot be imported ({error}); pip install "genn_eventprop[data]"'
         ) from error
+
+
+__getattr__ = renamed(__name__, {"need": "require"})

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..codegen.c99 import Standalone, standalone
 from ..codegen.c99.standalone import quantised
-from ..data.samples import open_samples
+from ..data.open import open_samples
 from ..errors import SettingError
 from .trained import TrainedModel
 

@@ -22,7 +22,7 @@ from ..description.steps import apply
 from ..engines import availability
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
-from ..losses.outer import Absent
+from ..losses.outer import UnavailableLoss
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..training.evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
@@ -178,7 +178,7 @@ def _without_function(loss: Loss) -> Loss:
     """An outer loss in Python says nothing about a prediction."""
     if not isinstance(loss.outer, Function):
         return loss
-    return dataclasses.replace(loss, outer=Absent(loss.outer.compares, loss.outer.label))
+    return dataclasses.replace(loss, outer=UnavailableLoss(loss.outer.compares, loss.outer.label))
 
 
 def _runs_here(name: str) -> str:

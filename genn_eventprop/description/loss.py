@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import DescriptionError
 from ..losses import Function, Loss, TimeWeight, as_losses, formula
-from ..losses.outer import Absent
+from ..losses.outer import UnavailableLoss
 from ..losses.readout import NAMED_WEIGHTS
 from ..modelling import Network
 from .safe import Guard, plain
@@ -92,4 +92,4 @@ def _build_outer(found: Any, guard: Guard) -> str | Function:
     if "formula" in found:
         text = guard.expression(found["formula"], "the outer loss")
         return formula(str(text), guard.size(found["outputs"], "the outer loss"), found["compares"])
-    return Absent(found["compares"], guard.label(found["function"], "the outer loss"))
+    return UnavailableLoss(found["compares"], guard.label(found["function"], "the outer loss"))

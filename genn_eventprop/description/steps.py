@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 
 from ..data import Events
-from ..data.augment.counter import Draw
-from ..data.augment.steps import FIXED, Step
+from ..data.augment.counter import CounterRNG
+from ..data.augment.steps import Step, fixed_steps
 from ..errors import DescriptionError, suggest
 from .safe import Guard
 
-STEPS: dict[str, Any] = {step.__name__: step for step in FIXED}
+STEPS: dict[str, Any] = {step.__name__: step for step in fixed_steps}
 
 
 def describe_steps(steps: Iterable[Step]) -> list[dict[str, Any]]:
     """Steps by name and numbers; infinite is None.
 
     Raises:
-        DescriptionError: a step that is none of `data.augment.FIXED`.
+        DescriptionError: a step that is none of `fixed_steps`.
     """
     described = []
     for step in steps:
-        if not isinstance(step, FIXED) or not dataclasses.is_dataclass(step):
-            kind = type(step).__name__
+        kind, record = type(step).__name__, step if isinstance(step, fixed_steps) else None
+        if record is None:
             raise DescriptionError(f"preprocessing by {kind} cannot be described; {suggest(kind, STEPS)}")
-        numbers = {k: v if np.isfinite(v) else None for k, v in dataclasses.asdict(step).items()}
-        described.append({"step": type(step).__name__, **numbers})
+        described.append({"step": kind} | {k: v if np.isfinite(v) else None for k, v in asdict(record).items()})
     return described
 
 
-def build_steps(found: Sequence[Mapping[str, Any]], guard: Guard) -> tuple[Step, ...]:
+def build_steps(records: Sequence[Mapping[str, Any]], guard: Guard) -> tuple[Step, ...]:
     """The reverse of `describe_steps`."""
     steps = []
-    for each in found:
-        numbers = dict(each)
+    for record in records:
+        numbers = dict(record)
         name = numbers.pop("step")
         if name not in STEPS:
             raise DescriptionError(f"preprocessing: unknown step {name!r}; {suggest(str(name), STEPS)}")
-        known = {field.name for field in dataclasses.fields(STEPS[name])}
+        known = {field.name for field in fields(STEPS[name])}
         if set(numbers) - known:
             raise DescriptionError(f"preprocessing: {name} has no setting {min(set(numbers) - known)!r}")
-        given = {k: v if isinstance(v, bool) else guard.number(v, name) for k, v in numbers.items() if v is not None}
-        steps.append(STEPS[name](**given))
+        settings = {k: v if isinstance(v, bool) else guard.number(v, name) for k, v in numbers.items() if v is not None}
+        steps.append(STEPS[name](**settings))
     return tuple(steps)
 
 
 def apply(steps: Iterable[Step], events: Events) -> Events:
     """All steps in order; none of them draws random numbers."""
     for step in steps:
-        events = step(events, Draw(0, 0, np.arange(len(events))))
+        events = step(events, CounterRNG(0, 0, np.arange(len(events))))
     return events

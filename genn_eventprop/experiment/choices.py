@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import optimisers
+from ..data.augment.batchwise import is_fixed, moves_times
 from ..description.steps import apply
 from ..losses import LOSSES, Loss
 from ..modelling import Delay, Population, Uniform
@@ -130,7 +131,7 @@ def augmented(train: Events, text: str, duration: float, seed: int, where: str =
     steps, blend = augmentations_of(text, where)
     steps = _cropped(steps, duration)
     if not _large(train) and blend is None:
-        first = next((i for i, step in enumerate(steps) if not _fixed(step)), len(steps))
+        first = next((i for i, step in enumerate(steps) if not is_fixed(step)), len(steps))
         train, steps = apply(steps[:first], train), steps[first:]
     if steps or blend or _large(train):
         return Augmented(train, steps, blend, seed)
@@ -144,7 +145,7 @@ def transformed(events: Events, text: str, duration: float, where: str = "--augm
 
 def preprocessing(text: str, duration: float, where: str = "--augment") -> list[Step]:
     """What `text` does to every sample alike, and the crop to the trial."""
-    return _cropped([step for step in augmentations_of(text, where)[0] if _fixed(step)], duration)
+    return _cropped([step for step in augmentations_of(text, where)[0] if is_fixed(step)], duration)
 
 
 def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
@@ -161,16 +162,10 @@ def late_notes(events: Events, text: str, duration: float, where: str = "--augme
 
 def _cropped(steps: list[Step], duration: float) -> list[Step]:
     """The steps, and a crop to the trial: last if a step moves events in time, else first."""
-    from ..data.augment.steps import TIMED, Crop
+    from ..data.augment.steps import Crop
 
     crop = Crop(0.0, duration)
-    return [*steps, crop] if any(isinstance(step, TIMED) for step in steps) else [crop, *steps]
-
-
-def _fixed(step: Step) -> bool:
-    from ..data.augment.steps import FIXED
-
-    return isinstance(step, FIXED)
+    return [*steps, crop] if any(map(moves_times, steps)) else [crop, *steps]
 
 
 def _large(events: Events) -> bool:

@@ -133,7 +133,7 @@ class Experiment:
     Args:
         train: may be augmented afresh each epoch.
         class_names: for plots, reports and predictions.
-        preprocessing: steps of `data.augment.FIXED` that were applied. n_channels: of the data before that. Both go
+        preprocessing: `fixed` steps of `data.augment` that were applied. n_channels: of the data before that. Both go
             into the run folder, so that recordings can be given to the trained model.
     """
 

@@ -15,6 +15,7 @@ import sympy as sp
 
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
+from ..renamed import renamed
 from .sums import SUMS
 
 NAMED = {"cross_entropy": "labels", "squared_error": "targets", **{name: s.compares for name, s in SUMS.items()}}
@@ -131,17 +132,17 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
     return Function(function, compares, text, text, n_outputs)
 
 
-class Absent(Function):
+class UnavailableLoss(Function):
     """The place of an outer loss that is a Python function somewhere else: enough to predict, not to train.
 
     The loss of every sample is 0; `Trainer.fit` refuses it.
     """
 
     def __init__(self, compares: str, name: str) -> None:
-        super().__init__(_nothing, compares, name)
+        super().__init__(_no_loss, compares, name)
 
 
-def _nothing(r: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _no_loss(r: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(len(r)), np.zeros_like(r)
 
 
@@ -150,3 +151,6 @@ def score_functions(score: sp.Expr, term: sp.Expr, names: tuple[str, ...]) -> Ca
     """[score, term, dscore/dr, dterm/dr] as a NumPy function of `names`, r first."""
     r = symbol("r")
     return sp.lambdify([symbol(n) for n in names], [score, term, sp.diff(score, r), sp.diff(term, r)], "numpy")
+
+
+__getattr__ = renamed(__name__, {"Absent": "UnavailableLoss"})

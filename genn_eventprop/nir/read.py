@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.optional import need
+from ..data.optional import require
 from ..data.readers.hdf5_inside import check_all
 from ..errors import DataError, DescriptionError
 from ..modelling import Array, Connectivity, Delay, Dense, Network, Neuron, OneToOne
@@ -107,7 +107,7 @@ def _opened(graph: Any) -> Any:
         if not Path(graph).is_file():
             raise DescriptionError(f"there is no file {graph}")
         try:
-            with need("h5py", "NIR files").File(graph, "r") as file:
+            with require("h5py", "NIR files").File(graph, "r") as file:
                 check_all(file, Path(graph))
             return nir.read(graph, type_check=False)
         except DataError as error:

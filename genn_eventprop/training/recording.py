@@ -15,7 +15,7 @@ from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
 from ..engines import Engine, ReferenceClock, Spikes
 from ..errors import SettingError, suggest
-from ..losses.outer import Absent
+from ..losses.outer import UnavailableLoss
 from ..plan import Plan
 from .callbacks import Callback
 
@@ -69,15 +69,15 @@ def record_trial(model: Runnable, events: Events, index: int) -> Trial:
 
     A network with exact spike times is recorded on a grid of at most 0.05 ms.
 
-    Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not `Absent`; they belong to this
-    sample's loss alone.
+    Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not an `UnavailableLoss`; they belong
+    to this sample's loss alone.
     """
     plan = clock_plan(model)
     engine = ReferenceClock(plan, model.engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
-    scored = bool(data.scored(np.array([0]))[0]) and not isinstance(plan.loss.outer, Absent)
+    scored = bool(data.scored(np.array([0]))[0]) and not isinstance(plan.loss.outer, UnavailableLoss)
     recorded = engine.record(data, [0], adjoint=scored)
     spikes = engine.run(data, [0], record_spikes=True).spikes or {}
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}

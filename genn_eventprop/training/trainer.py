@@ -20,7 +20,7 @@ from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..errors import CheckpointError, HungUp, SettingError, Terminated
 from ..losses import Loss, as_losses
-from ..losses.outer import Absent
+from ..losses.outer import UnavailableLoss
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
@@ -92,7 +92,7 @@ class Trainer:
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
-    `class_names`, `preprocessing` (steps of `data.augment.FIXED` applied to the data before `fit`), and `n_channels`,
+    `class_names`, `preprocessing` (`fixed` steps of `data.augment` applied to the data before `fit`), and `n_channels`,
     the number of channels before them.
 
     Raises:
@@ -241,7 +241,7 @@ class Trainer:
         """
         with self.ranks.guard():
             epochs = whole(epochs, "epochs")
-            absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, Absent)), None)
+            absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)), None)
             if absent is not None:
                 name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")

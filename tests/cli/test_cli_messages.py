@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from genn_eventprop.cli import inspect_commands, main
-from genn_eventprop.data import samples
+from genn_eventprop.data import open as data_open
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.studies.repeats import whole_numbers
 from genn_eventprop.studies.scan import locked, read_scan
@@ -56,11 +56,11 @@ def test_samples_are_not_looked_for_in_a_whole_home(tmp_path, monkeypatch, capsy
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (tmp_path, Path("/")):
         with pytest.raises(DataError, match="a whole home folder or file system; name the folder of the samples in it"):
-            samples.files_of(path)
+            data_open.files_of(path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").write_text("")
-    monkeypatch.setattr(samples, "PATIENCE", -1.0)
-    assert samples.files_of(tmp_path / "in") == [tmp_path / "in" / "a.wav"]
+    monkeypatch.setattr(data_open, "PATIENCE", -1.0)
+    assert data_open.files_of(tmp_path / "in") == [tmp_path / "in" / "a.wav"]
     assert f"note: looking for samples in all folders below {tmp_path / 'in'}" in capsys.readouterr().err
 
 

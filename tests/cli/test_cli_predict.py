@@ -14,7 +14,7 @@ import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
 from genn_eventprop.cli import main
-from genn_eventprop.data.samples import open_samples
+from genn_eventprop.data.open import open_samples
 from genn_eventprop.models.li import LI
 
 wavfile = pytest.importorskip("scipy.io.wavfile")

@@ -12,7 +12,7 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.data.audio import inner_ear
 from genn_eventprop.data.cache import cache_folder as data_cache
-from genn_eventprop.data.sources import open_events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.errors import SettingError, ToolchainError
 from genn_eventprop.experiment.experiment import batch_sizes_of
 from genn_eventprop.experiment.specs import parse_specs

@@ -11,7 +11,7 @@ from genn_eventprop.data import Events
 from genn_eventprop.data.augment import kernels
 from genn_eventprop.data.augment import steps as augment
 from genn_eventprop.data.augment.augmented import Augmented, Blend, centre_of_mass
-from genn_eventprop.data.augment.counter import Draw
+from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.augment.steps import (
     Affine,
     Bin,
@@ -43,8 +43,8 @@ def some(n: int = 12, seed: int = 0, most: int = 60) -> Events:
     return Events.from_samples(samples, N, np.arange(n) % 3, np.arange(n) % 4, name="some")
 
 
-def draw_for(events: Events, seed: int = 1, epoch: int = 0) -> Draw:
-    return Draw(seed, epoch, np.arange(len(events)))
+def draw_for(events: Events, seed: int = 1, epoch: int = 0) -> CounterRNG:
+    return CounterRNG(seed, epoch, np.arange(len(events)))
 
 
 def same(a: Events, b: Events) -> bool:
@@ -106,7 +106,7 @@ def test_epoch_seed_and_place_in_the_chain_change_the_numbers(step: Any) -> None
     assert not same(base, Augmented(events, [step], seed=1).epoch(1))
     assert not same(base, Augmented(events, [step], seed=2).epoch(0))
     twice = Augmented(events, [step, step], seed=1).epoch(0)
-    again = step(base, draw_for(base, 1, 0).of(0))
+    again = step(base, draw_for(base, 1, 0).for_step(0))
     assert not same(twice, again)  # the second step has numbers of its own
 
 
@@ -283,7 +283,7 @@ def test_blend_extends_the_data_set_with_mixtures_of_one_class() -> None:
     new = train.batch(range(30, 60), 5)
     valid(new)
     assert np.array_equal(new.labels, events.labels)
-    partners = Blend().partners(events.labels, Draw(1, 5, np.arange(30, 60)))
+    partners = Blend().partners(events.labels, CounterRNG(1, 5, np.arange(30, 60)))
     assert (partners[:, 0] == np.arange(30)).all() and (partners[:, 0] != partners[:, 1]).all()
     assert (events.labels[partners[:, 1]] == events.labels).all()
     assert not same(new, train.batch(range(30, 60), 6))
@@ -295,7 +295,7 @@ def test_blend_extends_the_data_set_with_mixtures_of_one_class() -> None:
 def test_blend_aligns_centres_of_mass() -> None:
     early, late = ([10.0, 12.0, 14.0], [10, 12, 14]), ([30.0, 34.0, 38.0], [28, 30, 32])
     events = Events.from_samples([early, late], N, [0, 0])
-    new = Blend((1.0, 1.0))(events, Draw(0, 0, np.array([2])))
+    new = Blend((1.0, 1.0))(events, CounterRNG(0, 0, np.array([2])))
     assert centre_of_mass(new)[:, 0] == pytest.approx([23.0, 21.0])
     assert sorted(zip(new.times.tolist(), new.channels.tolist(), strict=True)) == [
         (19.0, 19),
@@ -312,18 +312,18 @@ def test_blend_aligns_centres_of_mass() -> None:
 
 def test_blend_of_a_single_recording() -> None:
     events = Events.from_samples([([1.0], [3]), ([2.0], [4])], N, [0, 1])
-    assert Blend((1.0, 1.0))(events, Draw(0, 0, np.array([2, 3]))).channels.tolist() == [3, 3, 4, 4]
+    assert Blend((1.0, 1.0))(events, CounterRNG(0, 0, np.array([2, 3]))).channels.tolist() == [3, 3, 4, 4]
 
 
 def test_uniform_numbers_are_uniform_and_pinned() -> None:
-    draw = Draw(7, 3, np.arange(1000))
+    draw = CounterRNG(7, 3, np.arange(1000))
     numbers = draw.per_event("x", np.full(1000, 100))
     assert numbers.min() >= 0 and numbers.max() < 1
     assert numbers.mean() == pytest.approx(0.5, abs=0.005) and numbers.var() == pytest.approx(1 / 12, abs=0.002)
     table = np.histogram2d(numbers[:-1], numbers[1:], bins=8, range=[[0, 1], [0, 1]])[0]
     assert (abs(table - len(numbers) / 64) < 6 * np.sqrt(len(numbers) / 64)).all()
     # the same numbers on every machine and in every version: a run can be repeated
-    assert Draw(1, 2, np.array([3])).keys("shift").tolist() == [14095384053546955964]
+    assert CounterRNG(1, 2, np.array([3])).keys("shift").tolist() == [14095384053546955964]
 
 
 @pytest.mark.parametrize(
@@ -361,8 +361,8 @@ def test_uniform_numbers_are_uniform_and_pinned() -> None:
         (lambda: Blend((0.5,)), "Blend: keep needs a probability for each of two or more"),
         (lambda: Blend((0.5, 2.0)), "Blend: keep must be from 0 to 1, got 2.0"),
         (lambda: Blend(times=0.5), "Blend: times must be from 1"),
-        (lambda: Draw(-1, 0, np.arange(2)), "seed must be a non-negative integer, got -1"),
-        (lambda: Draw(0, 1.5, np.arange(2)), "epoch must be a non-negative integer"),  # type: ignore[arg-type]
+        (lambda: CounterRNG(-1, 0, np.arange(2)), "seed must be a non-negative integer, got -1"),
+        (lambda: CounterRNG(0, 1.5, np.arange(2)), "epoch must be a non-negative integer"),  # type: ignore[arg-type]
         (lambda: Augmented(some()).batch([12], 0), "some: no sample 12; there are 12"),
     ],
 )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, cache, sources
+from genn_eventprop.data import Events, cache
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
@@ -97,12 +98,12 @@ def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from genn_eventprop.data import sources
+from genn_eventprop.data.open import open_events
 from genn_eventprop.errors import DataError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # writes beyond this fail as on a full disk
 try:
-    sources.open_events(Path(sys.argv[1]), cache=Path(sys.argv[2]))
+    open_events(Path(sys.argv[1]), cache=Path(sys.argv[2]))
 except DataError as error:
     print(error)
 """
@@ -118,13 +119,13 @@ def test_a_disk_that_fills_up_leaves_no_half_entry(tmp_path: Path) -> None:
     message = r"cannot be written \(File too large\); no partial file is kept; allow larger .*, or set GENN_EVENT"
     assert re.search(message, said.stdout), said
     assert list((tmp_path / "cache").iterdir()) == []
-    assert len(sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].times) == 6000
+    assert len(open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].times) == 6000
 
 
 def test_a_file_that_changes_under_its_cache_is_converted_again(tmp_path: Path) -> None:
     for n in (3, 4):  # the same name and label, one event more
         hdf5.write_shd(Events(np.arange(n) * 1.0, np.zeros(n), [0, n], 1, [0]), tmp_path / "x.h5")
-        events, _ = sources.open_events(tmp_path / "x.h5", cache=tmp_path / "cache")
+        events, _ = open_events(tmp_path / "x.h5", cache=tmp_path / "cache")
         assert len(events.times) == n
     assert len(list((tmp_path / "cache").iterdir())) == 2
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.data import Events
-from genn_eventprop.data import optional as needs
+from genn_eventprop.data.optional import require
 from genn_eventprop.data.readers import aer, braille, fsdd, hdf5, mnist
 from genn_eventprop.errors import DataError
 
@@ -158,7 +158,7 @@ def test_shd_layout_with_many_channels(tmp_path: Path) -> None:
 
 def test_missing_library_says_how_to_install_it() -> None:
     with pytest.raises(DataError, match=r'unicorns need no_such_module.*pip install "genn_eventprop\[data\]"'):
-        needs.need("no_such_module", "unicorns")
+        require("no_such_module", "unicorns")
 
 
 # MNIST

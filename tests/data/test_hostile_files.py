@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from genn_eventprop.checksummed import parsed
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
 from genn_eventprop.data.audio import inner_ear as audio
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5, mnist
 from genn_eventprop.errors import CheckpointError, DataError, SettingError
 from genn_eventprop.experiment.experiment import open_run
@@ -150,7 +151,7 @@ def test_arrays_that_nobody_asked_for_stay_packed(tmp_path: Path) -> None:
     npz(tmp_path / "x.npz", {**{k: member(v) for k, v in GOOD.items()}, "bomb": bomb})
     npz(tmp_path / "w.npz", {"a.weight": member(np.ones(3)), "bomb": bomb})
     tracemalloc.start()
-    assert len(Events.load(tmp_path / "x.npz")) == 1 and len(sources.open_events(tmp_path / "x.npz")[0]) == 1
+    assert len(Events.load(tmp_path / "x.npz")) == 1 and len(open_events(tmp_path / "x.npz")[0]) == 1
     with pytest.raises(CheckpointError, match="this network has no parameter 'bomb'"):
         load_weights(tmp_path / "w.npz", {"a.weight": np.zeros(3)})
     assert tracemalloc.get_traced_memory()[1] < 20_000_000

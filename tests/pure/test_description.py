@@ -24,13 +24,13 @@ from genn_eventprop import (
     models,
 )
 from genn_eventprop.codegen.cpp import generate
-from genn_eventprop.data.augment.steps import FIXED, Bin, Crop, DelayLine, FitTime, MergeChannels, Shift
+from genn_eventprop.data.augment.steps import Bin, Crop, DelayLine, FitTime, MergeChannels, Shift, fixed_steps
 from genn_eventprop.description import FORMAT, Described, build, describe
 from genn_eventprop.description.parameters import Stored
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.errors import DescriptionError, EngineError, NetworkError
 from genn_eventprop.losses import OwnLoss, TimeWeight
-from genn_eventprop.losses.outer import Absent
+from genn_eventprop.losses.outer import UnavailableLoss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
@@ -137,7 +137,7 @@ def test_every_loss_comes_back(name):
     r, valid = rng.uniform(0, 5, (4, 2)), np.ones((4, 2), bool)
     assert np.array_equal(made.loss.predict(r, valid, 20.0), back.loss.predict(r, valid, 20.0))
     if name == "python":
-        assert isinstance(back.loss.outer, Absent) and back.loss.compares == "targets"
+        assert isinstance(back.loss.outer, UnavailableLoss) and back.loss.compares == "targets"
     else:
         y = np.array([0, 1, 1, 0]) if made.loss.compares == "labels" else rng.uniform(0, 5, (4, 2))
         if made.loss.readout != "voltage":
@@ -191,7 +191,7 @@ def test_preprocessing_and_class_names():
     )
     back = there_and_back(made)
     assert back.preprocessing == steps and back.n_channels == 15 and back.class_names == ("a", "ß")
-    for step in FIXED:
+    for step in fixed_steps:
         (found,) = there_and_back(replace(made, preprocessing=(step(),))).preprocessing
         assert found == step()
     with pytest.raises(DescriptionError, match="preprocessing by Shift cannot be described"):

@@ -20,7 +20,7 @@ from genn_eventprop.errors import CheckpointError, DataError, DescriptionError, 
 from genn_eventprop.experiment import LayeredConfig, experiment_names, layered, load_experiment
 from genn_eventprop.experiment.choices import loss_of, preprocessing, transformed
 from genn_eventprop.experiment.layers import network_of
-from genn_eventprop.losses.outer import Absent
+from genn_eventprop.losses.outer import UnavailableLoss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
@@ -203,7 +203,7 @@ def test_after_regression_readouts_are_predicted(tmp_path, make, neuron):
 def test_an_outer_loss_that_is_not_here_cannot_be_trained(tmp_path):
     trainer, _ = regression(tmp_path / "run", lambda o: losses.OwnLoss(o, "end", outer, compares="targets"))
     model = genn_eventprop.load(tmp_path / "run")
-    assert isinstance(model.described.loss.outer, Absent)
+    assert isinstance(model.described.loss.outer, UnavailableLoss)
     again = Trainer(
         model.described.network, model.described.loss, duration=10.0, dt=1.0, engine="reference_clock", progress=False
     )

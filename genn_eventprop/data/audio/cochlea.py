@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..optional import need
+from ..optional import require
 
 RATE = 48_000
 """Hz at which the sound enters."""
@@ -90,7 +90,7 @@ def phase(membrane: Membrane, omega: np.ndarray, c: np.ndarray) -> tuple[np.ndar
 
 def response(membrane: Membrane, frequencies: np.ndarray, channels: slice | np.ndarray) -> np.ndarray:
     """(C, F) complex velocity of the channels' places at the given frequencies (Hz, above 0)."""
-    special = need("scipy.special", "inner-ear models")
+    special = require("scipy.special", "inner-ear models")
     m = membrane
     places = np.linspace(0.0, m.length, m.n_channels)[channels, None]
     omega = 2 * np.pi * np.asarray(frequencies)
@@ -142,7 +142,7 @@ def _bands(membrane: Membrane, rates: tuple[int, ...], fastest: int) -> tuple[Ba
 
 def velocity(band: Band, sound: np.ndarray) -> np.ndarray:
     """(channels, samples at band.rate) float32: the band's velocity for a sound at RATE, block by block."""
-    fft = need("scipy.fft", "inner-ear models")
+    fft = require("scipy.fft", "inner-ear models")
     step, ratio = BLOCK - GUARD, RATE // band.rate
     length = -(-len(sound) // ratio)
     out = np.zeros((band.response.shape[0], length + BLOCK // ratio), np.float32)

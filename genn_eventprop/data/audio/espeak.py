@@ -22,7 +22,7 @@ import numpy as np
 from ...errors import DataError, suggest
 from ...output import stderr
 from ..readers.hdf5 import write_rows
-from .inner_ear import Converted, Ear, hear, read_wav
+from .inner_ear import Converted, Ear, read_wav, spikes_of_sounds
 
 PROGRAM = "espeak-ng"
 WORDS = {
@@ -132,7 +132,7 @@ def write_words(
             yield sound, rate
 
     def rows(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for times, channels in hear(sounds(folder), ear, seed):
+        for times, channels in spikes_of_sounds(sounds(folder), ear, seed):
             total[1] += len(times)
             yield times, channels
 

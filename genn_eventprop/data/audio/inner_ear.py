@@ -18,8 +18,9 @@ import numpy as np
 
 from ...errors import DataError
 from ...output import stderr
+from ...renamed import renamed
 from ..events.events import Events
-from ..optional import need
+from ..optional import require
 from ..readers.hdf5 import write_rows
 from . import cochlea, hair_cell
 
@@ -47,7 +48,7 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     Raises:
         DataError: absent, not a wav file, cut short, or of another encoding.
     """
-    wavfile = need("scipy.io.wavfile", "wav files")
+    wavfile = require("scipy.io.wavfile", "wav files")
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -92,7 +93,7 @@ def _check_form(path: Path) -> None:
 
 def prepare(sound: np.ndarray, rate: int, ear: Ear, where: str) -> np.ndarray:
     """The sound at cochlea.RATE with the ear's loudness and soft ends; silence stays silence."""
-    signal = need("scipy.signal", "inner-ear models")
+    signal = require("scipy.signal", "inner-ear models")
     sound = np.asarray(sound, np.float64)
     if sound.ndim != 1 or not np.isfinite(sound).all():
         raise DataError(f"{where}: sound must be one-dimensional and finite")
@@ -120,7 +121,7 @@ def permeability(sound: np.ndarray, ear: Ear, highest: float) -> np.ndarray:
     return k
 
 
-def hear(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: int = 0) -> Iterator[tuple]:
+def spikes_of_sounds(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: int = 0) -> Iterator[tuple]:
     """(times in ms, channels) of each (samples, rate); random numbers belong to (seed, first + position) alone."""
     waiting: list[np.ndarray] = []
     position = first
@@ -128,15 +129,21 @@ def hear(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: i
         prepared = prepare(sound, rate, ear, f"sound {first + n}")
         waiting.append(permeability(prepared, ear, min(rate, cochlea.RATE) / 2))
         if len(waiting) == TOGETHER:
-            yield from fire(waiting, ear, seed, position)
+            yield from spikes_of_nerve(waiting, ear, seed, position)
             position += len(waiting)
             waiting = []
     if waiting:
-        yield from fire(waiting, ear, seed, position)
+        yield from spikes_of_nerve(waiting, ear, seed, position)
 
 
-def fire(parts: list[np.ndarray], ear: Ear, seed: int, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Spikes of some recordings at once, in their order; the shorter ones are left behind as they end."""
+def spikes_of_nerve(
+    parts: list[np.ndarray], ear: Ear, seed: int, first: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(times in ms, channels) of some recordings at once, from their hair-cell permeabilities (T, C), in their order.
+
+    The longest comes first, so that what is still running at a step is a prefix of all (see `hair_cell.spikes`); the
+    random numbers of a recording are a stream of its own, so that its spikes do not depend on the others.
+    """
     order = sorted(range(len(parts)), key=lambda b: -len(parts[b]))
     lengths = [len(parts[b]) for b in order]
     k = np.zeros((lengths[0], len(parts), ear.membrane.n_channels), np.float32)
@@ -162,7 +169,9 @@ def to_events(
 ) -> Events:
     """Events of (samples, rate in Hz) pairs, one sample each."""
     ear = ear or Ear()
-    return Events.from_samples(hear(sounds, ear, seed), ear.membrane.n_channels, labels, groups, n_classes, name)
+    return Events.from_samples(
+        spikes_of_sounds(sounds, ear, seed), ear.membrane.n_channels, labels, groups, n_classes, name
+    )
 
 
 def recordings(folder: str | Path) -> tuple[list[Path], np.ndarray, np.ndarray | None, list[str]]:
@@ -242,7 +251,7 @@ def convert_audio(
     """
     from tqdm import tqdm
 
-    need("h5py", "HDF5 files")  # before the work, not after it
+    require("h5py", "HDF5 files")  # before the work, not after it
     ear = ear or Ear()
     files, labels, speakers, names = recordings(folder)
     total = [0.0, 0]
@@ -254,10 +263,13 @@ def convert_audio(
             yield sound, rate
 
     def rows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for times, channels in hear(sounds(), ear, seed):
+        for times, channels in spikes_of_sounds(sounds(), ear, seed):
             total[1] += len(times)
             yield times, channels
 
     write_rows(out, rows(), ear.membrane.n_channels, labels, speakers, names)
     known = () if speakers is None else tuple(np.unique(speakers).tolist())
     return Converted(len(files), total[0], int(total[1]), tuple(names), known)
+
+
+__getattr__ = renamed(__name__, {"hear": "spikes_of_sounds", "fire": "spikes_of_nerve"})

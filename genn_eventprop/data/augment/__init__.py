@@ -2,11 +2,10 @@
 
 from .augmented import Augmented, Blend
 from .batchwise import Step
-from .distort import Affine, Warp
-from .rearrange import ChannelsLast, NormaliseCounts
-from .silence import TrimSilence
 from .steps import (
+    Affine,
     Bin,
+    ChannelsLast,
     CompressTime,
     Crop,
     CropChannels,
@@ -16,9 +15,12 @@ from .steps import (
     FitTime,
     Jitter,
     MergeChannels,
+    NormaliseCounts,
     Pad,
     Shift,
     Thin,
+    TrimSilence,
+    Warp,
 )
 
 __all__ = [

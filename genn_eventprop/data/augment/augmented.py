@@ -12,8 +12,8 @@ from ...errors import DataError
 from ..events import check
 from ..events.events import Events
 from . import kernels
-from .batchwise import Step, changed, check_range, in_order, inside, joined
-from .counter import Draw
+from .batchwise import Step, channel_in_range, check_range, concatenate, replace_events, sort_by_time
+from .counter import CounterRNG
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Blend:
             check_range("Blend: keep", p, 0, 1)
         check_range("Blend: times", self.times, 1, 1000)
 
-    def partners(self, labels: np.ndarray, draw: Draw) -> np.ndarray:
+    def partners(self, labels: np.ndarray, rng: CounterRNG) -> np.ndarray:
         """(B, k) indices of the recordings of each new sample.
 
         New sample S + j starts from recording j mod S, so that classes keep their shares; the others are drawn from its
         class (another recording where there is one).
         """
-        first = draw.samples % len(labels)
+        first = rng.samples % len(labels)
         order = np.argsort(labels, kind="stable")
         sizes = np.bincount(labels)
         start = (np.cumsum(sizes) - sizes)[labels[first]]
@@ -53,33 +53,33 @@ class Blend:
         rank[order] = np.arange(len(labels))
         chosen = [first]
         for k in range(1, len(self.keep)):
-            away = 1 + np.floor(draw.per_sample(f"blend partner {k}") * np.maximum(size - 1, 1)).astype(np.int64)
+            away = 1 + np.floor(rng.per_sample(f"blend partner {k}") * np.maximum(size - 1, 1)).astype(np.int64)
             chosen.append(order[start + (rank[first] - start + away) % size])
         return np.stack(chosen, axis=1)
 
-    def __call__(self, events: Events, draw: Draw, centres: np.ndarray | None = None) -> Events:
+    def __call__(self, events: Events, rng: CounterRNG, centres: np.ndarray | None = None) -> Events:
         """(B,) samples of the extended data set: numbers below S are the recordings of `events` themselves.
 
         Args:
-            draw: its samples are the numbers, 0 .. times S - 1.
+            rng: its samples are the numbers, 0 .. times S - 1.
             centres: (2, S) centres of mass, nan where not known yet; filled as they are needed.
         """
-        new = draw.samples >= len(events)
+        new = rng.samples >= len(events)
         if not new.any():
-            return events[draw.samples]
+            return events[rng.samples]
         if events.labels is None or (events.labels < 0).any():
             raise DataError(
                 f"{events.name or 'events'}: Blend mixes recordings of one class: every sample needs a label"
             )
-        partners = self.partners(events.labels, draw)
+        partners = self.partners(events.labels, rng)
         if len(self.keep) == 2 and kernels.usable(events.times, events.channels):
             if centres is None:
                 centres = np.full((2, len(events)), np.nan)
-            return self._compiled(events, partners, new, draw, centres)
-        made = self._mixed(events, partners[new], Draw(draw.seed, draw.epoch, draw.samples[new], draw.prefix))
+            return self._compiled(events, partners, new, rng, centres)
+        made = self._mixed(events, partners[new], CounterRNG(rng.seed, rng.epoch, rng.samples[new], rng.prefix))
         return interleaved(events, partners[:, 0], made, new)
 
-    def _mixed(self, events: Events, partners: np.ndarray, draw: Draw) -> Events:
+    def _mixed(self, events: Events, partners: np.ndarray, rng: CounterRNG) -> Events:
         """New samples of these recordings (B, k)."""
         parts = [events[partners[:, k]] for k in range(len(self.keep))]
         centres = [centre_of_mass(part) for part in parts]
@@ -87,19 +87,19 @@ class Blend:
         moved = []
         for k, (part, centre) in enumerate(zip(parts, centres, strict=True)):
             by = target - centre
-            kept = draw.per_event(f"blend keep {k}", part.counts) < self.keep[k]
+            kept = rng.per_event(f"blend keep {k}", part.counts) < self.keep[k]
             channels = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int32), part.counts)
             times = part.times + np.repeat(by[0], part.counts)
-            kept &= inside(channels, events.n_channels) & (times >= 0)
-            moved.append(changed(part, times, channels, kept))
+            kept &= channel_in_range(channels, events.n_channels) & (times >= 0)
+            moved.append(replace_events(part, times, channels, kept))
         mixed = []
         for b in range(len(partners)):
             times, channels = zip(*(part.sample(b) for part in moved), strict=True)
-            mixed.append(in_order(np.concatenate(times), np.concatenate(channels)))
-        return joined(mixed, parts[0], events.n_channels)
+            mixed.append(sort_by_time(np.concatenate(times), np.concatenate(channels)))
+        return concatenate(mixed, parts[0], events.n_channels)
 
     def _compiled(
-        self, events: Events, partners: np.ndarray, new: np.ndarray, draw: Draw, centres: np.ndarray
+        self, events: Events, partners: np.ndarray, new: np.ndarray, rng: CounterRNG, centres: np.ndarray
     ) -> Events:
         """All samples, mixed of two recordings where `new`, by `kernels`, straight from the arrays of the set."""
         chosen = partners.T
@@ -110,7 +110,7 @@ class Blend:
             n = events.counts[of_part] if k == 0 else np.where(new, events.counts[of_part], -1)
             batch = kernels.Batch(events.times, events.channels, events.offsets[of_part], n)
             by = np.where(new, target - centres[:, of_part], 0.0)
-            keys, keep = draw.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
+            keys, keep = rng.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
             parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
         about: dict[str, Any] = {field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")}
         about |= {"n_classes": events.n_classes, "name": events.name}
@@ -184,10 +184,10 @@ class Augmented:
     def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Events:
         """The samples of that epoch, in the order asked for."""
         chosen = check.sample_indices(indices, self.size, self.events.name or "events")
-        draw = Draw(self.seed, epoch, chosen)
-        batch = self.events[chosen] if self.blend is None else self.blend(self.events, draw, self._centres)
+        rng = CounterRNG(self.seed, epoch, chosen)
+        batch = self.events[chosen] if self.blend is None else self.blend(self.events, rng, self._centres)
         for position, step in enumerate(self.steps):
-            batch = step(batch, draw.of(position))
+            batch = step(batch, rng.for_step(position))
         return batch
 
     def labels_of(self, indices: np.ndarray) -> np.ndarray:

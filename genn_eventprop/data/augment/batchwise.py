@@ -10,32 +10,51 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import DataError
+from ...renamed import renamed
 from ..events.events import Events, gather
 from . import kernels
-from .counter import Draw
+from .counter import CounterRNG
 
 
 class Step(Protocol):
-    """What an augmentation must be able to do."""
+    """What an augmentation must be able to do: from a batch of events, make another one.
 
-    def __call__(self, events: Events, draw: Draw) -> Events: ...
+    Attributes (False where a step has none, so a plain function is a step too):
+        fixed: the step changes the form of the input, in the same way in every epoch: evaluation sets need it too.
+        moves_times: the step moves events in time, so that a crop to the trial must come after it.
+    """
+
+    def __call__(self, events: Events, rng: CounterRNG) -> Events: ...
 
 
-def changed(
+def is_fixed(step: Step) -> bool:
+    """Whether evaluation sets need the step too."""
+    return bool(getattr(step, "fixed", False))
+
+
+def moves_times(step: Step) -> bool:
+    """Whether the step moves events in time."""
+    return bool(getattr(step, "moves_times", False))
+
+
+def replace_events(
     events: Events,
     times: np.ndarray | None = None,
     channels: np.ndarray | None = None,
     keep: np.ndarray | None = None,
     n_channels: int | None = None,
 ) -> Events:
-    """`events` with other times or channels, without the events where `keep` is False; order must not change."""
+    """`events` with other times or channels, without the events where `keep` (E,) is False.
+
+    The order of the events of a sample must stay that of time: nothing is checked or sorted here.
+    """
     times = events.times if times is None else times
     channels = events.channels if channels is None else channels
     offsets = events.offsets
     if keep is not None:
-        kept = np.flatnonzero(keep)
-        if len(kept) < len(keep):
-            times, channels, offsets = times.take(kept), channels.take(kept), np.searchsorted(kept, offsets)
+        index = np.flatnonzero(keep)
+        if len(index) < len(keep):
+            times, channels, offsets = times.take(index), channels.take(index), np.searchsorted(index, offsets)
     width = events.n_channels if n_channels is None else n_channels
     channels = channels.astype(np.int32, copy=False)
     return Events.trusted(
@@ -43,14 +62,14 @@ def changed(
     )
 
 
-def whole(events: Events) -> kernels.Batch | None:
+def kernel_batch(events: Events) -> kernels.Batch | None:
     """All samples for the compiled kernels, None where they cannot run."""
     if not kernels.usable(events.times, events.channels):
         return None
     return kernels.Batch(events.times, events.channels, events.offsets[:-1], events.counts)
 
 
-def with_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None = None) -> Events:
+def replace_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None = None) -> Events:
     """`events` with other times, channels and offsets."""
     width = events.n_channels if n_channels is None else n_channels
     return Events.trusted(
@@ -58,35 +77,36 @@ def with_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None =
     )  # fmt: skip
 
 
-def sliced(events: Events, first: np.ndarray, last: np.ndarray, start: float | np.ndarray) -> Events:
+def slice_samples(events: Events, first: np.ndarray, last: np.ndarray, start: float | np.ndarray) -> Events:
     """Events first[b] .. last[b] - 1 (numbers of the whole batch) of sample b, `start` ms (or (B,)) earlier."""
     counts = last - first
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     times, channels = (gather(a, first, counts, offsets) for a in (events.times, events.channels))
     if np.any(start):
         times = times - (np.repeat(start, counts) if isinstance(start, np.ndarray) else start)
-    return with_arrays(events, (times, channels, offsets))
+    return replace_arrays(events, (times, channels, offsets))
 
 
-def inside(channels: np.ndarray, n_channels: int) -> np.ndarray:
+def channel_in_range(channels: np.ndarray, n_channels: int) -> np.ndarray:
     """(E,) whether the channel exists."""
     return (channels >= 0) & (channels < n_channels)
 
 
-def in_order(times: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sort_by_time(times: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One sample put in order of time; the stable sort merges parts that are in order already, in linear time."""
     order = times.argsort(kind="stable")
     return times[order], channels[order]
 
 
-def joined(samples: list[tuple[np.ndarray, np.ndarray]], about: Events, n_channels: int) -> Events:
-    """Events of (times, channels) in order, with the labels, groups and name of `about`."""
+def concatenate(samples: list[tuple[np.ndarray, np.ndarray]], template: Events, n_channels: int) -> Events:
+    """Events of (times, channels) pairs, one a sample, with the labels, groups and name of `template`."""
     times = np.concatenate([np.empty(0), *(t for t, _ in samples)])
     channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in samples)]).astype(np.int32, copy=False)
     offsets = np.concatenate([[0], np.cumsum([len(t) for t, _ in samples])]).astype(np.int64)
     return Events.trusted(
-        times, channels, offsets, n_channels, about.labels, about.groups, about.n_classes, about.name, about.targets
-    )
+        times, channels, offsets, n_channels,
+        template.labels, template.groups, template.n_classes, template.name, template.targets,
+    )  # fmt: skip
 
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
@@ -100,3 +120,12 @@ def check_whole(what: str, value: int, low: int, high: int) -> None:
     check_range(what, value, low, high)
     if not isinstance(value, (int, np.integer)):
         raise DataError(f"{what} must be a whole number, got {value!r}")
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "changed": "replace_events", "whole": "kernel_batch", "with_arrays": "replace_arrays",
+        "sliced": "slice_samples", "inside": "channel_in_range", "in_order": "sort_by_time", "joined": "concatenate",
+    },
+)  # fmt: skip

@@ -1,6 +1,9 @@
 """Random numbers without history: each is a function of (seed, purpose, epoch, sample, position).
 
-The same sample gets the same numbers whatever batch it is in, its neighbours, the order or the number of threads.
+A generator with a state, as NumPy's, would give a sample other numbers whenever its batch, the number of threads or the
+epoch at which a run was resumed differ. A counter-based one is asked for the numbers of a sample, and always gives the
+same.
+
 Numbers are SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2714064.2660195): mix(key + counter * golden ratio), the
 key itself mixed from seed, purpose, epoch and sample. Vectorised: one call for all events of a batch.
 """
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import DataError
+from ...renamed import RenamedAttribute, renamed
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -28,7 +32,7 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class CounterRNG:
     """Random numbers for some samples in one epoch.
 
     Args:
@@ -42,19 +46,23 @@ class Draw:
     samples: np.ndarray
     prefix: str = ""
 
-    def of(self, position: int) -> Draw:
-        """The draw of the step at `position` of a chain: two steps of one kind get different numbers."""
-        return Draw(self.seed, self.epoch, self.samples, f"{self.prefix}{position} ")
-
     def __post_init__(self) -> None:
         for name in ("seed", "epoch"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
                 raise DataError(f"{name} must be a non-negative integer, got {value!r}")
 
+    def for_step(self, position: int) -> CounterRNG:
+        """The numbers of the step at `position` of a chain: two steps of one kind get different numbers."""
+        return CounterRNG(self.seed, self.epoch, self.samples, f"{self.prefix}{position} ")
+
+    of = RenamedAttribute("for_step")
+
     def keys(self, purpose: str) -> np.ndarray:
         """(B,) uint64, one key a sample; different purposes are independent."""
         with np.errstate(over="ignore"):
+            # one word after the other, each through the whole mixing function: keys of neighbouring samples or epochs
+            # are as different as any two; + 1, since mix(0) is 0
             key = np.full(len(self.samples), self.seed, np.uint64)
             # crc32 and not hash(): Python's hash of a text differs between processes
             for word in (zlib.crc32((self.prefix + purpose).encode()), self.epoch):
@@ -71,7 +79,8 @@ class Draw:
         total = int(counts.sum())
         first = np.cumsum(counts) - counts
         with np.errstate(over="ignore"):
-            # key + GOLDEN * (position within the sample)
+            # event j of a sample gets mix(key + GOLDEN (j + 1)); with positions counted over the whole batch, as arange
+            # gives them, the first one of the sample is subtracted from its key (unsigned: it wraps, and back)
             base = self.keys(purpose) - first.astype(np.uint64) * GOLDEN
             return to_unit(mix(np.repeat(base, counts) + np.arange(1, total + 1, dtype=np.uint64) * GOLDEN))
 
@@ -83,5 +92,8 @@ class Draw:
 
 def to_unit(bits: np.ndarray) -> np.ndarray:
     """Upper 53 bits as float64 in [0, 1)."""
-    bits >>= np.uint64(11)
+    bits >>= np.uint64(11)  # the 53 that a float64 holds exactly: 1 - 2^-53 is the largest result, never 1
     return bits * 2.0**-53
+
+
+__getattr__ = renamed(__name__, {"Draw": "CounterRNG"})

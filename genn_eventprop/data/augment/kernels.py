@@ -49,18 +49,18 @@ class Batch:
     def __init__(self, times: np.ndarray, channels: np.ndarray, start: np.ndarray, n: np.ndarray) -> None:
         self.start, self.n = np.ascontiguousarray(start, np.int64), np.ascontiguousarray(n, np.int64)
         self.total = int(self.n.sum())
-        self.kept = (times, channels)  # alive as long as their addresses are used
+        self.arrays = (times, channels)  # alive as long as their addresses are used
         self.arguments = (
             pointer(times), pointer(channels), pointer(self.start), pointer(self.n), ctypes.c_int64(len(self.n)),
         )  # fmt: skip
 
-    def room(self, factor: int = 1) -> Arrays:
+    def output_arrays(self, factor: int = 1) -> Arrays:
         """Uninitialised output arrays for `factor` times all events."""
         size = factor * self.total
         return np.empty(size), np.empty(size, np.int32), np.empty(len(self.n) + 1, np.int64)
 
 
-def filled(arrays: Arrays) -> Arrays:
+def trim(arrays: Arrays) -> Arrays:
     """The arrays cut to the events that were written."""
     times, channels, offsets = arrays
     end = int(offsets[-1])
@@ -69,7 +69,7 @@ def filled(arrays: Arrays) -> Arrays:
 
 def gather(batch: Batch) -> Arrays:
     """The samples in one."""
-    times, channels, offsets = batch.room()
+    times, channels, offsets = batch.output_arrays()
     library().gather(*batch.arguments, pointer(times), pointer(channels))
     np.cumsum(batch.n, out=offsets[1:])
     offsets[0] = 0
@@ -99,12 +99,12 @@ def select(
     by_time = np.zeros(size) if shift_time is None else np.ascontiguousarray(shift_time, np.float64)
     by_channel = np.zeros(size, np.int32) if shift_channel is None else np.ascontiguousarray(shift_channel, np.int32)
     share = None if keep is None else thresholds(keep)
-    out = batch.room()
+    out = batch.output_arrays()
     library().select_events(
         *batch.arguments, pointer(by_time), pointer(by_channel), pointer(keys), pointer(share),
         ctypes.c_double(t_first), ctypes.c_double(t_end), ctypes.c_int64(n_channels), *map(pointer, out),
     )  # fmt: skip
-    return filled(out)
+    return trim(out)
 
 
 def blend(parts: Sequence[tuple[Batch, np.ndarray, np.ndarray, np.ndarray, np.ndarray]], n_channels: int) -> Arrays:
@@ -128,7 +128,7 @@ def blend(parts: Sequence[tuple[Batch, np.ndarray, np.ndarray, np.ndarray, np.nd
         *first.arguments[:2], *arguments, ctypes.c_int64(len(first.n)), ctypes.c_double(0.0), ctypes.c_double(np.inf),
         ctypes.c_int64(n_channels), ctypes.c_int64(longest), *(pointer(a) for a in (*scratch, *out)),
     )  # fmt: skip
-    return filled(out)
+    return trim(out)
 
 
 def jitter(
@@ -138,12 +138,12 @@ def jitter(
 
     guide (16384,) int32: j of the random numbers 0, 1/16384, ..., where the search begins.
     """
-    out = batch.room()
+    out = batch.output_arrays()
     library().jitter(
         *batch.arguments, pointer(keys), pointer(cumulative), ctypes.c_int64(len(cumulative)), pointer(guide),
         ctypes.c_int64(first), ctypes.c_int64(n_channels), *map(pointer, out),
     )  # fmt: skip
-    return filled(out)
+    return trim(out)
 
 
 def to_steps(times: np.ndarray, dt: float, shift: float, last: int, steps: np.ndarray) -> int:
@@ -167,16 +167,16 @@ def sums(batch: Batch) -> np.ndarray:
 
 def bin_times(batch: Batch, n_channels: int, dt: float) -> Arrays:
     """Times on the grid, the first event of each channel and step only."""
-    out, last = batch.room(), np.empty(n_channels)
+    out, last = batch.output_arrays(), np.empty(n_channels)
     library().bin(
         *batch.arguments, ctypes.c_double(dt), ctypes.c_int64(n_channels), pointer(last), *map(pointer, out)
     )  # fmt: skip
-    return filled(out)
+    return trim(out)
 
 
 def delay_line(batch: Batch, n_channels: int, shifts: np.ndarray) -> Arrays:
     """Each event len(shifts) times, copy j later by shifts[j] and on channels of its own."""
-    times, channels, offsets = batch.room(len(shifts))
+    times, channels, offsets = batch.output_arrays(len(shifts))
     shifts = np.ascontiguousarray(shifts, np.float64)
     buckets = max(2, len(shifts) * int(batch.n.max(initial=0)))
     scratch = np.empty(buckets + 1, np.int64)

@@ -23,7 +23,7 @@ from ...errors import DataError
 from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter
-from ..optional import need
+from ..optional import require
 from .hdf5_inside import Budget, inside
 from .hdf5_output import HDF5Output
 
@@ -110,7 +110,7 @@ def write_rows(
 
     The file gets its name when it is complete; an older file is then replaced.
     """
-    h5py = need("h5py", "HDF5 files")
+    h5py = require("h5py", "HDF5 files")
     path = Path(path)
     unit = np.uint16 if n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
     with replaced_file(path, DataError) as temporary, open(temporary, "w+b", buffering=0) as raw:
@@ -140,7 +140,7 @@ def as_bytes(texts: Sequence[str]) -> np.ndarray:
 @contextmanager
 def open_layout(path: Path) -> Iterator[Any]:
     """The open file, once it is sure that it has the layout."""
-    h5py = need("h5py", "HDF5 files")
+    h5py = require("h5py", "HDF5 files")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:

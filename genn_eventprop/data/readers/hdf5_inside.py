@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...modelling.memory import in_words, physical_memory
-from ..optional import need
+from ..optional import require
 
 PACKED = 1100
 """Bytes that the filters of HDF5 make one of, at most (deflate: 1032)."""
@@ -32,7 +32,7 @@ def inside(group: Any, name: str, path: Path) -> Any:
     Raises:
         DataError: on the way to it is a link to another place or file; or see `check_table`.
     """
-    h5py = need("h5py", "HDF5 files")
+    h5py = require("h5py", "HDF5 files")
     place = group
     for part in name.split("/"):
         if not isinstance(place, h5py.Group):
@@ -83,7 +83,7 @@ def check_all(group: Any, path: Path) -> None:
         DataError: see `inside`; groups within themselves, or deeper than `DEEPEST`; all tables together do not fit into
             the memory.
     """
-    h5py, total, count, budget = need("h5py", "HDF5 files"), 0, 0, Budget(path)
+    h5py, total, count, budget = require("h5py", "HDF5 files"), 0, 0, Budget(path)
     for name, place in _walk(h5py, group, path):
         count += 1
         if count > MOST:

@@ -16,7 +16,7 @@ from ...errors import DataError, suggest
 from ...home import expanded
 from ..cache import cached
 from ..events.events import Events
-from ..optional import need
+from ..optional import require
 from .download import fetch, unpack
 from .structured import Sensor, from_map_dataset
 
@@ -84,7 +84,7 @@ def open_tonic(name: str, folder: Path, part: str, **options: Any) -> Any:
     source = SOURCES[name]
     if part not in source.parts:
         raise DataError(f"{name}: no part {part!r}; {suggest(part, source.parts)}")
-    original = getattr(need("tonic.datasets", "event data sets"), source.tonic_name)
+    original = getattr(require("tonic.datasets", "event data sets"), source.tonic_name)
     arguments = source.parts[part]
     word = arguments.get("split", part)
     files = source.files.format(part=word, Part=word.capitalize())

@@ -19,7 +19,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ...data.augment.counter import GOLDEN, Draw, mix
+from ...data.augment.counter import GOLDEN, CounterRNG, mix
 
 TABLE_BITS = 12
 
@@ -30,7 +30,7 @@ def keys(kind: str, population: str, seed: int, epoch: int, numbers: np.ndarray)
     Args:
         kind: "noise" or "dropout". numbers: (B,) of the samples in their data set.
     """
-    return Draw(seed, epoch, numbers).keys(f"{kind} of {population}")
+    return CounterRNG(seed, epoch, numbers).keys(f"{kind} of {population}")
 
 
 def bits(key: np.ndarray, step: int, size: int) -> np.ndarray:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events, sources
+from genn_eventprop.data import Events
+from genn_eventprop.data.audio import inner_ear
+from genn_eventprop.data.open import official_test, open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
@@ -21,7 +23,7 @@ def test_files_and_folders_of_events(tmp_path: Path, name: str) -> None:
         hdf5.write_shd(some_events(), tmp_path / name, keys=["a", "b", "c", "d"])
     else:
         some_events().save(tmp_path / name)
-    events, names = sources.open_events(tmp_path / name, cache=tmp_path / "cache")
+    events, names = open_events(tmp_path / name, cache=tmp_path / "cache")
     assert np.allclose(events.times, some_events().times) and np.array_equal(events.channels, some_events().channels)
     assert events.groups.tolist() == ([0, 1, 0] if name.endswith("5") else [4, 5, 4])
     assert names == (list("abcd") if name.endswith("5") else list("0123"))
@@ -29,11 +31,11 @@ def test_files_and_folders_of_events(tmp_path: Path, name: str) -> None:
 
 def test_fsdd_and_its_official_split(data_dir: Path) -> None:
     path = data_dir / "fsdd" / "fsdd_spikes_700ch.npz"
-    events, names = sources.open_events(path)
+    events, names = open_events(path)
     assert len(events) == 2500 and names == [str(k) for k in range(10)]
-    test = sources.official_test(path)
+    test = official_test(path)
     assert test is not None and test.sum() == 250
-    assert sources.official_test(data_dir / "fsdd" / "wav") is None
+    assert official_test(data_dir / "fsdd" / "wav") is None
 
 
 def test_a_folder_of_recordings_is_converted_once(
@@ -43,25 +45,25 @@ def test_a_folder_of_recordings_is_converted_once(
     folder.mkdir()
     for name in ("0_george_0.wav", "1_lucas_0.wav"):
         shutil.copy(data_dir / "fsdd" / "wav" / name, folder / name)
-    events, names = sources.open_events(folder, progress=False, cache=tmp_path / "cache")
+    events, names = open_events(folder, progress=False, cache=tmp_path / "cache")
     assert names == ["0", "1"] and events.groups.tolist() == ["george", "lucas"] and events.counts.min() > 1000
 
     def never(*args: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(sources.inner_ear, "convert_folder", never)
-    again, _ = sources.open_events(folder, progress=False, cache=tmp_path / "cache")
+    monkeypatch.setattr(inner_ear, "convert_folder", never)
+    again, _ = open_events(folder, progress=False, cache=tmp_path / "cache")
     assert np.array_equal(again.times, events.times)
     with pytest.raises(AssertionError, match="converted again"):
-        sources.open_events(folder, seed=1, progress=False, cache=tmp_path / "cache")
+        open_events(folder, seed=1, progress=False, cache=tmp_path / "cache")
 
 
 def test_what_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent: does not exist; give a folder of wav files .*; an HDF5 file"):
-        sources.open_events(tmp_path / "absent")
+        open_events(tmp_path / "absent")
     (tmp_path / "x.txt").write_text("text")
     with pytest.raises(DataError, match="x.txt: not a known kind of data; give"):
-        sources.open_events(tmp_path / "x.txt")
+        open_events(tmp_path / "x.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no wav files"):
-        sources.open_events(tmp_path / "empty")
+        open_events(tmp_path / "empty")

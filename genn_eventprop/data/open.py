@@ -1,0 +1,185 @@
+"""One way in for data that a user points at: the kind of a file or folder is detected from its contents.
+
+`open_events` opens a data set to train on, with its class names; `open_samples` opens whatever a trained model is to
+predict from, with a name for each sample. Both read a file of a known kind in the same way (`open_dataset`); they
+differ in sound, which the former converts as a whole, with labels from the names of files and folders, and the latter
+one recording at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..home import expanded
+from ..output import say
+from ..renamed import renamed
+from .audio import inner_ear
+from .cache import cached
+from .events.events import Events
+from .events.storage import FACTS, open_npz, read_array
+from .readers import fsdd, hdf5
+
+KINDS = (
+    "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
+    "an HDF5 file in the SHD layout (.h5, .hdf5)",
+    "an npz file of FSDD spikes",
+    "a file or folder written by Events.save",
+)
+SOUND, HDF5, NPZ = (".wav",), (".h5", ".hdf5"), (".npz",)
+"""Suffixes, in lower case."""
+BATCH = 32
+"""Recordings that `open_samples` hands on together."""
+PATIENCE = 2.0
+"""Seconds after which a search for samples is reported."""
+
+
+def open_events(
+    path: str | Path, seed: int = 0, progress: bool = True, cache: Path | None = None
+) -> tuple[Events, list[str]]:
+    """(Events, class names) of the data at `path`; recordings and HDF5 files are converted once, into the cache.
+
+    Args:
+        path: see KINDS.
+        seed: random seed of the inner-ear model, for wav files.
+
+    Raises:
+        DataError: `path` does not exist, or is not a known kind of data.
+    """
+    path = expanded(path)
+    if path.is_dir() and not is_events_folder(path):
+        return _open_recordings(path, seed, progress, cache)
+    events = open_dataset(
+        path, lambda file: cached(file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder), cache)
+    )
+    names = hdf5.class_names(path) if path.suffix.lower() in HDF5 and path.is_file() else []
+    return events, names + [str(k) for k in range(len(names), events.n_classes or 0)]
+
+
+def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events]]:
+    """(names, Events) of the samples of all files, in the order of `paths`; recordings a few at a time.
+
+    A recording goes through the inner-ear model alone, with random numbers of its own: its spikes are the same whatever
+    lies beside it.
+
+    Args:
+        paths: wav files, HDF5 files in the SHD layout, npz files, folders of events, and folders (however deep) of wav
+            files or, where there are none, of HDF5 and npz files.
+        n_channels: of the data, for the files that do not say it.
+
+    Raises:
+        DataError: a file that is absent, damaged or of another kind.
+    """
+    recordings: list[Path] = []
+    for path in (file for p in paths for file in files_of(expanded(p))):
+        if path.suffix.lower() in SOUND:
+            recordings.append(path)
+            continue
+        yield from encode_recordings(recordings)
+        recordings = []
+        events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ")
+        yield [f"{path.name}[{i}]" for i in range(len(events))], events
+    yield from encode_recordings(recordings)
+
+
+def open_dataset(path: Path, read_hdf5: Callable[[Path], Events], also: str = "") -> Events:
+    """A data set in one file, or in a folder of events.
+
+    Args:
+        read_hdf5: reads a file in the SHD layout: into memory, or through the cache.
+        also: kinds beside `KINDS` that the caller takes, for the message.
+
+    Raises:
+        DataError: `path` does not exist, or is not a known kind of data.
+    """
+    suffix = path.suffix.lower() if path.is_file() else ""
+    if suffix in HDF5:
+        return read_hdf5(path)
+    if suffix in NPZ:
+        with open_npz(path) as file:
+            is_fsdd = "ticks" in file.files
+        return fsdd.load(path) if is_fsdd else Events.load(path)
+    if path.is_dir():
+        return Events.load(path)
+    problem = "not a known kind of data" if path.exists() else "does not exist"
+    raise DataError(f"{path}: {problem}; give {also}{'; '.join(KINDS)}")
+
+
+def official_test(path: str | Path) -> np.ndarray | None:
+    """(S,) whether a recording belongs to the official test set; None if the file does not say (only FSDD does)."""
+    path = expanded(path)
+    if path.suffix.lower() not in NPZ or not path.is_file():
+        return None
+    with open_npz(path) as file:
+        return np.asarray(read_array(file, "is_test", path), bool) if "is_test" in file.files else None
+
+
+def is_events_folder(path: Path) -> bool:
+    """Whether `Events.save` wrote this folder."""
+    return (path / FACTS).is_file()
+
+
+def _open_recordings(folder: Path, seed: int, progress: bool, cache: Path | None) -> tuple[Events, list[str]]:
+    files, _, _, names = inner_ear.recordings(folder)
+    ear = inner_ear.Ear()
+
+    def build(path: Path) -> None:
+        inner_ear.convert_folder(folder, ear, seed, progress)[0].save(path)
+
+    return cached(folder.name, files, {"ear": asdict(ear), "seed": seed}, build, cache), names
+
+
+def encode_recordings(files: Iterable[Path]) -> Iterator[tuple[list[str], Events]]:
+    """Recordings as spikes of the inner-ear model."""
+    rest = iter(files)
+    while batch := list(islice(rest, BATCH)):
+        spikes = [inner_ear.to_events([inner_ear.read_wav(path)]) for path in batch]
+        yield [path.name for path in batch], Events.concatenate(spikes)
+
+
+def files_of(path: Path) -> list[Path]:
+    """What to read of a folder that holds no events itself: recordings, or else the data sets in it; anything else
+    stays itself.
+
+    Raises:
+        DataError: a folder with neither.
+    """
+    if not path.is_dir() or is_events_folder(path):
+        return [path]
+    _refuse_home(path)
+    files = _files_below(path)
+    for suffixes in (SOUND, (*HDF5, *NPZ)):
+        if matches := [file for file in files if file.suffix.lower() in suffixes]:
+            return matches
+    raise DataError(f"{path}: no wav, HDF5 or npz files in it, and it is not a folder of events")
+
+
+def _refuse_home(path: Path) -> None:
+    """Raise `DataError` for a home folder and the root: nobody means all that is in there."""
+    places = [Path("/")]
+    with contextlib.suppress(RuntimeError):  # no home folder
+        places.append(Path.home())
+    if path.resolve() in [place.resolve() for place in places]:
+        raise DataError(f"{path}: a whole home folder or file system; name the folder of the samples in it")
+
+
+def _files_below(path: Path) -> list[Path]:
+    """All files, sorted; a search that takes long is reported."""
+    files, start, reported = list[Path](), time.monotonic(), False
+    for entry in path.rglob("*"):
+        if entry.is_file():
+            files.append(entry)
+        if not reported and time.monotonic() - start > PATIENCE:
+            reported = True
+            say(f"note: looking for samples in all folders below {path}, {len(files):,} files so far")
+    return sorted(files)
+
+
+__getattr__ = renamed(__name__, {"heard": "encode_recordings"})
