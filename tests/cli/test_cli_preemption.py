@@ -14,6 +14,7 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.runs.checkpoint import load_checkpoint
 from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.training.evaluator import Evaluator
 
 EXPERIMENT = """
 import time
@@ -182,17 +183,15 @@ def test_runs_without_a_folder_get_one_each(folder):
 
 
 def test_an_interrupt_in_the_validation_loses_nothing(folder, monkeypatch):
-    from genn_eventprop.training import trainer as trainers
+    run, calls = Evaluator.run, []
 
-    evaluate, calls = trainers.evaluate, []
-
-    def interrupted(engine, data, size, runaway, between=lambda: None):
+    def interrupted(evaluator, data, between=lambda: None):
         calls.append(1)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(engine, data, size, runaway, between)
+        return run(evaluator, data, between)
 
-    monkeypatch.setattr(trainers, "evaluate", interrupted)
+    monkeypatch.setattr(Evaluator, "run", interrupted)
     assert main(LINE) == 143
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["batch"] == 4
     assert main(LINE) == 0
