@@ -133,8 +133,8 @@ def plot(experiment: Experiment, folder: Path) -> None:
         result = trainer.evaluate(test)
         closest = closest_decision(result.readout, test.labels)
         trial = record_trial(trainer, test, closest)
-        shown = plots.trial(trial, yin_yang.CLASSES, prediction=int(result.predictions[closest]))
-        plots.save(shown, folder / "trial.png")
+        figure = plots.trial(trial, yin_yang.CLASSES, prediction=int(result.predictions[closest]))
+        plots.save(figure, folder / "trial.png")
         plots.save(plots.spike_histograms(trainer.spike_counts(test)), folder / "spikes.png")
 
 

@@ -87,9 +87,9 @@ def _main(arguments: list[str], out: Output) -> int:
     module, function = COMMANDS[name]
     out.lasting = name not in PRINTING
     with importing(module):
-        found = import_module(f"{__package__}.{module}")
+        module_of_command = import_module(f"{__package__}.{module}")
         from ..training import interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
-    return run(getattr(found, function), rest, f"{PROGRAM} {name}")
+    return run(getattr(module_of_command, function), rest, f"{PROGRAM} {name}")
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:
@@ -158,5 +158,5 @@ def _help() -> str:
 def _summary(module: str, function: str) -> str:
     """The first line of a function's docstring, read from its file: an import would take long."""
     text = resources.files(__package__).joinpath(f"{module}.py").read_text(encoding="utf-8")
-    (found,) = (n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == function)
-    return (ast.get_docstring(found) or "").splitlines()[0]
+    (definition,) = (n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    return (ast.get_docstring(definition) or "").splitlines()[0]

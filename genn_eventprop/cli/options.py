@@ -26,13 +26,13 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
 
     `settings` go to ``tyro.cli``. Help and mistakes end in SystemExit.
     """
-    held = io.StringIO() if {"-h", "--help"} & set(arguments) else sys.stdout
+    buffer = io.StringIO() if {"-h", "--help"} & set(arguments) else sys.stdout
     try:
-        with redirect_stdout(held):
+        with redirect_stdout(buffer):
             return tyro.cli(what, args=list(arguments), prog=program, config=(tyro.conf.DisallowNone,), **settings)
     finally:
-        if isinstance(held, io.StringIO):
-            print(fitted(held.getvalue(), min(shutil.get_terminal_size().columns, 100)), end="")
+        if isinstance(buffer, io.StringIO):
+            print(fitted(buffer.getvalue(), min(shutil.get_terminal_size().columns, 100)), end="")
 
 
 def fitted(text: str, width: int) -> str:

@@ -69,22 +69,22 @@ def _plot(
     """
     if not runs:
         raise SettingError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")
-    wanted = _wanted(only)
-    found = [folder for path in runs for folder in runs_in(path)]
-    if len(found) > 1 and "curves" in wanted:
+    selection = _selection(only)
+    folders = [folder for path in runs for folder in runs_in(path)]
+    if len(folders) > 1 and "curves" in selection:
         together = out / f"training_curves.{format}"
         mark.check_written_by_us(together, "--out")
-        print(plots.save(_together(found), together))
+        print(plots.save(_together(folders), together))
     failed = []
-    for folder in found:
+    for folder in folders:
         run = Run(folder, data, sample, checkpoint, page, engine)
-        for name in wanted:
+        for name in selection:
             try:
-                drawn = FIGURES[name](run)
-                several = drawn if isinstance(drawn, dict) else {name: drawn}
+                figures = FIGURES[name](run)
+                several = figures if isinstance(figures, dict) else {name: figures}
                 for file, figure in several.items():
                     print(plots.save(figure, folder / "plots" / f"{file}.{format}"))
-            except Absent as error:
+            except MissingPlot as error:
                 if only is not None:
                     failed.append(f"{name} of {folder}: {error}")
             except EventPropError as error:
@@ -93,7 +93,7 @@ def _plot(
         raise TrainingError("not drawn:\n  " + "\n  ".join(failed))
 
 
-def _wanted(only: str | None) -> list[str]:
+def _selection(only: str | None) -> list[str]:
     names = list(FIGURES) if only is None else [OLD.get(n := name.strip(), n) for name in only.split(",")]
     for name in names:
         if name not in FIGURES:
@@ -101,7 +101,7 @@ def _wanted(only: str | None) -> list[str]:
     return names
 
 
-class Absent(SettingError):
+class MissingPlot(SettingError):
     """The network has nothing that this figure shows."""
 
 
@@ -177,8 +177,8 @@ class Run:
 
 
 def _curves(run: Run) -> Any:
-    known = (run.path / MODEL).is_file()
-    sizes = {p["name"]: p["size"] for p in run.folder.model["network"]["populations"]} if known else {}
+    has_model = (run.path / MODEL).is_file()
+    sizes = {p["name"]: p["size"] for p in run.folder.model["network"]["populations"]} if has_model else {}
     return plots.learning_curves(run.folder.metrics, sizes=sizes)
 
 
@@ -218,33 +218,33 @@ def _weights(run: Run) -> Any:
 
 
 def _delays(run: Run) -> Any:
-    found = [(c, c.delays.limit) for c in run.plan.connections if c.delays is not None and c.delays.trainable]
-    if not found:
-        raise Absent("no connection learns its delays")
-    now, before = ({c.name: values[c.delays_name] for c, _ in found} for values in (run.parameters, run.first))
-    return plots.delays(now, before, {c.name: limit for c, limit in found})
+    learned = [(c, c.delays.limit) for c in run.plan.connections if c.delays is not None and c.delays.trainable]
+    if not learned:
+        raise MissingPlot("no connection learns its delays")
+    now, before = ({c.name: values[c.delays_name] for c, _ in learned} for values in (run.parameters, run.first))
+    return plots.delays(now, before, {c.name: limit for c, limit in learned})
 
 
 def _connectivity(run: Run) -> Any:
-    found, tables, parameters = [c for c in run.plan.connections if c.drawn], Tables(run.plan), run.parameters
-    if not found:
-        raise Absent("no connection is sparse")
+    sparse, tables, parameters = [c for c in run.plan.connections if c.drawn], Tables(run.plan), run.parameters
+    if not sparse:
+        raise MissingPlot("no connection is sparse")
     return {
         f"connectivity_{c.name}": plots.connectivity(tables.of(c, parameters), parameters[c.weight], c.name)
-        for c in found
+        for c in sparse
     }
 
 
 def _kernels(run: Run) -> Any:
-    found = [c for c in run.plan.connections if len(c.weight_shape) == 4 and not c.shares]
-    if not found:
-        raise Absent("no connection is a convolution")
-    drawn = {}
-    for c in found:
+    convolutions = [c for c in run.plan.connections if len(c.weight_shape) == 4 and not c.shares]
+    if not convolutions:
+        raise MissingPlot("no connection is a convolution")
+    figures = {}
+    for c in convolutions:
         for channel in range(c.weight_shape[2]):
-            which = f"_{channel}" if c.weight_shape[2] > 1 else ""
-            drawn[f"kernels_{c.name}{which}"] = plots.kernels(run.parameters[c.weight], channel)
-    return drawn
+            suffix = f"_{channel}" if c.weight_shape[2] > 1 else ""
+            figures[f"kernels_{c.name}{suffix}"] = plots.kernels(run.parameters[c.weight], channel)
+    return figures
 
 
 def _together(folders: Sequence[Path]) -> Any:

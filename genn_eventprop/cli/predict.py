@@ -55,8 +55,8 @@ def _predict(
         raise SettingError("predict: name at least one file or folder with samples")
     model = load(run, checkpoint=checkpoint, engine=engine, threads=threads, trust=trust)
     rows = _rows(model, files)
-    said = _print_csv(model, rows) if csv else _print_table(model, list(rows))
-    if not said:
+    text = _print_csv(model, rows) if csv else _print_table(model, list(rows))
+    if not text:
         say(f"no samples in {', '.join(map(str, files))}")
 
 
@@ -71,11 +71,11 @@ class Row:
 
 def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
     for names, events in open_samples(files, model.n_channels):
-        found = model.outputs(events)
+        outputs = model.outputs(events)
         labels = [-1] * len(names) if events.labels is None else events.labels.tolist()
         for i, (name, label) in enumerate(zip(names, labels, strict=True)):
-            p = None if found.probabilities is None else found.probabilities[i]
-            one = Outputs(found.classes[i], found.readout[i], found.scores[i], p)
+            p = None if outputs.probabilities is None else outputs.probabilities[i]
+            one = Outputs(outputs.classes[i], outputs.readout[i], outputs.scores[i], p)
             yield Row(name, None if label < 0 else _class(model, label), one)
 
 

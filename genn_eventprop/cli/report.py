@@ -11,7 +11,7 @@ import tyro
 from ..atomic import write_text
 from ..errors import SettingError
 from ..runs import mark
-from ..studies.results_table import comparisons, finished_runs, groups_of, placed, table
+from ..studies.results_table import comparisons, finished_runs, groups_of, table, with_table
 from .options import parse
 from .plot import runs_in
 
@@ -38,13 +38,13 @@ def _report(
     """
     if not runs:
         raise SettingError("report: name at least one run folder")
-    found = [p for path in runs for p in ([path] if mark.kind_of(path) == "repeats" else runs_in(path))]
-    finished = finished_runs(found)
+    folders = [p for path in runs for p in ([path] if mark.kind_of(path) == "repeats" else runs_in(path))]
+    finished = finished_runs(folders)
     text = table(finished) + ("\n" + comparisons(finished) if paired else "")
     if markdown is None:
         print(text, end="")
         return
     if not markdown.is_file():
         raise SettingError(f"there is no document {markdown}")
-    write_text(markdown, placed(markdown.read_text(encoding="utf-8"), text, str(markdown)))
+    write_text(markdown, with_table(markdown.read_text(encoding="utf-8"), text, str(markdown)))
     print(f"{len(groups_of(finished))} lines in {markdown}")

@@ -74,16 +74,16 @@ def _reproduce(
     paper = find_paper(name, data, quick)
     paper = paper if seeds is None else paper.with_seeds(seeds)
     root = folder or Path("runs/reproduce") / (paper.name + ("-quick" if quick else ""))
-    chosen = paper.only(only) if only else paper
+    selection = paper.only(only) if only else paper
     extra = {} if data_dir is None else {"data_dir": str(data_dir)}
     if dry_run:
-        _show(chosen, root)
+        _show(selection, root)
         return
     failed: list[str] = []
     try:
         if not report:
             table = {} if slurm is None else read_toml(slurm).get("slurm", {})
-            failed = _run(chosen, root, processes, threads, runner, slurm_of(table, str(slurm)), extra)
+            failed = _run(selection, root, processes, threads, runner, slurm_of(table, str(slurm)), extra)
     except KeyboardInterrupt as stop:
         write_report(paper, root, _command(name, data, quick), out)
         raise type(stop)("continue with the same command; the report covers what is finished") from None
@@ -117,11 +117,11 @@ def _run(
             share, queued = slurm.threads or share, where.alive()
         else:
             where, queued = LocalRunner(processes, [lock], share), {}
-        left: dict[str, Job] = {}
+        unfinished: dict[str, Job] = {}
         for scan in paper.scans(root, processes, **extra):
-            left |= {job.name: job for job in prepare(scan, share, queued)[0]}
+            unfinished |= {job.name: job for job in prepare(scan, share, queued)[0]}
         names = paper.runs()
-        jobs = [left[name] for name in names if name in left]
+        jobs = [unfinished[name] for name in names if name in unfinished]
         print(
             f"{len(names)} runs, {len(names) - len(jobs)} already finished, {processes} at once, in {root}", flush=True
         )

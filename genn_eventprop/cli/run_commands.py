@@ -185,12 +185,12 @@ def _export_c(
     _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)
     grid = model if dt is None else on_the_grid(model, dt)
-    made = c_file(grid, bits=bits if bits < 32 else None)
-    write_text(out, made.text)
+    exported = c_file(grid, bits=bits if bits < 32 else None)
+    write_text(out, exported.text)
     print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
-    print(f"  state {made.ram:,} bytes, constants {made.constants:,} bytes")
-    print(f"  {made.operations:,} operations per step, and for each spike:")
-    for name, weights in made.weights.items():
+    print(f"  state {exported.ram:,} bytes, constants {exported.constants:,} bytes")
+    print(f"  {exported.operations:,} operations per step, and for each spike:")
+    for name, weights in exported.weights.items():
         print(f"  {name:24} {weights:,} weights")
     for step in grid.described.preprocessing:
         print(f"  not in the file, apply beforehand: {step}")

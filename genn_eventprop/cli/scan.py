@@ -150,10 +150,11 @@ def _follow(grid: Scan, runner: Runner, jobs: Sequence[Job], finished: int) -> l
 
 def _show(grid: Scan, processes: int, runner: str) -> None:
     """Print what a scan would do."""
-    left = [c for c in cell_states(grid, _queue(grid)) if c.state != "done"]
-    if runner == "slurm" and left:
-        print(SlurmRunner.script(grid.folder, grid.slurm, processes, len(left)), end="")
-    print(f"{len(left)} cells to run, {processes} at once, in {grid.folder}: {', '.join(c.name for c in left)}")
+    open_cells = [c for c in cell_states(grid, _queue(grid)) if c.state != "done"]
+    if runner == "slurm" and open_cells:
+        print(SlurmRunner.script(grid.folder, grid.slurm, processes, len(open_cells)), end="")
+    names = ", ".join(cell.name for cell in open_cells)
+    print(f"{len(open_cells)} cells to run, {processes} at once, in {grid.folder}: {names}")
 
 
 def _queue(grid: Scan) -> Mapping[str, str]:

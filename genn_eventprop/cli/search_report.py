@@ -28,8 +28,8 @@ def finish(scan: Scan) -> str:
     ]  # fmt: skip
     write_json(scan.folder / "search.json", {"objective": f"validation_{scan.search.objective}", "trials": rows})
     if done:
-        chosen = {**scan.settings, **scan.search.settings(done[0].params)}
-        write_text(scan.folder / "best.toml", write_toml(chosen))
+        settings = {**scan.settings, **scan.search.settings(done[0].params)}
+        write_text(scan.folder / "best.toml", write_toml(settings))
         _plot(study, scan, done)
     return _text(scan, trials, done)
 
@@ -66,5 +66,5 @@ def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
     if len(done) >= 4 and len({t.value for t in done}) > 1:
         optuna = import_optuna()
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        plots.save(importances(found), folder / "importances.png")
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        plots.save(importances(shares), folder / "importances.png")

@@ -88,33 +88,33 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 def _typed(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Each value as the option parser reads it, so that a file is read exactly like the command line."""
-    found = {}
+    values = {}
     for name, value in table.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            given = [option if value else f"--no-{name.replace('_', '-')}"]
+            words = [option if value else f"--no-{name.replace('_', '-')}"]
         else:
-            given = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
+            words = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
         try:
-            parsed = options.parse(config, given, "train", console_outputs=False)
+            parsed = options.parse(config, words, "train", console_outputs=False)
         except SystemExit:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):
             raise SettingError(f"{path}: {name} = {value!r} is a string; write the number without quotation marks")
-        found[name] = getattr(parsed, name)
-    return found
+        values[name] = getattr(parsed, name)
+    return values
 
 
 def describe_results(results: Mapping[str, Any]) -> str:
     """The final numbers, formatted for the terminal."""
     lines = []
     validated = results["best_epoch"] is not None
-    for key, words, told in (
+    for key, words, as_percent in (
         ("test_accuracy", "test accuracy, weights chosen on validation", validated),
         ("final_test_accuracy", "test accuracy, last epoch", True),
         ("best_validation_accuracy", "best validation accuracy", True),
     ):
-        if told and results[key] is not None:
+        if as_percent and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
     for name, part in [*results.get("losses", {}).items()][1:]:
         if part["test_accuracy"] is not None:

@@ -25,8 +25,8 @@ def main() -> int:
     answers = os.dup(1)
     faulthandler.enable()
     for line in sys.stdin:
-        asked = json.loads(line)
-        status = run(asked["command"], Path(asked["log"]))
+        request = json.loads(line)
+        status = run(request["command"], Path(request["log"]))
         with contextlib.suppress(OSError):  # the scan is gone
             os.write(answers, f"{status}\n".encode())
         if status in ENDED:
@@ -54,7 +54,7 @@ def output_to(log: Path) -> Iterator[None]:
     sys.stdout, sys.stderr = Output(sys.stdout), stderr()  # type: ignore[assignment]  # a full disk ends no job
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
+    descriptors = [os.dup(1), os.dup(2)]
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.dup2(file, 1)
@@ -64,7 +64,7 @@ def output_to(log: Path) -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = streams
-        for descriptor, before in zip((1, 2), kept):
+        for descriptor, before in zip((1, 2), descriptors):
             os.dup2(before, descriptor)
             os.close(before)
         os.close(file)

@@ -54,9 +54,9 @@ def measured(models: dict[str, TrainedModel], files: Sequence[Path]) -> list[str
         classes = {name: model.outputs(events).classes for name, model in models.items()}
         truth = np.full(len(events), -1) if events.labels is None else events.labels
         total, labelled = total + len(events), labelled + int((truth >= 0).sum())
-        for name, found in classes.items():
-            right[name] += int(((found == truth) & (truth >= 0)).sum())
-            same[name] += int((found == next(iter(classes.values()))).sum())
+        for name, predictions in classes.items():
+            right[name] += int(((predictions == truth) & (truth >= 0)).sum())
+            same[name] += int((predictions == next(iter(classes.values()))).sum())
     lines = []
     for name in models:
         accuracy = f"accuracy {100 * right[name] / labelled:.2f} % of {labelled} samples, " if labelled else ""

@@ -36,12 +36,12 @@ class Moment:
     @cached_property
     def spikes(self) -> dict[str, Spikes]:
         rows = np.concatenate(self._rows)
-        found = {}
+        spikes = {}
         for i, p in enumerate(self._plan.populations):
             if p.spiking:
                 step, _, neuron = rows[rows[:, 1] == i].T.astype(np.int64)
-                found[p.name] = Spikes(np.zeros(len(step), np.int64), step * self._plan.dt, neuron)
-        return found
+                spikes[p.name] = Spikes(np.zeros(len(step), np.int64), step * self._plan.dt, neuron)
+        return spikes
 
 
 class _Lists(ctypes.Structure):

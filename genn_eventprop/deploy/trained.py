@@ -76,8 +76,8 @@ class TrainedModel:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the outputs, numbers where none were given."""
-        given = self.described.class_names
-        return (*given, *(str(k) for k in range(len(given), self.plan.output.size)))
+        names = self.described.class_names
+        return (*names, *(str(k) for k in range(len(names), self.plan.output.size)))
 
     @property
     def regression(self) -> bool:
@@ -101,10 +101,10 @@ class TrainedModel:
 
     def outputs(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> Outputs:
         """Classes, readouts, scores and probabilities of the samples; arguments as for `predict`."""
-        found = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
-        readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in found)])
-        scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in found)])
-        classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in found)])
+        outputs = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
+        readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in outputs)])
+        scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in outputs)])
+        classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in outputs)])
         probabilities = self.plan.loss.probabilities(readout, np.isfinite(readout), self.plan.duration)
         return Outputs(classes, readout, scores, probabilities)
 
@@ -182,5 +182,5 @@ def _without_function(loss: Loss) -> Loss:
 
 
 def _runs_here(name: str) -> str:
-    known = {engine.name for engine in availability() if engine.runs}
-    return name if name in known else "auto"
+    runnable = {engine.name for engine in availability() if engine.runs}
+    return name if name in runnable else "auto"

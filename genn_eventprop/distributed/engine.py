@@ -24,11 +24,11 @@ class RankedEngine(EngineWrapper):
     """
 
     def __init__(self, engine: Engine, ranks: Ranks) -> None:
-        known = len(engine.remarks)
+        n_remarks = len(engine.remarks)
         engine.share_machine(ranks.local_rank, ranks.local_size)
         super().__init__(engine)
         self.ranks = ranks
-        self.reason = "; ".join([engine.reason, f"{ranks.size} ranks", *engine.remarks[known:]])
+        self.reason = "; ".join([engine.reason, f"{ranks.size} ranks", *engine.remarks[n_remarks:]])
         self._spiking = {p.name: p.size for p in self.plan.populations if p.spiking}
         self._shards: list[BatchShard] = []
         engine.whole_counts = self._gather_counts  # type: ignore[method-assign]
@@ -77,11 +77,11 @@ class RankedEngine(EngineWrapper):
             tail = words if stop == len(like) else np.zeros(0, np.uint8)
             sizes = [(b - a) * like.itemsize for a, b in zip(edges, edges[1:])]
             sizes = [n + (self._bytes(len(p)) if len(tail) else 0) for n, p in zip(sizes, self._shards)]
-            found = self.ranks.gather(np.concatenate([mine.view(np.uint8), tail]), sizes)
+            parts = self.ranks.gather(np.concatenate([mine.view(np.uint8), tail]), sizes)
             for q, (a, b) in enumerate(zip(edges, edges[1:])):
                 cut = (b - a) * like.itemsize
-                total[a:b] = found[q][:cut].view(like.dtype)
-                everything[q] = found[q][cut:]
+                total[a:b] = parts[q][:cut].view(like.dtype)
+                everything[q] = parts[q][cut:]
         return total, everything
 
     def _piece(
@@ -130,13 +130,13 @@ class RankedEngine(EngineWrapper):
             "readout": (np.float64, (n, self.plan.output.size)),
         }  # fmt: skip
         shapes |= {name: (np.int32, (n, size)) for name, size in self._spiking.items()}
-        found, start = dict[str, np.ndarray](), 0
+        arrays, start = dict[str, np.ndarray](), 0
         words = words.copy()  # on a boundary that numbers may start at
         for name, (dtype, shape) in shapes.items():
             stop = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
-            found[name] = words[start:stop].view(dtype).reshape(shape)
+            arrays[name] = words[start:stop].view(dtype).reshape(shape)
             start = stop
-        return found
+        return arrays
 
     def _nothing(self, training: bool) -> Result:
         """The result of a rank that has no slice of this batch; it answers where the others ask for counts."""
@@ -151,5 +151,5 @@ class RankedEngine(EngineWrapper):
         """Counts (B, N) of the whole batch."""
         n = counts.shape[1]
         words = np.ascontiguousarray(counts, np.int32).view(np.uint8).reshape(-1)
-        found = self.ranks.gather(words, [4 * n * len(p) for p in self._shards])
-        return np.concatenate([part.view(np.int32).reshape(-1, n) for part in found]).astype(np.int64)
+        parts = self.ranks.gather(words, [4 * n * len(p) for p in self._shards])
+        return np.concatenate([part.view(np.int32).reshape(-1, n) for part in parts]).astype(np.int64)

@@ -40,9 +40,9 @@ def snake(name: str) -> str:
 def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
     """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`; `defaults` are used where the model has them."""
     spec = parse_spec(text, where)
-    chosen = ZOO.get(spec.name)
-    known = {} if chosen is None else {name: value for name, value in defaults.items() if name in chosen.params}
-    return make(ZOO, spec.__class__(spec.name, spec.values, {**known, **spec.options}), where)
+    model = ZOO.get(spec.name)
+    usable = {} if model is None else {name: value for name, value in defaults.items() if name in model.params}
+    return make(ZOO, spec.__class__(spec.name, spec.values, {**usable, **spec.options}), where)
 
 
 def loss_of(text: str, population: Population, where: str = "--loss", **defaults: Any) -> Loss:
@@ -52,12 +52,14 @@ def loss_of(text: str, population: Population, where: str = "--loss", **defaults
 
 def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
     """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
-    made: list[Regulariser] = []
+    regularisers: list[Regulariser] = []
     for spec in parse_specs(text, where):
         factory = REGULARISERS.get(spec.name)
         of_one = factory is not None and "population" in inspect.signature(factory).parameters
-        made += [make(REGULARISERS, spec, where, *given) for given in ([(p,) for p in populations] if of_one else [()])]
-    return made
+        regularisers += [
+            make(REGULARISERS, spec, where, *target) for target in ([(p,) for p in populations] if of_one else [()])
+        ]
+    return regularisers
 
 
 def revive_of(text: str, where: str = "--revive") -> list[Revive]:

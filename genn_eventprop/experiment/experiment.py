@@ -147,8 +147,8 @@ class Experiment:
 
     def events(self, name: str) -> Events | None:
         """The "train", "validation" or "test" set as events; an augmented one as in its first epoch."""
-        found = getattr(self, name)
-        return found if found is None or not hasattr(found, "epoch") else found.epoch(0)
+        events = getattr(self, name)
+        return events if events is None or not hasattr(events, "epoch") else events.epoch(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,11 +245,11 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     with world().guard():
         if not world().first:
             return _run(file, config, config.run_dir or Path(), resume)
-        made = config.run_dir is None
-        if made:
+        unnamed = config.run_dir is None
+        if unnamed:
             config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
         assert config.run_dir is not None
-        with writer(config.run_dir, made):
+        with writer(config.run_dir, unnamed):
             if not resume:
                 RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
             return _run(file, config, config.run_dir, resume)
@@ -318,10 +318,10 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
         raise SettingError(f"--from-nir takes a file NAME{NIR} and excludes --init-from; got {config.from_nir}")
     if config.from_nir is not None and trainer.made_with.get("graph") == source:
         return  # `with_graph` has taken network and values
-    left = trainer.load_weights(source, strict=False)
-    if left and not config.partial:
-        raise SettingError(f"{option} {source}: {'; '.join(left)}; --partial loads what fits")
-    words = f"; not loaded: {'; '.join(left)}" if left else ""
+    problems = trainer.load_weights(source, strict=False)
+    if problems and not config.partial:
+        raise SettingError(f"{option} {source}: {'; '.join(problems)}; --partial loads what fits")
+    words = f"; not loaded: {'; '.join(problems)}" if problems else ""
     trainer.note(f"starts from the weights of {source}{words}")
 
 
@@ -343,13 +343,13 @@ def batch_sizes_of(text: str) -> dict[int, int]:
     Raises:
         SettingError: anything else.
     """
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
     for part in text.replace(" ", "").split(","):
         first, size = (whole_number(number) for number in part.partition(":")[::2])
         if first is None or size is None:
             raise SettingError(f"--batch-sizes {text!r}: write EPOCH:SIZE, separated by commas, e.g. 10:64,30:256")
-        found[first] = size
-    return found
+        sizes[first] = size
+    return sizes
 
 
 @contextlib.contextmanager

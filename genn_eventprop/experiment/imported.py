@@ -26,12 +26,12 @@ def with_graph(trainer: Trainer, path: Path, dialect: str) -> Trainer:
     """
     from ..nir import from_nir
 
-    found = from_nir(path, dialect, **({} if dialect == "spec" else {"dt": trainer.plan.dt}))
-    own = trainer.engine.parameters
-    if {n.rsplit(".", 1)[0] for n in found.values} == {n.rsplit(".", 1)[0] for n in own}:
+    graph = from_nir(path, dialect, **({} if dialect == "spec" else {"dt": trainer.plan.dt}))
+    parameters = trainer.engine.parameters
+    if {n.rsplit(".", 1)[0] for n in graph.values} == {n.rsplit(".", 1)[0] for n in parameters}:
         return trainer
-    network, sizes = found.network, (trainer.plan.input.size, trainer.plan.output.size)
-    outputs = [p for p in network.populations if p.name in found.outputs]
+    network, sizes = graph.network, (trainer.plan.input.size, trainer.plan.output.size)
+    outputs = [p for p in network.populations if p.name in graph.outputs]
     if len(outputs) != 1:
         raise SettingError(f"--from-nir {path}: the graph has {len(outputs)} outputs, but a loss reads only one")
     got = (network.inputs[0].size, outputs[0].size)
@@ -45,12 +45,12 @@ def with_graph(trainer: Trainer, path: Path, dialect: str) -> Trainer:
     loss = dataclasses.replace(trainer.loss, population=outputs[0])
     moved = [_moved(r, network, path) for r in trainer.made_with["regularisers"]]
     settings = trainer.made_with | {"regularisers": moved}
-    made = Trainer(network, loss, optimiser=_fresh(trainer.optimiser), **settings)
+    imported = Trainer(network, loss, optimiser=_fresh(trainer.optimiser), **settings)
     trainer.close()
-    write_parameters(made.engine.parameters, {k: np.asarray(v) for k, v in found.values.items()})
-    made.made_with["graph"] = path
-    made.note(f"the network is that of {path}" + "".join(f"; {line}" for line in found.lost))
-    return made
+    write_parameters(imported.engine.parameters, {k: np.asarray(v) for k, v in graph.values.items()})
+    imported.made_with["graph"] = path
+    imported.note(f"the network is that of {path}" + "".join(f"; {line}" for line in graph.lost))
+    return imported
 
 
 def _moved(regulariser: Any, network: Any, path: Path) -> Any:

@@ -157,9 +157,9 @@ def layered(
     groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else {}
     if config.delays:
         rate = config.delay_learning_rate
-        own = {"learning_rate": config.learning_rate if rate is None else rate}
-        groups["*.delay"] = own | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
-    made = Trainer(
+        rates = {"learning_rate": config.learning_rate if rate is None else rate}
+        groups["*.delay"] = rates | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
+    new_trainer = Trainer(
         network,
         loss,
         regularisers=regularisers_of(config.regulariser, network.populations[:-1]),
@@ -180,8 +180,8 @@ def layered(
     )
     if config.initial_spikes:
         hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
-        initialise_rates(made, transformed(train, *how), hidden)
-    return Experiment(made, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
+        initialise_rates(new_trainer, transformed(train, *how), hidden)
+    return Experiment(new_trainer, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
 
 
 def _shared(config: LayeredConfig) -> dict[str, Any]:
@@ -263,13 +263,13 @@ def delay_line(
 
 def time_constants(config: LayeredConfig) -> dict[str, Param]:
     """Time constants of hidden neurons: fixed or learned, one for all or drawn for each neuron."""
-    found = {}
+    params = {}
     for name, floor in FLOORS.items():
         tau = getattr(config, name)
         value = Gamma(tau, 3.0, floor, 3 * tau) if config.heterogeneous else tau
         bounds = (floor, 3 * tau if config.heterogeneous else None) if config.train_tau else (None, None)
-        found[name] = Param(value, "ms", trainable=config.train_tau, bounds=bounds)
-    return found
+        params[name] = Param(value, "ms", trainable=config.train_tau, bounds=bounds)
+    return params
 
 
 def classes_of(events: Events) -> int:

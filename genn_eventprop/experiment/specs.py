@@ -39,10 +39,10 @@ def parse_specs(text: str, where: str) -> list[Spec]:
 
 def parse_spec(text: str, where: str) -> Spec:
     """Exactly one choice."""
-    found = parse_specs(text, where)
-    if len(found) != 1:
+    specs = parse_specs(text, where)
+    if len(specs) != 1:
         raise SettingError(f"{where}: expected one name, got {text!r}")
-    return found[0]
+    return specs[0]
 
 
 def whole_number(text: str) -> int | None:
@@ -55,7 +55,7 @@ def spec_text(value: Any) -> Any:
     return ",".join(_item_text(name, v) for name, v in value.items()) if isinstance(value, dict) else value
 
 
-def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given: Any, **defaults: Any) -> Any:
+def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *leading: Any, **defaults: Any) -> Any:
     """Call ``table[spec.name](*given, values, options)``; `defaults` are options used where the callable takes them.
 
     Raises:
@@ -67,13 +67,13 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    known = [name for name, p in list(parameters.items())[len(given) :] if p.kind in named]
+    known = [name for name, p in list(parameters.items())[len(leading) :] if p.kind in named]
     for option in spec.options:
         if option not in known and not takes_all:
             raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, known)}")
     usable = {k: v for k, v in defaults.items() if (k in known or takes_all) and k not in known[: len(spec.values)]}
     try:
-        inspect.signature(factory).bind(*given, *spec.values, **{**usable, **spec.options})
+        inspect.signature(factory).bind(*leading, *spec.values, **{**usable, **spec.options})
     except TypeError as error:
         options = ", ".join(known) or "none"
         raise SettingError(f"{where}: {spec.name} cannot be used like this: {error}; its options: {options}") from None
@@ -82,7 +82,7 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *given
             wanted = parameters[name].annotation
             raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {wanted}")
     try:
-        return factory(*given, *spec.values, **{**usable, **spec.options})
+        return factory(*leading, *spec.values, **{**usable, **spec.options})
     except EventPropError:
         raise
     except (TypeError, ValueError, ArithmeticError) as error:  # values of a kind that only the factory can tell

@@ -44,13 +44,13 @@ class Output:
         return next(iter(self.readouts.values()))
 
     def __getattr__(self, name: str) -> Array:
-        wanted = next((k for k, v in NAMES.items() if v == name), None)
-        if wanted is None or name.startswith("__"):
+        readout = next((k for k, v in NAMES.items() if v == name), None)
+        if readout is None or name.startswith("__"):
             raise AttributeError(name)
-        if wanted not in self.readouts:
+        if readout not in self.readouts:
             have = ", ".join(map(repr, self.readouts))
-            raise AttributeError(f"this layer reads {have}; make it with readout={wanted!r} for .{name}")
-        return self.readouts[wanted]
+            raise AttributeError(f"this layer reads {have}; make it with readout={readout!r} for .{name}")
+        return self.readouts[readout]
 
 
 class EventProp:
@@ -107,12 +107,12 @@ class EventProp:
         values, real = self._complete(parameters)
         if times is not None:
             check_times(times.shape, self.plan)
-            given = times.reshape(*times.shape, 1) if times.ndim == 2 else times
+            inputs = times.reshape(*times.shape, 1) if times.ndim == 2 else times
         else:
             assert counts is not None
             check_counts(counts.shape, self.plan, self.layout)
-            given = counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
-        return self._output(_Call(self._layer, real, self.layout, times is None), given, values, key)
+            inputs = counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
+        return self._output(_Call(self._layer, real, self.layout, times is None), inputs, values, key)
 
     def _complete(self, parameters: Parameters) -> tuple[tuple[Array, ...], str]:
         """Values of all parameters in their order, and their precision."""
@@ -121,21 +121,21 @@ class EventProp:
             raise SettingError(f"unknown parameter {name!r} ({suggest(name, names)})")
         for name in set(self.plan.trainable) - set(parameters):
             raise SettingError(f"no value was given for {name!r}, which is learned; init() has one")
-        found = {name: jnp.asarray(parameters.get(name, self.fixed.get(name))) for name in names}
-        kinds = {str(v.dtype) for n, v in found.items() if jnp.issubdtype(v.dtype, jnp.floating) and n in parameters}
+        values = {name: jnp.asarray(parameters.get(name, self.fixed.get(name))) for name in names}
+        kinds = {str(v.dtype) for n, v in values.items() if jnp.issubdtype(v.dtype, jnp.floating) and n in parameters}
         real = next(iter(kinds), str(jnp.zeros(0).dtype))
         if len(kinds) > 1 or real not in ("float32", "float64"):
             raise SettingError(f"the layer runs in float32 or float64, the parameters are {', '.join(sorted(kinds))}")
-        cast = (v.astype(real) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in found.values())
+        cast = (v.astype(real) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in values.values())
         return tuple(cast), real
 
-    def _output(self, call: _Call, given: Array, values: tuple[Array, ...], key: Any) -> Output:
-        drawn = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
-        read, together, _ = _trial(call, given, values, drawn)
+    def _output(self, call: _Call, inputs: Array, values: tuple[Array, ...], key: Any) -> Output:
+        seed = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
+        read, together, _ = _trial(call, inputs, values, seed)
         sizes = self._layer.spiking
         parts = jnp.split(together, np.cumsum(list(sizes.values()))[:-1], axis=1) if sizes else []
-        kept = {n: r for n, r in zip(self.plan.loss.readouts, read) if n in self.readouts}
-        return Output(kept, dict(zip(sizes, parts)))
+        readouts = {n: r for n, r in zip(self.plan.loss.readouts, read) if n in self.readouts}
+        return Output(readouts, dict(zip(sizes, parts)))
 
 
 @dataclass(frozen=True)
@@ -150,49 +150,51 @@ class _Call:
     def runner(self, values: Sequence[np.ndarray]) -> Runner:
         return self.layer.runner(self.real, lambda: dict(zip(self.layer.names, values)))
 
-    def spikes(self, given: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def spikes(self, inputs: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """(what `Runner.forward` takes, places of the spikes in the flat input)."""
         if self.dense:
-            steps, channels, offsets = spikes_of_counts(given, self.layout == "BTN")
+            steps, channels, offsets = spikes_of_counts(inputs, self.layout == "BTN")
             return [steps * self.layer.plan.dt, channels, offsets], steps
-        place, channels, offsets = order_of_times(given)
-        return [given.reshape(-1)[place], channels, offsets], place
+        place, channels, offsets = order_of_times(inputs)
+        return [inputs.reshape(-1)[place], channels, offsets], place
 
-    def batch(self, given: Any) -> int:
-        return int(given.shape[self.layout.index("B") if self.dense else 0])
+    def batch(self, inputs: Any) -> int:
+        return int(inputs.shape[self.layout.index("B") if self.dense else 0])
 
-    def forward(self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
-        given, values = np.asarray(given), [np.asarray(v) for v in values]
+    def forward(self, inputs: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
+        inputs, values = np.asarray(inputs), [np.asarray(v) for v in values]
         runner = self.runner(values)
-        spikes, drawn = self.spikes(given)[0], None if key is None else int(key)
+        spikes, seed = self.spikes(inputs)[0], None if key is None else int(key)
         with runner.lock:
-            found, token = runner.forward(spikes, values, drawn), runner.token
-        counts = [c.astype(np.int32) for c in found.spike_counts.values()]
-        together = np.concatenate(counts, 1) if counts else np.zeros((len(found.value), 0), np.int32)
-        read = tuple(np.asarray(r, self.real) for r in (found.value, *found.also.values()))
+            result, token = runner.forward(spikes, values, seed), runner.token
+        counts = [c.astype(np.int32) for c in result.spike_counts.values()]
+        together = np.concatenate(counts, 1) if counts else np.zeros((len(result.value), 0), np.int32)
+        read = tuple(np.asarray(r, self.real) for r in (result.value, *result.also.values()))
         return read, together, np.array([runner.number, token], np.int32)
 
     def backward(
-        self, given: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None, token: np.ndarray, slopes: Any
+        self, inputs: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None, token: np.ndarray, slopes: Any
     ) -> Any:
         """dL/d(given), zero for counts, and dL/d(parameters); a pass that is no longer kept is run again."""
-        given, values = np.asarray(given), [np.asarray(v) for v in values]
+        inputs, values = np.asarray(inputs), [np.asarray(v) for v in values]
         runner = self.runner(values)
-        spikes, place = self.spikes(given)
+        spikes, place = self.spikes(inputs)
         number, passed = (int(n) for n in np.asarray(token))
-        wanted = not self.dense and not runner.no_times  # JAX does not say whether it wants gradients of times
-        by_time, found = runner.gradients(
-            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], wanted, spikes, values,
+        with_times = not self.dense and not runner.no_times  # JAX does not say whether it wants gradients of times
+        by_time, by_parameter = runner.gradients(
+            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], with_times, spikes, values,
             None if key is None else int(key),
         )  # fmt: skip
         if runner.no_times:
             by_time = np.full(len(spikes[0]), np.nan)
-        by_given = np.zeros(() if self.dense else given.size, self.real)
+        by_input = np.zeros(() if self.dense else inputs.size, self.real)
         if not self.dense:
-            by_given[place] = by_time
-            by_given = by_given.reshape(given.shape)
-        gradients = [np.zeros(v.shape, v.dtype) if g is None else g.astype(v.dtype) for v, g in zip(values, found)]
-        return by_given.astype(self.real), tuple(gradients)
+            by_input[place] = by_time
+            by_input = by_input.reshape(inputs.shape)
+        gradients = [
+            np.zeros(v.shape, v.dtype) if g is None else g.astype(v.dtype) for v, g in zip(values, by_parameter)
+        ]
+        return by_input.astype(self.real), tuple(gradients)
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -200,29 +202,29 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _trial(call: _Call, given: Array, values: tuple[Array, ...], key: Array | None) -> Any:
-    layer, B = call.layer, call.batch(given)
+def _trial(call: _Call, inputs: Array, values: tuple[Array, ...], key: Array | None) -> Any:
+    layer, B = call.layer, call.batch(inputs)
     read = tuple(_shape(layer.read_shape(name, B), call.real) for name in layer.plan.loss.readouts)
     neurons = sum(layer.spiking.values())
-    wanted = read, _shape((B, neurons), jnp.int32), _shape((2,), jnp.int32)
-    return jax.pure_callback(call.forward, wanted, given, values, key, vmap_method="sequential")
+    shapes = read, _shape((B, neurons), jnp.int32), _shape((2,), jnp.int32)
+    return jax.pure_callback(call.forward, shapes, inputs, values, key, vmap_method="sequential")
 
 
-def _forward(call: _Call, given: Array, values: tuple[Array, ...], key: Array | None) -> Any:
-    found = _trial(call, given, values, key)
-    return found, (given, values, key, found[2])
+def _forward(call: _Call, inputs: Array, values: tuple[Array, ...], key: Array | None) -> Any:
+    result = _trial(call, inputs, values, key)
+    return result, (inputs, values, key, result[2])
 
 
-def _backward(call: _Call, kept: Any, slopes: Any) -> Any:
-    given, values, key, token = kept
-    dense = jnp.issubdtype(given.dtype, jnp.integer) or call.dense
-    wanted = _shape(() if call.dense else given.shape, call.real), tuple(_shape(v.shape, v.dtype) for v in values)
-    by_given, gradients = jax.pure_callback(
-        call.backward, wanted, given, values, key, token, slopes[0], vmap_method="sequential"
+def _backward(call: _Call, saved: Any, slopes: Any) -> Any:
+    inputs, values, key, token = saved
+    dense = jnp.issubdtype(inputs.dtype, jnp.integer) or call.dense
+    shapes = _shape(() if call.dense else inputs.shape, call.real), tuple(_shape(v.shape, v.dtype) for v in values)
+    by_input, gradients = jax.pure_callback(
+        call.backward, shapes, inputs, values, key, token, slopes[0], vmap_method="sequential"
     )
-    by_given = _nothing(given) if dense else by_given.astype(given.dtype)
+    by_input = _nothing(inputs) if dense else by_input.astype(inputs.dtype)
     by_values = tuple(g if jnp.issubdtype(v.dtype, jnp.floating) else _nothing(v) for g, v in zip(gradients, values))
-    return by_given, by_values, None if key is None else _nothing(key)
+    return by_input, by_values, None if key is None else _nothing(key)
 
 
 def _nothing(x: Array) -> Any:

@@ -85,8 +85,8 @@ class Layer:
             first = bounded(self.plan, values())
             with self._lock:
                 if dtype not in self._made:
-                    made = create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
-                    self._made[dtype] = Runner(made, self.names)
+                    engine = create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
+                    self._made[dtype] = Runner(engine, self.names)
         return self._made[dtype]
 
     @property
@@ -113,8 +113,8 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         """Without plan and engines, the network as its description: a copy makes its own."""
         values = self._described.network.initial_parameters(0)
-        made: dict[str, Any] = {"_made": {}, "_plan": None, "_lock": None}
-        return {**self.__dict__, **made, "_described": (describe(self._described), values)}
+        empty: dict[str, Any] = {"_made": {}, "_plan": None, "_lock": None}
+        return {**self.__dict__, **empty, "_described": (describe(self._described), values)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         document, values = state.pop("_described")
@@ -175,11 +175,11 @@ class Runner:
         self._save_spikes()
         self.engine.epoch = key or 0
         samples = np.arange(len(offsets) - 1)
-        found = self.engine.forward(data, samples, stochastic=key is not None, record_spikes=True)
+        result = self.engine.forward(data, samples, stochastic=key is not None, record_spikes=True)
         self.token += 1
         self.passes += 1
-        self.spikes = found.spikes or {}
-        return found
+        self.spikes = result.spikes or {}
+        return result
 
     def _save_spikes(self) -> None:
         """Read the spikes of the last pass before another one, if somebody still holds them."""
@@ -187,9 +187,9 @@ class Runner:
             last = weakref.ref(self.spikes)
             self.spikes = {}
             self.engine.forget()  # which holds them too
-            if (held := last()) is not None:
+            if (layer := last()) is not None:
                 with suppress(EngineError):  # those of the process that this one was forked from
-                    held.fetch()
+                    layer.fetch()
         self.engine.forget()
 
     def gradients(
@@ -221,20 +221,20 @@ class Runner:
         engine.backward(slopes[0], dict(zip(engine.plan.loss.also, slopes[1:])), inputs=inputs)
         self.token += 1
         by_time = np.array(engine.input_gradients) if inputs else np.empty(0)
-        found = {name: np.array(engine.gradients[name]) for name in self.names if name in learned}
-        for name in found.keys() & self._fixed.keys():
-            found[name][self._fixed[name]] = 0.0
-        return by_time, [found.get(name) for name in self.names]
+        gradients = {name: np.array(engine.gradients[name]) for name in self.names if name in learned}
+        for name in gradients.keys() & self._fixed.keys():
+            gradients[name][self._fixed[name]] = 0.0
+        return by_time, [gradients.get(name) for name in self.names]
 
 
 def bounded(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Parameters within their bounds and signs, which other libraries' optimisers do not know."""
-    found = dict(values)
+    values_in_bounds = dict(values)
     signs = held([c for c in plan.connections if c.sign is not None], values)
     for bounds in (plan.limits, signs):
         for name, pair in bounds.items():
-            found[name] = np.clip(found[name], *pair)
-    return found
+            values_in_bounds[name] = np.clip(values_in_bounds[name], *pair)
+    return values_in_bounds
 
 
 def runner_of(number: int) -> Runner:
@@ -243,10 +243,10 @@ def runner_of(number: int) -> Runner:
     Raises:
         EngineError: its layer is gone.
     """
-    found = _runners.get(number)
-    if found is None:
+    runner = _runners.get(number)
+    if runner is None:
         raise EngineError("the layer of this trial no longer exists; keep it until its gradients are computed")
-    return found
+    return runner
 
 
 def spikes_of_counts(counts: np.ndarray, batch_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -296,8 +296,8 @@ def check_counts(shape: Sequence[int], plan: Plan, layout: str) -> None:
     """Raise `SettingError` for dense input of a wrong shape; layout: "TBN" or "BTN"."""
     time, n_steps, size = layout.index("T"), plan.n_steps, plan.input.size
     if len(shape) != 3 or shape[time] != n_steps or shape[2] != size:
-        wanted = f"(B, {n_steps}, {size})" if layout == "BTN" else f"({n_steps}, B, {size})"
-        raise SettingError(f"the layer takes spikes of shape {wanted} (layout {layout}), got {tuple(shape)}")
+        expected = f"(B, {n_steps}, {size})" if layout == "BTN" else f"({n_steps}, B, {size})"
+        raise SettingError(f"the layer takes spikes of shape {expected} (layout {layout}), got {tuple(shape)}")
 
 
 def check_times(shape: Sequence[int], plan: Plan) -> None:
@@ -307,9 +307,9 @@ def check_times(shape: Sequence[int], plan: Plan) -> None:
         raise SettingError(f"times= takes (B, {size}) or (B, {size}, M) ms, inf for no spike, got {tuple(shape)}")
 
 
-def _ordered(asked: str | Sequence[str]) -> tuple[str, ...]:
+def _ordered(readouts: str | Sequence[str]) -> tuple[str, ...]:
     """Names of readouts; an integral, then all that have one number an output, before V at every step."""
-    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    names = (readouts,) if isinstance(readouts, str) else tuple(readouts)
     for name in names:
         if name not in NAMES:
             raise SettingError(f"unknown readout {name!r} ({suggest(str(name), NAMES)})")

@@ -55,13 +55,13 @@ class Output:
             return runner.spikes
 
     def __getattr__(self, name: str) -> Tensor:
-        wanted = next((k for k, v in NAMES.items() if v == name), None)
-        if wanted is None:
+        readout = next((k for k, v in NAMES.items() if v == name), None)
+        if readout is None:
             raise AttributeError(name)
-        if wanted not in self.readouts:
+        if readout not in self.readouts:
             have = ", ".join(map(repr, self.readouts))
-            raise AttributeError(f"this layer reads {have}; make it with readout={wanted!r} for .{name}")
-        return self.readouts[wanted]
+            raise AttributeError(f"this layer reads {have}; make it with readout={readout!r} for .{name}")
+        return self.readouts[readout]
 
 
 class EventProp(nn.Module):
@@ -124,19 +124,21 @@ class EventProp(nn.Module):
 
     def _register(self, place: tuple[str, str], value: Tensor, learned: bool) -> None:
         """A parameter or buffer under the name of its population or connection."""
-        owner, own = place
+        owner, name = place
         if not hasattr(self.net, owner):
             self.net.add_module(owner, nn.Module())
         group = self.net.get_submodule(owner)
         if learned:
-            group.register_parameter(own, nn.Parameter(value))
+            group.register_parameter(name, nn.Parameter(value))
         else:
-            group.register_buffer(own, value)
+            group.register_buffer(name, value)
 
     def values(self) -> dict[str, Tensor]:
         """Every parameter of the network, learned or not, by its name."""
         groups = self.net._modules
-        return {name: getattr(groups[owner], own) for name, (owner, own) in zip(self._layer.names, self._places)}
+        return {
+            name: getattr(groups[owner], attribute) for name, (owner, attribute) in zip(self._layer.names, self._places)
+        }
 
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
         values = self.values()
@@ -144,9 +146,9 @@ class EventProp(nn.Module):
         number = _number(self, first.dtype)
         if (spikes is None) == (times is None):
             raise SettingError("call the layer with spikes, or with times=")
-        found = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        read, counts, passed, recorded = run(number, *found, list(values.values()), key)
+        read, counts, passed, recorded = run(number, *arrays, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
@@ -199,7 +201,7 @@ def _places(names: Sequence[str]) -> list[tuple[str, str]]:
             return word
         return next(w for n in range(1, len(used) + 2) if (w := word + n * "_") not in used and not hasattr(module, w))
 
-    return [(free(owner), free(own)) for owner, own in pairs]
+    return [(free(owner), free(name)) for owner, name in pairs]
 
 
 @torch.compiler.assume_constant_result

@@ -67,9 +67,9 @@ def trial_backward(
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """dL/d(times), empty without `inputs`, and dL/d(parameters) from dL/dr of every readout. A pass that is no longer
     kept is run again."""
-    given = times, channels, offsets, *parameters
-    by_time, found = _backwards(number, int(token[0]), slopes, given, key, inputs)
-    return by_time, [p.new_zeros(p.shape) if g is None else g for p, g in zip(parameters, found)]
+    arguments = times, channels, offsets, *parameters
+    by_time, by_parameter = _backwards(number, int(token[0]), slopes, arguments, key, inputs)
+    return by_time, [p.new_zeros(p.shape) if g is None else g for p, g in zip(parameters, by_parameter)]
 
 
 @trial_backward.register_fake
@@ -89,8 +89,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
 def _backward(ctx: Any, slopes: list[Tensor], counts: Tensor | None, passed: Tensor | None) -> tuple[Any, ...]:
     key, (token, times, channels, offsets, *parameters) = _kept(ctx)
     inputs, slopes = ctx.needs_input_grad[1], [s.contiguous() for s in slopes]
-    by_time, found = trial_backward(ctx.number, token, slopes, times, channels, offsets, parameters, key, inputs)
-    return None, by_time if inputs else None, None, None, found, None
+    by_time, by_parameter = trial_backward(ctx.number, token, slopes, times, channels, offsets, parameters, key, inputs)
+    return None, by_time if inputs else None, None, None, by_parameter, None
 
 
 trial.register_autograd(_backward, setup_context=_setup)
@@ -116,10 +116,10 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
-        key, given = _kept(ctx)
+        key, arguments = _kept(ctx)
         inputs = ctx.needs_input_grad[1]
-        by_time, found = _backwards(ctx.number, ctx.token, slopes[:-2], given, key, inputs)
-        return None, by_time if inputs else None, None, None, None, *found
+        by_time, by_parameter = _backwards(ctx.number, ctx.token, slopes[:-2], arguments, key, inputs)
+        return None, by_time if inputs else None, None, None, None, *by_parameter
 
 
 def _keep(ctx: Any, number: int, key: Tensor | None, tensors: Sequence[Tensor]) -> None:
@@ -136,23 +136,23 @@ def _forwards(
     number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: Sequence[Tensor], key: Tensor | None
 ) -> tuple[list[Tensor], Tensor, tuple[int, int], Mapping[str, Spikes]]:
     runner, real = runner_of(number), _real(parameters, times)
-    given = _numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key)
+    arguments = _numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key)
     with runner.lock:
-        found = runner.forward(*given)
+        result = runner.forward(*arguments)
         passed, spikes = (runner.token, runner.passes), runner.spikes
-    counts = np.concatenate([np.zeros((len(found.value), 0), np.int64), *found.spike_counts.values()], axis=1)
-    read = [torch.from_numpy(r).to(real) for r in (found.value, *found.also.values())]
+    counts = np.concatenate([np.zeros((len(result.value), 0), np.int64), *result.spike_counts.values()], axis=1)
+    read = [torch.from_numpy(r).to(real) for r in (result.value, *result.also.values())]
     return read, torch.from_numpy(counts), passed, spikes
 
 
 def _backwards(
-    number: int, token: int, slopes: Sequence[Tensor], given: Sequence[Tensor], key: Tensor | None, inputs: bool
+    number: int, token: int, slopes: Sequence[Tensor], arguments: Sequence[Tensor], key: Tensor | None, inputs: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
     """`trial_backward`, None for a parameter that is not learned; given: times, channels, offsets and parameters."""
-    runner, (times, _, _, *parameters) = runner_of(number), given
-    again = _numpy(given[:3]), _numpy(parameters), None if key is None else int(key)
-    by_time, found = runner.gradients(token, _numpy(slopes), inputs, *again)
-    gradients = [None if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, found)]
+    runner, (times, _, _, *parameters) = runner_of(number), arguments
+    again = _numpy(arguments[:3]), _numpy(parameters), None if key is None else int(key)
+    by_time, by_parameter = runner.gradients(token, _numpy(slopes), inputs, *again)
+    gradients = [None if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, by_parameter)]
     return torch.from_numpy(by_time).to(times.dtype), gradients
 
 

@@ -29,7 +29,7 @@ def describe_network(network: Network) -> dict[str, str]:
         )
     for c in network.connections:
         learned_weights = "fixed" if not c.trainable else "learned" if c.learned is None else "partly learned"
-        learned_weights += _describe_held(c)
+        learned_weights += _describe_constraints(c)
         parts[f"connection {c.name}"] = (
             f"{c.source.name} to {c.target.name}.{c.receptor}, {c.shape[0]} x {c.shape[1]}{_describe_kind(c)}, "
             f"{_describe_delay(c)}, {learned_weights}" + (f", weights of {c.share.name}" if c.share else "")
@@ -40,15 +40,15 @@ def describe_network(network: Network) -> dict[str, str]:
 def _describe_kind(c: Connection) -> str:
     """What a connection is if it is not dense."""
     kind = c.connectivity
-    chosen = ", ".join(f"{n}={v}" for n, v in kind.options().items() if v is not None)
-    return "" if kind.form == "dense" else f" {type(kind).__name__}({chosen}), weights {c.weight_shape}"
+    options = ", ".join(f"{n}={v}" for n, v in kind.options().items() if v is not None)
+    return "" if kind.form == "dense" else f" {type(kind).__name__}({options}), weights {c.weight_shape}"
 
 
-def _describe_held(c: Connection) -> str:
+def _describe_constraints(c: Connection) -> str:
     """Which weights a mask, `trainable` and `sign` hold, by checksums."""
     mask = c.connectivity.mask if isinstance(c.connectivity, Dense) else None
-    held = {"mask": mask, "trainable": c.learned, "sign": c.sign}
-    return "".join(f", {name} {zlib.crc32(a.tobytes()):08x}" for name, a in held.items() if a is not None)
+    masks = {"mask": mask, "trainable": c.learned, "sign": c.sign}
+    return "".join(f", {name} {zlib.crc32(a.tobytes()):08x}" for name, a in masks.items() if a is not None)
 
 
 def _describe_delay(c: Connection) -> str:

@@ -53,10 +53,10 @@ def check(folder: Path, kind: str, option: str, free: Iterable[str] = ()) -> Non
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} exists and is not a folder; choose another {option}")
     others = strangers(folder, free)  # before the mark, which another process may be writing just now
-    found = kind_of(folder)
-    if found is not None and found != kind:
-        raise SettingError(f"{folder} is the folder of a {found}, not of a {kind}; choose another {option}")
-    if found is None and others:
+    kind_there = kind_of(folder)
+    if kind_there is not None and kind_there != kind:
+        raise SettingError(f"{folder} is the folder of a {kind_there}, not of a {kind}; choose another {option}")
+    if kind_there is None and others:
         raise SettingError(
             f"{folder} exists and holds no {kind}; choose another {option} (it holds {others[0]}, and nothing there "
             "is touched)"
@@ -89,10 +89,10 @@ def written_by_us(path: Path) -> bool:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _checksummed(path: Path) -> bool:

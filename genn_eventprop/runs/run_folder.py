@@ -86,8 +86,8 @@ class RunFolder:
 
     def check_free(self) -> None:
         """Raise `SettingError` if the folder exists and holds more than the lock of its writer."""
-        taken = self.path.exists() and not self.path.is_dir()
-        if taken or mark.strangers(self.path):
+        is_file = self.path.exists() and not self.path.is_dir()
+        if is_file or mark.strangers(self.path):
             known = mark.kind_of(self.path) == "run"
             raise SettingError(
                 f"run folder {self.path} exists and is not empty; choose another --run-dir"
@@ -160,15 +160,15 @@ class RunFolder:
         for entry in (self.path / name for name in names):
             inside = entry.is_dir() and not entry.is_symlink()
             known = BEFORE_FIRST.get(entry.name if inside else "")
-            found = sorted(entry.iterdir()) if inside else [entry]
-            other = next((p for p in found if known is None or p.is_dir() or not known.fullmatch(p.name)), None)
+            entries = sorted(entry.iterdir()) if inside else [entry]
+            other = next((p for p in entries if known is None or p.is_dir() or not known.fullmatch(p.name)), None)
             if other is not None or known is None:
                 strange = (other or entry).relative_to(self.path)
                 raise SettingError(
                     f"{self.path} holds {strange}, which its run did not write; move it elsewhere, or choose another "
                     "--run-dir"
                 )
-            files += found
+            files += entries
             folders += [entry] if inside else []
         return files, folders
 
@@ -186,13 +186,13 @@ class RunFolder:
 
     @property
     def results(self) -> dict[str, Any]:
-        found = self._read("results.json")
-        for key, value in found.items():
+        results = self._read("results.json")
+        for key, value in results.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             missing = value is None and key != "epochs"
             if (key == "epochs" or key.endswith(("_accuracy", "_loss"))) and not number and not missing:
                 raise SettingError(f"{self.path / 'results.json'} is damaged: {key} is {str(value)[:40]!r}, no number")
-        return found
+        return results
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -207,19 +207,19 @@ class RunFolder:
         """
         path = self.path / "metrics.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        found = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
-        if [line["epoch"] for line in found] != list(range(1, len(found) + 1)):
+        epochs = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
+        if [line["epoch"] for line in epochs] != list(range(1, len(epochs) + 1)):
             raise SettingError(f"{path}: an epoch is missing or appears twice; {self._again}")
-        if (self.path / "results.json").exists() and len(found) < self.results.get("epochs", 0):
-            raise SettingError(f"{path} has {len(found)} epochs, the run {self.results['epochs']}; {self._again}")
-        return found
+        if (self.path / "results.json").exists() and len(epochs) < self.results.get("epochs", 0):
+            raise SettingError(f"{path} has {len(epochs)} epochs, the run {self.results['epochs']}; {self._again}")
+        return epochs
 
     def _epoch(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            found = verified(line)
-            if "epoch" not in found:
+            record = verified(line)
+            if "epoch" not in record:
                 raise ValueError("it records no epoch")
-            return found
+            return record
         except ValueError as error:
             raise SettingError(
                 f"{self.path / 'metrics.jsonl'}, line {number} is damaged ({error}); {self._again}"

@@ -29,18 +29,18 @@ def records(paths: Iterable[Path], read: Read) -> list[dict[str, Any]]:
     """
     paths = list(paths)
     stamps = {str(path.resolve()).encode(errors="backslashreplace").decode(): _stamp(path) for path in paths}
-    known = _load()
-    found, new = [], {}
+    index = _load()
+    result, new = [], {}
     for path, (key, stamp) in zip(paths, stamps.items()):
-        before = known.get(key)
+        before = index.get(key)
         if stamp is None or before is None or before[0] != stamp:
             record = read(path)
             new[key] = (stamp, json.dumps(record))
-            found.append(record)
+            result.append(record)
         else:
-            found.append(json.loads(before[1]))
+            result.append(json.loads(before[1]))
     _store({key: value for key, value in new.items() if value[0] is not None})
-    return found
+    return result
 
 
 def _stamp(path: Path) -> str | None:

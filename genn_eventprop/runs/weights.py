@@ -71,20 +71,20 @@ def fitting_weights(
         CheckpointError: values that are not finite, files that cannot be read; if `strict`, unknown names and wrong
             shapes.
     """
-    found, fitting, left = read_weights(Path(path), parameters), {}, []
-    for name, value in sorted(found.items()):
+    values, fitting, problems = read_weights(Path(path), parameters), {}, []
+    for name, value in sorted(values.items()):
         if Path(path).suffix == NIR and name in parameters and value.shape == (1,):  # equal values are one there
             value = np.broadcast_to(value, parameters[name].shape)
         problem = _misfit(name, value, parameters, path)
         if problem and strict:
             raise CheckpointError(f"{path}: {problem}")
         if problem:
-            left.append(problem)
+            problems.append(problem)
             continue
         whole = parameters[name].dtype.kind in "iu"  # pairs of neurons
         fitting[name] = value.reshape(parameters[name].shape).astype(parameters[name].dtype if whole else np.float64)
-    left += [f"{name!r} is not in the file" for name in parameters if name not in found]
-    return fitting, left
+    problems += [f"{name!r} is not in the file" for name in parameters if name not in values]
+    return fitting, problems
 
 
 def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], path: Path | str) -> str:
@@ -100,7 +100,7 @@ def _misfit(name: str, value: np.ndarray, parameters: Mapping[str, np.ndarray], 
     return ""
 
 
-def read_weights(path: Path, wanted: Container[str] | None = None) -> dict[str, np.ndarray]:
+def read_weights(path: Path, names: Container[str] | None = None) -> dict[str, np.ndarray]:
     """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
 
     Args:
@@ -114,7 +114,7 @@ def read_weights(path: Path, wanted: Container[str] | None = None) -> dict[str, 
         return from_nir(path).values
     if path.suffix == ".safetensors":
         return load_checkpoint(path).section("parameters")
-    return _read_npz(path, wanted) if path.suffix == ".npz" else _read_csv(path)
+    return _read_npz(path, names) if path.suffix == ".npz" else _read_csv(path)
 
 
 def _read_npz(path: Path, wanted: Container[str] | None) -> dict[str, np.ndarray]:
@@ -135,10 +135,10 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
             f"{path} is not a run folder and not a folder with CSV files; give one, or a file ending in .npz or "
             ".safetensors"
         )
-    found = {}
+    arrays = {}
     for file in files:
         try:
-            found[file.stem] = np.loadtxt(file, delimiter=",", ndmin=1)
+            arrays[file.stem] = np.loadtxt(file, delimiter=",", ndmin=1)
         except ValueError as error:
             raise CheckpointError(f"{file} is not a table of numbers ({error})") from None
-    return found
+    return arrays

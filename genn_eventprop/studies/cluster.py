@@ -124,17 +124,17 @@ class Cell:
         self.job, self.run = job, run
 
     def __call__(self) -> int:
-        requeue, asked = signal.getsignal(signal.SIGUSR2), list[tuple[int, FrameType | None]]()
+        requeue, signals = signal.getsignal(signal.SIGUSR2), list[tuple[int, FrameType | None]]()
 
         def stop(number: int, frame: FrameType | None) -> None:
-            asked.append((number, frame))
+            signals.append((number, frame))
             os.kill(os.getpid(), signal.SIGTERM)  # which ends a training with a checkpoint
 
         signal.signal(signal.SIGUSR2, stop)
         self.job.status_file.unlink(missing_ok=True)
         status = self.run(self.job.command(), self.job.log)
-        if status == 143 and callable(requeue) and (asked or self._preempted()):
-            requeue(*(asked or [(signal.SIGUSR2, None)])[0])  # does not come back
+        if status == 143 and callable(requeue) and (signals or self._preempted()):
+            requeue(*(signals or [(signal.SIGUSR2, None)])[0])  # does not come back
         return self.job.ended(status)
 
     def _preempted(self) -> bool:
@@ -182,10 +182,15 @@ class SlurmRunner:
         import_submitit()
         from submitit.slurm.slurm import _make_sbatch_string
 
-        given = {"job_name": job_name(folder), "array_parallelism": at_once, **slurm.parameters, "time": slurm.minutes}
+        parameters = {
+            "job_name": job_name(folder),
+            "array_parallelism": at_once,
+            **slurm.parameters,
+            "time": slurm.minutes,
+        }
         on_one_line(str(folder), "the folder of the scan")
         command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(folder / "slurm")])
-        return str(_make_sbatch_string(command=command, folder=folder / "slurm", map_count=count, **given))
+        return str(_make_sbatch_string(command=command, folder=folder / "slurm", map_count=count, **parameters))
 
     def submit(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Queue jobs; name -> number of the job. Those that are in the queue already stay there."""
@@ -193,10 +198,10 @@ class SlurmRunner:
         new = [job for job in jobs if job.name not in alive]
         if new:
             executor = self._submitit.AutoExecutor(self.folder, cluster=CLUSTER, slurm_max_num_timeout=1000)
-            given = {f"slurm_{k}": v for k, v in self.slurm.parameters.items()}
+            parameters = {f"slurm_{k}": v for k, v in self.slurm.parameters.items()}
             executor.update_parameters(
                 name=job_name(self.folder.parent), timeout_min=self.slurm.minutes, slurm_array_parallelism=self.at_once,
-                **given,
+                **parameters,
             )  # fmt: skip
             with executor.batch():
                 submitted = [executor.submit(Cell(job, self.run_command)) for job in new]
@@ -216,13 +221,13 @@ class SlurmRunner:
         The queue decides: a job that is queued again (``scontrol requeue``) has left the result and the exit status of
         an attempt that was ended.
         """
-        queue, found = queued(), {}
+        queue, states = queued(), {}
         for name, number in self._numbers().items():
             # numbers of the local executor are processes, which end after their result, and are used again
             gone = CLUSTER != "slurm" and self._result(number).exists()
             if not gone and (state := queue.get(number)) is not None:
-                found[name] = state
-        return found
+                states[name] = state
+        return states
 
     def _result(self, number: str) -> Path:
         return Path(self._submitit.core.utils.JobPaths(self.folder, number).result_pickle)
@@ -295,14 +300,14 @@ def queued() -> dict[str, str]:
 
 def _local_processes() -> dict[str, str]:
     """The same for submitit's local executor, whose jobs are numbered by their processes."""
-    found = {}
+    processes = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             if path.read_text().rpartition(")")[2].split()[0] != "Z":
-                found[path.parent.name] = "RUNNING"
+                processes[path.parent.name] = "RUNNING"
         except OSError:
             continue
-    return found
+    return processes
 
 
 def import_submitit() -> Any:

@@ -32,16 +32,16 @@ def run_jobs(
         TrainingError: runs failed; their logs are named.
     """
     claim(root, file, config, variants)
-    left = []
+    jobs = []
     for name, changes in variants.items():
-        chosen = dataclasses.replace(config, **changes)
+        settings = dataclasses.replace(config, **changes)
         if run_state(root / name) == "finished":
-            same_settings(root / name, dataclasses.asdict(chosen))
+            same_settings(root / name, dataclasses.asdict(settings))
         else:
-            left.append(job_of(file, chosen, root, name))
-    say(f"{len(variants)} runs, {len(variants) - len(left)} already finished, in {root}")
+            jobs.append(job_of(file, settings, root, name))
+    say(f"{len(variants)} runs, {len(variants) - len(jobs)} already finished, in {root}")
     failed = []
-    for job, status in runner.run(left):
+    for job, status in runner.run(jobs):
         say(f"{job.name}: " + ("finished" if status == 0 else f"failed: {last_line(job.log)}"))
         failed += [str(job.log)] if status else []
     if failed:
@@ -68,6 +68,6 @@ def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str
 
 def changed(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     """The settings that differ from the experiment's own, without those that only say how to run it."""
-    given = jsonable(dataclasses.asdict(config))
-    own = jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {}), "quick": False})
-    return {k: v for k, v in given.items() if v != own[k] and v is not None and k not in INCIDENTAL}
+    settings = jsonable(dataclasses.asdict(config))
+    defaults = jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {}), "quick": False})
+    return {k: v for k, v in settings.items() if v != defaults[k] and v is not None and k not in INCIDENTAL}

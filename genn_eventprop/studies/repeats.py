@@ -46,18 +46,18 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
     Raises:
         SettingError: anything else, or a number twice.
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         low, high = whole_number(first), whole_number(last if dash else first)
         if low is None or high is None or high < low:
             raise SettingError(f"{what} {text[:80]!r}: write integers and ranges such as 1-8 or 1,4,7-9")
-        if high - low >= MOST_NUMBERS or len(found) >= MOST_NUMBERS:
+        if high - low >= MOST_NUMBERS or len(numbers) >= MOST_NUMBERS:
             raise SettingError(f"{what} {text[:80]!r}: more than {MOST_NUMBERS:,} numbers; give fewer")
-        found += range(low, high + 1)
-    if len(set(found)) < len(found):
+        numbers += range(low, high + 1)
+    if len(set(numbers)) < len(numbers):
         raise SettingError(f"{what} {text!r}: a number appears twice")
-    return found
+    return numbers
 
 
 def run_state(folder: Path, epochs: int | None = None) -> str:
@@ -124,8 +124,8 @@ def run_repeats(
     claim(root, file, config, variants)
     results = {}
     for position, (name, changes) in enumerate(variants.items(), 1):
-        known = run_state(root / name) == "finished"
-        say(f"{position}/{len(variants)} {name}" + (": already finished" if known else ""))
+        is_finished = run_state(root / name) == "finished"
+        say(f"{position}/{len(variants)} {name}" + (": already finished" if is_finished else ""))
         results[name] = start_or_continue(file, dataclasses.replace(config, **changes), root / name)
     summary = summarise(results)
     write_json(root / "summary.json", summary)
@@ -138,23 +138,23 @@ def claim(root: Path, file: ExperimentFile, config: ExperimentConfig, variants: 
     Raises:
         SettingError: it belongs to other settings, or holds something else.
     """
-    wanted = _description(file, config, variants)
+    description = _description(file, config, variants)
     mark_folder(root, "repeats", "--run-dir")
-    known = _read(root)
-    if known is not None and not _agree(known, wanted):
+    before = _read(root)
+    if before is not None and not _agree(before, description):
         raise SettingError(f"{root} holds repeats of other settings (see repeats.json there); choose another --run-dir")
-    write_json(root / "repeats.json", wanted)
+    write_json(root / "repeats.json", description)
 
 
 def repeats_folder(
     file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any], label: str, root: Path | str = "runs"
 ) -> Path:
     """``runs/NAME-LABEL-NUMBER``: the one with these very settings if there is one, else the first free number."""
-    wanted = _description(file, config, variants)
+    description = _description(file, config, variants)
     number = 1
     while (path := Path(root) / f"{file.name}-{label}-{number}").exists():
-        known = _read(path)
-        if known is not None and _agree(known, wanted):
+        before = _read(path)
+        if before is not None and _agree(before, description):
             return path
         number += 1
     return path
@@ -189,9 +189,9 @@ def describe_summary(summary: Mapping[str, Any], root: Path) -> str:
     return "\n".join(lines)
 
 
-def percent(mean: float, spread: float | None) -> str:
+def percent(mean: float, deviation: float | None) -> str:
     """``98.12 +- 0.34 %``; without deviation for a single run."""
-    return f"{100 * mean:.2f} %" if spread is None else f"{100 * mean:.2f} +- {100 * spread:.2f} %"
+    return f"{100 * mean:.2f} %" if deviation is None else f"{100 * mean:.2f} +- {100 * deviation:.2f} %"
 
 
 def _description(file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,12 +199,12 @@ def _description(file: ExperimentFile, config: ExperimentConfig, variants: Mappi
     return dict(jsonable({"experiment": file.source, "settings": settings, "variants": dict(variants)}))
 
 
-def _agree(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _agree(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """The same experiment and settings; more or fewer variants may be asked for than before."""
-    varied = {name for changes in wanted["variants"].values() for name in changes}
+    varied = {name for changes in now["variants"].values() for name in changes}
     ignored = varied | set(INCIDENTAL)
-    a, b = ({k: v for k, v in part["settings"].items() if k not in ignored} for part in (known, wanted))
-    return a == b and known["experiment"] == wanted["experiment"]
+    a, b = ({k: v for k, v in part["settings"].items() if k not in ignored} for part in (before, now))
+    return a == b and before["experiment"] == now["experiment"]
 
 
 def _read(root: Path) -> dict[str, Any] | None:

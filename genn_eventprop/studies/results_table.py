@@ -52,8 +52,8 @@ class FinishedRun:
     def group(self) -> str:
         """The same for runs of one line; a setting that came after a run counts with its default."""
         left_out = {*INCIDENTAL, *self.varied, "data_dir", "cross_validate"}
-        kept = {name: value for name, value in {**self.defaults, **self.settings}.items() if name not in left_out}
-        return json.dumps([self.experiment, kept, self.machine], sort_keys=True)
+        settings = {name: value for name, value in {**self.defaults, **self.settings}.items() if name not in left_out}
+        return json.dumps([self.experiment, settings, self.machine], sort_keys=True)
 
 
 def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
@@ -62,16 +62,16 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
     Raises:
         SettingError: something that is neither, or a run that is not finished.
     """
-    wanted: list[tuple[Path, tuple[str, ...]]] = []
+    folders: list[tuple[Path, tuple[str, ...]]] = []
     for path in paths:
         if mark.kind_of(path) == "repeats":
             variants = read_json(path / "repeats.json")["variants"]
             varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
-            wanted += [(path / name, varied) for name in variants]
+            folders += [(path / name, varied) for name in variants]
         else:
-            wanted.append((path, ("seed",)))
-    known, found = set(experiment_names()), records((path for path, _ in wanted), _record)
-    return [_finished(path, varied, record, known) for (path, varied), record in zip(wanted, found)]
+            folders.append((path, ("seed",)))
+    installed, results = set(experiment_names()), records((path for path, _ in folders), _record)
+    return [_finished(path, varied, record, installed) for (path, varied), record in zip(folders, results)]
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -95,9 +95,11 @@ def _record(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _finished(path: Path, varied: tuple[str, ...], record: Mapping[str, Any], known: Collection[str]) -> FinishedRun:
+def _finished(
+    path: Path, varied: tuple[str, ...], record: Mapping[str, Any], installed: Collection[str]
+) -> FinishedRun:
     settings, defaults = record["settings"], record["defaults"]
-    if record["experiment"] in known:
+    if record["experiment"] in installed:
         defaults = _defaults(record["experiment"], bool(settings.get("quick")))
     return FinishedRun(path, record["experiment"], settings, varied, record["results"], record["machine"], defaults)
 
@@ -156,9 +158,9 @@ def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
     values = [run.results[key] for run in runs if run.results.get(key) is not None]
     if len(values) < len(runs):
         return "-"
-    sure = interval(values)
-    within = "" if sure is None else f" ({100 * sure[0]:.2f} to {100 * sure[1]:.2f})"
-    return percent(fmean(values), deviation(values)) + within
+    bounds = interval(values)
+    interval_text = "" if bounds is None else f" ({100 * bounds[0]:.2f} to {100 * bounds[1]:.2f})"
+    return percent(fmean(values), deviation(values)) + interval_text
 
 
 def comparisons(runs: Sequence[FinishedRun]) -> str:
@@ -168,20 +170,20 @@ def comparisons(runs: Sequence[FinishedRun]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     first = _by_pair(grouped[0])
     for group in grouped[1:]:
-        found = paired(first, _by_pair(group))
+        comparison = paired(first, _by_pair(group))
         cells = ["0", "no seed or fold in common", "-"]
-        if found is not None:
-            sure = found.interval
-            within = "" if sure is None else f" ({100 * sure[0]:+.2f} to {100 * sure[1]:+.2f})"
-            cells = [str(found.pairs), f"{100 * found.mean:+.2f} %{within}", f"{found.p:.4f}"]
+        if comparison is not None:
+            bounds = comparison.interval
+            interval_text = "" if bounds is None else f" ({100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f})"
+            cells = [str(comparison.pairs), f"{100 * comparison.mean:+.2f} %{interval_text}", f"{comparison.p:.4f}"]
         lines.append(f"| `{command(group[0])}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
     """(seed, fold) -> test accuracy, of the weights chosen on validation where there was one."""
-    chosen = all(run.results.get("best_validation_accuracy") is not None for run in runs)
-    key = "test_accuracy" if chosen else "final_test_accuracy"
+    validated = all(run.results.get("best_validation_accuracy") is not None for run in runs)
+    key = "test_accuracy" if validated else "final_test_accuracy"
     pairs: dict[object, float] = {}
     for run in runs:
         if run.results.get(key) is not None:
@@ -209,7 +211,7 @@ def _option(name: str, value: Any) -> str:
     return f'--{option} "{value}"' if isinstance(value, str) and not value.isidentifier() else f"--{option} {value}"
 
 
-def placed(document: str, text: str, where: str) -> str:
+def with_table(document: str, text: str, where: str) -> str:
     """`document` with `text` between the two marks.
 
     Raises:

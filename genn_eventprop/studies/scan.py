@@ -73,22 +73,22 @@ class Scan:
             return {name: dict(settings) for name, settings in self.listed.items()}
         cells = {}
         for values in itertools.product(*self.grid.values()):
-            chosen = dict(zip(self.grid, values))
-            cells[cell_name(chosen)] = chosen
+            settings = dict(zip(self.grid, values))
+            cells[cell_name(settings)] = settings
         return cells
 
     def job(self, name: str, threads: int | None = None) -> Job:
         """The training of a cell; `threads` of its engine, if the settings do not say."""
         file = self.folder / "cells" / f"{name}.toml"
-        own = () if threads is None or "threads" in self.settings else ("--threads", str(threads))
-        arguments = (self.file.source, "--config", str(file), *own)
+        extra = () if threads is None or "threads" in self.settings else ("--threads", str(threads))
+        arguments = (self.file.source, "--config", str(file), *extra)
         return Job(name, arguments, self.folder / name, self.folder / "logs" / f"{name}.log")
 
     def expected(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         """All settings of a cell, the experiment's defaults filled in."""
-        given = {**self.settings, **cell}
-        quick = self.file.quick if given.get("quick") else {}
-        return dict(vars(config_from_json(self.file.config, {**quick, **given})))
+        settings = {**self.settings, **cell}
+        quick = self.file.quick if settings.get("quick") else {}
+        return dict(vars(config_from_json(self.file.config, {**quick, **settings})))
 
 
 def read_scan(path: Path | str) -> Scan:
@@ -116,7 +116,7 @@ def read_scan(path: Path | str) -> Scan:
     both = sorted(set(settings) & set(grid))
     if both:
         raise SettingError(f"{path}: {both[0]} is in [settings] and in [grid]; keep one")
-    values = {name: _values(name, given, path) for name, given in grid.items()}
+    values = {name: _values(name, choices, path) for name, choices in grid.items()}
     processes = table.get("processes", 1)
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise SettingError(f"{path}: processes must be an integer >= 1, got {processes!r}")
@@ -157,18 +157,18 @@ def _search(table: Mapping[str, Any], settings: Mapping[str, Any], file: Experim
 
 
 def _names(table: Mapping[str, Any], part: str, path: Path) -> dict[str, Any]:
-    found = table.get(part, {})
-    if not isinstance(found, Mapping):
+    entries = table.get(part, {})
+    if not isinstance(entries, Mapping):
         raise SettingError(f"{path}: {part} must be a table, [{part}] and lines below it")
-    return {name.replace("-", "_"): value for name, value in found.items()}
+    return {name.replace("-", "_"): value for name, value in entries.items()}
 
 
-def _values(name: str, given: Any, path: Path) -> list[Any]:
-    if name == "seed" and isinstance(given, str):
-        return list(whole_numbers(given, f"{path}: seed"))
-    if not isinstance(given, list) or not given:
-        raise SettingError(f"{path}: {name} in [grid] must be a list of values, got {given!r}")
-    return given
+def _values(name: str, choices: Any, path: Path) -> list[Any]:
+    if name == "seed" and isinstance(choices, str):
+        return list(whole_numbers(choices, f"{path}: seed"))
+    if not isinstance(choices, list) or not choices:
+        raise SettingError(f"{path}: {name} in [grid] must be a list of values, got {choices!r}")
+    return choices
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -184,10 +184,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is not valid TOML: its brackets are nested too deeply") from None
 
 
-def cell_name(chosen: Mapping[str, Any]) -> str:
+def cell_name(settings: Mapping[str, Any]) -> str:
     """A name that can be a folder's: ``hidden=50,spread=2.0_0.5``; "all" for a scan without a grid."""
     texts = []
-    for name, value in chosen.items():
+    for name, value in settings.items():
         text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
         texts.append(f"{name}={''.join(c if c.isalnum() or c in '+-._=' else '_' for c in text)}")
     name = ",".join(texts) or "all"
@@ -204,7 +204,7 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
         SettingError: a cell was run with other settings.
     """
     jobs, finished = [], []
-    for name, chosen in scan.cells().items():
+    for name, settings in scan.cells().items():
         job = scan.job(name, threads)
         run_dir, file = job.run_dir, Path(job.arguments[2])
         state = run_state(run_dir)
@@ -215,11 +215,11 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
             with writer(run_dir):
                 RunFolder(run_dir).start_over()  # killed before its first checkpoint
         else:
-            same_settings(run_dir, scan.expected(chosen))
+            same_settings(run_dir, scan.expected(settings))
         if state == "finished":
             finished.append(name)
             continue
-        write_text(file, write_toml({**scan.settings, **chosen}))
+        write_text(file, write_toml({**scan.settings, **settings}))
         jobs.append(job)
     return jobs, finished
 
@@ -269,10 +269,10 @@ def locked(folder: Path) -> Iterator[int]:
 
 def _holders(lock: Path) -> str:
     """The processes of this machine that have a lock file open, in words: a worker may outlive its scan."""
-    here, found = lock.stat(), []
+    here, numbers = lock.stat(), []
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError, ValueError):  # processes that end, or of others
             if int(entry.parts[2]) != os.getpid() and os.path.samestat(entry.stat(), here):
-                found.append(int(entry.parts[2]))
-    processes = ", ".join(map(str, sorted(set(found))))
+                numbers.append(int(entry.parts[2]))
+    processes = ", ".join(map(str, sorted(set(numbers))))
     return f" (process {processes})" if processes else " (on another machine, or of another user)"

@@ -35,17 +35,17 @@ class CellState:
 
 def cell_states(scan: Scan, queue: Mapping[str, str]) -> list[CellState]:
     """Every cell of a scan, in its order; `queue`: name -> state of those that a cluster's queue holds."""
-    return [_cell_state(scan.job(name), scan.expected(chosen), queue) for name, chosen in scan.cells().items()]
+    return [_cell_state(scan.job(name), scan.expected(settings), queue) for name, settings in scan.cells().items()]
 
 
 def _cell_state(job: Job, settings: Mapping[str, Any], queue: Mapping[str, str]) -> CellState:
     state, remark = _state(job, queue)
     lines = _metrics(job.run_dir)
-    wanted, done = int(settings["epochs"]), len(lines)
-    found = [line["validation_accuracy"] for line in lines if line["validation_accuracy"] is not None]
-    remaining = fmean(line["seconds"] for line in lines) * max(0, wanted - done) if lines else None
+    epochs, done = int(settings["epochs"]), len(lines)
+    accuracies = [line["validation_accuracy"] for line in lines if line["validation_accuracy"] is not None]
+    remaining = fmean(line["seconds"] for line in lines) * max(0, epochs - done) if lines else None
     return CellState(
-        job.name, state, done, wanted, remaining if state == "running" else None, max(found, default=None), remark
+        job.name, state, done, epochs, remaining if state == "running" else None, max(accuracies, default=None), remark
     )
 
 

@@ -79,7 +79,7 @@ class Search:
     def distributions(self) -> dict[str, Any]:
         """Setting -> optuna's distribution."""
         optuna = import_optuna()
-        return {name: _distribution(optuna, given) for name, given in self.ranges.items()}
+        return {name: _distribution(optuna, choices) for name, choices in self.ranges.items()}
 
     def settings(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the experiment from the parameters of a trial."""
@@ -96,20 +96,20 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
     for key in table:
         if key not in KEYS:
             raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, KEYS)}")
-    for key, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)):
-        if table.get(key, known[0]) not in known:
-            raise SettingError(f"{where}: {key} = {table[key]!r}; {suggest(str(table[key]), known)}")
+    for key, names in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)):
+        if table.get(key, names[0]) not in names:
+            raise SettingError(f"{where}: {key} = {table[key]!r}; {suggest(str(table[key]), names)}")
     ranges = table.get("ranges")
     if not isinstance(ranges, Mapping) or not ranges:
         raise SettingError(f"{where}: list the settings to search in [search.ranges], a line for each")
     seeds = tuple(whole_numbers(str(table.get("seeds", "1")), f"{where}: seeds"))
-    found = {name.replace("-", "_"): _range(name, given, where) for name, given in ranges.items()}
-    if "seed" in found:
-        raise SettingError(f'{where}: seed is not searched; give seeds = "1-3" for repeats of every setting')
+    search_ranges = {name.replace("-", "_"): _range(name, choices, where) for name, choices in ranges.items()}
+    if "seed" in search_ranges:
+        raise SettingError(f'{where}: seed is not search_ranges; give seeds = "1-3" for repeats of every setting')
     rest = {key: table[key] for key in ("sampler", "pruner", "objective") if key in table}
     trials = _whole(table.get("trials", 20), f"{where}: trials")
     seed = _whole(table.get("seed", 1), f"{where}: seed")
-    return Search(trials, found, seeds=seeds, seed=seed, **rest)
+    return Search(trials, search_ranges, seeds=seeds, seed=seed, **rest)
 
 
 def _whole(value: Any, where: str) -> int:
@@ -118,18 +118,20 @@ def _whole(value: Any, where: str) -> int:
     return value
 
 
-def _range(name: str, given: Any, where: str) -> Range | list[Any]:
+def _range(name: str, choices: Any, where: str) -> Range | list[Any]:
     where = f"{where}: {name}"
-    if isinstance(given, list):
-        if len(given) < 2:
-            raise SettingError(f"{where} needs at least two choices, got {given!r}")
-        return given
-    if not isinstance(given, Mapping) or not {"low", "high"} <= set(given):
-        raise SettingError(f"{where} = {given!r}; write a list of choices, or {{low = 1e-4, high = 1e-2, log = true}}")
-    for key in given:
+    if isinstance(choices, list):
+        if len(choices) < 2:
+            raise SettingError(f"{where} needs at least two choices, got {choices!r}")
+        return choices
+    if not isinstance(choices, Mapping) or not {"low", "high"} <= set(choices):
+        raise SettingError(
+            f"{where} = {choices!r}; write a list of choices, or {{low = 1e-4, high = 1e-2, log = true}}"
+        )
+    for key in choices:
         if key not in RANGE_KEYS:
             raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, RANGE_KEYS)}")
-    low, high, log, step = given["low"], given["high"], given.get("log", False), given.get("step")
+    low, high, log, step = choices["low"], choices["high"], choices.get("log", False), choices.get("step")
     if any(not isinstance(v, (int, float)) or isinstance(v, bool) for v in (low, high)) or not low < high:
         raise SettingError(f"{where}: low and high must be two numbers, the smaller first, got {low!r} and {high!r}")
     if log and (low <= 0 or step is not None):
@@ -137,17 +139,21 @@ def _range(name: str, given: Any, where: str) -> Range | list[Any]:
     return Range(low, high, isinstance(low, int) and isinstance(high, int) and not isinstance(step, float), log, step)
 
 
-def _coded(given: Range | list[Any]) -> bool:
+def _coded(choices: Range | list[Any]) -> bool:
     """Whether choices go to optuna as JSON, which takes plain values only."""
-    return isinstance(given, list) and any(isinstance(v, (list, Mapping)) for v in given)
+    return isinstance(choices, list) and any(isinstance(v, (list, Mapping)) for v in choices)
 
 
-def _distribution(optuna: Any, given: Range | list[Any]) -> Any:
-    if isinstance(given, list):
-        return optuna.distributions.CategoricalDistribution([json.dumps(v) for v in given] if _coded(given) else given)
-    if given.whole:
-        return optuna.distributions.IntDistribution(int(given.low), int(given.high), given.log, int(given.step or 1))
-    return optuna.distributions.FloatDistribution(given.low, given.high, given.log, given.step)
+def _distribution(optuna: Any, choices: Range | list[Any]) -> Any:
+    if isinstance(choices, list):
+        return optuna.distributions.CategoricalDistribution(
+            [json.dumps(v) for v in choices] if _coded(choices) else choices
+        )
+    if choices.whole:
+        return optuna.distributions.IntDistribution(
+            int(choices.low), int(choices.high), choices.log, int(choices.step or 1)
+        )
+    return optuna.distributions.FloatDistribution(choices.low, choices.high, choices.log, choices.step)
 
 
 def study_of(search: Search, folder: Path) -> Any:
@@ -176,13 +182,13 @@ def sampler_of(search: Search, number: int) -> Any:
     """
     samplers = import_optuna().samplers
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
-    made = {
+    choices = {
         "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True), "gp": lambda: samplers.GPSampler(seed=seed),
         "random": lambda: samplers.RandomSampler(seed=seed), "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
         "qmc": lambda: samplers.QMCSampler(seed=seed),  # its sequence goes on in the study; the seed is for choices
     }  # fmt: skip
     try:
-        return made[search.sampler]()
+        return choices[search.sampler]()
     except ImportError as error:
         raise SettingError(f"sampler = {search.sampler!r} needs another package: {error}") from None
 

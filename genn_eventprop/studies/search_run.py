@@ -67,7 +67,7 @@ class SearchRun:
         """The next training: a repeat, a trial that a dead process has left, or a new one; None if there is none."""
         if self.ready:
             return self.ready.pop(0)
-        with _patiently_locked(self.scan.folder):
+        with lock_with_retry(self.scan.folder):
             trial = self._left() or self._new()
             if trial is None:
                 return None
@@ -149,8 +149,8 @@ class SearchRun:
         """The job of a trial's next repeat, its settings in a file."""
         job = self._job(running.trial, running.seeds[0])
         file = Path(job.arguments[2])
-        chosen = self.search.settings(running.trial.params)
-        settings = {**self.scan.settings, **chosen, "seed": running.seeds[0], "read_test": False}
+        settings = self.search.settings(running.trial.params)
+        settings = {**self.scan.settings, **settings, "seed": running.seeds[0], "read_test": False}
         write_text(file, write_toml(settings))
         if run_state(job.run_dir) == "new":
             with writer(job.run_dir):
@@ -194,7 +194,7 @@ def _wait_for_writer(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _patiently_locked(folder: Path) -> Iterator[None]:
+def lock_with_retry(folder: Path) -> Iterator[None]:
     """The lock of the folder, held for a moment by each process that works on the study."""
     deadline = time.monotonic() + PATIENCE
     while True:

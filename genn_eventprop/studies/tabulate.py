@@ -21,8 +21,8 @@ def rows_of(cells: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mappin
         cells: cell name -> settings of the grid. results: cell name -> results.json, of the finished ones.
     """
     groups: dict[str, Row] = {}
-    for name, chosen in cells.items():
-        settings = {k: v for k, v in chosen.items() if k != "seed"}
+    for name, values in cells.items():
+        settings = {k: v for k, v in values.items() if k != "seed"}
         row = groups.setdefault(repr(settings), {"settings": settings, "wanted": 0, "cells": []})
         row["wanted"] += 1
         row["cells"] += [name] if name in results else []

@@ -96,24 +96,24 @@ class AugmentedBatches(Batches):
                 yield batch
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
-        own = self.engine.local_samples(len(samples))  # what other ranks run of the batch, they prepare
-        data = self.engine.load(self.augmented.batch(samples[own], epoch))
+        share = self.engine.local_samples(len(samples))  # what other ranks run of the batch, they prepare
+        data = self.engine.load(self.augmented.batch(samples[share], epoch))
         clipped = data.clipped
         if len(data) < len(samples):
-            data = placed(data, own, self.augmented.labels_of(samples))
+            data = embed_share(data, share, self.augmented.labels_of(samples))
         data = replace(self.weights.apply(data), numbers=np.asarray(samples))
         return data, np.arange(len(data)), clipped
 
 
-def placed(data: Data, own: slice, labels: np.ndarray) -> Data:
-    """`data` as samples `own` of a batch with these labels (B,); the other samples have no spikes and no targets."""
-    before, after = own.start, len(labels) - own.stop
+def embed_share(data: Data, share: slice, labels: np.ndarray) -> Data:
+    """`data` as the samples `share` of a batch with these labels (B,); the others have no spikes and no targets."""
+    before, after = share.start, len(labels) - share.stop
     offsets = np.concatenate([np.zeros(before, np.int64), data.offsets, np.full(after, data.offsets[-1])])
 
     def wide(values: np.ndarray, nothing: float) -> np.ndarray:
-        found = np.full((len(labels), *values.shape[1:]), nothing, values.dtype)
-        found[own] = values
-        return found
+        rows = np.full((len(labels), *values.shape[1:]), nothing, values.dtype)
+        rows[share] = values
+        return rows
 
     def wide_targets(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else wide(values, np.nan)

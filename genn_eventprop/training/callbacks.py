@@ -112,8 +112,8 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
     if metrics["validation_accuracy"] is not None:
         parts.append(f"validation {100 * metrics['validation_accuracy']:.2f} %")
     for name, part in [*metrics.get("losses", {}).items()][1:]:  # of the main one everything above
-        said = "train" if part["validation_loss"] is None else "validation"
-        parts.append(f"{name} {_told(part[f'{said}_loss'], part[f'{said}_accuracy'])}")
+        source = "train" if part["validation_loss"] is None else "validation"
+        parts.append(f"{name} {_told(part[f'{source}_loss'], part[f'{source}_accuracy'])}")
     for name, spikes in metrics["spikes_per_neuron"].items():
         text = f"{name} {spikes:.2f} spikes, {metrics['silent'][name]} silent"
         revived = metrics.get("revived", {}).get(name)

@@ -30,15 +30,15 @@ def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray], optimiser: O
 
     The bounds are those that the optimiser keeps, at_zero is the share at the lower one.
     """
-    found = {}
+    metrics = {}
     for c in plan.connections:
         if c.delays is not None and c.learns_delays:
             delays = np.asarray(parameters[c.delays_name], np.float64)
             low, high = optimiser.bounds_of(c.delays_name)
             margin = NEAR * c.delays.limit
-            found[c.name] = {
+            metrics[c.name] = {
                 "mean": float(delays.mean()),
                 "at_zero": float(np.mean(delays <= low + margin)),
                 "at_max": float(np.mean(delays >= high - margin)),
             }
-    return {"delays": found} if found else {}
+    return {"delays": metrics} if metrics else {}

@@ -49,10 +49,10 @@ class EpochStatistics:
         for name, part in result.parts.items():
             self._add_part(name, part, data.answers.get(name, (data.labels, None))[0][samples], weights)
         self.clipped_spikes += clipped_spikes
-        known = labels >= 0
+        labelled = labels >= 0
         self.trials += len(labels)
-        self.labelled += int(np.count_nonzero(known))
-        self.correct += int(np.count_nonzero(known & (result.prediction == labels)))
+        self.labelled += int(np.count_nonzero(labelled))
+        self.correct += int(np.count_nonzero(labelled & (result.prediction == labels)))
         self.undecided += int(np.count_nonzero(result.prediction < 0))
         self.guarded += int(result.guarded)
         scored = ~np.isnan(result.loss)
@@ -63,9 +63,9 @@ class EpochStatistics:
             self.spikes[name] = self.spikes[name] + total if name in self.spikes else total
 
     def _add_part(self, name: str, part: LossPart, labels: np.ndarray, weights: np.ndarray | None) -> None:
-        scored, known = ~np.isnan(part.loss), labels >= 0
+        scored, labelled = ~np.isnan(part.loss), labels >= 0
         total = np.sum((part.loss if weights is None else part.loss * weights)[scored])
-        counts = (scored, known & (part.prediction == labels), known)
+        counts = (scored, labelled & (part.prediction == labels), labelled)
         self.parts[name] = self.parts.get(name, np.zeros(4)) + [total, *map(np.count_nonzero, counts)]
 
     def of_losses(self) -> dict[str, tuple[float, float]]:

@@ -67,8 +67,8 @@ def ready_to_predict(events: Events, plan: Plan) -> Events:
         elif loss.compares == "targets" and targets is None:
             targets = nothing
     if named:
-        given = {} if events.targets is None else {n: events.targets[n] for n in events.targets.dtype.names or ()}
-        targets = check.targets(named | given, len(events), events.name)
+        fields = {} if events.targets is None else {n: events.targets[n] for n in events.targets.dtype.names or ()}
+        targets = check.targets(named | fields, len(events), events.name)
     if targets is events.targets:
         return events
     return Events.trusted(
@@ -118,9 +118,9 @@ def evaluate(
         parts={
             name: PartEvaluation(
                 *statistics.of_losses()[name],
-                np.concatenate([p.prediction for p in found])[place],
-                np.concatenate([p.readout for p in found])[place],
+                np.concatenate([p.prediction for p in parts])[place],
+                np.concatenate([p.readout for p in parts])[place],
             )
-            for name, found in others.items()
+            for name, parts in others.items()
         },
     )

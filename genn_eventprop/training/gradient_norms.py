@@ -18,18 +18,18 @@ def gradient_norms(
 ) -> dict[str, tuple[float, float]]:
     """Population -> (L2 norm of the gradient of the learned weights that lead to it, the same over that of the
     weights); in the order of the plan, only where weights are learned."""
-    found = {}
+    norms = {}
     for p in plan.populations:
         into = [c for c in plan.into(p.name) if c.weight in plan.trainable]
         if into:
             g, w = (_norm(_learned(arrays[c.weight], c.learned) for c in into) for arrays in (gradients, parameters))
-            found[p.name] = (g, g / w if w > 0 else float("nan"))
-    return found
+            norms[p.name] = (g, g / w if w > 0 else float("nan"))
+    return norms
 
 
-def _learned(array: Any, which: np.ndarray | None) -> np.ndarray:
+def _learned(array: Any, mask: np.ndarray | None) -> np.ndarray:
     """Those weights that are learned."""
-    return np.asarray(array) if which is None else np.asarray(array)[which]
+    return np.asarray(array) if mask is None else np.asarray(array)[mask]
 
 
 def _norm(arrays: Any) -> float:

@@ -98,13 +98,13 @@ class _Layer:
                 f"{self.name!r}: no learned connection from an earlier layer, so its rate cannot be set"
             )
         before = after = self.rate(1.0, 0.0)
-        found = abs(before - target) <= tolerance * target
-        if not found:
-            after, found = _search(lambda a: self.rate(a, 0.0), 1.0, target, tolerance)
-        if not found:
+        converged = abs(before - target) <= tolerance * target
+        if not converged:
+            after, converged = _search(lambda a: self.rate(a, 0.0), 1.0, target, tolerance)
+        if not converged:
             unit = max(float(np.sqrt(np.mean(np.square(np.concatenate([w.ravel() for w in self.first]))))), 1e-3)
-            after, found = _search(lambda b: self.rate(1.0, b), 2.0**-6 * unit, target, tolerance)
-        if not found:
+            after, converged = _search(lambda b: self.rate(1.0, b), 2.0**-6 * unit, target, tolerance)
+        if not converged:
             self.rate(1.0, 0.0)
             raise TrainingError(
                 f"{self.name!r}: {target:g} spikes per neuron cannot be reached by scaling or "
@@ -120,26 +120,26 @@ def _search(rate: Callable[[float], float], start: float, target: float, toleran
 
     The network is left at the number that came nearest.
     """
-    known = [(start, rate(start))]
-    factor = 2.0 if known[0][1] < target else 0.5
+    points = [(start, rate(start))]
+    factor = 2.0 if points[0][1] < target else 0.5
     passed = lambda r: (r >= target) == (factor > 1) or abs(r - target) <= tolerance * target  # noqa: E731
-    while not passed(known[-1][1]) and len(known) <= DOUBLINGS:
-        known.append((known[-1][0] * factor, rate(known[-1][0] * factor)))
-    found = passed(known[-1][1])
-    low, high = sorted((known[-1][0], known[-2][0] if len(known) > 1 else 0.0))
-    for _ in range(HALVINGS if found else 0):
-        if abs(known[-1][1] - target) <= tolerance * target:
+    while not passed(points[-1][1]) and len(points) <= DOUBLINGS:
+        points.append((points[-1][0] * factor, rate(points[-1][0] * factor)))
+    bracketed = passed(points[-1][1])
+    low, high = sorted((points[-1][0], points[-2][0] if len(points) > 1 else 0.0))
+    for _ in range(HALVINGS if bracketed else 0):
+        if abs(points[-1][1] - target) <= tolerance * target:
             break
         middle = 0.5 * (low + high)
-        known.append((middle, rate(middle)))
-        low, high = (middle, high) if known[-1][1] < target else (low, middle)
-    number, best = min(known, key=lambda pair: abs(pair[1] - target))
-    return (best if number == known[-1][0] else rate(number)), found
+        points.append((middle, rate(middle)))
+        low, high = (middle, high) if points[-1][1] < target else (low, middle)
+    number, best = min(points, key=lambda pair: abs(pair[1] - target))
+    return (best if number == points[-1][0] else rate(number)), bracketed
 
 
-def _targets(trainer: Trainer, asked: float | Mapping[str, float]) -> dict[str, float]:
+def _targets(trainer: Trainer, rates: float | Mapping[str, float]) -> dict[str, float]:
     spiking = [p.name for p in trainer.plan.populations if p.spiking]
-    targets = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(spiking, asked)
+    targets = dict(rates) if isinstance(rates, Mapping) else dict.fromkeys(spiking, rates)
     for name, value in targets.items():
         if name not in spiking:
             raise SettingError(f"initialise_rates: no population {name!r} that spikes ({suggest(name, spiking)})")

@@ -27,9 +27,9 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, n_classes: int
         labels: (S,) class, -1 without one (not counted). predictions: (S,) class, -1 undecided.
     """
     _same_length(labels, predictions)
-    known = labels >= 0
-    called = np.where(predictions[known] < 0, n_classes, predictions[known])
-    flat = np.bincount(labels[known] * (n_classes + 1) + called, minlength=n_classes * (n_classes + 1))
+    labelled = labels >= 0
+    called = np.where(predictions[labelled] < 0, n_classes, predictions[labelled])
+    flat = np.bincount(labels[labelled] * (n_classes + 1) + called, minlength=n_classes * (n_classes + 1))
     return flat.reshape(n_classes, n_classes + 1)
 
 
@@ -42,13 +42,13 @@ def class_accuracy(confusion: np.ndarray) -> np.ndarray:
 def group_accuracy(labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray) -> dict[str, dict[str, float]]:
     """Group (a speaker, say) -> its accuracy and number of labelled samples, in the order of the names."""
     _same_length(labels, predictions, groups)
-    found: dict[str, dict[str, float]] = {}
+    accuracies: dict[str, dict[str, float]] = {}
     for group in np.unique(groups).tolist():
         mine = (groups == group) & (labels >= 0)
         n = int(mine.sum())
         right = int((predictions[mine] == labels[mine]).sum())
-        found[str(group)] = {"accuracy": right / n if n else float("nan"), "samples": n}
-    return found
+        accuracies[str(group)] = {"accuracy": right / n if n else float("nan"), "samples": n}
+    return accuracies
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -62,10 +62,10 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     if not 1 <= k <= scores.shape[1]:
         raise SettingError(f"top_k: k must be from 1 to the {scores.shape[1]} classes, got {k}")
     _same_length(labels, scores)
-    known = labels >= 0
-    if not known.any():
+    labelled = labels >= 0
+    if not labelled.any():
         return float("nan")
-    scores, labels = scores[known], labels[known]
+    scores, labels = scores[labelled], labels[labelled]
     mine = np.take_along_axis(scores, labels[:, None], axis=1)
     before = (scores >= mine) & (np.arange(scores.shape[1]) != labels[:, None])
     return float(np.mean((before.sum(axis=1) < k) & (mine[:, 0] > -np.inf)))
@@ -85,17 +85,17 @@ def wilson_interval(correct: int, samples: int, confidence: float = 0.95) -> tup
     if samples == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, spread = correct / samples, z * z / samples
-    half = z * np.sqrt(p * (1 - p) / samples + spread / (4 * samples))
-    return float(max(0.0, (p + spread / 2 - half) / (1 + spread))), float(
-        min(1.0, (p + spread / 2 + half) / (1 + spread))
-    )
+    p, width = correct / samples, z * z / samples
+    half = z * np.sqrt(p * (1 - p) / samples + width / (4 * samples))
+    return float(max(0.0, (p + width / 2 - half) / (1 + width))), float(min(1.0, (p + width / 2 + half) / (1 + width)))
 
 
 def interval_of(evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of the accuracy of an evaluation."""
-    known = evaluation.labels >= 0
-    return wilson_interval(int((evaluation.predictions[known] == evaluation.labels[known]).sum()), int(known.sum()))
+    labelled = evaluation.labels >= 0
+    return wilson_interval(
+        int((evaluation.predictions[labelled] == evaluation.labels[labelled]).sum()), int(labelled.sum())
+    )
 
 
 def report(evaluation: Evaluation, groups: np.ndarray | None = None) -> dict[str, Any]:

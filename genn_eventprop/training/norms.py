@@ -41,14 +41,14 @@ class MaxNorm(Callback):
             for c in trainer.network.connections
             if c.trainable and not c.share and not isinstance(c.connectivity, Pool2D)
         ]
-        self.chosen = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
-        if not self.chosen:
-            known = suggest(self.pattern, [c.name for c in fitting])
-            raise SettingError(f"MaxNorm: no learned connection matches {self.pattern!r}; {known}")
+        self.connections = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
+        if not self.connections:
+            hint = suggest(self.pattern, [c.name for c in fitting])
+            raise SettingError(f"MaxNorm: no learned connection matches {self.pattern!r}; {hint}")
         self._tables = Tables(trainer.plan)
 
     def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
-        for c in self.chosen:
+        for c in self.connections:
             weight = np.array(trainer.engine.parameters[f"{c.name}.weight"], np.float64)
             group = self._targets(trainer, c)
             norm = np.sqrt(np.bincount(group, weight.ravel() ** 2))
@@ -64,6 +64,6 @@ class MaxNorm(Callback):
             return np.arange(weights) % c.weight_shape[-1]
         record = next(r for r in trainer.plan.connections if r.name == c.name)
         table = self._tables.of(record, trainer.engine.parameters)
-        found = np.empty(weights, np.int64)
-        found[table.weights] = table.target
-        return found
+        targets = np.empty(weights, np.int64)
+        targets[table.weights] = table.target
+        return targets

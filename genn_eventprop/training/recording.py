@@ -143,11 +143,13 @@ class Record(Callback):
         for name in self.populations or ():
             if name not in known:
                 raise SettingError(f"Record: no population {name!r} ({suggest(name, known)})")
-        self.chosen = {name: known[name] for name in self.populations or known}
-        every = {state for states in self.chosen.values() for state in states}
+        self.recorded = {name: known[name] for name in self.populations or known}
+        every = {state for states in self.recorded.values() for state in states}
         for state in self.states:
             if state not in every:
-                raise SettingError(f"Record: no state {state!r} in {', '.join(self.chosen)} ({suggest(state, every)})")
+                raise SettingError(
+                    f"Record: no state {state!r} in {', '.join(self.recorded)} ({suggest(state, every)})"
+                )
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         epoch = int(metrics["epoch"])
@@ -163,14 +165,14 @@ class Record(Callback):
         sample = self.events[index : index + 1]
         data = trainer.engine.load(sample)
         spikes = trainer.engine.run(data, [0], record_spikes=True).spikes or {}
-        spikes = {name: s for name, s in spikes.items() if name in self.chosen}
+        spikes = {name: s for name, s in spikes.items() if name in self.recorded}
         if not self.states:
             inputs = np.asarray(sample.times), np.asarray(sample.channels), trainer.plan.input.size
             return Trial(np.zeros(0), {}, spikes, *inputs, int(data.labels[0]))
         trial = record_trial(trainer, self.events, index)
         states = {
             name: {s: v for s, v in trial.states[name].items() if s in self.states}
-            for name, known in self.chosen.items() if set(known) & set(self.states)
+            for name, known in self.recorded.items() if set(known) & set(self.states)
         }  # fmt: skip
         return dataclasses.replace(trial, states=states, spikes=spikes)
 

@@ -57,15 +57,15 @@ def epoch_metrics(
 
 def _metrics_of_losses(statistics: EpochStatistics, held_out: Evaluation | None) -> dict[str, Any]:
     """{"losses": population -> loss and accuracy of the loss that reads it} where there are several."""
-    found: dict[str, dict[str, float | None]] = {}
+    metrics: dict[str, dict[str, float | None]] = {}
     for name, (loss, accuracy) in statistics.of_losses().items():
         part = None if held_out is None else held_out.parts[name]
-        found[name] = {
+        metrics[name] = {
             "train_loss": loss, "train_accuracy": accuracy,
             "validation_loss": None if part is None else part.loss,
             "validation_accuracy": None if part is None else part.accuracy,
         }  # fmt: skip
-    return {"losses": found} if found else {}
+    return {"losses": metrics} if metrics else {}
 
 
 def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
 
 def run_results(
     state: TrainingState,
-    chosen: Evaluation | None,
+    best: Evaluation | None,
     final: Evaluation | None,
     engine: str,
     seed: int,
@@ -94,11 +94,11 @@ def run_results(
     ``activity`` has, for each spiking population of `sizes` (name -> neurons), what the last epoch's metrics say of it.
     """
     return {
-        "test_accuracy": None if chosen is None else chosen.accuracy,
-        "test_loss": None if chosen is None else chosen.loss,
+        "test_accuracy": None if best is None else best.accuracy,
+        "test_loss": None if best is None else best.loss,
         "final_test_accuracy": None if final is None else final.accuracy,
         "final_test_loss": None if final is None else final.loss,
-        "test": None if chosen is None else report(chosen, groups),
+        "test": None if best is None else report(best, groups),
         "best_validation_accuracy": None if state.best_epoch is None else state.best_accuracy,
         "best_epoch": state.best_epoch,
         "epochs": state.epoch,
@@ -107,12 +107,12 @@ def run_results(
         "engine": engine,
         "seed": seed,
         "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
-    } | _test_of_losses(chosen)
+    } | _test_of_losses(best)
 
 
-def _test_of_losses(chosen: Evaluation | None) -> dict[str, Any]:
-    found = {} if chosen is None else chosen.parts
-    each = {name: {"test_loss": part.loss, "test_accuracy": part.accuracy} for name, part in found.items()}
+def _test_of_losses(best: Evaluation | None) -> dict[str, Any]:
+    parts = {} if best is None else best.parts
+    each = {name: {"test_loss": part.loss, "test_accuracy": part.accuracy} for name, part in parts.items()}
     return {"losses": each} if each else {}
 
 

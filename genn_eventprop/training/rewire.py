@@ -49,24 +49,26 @@ class Rewire(Callback):
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         fitting = [c for c in trainer.network.connections if isinstance(c.connectivity, Sparse) and c.trainable]
-        self.chosen = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
-        if not self.chosen:
+        self.connections = [c for c in fitting if fnmatch.fnmatchcase(c.name, self.pattern)]
+        if not self.connections:
             names = [c.name for c in fitting]
             raise SettingError(
                 f"Rewire: no learned Sparse connection matches {self.pattern!r}; {suggest(self.pattern, names)}"
             )
-        kept = [c.name for c in self.chosen if c.learned is not None]
-        if kept:
-            raise SettingError(f"Rewire: some weights of {kept[0]!r} are not learned, so they cannot be rewired")
-        for c in self.chosen:
+        partly_learned = [c.name for c in self.connections if c.learned is not None]
+        if partly_learned:
+            raise SettingError(
+                f"Rewire: some weights of {partly_learned[0]!r} are not learned, so they cannot be rewired"
+            )
+        for c in self.connections:
             _refuse_single(c)
-        self._signs = {c.name: self._sign(trainer, c) for c in self.chosen}
+        self._signs = {c.name: self._sign(trainer, c) for c in self.connections}
 
     def start_epoch(self, trainer: Trainer, epoch: int) -> None:
-        self.rewired = {c.name: 0 for c in self.chosen}
+        self.rewired = {c.name: 0 for c in self.connections}
 
     def end_batch(self, trainer: Trainer, epoch: int, batch: int, statistics: EpochStatistics) -> None:
-        for c in self.chosen:
+        for c in self.connections:
             self._after_update(trainer, c)
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
@@ -155,16 +157,16 @@ def _allowed(c: Connection, sign: np.ndarray) -> np.ndarray:
 def free_pairs(pairs: np.ndarray, cut: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """(len(cut), 2) pairs, uniform among those of (M, N) that are not connected when the pairs `cut` are gone."""
     M, N = shape
-    taken = set(np.delete(pairs[:, 0].astype(np.int64) * N + pairs[:, 1], cut).tolist())
-    if M * N - len(taken) <= 4 * len(cut):
-        unconnected = np.setdiff1d(np.arange(M * N), np.fromiter(taken, np.int64, len(taken)))
-        found = rng.choice(unconnected, len(cut), replace=False)
+    occupied = set(np.delete(pairs[:, 0].astype(np.int64) * N + pairs[:, 1], cut).tolist())
+    if M * N - len(occupied) <= 4 * len(cut):
+        unconnected = np.setdiff1d(np.arange(M * N), np.fromiter(occupied, np.int64, len(occupied)))
+        keys = rng.choice(unconnected, len(cut), replace=False)
     else:
         new: list[int] = []
         while len(new) < len(cut):
             k = int(rng.integers(0, M * N))
-            if k not in taken:
-                taken.add(k)
+            if k not in occupied:
+                occupied.add(k)
                 new.append(k)
-        found = np.array(new)
-    return np.stack(np.divmod(found, N), axis=1).astype(np.int32)
+        keys = np.array(new)
+    return np.stack(np.divmod(keys, N), axis=1).astype(np.int32)

@@ -50,13 +50,13 @@ class Revive(Callback):
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         spiking = [p.name for p in trainer.plan.populations if p.spiking]
-        chosen = self.populations
-        if chosen is None:
-            chosen = tuple(name for name in spiking if name != trainer.plan.output.name)
-        for name in chosen:
+        names = self.populations
+        if names is None:
+            names = tuple(name for name in spiking if name != trainer.plan.output.name)
+        for name in names:
             if name not in spiking:
                 raise SettingError(f"Revive: no population {name!r} that spikes ({suggest(name, spiking)})")
-        self.into = {name: incoming(trainer, name) for name in chosen}
+        self.into = {name: incoming(trainer, name) for name in names}
         shared = [c for cs in self.into.values() for c in cs if isinstance(c.connectivity, (Conv2D, Pool2D))]
         if shared:
             raise SettingError(
@@ -64,12 +64,12 @@ class Revive(Callback):
                 f"({type(shared[0].connectivity).__name__}), which cannot be changed for one of them; name the other "
                 "populations"
             )
-        given = [
+        fixed = [
             c.name for cs in self.into.values() for c in cs if isinstance(c.connectivity.weight, (Array, Constant))
         ]
-        if self.how == "redraw" and given:
+        if self.how == "redraw" and fixed:
             raise SettingError(
-                f"Revive: the weights of {given[0]!r} were given, so they cannot be redrawn; use Revive('lift')"
+                f"Revive: the weights of {fixed[0]!r} were given, so they cannot be redrawn; use Revive('lift')"
             )
 
     def start_epoch(self, trainer: Trainer, epoch: int) -> None:
@@ -107,9 +107,9 @@ def _into(trainer: Trainer, c: Connection, neurons: np.ndarray) -> np.ndarray:
         return neurons[None]
     record = next(r for r in trainer.plan.connections if r.name == c.name)
     table = Tables(trainer.plan).of(record, trainer.engine.parameters)
-    found = np.zeros(c.weight_shape, bool)
-    found.reshape(-1)[table.weights[neurons[table.target]]] = True
-    return found
+    mask = np.zeros(c.weight_shape, bool)
+    mask.reshape(-1)[table.weights[neurons[table.target]]] = True
+    return mask
 
 
 def incoming(trainer: Trainer, population: str) -> list[Connection]:

@@ -55,12 +55,12 @@ class TensorBoard(Callback):
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """All finite numbers in nested metrics by names such as ``"silent/hidden"`` or ``"validation_per_class/3"``."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for key, value in metrics.items():
         if isinstance(value, (list, tuple)):
             value = {str(i): v for i, v in enumerate(value)}
         if isinstance(value, Mapping):
-            found |= scalars(value, f"{prefix}{key}/")
+            values |= scalars(value, f"{prefix}{key}/")
         elif isinstance(value, (int, float)) and math.isfinite(value) and key != "epoch":
-            found[prefix + key] = float(value)
-    return found
+            values[prefix + key] = float(value)
+    return values

@@ -269,9 +269,9 @@ class Trainer:
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
         try:
             if self._wants_estimate:
-                left = range(self.state.epoch, epochs)
+                remaining = range(self.state.epoch, epochs)
                 self.runtime_estimate = estimate_runtime(
-                    self.engine, batches, held_out, self.batch_size, left, self.ranks.size, self._later_bytes()
+                    self.engine, batches, held_out, self.batch_size, remaining, self.ranks.size, self._later_bytes()
                 )
             n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
             for callback in self.callbacks:
@@ -462,13 +462,13 @@ class Trainer:
 
     def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
         """Read the test set, with the last weights and the chosen ones."""
-        final = chosen = groups = None
+        final = best = groups = None
         if held_out_test is not None:
             test = held_out_test.open()
-            chosen, final = self.evaluator.test(self.evaluator.load(test, "test"))
+            best, final = self.evaluator.test(self.evaluator.load(test, "test"))
             groups = test.groups
         sizes = {p.name: p.size for p in self.plan.populations}
-        results = run_results(self.state, chosen, final, self.engine.name, self.streams.seed, groups, sizes)
+        results = run_results(self.state, best, final, self.engine.name, self.streams.seed, groups, sizes)
         self.recorder.write_results(results)
         return results
 
@@ -542,13 +542,13 @@ class Trainer:
         Raises:
             CheckpointError: a file that cannot be read; if `strict`, one with other names or shapes.
         """
-        found, left = fitting_weights(path, self.engine.parameters, strict=strict)
-        self.network.check_parameters({**self.engine.parameters, **found})
-        for name, value in found.items():
+        values, problems = fitting_weights(path, self.engine.parameters, strict=strict)
+        self.network.check_parameters({**self.engine.parameters, **values})
+        for name, value in values.items():
             self.engine.parameters[name][...] = value
         self.settle_bounds()
         self.optimiser.restart_average()
-        return left
+        return problems
 
     def settle_bounds(self) -> None:
         """Update the optimiser's bounds that depend on parameter values, after you changed these by hand."""

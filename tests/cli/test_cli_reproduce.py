@@ -284,7 +284,7 @@ def test_numbers_of_the_report(folder):
     assert difference(narrow) == f"-5.00 ({5 / (50 / 2 + 1 / 4) ** 0.5:.1f} standard errors)"
     assert row_of(narrow)[5:7] == ["1.50", "159 of 200"]
     (step,) = order_steps(paper.tables[0], outcomes)
-    assert (step.held, step.compared.pairs) == (1, 2) and step.compared.mean == pytest.approx(-2.5)
+    assert (step.agreeing, step.compared.pairs) == (1, 2) and step.compared.mean == pytest.approx(-2.5)
     assert "does **not** hold here in every step" in order_words(paper.tables[0], [step])
 
 
@@ -319,5 +319,5 @@ def test_cells_with_folds_are_ordered_by_folds():
     assert outcomes["bad"].by_fold() == pytest.approx({"x": 30.0, "y": 65.0})
     table = Table("Speakers", "page.py", "test_accuracy", tuple(cells), worst_first=("bad", "good"))
     (step,) = order_steps(table, outcomes)
-    assert (step.held, step.compared.pairs) == (1, 2) and step.compared.mean == pytest.approx(10.0)
+    assert (step.agreeing, step.compared.pairs) == (1, 2) and step.compared.mean == pytest.approx(10.0)
     assert "`good` is above `bad` in 1 of 2 folds (+10.0 points" in order_words(table, [step])

@@ -18,7 +18,7 @@ from genn_eventprop.distributed import launched, ranks_of, world
 from genn_eventprop.engines import Data
 from genn_eventprop.errors import SettingError
 from genn_eventprop.runs import load_checkpoint
-from genn_eventprop.training.batches import placed
+from genn_eventprop.training.batches import embed_share
 from support.on_genn import BACKEND
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -298,7 +298,7 @@ def test_a_communicator_changes_no_result(tmp_path, monkeypatch):
 
 def test_what_other_ranks_run_is_left_out_of_a_batch():
     data = Data(np.arange(3), None, np.arange(3), np.array([0, 1, 3]), np.zeros(2), 0, np.ones((2, 4)))
-    whole = placed(data, slice(1, 3), np.array([5, 6, 7, 8]))
+    whole = embed_share(data, slice(1, 3), np.array([5, 6, 7, 8]))
     assert whole.offsets.tolist() == [0, 0, 1, 3, 3] and whole.labels.tolist() == [5, 6, 7, 8]
     assert np.isnan(whole.targets[[0, 3]]).all() and (whole.targets[1:3] == 1).all()
 

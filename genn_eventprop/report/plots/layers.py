@@ -53,8 +53,8 @@ def title(label: int, prediction: int | None, names: Sequence[str]) -> str:
     """The class of a sample and, if given, the prediction: -1 if no output decides."""
     parts = [f"class “{names[label]}”"] if label >= 0 else ["no label"]
     if prediction is not None:
-        said = f"predicted “{names[prediction]}”" if prediction >= 0 else "no output decides"
-        parts.append(said + ("" if label < 0 else ", right" if prediction == label else ", wrong"))
+        verdict = f"predicted “{names[prediction]}”" if prediction >= 0 else "no output decides"
+        parts.append(verdict + ("" if label < 0 else ", right" if prediction == label else ", wrong"))
     return "; ".join(parts)
 
 

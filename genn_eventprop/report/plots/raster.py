@@ -42,14 +42,14 @@ def trial(
         raster(ax, *row)
     for number, name in enumerate(populations):
         v, adjoint = axes[len(rows) + 2 * number : len(rows) + 2 * number + 2]
-        state, asked = observed(record, name), None if neurons is None else neurons[name]
+        state, numbers = observed(record, name), None if neurons is None else neurons[name]
         if name == record.decides:
             values = record.states[name][state]
             names = [*map(words, class_names), *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
-            shown = outputs_shown(values, record.label, prediction, names, asked)
+            shown = outputs_shown(values, record.label, prediction, names, numbers)
         else:
-            wanted = _interesting(record, name) if asked is None else asked
-            shown = [(i, colour, f"neuron {i}") for i, colour in zip(wanted, CLASS_COLOURS)]
+            neurons_of = _interesting(record, name) if numbers is None else numbers
+            shown = [(i, colour, f"neuron {i}") for i, colour in zip(neurons_of, CLASS_COLOURS)]
         voltages(v, record, name, state, shown, others=name == record.decides)
         v.set_ylabel(f"{name}\n" + (f"${state}$" if len(state) == 1 else state))
         threshold = record.thresholds.get(name) if v_thresh is None else v_thresh

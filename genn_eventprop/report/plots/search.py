@@ -19,10 +19,10 @@ def history(values: Sequence[tuple[int, float]], label: str, larger: bool = True
     Args:
         values: (number of the trial, value), in order. label: of the value. larger: whether larger is better.
     """
-    numbers, found = (np.array(v) for v in zip(*values))
-    best = (np.maximum if larger else np.minimum).accumulate(found)
+    numbers, scores = (np.array(v) for v in zip(*values))
+    best = (np.maximum if larger else np.minimum).accumulate(scores)
     fig, axis = figure(size=(6.0, 3.4))
-    axis.plot(numbers, found, ".", color=BLUE, label="trial")
+    axis.plot(numbers, scores, ".", color=BLUE, label="trial")
     axis.step(numbers, best, where="post", color=ORANGE, label="best so far")
     axis.set(title="Trials", xlabel="trial", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -55,11 +55,11 @@ def slices(trials: Sequence[tuple[Mapping[str, Any], float]], label: str, logari
 
 
 @styled
-def importances(found: Mapping[str, float]) -> Figure:
+def importances(shares: Mapping[str, float]) -> Figure:
     """How much of the values' differences each setting explains; source: Watanabe et al. 2023, PED-ANOVA."""
-    names = sorted(found, key=lambda name: found[name])
+    names = sorted(shares, key=lambda name: shares[name])
     fig, axis = figure(size=(5.0, 0.35 * len(names) + 1.2))
-    axis.barh(names, [found[name] for name in names], color=BLUE)
+    axis.barh(names, [shares[name] for name in names], color=BLUE)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", color=GREY)
     axis.set(title="Importance", xlabel="fraction of the variance")

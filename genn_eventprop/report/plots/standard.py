@@ -34,8 +34,8 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
         return
     with trainer.best_weights():
         result = trainer.evaluate(test[:COUNTED])
-        shown = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=int(result.predictions[0]))
-        save(shown, folder / "trial.png")
+        figure = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=int(result.predictions[0]))
+        save(figure, folder / "trial.png")
         matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
         save(confusion(matrix, list(experiment.class_names), "Test set"), folder / "confusion.png")
         save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")

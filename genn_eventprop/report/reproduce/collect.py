@@ -24,7 +24,8 @@ class Outcome:
     """One cell and its finished runs.
 
     Args:
-        runs: run name -> results.json. metrics: run name -> lines of metrics.jsonl. wanted: runs that the cell has.
+        runs: run name -> results.json.
+        metrics: run name -> lines of metrics.jsonl. total: number of runs that the cell has.
         accuracy: key of results.json that counts, as the paper reports it.
     """
 
@@ -33,13 +34,13 @@ class Outcome:
     runs: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Lines]
     folders: Mapping[str, Path]
-    wanted: int
+    total: int
 
     @cached_property
     def values(self) -> dict[str, float]:
         """Run name -> test accuracy in per cent, of the runs that have one."""
-        found = {name: results.get(self.accuracy) for name, results in self.runs.items()}
-        return {name: 100 * value for name, value in found.items() if value is not None}
+        accuracies = {name: results.get(self.accuracy) for name, results in self.runs.items()}
+        return {name: 100 * value for name, value in accuracies.items() if value is not None}
 
     @property
     def mean(self) -> float | None:
@@ -50,23 +51,25 @@ class Outcome:
         """Sample standard deviation over seeds; with folds, of the seeds' means over all folds."""
         if not self.cell.folds:
             return deviation(self.values.values())
-        folds = self.wanted // len(self.cell.seeds)
+        folds = self.total // len(self.cell.seeds)
         means = [fmean(v) for v in self._by_seed().values() if len(v) == folds]
         return deviation(means)
 
     def _by_seed(self) -> dict[int, list[float]]:
-        found: dict[int, list[float]] = {}
+        accuracies: dict[int, list[float]] = {}
         for name, value in self.values.items():
-            found.setdefault(int(self.cell.runs()[name]["seed"]), []).append(value)
-        return found
+            accuracies.setdefault(int(self.cell.runs()[name]["seed"]), []).append(value)
+        return accuracies
 
     def by_fold(self) -> dict[str, float]:
         """What is held out -> mean accuracy over the seeds that are finished."""
-        found: dict[str, list[float]] = {}
+        accuracies: dict[str, list[float]] = {}
         for name, settings in self.cell.runs().items():
             if name in self.values:
-                found.setdefault(", ".join(str(settings[key]) for key in self.cell.folds), []).append(self.values[name])
-        return {fold: fmean(values) for fold, values in found.items()}
+                accuracies.setdefault(", ".join(str(settings[key]) for key in self.cell.folds), []).append(
+                    self.values[name]
+                )
+        return {fold: fmean(values) for fold, values in accuracies.items()}
 
     @property
     def seeds(self) -> list[int]:
@@ -80,11 +83,11 @@ class Outcome:
 
     def hidden(self) -> tuple[float, float, int] | None:
         """(spikes per neuron and trial, silent neurons, neurons) of all hidden neurons in the last epoch, a mean."""
-        found = [hidden_activity(r.get("activity", {})) for r in self.runs.values()]
-        known = [f for f in found if f is not None]
-        if not known or len(known) < len(found):
+        activities = [hidden_activity(r.get("activity", {})) for r in self.runs.values()]
+        activity = [f for f in activities if f is not None]
+        if not activity or len(activity) < len(activities):
             return None
-        spikes, silent, neurons = zip(*known)
+        spikes, silent, neurons = zip(*activity)
         return fmean(spikes), fmean(silent), neurons[0]
 
     def by_pair(self) -> dict[object, float]:
@@ -133,7 +136,7 @@ class Step:
 
     worse: str
     better: str
-    held: int
+    agreeing: int
     compared: Paired
 
 
@@ -142,15 +145,15 @@ def order_steps(table: Table, outcomes: Mapping[str, Outcome]) -> list[Step]:
     steps = []
     for worse, better in zip(table.worst_first, table.worst_first[1:]):
         a, b = outcomes[worse].by_pair(), outcomes[better].by_pair()
-        found = paired(a, b)
-        if found is not None:
-            steps.append(Step(worse, better, sum(b[key] > a[key] for key in a if key in b), found))
+        comparison = paired(a, b)
+        if comparison is not None:
+            steps.append(Step(worse, better, sum(b[key] > a[key] for key in a if key in b), comparison))
     return steps
 
 
 def machines(outcomes: Sequence[Outcome]) -> list[str]:
     """Machine and versions of all runs, each combination once."""
-    found: dict[str, None] = {}
+    descriptions: dict[str, None] = {}
     for outcome in outcomes:
         for folder in outcome.folders.values():
             e = RunFolder(folder).environment
@@ -158,5 +161,5 @@ def machines(outcomes: Sequence[Outcome]) -> list[str]:
             commit = f", commit {e['commit'][:12]}" if e.get("commit") else ""
             engine = next(iter(outcome.runs.values()))["engine"]
             words = f"{e['cores']} cores, {e['processor'] or e['machine']}; Python {e['python']}, {packages}{commit}; "
-            found[words + f"engine {engine}"] = None
-    return list(found)
+            descriptions[words + f"engine {engine}"] = None
+    return list(descriptions)

@@ -22,19 +22,19 @@ Value = Callable[[dict[str, Any]], float]
 @styled
 def curves(outcomes: Sequence[Outcome]) -> Figure:
     """Accuracy, hidden spikes and silent hidden neurons over the epochs: thin lines are runs, thick ones medians."""
-    drawn = [o for o in outcomes if any(o.metrics.values())]
-    rows = -(-len(drawn) // 3)
+    cells = [o for o in outcomes if any(o.metrics.values())]
+    rows = -(-len(cells) // 3)
     fig, axes = figure(1, 3, size=(10.5, 3.3 + 0.19 * rows))
     validated = any(
-        m.get("validation_accuracy") is not None for o in drawn for lines in o.metrics.values() for m in lines
+        m.get("validation_accuracy") is not None for o in cells for lines in o.metrics.values() for m in lines
     )
     part = "validation" if validated else "train"
-    for outcome, (colour, dashes) in zip(drawn, _looks(len(drawn))):
+    for outcome, (colour, dashes) in zip(cells, _looks(len(cells))):
         _lines(axes[0], outcome, lambda m: 100 * _number(m[f"{part}_accuracy"]), colour, dashes)
         _lines(axes[1], outcome, lambda m: _hidden(m, "spikes_per_neuron", np.mean), colour, dashes)
         _lines(axes[2], outcome, lambda m: _hidden(m, "silent", np.sum), colour, dashes)
-    which = "Validation" if validated else "Training"
-    axes[0].set(title=f"{which} accuracy", ylabel="correct predictions (%), linear scale")
+    split = "Validation" if validated else "Training"
+    axes[0].set(title=f"{split} accuracy", ylabel="correct predictions (%), linear scale")
     axes[1].set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial")
     axes[2].set(title="Silent hidden neurons", ylabel="neurons silent for the whole epoch")
     for ax in axes:
@@ -47,7 +47,7 @@ def curves(outcomes: Sequence[Outcome]) -> Figure:
     axes[2].yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     handles = [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=o.cell.name)
-        for o, (colour, dashes) in zip(drawn, _looks(len(drawn)))
+        for o, (colour, dashes) in zip(cells, _looks(len(cells)))
     ]
     fig.legend(handles=handles, loc="outside lower left", ncols=3)
     return fig
@@ -56,19 +56,19 @@ def curves(outcomes: Sequence[Outcome]) -> Figure:
 @styled
 def accuracies(outcomes: Sequence[Outcome]) -> Figure:
     """Every run's accuracy, the mean, and what was published with its standard deviation; one line a cell."""
-    drawn = [o for o in outcomes if o.values]
-    fig, ax = figure(size=(7.6, 1.5 + 0.34 * len(drawn)))
-    for row, outcome in enumerate(drawn):
+    cells = [o for o in outcomes if o.values]
+    fig, ax = figure(size=(7.6, 1.5 + 0.34 * len(cells)))
+    for row, outcome in enumerate(cells):
         values = list(outcome.values.values())
         ax.plot(values, [row] * len(values), "o", color=CLASS_COLOURS[0], markersize=4, alpha=0.45)
         ax.plot([outcome.mean], [row], "|", color=CLASS_COLOURS[0], markersize=15, markeredgewidth=2.2)
-        told = outcome.cell.published
-        if told is not None and told.accuracy is not None:
-            ax.errorbar(told.accuracy, row + 0.25, xerr=told.deviation, fmt="D", color=CLASS_COLOURS[1], markersize=4,
-                        capsize=3)  # fmt: skip
-    words = "validation" if drawn[0].accuracy == ACCURACIES["validation"] else "test"
-    ax.set_yticks(range(len(drawn)), [o.cell.name for o in drawn])
-    ax.set(xlabel=f"{words} accuracy (%), linear scale", ylim=(len(drawn) - 0.4, -0.6))
+        published = outcome.cell.published
+        if published is not None and published.accuracy is not None:
+            ax.errorbar(published.accuracy, row + 0.25, xerr=published.deviation, fmt="D", color=CLASS_COLOURS[1],
+                        markersize=4, capsize=3)  # fmt: skip
+    words = "validation" if cells[0].accuracy == ACCURACIES["validation"] else "test"
+    ax.set_yticks(range(len(cells)), [o.cell.name for o in cells])
+    ax.set(xlabel=f"{words} accuracy (%), linear scale", ylim=(len(cells) - 0.4, -0.6))
     ax.grid(False, axis="y")
     ours, theirs = CLASS_COLOURS[:2]
     handles = [
@@ -76,8 +76,8 @@ def accuracies(outcomes: Sequence[Outcome]) -> Figure:
         Line2D([], [], linestyle="", marker="|", color=ours, markersize=11, markeredgewidth=2.2, label="mean"),
         Line2D([], [], linestyle="", marker="D", color=theirs, markersize=4, label="published, standard deviation"),
     ]
-    published = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in drawn)
-    fig.legend(handles=handles if published else handles[:2], loc="outside lower left", ncols=3)
+    any_published = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in cells)
+    fig.legend(handles=handles if any_published else handles[:2], loc="outside lower left", ncols=3)
     return fig
 
 

@@ -79,12 +79,12 @@ class Cell:
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Run name -> settings, seed after seed: ``sum,speaker_out=lucas,seed=1``."""
-        found = {}
+        runs = {}
         for seed in self.seeds:
             for values in itertools.product(*self.folds.values()):
                 varied = {**dict(zip(self.folds, values)), "seed": seed}
-                found[f"{self.name},{cell_name(varied)}"] = {**self.settings, **varied}
-        return found
+                runs[f"{self.name},{cell_name(varied)}"] = {**self.settings, **varied}
+        return runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,16 +139,16 @@ class Paper:
         for pattern in patterns:
             if not fnmatch.filter(names, pattern):
                 raise SettingError(f"{self.name} has no cell {pattern!r}; {suggest(pattern, names)}")
-        chosen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
-        kept = [
+        selection = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+        tables = [
             replace(
                 table,
-                cells=tuple(cell for cell in table.cells if cell.name in chosen),
-                worst_first=tuple(name for name in table.worst_first if name in chosen),
+                cells=tuple(cell for cell in table.cells if cell.name in selection),
+                worst_first=tuple(name for name in table.worst_first if name in selection),
             )
             for table in self.tables
         ]
-        return replace(self, tables=tuple(table for table in kept if table.cells))
+        return replace(self, tables=tuple(table for table in tables if table.cells))
 
     def with_seeds(self, seeds: str) -> Paper:
         """Other seeds for every cell."""
@@ -178,11 +178,11 @@ def find_paper(name: str, data: str | None = None, quick: bool = False) -> Paper
         if data is not None:
             raise SettingError("--data is for the papers that come with the package; your file names its experiment")
         return read_paper(Path(name), quick)
-    known = paper_names()
-    names = [known_name for known_name in known if "." not in known_name]
+    papers = paper_names()
+    names = [known_name for known_name in papers if "." not in known_name]
     if name not in names:
         raise SettingError(f"there is no paper {name!r}; {suggest(name, names)}")
-    others = [known_name.split(".", 1)[1] for known_name in known if known_name.startswith(f"{name}.")]
+    others = [known_name.split(".", 1)[1] for known_name in papers if known_name.startswith(f"{name}.")]
     if data is not None and data not in others:
         raise SettingError(f"{name} on {data!r} is not prepared; {suggest(data, others) if others else 'leave it out'}")
     file = f"{name}{SUFFIX}" if data is None else f"{name}.{data}{SUFFIX}"
@@ -196,77 +196,77 @@ def read_paper(path: Path, quick: bool = False) -> Paper:
     Raises:
         SettingError: no such file, unknown keys or settings, a cell twice.
     """
-    given, where = read_toml(path), str(path)
-    _known(given, OF_PAPER, where)
+    document, where = read_toml(path), str(path)
+    check_keys(document, OF_PAPER, where)
     for key in ("title", "paper", "tables"):
-        if key not in given:
+        if key not in document:
             raise SettingError(f"{where}: {key} is missing")
-    changed = given.get("quick", {})
-    _known(changed, OF_QUICK, f"{where}, [quick]")
+    changed = document.get("quick", {})
+    check_keys(changed, OF_QUICK, f"{where}, [quick]")
     forced = changed.get("settings", {}) if quick else {}
     seeds = changed.get("seeds") if quick else None
-    tables = tuple(_table(table, given, forced, seeds, where) for table in given["tables"])
+    tables = tuple(_table(table, document, forced, seeds, where) for table in document["tables"])
     names = [cell.name for table in tables for cell in table.cells]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise SettingError(f"{where}: two cells are called {twice!r}; every cell needs a name of its own")
-    made = Paper(
-        path.name.removesuffix(SUFFIX).removesuffix(".toml"), given["title"], given["paper"], tables,
-        given.get("text", ""), tuple(given.get("differences", ())), quick,
+    paper = Paper(
+        path.name.removesuffix(SUFFIX).removesuffix(".toml"), document["title"], document["paper"], tables,
+        document.get("text", ""), tuple(document.get("differences", ())), quick,
     )  # fmt: skip
-    return made.only(changed["cells"]) if quick and "cells" in changed else made
+    return paper.only(changed["cells"]) if quick and "cells" in changed else paper
 
 
 def _table(
-    given: Mapping[str, Any], paper: Mapping[str, Any], forced: Mapping[str, Any], seeds: str | None, where: str
+    table: Mapping[str, Any], paper: Mapping[str, Any], forced: Mapping[str, Any], seeds: str | None, where: str
 ) -> Table:
-    _known(given, OF_TABLE, f"{where}, [[tables]]")
-    title = given.get("title", "")
+    check_keys(table, OF_TABLE, f"{where}, [[tables]]")
+    title = table.get("title", "")
     where = f"{where}, table {title!r}"
-    experiment = given.get("experiment", paper.get("experiment"))
+    experiment = table.get("experiment", paper.get("experiment"))
     if not isinstance(experiment, str):
         raise SettingError(f'{where}: name the experiment, e.g. experiment = "yin_yang"')
-    accuracy = given.get("accuracy", paper.get("accuracy", "chosen"))
+    accuracy = table.get("accuracy", paper.get("accuracy", "chosen"))
     if accuracy not in ACCURACIES:
         raise SettingError(f"{where}: accuracy = {accuracy!r}; {suggest(str(accuracy), ACCURACIES)}")
     beside = Path(where.split(", table")[0]).parent / experiment
     experiment = str(beside) if experiment.endswith(".py") and beside.is_file() else experiment
-    shared = {**paper.get("settings", {}), **given.get("settings", {})}
+    shared = {**paper.get("settings", {}), **table.get("settings", {})}
     config = load_experiment(experiment).config
     cells = tuple(
-        _cell(cell, shared, forced, seeds or paper.get("seeds", "1"), seeds, where) for cell in given["cells"]
+        _cell(cell, shared, forced, seeds or paper.get("seeds", "1"), seeds, where) for cell in table["cells"]
     )
     for cell in cells:
         check_settings(config, {**cell.settings, **cell.folds}, f"{where}, cell {cell.name!r}")
-    order = tuple(given.get("worst_first", ()))
+    order = tuple(table.get("worst_first", ()))
     for name in order:
         if name not in {cell.name for cell in cells}:
             raise SettingError(f"{where}, worst_first: {suggest(name, [cell.name for cell in cells])}")
-    return Table(title, experiment, ACCURACIES[accuracy], cells, given.get("text", ""), order)
+    return Table(title, experiment, ACCURACIES[accuracy], cells, table.get("text", ""), order)
 
 
 def _cell(
-    given: Mapping[str, Any], shared: Mapping[str, Any], forced: Mapping[str, Any], default: str,
+    cell: Mapping[str, Any], shared: Mapping[str, Any], forced: Mapping[str, Any], default: str,
     quick_seeds: str | None, where: str,
 ) -> Cell:  # fmt: skip
-    _known(given, OF_CELL, where)
-    if not re.fullmatch(r"[\w.+-]+", str(given.get("name", ""))):
+    check_keys(cell, OF_CELL, where)
+    if not re.fullmatch(r"[\w.+-]+", str(cell.get("name", ""))):
         raise SettingError(
             f"{where}: a cell needs a name of letters, digits and _ . + -, the name of its run folders; "
-            f"got {given.get('name')!r}"
+            f"got {cell.get('name')!r}"
         )
-    published = given.get("published")
+    published = cell.get("published")
     if published is not None:
-        _known(published, OF_PUBLISHED, f"{where}, published of {given['name']!r}")
-    seeds = whole_numbers(quick_seeds or given.get("seeds", default), f"{where}: seeds")
-    folds = {name: values[:1] if quick_seeds else values for name, values in given.get("folds", {}).items()}
+        check_keys(published, OF_PUBLISHED, f"{where}, published of {cell['name']!r}")
+    seeds = whole_numbers(quick_seeds or cell.get("seeds", default), f"{where}: seeds")
+    folds = {name: values[:1] if quick_seeds else values for name, values in cell.get("folds", {}).items()}
     return Cell(
-        given["name"], {**shared, **given.get("settings", {}), **forced}, tuple(seeds), folds,
-        None if published is None else Published(**published), given.get("remark", ""),
+        cell["name"], {**shared, **cell.get("settings", {}), **forced}, tuple(seeds), folds,
+        None if published is None else Published(**published), cell.get("remark", ""),
     )  # fmt: skip
 
 
-def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, known)}")
+def check_keys(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, keys)}")

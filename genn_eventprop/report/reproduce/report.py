@@ -52,19 +52,19 @@ def write_report(paper: Paper, folder: Path, command: str, out: Path | None = No
 
 def files_of(blocks: Sequence[Block], html: Path, markdown: Path) -> list[Path]:
     """The files of a report, without those figures of which an older report says that they are its own."""
-    known = markdown.read_text(errors="replace") if markdown.is_file() and mark.written_by_us(markdown) else ""
+    before = markdown.read_text(errors="replace") if markdown.is_file() and mark.written_by_us(markdown) else ""
     names = [f"figures/{block.name}.png" for block in blocks if isinstance(block, Picture)]
-    return [html, markdown, *(markdown.parent / name for name in names if f"({name})" not in known)]
+    return [html, markdown, *(markdown.parent / name for name in names if f"({name})" not in before)]
 
 
 def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, command: str) -> list[Block]:
     """The whole report."""
-    done, wanted = sum(len(o.runs) for o in outcomes.values()), sum(o.wanted for o in outcomes.values())
+    done, total = sum(len(o.runs) for o in outcomes.values()), sum(o.total for o in outcomes.values())
     seconds = sum(r["seconds_training"] for o in outcomes.values() for r in o.runs.values())
     blocks: list[Block] = [
         Heading(paper.title, 1),
         Text(f"{paper.paper}. Written by `{command}` from the run folders in `{folder}`."),
-        Text(f"**{done} of {wanted} runs are finished**; they took {duration(seconds)} of training."),
+        Text(f"**{done} of {total} runs are finished**; they took {duration(seconds)} of training."),
     ]
     if paper.quick:
         blocks.append(Text("**This is the quick version**: fewer epochs, cells and seeds; not the published settings."))
@@ -75,8 +75,8 @@ def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, comma
     if paper.differences:
         blocks += [Heading("What differs from the paper, and why"), Items(paper.differences)]
     blocks += [Heading("How to get every number"), *_commands(paper, outcomes)]
-    found = machines(list(outcomes.values()))
-    return [*blocks, Heading("Machine and versions"), Items(found or ["no run is finished yet"])]
+    descriptions = machines(list(outcomes.values()))
+    return [*blocks, Heading("Machine and versions"), Items(descriptions or ["no run is finished yet"])]
 
 
 def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcome], number: int) -> list[Block]:
@@ -85,9 +85,9 @@ def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcom
     blocks: list[Block] = [Heading(table.title)]
     if table.text:
         blocks.append(Text(table.text.strip()))
-    known = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in cells)
-    shown = [i for i, head in enumerate(HEADS) if known or head not in COMPARED]
-    blocks.append(Grid(caption, [HEADS[i] for i in shown], [[row_of(o)[i] for i in shown] for o in cells]))
+    has_published = any(o.cell.published is not None and o.cell.published.accuracy is not None for o in cells)
+    columns = [i for i, head in enumerate(HEADS) if has_published or head not in COMPARED]
+    blocks.append(Grid(caption, [HEADS[i] for i in columns], [[row_of(o)[i] for i in columns] for o in cells]))
     if any(o.cell.folds for o in cells):
         blocks.append(_by_fold(cells))
     remarks = [f"`{o.cell.name}`: {r}" for o in cells if (r := _remark(o))]
@@ -107,9 +107,9 @@ def _table(table: Table, cells: Sequence[Outcome], outcomes: Mapping[str, Outcom
 
 def _by_fold(cells: Sequence[Outcome]) -> Grid:
     """Accuracy by what was held out: folds differ more than seeds."""
-    found = {o.cell.name: o.by_fold() for o in cells if o.cell.folds}
-    folds = list(dict.fromkeys(fold for means in found.values() for fold in means))
-    rows = [[name, *(f"{m[f]:.1f}" if f in m else "-" for f in folds)] for name, m in found.items()]
+    means = {o.cell.name: o.by_fold() for o in cells if o.cell.folds}
+    folds = list(dict.fromkeys(fold for of_cell in means.values() for fold in of_cell))
+    rows = [[name, *(f"{m[f]:.1f}" if f in m else "-" for f in folds)] for name, m in means.items()]
     return Grid("The same by what is held out, means over seeds (%)", ("cell", *folds), rows)
 
 
@@ -121,15 +121,15 @@ def _remark(outcome: Outcome) -> str:
 def row_of(outcome: Outcome) -> list[str]:
     """One line of the table."""
     cell, hidden = outcome.cell, outcome.hidden()
-    runs = f"{len(outcome.runs)}" + ("" if len(outcome.runs) == outcome.wanted else f" of {outcome.wanted}")
+    runs = f"{len(outcome.runs)}" + ("" if len(outcome.runs) == outcome.total else f" of {outcome.total}")
     seeds = outcome.seeds
     run = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
-    told = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
-    which = f" (seed{'s' if len(seeds) > 1 else ''} {told})" if seeds else ""
+    seed_text = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    seeds_text = f" (seed{'s' if len(seeds) > 1 else ''} {seed_text})" if seeds else ""
     epochs = sorted({int(r["epochs"]) for r in outcome.runs.values()})
     return [
         cell.name,
-        runs + which,
+        runs + seeds_text,
         "-" if outcome.mean is None else plus_minus(outcome.mean, outcome.deviation),
         _published(cell.published),
         difference(outcome),
@@ -140,29 +140,29 @@ def row_of(outcome: Outcome) -> list[str]:
     ]
 
 
-def plus_minus(mean: float, spread: float | None) -> str:
+def plus_minus(mean: float, deviation: float | None) -> str:
     """``98.10 +- 0.18``; without deviation for a single run."""
-    return f"{mean:.2f}" if spread is None else f"{mean:.2f} +- {spread:.2f}"
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} +- {deviation:.2f}"
 
 
-def _published(told: Published | None) -> str:
-    if told is None or told.accuracy is None:
+def _published(published: Published | None) -> str:
+    if published is None or published.accuracy is None:
         return "-"
-    seeds = f" ({told.seeds} seeds)" if told.seeds else ""
-    return plus_minus(told.accuracy, told.deviation) + seeds
+    seeds = f" ({published.seeds} seeds)" if published.seeds else ""
+    return plus_minus(published.accuracy, published.deviation) + seeds
 
 
 def difference(outcome: Outcome) -> str:
     """Ours minus published; in standard errors of the difference where both deviations are known."""
-    told, mean = outcome.cell.published, outcome.mean
-    if told is None or told.accuracy is None or mean is None:
+    published, mean = outcome.cell.published, outcome.mean
+    if published is None or published.accuracy is None or mean is None:
         return "-"
-    words = f"{mean - told.accuracy:+.2f}"
+    words = f"{mean - published.accuracy:+.2f}"
     ours, n = outcome.deviation, len(outcome.seeds)
-    if ours is None or told.deviation is None or not told.seeds:
+    if ours is None or published.deviation is None or not published.seeds:
         return words
-    error = math.sqrt(ours**2 / n + told.deviation**2 / told.seeds)
-    return words if error == 0 else f"{words} ({abs(mean - told.accuracy) / error:.1f} standard errors)"
+    error = math.sqrt(ours**2 / n + published.deviation**2 / published.seeds)
+    return words if error == 0 else f"{words} ({abs(mean - published.accuracy) / error:.1f} standard errors)"
 
 
 def order_words(table: Table, steps: Sequence[Step]) -> str:
@@ -170,29 +170,28 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
     order = " < ".join(f"`{name}`" for name in table.worst_first)
     if not steps:
         return f"The paper's order is {order}; no pair of these cells has finished runs yet."
-    told, unit = [], "folds" if any(cell.folds for cell in table.cells) else "runs"
+    sentences, unit = [], "folds" if any(cell.folds for cell in table.cells) else "runs"
     for step in steps:
         c = step.compared
         within = "" if c.interval is None else f", 95 % interval {c.interval[0]:+.1f} to {c.interval[1]:+.1f}"
-        told.append(
-            f"`{step.better}` is above `{step.worse}` in {step.held} of {c.pairs} {unit} ({c.mean:+.1f} points{within})"
-        )
+        pairs = f"{step.agreeing} of {c.pairs} {unit}"
+        sentences.append(f"`{step.better}` is above `{step.worse}` in {pairs} ({c.mean:+.1f} points{within})")
     missing = len(table.worst_first) - 1 - len(steps)
     holds = all(step.compared.mean > 0 for step in steps)
     verdict = "It holds here in the mean" if holds else "It does **not** hold here in every step"
     verdict += f" ({missing} steps have no runs yet)" if missing else ""
-    return f"The paper's order is {order}. {verdict}: " + "; ".join(told) + "."
+    return f"The paper's order is {order}. {verdict}: " + "; ".join(sentences) + "."
 
 
 def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What all of them have, each with its commonest value, if more than one has that."""
-    found = {}
+    common = {}
     for key in settings[0] if settings else ():
-        values = [given[key] for given in settings if key in given]
+        values = [cell[key] for cell in settings if key in cell]
         commonest = max(values, key=values.count)
         if len(values) == len(settings) and values.count(commonest) > 1:
-            found[key] = commonest
-    return found
+            common[key] = commonest
+    return common
 
 
 def _words(settings: Mapping[str, Any]) -> str:

@@ -41,15 +41,15 @@ def view_page(run: Path, samples: Sequence[int], checkpoint: str = "best", engin
 
 def _about(folder: RunFolder) -> str:
     config = folder.config
-    told = "Figures: drag to zoom, double click to go back, click a name in a legend to hide it. Every figure has a "
-    told += "table below it that can be opened from the keyboard."
-    return (f"Experiment `{config['experiment']}`. " if "experiment" in config else "") + told
+    hint = "Figures: drag to zoom, double click to go back, click a name in a legend to hide it. Every figure has a "
+    hint += "table below it that can be opened from the keyboard."
+    return (f"Experiment `{config['experiment']}`. " if "experiment" in config else "") + hint
 
 
 def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
     last, items = metrics[-1], []
-    known = (folder.path / MODEL).is_file()
-    sizes = {p["name"]: f" of {p['size']}" for p in folder.model["network"]["populations"]} if known else {}
+    has_model = (folder.path / MODEL).is_file()
+    sizes = {p["name"]: f" of {p['size']}" for p in folder.model["network"]["populations"]} if has_model else {}
     if (folder.path / "results.json").is_file():
         results = folder.results
         for key in ("test_accuracy", "final_test_accuracy", "best_validation_accuracy"):
@@ -98,7 +98,9 @@ def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | No
         if not 0 <= index < len(events):
             raise SettingError(f"--samples {index}: the folder has {len(events)} samples, 0 to {len(events) - 1}")
         record = record_trial(model, events, index)
-        caption = f"Sample {index}: {_said(model, events, index, names)}. Rasters, V and its adjoint of some neurons."
+        caption = (
+            f"Sample {index}: {_classes_of(model, events, index, names)}. Rasters, V and its adjoint of some neurons."
+        )
         blocks += [
             Heading(f"Sample {index}", 3),
             Interactive(trial(record, f"trial{index}", names), caption),
@@ -114,14 +116,14 @@ def _of_classes(events: Events, count: int = 3) -> list[int]:
     return sorted(np.unique(events.labels, return_index=True)[1].tolist())[:count]
 
 
-def _said(model: TrainedModel, events: Events, index: int, names: Sequence[str]) -> str:
+def _classes_of(model: TrainedModel, events: Events, index: int, names: Sequence[str]) -> str:
     """Which class it is, and which the network predicts."""
     label = -1 if events.labels is None else int(events.labels[index])
-    told = f"class {names[label]}" if label >= 0 else "no label"
+    description = f"class {names[label]}" if label >= 0 else "no label"
     if model.regression:
-        return told
+        return description
     predicted = int(model.evaluate(events[index], prepared=True).predictions[0])
-    return told + (f", predicted {names[predicted]}" if predicted >= 0 else ", no output decides")
+    return description + (f", predicted {names[predicted]}" if predicted >= 0 else ", no output decides")
 
 
 def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
@@ -136,12 +138,12 @@ def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
         active = 0 if spikes is None else len(np.unique(spikes.neuron))
         rows.append([f"{population}: {active} of {size} active", str(len(times)), _first(times), "-", "-", "-"])
         for i in chosen(record, population):
-            own = times if spikes is None else times[spikes.neuron == i]
+            times_of = times if spikes is None else times[spikes.neuron == i]
             name = names[i] if population == output and i < len(names) else str(i)
             at = int(states["V"][:, i].argmax())
             adjoint = f"{np.abs(states['lambda_V'][:, i]).max():.4g}" if "lambda_V" in states else "-"
             rows.append(
-                [f"{population} {name}", str(len(own)), _first(own), f"{states['V'][at, i]:.4g}",
+                [f"{population} {name}", str(len(times_of)), _first(times_of), f"{states['V'][at, i]:.4g}",
                  f"{record.times[at]:.2f}", adjoint]
             )  # fmt: skip
     return Grid(caption, heads, rows)
