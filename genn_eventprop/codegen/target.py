@@ -15,9 +15,11 @@ Targets are `cpp/grid` (engine `native` with spikes on the grid), `c99` and `cud
 
 from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
+from ..program.nodes import Buffer
 from ..program.trial import (
     Deliver,
     EachNeuron,
@@ -31,6 +33,7 @@ from ..program.trial import (
     Total,
     Trial,
 )
+from .safe_text import in_comment
 from .statements import indent
 
 
@@ -42,6 +45,15 @@ class Target(ABC):
 
     trial: Trial
     n_steps = "t->n_steps"  # the number of steps, as the text spells it
+
+    def comment(self, text: str) -> str:
+        """Lines that only a reader sees."""
+        return "".join(f"// {line}\n" for line in self.lines(text))
+
+    @staticmethod
+    def lines(text: str) -> list[str]:
+        """The lines of a comment, which nothing in `text` can leave."""
+        return textwrap.wrap(in_comment(text), 100, subsequent_indent="  ", break_long_words=False)
 
     # neurons
 
@@ -112,9 +124,50 @@ class Target(ABC):
         return ""
 
 
-def write(target: Target, operations: Iterable[Operation]) -> str:
-    """The text of operations, in order."""
-    return "".join(_one(target, o) for o in operations)
+def write(target: Target, operations: Iterable[Operation], stage: str = "") -> str:
+    """The text of operations, in order; each that has any begins with a line that says what it does in `stage`."""
+    return "".join(_headed(target, heading(target.trial, o, stage=stage), _one(target, o)) for o in operations)
+
+
+def _headed(target: Target, head: str, text: str) -> str:
+    return target.comment(head) + text if text else ""
+
+
+def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:
+    """One line about an operation: what it does in `stage`, for which populations, what it reads and writes.
+
+    Of a kernel these are its symbols (docs/architecture.md has their prefixes), of the others names of buffers.
+    """
+    plan = trial.plan
+    if isinstance(o, (EachNeuron, Once, EachStep)):
+        where = plan.populations[o.population].name if isinstance(o, EachNeuron) else "once a trial"
+        written = o.kernel.written
+        read = [s for s in o.kernel.named if s not in written]
+        words = f"{stage} {where}".strip() if not isinstance(o, EachStep) else f"{stage} every step".strip()
+        return "; ".join([words, *_symbols("reads", read), *_symbols("writes", written)])
+    if isinstance(o, Total):
+        return f"sum over neurons; reads {o.of.name}; writes {o.into.name}"
+    if isinstance(o, FeedInput):
+        return f"gradients of input times; reads {_names(row for _, _, row in o.terms)}; writes {o.into.name}"
+    if isinstance(o, Feedback):
+        population = plan.populations[o.population].name
+        return f"what spikes of {population} caused; reads {_names(r for _, _, r in o.terms)}; writes {o.into.name}"
+    c = plan.connections[o.connection]
+    way = f"{c.source} -> {c.target}"
+    if isinstance(o, Deliver):
+        return f"arrivals {way}; adds to {_names(into for _, into in o.sums)}"
+    if isinstance(o, Gather):
+        return f"dL/dw of {way}; reads {o.rows.name}"
+    return f"dL/d(delay) of {way}; reads {_names(row for _, row in o.terms)}"
+
+
+def _symbols(verb: str, symbols: Iterable[object]) -> list[str]:
+    names = ", ".join(map(str, symbols))
+    return [f"{verb} {names}"] if names else []
+
+
+def _names(buffers: Iterable[Buffer]) -> str:
+    return ", ".join(dict.fromkeys(b.name for b in buffers))
 
 
 def _one(target: Target, o: Operation) -> str:
@@ -141,13 +194,15 @@ def _one(target: Target, o: Operation) -> str:
 def step_forwards(target: Target) -> str:
     """Step ``step``: what ends at its beginning, the arrivals, the step itself with the events at its end."""
     t = target.trial
-    text = write(target, t.early) + target.deliver(t.arrivals) + write(target, t.advance)
-    return text + target.barrier()
+    arrivals = "".join(target.comment(heading(t, o)) for o in t.arrivals)
+    delivered = target.deliver(t.arrivals)
+    text = write(target, t.early, "modes that end:") + (arrivals + delivered if delivered else "")
+    return text + write(target, t.advance, "step of") + target.barrier()
 
 
 def compared(target: Target) -> str:
     """The outer losses, between the passes."""
-    return "".join(write(target, [o]) + target.barrier() for o in target.trial.compare)
+    return "".join(write(target, [o], "outer loss,") + target.barrier() for o in target.trial.compare)
 
 
 def step_backwards(target: Target) -> str:
@@ -156,11 +211,14 @@ def step_backwards(target: Target) -> str:
     All feedback of a step is computed from the adjoint before any jump of that step.
     """
     t = target.trial
-    leave = write(target, t.before_jumps) + target.gather_early()
+    leave = write(target, t.before_jumps, "adjoint rows of") + target.gather_early()
     text = f"if (step < {target.n_steps}) {{\n{indent(leave)}}}\n" if leave else ""
-    text += target.feedback(t.feedback) + target.barrier() if t.feedback else ""
-    text += "".join(target.undo(o) for o in t.jumps)
-    return f"{text}if (step == 0) break;\n{target.restore()}{write(target, t.retreat)}"
+    if t.feedback:
+        text += "".join(target.comment(heading(t, o)) for o in t.feedback)
+        text += target.feedback(t.feedback) + target.barrier()
+    for o in t.jumps:
+        text += _headed(target, heading(t, o, stage="jumps of"), target.undo(o))
+    return f"{text}if (step == 0) break;\n{target.restore()}{write(target, t.retreat, 'step back of')}"
 
 
 def gathered(target: Target) -> list[str]:
@@ -175,7 +233,7 @@ def finished(target: Target, *, apart: bool = False) -> str:
         apart: the texts of `gathered` go into kernels of their own.
     """
     end = target.trial.end_back
-    text = write(target, (o for o in end if isinstance(o, EachNeuron)))
+    text = write(target, (o for o in end if isinstance(o, EachNeuron)), "gradients of parameters of")
     text += "" if apart else "".join(gathered(target))
     inputs = write(target, (o for o in end if isinstance(o, FeedInput)))
     return text + (target.barrier() + inputs if inputs else "")

@@ -226,6 +226,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     (void)from; (void)to;
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
+    // hidden; writes w_arrived_input, w_arrived_up_input, w_count, w_guarded, w_happened, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
         real w_arrived_up_input;
         int32_t w_count;
@@ -237,6 +238,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p0_w_count[neuron] = w_count;
         p0_x_V[neuron] = x_V;
     }
+    // output; writes w_arrived_input, w_negative, w_r, x_I, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real w_negative;
         real w_r;
@@ -254,6 +256,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     int64_t next_input_hidden = from;
     for (int64_t step = 0; step < n_steps; ++step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
+        // modes that end: hidden; reads q_v_thresh, x_V; writes w_early_0
         {
             const real q_v_thresh = args.p_hidden_v_thresh[0];
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
@@ -263,6 +266,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
                 p0_w_early_0[neuron] = w_early_0;
             }
         }
+        // modes that end: output; reads q_tau_mem, x_I, x_V; writes w_maximum_kink, w_maximum_slope,
+        //   w_maximum_step, w_r
         {
             const real q_tau_mem = args.p_output_tau_mem[0];
             INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
@@ -284,6 +289,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
                 p1_w_r[neuron] = w_r;
             }
         }
+        // arrivals input -> hidden; adds to p0_w_arrived_input, p0_w_arrived_up_input
+        // arrivals hidden -> output; adds to p1_w_arrived_input, p1_w_negative
         {
             const int64_t first = next_input_hidden;
             while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
@@ -300,6 +307,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             if (args.training) add_rows_and_part<NEGATIVE, NP_p_output>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
             else add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
         }
+        // step of hidden; reads g_dt, g_floor, g_room, n_P_V_V, n_c_V, q_v_thresh, w_early_0; writes e_flags,
+        //   e_inv, e_kind, e_raise, e_step, w_arrived_input, w_arrived_up_input, w_count, w_guarded,
+        //   w_happened, w_raised, x_V
         {
             const real n_P_V_V = args.p_hidden_P_V_V[0];
             const real n_c_V = args.p_hidden_c_V[0];
@@ -355,6 +365,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
             work.p0_spikes.start[step + 2] = int32_t(work.p0_spikes.count);
         }
+        // step of output; reads n_P_I_I, n_P_V_I, n_P_V_V, q_tau_mem, w_maximum_slope, w_maximum_step; writes
+        //   w_arrived_input, w_maximum_kink, w_negative, x_I, x_V
         {
             const real n_P_I_I = args.p_output_P_I_I[0];
             const real n_P_V_I = args.p_output_P_V_I[0];
@@ -385,6 +397,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     if (const int n = first_diverged<N_p_output>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
     {
         [[maybe_unused]] const int64_t step = n_steps;
+        // output; reads x_V; writes w_maximum_kink, w_maximum_step, w_r
         INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
             real w_maximum_kink = p1_w_maximum_kink[neuron];
             int32_t w_maximum_step = p1_w_maximum_step[neuron];
@@ -419,6 +432,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
+    // hidden; reads g_n_steps; writes l_V, w_push_all
     for (int32_t t_row = 0; t_row < n_steps; ++t_row) {
         INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
             p0_w_push[t_row * 32 + neuron] = 0;
@@ -429,6 +443,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         l_V = 0;
         p0_l_V[neuron] = l_V;
     }
+    // output; writes l_I, l_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real l_I;
         real l_V;
@@ -440,12 +455,15 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     for (int64_t step = n_steps; step >= 0; --step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
+            // adjoint rows of hidden; reads l_V; writes w_along_input
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
                 const real l_V = p0_l_V[neuron];
                 real w_along_input;
                 w_along_input = l_V;
                 p0_w_along_input[step * 32 + neuron] = w_along_input;
             }
+            // adjoint rows of output; reads l_I, l_V, n_Q_input_I, n_Q_input_V, w_dr, w_maximum_kink,
+            //   w_maximum_step; writes w_D_input, w_along_input, w_down
             {
                 const real n_Q_input_I = args.p_output_Q_input_I[0];
                 const real n_Q_input_V = args.p_output_Q_input_V[0];
@@ -467,6 +485,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // what spikes of hidden caused; reads p1_w_D_input, p1_w_down; writes p0_w_feedback
         {
             const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
             if (count) {
@@ -481,6 +500,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // jumps of hidden; reads b_flags, b_inv, b_kind, b_raise, b_step, q_bias, q_tau_mem, w_feedback;
+        //   writes l_V, w_happened, w_push_before
         {
             const int64_t first = work.p0_spikes.start[step], end = work.p0_spikes.start[step + 1];
             if (first < end) {
@@ -504,6 +525,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // jumps of output; reads w_dr, w_maximum_step; writes l_V
         INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
             real l_V = p1_l_V[neuron];
             const real w_dr = p1_w_dr[neuron];
@@ -514,6 +536,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             p1_l_V[neuron] = l_V;
         }
         if (step == 0) break;
+        // step back of hidden; reads n_P_V_V; writes l_V
         {
             const real n_P_V_V = args.p_hidden_P_V_V[0];
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
@@ -522,6 +545,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 p0_l_V[neuron] = l_V;
             }
         }
+        // step back of output; reads n_P_I_I, n_P_V_I, n_P_V_V; writes l_I, l_V
         {
             const real n_P_I_I = args.p_output_P_I_I[0];
             const real n_P_V_I = args.p_output_P_V_I[0];
@@ -537,6 +561,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
     }
+    // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(5);
@@ -547,6 +572,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
         gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
     }
+    // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
@@ -565,6 +591,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 void compare(const Args& args, Work& work, int64_t sample, const double* r) {
     (void)r;
+    // once a trial; reads g_sample_weight, o_label, o_r_o_label, o_r_o_n; writes o_result, o_slope_o_n
     real* __restrict p1_w_dr = work.dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;

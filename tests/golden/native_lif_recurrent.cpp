@@ -247,6 +247,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     (void)from; (void)to;
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
+    // hidden; reads q_v_reset; writes w_arrived_input, w_count, w_guarded, w_happened, x_I, x_V
     {
         const real q_v_reset = args.p_hidden_v_reset[0];
         INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
@@ -261,6 +262,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             p0_x_V[neuron] = x_V;
         }
     }
+    // output; writes w_arrived_input, w_r, x_I, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real w_r;
         real x_I;
@@ -280,6 +282,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             std::memcpy(work.p0_kept_x_V + step / args.segment * 32, p0_x_V, 32 * sizeof *p0_x_V);
             std::memcpy(work.p0_kept_x_I + step / args.segment * 32, p0_x_I, 32 * sizeof *p0_x_I);
         }
+        // arrivals input -> hidden; adds to p0_w_arrived_input
+        // arrivals hidden -> hidden; adds to p0_w_arrived_input
+        // arrivals hidden -> output; adds to p1_w_arrived_input
         {
             const int64_t first = next_input_hidden;
             while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
@@ -301,6 +306,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             const int32_t* index = work.p0_spikes.neuron + first;
             add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
         }
+        // step of hidden; reads g_dt, g_floor, g_room, n_P_I_I, n_P_V_I, n_P_V_V, q_v_reset, q_v_thresh;
+        //   writes e_inv, e_kind, e_step, e_x_I, w_arrived_input, w_count, w_guarded, w_happened, w_trace_I,
+        //   w_trace_V, x_I, x_V
         {
             const real q_v_thresh = args.p_hidden_v_thresh[0];
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
@@ -358,6 +366,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
             work.p0_spikes.start[step + 2] = int32_t(work.p0_spikes.count);
         }
+        // step of output; reads g_time_weight_0, n_P_I_I, n_P_V_I, n_P_V_V, n_u0_I, n_u0_V; writes
+        //   w_arrived_input, w_r, x_I, x_V
         {
             const real g_time_weight_0 = args.time_weight[step * 1 + 0];
             const real n_P_I_I = args.p_output_P_I_I[0];
@@ -476,6 +486,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
+    // hidden; writes l_I, l_V, w_grad_tau_mem
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
         real l_I;
         real l_V;
@@ -487,6 +498,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p0_l_V[neuron] = l_V;
         p0_w_grad_tau_mem[neuron] = w_grad_tau_mem;
     }
+    // output; writes l_I, l_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real l_I;
         real l_V;
@@ -499,6 +511,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     for (int64_t step = n_steps; step >= 0; --step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
+            // adjoint rows of hidden; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
                 const real l_I = p0_l_I[neuron];
                 const real l_V = p0_l_V[neuron];
@@ -511,6 +524,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 p0_w_D_input[step * 32 + neuron] = w_D_input;
                 p0_w_along_input[step * 32 + neuron] = w_along_input;
             }
+            // adjoint rows of output; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input
             {
                 const real n_Q_input_I = args.p_output_Q_input_I[0];
                 const real n_Q_input_V = args.p_output_Q_input_V[0];
@@ -526,6 +540,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // what spikes of hidden caused; reads p0_w_D_input, p1_w_D_input; writes p0_w_feedback
         {
             const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
             if (count) {
@@ -540,6 +555,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // jumps of hidden; reads b_inv, b_kind, b_step, b_x_I, q_tau_mem, q_v_reset, w_feedback; writes l_V,
+        //   w_happened
         {
             const int64_t first = work.p0_spikes.start[step], end = work.p0_spikes.start[step + 1];
             if (first < end) {
@@ -561,6 +578,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         }
         if (step == 0) break;
         if (step - 1 < base) replay(args, work, sample, base -= args.segment);
+        // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, n_dP_tau_mem_V_I, n_dP_tau_mem_V_V,
+        //   w_trace_back_I, w_trace_back_V; writes l_I, l_V, w_grad_tau_mem
         INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
             real l_I = p0_l_I[neuron];
             real l_V = p0_l_V[neuron];
@@ -580,6 +599,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             p0_l_V[neuron] = l_V;
             p0_w_grad_tau_mem[neuron] = w_grad_tau_mem;
         }
+        // step back of output; reads g_time_weight_back_0, n_P_I_I, n_P_V_I, n_P_V_V, n_u0_I, n_u0_V, w_dr;
+        //   writes l_I, l_V
         {
             const real g_time_weight_back_0 = args.time_weight[(step - 1) * 1 + 0];
             const real n_P_I_I = args.p_output_P_I_I[0];
@@ -604,12 +625,14 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     if (first) {
         std::memset(slice + 1120, 0, NP_p_hidden * sizeof(scalar));
     }
+    // gradients of parameters of hidden; reads w_grad_tau_mem; writes G_tau_mem
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
         real G_tau_mem = p0_G_tau_mem[neuron];
         const real w_grad_tau_mem = p0_w_grad_tau_mem[neuron];
         G_tau_mem += w_grad_tau_mem;
         p0_G_tau_mem[neuron] = G_tau_mem;
     }
+    // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(5);
@@ -620,6 +643,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
         gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
     }
+    // dL/dw of hidden -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
@@ -630,6 +654,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at + args.c_hidden_hidden_delay));
         gather_gradient<NP_p_hidden>(slice + 160, p0_w_along_input, by, 20, first);
     }
+    // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
@@ -648,6 +673,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 void compare(const Args& args, Work& work, int64_t sample, const double* r) {
     (void)r;
+    // once a trial; reads g_sample_weight, o_label, o_r_o_label, o_r_o_n; writes o_result, o_slope_o_n
     real* __restrict p1_w_dr = work.dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;

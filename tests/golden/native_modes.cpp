@@ -240,6 +240,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     work.p0_ends.count = 0, work.p0_ends.start[0] = work.p0_ends.start[1] = 0;
+    // hidden; writes w_arrived_input, w_count, w_guarded, w_happened, w_mode, w_until, x_I, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
         int32_t w_count;
         int32_t w_mode;
@@ -257,6 +258,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p0_x_I[neuron] = x_I;
         p0_x_V[neuron] = x_V;
     }
+    // output; writes w_arrived_input, w_negative, w_r, x_I, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real w_negative;
         real w_r;
@@ -274,6 +276,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     int64_t next_input_hidden = from;
     for (int64_t step = 0; step < n_steps; ++step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
+        // modes that end: hidden; reads g_room, x_I, x_V; writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V,
+        //   w_happened, w_mode, w_until
         INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
             real t_test;
             const int32_t w_until = p0_w_until[neuron];
@@ -306,6 +310,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
             work.p0_ends.start[step + 1] = int32_t(work.p0_ends.count);
         }
+        // modes that end: output; reads q_tau_mem, x_I, x_V; writes w_maximum_kink, w_maximum_slope,
+        //   w_maximum_step, w_r
         {
             const real q_tau_mem = args.p_output_tau_mem[0];
             INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
@@ -327,6 +333,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
                 p1_w_r[neuron] = w_r;
             }
         }
+        // arrivals input -> hidden; adds to p0_w_arrived_input
+        // arrivals hidden -> output; adds to p1_w_arrived_input, p1_w_negative
         {
             const int64_t first = next_input_hidden;
             while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
@@ -342,6 +350,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             if (args.training) add_rows_and_part<NEGATIVE, NP_p_output>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
             else add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
         }
+        // step of hidden; reads g_dt, g_floor, g_room, n_P_I_I, n_P_V_I, n_P_V_V, n_lasts_1, q_v_thresh;
+        //   writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V, w_arrived_input, w_count, w_guarded,
+        //   w_happened, w_mode, w_until, x_I, x_V
         {
             const real n_P_I_I = args.p_hidden_P_I_I[0];
             const real n_P_V_I = args.p_hidden_P_V_I[0];
@@ -406,6 +417,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
             work.p0_spikes.start[step + 2] = int32_t(work.p0_spikes.count);
         }
+        // step of output; reads n_P_I_I, n_P_V_I, n_P_V_V, q_tau_mem, w_maximum_slope, w_maximum_step; writes
+        //   w_arrived_input, w_maximum_kink, w_negative, x_I, x_V
         {
             const real n_P_I_I = args.p_output_P_I_I[0];
             const real n_P_V_I = args.p_output_P_V_I[0];
@@ -438,6 +451,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     work.p0_ends.start[n_steps + 1] = work.p0_ends.start[n_steps];
     {
         [[maybe_unused]] const int64_t step = n_steps;
+        // output; reads x_V; writes w_maximum_kink, w_maximum_step, w_r
         INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
             real w_maximum_kink = p1_w_maximum_kink[neuron];
             int32_t w_maximum_step = p1_w_maximum_step[neuron];
@@ -474,6 +488,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
+    // hidden; writes l_I, l_V, w_pending
     INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
         real l_I;
         real l_V;
@@ -485,6 +500,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p0_l_V[neuron] = l_V;
         p0_w_pending[neuron] = w_pending;
     }
+    // output; writes l_I, l_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
         real l_I;
         real l_V;
@@ -496,12 +512,15 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     for (int64_t step = n_steps; step >= 0; --step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
+            // adjoint rows of hidden; reads l_I; writes w_along_input
             INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
                 const real l_I = p0_l_I[neuron];
                 real w_along_input;
                 w_along_input = l_I;
                 p0_w_along_input[step * 32 + neuron] = w_along_input;
             }
+            // adjoint rows of output; reads l_I, l_V, n_Q_input_I, n_Q_input_V, w_dr, w_maximum_kink,
+            //   w_maximum_step; writes w_D_input, w_along_input, w_down
             {
                 const real n_Q_input_I = args.p_output_Q_input_I[0];
                 const real n_Q_input_V = args.p_output_Q_input_V[0];
@@ -523,6 +542,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // what spikes of hidden caused; reads p1_w_D_input, p1_w_down; writes p0_w_feedback
         {
             const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
             if (count) {
@@ -537,6 +557,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
+        // jumps of hidden; reads b_inv, b_kind, b_mode, b_step, b_x_I, b_x_V, q_tau_mem, w_feedback; writes
+        //   l_V, w_happened, w_mode, w_pending
         {
             const int64_t first = work.p0_ends.start[step], end = work.p0_ends.start[step + 1];
             if (first < end) {
@@ -581,6 +603,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 p0_w_pending[neuron] = w_pending;
             }
         }
+        // jumps of output; reads w_dr, w_maximum_step; writes l_V
         INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
             real l_V = p1_l_V[neuron];
             const real w_dr = p1_w_dr[neuron];
@@ -591,6 +614,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             p1_l_V[neuron] = l_V;
         }
         if (step == 0) break;
+        // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, w_mode; writes l_I, l_V
         {
             const real n_P_I_I = args.p_hidden_P_I_I[0];
             const real n_P_V_I = args.p_hidden_P_V_I[0];
@@ -609,6 +633,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 p0_l_V[neuron] = l_V;
             }
         }
+        // step back of output; reads n_P_I_I, n_P_V_I, n_P_V_V; writes l_I, l_V
         {
             const real n_P_I_I = args.p_output_P_I_I[0];
             const real n_P_V_I = args.p_output_P_V_I[0];
@@ -624,6 +649,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
     }
+    // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(5);
@@ -634,6 +660,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
         gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
     }
+    // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
@@ -652,6 +679,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 void compare(const Args& args, Work& work, int64_t sample, const double* r) {
     (void)r;
+    // once a trial; reads g_sample_weight, o_label, o_r_o_label, o_r_o_n; writes o_result, o_slope_o_n
     real* __restrict p1_w_dr = work.dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;

@@ -98,9 +98,9 @@ class Text(Synapses, Target):
     # functions
 
     def forward(self) -> str:
-        body = f"{RANGE}(void)to;\n{self._before_steps()}{write(self, self.trial.begin)}"
+        body = f"{RANGE}(void)to;\n{self._before_steps()}{write(self, self.trial.begin, 'start of')}"
         body += self._steps(step_forwards(self))
-        body += write(self, self.trial.end) + "return 0;\n"
+        body += write(self, self.trial.end, "end of") + "return 0;\n"
         return skeleton("diverged.h") + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def losses(self) -> str:
@@ -111,7 +111,7 @@ class Text(Synapses, Target):
         return f"static void compare(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def backward(self) -> str:
-        body = "int64_t step = t->n_steps;\n(void)sample;\n" + write(self, self.trial.begin_back)
+        body = "int64_t step = t->n_steps;\n(void)sample;\n" + write(self, self.trial.begin_back, "start backwards of")
         body += self._steps_back(step_backwards(self)) + finished(self)
         return f"static void backward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
@@ -134,6 +134,9 @@ class Text(Synapses, Target):
         return skeleton("run.h", {"UNPACK": "\n".join(lines), "TRIAL": trial, "FULL": full})
 
     # operations
+
+    def comment(self, text: str) -> str:
+        return "".join(f"/* {line} */\n" for line in self.lines(text))
 
     def once(self, o: Once) -> str:
         text = Writer(self.spelling, o.kernel, double=True).text()

@@ -168,9 +168,9 @@ class Kernels(Between, Target):
 
     def _there(self) -> str:
         """The pass forwards; results go to global memory."""
-        text = self._before_steps() + write(self, self.trial.begin) + self._clear_spikes()
+        text = self._before_steps() + write(self, self.trial.begin, "start of") + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
-        text += self._steps(step_forwards(self)) + write(self, self.trial.end)
+        text += self._steps(step_forwards(self)) + write(self, self.trial.end, "end of")
         for b in self.results:
             text += self._over(
                 _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
@@ -178,7 +178,7 @@ class Kernels(Between, Target):
         return text + (self._full() or "__syncthreads();\n")
 
     def _back(self) -> str:
-        text = write(self, self.trial.begin_back)
+        text = write(self, self.trial.begin_back, "start backwards of")
         return (
             f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
         )
