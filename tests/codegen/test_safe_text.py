@@ -9,10 +9,11 @@ import pytest
 
 from genn_eventprop import Dense, Network
 from genn_eventprop.codegen import c99, cpp, cuda
+from genn_eventprop.codegen.cpp.hygiene import coded
 from genn_eventprop.codegen.genn.target import network_text
 from genn_eventprop.codegen.safe_text import in_comment
 from genn_eventprop.errors import EngineError
-from genn_eventprop.losses import EndVoltageCrossEntropy
+from genn_eventprop.losses import EndVoltageCrossEntropy, SpikeCountCrossEntropy
 from genn_eventprop.modelling.neuron import Event
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
@@ -102,3 +103,16 @@ def test_names_that_got_past_the_network_are_refused(part):
     ):
         with pytest.raises(EngineError, match="'x; int MARK' cannot be written into code"):
             make()
+
+
+@pytest.mark.parametrize("names", [("h", "h_I"), ("x", "key_x")])
+def test_names_that_native_keeps_apart_by_a_number(names):
+    """`h_I` becomes `1h_I`, which no population of a user is called, and which is inside names of the code only."""
+    net = Network()
+    first, second = (net.population(LIF(), 2, name) for name in names)
+    net.connect(net.input(2), first, Dense(1.0), name="enter")
+    net.connect(first, second, Dense(1.0), name="leave")
+    plan = make_plan(net, SpikeCountCrossEntropy(second), dt=1.0, duration=5.0)
+    inside = coded(plan).plan
+    assert inside.populations[1].name == f"1{names[1]}"
+    assert cpp.generate(inside, "float64").text
