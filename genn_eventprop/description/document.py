@@ -80,9 +80,11 @@ def build(document: Any, values: Mapping[str, np.ndarray] | None = None, *, trus
     Raises:
         DescriptionError: not such a document, another version, or something that a foreign one may not hold.
     """
-    found = document.get("format") if isinstance(document, Mapping) else None
-    if found != FORMAT:
-        raise DescriptionError(f"not a model description in the format of this version, {FORMAT!r}; it says {found!r}")
+    version = document.get("format") if isinstance(document, Mapping) else None
+    if version != FORMAT:
+        raise DescriptionError(
+            f"not a model description in the format of this version, {FORMAT!r}; it says {version!r}"
+        )
     try:
         return _build(document, values or {}, Guard(trust))
     except DescriptionError:

@@ -30,33 +30,33 @@ def describe_loss(loss: Loss) -> dict[str, Any]:
         "constants": {k: float(v) for k, v in loss.constants.items()},
         "silent": loss.silent,
         "outer": _describe_outer(loss.outer),
-    } | {key: value for key, value, usual in _rarely(loss) if value != usual}
+    } | {key: value for key, value, usual in _optional(loss) if value != usual}
 
 
-def _rarely(loss: Loss) -> list[tuple[str, Any, Any]]:
-    """(key, value, what it is when it is not written)."""
+def _optional(loss: Loss) -> list[tuple[str, Any, Any]]:
+    """(key, value, default) of what is written only where it differs from the default."""
     return [("also", list(loss.also), []), ("factor", float(loss.factor), 1.0), ("answer", plain(loss.answer), "")]
 
 
 def describe_losses(loss: Loss | Sequence[Loss]) -> Any:
     """One loss, or a list."""
-    found = [describe_loss(each) for each in as_losses(loss)]
-    return found[0] if len(found) == 1 else found
+    records = [describe_loss(each) for each in as_losses(loss)]
+    return records[0] if len(records) == 1 else records
 
 
-def build_losses(found: Any, network: Network, guard: Guard) -> Loss | list[Loss]:
+def build_losses(record: Any, network: Network, guard: Guard) -> Loss | list[Loss]:
     """The reverse of `describe_losses`."""
-    if isinstance(found, list):
-        return [build_loss(each, network, guard) for each in found]
-    return build_loss(found, network, guard)
+    if isinstance(record, list):
+        return [build_loss(each, network, guard) for each in record]
+    return build_loss(record, network, guard)
 
 
-def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss:
+def build_loss(record: Mapping[str, Any], network: Network, guard: Guard) -> Loss:
     """The reverse of `describe_loss`."""
-    population = next((p for p in network.populations if p.name == found["population"]), None)
+    population = next((p for p in network.populations if p.name == record["population"]), None)
     if population is None:
-        raise DescriptionError(f"the loss reads {found['population']!r}, which is not a population of the network")
-    w = found["weight"]
+        raise DescriptionError(f"the loss reads {record['population']!r}, which is not a population of the network")
+    w = record["weight"]
     expression = w["expression"]
     if expression not in NAMED_WEIGHTS:
         expression = guard.expression(expression, "the time weight")
@@ -65,16 +65,16 @@ def build_loss(found: Mapping[str, Any], network: Network, guard: Guard) -> Loss
     )
     return Loss(
         population,
-        found["readout"],
+        record["readout"],
         weight=weight,
-        score=str(guard.expression(found["score"], "the score of the loss")),
-        term=str(guard.expression(found["term"], "the term of the loss")),
-        constants={guard.name(k, "the loss"): guard.number(v, k) for k, v in found["constants"].items()},
-        silent=found["silent"],
-        outer=_build_outer(found["outer"], guard),
-        also=tuple(found.get("also", ())),
-        factor=guard.number(found.get("factor", 1.0), "the factor of the loss"),
-        answer=guard.name(found["answer"], "the target of the loss") if found.get("answer") else "",
+        score=str(guard.expression(record["score"], "the score of the loss")),
+        term=str(guard.expression(record["term"], "the term of the loss")),
+        constants={guard.name(k, "the loss"): guard.number(v, k) for k, v in record["constants"].items()},
+        silent=record["silent"],
+        outer=_build_outer(record["outer"], guard),
+        also=tuple(record.get("also", ())),
+        factor=guard.number(record.get("factor", 1.0), "the factor of the loss"),
+        answer=guard.name(record["answer"], "the target of the loss") if record.get("answer") else "",
     )
 
 
@@ -86,10 +86,10 @@ def _describe_outer(outer: str | Function) -> Any:
     return {"function": outer.label, "compares": outer.compares}
 
 
-def _build_outer(found: Any, guard: Guard) -> str | Function:
-    if isinstance(found, str):
-        return found
-    if "formula" in found:
-        text = guard.expression(found["formula"], "the outer loss")
-        return formula(str(text), guard.size(found["outputs"], "the outer loss"), found["compares"])
-    return UnavailableLoss(found["compares"], guard.label(found["function"], "the outer loss"))
+def _build_outer(record: Any, guard: Guard) -> str | Function:
+    if isinstance(record, str):
+        return record
+    if "formula" in record:
+        text = guard.expression(record["formula"], "the outer loss")
+        return formula(str(text), guard.size(record["outputs"], "the outer loss"), record["compares"])
+    return UnavailableLoss(record["compares"], guard.label(record["function"], "the outer loss"))

@@ -66,8 +66,8 @@ class Dialect:
             return ms / 1000.0
         return -self.file_dt / np.expm1(-self.dt / ms)
 
-    def kept(self, ms: np.ndarray) -> np.ndarray:
-        """exp(-dt / tau): what a step leaves of a decaying state."""
+    def decay(self, ms: np.ndarray) -> np.ndarray:
+        """exp(-dt / tau): the factor of a decaying state over one step."""
         assert self.dt is not None
         return np.exp(-self.dt / ms)
 
@@ -81,7 +81,7 @@ class Dialect:
         x = -rate * self.dt
         near = np.where(x == 0, 1.0, x)
         integral = np.where(x == 0, 1.0, np.expm1(near) / near) * self.dt
-        return self.kept(tau_mem) * integral / tau_mem
+        return self.decay(tau_mem) * integral / tau_mem
 
 
 def dialect_of(name: str, dt: float | None) -> Dialect:

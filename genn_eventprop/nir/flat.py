@@ -112,7 +112,7 @@ def _fields(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _only(graph: Any, kind: type, name: str, what: str) -> str:
-    found = [k for k, n in graph.nodes.items() if isinstance(n, kind)]
-    if len(found) != 1:
-        raise DescriptionError(f"node {name!r}: a nested graph needs one {what}, it has {len(found)}")
-    return found[0]
+    matches = [k for k, n in graph.nodes.items() if isinstance(n, kind)]
+    if len(matches) != 1:
+        raise DescriptionError(f"node {name!r}: a nested graph needs one {what}, it has {len(matches)}")
+    return matches[0]

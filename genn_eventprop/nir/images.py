@@ -77,21 +77,21 @@ class Images:
 
     def nodes(self, c: Connection, weight: np.ndarray) -> list[tuple[str, Any]]:
         """Names and nodes, one after the other, of a connection that is kept, without delay and bias."""
-        nir, made = nir_package(), self.shapes.get(c.target.name, (c.target.size,))
+        nir, shape = nir_package(), self.shapes.get(c.target.name, (c.target.size,))
         if isinstance(c.connectivity, Conv2D):
             return [(c.name, _conv2d(c, weight))]
         if isinstance(c.connectivity, Pool2D):
             w = c.connectivity.windows
             pool = nir.SumPool2d(np.array(w.kernel), np.array(w.stride), np.array(w.padding))
-            scale = np.broadcast_to(weight[:, None, None], made).copy()
+            scale = np.broadcast_to(weight[:, None, None], shape).copy()
             return [(c.name, pool), (f"{c.name}_scale", nir.Scale(scale))]
         return [(c.name, nir.Scale(self.shaped(weight, c.target.name)))]
 
     def bias(self, name: str) -> np.ndarray:
         """(C,) of an image."""
-        found = self.biases[name]
-        assert found is not None
-        return np.array(found[: self.shapes[name][0]])
+        bias = self.biases[name]
+        assert bias is not None
+        return np.array(bias[: self.shapes[name][0]])
 
 
 def _conv2d(c: Connection, weight: np.ndarray) -> Any:

@@ -1,4 +1,9 @@
-"""One kind of neuron from NIR to a model here, and back: units, equations, and the factor that R and w_in are."""
+"""The neurons of NIR as models, one kind after the other, and their parameters from NIR and back.
+
+`KINDS` is read in both directions. A kind becomes a model of the zoo where that says it all, else one with rest, start
+and bias. NIR has the equation tau dV/dt = v_leak - V + R I, here I is R I: the resistance R (and w_in, the weight of a
+synapse) is part of the weights, as the `gain` of a population.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +15,108 @@ import sympy as sp
 
 from ..description.network import describe_model
 from ..errors import DescriptionError
-from ..modelling import Neuron, NeuronModel
+from ..modelling import Neuron, NeuronModel, Param
 from ..modelling.expressions import parse
+from ..models import LI, LIF, LIFDelta
 from .dialects import Dialect
-from .equations import KINDS, Kind
 from .package import nir_package
+
+_TAUS = {"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")}
+_SPIKE = {"v_thresh": Param(1.0), "v_reset": Param(0.0)}
+_REST = {"v_rest": Param(0.0), "v_start": Param(0.0)}
+
+CubaLIF = NeuronModel(
+    name="CubaLIF",
+    state={"V": "v_start", "I": 0.0},
+    params=_TAUS | _SPIKE | _REST | {"bias": Param(0.0)},
+    dynamics={"V": "(v_rest + I - V) / tau_mem", "I": "(bias - I) / tau_syn"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="I",
+)
+CubaLI = NeuronModel(
+    name="CubaLI",
+    state={"V": "v_start", "I": 0.0},
+    params=_TAUS | _REST | {"bias": Param(0.0)},
+    dynamics={"V": "(v_rest + I - V) / tau_mem", "I": "(bias - I) / tau_syn"},
+    input="I",
+)
+DeltaLIF = NeuronModel(
+    name="DeltaLIF",
+    state={"V": "v_start"},
+    params={"tau_mem": Param(20.0, "ms")} | _SPIKE | _REST,
+    dynamics={"V": "(v_rest - V) / tau_mem"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="V",
+)
+DeltaLI = NeuronModel(
+    name="DeltaLI",
+    state={"V": "v_start"},
+    params={"tau_mem": Param(20.0, "ms")} | _REST,
+    dynamics={"V": "(v_rest - V) / tau_mem"},
+    input="V",
+)
+IF = NeuronModel(
+    name="IF",
+    state={"V": "v_start"},
+    params=_SPIKE | {"v_start": Param(0.0), "bias": Param(0.0, "1/ms")},
+    dynamics={"V": "bias"},
+    threshold="V - v_thresh",
+    reset={"V": "v_reset"},
+    input="V",
+)
+Integrator = NeuronModel(
+    name="Integrator",
+    state={"V": "v_start"},
+    params={"v_start": Param(0.0), "bias": Param(0.0, "1/ms")},
+    dynamics={"V": "bias"},
+    input="V",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of neuron of NIR.
+
+    Args:
+        general: the model that says all of it. plain: the one of the zoo, if any, for v_rest = bias = 0 that starts
+            at v_reset.
+        tau_mem: what the membrane time constant is called in the file, "" without one. current: has a synapse.
+    """
+
+    general: NeuronModel
+    plain: NeuronModel | None
+    tau_mem: str
+    current: bool = False
+
+    @property
+    def spiking(self) -> bool:
+        return self.general.spiking
+
+
+KINDS = {
+    "CubaLIF": Kind(CubaLIF, LIF, "tau_mem", current=True),
+    "CubaLI": Kind(CubaLI, LI, "tau_mem", current=True),
+    "LIF": Kind(DeltaLIF, LIFDelta, "tau"),
+    "LI": Kind(DeltaLI, None, "tau"),
+    "IF": Kind(IF, None, ""),
+    "I": Kind(Integrator, None, ""),
+}
 
 STARTS = "v_start"
 """Of the metadata that `to_nir` writes: V at the start of a trial, of which NIR says nothing."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Neurons that were read: what they are, and (1,) or (N,) factors from weights in the file to weights here."""
+class ImportedNeurons:
+    """Neurons of a file, and their `gain`: (1,) or (N,) factors from the weights in the file to weights here."""
 
     neuron: Neuron
     gain: np.ndarray
 
 
-def read_neuron(node: Any, name: str, size: int, constant: np.ndarray, dialect: Dialect) -> Found:
+def read_neuron(node: Any, name: str, size: int, constant: np.ndarray, dialect: Dialect) -> ImportedNeurons:
     """Neurons of a node.
 
     Args:
@@ -58,7 +146,7 @@ def read_neuron(node: Any, name: str, size: int, constant: np.ndarray, dialect: 
     else:
         gain, values["bias"] = r, r * constant / (1000.0 if dialect.dt is None else dialect.dt)
     values["v_start"] = _start(node, get("v_leak") if kind.tau_mem else _zero(), size, name)
-    return Found(_neuron(kind, values, name), np.asarray(gain))
+    return ImportedNeurons(_neuron(kind, values, name), np.asarray(gain))
 
 
 def _start(node: Any, rest: np.ndarray, size: int, name: str) -> np.ndarray:
@@ -73,10 +161,10 @@ def _neuron(kind: Kind, values: dict[str, np.ndarray], name: str) -> Neuron:
         rest = [values["v_rest"], values.get("bias", _zero())]
         starts = np.subtract(*np.broadcast_arrays(values["v_start"], values.get("v_reset", _zero())))
         model = model if np.any(starts) or any(np.any(v) for v in rest) else kind.plain
-    own = {n: _number(values[n]) for n in model.params}
+    params = {n: _number(values[n]) for n in model.params}
     if kind.spiking and np.any(values["v_reset"] >= values["v_thresh"]):
         raise DescriptionError(f"node {name!r}: v_reset must be below v_threshold")
-    return model(**own)
+    return model(**params)
 
 
 def _seconds(values: np.ndarray, dialect: Dialect) -> np.ndarray:
@@ -104,11 +192,11 @@ def _zero() -> np.ndarray:
     return np.zeros(1)
 
 
-def _values(given: Any, size: int, name: str, field: str) -> np.ndarray:
+def _values(array: Any, size: int, name: str, field: str) -> np.ndarray:
     """(1,) or (N,) float64."""
-    if np.asarray(given).dtype.kind not in "biuf":
-        raise DescriptionError(f"node {name!r}: {field} must be real numbers, got {np.asarray(given).dtype}")
-    values = np.asarray(given, np.float64).reshape(-1)
+    if np.asarray(array).dtype.kind not in "biuf":
+        raise DescriptionError(f"node {name!r}: {field} must be real numbers, got {np.asarray(array).dtype}")
+    values = np.asarray(array, np.float64).reshape(-1)
     if values.size not in (1, size) or not np.all(np.isfinite(values)):
         raise DescriptionError(f"node {name!r}: {field} must be 1 or {size} finite numbers, it is {values.size}")
     return values
@@ -202,13 +290,13 @@ def _resistance(
     one = np.ones_like(tau)
     if dialect.file_dt is None:
         return (one if kind.current else tau), one
-    moved = -np.expm1(-float(dialect.dt or 0) / v["tau_mem"])  # dt / tau of the file
-    per_weight = dialect.drive(v["tau_mem"], v["tau_syn"]) if kind.current else dialect.kept(v["tau_mem"])
+    fraction = -np.expm1(-float(dialect.dt or 0) / v["tau_mem"])  # dt / tau of the file
+    per_weight = dialect.drive(v["tau_mem"], v["tau_syn"]) if kind.current else dialect.decay(v["tau_mem"])
     if dialect.name == "snntorch":  # R dt / tau is 1 there
-        return 1 / moved, 1 / per_weight
+        return 1 / fraction, 1 / per_weight
     if kind.spiking and not kind.current:  # norse's LIF has no R
-        return one, moved / per_weight
-    return per_weight / moved, one
+        return one, fraction / per_weight
+    return per_weight / fraction, one
 
 
 def _check_snntorch(name: str, fields: dict[str, np.ndarray], rest: np.ndarray, where: str) -> None:

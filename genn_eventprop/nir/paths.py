@@ -3,8 +3,13 @@
 A signal that arrives at a node is a sum over sources s (neurons or the input) and delays d, y(t) = sum W_sd x_s(t - d),
 plus a constant. Linear, Affine, Conv2d, poolings, Flatten and Scale multiply the matrices. Matrices are (M, N), as
 everywhere here: a row for each presynaptic neuron; or (M,), the diagonal of one; or a `Window`, as long as one Conv2d
-or pooling is all that there is. A Delay with several values is one d for each source as long as the matrix is diagonal;
-behind others it splits them.
+or pooling is all that there is.
+
+A Delay delays channels, and a connection here delays the axons of its source. As long as the matrix is diagonal,
+channel n is neuron n of the source, and a Delay with several values is one d for each of them. Behind any other matrix
+a channel is a mixture of sources, W_n x(t - d_n): then the part is split into one matrix for each distinct d, each with
+the columns n of that delay and zeros elsewhere. In a row of Delays, each with a way around it, every one doubles the
+number of parts; `_check_paths` ends that before the memory does.
 """
 
 from __future__ import annotations
@@ -63,7 +68,7 @@ class Paths:
 
     def __init__(self, flat: Flat) -> None:
         self.flat = flat
-        self._known: dict[str, Signal] = {}
+        self._signals: dict[str, Signal] = {}
 
     def is_source(self, name: str) -> bool:
         return name in self.flat.inputs or type(self.flat.nodes[name]).__name__ in NEURONS
@@ -75,14 +80,14 @@ class Paths:
             DescriptionError: shapes that do not fit; a loop without a neuron; more than `MOST_PATHS`.
         """
         for linear in self._linear_before(name):
-            self._known[linear] = _applied(self.flat.nodes[linear], self._sum(linear), linear)
+            self._signals[linear] = _applied(self.flat.nodes[linear], self._sum(linear), linear)
         return self._sum(name)
 
     def _linear_before(self, name: str) -> list[str]:
         """Linear nodes that lead to a node, from neurons or the input on, and are not worked out yet: each after those
         that lead to it. A file may have thousands in a row, so that this does not call itself."""
         order: list[str] = []
-        done, opened = set(self._known), {name}
+        done, opened = set(self._signals), {name}
         waiting = [(name, iter(self.flat.before[name]))]
         while waiting:
             node, rest = waiting[-1]
@@ -118,12 +123,12 @@ class Paths:
 
     def leaving(self, name: str) -> Signal:
         """What a node gives to the next ones."""
-        if name not in self._known:
+        if name not in self._signals:
             if self.is_source(name):
-                self._known[name] = _identity(name, self.shape_of(name))
+                self._signals[name] = _identity(name, self.shape_of(name))
             else:
-                self._known[name] = _applied(self.flat.nodes[name], self.arriving(name), name)
-        return self._known[name]
+                self._signals[name] = _applied(self.flat.nodes[name], self.arriving(name), name)
+        return self._signals[name]
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """The shape of an input or of neurons; one set of parameters serves as many neurons as lead to it.
@@ -132,18 +137,19 @@ class Paths:
             DescriptionError: neither says how many there are.
         """
         node = self.flat.nodes[name]
-        own = node.input_type["input"] if name in self.flat.inputs else _largest(node)
-        shape = tuple(int(n) for n in np.atleast_1d(own)) if own is not None else ()
+        sides = node.input_type["input"] if name in self.flat.inputs else _largest(node)
+        shape = tuple(int(n) for n in np.atleast_1d(sides)) if sides is not None else ()
         if math.prod(shape) > MOST_CHANNELS:
             raise DescriptionError(f"node {name!r} has {math.prod(shape):,} channels; up to {MOST_CHANNELS:,} are read")
         if int(np.prod(shape)) > 1 or name in self.flat.inputs:
             return shape
-        given = self._given(name)
-        if given is None:
+        # one set of parameters says nothing about how many neurons there are
+        shape_before = self._shape_before(name)
+        if shape_before is None:
             raise DescriptionError(f"node {name!r}: its number of neurons cannot be determined")
-        return given
+        return shape_before
 
-    def _given(self, name: str) -> tuple[int, ...] | None:
+    def _shape_before(self, name: str) -> tuple[int, ...] | None:
         """The shape that nodes before a node give to it: that of the first one that says it, through those between."""
         after: dict[str, str] = {}  # a node that was looked at -> the one that it leads to
         waiting = [(before, name) for before in reversed(self.flat.before[name])]
@@ -152,7 +158,7 @@ class Paths:
             if here in after or here == name:
                 continue
             after[here] = next_one
-            shape = self._said(here)
+            shape = self._stated_shape(here)
             if shape is None:
                 waiting += [(before, here) for before in reversed(self.flat.before[here])]
                 continue
@@ -163,15 +169,15 @@ class Paths:
             return shape
         return None
 
-    def _said(self, name: str) -> tuple[int, ...] | None:
+    def _stated_shape(self, name: str) -> tuple[int, ...] | None:
         """The shape that a node gives, if it says so itself."""
         node = self.flat.nodes[name]
         if type(node).__name__ in ("Linear", "Affine"):
             return (int(np.shape(node.weight)[0]),) if np.ndim(node.weight) else None
         if name in self.flat.inputs:
             return self.shape_of(name)
-        own = _largest(node) if self.is_source(name) else ()
-        return own if int(np.prod(own)) > 1 else None
+        shape = _largest(node) if self.is_source(name) else ()
+        return shape if int(np.prod(shape)) > 1 else None
 
 
 def _check_paths(parts: Mapping[Key, Part], name: str) -> None:
@@ -221,12 +227,12 @@ def _largest(node: Any) -> tuple[int, ...]:
 
 def _applied(node: Any, signal: Signal, name: str) -> Signal:
     """A signal after a linear node."""
-    with about(node, name):
+    with node_errors(node, name):
         return _after(node, signal, name)
 
 
 @contextmanager
-def about(node: Any, name: str) -> Iterator[None]:
+def node_errors(node: Any, name: str) -> Iterator[None]:
     """What NumPy and nir say of values that do not fit together, as an error that names the node."""
     try:
         yield
@@ -282,8 +288,8 @@ def _through(signal: Signal) -> dict[Key, frozenset[str]]:
 def _scaled(part: Part, scale: np.ndarray) -> Part:
     """A part whose targets are multiplied by scale (N,)."""
     if isinstance(part, Window):
-        found = part.scaled(scale)
-        return part.matrix() * scale if found is None else found
+        window = part.scaled(scale)
+        return part.matrix() * scale if window is None else window
     return part * scale
 
 
@@ -324,20 +330,20 @@ def _delayed(signal: Signal, seconds: np.ndarray) -> Signal:
     parts: dict[Key, Part] = {}
     named: dict[Key, str] = {}
     through: dict[Key, frozenset[str]] = {}
-    delays = to_ms(seconds)
+    delays = to_ms(seconds)  # (N,), of the channels here
     one_delay = bool(np.all(delays == delays[0]))
     split: list[tuple[Times, Part]]
     for old, part in signal.parts.items():
-        if one_delay:
+        if one_delay:  # also behind a matrix or a window: all of it comes later
             split = [(_later(old[1], float(delays[0])), part)]
         elif isinstance(part, np.ndarray) and part.ndim == 1:
-            split = [(_later(old[1], delays), part)]
+            split = [(_later(old[1], delays), part)]  # channel n is neuron n of the source: a delay of its axon
         else:
             matrix = as_matrix(part, "Delay")
             here = {float(d): matrix * (delays == d) for d in np.unique(delays)}
-            split = [(_later(old[1], d), m) for d, m in here.items() if m.any()]
+            split = [(_later(old[1], d), m) for d, m in here.items() if m.any()]  # no connection without weights
         for delay, late in split:
-            new = (old[0], delay)
+            new = (old[0], delay)  # two ways of the same delay are one connection, whose weights add up
             parts[new] = _plus(parts.get(new), late, "Delay")
             named |= {new: signal.named[old]} if old in signal.named else {}
             through[new] = through.get(new, frozenset()) | signal.through.get(old, frozenset()) | {"Delay"}
@@ -348,6 +354,7 @@ def _delayed(signal: Signal, seconds: np.ndarray) -> Signal:
 def _later(old: Times, more: float | np.ndarray) -> Times:
     """The sum of two delays; a number if it is the same for all sources."""
     total = np.asarray(old, np.float64) + more
+    # 0.1 + 0.2 ms over one way and 0.3 ms over another must be one delay, not two connections
     total = np.round(total, 9) if np.any(old) else total
     first = float(total.flat[0])
     return first if np.all(total == first) else tuple(float(t) for t in total)

@@ -20,7 +20,7 @@ from .dialects import Dialect, dialect_of
 from .flat import Flat, flatten
 from .neurons import read_neuron
 from .package import nir_package
-from .paths import NEURONS, Key, Paths, Signal, about, as_matrix
+from .paths import NEURONS, Key, Paths, Signal, as_matrix, node_errors
 from .windows import SHARED, Image, Window, order_of
 
 LONGEST_NAME = 90  # a description has names up to 100 characters
@@ -67,8 +67,9 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
             by default the 0.1 ms that its files stand for, which `lost` says.
 
     Raises:
-        DescriptionError: what cannot be said here, with the names of file and node.
+        DescriptionError: what has no counterpart here, with the names of file and node.
     """
+    nir_package()  # if it is not installed, that is no fault of the file
     try:
         return _imported(graph, dialect, dt)
     except DescriptionError as error:
@@ -78,30 +79,30 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
 
 
 def _imported(graph: Any, dialect: str, dt: float | None) -> Imported:
-    said = dialect_of(dialect, dt)
-    flat = flatten(_opened(graph))
-    said = replace(said, times_dt=said.name == "norse" and _all_below(flat, said.file_dt))
-    lost = _remarks(said, dt)
+    convention = dialect_of(dialect, dt)
+    flat = flatten(_open(graph))
+    convention = replace(convention, times_dt=convention.name == "norse" and _all_below(flat, convention.file_dt))
+    lost = _remarks(convention, dt)
     if len(flat.inputs) != 1:
         raise DescriptionError(
             f"only graphs with one input can be read, this one has {len(flat.inputs)}: {flat.inputs}"
         )
     paths, source = Paths(flat), flat.inputs[0]
-    signals = {name: paths.arriving(name) for name in _in_order(flat)}
-    found = {name: _read(flat, name, signal, said) for name, signal in signals.items()}
-    windows, images = _windows(signals, {name: f.gain for name, f in found.items()})
+    signals = {name: paths.arriving(name) for name in _by_distance(flat)}
+    neurons = {name: _read(flat, name, signal, convention) for name, signal in signals.items()}
+    windows, images = _windows(signals, {name: n.gain for name, n in neurons.items()})
     build = _Build(Network(), _Names(), images)
     build.input(source, int(np.prod(paths.shape_of(source))))
     for name, signal in signals.items():
-        build.population(name, found[name].neuron, signal.size)
+        build.population(name, neurons[name].neuron, signal.size)
     for name, signal in signals.items():
-        lost += build.connect(name, signal, found[name].gain, windows)
+        lost += build.connect(name, signal, neurons[name].gain, windows)
     outputs = tuple(build.places[n].name for n in _outputs(flat))
     network, order = build.network, {build.places[n].name: order_of(shape) for n, shape in images.items()}
     return Imported(network, network.initial_parameters(0), outputs, tuple(lost), order)
 
 
-def _opened(graph: Any) -> Any:
+def _open(graph: Any) -> Any:
     nir = nir_package()
     if isinstance(graph, (str, Path)):
         if not Path(graph).is_file():
@@ -121,11 +122,11 @@ def _opened(graph: Any) -> Any:
 
 def _read(flat: Flat, name: str, signal: Signal, dialect: Dialect) -> Any:
     node = flat.nodes[name]
-    with about(node, name):
+    with node_errors(node, name):
         return read_neuron(node, name, signal.size, signal.constant, dialect)
 
 
-def _in_order(flat: Flat) -> list[str]:
+def _by_distance(flat: Flat) -> list[str]:
     """Neurons by their distance from the input (a file sorts them by name); those that it does not reach come last."""
     after: dict[str, list[str]] = {name: [] for name in flat.nodes}
     for name, before in flat.before.items():
@@ -146,7 +147,7 @@ def _outputs(flat: Flat) -> list[str]:
     Raises:
         DescriptionError: an output of something else.
     """
-    found: list[str] = []
+    names: list[str] = []
     seen = set[str]()
     waiting = [before for name in flat.outputs for before in flat.before[name]]
     for name in waiting:  # it grows
@@ -155,7 +156,7 @@ def _outputs(flat: Flat) -> list[str]:
         seen.add(name)
         kind = type(flat.nodes[name]).__name__
         if kind in NEURONS:
-            found += [name] if name not in found else []
+            names += [name] if name not in names else []
         elif kind in ("Input", "Output", "Flatten") and name not in flat.inputs:
             waiting += flat.before[name]
         else:
@@ -163,7 +164,7 @@ def _outputs(flat: Flat) -> list[str]:
                 f"node {name!r} ({kind}) leads to the output with no neuron after it; end the graph with LI or CubaLI, "
                 "whose V can be read"
             )
-    return found
+    return names
 
 
 def _windows(
@@ -238,13 +239,13 @@ class _Build:
                 raise DescriptionError(
                     f"node {source!r} never spikes, and its V drives {name!r}; here connections carry only spikes"
                 )
-            given = signal.named.get(key, "")
-            called = self.names.new(given if given.isidentifier() else f"{place.name}_{target.name}")
+            label = signal.named.get(key, "")
+            name_here = self.names.new(label if label.isidentifier() else f"{place.name}_{target.name}")
             kind = windows.get((name, key))
             if kind is None:
                 unrolled |= signal.through.get(key, frozenset()) & set(SHARED)
                 kind = self._weights(name, signal, key, gain)
-            self.network.connect(place, target, kind, delay=self._delay(source, delay), name=called)
+            self.network.connect(place, target, kind, delay=self._delay(source, delay), name=name_here)
         sources = [source for source, _ in signal.parts]
         for source in dict.fromkeys(s for s in sources if sources.count(s) > 1):
             lost.append(
@@ -278,8 +279,8 @@ def _all_below(flat: Flat, file_dt: float | None) -> bool:
 def _remarks(dialect: Dialect, dt: float | None) -> list[str]:
     """What the dialect makes of things that a file does not say."""
     if dialect.name == "snntorch":
-        taken = [] if dt is not None else ["snnTorch's files do not contain the time step: 0.1 ms was assumed"]
-        return [*taken, "reset_mechanism and reset_delay are not in the file: immediate reset to v_reset assumed"]
+        assumed = [] if dt is not None else ["snnTorch's files do not contain the time step: 0.1 ms was assumed"]
+        return [*assumed, "reset_mechanism and reset_delay are not in the file: immediate reset to v_reset assumed"]
     if dialect.times_dt:
         return [f"times in the file are below dt: assumed multiplied by dt = {dialect.dt:g} ms, as norse 1.1 does"]
     return []
@@ -289,15 +290,15 @@ class _Names:
     """Names of nodes as names here, each once."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._used: set[str] = set()
         self._next: dict[str, int] = {}
 
     def new(self, name: str) -> str:
         clean = re.sub(r"[^A-Za-z0-9_]", "_", name)[:LONGEST_NAME]
         clean = clean if clean.isidentifier() else f"n{clean}"
         free, i = clean, self._next.get(clean, 2)
-        while free in self._taken:
+        while free in self._used:
             free, i = f"{clean}_{i}", i + 1
         self._next[clean] = i
-        self._taken.add(free)
+        self._used.add(free)
         return free

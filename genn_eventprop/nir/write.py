@@ -47,20 +47,20 @@ def to_nir(
     Raises:
         DescriptionError: what NIR, or the reader of the dialect, has no words for, with the name of its part.
     """
-    said = dialect_of(dialect, dt)
-    if said.name != "spec" and dt is None:
+    convention = dialect_of(dialect, dt)
+    if convention.name != "spec" and dt is None:
         raise DescriptionError(f"give dt, the time step in ms for {dialect}")
-    _check(network, values, said)
+    _check(network, values, convention)
     nir = nir_package()
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
-    own = {
+    params = {
         p.name: {n: np.asarray(values[f"{p.name}.{n}"], np.float64) for n in p.model.params}
         for p in network.populations
     }
-    written = {p.name: write_neuron(p.model, own[p.name], p.size, p.name, said) for p in network.populations}
-    biases = {p.name: written_bias(p.model, own[p.name], p.size, said) for p in network.populations}
-    images = Images(network, biases, said)
+    written = {p.name: write_neuron(p.model, params[p.name], p.size, p.name, convention) for p in network.populations}
+    biases = {p.name: written_bias(p.model, params[p.name], p.size, convention) for p in network.populations}
+    images = Images(network, biases, convention)
     for i in network.inputs:
         nodes[i.name] = nir.Input(np.array(images.shapes.get(i.name, (i.size,))))
     for p in network.populations:
@@ -69,10 +69,10 @@ def to_nir(
     for name in _outputs(network, outputs):
         nodes[f"{name}_output"] = nir.Output(nodes[name].output_type)
         edges.append((name, f"{name}_output"))
-    said_lost = _lost(network, nodes, images) + _reader_lacks(network, nodes, said)
-    metadata = {"writer": "genn_eventprop", "dialect": said.name, LOST: "\n".join(said_lost)}
-    if said.dt is not None:
-        metadata["dt"] = f"{said.dt:g} ms"
+    omissions = _lost(network, nodes, images) + _reader_lacks(network, nodes, convention)
+    metadata = {"writer": "genn_eventprop", "dialect": convention.name, LOST: "\n".join(omissions)}
+    if convention.dt is not None:
+        metadata["dt"] = f"{convention.dt:g} ms"
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata)
 
 
@@ -145,8 +145,8 @@ def _connections(
 def _values_of(c: Connection) -> list[str]:
     """The parameters of a connection."""
     drawn = isinstance(c.connectivity, Sparse)
-    own = [f"{c.name}.{n}" for n, has in (("pairs", drawn), ("delay", c.delays is not None)) if has]
-    return [c.weight_name, *own]
+    others = [f"{c.name}.{n}" for n, has in (("pairs", drawn), ("delay", c.delays is not None)) if has]
+    return [c.weight_name, *others]
 
 
 def _matrix(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:

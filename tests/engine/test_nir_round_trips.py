@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from genn_eventprop import Conv2D, Delay, Dense, Network, OneToOne, Pool2D
 from genn_eventprop import nir as interop
 from genn_eventprop.models import LI, LIF, LIFDelta
-from genn_eventprop.nir.equations import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
+from genn_eventprop.nir.neurons import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
 from support.sampled import random_spikes, run
 
 nir = pytest.importorskip("nir")

@@ -26,7 +26,7 @@ from genn_eventprop import (
 from genn_eventprop.codegen.cpp import generate
 from genn_eventprop.data.augment.steps import Bin, Crop, DelayLine, FitTime, MergeChannels, Shift, fixed_steps
 from genn_eventprop.description import FORMAT, Described, build, describe
-from genn_eventprop.description.parameters import Stored
+from genn_eventprop.description.network import Stored
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.errors import DescriptionError, EngineError, NetworkError
 from genn_eventprop.losses import OwnLoss, TimeWeight

@@ -10,7 +10,7 @@ from genn_eventprop import Conv2D, Delay, Dense, Network, NeuronModel, OneToOne,
 from genn_eventprop import nir as interop
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
-from genn_eventprop.nir.equations import CubaLIF
+from genn_eventprop.nir.neurons import CubaLIF
 
 nir = pytest.importorskip("nir")
 
