@@ -50,6 +50,10 @@ class Target(ABC):
         """Lines that only a reader sees."""
         return "".join(f"// {line}\n" for line in self.lines(text))
 
+    def head(self, o: Operation, stage: str = "") -> str:
+        """The comment above the text of an operation."""
+        return self.comment(heading(self.trial, o, stage=stage))
+
     @staticmethod
     def lines(text: str) -> list[str]:
         """The lines of a comment, which nothing in `text` can leave."""
@@ -126,11 +130,8 @@ class Target(ABC):
 
 def write(target: Target, operations: Iterable[Operation], stage: str = "") -> str:
     """The text of operations, in order; each that has any begins with a line that says what it does in `stage`."""
-    return "".join(_headed(target, heading(target.trial, o, stage=stage), _one(target, o)) for o in operations)
-
-
-def _headed(target: Target, head: str, text: str) -> str:
-    return target.comment(head) + text if text else ""
+    texts = ((o, _one(target, o)) for o in operations)
+    return "".join(target.head(o, stage) + text for o, text in texts if text)
 
 
 def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:
@@ -194,7 +195,7 @@ def _one(target: Target, o: Operation) -> str:
 def step_forwards(target: Target) -> str:
     """Step ``step``: what ends at its beginning, the arrivals, the step itself with the events at its end."""
     t = target.trial
-    arrivals = "".join(target.comment(heading(t, o)) for o in t.arrivals)
+    arrivals = "".join(target.head(o) for o in t.arrivals)
     delivered = target.deliver(t.arrivals)
     text = write(target, t.early, "modes that end:") + (arrivals + delivered if delivered else "")
     return text + write(target, t.advance, "step of") + target.barrier()
@@ -214,10 +215,11 @@ def step_backwards(target: Target) -> str:
     leave = write(target, t.before_jumps, "adjoint rows of") + target.gather_early()
     text = f"if (step < {target.n_steps}) {{\n{indent(leave)}}}\n" if leave else ""
     if t.feedback:
-        text += "".join(target.comment(heading(t, o)) for o in t.feedback)
+        text += "".join(target.head(o) for o in t.feedback)
         text += target.feedback(t.feedback) + target.barrier()
     for o in t.jumps:
-        text += _headed(target, heading(t, o, stage="jumps of"), target.undo(o))
+        undone = target.undo(o)
+        text += target.head(o, "jumps of") + undone if undone else ""
     return f"{text}if (step == 0) break;\n{target.restore()}{write(target, t.retreat, 'step back of')}"
 
 

@@ -9,7 +9,16 @@ from typing import get_args
 import pytest
 
 from genn_eventprop import codegen
-from genn_eventprop.codegen.target import Target, compared, finished, gathered, step_backwards, step_forwards, write
+from genn_eventprop.codegen.target import (
+    Target,
+    compared,
+    finished,
+    gathered,
+    heading,
+    step_backwards,
+    step_forwards,
+    write,
+)
 from genn_eventprop.program.operations import Operation
 from genn_eventprop.program.trial import make_trial
 from support.pinned import golden_plan
@@ -61,6 +70,9 @@ class Walked(Target):
     def __init__(self, trial):
         self.trial = trial
 
+    def head(self, o, stage=""):
+        return ""
+
 
 Recorder = type("Recorder", (Walked,), {
     name: noting(name) for name in (*OPERATIONS.values(), "undo", "barrier", "gather_early", "restore")
@@ -111,3 +123,10 @@ def test_nothing_is_asked_for_without_operations(trial):
     none = replace(trial, feedback=(), before_jumps=())
     silent = type("Silent", (Recorder,), {"gather_early": lambda self: ""})
     assert step_backwards(silent(none)).startswith("undo\n")
+
+
+def test_every_operation_has_a_head(trial):
+    heads = [heading(trial, o, stage="step of") for o in (*trial.forwards, *trial.backwards)]
+    assert "arrivals input -> hidden; adds to p0_w_arrived_input" in heads
+    assert any(h.startswith("dL/dw of hidden -> output; reads ") for h in heads)
+    assert all("Buffer(" not in h and "\n" not in h for h in heads)
