@@ -78,6 +78,7 @@ MODULES = {
     "engines.event_records": "engines.reference.exact.records",
     "engines.event_routes": "engines.reference.exact.routes",
     "engines.event_series": "engines.reference.exact.series",
+    "engines.genn.halves": "engines.genn.phases",
     "engines.losses": "engines.contract.host_losses",
     "engines.native_arrays": "engines.native.arrays",
     "engines.native_batches": "engines.native.batches",

@@ -5,6 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.genn.phases import Phases
 from genn_eventprop.errors import EngineError
 from genn_eventprop.interop.layer import Runner
 from genn_eventprop.losses import Loss
@@ -166,8 +167,8 @@ def test_two_calls_are_the_training_run(kind):
 
 
 def test_a_batch_of_one_group_runs_forwards_once(monkeypatch):
-    passes, forward = [], HarnessEngine._forward
-    monkeypatch.setattr(HarnessEngine, "_forward", lambda self, part: passes.append(1) or forward(self, part))
+    passes, forward = [], Phases.forward
+    monkeypatch.setattr(Phases, "forward", lambda self, group: passes.append(1) or forward(self, group))
     for kind, n in ((SideBySide, 1), (InPairs, 4), (HarnessEngine, 6)):
         plan = halves_of("LI")
         both_ways(kind(plan, plan.network.initial_parameters(2), dtype="float64"), events_of())

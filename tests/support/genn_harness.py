@@ -14,7 +14,7 @@ import numpy as np
 
 from genn_eventprop.codegen.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.engines.genn.engine import GennEngine
-from genn_eventprop.engines.genn.transfer import places
+from genn_eventprop.engines.genn.transfer import synapse_places
 from genn_eventprop.toolchain import build
 
 TYPES = {
@@ -35,7 +35,7 @@ class HarnessEngine(GennEngine):
         return self.batch_size or batch
 
     def _build(self, text, lengths):
-        return HarnessNetwork(text, self.group, lengths, self._built)
+        return HarnessNetwork(text, self.group, lengths, self._network_tables)
 
 
 def events_of(text, population):
@@ -179,7 +179,7 @@ class HarnessNetwork:
         M, N = self.size(s.source), self.size(s.target)
         if table is None:
             return np.full(M, N, np.int32), np.tile(np.arange(N, dtype=np.int32), (M, 1))
-        at = places(table)
+        at = synapse_places(table)
         return np.diff(table.start).astype(np.int32), np.where(at >= 0, table.target[at], 0).astype(np.int32)
 
     def reload(self):

@@ -2,8 +2,8 @@
 
 `engine.parameters` are live arrays: written in place, they count from the next run on. Copying all of them to and fro
 for every batch would make that true, and slow. So an array comes to the host when it is asked for, goes back before
-the next run if it was written, and stays current for as long as anybody holds it or a view of it. Whether it was
-written a comparison with what came tells. Arrays that nobody holds have no copy on the host.
+the next run if it was written, and stays current for as long as anybody refers to it or to a view of it. Whether it was
+written is seen by comparing it with what came. Arrays to which nobody refers have no copy on the host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DeviceLocation:
-    """Where an array is on the device. read: a fresh copy of it. write: put values there; None if that is no use."""
+    """Where an array is on the device. read: a fresh copy of it. write: put values there; None: read-only."""
 
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None] | None = None
@@ -29,7 +29,7 @@ def _references(arrays: Mapping[str, np.ndarray], name: str) -> int:
     return sys.getrefcount(arrays[name])
 
 
-_NOBODY = _references({"": np.zeros(1)}, "")  # what Python counts for an array that only the dictionary holds
+_UNREFERENCED = _references({"": np.zeros(1)}, "")  # what Python counts for an array that only the dictionary holds
 
 
 class DeviceArrays(MutableMapping[str, np.ndarray]):
@@ -38,21 +38,21 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
     Assigning writes into the array that is there: the arrays themselves are never exchanged.
 
     Args:
-        lock: held while an array is copied to the host, as the device may be running for another thread.
+        lock: taken while an array is copied to the host, as the device may be running for another thread.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], lock: Any = None) -> None:
         self._lock = nullcontext() if lock is None else lock
         self._host = dict(arrays)
         self._locations: dict[str, DeviceLocation] = {}
-        self._came: dict[str, np.ndarray] = {}  # what the device has of the arrays that are on the host
+        self._device_values: dict[str, np.ndarray] = {}  # what the device has of the arrays that are on the host
         self._names = tuple(arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
         with self._lock:
             if name not in self._host:
                 self._host[name] = self._locations[name].read()
-                self._came[name] = self._host[name].copy()
+                self._device_values[name] = self._host[name].copy()
             return self._host[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
@@ -73,9 +73,9 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         return len(self._names)
 
     def move_to(self, locations: Mapping[str, DeviceLocation], *, keep: bool = True) -> None:
-        """Move arrays to new locations; with `keep` their values go along, without it the values there count."""
+        """Move arrays to new locations; with `keep` their values move along, without it the values there count."""
         self._locations.update(locations)
-        self._came = {}
+        self._device_values = {}
         if keep:
             self.push()
         else:
@@ -86,34 +86,34 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         for name, location in self._locations.items():
             if name in self._host and location.write is not None and self._written(name):
                 location.write(self._host[name])
-                self._came[name] = self._host[name].copy()
-        self._let_go()
+                self._device_values[name] = self._host[name].copy()
+        self._drop_unreferenced()
 
     def pull(self) -> None:
-        """Fetch what the device has changed into the arrays that are held."""
-        self._let_go()
+        """Read what the device has changed into the arrays that somebody refers to."""
+        self._drop_unreferenced()
         for name, location in self._locations.items():
             if name in self._host:
                 self._host[name][...] = location.read()
-                self._came[name] = self._host[name].copy()
+                self._device_values[name] = self._host[name].copy()
 
-    def leave(self) -> None:
-        """All arrays on the host, which is then their only location."""
+    def to_host(self) -> None:
+        """Move all arrays to the host, which is then their only location."""
         for name in self._locations:
             self[name]
-        self._locations, self._came = {}, {}
+        self._locations, self._device_values = {}, {}
 
-    def held(self, name: str) -> bool:
+    def on_host(self, name: str) -> bool:
         """Whether an array is on the host."""
         return name in self._host
 
     def _written(self, name: str) -> bool:
         """Whether the host's array has other bits than the device's; NaN equals itself."""
-        came = self._came.get(name)
-        return came is None or self._host[name].tobytes() != came.tobytes()
+        device = self._device_values.get(name)
+        return device is None or self._host[name].tobytes() != device.tobytes()
 
-    def _let_go(self) -> None:
+    def _drop_unreferenced(self) -> None:
         for name in self._locations:
-            if name in self._host and _references(self._host, name) <= _NOBODY:
+            if name in self._host and _references(self._host, name) <= _UNREFERENCED:
                 del self._host[name]
-                self._came.pop(name, None)
+                self._device_values.pop(name, None)

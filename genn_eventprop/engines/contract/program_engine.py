@@ -107,13 +107,13 @@ class ProgramEngine(Engine):
     def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""
         out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
-        slopes = self._taken(given, out, data, samples)
+        slopes = self._host_losses(given, out, data, samples)
         if training:
             given |= slopes | self._regularisers(given, training, self._counts(out))
             out |= self.execute_half(given, kept)[0]
         return out
 
-    def _taken(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
+    def _host_losses(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
         """Outer losses in Python, added to the results of the way there; what `Given` takes for the way back."""
         slopes = Arrays()
         for prefix, loss in prefixed_losses(self.plan):

@@ -322,7 +322,7 @@ class CudaEngine(ProgramEngine):
 
     def finite(self, name: str) -> bool:
         """The kernels that gather gradients of weights say it."""
-        if name in self._unfinite and not self._unfinite[name] and not self.gradients.held(name):
+        if name in self._unfinite and not self._unfinite[name] and not self.gradients.on_host(name):
             return True
         return super().finite(name)
 
@@ -357,8 +357,8 @@ class CudaEngine(ProgramEngine):
         try:
             self._leave_optimiser()
             if self._places:
-                self.parameters.leave()
-                self.gradients.leave()
+                self.parameters.to_host()
+                self.gradients.to_host()
         finally:
             self._places, self._programs = {}, {}
             self._memory.close()

@@ -55,7 +55,7 @@ class DeviceOptimiser:
     def leave(self) -> None:
         """Moments to the host."""
         for state in self._moments.values():
-            state.leave()
+            state.to_host()
 
     def squares(self, optimiser: Optimiser, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
         """`Optimiser.square` of all gradients; `gradients`: those that are on the host."""

@@ -1,8 +1,8 @@
 """`GennEngine`: a plan on GeNN, its trials in two phases, its parameters, moments and gradients on the device.
 
 A batch goes through in groups of GeNN's batch size (one example on single_threaded_cpu): the forward phase, the outer
-loss, the adjoint phase. Gradients of all groups add up on the device, so the result is that of one batch. The host
-gives labels and the numbers that depend on neuron parameters, and takes readouts and spike counts.
+loss, the adjoint phase (`phases.py`). Gradients of all groups add up on the device, so the result is that of one batch.
+The host sends labels and the numbers that depend on neuron parameters, and reads readouts and spike counts.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ...codegen.genn import network_text, texts
 from ...codegen.genn.gather import check_update
 from ...codegen.genn.learning import Rule, on_device, rule_of
-from ...codegen.genn.source import SLOPES
 from ...codegen.genn.text import NetworkText
 from ...errors import EngineError
+from ...losses import LossRecord
 from ...modelling.connectivity import Synapses
 from ...plan import Plan
 from ...program.host_values import synapse_values
+from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
@@ -31,17 +32,25 @@ from ..contract.engine import Availability
 from ..contract.features import SHARED_TABLE_WEIGHTS, SHARED_WEIGHTS, VOLTAGE_LOSS_WITH_JUMPS, refuse
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
+from ..contract.split import Readouts
 from .device_locations import gradient_locations, moment_locations, weight_locations
-from .halves import GennHalves, TooLong
-from .inputs import joined, part_of, rows_of_bits
+from .inputs import concatenate, group_of
 from .install import VERSION, available_backends, choose_backend, devices
 from .network import Network
+from .phases import Phases, run_groups
 from .transfer import HostTransfer
 
 MOST_SIDE_BY_SIDE = 1023  # examples; with more, GeNN 5.4's cuda and hip backends end the whole process
 
 
-class GennEngine(GennHalves):
+T = TypeVar("T")
+
+
+class TooLong(Exception):
+    """The lists of events of a group have grown beyond what its code can index."""
+
+
+class GennEngine(ProgramEngine):
     """See the module.
 
     Args:
@@ -84,18 +93,20 @@ class GennEngine(GennHalves):
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.backend, self.optimize_code = self._choose_backend(backend), optimize_code
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
-        self.device: int | None = None  # None: the one that GeNN takes for the best
-        self.group = 1  # examples a run, see `_regroup`
+        self.device: int | None = None  # None: GeNN chooses
+        self.group = 1  # examples side by side, see `_regroup`
         self.network: Any = None
-        self._training = False  # what the network is built for, and:
+        # what the network is built for:
+        self._training = False
         self._rule: Rule | None = None
-        self._split = False  # whether it is built for batches in two halves
-        self._written: tuple[tuple[bool, bool, Rule | None], NetworkText]  # what the text was asked for, and the text
+        self._split = False  # batches in two calls
+        self._network_tables: dict[str, Synapses] = {}
+        self._written: tuple[tuple[bool, bool, Rule | None], NetworkText]  # (training, split, rule) and their text
         self._written = (True, False, self._rule), network_text(plan)  # raises if it cannot be
         self._moments: dict[str, DeviceArrays] = {}
-        self._transfer = HostTransfer(self)
-        self._running = False
-        self._built: dict[str, Synapses] = {}  # the tables of the network
+        self._transfer = HostTransfer(plan, self.tables, self.parameters, self.room)
+        self._phases = Phases(plan, self._transfer, self.room, self._enlarge)
+        self._unfinished = False  # whether a batch has begun that has not come to its end
 
     # these three are all that ties the engine to pygenn
 
@@ -106,16 +117,16 @@ class GennEngine(GennHalves):
         return 1 if self.backend == "single_threaded_cpu" else batch
 
     def _build(self, text: NetworkText, lengths: Mapping[tuple[str, str], int]) -> Any:
-        more = lengths, self.device, self._built
+        more = lengths, self.device, self._network_tables
         return Network(text, self.dtype.name, self.group, self.backend, self.optimize_code, *more)
 
     def share_machine(self, number: int, processes: int) -> None:
-        """A device of its own for every process, as far as there are so many."""
+        """One device for each process, as far as there are so many."""
         if self.backend != "single_threaded_cpu":
-            found = max(devices(self.backend), 1)
-            self.device = number % found
-            if processes > found:
-                self.remarks.append(f"{processes} processes share {found} devices of this machine")
+            n_devices = max(devices(self.backend), 1)
+            self.device = number % n_devices
+            if processes > n_devices:
+                self.remarks.append(f"{processes} processes share {n_devices} devices of this machine")
         self._leave()
 
     # running
@@ -123,139 +134,125 @@ class GennEngine(GennHalves):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = self.batch(data, samples)
         data.scored(samples, training=training)
-        self._take_form(split=False)
+        self._choose_form(split=False)
         run = super().run
-        return self._fitting(lambda: run(data, samples, training=training, record_spikes=record_spikes))
+        return self._in_smaller_groups(lambda: run(data, samples, training=training, record_spikes=record_spikes))
 
-    def execute(self, given: Arrays, training: bool) -> Arrays:
-        return self._in_groups(given, training)
+    def execute(self, arguments: Arrays, training: bool) -> Arrays:
+        return self._in_groups(arguments, training)
 
-    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
-        """The loss in Python is taken between the phases of every group."""
+    def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
+        """The forward phases of a batch; its way back is `Phases.backward_batch`, which needs the groups."""
+        assert saved is None
+        arguments, groups = self._begin(arguments, True)
+        out = run_groups(self._phases, arguments, groups)
+        self._unfinished = False
+        return out, (arguments, groups)
 
-        def between(part: Arrays, out: Arrays, own: slice) -> Arrays:
-            return self._taken(part, out, data, samples[own])
+    def _run_around(self, arguments: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+        """A loss in Python is evaluated between the phases of every group."""
 
-        return self._in_groups(given, training, between)
+        def between(part: Arrays, out: Arrays, group: slice) -> Arrays:
+            return self._host_losses(part, out, data, samples[group])
+
+        return self._in_groups(arguments, training, between)
 
     def _in_groups(
-        self, given: Arrays, training: bool, between: Callable[[Arrays, Arrays, slice], Arrays] | None = None
+        self, arguments: Arrays, training: bool, between: Callable[[Arrays, Arrays, slice], Arrays] | None = None
     ) -> Arrays:
-        """All examples of a batch, group by group; between: (group, its results, place) -> more for the way back."""
-        given, places = self._begin(given, training)
+        """All examples of a batch, group by group.
+
+        Args:
+            between: (arguments of a group, its results, its place in the batch) -> more arguments for the way back.
+        """
+        arguments, groups = self._begin(arguments, training)
+        phases = self._phases
         if training:
-            self.network.launch("zero")
-            self._parts()
+            phases.clear_gradients()
         terms = [r for p in self.plan.populations for r in self.plan.spike_regularisers(p.name)]
         means = training and any(r.mean == "batch" for r in terms)
-        late = Arrays()
-        if training and not (means and len(places) == 1):
-            counts = self._counts(joined([self._forward(part_of(given, own)) for own in places])) if means else {}
-            late = super()._regularisers(given, True, counts)
-        found = []
-        for own in places:
-            part = part_of(given, own)
-            found.append(self._forward(part))
-            more = between(part, found[-1], own) if between else {}
-            if means and len(places) == 1:
-                late = super()._regularisers(given, True, self._counts(found[-1]))
+        strengths = Arrays()
+        # a regulariser of the batch's mean count needs all counts before the first way back: with several groups all of
+        # them run forwards once more for that; with one group its counts are those of the batch
+        if training and not (means and len(groups) == 1):
+            counts = self._counts(run_groups(phases, arguments, groups)) if means else {}
+            strengths = super()._regularisers(arguments, True, counts)
+        results = []
+        for group in groups:
+            part = group_of(arguments, group)
+            results.append(phases.forward(part))
+            more = between(part, results[-1], group) if between else {}
+            if means and len(groups) == 1:
+                strengths = super()._regularisers(arguments, True, self._counts(results[-1]))
             if training:
-                self._backward(more | late)
+                phases.backward(more | strengths)
         if training:
-            self.network.launch("check")
-        self._running = False
-        return joined(found)
+            phases.finish_gradients()
+        self._unfinished = False
+        return concatenate(results)
 
-    def _begin(self, given: Arrays, training: bool) -> tuple[Arrays, list[slice]]:
-        """A batch begins: what it is given, and the places of its groups."""
-        self._set_up(given, training)
+    def _begin(self, arguments: Arrays, training: bool) -> tuple[Arrays, list[slice]]:
+        """Prepare the network for a batch: all its arguments, and where its groups are."""
+        self._set_up(arguments, training)
         self._transfer.begin()
-        self._running = True
-        places = [slice(i, min(i + self.group, given["batch"])) for i in range(0, given["batch"], self.group)]
-        return given | self._transfer.fixed(), places
+        self._unfinished = True
+        B = arguments["batch"]
+        groups = [slice(i, min(i + self.group, B)) for i in range(0, B, self.group)]
+        return arguments | self._transfer.fixed(), groups
 
-    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
-        """They are made when counts are there, see `_in_groups`."""
+    def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        """Nothing yet: their strengths are computed once counts are there, see `_in_groups`."""
         return {}
 
-    def _parts(self) -> None:
-        """Copies of weights of one sign, where there are such."""
-        self.network.launch("copy")
-        self.network.launch("parts")
-
-    def _forward(self, part: Arrays) -> Arrays:
-        """The forward phase of a group, and what the host reads of it."""
-        while True:
-            self._transfer.samples(part["samples"])
-            part |= {f"p{i}_room": room for i, room in enumerate(self.room)}
-            self._transfer.send(part)
-            self.network.launch("reset")
-            self.network.run(0, self._transfer.phase)
-            out = {k: self._result(k, part["batch"]) for k in self._read_first}
-            if not self._grow(out):
-                break
-        out |= self._results(part)
-        return out
-
-    def _grow(self, out: Arrays) -> bool:
-        """Make room where more spikes or events of a neuron were counted than its lists hold; True if needed."""
-        needed = [
-            max((int(out[k].max(initial=0)) for k in self._read_first if k.startswith(f"p{i}_")), default=0)
-            for i in range(len(self.room))
-        ]
-        if all(n <= room for n, room in zip(needed, self.room)):
-            return False
-        self.room = [1 << (n - 1).bit_length() if n > room else room for n, room in zip(needed, self.room)]
-        if self.group > self._transfer.most_side_by_side(self.network.text):
-            raise TooLong
-        self._reload()
-        return True
-
-    def _results(self, part: Arrays) -> Arrays:
-        """After the forward phase, without what `_forward` has read before."""
-        self.network.launch("read")
-        if self._training:
-            self.network.launch("totals")
-        if not self._slopes_given:
-            self.network.launch("outer")
-        wanted = [
-            k for k in self.network.text.results if k not in self._read_first and not k.endswith(("_steps", SLOPES))
-        ]
-        out = {k: self._result(k, part["batch"]) for k in wanted}
-        out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}
-        if part["record"]:
-            for i in (i for i, p in enumerate(self.plan.populations) if p.spiking):
-                count = self._result(f"p{i}_w_count", part["batch"])
-                steps = self._result(f"p{i}_steps", part["batch"]).reshape(*count.shape, self.room[i])
-                out[f"p{i}_spikes"] = rows_of_bits(count, steps, self.plan.n_steps + 1)
-        return out
+    # a batch in two calls, see `contract/split.py`
 
     @property
-    def _read_first(self) -> list[str]:
-        """Numbers of spikes, and of what else happened where lists have more than spikes."""
-        return [k for k in self.network.text.results if k.endswith(("_w_count", "_w_happened"))]
+    def _host_slopes(self) -> bool:
+        """Whether the host says what dL/dr is, instead of an outer loss on the device."""
+        return self._split or on_host(self.plan)
 
-    def _result(self, key: str, B: int) -> np.ndarray:
-        """(B, n) of a buffer of the trial."""
-        how, owner, name = self.network.text.results[key]
-        reads = {"variable": "neurons", "array": "array", "update": "update_variable"}
-        read = getattr(self.network, reads[how])
-        return read(owner, name, pull=True).reshape(self.group, -1)[:B].copy()
+    def _choose_form(self, split: bool) -> None:
+        """Networks for batches in two calls have no outer loss, and return gradients of input times: another text."""
+        self._kept = None
+        if split != self._split:
+            self._leave()
+        self._split = split
 
-    def _backward(self, more: Arrays) -> None:
-        """The adjoint phase of the group that has run forwards; more: what it is given besides."""
-        self._transfer.more(more)
-        if self._slopes_given:
-            self.network.launch("outer")
-        self.network.launch("turn")
-        windows = self._transfer.windows()
-        for first, last in windows:
-            self.network.run(first, last)
-            if last < windows[-1][1]:
-                self.network.launch("gather")
+    def _in_smaller_groups(self, task: Callable[[], T]) -> T:
+        """Run `task`, again in smaller groups where lists of events outgrow 32-bit indices."""
+        while True:
+            try:
+                return task()
+            except TooLong:
+                self._leave()
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Any]:
+        self._choose_form(split=True)
+        forward = super()._forward_half
+        return self._in_smaller_groups(lambda: forward(data, samples, keep, stochastic, record_spikes))
+
+    def _backward_half(self, saved: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        _, (arguments, groups), counts = saved
+        slopes = {"given_dr": slope, "given_last": np.zeros_like(slope)}
+        slopes |= {f"given_{name}": array for name, array in also.items()}
+        shared = super()._regularisers(arguments, True, counts) | {"feed": int(inputs)}
+        self._unfinished = True
+        of_inputs = self._phases.backward_batch(arguments, groups, slopes, shared, inputs)
+        self._unfinished = False
+        self._collect({})
+        return of_inputs
+
+    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
+        if not self._split:  # a network for whole batches reads nothing beside the loss's readout
+            return {}
+        readouts = super()._others(out, loss)
+        K = self.plan.population(loss.output).size
+        return {n: r.reshape(len(r), -1, K) if n == "trace" else r for n, r in readouts.items()}  # V is flat there
 
     def _collect(self, out: Arrays) -> None:
-        """Gradients are on the device."""
+        """Gradients are on the device; only those that somebody refers to come to the host."""
         self.gradients.pull()
         self.clear_masked()
 
@@ -267,21 +264,21 @@ class GennEngine(GennHalves):
     def trial(self) -> Trial:  # type: ignore[override]
         return make_trial(self.plan, adjoint=False)
 
-    def _set_up(self, given: Arrays, training: bool) -> None:
-        """A network that can do the requested run, with this data set and these parameters."""
+    def _set_up(self, arguments: Arrays, training: bool) -> None:
+        """A network that can do this run, with its data set and the present parameters."""
         tables = self._transfer.tables()
-        if any(table is not self._built.get(name) for name, table in tables.items()):  # their rows are built in
-            self._leave()
-        self._transfer.take(given)
-        self._regroup(given["batch"], self._text(self._training or training))
+        if any(table is not self._network_tables.get(name) for name, table in tables.items()):
+            self._leave()  # GeNN builds the rows of synapses into the network
+        self._transfer.use_data(arguments)
+        self._regroup(arguments["batch"], self._text(self._training or training))
         if self.network is None or (training and not self._training):
             self._make(self._training or training)
-        elif self._running or not self.network.fits(self._transfer.lengths(self.network.text, self.group)):
+        elif self._unfinished or not self.network.fits(self._transfer.lengths(self.network.text, self.group)):
             self._reload()  # the last run broke off: spikes and sums of it may be left over; or more room is needed
         else:
             self.parameters.push()
         self._transfer.synapses()
-        self._running = False
+        self._unfinished = False
 
     def _regroup(self, batch: int, text: NetworkText) -> None:
         """How many examples run side by side: as many as the first batch has, and anew for one twice as large.
@@ -301,10 +298,10 @@ class GennEngine(GennHalves):
     def _make(self, training: bool) -> None:
         """A new network, with the arrays of the last one."""
         self._leave()
-        self._training, self._built = training, self._transfer.tables()
+        self._training, self._network_tables = training, self._transfer.tables()
         text = self._text(training)
         self.network = self._build(text, self._transfer.lengths(text, self.group))
-        self._settle()
+        self._fill()
 
     def _text(self, training: bool) -> NetworkText:
         """The text of a network; a new rule makes another one."""
@@ -315,30 +312,42 @@ class GennEngine(GennHalves):
 
     def _reload(self) -> None:
         """The same network with fresh memory, large enough for this run."""
-        held = (self.parameters, self.gradients, *self._moments.values())
-        if self._running:
-            self.gradients.pull()
-        for arrays in held:
-            arrays.leave()
+        if self._unfinished:
+            self.gradients.pull()  # the sums over the groups that have run
+        for arrays in (self.parameters, self.gradients, *self._moments.values()):
+            arrays.to_host()
         self.network.fit(self._transfer.lengths(self.network.text, self.group))
-        self._settle()
+        self._fill()
 
-    def _settle(self) -> None:
-        """Arrays from the host to the device."""
-        self._transfer.forget()
-        self.parameters.move_to(weight_locations(self))
+    def _fill(self) -> None:
+        """Move arrays from the host to a network whose memory is fresh."""
+        network = self.network
+        self._transfer.attach(network, self.group)
+        self._phases.attach(network, self.group, training=self._training, host_slopes=self._host_slopes)
+        self.parameters.move_to(weight_locations(network, self.plan))
         if self._training:
-            self.gradients.move_to(gradient_locations(self))
+            self.gradients.move_to(gradient_locations(network, self.plan, self._network_tables, self.dtype))
         if self._training and self._rule is not None:
             for weight, arrays in self._moments.items():
-                arrays.move_to(moment_locations(self, weight))
+                arrays.move_to(moment_locations(network, self.plan, weight))
         self._transfer.synapses()
-        self._parts()
+        self._phases.split_weights()
+
+    def _enlarge(self, room: list[int]) -> None:
+        """Give the network lists of events of this room.
+
+        Raises:
+            TooLong: so many examples side by side would need indices of more than 32 bits.
+        """
+        self.room[:] = room  # in place: `Phases` and `HostTransfer` read it too
+        if self.group > self._transfer.most_side_by_side(self.network.text):
+            raise TooLong
+        self._reload()
 
     def _leave(self) -> None:
-        """Arrays to the host, the network gone."""
+        """Move all arrays to the host and close the network."""
         for arrays in (self.parameters, self.gradients, *self._moments.values()):
-            arrays.leave()
+            arrays.to_host()
         if self.network is not None:
             self.network.close()
         self.network = None
@@ -353,9 +362,9 @@ class GennEngine(GennHalves):
     # learning
 
     def finite(self, name: str) -> bool:
-        """Of a weight's gradient the device has added up the sizes, to one number, see `gather.py`."""
+        """By the sum of |dL/dw| where the device has reduced it: the gradient itself need not come to the host."""
         c = next((c for c in self.plan.connections if on_device(c) and c.weight == name), None)
-        if c is not None and self.network is not None and self._training and not self.gradients.held(name):
+        if c is not None and self.network is not None and self._training and not self.gradients.on_host(name):
             if np.isfinite(self.network.update_variable(check_update(c), "total", pull=True)).all():
                 return True
         return super().finite(name)
@@ -372,7 +381,7 @@ class GennEngine(GennHalves):
                 if on_device(c) and optimiser.state[c.weight] is not self._moments.get(c.weight):
                     self._moments[c.weight] = optimiser.state[c.weight] = DeviceArrays(optimiser.state[c.weight])
                     if self.network is not None and self._training:
-                        self._moments[c.weight].move_to(moment_locations(self, c.weight))
+                        self._moments[c.weight].move_to(moment_locations(self.network, self.plan, c.weight))
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step: dense weights by a custom update; the rest, and all for an optimiser in Python, here.
@@ -392,9 +401,9 @@ class GennEngine(GennHalves):
         for item in step.parameters:
             if item.name in weights:
                 self._transfer.step(f"update_{weights[item.name]}", item)
-        held = (self.parameters, *self._moments.values())
-        for arrays in (*held, self.gradients):
+        changed = (self.parameters, *self._moments.values())
+        for arrays in (*changed, self.gradients):
             arrays.push()
         self.network.launch("update")
-        for arrays in held:
+        for arrays in changed:
             arrays.pull()

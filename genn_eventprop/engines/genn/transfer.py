@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,82 +15,91 @@ from ...codegen.genn.text import NetworkText, NeuronText
 from ...codegen.genn.writer import NO_TARGET
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
-from ...plan import ConnectionRecord
-from ...plan.synapse_tables import delay_steps, of_synapses
+from ...plan import ConnectionRecord, Plan
+from ...plan.synapse_tables import Tables, delay_steps, of_synapses
 from ..contract.noise import step_words
 from ..contract.program_engine import Arrays
-from .inputs import OF_EXAMPLES, InputEvents, input_events
-
-if TYPE_CHECKING:
-    from .engine import GennEngine
+from .inputs import EXAMPLE_ARRAYS, InputEvents, input_events
 
 MOST_INDICES = 2**31 - 1  # of an array; the generated code counts places in 32 bits
-REST = {"targets": NO_TARGET, "labels": -1}  # in places that are left empty, 0 for others
+PADDING = {"targets": NO_TARGET, "labels": -1}  # for the places that an incomplete group leaves empty; else 0
 
 
 class HostTransfer:
-    """Of one engine; what has not changed since it was sent is not sent again."""
+    """Sends to a network what it needs from the host; what has not changed since it was sent is not sent again.
 
-    def __init__(self, engine: GennEngine) -> None:
-        self.engine, self.plan = engine, engine.plan
-        self.lead = 1 + max((longest_delay(engine.plan, c) for c in engine.plan.connections), default=0)
+    Args:
+        plan: of the network. tables, parameters: of the engine; parameters are live. room: entries of every
+            population's lists of events, which grow in place.
+    """
+
+    def __init__(
+        self, plan: Plan, tables: Tables, parameters: MutableMapping[str, np.ndarray], room: Sequence[int]
+    ) -> None:
+        self.plan, self.parameters, self.room = plan, parameters, room
+        self._synapse_tables = tables
+        self.network: Any = None
+        self.group = 1
+        # GeNN delivers a spike one step after it was sent, and delays lengthen that. Backwards, D travels the same way
+        # from target to source: so many GeNN steps before the first step of the trial, both ways.
+        self.lead = 1 + max((longest_delay(plan, c) for c in plan.connections), default=0)
         self.events: dict[str, InputEvents] = {}
         self._data: tuple[np.ndarray, ...] = ()
         self._room = {axis: 1 for name in sources(self.plan) for axis in (*event_axes(name), most_events(name))}
         self._axes = {"n_targets": 0, "n_nodes": 0}
-        self._sent: dict[Any, np.ndarray | None] = {}
+        self._sent: dict[Any, np.ndarray | None] = {}  # copies of what the network has, by owner and name
 
-    def forget(self) -> None:
-        """The network is new, or its memory is."""
-        self._sent = {}
+    def attach(self, network: Any, group: int) -> None:
+        """Send to this network from now on; it has nothing yet. group: examples that it runs side by side."""
+        self.network, self.group, self._sent = network, group, {}
 
     # the two phases
 
     @property
     def phase(self) -> int:
-        """GeNN steps a phase."""
+        """GeNN steps of one phase."""
         return self.plan.n_steps + self.lead + 1
 
     @property
     def window(self) -> int:
-        """Steps whose G is kept until gradients are added up."""
-        return self._window(self.engine.group)
+        """Steps whose G = lambda . e is stored before gradients are added up."""
+        return self._window(self.group)
 
     def _window(self, group: int) -> int:
         return min(self.plan.n_steps, gather.LONGEST_WINDOW if group == 1 else gather.WINDOW)
 
     def windows(self) -> list[tuple[int, int]]:
-        """(first, last) GeNN steps of the adjoint phase: after each gradients are added up, but for the last one."""
+        """(first, last + 1) GeNN steps of the stretches of the adjoint phase; gradients are added up between them."""
         turn, K = self.phase + self.plan.n_steps + self.lead, self.plan.n_steps
         edges = [self.phase, *(turn - begin for begin in range((K - 1) // self.window * self.window, -1, -self.window))]
         return list(zip(edges, [*edges[1:], 2 * self.phase]))
 
     def fixed(self) -> Arrays:
-        """Numbers of GeNN's own."""
+        """Arguments that only a GeNN network has: where its phases begin, and the length of a window."""
         turn = self.phase + self.plan.n_steps + self.lead
         most = {most_events(name): self._room[most_events(name)] for name in sources(self.plan)}
         return {"window": self.window, "lead": self.lead, "start": self.lead + 1, "turn": turn, "feed": 0, **most}
 
     # lengths
 
-    def take(self, given: Arrays) -> None:
-        """The data set of the next run; more room for it from then on, if it needs that.
+    def use_data(self, arguments: Arrays) -> None:
+        """Group the spikes of the next run's data set by sample and channel; make more room if it needs that.
 
         Raises:
             EngineError: if it has more spikes than the generated code can count.
         """
-        data, first = (given["steps"], given["channels"], given["offsets"]), not self._data
-        self._axes = {n: max(length, given[n]) for n, length in self._axes.items()}
+        data, first = (arguments["steps"], arguments["channels"], arguments["offsets"]), not self._data
+        self._axes = {n: max(length, arguments[n]) for n, length in self._axes.items()}
         if len(data) == len(self._data) and all(a is b for a, b in zip(data, self._data)):
             return
         self._data = data
-        self.events = {name: input_events(data[0], data[1], data[2], own) for name, own in sources(self.plan).items()}
+        self.events = {name: input_events(data[0], data[1], data[2], span) for name, span in sources(self.plan).items()}
         self._sent.pop("events", None)
         for name, events in self.events.items():
             self._make_room(name, events, first)
 
     def _make_room(self, name: str, events: InputEvents, first: bool) -> None:
-        """For the events of a source; first: whether they are those of the first data set."""
+        """Lengths of the arrays of a source's events; first: whether this is the first data set."""
         most = most_events(name)
         self._room[most] = max(self._room[most], events.most)
         lengths = {"event_step": len(events.step), "event_start": events.start.size}
@@ -125,8 +134,8 @@ class HostTransfer:
             "batch": group, "n_steps": self.plan.n_steps, "n_points": self.plan.n_steps + 1, **self._room,
             "window": self._window(group), **self._axes,
         }  # fmt: skip
-        of |= {f"p{i}_room": room for i, room in enumerate(self.engine.room)}
-        of |= {f"c{i}_places": places(table).size for i, _, table in self._tabled()}
+        of |= {f"p{i}_room": room for i, room in enumerate(self.room)}
+        of |= {f"c{i}_places": synapse_places(table).size for i, _, table in self._sparse()}
         length = lambda axis: axis if isinstance(axis, int) else of[axis]  # noqa: E731
         return {
             (name, a): max(1, math.prod(map(length, axes)))
@@ -137,31 +146,30 @@ class HostTransfer:
     # tables of synapses, and delays
 
     def tables(self) -> dict[str, Synapses]:
-        """Of connections that are no dense ones."""
-        engine = self.engine
-        return {c.name: engine.tables.of(c, engine.parameters) for c in self.plan.connections if c.form != "dense"}
+        """Synapses of the connections that are not dense."""
+        return {c.name: self._synapse_tables.of(c, self.parameters) for c in self.plan.connections if c.form != "dense"}
 
-    def _tabled(self) -> list[tuple[int, ConnectionRecord, Synapses]]:
+    def _sparse(self) -> list[tuple[int, ConnectionRecord, Synapses]]:
         tables = self.tables()
         return [(i, c, tables[c.name]) for i, c in enumerate(self.plan.connections) if c.name in tables]
 
     def synapses(self) -> None:
-        """Weights of tables, delays in steps, and the ends of synapses."""
-        network, parameters = self.engine.network, self.engine.parameters
+        """Send weights of tables, delays in steps, and the source and target of every synapse."""
+        network, parameters = self.network, self.parameters
         for c in self.plan.connections:
             table = self.tables().get(c.name)
             if table is not None:
                 self._write(network, c.name, "weight", parameters[c.weight].ravel()[table.weights])
                 for n, ends in zip(gather.ends_arrays(c), (table.source, table.target)):
                     if n in {a for a, *_ in network.text.populations[c.target][1].arrays}:
-                        self._push(network, c.target, n, network.array(c.target, n), spread(table, ends))
+                        self._push(network, c.target, n, network.array(c.target, n), pad_rows(table, ends))
             if c.delays is not None:
                 steps = np.minimum(delay_steps(c, parameters, self.plan.dt), longest_delay(self.plan, c))
                 for name in (n for n, s in network.text.synapses.items() if s.of == c.name):
                     self._write(network, name, "delay", of_synapses(c, steps, table))
 
     def _write(self, network: Any, connection: str, name: str, values: np.ndarray) -> None:
-        """A number for every synapse, where it has changed."""
+        """Send a number for every synapse, if one has changed."""
         sent = self._sent.get((connection, name))
         if sent is None or not np.array_equal(values, sent):
             self._sent[connection, name] = np.array(values)
@@ -173,52 +181,54 @@ class HostTransfer:
         """A batch begins: what all its examples share may have changed."""
         self._sent.pop("batch", None)
 
-    def send(self, given: Arrays) -> None:
-        """A group of a batch; what all examples of the batch share goes with the first."""
+    def send(self, group: Arrays) -> None:
+        """The arguments of a group; what all examples of the batch share goes with the first group only."""
         if "events" not in self._sent:
             self._sent["events"] = None
-            self._events(self.engine.network)
+            self._events(self.network)
         if "batch" in self._sent:
-            given = {k: v for k, v in given.items() if k == "batch" or k.endswith(OF_EXAMPLES)}
+            group = {k: v for k, v in group.items() if k == "batch" or k.endswith(EXAMPLE_ARRAYS)}
         self._sent["batch"] = None
-        self.more(given)
+        self.more(group)
 
-    def more(self, given: Arrays) -> None:
-        """The numbers and arrays of `given` to the engine's network, by the names of the trial's buffers."""
-        network = self.engine.network
+    def more(self, arguments: Arrays) -> None:
+        """Send numbers and arrays by the names of the trial's buffers."""
+        network = self.network
         for name, (_, neuron) in network.text.populations.items():
-            self._numbers(given, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
-            self._arrays(network, given, name, neuron)
+            self._numbers(arguments, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
+            self._arrays(network, arguments, name, neuron)
         for name, update in network.text.updates.items():
-            self._numbers(given, update.given, update.params, lambda n, v, u=name: network.set_update_number(u, n, v))
+            self._numbers(
+                arguments, update.given, update.params, lambda n, v, u=name: network.set_update_number(u, n, v)
+            )
 
-    def _numbers(self, given: Arrays, keys: Mapping[str, str], params: Any, set_number: Any) -> None:
+    def _numbers(self, arguments: Arrays, keys: Mapping[str, str], params: Any, set_number: Any) -> None:
         for n, kind in params:
-            if keys.get(n) in given:
-                value = float(np.ravel(given[keys[n]])[0])
+            if keys.get(n) in arguments:
+                value = float(np.ravel(arguments[keys[n]])[0])
                 set_number(n, min(value, 2**32 - 1) if kind == "uint32_t" else value)
 
-    def _arrays(self, network: Any, given: Arrays, name: str, neuron: NeuronText) -> None:
+    def _arrays(self, network: Any, arguments: Arrays, name: str, neuron: NeuronText) -> None:
         shared = [n for n, _, access in neuron.vars if access == "READ_ONLY" and n in neuron.given]
         for n in shared:
-            self._push(network, name, n, network.neurons(name, n), given.get(neuron.given[n]))
+            self._push(network, name, n, network.neurons(name, n), arguments.get(neuron.given[n]))
         for n, _, axes in neuron.arrays:
             key = neuron.given.get(n)
-            if key not in given:
+            if key not in arguments:
                 continue
-            values, array = given[key], network.array(name, n)
+            values, array = arguments[key], network.array(name, n)
             if n in neuron.words:  # the low and the high word of every step's key
                 words = step_words(np.asarray(values)[:, None], np.arange(1, self.plan.n_steps + 1))
                 values = np.stack(words, axis=2)
             if "batch" in axes:
-                rest = next((v for end, v in REST.items() if str(key).endswith(end)), 0)
-                self._give(array, values, values[-1] if n in neuron.words else rest)
+                padding = next((v for end, v in PADDING.items() if str(key).endswith(end)), 0)
+                self._write_examples(array, values, values[-1] if n in neuron.words else padding)
                 network.push(name, n)
             else:
                 self._push(network, name, n, array, values)
 
     def _push(self, network: Any, owner: str, name: str, view: np.ndarray, values: np.ndarray | None) -> None:
-        """What all examples share, where it has changed."""
+        """Send what all examples share, if it has changed."""
         sent = self._sent.get((owner, name))
         if values is None or (sent is not None and np.array_equal(values, sent)):
             return
@@ -226,13 +236,16 @@ class HostTransfer:
         view[: np.size(values)] = np.ravel(values)
         network.push(owner, name)
 
-    def _give(self, array: np.ndarray, values: np.ndarray, rest: Any) -> None:
-        """One row an example; `rest` where the group is incomplete. NaN is written as NO_TARGET."""
-        rows, B = array.reshape(self.engine.group, -1), len(values)
+    def _write_examples(self, array: np.ndarray, values: np.ndarray, padding: Any) -> None:
+        """One row an example, `padding` in the rows that an incomplete group leaves empty.
+
+        NaN is written as NO_TARGET: GeNN compiles with -ffast-math, under which no code can test for NaN.
+        """
+        rows, B = array.reshape(self.group, -1), len(values)
         values = np.reshape(values, (B, -1))
         if values.dtype.kind == "f":
             values = np.where(np.isnan(values), NO_TARGET, values)
-        rows[:B, : values.shape[1]], rows[B:] = values, np.ravel(rest) if np.ndim(rest) else rest
+        rows[:B, : values.shape[1]], rows[B:] = values, np.ravel(padding) if np.ndim(padding) else padding
 
     def _events(self, network: Any) -> None:
         for name, events in self.events.items():
@@ -242,35 +255,35 @@ class HostTransfer:
             network.push(name, "event_step", "event_count", "event_start")
 
     def samples(self, samples: np.ndarray) -> None:
-        """Which samples are next; places left empty get the sample without events."""
-        network = self.engine.network
+        """Which samples are next; empty places of the group get the sample without events."""
+        network = self.network
         for name, events in self.events.items():
-            self._give(network.array(name, "sample"), samples, len(events.start) - 1)
+            self._write_examples(network.array(name, "sample"), samples, len(events.start) - 1)
             network.push(name, "sample")
 
     def step(self, update: str, item: Any) -> None:
         """The scalars and bounds of one `optimisers.ParameterStep`."""
-        network = self.engine.network
-        given = {**item.scalars, "lower": item.lower, "upper": item.upper}
+        network = self.network
+        values = {**item.scalars, "lower": item.lower, "upper": item.upper}
         text = network.text.updates[update]
         for n, _ in text.params:
-            network.set_update_number(update, n, given[n])
+            network.set_update_number(update, n, values[n])
         for n, _, access in text.vars:
             if access == "READ_ONLY_SHARED" and (update, n) not in self._sent:
                 self._sent[update, n] = None
-                shape = self.engine.parameters[item.name].shape
-                network.update_variable(update, n)[:] = np.broadcast_to(given[n], shape).ravel()
+                shape = self.parameters[item.name].shape
+                network.update_variable(update, n)[:] = np.broadcast_to(values[n], shape).ravel()
                 network.push_update(update, n)
 
 
-def places(table: Synapses) -> np.ndarray:
-    """(M, longest row) the number of the synapse at every place of GeNN's rows, -1 where there is none."""
+def synapse_places(table: Synapses) -> np.ndarray:
+    """(M, longest row) number of the synapse at every place of GeNN's rows, which all have one length; -1: none."""
     length = np.diff(table.start)
     k = np.arange(max(1, length.max(initial=0)))
     return np.where(k < length[:, None], table.start[:-1, None] + k, -1)
 
 
-def spread(table: Synapses, values: np.ndarray) -> np.ndarray:
-    """Values of synapses at their places, flat; 0 where there is none."""
-    at = places(table).ravel()
+def pad_rows(table: Synapses, values: np.ndarray) -> np.ndarray:
+    """Values of synapses at their places in GeNN's rows, flat; 0 where there is no synapse."""
+    at = synapse_places(table).ravel()
     return np.where(at >= 0, values[np.maximum(at, 0)], 0)
