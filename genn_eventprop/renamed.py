@@ -72,7 +72,7 @@ MODULES = {
     "engines.event_pieces": "engines.reference.exact.pieces",
     "engines.event_population": "engines.reference.exact.population",
     "engines.event_readout": "engines.reference.exact.readout",
-    "engines.event_readout_spikes": "engines.reference.exact.readout_spikes",
+    "engines.event_readout_spikes": "engines.reference.exact.readouts",
     "engines.event_readout_v": "engines.reference.exact.readout_v",
     "engines.event_readouts": "engines.reference.exact.readouts",
     "engines.event_records": "engines.reference.exact.records",

@@ -148,7 +148,7 @@ def test_a_gradient_that_is_not_finite_is_found_on_the_device():
     data = engine.load(events())
     data = type(data)(**{**data.__dict__, "weights": np.array([1.0, np.inf, 1.0, 1.0])})
     result = engine.run(data, BATCH, training=True)
-    assert not engine.gradients.held("input_hidden.weight")
+    assert not engine.gradients.on_host("input_hidden.weight")
     with pytest.raises(TrainingError, match="the gradient of input_hidden.weight is not finite"):
         check_batch(engine.plan, result, engine.gradients, "epoch 1, batch 1", engine.finite)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
-from genn_eventprop.engines.reference.exact.pieces import REACH
+from genn_eventprop.engines.reference.exact.pieces import TRUST_FRACTION
 from genn_eventprop.engines.reference.exact.records import Arrival
 from genn_eventprop.models import AdEx, LIFDelta
 from genn_eventprop.models.li import LI
@@ -27,7 +27,7 @@ def problem(duration):
     return Problem(plan, net.initial_parameters(0), events)
 
 
-@pytest.mark.parametrize("reach", [REACH, 1.0])
+@pytest.mark.parametrize("reach", [TRUST_FRACTION, 1.0])
 @pytest.mark.parametrize("pieces", [3, 4])
 def test_a_loss_does_not_depend_on_the_other_copies(reach, pieces):
     """The last piece of the first copy begins just before the end of the trial, that of a copy would begin after it.

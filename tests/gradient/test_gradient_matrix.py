@@ -66,9 +66,9 @@ def _minus(method):
     ("kind", "method", "loss"),
     [
         ("Voltage", "sources", "per_step"),
-        pytest.param("Voltage", "own", "per_step_exponential", marks=pytest.mark.slow),
-        pytest.param("Voltage", "own", "voltage_error", marks=pytest.mark.slow),
-        ("SpikeTimes", "own", "spike_times"),
+        pytest.param("Voltage", "spike_term", "per_step_exponential", marks=pytest.mark.slow),
+        pytest.param("Voltage", "spike_term", "voltage_error", marks=pytest.mark.slow),
+        ("SpikeTimes", "spike_term", "spike_times"),
     ],
 )
 def test_a_flipped_sign_is_found(kind, method, loss, monkeypatch):
@@ -96,7 +96,7 @@ def test_arrivals_that_move_v_at_once(monkeypatch):
     net, loss, events = delta_problem()
     report = check_network(net, loss, events=events, duration=30.0)
     assert report.passed, report.text()
-    monkeypatch.setattr(event_readouts.Voltage, "arrival", lambda *args: 0.0)
+    monkeypatch.setattr(event_readouts.Voltage, "arrival_term", lambda *args: 0.0)
     assert not check_network(net, loss, events=events, duration=30.0).passed
 
 

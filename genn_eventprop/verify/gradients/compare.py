@@ -228,7 +228,7 @@ def _driven(engine: ReferenceEvent) -> frozenset[str]:
     whose arrivals made none of the spikes."""
     out = []
     for p in engine.plan.populations:
-        own = [s for t in engine.trials for s in t.recording.own[p.name]]
+        own = [s for t in engine.trials for s in t.recording.own_events[p.name]]
         if own and all(s.cause is not None for s in own):
             out += [c.weight for c in engine.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
             made = {by.connection.name for s in own for by, _ in s.shares if isinstance(by, Arrival)}

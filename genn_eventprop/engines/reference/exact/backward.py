@@ -1,10 +1,10 @@
 """One trial backwards: the costate lambda = dL/dx event by event, and the gradient of everything.
 
-Formulas: docs/equations.md. Between events -dlambda/dt = (df/dx)^T lambda + dl/dx along the recorded trajectory; at an
-own event, an arrival and the end of a timed mode the jumps of `adjoint/derive.py`. On a segment of length L with
-psi(s) = dx(s)/dx(0), y(s) = psi(s)^T lambda(s) obeys y(s) = psi(L)^T lambda(L) + int_s^L psi^T dl/dx: the loop over
-events is the recursion lambda(0) = y(0). The parameter integrals int lambda . df/dp dt follow for all segments at once,
-20 nodes each.
+Formulas: docs/equations.md, section 2. Between events -dlambda/dt = (df/dx)^T lambda + dl/dx along the recorded
+trajectory; at an own event, an arrival and the end of a timed mode the jumps of `adjoint/derive.py`. On a segment of
+length L with psi(s) = dx(s)/dx(0), y(s) = psi(s)^T lambda(s) obeys y(s) = psi(L)^T lambda(L) + int_s^L psi^T dl/dx: the
+loop over events is the recursion lambda(0) = y(0). The parameter integrals int lambda . df/dp dt follow for all
+segments at once, 20 nodes each.
 
 Axis letters: n states, N neurons, p parameters, G segments, Q nodes.
 """
@@ -26,7 +26,7 @@ from .population import PopulationModel
 from .readout import NODES, Readout, Sources, density_rows
 from .records import Arrival, ModeEnd, Recording, Segments, Spike
 
-BLOCK = 2048  # segments whose nodes are held at once
+BLOCK = 2048  # segments whose nodes are in memory at a time
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +45,7 @@ def remaining_integral() -> np.ndarray:
 
 
 class _Adjoint:
-    """lambda of one population: segment by segment, and what own events need, evaluated for all of them at once.
+    """lambda of one population, segment by segment, and the derivatives at its own events, evaluated beforehand.
 
     P: (G, n, n) psi at the end of every segment. end: (G, n) lambda there; sources: (G, n) what dl/dx adds on the way.
     """
@@ -60,9 +60,10 @@ class _Adjoint:
         for block in blocks(seg):
             part = seg.part(block)
             self.P[block] = np.moveaxis(at(psi(model, part)[1], part.length / part.span), -1, 0)
+        # the symbolic derivatives at own events, all events of one kind in one call; they depend on x- only
         self.jumps: dict[int, dict[str, np.ndarray]] = {}
         kinds: dict[tuple[int, int], list[Spike]] = {}
-        for spike in recording.own[model.name]:
+        for spike in recording.own_events[model.name]:
             kinds.setdefault((spike.event, spike.mode), []).append(spike)
         for (event, mode), spikes in kinds.items():
             x, lanes = np.stack([s.x for s in spikes], axis=1), np.array([s.neuron for s in spikes])
@@ -71,17 +72,18 @@ class _Adjoint:
                 self.jumps[s.index] = {name: v[i] for name, v in values.items()}
 
     def start(self, ids: np.ndarray | int) -> np.ndarray:
-        """lambda at the start of segments, (G, n), from lambda at their end."""
+        """lambda at the start of segments, (G, n): y(0) = psi(L)^T lambda(L) + int psi^T dl/dx, see the module."""
         return np.einsum("...ij,...i->...j", self.P[ids], self.end[ids]) + self.sources[ids]
 
 
 def blocks(seg: Segments) -> list[slice]:
+    """The segments in blocks of `BLOCK`."""
     return [slice(first, first + BLOCK) for first in range(0, len(seg.neuron), BLOCK)]
 
 
 def psi(model: PopulationModel, seg: Segments) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of the states (K, n, G) and of dx(s)/dx(0) (K, n, n, G) on segments."""
-    series = model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+    series = model.flow.series(seg.x, seg.neuron, seg.mode, seg.span)
     return series, model.flow.psi(series, seg.neuron, seg.mode, seg.span)
 
 
@@ -125,6 +127,8 @@ class Backward:
         for name, readout in self.readouts.items():
             self.adjoint[name].end[self.recording.last[name], readout.v] += push[name]
             self._place_sources(name)
+        # Strictly the reverse order of events. So D of an arrival is complete before the own event that sent the spike
+        # is reached, and E of an own event before the arrival or mode end that caused it.
         for event in reversed(self.recording.events):
             if isinstance(event, Spike):
                 self._own_event(event)
@@ -161,14 +165,15 @@ class Backward:
             np.add.at(out.sources, s.segment, (rows * s.size).T)
 
     def _own_event(self, event: Spike) -> None:
-        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; E as a whole to what put it across by itself."""
+        """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot; with a cause E goes to that, undivided by gdot."""
         adjoint, n = self.adjoint[event.population], event.neuron
         lam, jump = adjoint.start(event.after), adjoint.jumps[event.index]
+        # E = dL/dt_k at fixed states: what the event scheduled (D), what it caused, the jump of the flow, the loss
         E = event.feedback + event.extra + lam @ jump["a"]
         if event.population in self.readouts:
             after = adjoint.segments.x[:, event.after]
-            E += self.readouts[event.population].own(event, after, self.dr[event.population])
-        rate = 0.0
+            E += self.readouts[event.population].spike_term(event, after, self.dr[event.population])
+        rate = 0.0  # of an event with a cause: its time is that of the cause, whatever its own state
         if event.cause is None:
             if not jump["gdot"] > 0:
                 name = adjoint.model.record.derived.model.name
@@ -183,6 +188,7 @@ class Backward:
             for cause, share in event.shares:
                 cause.extra += share * E
         adjoint.end[event.before] = jump["dh_dx"].T @ lam - jump["dg_dx"] * rate
+        # regularisers of spike counts and surrogate gradients of counts: a jump of lambda_V before the reset
         if event.population in self.jumps and adjoint.model.events[event.event].emits:
             adjoint.end[event.before, self.pushed[event.population]] += self.jumps[event.population][n]
         for name, value in zip(adjoint.gradient, lam @ jump["dh_dp"] - jump["dg_dp"] * rate):
@@ -192,7 +198,7 @@ class Backward:
         """The state is continuous: lambda- = lambda+, and D goes to the event that scheduled the end and to t_ref."""
         adjoint, d = self.adjoint[event.population], self.adjoint[event.population].model.record.derived
         lam, seg = adjoint.start(event.after), adjoint.segments
-        x, lane = seg.x[:, [event.after]], np.array([event.neuron])
+        x, lane = seg.x[:, [event.after]], np.array([event.neuron])  # continuous: x- = x+
         field = adjoint.model.equations.field
         before, after = field(x, lane, np.array([event.mode])), field(x, lane, seg.mode[[event.after]])
         D = float(lam @ (before - after)[:, 0]) + event.extra + event.feedback
@@ -206,12 +212,15 @@ class Backward:
         """dL/dw = lambda . e, dL/dp += w lambda . de/dp, and D to the spike or input that arrived and to the delay."""
         c, adjoint, route = event.connection, self.adjoint[event.connection.target], event.route
         equations, at_ = adjoint.model.equations, event.lanes
+        # lambda after the arrival, and before the reset of an event that it causes: that of the segment which begins
+        # here
         lam = adjoint.start(event.after)
         w, e = self.weights[c.weight].reshape(-1)[route.weight], equations.direction[c.receptor][:, route.target]
         np.add.at(self.weight_gradient[c.weight].reshape(-1), route.weight, np.einsum("nj,jn->n", lam[at_], e))
         for k, name in enumerate(adjoint.gradient):
             by = equations.d_direction[c.receptor][:, k, route.target]
             np.add.at(adjoint.gradient[name], route.target, w * np.einsum("nj,jn->n", lam[at_], by))
+        # neurons of an aligned population that the arrival does not reach have a jump of 0, and no share in D
         jump = np.zeros((len(e), len(event.neurons)))
         jump[:, at_] = w * e
         D = self._difference(event, lam, jump)
@@ -223,17 +232,21 @@ class Backward:
         adjoint.end[event.before] = lam
 
     def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
-        """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and self-crossings."""
+        """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and E of events it caused.
+
+        x+ is the state at the start of the segment: after this arrival, before the reset of an event at this instant.
+        """
         adjoint = self.adjoint[event.connection.target]
         seg, field = adjoint.segments, adjoint.model.equations.field
         after, lanes, mode = seg.x[:, event.after], seg.neuron[event.after], seg.mode[event.after]
         change = field(after - jump, lanes, mode) - field(after, lanes, mode)
         D = float(np.einsum("nj,jn->", lam, change)) + event.extra
         if (name := event.connection.target) in self.readouts:
-            D += self.readouts[name].arrival(event, jump, self.dr[name])
+            D += self.readouts[name].arrival_term(event, jump, self.dr[name])
         return D
 
     def _initial_values(self, name: str) -> None:
+        """dL/dp by x(0): lambda(0) . dx0/dp; the first segments are numbered by lane."""
         adjoint = self.adjoint[name]
         lam = adjoint.start(np.arange(adjoint.model.size))
         dx0 = adjoint.model.equations.dx0_dp
@@ -247,6 +260,9 @@ class Backward:
             return
         seg = adjoint.segments
         density, v = (points.density, self.readouts[name].v) if points else (None, 0)
+        # Of the sources at points (a maximum, V at T) y is not smooth at the point, which quadrature over the whole
+        # segment would not resolve. The equation is linear in lambda: so each point is a segment of its own that ends
+        # there.
         for block in blocks(seg):
             here = None if density is None else density[block]
             self._integrate(adjoint, seg.part(block), adjoint.end[block], here, v)
@@ -273,9 +289,10 @@ class Backward:
         at_end, at_nodes = at(coefficients, seg.length / seg.span), nodes(coefficients, u)
         y = np.einsum("ijg,gi->gj", at_end, end)[:, None]
         if density is not None:
-            pulled = at_nodes[v] * density
+            pulled = at_nodes[v] * density  # psi^T dl/dx at the nodes; what lies behind each node reaches it
             y = y + np.einsum("qr,jgr,g->gqj", remaining_integral(), pulled, seg.length)
         y = np.broadcast_to(y, (len(seg.neuron), NODES, model.flow.n))
+        # solve, not the flow of the adjoint: psi is known to rounding, and well conditioned on so short a piece
         lam = np.linalg.solve(at_nodes.transpose(2, 3, 1, 0), y[..., None])[..., 0]
         return nodes(series, u).transpose(0, 2, 1), lam.transpose(2, 1, 0)
 

@@ -1,11 +1,11 @@
 """`reference_event`: NumPy float64, event by event with exact spike times: the truth for gradients. Clear, not fast.
 
-Crossing times solve the flow, analytic or integrated to rounding; input times and delays are taken as given, and the
+Crossing times solve the flow, analytic or integrated to rounding; input times and delays are not rounded, and the
 gradient is the derivative of exactly what was computed, for every parameter whether trained or not. The result does
 not depend on dt.
 
-Parts: `event_flow` (trajectories and crossings), `event_forward` and its `event_pieces`,
-`event_readouts`, `event_backward`.
+Parts: `flow.py` and `series.py` (trajectories, their roots and maxima), `forward.py` with `pieces.py`, `readouts.py`,
+`backward.py`.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ class ReferenceEvent(Engine):
         self.trials = [self._forward(data, int(i), models) for i in samples]
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
         for loss in self.plan.losses:
-            own, name = data.for_loss(loss), loss.output
-            scored, targets = own.scored(samples), own.targets_of(samples)
+            view, name = data.for_loss(loss), loss.output
+            scored, targets = view.scored(samples), view.targets_of(samples)
             weight = np.where(scored, loss.factor * data.sample_weight(samples), 0.0)
             with self.lock.running_loss():
-                parts[name], dr = self._scored(loss, scored, targets)
+                parts[name], dr = self._evaluate(loss, scored, targets)
             slopes[name] = (dr.T * weight).T
             pushes[name] = self._push(loss, slopes[name], targets, weight)
         if training:
@@ -115,16 +115,17 @@ class ReferenceEvent(Engine):
             parts=parts if self.plan.auxiliary else {},
         )  # fmt: skip
 
-    def _scored(self, loss: LossRecord, scored: np.ndarray, targets: np.ndarray) -> tuple[LossPart, np.ndarray]:
-        """What a loss says of the trials, and dL/dr."""
+    def _evaluate(self, loss: LossRecord, scored: np.ndarray, targets: np.ndarray) -> tuple[LossPart, np.ndarray]:
+        """A loss on the trials of the batch, and dL/dr."""
         read, T = [t.readouts[loss.output] for t in self.trials], self.plan.duration
         value, valid = np.stack([r.value for r in read]), np.stack([r.valid for r in read])
         if read[0].scores:
-            found, dr = np.stack([r.score(y)[0] for r, y in zip(read, targets)]), np.ones(value.shape)
+            # the readout multiplies dL/dr into its own derivative of the loss, so it is a factor of 1 here
+            losses, dr = np.stack([r.score(y)[0] for r, y in zip(read, targets)]), np.ones(value.shape)
         else:
-            found, dr = loss.evaluate(value, valid, targets, T)
+            losses, dr = loss.evaluate(value, valid, targets, T)
         shown = np.where(valid, value, np.inf)
-        return LossPart(np.where(scored, found, np.nan), loss.predict(value, valid, T), shown), dr
+        return LossPart(np.where(scored, losses, np.nan), loss.predict(value, valid, T), shown), dr
 
     splits = True
 
@@ -145,17 +146,17 @@ class ReferenceEvent(Engine):
         return read.swapaxes(1, 2) if name == "trace" else read
 
     def _backward_half(
-        self, kept: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray],
+        self, saved: tuple[dict[str, PopulationModel], list[Trial]], slope: np.ndarray, also: dict[str, np.ndarray],
         inputs: bool,
     ) -> np.ndarray:  # fmt: skip
-        models, self.trials = kept
+        models, self.trials = saved
         name = self.plan.loss.output
         push = self._count_push(self.plan.loss, also.get("count", slope))
         self._gradients(models, {name: slope}, {name: push}, also)
         return self.full_gradients["input_times"]
 
     def _models(self) -> dict[str, PopulationModel]:
-        """Numbers for the present parameters."""
+        """Every population with numbers for the current parameters."""
         self.plan.check_parameters(self.parameters)
         return {
             p.name: PopulationModel(
@@ -177,13 +178,15 @@ class ReferenceEvent(Engine):
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
         times: np.ndarray, channels: np.ndarray, data: Data, sample: int,
     ) -> Trial:  # fmt: skip
-        """One trial; time weights that follow the input keep to that of the first copy."""
+        """One trial; time weights that follow the input use that of the first copy."""
         inputs = np.sort(times[0])
         views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
         this = np.array([sample])
         at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
-        ways = routes(self.plan, self._tables, self.parameters)
-        recording = Forward(self.plan, models, weights, ways, delays, self.max_spikes, sample, at).run(times, channels)
+        synapses = routes(self.plan, self._tables, self.parameters)
+        recording = Forward(self.plan, models, weights, synapses, delays, self.max_spikes, sample, at).run(
+            times, channels
+        )
         readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
         return Trial(recording, readouts, times.shape[1])
 
@@ -209,16 +212,16 @@ class ReferenceEvent(Engine):
             used += part.stop - part.start
             trial = self._trial(models, values, delays, times, data.channels[part], data, int(i))
             for loss in self.plan.losses:
-                own, read = data.for_loss(loss), trial.readouts[loss.output]
-                y = own.targets_of(np.array([i]))
+                view, read = data.for_loss(loss), trial.readouts[loss.output]
+                y = view.targets_of(np.array([i]))
                 value, valid = (v.reshape(C, -1) for v in (read.value, read.valid))
-                with np.errstate(all="ignore"):
+                with np.errstate(all="ignore"):  # copies that are `changed` may have diverged
                     if read.scores:
-                        found = read.score(y[0])
+                        losses = read.score(y[0])
                     else:
                         with self.lock.running_loss():
-                            found = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
-                total += loss.factor * found * own.scored(np.array([i]))
+                            losses = loss.evaluate(value, valid, np.repeat(y, C, 0), self.plan.duration)[0]
+                total += loss.factor * losses * view.scored(np.array([i]))
                 changed |= read.changed()
             changed |= trial.recording.changed
         return total / len(samples), changed
@@ -240,6 +243,7 @@ class ReferenceEvent(Engine):
         total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
         inputs, self.smallest_slope = [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
+        # the surrogate gradient of a count is a jump at own spikes, as those of the regularisers are
         jumps = self.spike_jumps(self._counts())
         for loss in self.plan.losses:
             counted = dr[loss.output] if loss.readout == "count" else also.get("count")
@@ -253,6 +257,7 @@ class ReferenceEvent(Engine):
                 slopes[main.output] = (dr[main.output][b], *(also[name][b] for name in main.also))
             of_trial = {name: jump[b] for name, jump in jumps.items()}
             back.run(slopes, {name: each[b] for name, each in push.items()}, of_trial)
+            # (N,) of every neuron; a parameter that neurons share gets the sum
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
             inputs.append(back.input_times)
@@ -266,11 +271,11 @@ class ReferenceEvent(Engine):
         if loss.silent != "end":
             return self._count_push(loss, dr) if loss.readout == "count" else np.zeros(dr.shape)
         tau = self.parameters[f"{loss.output}.tau_mem"]
-        missing = np.stack([t.readouts[loss.output].missing(y) for t, y in zip(self.trials, targets)])
-        return -tau * missing * sample_weight[:, None]
+        silent_push = np.stack([t.readouts[loss.output].silent_push(y) for t, y in zip(self.trials, targets)])
+        return -tau * silent_push * sample_weight[:, None]
 
     def _count_push(self, loss: LossRecord, dr: np.ndarray) -> np.ndarray:
-        """The surrogate's push of outputs whose spikes are counted, and that have none."""
+        """lambda_V at T of silent outputs whose spikes are counted: the surrogate acts at spikes, they have none."""
         if "count" not in loss.readouts:
             return np.zeros(dr.shape)
         return np.where(self._counts()[loss.output] == 0, dr, 0.0)

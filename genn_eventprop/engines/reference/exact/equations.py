@@ -1,6 +1,6 @@
 """A population's symbolic equations: compiled once to NumPy functions, evaluated whenever parameter values change.
 
-Axis letters: n states, p parameters, N neurons, L = C N lanes (see `event_flow`), G pieces or events of given lanes,
+Axis letters: n states, p parameters, N neurons, L = C N lanes (see `flow.py`), G pieces or events of given lanes,
 S = 1 if all lanes share a value, else L.
 """
 
@@ -20,7 +20,7 @@ Function = Callable[..., list]
 
 
 class Compiled:
-    """The functions of one population.
+    """The NumPy functions of one population.
 
     An event's threshold is either linear in the state, g = slope(p) . x + offset(p), and then a polynomial where the
     states are, or any function of the state.
@@ -29,7 +29,7 @@ class Compiled:
     def __init__(self, record: PopulationRecord) -> None:
         self.record = record
         d = record.derived
-        self.every = (*d.x, *d.p)
+        self.symbols = (*d.x, *d.p)
         constants = {"x0": d.x0, "dx0_dp": d.dx0_dp}
         for r, e in d.receptors.items():
             constants |= {f"e_{r}": e, f"de_{r}": e.jacobian(d.p) if d.p else sp.zeros(e.rows, 0)}
@@ -62,13 +62,13 @@ class Compiled:
         self.g = [self._function(sp.Matrix([e.g])) for e in events]
         self.h = [self._function(e.h) for e in events]
         parts = ("dg_dx", "dg_dp", "dh_dx", "dh_dp")
-        self.jump = [{n: numeric(getattr(e, n), self.every) for n in parts} for e in events]
-        self.gdot = [{m: numeric(sp.Matrix([v]), self.every) for m, v in e.gdots.items()} for e in events]
-        self.a = [{m: numeric(v, self.every) for m, v in e.jumps.items()} for e in events]
+        self.jump = [{n: numeric(getattr(e, n), self.symbols) for n in parts} for e in events]
+        self.gdot = [{m: numeric(sp.Matrix([v]), self.symbols) for m, v in e.gdots.items()} for e in events]
+        self.a = [{m: numeric(v, self.symbols) for m, v in e.jumps.items()} for e in events]
 
     def _function(self, matrix: sp.Matrix) -> Function:
         """The entries, row by row, as one NumPy function of states and parameters."""
-        return sp.lambdify(list(self.every), list(matrix), "numpy", cse=True)
+        return sp.lambdify(list(self.symbols), list(matrix), "numpy", cse=True)
 
 
 class Equations:
@@ -81,17 +81,17 @@ class Equations:
     def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray], lanes: int) -> None:
         d, self.size, self._compiled = compiled.record.derived, lanes, compiled
         self.n = len(d.states)
-        self.given = {n: np.asarray(values[n], dtype=np.float64) for n in d.params}
-        self.values = [np.resize(v, lanes) for v in self.given.values()]
-        self.x0, self.dx0_dp = self._wide("x0")[:, 0], self._wide("dx0_dp")
-        self.direction = {r: self._wide(f"e_{r}")[:, 0] for r in d.receptors}
-        self.d_direction = {r: self._wide(f"de_{r}") for r in d.receptors}
-        linear = compiled.linear_g
+        self.parameters = {n: np.asarray(values[n], dtype=np.float64) for n in d.params}
+        self.values = [np.resize(v, lanes) for v in self.parameters.values()]
+        self.x0, self.dx0_dp = self._by_lane("x0")[:, 0], self._by_lane("dx0_dp")
+        self.direction = {r: self._by_lane(f"e_{r}")[:, 0] for r in d.receptors}
+        self.d_direction = {r: self._by_lane(f"de_{r}") for r in d.receptors}
+        linear = compiled.linear_g  # of others slope and offset are nan, so that a use by mistake shows
         nothing = np.full((self.n, lanes), np.nan)
-        self.slope = [self._wide(f"slope_{i}")[:, 0] if ok else nothing for i, ok in enumerate(linear)]
-        self.offset = [self._wide(f"offset_{i}")[0, 0] if ok else nothing[0] for i, ok in enumerate(linear)]
+        self.slope = [self._by_lane(f"slope_{i}")[:, 0] if ok else nothing for i, ok in enumerate(linear)]
+        self.offset = [self._by_lane(f"offset_{i}")[0, 0] if ok else nothing[0] for i, ok in enumerate(linear)]
 
-    def _wide(self, name: str) -> np.ndarray:
+    def _by_lane(self, name: str) -> np.ndarray:
         """A function of parameters for all lanes, (rows, cols, L)."""
         value = self._compiled.constants[name](*self.values)
         value = np.broadcast_to(value, (self.size, *value.shape[-2:]))
@@ -100,18 +100,22 @@ class Equations:
     def flow(self, duration: float) -> Flow:
         """The flow in all modes; no piece is longer than `duration` ms."""
         d = self._compiled.record.derived
-        used = [self.given[n] for n in d.dynamic_params]
+        used = [self.parameters[n] for n in d.dynamic_params]
         modes: list[ModeFlow] = []
         for i, generator in enumerate(self._compiled.generators):
             if generator is None:
-                field, jacobian = self._at(self._compiled.f[i], None), self._at(self._compiled.df_dx[i], self.n)
+                field, jacobian = (
+                    self._evaluator(self._compiled.f[i], None),
+                    self._evaluator(self._compiled.df_dx[i], self.n),
+                )
                 modes.append(CurvedMode(field, jacobian, self.n, self._compiled.record.size, duration))
             else:
+                # one generator if all parameters are shared: then one series serves all lanes
                 M = generator(*used) if used else generator()[None]
                 modes.append(LinearMode(M if len(M) == 1 else np.resize(M, (self.size, *M.shape[1:])), duration))
         return Flow(modes, self.n)
 
-    def _at(self, function: Function, columns: int | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def _evaluator(self, function: Function, columns: int | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """(x (n, ..., G), lanes) -> the entries of `function`: (rows, ..., G), or (rows, columns, ..., G)."""
 
         def evaluate(x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
@@ -138,12 +142,12 @@ class Equations:
         out = np.zeros(shape)
         for m in np.unique(mode):
             i = np.flatnonzero(mode == m)
-            out[..., i] = self._at(functions[m], columns)(x[..., i], lanes[i])
+            out[..., i] = self._evaluator(functions[m], columns)(x[..., i], lanes[i])
         return out
 
     def threshold(self, event: int, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """g at x (n, ..., G): (..., G)."""
-        return self._at(self._compiled.g[event], None)(x, lanes)[0]
+        return self._evaluator(self._compiled.g[event], None)(x, lanes)[0]
 
     def threshold_series(self, event: int, series: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """Coefficients (K, G) of g along trajectories (K, n, G)."""
@@ -151,13 +155,14 @@ class Equations:
             g = np.einsum("kig,ig->kg", series, self.slope[event][:, lanes])
             g[0] += self.offset[event][lanes]
             return g
+        # g at the 21 Chebyshev points, interpolated: exact to rounding where x and g are smooth on the piece
         x = np.einsum("qk,kng->nqg", basis(POINTS), series)
         with np.errstate(all="ignore"):
             return to_coefficients() @ self.threshold(event, x, lanes)
 
     def reset(self, event: int, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """h(x-) at x (n, G): (n, G)."""
-        return self._at(self._compiled.h[event], None)(x, lanes)
+        return self._evaluator(self._compiled.h[event], None)(x, lanes)
 
     def jump(self, event: int, mode: int, x: np.ndarray, lanes: np.ndarray) -> dict[str, np.ndarray]:
         """dg_dx (G, n), dg_dp (G, p), dh_dx (G, n, n), dh_dp (G, n, p), gdot (G,), a (G, n) at x- (n, G) in `mode`."""

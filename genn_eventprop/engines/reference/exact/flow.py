@@ -1,11 +1,12 @@
-"""The flow of a population between events, as polynomials whose error is at rounding (`event_series`).
+"""The flow of a population between events, as polynomials whose error is at rounding (`series.py`).
 
-A trajectory is kept in pieces. On a piece of `span` ms every state is a polynomial of degree 20 in u = s / span. In a
-mode with linear dynamics it is the power series of expm, in any other mode the solution of the collocation equations
-x(u) = x + span int_0^u f(x(v)) dv at 21 Chebyshev points, a Runge-Kutta method of order above 20 with dense output
-(Hairer, Norsett, Wanner 1993, "Solving Ordinary Differential Equations I", II.7 and II.6); the span is halved until
-iteration converges and the last coefficients have fallen to rounding. So nothing divides by a difference of rates, and
-the adjoint of the flow, psi = dx(s)/dx(0), comes from the same equations: dpsi/ds = df/dx psi along the trajectory.
+A trajectory is a sequence of pieces. On a piece of `span` ms every state is a polynomial of degree 20 in u = s / span.
+In a mode with linear dynamics it is the power series of expm, in any other mode the solution of the collocation
+equations x(u) = x + span int_0^u f(x(v)) dv at 21 Chebyshev points, a Runge-Kutta method of order above 20 with dense
+output (Hairer, Norsett, Wanner 1993, "Solving Ordinary Differential Equations I", II.7 and II.6); the span is halved
+until iteration converges and the last coefficients have fallen to rounding. So nothing divides by a difference of
+rates, and the adjoint of the flow, psi = dx(s)/dx(0), comes from the same equations: dpsi/ds = df/dx psi along the
+trajectory.
 
 Axis letters: n states, N neurons, L = C N lanes (C copies of the network with slightly different numbers, run together;
 lane = copy N + neuron), K = ORDER + 1, G pieces (each of one lane), Q nodes.
@@ -26,10 +27,13 @@ Fields = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x (n, ..., G), lanes
 
 
 class ModeFlow(Protocol):
-    """One mode's flow. `start` settles the spans of new pieces, `again` repeats pieces of known span (G,) ms."""
+    """One mode's flow. `start` chooses the spans of new pieces; `series` and `psi` are for known spans (G,) ms.
+
+    Backwards, pieces are computed anew instead of stored: a segment remembers its start and its span only.
+    """
 
     def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
-    def again(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray: ...
+    def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray: ...
     def psi(self, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray: ...
 
 
@@ -44,6 +48,8 @@ class LinearMode:
     def _longest_piece(self, duration: float) -> float:
         """1 / r with r = max_k norm(A^k)^(1/k), so that the terms of the series fall like 1 / k!: 1 / 21! = 2e-20."""
         A = self.M[:, : self.n, : self.n]
+        # only high powers decide the size of the remainder; of a matrix that is not normal norm(A^k)^(1/k) of low ones
+        # is far larger, and pieces would be needlessly short
         rate, power = 0.0, np.linalg.matrix_power(A, 7)
         for k in range(8, ORDER + 1):
             power = power @ A
@@ -61,13 +67,13 @@ class LinearMode:
 
     def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         span = np.full(len(lanes), self.span)
-        return self.again(x, lanes, span), span
+        return self.series(x, lanes, span), span
 
-    def again(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
+    def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         if self.shared:
             return np.tensordot(self.series_matrix[0, ..., :-1], x, axes=(2, 0)) + self.series_matrix[0, ..., -1:]
-        mine = self.series_matrix[lanes]
-        return np.einsum("gkij,jg->kig", mine[..., :-1], x) + mine[..., -1].transpose(1, 2, 0)
+        matrix = self.series_matrix[lanes]
+        return np.einsum("gkij,jg->kig", matrix[..., :-1], x) + matrix[..., -1].transpose(1, 2, 0)
 
     def psi(self, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         if self.shared:
@@ -88,43 +94,46 @@ class CurvedMode:
 
     def __init__(self, f: Fields, df_dx: Fields, n: int, size: int, duration: float) -> None:
         self.f, self.df_dx, self.n, self.size, self.duration = f, df_dx, n, size, duration
-        self.guess = np.full(size, 0.05 * duration)
-        self.seen = np.zeros((n, 1))  # largest size of every state so far: what rounding is measured against
+        self.guess = np.full(size, 0.05 * duration)  # span of the last piece of every neuron: the next will be similar
+        self.largest = np.zeros((n, 1))  # |x| of every state so far: what rounding is measured against
         self.to_series, self.to_values = integration()
 
     def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Copies take the span of their neuron in the first copy."""
+        """Copies have the span of their neuron in the first copy: other pieces would make other rounding errors."""
         first = lanes < self.size
-        series, span = self._settle(x[:, first], lanes[first])
+        series, span = self._choose_spans(x[:, first], lanes[first])
         if first.all():
             return series, span
         every = np.zeros(self.size)
         every[lanes[first]] = span
         span = every[lanes % self.size]
-        return self.again(x, lanes, span), span
+        return self.series(x, lanes, span), span
 
-    def _settle(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _choose_spans(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and spans of new pieces: 1.6 times the last span, shortened by 0.6 until a piece is good."""
         span = np.minimum(1.6 * self.guess[lanes], self.duration)
-        series, open_ = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
-        while open_.any():
-            i = np.flatnonzero(open_)
+        series, pending = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
+        while pending.any():
+            i = np.flatnonzero(pending)
             series[..., i], good = self._solve(x[:, i], lanes[i], span[i])
-            open_[i] = ~good
+            pending[i] = ~good
             span[i[~good]] *= 0.6
             if span.min() < SHORTEST * self.duration:
                 raise BlowUp(int(lanes[int(span.argmin())]))
         self.guess[lanes] = span
-        self.seen = np.maximum(self.seen, np.abs(x).max(axis=1, keepdims=True))
+        self.largest = np.maximum(self.largest, np.abs(x).max(axis=1, keepdims=True))
         return series, span
 
-    def again(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
+    def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         return self._solve(x, lanes, span)[0]
 
     def _solve(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (K, n, G) and whether they are good, by iterating x <- x0 + span int f(x)."""
         with np.errstate(all="ignore"):
             values = np.broadcast_to(x[:, None], (self.n, ORDER + 1, x.shape[1]))
-            floor = np.maximum(self._moved_by(x, lanes, span), 1e-3 * self.seen) + 1e-290
+            # A state near zero cannot be known to 1e-15 of its own size: rounding of the other states reaches it
+            # through df/dx. Without this floor such a piece would never converge, and its span shrink to nothing.
+            floor = np.maximum(self._rounding_scale(x, lanes, span), 1e-3 * self.largest) + 1e-290
             change, settled = np.full(x.shape[1], np.inf), np.zeros(x.shape[1], bool)
             for _ in range(self.ITERATIONS):
                 f = self.f(values, lanes)
@@ -132,15 +141,18 @@ class CurvedMode:
                 scale = np.maximum(np.abs(new).max(axis=1), floor)
                 last, change = change, (np.abs(new - values).max(axis=1) / scale).max(axis=0)
                 values = new
+                # at rounding, or near it and no longer shrinking: f itself is rounded
                 settled |= (change < 1e-15) | ((change < 1e-13) & (change >= 0.5 * last))
                 if np.all(settled | ~np.isfinite(change) | (change > 1e6)):
                     break
             series = span * np.einsum("kj,njg->kng", self.to_series, self.f(values, lanes))
             series[0] += x
+            # converged to the collocation polynomial; that this is the solution its last coefficients tell, three of
+            # them since those of even or odd functions vanish
             tail = (np.abs(series[-3:]).max(axis=0) / scale).max(axis=0)
         return series, settled & (tail < 1e-15)
 
-    def _moved_by(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
+    def _rounding_scale(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         """(n, G): span sum_j |df_i/dx_j x_j|, by which rounding of the states is passed on to a state near zero."""
         return span * np.einsum("ijqg,jg->ig", np.abs(self.df_dx(x[:, None], lanes)), np.abs(x))
 
@@ -190,12 +202,12 @@ class Flow:
             series[..., i], span[i] = self.modes[m].start(x[:, i], lanes[i])
         return series, span
 
-    def again(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:
+    def series(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:
         """Coefficients (K, n, G) of pieces whose span is known."""
         series = np.zeros((ORDER + 1, self.n, len(lanes)))
         for m in np.unique(mode):
             i = np.flatnonzero(mode == m)
-            series[..., i] = self.modes[m].again(x[:, i], lanes[i], span[i])
+            series[..., i] = self.modes[m].series(x[:, i], lanes[i], span[i])
         return series
 
     def psi(self, series: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:

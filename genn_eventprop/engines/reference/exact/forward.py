@@ -1,11 +1,11 @@
 """One trial forwards, event by event, into a `Recording` that the readouts and the backward pass work on.
 
 Every neuron's trajectory is cut into segments: a segment begins with an own event, an arrival, the end of a timed mode,
-or where a piece of the flow ends, so that each is one polynomial (`event_flow`). Events are handled in the order (time;
+or where a piece of the flow ends, so that each is one polynomial (`flow.py`). Events are handled in the order (time;
 own events, ends of modes, arrivals; population; neuron). Times within rounding of each other are one instant: an own
-event that follows what is next in the queue, or the end of the trial, by less than `TOGETHER` of the trial is taken
-first, at its time. Without that, rounding would decide which of several equal neurons inhibits the others. All that
-arrives at one instant is added before any threshold is looked at: else the numbers of its sources would decide whether
+event that follows the head of the queue, or the end of the trial, by less than `SAME_INSTANT` of the trial comes first,
+at the time of that. Without this, rounding would decide which of several equal neurons inhibits the others. All that
+arrives at one instant is added before any threshold is tested: else the numbers of its sources would decide whether
 excitation or inhibition comes first.
 
 For gradient checks C copies of the network with slightly different numbers run in lockstep: the first copy decides
@@ -24,8 +24,8 @@ import numpy as np
 from ....errors import EngineError
 from ....plan import ConnectionRecord, Plan
 from .flow import BlowUp
-from .pieces import Pieces
-from .population import TOGETHER, PopulationModel
+from .pieces import TrajectoryPieces
+from .population import SAME_INSTANT, PopulationModel
 from .records import Arrival, Cause, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
 
@@ -61,14 +61,18 @@ class Forward:
         self.order = {p.name: i for i, p in enumerate(plan.populations)}
         self.pushed = 0
         self.changed = np.zeros(self.copies, bool)
-        self.due: dict[tuple[str, int], int] = {}  # (population, neuron) -> number of the end of mode that still holds
+        # (population, neuron) -> number in the queue of the end of its mode. An event that ends the mode early leaves
+        # the old entry in the queue; its number no longer matches, and it is skipped
+        self.mode_ends: dict[tuple[str, int], int] = {}
         self.instant: list[Arrival] = []  # the arrivals of the present instant
         self.now, self.where = 0.0, ""
-        read = {loss.output: set(loss.readouts) for loss in plan.losses}  # also those beside the loss's own
-        self.aligned = {name for name, readouts in read.items() if "voltage" in readouts}
-        self.together_at = {name for name, readouts in read.items() if readouts & {"voltage", "max"}}  # all neurons
+        readouts = {loss.output: set(loss.readouts) for loss in plan.losses}
+        # A loss of V(t) compares all outputs at common quadrature nodes, so their pieces begin and end together. A
+        # maximum needs a segment of every output at each arrival, to see whether it is a kink of that output too.
+        self.aligned = {name for name, read in readouts.items() if "voltage" in read}
+        self.whole_population = {name for name, read in readouts.items() if read & {"voltage", "max"}}
         self.breaks = breaks or {}
-        self.together = TOGETHER * plan.duration if self.copies == 1 else 0.0  # copies keep to their own order
+        self.tolerance = SAME_INSTANT * plan.duration if self.copies == 1 else 0.0  # each copy keeps its own order
 
     def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
         """The trial with input spikes at `times` (C, E) ms on `channels` (E,)."""
@@ -89,7 +93,7 @@ class Forward:
         for name, m in self.models.items():
             self.where = name
             breaks, aligned = self.breaks.get(name, np.zeros(0)), name in self.aligned
-            self.running[name] = Pieces.begin(m, self.copies, breaks, aligned, self.plan.duration)
+            self.running[name] = TrajectoryPieces.begin(m, self.copies, breaks, aligned, self.plan.duration)
         inputs = self.plan.out_of(self.plan.input.name)
         for i, m in enumerate(channels.tolist()):
             for c in inputs:
@@ -107,8 +111,12 @@ class Forward:
             self.events,
             {name: r.segments(duration) for name, r in running.items()},
             {name: r.segment for name, r in running.items()},
-            {n: [s for s in r.own if r.model.events[s.event].emits] for n, r in running.items() if r.model.spiking},
-            {name: r.own for name, r in running.items()},
+            {
+                n: [s for s in r.own_events if r.model.events[s.event].emits]
+                for n, r in running.items()
+                if r.model.spiking
+            },
+            {name: r.own_events for name, r in running.items()},
             self.changed,
         )
 
@@ -126,6 +134,7 @@ class Forward:
 
     def _next(self) -> bool:
         """Handle the next event; False at the end of the trial."""
+        # candidates: the earliest own event of any population, and the head of the queue (arrivals, ends of modes)
         first, when = None, np.inf
         for r in self.running.values():
             size = r.model.size
@@ -136,42 +145,50 @@ class Forward:
         limit = min(when, queued, self.plan.duration)
         ending = min(self.running.values(), key=lambda r: r.end[: r.model.size].min())
         ends = ending.end[: ending.model.size]
-        if ends.min() < limit:  # only what ends first: its new piece may hold an event before the others end
+        if ends.min() < limit:
+            # Before any event all pieces must reach that far. Only those that end first are renewed: a new piece may
+            # bring an own event before the others end.
             self._renew(ending, np.flatnonzero(ends == ends.min()))
             return True
-        if first is not None and when <= min(queued, self.plan.duration) + self.together:
+        if first is not None and when <= min(queued, self.plan.duration) + self.tolerance:
             e, neuron = divmod(int(first.crossing[:, : first.model.size].argmin()), first.model.size)
             if self.copies == 1:
-                first.crossing[e, neuron] = limit
+                first.crossing[e, neuron] = limit  # within rounding after the queue or T: at the time of that
             self._own_event(first, e, neuron)
             return True
         if queued < np.inf:
-            self._due()
+            self._handle_queue()
             return True
         return False
 
-    def _begin(self, r: Pieces, time: float) -> None:
+    def _locate(self, r: TrajectoryPieces, time: float) -> None:
+        """Remember where the trial is, for messages."""
         self.where, self.now = r.model.name, time
 
-    def _renew(self, r: Pieces, neurons: np.ndarray) -> None:
-        lanes = r.of(neurons)
+    def _renew(self, r: TrajectoryPieces, neurons: np.ndarray) -> None:
+        """Begin the next pieces of neurons whose polynomials end."""
+        lanes = r.lanes_of(neurons)
         time = r.end[lanes]
-        self._begin(r, float(time.max()))
-        if self.copies > 1:  # an own event of a copy on a piece that ends without one in the first copy
+        self._locate(r, float(time.max()))
+        if self.copies > 1:  # a copy has an own event on a piece that ends without one in the first copy
             early = ~(r.crossing[:, lanes].min(axis=0, initial=np.inf) >= time)
             r.changed[np.unique(lanes[early] // r.model.size)] = True
         x = r.states(lanes, time)
         before = r.close(lanes, time)
         self.events.append(Renewal(r.model.name, before, r.open(lanes, x, time, None)))
 
-    def _own_event(self, r: Pieces, e: int, neuron: int) -> None:
-        lanes = r.of(np.array([neuron]))
+    def _own_event(self, r: TrajectoryPieces, e: int, neuron: int) -> None:
+        """Own event `e` of a neuron: reset, change of mode, and the arrivals that it causes.
+
+        The reset is x+ = h(x-); x- is that of the old piece, so the piece is closed before the mode changes.
+        """
+        lanes = r.lanes_of(np.array([neuron]))
         times, mode = r.crossing[e, lanes], int(r.mode[neuron])
         time = float(times[0])
-        self._begin(r, time)
-        self._limit(r, time)
+        self._locate(r, time)
+        self._check_spike_limit(r, time)
         if self.copies > 1:
-            late = ~(times <= self.plan.duration)
+            late = ~(times <= self.plan.duration)  # nan too
             r.changed |= late | ~(r.next_crossings() >= times)
             times = np.where(late, time, times)
         event, equations = r.model.events[e], r.model.equations
@@ -179,26 +196,29 @@ class Forward:
         before = r.close(lanes, times)
         cause = r.cause[e, neuron]
         spike = Spike(
-            r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own), int(before[0]), 0, cause,
-            self._shares(r, e, neuron, x[:, :1], cause),
+            r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own_events), int(before[0]), 0, cause,
+            self._divide_cause(r, e, neuron, x[:, :1], cause),
         )  # fmt: skip
         r.cause[e, neuron], r.armed[e, lanes] = None, False
         if event.next_mode is not None:
-            self._enter(r, neuron, event.next_mode, times, spike)
+            self._enter_mode(r, neuron, event.next_mode, times, spike)
         after = r.open(lanes, equations.reset(e, x, lanes), times, spike)
         spike.after = int(after[0])
-        r.own.append(spike)
+        r.own_events.append(spike)
         self.events.append(spike)
         self._align(r, neuron, times)
         if event.emits:
             for c in self.plan.out_of(r.model.name):
                 self._schedule(c, times, neuron, spike)
 
-    def _shares(
-        self, r: Pieces, e: int, neuron: int, x: np.ndarray, cause: Cause | None
+    def _divide_cause(
+        self, r: TrajectoryPieces, e: int, neuron: int, x: np.ndarray, cause: Cause | None
     ) -> tuple[tuple[Cause, float], ...]:
-        """How E of an own event at x (n, 1) is divided among the arrivals that put the neuron across together: in
-        proportion to how much each raised the threshold function."""
+        """How E of an own event at x (n, 1) is divided among the arrivals of this instant that caused it together.
+
+        In proportion to how much each raised g (docs/equations.md, section 2): all to the last one would make the
+        gradient depend on an order that arrivals of one instant do not have.
+        """
         if not isinstance(cause, Arrival):
             return () if cause is None else ((cause, 1.0),)
         lane, equations, pushes = np.array([neuron]), r.model.equations, []
@@ -208,36 +228,39 @@ class Forward:
             if c.target != r.model.name or not len(here):
                 continue
             weight = self.weights[c.weight][0, arrival.route.weight[here]].sum()
+            # g without this arrival, all others added: the same for every order of them
             push = above - equations.threshold(e, x - weight * equations.direction[c.receptor][:, lane], lane)
             pushes.append((arrival, max(float(push[0]), 0.0)))
         total = sum(push for _, push in pushes)
-        if not total > 0:  # rounding
+        if not total > 0:  # each alone raises g by no more than rounding
             return ((cause, 1.0),)
         return tuple((arrival, push / total) for arrival, push in pushes if push > 0)
 
-    def _align(self, r: Pieces, neuron: int, times: np.ndarray) -> None:
-        """New pieces for all other neurons of an aligned population at `times` (C,)."""
+    def _align(self, r: TrajectoryPieces, neuron: int, times: np.ndarray) -> None:
+        """New pieces at `times` (C,) for all other neurons of an aligned population."""
         if r.aligned and r.model.size > 1:
-            lanes = r.of(np.flatnonzero(np.arange(r.model.size) != neuron))
+            lanes = r.lanes_of(np.flatnonzero(np.arange(r.model.size) != neuron))
             at_once = np.repeat(times, r.model.size - 1)
             x = r.states(lanes, at_once)
             before = r.close(lanes, at_once)
             self.events.append(Renewal(r.model.name, before, r.open(lanes, x, at_once, None)))
 
-    def _limit(self, r: Pieces, time: float) -> None:
-        if len(r.own) >= self.max_spikes:
+    def _check_spike_limit(self, r: TrajectoryPieces, time: float) -> None:
+        if len(r.own_events) >= self.max_spikes:
             raise EngineError(
                 f"population {r.model.name!r} emitted more than {self.max_spikes} spikes in the trial of sample "
                 f"{self.sample} (at {time:g} ms of {self.plan.duration:g}): runaway activity; "
                 "reduce its weights or raise max_spikes"
             )
 
-    def _enter(self, r: Pieces, neuron: int, mode: int, times: np.ndarray, source: Spike | ModeEnd) -> None:
-        """Begin a mode; a timed one schedules its end, and cancels the end of the mode before."""
-        lanes = r.of(np.array([neuron]))
+    def _enter_mode(
+        self, r: TrajectoryPieces, neuron: int, mode: int, times: np.ndarray, source: Spike | ModeEnd
+    ) -> None:
+        """Begin a mode: a timed one schedules its end, and the end of the mode before is cancelled."""
+        lanes = r.lanes_of(np.array([neuron]))
         r.mode[lanes] = mode
         key = (r.model.name, neuron)
-        self.due.pop(key, None)
+        self.mode_ends.pop(key, None)
         d = r.model.record.derived
         lasts = d.modes[mode].lasts
         if lasts is None:
@@ -245,49 +268,50 @@ class Forward:
         end = times + r.model.equations.values[d.params.index(lasts)][lanes]
         self.changed |= (end < self.plan.duration) != (end[0] < self.plan.duration)
         if end[0] < self.plan.duration:
-            self.due[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
+            self.mode_ends[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
 
-    def _due(self) -> None:
-        """The first entry of the queue: the end of a timed mode, or an arrival, with all others of its instant."""
+    def _handle_queue(self) -> None:
+        """Handle the head of the queue: the end of a timed mode, or an arrival with all others of its instant."""
         start, rank, _, _, number, times, what = heapq.heappop(self.queue)
         if not rank:
             self._end_if_due(number, times, what)
             return
         for r in self.running.values():
-            r.instant += 1
+            r.instant += 1  # what these arrivals arm can be told from what was armed before, see `_find_crossings`
         self.instant = [self._arrive(times, *what)]
-        while self.queue and self.queue[0][0] <= start + self.together:
+        while self.queue and self.queue[0][0] <= start + self.tolerance:
             _, rank, _, _, number, late, what = heapq.heappop(self.queue)
-            at_once = times if self.copies == 1 else late
+            at_once = times if self.copies == 1 else late  # copies: differences need each arrival at its own time
             if rank:
                 self.instant.append(self._arrive(at_once, *what))
             else:
                 self._end_if_due(number, at_once, what)
 
     def _end_if_due(self, number: int, times: np.ndarray, what: tuple) -> None:
-        if self.due.get(what[:2]) == number:
+        if self.mode_ends.get(what[:2]) == number:
             self._mode_end(times, *what)
 
     def _mode_end(self, times: np.ndarray, name: str, neuron: int, source: Spike | ModeEnd) -> None:
         r = self.running[name]
-        self._begin(r, float(times[0]))
+        self._locate(r, float(times[0]))
         r.check(times)
-        lanes = r.of(np.array([neuron]))
+        lanes = r.lanes_of(np.array([neuron]))
         x = r.states(lanes, times)
         mode = int(r.mode[neuron])
+        # before `_enter_mode`: the record names the mode that ends, and the segment that it ends
         event = ModeEnd(name, neuron, mode, source, float(times[0]), int(r.close(lanes, times)[0]), 0)
-        self._enter(r, neuron, r.model.record.derived.modes[mode].then, times, event)
+        self._enter_mode(r, neuron, r.model.record.derived.modes[mode].then, times, event)
         event.after = int(r.open(lanes, x, times, event)[0])
         self.events.append(event)
         self._align(r, neuron, times)
 
     def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int) -> Arrival:
         r = self.running[c.target]
-        self._begin(r, float(times[0]))
-        everyone = c.target in self.together_at
-        neurons = np.arange(r.model.size) if everyone else route.target
-        here = route.target if everyone else np.arange(len(route.target))
-        every, at_ = r.of(neurons), np.repeat(times, len(neurons))
+        self._locate(r, float(times[0]))
+        whole = c.target in self.whole_population
+        neurons = np.arange(r.model.size) if whole else route.target
+        here = route.target if whole else np.arange(len(route.target))  # where the synapses end among `neurons`
+        every, at_ = r.lanes_of(neurons), np.repeat(times, len(neurons))
         r.check(times)
         x = r.states(every, at_)
         direction = r.model.equations.direction[c.receptor][:, every]

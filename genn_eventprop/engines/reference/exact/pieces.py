@@ -1,7 +1,7 @@
-"""The present piece of every neuron's trajectory, and when its own events would happen on it.
+"""The current piece of every neuron's trajectory, and when its own events happen on it if nothing arrives before.
 
-A piece is one polynomial (`event_flow`). Copies of the network run in lockstep with the first one; those that would do
-something else are marked `changed` (see `event_forward`).
+A piece is one polynomial (`flow.py`). Copies of the network run in lockstep with the first one; those that would make
+other events are marked `changed` (see `forward.py`).
 
 Axis letters: n states, N neurons, C copies, L = C N lanes, G pieces, E own events of the model.
 """
@@ -17,26 +17,31 @@ from .population import PopulationModel
 from .records import Arrival, Cause, Segments, Spike
 from .series import ORDER, basis, bernstein, first_upward_root, follow_root
 
-# Of its span, in copies: when a piece gives way to the next one, and until when it may last, as far beyond the span
-# extrapolation makes 10^4 times more of rounding. The room between is for events of other copies.
-REACH, HOLDS = 0.9, 0.95
-ALONG = basis(np.linspace(0.0, HOLDS, 40))  # where copies are looked at for an event that the first does not have
+TRUST_FRACTION, MAX_FRACTION = 0.9, 0.95
+"""With copies, as fractions of a piece's span: where the next piece starts, and the last point that may be evaluated.
+
+A copy has its events a little later than the first one, so its piece must last beyond the first copy's. Beyond the
+span itself it may not: extrapolation of a polynomial of degree 20 multiplies rounding by 4e3 at 1.05 spans.
+"""
+PROBES = basis(np.linspace(0.0, MAX_FRACTION, 40))  # where copies are tested for a crossing that the first lacks
 
 
 @dataclass(eq=False)
-class Pieces:
-    """Those of one population.
+class TrajectoryPieces:
+    """Current polynomial piece of every neuron of one population.
 
-    end, last: when a piece gives way to the next one, and until when it holds. cause: (E, N) what put a neuron across
-    at once, of own events that are about to happen for that reason; else None. armed: (E, L) whether g has been below
-    zero since the last own event; armed_by: (E, L) number of the arrivals that armed it, see `instant`, 0: none did.
+    start, end, valid_until: (L,) ms where a piece begins, where it is replaced by the next one, and up to where it may
+    be evaluated. crossing: (E, L) ms of the next own event, inf: none on this piece. cause: (E, N) the arrival or event
+    that put g above zero in the same instant, for own events about to happen for that reason; else None. armed: (E, L)
+    whether g has been below zero since the last own event: only then can it cross from below. armed_by: (E, L) the
+    `instant` whose arrivals armed it, 0: none did. opened, closed: the segments so far, for `segments`.
     """
 
     model: PopulationModel
     copies: int
     start: np.ndarray
     end: np.ndarray
-    last: np.ndarray
+    valid_until: np.ndarray
     span: np.ndarray
     mode: np.ndarray
     series: np.ndarray
@@ -49,15 +54,21 @@ class Pieces:
     breaks: np.ndarray
     aligned: bool
     duration: float
-    blocks: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    opened: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
-    own: list[Spike] = field(default_factory=list)
-    instant: int = 0  # number of the arrivals that are being added, those of one instant together
+    own_events: list[Spike] = field(default_factory=list)
+    instant: int = 0  # number of the present instant: it counts up before the arrivals of each are added
 
     @classmethod
-    def begin(cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool, duration: float) -> Pieces:
-        """breaks: times at which pieces end in any case. aligned: whether all neurons begin and end theirs at once."""
+    def begin(
+        cls, model: PopulationModel, copies: int, breaks: np.ndarray, aligned: bool, duration: float
+    ) -> TrajectoryPieces:
+        """At t = 0, in the initial state.
+
+        Args:
+            breaks: times at which pieces end in any case. aligned: whether those of all neurons begin and end together.
+        """
         L, E = model.lanes, len(model.events)
         new = cls(
             model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
@@ -68,128 +79,152 @@ class Pieces:
         new.open(np.arange(L), model.equations.x0, np.zeros(L), None)
         return new
 
-    def of(self, neurons: np.ndarray) -> np.ndarray:
+    def lanes_of(self, neurons: np.ndarray) -> np.ndarray:
         """The lanes of neurons in all copies, copy by copy."""
         return (np.arange(self.copies)[:, None] * self.model.size + neurons).ravel()
 
     def states(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """x (n, G) at `time` (G,), by the present pieces."""
+        """x (n, G) at `time` (G,), by the current pieces."""
         return at(self.series[:, :, lanes], (time - self.start[lanes]) / self.span[lanes])
 
     def open(self, lanes: np.ndarray, x: np.ndarray, time: np.ndarray, cause: Cause | None) -> np.ndarray:
-        """Begin new pieces at x (n, G) in the present modes; returns their segment numbers."""
+        """Begin new pieces at x (n, G) in the current modes.
+
+        Args:
+            cause: what happened at `time`; None where only the polynomial ended.
+
+        Returns:
+            numbers of the segments that begin.
+        """
         ids = np.arange(self.count, self.count + len(lanes))
         self.count += len(lanes)
         mode = self.mode[lanes].copy()
         series, span = self.model.flow.start(x, lanes, mode)
-        self.blocks.append((lanes, time, x, mode, span))
+        self.opened.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes] = ids, time, span
-        reach, holds = (1.0, 1.0) if self.copies == 1 else (REACH, HOLDS)
-        self.end[lanes] = np.minimum(time + reach * span, self.duration)  # weights of losses are not meant for later
-        self.last[lanes] = time + holds * span
+        trust, most = (1.0, 1.0) if self.copies == 1 else (TRUST_FRACTION, MAX_FRACTION)
+        self.end[lanes] = np.minimum(time + trust * span, self.duration)  # time weights of losses end at T
+        self.valid_until[lanes] = time + most * span
         self.series[:, :, lanes] = series
         if len(self.breaks) > 1:
-            self._break(lanes, time)
+            self._end_at_breaks(lanes, time)
         if self.aligned:
-            self._end_together()
+            self._align_ends()
         for e, event in enumerate(self.model.events):
             possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
-            self._look_ahead(e, x, series, lanes, possible, time, cause)
+            self._find_crossings(e, x, series, lanes, possible, time, cause)
         if self.copies > 1 and len(self.model.events):
-            self._keep_away(lanes)
+            self._shorten_before_crossings(lanes)
         return ids
 
-    def _keep_away(self, lanes: np.ndarray) -> None:
-        """End new pieces earlier if the first copy crosses just behind their end: another copy may be before it."""
+    def _shorten_before_crossings(self, lanes: np.ndarray) -> None:
+        """End new pieces earlier if the first copy crosses just behind their end: another copy may cross before it.
+
+        Else that copy would have its event on the old piece and the first on the new one, and no difference could be
+        taken. 0.6 of the way leaves room on both sides.
+        """
         first = lanes[lanes < self.model.size]
         soon, end = self.crossing[:, first].min(axis=0), self.end[first]
-        near = (soon > end) & (soon < end + (1 - REACH) * self.span[first])
+        near = (soon > end) & (soon < end + (1 - TRUST_FRACTION) * self.span[first])
         for neuron, crossing in zip(first[near], soon[near]):
-            every = self.of(np.array([neuron]))
+            every = self.lanes_of(np.array([neuron]))
             self.end[every] = np.minimum(self.end[every], self.start[every] + 0.6 * (crossing - self.start[neuron]))
         if self.aligned and near.any():
-            self._end_together()
+            self._align_ends()
 
-    def _end_together(self) -> None:
+    def _align_ends(self) -> None:
         self.end = np.repeat(self.end.reshape(self.copies, -1).min(axis=1), self.model.size)
 
-    def _break(self, lanes: np.ndarray, time: np.ndarray) -> None:
-        """End the new pieces at the next break; mark copies that are before another break than the first copy."""
+    def _end_at_breaks(self, lanes: np.ndarray, time: np.ndarray) -> None:
+        """End the new pieces at the next break, where quadrature would lose its order.
+
+        Mark copies that are before another break than the first: their integrals would be cut elsewhere.
+        """
         following = np.searchsorted(self.breaks, time, side="right")
-        for until in (self.end, self.last):
+        for until in (self.end, self.valid_until):
             until[lanes] = np.minimum(until[lanes], self.breaks[following])
         if self.copies > 1:
             each = following.reshape(self.copies, -1)
             self.changed |= (each != each[0]).any(axis=1)
 
     def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """End pieces at `time` (G,); returns their segment numbers. Mark copies whose piece does not hold that long, or
-        has not begun."""
+        """End pieces at `time` (G,); returns their segment numbers.
+
+        Mark copies whose piece cannot be evaluated there, or has not begun.
+        """
         if self.copies > 1:
-            wrong = (time > self.last[lanes]) | (time < self.start[lanes])
+            wrong = (time > self.valid_until[lanes]) | (time < self.start[lanes])
             self.changed[np.unique(lanes[wrong] // self.model.size)] = True
         ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
 
-    def _look_ahead(
+    def _find_crossings(
         self, e: int, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, possible: np.ndarray, time: np.ndarray,
         cause: Cause | None,
     ) -> None:  # fmt: skip
-        """Find the first upward crossing of every new piece; at once if g is >= 0 already and was below before."""
+        """Find the first upward crossing of every new piece; it is at its start if g is >= 0 and was below before.
+
+        The state at the start is that after everything of this instant so far, so a crossing at the start is caused by
+        what just happened, not by the flow.
+        """
         below = self.model.equations.threshold(e, x, lanes) < 0
-        if isinstance(cause, Arrival):  # a dip between two arrivals of one instant is none
+        if isinstance(cause, Arrival):
+            # Several arrivals of one instant are added one by one, and g may dip below zero between two of them. That
+            # is no crossing from below: arrivals of one instant have no order. So what this instant armed it disarms.
             self.armed[e, lanes] &= below | (self.armed_by[e, lanes] < self.instant)
         armed = self.armed[e, lanes]
         at_once = ~below & armed & possible
         crossing = np.where(at_once, time, np.inf)
         self.armed_by[e, lanes[below & ~armed]] = self.instant if isinstance(cause, Arrival) else 0
         self.armed[e, lanes] |= below
-        mine = lanes < self.model.size
-        self.cause[e, lanes[~at_once & mine]] = None  # what else arrived at this instant has brought it back
+        mine = lanes < self.model.size  # lanes of the first copy
+        self.cause[e, lanes[~at_once & mine]] = None  # a later arrival of this instant has brought g back below
         for i in np.flatnonzero(at_once & mine):
-            if self.model.puts_across(cause, e):
+            if self.model.can_trigger(cause, e):
                 self.cause[e, lanes[i]] = cause
-            elif self.crossing[e, lanes[i]] != time[i]:  # else put across already, before this piece began
+            elif self.crossing[e, lanes[i]] != time[i]:
+                # g is above zero although this cause cannot do that: the flow crossed at this very time, so the event
+                # has a slope. Unless an earlier cause of this instant did it: then that one stays
                 self.cause[e, lanes[i]] = None
         if np.any(possible & ~at_once):
             g = self.model.equations.threshold_series(e, series, lanes)
-            bounds = bernstein(g[:, mine])
+            bounds = bernstein(g[:, mine])  # most pieces stay below: their bounds alone say so, without root finding
             roots = np.full(int(mine.sum()), np.inf)
             for i in np.flatnonzero((bounds.max(axis=0) >= 0) & (possible & ~at_once)[mine]):
                 root = first_upward_root(g[:, mine][:, i], bounds[:, i])
                 roots[i] = np.inf if root is None else root
-            u = roots if self.copies == 1 else self._follow(g, lanes, mine, roots, possible & ~at_once)
+            u = roots if self.copies == 1 else self._follow_copies(g, lanes, mine, roots, possible & ~at_once)
             crossing = np.where(at_once, time, time + u * self.span[lanes])
         self.crossing[e, lanes] = crossing
         if self.copies > 1:
-            self._mark(lanes, at_once, at_once[mine])
+            self._mark_changed(lanes, at_once, at_once[mine])
 
-    def _follow(
-        self, g: np.ndarray, lanes: np.ndarray, mine: np.ndarray, roots: np.ndarray, open_: np.ndarray
+    def _follow_copies(
+        self, g: np.ndarray, lanes: np.ndarray, mine: np.ndarray, roots: np.ndarray, pending: np.ndarray
     ) -> np.ndarray:
-        """(G,) roots of all copies near those of the first; nan where a copy has another answer."""
+        """(G,) roots of all copies near those of the first; nan where a copy crosses elsewhere or alone."""
         u = np.full(len(lanes), np.inf)
         u[mine] = roots
         for neuron, root in zip(lanes[mine], roots):
             others = np.flatnonzero(~mine & (lanes % self.model.size == neuron))
             if np.isfinite(root):
                 u[others] = follow_root(g[:, others], float(root))
-            elif open_[others].any():
-                dense = ALONG @ g[:, others]
+            elif pending[others].any():
+                dense = PROBES @ g[:, others]
                 u[others] = np.where(np.any((dense[:-1] < 0) & (dense[1:] >= 0), axis=0), np.nan, np.inf)
         return u
 
-    def _mark(self, lanes: np.ndarray, found: np.ndarray, first: np.ndarray) -> None:
-        """Mark copies whose lanes differ from the first copy in what they do at once."""
+    def _mark_changed(self, lanes: np.ndarray, at_once: np.ndarray, first: np.ndarray) -> None:
+        """Mark copies in which other neurons than in the first copy cross at once."""
         size = self.model.size
         expected = np.zeros(size, bool)
         expected[lanes[lanes < size]] = first
-        wrong = found != expected[lanes % size]
+        wrong = at_once != expected[lanes % size]
         self.changed[np.unique(lanes[wrong] // size)] = True
 
     def next_crossings(self) -> np.ndarray:
-        """(C,) time of the next own event of every copy; nan where a copy lost one."""
+        """(C,) time of the next own event of every copy; nan where a copy lost one of the first copy's."""
         if not len(self.model.events):
             return np.full(self.copies, np.inf)
         return self.crossing.reshape(-1, self.copies, self.model.size).min(axis=(0, 2))
@@ -200,10 +235,11 @@ class Pieces:
             self.changed |= ~(self.next_crossings() >= time)
 
     def segments(self, duration: float) -> Segments:
+        """All segments of the trial, at its end."""
         end = np.full(self.count, duration)
         for ids, time in self.closed:
             end[ids] = time
-        lane, start, x, mode, span = zip(*self.blocks)
+        lane, start, x, mode, span = zip(*self.opened)
         return Segments(
             np.concatenate(lane), np.concatenate(start), end, np.concatenate(x, axis=1), np.concatenate(mode),
             np.concatenate(span),

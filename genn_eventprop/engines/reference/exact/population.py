@@ -9,23 +9,31 @@ import numpy as np
 from .equations import Compiled, Equations
 from .records import Arrival, Cause, ModeEnd
 
-TOGETHER = 2.0**-46  # of the trial; as in lanes.hpp for float64
+SAME_INSTANT = 2.0**-46
+"""Times closer than this fraction of the trial are one instant: rounding may not order events. As in `lanes.hpp`."""
 
 
 class PopulationModel:
-    """Numbers of one population for the current parameters: equations and flow. values: parameter -> (1,), (N,) or
-    (L,). copies: C."""
+    """Equations and flow of one population, with numbers for the current parameters.
+
+    Args:
+        values: parameter -> (1,), (N,) or (L,). duration: of the trial, ms. copies: C.
+    """
 
     def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray], duration: float, copies: int = 1) -> None:
         self.record, self.name, self.size = compiled.record, compiled.record.name, compiled.record.size
         self.lanes = copies * self.size
         self.equations = Equations(compiled, values, self.lanes)
-        self.flow = self.equations.flow(duration * (1 + 4 * TOGETHER))  # pieces reach beyond the last instant
+        # pieces reach a little beyond T: an event within `SAME_INSTANT` after T counts as one at T
+        self.flow = self.equations.flow(duration * (1 + 4 * SAME_INSTANT))
         self.spiking = compiled.record.spiking
         self.events = compiled.record.derived.events
 
-    def puts_across(self, cause: Cause | None, event: int) -> bool:
-        """Whether `cause` can make `event` happen at once: it moves the threshold, or a new mode allows the event."""
+    def can_trigger(self, cause: Cause | None, event: int) -> bool:
+        """Whether `cause` can make `event` happen in the same instant: it moves g, or its mode change allows the event.
+
+        Such an event has no gdot: its E goes to the cause (docs/equations.md, section 2).
+        """
         d = self.record.derived
         if isinstance(cause, Arrival):
             return (d.events[event].dg_dx.T * d.receptors[cause.connection.receptor])[0] != 0

@@ -1,10 +1,10 @@
 """Readouts of one trial in continuous time: integrals, maxima, spikes, and where they act on lambda.
 
 A readout answers for itself: `value` and `valid` go into the outer loss (or it has a `score` of its own); with dL/dr,
-`sources` gives what it adds to the adjoint of every output segment, `own` and `arrival` the loss terms in E and D
-(docs/equations.md).
+`sources` gives what it adds to the adjoint of every output segment, `spike_term` and `arrival_term` the loss terms in E
+and D (docs/equations.md, sections 2 and 3).
 
-Axis letters: n states, K classes (output neurons), C copies (see `event_flow`), L = C K lanes, G segments of the
+Axis letters: n states, K classes (output neurons), C copies (see `flow.py`), L = C K lanes, G segments of the
 output, Q Gauss-Legendre nodes.
 """
 
@@ -54,7 +54,7 @@ class Readout:
         self.value, self.valid = np.zeros(model.lanes), np.ones(model.lanes, bool)
         self.evaluate()
 
-    scores = False  # whether it has an outer loss of its own, `score`
+    scores = False  # whether it evaluates the outer loss itself, by `score`
 
     def evaluate(self) -> None:
         raise NotImplementedError
@@ -75,8 +75,8 @@ class Readout:
         """Outer loss (C,) of this trial; y: its label () or targets. Then `dr` is a factor on its gradient."""
         raise NotImplementedError
 
-    def missing(self, y: np.ndarray) -> np.ndarray:
-        """(K,) `Loss.push` of the first copy."""
+    def silent_push(self, y: np.ndarray) -> np.ndarray:
+        """(K,) `Loss.push` for spikes that did not happen, of the first copy."""
         K = self.model.size
         return self.plan.loss.push(self.value[None, :K], self.valid[None, :K], y[None], self.plan.duration)[0]
 
@@ -84,11 +84,11 @@ class Readout:
         """dr: (K,) dL/dr."""
         return Sources(None, NONE, np.zeros(0), np.zeros(0))
 
-    def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
+    def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
         """dl_p/dt + l(x-) - l(x+) of an own spike of an output neuron; after: x+ (n,)."""
         return 0.0
 
-    def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
+    def arrival_term(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
         """Sum over output neurons of l(x-) - l(x+) at an arrival; jump: x+ - x- (n, P) of its `neurons`."""
         return 0.0
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ....losses.readout import gauss_legendre
 from .flow import nodes
-from .population import TOGETHER
+from .population import SAME_INSTANT
 from .readout import NODES, NONE, Readout, Sources
 from .records import Arrival, Spike
 from .series import at, bernstein, largest_inside, stretch
@@ -18,7 +18,7 @@ class End(Readout):
     def evaluate(self) -> None:
         self.last = self.recording.last[self.model.name]
         part = self.segments.part(self.last)
-        series = self.model.flow.again(part.x, part.neuron, part.mode, part.span)
+        series = self.model.flow.series(part.x, part.neuron, part.mode, part.span)
         self.length = part.length
         self.value = at(series, part.length / part.span)[self.v]
 
@@ -34,7 +34,7 @@ class Integral(Readout):
         unit, weights = gauss_legendre(NODES, 1.0)
         s = seg.length[:, None] * unit
         w = self.weight(np.clip(seg.start[:, None] + s, 0.0, self.plan.duration))
-        series = self.model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+        series = self.model.flow.series(seg.x, seg.neuron, seg.mode, seg.span)
         V = nodes(series[:, self.v], s / seg.span[:, None])
         self.density, self.V, self.times = w, V, seg.start[:, None] + s
         np.add.at(self.value, seg.neuron, ((w * V) @ weights) * seg.length)
@@ -48,10 +48,10 @@ class Integral(Readout):
     def sources(self, dr: np.ndarray) -> Sources:
         return Sources(self.density * dr[self.segments.neuron, None], NONE, np.zeros(0), np.zeros(0))
 
-    def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
+    def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
         return float(self.weight(np.array(spike.time)) * dr[spike.neuron] * (spike.x[self.v] - after[self.v]))
 
-    def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
+    def arrival_term(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
         return -float(self.weight(np.array(arrival.time)) * (dr[arrival.neurons] @ jump[self.v]))
 
 
@@ -64,7 +64,7 @@ class Voltage(Integral):
         super().evaluate()
         seg, L = self.segments, self.model.lanes
         order = np.argsort(seg.neuron, kind="stable")  # segments are numbered in order of time
-        self.ids = order.reshape(L, -1)  # (L, I): the i-th segment of every lane
+        self.ids = order.reshape(L, -1)  # (L, I): the i-th segment of every lane; equally many, since they are aligned
         self.index = np.empty(len(order), np.int64)
         self.index[self.ids] = np.arange(self.ids.shape[1])
 
@@ -97,16 +97,17 @@ class Voltage(Integral):
         return Sources(self.slope * dr[self.segments.neuron, None], NONE, np.zeros(0), np.zeros(0))
 
     def _l(self, t: float, V: np.ndarray) -> float:
+        """w(t) / T l(V) of one instant, for the terms l(x-) - l(x+)."""
         loss = self.plan.loss.pointwise(V, self.target(self.y, np.array(t)), self.plan.duration)[0]
         return float(self.weight(np.array(t)) * loss)
 
-    def own(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
+    def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
         V = self.segments.x[self.v, self.ids[: self.model.size, self.index[spike.after]]]
         before, behind = V.copy(), V.copy()
         before[spike.neuron], behind[spike.neuron] = spike.x[self.v], after[self.v]
         return float(dr[spike.neuron]) * (self._l(spike.time, before) - self._l(spike.time, behind))
 
-    def arrival(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
+    def arrival_term(self, arrival: Arrival, jump: np.ndarray, dr: np.ndarray) -> float:
         V = self.segments.x[self.v, arrival.after]
         return float(dr[0]) * (self._l(arrival.time, V - jump[self.v]) - self._l(arrival.time, V))
 
@@ -117,7 +118,7 @@ class Maximum(Readout):
     def evaluate(self) -> None:
         seg = self.segments
         self.length = seg.length
-        series = self.model.flow.again(seg.x, seg.neuron, seg.mode, seg.span)
+        series = self.model.flow.series(seg.x, seg.neuron, seg.mode, seg.span)
         self.at_end = at(series, self.length / seg.span)
         L = self.model.lanes
         self.segment, self.offset, self.place = np.zeros(L, np.int64), np.zeros(L), ["start"] * L
@@ -125,13 +126,15 @@ class Maximum(Readout):
         bounds = bernstein(V)
         order = np.lexsort((seg.start, seg.neuron))
         for mine in np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1):
-            lasting = self.length[mine] > self.instant  # between arrivals of one instant V has no value
+            # between arrivals of one instant V has no value: segments that short are no candidates, but for the first,
+            # whose start is V(0)
+            lasting = self.length[mine] > self.instant
             lasting[0] = True
             self._search(int(seg.neuron[mine[0]]), mine[lasting], V, bounds)
 
     @property
     def instant(self) -> float:
-        return TOGETHER * self.plan.duration
+        return SAME_INSTANT * self.plan.duration
 
     def _search(self, c: int, mine: np.ndarray, V: np.ndarray, bounds: np.ndarray) -> None:
         start, end = self.segments.x[self.v, mine], self.at_end[self.v, mine]
@@ -142,7 +145,7 @@ class Maximum(Readout):
             best, place = (float(end[j]), int(mine[j]), float(self.length[mine[j]])), "end"
         else:
             best, place = (float(start[i]), int(mine[i]), 0.0), "start"
-        for g in mine[bounds[:, mine].max(axis=0) > best[0]]:
+        for g in mine[bounds[:, mine].max(axis=0) > best[0]]:  # Bernstein coefficients bound V: the rest cannot win
             u, value = largest_inside(V[:, g], bounds[:, g], best[0])
             if u is not None:
                 best, place = (value, int(g), u * float(self.length[g])), "inside"
@@ -159,7 +162,7 @@ class Maximum(Readout):
 
     def _signatures(self, copy: int) -> tuple:
         seg, out = self.segments, []
-        mine = [e.after for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        mine = [e.after for e in self.recording.events if isinstance(e, Arrival) and self._reaches_output(e)]
         for lane in range(copy * self.model.size, (copy + 1) * self.model.size):
             arrivals = seg.start[[after[lane] for after in mine]]
             g = self.segment[lane]
@@ -168,26 +171,32 @@ class Maximum(Readout):
             out.append((kind, int(np.sum(arrivals < t))))
         return tuple(out)
 
-    def _mine(self, event: Arrival) -> bool:
+    def _reaches_output(self, event: Arrival) -> bool:
         return event.connection.target == self.model.name
 
     def sources(self, dr: np.ndarray) -> Sources:
-        """Points at t*; and the kink rule: an arrival at t* gets dL/dr times Vdot of the side that lambda left out."""
+        """Points at t*, and the kink rule (docs/equations.md, section 3)."""
         self._kinks(dr)
         return Sources(None, self.segment, self.offset, dr)
 
     def _kinks(self, dr: np.ndarray) -> None:
-        mine = [e for e in self.recording.events if isinstance(e, Arrival) and self._mine(e)]
+        """An arrival at t* gets dL/dr Vdot of the side of t* that lambda leaves out.
+
+        r is V at the time of the arrival itself: dr/ds = Vdot(t*-), or Vdot(t*+) where V jumps up. D, formed with lambda
+        on one side of the jump at t*, lacks that. The arrivals of one instant share one kink, so one of them gets it.
+        """
+        mine = [e for e in self.recording.events if isinstance(e, Arrival) and self._reaches_output(e)]
         for c in (c for c in range(self.model.size) if self.place[c] != "inside"):
             g, seg = np.full(self.model.size, self.segment[c]), self.segments
             here = seg.end if self.place[c] == "end" else seg.start
             events = [e for e in mine if abs(e.time - here[g[c]]) <= self.instant and self._reaches(e, c)]
             if not events:
                 continue
-            if self.place[c] == "end" or g[c] == events[0].before[c]:  # lambda is that before the maximum
+            if self.place[c] == "end" or g[c] == events[0].before[c]:  # the maximum is before all of them
+                # V rises into the kink, or it would not be the maximum: below zero is rounding
                 slope = max(float(self._slope(self.at_end, g)[c]), 0.0)
                 event = next((e for e in events if self._falls(e, c)), events[0])
-            else:
+            else:  # V jumps up at the arrivals, and falls behind the last of them
                 slope, event = float(self._slope(seg.x, g)[c]), events[-1]
             event.extra += float(dr[c]) * slope
 
@@ -219,7 +228,7 @@ class TraceOfV(Readout):
         self.segment = np.concatenate(at_time)
         self.offset = np.clip(np.tile(times, len(lanes)) - seg.start[self.segment], 0.0, seg.length[self.segment])
         part = seg.part(self.segment)
-        series = self.model.flow.again(part.x, part.neuron, part.mode, part.span)
+        series = self.model.flow.series(part.x, part.neuron, part.mode, part.span)
         V = at(series, self.offset / part.span)[self.v]
         self.value = V.reshape(len(lanes), -1)  # (L, T + 1)
         self.valid = np.ones(self.value.shape, bool)

@@ -17,7 +17,9 @@ from .routes import Route
 class Arrival:
     """Spike `source` (an own `Spike`, or the index of an input spike) arrives through the synapses of `route`.
 
-    lanes (S,): where they end in `neurons` (P,), whose pieces end and begin here: the targets, or all neurons.
+    neurons (P,): those whose pieces end and begin here, the targets or the whole population. lanes (S,): positions of
+    the targets among them. before, after: (P,) their segments. extra: a further term of D, added backwards: a kink, or
+    E of own events that this arrival caused.
     """
 
     connection: ConnectionRecord
@@ -35,9 +37,9 @@ class Arrival:
 class Spike:
     """Own event number `event` of one neuron, at `time` ms (`times` (C,) of all copies), in mode `mode`, x- (n,).
 
-    cause: what put the neuron across at once (an arrival of a delta synapse, a change of mode); shares: how E is
-    divided among all that did so at that instant, adding up to 1. feedback: sum of D over everything that it scheduled.
-    before, after: segments, of the first copy.
+    cause: what put g above zero in the same instant (an arrival of a delta synapse, a change of mode), None if the flow
+    did; shares: how E is divided among all such causes, adding up to 1. before, after: segments, of the first copy.
+    Backwards, feedback: sum of D over all arrivals and ends of modes that it scheduled; extra: E of events it caused.
     """
 
     population: str
@@ -58,7 +60,7 @@ class Spike:
 
 @dataclass(eq=False)
 class ModeEnd:
-    """A timed mode of one neuron ends, as `source` scheduled it."""
+    """A timed mode of one neuron ends; `source` began it. feedback, extra: as of `Spike`."""
 
     population: str
     neuron: int
@@ -73,7 +75,7 @@ class ModeEnd:
 
 @dataclass(eq=False)
 class Renewal:
-    """Segments that end only because the polynomial does."""
+    """Segments that end because their polynomial does: nothing happens, lambda passes through."""
 
     population: str
     before: np.ndarray
@@ -96,7 +98,7 @@ class Segments:
     span: np.ndarray
 
     def part(self, ids: np.ndarray | slice, end: np.ndarray | None = None) -> Segments:
-        """Some of them, perhaps ending earlier."""
+        """Some of the segments, perhaps ending earlier."""
         stop = self.end[ids] if end is None else end
         return Segments(self.neuron[ids], self.start[ids], stop, self.x[:, ids], self.mode[ids], self.span[ids])
 
@@ -107,14 +109,17 @@ class Segments:
 
 @dataclass(eq=False)
 class Recording:
-    """What happened: the events in order, the segments, the last segment of every lane, own events that sent a spike
-    (`spikes`) and all (`own`), and which copies would not have made the same events (C,)."""
+    """One trial: its events in order, and the segments of every population.
+
+    last: the last segment of every lane. spikes: the own events that sent a spike. own_events: all of them, in order.
+    changed: (C,) copies that would have made other events, so that no difference may be taken.
+    """
 
     events: list[Record]
     segments: dict[str, Segments]
     last: dict[str, np.ndarray]
     spikes: dict[str, list[Spike]]
-    own: dict[str, list[Spike]]
+    own_events: dict[str, list[Spike]]
     changed: np.ndarray
 
     def order(self) -> dict[str, list[tuple[str, int]]]:

@@ -38,13 +38,15 @@ def _row(c: ConnectionRecord, j: int, tables: Tables, parameters: Values) -> tup
 
 def _of_source(c: ConnectionRecord, j: int, target: np.ndarray, weight: np.ndarray) -> list[Route]:
     kind = c.delays.kind if c.delays else "axonal"
-    own = {"synaptic": weight, "dendritic": target, "axonal": np.full(len(target), j if c.delays else 0)}[kind]
-    found = ((int(d), own == d) for d in np.unique(own))
-    return [Route(j, target[here], weight[here], d) for d, here in found]
+    # of every synapse, which of the connection's delays it has; equal values of different delays stay apart, since each
+    # has a gradient
+    delay = {"synaptic": weight, "dendritic": target, "axonal": np.full(len(target), j if c.delays else 0)}[kind]
+    groups = ((int(d), delay == d) for d in np.unique(delay))
+    return [Route(j, target[here], weight[here], d) for d, here in groups]
 
 
 def flat_delays(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Connection -> (1, D) its delays in ms, one if they are no values."""
+    """Connection -> (1, D) its delays in ms; D = 1 for a delay of the whole connection."""
     return {
         c.name: values[c.delays_name].reshape(1, -1) if c.delays else np.array([[c.delay]]) for c in plan.connections
     }

@@ -17,11 +17,11 @@ from numpy.polynomial import chebyshev
 ORDER = 20
 POINTS = 0.5 - 0.5 * np.cos(np.pi * np.arange(ORDER + 1) / ORDER)  # Chebyshev points of the second kind on [0, 1]
 
-DOUBLED = (1, 2, 4, 8, 16)  # degrees up to which `basis` is known when the next ones, up to twice that, are made
+DOUBLING = (1, 2, 4, 8, 16)  # `basis` computes degrees m + 1 .. 2 m from those up to m, for these m
 
-SMALL = 1e-10  # of [0, 1]: a step of Newton's method so short that only rounding can keep the next from being shorter
+NEWTON_TOLERANCE = 1e-10  # steps this short shrink quadratically, unless they are rounding already
 
-BEFORE = np.linspace(0.05, 0.95, 16)  # of a root: where the polynomial is seen to be below zero
+PROBES_BEFORE_ROOT = np.linspace(0.05, 0.95, 16)  # fractions of a root where a copy must be below zero
 
 
 def basis(u: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def basis(u: np.ndarray) -> np.ndarray:
     out[0] = 1.0
     np.multiply(u, 2.0, out=out[1])
     out[1] -= 1.0
-    for m in DOUBLED:
+    for m in DOUBLING:
         new, j = out[m + 1 : 2 * m + 1], min(m, ORDER - m)
         np.multiply(2.0 * out[m], out[1 : j + 1], out=new)
         new -= out[m - j : m][::-1]
@@ -86,6 +86,8 @@ def bernstein(coefficients: np.ndarray) -> np.ndarray:
 
     Coefficients at rounding count as zero: the conversion would make 10^6 times more of their noise.
     """
+    # Where a piece is nearly a polynomial of low degree, noise in c_20 would make false sign changes, each of which
+    # costs a subdivision down to 2^-40
     size = np.abs(coefficients)
     return _bernstein()[0] @ np.where(size > 1e-15 * size.max(axis=0), coefficients, 0.0)
 
@@ -116,13 +118,13 @@ def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | N
     is halved, left half first. A touch within rounding, 2^-40 of the piece, is no crossing.
     """
     _, left, right = _bernstein()
-    stack = [(0.0, 1.0, bounds)]
+    stack = [(0.0, 1.0, bounds)]  # the left half is pushed last, so that the first root is found first
     while stack:
         low, high, b = stack.pop()
         positive = b >= 0
         changes = np.count_nonzero(positive[1:] != positive[:-1])
         if changes == 0 or (changes == 1 and positive[0]):
-            continue
+            continue  # no root, or one downward: no event happens there
         if changes == 1 or high - low < 2.0**-40:
             if not positive[0] and positive[-1]:
                 return solve(coefficients, low, high)
@@ -134,10 +136,10 @@ def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | N
 
 
 def solve(coefficients: np.ndarray, low: float, high: float) -> float:
-    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton, held in the bracket by bisection.
+    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton, kept in the bracket by bisection.
 
-    Steps shrink until they are rounding of the polynomial's value; the first small one that is not less than half the
-    one before is.
+    It ends when a step is rounding: the first short step that is not less than half the one before, since Newton's
+    steps otherwise shrink quadratically.
     """
     c = coefficients[::-1].tolist()
     u, step = 0.5 * (low + high), np.inf
@@ -147,11 +149,11 @@ def solve(coefficients: np.ndarray, low: float, high: float) -> float:
             high = u
         else:
             low = u
-        new = u - value / slope if slope > 0 else low - 1.0
+        new = u - value / slope if slope > 0 else low - 1.0  # not rising: out of the bracket, so bisect
         if not low <= new <= high:
             new = 0.5 * (low + high)
         last, step = step, abs(new - u)
-        if step <= 4e-17 or new == u or (step < SMALL and step >= 0.5 * last):
+        if step <= 4e-17 or new == u or (step < NEWTON_TOLERANCE and step >= 0.5 * last):
             return new
         u = new
     return u
@@ -170,7 +172,8 @@ def _value_and_slope(c: list[float], u: float) -> tuple[float, float]:
 def follow_root(coefficients: np.ndarray, u: float) -> np.ndarray:
     """The first upward roots of polynomials (ORDER + 1, G) that differ little from one whose first root is u.
 
-    Newton's method for all at once; nan where it leaves the neighbourhood or the polynomial is not below zero before.
+    Newton's method for all at once; nan where it leaves the neighbourhood, or the polynomial is not below zero before
+    the root, so that this is not its first one.
     """
     slope = derivative(coefficients)
     roots, size = np.full(coefficients.shape[1], u), np.inf
@@ -180,9 +183,9 @@ def follow_root(coefficients: np.ndarray, u: float) -> np.ndarray:
             step = np.einsum("kg,gk->g", coefficients, T) / np.einsum("kg,gk->g", slope, T)
             roots = np.clip(roots - step, -0.1, 1.1)
             last, size = size, np.abs(step)
-            if np.all((size < 1e-16) | ((size < SMALL) & (size >= 0.5 * last))):
+            if np.all((size < 1e-16) | ((size < NEWTON_TOLERANCE) & (size >= 0.5 * last))):
                 break
-        before = basis(BEFORE * u) @ coefficients
+        before = basis(PROBES_BEFORE_ROOT * u) @ coefficients
     good = (np.abs(roots - u) < 0.05) & (np.abs(step) < 1e-10) & np.all(before < 0, axis=0)
     return np.where(good & (at(slope, roots) > 0), roots, np.nan)
 
@@ -195,21 +198,21 @@ def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) ->
     """
     _, left, right = _bernstein()
     falling, tiny = -derivative(coefficients), 1e-14 * float(np.abs(coefficients).max())
-    stack, found = [(0.0, 1.0, bounds)], None
+    stack, place = [(0.0, 1.0, bounds)], None
     while stack:
         low, high, b = stack.pop()
-        if b.max() <= best + tiny:
+        if b.max() <= best + tiny:  # `tiny`: a maximum that is better by rounding only is none
             continue
         rising = np.diff(b) > 0
         changes = np.count_nonzero(rising[1:] != rising[:-1])
         if changes == 0 or (changes == 1 and not rising[0]):
-            continue
+            continue  # monotonous, or a minimum: the larger end has been compared already
         if changes == 1:
             u = solve(falling, low, high)
             value = _value_and_slope(coefficients[::-1].tolist(), u)[0]
             if value > best:
-                best, found = value, u
+                best, place = value, u
         elif high - low > 2.0**-40:
             middle = 0.5 * (low + high)
             stack += [(middle, high, right @ b), (low, middle, left @ b)]
-    return found, best
+    return place, best
