@@ -182,7 +182,7 @@ class Maximum(Readout):
     def _kinks(self, dr: np.ndarray) -> None:
         """An arrival at t* gets dL/dr Vdot of the side of t* that lambda leaves out.
 
-        r is V at the time of the arrival itself: dr/ds = Vdot(t*-), or Vdot(t*+) where V jumps up. D, formed with lambda
+        r is V at the time of the arrival: dr/ds = Vdot(t*-), or Vdot(t*+) where V jumps up. D, formed with lambda
         on one side of the jump at t*, lacks that. The arrivals of one instant share one kink, so one of them gets it.
         """
         mine = [e for e in self.recording.events if isinstance(e, Arrival) and self._reaches_output(e)]
