@@ -32,7 +32,7 @@ from ..atomic import advice
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, WriteError, suggest
-from ..modelling.own_file import import_file
+from ..modelling.user_file import import_file
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import writer
 from ..runs.weights import NIR

@@ -14,7 +14,7 @@ class ReadoutKind:
         spikes: words for a readout of spikes, e.g. "first-spike"; "" for one of V.
         reads_state: whether it needs the model's readout state.
         integrates: whether it is an integral over the trial.
-        in_trial: whether its outer loss is part of the trial, and no function of one number of every output.
+        in_trial: whether its outer loss needs the whole trajectory, and not one number per output.
         beside: whether it can be read beside another one (`Loss.also`).
         by_itself: whether a loss can be made of it.
         everywhere: whether every engine has it; False: only those whose trial is `program.trial`.

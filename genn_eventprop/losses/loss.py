@@ -184,9 +184,9 @@ def as_losses(loss: Loss | Sequence[Loss]) -> tuple[Loss, ...]:
     losses = (loss,) if isinstance(loss, Loss) else tuple(loss) if isinstance(loss, (list, tuple)) else ()
     wrong = next((each for each in losses if not isinstance(each, Loss)), None)
     if not losses or wrong is not None:
-        found = loss if wrong is None else wrong
+        other = loss if wrong is None else wrong
         raise LossError(
-            f"expected a loss from genn_eventprop.losses, or a list of them, got {type(found).__name__}; penalties on "
+            f"expected a loss from genn_eventprop.losses, or a list of them, got {type(other).__name__}; penalties on "
             "spikes or parameters go into regularisers=[...]"
         )
     names = [each.output for each in losses]

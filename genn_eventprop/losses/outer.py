@@ -82,11 +82,11 @@ class Function:
         Raises:
             LossError: for a wrong shape, or values that are not finite.
         """
-        found = self.function(r.copy(), y)
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise LossError(f"the outer loss {self.label} must return (loss, gradient), got {type(found).__name__}")
+        result = self.function(r.copy(), y)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise LossError(f"the outer loss {self.label} must return (loss, gradient), got {type(result).__name__}")
         try:
-            loss, gradient = (np.asarray(v, dtype=np.float64) for v in found)
+            loss, gradient = (np.asarray(v, dtype=np.float64) for v in result)
         except (TypeError, ValueError) as error:
             raise LossError(f"the outer loss {self.label} must return arrays of numbers ({error})") from error
         for what, array, shape in (("loss", loss, r.shape[:1]), ("gradient", gradient, r.shape)):
@@ -123,10 +123,10 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
     evaluate = sp.lambdify([*r, *y], [expr, *(sp.diff(expr, s) for s in r)], "numpy", cse=True)
 
     def function(readout: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wanted = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
+        answers = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
         with np.errstate(all="ignore"):  # what is not finite gets a message of its own
-            found = evaluate(*readout.T, *wanted.T)
-        loss, *gradient = (np.broadcast_to(np.asarray(v, dtype=np.float64), len(readout)) for v in found)
+            values = evaluate(*readout.T, *answers.T)
+        loss, *gradient = (np.broadcast_to(np.asarray(v, dtype=np.float64), len(readout)) for v in values)
         return loss, np.stack(gradient, axis=1)
 
     return Function(function, compares, text, text, n_outputs)

@@ -135,27 +135,27 @@ def as_sign(value: Any, c: tuple[Connectivity, Shape, Shape], name: str) -> np.n
     if value is None:
         return None
     kind, source, target = c
-    weights, found = kind.weight_shape(source, target), np.asarray(value)
-    found = np.full(weights, found) if found.ndim == 0 else found
-    if found.dtype.kind not in "iuf" or not np.isin(found, (-1, 0, 1)).all():
+    weights, signs = kind.weight_shape(source, target), np.asarray(value)
+    signs = np.full(weights, signs) if signs.ndim == 0 else signs
+    if signs.dtype.kind not in "iuf" or not np.isin(signs, (-1, 0, 1)).all():
         raise NetworkError(f"connection {name!r}: sign must be an array of 1, -1 and 0 (any), got {value!r}")
     shares = isinstance(kind, (Conv2D, Pool2D))
-    if found.shape != weights and (shares or found.shape != (math.prod(source),)):
+    if signs.shape != weights and (shares or signs.shape != (math.prod(source),)):
         each = "" if shares else f" or ({math.prod(source)},), one for each source"
         raise NetworkError(
-            f"connection {name!r}: sign has shape {found.shape}, it needs that of the weights {weights}{each}"
+            f"connection {name!r}: sign has shape {signs.shape}, it needs that of the weights {weights}{each}"
         )
-    return found.astype(np.int8)
+    return signs.astype(np.int8)
 
 
 def as_learned(value: Any, weights: Shape, name: str) -> tuple[bool, np.ndarray | None]:
-    """(whether any weight is learned, which if not all) of what `connect` was given as `trainable`."""
+    """(whether any weight is learned, which if not all) of the argument `trainable` of `connect`."""
     if np.ndim(value) == 0:
         return bool(value), None
-    found = as_mask(value, f"connection {name!r}: trainable")
-    if found.shape != weights:
-        raise NetworkError(f"connection {name!r}: trainable has shape {found.shape}, the weights have {weights}")
-    return bool(found.any()), found
+    mask = as_mask(value, f"connection {name!r}: trainable")
+    if mask.shape != weights:
+        raise NetworkError(f"connection {name!r}: trainable has shape {mask.shape}, the weights have {weights}")
+    return bool(mask.any()), mask
 
 
 def check_memory(connections: Sequence[Connection]) -> None:

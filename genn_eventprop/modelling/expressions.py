@@ -67,13 +67,13 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
     if not isinstance(text, str):
         raise ModelError(f"{where}: expected an expression as a string or a number, got {type(text).__name__}")
     key = (text, tuple(symbols.items()))
-    found = _parsed.get(key)
-    if found is None:
-        found = _parse(text, symbols, where)
+    expression = _parsed.get(key)
+    if expression is None:
+        expression = _parse(text, symbols, where)
         if len(_parsed) >= PARSED:  # another thread may clear it too
             _parsed.clear()
-        _parsed[key] = found
-    return found
+        _parsed[key] = expression
+    return expression
 
 
 PARSED = 4096  # expressions that are kept

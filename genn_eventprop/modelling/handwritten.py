@@ -39,7 +39,7 @@ def check_snippets(
             raise ModelError(f"{where} is not a section of a neuron model ({suggest(section, SECTIONS)})")
         if section in ("reset_code", "adjoint_jump_code") and not spiking:
             raise ModelError(f"{where}: the model has no threshold, so nothing resets")
-        known = {*_KNOWN, *states, *params, *local, *_given(section, states)}
+        known = {*_KNOWN, *states, *params, *local, *_section_names(section, states)}
         for word in _WORD.findall(code):
             if word not in known:
                 raise ModelError(f"{where}: unknown symbol {word!r} ({suggest(word, known - _KNOWN)})")
@@ -65,7 +65,7 @@ def assigned(code: str) -> list[str]:
     return [target for target, *_ in _ASSIGNED.findall(code)]
 
 
-def _given(section: str, states: list[str]) -> set[str]:
+def _section_names(section: str, states: list[str]) -> set[str]:
     """What a section can use besides states and parameters: the propagator's numbers, lambda, the jump's inputs."""
     names = {f"P_{a}_{b}" for a in states for b in states} | {f"c_{s}" for s in states}
     if section.startswith("adjoint"):

@@ -226,10 +226,10 @@ class Network:
         return tuple(names)
 
     def _free_name(self, name: str) -> str:
-        taken = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
+        used = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
             raise NetworkError(f"{name!r} cannot name a part of a network; use ASCII letters, digits and underscores")
-        if name in taken:
+        if name in used:
             raise NetworkError(f"the name {name!r} is taken; names in a network are unique, choose another with name=")
         return name
 
@@ -249,7 +249,7 @@ __all__ = ["Connection", "Delay", "Dense", "Input", "Network", "Param", "Populat
 def check_values(
     values: Mapping[str, np.ndarray], populations: Iterable[tuple[str, NeuronModel, Mapping[str, Param]]]
 ) -> None:
-    """`Network.check_parameters` for populations given as (name, model, parameters)."""
+    """`Network.check_parameters` for populations, each as (name, model, parameters)."""
     for key, value in values.items():
         if not np.all(np.isfinite(value)):
             raise NetworkError(f"{key}: values must be finite")
@@ -258,8 +258,8 @@ def check_values(
             key = f"{name}.{n}"
             if param.unit == "ms" and key in values and np.any(values[key] <= 0):
                 raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
-        own = {n: values.get(f"{name}.{n}", param.value) for n, param in params.items()}
-        check_below(model, own, f"population {name!r} ({model.name})")
+        current = {n: values.get(f"{name}.{n}", param.value) for n, param in params.items()}
+        check_below(model, current, f"population {name!r} ({model.name})")
 
 
 def check_synapses(values: Mapping[str, np.ndarray], name: str, pre: int, post: int, longest: float) -> None:

@@ -1,7 +1,7 @@
 """`NeuronModel` and `SynapseModel`: a model is data, written once as equations.
 
-Between events the state x follows dx/dt = f(x, p); an own event happens when a threshold g(x, p) crosses zero from
-below and sets x to h(x, p). Everything else (adjoint, propagators, generated code) is derived from these strings.
+Between events the state x follows dx/dt = f(x, p). An event of the neuron happens when a threshold g(x, p) crosses zero
+from below, and sets x to h(x, p). All else (adjoint, propagators, generated code) is derived from these strings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FREE = "free"
 
 @dataclass(frozen=True)
 class Event:
-    """One kind of own event of a neuron.
+    """One kind of event of a neuron, such as its spike.
 
     Args:
         name: unique in the model; "spike" for the usual one.
@@ -46,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Mode:
-    """A mode with its own dynamics, e.g. a refractory period that freezes V.
+    """A mode with other dynamics, e.g. a refractory period that freezes V.
 
     Every neuron starts in the mode "free", the model's own dynamics. The state does not jump when a timed mode ends. An
     event whose threshold has been passed by the time that a mode allows it happens at once.

@@ -99,7 +99,7 @@ class Gamma:
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """Given values, copied; the shape must match exactly."""
+    """The values of an array, copied; its shape must be that of the parameter."""
 
     values: Any
 
@@ -149,24 +149,24 @@ def is_open(bounds: Any) -> bool:
     return all(bound is None for bound in bounds)
 
 
-def within(bounds: tuple[Any, Any], held: tuple[Any, Any] | None) -> tuple[Any, Any]:
-    """Bounds, None for open, moved into those that are held, which are closed; held: None: nothing is."""
-    if held is None:
+def within(bounds: tuple[Any, Any], enforced: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    """`bounds`, None for open, moved into those that are enforced in any case; None: there are none of these."""
+    if enforced is None:
         return bounds
-    lower, upper = (end if own is None else np.clip(own, *held) for own, end in zip(bounds, held))
+    lower, upper = (limit if bound is None else np.clip(bound, *enforced) for bound, limit in zip(bounds, enforced))
     return lower, upper
 
 
 def check_bounds_fit(bounds: Any, shape: tuple[int, ...], where: str) -> None:
     """Raise `NetworkError` unless every bound is a number or broadcasts to `shape`."""
     for bound in bounds:
-        own = np.shape(bound) if bound is not None else ()
+        of_bound = np.shape(bound) if bound is not None else ()
         try:
-            fits = np.broadcast_shapes(own, shape) == shape
+            fits = np.broadcast_shapes(of_bound, shape) == shape
         except ValueError:
             fits = False
         if not fits:
-            raise NetworkError(f"{where}: a bound of shape {own} does not fit values of shape {shape}")
+            raise NetworkError(f"{where}: a bound of shape {of_bound} does not fit values of shape {shape}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,8 +126,8 @@ def _always_below(model: Model, g: sp.Expr) -> bool:
     x = 10.0 ** rng.uniform(-3, 6, (len(model.state), PROBES)) * rng.choice([-1, 1], (len(model.state), PROBES))
     function = sp.lambdify([symbol(s) for s in model.state], g.subs(values), "numpy")
     with np.errstate(all="ignore"):
-        found = np.broadcast_to(function(*x), PROBES)
-    return bool(np.isfinite(found).any() and np.nanmax(found) < 0)
+        g_values = np.broadcast_to(function(*x), PROBES)
+    return bool(np.isfinite(g_values).any() and np.nanmax(g_values) < 0)
 
 
 def landings(model: Model) -> Iterator[tuple[Event, sp.Expr]]:
@@ -161,11 +161,11 @@ def check_below(model: Model, values: Mapping[str, Any], where: str) -> None:
     for event, text, used, function in _functions(model):
         if any(hasattr(values[n], "sample") for n in used):
             continue
-        found = np.asarray(function(*(np.asarray(values[n], dtype=np.float64) for n in used)), dtype=np.float64)
-        if np.any(found >= 0):
+        heights = np.asarray(function(*(np.asarray(values[n], dtype=np.float64) for n in used)), dtype=np.float64)
+        if np.any(heights >= 0):
             g = f"threshold {event.threshold!r}"
-            neuron = f"neuron {int(np.argmax(found))}" if found.size > 1 else "a neuron"
-            text = text.format(event=event.name, g=g, neuron=neuron, by=f"{float(np.max(found)):g}")
+            neuron = f"neuron {int(np.argmax(heights))}" if heights.size > 1 else "a neuron"
+            text = text.format(event=event.name, g=g, neuron=neuron, by=f"{float(np.max(heights)):g}")
             raise ModelError(f"{where}: {text}", str(event.threshold))
 
 
@@ -182,10 +182,10 @@ STARTS = (
 def _functions(model: Model) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
     """`landings` and `starts` as NumPy functions of the parameters they use, made once a model."""
     if not hasattr(model, "_below"):
-        made = []
-        found = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
-        for event, text, g in found:
+        functions = []
+        conditions = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
+        for event, text, g in conditions:
             used = [n for n in model.params if symbol(n) in g.free_symbols]
-            made.append((event, text, used, sp.lambdify([symbol(n) for n in used], g, "numpy")))
-        object.__setattr__(model, "_below", made)
+            functions.append((event, text, used, sp.lambdify([symbol(n) for n in used], g, "numpy")))
+        object.__setattr__(model, "_below", functions)
     return model._below  # type: ignore[attr-defined]

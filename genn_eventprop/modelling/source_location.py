@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-_OWN = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parent)
 
 
 def caller() -> tuple[str, int]:
@@ -20,7 +20,7 @@ def caller() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
-        if not (file.startswith(_OWN) or file.endswith("dataclasses.py") or file == "<string>"):
+        if not (file.startswith(_HERE) or file.endswith("dataclasses.py") or file == "<string>"):
             break
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

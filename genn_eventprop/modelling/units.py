@@ -1,4 +1,4 @@
-"""Do the units of a model add up? Where units are given: a parameter without one, and a number, may have any.
+"""Do the units of a model add up? Where units are declared: a parameter without one, and a number, may have any.
 
 Every state and every number has an unknown unit; terms of a sum, a rate and its state per ms, a threshold and a reset
 give linear equations between the exponents of second, volt and ampere and the power of ten. They are solved one after
@@ -72,17 +72,20 @@ def describe(unit: Unit) -> str:
 
 
 class _Equations:
-    """Units are linear in unknowns "?name"; solved unknowns are kept as substitutions."""
+    """Linear equations between units, solved one after the other: each that has an unknown ("?name") left is solved for
+    it, and what follows is written in the others. An equation without unknowns holds, or is the one to report."""
 
     def __init__(self) -> None:
         self.solved: dict[str, Unit] = {}
         self.count = 0
 
     def unknown(self, name: str = "") -> Unit:
+        """A unit that nothing is known of yet; without a name, a new one."""
         self.count += not name
         return {f"?{name or self.count}": Fraction(1)}
 
     def reduce(self, unit: Unit) -> Unit:
+        """`unit` with every solved unknown replaced; a solution may hold unknowns that were solved after it."""
         while known := next((k for k in unit if k in self.solved), None):
             unit = _plus({k: v for k, v in unit.items() if k != known}, self.solved[known], unit[known])
         return unit
@@ -99,14 +102,20 @@ class _Equations:
 
 
 class _Checker:
-    def __init__(self, given: Mapping[str, Unit], states: Mapping[str, Any]) -> None:
+    """Units of a model's expressions, and the equations that they must fulfil.
+
+    Args:
+        declared: parameter -> its unit, an unknown where it has none. states: whose units are unknown.
+    """
+
+    def __init__(self, declared: Mapping[str, Unit], states: Mapping[str, Any]) -> None:
         self.equations, self.text = _Equations(), ""
-        self.names = dict(given) | {s: self.equations.unknown(f"state {s}") for s in states}
+        self.names = dict(declared) | {s: self.equations.unknown(f"state {s}") for s in states}
 
     def known(self, unit: Unit) -> str:
         return describe(self.equations.reduce(unit))
 
-    def need(self, where: str, text: str, a: Unit, what: str, b: Unit) -> None:
+    def require_equal(self, where: str, text: str, a: Unit, what: str, b: Unit) -> None:
         if not self.equations.equal(a, b):
             raise ModelError(
                 f"{where}: units do not add up in {text!r}: it is {self.known(a)}, but {what} is {self.known(b)}",
@@ -117,7 +126,7 @@ class _Checker:
         if isinstance(node, ast.Name):
             return self.names[node.id]
         if isinstance(node, ast.Constant):
-            return self.equations.unknown()
+            return self.equations.unknown()  # 0.04 in a published formula may stand for 0.04 / (mV ms)
         if isinstance(node, ast.UnaryOp):
             return self.unit(node.operand, where)
         if isinstance(node, ast.Call):
@@ -125,7 +134,7 @@ class _Checker:
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             if name in ("abs", "sqrt"):
                 return inner if name == "abs" else _times(inner, Fraction(1, 2))
-            self.need(where, ast.unparse(node.args[0]), inner, f"the argument of {name}", {})
+            self.require_equal(where, ast.unparse(node.args[0]), inner, f"the argument of {name}", {})
             return {}
         assert isinstance(node, ast.BinOp)
         left = self.unit(node.left, where)
@@ -134,15 +143,15 @@ class _Checker:
         right = self.unit(node.right, where)
         if isinstance(node.op, (ast.Mult, ast.Div)):
             return _plus(left, right, 1 if isinstance(node.op, ast.Mult) else -1)
-        self.need(where, ast.unparse(node.right), right, repr(ast.unparse(node.left)), left)
+        self.require_equal(where, ast.unparse(node.right), right, repr(ast.unparse(node.left)), left)
         return left
 
     def _power(self, node: ast.BinOp, base: Unit, where: str) -> Unit:
         try:
             return _times(base, Fraction(str(ast.literal_eval(node.right))))
         except (ValueError, TypeError):  # an exponent with symbols
-            self.need(where, ast.unparse(node.left), base, "the base of such a power", {})
-            self.need(where, ast.unparse(node.right), self.unit(node.right, where), "an exponent", {})
+            self.require_equal(where, ast.unparse(node.left), base, "the base of such a power", {})
+            self.require_equal(where, ast.unparse(node.right), self.unit(node.right, where), "an exponent", {})
             return {}
 
     def expression(self, where: str, text: Any) -> Unit:
@@ -153,32 +162,35 @@ class _Checker:
 def check_units(model: Any) -> None:
     """Raise `ModelError` where the units of a model's parameters cannot all be right; they are in ms wherever rates
     are, so a time constant in seconds is refused too."""
-    given = {}
+    declared = {}
     for n, p in model.params.items():
         try:
-            given[n] = parse_unit(p.unit) if p.unit not in _NONE else {f"?parameter {n}": Fraction(1)}
+            declared[n] = parse_unit(p.unit) if p.unit not in _NONE else {f"?parameter {n}": Fraction(1)}
         except (SyntaxError, ValueError):
             raise ModelError(
                 f"{model.name}: the unit {p.unit!r} of {n} is not understood; use e.g. 'mV', '1/ms' or 'pA*ms'",
                 p.unit,
             ) from None
-    check = _Checker(given, model.state)
+    check = _Checker(declared, model.state)
     per_ms = parse_unit("1/ms")
     for s, start in model.state.items():
         where = f"{model.name}: initial value of {s}"
-        check.need(where, str(start), check.expression(where, start), s, check.names[s])
+        check.require_equal(where, str(start), check.expression(where, start), s, check.names[s])
     rights = [(f"dynamics of {s}", s, f) for s, f in model.dynamics.items()]
     rights += [(f"mode {m.name!r}, dynamics of {s}", s, f) for m in model.modes for s, f in m.dynamics.items()]
     for title, s, text in rights:
         where = f"{model.name}: {title}"
         rate, wanted = check.expression(where, text), _plus(check.names[s], per_ms)
+        # a rate, or a value as in "-V", which has a silent factor of 1 / ms
         if not check.equations.equal(rate, wanted) and not check.equations.equal(rate, check.names[s]):
-            check.need(where, str(text), rate, f"{s} per ms", wanted)  # "-V" has a silent factor of 1 / ms
+            check.require_equal(where, str(text), rate, f"{s} per ms", wanted)
     for event in model.events:
         check.expression(f"{model.name}: threshold of event {event.name!r}", event.threshold)
         for s, text in event.reset.items():
             where = f"{model.name}: reset of {s}"
-            check.need(where, str(text), check.expression(where, text), s, check.names[s])
+            check.require_equal(where, str(text), check.expression(where, text), s, check.names[s])
     for mode in model.modes:
         if mode.lasts is not None:
-            check.need(f"{model.name}: mode {mode.name!r}", mode.lasts, given[mode.lasts], "a time", parse_unit("ms"))
+            check.require_equal(
+                f"{model.name}: mode {mode.name!r}", mode.lasts, declared[mode.lasts], "a time", parse_unit("ms")
+            )

@@ -1,4 +1,4 @@
-"""What every optimiser shares: settings by group, state arrays, bounds, clipping, saving and loading."""
+"""What every optimiser shares: settings by group, state, bounds, clipping, an average of parameters, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 
 from ..errors import CheckpointError, SettingError, TrainingError, suggest
 from ..modelling.parameters import within
-from .averaging import AVERAGING, Averaging
 from .text import check_text, execute
 
 Bounds = tuple[Any, Any]
 """(lower, upper) of a parameter; a number, an array that broadcasts to it, or None for open."""
+
+
+AVERAGING = "average = average + average_rate * (x - average)\n"
+"""Stands before the step: it takes in what the last step left, with bounds applied and with changes by callbacks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,65 @@ class OptimiserStep:
             x[...] = result["x"]
             if item.lower is not None or item.upper is not None:
                 np.clip(x, item.lower, item.upper, out=x)
+
+
+class Averaging:
+    """Average of the parameters x_1, x_2, ... after each of k steps, with rate r_k = max(1 - average, 1 / k):
+
+    a_k = a_{k-1} + r_k (x_k - a_{k-1}).
+
+    This is the plain mean at first, so that nothing is left of the initial values, and later an exponential moving
+    average over some 1 / (1 - average) steps. It lies within constant bounds because all x do.
+
+    Source: Polyak & Juditsky 1992, doi 10.1137/0330046; the rate as in `ExponentialMovingAverage` of TensorFlow, which
+    starts with a similar mean.
+    """
+
+    average: float | None
+    """Decay of the average, 0 < average < 1; None: no average."""
+    averaged: int
+    """k: steps since the average began."""
+    state: dict[str, dict[str, np.ndarray]]
+    name: str
+
+    def _check_average(self) -> None:
+        number = isinstance(self.average, (int, float, np.number))
+        if self.average is not None and not (number and 0 < self.average < 1):
+            raise SettingError(
+                f"{self.name}: average must lie between 0 and 1, e.g. 0.99, or be None; got {self.average!r}"
+            )
+
+    def average_rate(self) -> float:
+        """r_k for the parameters as they are now."""
+        assert self.average is not None
+        return max(1 - self.average, 1 / max(self.averaged, 1))
+
+    def averages(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """a_k of the learned ones among the current `parameters`; empty if no average is kept."""
+        if self.average is None:
+            return {}
+        if self.averaged == 0:
+            return {name: np.array(parameters[name]) for name in self.state}
+        rate, averages = self.average_rate(), {}
+        for name, state in self.state.items():
+            x, before = np.asarray(parameters[name]), np.asarray(state["average"])
+            averages[name] = before + np.asarray(rate, x.dtype) * (x - before)
+        return averages
+
+    def restart_average(self) -> None:
+        """Forget what was averaged, after the parameters were replaced."""
+        self.averaged = 0
+
+    def _average_info(self) -> dict[str, Any]:
+        return {} if self.average is None else {"average": self.average, "averaged": self.averaged}
+
+    def _load_average(self, info: Mapping[str, Any]) -> None:
+        if info.get("average") != self.average:
+            raise CheckpointError(
+                f"the checkpoint was written with average={info.get('average')} of optimiser {self.name}, this run has "
+                f"average={self.average}"
+            )
+        self.averaged = int(info.get("averaged", 0))
 
 
 class Optimiser(Averaging):
@@ -146,20 +208,20 @@ class Optimiser(Averaging):
         parameters: Mapping[str, np.ndarray],
         bounds: Mapping[str, Bounds] | None = None,
         decay: Mapping[str, float] | None = None,
-        held: Mapping[str, Bounds] | None = None,
+        enforced: Mapping[str, Bounds] | None = None,
     ) -> None:
         """Allocate zero state for `parameters` and settle each one's settings and bounds.
 
         Args:
             parameters: the arrays to be trained, by name; the state takes their shapes and types.
-            bounds: (lower, upper) that the parameters themselves declare. held: those that always hold.
+            bounds: (lower, upper) that the parameters themselves declare. enforced: those that always hold.
             decay: parameter -> strength of an L2 penalty, see `regularisers.WeightDecay`.
 
         Raises:
             SettingError: a group or bound pattern that matches no parameter, bounds that exclude the first value.
         """
-        own = self.clip_norm if isinstance(self.clip_norm, Mapping) else {}
-        check_patterns((*self.groups, *self.bounds, *own), parameters, self.name)
+        clipped = self.clip_norm if isinstance(self.clip_norm, Mapping) else {}
+        check_patterns((*self.groups, *self.bounds, *clipped), parameters, self.name)
         self.steps = self.clipped_steps = self.averaged = 0
         self._decay = {name: strength for name, strength in (decay or {}).items() if strength}
         self.state, self._settings, self._bounds = {}, {}, {}
@@ -169,18 +231,18 @@ class Optimiser(Averaging):
             for pattern, values in self.groups.items():
                 if fnmatch.fnmatchcase(name, pattern):
                     self._settings[name].update(values)
-        self.settle_bounds(bounds or {}, held)
+        self.settle_bounds(bounds or {}, enforced)
         for name, array in parameters.items():
             self._check_start(name, array)
 
-    def settle_bounds(self, bounds: Mapping[str, Bounds], held: Mapping[str, Bounds] | None = None) -> None:
+    def settle_bounds(self, bounds: Mapping[str, Bounds], enforced: Mapping[str, Bounds] | None = None) -> None:
         """Other bounds that the parameters themselves declare, and that always hold, from the next step on."""
         for name in self._settings:
-            own = bounds.get(name, (None, None))
-            for pattern, pair in self.bounds.items():
+            pair = bounds.get(name, (None, None))
+            for pattern, other in self.bounds.items():
                 if fnmatch.fnmatchcase(name, pattern):
-                    own = pair
-            self._bounds[name] = within(own, (held or {}).get(name))
+                    pair = other
+            self._bounds[name] = within(pair, (enforced or {}).get(name))
 
     def free(self, name: str, gradient: np.ndarray) -> np.ndarray:
         """A gradient with 0 where both bounds of the parameter are the same: those values cannot move."""
@@ -220,8 +282,8 @@ class Optimiser(Averaging):
 
     def factor_of(self, name: str) -> float:
         """What the learning rate of a parameter is multiplied by; a later pattern overrides an earlier one."""
-        own = [factor for pattern, factor in self.factors.items() if fnmatch.fnmatchcase(name, pattern)]
-        return own[-1] if own else self.factor
+        factors = [factor for pattern, factor in self.factors.items() if fnmatch.fnmatchcase(name, pattern)]
+        return factors[-1] if factors else self.factor
 
     def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         """One step with NumPy, in place."""
@@ -246,9 +308,9 @@ class Optimiser(Averaging):
             squares = {name: self.square(name, gradients[name]) for name in names}
         if isinstance(self.clip_norm, Mapping):
             each = self.clip_norm.items()
-            found = {n: [v for pattern, v in each if fnmatch.fnmatchcase(n, pattern)] for n in names}
-            own = {n: float(np.sqrt(squares[n])) for n in names}
-            scales = {n: min(1.0, found[n][-1] / own[n]) if found[n] and own[n] > 0 else 1.0 for n in names}
+            limits = {n: [v for pattern, v in each if fnmatch.fnmatchcase(n, pattern)] for n in names}
+            norms = {n: float(np.sqrt(squares[n])) for n in names}
+            scales = {n: min(1.0, limits[n][-1] / norms[n]) if limits[n] and norms[n] > 0 else 1.0 for n in names}
         else:
             norm = float(np.sqrt(sum(squares[n] for n in names)))
             scales = dict.fromkeys(names, min(1.0, self.clip_norm / norm if norm > 0 else 1.0))
@@ -303,8 +365,8 @@ class Optimiser(Averaging):
             for key, array in state.items():
                 saved = arrays.get(f"{name}/{key}")
                 if saved is None or saved.shape != array.shape:
-                    found = "missing" if saved is None else f"of shape {saved.shape}"
-                    raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {found}")
+                    problem = "missing" if saved is None else f"of shape {saved.shape}"
+                    raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {problem}")
                 array[...] = saved
         self.steps, self.clipped_steps = int(info["steps"]), int(info["clipped_steps"])
 
@@ -325,5 +387,5 @@ def gradient_norm(gradients: Mapping[str, np.ndarray]) -> float:
 def is_text(optimiser: Any) -> bool:
     """Whether its steps are its text and nothing else, so that an engine may run them compiled."""
     kind = type(optimiser)
-    own = (getattr(kind, n) is not getattr(Optimiser, n) for n in ("update", "next_step"))
-    return isinstance(optimiser, Optimiser) and not any(own)
+    overridden = (getattr(kind, n) is not getattr(Optimiser, n) for n in ("update", "next_step"))
+    return isinstance(optimiser, Optimiser) and not any(overridden)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, SettingError
+from ..renamed import RenamedAttribute
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Product(Schedule):
         return math.prod(part.factor(progress) for part in self.parts)
 
     def factors(self, progress: Progress) -> dict[str, float]:
-        own = [(part.factors(progress), part.factor(progress)) for part in self.parts]
-        patterns = dict.fromkeys(pattern for found, _ in own for pattern in found)
-        return {pattern: math.prod(found.get(pattern, factor) for found, factor in own) for pattern in patterns}
+        each = [(part.factors(progress), part.factor(progress)) for part in self.parts]
+        patterns = dict.fromkeys(pattern for by_pattern, _ in each for pattern in by_pattern)
+        return {pattern: math.prod(some.get(pattern, factor) for some, factor in each) for pattern in patterns}
 
     def patterns(self) -> tuple[str, ...]:
         return tuple(pattern for part in self.parts for pattern in part.patterns())
@@ -87,41 +88,43 @@ class Product(Schedule):
 
 
 class ByParameter(Schedule):
-    """One schedule for all parameters, and others by name pattern; a later pattern overrides an earlier one.
+    """One schedule for all parameters, and another for those that match a name pattern; the last pattern counts.
 
     Example:
         >>> ByParameter(Cosine(100), {"*.delay": Exponential(0.99)})
     """
 
-    def __init__(self, others: Schedule, own: Mapping[str, Schedule]) -> None:
-        self.others, self.own = others, dict(own)
+    def __init__(self, others: Schedule, by_pattern: Mapping[str, Schedule]) -> None:
+        self.others, self.by_pattern = others, dict(by_pattern)
+
+    own = RenamedAttribute("by_pattern")
 
     def factor(self, progress: Progress) -> float:
         return self.others.factor(progress)
 
     def factors(self, progress: Progress) -> dict[str, float]:
-        return {pattern: schedule.factor(progress) for pattern, schedule in self.own.items()}
+        return {pattern: schedule.factor(progress) for pattern, schedule in self.by_pattern.items()}
 
     def patterns(self) -> tuple[str, ...]:
-        return tuple(self.own)
+        return tuple(self.by_pattern)
 
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
-        for schedule in (self.others, *self.own.values()):
+        for schedule in (self.others, *self.by_pattern.values()):
             schedule.end_epoch(epoch, validation_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
-        own = {pattern: schedule.state_dict() for pattern, schedule in self.own.items()}
-        return {"name": "ByParameter", "others": self.others.state_dict(), "own": own}
+        states = {pattern: schedule.state_dict() for pattern, schedule in self.by_pattern.items()}
+        return {"name": "ByParameter", "others": self.others.state_dict(), "own": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        if set(state["own"]) != set(self.own):
+        if set(state["own"]) != set(self.by_pattern):
             raise CheckpointError(
                 f"the checkpoint has own schedules for {', '.join(state['own']) or 'nothing'}, this run for "
-                f"{', '.join(self.own) or 'nothing'}"
+                f"{', '.join(self.by_pattern) or 'nothing'}"
             )
         self.others.load_state_dict(state["others"])
-        for pattern, schedule in self.own.items():
+        for pattern, schedule in self.by_pattern.items():
             schedule.load_state_dict(state["own"][pattern])
 
 

@@ -24,21 +24,25 @@ _READS_VOLTAGE = ("integral", "voltage")
 
 
 def published_scale(
-    loss: LossFormulas, duration: float, own: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray], where: str
+    loss: LossFormulas,
+    duration: float,
+    regularised: Mapping[str, np.ndarray],
+    output: Mapping[str, np.ndarray],
+    where: str,
 ) -> np.ndarray:
     """The factor for a published strength, (N,) or (1,).
 
     Args:
-        loss: its readout decides. duration: T in ms. own, output: parameter -> values of the regularised population
-        and of the output. where: words for the message.
+        loss: its readout decides. duration: T in ms. regularised, output: parameter -> values of the regularised
+            population and of the output. where: words for the message.
 
     Raises:
         SettingError: a readout that the published code does not have, or an output without tau_mem.
     """
     if loss.readout == "first_spike":
-        return own["tau_mem"]
+        return regularised["tau_mem"]
     if loss.readout == "max":
-        return own["tau_mem"] * duration
+        return regularised["tau_mem"] * duration
     if loss.readout not in _READS_VOLTAGE:
         raise SettingError(
             f"{where}: published=True has no factor for the readout {loss.readout!r}; give a strength in the scaling "
@@ -46,4 +50,4 @@ def published_scale(
         )
     if "tau_mem" not in output:
         raise SettingError(f"{where}: published=True scales by tau_mem of the output, which it does not have")
-    return own["tau_mem"] * float(np.mean(output["tau_mem"]))
+    return regularised["tau_mem"] * float(np.mean(output["tau_mem"]))

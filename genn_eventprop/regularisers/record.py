@@ -46,8 +46,8 @@ class PushFormulas:
         size = self.size
         scale = np.ones(1)
         if self.published:
-            own, output = (_values(p, parameters) for p in (self.of, loss.output))
-            scale = published_scale(loss, duration, own, output, self.kind)
+            regularised, output = (_values(p, parameters) for p in (self.of, loss.output))
+            scale = published_scale(loss, duration, regularised, output, self.kind)
         scale = scale / size if self.whole_layer else scale
         return np.broadcast_to(self.upper * scale, size), np.broadcast_to(self.lower * scale, size)
 

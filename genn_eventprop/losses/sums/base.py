@@ -64,6 +64,6 @@ class Sum:
             y = right.astype(np.float64)
         used = used & ~np.isnan(y)
         numbers = (constants[n] for n in self.constants)
-        found = self._function(r, np.nan_to_num(y), r_label, duration, *numbers)
-        term, slope, of_label = (np.where(used, v, 0.0) for v in found)
+        values = self._function(r, np.nan_to_num(y), r_label, duration, *numbers)
+        term, slope, of_label = (np.where(used, v, 0.0) for v in values)
         return term.sum(-1), slope + right * of_label.sum(-1, keepdims=True)

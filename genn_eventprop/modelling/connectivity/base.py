@@ -54,7 +54,7 @@ class Connectivity:
         return None
 
     def draw_pairs(self, rng: np.random.Generator, source: Shape, target: Shape) -> np.ndarray | None:
-        """(S, 2) int32 pairs (source, target) where they are drawn or given, else None."""
+        """(S, 2) int32 pairs (source, target) where they are drawn or listed, else None."""
         return None
 
     def options(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def as_mask(value: Any, where: str) -> np.ndarray:
     Raises:
         NetworkError: anything else.
     """
-    found = np.asarray(value)
-    if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
         raise NetworkError(f"{where} must be an array of True and False, got {value!r}")
-    return found.astype(bool)
+    return array.astype(bool)

@@ -1,4 +1,4 @@
-"""Some of all pairs of neurons, drawn or given."""
+"""Some of all pairs of neurons, drawn at random or listed."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Sparse(Connectivity):
         bounds: tuple[Any, Any] = (None, None),
     ) -> None:
         super().__init__(weight, bounds)
-        given = [n for n, v in (("probability", probability), ("fan_in", fan_in), ("pairs", pairs)) if v is not None]
-        if len(given) != 1:
+        chosen = [n for n, v in (("probability", probability), ("fan_in", fan_in), ("pairs", pairs)) if v is not None]
+        if len(chosen) != 1:
             raise NetworkError(
-                f"Sparse: give one of probability=, fan_in= and pairs=, got {' and '.join(given) or 'none'}"
+                f"Sparse: give one of probability=, fan_in= and pairs=, got {' and '.join(chosen) or 'none'}"
             )
         number = isinstance(probability, (int, float, np.number)) and not isinstance(probability, bool)
         if probability is not None and not (number and 0 < probability <= 1):

@@ -65,13 +65,13 @@ class Synapses:
 
 def _checked(pairs: Any, pre: int, post: int) -> np.ndarray:
     """Pairs as an integer array (S, 2)."""
-    found = np.asarray(pairs)
-    if found.ndim != 2 or found.shape[1] != 2 or not len(found) or found.dtype.kind not in "iuf":
+    array = np.asarray(pairs)
+    if array.ndim != 2 or array.shape[1] != 2 or not len(array) or array.dtype.kind not in "iuf":
         raise NetworkError(
-            f"pairs must be a list (S, 2) of (source, target) with S >= 1, got an array of {found.shape}"
+            f"pairs must be a list (S, 2) of (source, target) with S >= 1, got an array of {array.shape}"
         )
-    whole = found.astype(np.int64)
-    if not np.array_equal(whole, found):
+    whole = array.astype(np.int64)
+    if not np.array_equal(whole, array):
         raise NetworkError("pairs must be integers, the numbers of neurons")
     outside = np.flatnonzero((whole < 0).any(1) | (whole >= (pre, post)).any(1))
     if len(outside):

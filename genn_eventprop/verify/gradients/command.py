@@ -14,7 +14,7 @@ from ... import models
 from ...engines.native.engine import available_processors
 from ...errors import EventPropError, ModelError, SettingError, suggest
 from ...modelling import Neuron, NeuronModel
-from ...modelling.own_file import import_file
+from ...modelling.user_file import import_file
 from .draw import check
 from .report import Report
 
