@@ -27,7 +27,7 @@ from genn_eventprop import Dense, Network, Normal, Trainer
 from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.engines import solvable
 from genn_eventprop.experiment import Experiment, ExperimentConfig
-from genn_eventprop.experiment.choices import delay_of, loss_of, neuron_of
+from genn_eventprop.experiment.options import delay_of, loss_of, neuron_of
 from genn_eventprop.optimisers import Adam, Exponential
 from genn_eventprop.report import plots
 from genn_eventprop.training import record_trial

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.cli import main
+from genn_eventprop.experiment.options import write_toml
 from genn_eventprop.runs.run_folder import RunFolder
-from genn_eventprop.studies.scan import write_toml
 
 from . import commands
 from .child import Child

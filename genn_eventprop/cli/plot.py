@@ -23,7 +23,7 @@ from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ..runs.weights import read_weights
 from ..training import Trainer, record_trial
-from ..training.evaluation import Evaluation
+from ..training.evaluator import Evaluation
 from ..training.metrics import confusion_matrix
 from .options import parse
 

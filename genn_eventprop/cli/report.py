@@ -11,7 +11,7 @@ import tyro
 from ..atomic import write_text
 from ..errors import SettingError
 from ..runs import mark
-from ..studies.results_table import comparisons, finished_runs, groups_of, table, with_table
+from ..studies.tables import comparisons, finished_runs, groups_of, table, with_table
 from .options import parse
 from .plot import runs_in
 

@@ -11,11 +11,11 @@ import tyro
 
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
+from ..experiment.options import read_toml
 from ..report.reproduce import Paper, find_paper, paper_names, write_report
 from ..studies.cluster import Slurm, SlurmRunner, slurm_of
-from ..studies.jobs import Job, LocalRunner, Runner
-from ..studies.scan import locked, prepare, processors, read_toml
-from ..studies.scan_status import last_line
+from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
+from ..studies.scan import locked, prepare
 from .options import parse
 from .worker import run as run_command
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from ..atomic import write_text
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
+from ..experiment.options import write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, write_json
 from ..studies.cluster import SlurmRunner
-from ..studies.jobs import Job, LocalRunner, Runner
-from ..studies.scan import Scan, locked, prepare, processors, read_scan
-from ..studies.scan_status import cell_states, last_line, status_table
-from ..studies.search_run import SearchRun
-from ..studies.tabulate import markdown, rows_of
+from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
+from ..studies.scan import Scan, cell_states, locked, prepare, read_scan, status_table
+from ..studies.search import import_optuna, study_of
+from ..studies.search_run import SearchRun, describe
+from ..studies.tables import markdown_table, scan_rows, scan_table
 from .options import parse
-from .search_report import finish
 from .worker import run as run_command
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
@@ -89,12 +89,12 @@ def _scan(
         _show(grid, processes, where)
         return
     failed = [] if table else _run(grid, processes, where, detach)
-    rows = rows_of(grid.cells(), _results(grid))
+    rows = scan_rows(grid.cells(), _results(grid))
     if grid.folder.is_dir():
         mark.check(grid.folder, "scan", "folder")
-        write_text(grid.folder / "table.md", markdown(rows))
+        write_text(grid.folder / "table.md", scan_table(rows))
         write_json(grid.folder / "table.json", {"rows": rows})
-    print(markdown(rows), end="")
+    print(scan_table(rows), end="")
     if failed:
         raise TrainingError(f"{len(failed)} cells failed; see " + ", ".join(failed))
 
@@ -170,3 +170,62 @@ def _queue(grid: Scan) -> Mapping[str, str]:
 def _results(grid: Scan) -> dict[str, dict]:
     folders = {name: grid.folder / name for name in grid.cells()}
     return {name: RunFolder(path).results for name, path in folders.items() if (path / "results.json").is_file()}
+
+
+SHOWN = 10
+
+
+def finish(scan: Scan) -> str:
+    """Write best.toml, search.json and plots/ into the scan's folder; returns the table for the terminal."""
+    assert scan.search is not None
+    study = study_of(scan.search, scan.folder)
+    trials = study.get_trials(deepcopy=False)
+    done = [t for t in trials if t.state.name == "COMPLETE"]
+    done.sort(key=lambda t: -scan.search.worse * t.value if scan.search else 0)
+    rows = [
+        {"trial": t.number, "state": t.state.name.lower(), "value": t.value, "settings": scan.search.settings(t.params),
+         "epochs": max(t.intermediate_values, default=None)}
+        for t in trials
+    ]  # fmt: skip
+    write_json(scan.folder / "search.json", {"objective": f"validation_{scan.search.objective}", "trials": rows})
+    if done:
+        settings = {**scan.settings, **scan.search.settings(done[0].params)}
+        write_text(scan.folder / "best.toml", write_toml(settings))
+        _plot(study, scan, done)
+    return _text(scan, trials, done)
+
+
+def _text(scan: Scan, trials: list[Any], done: list[Any]) -> str:
+    assert scan.search is not None
+    counts: dict[str, int] = {}
+    for t in trials:
+        counts[t.state.name.lower()] = counts.get(t.state.name.lower(), 0) + 1
+    accuracy = scan.search.objective == "accuracy"
+    words = lambda v: f"{100 * v:.2f} %" if accuracy else f"{v:.4f}"  # noqa: E731
+    body = [[str(t.number), words(t.value), describe(scan.search.settings(t.params))] for t in done[:SHOWN]]
+    text = markdown_table(["trial", f"validation {scan.search.objective}", "settings"], body)
+    text += "\n" + ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {scan.search.trials} trials\n"
+    if done:
+        command = f"genn-eventprop train {scan.file.source} --config {scan.folder / 'best.toml'}"
+        text += f"The best settings: {command}\n"
+    return text
+
+
+def _plot(study: Any, scan: Scan, done: list[Any]) -> None:
+    """history.png, slices.png, importances.png, if there are enough trials."""
+    from ..report import plots
+    from ..report.plots.search import history, importances, slices
+
+    assert scan.search is not None
+    accuracy, folder = scan.search.objective == "accuracy", scan.folder / "plots"
+    label = f"validation {scan.search.objective}{' (%)' if accuracy else ''}, linear scale"
+    value = lambda t: 100 * t.value if accuracy else t.value  # noqa: E731
+    values = [(t.number, value(t)) for t in sorted(done, key=lambda t: t.number)]
+    plots.save(history(values, label, larger=scan.search.worse > 0), folder / "history.png")
+    logs = {n for n, d in scan.search.distributions().items() if getattr(d, "log", False)}
+    plots.save(slices([(t.params, value(t)) for t in done], label, logs), folder / "slices.png")
+    if len(done) >= 4 and len({t.value for t in done}) > 1:
+        optuna = import_optuna()
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        plots.save(importances(shares), folder / "importances.png")

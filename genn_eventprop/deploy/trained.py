@@ -25,7 +25,7 @@ from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
-from ..training.evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
+from ..training.evaluator import Evaluation, evaluate, ready_to_predict, spike_counts
 
 if TYPE_CHECKING:
     from .online import Stream

@@ -3,8 +3,7 @@
 Nothing here is imported without a communicator; mpi4py is the extra ``[mpi]``.
 """
 
-from .alone import Alone
 from .launch import launched, ranks_of, world
-from .ranks import RankError, Ranks
+from .ranks import Alone, RankError, Ranks
 
 __all__ = ["Alone", "RankError", "Ranks", "launched", "ranks_of", "world"]

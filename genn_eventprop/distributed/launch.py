@@ -7,8 +7,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import SettingError
-from .alone import Alone
-from .ranks import Ranks
+from .ranks import Alone, Ranks
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH and Intel MPI (also by SLURM's srun), by Open MPI
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")

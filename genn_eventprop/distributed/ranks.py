@@ -11,14 +11,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..errors import EventPropError, SettingError, TrainingError
-from .alone import Alone
 
 PATIENCE = 30.0  # s without a word after which a rank counts as hung
 START = 600.0  # s the same before the first batch is done: data is read, code compiled
@@ -40,6 +39,46 @@ def default_patience() -> float:
 
 class RankError(TrainingError):
     """Another rank failed, was ended, or hangs."""
+
+
+class Alone:
+    """One process; `Ranks` is the same for several.
+
+    Attributes:
+        rank, size: number of this process and how many there are. `first` writes files and speaks.
+        clipped: clipped spikes, before a batch of this rank, after it of all.
+    """
+
+    rank, size = 0, 1
+    clipped = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on any rank; every rank must ask."""
+        return value
+
+    def same(self, what: str, value: str) -> None:
+        """Raise `SettingError` on every rank if `value` is another one somewhere."""
+
+    def of_first(self, value: Any) -> Any:
+        """The first rank's value, which JSON can hold; every rank must ask."""
+        return value
+
+    def begin(self, interrupted: Callable[[], int]) -> None:
+        """A training begins; `interrupted`: whether this process was asked to stop, as the number of a reason."""
+        self._interrupted = interrupted
+
+    def stop_here(self) -> int:
+        """Whether to stop after the last batch, as the number of a reason; every rank says the same."""
+        return self._interrupted()
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """An exception inside ends the other ranks too, with its message."""
+        yield
 
 
 class Ranks(Alone):

@@ -34,17 +34,17 @@ from ..engines import engine_class
 from ..errors import SettingError, TrainingError, WriteError, suggest
 from ..modelling.user_file import import_file
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
-from ..runs.run_lock import writer
+from ..runs.run_lock import lock_for_writing
 from ..runs.weights import NIR
+from ..training.callbacks import EarlyStopping
 from ..training.checks import whole
 from ..training.interrupt import interruptible
 from ..training.recording import clock_plan
 from ..training.runtime_estimate import figure_memory
-from ..training.stopping import EarlyStopping
 from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
 from .imported import with_graph
-from .specs import whole_number
+from .options import whole_number
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -249,7 +249,7 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
         if unnamed:
             config = dataclasses.replace(config, run_dir=free_run_dir(file.name, config.seed))
         assert config.run_dir is not None
-        with writer(config.run_dir, unnamed):
+        with lock_for_writing(config.run_dir, unnamed):
             if not resume:
                 RunFolder(config.run_dir).check_free()  # before data are read and code is compiled
             return _run(file, config, config.run_dir, resume)

@@ -12,31 +12,33 @@ Every setting of `LayeredConfig` is an option of such an experiment's command li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..engines import solvable
 from ..errors import SettingError
-from ..modelling import Dense, Gamma, Network, Normal, Param, Population
+from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
+from ..modelling.neuron import Neuron
 from ..optimisers import ByParameter, Schedule
 from ..training.initialise import initialise_rates
 from ..training.trainer import Trainer
-from .choices import (
+from .experiment import Experiment, ExperimentConfig
+from .options import (
     augmented,
     delay_of,
     late_notes,
     loss_of,
+    make,
     neuron_of,
     optimiser_of,
+    parse_specs,
     preprocessing,
     regularisers_of,
     revive_of,
     schedule_of,
     transformed,
 )
-from .convolutions import image_layers
-from .experiment import Experiment, ExperimentConfig
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -279,3 +281,37 @@ def classes_of(events: Events) -> int:
     if events.labels is None or not len(events.labels):
         raise SettingError(f"{events.name or 'the training set'} has no labels; a classifier cannot learn from it")
     return int(events.labels.max()) + 1
+
+
+def image_layers(
+    network: Network, source: Any, text: str, neuron: Neuron, stochastic: dict[str, Any], where: str = "--convolutions"
+) -> Population:
+    """The last of the populations that `text` describes, each over the one before, the first over `source`.
+
+    ``"conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2, scale=4)"``: `conv` learns kernels that start
+    with `weight` as mean and standard deviation, `pool` averages windows and learns one scale.
+
+    Raises:
+        SettingError: `source` is no image, or a layer that is not known.
+    """
+    if len(source.shape) != 3:
+        raise SettingError(f"{where}: the input of this experiment is not an image, it has shape {source.shape}")
+    table: dict[str, Callable[..., Conv2D | Pool2D]] = {"conv": _conv, "pool": Pool2D}
+    for i, spec in enumerate(parse_specs(text, where)):
+        kind = make(table, spec, where)
+        name = f"{spec.name}{i + 1}"
+        layer = network.population(neuron, name=name, shape=kind.output_shape(source.shape), **stochastic)
+        network.connect(source, layer, kind)
+        source = layer
+    return source
+
+
+def _conv(
+    channels: int,
+    kernel: int = 3,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    weight: tuple[float, float] = (0.1, 0.3),
+) -> Conv2D:
+    return Conv2D(Normal(*weight), kernel, channels, stride=stride, padding=padding, dilation=dilation)

@@ -17,8 +17,7 @@ from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
 from .layer import NAMES, Layer, Runner, check_counts, check_times, runner_of
-from .torch_spikes import order_of_times, spikes_of_counts
-from .torch_trial import run
+from .torch_trial import order_of_times, run, spikes_of_counts
 
 LAYOUTS = ("TBN", "BTN")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}

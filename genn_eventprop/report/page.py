@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..studies.tabulate import lined
+from ..studies.tables import markdown_table
 from .plots import save
 
 STYLE = """
@@ -104,7 +104,7 @@ def _markdown(block: Block, path: Path) -> str:
         return "\n".join(f"* {item}" for item in block.items)
     if isinstance(block, Grid):
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in block.rows]
-        return f"{block.caption}\n\n{lined(list(block.heads), escaped)}".rstrip()
+        return f"{block.caption}\n\n{markdown_table(list(block.heads), escaped)}".rstrip()
     if isinstance(block, Folded):
         return _markdown(block.table, path)
     if isinstance(block, Interactive):

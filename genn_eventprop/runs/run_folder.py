@@ -7,13 +7,14 @@ page.py.txt        the experiment's page, for people to read: nothing runs it
 environment.json   versions, machine, commit
 metrics.jsonl      a line an epoch
 results.json       the final numbers
-model.json         the model as data, first_weights.npz and samples.npz beside it: see `folder_model`
+model.json         the model as data, first_weights.npz and samples.npz beside it: see `training.run_recorder`
 checkpoints/       best.safetensors, last.safetensors
 plots/
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -361,3 +362,19 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def run_state(folder: Path, epochs: int | None = None) -> str:
+    """Where a run folder stands: "finished", "started" (a checkpoint to go on from) or "new".
+
+    Args:
+        epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
+    """
+    run = RunFolder(folder)
+    if mark.kind_of(folder) != "run":  # whatever is there, this package cannot go on from it
+        return "new"
+    with contextlib.suppress(SettingError, KeyError, TypeError):  # not there, or damaged: a checkpoint gives them again
+        done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
+        if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
+            return "finished"
+    return "started" if any(path.is_file() for path in run.saved()) else "new"

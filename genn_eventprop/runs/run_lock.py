@@ -27,6 +27,7 @@ from ..atomic import advice
 from ..checksummed import parsed
 from ..errors import SettingError, TrainingError
 from ..output import say
+from ..renamed import renamed
 
 NAME = ".writer.json"
 BEAT = 15.0
@@ -36,8 +37,15 @@ STALE = 120.0
 
 
 @dataclass(frozen=True)
-class Owner:
-    """Who holds a lock. boot and space (of process numbers) tell where `pid` and its start `began` mean anything."""
+class LockOwner:
+    """The process that a lock belongs to.
+
+    Attributes:
+        host, boot, space: machine, start of the machine, name space of process numbers (a container has its own):
+            `pid` and `began` mean something only where all three agree.
+        pid, began: process number, and when the process began: numbers are used again.
+        token: of this lock alone, so that a lock which was lost is not mistaken for the one that replaced it.
+    """
 
     host: str
     boot: str
@@ -47,14 +55,14 @@ class Owner:
     token: str
 
 
-def myself() -> Owner:
-    """This process, with a token of its own for every lock."""
+def current_process() -> LockOwner:
+    """This process as the owner of a new lock, with a new token."""
     boot, pid = _read(Path("/proc/sys/kernel/random/boot_id")), os.getpid()
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # not Linux
         space = ""
-    return Owner(socket.gethostname(), boot, space, pid, _began(pid), uuid.uuid4().hex)
+    return LockOwner(socket.gethostname(), boot, space, pid, _start_time(pid), uuid.uuid4().hex)
 
 
 def _read(path: Path) -> str:
@@ -64,19 +72,20 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _began(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When a process began, in ticks since boot: the same number with another beginning is another process."""
+    # the second field is the program's name, which may itself hold blanks and brackets
     fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""  # Z: ended, and not yet waited for
 
 
-def lives(owner: Owner) -> bool | None:
+def is_alive(owner: LockOwner) -> bool | None:
     """Whether the owner's process lives; None if that cannot be seen from here."""
-    here = myself()
+    here = current_process()
     if (owner.host, owner.boot, owner.space) != (here.host, here.boot, here.space):
         return None
     if owner.began:
-        return _began(owner.pid) == owner.began
+        return _start_time(owner.pid) == owner.began
     try:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
@@ -86,26 +95,30 @@ def lives(owner: Owner) -> bool | None:
     return True
 
 
-class _Lock:
-    """A held lock: its file, and the thread that keeps it fresh. `depth`: how often this process has taken it."""
+class RunLock:
+    """The lock of one folder while this process has it: the lock file, and the thread that keeps it fresh.
+
+    Attributes:
+        depth: how many ``with lock_for_writing`` blocks of this process are inside each other.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.me, self.depth = folder, myself(), 1
+        self.folder, self.owner, self.depth = folder, current_process(), 1
         self._over = threading.Event()
-        self._descriptor = os.open(folder, os.O_RDONLY)
+        self._descriptor = os.open(folder, os.O_RDONLY)  # stays the same folder when its name changes
         try:
-            _take(self.path, self.me)
+            _acquire(self.path, self.owner)
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"writer of {folder}")
+        self._thread = threading.Thread(target=self._heartbeat, daemon=True, name=f"writer of {folder}")
         self._thread.start()
 
     @property
     def path(self) -> Path:
-        return self.moved(self.folder) / NAME
+        return self.current_path(self.folder) / NAME
 
-    def moved(self, path: Path) -> Path:
+    def current_path(self, path: Path) -> Path:
         """Where the folder `path`, which is locked, is now: it may have been renamed since."""
         here = os.fstat(self._descriptor)
         try:
@@ -116,20 +129,22 @@ class _Lock:
         now = _path_of(self._descriptor)
         return now if now is not None and now.is_dir() and os.path.samestat(here, os.stat(now)) else path
 
-    def mine(self) -> bool:
-        owner = _owner(self.path)
-        return owner is not None and owner.token == self.me.token
+    def is_valid(self) -> bool:
+        owner = _read_owner(self.path)
+        return owner is not None and owner.token == self.owner.token
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._over.wait(BEAT):
-            with contextlib.suppress(OSError):  # a server that is away for a while
-                if self.mine():
+            # A server that is away for a while is no reason to stop: `check_writer` tells before the next write whether
+            # somebody took over meanwhile. The heartbeat of a lock that was lost must not refresh its successor.
+            with contextlib.suppress(OSError):
+                if self.is_valid():
                     os.utime(self.path)
 
     def release(self) -> None:
         self._over.set()
         with contextlib.suppress(OSError):
-            if self.mine():
+            if self.is_valid():
                 self.path.unlink()
         self._thread.join(1.0)  # it reads the descriptor
         os.close(self._descriptor)
@@ -147,26 +162,27 @@ def _path_of(descriptor: int) -> Path | None:
         return None
 
 
-_held: dict[Path, _Lock] = {}
+_locks: dict[Path, RunLock] = {}
 
 
 @contextlib.contextmanager
-def writer(folder: Path | str, made: bool = False) -> Iterator[None]:
-    """Be the only writer of `folder`, which is made if it is not there, and then removed again if nothing was written.
+def lock_for_writing(folder: Path | str, created: bool = False) -> Iterator[None]:
+    """Lock `folder` inside a ``with`` block: this process is its only writer.
 
-    Within a process it may be taken again. A writer on another machine that shows no sign of life is waited for up to
-    `STALE` seconds before this one takes over.
+    A folder that is not there is created, and removed again if nothing was written. Blocks of one process may be inside
+    each other. A writer on another machine that shows no sign of life is waited for up to `STALE` seconds before this
+    one takes over.
 
     Args:
-        made: the caller has just made the folder, so that it may be removed too.
+        created: the caller has just created the folder, so that it may be removed too.
 
     Raises:
         SettingError: another process writes there; or the folder cannot be made.
     """
     folder = Path(folder)
-    key, made = folder.resolve(), made or not folder.exists()
-    if key in _held and _held[key].me.pid == os.getpid():
-        _held[key].depth += 1  # the folder may have another name by now: it is not made again
+    key, created = folder.resolve(), created or not folder.exists()
+    if key in _locks and _locks[key].owner.pid == os.getpid():
+        _locks[key].depth += 1  # the folder may have another name by now: it is not made again
     else:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -175,37 +191,37 @@ def writer(folder: Path | str, made: bool = False) -> Iterator[None]:
                 f"run folder {folder} cannot be created ({error.strerror}); choose another --run-dir"
             ) from None
         try:
-            _held[key] = _Lock(folder)
+            _locks[key] = RunLock(folder)
         except OSError as error:
             raise SettingError(f"{folder} cannot be written ({error.strerror}); {advice(error)}") from error
     try:
         yield
     finally:
-        lock = _held[key]
+        lock = _locks[key]
         lock.depth -= 1
         if lock.depth == 0:
-            del _held[key]
+            del _locks[key]
             place = lock.path.parent
             lock.release()
-            if made:
+            if created:
                 with contextlib.suppress(OSError):
                     place.rmdir()
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process writes to `folder` now, as far as can be known without waiting."""
     path = folder / NAME
-    owner, touched = _owner(path), _touched(path)
-    if owner is None or touched is None:
+    owner, heartbeat = _read_owner(path), _last_heartbeat(path)
+    if owner is None or heartbeat is None:
         return False
-    alive = lives(owner)
-    return time.time() - touched < STALE if alive is None else alive
+    alive = is_alive(owner)
+    return time.time() - heartbeat < STALE if alive is None else alive
 
 
 def current_path(folder: Path) -> Path:
     """Where a folder is now: one that this process writes to may have been renamed since; any other is where it was."""
-    lock = _held.get(folder.resolve())
-    return folder if lock is None else lock.moved(folder)
+    lock = _locks.get(folder.resolve())
+    return folder if lock is None else lock.current_path(folder)
 
 
 def check_writer(folder: Path) -> None:
@@ -214,38 +230,44 @@ def check_writer(folder: Path) -> None:
     Args:
         folder: as it was called when it was locked.
     """
-    lock = _held.get(folder.resolve())
-    if lock is not None and not lock.moved(folder).is_dir():
+    lock = _locks.get(folder.resolve())
+    if lock is not None and not lock.current_path(folder).is_dir():
         raise TrainingError(f"{folder} is gone: it was removed, or moved to another disk; the run stops")
-    if lock is not None and not lock.mine():
+    if lock is not None and not lock.is_valid():
         raise TrainingError(
             f"another process has taken over {folder} while this one gave no heartbeat for {STALE:.0f} s; "
             "this one stops and writes nothing more"
         )
 
 
-def _take(path: Path, me: Owner) -> None:
-    """Make the lock file, taking over from an owner who is dead."""
-    new = path.with_name(f"{path.name}.{me.token}.tmp")
+def _acquire(path: Path, new_owner: LockOwner) -> None:
+    """Create the lock file, taking over from an owner who is dead.
+
+    The content is written to another name first: a lock that exists always says whose it is, and after a power cut it
+    is not an empty file (fsync).
+    """
+    new = path.with_name(f"{path.name}.{new_owner.token}.tmp")
     try:
         with open(new, "w") as file:
-            file.write(json.dumps(asdict(me)))
+            file.write(json.dumps(asdict(new_owner)))
             file.flush()
             os.fsync(file.fileno())
-        while not _linked(new, path):
-            owner = _owner(path)
+        # A loop, since between any two looks the lock may be released, or taken by a third process.
+        while not _link(new, path):
+            owner = _read_owner(path)
             if owner is None and not path.exists():
                 continue  # released meanwhile
-            if owner is None and _foreign(path):
+            if owner is None and _is_foreign(path):
                 raise SettingError(f"{path} was not written by genn-eventprop; choose another folder, or remove it")
-            if lives(owner) if owner is not None and lives(owner) is not None else _beats(path, owner):
-                raise SettingError(_busy(path, owner))
-            _clear(path, owner, me)
+            alive = None if owner is None else is_alive(owner)
+            if alive or (alive is None and _shows_heartbeat(path, owner)):
+                raise SettingError(_busy_message(path, owner))
+            _remove_stale(path, owner, new_owner)
     finally:
         new.unlink(missing_ok=True)
 
 
-def _linked(new: Path, path: Path) -> bool:
+def _link(new: Path, path: Path) -> bool:
     """Whether `new` has become `path`; False if another one is there."""
     try:
         os.link(new, path)
@@ -267,15 +289,15 @@ def _linked(new: Path, path: Path) -> bool:
 _NO_LINKS = {1, 38, 95, 45}  # EPERM, ENOSYS, EOPNOTSUPP on Linux and macOS: file systems without hard links
 
 
-def _owner(path: Path) -> Owner | None:
+def _read_owner(path: Path) -> LockOwner | None:
     """Who is written in a lock file; None for one that is gone or damaged."""
     try:
-        return Owner(**parsed(path.read_text()))
+        return LockOwner(**parsed(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _foreign(path: Path) -> bool:
+def _is_foreign(path: Path) -> bool:
     """Whether a file under the name of a lock is another program's, and not one of ours that was cut, or zeroed by a
     power cut."""
     try:
@@ -283,7 +305,7 @@ def _foreign(path: Path) -> bool:
     except OSError:
         return path.is_dir()
     try:
-        return not set(json.loads(text)) <= {field.name for field in fields(Owner)}
+        return not set(json.loads(text)) <= {field.name for field in fields(LockOwner)}
     except (ValueError, TypeError, RecursionError):
         return not (_START.startswith(text) or text.startswith(_START))
 
@@ -291,19 +313,21 @@ def _foreign(path: Path) -> bool:
 _START = b'{"host": '
 
 
-def _beats(path: Path, owner: Owner | None) -> bool:
+def _shows_heartbeat(path: Path, owner: LockOwner | None) -> bool:
     """Whether a lock shows a sign of life, or goes away, while it is watched; False after `STALE` seconds of none."""
-    first, began, told = _touched(path), time.monotonic(), False
+    # Two clocks: that of the server, by which the file was touched, since machines disagree about the time; and our
+    # own, which goes on when the server's stands still. Whichever reaches `STALE` first.
+    first, began, announced = _last_heartbeat(path), time.monotonic(), False
     while first is not None:
         watched = time.monotonic() - began
-        if max(_now(path) - first, watched) > STALE:
+        if max(_server_time(path) - first, watched) > STALE:
             return False
-        if not told:
-            told = True
+        if not announced:
+            announced = True
             who = "somebody" if owner is None else f"process {owner.pid} on {owner.host}"
             say(f"note: {path.parent} was being written by {who}; waiting up to {STALE:.0f} s for a heartbeat")
         time.sleep(min(1.0, STALE / 20))
-        now = _touched(path)
+        now = _last_heartbeat(path)
         if now is None:
             return False
         if now != first:
@@ -311,7 +335,7 @@ def _beats(path: Path, owner: Owner | None) -> bool:
     return False
 
 
-def _touched(path: Path) -> float | None:
+def _last_heartbeat(path: Path) -> float | None:
     """Time of the last sign of life, by the clock of the file server; opening the file asks the server again."""
     try:
         with open(path) as file:
@@ -320,7 +344,7 @@ def _touched(path: Path) -> float | None:
         return None
 
 
-def _now(path: Path) -> float:
+def _server_time(path: Path) -> float:
     """The clock of the file server."""
     probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -330,20 +354,34 @@ def _now(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _clear(path: Path, owner: Owner | None, me: Owner) -> None:
+def _remove_stale(path: Path, owner: LockOwner | None, new_owner: LockOwner) -> None:
     """Remove the lock of a dead owner, unless another process was faster.
 
-    Only who holds the lock on this removal may: between looking and removing, the lock cannot become another one's.
+    Two processes may find the same dead owner. Without a lock on the removal, the slower one could remove the lock that
+    the faster one has made in between. The name of that second lock follows from the dead owner, so that it is free
+    again for the next one even if its own process dies.
     """
     removal = path.with_name(f"{path.name}.{sha256(repr(owner).encode()).hexdigest()[:16]}")
-    _take(removal, me)
+    _acquire(removal, new_owner)
     try:
-        if _owner(path) == owner:
+        if _read_owner(path) == owner:
             path.unlink(missing_ok=True)
     finally:
         removal.unlink(missing_ok=True)
 
 
-def _busy(path: Path, owner: Owner | None) -> str:
+def _busy_message(path: Path, owner: LockOwner | None) -> str:
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
     return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or stop it first"
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "writer": "lock_for_writing",
+        "held": "is_locked",
+        "lives": "is_alive",
+        "myself": "current_process",
+        "Owner": "LockOwner",
+    },  # fmt: skip
+)

@@ -6,7 +6,6 @@ about it, and summary.json (mean and deviation). Calling again with the same set
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -14,13 +13,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from ..atomic import write_text
 from ..distributed import world
-from ..errors import SettingError
+from ..errors import SettingError, TrainingError
 from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
-from ..experiment.specs import whole_number
+from ..experiment.options import whole_number, write_toml
 from ..runs import mark
-from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, write_json
-from ..runs.run_lock import writer
+from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_state, write_json
+from ..runs.run_lock import is_locked, lock_for_writing
+from .jobs import Job, Runner, last_line, processors
 
 NUMBERS = (
     "test_accuracy",
@@ -60,22 +61,6 @@ def whole_numbers(text: str, what: str = "--seeds") -> list[int]:
     return numbers
 
 
-def run_state(folder: Path, epochs: int | None = None) -> str:
-    """Where a run folder stands: "finished", "started" (a checkpoint to go on from) or "new".
-
-    Args:
-        epochs: more than these are asked for, if it is finished with fewer and was meant to be; None: whatever it was.
-    """
-    run = RunFolder(folder)
-    if mark.kind_of(folder) != "run":  # whatever is there, this package cannot go on from it
-        return "new"
-    with contextlib.suppress(SettingError, KeyError, TypeError):  # not there, or damaged: a checkpoint gives them again
-        done, meant = run.results["epochs"], run.config.get("settings", {}).get("epochs")
-        if epochs is None or done >= epochs or meant == epochs:  # with early stopping fewer are enough
-            return "finished"
-    return "started" if any(path.is_file() for path in run.saved()) else "new"
-
-
 def same_settings(folder: Path, settings: Mapping[str, Any], besides: Iterable[str] = ()) -> None:
     """Raise `SettingError` if the run in `folder` was started with other settings than these, some aside."""
     saved = RunFolder.open(folder).config.get("settings", {})
@@ -97,7 +82,7 @@ def start_or_continue(
     """
     config = dataclasses.replace(config, run_dir=folder)
     ranks = world()
-    with ranks.guard(), writer(folder) if ranks.first else nullcontext():
+    with ranks.guard(), lock_for_writing(folder) if ranks.first else nullcontext():
         state = ranks.of_first(run_state(folder, config.epochs if longer else None))
         if state == "new":
             if ranks.first:
@@ -215,3 +200,58 @@ def _read(root: Path) -> dict[str, Any] | None:
         return read_json(path)
     except SettingError as error:
         raise SettingError(f"{error}; remove it or choose another folder") from None
+
+
+def run_jobs(
+    file: ExperimentFile,
+    config: ExperimentConfig,
+    variants: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    runner: Runner,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """As `run_repeats`, by a runner: every variant in root/NAME, finished runs are not repeated.
+
+    Raises:
+        TrainingError: runs failed; their logs are named.
+    """
+    claim(root, file, config, variants)
+    jobs = []
+    for name, changes in variants.items():
+        settings = dataclasses.replace(config, **changes)
+        if run_state(root / name) == "finished":
+            same_settings(root / name, dataclasses.asdict(settings))
+        else:
+            jobs.append(job_of(file, settings, root, name))
+    say(f"{len(variants)} runs, {len(variants) - len(jobs)} already finished, in {root}")
+    failed = []
+    for job, status in runner.run(jobs):
+        say(f"{job.name}: " + ("finished" if status == 0 else f"failed: {last_line(job.log)}"))
+        failed += [str(job.log)] if status else []
+    if failed:
+        raise TrainingError(f"{len(failed)} runs failed; see {', '.join(failed)}")
+    summary = summarise({name: RunFolder(root / name).results for name in variants})
+    write_json(root / "summary.json", summary)
+    return summary
+
+
+def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str) -> Job:
+    """One run as a job, its settings in cells/NAME.toml."""
+    table, run_dir = root / "cells" / f"{name}.toml", root / name
+    write_text(table, write_toml(changed(file, config)))
+    if run_state(run_dir) == "new":
+        if not is_locked(run_dir):
+            with lock_for_writing(run_dir):
+                RunFolder(run_dir).start_over()
+    else:
+        same_settings(run_dir, dataclasses.asdict(config))
+    threads = config.threads or max(1, processors() // config.processes)
+    arguments = (file.source, "--config", str(table), "--threads", str(threads))
+    return Job(name, arguments, run_dir, root / "logs" / f"{name}.log")
+
+
+def changed(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
+    """The settings that differ from the experiment's own, without those that only say how to run it."""
+    settings = jsonable(dataclasses.asdict(config))
+    defaults = jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {}), "quick": False})
+    return {k: v for k, v in settings.items() if v != defaults[k] and v is not None and k not in INCIDENTAL}

@@ -19,28 +19,28 @@ The folder gets cells/NAME.toml and a run folder for every cell, logs/NAME.log, 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
-import json
 import math
 import os
-import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..atomic import write_text
-from ..checksummed import shallow
 from ..errors import SettingError, suggest
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
-from ..runs.run_folder import RunFolder, mark_folder
-from ..runs.run_lock import writer
+from ..experiment.options import read_toml, write_toml
+from ..runs.run_folder import RunFolder, mark_folder, read_json, run_state
+from ..runs.run_lock import is_locked, lock_for_writing
+from ..training.runtime_estimate import duration
 from .cluster import Slurm, slurm_of
-from .jobs import Job
-from .repeats import run_state, same_settings, whole_numbers
+from .jobs import ENDED, Job, last_line
+from .repeats import same_settings, whole_numbers
 from .search import Search, search_of
+from .tables import markdown_table
 
 TOP = ("experiment", "processes", "folder", "runner", "settings", "grid", "slurm", "search")
 RUNNERS = ("local", "slurm")
@@ -171,19 +171,6 @@ def _values(name: str, choices: Any, path: Path) -> list[Any]:
     return choices
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table of a TOML file."""
-    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    try:
-        return dict(shallow(tomllib.loads(path.read_text(encoding="utf-8"))))
-    except (FileNotFoundError, IsADirectoryError):
-        raise SettingError(f"there is no config file {path}") from None
-    except ValueError as error:  # also of bytes that are no text, and of numbers with thousands of digits
-        raise SettingError(f"{path} is not valid TOML: {error}") from None
-    except (RecursionError, MemoryError):
-        raise SettingError(f"{path} is not valid TOML: its brackets are nested too deeply") from None
-
-
 def cell_name(settings: Mapping[str, Any]) -> str:
     """A name that can be a folder's: ``hidden=50,spread=2.0_0.5``; "all" for a scan without a grid."""
     texts = []
@@ -212,7 +199,7 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
             jobs.append(job)
             continue
         if state == "new":
-            with writer(run_dir):
+            with lock_for_writing(run_dir):
                 RunFolder(run_dir).start_over()  # killed before its first checkpoint
         else:
             same_settings(run_dir, scan.expected(settings))
@@ -222,25 +209,6 @@ def prepare(scan: Scan, threads: int | None, queued: Iterable[str] = ()) -> tupl
         write_text(file, write_toml({**scan.settings, **settings}))
         jobs.append(job)
     return jobs, finished
-
-
-def write_toml(table: Mapping[str, Any]) -> str:
-    """Flat settings as TOML; texts and lists are written as in JSON, which TOML reads the same."""
-    return "".join(f"{name} = {toml_value(value)}\n" for name, value in table.items())
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def toml_value(value: Any) -> str:
-    """One value; a table is written inline."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml_value, value)) + "]"
-    return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 @contextlib.contextmanager
@@ -276,3 +244,67 @@ def _holders(lock: Path) -> str:
                 numbers.append(int(entry.parts[2]))
     processes = ", ".join(map(str, sorted(set(numbers))))
     return f" (process {processes})" if processes else " (on another machine, or of another user)"
+
+
+STATES = ("running", "waiting", "stopped", "failed", "done")
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell: state, epochs done of those wanted, seconds to go if it runs, best validation accuracy, a remark."""
+
+    name: str
+    state: str
+    epoch: int
+    epochs: int
+    remaining: float | None
+    validation: float | None
+    remark: str = ""
+
+
+def cell_states(scan: Scan, queue: Mapping[str, str]) -> list[CellState]:
+    """Every cell of a scan, in its order; `queue`: name -> state of those that a cluster's queue holds."""
+    return [_cell_state(scan.job(name), scan.expected(settings), queue) for name, settings in scan.cells().items()]
+
+
+def _cell_state(job: Job, settings: Mapping[str, Any], queue: Mapping[str, str]) -> CellState:
+    state, remark = _state(job, queue)
+    lines = _metrics(job.run_dir)
+    epochs, done = int(settings["epochs"]), len(lines)
+    accuracies = [line["validation_accuracy"] for line in lines if line["validation_accuracy"] is not None]
+    remaining = fmean(line["seconds"] for line in lines) * max(0, epochs - done) if lines else None
+    return CellState(
+        job.name, state, done, epochs, remaining if state == "running" else None, max(accuracies, default=None), remark
+    )
+
+
+def _state(job: Job, queue: Mapping[str, str]) -> tuple[str, str]:
+    if run_state(job.run_dir) == "finished":
+        return "done", ""
+    if is_locked(job.run_dir):
+        return "running", ""
+    if job.name in queue:
+        return ("running" if queue[job.name] == "RUNNING" else "waiting"), queue[job.name].lower()
+    status = read_json(job.status_file)["status"] if job.status_file.is_file() else None
+    if status is not None and status not in (0, *ENDED):
+        return "failed", last_line(job.log)
+    return ("stopped", "resumes with the next scan") if run_state(job.run_dir) == "started" else ("waiting", "")
+
+
+def _metrics(run_dir: Path) -> list[dict[str, Any]]:
+    try:
+        return RunFolder(run_dir).metrics
+    except SettingError:  # damaged: a resume recreates it
+        return []
+
+
+def status_table(cells: list[CellState]) -> str:
+    """The table, and how many cells are in which state."""
+    heads = ["cell", "state", "epoch", "to go", "validation", ""]
+    body = [
+        [c.name, c.state, f"{c.epoch}/{c.epochs}", "-" if c.remaining is None else duration(c.remaining),
+         "-" if c.validation is None else f"{100 * c.validation:.2f} %", c.remark]
+        for c in cells
+    ]  # fmt: skip
+    counts = {state: sum(c.state == state for c in cells) for state in STATES}
+    return markdown_table(heads, body) + "\n" + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + "\n"

@@ -15,12 +15,11 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import SettingError, TrainingError
-from ..runs.run_folder import RunFolder
-from ..runs.run_lock import held, writer
-from .jobs import ENDED, Job
-from .repeats import run_state
-from .scan import Scan, locked, write_toml
-from .scan_status import last_line
+from ..experiment.options import write_toml
+from ..runs.run_folder import RunFolder, run_state
+from ..runs.run_lock import is_locked, lock_for_writing
+from .jobs import ENDED, Job, last_line
+from .scan import Scan, locked
 from .search import import_optuna, sampler_of, study_of
 
 LOOK = 0.5  # s between two looks at the curve of a trial
@@ -58,7 +57,7 @@ class SearchRun:
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
         """While this holds, other processes see that our trials are being worked on."""
-        with writer(self.scan.folder / "searching" / self.me):
+        with lock_for_writing(self.scan.folder / "searching" / self.me):
             yield
 
     # what a runner asks
@@ -127,7 +126,7 @@ class SearchRun:
         optuna = import_optuna()
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             owner = frozen.user_attrs.get("process", "")
-            if owner != self.me and not (owner and held(self.scan.folder / "searching" / owner)):
+            if owner != self.me and not (owner and is_locked(self.scan.folder / "searching" / owner)):
                 self.study.sampler = sampler_of(self.search, frozen.number)
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 for name, distribution in self.search.distributions().items():
@@ -153,7 +152,7 @@ class SearchRun:
         settings = {**self.scan.settings, **settings, "seed": running.seeds[0], "read_test": False}
         write_text(file, write_toml(settings))
         if run_state(job.run_dir) == "new":
-            with writer(job.run_dir):
+            with lock_for_writing(job.run_dir):
                 RunFolder(job.run_dir).start_over()
         self.running[job.name] = running
         return job
@@ -189,7 +188,7 @@ def describe(parameters: dict[str, Any]) -> str:
 def _wait_for_writer(folder: Path) -> None:
     """The process of a killed search ends after its last checkpoint, which may be a moment after the search."""
     deadline = time.monotonic() + PATIENCE
-    while held(folder) and time.monotonic() < deadline:
+    while is_locked(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

@@ -1,16 +1,15 @@
 """Training: the trainer, what it measures and records, what it calls at every epoch, its random streams."""
 
 from ..renamed import renamed
-from .callbacks import Callback, Progress
+from .callbacks import Callback, EarlyStopping, Progress
 from .epoch_statistics import Activity, EpochStatistics
-from .evaluation import Evaluation, evaluate
+from .evaluator import Evaluation, evaluate
 from .initialise import Initialised, initialise_rates
 from .norms import MaxNorm
 from .recording import Record, Trial, load_recording, record_trial
 from .rewire import Rewire
 from .seeds import Streams
 from .silent_neurons import Revive
-from .stopping import EarlyStopping
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 

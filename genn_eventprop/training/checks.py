@@ -125,3 +125,14 @@ def whole(value: int, name: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise SettingError(f"{name} must be an integer >= 1, got {value!r}")
     return int(value)
+
+
+def late_delays(plan: Plan, parameters: Mapping[str, np.ndarray]) -> list[str]:
+    """Notes on delays after which no spike arrives within the trial, so that they have no gradient."""
+    notes = []
+    for c in plan.connections:
+        late = 0 if c.delays is None else np.count_nonzero(parameters[c.delays_name] >= plan.duration)
+        if c.delays is not None and late:
+            of = f"{late} of {np.size(parameters[c.delays_name])} delays of {c.name}"
+            notes.append(f"{of} are as long as the trial of {plan.duration:g} ms: their spikes are lost")
+    return notes

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data import Events
+from ..data.events import check
 from ..engines import Data, Engine
+from ..engines.contract.result import LossPart
 from ..errors import DataError
-from ..plan import NetworkPlan
+from ..losses import Function
+from ..plan import NetworkPlan, Plan
+from .carried import in_order
 from .checks import check_labels
 from .class_weights import ClassWeights
-from .evaluation import Evaluation, evaluate, ready_to_predict, spike_counts
+from .epoch_statistics import Activity, EpochStatistics
 from .parameter_sets import ParameterSets
 
 if TYPE_CHECKING:
@@ -95,3 +100,112 @@ class Evaluator:
         if isinstance(events, Events):
             return events
         return Events.from_samples(events, n_channels=self.plan.input.size)
+
+
+@dataclass(frozen=True, eq=False)
+class PartEvaluation:
+    """One of several losses over a data set: mean loss without its factor, accuracy, predictions (S,), readout (S, K);
+    see `Evaluation`."""
+
+    loss: float
+    accuracy: float
+    predictions: np.ndarray
+    readout: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A data set of S samples run forwards.
+
+    Args:
+        loss: mean, nan without labels and targets.
+        accuracy: in 0..1; an undecided sample is wrong; nan without labels.
+        undecided: number of samples in which no output decides: no readout, or several equal largest scores.
+        predictions: (S,) int64, -1 where undecided.
+        readout: (S, K), see `engines.Result`.
+        scores: (S, K), larger is more likely, -inf for a silent output.
+        labels: (S,) int64, -1 without one.
+        activity: population -> spikes per neuron, silent and runaway neurons.
+        parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
+            the main one.
+    """
+
+    loss: float
+    accuracy: float
+    undecided: int
+    predictions: np.ndarray
+    readout: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    activity: dict[str, Activity]
+    parts: dict[str, PartEvaluation] = field(default_factory=dict)
+
+
+def ready_to_predict(events: Events, plan: Plan) -> Events:
+    """`events` with targets that say nothing, where a loss compares with targets that are not there."""
+    targets, named = events.targets, dict[str, np.ndarray]()
+    for loss in plan.losses:
+        shape = (len(events), *(1 if n is None else n for n in loss.target_shape(plan.n_steps)))
+        nothing = np.full(shape, 0.0 if isinstance(loss.outer, Function) else np.nan)  # a function may not know nan
+        if loss.answer not in ("", "label"):
+            named[loss.answer] = nothing if loss.compares == "targets" else np.full(len(events), -1)
+        elif loss.compares == "targets" and targets is None:
+            targets = nothing
+    if named:
+        fields = {} if events.targets is None else {n: events.targets[n] for n in events.targets.dtype.names or ()}
+        targets = check.targets(named | fields, len(events), events.name)
+    if targets is events.targets:
+        return events
+    return Events.trusted(
+        events.times, events.channels, events.offsets, events.n_channels, events.labels, events.groups,
+        events.n_classes, events.name, targets,
+    )  # fmt: skip
+
+
+def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:
+    """Population -> (S, N) int64, spikes of every neuron in every sample."""
+    chunks = in_order(data.follows, None, len(data), batch_size) or [np.zeros(0, np.int64)]
+    counts, place = [engine.run(data, samples).spike_counts for samples in chunks], np.argsort(np.concatenate(chunks))
+    return {name: np.concatenate([c[name] for c in counts])[place] for name in counts[0]}
+
+
+def evaluate(
+    engine: Engine, data: Data, batch_size: int, runaway_spikes: float, between: Callable[[], None] = lambda: None
+) -> Evaluation:
+    """Run all samples of `data`, `batch_size` at a time, with the engine's current parameters.
+
+    Args:
+        between: called after each batch; may end the evaluation by an exception.
+    """
+    statistics = EpochStatistics(runaway_spikes)
+    predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
+    others: dict[str, list[LossPart]] = {}
+    order = in_order(data.follows, None, len(data), batch_size)
+    for samples in order:
+        result = engine.run(data, samples)
+        statistics.add(result, data, samples)
+        for name, part in result.parts.items():
+            others.setdefault(name, []).append(part)
+        predictions.append(result.prediction)
+        readouts.append(result.readout)
+        between()
+    place = np.argsort(np.concatenate([np.zeros(0, np.int64), *order]))
+    readout, prediction, loss_of = np.concatenate(readouts)[place], np.concatenate(predictions)[place], engine.plan.loss
+    return Evaluation(
+        loss=statistics.loss,
+        accuracy=statistics.accuracy,
+        undecided=statistics.undecided,
+        predictions=prediction,
+        readout=readout,
+        scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
+        labels=data.labels,
+        activity=statistics.activity(),
+        parts={
+            name: PartEvaluation(
+                *statistics.of_losses()[name],
+                np.concatenate([p.prediction for p in parts])[place],
+                np.concatenate([p.readout for p in parts])[place],
+            )
+            for name, parts in others.items()
+        },
+    )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import DataError, SettingError
 from ..runs.run_folder import jsonable
-from .evaluation import Evaluation
+from .evaluator import Evaluation
 
 TOP_K = (2, 3, 5)
 """Reported besides the accuracy, as far as there are more classes."""

@@ -23,10 +23,10 @@ from ..runs.run_lock import check_writer
 from ..runs.weights import save_weights
 from .batches import Batches
 
-AT_MOST = 512
-"""Samples that are kept."""
-SPIKES = 500_000
-"""Input spikes that are kept, about; the first sample always is."""
+MAX_SAMPLES = 512
+"""Most held-out samples in a run folder."""
+MAX_SPIKES = 500_000
+"""About the most input spikes of these samples; the first sample is always there."""
 
 
 class RunRecorder:
@@ -66,9 +66,9 @@ class RunRecorder:
             self.folder = RunFolder.create(self.run_dir, config, page)
         if self.folder is None:
             return []
-        notes = keep_model(self.folder, model)
+        notes = write_model(self.folder, model)
         if new:
-            keep_start(self.folder, first, batches, validation)
+            write_start(self.folder, first, batches, validation)
         return notes
 
     def reopen(self, folder: RunFolder) -> None:
@@ -91,7 +91,7 @@ class RunRecorder:
             self.folder.write_results(results)
 
 
-def keep_model(folder: RunFolder, model: Described) -> list[str]:
+def write_model(folder: RunFolder, model: Described) -> list[str]:
     """Write model.json unless it is there; the result is what the user should know, if it cannot be written."""
     if (folder.path / MODEL).is_file():
         return []
@@ -102,16 +102,18 @@ def keep_model(folder: RunFolder, model: Described) -> list[str]:
     return []
 
 
-def keep_start(folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None) -> None:
+def write_start(
+    folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None
+) -> None:
     """Write the initial weights, and samples of the validation set, or of the training set if there is none."""
     save_weights(folder.path / FIRST, first)
-    samples = batches.first(AT_MOST) if validation is None else spread(validation)
-    enough = int(np.searchsorted(samples.offsets - samples.offsets[0], SPIKES, side="right")) - 1
-    samples[: max(enough, 1)].save(Path(folder.path / SAMPLES))
+    samples = batches.first(MAX_SAMPLES) if validation is None else evenly_spaced(validation)
+    fitting = int(np.searchsorted(samples.offsets - samples.offsets[0], MAX_SPIKES, side="right")) - 1
+    samples[: max(fitting, 1)].save(Path(folder.path / SAMPLES))
 
 
-def spread(events: Events) -> Events:
+def evenly_spaced(events: Events) -> Events:
     """As many samples as may be kept, from the whole set: many are sorted by class, and figures show every class."""
-    fitting = int(SPIKES * len(events) / max(int(events.offsets[-1] - events.offsets[0]), 1))
-    count = min(len(events), AT_MOST, max(fitting, 1))
+    fitting = int(MAX_SPIKES * len(events) / max(int(events.offsets[-1] - events.offsets[0]), 1))
+    count = min(len(events), MAX_SAMPLES, max(fitting, 1))
     return events[np.unique(np.linspace(0, len(events) - 1, count).round().astype(np.int64))]

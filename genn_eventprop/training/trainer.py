@@ -29,20 +29,17 @@ from ..renamed import RenamedAttribute
 from ..runs.checkpoint import load_checkpoint, load_latest
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
 from ..runs.run_folder import RunFolder
-from ..runs.run_lock import writer
+from ..runs.run_lock import lock_for_writing
 from ..runs.weights import fitting_weights, save_weights
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import StatefulEngine, begins, in_order, recordings
-from .checks import check_batch, check_parameters, data_notes, whole
+from .checks import check_batch, check_parameters, data_notes, late_delays, whole
 from .class_weights import Asked, ClassWeights
-from .delays import delay_metrics, late_delays
 from .epoch_statistics import EpochStatistics
-from .evaluation import Evaluation
-from .evaluator import Evaluator, Sample
-from .gradient_norms import gradient_norms
+from .evaluator import Evaluation, Evaluator, Sample
 from .parameter_sets import ParameterSets
-from .report import epoch_metrics, run_results
+from .results import delay_metrics, epoch_metrics, gradient_norms, run_results
 from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
@@ -257,7 +254,7 @@ class Trainer:
                 *data_notes(batches.events, validation, self.plan.duration),
                 *late_delays(self.plan, self.engine.parameters),
             ]
-            with contextlib.nullcontext() if self.run_dir is None else writer(self.run_dir):
+            with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(self.run_dir):
                 first = {name: self.engine.parameters[name] for name in self.plan.trainable}
                 self.notes += self.recorder.open(self.config, self.page, self.described, first, batches, validation)
                 return self._fit(batches, held_out, held_out_test, epochs)
@@ -509,7 +506,7 @@ class Trainer:
                 f"the state of the training in {folder.checkpoints} cannot be used: {error}"
             ) from None
         if self.ranks.first:
-            with writer(folder.path):
+            with lock_for_writing(folder.path):
                 folder.replace_metrics(self.state.metrics)
             self.recorder.reopen(folder)
         return self

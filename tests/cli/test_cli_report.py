@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
-from genn_eventprop.studies.results_table import BEGIN, END
+from genn_eventprop.studies.tables import BEGIN, END
 
 OWN = '''
 """Two speakers."""
@@ -118,11 +118,11 @@ def test_lines_are_compared_on_the_seeds_that_both_have(runs, tmp_path, capsys):
 
 
 def test_a_report_of_many_runs_reads_only_what_is_new(runs, tmp_path, monkeypatch, capsys):
-    from genn_eventprop.studies import results_table
+    from genn_eventprop.studies import tables
 
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path / "cache"))
-    read, record = [], results_table._record
-    monkeypatch.setattr(results_table, "_record", lambda path: read.append(path.name) or record(path))
+    read, record = [], tables._record
+    monkeypatch.setattr(tables, "_record", lambda path: read.append(path.name) or record(path))
     shutil.copytree("one4", tmp_path / "runs" / "a")
     shutil.copytree("one5", tmp_path / "runs" / "b")
     for _ in range(2):

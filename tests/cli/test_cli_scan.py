@@ -12,12 +12,12 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
+from genn_eventprop.experiment.options import read_toml, write_toml
 from genn_eventprop.runs.run_folder import write_json
-from genn_eventprop.runs.run_lock import writer
+from genn_eventprop.runs.run_lock import lock_for_writing
 from genn_eventprop.studies.jobs import Job, LocalRunner
-from genn_eventprop.studies.scan import cell_name, locked, read_scan, read_toml, write_toml
-from genn_eventprop.studies.scan_status import cell_states
-from genn_eventprop.studies.tabulate import markdown, rows_of
+from genn_eventprop.studies.scan import cell_name, cell_states, locked, read_scan
+from genn_eventprop.studies.tables import scan_rows, scan_table
 
 EXPERIMENT = """
 import time
@@ -224,14 +224,15 @@ def test_the_table_is_ordered_by_validation():
         for name, c in cells.items()
         if name != "h=1,seed=2"
     }
-    rows = rows_of(cells, results)
-    text = markdown(rows)
+    rows = scan_rows(cells, results)
+    text = scan_table(rows)
     assert [row["settings"]["h"] for row in rows] == [2, 1]
     assert "1 of 2" in text and "Chosen on validation: h 2; test accuracy 40.00 +- 0.00 %" in text
     assert "65.00" not in text
     for result in results.values():
         result["best_validation_accuracy"] = None
-    assert "65.00 %" in markdown(rows_of(cells, results)) and "no validation set" in markdown(rows_of(cells, results))
+    text = scan_table(scan_rows(cells, results))
+    assert "65.00 %" in text and "no validation set" in text
 
 
 def test_local_trainings_share_warm_processes(tmp_path, monkeypatch):
@@ -268,7 +269,7 @@ def test_the_status_of_a_scan(folder, capsys):
     (root / "logs").mkdir()
     (root / "logs" / "hidden=13,seed=1.log").write_text("Traceback\nValueError: thirteen is unlucky\n\n")
     write_json(root / "logs" / "hidden=13,seed=1.log.status", {"status": 1})
-    with writer(root / "hidden=5,seed=1"):
+    with lock_for_writing(root / "hidden=5,seed=1"):
         states = {c.name: c for c in cell_states(read_scan("s.toml"), {"hidden=3,seed=1": "PENDING"})}
         assert main(["scan", "status", "s.toml"]) == 0
     found = {name: (c.state, c.epoch, c.epochs) for name, c in states.items()}

@@ -13,7 +13,8 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError, WriteError
-from genn_eventprop.studies.scan import read_scan, read_toml
+from genn_eventprop.experiment.options import read_toml
+from genn_eventprop.studies.scan import read_scan
 from genn_eventprop.studies.search import Range, import_optuna, search_of, study_of
 from genn_eventprop.studies.search_run import SearchRun
 from support.disks import small_files

@@ -14,7 +14,7 @@ from genn_eventprop.data.readers import download
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.runs import mark
 from genn_eventprop.runs.run_folder import RunFolder
-from genn_eventprop.runs.run_lock import NAME, writer
+from genn_eventprop.runs.run_lock import NAME, lock_for_writing
 from genn_eventprop.toolchain import clear
 
 PAGE = """
@@ -193,7 +193,7 @@ def test_an_empty_folder_is_used_and_not_removed(folder):
 @pytest.mark.parametrize("content", [b"mine", b'{"lock": 1}', b"[1]", b'{"host": "a", "port": 80}'])
 def test_a_foreign_lock_is_not_removed(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
-    with pytest.raises(SettingError, match="was not written by genn-eventprop"), writer(tmp_path):
+    with pytest.raises(SettingError, match="was not written by genn-eventprop"), lock_for_writing(tmp_path):
         pass
     assert contents(tmp_path) == {NAME: content}
 

@@ -15,7 +15,7 @@ from genn_eventprop.data.cache import cache_folder as data_cache
 from genn_eventprop.data.open import open_events
 from genn_eventprop.errors import SettingError, ToolchainError
 from genn_eventprop.experiment.experiment import batch_sizes_of
-from genn_eventprop.experiment.specs import parse_specs
+from genn_eventprop.experiment.options import parse_specs
 from genn_eventprop.home import expanded
 from genn_eventprop.studies.repeats import whole_numbers
 from genn_eventprop.toolchain import cache, compiler

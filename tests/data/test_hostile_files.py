@@ -23,10 +23,10 @@ from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5, mnist
 from genn_eventprop.errors import CheckpointError, DataError, SettingError
 from genn_eventprop.experiment.experiment import open_run
+from genn_eventprop.experiment.options import read_toml
 from genn_eventprop.runs.checkpoint import load_checkpoint, save_checkpoint
 from genn_eventprop.runs.run_folder import RunFolder, mark
 from genn_eventprop.runs.weights import load_weights, save_weights
-from genn_eventprop.studies.scan import read_toml
 
 h5py = pytest.importorskip("h5py")
 SECRET = bytes(range(1, 5)) * 8  # what labels would be made of: 4 samples of 8 bytes

@@ -8,7 +8,7 @@ from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam
-from genn_eventprop.training.gradient_norms import gradient_note
+from genn_eventprop.training.results import gradient_note
 
 
 def trainer(**settings):

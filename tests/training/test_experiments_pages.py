@@ -14,7 +14,7 @@ from genn_eventprop.data.readers.locate import data_folder
 from genn_eventprop.errors import ModelError
 from genn_eventprop.experiment import experiment_names, load_experiment
 from genn_eventprop.experiment.experiment import config_from_json
-from genn_eventprop.studies.scan import read_toml
+from genn_eventprop.experiment.options import read_toml
 from genn_eventprop.verify.gradients.command import find_model
 
 pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer

@@ -8,7 +8,7 @@ from genn_eventprop.errors import CheckpointError, NetworkError, SettingError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam, ByParameter, Cosine, Exponential
 from genn_eventprop.training import MaxNorm, Revive, Rewire, initialise_rates
-from genn_eventprop.training.gradient_norms import gradient_norms
+from genn_eventprop.training.results import gradient_norms
 
 FIXED = np.arange(12).reshape(4, 3) % 2 == 0
 WEIGHTS = 1.0 + 0.1 * np.arange(12).reshape(4, 3)

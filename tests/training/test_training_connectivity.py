@@ -30,7 +30,7 @@ from genn_eventprop.optimisers import Adam, ByParameter, Constant, Exponential, 
 from genn_eventprop.runs.weights import load_weights, save_weights
 from genn_eventprop.training import Revive
 from genn_eventprop.training.callbacks import describe_epoch
-from genn_eventprop.training.delays import delay_metrics
+from genn_eventprop.training.results import delay_metrics
 
 
 def network(kind="synaptic"):

@@ -8,7 +8,7 @@ import pytest
 from genn_eventprop import Events
 from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.errors import SettingError
-from genn_eventprop.experiment import LayeredConfig, choices, layered
+from genn_eventprop.experiment import LayeredConfig, layered, options
 from genn_eventprop.experiment.experiment import config_from_json
 from genn_eventprop.experiment.layers import network_of
 
@@ -64,7 +64,7 @@ def test_what_comes_after_the_trial_is_told(capsys):
         "note: 6 of 6 samples of the training set are longer than 20 ms; later spikes are dropped"
         in capsys.readouterr().err
     )
-    assert choices.late_notes(events, "fit_time(start=0,stop=15)", 20.0) == choices.late_notes(events, "", 40.0) == []
+    assert options.late_notes(events, "fit_time(start=0,stop=15)", 20.0) == options.late_notes(events, "", 40.0) == []
 
 
 def test_time_constants_drawn_and_learned():
@@ -123,7 +123,7 @@ def test_evaluation_sets_get_the_form_and_not_the_noise(monkeypatch):
     assert experiment.test.times.max() < 20.0 and set(experiment.test.times % 2) == {0.0}
     once = layered(replace(config, augment="merge_channels=2"), events, None, None)
     assert isinstance(once.train, Events) and once.train.n_channels == 3 and once.train.times.max() < 20.0
-    monkeypatch.setattr(choices, "AT_ONCE", 10)  # a set that is too large is never transformed as a whole
+    monkeypatch.setattr(options, "AT_ONCE", 10)  # a set that is too large is never transformed as a whole
     large = layered(replace(config, augment="merge_channels=2"), events, None, None)
     assert isinstance(large.train, Augmented)
     np.testing.assert_array_equal(large.train.epoch(3).channels, once.train.channels)

@@ -5,8 +5,8 @@ import pytest
 from genn_eventprop.data.augment.augmented import Blend
 from genn_eventprop.data.augment.steps import Bin, DelayLine, MergeChannels, Shift
 from genn_eventprop.errors import EventPropError, SettingError
-from genn_eventprop.experiment import choices
-from genn_eventprop.experiment.specs import Spec, parse_specs, spec_text
+from genn_eventprop.experiment import options
+from genn_eventprop.experiment.options import Spec, parse_specs, spec_text
 from genn_eventprop.modelling import Network
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -38,48 +38,48 @@ def test_a_table_of_toml_reads_like_its_text():
 
 
 def test_augmentations_by_name():
-    steps, blend = choices.augmentations_of("merge_channels=5,shift(2, stride=34),blend=0.4,bin(dt=2.0),delay_line")
+    steps, blend = options.augmentations_of("merge_channels=5,shift(2, stride=34),blend=0.4,bin(dt=2.0),delay_line")
     assert steps == [MergeChannels(5), Shift(2, 34), Bin(2.0), DelayLine()] and blend == Blend((0.4, 0.4))
 
 
 def test_neurons_losses_optimisers_and_schedules_by_name():
-    neuron = choices.neuron_of("LIF(v_thresh=0.5)", "--neuron", tau_mem=30.0, other=1.0)
+    neuron = options.neuron_of("LIF(v_thresh=0.5)", "--neuron", tau_mem=30.0, other=1.0)
     assert neuron.params["v_thresh"].value == 0.5 and neuron.params["tau_mem"].value == 30.0
-    assert choices.neuron_of("LIF(tau_mem=7.0)", "--neuron", tau_mem=30.0).params["tau_mem"].value == 7.0
+    assert options.neuron_of("LIF(tau_mem=7.0)", "--neuron", tau_mem=30.0).params["tau_mem"].value == 7.0
     net = Network()
     spiking, leaky = net.population(LIF(), 3, "a"), net.population(LI(), 3, "b")
-    assert choices.loss_of("first_spike_exp(tau0=1.5)", spiking).constants["tau0"] == 1.5
-    assert choices.loss_of("sum_weigh_exp", leaky).readout == "integral"
-    assert choices.loss_of("max", leaky).readout == "max"
-    assert choices.neuron_of("ALIF(tau_B=80.0)", "--neuron", tau_mem=9.0).params["tau_B"].value == 80.0
-    (lift,) = choices.revive_of("lift=0.01")
+    assert options.loss_of("first_spike_exp(tau0=1.5)", spiking).constants["tau0"] == 1.5
+    assert options.loss_of("sum_weigh_exp", leaky).readout == "integral"
+    assert options.loss_of("max", leaky).readout == "max"
+    assert options.neuron_of("ALIF(tau_B=80.0)", "--neuron", tau_mem=9.0).params["tau_B"].value == 80.0
+    (lift,) = options.revive_of("lift=0.01")
     assert (lift.how, lift.amount) == ("lift", 0.01)
-    optimiser = choices.optimiser_of("adam_w(weight_decay=0.3)", 2e-3)
+    optimiser = options.optimiser_of("adam_w(weight_decay=0.3)", 2e-3)
     assert isinstance(optimiser, AdamW) and optimiser.settings["weight_decay"] == 0.3
     assert optimiser.settings["learning_rate"] == 2e-3
-    schedule = choices.schedule_of("exponential=0.5,cosine", epochs=4)
+    schedule = options.schedule_of("exponential=0.5,cosine", epochs=4)
     assert schedule.factor(Progress(2, 0)) == pytest.approx(0.25 * 0.5)
-    assert choices.schedule_of("", epochs=4).factor(Progress(3, 9)) == 1.0
+    assert options.schedule_of("", epochs=4).factor(Progress(3, 9)) == 1.0
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: choices.augmentations_of("shfit=3"), "--augment: unknown name 'shfit'; did you mean 'shift'?"),
-        (lambda: choices.augmentations_of("shift(chanels=3)"), "shift has no option 'chanels'; did you mean 'channels"),
-        (lambda: choices.augmentations_of("shift=3,"), None),
-        (lambda: choices.augmentations_of("shift(3"), "cannot read 'shift(3'; write NAME, NAME=VALUE or NAME(OPTION="),
-        (lambda: choices.augmentations_of("shift=x"), "a value is a number, a text in quotation marks, or (a, b)"),
-        (lambda: choices.augmentations_of("3"), "cannot read '3'"),
-        (lambda: choices.augmentations_of("shift(1, 2, 3)"), "shift cannot be used like this: too many"),
-        (lambda: choices.augmentations_of("shift=-3"), "Shift: channels must be from 0"),
-        (lambda: choices.neuron_of("LFI", "--neuron"), "--neuron: unknown name 'LFI'; did you mean"),
-        (lambda: choices.neuron_of("LIF(tau_men=3.0)", "--neuron"), "tau_men"),
-        (lambda: choices.neuron_of("LIF,LI", "--neuron"), "--neuron: expected one name, got 'LIF,LI'"),
-        (lambda: choices.regularisers_of("spike_cont", []), "--regulariser: unknown name 'spike_cont'; did you mean"),
-        (lambda: choices.revive_of("lft"), "--revive: unknown name 'lft'; did you mean 'lift'?"),
-        (lambda: choices.optimiser_of("adma", 1e-3), "--optimiser: unknown name 'adma'; did you mean 'adam'?"),
-        (lambda: choices.schedule_of("cosin", 3), "--schedule: unknown name 'cosin'; did you mean 'cosine'?"),
+        (lambda: options.augmentations_of("shfit=3"), "--augment: unknown name 'shfit'; did you mean 'shift'?"),
+        (lambda: options.augmentations_of("shift(chanels=3)"), "shift has no option 'chanels'; did you mean 'channels"),
+        (lambda: options.augmentations_of("shift=3,"), None),
+        (lambda: options.augmentations_of("shift(3"), "cannot read 'shift(3'; write NAME, NAME=VALUE or NAME(OPTION="),
+        (lambda: options.augmentations_of("shift=x"), "a value is a number, a text in quotation marks, or (a, b)"),
+        (lambda: options.augmentations_of("3"), "cannot read '3'"),
+        (lambda: options.augmentations_of("shift(1, 2, 3)"), "shift cannot be used like this: too many"),
+        (lambda: options.augmentations_of("shift=-3"), "Shift: channels must be from 0"),
+        (lambda: options.neuron_of("LFI", "--neuron"), "--neuron: unknown name 'LFI'; did you mean"),
+        (lambda: options.neuron_of("LIF(tau_men=3.0)", "--neuron"), "tau_men"),
+        (lambda: options.neuron_of("LIF,LI", "--neuron"), "--neuron: expected one name, got 'LIF,LI'"),
+        (lambda: options.regularisers_of("spike_cont", []), "--regulariser: unknown name 'spike_cont'; did you mean"),
+        (lambda: options.revive_of("lft"), "--revive: unknown name 'lft'; did you mean 'lift'?"),
+        (lambda: options.optimiser_of("adma", 1e-3), "--optimiser: unknown name 'adma'; did you mean 'adam'?"),
+        (lambda: options.schedule_of("cosin", 3), "--schedule: unknown name 'cosin'; did you mean 'cosine'?"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used(call, message):
@@ -94,4 +94,4 @@ def test_what_cannot_be_used(call, message):
 def test_an_unknown_loss_is_an_error():
     population = Network().population(LI(), 2, "out")
     with pytest.raises(SettingError, match="--loss: unknown name 'mx'; did you mean 'max'"):
-        choices.loss_of("mx", population)
+        options.loss_of("mx", population)

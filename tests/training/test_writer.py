@@ -14,7 +14,7 @@ import pytest
 from genn_eventprop.errors import SettingError, TrainingError
 from genn_eventprop.runs import run_lock as locks
 from genn_eventprop.runs.run_folder import RunFolder
-from genn_eventprop.runs.run_lock import NAME, check_writer, current_path, lives, myself, writer
+from genn_eventprop.runs.run_lock import NAME, check_writer, current_path, current_process, is_alive, lock_for_writing
 
 # A process that imports this module alone: the others of its package take it a second, with sympy and the engines.
 ALONE = """
@@ -23,11 +23,11 @@ import genn_eventprop
 package = types.ModuleType("genn_eventprop.runs")
 package.__path__ = [f"{genn_eventprop.__path__[0]}/runs"]
 sys.modules[package.__name__] = package
-from genn_eventprop.runs.run_lock import writer
+from genn_eventprop.runs.run_lock import lock_for_writing
 """
 
 HOLD = f"""{ALONE}
-with writer(sys.argv[1]):
+with lock_for_writing(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -50,10 +50,10 @@ def test_a_folder_has_one_writer(other):
     with pytest.raises(
         SettingError, match=f"being written by process {process.pid} on .*; a run folder has one writer"
     ):
-        with writer(folder):
+        with lock_for_writing(folder):
             pass
     process.communicate("\n")
-    with writer(folder):
+    with lock_for_writing(folder):
         assert json.loads((folder / NAME).read_text())["pid"] == os.getpid()
     assert not folder.exists(), "nothing was written, so nothing is left"
 
@@ -63,28 +63,28 @@ def test_a_killed_writer_leaves_no_hindrance(other):
     process.kill()
     process.wait()
     assert (folder / NAME).exists()
-    with writer(folder), writer(folder):  # again within the process
+    with lock_for_writing(folder), lock_for_writing(folder):  # again within the process
         (folder / "kept").touch()
     assert [path.name for path in folder.iterdir()] == ["kept"]
 
 
 def test_a_zombie_and_a_reused_number_are_dead(other):
     process, _ = other
-    me = myself()
-    theirs = dataclasses.replace(me, pid=process.pid, began=locks._began(process.pid))
-    assert lives(me) and lives(theirs)
-    assert lives(dataclasses.replace(theirs, began="1")) is False, "another process has this number now"
-    assert lives(dataclasses.replace(theirs, boot="another")) is None
-    assert lives(dataclasses.replace(theirs, space="pid:[1]")) is None, "in a container numbers mean something else"
+    me = current_process()
+    theirs = dataclasses.replace(me, pid=process.pid, began=locks._start_time(process.pid))
+    assert is_alive(me) and is_alive(theirs)
+    assert is_alive(dataclasses.replace(theirs, began="1")) is False, "another process has this number now"
+    assert is_alive(dataclasses.replace(theirs, boot="another")) is None
+    assert is_alive(dataclasses.replace(theirs, space="pid:[1]")) is None, "in a container numbers mean something else"
     process.kill()
     time.sleep(0.2)  # not waited for: a zombie
-    assert lives(theirs) is False
+    assert is_alive(theirs) is False
 
 
 def foreign(folder, **changes):
     """The lock of a process on another machine."""
     folder.mkdir(exist_ok=True)
-    owner = dataclasses.replace(myself(), host="node7", boot="elsewhere", **changes)
+    owner = dataclasses.replace(current_process(), host="node7", boot="elsewhere", **changes)
     (folder / NAME).write_text(json.dumps(dataclasses.asdict(owner)))
 
 
@@ -93,13 +93,13 @@ def test_another_machine_is_waited_for_and_then_taken_over(tmp_path, monkeypatch
     folder = tmp_path / "run"
     foreign(folder, pid=1)
     began = time.monotonic()
-    with writer(folder):
+    with lock_for_writing(folder):
         assert time.monotonic() - began > 0.3
     assert "was being written by process 1 on node7; waiting up to" in capsys.readouterr().err
     foreign(folder, pid=1)
     os.utime(folder / NAME, (1, 1))  # no sign of life for long
     began = time.monotonic()
-    with writer(folder):
+    with lock_for_writing(folder):
         assert time.monotonic() - began < 0.3
 
 
@@ -109,7 +109,7 @@ def test_lock_of_a_living_machine_is_respected(tmp_path, monkeypatch):
     foreign(folder)
     beat = f"import os, time; time.sleep(0.3); os.utime({str(folder / NAME)!r})"
     process = subprocess.Popen([sys.executable, "-c", beat])
-    with pytest.raises(SettingError, match="being written by process .* on node7"), writer(folder):
+    with pytest.raises(SettingError, match="being written by process .* on node7"), lock_for_writing(folder):
         pass
     process.wait()
 
@@ -119,14 +119,14 @@ def test_a_damaged_lock_is_judged_by_its_age(tmp_path, monkeypatch, content):
     monkeypatch.setattr(locks, "STALE", 0.3)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / NAME).write_bytes(content)
-    with writer(tmp_path / "run"):
+    with lock_for_writing(tmp_path / "run"):
         assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
 
 
 def test_the_lock_shows_signs_of_life_and_its_loss_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "BEAT", 0.05)
     folder = tmp_path / "run"
-    with writer(folder):
+    with lock_for_writing(folder):
         os.utime(folder / NAME, (1, 1))
         time.sleep(0.5)
         assert (folder / NAME).stat().st_mtime > 1
@@ -142,7 +142,7 @@ def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
-    with writer(tmp_path / "run"):
+    with lock_for_writing(tmp_path / "run"):
         (tmp_path / "run" / "kept").touch()
         command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
         assert "one writer" in subprocess.run(command, capture_output=True, text=True, input="\n").stderr
@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(SettingError, match="cannot be created .*choose another --run-dir"),
-        writer(tmp_path / "file" / "x"),
+        lock_for_writing(tmp_path / "file" / "x"),
     ):
         pass
 
@@ -161,10 +161,10 @@ def test_late_takeover_leaves_the_new_lock(tmp_path):
     folder = tmp_path / "run"
     foreign(folder)
     os.utime(folder / NAME, (1, 1))
-    dead = locks._owner(folder / NAME)
-    with writer(folder):
+    dead = locks._read_owner(folder / NAME)
+    with lock_for_writing(folder):
         before = (folder / NAME).stat()
-        locks._clear(folder / NAME, dead, dataclasses.replace(myself(), token="late"))
+        locks._remove_stale(folder / NAME, dead, dataclasses.replace(current_process(), token="late"))
         after = (folder / NAME).stat()
         assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns), "removed, if only for a moment"
         assert [p.name for p in folder.iterdir()] == [NAME]
@@ -176,15 +176,15 @@ def test_one_process_removes_a_dead_lock(tmp_path, alive):
     foreign(folder)
     os.utime(folder / NAME, (1, 1))
     with pytest.MonkeyPatch.context() as patch:  # a process that stops, or dies, while it takes over
-        patch.setattr(locks, "_take", lambda path, me: path.write_text(json.dumps(dataclasses.asdict(me))))
+        patch.setattr(locks, "_acquire", lambda path, owner: path.write_text(json.dumps(dataclasses.asdict(owner))))
         patch.setattr(Path, "unlink", lambda *_, **__: None)
-        other = dataclasses.replace(myself(), began="" if alive else "1")
-        locks._clear(folder / NAME, locks._owner(folder / NAME), other)
+        other = dataclasses.replace(current_process(), began="" if alive else "1")
+        locks._remove_stale(folder / NAME, locks._read_owner(folder / NAME), other)
     if alive:
-        with pytest.raises(SettingError, match=f"being written by process {os.getpid()}"), writer(folder):
+        with pytest.raises(SettingError, match=f"being written by process {os.getpid()}"), lock_for_writing(folder):
             pass
     else:
-        with writer(folder):
+        with lock_for_writing(folder):
             assert json.loads((folder / NAME).read_text())["host"] != "node7"
 
 
@@ -196,7 +196,7 @@ print("ready", flush=True)
 while not (folder.parent / "start").exists():
     time.sleep(0.001)
 try:
-    with writer(folder):
+    with lock_for_writing(folder):
         with open(folder / "inside", "x"):
             time.sleep(0.5)
         (folder / "inside").unlink()
@@ -221,12 +221,12 @@ def test_of_several_that_find_a_dead_owner_one_takes_over(tmp_path):
 
 def test_a_renamed_folder_is_written_under_its_new_name(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
-    with writer(old):
+    with lock_for_writing(old):
         folder = RunFolder.create(old, {"a": 1})
         old.rename(new)
         assert folder.path == new and current_path(old) == new
         check_writer(old)
-        with writer(old):  # taken again within the process
+        with lock_for_writing(old):  # taken again within the process
             folder.append_metrics({"epoch": 1})
             folder.write_results({"epochs": 1})
         old.mkdir()  # somebody else begins there
@@ -237,7 +237,7 @@ def test_a_renamed_folder_is_written_under_its_new_name(tmp_path):
 
 
 def test_a_removed_folder_is_told_as_what_it_is(tmp_path):
-    with writer(tmp_path / "run"):
+    with lock_for_writing(tmp_path / "run"):
         folder = RunFolder.create(tmp_path / "run")
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(TrainingError, match="run is gone: it was removed, or moved to another disk"):

@@ -78,7 +78,7 @@ def figure(
 
 SIGNED = {".png": {"Software": "genn_eventprop"}, ".pdf": {"Creator": "genn_eventprop"}}
 SIGNED[".svg"] = SIGNED[".pdf"]
-"""Who made a figure, by the kind of file: one of somebody else is not replaced, see `training.mark`."""
+"""Who made a figure, by the kind of file: one of somebody else is not replaced, see `runs.mark`."""
 
 
 def words(name: object) -> str:

@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from ...errors import SettingError
-from ...runs.run_folder import RunFolder
+from ...runs.run_folder import RunFolder, run_state
 from ...studies.comparison import Paired, paired
-from ...studies.repeats import deviation, run_state
+from ...studies.repeats import deviation
 from .paper import Cell, Paper, Table
 
 Lines = list[dict[str, Any]]

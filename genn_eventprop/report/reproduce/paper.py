@@ -41,8 +41,9 @@ from typing import Any
 
 from ...errors import SettingError, suggest
 from ...experiment.experiment import PACKAGE, check_settings, load_experiment
+from ...experiment.options import read_toml
 from ...studies.repeats import whole_numbers
-from ...studies.scan import Scan, cell_name, read_toml
+from ...studies.scan import Scan, cell_name
 
 SUFFIX = ".paper.toml"
 ACCURACIES = {"final": "final_test_accuracy", "chosen": "test_accuracy", "validation": "best_validation_accuracy"}

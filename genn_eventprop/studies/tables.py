@@ -1,4 +1,8 @@
-"""The table of results in a document, made from run folders: a line for each setting, over its seeds or folds."""
+"""Tables in Markdown: of finished runs, for a document, and of a scan, in the order of validation accuracy.
+
+Both have a line for each setting, over its seeds or folds. The table of a scan must not invite choosing by the test
+set: test accuracy stands only with the line that validation chose, unless the experiment has no validation set.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, read_json
 from ..runs.run_index import records
 from .comparison import interval, paired
-from .repeats import INCIDENTAL, deviation, percent
+from .repeats import INCIDENTAL, deviation, percent, summarise
 
 BEGIN, END = "<!-- table of results: begin -->", "<!-- table of results: end -->"
 COLUMNS = (
@@ -31,6 +35,19 @@ COLUMNS = (
 )
 
 NEEDED = ("seconds_training", "test_accuracy", "final_test_accuracy", "epochs", "engine")
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], aligned: bool = True) -> str:
+    """A table in Markdown.
+
+    Args:
+        aligned: pad the cells, for a terminal; a document, whose cells may be long, is easier to compare without.
+    """
+    widths = [max(map(len, column)) if aligned else 0 for column in zip(heads, *rows)]
+    rule = "|" + "|".join("-" * (width + 2) if aligned else "---" for width in widths) + "|"
+    padded = ([cell.ljust(width) for cell, width in zip(cells, widths)] for cells in (heads, *rows))
+    first, *others = (f"| {' | '.join(cells)} |" for cells in padded)
+    return "\n".join([first, rule, *others]) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +130,7 @@ def _defaults(experiment: str, quick: bool) -> dict[str, Any]:
 
 def table(runs: Sequence[FinishedRun]) -> str:
     """Markdown, a line for each group of runs."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(_cells(group))} |" for group in groups_of(runs).values()]
-    return "\n".join(lines) + "\n"
+    return markdown_table(COLUMNS, [_cells(group) for group in groups_of(runs).values()], aligned=False)
 
 
 def groups_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -167,7 +182,7 @@ def comparisons(runs: Sequence[FinishedRun]) -> str:
     """Markdown: every line of the table against the first, on the seeds and folds that both have."""
     grouped = list(groups_of(runs).values())
     heads = ("compared with " + f"`{command(grouped[0][0])}`", "pairs", "difference (95 % interval)", "p")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     first = _by_pair(grouped[0])
     for group in grouped[1:]:
         comparison = paired(first, _by_pair(group))
@@ -176,8 +191,8 @@ def comparisons(runs: Sequence[FinishedRun]) -> str:
             bounds = comparison.interval
             interval_text = "" if bounds is None else f" ({100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f})"
             cells = [str(comparison.pairs), f"{100 * comparison.mean:+.2f} %{interval_text}", f"{comparison.p:.4f}"]
-        lines.append(f"| `{command(group[0])}` | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"`{command(group[0])}`", *cells])
+    return markdown_table(heads, rows, aligned=False)
 
 
 def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
@@ -222,3 +237,61 @@ def with_table(document: str, text: str, where: str) -> str:
     if not begin or not end:
         raise SettingError(f"{where} does not say where the table goes: put these two lines into it: {BEGIN} {END}")
     return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
+Row = dict[str, Any]
+
+
+def scan_rows(cells: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """One row for each combination of settings other than the seed: settings, runs, wanted runs, summary.
+
+    Args:
+        cells: cell name -> settings of the grid. results: cell name -> results.json, of the finished ones.
+    """
+    groups: dict[str, Row] = {}
+    for name, values in cells.items():
+        settings = {k: v for k, v in values.items() if k != "seed"}
+        row = groups.setdefault(repr(settings), {"settings": settings, "wanted": 0, "cells": []})
+        row["wanted"] += 1
+        row["cells"] += [name] if name in results else []
+    rows = []
+    for row in groups.values():
+        summary = summarise({name: results[name] for name in row["cells"]})
+        rows.append({**row, "runs": len(row["cells"]), "summary": summary})
+    return sorted(rows, key=_score, reverse=True)
+
+
+def _score(row: Row) -> float:
+    """Mean validation accuracy; rows without one keep their order behind the others."""
+    return float(row["summary"].get("best_validation_accuracy", {}).get("mean", -1.0))
+
+
+def scan_table(rows: Sequence[Row]) -> str:
+    """The table, and below it the chosen setting with its test accuracy."""
+    chosen_by_validation = bool(rows) and _score(rows[0]) >= 0
+    names = list(rows[0]["settings"]) if rows else []
+    heads = [*names, "runs", "validation" if chosen_by_validation else "test (no validation set)", "s per run"]
+    number = "best_validation_accuracy" if chosen_by_validation else "test_accuracy"
+    body = [[*(_text(row["settings"][n]) for n in names), *_numbers(row, number)] for row in rows]
+    return markdown_table(heads, body) + (f"\n{_choice(rows[0])}\n" if chosen_by_validation else "")
+
+
+def _choice(row: Row) -> str:
+    settings = ", ".join(f"{name} {_text(value)}" for name, value in row["settings"].items()) or "the only setting"
+    test = row["summary"].get("test_accuracy")
+    words = "no test set" if test is None else f"test accuracy {percent(test['mean'], test['deviation'])}"
+    return f"Chosen on validation: {settings}; {words}."
+
+
+def _numbers(row: Row, number: str) -> list[str]:
+    runs = f"{row['runs']}" if row["runs"] == row["wanted"] else f"{row['runs']} of {row['wanted']}"
+    accuracy, seconds = row["summary"].get(number), row["summary"].get("seconds_training")
+    return [
+        runs,
+        "-" if accuracy is None else percent(accuracy["mean"], accuracy["deviation"]),
+        "-" if seconds is None else f"{seconds['mean']:.1f}",
+    ]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

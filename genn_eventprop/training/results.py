@@ -10,10 +10,14 @@ import numpy as np
 from ..optimisers import Optimiser
 from ..plan import Plan
 from .epoch_statistics import EpochStatistics
-from .evaluation import Evaluation
-from .gradient_norms import gradient_note
+from .evaluator import Evaluation
 from .metrics import class_accuracy, confusion_matrix, interval_of, report
 from .state import TrainingState
+
+APART = 1e4
+"""Factor between layers from which a gradient counts as vanishing or exploding."""
+NEAR = 1e-6
+"""Of the maximum: what is nearer to a bound counts as at it (float32)."""
 
 
 def epoch_metrics(
@@ -130,3 +134,73 @@ def activity_of(metrics: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> 
 def silent_words(activity: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """``"159 of 200 neurons of hidden"`` for every population with silent neurons."""
     return [f"{a['silent']} of {a['neurons']} neurons of {name}" for name, a in activity.items() if a["silent"]]
+
+
+def gradient_norms(
+    plan: Plan, gradients: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Population -> (L2 norm of the gradient of the learned weights that lead to it, the same over that of the
+    weights); in the order of the plan, only where weights are learned."""
+    norms = {}
+    for p in plan.populations:
+        into = [c for c in plan.into(p.name) if c.weight in plan.trainable]
+        if into:
+            g, w = (_norm(_learned(arrays[c.weight], c.learned) for c in into) for arrays in (gradients, parameters))
+            norms[p.name] = (g, g / w if w > 0 else float("nan"))
+    return norms
+
+
+def _learned(array: Any, mask: np.ndarray | None) -> np.ndarray:
+    """Those weights that are learned."""
+    return np.asarray(array) if mask is None else np.asarray(array)[mask]
+
+
+def _norm(arrays: Any) -> float:
+    return float(np.sqrt(sum(np.sum(np.square(np.asarray(a, np.float64))) for a in arrays)))
+
+
+def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") -> str:
+    """What is wrong with the gradients of layers, "" if nothing is.
+
+    Args:
+        norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the one
+            which the main loss reads. output: its name; if nothing into it is learned, the last layer.
+    """
+    relative = {name: r for name, (_, r) in norms.items() if np.isfinite(r)}
+    if len(relative) < 2:
+        return ""
+    last = output if output in relative else [*relative][-1]
+    before = [name for name in relative if name != last]
+    for name in before:
+        if relative[name] * APART < relative[last]:
+            return (
+                f"the gradient vanishes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
+                f"{name} and {relative[last]:.1e} for {last}; scale the initial weights to a firing rate in every "
+                "layer (initialise_rates, --initial-spikes), or use fewer layers"
+            )
+        if relative[name] > APART * relative[last] > 0:
+            return (
+                f"the gradient explodes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
+                f"{name} and {relative[last]:.1e} for {last}; clip it (clip_norm={{'*': ...}} of the optimiser, "
+                "--clip-each; slope_floor), or scale the initial weights to a firing rate (--initial-spikes)"
+            )
+    return ""
+
+
+def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray], optimiser: Optimiser) -> dict[str, Any]:
+    """{"delays": connection -> mean (ms), shares at_zero and at_max} where any are learned, else nothing.
+
+    The bounds are those that the optimiser keeps, at_zero is the share at the lower one.
+    """
+    metrics = {}
+    for c in plan.connections:
+        if c.delays is not None and c.learns_delays:
+            delays = np.asarray(parameters[c.delays_name], np.float64)
+            low, high = optimiser.bounds_of(c.delays_name)
+            margin = NEAR * c.delays.limit
+            metrics[c.name] = {
+                "mean": float(delays.mean()),
+                "at_zero": float(np.mean(delays <= low + margin)),
+                "at_max": float(np.mean(delays >= high - margin)),
+            }
+    return {"delays": metrics} if metrics else {}

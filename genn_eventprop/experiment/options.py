@@ -1,0 +1,351 @@
+"""Settings that users write as text: choices by name on one line, and tables of TOML.
+
+A choice (``"shift=40,blend=0.5"``, ``"ALIF(tau_B=100)"``, ``"first_spike_exp(alpha=3e-3)"``) is a name, by itself, with
+one value, or with options in brackets; several are separated by commas. In a TOML file the same may be written as a
+table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``. `parse_specs` is the one parser,
+`make` builds what was chosen; below it stand the tables of names: neurons, losses, regularisers, optimisers, delays,
+schedules, augmentations. Every unknown name or option is an error that lists what is known.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import optimisers
+from ..checksummed import shallow
+from ..data.augment.batchwise import is_fixed, moves_times
+from ..description.steps import apply
+from ..errors import EventPropError, SettingError, suggest
+from ..losses import LOSSES, Loss
+from ..modelling import Delay, Population, Uniform
+from ..modelling.delay import KINDS
+from ..modelling.neuron import Neuron
+from ..models import ZOO
+from ..optimisers import Optimiser, Schedule
+from ..regularisers import REGULARISERS, Regulariser
+from ..training.silent_neurons import Revive
+
+if TYPE_CHECKING:
+    from ..data import Events
+    from ..data.augment.augmented import Augmented, Blend
+    from ..data.augment.steps import Step
+
+AT_ONCE = 20_000_000
+"""Events of a training set up to which transforms that are the same every epoch are done once, before training."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One choice: its name, its single value if it was given one, its options."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_specs(text: str, where: str) -> list[Spec]:
+    """The choices in `text`, in order; none for an empty text.
+
+    Args:
+        where: the option, for messages.
+
+    Raises:
+        SettingError: naming the part that cannot be read.
+    """
+    return [_parse(part, where) for part in _split(text) if part]
+
+
+def parse_spec(text: str, where: str) -> Spec:
+    """Exactly one choice."""
+    specs = parse_specs(text, where)
+    if len(specs) != 1:
+        raise SettingError(f"{where}: expected one name, got {text!r}")
+    return specs[0]
+
+
+def whole_number(text: str) -> int | None:
+    """A number of at most 18 digits 0 to 9; None for any other text (`str.isdigit` is true of more than that)."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def spec_text(value: Any) -> Any:
+    """A TOML table as text; anything else unchanged."""
+    return ",".join(_item_text(name, v) for name, v in value.items()) if isinstance(value, dict) else value
+
+
+def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *leading: Any, **defaults: Any) -> Any:
+    """Call ``table[spec.name](*given, values, options)``; `defaults` are options used where the callable takes them.
+
+    Raises:
+        SettingError: an unknown name or option, with what is known.
+    """
+    if spec.name not in table:
+        raise SettingError(f"{where}: unknown name {spec.name!r}; {suggest(spec.name, table)}")
+    factory = table[spec.name]
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [name for name, p in list(parameters.items())[len(leading) :] if p.kind in named]
+    for option in spec.options:
+        if option not in known and not takes_all:
+            raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, known)}")
+    usable = {k: v for k, v in defaults.items() if (k in known or takes_all) and k not in known[: len(spec.values)]}
+    try:
+        inspect.signature(factory).bind(*leading, *spec.values, **{**usable, **spec.options})
+    except TypeError as error:
+        options = ", ".join(known) or "none"
+        raise SettingError(f"{where}: {spec.name} cannot be used like this: {error}; its options: {options}") from None
+    for name, value in [*zip(known, spec.values), *spec.options.items()]:
+        if name in parameters and not _fits(value, parameters[name]):
+            wanted = parameters[name].annotation
+            raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {wanted}")
+    try:
+        return factory(*leading, *spec.values, **{**usable, **spec.options})
+    except EventPropError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:  # values of a kind that only the factory can tell
+        raise SettingError(f"{where}: {spec.name} cannot be made of these values: {error}") from None
+
+
+VALUE_TYPES: dict[str, tuple[type, ...]] = {
+    "float": (int, float),
+    "int": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "tuple": (tuple, list),
+    "None": (type(None),),
+}
+"""Words of an annotation -> what a value may be. Whether a number is a whole one, the factory says."""
+
+
+def _fits(value: Any, parameter: inspect.Parameter) -> bool:
+    """Whether a value is of the kind that a parameter is annotated with; True if that is not one of `VALUE_TYPES`."""
+    words = set(re.findall(r"\w+", str(getattr(parameter.annotation, "__name__", parameter.annotation))))
+    if not words <= VALUE_TYPES.keys():
+        return True
+    truth = isinstance(value, bool) and "bool" not in words
+    return not truth and isinstance(value, tuple(kind for word in words for kind in VALUE_TYPES[word]))
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _parse(part: str, where: str) -> Spec:
+    problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...)"
+    try:
+        call = ast.parse(f"f({part})", mode="eval").body
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "f":  # a bracket too many
+            raise SyntaxError
+        if len(call.keywords) == 1 and not call.args and call.keywords[0].arg is not None:
+            return Spec(call.keywords[0].arg, (ast.literal_eval(call.keywords[0].value),))
+        if len(call.args) == 1 and not call.keywords:
+            inner = call.args[0]
+            if isinstance(inner, ast.Name):
+                return Spec(inner.id)
+            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name):
+                options = {str(k.arg): ast.literal_eval(k.value) for k in inner.keywords}
+                return Spec(inner.func.id, tuple(ast.literal_eval(a) for a in inner.args), options)
+    except (SyntaxError, MemoryError, RecursionError):  # the last two: brackets or signs nested without end
+        raise SettingError(problem) from None
+    except (ValueError, TypeError):
+        raise SettingError(f"{problem}; a value is a number, a text in quotation marks, or (a, b)") from None
+    raise SettingError(problem)
+
+
+def _item_text(name: str, value: Any) -> str:
+    if value is True:
+        return name
+    if isinstance(value, dict):
+        return f"{name}({', '.join(f'{k}={_value_text(v)}' for k, v in value.items())})"
+    return f"{name}={_value_text(value)}"
+
+
+def _value_text(value: Any) -> str:
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def snake(name: str) -> str:
+    """``MergeChannels`` as ``merge_channels``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
+    """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`; `defaults` are used where the model has them."""
+    spec = parse_spec(text, where)
+    model = ZOO.get(spec.name)
+    usable = {} if model is None else {name: value for name, value in defaults.items() if name in model.params}
+    return make(ZOO, spec.__class__(spec.name, spec.values, {**usable, **spec.options}), where)
+
+
+def loss_of(text: str, population: Population, where: str = "--loss", **defaults: Any) -> Loss:
+    """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population; `defaults` where the loss has them."""
+    return make(LOSSES, parse_spec(text, where), where, population, **defaults)
+
+
+def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
+    """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
+    regularisers: list[Regulariser] = []
+    for spec in parse_specs(text, where):
+        factory = REGULARISERS.get(spec.name)
+        of_one = factory is not None and "population" in inspect.signature(factory).parameters
+        regularisers += [
+            make(REGULARISERS, spec, where, *target) for target in ([(p,) for p in populations] if of_one else [()])
+        ]
+    return regularisers
+
+
+def revive_of(text: str, where: str = "--revive") -> list[Revive]:
+    """``"lift=0.002"``, ``"redraw"`` or nothing."""
+
+    def lift(amount: float = 0.002) -> Revive:
+        return Revive("lift", amount)
+
+    table = {"redraw": lambda: Revive("redraw"), "lift": lift}
+    return [make(table, spec, where) for spec in parse_specs(text, where)]
+
+
+def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:
+    """``"adam"``, ``"adam_w(weight_decay=0.01)"``; `shared` goes to any of them (groups, bounds, ...)."""
+    table = {"adam": optimisers.Adam, "adam_w": optimisers.AdamW, "sgd": optimisers.SGD, "rmsprop": optimisers.RMSprop}
+    return make(table, parse_spec(text, where), where, learning_rate=learning_rate, **shared)
+
+
+def delay_of(text: str, where: str = "--delays") -> Delay | float:
+    """``"synaptic(high=20, max=60)"``: learned delays that start uniformly between 0 and `high` ms; none for ""."""
+
+    def of(kind: str) -> Callable[..., Delay]:
+        def make_delay(high: float = 20.0, max: float = 60.0) -> Delay:
+            return Delay(Uniform(0.0, high), kind=kind, max=max)
+
+        return make_delay
+
+    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where), where) if text else 0.0
+
+
+def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
+    """``"cosine"``, ``"ease_in,exponential=0.95"``: several multiply; a cosine ends with the training."""
+    names = ("Constant", "Cosine", "EaseIn", "Exponential", "HalveOnPlateau", "Step")
+    table = {snake(name): getattr(optimisers, name) for name in names}
+    parts = [make(table, spec, where, epochs=epochs) for spec in parse_specs(text, where)]
+    return optimisers.Product(*parts) if parts else optimisers.Constant()
+
+
+def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Step], Blend | None]:
+    """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step.
+
+    ``blend=0.5`` mixes two recordings and keeps half of each; ``blend(keep=(0.5, 0.3), times=2)`` says it all.
+    """
+    from ..data.augment.augmented import Blend
+    from ..data.augment.steps import STEPS
+
+    table = {snake(name): step for name, step in STEPS.items()} | {"blend": _blend}
+    steps, blend = [], None
+    for spec in parse_specs(text, where):
+        step = make(table, spec, where)
+        if isinstance(step, Blend):
+            blend = step
+        else:
+            steps.append(step)
+    return steps, blend
+
+
+def _blend(keep: Any = (0.5, 0.5), times: float = 2.0) -> Blend:
+    from ..data.augment.augmented import Blend
+
+    return Blend(tuple(keep) if isinstance(keep, (tuple, list)) else (keep, keep), times)
+
+
+def augmented(train: Events, text: str, duration: float, seed: int, where: str = "--augment") -> Events | Augmented:
+    """The training set with what `text` says, without what comes later than `duration` ms.
+
+    `Augmented` if one epoch is to differ from the next or the set is large, else done once.
+    """
+    from ..data.augment.augmented import Augmented
+
+    steps, blend = augmentations_of(text, where)
+    steps = _cropped(steps, duration)
+    if not _large(train) and blend is None:
+        first = next((i for i, step in enumerate(steps) if not is_fixed(step)), len(steps))
+        train, steps = apply(steps[:first], train), steps[first:]
+    if steps or blend or _large(train):
+        return Augmented(train, steps, blend, seed)
+    return train
+
+
+def transformed(events: Events, text: str, duration: float, where: str = "--augment") -> Events:
+    """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
+    return apply(preprocessing(text, duration, where), events)
+
+
+def preprocessing(text: str, duration: float, where: str = "--augment") -> list[Step]:
+    """What `text` does to every sample alike, and the crop to the trial."""
+    return _cropped([step for step in augmentations_of(text, where)[0] if is_fixed(step)], duration)
+
+
+def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
+    """Words for the samples that go on when the trial is over; none if a step of `text` brings their end into it."""
+    from ..data.augment.steps import CompressTime, FitTime
+
+    late = int((events.durations >= duration).sum())
+    if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
+        return []
+    return [
+        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; later spikes are dropped"
+    ]
+
+
+def _cropped(steps: list[Step], duration: float) -> list[Step]:
+    """The steps, and a crop to the trial: last if a step moves events in time, else first."""
+    from ..data.augment.steps import Crop
+
+    crop = Crop(0.0, duration)
+    return [*steps, crop] if any(map(moves_times, steps)) else [crop, *steps]
+
+
+def _large(events: Events) -> bool:
+    return len(events.times) > AT_ONCE
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file."""
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        return dict(shallow(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except (FileNotFoundError, IsADirectoryError):
+        raise SettingError(f"there is no config file {path}") from None
+    except ValueError as error:  # also of bytes that are no text, and of numbers with thousands of digits
+        raise SettingError(f"{path} is not valid TOML: {error}") from None
+    except (RecursionError, MemoryError):
+        raise SettingError(f"{path} is not valid TOML: its brackets are nested too deeply") from None
+
+
+def write_toml(table: Mapping[str, Any]) -> str:
+    """Flat settings as TOML; texts and lists are written as in JSON, which TOML reads the same."""
+    return "".join(f"{name} = {toml_value(value)}\n" for name, value in table.items())
+
+
+def toml_value(value: Any) -> str:
+    """One value; a table is written inline."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value)
