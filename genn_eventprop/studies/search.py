@@ -105,7 +105,7 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
     seeds = tuple(whole_numbers(str(table.get("seeds", "1")), f"{where}: seeds"))
     search_ranges = {name.replace("-", "_"): _range(name, choices, where) for name, choices in ranges.items()}
     if "seed" in search_ranges:
-        raise SettingError(f'{where}: seed is not search_ranges; give seeds = "1-3" for repeats of every setting')
+        raise SettingError(f'{where}: seed is not searched; give seeds = "1-3" for repeats of every setting')
     rest = {key: table[key] for key in ("sampler", "pruner", "objective") if key in table}
     trials = _whole(table.get("trials", 20), f"{where}: trials")
     seed = _whole(table.get("seed", 1), f"{where}: seed")
