@@ -1,5 +1,7 @@
 """Several readouts of one output, V at every time step among them, from one pass forwards and one backwards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -144,6 +146,19 @@ def test_differences_of_a_loss_of_v_at_every_step(model):
             moved[spike] += sign * h
             both.append(value(moved))
         assert found["times"][spike] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["reference_clock", "c99"])
+def test_training_with_a_first_spike_beside_the_loss(engine):
+    """Nothing is missing of a readout that the loss does not score: no push, whether the output spikes or not."""
+    found = []
+    for also in ((), ("first_spike", "count")):
+        running = made(engine, plan_of("LIF", ("end", *also), "grid"))
+        data = running.load(replace(events(), labels=np.array([0, 1, 2])))
+        running.run(data, [0, 1, 2], training=True)
+        found.append({k: np.array(v) for k, v in running.gradients.items()})
+    for name, alone in found[0].items():
+        np.testing.assert_allclose(found[1][name], alone, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["synaptic", "axonal", "dendritic"])

@@ -19,7 +19,7 @@ class _OfSpikes(ClockReadout):
         self.missing = np.zeros_like(slope)
 
     def end(self, x: Array, spikes: Array) -> None:
-        self.spikes = spikes
+        self.spikes, self.missing = spikes, np.zeros(self.value.shape)  # until it is scored; another readout may be
         self.rank = np.cumsum(spikes, axis=0) - spikes
 
     def times(self, n: int) -> tuple[Array, Array]:
