@@ -11,6 +11,7 @@ from genn_eventprop.errors import EngineError, LossError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.two_compartment import TwoCompartment
 from genn_eventprop.plan import make_plan
 from support.clocked import relative
 from support.cuda_shim import ShimEngine
@@ -146,6 +147,24 @@ def test_differences_of_a_loss_of_v_at_every_step(model):
             moved[spike] += sign * h
             both.append(value(moved))
         assert found["times"][spike] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_arrivals_at_a_sample_come_after_it(engine):
+    """Also where sums of times and delays are rounded: 1 + 2 is sample 3 of 1 ms, 0.1 + 0.2 sample 3 of 0.1 ms."""
+    for dt in (1.0, 0.1):
+        net = Network()
+        output = net.population(TwoCompartment(), 1, name="output")
+        weights = Dense([[0.5], [0.7]])
+        net.connect(net.input(2), output, weights, delay=2 * dt, receptor="soma")
+        plan = make_plan(net, Loss(output, "end", also=("trace",)), dt=dt, duration=10 * dt, spike_times="exact")
+        running = made(engine, plan)
+        read = running.forward(running.load(Events.from_samples([([dt, dt], [0, 1])], 2)), [0])
+        slope = np.zeros((1, 11, 1))
+        slope[0, 3] = 1.0
+        running.backward(np.zeros((1, 1)), {"trace": slope})
+        assert abs(read.also["trace"][0, 3, 0]) < 1e-12 < abs(read.also["trace"][0, 4, 0])
+        assert np.abs(running.input_gradients).max() < 1e-12
 
 
 @pytest.mark.parametrize("engine", ["reference_clock", "c99"])

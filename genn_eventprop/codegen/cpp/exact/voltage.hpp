@@ -140,7 +140,7 @@ struct ReadVoltage : NoReader<O> {
         const int64_t steps = args.n_steps, all = args.exact_steps;
         for (; sampled < until; ++sampled) {
             const double at = args.duration * double(sampled * all - step * steps) / (double(steps) * double(all));
-            if (at > s) return;
+            if (at > s + out.together) return;  // what is simultaneous comes after the sample
             voltage(out, at);
             for (int k = 0; k < NP; ++k) samples[sampled * NP + k] = double(V_now[k]);
             if (!training) continue;
