@@ -224,7 +224,7 @@ class TraceOfV(Readout):
         times = self.plan.duration * np.arange(steps + 1) / steps
         order = np.lexsort((seg.start, seg.neuron))
         lanes = np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1)
-        together = times - TOGETHER * self.plan.duration  # one instant, but for rounding
+        together = times - SAME_INSTANT * self.plan.duration  # one instant, but for rounding
         at_time = [mine[np.maximum(np.searchsorted(seg.start[mine], together) - 1, 0)] for mine in lanes]
         self.segment = np.concatenate(at_time)
         self.offset = np.clip(np.tile(times, len(lanes)) - seg.start[self.segment], 0.0, seg.length[self.segment])
