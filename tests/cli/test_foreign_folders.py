@@ -105,6 +105,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_foreign_folder_stays_as_it_is(folder, capsys, name):
     if "search" in name or name == "status":
@@ -116,6 +117,7 @@ def test_a_foreign_folder_stays_as_it_is(folder, capsys, name):
     assert contents("there") == before
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", FOREIGN)
 def test_one_foreign_file_is_enough(folder, capsys, name):
     if name == ".lock":
@@ -142,6 +144,7 @@ def test_a_run_that_starts_over_removes_what_it_wrote(folder, capsys, name):
     assert main(LINE) == 0 and json.loads(Path("there/results.json").read_text())["epochs"] == 2
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kept", mark.OF_A_RUN)
 def test_an_old_run_is_known_by_its_records(folder, kept):
     """The mark, and all records but one, are gone."""

@@ -112,6 +112,7 @@ def read_by_a_compiler(text, tmp_path):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.ci
 def test_no_text_of_a_model_leaves_its_place(run, tmp_path, monkeypatch):
     """Every text and every key of model.json in turn: an error that names the file, or a model whose code and page say
     it as a text."""
@@ -144,6 +145,7 @@ def test_no_text_of_a_model_leaves_its_place(run, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*MARK*"))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["config.json", "results.json", "metrics.jsonl", "environment.json"])
 def test_no_text_of_a_record_leaves_the_page(run, tmp_path, name, monkeypatch):
     pytest.importorskip("plotly")
@@ -162,6 +164,7 @@ def test_no_text_of_a_record_leaves_the_page(run, tmp_path, name, monkeypatch):
     assert not list(tmp_path.rglob("*MARK*"))
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
 def test_names_of_weights_are_names(run, tmp_path, text, monkeypatch, capsys):
     """They name files of export, and elements of the page."""

@@ -100,6 +100,7 @@ def shell(line, **environment):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "line, status, says",
     [
@@ -114,6 +115,7 @@ def test_closed_streams(page, line, status, says):
     assert found == status and says in err and b"Traceback" not in err
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name, locale", [("\u00e9", {"PYTHONIOENCODING": "ascii"}), ("r\udcff", {"LC_ALL": "C.UTF-8"})]
 )
@@ -124,6 +126,7 @@ def test_a_run_folder_the_locale_cannot_write(page, name, locale):
     assert (Path(name) / "command.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("text", ["\u00b2", "1-\u00b2", "9" * 5000, "1-" + "9" * 5000, "-1", "", "1-", "\u0663"])
 def test_numbers_that_are_none(text, page, capsys):
     with pytest.raises(SettingError, match="write integers and ranges such as 1-8"):
@@ -141,6 +144,7 @@ def test_folders_of_classes_with_odd_digits(tmp_path):
     assert inner_ear.recordings(tmp_path)[3] == ["9", "10", "a", "\u00b2"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("folder", ["5", "0", '""', "true", '["a"]', "1979-05-27", "nan"])
 def test_the_folder_of_a_scan_is_a_text(page, folder, capsys):
     Path("s.toml").write_text(f'experiment = "page.py"\nfolder = {folder}\n')
@@ -149,6 +153,7 @@ def test_the_folder_of_a_scan_is_a_text(page, folder, capsys):
         assert 's.toml: folder must be a text, e.g. folder = "runs/s", got ' in capsys.readouterr().err
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "line, says",
     [
@@ -188,6 +193,7 @@ def test_flags_with_an_open_quote(page, monkeypatch, capsys):
     assert main(["engines"]) == 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "setting, choice",
     [
