@@ -20,21 +20,21 @@ def expanded(path: Path | str, error: type[EventPropError] = SettingError) -> Pa
     if not first.startswith("~"):
         return Path(path)
     try:
-        found = home() if first == "~" else Path(first).expanduser()
+        folder = home() if first == "~" else Path(first).expanduser()
     except RuntimeError:  # no such user
-        found = None
-    if found is None:
+        folder = None
+    if folder is None:
         raise error(
             f"{path} names a home folder, but there is none (HOME is not set, or there is no such user); "
             "write the whole path, ./~ for a file of that name"
         )
-    return found.joinpath(*below)
+    return folder.joinpath(*below)
 
 
 def home() -> Path | None:
     """The user's home folder; None if HOME is not set, or empty, and the system knows none."""
-    if given := os.environ.get("HOME"):
-        return Path(given).absolute()
+    if path := os.environ.get("HOME"):
+        return Path(path).absolute()
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
@@ -50,8 +50,8 @@ def cache_root(variable: str, error: type[EventPropError]) -> Path:
     Raises:
         error: HOME is not set, and the system knows no home of this user.
     """
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
+    if path := os.environ.get("XDG_CACHE_HOME"):
+        return Path(path)
     folder = home()
     if folder is None:
         raise error(

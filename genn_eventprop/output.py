@@ -17,7 +17,7 @@ class Output(io.TextIOBase):
 
     Args:
         stream: None for one that was closed before the program began.
-        lasting: an error is kept for the end, in `error`; False raises `OutputError` at once, where nothing is left to
+        lasting: an error waits for the end, in `error`; False raises `OutputError` at once, where nothing is left to
             do but to print.
     """
 
@@ -59,13 +59,13 @@ class Output(io.TextIOBase):
         assert self.stream is not None
         with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
             number = self.stream.fileno()
-            kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+            copy, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
             try:
                 os.dup2(nowhere, number)
                 self.stream.flush()
             finally:
-                os.dup2(kept, number)
-                os.close(kept)
+                os.dup2(copy, number)
+                os.close(copy)
                 os.close(nowhere)
 
     def told(self) -> str:

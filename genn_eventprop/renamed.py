@@ -40,6 +40,7 @@ MODULES = {
     "data.mnist": "data.readers.mnist",
     "data.needs": "data.optional",
     "data.raster": "data.events.raster",
+    "data.readers.hdf5_output": "data.readers.hdf5",
     "data.rearrange": "data.augment.steps",
     "data.same_samples": "data.events.events",
     "data.samples": "data.open",

@@ -81,15 +81,15 @@ def cached(
     """
     root = folder or cache_folder()
     entry = root / f"{name}-{key_of(sources, {'name': name, **settings})}"
-    for _ in range(3):  # another process may find the same damage, and remove what this one has built
-        found = _whole(entry)
-        if found is not None:
-            return found
+    for _ in range(3):  # another process may see the same damage, and remove what this one has built
+        events = _trusted(entry)
+        if events is not None:
+            return events
         _build(root, entry, build)
     return Events.load(entry)
 
 
-def _whole(entry: Path) -> Events | None:
+def _trusted(entry: Path) -> Events | None:
     """The events of an entry that is there and can be trusted; what cannot is put away."""
     if not (entry.is_dir() or entry.is_symlink()):
         return None
@@ -117,7 +117,7 @@ def _build(root: Path, entry: Path, build: Callable[[Path], object]) -> None:
         ) from error
     try:
         build(work / "events")
-        keep(work / "events", entry)
+        publish(work / "events", entry)
     except (DataError, OSError) as error:
         if str(work) in str(error):  # written to the cache, not read from the source
             raise DataError(f"{error}, or set {VARIABLE} to another folder") from error
@@ -126,7 +126,7 @@ def _build(root: Path, entry: Path, build: Callable[[Path], object]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def keep(new: Path, entry: Path) -> None:
+def publish(new: Path, entry: Path) -> None:
     """Give a finished entry its name, unless another process was first."""
     try:
         os.rename(new, entry)

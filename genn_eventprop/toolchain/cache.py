@@ -34,9 +34,9 @@ SIZE_LIMIT = 512 * 2**20  # bytes; the libraries unused for longest go first
 
 def cache_folder() -> Path:
     """$GENN_EVENTPROP_CACHE, else the user's cache folder."""
-    if given := os.environ.get(VARIABLE):
+    if folder := os.environ.get(VARIABLE):
         # a library is loaded by its name alone only from system folders
-        return expanded(given, ToolchainError).absolute()
+        return expanded(folder, ToolchainError).absolute()
     return cache_root(VARIABLE, ToolchainError) / "genn_eventprop"
 
 
@@ -164,12 +164,12 @@ def _age(path: Path) -> float:
 
 
 def clear(folder: Path | None = None) -> tuple[int, int]:
-    """Remove every cached library and kept failure, and what interrupted builds left. Returns (files, bytes)."""
+    """Remove every cached library and failed source, and what interrupted builds left. Returns (files, bytes)."""
     folder = folder or cache_folder()
     scratch = [path for path in _named(folder, SCRATCH) if _only_ours(path)]
-    found = [*_named(folder, LIBRARY), *_named(folder, SOURCE), *_named(folder / "failed", FAILED)]
+    entries = [*_named(folder, LIBRARY), *_named(folder, SOURCE), *_named(folder / "failed", FAILED)]
     files = size = 0
-    for path in (*found, *(p for left in scratch for p in left.iterdir())):
+    for path in (*entries, *(p for left in scratch for p in left.iterdir())):
         try:
             size += path.stat().st_size
             path.unlink()

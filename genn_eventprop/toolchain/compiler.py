@@ -96,16 +96,16 @@ def find_compiler() -> Compiler:
     wanted = os.environ.get("CXX")
     if wanted:
         try:
-            found = _probe(tuple(shlex.split(wanted)))
+            compiler = _probe(tuple(shlex.split(wanted)))
         except ValueError:  # an open quote
-            found = None
-        if found is None:
+            compiler = None
+        if compiler is None:
             raise ToolchainError(f"CXX is set to {wanted!r}, which does not run; unset it or set it to a C++ compiler")
-        return found
+        return compiler
     for command in _candidates():
-        found = _probe(command)
-        if found is not None:
-            return found
+        compiler = _probe(command)
+        if compiler is not None:
+            return compiler
     raise NoCompilerError(
         "no C++ compiler was found (looked for $CXX, g++, clang++ and the ziglang package); install one with your "
         'system\'s package manager, or run: pip install "genn_eventprop[compiler]"'

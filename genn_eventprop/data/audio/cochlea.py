@@ -129,15 +129,15 @@ def _bands(membrane: Membrane, rates: tuple[int, ...], fastest: int) -> tuple[Ba
     """A bank whose channels run at no more than `fastest`: many sounds, of whatever rate, share a few of them."""
     needed = np.minimum(SAMPLES * best_frequency(membrane), fastest)
     rate_of = np.array(rates)[np.searchsorted(rates, needed)]
-    found = []
+    bank = []
     for rate in np.unique(rate_of).tolist():
         index = np.flatnonzero(rate_of == rate)
         channels = slice(int(index[0]), int(index[-1]) + 1)
         bins = np.arange(1, BLOCK * rate // RATE // 2 + 1) * RATE / BLOCK
-        answer = np.zeros((len(index), len(bins) + 1), np.complex64)  # a constant pressure moves nothing
-        answer[:, 1:] = response(membrane, bins, channels)
-        found.append(Band(channels, rate, answer))
-    return tuple(found)
+        velocities = np.zeros((len(index), len(bins) + 1), np.complex64)  # a constant pressure moves nothing
+        velocities[:, 1:] = response(membrane, bins, channels)
+        bank.append(Band(channels, rate, velocities))
+    return tuple(bank)
 
 
 def velocity(band: Band, sound: np.ndarray) -> np.ndarray:

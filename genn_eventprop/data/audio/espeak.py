@@ -55,12 +55,12 @@ def class_names() -> list[str]:
 def sayings(voices: Sequence[str], speeds: Sequence[int], pitches: Sequence[int], seed: int) -> list[Saying]:
     """Every word with every voice, speed and pitch, in random order."""
     words = [(language, word) for language, words in WORDS.items() for word in words]
-    found = [
+    combinations = [
         Saying(label, word, language, *how)
         for label, (language, word) in enumerate(words)
         for how in itertools.product(voices, speeds, pitches)
     ]
-    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    return [combinations[i] for i in np.random.default_rng(seed).permutation(len(combinations))]
 
 
 def installed() -> str:

@@ -21,7 +21,7 @@ class Blend:
     """New samples, each mixed from recordings of one class.
 
     The recordings' centres of mass are aligned in channel and time (at their mean), then each event of recording i is
-    kept with probability keep[i]. Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+    retained with probability keep[i]. Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
 
     Args:
         keep: one probability for each recording that is mixed.
@@ -87,11 +87,11 @@ class Blend:
         moved = []
         for k, (part, centre) in enumerate(zip(parts, centres, strict=True)):
             by = target - centre
-            kept = rng.per_event(f"blend keep {k}", part.counts) < self.keep[k]
+            keep = rng.per_event(f"blend keep {k}", part.counts) < self.keep[k]
             channels = part.channels + np.repeat(np.floor(by[1] + 0.5).astype(np.int32), part.counts)
             times = part.times + np.repeat(by[0], part.counts)
-            kept &= channel_in_range(channels, events.n_channels) & (times >= 0)
-            moved.append(replace_events(part, times, channels, kept))
+            keep &= channel_in_range(channels, events.n_channels) & (times >= 0)
+            moved.append(replace_events(part, times, channels, keep))
         mixed = []
         for b in range(len(partners)):
             times, channels = zip(*(part.sample(b) for part in moved), strict=True)
@@ -112,9 +112,11 @@ class Blend:
             by = np.where(new, target - centres[:, of_part], 0.0)
             keys, keep = rng.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
             parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
-        about: dict[str, Any] = {field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")}
-        about |= {"n_classes": events.n_classes, "name": events.name}
-        return Events.trusted(*kernels.blend(parts, events.n_channels), events.n_channels, **about)
+        annotations: dict[str, Any] = {
+            field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")
+        }
+        annotations |= {"n_classes": events.n_classes, "name": events.name}
+        return Events.trusted(*kernels.blend(parts, events.n_channels), events.n_channels, **annotations)
 
 
 def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) -> None:
@@ -139,23 +141,23 @@ def centre_of_mass(events: Events) -> np.ndarray:
 
 def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarray) -> Events:
     """Samples chosen[~new] of `events` and all of `made`, in the order that new (B,) tells, copied once."""
-    own = np.where(new, 0, chosen)
-    counts = events.offsets[own + 1] - events.offsets[own]
+    source = np.where(new, 0, chosen)  # 0: any sample that exists, since `made` has the new ones
+    counts = events.offsets[source + 1] - events.offsets[source]
     counts[new] = made.counts
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     times, channels = np.empty(offsets[-1]), np.empty(offsets[-1], np.int32)
     position = 0
-    for b, (is_new, i) in enumerate(zip(new.tolist(), own.tolist(), strict=True)):
+    for b, (is_new, i) in enumerate(zip(new.tolist(), source.tolist(), strict=True)):
         t, c = made.sample(position) if is_new else events.sample(i)
         position += is_new
         times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
-    about: dict[str, Any] = {}
+    annotations: dict[str, Any] = {}
     for field in ("labels", "groups", "targets"):
-        about[field] = part_of(events, field, own)
-        if about[field] is not None:
-            about[field][new] = getattr(made, field)
-    about |= {"n_classes": events.n_classes, "name": events.name}
-    return Events.trusted(times, channels, offsets, events.n_channels, **about)
+        annotations[field] = part_of(events, field, source)
+        if annotations[field] is not None:
+            annotations[field][new] = getattr(made, field)
+    annotations |= {"n_classes": events.n_classes, "name": events.name}
+    return Events.trusted(times, channels, offsets, events.n_channels, **annotations)
 
 
 class Augmented:

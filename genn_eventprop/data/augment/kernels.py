@@ -1,7 +1,7 @@
 """Compiled inner loops of the data path (kernels.cpp), where this machine has a compiler; `library` is None otherwise.
 
 They release the interpreter's lock while they run, so that batches are prepared beside the engine. Every function here
-takes and gives the flat arrays of `Events`; a batch is given by the start and the number of events of each sample.
+takes and returns the flat arrays of `Events`; a `Batch` says where each of its samples starts, and how long it is.
 
 Axis letters: B samples, E events.
 """
@@ -91,9 +91,9 @@ def select(
     t_first: float = -np.inf,
     t_end: float = np.inf,
 ) -> Arrays:
-    """Samples moved by shift_time (B,) and shift_channel (B,); what is outside [t_first, t_end) or the channels is left
+    """Samples moved by shift_time (B,) and shift_channel (B,), without events outside [t_first, t_end) or the channels.
 
-    out, and of the rest each event is kept with probability keep (B,), by the random numbers of keys (B,).
+    Of the rest each event stays with probability keep (B,), by the random numbers of keys (B,).
     """
     size = len(batch.n)
     by_time = np.zeros(size) if shift_time is None else np.ascontiguousarray(shift_time, np.float64)
@@ -115,10 +115,10 @@ def blend(parts: Sequence[tuple[Batch, np.ndarray, np.ndarray, np.ndarray, np.nd
             of events in the second batch: the first recording as it is.
     """
     arguments: list[Any] = []
-    kept = []  # alive as long as their addresses are used
+    references = []  # alive as long as their addresses are used
     for batch, by_time, by_channel, keys, keep in parts:
         arrays = (batch.start, batch.n, np.ascontiguousarray(by_time), by_channel, keys, thresholds(keep))
-        kept.append(arrays)
+        references.append(arrays)
         arguments += map(pointer, arrays)
     first, second = parts[0][0], parts[1][0]
     total, longest = (int(f(first.n) + f(np.maximum(second.n, 0))) for f in (np.sum, np.max))

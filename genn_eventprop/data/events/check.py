@@ -181,7 +181,7 @@ def named_targets(values: Mapping[str, Any] | np.ndarray, n_samples: int, where:
     names = list(values if isinstance(values, Mapping) else values.dtype.names or ())
     if not names:
         return None
-    found: dict[str, np.ndarray] = {}
+    fields: dict[str, np.ndarray] = {}
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise DataError(f"{where}: a target's name is letters, digits and underscores, got {name!r}")
@@ -190,16 +190,16 @@ def named_targets(values: Mapping[str, Any] | np.ndarray, n_samples: int, where:
         except ValueError:
             raise DataError(f"{where}: target {name!r} is no array: its parts have different lengths") from None
         if array.ndim == 1 and array.dtype.kind in "iu" and len(array) == n_samples:
-            found[name] = labels(array, n_samples, None, f"{where}: target {name!r}")[0]  # type: ignore[assignment]
+            fields[name] = labels(array, n_samples, None, f"{where}: target {name!r}")[0]  # type: ignore[assignment]
             continue
         if array.ndim == 1:
             raise DataError(
                 f"{where}: target {name!r} is {array.shape} {array.dtype}; give {n_samples} classes (integers), or "
                 f"numbers of shape ({n_samples}, ...)"
             )
-        found[name] = targets(array, n_samples, f"{where}: target {name!r}")  # type: ignore[assignment]
-    every = np.empty(n_samples, np.dtype([(n, a.dtype, a.shape[1:]) for n, a in found.items()]))
-    for name, array in found.items():
+        fields[name] = targets(array, n_samples, f"{where}: target {name!r}")  # type: ignore[assignment]
+    every = np.empty(n_samples, np.dtype([(n, a.dtype, a.shape[1:]) for n, a in fields.items()]))
+    for name, array in fields.items():
         every[name] = array
     return every
 
@@ -247,6 +247,6 @@ def same_layout(parts: Sequence[Recordings]) -> None:
             if (getattr(part, field) is None) != (getattr(first, field) is None):
                 raise DataError(f"part {i} and part 0: only one of them has {field}; all parts need them, or none")
         if part.targets is not None and first.targets is not None:
-            own, other = (e.targets.dtype.names or e.targets.shape[1:] for e in (part, first))
-            if own != other:
-                raise DataError(f"part {i} has targets {own}, part 0 {other}")
+            here, there = (e.targets.dtype.names or e.targets.shape[1:] for e in (part, first))
+            if here != there:
+                raise DataError(f"part {i} has targets {here}, part 0 {there}")

@@ -72,16 +72,16 @@ def follows(events: Events) -> np.ndarray:
     return same
 
 
-def _numbers(events: Events, steps: np.ndarray, owner: np.ndarray, n: int, given: int | None) -> np.ndarray:
+def _numbers(events: Events, steps: np.ndarray, owner: np.ndarray, n: int, limit: int | None) -> np.ndarray:
     """(S,) chunks of every recording."""
     last = np.zeros(len(events), np.int64)
     np.maximum.at(last, owner, steps // n)
-    if given is None:
+    if limit is None:
         return last + 1
-    if (last >= given).any():
-        bad = int(np.argmax(last >= given))
-        raise DataError(f"recording {bad} has spikes after its length of {given} chunks")
-    return np.full(len(events), given)
+    if (last >= limit).any():
+        bad = int(np.argmax(last >= limit))
+        raise DataError(f"recording {bad} has spikes after its length of {limit} chunks")
+    return np.full(len(events), limit)
 
 
 def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray) -> np.ndarray | None:

@@ -29,16 +29,16 @@ def unit_range(values: np.ndarray) -> np.ndarray:
     return array
 
 
-def one_spike_each(times: np.ndarray, width: int, **about: Any) -> Events:
+def one_spike_each(times: np.ndarray, width: int, **annotations: Any) -> Events:
     """Events from (S, C) times in ms, one spike per channel, none if the time is not finite."""
     order = np.argsort(times, axis=1, kind="stable")
     ordered = np.take_along_axis(times, order, axis=1)
-    spikes = np.isfinite(ordered)
-    offsets = np.concatenate([[0], np.cumsum(spikes.sum(axis=1))])
-    return Events(ordered[spikes], order[spikes].astype(np.int32), offsets, width, **about)
+    finite = np.isfinite(ordered)
+    offsets = np.concatenate([[0], np.cumsum(finite.sum(axis=1))])
+    return Events(ordered[finite], order[finite].astype(np.int32), offsets, width, **annotations)
 
 
-def in_chunks(encode_times: Any, values: np.ndarray, labels: Any, about: dict[str, Any]) -> Events:
+def in_chunks(encode_times: Any, values: np.ndarray, labels: Any, annotations: dict[str, Any]) -> Events:
     """Encode CHUNK samples at a time, so that the dense times of all samples never exist together."""
     values = np.asarray(values)
     if len(values) == 0:
@@ -48,11 +48,11 @@ def in_chunks(encode_times: Any, values: np.ndarray, labels: Any, about: dict[st
         block = unit_range(values[start : start + CHUNK])
         parts.append(one_spike_each(encode_times(block), block.shape[1]))
     joined = Events.concatenate(parts)
-    return Events(joined.times, joined.channels, joined.offsets, joined.n_channels, labels, **about)
+    return Events(joined.times, joined.channels, joined.offsets, joined.n_channels, labels, **annotations)
 
 
 def latency_linear(
-    values: np.ndarray, labels: Any = None, t_max: float = 20.0, threshold: float = 1.0 / 255.0, **about: Any
+    values: np.ndarray, labels: Any = None, t_max: float = 20.0, threshold: float = 1.0 / 255.0, **annotations: Any
 ) -> Events:
     """t = (1 - x) t_max for x > threshold, no spike otherwise.
 
@@ -60,10 +60,10 @@ def latency_linear(
 
     Args:
         values: (S, ...) unsigned integers, or numbers in [0, 1]; x is the value in [0, 1].
-        about: groups, n_classes, name of the Events.
+        annotations: groups, n_classes, name of the Events.
     """
     check_positive(t_max=t_max)
-    return in_chunks(lambda x: np.where(x > threshold, (1.0 - x) * t_max, np.inf), values, labels, about)
+    return in_chunks(lambda x: np.where(x > threshold, (1.0 - x) * t_max, np.inf), values, labels, annotations)
 
 
 def latency_logarithmic(
@@ -72,7 +72,7 @@ def latency_logarithmic(
     tau: float = 20.0,
     threshold: float = 0.2,
     t_max: float = 100.0,
-    **about: Any,
+    **annotations: Any,
 ) -> Events:
     """t = tau log(x / (x - threshold)) for x > threshold, no spike otherwise or if t > t_max.
 
@@ -85,7 +85,7 @@ def latency_logarithmic(
         t = tau * np.log(above / (above - threshold))
         return np.where((x > threshold) & (t <= t_max), t, np.inf)
 
-    return in_chunks(times, values, labels, about)
+    return in_chunks(times, values, labels, annotations)
 
 
 def sequential(
@@ -95,7 +95,7 @@ def sequential(
     dt: float = 1.0,
     cue: bool = False,
     order: np.ndarray | None = None,
-    **about: Any,
+    **annotations: Any,
 ) -> Events:
     """Present one value after the other; a channel spikes when the value crosses its threshold between two frames.
 
@@ -120,7 +120,7 @@ def sequential(
     if not parts:
         raise DataError("nothing to encode: no samples")
     joined = Events.concatenate(parts)
-    return Events(joined.times, joined.channels, joined.offsets, width, labels, **about)
+    return Events(joined.times, joined.channels, joined.offsets, width, labels, **annotations)
 
 
 def crossings(passed: np.ndarray, thresholds: int, dt: float, width: int, cue: bool) -> Events:
@@ -148,7 +148,7 @@ def sigma_delta(
     threshold: float = 1.0,
     dt: float = 1.0,
     lengths: np.ndarray | None = None,
-    **about: Any,
+    **annotations: Any,
 ) -> Events:
     """Send-on-delta: channel c spikes when its signal has risen by `threshold`, C + c when it has fallen by it.
 
@@ -169,7 +169,7 @@ def sigma_delta(
     if frames_of.shape != (samples,) or frames_of.min(initial=1) < 1 or frames_of.max(initial=1) > frames:
         raise DataError(f"lengths must be {samples} numbers of frames from 1 to {frames}")
     level = signals[:, 0].copy()
-    found: list[tuple[np.ndarray, ...]] = []
+    spikes: list[tuple[np.ndarray, ...]] = []
     for k in range(1, frames):
         before, now = signals[:, k - 1], signals[:, k]
         steps = np.where((k < frames_of)[:, None], np.trunc((now - level) / threshold), 0.0)
@@ -182,15 +182,15 @@ def sigma_delta(
         first, slope = before[sample, channel], (now - before)[sample, channel]
         crossed = np.repeat(start, n) + np.repeat(sign, n) * nth * threshold
         fraction = (crossed - np.repeat(first, n)) / np.repeat(slope, n)
-        found.append(
+        spikes.append(
             (np.repeat(sample, n), (k - 1 + fraction) * dt, np.repeat(channel + np.where(sign < 0, width, 0), n))
         )
         level += steps * threshold
     empty = (np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
-    owner, times, channels = (np.concatenate(part) for part in zip(empty, *found, strict=True))
+    owner, times, channels = (np.concatenate(part) for part in zip(empty, *spikes, strict=True))
     order = np.lexsort((channels, times, owner))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=samples))])
-    return Events(times[order], channels[order].astype(np.int32), offsets, 2 * width, labels, **about)
+    return Events(times[order], channels[order].astype(np.int32), offsets, 2 * width, labels, **annotations)
 
 
 def check_positive(**settings: float) -> None:

@@ -309,7 +309,7 @@ def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:
         "labels": _agreed([p.labels for p in parts], "labels"),
         "groups": _agreed([p.groups for p in parts], "groups"),
         "n_classes": max((p.n_classes for p in parts if p.n_classes is not None), default=None),
-        "targets": {n: _agreed(found, f"targets {n!r}") for n, found in named.items()} or plain,
+        "targets": {n: _agreed(values, f"targets {n!r}") for n, values in named.items()} or plain,
     }
 
 

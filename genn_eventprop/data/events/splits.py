@@ -58,7 +58,7 @@ def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
     held_out_size(events, fraction)
     labels = all_labels(events, "a stratified split")
     rng = rng_of(seed, "stratified split")
-    held: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     classes, counts = np.unique(labels, return_counts=True)
     owed = 0.0
     for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
@@ -69,8 +69,8 @@ def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
         owed += fraction * count
         size = int(np.clip(round(owed), 1, count - 1))
         owed -= size
-        held.append(rng.permutation(np.flatnonzero(labels == label))[:size])
-    chosen = np.sort(np.concatenate(held))
+        parts.append(rng.permutation(np.flatnonzero(labels == label))[:size])
+    chosen = np.sort(np.concatenate(parts))
     return Split(np.setdiff1d(np.arange(len(events)), chosen), chosen, f"stratified {fraction:g}, seed {seed}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .check import BLOCK, Recordings
 
 DENSE = 2**20
-"""Channels up to which a number is kept for every one of them."""
+"""Channels up to which a number is stored for every one of them."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def count_channels(events: Recordings) -> tuple[np.ndarray, np.ndarray]:
         return active, total[active]
     active, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for block in blocks:
-        found, n = np.unique(block, return_counts=True)
-        both, place = np.unique(np.concatenate([active, found]), return_inverse=True)
+        channels, n = np.unique(block, return_counts=True)
+        both, place = np.unique(np.concatenate([active, channels]), return_inverse=True)
         counts = np.bincount(place, np.concatenate([counts, n]), len(both)).astype(np.int64)
         active = both
     return active, counts

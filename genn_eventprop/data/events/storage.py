@@ -109,31 +109,33 @@ def read_arrays(file: Any, names: Iterable[str], path: Path) -> dict[str, np.nda
             not fit into the memory of this machine together with the others: a few bytes of a zip file may stand for
             gigabytes.
     """
-    found, total = dict[str, np.ndarray](), 0
+    arrays, total = dict[str, np.ndarray](), 0
     for name in names:
         if name not in file.files:
             known = ", ".join(file.files[:20]) + (", ..." if len(file.files) > 20 else "")
             raise DataError(f"{path}: no array {name!r}; it has {known}")
         try:
-            total += _declared(file, name)
+            total += _declared_size(file, name)
             if total > physical_memory():
                 raise ValueError(
                     f"it needs {in_words(total)} of memory, this machine has {in_words(physical_memory())}"
                 )
-            found[name] = file[name]
+            arrays[name] = file[name]
         except UNREADABLE as error:
             raise DataError(
                 f"{path}: array {name!r} cannot be read ({error}); the file is damaged or in another format"
             ) from error
-    return found
+    return arrays
 
 
-def _declared(file: Any, name: str) -> int:
+def _declared_size(file: Any, name: str) -> int:
     """Bytes of an array by its header, which must be those that follow it.
 
     Raises:
         ValueError: no array of numbers or texts, or another size; and whatever is in `UNREADABLE`.
     """
+    # NumPy allocates what the header of an array says before it reads the rest, and the zip reader unpacks whatever
+    # there is: both numbers must agree with each other, and with what so many packed bytes can become
     info = file.zip.getinfo(name if name in file.zip.namelist() else f"{name}.npy")
     with file.zip.open(info) as member:
         version = np.lib.format.read_magic(member)
@@ -143,7 +145,7 @@ def _declared(file: Any, name: str) -> int:
         size, rest = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read")
-    if info.file_size > 100 + info.compress_size * PACKED.get(info.compress_type, 10_000):
+    if info.file_size > 100 + info.compress_size * PACKED.get(info.compress_type, 10_000):  # bzip2, LZMA pack tighter
         raise ValueError(f"{info.compress_size} bytes cannot unpack to {info.file_size}")
     if min(shape, default=0) < 0 or size != rest:
         raise ValueError(f"its header says {shape} of {dtype}, {size} bytes, but there are {rest}")
@@ -262,8 +264,8 @@ def check_replaceable(path: Path) -> None:
     names = sorted(p.name for p in path.iterdir()) if path.is_dir() else [""]
     others = sorted(set(names) - {*FILES, FACTS})
     if others or (names and not is_folder_of_events(path)):
-        held = f"holds {others[0]}, which is no file of events" if others and others[0] else "is no folder of events"
-        raise DataError(f"{path} exists and {held}; it is not replaced: choose another name, or remove it")
+        problem = f"holds {others[0]}, which is no file of events" if others and others[0] else "is no folder of events"
+        raise DataError(f"{path} exists and {problem}; it is not replaced: choose another name, or remove it")
 
 
 def is_folder_of_events(path: Path) -> bool:
@@ -300,6 +302,7 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
         if not file.is_file() or file.stat().st_size != size:
             raise DataError(f"{file}: missing or not {size} bytes long; the folder is damaged, write it again")
         mapped = mmap and n_events  # an empty file cannot be mapped
+        # read-only, and shared by all processes that train on this folder
         flat[name] = np.memmap(file, dtype, "r", shape=(n_events,)) if mapped else np.fromfile(file, dtype)
     with open_npz(path / "samples.npz") as samples:
         there = [name for name in OF_SAMPLES if name in samples.files]
@@ -311,31 +314,35 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     return _fields(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
 
 
-def _facts(found: Any) -> dict[str, Any]:
+def _facts(record: Any) -> dict[str, Any]:
     """events.json with values of the right kinds.
 
     Raises:
         ValueError: saying which is not.
     """
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a record, got a {type(found).__name__}")
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a record, got a {type(record).__name__}")
     for name, kind, words in (
         ("format", str, "a text"), ("events", int, "a number of events"), ("n_channels", int, "a number of channels"),
         ("n_classes", int, "a number of classes"), ("name", str, "a text"), ("files", dict, "a record"),
     ):  # fmt: skip
-        value = found.get(name)
-        if name not in found and name in ("format", "events", "n_channels"):
+        value = record.get(name)
+        if name not in record and name in ("format", "events", "n_channels"):
             raise ValueError(f"{name} is missing")
-        if name not in found or (value is None and name in ("n_classes", "name")):
+        if name not in record or (value is None and name in ("n_classes", "name")):
             continue
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
-    return found
+    return record
 
 
 def verify(path: Path) -> None:
     """Raise `DataError` if a file of a folder has changed since it was written; folders of older versions have no
-    checksums."""
+    checksums.
+
+    Every byte is read once more for this whenever a folder is opened. The checks of `Events` do not see a flipped bit
+    in `times.f8` that leaves the times in order: training on other data than those that were saved would go unnoticed.
+    """
     if not path.is_dir():
         return
     try:

@@ -98,7 +98,7 @@ def load_list(list_file: str | Path, suffix: str = ".bs2", **options: Any) -> Ev
 def load_folder(folder: str | Path, **options: Any) -> Events:
     """Events of FOLDER/0/*.bin ... FOLDER/9/*.bin, the layout of the original N-MNIST (Train or Test)."""
     folder = Path(folder)
-    found = [(p, int(c.name)) for c in sorted(folder.glob("[0-9]")) for p in sorted(c.glob("*.b[is][n2]"))]
-    if not found:
+    files = [(p, int(c.name)) for c in sorted(folder.glob("[0-9]")) for p in sorted(c.glob("*.b[is][n2]"))]
+    if not files:
         raise DataError(f"{folder}: no files like 0/00001.bin; unpack N-MNIST's Train.zip or Test.zip there")
-    return load([p for p, _ in found], [c for _, c in found], **({"n_classes": 10} | options))
+    return load([p for p, _ in files], [c for _, c in files], **({"n_classes": 10} | options))

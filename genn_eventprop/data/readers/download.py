@@ -56,9 +56,9 @@ def fetch(url: str, path: Path, md5: str | None = None, progress: bool = True) -
             if left == 0:
                 raise problem
     except (OSError, HTTPException) as error:
-        kept = f"; {part.stat().st_size} bytes are kept, and the next call resumes there" if part.exists() else ""
+        resume = f"; {part.stat().st_size} bytes are kept, and the next call resumes there" if part.exists() else ""
         how = f"; {advice(error)}" if isinstance(error, OSError) and is_full(error) else ""
-        raise DataError(f"{url}: cannot be downloaded to {path} ({error}){how}{kept}") from error
+        raise DataError(f"{url}: cannot be downloaded to {path} ({error}){how}{resume}") from error
     if md5 is not None and md5_of(part) != md5:
         part.unlink()
         raise DataError(

@@ -11,6 +11,7 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,6 @@ from ..events.events import Events
 from ..events.storage import EventsWriter
 from ..optional import require
 from .hdf5_inside import Budget, inside
-from .hdf5_output import HDF5Output
 
 ROWS = 256  # samples read together
 SHD_CHANNELS = 700
@@ -133,8 +133,94 @@ def write_rows(
 
 
 def as_bytes(texts: Sequence[str]) -> np.ndarray:
-    """Texts as HDF5 keeps them: UTF-8."""
+    """Texts as HDF5 stores them: UTF-8."""
     return np.array([text.encode() for text in texts], dtype="S")
+
+
+class HDF5Output(io.RawIOBase):
+    """A file for HDF5 to write to that never fails while HDF5 has it open; as h5py wants a Python file, see its driver
+    "fileobj".
+
+    The HDF5 library cannot close a file whose disk is full, and crashes when its objects are collected later. What does
+    not fit therefore stays in memory, where HDF5 can read it back, until the writer has looked (`check`), which it does
+    after every row.
+
+    Args:
+        file: an open binary file, for reading and writing.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._position = file, 0
+        self._spilled: list[tuple[int, bytes]] = []
+        self._problem: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the `OSError` of the first write that failed."""
+        if self._problem is not None:
+            raise self._problem
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size()}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def _size(self) -> int:
+        size = int(self._file.seek(0, io.SEEK_END))
+        return max([size, *(start + len(content) for start, content in self._spilled)])
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(view), self._size() - self._position))
+        self._file.seek(self._position)
+        content = bytearray(self._file.read(wanted).ljust(wanted, b"\0"))
+        for start, spilled in self._spilled:
+            first, last = max(start, self._position), min(start + len(spilled), self._position + wanted)
+            if first < last:
+                content[first - self._position : last - self._position] = spilled[first - start : last - start]
+        view[:wanted] = content
+        self._position += wanted
+        return wanted
+
+    def write(self, content: Any) -> int:
+        data = bytes(content)
+        if self._problem is None:
+            try:
+                self._file.seek(self._position)
+                self._file.write(data)
+            except OSError as problem:
+                self._problem = problem
+        if self._problem is not None:
+            self._spilled.append((self._position, data))
+        self._position += len(data)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._position if size is None else size
+        if self._problem is None:
+            try:
+                self._file.truncate(size)
+            except OSError as problem:
+                self._problem = problem
+        return size
+
+    def flush(self) -> None:
+        if self._problem is None:
+            try:
+                self._file.flush()
+            except OSError as problem:
+                self._problem = problem
 
 
 @contextmanager
@@ -266,14 +352,14 @@ def speakers_of(table: Any, path: Path) -> np.ndarray:
 
 def texts_of(table: Any, path: Path) -> list[str]:
     """A table of texts, which together are no longer than the file."""
-    found, budget = list[str](), Budget(path)
+    texts, budget = list[str](), Budget(path)
     together = budget.rows(ROWS)
     for start in range(0, len(table), together):
         rows = [row.decode() if isinstance(row, bytes) else str(row) for row in table[start : start + together]]
         if table.dtype.kind == "O":
             budget.take(sum(map(len, rows)))
-        found += rows
-    return found
+        texts += rows
+    return texts
 
 
 def class_names(path: str | Path) -> list[str]:

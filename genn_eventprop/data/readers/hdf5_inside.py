@@ -34,10 +34,11 @@ def inside(group: Any, name: str, path: Path) -> Any:
     """
     h5py = require("h5py", "HDF5 files")
     place = group
+    # step by step: group["a/b"] would follow every link on the way, into whatever file it names, without a word
     for part in name.split("/"):
         if not isinstance(place, h5py.Group):
             return None
-        link = place.get(part, getlink=True)
+        link = place.get(part, getlink=True)  # describes the link, and opens nothing
         if link is None:
             return None
         _check_link(h5py, link, f"{path}: {name}")
@@ -64,7 +65,8 @@ def check_table(table: Any, name: str, path: Path) -> None:
         raise DataError(f"{where} is kept in other files, which are not read; copy it into this one")
     if table.shape is None:  # an empty dataspace
         return
-    size = math.prod(table.shape) * table.id.get_type().get_size()
+    size = math.prod(table.shape) * table.id.get_type().get_size()  # what reading it would allocate
+    # what the file has for it: a table says itself how much space it takes, which is no more than the file
     packed = PACKED if table.id.get_create_plist().get_nfilters() else 1
     most = packed * min(table.id.get_storage_size(), path.stat().st_size)
     if size > most + SLACK:
@@ -72,7 +74,7 @@ def check_table(table: Any, name: str, path: Path) -> None:
             f"{where} declares {' x '.join(map(str, table.shape))} values, {in_words(size)}, for which there is no "
             f"space in a file of {in_words(path.stat().st_size)}; the file is damaged or made to fill the memory"
         )
-    if size > physical_memory():
+    if size > physical_memory():  # honest, and too large all the same
         raise DataError(f"{where} has {in_words(size)}, more than the {in_words(physical_memory())} of this machine")
 
 
@@ -91,7 +93,8 @@ def check_all(group: Any, path: Path) -> None:
         if isinstance(place, h5py.Dataset):
             check_table(place, name, path)
             total += math.prod(place.shape or ()) * place.id.get_type().get_size()
-            if place.dtype.kind == "O" and place.shape:  # of variable length: texts
+            # of variable length (texts): the table holds references, so that its size says nothing
+            if place.dtype.kind == "O" and place.shape:
                 for start in range(0, len(place), budget.rows(256)):
                     rows = np.asarray(place[start : start + budget.rows(256)]).ravel()
                     budget.take(sum(len(row) for row in rows if hasattr(row, "__len__")))
@@ -103,36 +106,41 @@ def check_all(group: Any, path: Path) -> None:
 
 def _walk(h5py: Any, group: Any, path: Path) -> Iterator[tuple[str, Any]]:
     """(name, object) of everything below a group; an object that has two names comes twice, groups do not."""
+    # h5py's own `visititems` skips links silently, and would not end in a group that contains itself
     seen, waiting = {h5py.h5o.get_info(group.id).addr}, [("", group, 0)]
     while waiting:
         prefix, place, depth = waiting.pop()
         for part in place:
             name = f"{prefix}{part}"
             _check_link(h5py, place.get(part, getlink=True), f"{path}: {name}")
-            found = place[part]
-            yield name, found
-            if not isinstance(found, h5py.Group):
+            child = place[part]
+            yield name, child
+            if not isinstance(child, h5py.Group):
                 continue
-            address = h5py.h5o.get_info(found.id).addr
+            address = h5py.h5o.get_info(child.id).addr
             if address in seen:
                 raise DataError(f"{path}: the group {name} has two names; groups within themselves are not read")
             if depth == DEEPEST:
                 raise DataError(f"{path}: the group {name[:80]}... is nested deeper than {DEEPEST} levels")
             seen.add(address)
-            waiting.append((f"{name}/", found, depth + 1))
+            waiting.append((f"{name}/", child, depth + 1))
 
 
 class Budget:
     """Bytes that rows of variable length may have: as many as the file, which holds each of them unpacked.
 
-    Rows of a damaged or hostile file may all lie in one place.
+    Such a row is a reference to a place in the file. In a damaged or hostile file a million rows may all refer to one
+    place, and a megabyte becomes a terabyte, although each row by itself is sound.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.left = path, path.stat().st_size
 
     def rows(self, most: int) -> int:
-        """How many rows to read together: at worst each of them is as large as the file."""
+        """How many rows to read together, at most `most`.
+
+        They are counted only after they were read. At worst each is as large as the file: so many that they take a GiB.
+        """
         return max(8, min(most, (1 << 30) // max(self.path.stat().st_size, 1)))
 
     def take(self, size: int) -> None:

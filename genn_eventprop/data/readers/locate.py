@@ -30,8 +30,8 @@ def locate(data_dir: Path | str | None, *names: str, source: str) -> Path:
     Raises:
         DataError: it is in none of the places.
     """
-    given = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT)
-    folders = [expanded(given)] if given else [Path(p) for p in PLACES]
+    choice = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT)
+    folders = [expanded(choice)] if choice else [Path(p) for p in PLACES]
     for folder in folders:
         for name in names:
             if (folder / name).exists():

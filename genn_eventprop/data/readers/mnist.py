@@ -122,11 +122,11 @@ def _from_folder(folder: Path) -> dict[str, np.ndarray]:
         return _from_npz(folder / "mnist.npz")
     arrays = {}
     for name, base in FILES.items():
-        found = [folder / f"{base}{end}" for end in ("", ".gz") if (folder / f"{base}{end}").is_file()]
-        if not found:
+        candidates = [folder / f"{base}{end}" for end in ("", ".gz") if (folder / f"{base}{end}").is_file()]
+        if not candidates:
             raise DataError(
                 f"{folder}: neither mnist.npz nor {base} (or {base}.gz); place the four MNIST files "
                 f"{', '.join(FILES.values())} there, packed or not, or an mnist.npz with {', '.join(FILES)}"
             )
-        arrays[name] = read_idx(found[0])
+        arrays[name] = read_idx(candidates[0])
     return arrays
