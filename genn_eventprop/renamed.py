@@ -62,7 +62,7 @@ MODULES = {
     "engines.clock_events": "engines.reference.grid.events",
     "engines.clock_forward": "engines.reference.grid.forward",
     "engines.clock_readout": "engines.reference.grid.readout",
-    "engines.clock_readout_spikes": "engines.reference.grid.readout_spikes",
+    "engines.clock_readout_spikes": "engines.reference.grid.readouts",
     "engines.clock_readout_v": "engines.reference.grid.readout_v",
     "engines.clock_readouts": "engines.reference.grid.readouts",
     "engines.clock_step": "engines.reference.grid.step",

@@ -1,4 +1,9 @@
-"""A batch of `reference_clock` backwards: the adjoint, what spikes cause, jumps, and every gradient."""
+"""A batch of `reference_clock` backwards: the adjoint, D of every spike, jumps, and every gradient.
+
+The grid's own loss has no useful derivative, since a small change moves no spike. So this is the exact adjoint of
+docs/equations.md, section 2, with the secant slope and the transposed step (section 6); it converges to the exact
+gradient as dt decreases. Names as there: lambda, D of an arrival or the end of a mode, E of an own event.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,29 @@ import numpy as np
 
 from ....adjoint.arrivals import is_linear_along
 from ....plan import InputRecord, PopulationRecord
-from .connections import Lane
+from .connections import DelayGroup
 from .events import EventTrace
 from .forward import Forward
 
 
 class Trial(Forward):
-    """One batch, forwards and backwards."""
+    """One batch, forwards and backwards.
+
+    Attributes:
+        pending: population -> (B, N) D of timed modes that have ended, on its way back to the event that began them.
+        E_of_causes: population -> (K, B, N) E of events that the arrivals of a step caused by themselves.
+    """
 
     def backward(self) -> int:
-        """Adjoint of every population from T to 0 of the batch mean; sets `engine.gradients`. Returns guards."""
+        """Adjoint of the batch mean from T to 0; sets `engine.gradients`.
+
+        Returns:
+            how often a slope was not positive, or below `slope_floor`.
+        """
         lam = self._begin()
         for k in range(self.K, -1, -1):
             self._step_back(k, lam)
+        # a trial that goes on from a state has no x(0) of its own; that of the trials before counts as a constant
         for p in self.plan.populations if self.start is None else ():
             self._initial_gradient(p, lam[p.name])
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
@@ -39,13 +54,18 @@ class Trial(Forward):
             self.traces[p.name].lam = np.zeros((self.K + 1, self.B, n, p.size))
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
         self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
-        self.undivided = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
+        self.E_of_causes = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
         for name, readout in self.readouts.items():
             lam[name][:, readout.v] += readout.last
         return lam
 
     def _step_back(self, k: int, lam: dict[str, np.ndarray]) -> None:
-        """What happened at step k, last to first, then back over step k - 1."""
+        """The events of step k from the last to the first, then back over step k - 1.
+
+        Forwards the order of an instant k dt is: events found there, ends of modes, arrivals. Backwards it turns round.
+        All D of the step are formed from lambda after the arrivals, before any jump or end of a mode changes it: with
+        the jumps first, D would depend on the order of populations.
+        """
         for p in self.plan.populations:
             self.traces[p.name].lam[k] = lam[p.name]
         if k < self.K:
@@ -53,7 +73,7 @@ class Trial(Forward):
         feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
         self._feedback_of_inputs(k)
         for name, readout in self.readouts.items():
-            lam[name][:, readout.v] += readout.sample(k)
+            lam[name][:, readout.v] += readout.jump_at_step(k)
         for p in self.plan.populations:
             if k < self.K:
                 self._end_of_mode(p, k, lam[p.name])
@@ -62,88 +82,98 @@ class Trial(Forward):
                 lam[p.name] = self._retreat(p, k - 1, lam[p.name])
 
     def _weight_gradients(self, k: int) -> None:
-        """Arrivals at step k: dL/dw = lambda . e, lambda the value after the arrival."""
-        for c in self.links.lanes:
+        """Arrivals at step k: dL/dw = lambda . e, with lambda after the arrival, the adjoint row of this step."""
+        for c in self.connections.groups:
             p = self.plan.population(c.target)
-            along = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
-            c.add_to_weights(self.grad, self._source_at(c, k - c.delay_steps).T @ along)
+            row = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
+            c.add_to_weights(self.grad, self._source_spikes(c, k - c.delay_steps).T @ row)
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
 
     def _feedback_of_inputs(self, k: int) -> None:
-        """D of the input's spikes, where somebody asks: for their times, or the delays behind them."""
-        learned = any(c.learned for c in self.links.out_of(self.plan.input.name))
+        """D of the input's spikes, where it is needed: for gradients of their times, or of delays behind the input."""
+        learned = any(c.learned for c in self.connections.out_of(self.plan.input.name))
         if k < self.K and (self.input_feedback is not None or learned):
             feedback = self._feedback(self.plan.input, k)
             if self.input_feedback is not None:
                 self.input_feedback[k] = feedback
 
     def _feedback(self, p: PopulationRecord | InputRecord, k: int) -> np.ndarray:
-        """(B, N) sum of D over everything that a spike at step k causes, D = w lambda_m(s) . (-A e) (+ the kink)."""
+        """(B, N) sum of D over all arrivals of a spike at step k, with kinks and E of events that they cause.
+
+        The adjoint rows of later steps are stored, so D of an arrival is read at its step s when its cause is reached.
+        """
         total = np.zeros((self.B, p.size))
-        for c in self.links.out_of(p.name):
+        for c in self.connections.out_of(p.name):
             s = k + c.delay_steps
-            if s > self.K - 1:
+            if s > self.K - 1:  # arrivals at T or later do not happen
                 continue
-            D = self._difference(c, s) + self._pushes(c, s)
+            D = self._difference(c, s) + self._caused_E(c, s)
             if c.target in self.readouts:
-                D = D + self.readouts[c.target].arrival(c, s)
+                D = D + self.readouts[c.target].arrival_term(c, s)
             total[:, slice(*(c.record.channels or (None,)))] += D
             if c.learned:
                 self._delay_gradients(c, k, D)
         return total
 
-    def _delay_gradients(self, c: Lane, k: int, D: np.ndarray) -> None:
-        """dL/dd = D of the spikes of step k, on the step of their arrival; D (B, M): over all targets of a spike."""
-        sent, s = self._source_at(c, k), k + c.delay_steps
+    def _delay_gradients(self, c: DelayGroup, k: int, D: np.ndarray) -> None:
+        """dL/d(delay) = D of the spikes of step k when they arrive; D: (B, M) sum over the targets of a spike."""
+        sent, s = self._source_spikes(c, k), k + c.delay_steps
         if c.axonal:
             c.add_to_delays(self.grad, (sent * D).sum(0))
             return
-        each = self._difference_each(c, s) + self._share_of_pushes(c, s)[:, None] * np.maximum(c.weight, 0.0)
+        # delays of their own: D of every synapse by itself, with the same three terms as in `_feedback`
+        each = self._difference_each(c, s) + self._E_by_push(c, s)[:, None] * np.maximum(c.weight, 0.0)
         if c.target in self.readouts:
-            each = each + self.readouts[c.target].arrival_each(c, s)
+            each = each + self.readouts[c.target].arrival_term_by_synapse(c, s)
         c.add_to_delays(self.grad, np.einsum("bm,bmn->mn", sent, each))
 
-    def _difference(self, c: Lane, s: int) -> np.ndarray:
-        """(B, M) sum over targets of D = lambda . (f(x - w e) - f(x)), x after the arrivals of step s."""
+    def _difference(self, c: DelayGroup, s: int) -> np.ndarray:
+        """(B, M) sum over targets of D = lambda . (f(x - w e) - f(x)), x after all arrivals of step s.
+
+        Arrivals of one step have no order on the grid, so each is taken away from the same x by itself.
+        """
         target = self.plan.population(c.target)
-        if is_linear_along(target.derived, c.receptor):
-            return self._along(c, s) @ c.weight.T
+        if is_linear_along(target.derived, c.receptor):  # D is w times one number a target, for all sources
+            return self._unit_difference(c, s) @ c.weight.T
         return self._difference_each(c, s).sum(2)
 
-    def _difference_each(self, c: Lane, s: int) -> np.ndarray:
-        """(B, M, N) the same, of every target."""
+    def _difference_each(self, c: DelayGroup, s: int) -> np.ndarray:
+        """(B, M, N) the same of every target."""
         target, pop = self.plan.population(c.target), self.populations[c.target]
         if is_linear_along(target.derived, c.receptor):
-            return self._along(c, s)[:, None] * c.weight
+            return self._unit_difference(c, s)[:, None] * c.weight
         x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
         after = pop.f(x, mode)
         return np.stack([(lam * (pop.f(x - row * e, mode) - after)).sum(1) for row in c.weight], axis=1)
 
-    def _along(self, c: Lane, s: int) -> np.ndarray:
+    def _unit_difference(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, N) D of a unit weight where the dynamics are linear along e: -lambda . J e."""
         target, pop = self.plan.population(c.target), self.populations[c.target]
         x = pop.trace.x[s]
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
         return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))
 
-    def _pushes(self, c: Lane, s: int) -> np.ndarray:
-        """(B, M) E of events that the arrivals of step s caused by themselves, shared in proportion to their push."""
-        return self._share_of_pushes(c, s) @ np.maximum(c.weight, 0.0).T
+    def _caused_E(self, c: DelayGroup, s: int) -> np.ndarray:
+        """(B, M) share of each source in E of the events that the arrivals of step s caused.
 
-    def _share_of_pushes(self, c: Lane, s: int) -> np.ndarray:
-        """(B, N) the same, of a unit weight."""
-        E = self.undivided[c.target][s]
+        In proportion to how much each raised g (docs/equations.md, section 2); inhibition caused nothing.
+        """
+        return self._E_by_push(c, s) @ np.maximum(c.weight, 0.0).T
+
+    def _E_by_push(self, c: DelayGroup, s: int) -> np.ndarray:
+        """(B, N) the same of a unit weight: E over the sum of all pushes, times the push of a unit weight."""
+        E = self.E_of_causes[c.target][s]
         total = np.zeros_like(E)
-        for other in self.links.into(c.target) if E.any() else ():
+        for other in self.connections.into(c.target) if E.any() else ():
             weight = np.maximum(other.weight, 0.0)
-            total += self._source_at(other, s - other.delay_steps) @ weight * self._up(other, s)
+            total += self._source_spikes(other, s - other.delay_steps) @ weight * self._push_on_threshold(other, s)
         share = np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
-        return share * self._up(c, s) if E.any() else share
+        return share * self._push_on_threshold(c, s) if E.any() else share
 
-    def _up(self, c: Lane, s: int) -> np.ndarray:
+    def _push_on_threshold(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
         pop = self.populations[c.target]
         e = self._vector(self.plan.population(c.target), "direction", c.receptor)
@@ -151,7 +181,11 @@ class Trial(Forward):
         return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
 
     def _end_of_mode(self, p: PopulationRecord, k: int, lam: np.ndarray) -> None:
-        """D of a mode's end: dL/d(duration), and a term of the event that began the mode."""
+        """D of the end of a timed mode: dL/d(duration), and a term in E of the event that began the mode.
+
+        At step k modes end before arrivals, so backwards after D of the arrivals is formed; lambda itself is
+        continuous.
+        """
         pop = self.populations[p.name]
         D = pop.end_of_mode(k, lam)
         if D is None:
@@ -172,47 +206,54 @@ class Trial(Forward):
     def _jump(self, p: PopulationRecord, i: int, k: int, lam: np.ndarray, feedback: np.ndarray) -> np.ndarray:
         """lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot for the neurons that had event i at step k."""
         event, pop = p.derived.events[i], self.populations[p.name]
-        fn, seen = pop.functions.events[i], pop.trace.events[i]
-        fired, before = seen.fired[k], seen.before[k]
-        sent = pop.trace.spikes[k] if event.emits else np.zeros_like(fired)
-        dl_dt = np.where(sent, feedback, 0.0)
+        fn, record = pop.functions.events[i], pop.trace.events[i]
+        fired, before = record.fired[k], record.before[k]
+        # a dropped spike has its reset, and its jump, but no arrivals
+        emitted = pop.trace.spikes[k] if event.emits else np.zeros_like(fired)
+        dl_dt = np.where(emitted, feedback, 0.0)
         if event.next_mode is not None and p.derived.modes[event.next_mode].lasts:
+            # D of the end of the mode that this event began; it is used up, so that earlier events do not get it too
             dl_dt = dl_dt + self.pending[p.name]
             self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
         if p.name in self.readouts:
-            dl_dt = dl_dt + self.readouts[p.name].own(k, before)
+            dl_dt = dl_dt + self.readouts[p.name].spike_term(k, before)
         E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)
-        rate = self._rate(p, k, E, fired, seen)
+        rate = self._rate(p, k, E, fired, record)
         dg_dx = pop.vector(fn["dg_dx"], before)
         jumped = np.einsum("bsij,bis->bjs", pop.at(fn["dh_dx"], before), lam) - dg_dx * rate[:, None]
         dh_dp, dg_dp = pop.at(fn["dh_dp"], before), pop.at(fn["dg_dp"], before)
         for j, n in enumerate(p.derived.params):
             dh = np.moveaxis(dh_dp[..., j], -1, 1)
             self._add(p, n, np.where(fired, (lam * dh).sum(1) - dg_dp[..., j, 0] * rate, 0.0))
+        # what is added at a spike itself (surrogate gradients of counts, regularisers) comes before the reset
         if p.name in self.readouts and event.emits:
-            jumped[:, self.readouts[p.name].v] += self.readouts[p.name].at_spike(k)
+            jumped[:, self.readouts[p.name].v] += self.readouts[p.name].jump_at_spike(k)
         if p.name in self.jumps and event.emits:
-            jumped[:, p.derived.states.index(p.noisy_state)] += np.where(sent, self.jumps[p.name], 0.0)
+            jumped[:, p.derived.states.index(p.noisy_state)] += np.where(emitted, self.jumps[p.name], 0.0)
         return np.where(fired[:, None, :], jumped, lam)
 
-    def _rate(self, p: PopulationRecord, k: int, E: np.ndarray, fired: np.ndarray, seen: EventTrace) -> np.ndarray:
-        """E / gdot; 0 where arrivals alone put the neuron across: there E goes to them, undivided."""
-        pushed = fired & seen.pushed[k]
-        self.undivided[p.name][k - 1] += np.where(pushed, E, 0.0)
-        gdot = seen.slope[k]
-        self.guarded += int(np.count_nonzero(fired & ~pushed & ((gdot <= 0) | (gdot < self.engine.slope_floor))))
+    def _rate(self, p: PopulationRecord, k: int, E: np.ndarray, fired: np.ndarray, record: EventTrace) -> np.ndarray:
+        """E / gdot; 0 where the arrivals of the step alone raised g to zero: there E goes to them as a whole.
+
+        An event found at k belongs to the step that began at k - 1, and so do the arrivals that caused it.
+        """
+        caused = fired & record.caused_by_arrivals[k]
+        self.E_of_causes[p.name][k - 1] += np.where(caused, E, 0.0)
+        gdot = record.slope[k]
+        self.guarded += int(np.count_nonzero(fired & ~caused & ((gdot <= 0) | (gdot < self.engine.slope_floor))))
         gdot = np.maximum(gdot, self.engine.slope_floor)
-        return np.where((gdot > 0) & ~pushed, E / np.where(gdot > 0, gdot, 1.0), 0.0)
+        return np.where((gdot > 0) & ~caused, E / np.where(gdot > 0, gdot, 1.0), 0.0)
 
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
         """From the end to the start of step k: the transposed step, sources, and the parameter integrals."""
         read = self.readouts.get(p.name)
         back, rates = self.populations[p.name].retreat(k, lam)
         for n, rate in rates.items():
-            self._add(p, n, rate + read.rate(k, n, self.traces[p.name].x[k]) if read else rate)
-        return back + read.source(k) if read else back
+            self._add(p, n, rate + read.parameter_term(k, n, self.traces[p.name].x[k]) if read else rate)
+        return back + read.step_source(k) if read else back
 
     def _initial_gradient(self, p: PopulationRecord, lam: np.ndarray) -> None:
+        """dL/dp by the initial state: lambda(0) . dx0/dp."""
         dx0 = self.equations[p.name].dx0_dp(*self.params[p.name].values())
         for i, n in enumerate(p.derived.params):
             self._add(p, n, (lam * np.atleast_2d(dx0[..., i]).T).sum(1))

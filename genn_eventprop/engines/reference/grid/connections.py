@@ -1,7 +1,7 @@
-"""Connections as `reference_clock` sees them: lanes, the synapses of one delay as a dense matrix of weights.
+"""Connections as `reference_clock` runs them: the synapses of each delay as one dense matrix of weights.
 
-Whatever the connectivity and the delays are, a connection is the sum of its lanes, each dense with one delay and zeros
-where it has no synapse.
+Whatever the connectivity and the delays are, a connection is the sum of its delay groups, each dense with one delay and
+zeros where it has no synapse. So the arithmetic of a step is one matrix product, and there is one rule for gradients.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from ...contract.parameters import Tables, Values, delay_steps, of_synapses
 
 
 @dataclass(frozen=True, eq=False)
-class Lane:
-    """The synapses of connection `record` that arrive `delay_steps` after a spike: weight (M, N), 0 where `there`
-    (M, N) says that there is none."""
+class DelayGroup:
+    """The synapses of connection `record` at which a spike arrives after `delay_steps`.
+
+    weight: (M, N), 0 where there is no synapse. mask: (M, N) where there is one; None: everywhere.
+    """
 
     record: ConnectionRecord
     table: Synapses | None
     delay_steps: int
     weight: np.ndarray
-    there: np.ndarray | None
+    mask: np.ndarray | None
 
     @property
     def source(self) -> str:
@@ -48,7 +50,7 @@ class Lane:
         return self.record.delays is not None and self.record.delays.kind == "axonal"
 
     def add_to_weights(self, gradients: dict[str, np.ndarray], dense: np.ndarray) -> None:
-        """Add (M, N), what synapses would get if they were all there, to the gradient of the weights."""
+        """Add (M, N), the gradients of all synapses as if the group were dense, to that of the weights."""
         self._add(gradients[self.record.weight], dense)
 
     def add_to_delays(self, gradients: dict[str, np.ndarray], each: np.ndarray) -> None:
@@ -62,48 +64,49 @@ class Lane:
             self._add(total, each)
 
     def _add(self, total: np.ndarray, dense: np.ndarray) -> None:
-        """Add (M, N) to what has the shape of the weights."""
-        own = dense if self.there is None else np.where(self.there, dense, 0.0)
+        """Add (M, N), where there are synapses, to an array in the shape of the weights."""
+        masked = dense if self.mask is None else np.where(self.mask, dense, 0.0)
         if self.table is None:
-            total += own
+            total += masked
         else:
-            np.add.at(total.reshape(-1), self.table.weights, own[self.table.source, self.table.target])
+            # add.at, not +=: synapses may share a weight, whose gradient is then the sum
+            np.add.at(total.reshape(-1), self.table.weights, masked[self.table.source, self.table.target])
 
 
-class Links:
-    """All lanes of a plan with these parameter values."""
+class Connections:
+    """All delay groups of a plan, with these parameter values."""
 
     def __init__(self, plan: Plan, parameters: Values) -> None:
         tables = Tables(plan)
-        self.lanes: list[Lane] = []
+        self.groups: list[DelayGroup] = []
         for c in plan.connections:
             table = None if c.form == "dense" else tables.of(c, parameters)
-            self.lanes += _lanes(c, table, parameters, plan.dt)
+            self.groups += _delay_groups(c, table, parameters, plan.dt)
 
-    def into(self, population: str) -> tuple[Lane, ...]:
-        return tuple(lane for lane in self.lanes if lane.target == population)
+    def into(self, population: str) -> tuple[DelayGroup, ...]:
+        return tuple(group for group in self.groups if group.target == population)
 
-    def out_of(self, source: str) -> tuple[Lane, ...]:
-        return tuple(lane for lane in self.lanes if lane.source == source)
+    def out_of(self, source: str) -> tuple[DelayGroup, ...]:
+        return tuple(group for group in self.groups if group.source == source)
 
 
-def _lanes(c: ConnectionRecord, table: Synapses | None, parameters: Values, dt: float) -> list[Lane]:
-    weight, there = parameters[c.weight], None
+def _delay_groups(c: ConnectionRecord, table: Synapses | None, parameters: Values, dt: float) -> list[DelayGroup]:
+    weight, mask = parameters[c.weight], None
     if table is not None:
-        there = np.zeros((c.pre, c.post), bool)
-        there[table.source, table.target] = True
-        weight = _spread(table, weight.reshape(-1)[table.weights])
+        mask = np.zeros((c.pre, c.post), bool)
+        mask[table.source, table.target] = True
+        weight = _dense(table, weight.reshape(-1)[table.weights])
     if c.delays is None:
-        return [Lane(c, table, c.delay_steps, weight, there)]
+        return [DelayGroup(c, table, c.delay_steps, weight, mask)]
     steps = of_synapses(c, delay_steps(c, parameters, dt), table)
-    steps = steps if table is None else _spread(table, steps)
-    found = np.unique(steps if there is None else steps[there])
-    own = [(steps == d) if there is None else (steps == d) & there for d in found]
-    return [Lane(c, table, int(d), np.where(here, weight, 0.0), here) for d, here in zip(found, own)]
+    steps = steps if table is None else _dense(table, steps)
+    delays = np.unique(steps if mask is None else steps[mask])
+    masks = [(steps == d) if mask is None else (steps == d) & mask for d in delays]
+    return [DelayGroup(c, table, int(d), np.where(here, weight, 0.0), here) for d, here in zip(delays, masks)]
 
 
-def _spread(table: Synapses, values: np.ndarray) -> np.ndarray:
-    """(S,) of synapses as (M, N), zero elsewhere."""
+def _dense(table: Synapses, values: np.ndarray) -> np.ndarray:
+    """Values (S,) of synapses as (M, N), zero elsewhere."""
     dense = np.zeros((table.pre, table.post), values.dtype)
     dense[table.source, table.target] = values
     return dense

@@ -5,8 +5,8 @@ found there has step k + 1, resets there, and reaches its targets there plus del
 has its own jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
 that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) / dt, positive by construction.
 
-Parts: `clock_forward`, `clock_backward`, `clock_events` (dynamics and events of a population), `clock_step`,
-`clock_connections`, `clock_readouts`.
+Parts: `forward.py`, `backward.py`, `events.py` (dynamics and events of a population), `step.py`, `connections.py`,
+`readouts.py`.
 """
 
 from __future__ import annotations
@@ -92,16 +92,18 @@ class ReferenceClock(Engine):
         read, plan = trial.readouts[self.plan.loss.output], self.plan
         counts = {p.name: trial.traces[p.name].spikes.sum(0) for p in plan.populations if p.spiking}
         spikes = trial.spikes() if record_spikes else None
-        return Readouts(read.found(), read.valid, counts, spikes, read.also()), trial
+        return Readouts(read.readout(), read.valid, counts, spikes, read.also()), trial
 
-    def _backward_half(self, kept: Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
-        kept.readouts[self.plan.loss.output].given(slope, also)
-        kept.weight = {self.plan.loss.output: np.ones(kept.B)}
-        kept.scored = {self.plan.loss.output: np.ones(kept.B, bool)}
-        kept.input_feedback = np.zeros_like(kept.input[:-1])
-        kept.backward()
-        spikes, data = kept.spike_numbers, kept.data
-        return kept.input_feedback[data.steps[spikes], kept.owner, data.channels[spikes]]
+    def _backward_half(self, trial: Trial, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        trial.readouts[self.plan.loss.output].set_slope(slope, also)
+        # dL/dr is of the whole loss already: no weight of a sample, no 1/B, and every sample counts
+        trial.weight = {self.plan.loss.output: np.ones(trial.B)}
+        trial.scored = {self.plan.loss.output: np.ones(trial.B, bool)}
+        trial.input_feedback = np.zeros_like(trial.input[:-1])
+        trial.backward()
+        spikes, data = trial.spike_numbers, trial.data
+        # spikes of one channel in one step are one event on the grid: each of them has the D of that step
+        return trial.input_feedback[data.steps[spikes], trial.spike_sample, data.channels[spikes]]
 
     @one_at_a_time
     def record(self, data: Data, samples: Any, *, adjoint: bool = True) -> dict[str, dict[str, np.ndarray]]:

@@ -1,9 +1,9 @@
 """Own events of a population on the grid, NumPy float64: thresholds, resets, modes, and their jumps of the adjoint.
 
-At the end of a step the events of the model are tested in their order, each on what the earlier ones left; a neuron
-sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of its
-last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An event
-whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
+At the end of a step the events of the model are tested in their order, each on the state that the earlier ones left; a
+neuron sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of
+its last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An
+event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
 arrivals, in proportion to what each added to g.
 
 Axis letters: B samples, n states, N neurons, K steps.
@@ -25,7 +25,7 @@ from .step import Step
 
 
 class Functions:
-    """A model's derived expressions as NumPy functions of (states..., params...)."""
+    """A model's derived expressions as NumPy functions of (states..., params...); names as in docs/equations.md."""
 
     def __init__(self, d: Derived) -> None:
         every = (*d.x, *d.p)
@@ -50,20 +50,27 @@ def functions(d: Derived) -> Functions:
 
 @dataclass(eq=False)
 class EventTrace:
-    """One event of a population: where it happened (K + 1, B, N), the state before (K + 1, B, n, N), the mode before,
-    the slope (g_end - g_start) / dt, and whether arrivals alone put the neuron across."""
+    """One kind of event of a population, at every step.
+
+    fired: (K + 1, B, N) where it happened. before: (K + 1, B, n, N) the state before its reset, mode: the mode then.
+    slope: (g_end - g_start) / dt, the secant that stands for gdot. caused_by_arrivals: whether g >= 0 right after the
+    arrivals of the step, and not before them: then the event has no slope, and E goes to the arrivals.
+    """
 
     fired: np.ndarray
     before: np.ndarray
     mode: np.ndarray
     slope: np.ndarray
-    pushed: np.ndarray
+    caused_by_arrivals: np.ndarray
 
 
 @dataclass(eq=False)
 class Trace:
-    """What one population did: states after arrivals x (K, B, n, N); modes (K, B, N) during the steps; spikes
-    (K + 1, B, N); for timed modes `ended` (K, B, N), the mode that ended or -1, and the state there; lam: adjoint."""
+    """The trajectory of one population, as the way back needs it.
+
+    x: (K, B, n, N) states after arrivals. modes: (K, B, N) during the steps. spikes: (K + 1, B, N). ended: (K, B, N)
+    the timed mode that ended at a step, or -1; at_end: the state there. lam: (K + 1, B, n, N) adjoint after arrivals.
+    """
 
     x: np.ndarray
     modes: np.ndarray
@@ -89,10 +96,10 @@ def start_trace(record: PopulationRecord, K: int, B: int) -> Trace:
 
 
 class Dynamics:
-    """One population of a batch: its present state, mode, and how both move.
+    """One population of a batch: its current state and mode, its step, and the events at the end of a step.
 
     Args:
-        functions, values: of the population, for present parameter values. dt: ms.
+        functions, values: of the population, for current parameter values. dt: ms.
     """
 
     def __init__(
@@ -152,10 +159,11 @@ class Dynamics:
             self.trace.ended[k] = np.where(over, self.mode, -1)
             self.trace.at_end[k] = self.x
             then = np.array([m.then for m in self.d.modes])
-            self._enter(k, over, then[self.mode])
+            self._enter_mode(k, over, then[self.mode])
+        # to see at the end of the step whether the arrivals alone raised g to zero
         self.g_before_arrivals = [self.at(e["g"], self.x)[..., 0, 0] for e in self.functions.events]
 
-    def _enter(self, k: int, where: np.ndarray, mode: np.ndarray) -> None:
+    def _enter_mode(self, k: int, where: np.ndarray, mode: np.ndarray) -> None:
         self.mode = np.where(where, mode, self.mode)
         self.until = np.where(where, -1, self.until)
         for m, steps in enumerate(self.lasts):
@@ -163,7 +171,7 @@ class Dynamics:
                 self.until = np.where(where & (self.mode == m), k + steps, self.until)
 
     def advance(self, k: int) -> None:
-        """Step k from the state after its arrivals, then the events found at k + 1."""
+        """Step k from the state after its arrivals, then the events at k + 1."""
         trace, x = self.trace, self.rounded(self.x)
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]
@@ -171,26 +179,30 @@ class Dynamics:
         if "noise" in self.stochastic_keys:
             noise = normal(self.stochastic_keys["noise"], k + 1, self.record.size)
             self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
-        self.x, self.tried = self.rounded(self.x), np.zeros_like(self.mode, bool)
+        self.x, self.has_spiked = self.rounded(self.x), np.zeros_like(self.mode, bool)
+        # in the order of the model, each on the state after the resets of those before: two events of one step must not
+        # both start from the same state
         for i in range(len(self.d.events)):
             self._test(i, k, start[i])
 
     def _test(self, i: int, k: int, g_start: np.ndarray) -> None:
+        """Event i at the end of step k; g_start: (B, N) its g at the start of the step, after the arrivals."""
         event, functions, trace = self.d.events[i], self.functions.events[i], self.trace
         g = self.at(functions["g"], self.x)[..., 0, 0]
         fired = (g >= 0) & np.isin(self.mode, event.modes)
         if event.emits:
+            # `dropped_reset`: a dropped spike still resets the neuron, which then has had its spike of this step
             lost = self._dropped(k + 1)
-            fired &= ~self.tried if self.record.dropped_reset else ~(self.tried | lost)
-            self.tried |= fired
+            fired &= ~self.has_spiked if self.record.dropped_reset else ~(self.has_spiked | lost)
+            self.has_spiked |= fired
             trace.spikes[k + 1] |= fired & ~lost
-        seen = trace.events[i]
-        seen.fired[k + 1], seen.before[k + 1], seen.mode[k + 1] = fired, self.x, self.mode
-        seen.slope[k + 1] = (g - g_start) / self.dt
-        seen.pushed[k + 1] = (g_start >= 0) & (self.g_before_arrivals[i] < 0)
+        record = trace.events[i]
+        record.fired[k + 1], record.before[k + 1], record.mode[k + 1] = fired, self.x, self.mode
+        record.slope[k + 1] = (g - g_start) / self.dt  # positive wherever g was below zero at the start
+        record.caused_by_arrivals[k + 1] = (g_start >= 0) & (self.g_before_arrivals[i] < 0)
         self.x = np.where(fired[:, None, :], self.vector(functions["h"], self.x), self.x)
         if event.next_mode is not None:
-            self._enter(k + 1, fired, np.full_like(self.mode, event.next_mode))
+            self._enter_mode(k + 1, fired, np.full_like(self.mode, event.next_mode))
 
     def _dropped(self, k: int) -> np.ndarray:
         if "dropout" not in self.stochastic_keys:
@@ -201,12 +213,12 @@ class Dynamics:
 
     def jump_coefficient(self, i: int, k: int) -> np.ndarray:
         """a of event i at step k by the mode before it, (B, n, N)."""
-        seen, jumps = self.trace.events[i], self.functions.a[i]
-        out = np.zeros_like(seen.before[k])
+        record, jumps = self.trace.events[i], self.functions.a[i]
+        out = np.zeros_like(record.before[k])
         for m, a in jumps.items():
-            here = seen.fired[k] & (seen.mode[k] == m)
+            here = record.fired[k] & (record.mode[k] == m)
             if here.any():
-                out = np.where(here[:, None, :], self.vector(a, seen.before[k]), out)
+                out = np.where(here[:, None, :], self.vector(a, record.before[k]), out)
         return out
 
     def retreat(
@@ -220,6 +232,7 @@ class Dynamics:
             here = mode == m
             if m and not here.any():
                 continue
+            # of all neurons; those of this mode are picked
             back, rates = step.retreat(lam, x, source)
             new = np.where(here[:, None, :], back, new)
             for n, rate in rates.items():

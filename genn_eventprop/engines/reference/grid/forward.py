@@ -1,5 +1,7 @@
 """A batch of `reference_clock` forwards: arrivals, steps and events of every population, and what the losses read.
 
+The order of a step is part of the definition of the grid (docs/equations.md, section 6); every grid engine keeps it.
+
 Axis letters: B samples, n states, N neurons, M neurons of a source, K steps.
 """
 
@@ -15,7 +17,7 @@ from ...contract.engine import DIVERGED, Engine, diverged
 from ...contract.result import LossPart, Spikes
 from ...contract.split import spike_numbers
 from ...contract.state import TrialState
-from .connections import Lane, Links
+from .connections import Connections, DelayGroup
 from .events import Dynamics, Functions, Trace
 from .readouts import ClockReadout, Setting, make_readout
 
@@ -24,8 +26,8 @@ class Forward:
     """One batch. Arrays of a population have shape (B, n, N): samples, states, neurons.
 
     Args:
-        engine: whose parameters and settings hold. equations: of every population. stochastic: with noise and dropout.
-        start: the end of the trials that this one goes on from. rounded: see `ReferenceClock`.
+        engine: for its parameters and settings. equations: of every population. samples: (B,) indices into `data`.
+        stochastic: with noise and dropout. start: state from which the trials go on. rounded: see `ReferenceClock`.
     """
 
     def __init__(
@@ -34,13 +36,11 @@ class Forward:
         rounded: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.engine, self.equations = engine, equations
-        self.plan, self.B, self.samples = engine.plan, len(samples), data.numbers_of(samples)
-        self.indices = samples
-        self.data = data
+        self.plan, self.B, self.data, self.samples = engine.plan, len(samples), data, samples
         self.weight = {loss.output: loss.factor * data.sample_weight(samples) for loss in self.plan.losses}
-        self.spike_numbers, self.owner = spike_numbers(data.offsets, samples)
+        self.spike_numbers, self.spike_sample = spike_numbers(data.offsets, samples)
         self.input_feedback: np.ndarray | None = None  # (T, B, M) D of input spikes at every step, if asked for
-        self.K, self.links = self.plan.n_steps, Links(self.plan, engine.parameters)
+        self.K, self.connections = self.plan.n_steps, Connections(self.plan, engine.parameters)
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
         }
@@ -66,7 +66,7 @@ class Forward:
     def _input(self) -> np.ndarray:
         """(K + 1, B, M) input spikes of every step."""
         spikes, data = np.zeros((self.K + 1, self.B, self.plan.input.size)), self.data
-        for b, i in enumerate(self.indices):
+        for b, i in enumerate(self.samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
             np.add.at(spikes[:, b], (data.steps[part], data.channels[part]), 1.0)
         return spikes
@@ -81,21 +81,24 @@ class Forward:
         sources = [self.plan.input.name, *(p.name for p in self.plan.populations if p.spiking)]
         D = max((self._longest(c) for c in self.plan.connections), default=0)
         rows = range(self.K - D, self.K + 1)
-        sent = {name: np.stack([self._sent(name, k) for k in rows]) for name in sources}
+        sent = {name: np.stack([self._spikes_at(name, k) for k in rows]) for name in sources}
         return TrialState({name: pop.x for name, pop in pops}, modes, until, sent)
 
     def _longest(self, c: ConnectionRecord) -> int:
         """Steps of the longest delay that a connection may come to have."""
         return c.delay_steps if c.delays is None else int(clock.to_steps(c.delays.limit, self.plan.dt))
 
-    def _sent(self, source: str, step: int) -> np.ndarray:
-        """(B, M) spikes of a source at a step, those of the trial before at steps that are not positive."""
-        own = self.input if source == self.plan.input.name else self.traces[source].spikes
-        if step > 0 or (step == 0 and own is self.input):
-            return own[step].astype(np.float64)
+    def _spikes_at(self, source: str, step: int) -> np.ndarray:
+        """(B, M) spikes of a source at a step; at steps before the trial those of the state that it goes on from.
+
+        Neurons spike at steps 1 .. K, inputs at 0 .. K - 1. So step 0 of a neuron is step K of the trial before.
+        """
+        spikes = self.input if source == self.plan.input.name else self.traces[source].spikes
+        if step > 0 or (step == 0 and spikes is self.input):
+            return spikes[step].astype(np.float64)
         before = None if self.start is None else self.start.sent[source]
         place = -1 if before is None else len(before) - 1 + step
-        return np.zeros(own.shape[1:]) if before is None or place < 0 else before[place]
+        return np.zeros(spikes.shape[1:]) if before is None or place < 0 else before[place]
 
     # forwards
 
@@ -106,8 +109,12 @@ class Forward:
     def _forward(self) -> None:
         self.readouts = {loss.output: self._start_readout(loss.output) for loss in self.plan.losses}
         for k in range(self.K):
+            # Modes end before the arrivals of their last step, so that these meet the field that follows. All arrivals
+            # of a step are added before any population advances: spikes found in this step arrive in the next at the
+            # earliest, whatever the order of populations.
             for pop in self.populations.values():
                 pop.end_modes(k)
+            # V(k dt) is read before the arrivals: they change the slope of a continuous V, not its value
             for name, readout in self.readouts.items():
                 readout.before_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
@@ -117,17 +124,18 @@ class Forward:
             for p in self.plan.populations:
                 self.populations[p.name].advance(k)
                 self._check(p, k + 1)
+        # at T: no arrivals any more, but V(T) is a candidate for a maximum and a sample of a trace
         for name, readout in self.readouts.items():
             readout.before_arrivals(self.K, self.populations[name].x)
             readout.end(self.populations[name].x, self.traces[name].spikes)
 
     def score(self) -> dict[str, LossPart]:
-        """What every loss says, by the population that it reads."""
+        """Every loss on the batch, by the population that it reads."""
         parts, self.scored = {}, dict[str, np.ndarray]()
         for loss in self.plan.losses:
             data, read, T = self.data.for_loss(loss), self.readouts[loss.output], self.plan.duration
-            self.scored[loss.output] = data.scored(self.indices)
-            value = np.where(self.scored[loss.output], read.score(data.targets_of(self.indices)), np.nan)
+            self.scored[loss.output] = data.scored(self.samples)
+            value = np.where(self.scored[loss.output], read.score(data.targets_of(self.samples)), np.nan)
             shown = np.where(read.valid, read.value, np.inf)
             parts[loss.output] = LossPart(value, loss.predict(read.value, read.valid, T), shown)
         return parts
@@ -137,25 +145,28 @@ class Forward:
         pop = self.populations[p.name]
         bad = ~(np.abs(pop.x) <= DIVERGED)
         v = p.derived.states.index(p.noisy_state)
-        for seen in pop.trace.events:
-            bad[:, v] |= seen.fired[step] & ~(seen.slope[step] * self.plan.dt <= DIVERGED)
+        # a state that diverged and was reset within the step shows in the secant slope of its event only
+        for event in pop.trace.events:
+            bad[:, v] |= event.fired[step] & ~(event.slope[step] * self.plan.dt <= DIVERGED)
         if bad.any():
             b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
-            raise diverged(self.plan, p, int(self.samples[b]), step, state, neuron)
+            raise diverged(self.plan, p, int(self.data.numbers_of(self.samples)[b]), step, state, neuron)
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
+        """(B, n, N) sum of w e over the spikes that arrive at step k."""
         change = np.zeros((self.B, len(p.derived.states), p.size))
-        for c in self.links.into(p.name):
-            arrived = self._source_at(c, k - c.delay_steps) @ c.weight
+        for c in self.connections.into(p.name):
+            arrived = self._source_spikes(c, k - c.delay_steps) @ c.weight
             change += arrived[:, None, :] * self._vector(p, "direction", c.receptor)
         return change
 
-    def _source_at(self, c: Lane, step: int) -> np.ndarray:
-        sent = self._sent(c.source, step)
-        return sent if c.record.channels is None else sent[:, slice(*c.record.channels)]
+    def _source_spikes(self, c: DelayGroup, step: int) -> np.ndarray:
+        """(B, M) spikes that a connection sends off at a step; of an input those of the connection's channels."""
+        spikes = self._spikes_at(c.source, step)
+        return spikes if c.record.channels is None else spikes[:, slice(*c.record.channels)]
 
     def _vector(self, p: PopulationRecord, kind: str, receptor: str) -> np.ndarray:
-        """(n, N or 1) direction e of a receptor."""
+        """(n, N or 1) of a receptor; kind "direction": e, by which an arrival of unit weight moves the state."""
         return getattr(self.coef[p.name], kind)[receptor].T
 
     # readout
@@ -169,9 +180,9 @@ class Forward:
             plan=plan, B=self.B, coef=self.coef[p.name],
             slope=lambda x: pop.f(x, pop.mode)[:, v_index],
             after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
-            arrived=lambda c, k: self._source_at(c, k - c.delay_steps),
+            arrived=lambda c, k: self._source_spikes(c, k - c.delay_steps),
             direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
-            into=self.links.into,
+            into=self.connections.into,
             counts=self.input.sum(2),
         )  # fmt: skip
         return make_readout(setting)

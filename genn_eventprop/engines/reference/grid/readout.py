@@ -1,7 +1,7 @@
-"""Readouts on the grid for `reference_clock`: what each takes from a batch, and what it adds to the adjoint.
+"""Readouts on the grid for `reference_clock`: what each reads from a batch, and what it adds to the adjoint.
 
-A readout answers for itself. Forward it sees the output population at every step; `score` is the outer loss; backward
-it gives jumps and sources of lambda and the loss terms in E and D (docs/equations.md).
+A readout answers for itself. Forwards it sees the output population at every step; `score` is the outer loss; backwards
+it returns jumps and sources of lambda and the loss terms in E and D (docs/equations.md, sections 2 and 3).
 
 Axis letters: B samples, K outputs, n states, J basis functions of the time weight, M neurons of a source.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....plan import Plan, PopulationCoefficients
-from .connections import Lane
+from .connections import DelayGroup
 
 Array = np.ndarray
 
@@ -24,8 +24,8 @@ class Setting:
     """A batch as a readout sees it.
 
     coef: of the output. slope: states (B, n, K) -> dV/dt (B, K). after: states before an own spike -> after it.
-    arrived: (lane, step) -> (B, M) spikes that arrive then. direction: lane -> change of V by a unit weight, (K,).
-    into: population -> lanes that lead there. counts: (T + 1, B) input spikes of every step.
+    arrived: (delay group, step) -> (B, M) spikes that arrive then. direction: delay group -> (K,) change of V by a unit
+    weight. into: population -> delay groups that lead there. counts: (T + 1, B) input spikes of every step.
     """
 
     plan: Plan
@@ -33,9 +33,9 @@ class Setting:
     coef: PopulationCoefficients
     slope: Callable[[Array], Array]
     after: Callable[[Array], Array]
-    arrived: Callable[[Lane, int], Array]
-    direction: Callable[[Lane], Array]
-    into: Callable[[str], tuple[Lane, ...]]
+    arrived: Callable[[DelayGroup, int], Array]
+    direction: Callable[[DelayGroup], Array]
+    into: Callable[[str], tuple[DelayGroup, ...]]
     counts: Array
 
 
@@ -63,21 +63,21 @@ class ClockReadout:
     def end(self, x: Array, spikes: Array) -> None:
         """After the last step; spikes (T + 1, B, K)."""
 
-    def found(self) -> Array:
+    def readout(self) -> Array:
         """The readout, inf where an output has none."""
         return np.where(self.valid, self.value, np.inf)
 
     def also(self) -> dict[str, Array]:
-        """What else was read, by its name."""
+        """The other readouts, by name."""
         return {}
 
     def score(self, y: Array) -> Array:
-        """Outer loss (B,); y: labels (B,) or targets. Keeps dL/dr for the way back."""
+        """Outer loss (B,); y: labels (B,) or targets. Stores dL/dr for the way back."""
         loss, self.dr = self.loss_of.evaluate(self.value, self.valid, y, self.plan.duration)
         return loss
 
-    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
-        """dL/dr (B, K) of a loss that is taken elsewhere, instead of `score`; also: of what else was read."""
+    def set_slope(self, slope: Array, also: Mapping[str, Array]) -> None:
+        """dL/dr (B, K) of a loss in Python, instead of `score`; also: of the other readouts, by name."""
         self.dr = slope
 
     # backwards
@@ -86,31 +86,31 @@ class ClockReadout:
         """Gradients times `factor` (B,), weight / B, and none for samples without anything to compare with."""
         self.dr = np.where(scored[:, None], self.dr, 0.0) * factor[:, None]
 
-    def own(self, k: int, before: Array) -> Array:
+    def spike_term(self, k: int, before: Array) -> Array:
         """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""
         return np.zeros((self.s.B, self.plan.output.size))
 
-    def arrival(self, c: Lane, k: int) -> Array | float:
+    def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         """(B, M) l(x-) - l(x+), and kinks, of a spike that arrives through c at step k."""
         return 0.0
 
-    def arrival_each(self, c: Lane, k: int) -> Array | float:
-        """(B, M, K) the same of every synapse by itself, for delays of their own."""
+    def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
+        """(B, M, K) the same of every synapse, for connections with a delay a synapse."""
         return 0.0
 
-    def sample(self, k: int) -> Array | float:
+    def jump_at_step(self, k: int) -> Array | float:
         """(B, K) jump of lambda_V at k dt, before (in reverse time) own spikes."""
         return 0.0
 
-    def at_spike(self, k: int) -> Array | float:
+    def jump_at_spike(self, k: int) -> Array | float:
         """(B, K) added to lambda_V right before an own spike at step k."""
         return 0.0
 
-    def source(self, k: int) -> Array | float:
+    def step_source(self, k: int) -> Array | float:
         """(B, n, K) that step k adds to lambda at its start."""
         return 0.0
 
-    def rate(self, k: int, param: str, x: Array) -> Array | float:
+    def parameter_term(self, k: int, param: str, x: Array) -> Array | float:
         """(B, K) that step k adds to the gradient of a parameter through the readout itself."""
         return 0.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ....plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
-from .connections import Lane
+from .connections import DelayGroup
 from .readout import Array, ClockReadout, Setting
 
 
@@ -44,21 +44,21 @@ class Integral(ClockReadout):
         """(B, J, K): the factor of u_j . x + u0_j in dL."""
         return self.w[k][:, :, None] * self.dr[:, None]
 
-    def own(self, k: int, before: Array) -> Array:
+    def spike_term(self, k: int, before: Array) -> Array:
         return self.at[k][:, None] * self.dr * (before - self.s.after(before))[:, self.v]
 
-    def arrival(self, c: Lane, k: int) -> Array | float:
+    def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         return -(self.at[k][:, None] * self.dr * self.s.direction(c)) @ c.weight.T
 
-    def arrival_each(self, c: Lane, k: int) -> Array | float:
+    def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
         return -(self.at[k][:, None] * self.dr * self.s.direction(c))[:, None] * c.weight
 
-    def source(self, k: int) -> Array | float:
+    def step_source(self, k: int) -> Array | float:
         u, K = self.s.coef.u, self.plan.output.size
         wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
         return np.einsum("bjc,jci->bic", self.density(k), wide)
 
-    def rate(self, k: int, param: str, x: Array) -> Array | float:
+    def parameter_term(self, k: int, param: str, x: Array) -> Array | float:
         u, K = self.s.coef.du[param], self.plan.output.size
         wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
         return np.einsum("bjc,bjc->bc", self.density(k), np.einsum("jci,bic->bjc", wide, x) + self.s.coef.du0[param])
@@ -116,14 +116,14 @@ class Voltage(Integral):
         loss = self.loss_of.pointwise(V, y, self.plan.duration)[0]
         return loss * (self.at[k] * self.factor).reshape(self.s.B, *middle)
 
-    def own(self, k: int, before: Array) -> Array:
-        """Each spike of a step against the other outputs before any reset of that step."""
+    def spike_term(self, k: int, before: Array) -> Array:
+        """Each spike of a step against the other outputs before any reset of that step: they have no order."""
         V, after = before[:, self.v], self.s.after(before)[:, self.v]
         K = V.shape[1]
         changed = np.where(np.eye(K, dtype=bool), after[:, None], V[:, None])
         return self._l(k, V)[:, None] - self._l(k, changed)
 
-    def arrival(self, c: Lane, k: int) -> Array | float:
+    def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         """Each arrival of a step against V before any of them."""
         e = self.s.direction(c)
         if not np.any(e):
@@ -131,7 +131,7 @@ class Voltage(Integral):
         V = self.before[k]
         return self._l(k, V)[:, None] - self._l(k, V[:, None] + c.weight * e)
 
-    def arrival_each(self, c: Lane, k: int) -> Array | float:
+    def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
         e = self.s.direction(c)
         if not np.any(e):
             return 0.0
@@ -141,16 +141,21 @@ class Voltage(Integral):
 
 
 class Maximum(ClockReadout):
-    """r = max over steps of V before arrivals, on which V(k dt) does not depend, and behind those that move V itself;
-    kinks at arrivals."""
+    """r = max over the steps of V before the arrivals, and after those that move V itself; kinks at arrivals.
+
+    On the grid the arrivals of a step have no order, so the term of a kink is divided among them: among those with
+    negative weight where they end the rise of V, in proportion to the jumps where V itself jumps up (docs/equations.md,
+    section 6). The whole term for each arrival would count the kink several times.
+    """
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
         self.step, self.kink = np.zeros(self.value.shape, int), np.zeros(self.value.shape)
-        self.behind = np.zeros(self.value.shape, bool)  # whether the maximum is behind the arrivals of its step
+        self.behind = np.zeros(self.value.shape, bool)  # whether the maximum is after the arrivals of its step
         self.per_jump = np.zeros(self.value.shape)  # Vdot(t*+) there, by the jump of V
 
     def before_arrivals(self, k: int, x: Array) -> None:
+        # strictly larger: of equal values the first counts, as in every engine
         self._larger = np.full_like(self.valid, k == 0) | (x[:, self.v] > self.value)
         self.value = np.where(self._larger, x[:, self.v], self.value)
         self.step = np.where(self._larger, k, self.step)
@@ -158,7 +163,7 @@ class Maximum(ClockReadout):
         self._slope, self._before = self.s.slope(x), x[:, self.v]
 
     def after_arrivals(self, k: int, x: Array) -> None:
-        """At a kink the slope turns from positive to not positive by the arrivals, or V drops; keep Vdot(t*-)."""
+        """At a kink the arrivals turn the slope from positive to not positive, or lower V; Vdot(t*-) is stored."""
         V, slope = x[:, self.v], self.s.slope(x)
         kink = np.where((self._slope > 0) & ((slope <= 0) | (V < self._before)), self._slope, 0.0)
         self.kink = np.where(self._larger, kink, self.kink)
@@ -167,17 +172,17 @@ class Maximum(ClockReadout):
         self.value, self.step = np.where(jumped, V, self.value), np.where(jumped, k, self.step)
         self.behind |= jumped
 
-    def arrival(self, c: Lane, k: int) -> Array | float:
+    def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight; behind
         a jump dL/dr Vdot(t*+), shared in proportion to the jumps."""
         return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T + self._jump_share(c, k) @ c.weight.T
 
-    def arrival_each(self, c: Lane, k: int) -> Array | float:
+    def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
         return (
             self._share(k, c.target)[:, None] * np.minimum(c.weight, 0.0) + self._jump_share(c, k)[:, None] * c.weight
         )
 
-    def _jump_share(self, c: Lane, k: int) -> Array:
+    def _jump_share(self, c: DelayGroup, k: int) -> Array:
         """(B, K) of a unit weight."""
         return (self.step == k) * self.behind * self.per_jump * self.dr * self.s.direction(c)
 
@@ -189,17 +194,17 @@ class Maximum(ClockReadout):
             total += self.s.arrived(other, k) @ np.minimum(other.weight, 0.0)
         return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
 
-    def sample(self, k: int) -> Array | float:
+    def jump_at_step(self, k: int) -> Array | float:
         return np.where((self.step == k) & ~self.behind, self.dr, 0.0)
 
-    def source(self, k: int) -> Array | float:
+    def step_source(self, k: int) -> Array | float:
         added = np.zeros((self.s.B, len(self.s.plan.output.derived.states), self.value.shape[1]))
         added[:, self.v] = np.where((self.step == k) & self.behind, self.dr, 0.0)
         return added
 
 
 class TraceOfV(ClockReadout):
-    """V(k dt) before the arrivals of step k, on which it does not depend, and after own spikes; (T + 1, B, K)."""
+    """V(k dt) after own spikes and before the arrivals of step k, which do not change it; (T + 1, B, K)."""
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
@@ -209,11 +214,11 @@ class TraceOfV(ClockReadout):
     def before_arrivals(self, k: int, x: Array) -> None:
         self.series[k] = x[:, self.v]
 
-    def found(self) -> Array:
+    def readout(self) -> Array:
         return np.ascontiguousarray(self.series.swapaxes(0, 1))
 
-    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+    def set_slope(self, slope: Array, also: Mapping[str, Array]) -> None:
         self.slope = slope.swapaxes(0, 1)
 
-    def sample(self, k: int) -> Array | float:
+    def jump_at_step(self, k: int) -> Array | float:
         return self.slope[k]

@@ -1,4 +1,4 @@
-"""Every readout on the grid by its name, and several together."""
+"""Readouts of spikes on the grid, several readouts together, and all of them by name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,102 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .connections import Lane
+from .connections import DelayGroup
 from .readout import Array, ClockReadout, Setting
-from .readout_spikes import Count, FirstSpike, SpikeTimes
 from .readout_v import End, Integral, Maximum, TraceOfV, Voltage
 
 __all__ = ["ClockReadout", "Setting", "make_readout"]
 
 
+class _OfSpikes(ClockReadout):
+    """Stores spikes (T + 1, B, K), and rank (T + 1, B, K): how many spikes of the neuron came before."""
+
+    silent_push: Array  # (B, K) `Loss.push` for spikes that did not happen
+
+    def set_slope(self, slope: Array, also: Mapping[str, Array]) -> None:
+        super().set_slope(slope, also)
+        self.silent_push = np.zeros_like(slope)
+
+    def end(self, x: Array, spikes: Array) -> None:
+        # 0 until `score`: read beside the loss's own readout, this one is never scored
+        self.spikes, self.silent_push = spikes, np.zeros(self.value.shape)
+        self.rank = np.cumsum(spikes, axis=0) - spikes
+
+    def times(self, n: int) -> tuple[Array, Array]:
+        """(B, K, n) times in ms of the first n spikes of every output, and which of them there are."""
+        times = np.full((*self.value.shape, n), self.plan.duration)
+        there = np.zeros(times.shape, bool)
+        for k, b, c in zip(*np.nonzero(self.spikes)):
+            m = self.rank[k, b, c]
+            if m < n:
+                times[b, c, m], there[b, c, m] = k * self.plan.dt, True
+        return times, there
+
+    def _push(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        """lambda_V at T for spikes that did not happen (`Loss.silent`)."""
+        if tau_mem is not None:
+            self.last = -np.where(scored[:, None], self.silent_push, 0.0) * tau_mem * factor[:, None]
+
+
+class FirstSpike(_OfSpikes):
+    """r = time of the first spike."""
+
+    def end(self, x: Array, spikes: Array) -> None:
+        super().end(x, spikes)
+        times, there = self.times(1)
+        self.value, self.valid = times[..., 0], there[..., 0]
+
+    def score(self, y: Array) -> Array:
+        self.silent_push = self.loss_of.push(self.value, self.valid, y, self.plan.duration)
+        return super().score(y)
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        super().scale(factor, scored, tau_mem)
+        self._push(factor, scored, tau_mem)
+
+    def spike_term(self, k: int, before: Array) -> Array:
+        return np.where(self.spikes[k] & (self.rank[k] == 0), self.dr, 0.0)
+
+
+class SpikeTimes(FirstSpike):
+    """Spike m of every output against target m; r, for the prediction, is the first spike."""
+
+    def score(self, y: Array) -> Array:
+        times, there = self.times(y.shape[2])
+        self.silent_push = self.loss_of.push(times, there, y, self.plan.duration)
+        loss, self.each = self.loss_of.evaluate(times, there, y, self.plan.duration)
+        self.each = np.where(there, self.each, 0.0)
+        return loss
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        self.each = self.each * factor[:, None, None]
+        self._push(factor, scored, tau_mem)
+
+    def spike_term(self, k: int, before: Array) -> Array:
+        M = self.each.shape[2]
+        rank = self.rank[k]
+        slope = np.take_along_axis(self.each, np.minimum(rank, M - 1)[..., None], 2)[..., 0]
+        return np.where(self.spikes[k] & (rank < M), slope, 0.0)
+
+
+class Count(_OfSpikes):
+    """r = number of spikes, with the surrogate gradient of `Loss`."""
+
+    def end(self, x: Array, spikes: Array) -> None:
+        super().end(x, spikes)
+        self.value = spikes.sum(0).astype(np.float64)
+
+    def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
+        super().scale(factor, scored, tau_mem)
+        # a silent output has no spike at which the surrogate could act, so it acts at T
+        self.last = np.where(self.value == 0, self.dr, 0.0)
+
+    def jump_at_spike(self, k: int) -> Array | float:
+        return np.where(self.spikes[k], self.dr, 0.0)
+
+
 class Several(ClockReadout):
-    """Several readouts of one output in one pass, the loss's own first; what they add to the adjoint adds up."""
+    """Several readouts of one output in one pass, that of the loss first; their terms in the adjoint add up."""
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
@@ -39,40 +125,40 @@ class Several(ClockReadout):
         self.value, self.valid = self.parts[0].value, self.parts[0].valid
 
     def also(self) -> dict[str, Array]:
-        return {name: part.found() for name, part in zip(self.loss_of.also, self.parts[1:])}
+        return {name: part.readout() for name, part in zip(self.loss_of.also, self.parts[1:])}
 
     def score(self, y: Array) -> Array:
         return self.parts[0].score(y)
 
-    def given(self, slope: Array, also: Mapping[str, Array]) -> None:
+    def set_slope(self, slope: Array, also: Mapping[str, Array]) -> None:
         for part, each in zip(self.parts, (slope, *(also[name] for name in self.loss_of.also))):
-            part.given(each, {})
+            part.set_slope(each, {})
 
     def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         for part in self.parts:
             part.scale(factor, scored, tau_mem)
         self.last = sum((part.last for part in self.parts), np.zeros_like(self.last))
 
-    def own(self, k: int, before: Array) -> Array:
-        return sum((part.own(k, before) for part in self.parts), np.zeros_like(self.last))
+    def spike_term(self, k: int, before: Array) -> Array:
+        return sum((part.spike_term(k, before) for part in self.parts), np.zeros_like(self.last))
 
-    def arrival(self, c: Lane, k: int) -> Array | float:
-        return sum(part.arrival(c, k) for part in self.parts)
+    def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
+        return sum(part.arrival_term(c, k) for part in self.parts)
 
-    def arrival_each(self, c: Lane, k: int) -> Array | float:
-        return sum(part.arrival_each(c, k) for part in self.parts)
+    def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
+        return sum(part.arrival_term_by_synapse(c, k) for part in self.parts)
 
-    def sample(self, k: int) -> Array | float:
-        return sum(part.sample(k) for part in self.parts)
+    def jump_at_step(self, k: int) -> Array | float:
+        return sum(part.jump_at_step(k) for part in self.parts)
 
-    def at_spike(self, k: int) -> Array | float:
-        return sum(part.at_spike(k) for part in self.parts)
+    def jump_at_spike(self, k: int) -> Array | float:
+        return sum(part.jump_at_spike(k) for part in self.parts)
 
-    def source(self, k: int) -> Array | float:
-        return sum(part.source(k) for part in self.parts)
+    def step_source(self, k: int) -> Array | float:
+        return sum(part.step_source(k) for part in self.parts)
 
-    def rate(self, k: int, param: str, x: Array) -> Array | float:
-        return sum(part.rate(k, param, x) for part in self.parts)
+    def parameter_term(self, k: int, param: str, x: Array) -> Array | float:
+        return sum(part.parameter_term(k, param, x) for part in self.parts)
 
 
 CLOCK_READOUTS: dict[str, type[ClockReadout]] = {

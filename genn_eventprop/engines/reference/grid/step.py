@@ -1,5 +1,7 @@
 """One step of dt between events, forwards and transposed, in NumPy float64: exact, Runge-Kutta or exponential Euler.
 
+Formulas: docs/equations.md, section 6, "Nonlinear dynamics".
+
 `adjoint/scheme.py` says which states are propagated exactly (z) and how the others (y) are stepped. The adjoint is the
 transpose of the same step, through its stages. Axis letters: B samples, n states, N neurons, p parameters.
 """
@@ -21,13 +23,13 @@ from ....plan import PopulationRecord
 
 def phi1(x: np.ndarray) -> np.ndarray:
     """(e^x - 1) / x."""
-    safe = np.where(x == 0, 1.0, x)
+    safe = np.where(x == 0, 1.0, x)  # phi1(0) = 1; expm1 is exact to rounding near 0, so nothing cancels
     return np.where(x == 0, 1.0, np.expm1(safe) / safe)
 
 
 def phi1_slope(x: np.ndarray) -> np.ndarray:
     """The derivative of phi1, by its power series near 0."""
-    small = np.abs(x) < 0.5
+    small = np.abs(x) < 0.5  # the closed form divides a difference of nearly equal numbers by x there
     far = np.where(small, 1.0, x)
     series, term = np.zeros_like(x), np.ones_like(x)
     for k in range(1, 18):  # sum_k k x^(k-1) / (k + 1)!
@@ -48,6 +50,8 @@ class Step:
         d, field = record.derived, record.derived.modes[mode]
         self.d, self.dt, self.values = d, dt, [values[n] for n in d.params]
         self.scheme = d.scheme
+        # z: states whose equations are linear in themselves and need no other state, so P steps them exactly; y: the
+        # rest
         self.z = list(record.exact_states)
         self.y = [i for i in range(len(d.states)) if i not in self.z]
         part = linear_part(d, field, record.exact_states)
@@ -56,7 +60,7 @@ class Step:
         self._f, self._J, self._da = (self._function(compiled[name]) for name in ("f", "J", "da"))
         self._Fp, self._dap = (self._function(compiled[name]) if d.p else None for name in ("Fp", "dap"))
         propagate = Propagator(part, values)
-        self.P, self.PH = propagate(dt), propagate(dt / 2)
+        self.P, self.PH = propagate(dt), propagate(dt / 2)  # stages need z at the middle and the end of the step
         self.dP = {n: propagate.step_derivative(n, dt) for n in self.learned if n in part.dynamic_params}
         self.dPH = {n: propagate.step_derivative(n, dt / 2) for n in self.dP}
 
@@ -75,7 +79,7 @@ class Step:
         return np.einsum("sij,bjs->bis", wide[:, :n, :n], x[:, self.z]) + wide[:, :n, n].T
 
     def _transposed(self, P: np.ndarray, lam: np.ndarray) -> np.ndarray:
-        """P^T lam for lam (B, nz, N)."""
+        """P^T lam for lam (B, nz, N): without the constant column, which does not depend on z."""
         n = len(self.z)
         return np.einsum("sij,bis->bjs", np.broadcast_to(P, (lam.shape[2], n + 1, n + 1))[:, :n, :n], lam)
 
@@ -135,6 +139,8 @@ class Step:
             lambda at the start, and parameter -> (B, N), what the step adds to dL/dp.
         """
         z_lam = lam[:, self.z]
+        # The transpose of this very step, stages computed anew from x: another discretisation of the adjoint equation
+        # would not be the gradient of what ran, and would converge with an error of its own.
         rates = {n: self._by_param(dP, z_lam, x) for n, dP in self.dP.items()}
         new = np.zeros_like(lam)
         new[:, self.z] = self._transposed(self.P, z_lam)
@@ -159,6 +165,8 @@ class Step:
             self._direct(rates, mu, stages[s])
             above = v[:, self.y]
             total += above
+            # z of stage s is the exact flow from the start to the stage's time: what the stage says of it goes back by
+            # P^T
             if s == 0:
                 new[:, self.z] += v[:, self.z]
             elif s == 3:
@@ -172,15 +180,17 @@ class Step:
         """y_i + h phi1(h a_i) f_i, differentiated by everything."""
         h, y_lam = self.dt, lam[:, self.y]
         a, f = h * self._diagonal(stage), self._field(stage)
-        along, bend = h * phi1(a) * y_lam, h * h * phi1_slope(a) * f * y_lam
-        v = np.einsum("ijbs,bis->bjs", self._J(stage)[self.y], along)
-        v = v + np.einsum("ijbs,bis->bjs", self._da(stage)[self.y], bend)
+        # two ways: through f, and through a = df_i/dy_i, which scales the step. Without the second the gradient is
+        # wrong where the rate depends on the state, as near the threshold of an exponential model
+        by_f, by_a = h * phi1(a) * y_lam, h * h * phi1_slope(a) * f * y_lam
+        v = np.einsum("ijbs,bis->bjs", self._J(stage)[self.y], by_f)
+        v = v + np.einsum("ijbs,bis->bjs", self._da(stage)[self.y], by_a)
         if source is not None:
             v = v + source[0]
-        self._direct(rates, along, stage)
+        self._direct(rates, by_f, stage)
         if self._dap is not None:
-            bends = np.einsum("ipbs,bis->pbs", self._dap(stage)[self.y], bend)
-            self._add(rates, bends)
+            through_a = np.einsum("ipbs,bis->pbs", self._dap(stage)[self.y], by_a)
+            self._add(rates, through_a)
         new[:, self.y] = y_lam + v[:, self.y]
         self._from_nodes(new, rates, x, ((self.PH, self.dPH, v[:, self.z]),))
 
@@ -194,7 +204,7 @@ class Step:
             rates[n] = rates.get(n, 0.0) + values[self.d.params.index(n)]
 
     def _from_nodes(self, new: np.ndarray, rates: dict[str, np.ndarray], x: np.ndarray, nodes: Any) -> None:
-        """What stages said about z at the middle or the end of the step, carried to its start."""
+        """Adjoints of z at the middle or the end of the step, taken back to its start."""
         for P, dP, v in nodes:
             new[:, self.z] += self._transposed(P, v)
             for n in dP:
