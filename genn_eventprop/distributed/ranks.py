@@ -96,6 +96,7 @@ class Ranks(Alone):
     def __init__(self, communicator: Any, patience: float | None = None) -> None:
         from mpi4py import MPI
 
+        # A communicator of our own: messages that the user's program sends on the same one cannot be taken for ours.
         self._mpi, self._comm = MPI, communicator.Dup()
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         machine = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
@@ -104,6 +105,8 @@ class Ranks(Alone):
         self.broken = False
         self._stop_here = 0
         self._interrupted = lambda: 0
+        # This receive stays open all the time: the message of a rank that fails can arrive at any moment, also while
+        # this one waits for another.
         self._text = np.zeros(LONGEST_TEXT, np.uint8)
         self._failure = self._comm.Irecv([self._text, MPI.BYTE], source=MPI.ANY_SOURCE, tag=FAILURE)
         atexit.register(self._end)
@@ -135,13 +138,15 @@ class Ranks(Alone):
         while not all_done(requests):
             self._look_for_failure()
             looks += 1
+            # Most messages arrive within microseconds, so first only yield; ranks often share processors with the
+            # threads of the others, which a busy loop would slow down, so then sleep, ever longer.
             time.sleep(0 if looks < 200 else 1e-4 if waited < 1 else 5e-3)
             now = time.monotonic()
             waited += min(now - before, 1.0)  # a machine that slept in between is no rank that hangs
             before = now
             if waited > self._limit():
                 self._give_up(receive, send, waited)
-        self._longest = max(0.99 * self._longest, waited)
+        self._longest = max(0.99 * self._longest, waited)  # one long pause (a slow disk) is forgotten in time
 
     def _limit(self) -> float:
         return max(self.patience, 10 * self._longest) if self.started else max(self.patience, START)
@@ -154,6 +159,7 @@ class Ranks(Alone):
             raise RankError(f"rank {status.Get_source()} of {self.size}: {text}")
 
     def _give_up(self, receive: dict[int, Any], send: dict[int, Any], waited: float) -> None:
+        # Ranks whose messages are complete by now were only late; the others are named.
         silent = sorted({q for requests in (receive, send) for q, request in requests.items() if not request.Test()})
         self.broken = True
         names = ", ".join(map(str, silent))
@@ -238,7 +244,9 @@ class Ranks(Alone):
             self._failure.Cancel()
             self._failure.Wait()
             return
+        # Abort ends every process of the job at once, also one that is writing a checkpoint. So rank 0 does it, after
+        # it has saved and printed the message; the others wait, and do it only if rank 0 itself is gone.
         if not self.first:
-            time.sleep(10)  # rank 0 saves, speaks, and then ends all of us
+            time.sleep(10)
         sys.stdout.flush()
         self._comm.Abort(1)

@@ -228,10 +228,10 @@ def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
 
 def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], where: str) -> None:
     """Raise `SettingError` for names that `config` does not have."""
-    known = [f.name for f in dataclasses.fields(config)]
+    names = [f.name for f in dataclasses.fields(config)]
     for name in settings:
-        if name not in known:
-            raise SettingError(f"{where}: unknown setting {name!r}; {suggest(name, known)}")
+        if name not in names:
+            raise SettingError(f"{where}: unknown setting {name!r}; {suggest(name, names)}")
 
 
 def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:

@@ -94,20 +94,21 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *leadi
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    known = [name for name, p in list(parameters.items())[len(leading) :] if p.kind in named]
+    option_names = [name for name, p in list(parameters.items())[len(leading) :] if p.kind in named]
     for option in spec.options:
-        if option not in known and not takes_all:
-            raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, known)}")
-    usable = {k: v for k, v in defaults.items() if (k in known or takes_all) and k not in known[: len(spec.values)]}
+        if option not in option_names and not takes_all:
+            raise SettingError(f"{where}: {spec.name} has no option {option!r}; {suggest(option, option_names)}")
+    by_position = option_names[: len(spec.values)]
+    usable = {k: v for k, v in defaults.items() if (k in option_names or takes_all) and k not in by_position}
     try:
         inspect.signature(factory).bind(*leading, *spec.values, **{**usable, **spec.options})
     except TypeError as error:
-        options = ", ".join(known) or "none"
+        options = ", ".join(option_names) or "none"
         raise SettingError(f"{where}: {spec.name} cannot be used like this: {error}; its options: {options}") from None
-    for name, value in [*zip(known, spec.values), *spec.options.items()]:
+    for name, value in [*zip(option_names, spec.values), *spec.options.items()]:
         if name in parameters and not _fits(value, parameters[name]):
-            wanted = parameters[name].annotation
-            raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {wanted}")
+            kind = parameters[name].annotation
+            raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {kind}")
     try:
         return factory(*leading, *spec.values, **{**usable, **spec.options})
     except EventPropError:

@@ -1,36 +1,21 @@
-"""A page as a list of blocks, and its two forms: Markdown with figures beside it, and one HTML file."""
+"""A page as a list of blocks, and its two forms: Markdown with figures beside it, and one HTML file (page.html)."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ..studies.tables import markdown_table
 from .plots import save
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #202124; }
-h1 { font-size: 1.7rem; } h2 { font-size: 1.3rem; margin-top: 2.2rem; } h3 { font-size: 1.1rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.92rem; }
-th, td { text-align: left; padding: 0.3rem 0.7rem; border-bottom: 1px solid #dfe2e6; vertical-align: top; }
-thead th { border-bottom: 2px solid #5f6368; } tbody th { font-weight: 600; }
-caption { text-align: left; padding-bottom: 0.4rem; color: #5f6368; }
-img { max-width: 100%; height: auto; } figcaption { color: #5f6368; font-size: 0.92rem; } figure { margin: 1rem 0; }
-code { background: #f1f3f4; padding: 0.1rem 0.25rem; border-radius: 3px; }
-summary { cursor: pointer; padding: 0.3rem 0; } a { color: #0b57d0; } nav { margin: 0.8rem 0; }
-@media (prefers-color-scheme: dark) {
-  body { background: #1b1c1e; color: #e6e8ea; } th, td { border-color: #3c4043; } thead th { border-color: #9aa0a6; }
-  caption, figcaption { color: #b4b9be; } code { background: #2b2d30; } a { color: #8ab4f8; }
-  img { background: #fff; padding: 6px; border-radius: 4px; }
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -120,63 +105,31 @@ def write_html(blocks: Sequence[Block], script: str = "") -> str:
 
     Headings of level 2 are listed at its top, as links.
     """
-    title = next((b.text for b in blocks if isinstance(b, Heading) and b.level == 1), "Report")
-    sections = [b.text for b in blocks if isinstance(b, Heading) and b.level == 2]
-    links = " | ".join(f'<a href="#{anchor(text)}">{inline(text)}</a>' for text in sections)
-    head, *rest = [_html(block) for block in blocks]
-    body = "\n".join([head, f'<nav aria-label="sections">{links}</nav>', *rest])
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="generator" content="genn_eventprop">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
-        + (f"<script>{script}</script>\n" if script else "")
-        + f"</head>\n<body>\n<main>\n{body}\n</main>\n"
-        "</body>\n</html>\n"
+    headings = [block for block in blocks if isinstance(block, Heading)]
+    return _template().render(
+        title=next((heading.text for heading in headings if heading.level == 1), "Report"),
+        sections=[heading.text for heading in headings if heading.level == 2],
+        blocks=[(type(block).__name__, block) for block in blocks],
+        script=script,
     )
 
 
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f'<h{block.level} id="{anchor(block.text)}">{inline(block.text)}</h{block.level}>'
-    if isinstance(block, Items):
-        return "<ul>\n" + "\n".join(f"<li>{inline(item)}</li>" for item in block.items) + "\n</ul>"
-    if isinstance(block, Grid):
-        return _table(block)
-    if isinstance(block, Folded):
-        return f"<details><summary>{inline(block.summary)}</summary>\n{_table(block.table)}\n</details>"
-    if isinstance(block, Interactive):
-        label = html.escape(block.caption, quote=True)
-        caption = f"<figcaption>{inline(block.caption)}</figcaption>"
-        return f'<figure role="group" aria-label="{label}">{block.html}{caption}</figure>'
-    if isinstance(block, Picture):
-        image = base64.b64encode(_png(block.figure)).decode()
-        alt = html.escape(block.caption, quote=True)
-        return (
-            f'<figure><img src="data:image/png;base64,{image}" alt="{alt}">'
-            f"<figcaption>{inline(block.caption)}</figcaption></figure>"
-        )
-    return f"<p>{inline(block.text)}</p>"
+@lru_cache
+def _template() -> Template:
+    # Texts of a run folder may come from anybody. What the template inserts is escaped unless a filter of ours made it
+    # or it is marked safe, and a name that is missing is an error instead of nothing.
+    environment = Environment(
+        loader=PackageLoader(__package__, ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"anchor": anchor, "inline": inline, "png": _png}
+    return environment.get_template("page.html")
 
 
-def _table(grid: Grid) -> str:
-    """In a frame of its own that scrolls, also by keyboard."""
-    heads = "".join(f'<th scope="col">{inline(head)}</th>' for head in grid.heads)
-    rows = "\n".join(
-        f'<tr><th scope="row">{inline(row[0])}</th>' + "".join(f"<td>{inline(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in grid.rows
-    )
-    label = html.escape(grid.caption, quote=True)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
-        f"<caption>{inline(grid.caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
-    )
-
-
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def anchor(text: str) -> str:
@@ -184,8 +137,8 @@ def anchor(text: str) -> str:
     return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
-def inline(text: str) -> str:
+def inline(text: str) -> Markup:
     """Text for HTML: escaped, `code` and **strong** as in Markdown, a sign for +-."""
-    escaped = html.escape(text, quote=False).replace(" +- ", "\u00a0±\u00a0")
+    escaped = str(escape(text)).replace(" +- ", "\u00a0±\u00a0")
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped))

@@ -94,8 +94,8 @@ def _outer(loss: Loss) -> str:
 def describe_regulariser(regulariser: Regulariser) -> str:
     """The regulariser in words, with its numbers."""
     values = {f.name: getattr(regulariser, f.name) for f in dataclasses.fields(regulariser)}
-    shown = (f"{k} {v.name if isinstance(v, Population) else v}" for k, v in values.items())
-    return f"{type(regulariser).__name__}: {', '.join(shown)}"
+    texts = (f"{k} {v.name if isinstance(v, Population) else v}" for k, v in values.items())
+    return f"{type(regulariser).__name__}: {', '.join(texts)}"
 
 
 def describe_data(events: Events) -> str:

@@ -89,10 +89,10 @@ class RunFolder:
         """Raise `SettingError` if the folder exists and holds more than the lock of its writer."""
         is_file = self.path.exists() and not self.path.is_dir()
         if is_file or mark.strangers(self.path):
-            known = mark.kind_of(self.path) == "run"
+            is_run = mark.kind_of(self.path) == "run"
             raise SettingError(
                 f"run folder {self.path} exists and is not empty; choose another --run-dir"
-                + (f", or continue it with: genn-eventprop resume {self.path}" if known else "")
+                + (f", or continue it with: genn-eventprop resume {self.path}" if is_run else "")
             )
 
     @classmethod
@@ -160,10 +160,10 @@ class RunFolder:
         files, folders = list[Path](), list[Path]()
         for entry in (self.path / name for name in names):
             inside = entry.is_dir() and not entry.is_symlink()
-            known = BEFORE_FIRST.get(entry.name if inside else "")
+            pattern = BEFORE_FIRST.get(entry.name if inside else "")
             entries = sorted(entry.iterdir()) if inside else [entry]
-            other = next((p for p in entries if known is None or p.is_dir() or not known.fullmatch(p.name)), None)
-            if other is not None or known is None:
+            other = next((p for p in entries if pattern is None or p.is_dir() or not pattern.fullmatch(p.name)), None)
+            if other is not None or pattern is None:
                 strange = (other or entry).relative_to(self.path)
                 raise SettingError(
                     f"{self.path} holds {strange}, which its run did not write; move it elsewhere, or choose another "

@@ -117,12 +117,12 @@ def read_weights(path: Path, names: Container[str] | None = None) -> dict[str, n
     return _read_npz(path, names) if path.suffix == ".npz" else _read_csv(path)
 
 
-def _read_npz(path: Path, wanted: Container[str] | None) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, names: Container[str] | None) -> dict[str, np.ndarray]:
     if not path.exists():
         raise CheckpointError(f"there is no file {path}")
     try:
         with open_npz(path) as file:
-            read = read_arrays(file, [n for n in file.files if wanted is None or n in wanted], path)
+            read = read_arrays(file, [n for n in file.files if names is None or n in names], path)
             return {name: read.get(name, np.empty(0)) for name in file.files}
     except DataError as error:
         raise CheckpointError(f"{path} is damaged or not an npz file: {error}") from None

@@ -194,22 +194,26 @@ def sampler_of(search: Search, number: int) -> Any:
 
 
 def journal_of(path: Path) -> Any:
-    """Optuna's journal, in which a full disk or a kill leaves no half line: everything behind one would be lost."""
+    """Optuna's journal, in which a full disk or a kill leaves no half line: everything behind one would be lost.
+
+    A journal is read line by line, and optuna's own writer appends to whatever is there: the first record after a half
+    line would become part of it, and the study of every process could not be read any more.
+    """
     journal = import_optuna().storages.journal
 
     class Journal(journal.JournalFileBackend):  # type: ignore[misc, name-defined]
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            lock = journal.JournalFileSymlinkLock(str(path))
+            lock = journal.JournalFileSymlinkLock(str(path))  # atomic on NFS too, where several machines share a study
             with write_errors(path):
                 lock.acquire()
                 try:
-                    whole = _cut_half_line(path)
+                    whole = _cut_half_line(path)  # of a process that was killed while it wrote
                     try:
                         with open(path, "ab") as file:
                             file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
                             file.flush()
                             os.fsync(file.fileno())
-                    except OSError:
+                    except OSError:  # a full disk: take back what part of the lines it still took
                         os.truncate(path, whole)
                         raise
                 finally:
@@ -223,6 +227,7 @@ def _cut_half_line(path: Path) -> int:
     """Remove a last line that was not written to its end, by a process that was killed; returns the size in bytes."""
     with open(path, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
+        # From the end, block by block: the journal may have grown large, and a whole line is nearly always in the last.
         whole, tail = size, b""
         while whole and not tail.endswith(b"\n"):
             start = max(0, whole - BLOCK)

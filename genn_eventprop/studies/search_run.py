@@ -29,11 +29,11 @@ MANY = 3  # failures in a row that end a search: something else than the setting
 
 @dataclass
 class _Running:
-    """A trial that runs here: its seeds that are left, epochs reported to optuna, whether it was ended early."""
+    """A trial that runs here: the seeds still to be run, epochs reported to optuna, whether it was ended early."""
 
     trial: Any
     seeds: list[int]
-    told: int = 0
+    reported: int = 0
     pruned: bool = False
     looked: float = field(default_factory=time.monotonic)
 
@@ -67,10 +67,10 @@ class SearchRun:
         if self.ready:
             return self.ready.pop(0)
         with lock_with_retry(self.scan.folder):
-            trial = self._left() or self._new()
+            trial = self._orphan() or self._new()
             if trial is None:
                 return None
-            trial.set_user_attr("process", self.me)
+            trial.set_user_attr("process", self.me)  # inside the lock, or two processes could take the same trial
         for seed in self.search.seeds:
             _wait_for_writer(self._job(trial, seed).run_dir)
         seeds = [s for s in self.search.seeds if run_state(self._job(trial, s).run_dir) != "finished"]
@@ -89,10 +89,10 @@ class SearchRun:
         if running.seeds[0] != self.search.seeds[0]:  # repeats of what was good enough
             return False
         best = self._curve(job)
-        for epoch in range(running.told, len(best)):
+        for epoch in range(running.reported, len(best)):
             running.trial.report(best[epoch], epoch + 1)
-        if len(best) > running.told:
-            running.told = len(best)
+        if len(best) > running.reported:
+            running.reported = len(best)
             running.pruned = running.trial.should_prune()
         return running.pruned
 
@@ -104,7 +104,7 @@ class SearchRun:
         name = f"trial {running.trial.number}"
         if running.pruned and status != 0:
             self.study.tell(running.trial, state=states.PRUNED)
-            self.say(f"{name}: ended after {running.told} epochs, {self._words(self._curve(job)[-1])}")
+            self.say(f"{name}: ended after {running.reported} epochs, {self._words(self._curve(job)[-1])}")
         elif status in ENDED:
             self.say(f"{name}: stopped; it resumes with the next start")
         elif status != 0:
@@ -121,12 +121,13 @@ class SearchRun:
 
     # trials
 
-    def _left(self) -> Any:
-        """A trial whose process is dead."""
+    def _orphan(self) -> Any:
+        """A trial whose process is dead: it is marked as running, and no process holds the lock of its name."""
         optuna = import_optuna()
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             owner = frozen.user_attrs.get("process", "")
             if owner != self.me and not (owner and is_locked(self.scan.folder / "searching" / owner)):
+                # the sampler of this very trial, so that what it still has to draw is what its process would have drawn
                 self.study.sampler = sampler_of(self.search, frozen.number)
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 for name, distribution in self.search.distributions().items():

@@ -11,14 +11,14 @@ from ..engines import Data
 from ..errors import DataError, SettingError
 from ..losses import Loss
 
-Asked = str | Sequence[float] | np.ndarray | None
+Weighting = str | Sequence[float] | np.ndarray | None
 
 
 class ClassWeights:
     """The loss of a batch is 1/B sum_b w(y_b) L_b, of a data set likewise; accuracies count every sample once.
 
     Args:
-        asked: None (all 1), one number >= 0 a class, or "balanced": w_k = S / (K n_k) for S training samples in K
+        weights: None (all 1), one number >= 0 a class, or "balanced": w_k = S / (K n_k) for S training samples in K
             classes, n_k of class k: a rare class counts as much as a frequent one, and their mean is 1.
         loss: it must compare with labels.
 
@@ -26,18 +26,18 @@ class ClassWeights:
         SettingError: the wrong number of weights, negative or only zero ones, a loss of targets.
     """
 
-    def __init__(self, asked: Asked, loss: Loss) -> None:
-        self.balanced, self.n_classes = isinstance(asked, str), loss.n_classes
+    def __init__(self, weights: Weighting, loss: Loss) -> None:
+        self.balanced, self.n_classes = isinstance(weights, str), loss.n_classes
         self.values: np.ndarray | None = None
-        if asked is None:
+        if weights is None:
             return
         if loss.compares != "labels":
             raise SettingError("class_weights need a loss that compares with labels, this one compares with targets")
-        if isinstance(asked, str):
-            if asked != "balanced":
-                raise SettingError(f"class_weights={asked!r}: give 'balanced', or one number a class")
+        if isinstance(weights, str):
+            if weights != "balanced":
+                raise SettingError(f"class_weights={weights!r}: give 'balanced', or one number a class")
             return
-        values = np.asarray(asked, np.float64)
+        values = np.asarray(weights, np.float64)
         if values.shape != (self.n_classes,):
             raise SettingError(
                 f"class_weights: {self.n_classes} classes need as many numbers, not shape {values.shape}"

@@ -137,13 +137,13 @@ class Record(Callback):
             raise SettingError(f"Record: no sample {outside[0]} in a data set of {len(events)}")
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        known = {
+        states_of = {
             p.name: (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states)) for p in trainer.plan.populations
         }
         for name in self.populations or ():
-            if name not in known:
-                raise SettingError(f"Record: no population {name!r} ({suggest(name, known)})")
-        self.recorded = {name: known[name] for name in self.populations or known}
+            if name not in states_of:
+                raise SettingError(f"Record: no population {name!r} ({suggest(name, states_of)})")
+        self.recorded = {name: states_of[name] for name in self.populations or states_of}
         every = {state for states in self.recorded.values() for state in states}
         for state in self.states:
             if state not in every:
@@ -172,7 +172,7 @@ class Record(Callback):
         trial = record_trial(trainer, self.events, index)
         states = {
             name: {s: v for s, v in trial.states[name].items() if s in self.states}
-            for name, known in self.recorded.items() if set(known) & set(self.states)
+            for name, has in self.recorded.items() if set(has) & set(self.states)
         }  # fmt: skip
         return dataclasses.replace(trial, states=states, spikes=spikes)
 

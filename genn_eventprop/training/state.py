@@ -47,6 +47,8 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything needed to continue bit for bit: (arrays, JSON-able info).
 
     "parameters" are those to be used: if the optimiser keeps averages, training goes on from "raw" instead.
+
+    The names of sections and keys ("tally", "position") are part of the file format; older checkpoints have the same.
     """
     optimiser_arrays, optimiser_info = trainer.optimiser.state_dict()
     statistics_arrays, statistics_info = trainer.statistics.state_dict()
@@ -81,6 +83,8 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
         CheckpointError: if something that the trainer needs is missing.
     """
     info = checkpoint.info
+    # Parameters first: bounds that depend on values are those of the restored ones, not of the random ones that this
+    # trainer was built with.
     write_parameters(trainer.engine.parameters, checkpoint.section("parameters") | checkpoint.section("raw"))
     trainer.settle_bounds()
     trainer.best_parameters = checkpoint.section("best") or None
@@ -92,6 +96,7 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.statistics = EpochStatistics(trainer.statistics.runaway_spikes)
     trainer.statistics.load_state_dict(checkpoint.section("tally"), info["tally"])
     trainer.data_description = info["data"]
+    # Callbacks have no names, so their states are matched by position; one more or less would shift all of them.
     callbacks = [callback for callback in trainer.callbacks if callback.checkpointed]
     if len(info["callbacks"]) != len(callbacks):
         raise CheckpointError(
@@ -107,6 +112,7 @@ def write_parameters(parameters: Mapping[str, np.ndarray], saved: Mapping[str, n
     Raises:
         CheckpointError: for a missing array or another shape, before anything is written.
     """
+    # Two loops: a checkpoint that does not fit leaves the trainer as it was.
     for name, array in parameters.items():
         if name not in saved:
             raise CheckpointError(f"the checkpoint has no parameter {name!r}")

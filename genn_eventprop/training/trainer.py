@@ -35,7 +35,7 @@ from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .carried import StatefulEngine, begins, in_order, recordings
 from .checks import check_batch, check_parameters, data_notes, late_delays, whole
-from .class_weights import Asked, ClassWeights
+from .class_weights import ClassWeights, Weighting
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Sample
 from .parameter_sets import ParameterSets
@@ -118,7 +118,7 @@ class Trainer:
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
         batch_size: int = 32,
-        class_weights: Asked = None,
+        class_weights: Weighting = None,
         seed: int = 1,
         threads: int | None = None,
         genn_backend: str | None = None,

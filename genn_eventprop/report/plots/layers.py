@@ -41,7 +41,7 @@ def layers(
         raster(ax, *row)
     values = record.states[output][state]
     names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
-    voltages(axes[-1], record, output, state, outputs_shown(values, record.label, prediction, names), others=True)
+    voltages(axes[-1], record, output, state, output_lines(values, record.label, prediction, names), others=True)
     end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))
     axes[0].set_title(title(record.label, prediction, names))
@@ -82,15 +82,15 @@ def raster(ax: Axes, name: str, size: int, times: np.ndarray, neurons: np.ndarra
 
 
 def voltages(
-    ax: Axes, record: Trial, name: str, state: str, shown: Sequence[tuple[int, str, str]], others: bool = False
+    ax: Axes, record: Trial, name: str, state: str, lines: Sequence[tuple[int, str, str]], others: bool = False
 ) -> None:
-    """A state of the neurons `shown`, (number, colour, label) each; `others`: the rest in grey behind them."""
+    """A state of some neurons, a line (number, colour, label) for each; `others`: the rest in grey behind them."""
     values = record.states[name][state]
     ax.set_ylabel(f"{name} ${state}$" if len(state) == 1 else f"{name} {state}")
-    rest = others and len(shown) < values.shape[1]
+    rest = others and len(lines) < values.shape[1]
     if rest:
         ax.plot(record.times, values, color=OTHERS, linewidth=0.7)
-    for k, colour, label in shown:
+    for k, colour, label in lines:
         ax.plot(
             record.times,
             values[:, k],
@@ -103,15 +103,15 @@ def voltages(
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2, borderaxespad=0.3, title=words)
 
 
-def outputs_shown(
-    values: np.ndarray, label: int, prediction: int | None, names: Sequence[str], asked: Sequence[int] | None = None
+def output_lines(
+    values: np.ndarray, label: int, prediction: int | None, names: Sequence[str], neurons: Sequence[int] | None = None
 ) -> list[tuple[int, str, str]]:
     """(number, colour, label) of the outputs that have a colour: all of a few, else the right one and its rival.
 
     The rival is the predicted one; the highest other one (of `values`, (T, N)) where that is the right one.
     """
-    if asked is not None or values.shape[1] <= MANY:
-        return [(k, colour, names[k]) for k, colour in zip(asked or range(values.shape[1]), CLASS_COLOURS)]
+    if neurons is not None or values.shape[1] <= MANY:
+        return [(k, colour, names[k]) for k, colour in zip(neurons or range(values.shape[1]), CLASS_COLOURS)]
     right = [] if label < 0 else [(label, BLUE, f"{names[label]}, right")]
     if prediction is not None and prediction >= 0 and prediction != label:
         return [*right, (prediction, ORANGE, f"{names[prediction]}, predicted")]

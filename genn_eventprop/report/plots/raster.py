@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .layers import OTHERS, outputs_shown, raster, rasters_of, title, voltages
+from .layers import OTHERS, output_lines, raster, rasters_of, title, voltages
 from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def trial(
         if name == record.decides:
             values = record.states[name][state]
             names = [*map(words, class_names), *(f"neuron {i}" for i in range(len(class_names), values.shape[1]))]
-            shown = outputs_shown(values, record.label, prediction, names, numbers)
+            lines = output_lines(values, record.label, prediction, names, numbers)
         else:
             neurons_of = _interesting(record, name) if numbers is None else numbers
-            shown = [(i, colour, f"neuron {i}") for i, colour in zip(neurons_of, CLASS_COLOURS)]
-        voltages(v, record, name, state, shown, others=name == record.decides)
+            lines = [(i, colour, f"neuron {i}") for i, colour in zip(neurons_of, CLASS_COLOURS)]
+        voltages(v, record, name, state, lines, others=name == record.decides)
         v.set_ylabel(f"{name}\n" + (f"${state}$" if len(state) == 1 else state))
         threshold = record.thresholds.get(name) if v_thresh is None else v_thresh
         if threshold is not None and name in record.spikes and state == "V":
             v.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        _adjoint(adjoint, record, name, shown, name == record.decides)
+        _adjoint(adjoint, record, name, lines, name == record.decides)
     axes[-1].set_xlabel("time (ms)")
     end = record.times[-1] + record.times[1]
     axes[-1].set_xlim(-0.01 * end, end)
@@ -82,7 +82,7 @@ def _interesting(record: Trial, name: str) -> list[int]:
     return sorted(int(i) for i in candidates[np.argsort(-weight, kind="stable")[:3]])
 
 
-def _adjoint(ax: Axes, record: Trial, name: str, shown: Sequence[tuple[int, Any, str]], others: bool) -> None:
+def _adjoint(ax: Axes, record: Trial, name: str, lines: Sequence[tuple[int, Any, str]], others: bool) -> None:
     """The adjoint of the neurons whose state is drawn."""
     state = observed(record, name)
     values = record.states[name].get(f"lambda_{state}")
@@ -90,7 +90,7 @@ def _adjoint(ax: Axes, record: Trial, name: str, shown: Sequence[tuple[int, Any,
     if values is None:
         ax.text(0.5, 0.5, "no adjoint: the sample has no label", transform=ax.transAxes, ha="center", color=GREY)
         return
-    if others and len(shown) < values.shape[1]:
+    if others and len(lines) < values.shape[1]:
         ax.plot(record.times, values, color=OTHERS, linewidth=0.7)
-    for i, colour, _ in shown:
+    for i, colour, _ in lines:
         ax.plot(record.times, values[:, i], color=colour, linewidth=1.1)

@@ -16,7 +16,7 @@ from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ...runs.weights import read_weights
 from ...training.recording import Trial, record_trial
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
-from .figures import chosen, curves, script, trial, weights
+from .figures import curves, neurons_drawn, script, trial, weights
 
 
 def view_page(run: Path, samples: Sequence[int], checkpoint: str = "best", engine: str | None = None) -> str:
@@ -137,7 +137,7 @@ def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
         size = states["V"].shape[1]
         active = 0 if spikes is None else len(np.unique(spikes.neuron))
         rows.append([f"{population}: {active} of {size} active", str(len(times)), _first(times), "-", "-", "-"])
-        for i in chosen(record, population):
+        for i in neurons_drawn(record, population):
             times_of = times if spikes is None else times[spikes.neuron == i]
             name = names[i] if population == output and i < len(names) else str(i)
             at = int(states["V"][:, i].argmax())

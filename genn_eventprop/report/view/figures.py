@@ -140,7 +140,7 @@ def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
 
 def _traces(figure: Any, record: Trial, population: str, state: str, row: int, names: Sequence[str]) -> None:
     values = record.states[population][state]
-    for i, colour in zip(chosen(record, population), CLASS_COLOURS + MORE_COLOURS):
+    for i, colour in zip(neurons_drawn(record, population), CLASS_COLOURS + MORE_COLOURS):
         right = i < len(names) and i == record.label
         name = f"{population} {names[i]}" + (", right" if right else "") if i < len(names) else f"{population} {i}"
         y = np.asarray(values[:, i], np.float32)
@@ -148,7 +148,7 @@ def _traces(figure: Any, record: Trial, population: str, state: str, row: int, n
         _line(figure, np.asarray(record.times, np.float32), y, name, colour, (row, 1), legend=state == "V", width=width)
 
 
-def chosen(record: Trial, population: str) -> list[int]:
+def neurons_drawn(record: Trial, population: str) -> list[int]:
     """All neurons of a small population, else those with the largest adjoint (the largest V where there is none)."""
     states = record.states[population]
     size = states["V"].shape[1]
