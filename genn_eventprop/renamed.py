@@ -109,6 +109,7 @@ MODULES = {
     "nir.equations": "nir.neurons",
     "optimisers.averaging": "optimisers.base",
     "page": "report.page",
+    "plan.entries": "plan.coefficients",
     "plan.held": "plan.enforced_bounds",
     "plan.tables": "plan.synapse_tables",
     "plots": "report.plots",

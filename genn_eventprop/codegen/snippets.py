@@ -16,7 +16,7 @@ import sympy as sp
 from ..adjoint import Derived
 from ..modelling.expressions import symbol
 from ..modelling.handwritten import plain
-from ..plan.entries import derivative, feedback_symbols, is_plain, propagator
+from ..plan.coefficients import feedback_symbols, has_exact_step, propagator, propagator_derivative
 from .printer import GENN, Dialect, assignments, expression
 from .step_text import StepText, pick, step_text
 
@@ -73,7 +73,7 @@ def derive_snippets(d: Derived, dialect: Dialect = GENN, learned: tuple[str, ...
     """
     learned = d.params if learned is None else learned
     lam = sp.Matrix([symbol(f"lambda_{s}") for s in d.states])
-    step = _linear_step(d, lam, dialect, learned) if is_plain(d) else step_text(d, dialect, learned)
+    step = _linear_step(d, lam, dialect, learned) if has_exact_step(d) else step_text(d, dialect, learned)
     event = d.events[0] if d.events else None
     jump, gradients, reset, g = "", {}, "", ""
     if event is not None:
@@ -111,7 +111,7 @@ def _linear_step(d: Derived, lam: sp.Matrix, dialect: Dialect, learned: tuple[st
 
 def feedback_text(d: Derived, receptor: str, lam: sp.Matrix, dialect: Dialect) -> str:
     """-(df/dx e) . lambda in the neuron's mode; it may use the states at the arrival, after it."""
-    if is_plain(d):
+    if has_exact_step(d):
         return expression(feedback_symbols(d, receptor).dot(lam), dialect)
     return pick([-(m.df_dx * d.receptors[receptor]).dot(lam) for m in d.modes], dialect)
 
@@ -126,8 +126,8 @@ def _with_handwritten(d: Derived, derived: Snippets, dialect: Dialect) -> Snippe
 
 
 def _rate(d: Derived, param: str, lam: sp.Matrix) -> sp.Expr:
-    """lambda^T (dP/dparam x + dc/dparam) with the names of `entries`; x from the step's start."""
-    dP, dc = derivative(d, param)
+    """lambda^T (dP/dparam x + dc/dparam) with the coefficients of `plan.coefficients`; x from the step's start."""
+    dP, dc = propagator_derivative(d, param)
     total = sp.Integer(0)
     for i in range(len(d.states)):
         for j in range(len(d.states)):

@@ -33,13 +33,13 @@ def usable(name: str, states: Iterable[str], params: Iterable[str], receptors: I
     """Whether `name` can name a state or parameter of a model with these states, parameters and receptors."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         return False
-    numbers = _numbers(tuple(states), tuple(params), tuple(receptors))
-    return not (name.startswith("_") or name in FORMULA or numbers.fullmatch(name))
+    coefficients = _coefficients(tuple(states), tuple(params), tuple(receptors))
+    return not (name.startswith("_") or name in FORMULA or coefficients.fullmatch(name))
 
 
 @lru_cache(maxsize=16)
-def _numbers(states: tuple[str, ...], params: tuple[str, ...], receptors: tuple[str, ...]) -> re.Pattern[str]:
-    """The numbers of a step (`plan/entries.py`, `plan/numbers.py`), costates, and V around a reset."""
+def _coefficients(states: tuple[str, ...], params: tuple[str, ...], receptors: tuple[str, ...]) -> re.Pattern[str]:
+    """The coefficients of a step (`plan/coefficients.py`), costates, and V around a reset."""
     s, p, r = ("(" + "|".join(map(re.escape, names)) + ")" for names in (states, params, receptors))
     return re.compile(
         rf"PH?\d*_{s}_{s}|cH?\d*_{s}|dPH?\d*_{p}_{s}_{s}|dcH?\d*_{p}_{s}|[eQ]_{r}_{s}|(d{p}_)?u\d+_({s}|1)"

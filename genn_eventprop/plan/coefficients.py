@@ -1,7 +1,22 @@
-"""Numbers that kernels need, from parameter values and the grid: propagators, readout integrals, their derivatives.
+"""The coefficients of generated code: their names, which of them vary between neurons, and their values.
 
-Computed in float64 on the host whenever a parameter of the dynamics changes. S is 1 if all neurons of the population
-share the dynamics, else N; n states, J basis functions of the time weight.
+A *coefficient* is a number that follows from parameter values (and dt) and that generated code uses by name. The host
+computes them in float64 whenever a parameter changes; a kernel only multiplies. Of a population there are
+
+* entries of the exact part's propagators, `propagator_entries`. z(t + dt) = P z(t) + c, z the n states of the exact
+  part (`adjoint/scheme.py`), all of them in a linear model. In mode "free" P_V_I is the entry of P(dt) that takes I to
+  V, c_V the constant part; PH_V_I and cH_V are those of half a step; dP_tau_mem_V_I and dc_tau_mem_V are derivatives.
+  In mode number 2 they are P2_V_I, c2_V, PH2_V_I ... A row of a mode that equals the one of mode "free" has the name
+  of the latter, so that it is computed and stored once;
+* u0_V, u0_1, dtau_mem_u0_V ...: what a step adds to the integral of the readout state against basis function 0 of the
+  time weight, per state and as a constant, with derivatives;
+* Q_<receptor>_<state>: -A e, for D of an arrival (`docs/equations.md`); e_<receptor>_<state>: what a unit weight adds;
+* dt where a step is no propagator alone, and the parameters of the model themselves.
+
+`coefficient_names` lists them, `coefficient_values` computes them; `propagator` and `propagator_derivative` are
+matrices of their symbols for whoever writes the step. The arrays of a plan's time weight stand at the end.
+
+Axes: S is 1 if all neurons of the population share the dynamics, else N; n states, J basis functions.
 """
 
 from __future__ import annotations
@@ -15,16 +30,201 @@ import sympy as sp
 
 from ..adjoint import Derived, Propagator
 from ..adjoint.propagator import numeric
-from ..adjoint.scheme import exact_part, linear_part
+from ..adjoint.scheme import LinearPart, exact_part, linear_part
 from ..adjoint.series import PropagatorSeries
+from ..errors import EngineError
+from ..modelling.expressions import symbol
+from ..renamed import renamed
 from . import clock
 from .records import Plan, PopulationRecord
+
+HALF_STEP = "H"  # the span dt / 2 in names of coefficients; dt itself is ""
+
+
+@dataclass(frozen=True)
+class PropagatorEntry:
+    """Where a coefficient stands in a propagator.
+
+    mode: index of the mode. span: "" (dt) or "H" (dt / 2). i: row; j: column, None in the constant part c.
+    param: the parameter that it is the derivative by; None in the propagator itself.
+    """
+
+    name: str
+    mode: int
+    span: str
+    i: int
+    j: int | None
+    param: str | None = None
+
+
+def has_exact_step(d: Derived) -> bool:
+    """True if a step is one exact propagator: linear dynamics and no modes."""
+    return len(d.modes) == 1 and len(exact_part(d)) == len(d.states)
+
+
+@lru_cache(maxsize=256)
+def exact_parts(d: Derived) -> tuple[LinearPart, ...]:
+    """The exact part in every mode."""
+    states = exact_part(d)
+    return tuple(linear_part(d, m, states) for m in d.modes)
+
+
+def propagator(d: Derived, mode: int = 0, span: str = "") -> tuple[sp.Matrix, sp.Matrix]:
+    """P (n, n) and c (n,) of the exact part as symbols, 0 where one state cannot reach another, 1 where it stands."""
+    part = exact_parts(d)[mode]
+    n = len(part.states)
+    P, c = sp.zeros(n, n), sp.zeros(n, 1)
+    for i, s in enumerate(part.states):
+        m = "" if _same_row(d, mode, i) else str(mode)
+        if not any(part.A[i, :]) and part.b[i] == 0:
+            P[i, i] = 1
+            continue
+        for j, r in enumerate(part.states):
+            if part.coupling[i][j]:
+                P[i, j] = symbol(f"P{span}{m}_{s}_{r}")
+        if any(part.coupling[i][j] and part.b[j] != 0 for j in range(n)):
+            c[i] = symbol(f"c{span}{m}_{s}")
+    return P, c
+
+
+def propagator_derivative(d: Derived, param: str, mode: int = 0, span: str = "") -> tuple[sp.Matrix, sp.Matrix]:
+    """dP/dparam (n, n) and dc/dparam (n,) as symbols, 0 where they vanish."""
+    part = exact_parts(d)[mode]
+    pattern, constant = _derivative_pattern(part, param)
+    n = len(part.states)
+    dP, dc = sp.zeros(n, n), sp.zeros(n, 1)
+    for i, s in enumerate(part.states):
+        m = "" if _same_row(d, mode, i) else str(mode)
+        for j, r in enumerate(part.states):
+            if pattern[i][j]:
+                dP[i, j] = symbol(f"dP{span}{m}_{param}_{s}_{r}")
+        if constant[i]:
+            dc[i] = symbol(f"dc{span}{m}_{param}_{s}")
+    return dP, dc
+
+
+@lru_cache(maxsize=256)
+def propagator_entries(d: Derived, learned: tuple[str, ...]) -> tuple[PropagatorEntry, ...]:
+    """All entries that a step needs, in a fixed order; `learned`: parameters to differentiate by."""
+    entries: dict[str, PropagatorEntry] = {}
+    spans = ("",) if len(exact_part(d)) == len(d.x) else ("", HALF_STEP)
+    for mode in range(len(d.modes)):
+        for span in spans:
+            for param in (None, *(n for n in learned if n in exact_parts(d)[mode].dynamic_params)):
+                P, c = propagator(d, mode, span) if param is None else propagator_derivative(d, param, mode, span)
+                places: list[tuple[sp.Expr, int, int | None]] = [
+                    (P[i, j], i, j) for i in range(P.rows) for j in range(P.cols)
+                ]
+                places += [(c[i], i, None) for i in range(P.rows)]
+                for number, i, j in places:
+                    if number.is_Symbol:  # a row that modes share has one name: its first mode computes it
+                        entries.setdefault(str(number), PropagatorEntry(str(number), mode, span, i, j, param))
+    # by mode and span, values before derivatives: the order in which libraries declare and hosts write them
+    return tuple(sorted(entries.values(), key=lambda e: (e.mode, e.span, e.param is not None)))
+
+
+def _same_row(d: Derived, mode: int, i: int) -> bool:
+    """Whether state i moves in `mode` as it does in mode "free".
+
+    Its equation alone does not tell: P_ij is a path from j to i, so all states on such a path must move alike.
+    """
+    free, here = exact_parts(d)[0], exact_parts(d)[mode]
+    reached = [j for j in range(len(free.states)) if free.coupling[i][j] or here.coupling[i][j]]
+    return all(free.A[j, :] == here.A[j, :] and free.b[j] == here.b[j] for j in reached)
+
+
+def _derivative_pattern(part: LinearPart, param: str) -> tuple[list[list[bool]], list[bool]]:
+    """Where dP/dparam (n, n) and dc/dparam (n,) can be non-zero.
+
+    d exp(A t) = int exp(A (t - s)) dA exp(A s) ds, so that (i, j) needs a path from j to l, dA_kl != 0, and one from k
+    to i. The pattern is of symbols: a coefficient may still be zero for particular values.
+    """
+    p = part.p[part.params.index(param)]
+    n, reach = len(part.states), part.coupling
+    changes = [[part.A[k, l].diff(p) != 0 for l in range(n)] for k in range(n)]
+    db = [v.diff(p) != 0 for v in part.b]
+    pattern = [
+        [any(reach[i][k] and changes[k][l] and reach[l][j] for k in range(n) for l in range(n)) for j in range(n)]
+        for i in range(n)
+    ]
+    constant = [
+        any(pattern[i][j] and part.b[j] != 0 for j in range(n)) or any(reach[i][k] and db[k] for k in range(n))
+        for i in range(n)
+    ]
+    return pattern, constant
+
+
+def feedback_symbols(d: Derived, receptor: str) -> sp.Matrix:
+    """-A e (n,) as symbols, 0 where it vanishes: an arrival of weight w has D = w (-A e) . lambda in a linear model."""
+    q = d.A * d.receptors[receptor]
+    return sp.Matrix([symbol(f"Q_{receptor}_{s}") if v != 0 else 0 for s, v in zip(d.states, q)])
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A coefficient of a population's generated code: an array (N,) if `per_neuron`, else one number."""
+
+    name: str
+    per_neuron: bool
+
+
+def basis_size(plan: Plan, p: PopulationRecord) -> int:
+    """J, the number of basis functions of the time weight that a step of `p` integrates; 0 without such a readout."""
+    plan = plan.read_at(p.name)
+    integrated = plan.integrates_steps and plan.loss.output == p.name and has_exact_step(p.derived)
+    return plan.loss.basis_size(plan.dt) if integrated else 0
+
+
+@lru_cache(maxsize=256)
+def coefficient_names(plan: Plan, p: PopulationRecord) -> tuple[Coefficient, ...]:
+    """All coefficients of a population in a fixed order, the model's parameters last."""
+    d = p.derived
+    varies = _mode_varies(p, 0)
+    names = [Coefficient(e.name, _mode_varies(p, e.mode)) for e in propagator_entries(d, p.trainable)]
+    learned = [n for n in p.trainable if n in d.dynamic_params]
+    for j in range(basis_size(plan, p)):
+        for term in integral_terms(p):
+            names += [Coefficient(n, varies) for n in (f"u{j}_{term}", *(f"d{n}_u{j}_{term}" for n in learned))]
+    for r, e in d.receptors.items():
+        if has_exact_step(d):
+            names += [Coefficient(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
+        # 0 and 1 stand in the text as they are
+        names += [Coefficient(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
+    if d.model.snippets:
+        if plan.spike_times == "exact":
+            raise EngineError(
+                f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be "
+                "run with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
+            )
+    if d.model.snippets or not p.exact:
+        names.append(Coefficient("dt", False))
+    return (*names, *(Coefficient(n, n in p.per_neuron) for n in d.params))
+
+
+def integral_terms(p: PopulationRecord) -> list[str]:
+    """The states that the readout state's integral over a step depends on, then "1" if a constant drives them."""
+    d = p.derived
+    v = d.states.index(d.model.readout)
+    reached = [s for j, s in enumerate(d.states) if d.coupling[v][j]]
+    return reached + (["1"] if any(d.b[d.states.index(s)] != 0 for s in reached) else [])
+
+
+def _mode_varies(p: PopulationRecord, mode: int) -> bool:
+    """Whether neurons have propagators of their own in a mode."""
+    return any(n in p.per_neuron for n in exact_parts(p.derived)[mode].dynamic_params)
+
+
+def _varies(p: PopulationRecord, v: object) -> bool:
+    """Whether an expression has a parameter with one value per neuron."""
+    return any(v.has(s) for n, s in zip(p.derived.params, p.derived.p) if n in p.per_neuron)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class PopulationCoefficients:
-    """P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in
-    a linear model. dP, dc: their derivatives by each trainable parameter.
+    """The arrays that coefficients are taken from; the grid reference works with them directly.
+
+    P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in a
+    linear model. dP, dc: their derivatives by each trainable parameter.
 
     spans: (mode, step in ms) -> expm (S, n + 1, n + 1) of the exact part; d_spans: the same by parameter.
 
@@ -49,7 +249,7 @@ class PopulationCoefficients:
 
 
 def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, np.ndarray]) -> PopulationCoefficients:
-    """Coefficients of one population; `values`: parameter -> (1,) or (N,).
+    """The arrays of one population; `values`: parameter -> (1,) or (N,).
 
     Raises:
         NetworkError: if a value is not finite or a time constant not positive, for example after an optimiser's step.
@@ -93,9 +293,9 @@ def _spans(
 ) -> tuple[dict[tuple[int, float], np.ndarray], dict[tuple[int, float], dict[str, np.ndarray]]]:
     """Propagators over `lengths` ms in every mode, and their derivatives by what is learned."""
     spans, d_spans = {}, {}
-    for m, (propagator, learned) in enumerate(series):
+    for m, (series_of_mode, learned) in enumerate(series):
         for s in lengths:
-            spans[m, s], d_span = propagator(s)
+            spans[m, s], d_span = series_of_mode(s)
             d_spans[m, s] = dict(zip(learned, d_span))
     return spans, d_spans
 
@@ -115,6 +315,30 @@ def _vector(v: sp.Matrix, symbols: tuple[sp.Symbol, ...]) -> Vector:
     used = [i for i, s in enumerate(symbols) if v.has(s)]
     function = numeric(v, [symbols[i] for i in used])
     return lambda values: np.atleast_2d(function(*(values[i] for i in used))[..., 0])
+
+
+def coefficient_values(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """float64 arrays, (N,) or (1,), of everything in `coefficient_names`."""
+    d = p.derived
+    values = {n: np.asarray(parameters[f"{p.name}.{n}"], dtype=np.float64) for n in d.params}
+    k = coefficients(plan, p, values)
+    arrays: dict[str, np.ndarray] = dict(values)
+    for e in propagator_entries(d, p.trainable):
+        span = e.mode, plan.dt / 2 if e.span == HALF_STEP else plan.dt
+        matrix = k.spans[span] if e.param is None else k.d_spans[span][e.param]
+        arrays[e.name] = matrix[:, e.i, -1 if e.j is None else e.j]  # the last column is c
+    for i, s in enumerate(d.states):
+        arrays |= {f"Q_{r}_{s}": q[:, i] for r, q in k.feedback.items()}
+        arrays |= {f"e_{r}_{s}": e[:, i] for r, e in k.direction.items()}
+        for b in range(len(k.u)):
+            arrays[f"u{b}_{s}"] = k.u[b, :, i]
+            arrays |= {f"d{n}_u{b}_{s}": k.du[n][b, :, i] for n in k.du}
+    for b in range(len(k.u)):
+        arrays[f"u{b}_1"] = k.u0[b]
+        arrays |= {f"d{n}_u{b}_1": k.du0[n][b] for n in k.du0}
+    arrays["dt"] = np.array([plan.dt])
+    shapes = {v.name: (p.size,) if v.per_neuron else (1,) for v in coefficient_names(plan, p)}
+    return {name: np.broadcast_to(arrays[name], shape) for name, shape in shapes.items()}
 
 
 @lru_cache(maxsize=64)
@@ -151,3 +375,20 @@ def node_scale(plan: Plan) -> np.ndarray:
     if plan.loss.readout != "voltage":
         return np.zeros(0)
     return plan.duration / np.diag(_basis(plan)[2])
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "Entry": "PropagatorEntry",
+        "HALF": "HALF_STEP",
+        "Value": "Coefficient",
+        "derivative": "propagator_derivative",
+        "entries": "propagator_entries",
+        "is_plain": "has_exact_step",
+        "parts": "exact_parts",
+        "readout_row": "integral_terms",
+        "value_arrays": "coefficient_values",
+        "value_names": "coefficient_names",
+    },
+)

@@ -10,7 +10,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..adjoint.arrivals import change_along, powers_along
 from ..plan import Plan
-from ..plan.entries import feedback_symbols, is_plain
+from ..plan.coefficients import feedback_symbols, has_exact_step
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
 from .jump import x0_slope
@@ -188,7 +188,7 @@ class Population:
         for r in s.learned_receptors():
             out.append(Set(name("w", "along", r), s.own(d.receptors[r].dot(sp.Matrix(own)))))
         for r in self.felt:
-            along = feedback_symbols(d, r).dot(sp.Matrix(own)) if is_plain(d) else self._along(r, sp.Matrix(own))
+            along = feedback_symbols(d, r).dot(sp.Matrix(own)) if has_exact_step(d) else self._along(r, sp.Matrix(own))
             D = s.own(along, self._trace())
             out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
             for k in self.powers(r):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import sympy as sp
 
 from ..plan import Plan, PopulationRecord
-from ..plan.numbers import value_names
+from ..plan.coefficients import coefficient_names
 from .nodes import NEURON, Access, Buffer, Kernel, Statement, name
 
 
@@ -37,7 +37,7 @@ class Scope:
         self.names = dict(zip(self.d.x, self.x)) | {
             sp.Symbol(f"lambda_{s}", real=True): v for s, v in zip(self.d.states, self.lam)
         }
-        for value in value_names(plan, population):
+        for value in coefficient_names(plan, population):
             role = "q" if value.name in self.d.params else "n"
             number = name(role, value.name)
             self.element(number, (self.N if value.per_neuron else 1,), (NEURON if value.per_neuron else sp.Integer(0),),
@@ -99,7 +99,7 @@ class Scope:
         return e.xreplace(dict(given)) if given else e
 
     def number(self, of: str) -> sp.Symbol:
-        """A named number of `plan.numbers`, or a parameter."""
+        """A coefficient or a parameter by its name in `plan.coefficients`."""
         return self.names[sp.Symbol(of, real=True)]
 
     def kernel(self, body: Iterable[Statement]) -> Kernel:

@@ -5,7 +5,7 @@ stage are shared between f, df/dx and df/dp, factors made of parameters alone st
 out of the loop over neurons. With several modes every mode's step is made and the neuron's ``mode`` picks one, so that
 the loop has no branch.
 
-Symbols are those of the derived model: states, parameters, ``lambda_<state>``, and the numbers of `plan.entries`.
+Symbols are those of the derived model: states, parameters, ``lambda_<state>``, and those of `plan.coefficients`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sympy as sp
 from ..adjoint import Derived
 from ..adjoint.scheme import exact_part, phi1
 from ..modelling.expressions import symbol
-from ..plan.entries import HALF, derivative, is_plain, parts, propagator
+from ..plan.coefficients import HALF_STEP, exact_parts, has_exact_step, propagator, propagator_derivative
 from .nodes import Let, choose, equal
 
 DT = symbol("dt")
@@ -123,7 +123,7 @@ def make_step(d: Derived, learned: tuple[str, ...], local: Locals = Locals()) ->
     """The step of a model, made once; `learned`: parameters to make rates for."""
     learned = tuple(n for n in learned if n in d.dynamic_params)
     lam = [symbol(f"lambda_{s}") for s in d.states]
-    if is_plain(d):
+    if has_exact_step(d):
         return _exact_step(d, lam, learned)
     forward = Lines(local, set(d.x))
     new = [_Mode(d, m, forward, learned).advance() for m in range(len(d.modes))]
@@ -142,7 +142,7 @@ def _exact_step(d: Derived, lam: list[sp.Symbol], learned: tuple[str, ...]) -> S
     row = sp.Matrix([lam])
     rates = {}
     for n in learned:
-        dP, dc = derivative(d, n)
+        dP, dc = propagator_derivative(d, n)
         rates[n] = (row * (dP * sp.Matrix(d.x) + dc))[0]
     return Step((), tuple(P * sp.Matrix(d.x) + c), (), rates, tuple(P.T * row.T))
 
@@ -165,7 +165,7 @@ class _Mode:
         self.tail = f"_{mode}" if len(d.modes) > 1 else ""
         self.z = list(exact_part(d))
         self.y = [i for i in range(len(d.states)) if i not in self.z]
-        self.part = parts(d)[mode]
+        self.part = exact_parts(d)[mode]
         self.learned = [n for n in learned if self.field.f.has(d.p[d.params.index(n)])]
 
     def _let(self, name: str, values: list[sp.Expr], indices: list[int]) -> list[sp.Expr]:
@@ -205,7 +205,7 @@ class _Mode:
         x, d = list(self.d.x), self.d
         y = [x[i] for i in self.y]
         if self.y and d.scheme == "exponential_euler":
-            stage = self._join(y, self._node("mid", HALF, self._drives()))
+            stage = self._join(y, self._node("mid", HALF_STEP, self._drives()))
             a = [self._at(self.field.df_dx[i, i], stage) for i in self.y]
             f = [self._at(self.field.f[i], stage) for i in self.y]
             y = self._let("new", [v + DT * phi1(DT * b) * g for v, b, g in zip(y, a, f)], self.y)
@@ -227,7 +227,7 @@ class _Mode:
         """The four states at which f is evaluated; `k` is filled by the caller as they come."""
         y, drives = [self.d.x[i] for i in self.y], self._drives()
         yield self._join(y, [self.d.x[i] for i in self.z])
-        middle = self._node("mid", HALF, drives)
+        middle = self._node("mid", HALF_STEP, drives)
         for n, share in ((2, DT / 2), (3, DT / 2)):
             yield self._join(self._let(f"y{n}", [v + share * s for v, s in zip(y, k[n - 2])], self.y), middle)
         end = self._node("end", "", drives)
@@ -237,14 +237,14 @@ class _Mode:
         """lambda at the start of the step, and parameter -> what the step adds to its gradient."""
         rates: dict[str, sp.Expr] = {n: sp.Integer(0) for n in self.learned}
         new = list(lam)
-        ends: dict[str, list[sp.Expr]] = {"": [lam[i] for i in self.z], HALF: [sp.Integer(0)] * len(self.z)}
+        ends: dict[str, list[sp.Expr]] = {"": [lam[i] for i in self.z], HALF_STEP: [sp.Integer(0)] * len(self.z)}
         first: list[sp.Expr] = [sp.Integer(0)] * len(self.z)
         if self.y:
             how = self._euler if self.d.scheme == "exponential_euler" else self._runge_kutta
             total, first, middle, end = how([lam[i] for i in self.y], rates)
             for i, v in zip(self.y, total):
                 new[i] = v
-            ends[HALF] = middle
+            ends[HALF_STEP] = middle
             ends[""] = [a + b for a, b in zip(ends[""], end)]
         back = list(first)
         for span, value in ends.items():
@@ -263,7 +263,7 @@ class _Mode:
         z = sp.Matrix([self.d.x[i] for i in self.z])
         for n in self.learned:
             if n in self.part.dynamic_params:
-                dP, dc = derivative(self.d, n, self.mode, span)
+                dP, dc = propagator_derivative(self.d, n, self.mode, span)
                 rates[n] += sum((v * e for v, e in zip(at, dP * z + dc)), sp.Integer(0))
 
     def _runge_kutta(self, lam: list[sp.Expr], rates: dict[str, sp.Expr]) -> tuple[list[sp.Expr], ...]:
@@ -307,7 +307,7 @@ class _Mode:
     def _euler(self, lam: list[sp.Expr], rates: dict[str, sp.Expr]) -> tuple[list[sp.Expr], ...]:
         """Derivatives of y_i + dt phi1(dt a_i) f_i, found symbolically."""
         d = self.d
-        stage = self._join([d.x[i] for i in self.y], self._node("mid", HALF, self._drives()))
+        stage = self._join([d.x[i] for i in self.y], self._node("mid", HALF_STEP, self._drives()))
         gain = {i: DT * phi1(DT * self.field.df_dx[i, i]) * self.field.f[i] for i in self.y}
         names = {
             f"J_{d.states[i]}_{d.states[j]}{self.tail}": self._at(sp.diff(gain[i], d.x[j]), stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ...adjoint import DerivedEvent
-from ...plan.numbers import basis_size, readout_row
+from ...plan.coefficients import basis_size, integral_terms
 from ..events import DL_DT
 from ..nodes import SAMPLE, STEP, Add, Statement, name
 from .base import BetweenEvents, Readout
@@ -37,7 +37,7 @@ class Integral(Readout):
     def piece(self, j: int, prefix: str = "") -> sp.Expr:
         """u_j . x + u_j1."""
         total = sp.Integer(0)
-        for tail in readout_row(self.s.p):
+        for tail in integral_terms(self.s.p):
             u = self.s.number(f"{prefix}u{j}_{tail}")
             total += u if tail == "1" else u * name("x", tail)
         return total
@@ -60,7 +60,7 @@ class Integral(Readout):
 
     def source(self) -> list[Statement]:
         out: list[Statement] = []
-        for tail in readout_row(self.s.p):
+        for tail in integral_terms(self.s.p):
             if tail != "1":
                 pieces = (self.density(j) * self.s.number(f"u{j}_{tail}") for j in range(self.size))
                 out.append(Add(name("l", tail), sum(pieces, sp.Integer(0))))

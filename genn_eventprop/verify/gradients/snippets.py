@@ -17,7 +17,7 @@ from ...losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy
 from ...modelling import Dense, Network, Neuron
 from ...modelling.handwritten import SECTIONS
 from ...plan import NetworkPlan, Plan, make_plan
-from ...plan.numbers import value_arrays
+from ...plan.coefficients import coefficient_values
 from ...toolchain import build
 
 TRIALS, TOLERANCE = 40, 1e-9
@@ -50,7 +50,7 @@ def suspects(neuron: Neuron, dt: float = 0.5, seed: int = 0) -> list[Suspect]:
     derived = replace(model, snippets={}, threshold=None, reset=None)
     plan = _plan(neuron, dt)
     p = plan.populations[0]
-    values = value_arrays(plan, p, plan.network.initial_parameters(seed))
+    values = coefficient_values(plan, p, plan.network.initial_parameters(seed))
     names = {n: np.broadcast_to(v, TRIALS) for n, v in values.items()}
     rng = np.random.default_rng(seed)
     x0 = [np.broadcast_to(np.asarray(v, dtype=np.float64), TRIALS) for v in _starts(plan, names)]
