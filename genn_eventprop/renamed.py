@@ -115,6 +115,7 @@ MODULES = {
     "plots": "report.plots",
     "program.values": "program.host_values",
     "reproduce": "report.reproduce",
+    "training.carried": "training.stateful",
     "training.checkpoint": "runs.checkpoint",
     "training.choices": "experiment.options",
     "training.cluster": "studies.cluster",

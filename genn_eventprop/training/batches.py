@@ -12,9 +12,9 @@ import numpy as np
 from ..engines import Data, Engine
 from ..errors import SettingError
 from ..runs.fingerprint import describe_data
-from .carried import StatefulEngine
 from .checks import check_labels
 from .class_weights import ClassWeights
+from .stateful import StatefulEngine
 
 if TYPE_CHECKING:
     from ..data import Events

@@ -15,11 +15,11 @@ from ..engines.contract.result import LossPart
 from ..errors import DataError
 from ..losses import Function
 from ..plan import NetworkPlan, Plan
-from .carried import in_order
 from .checks import check_labels
 from .class_weights import ClassWeights
 from .epoch_statistics import Activity, EpochStatistics
 from .parameter_sets import ParameterSets
+from .stateful import in_order
 
 if TYPE_CHECKING:
     from ..data import Events

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engines import Data, Engine
-from .carried import in_order
+from .stateful import in_order
 
 if TYPE_CHECKING:
     from .batches import Batches

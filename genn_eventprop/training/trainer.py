@@ -33,7 +33,6 @@ from ..runs.run_lock import lock_for_writing
 from ..runs.weights import fitting_weights, save_weights
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .carried import StatefulEngine, begins, in_order, recordings
 from .checks import check_batch, check_parameters, data_notes, late_delays, whole
 from .class_weights import ClassWeights, Weighting
 from .epoch_statistics import EpochStatistics
@@ -44,6 +43,7 @@ from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
+from .stateful import StatefulEngine, count_recordings, in_order, is_fresh
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -334,7 +334,7 @@ class Trainer:
             callback.start_epoch(self, state.epoch)
         self.engine.seed, self.engine.epoch = self.streams.seed, state.epoch
         follows = train.follows
-        samples = self.streams.at("order", state.epoch).permutation(recordings(follows, len(train)))
+        samples = self.streams.at("order", state.epoch).permutation(count_recordings(follows, len(train)))
         order = in_order(follows, samples, len(train), self.batch_size_of(state.epoch))
         self.batches, sizes = len(order), [len(batch) for batch in order]
         self._measured = max(range(len(sizes)), key=lambda k: (sizes[k], k))  # a rest of few samples says little
@@ -343,7 +343,7 @@ class Trainer:
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
-            if state.batch < len(order) and not begins(follows, order[state.batch]):
+            if state.batch < len(order) and not is_fresh(follows, order[state.batch]):
                 continue  # a checkpoint does not hold what is carried
             self._end_if_interrupted()
             in_the_middle = state.batch < len(order)

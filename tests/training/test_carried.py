@@ -14,7 +14,7 @@ from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
-from genn_eventprop.training.carried import in_order
+from genn_eventprop.training.stateful import in_order
 
 
 def trainer(**settings):

@@ -7,6 +7,7 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.engines.contract import features, host_losses, slices, state, wrapper
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models.li import LI
+from genn_eventprop.runs import run_lock
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,8 @@ from genn_eventprop.models.li import LI
         (slices, "Part", "BatchShard"),
         (state, "Carry", "TrialState"),
         (wrapper, "Around", "EngineWrapper"),
+        (run_lock, "writer", "lock_for_writing"),
+        (run_lock, "held", "is_locked"),
     ],
 )
 def test_old_names_of_a_module(module, old, new):

@@ -1,4 +1,4 @@
-"""`carry=True`: trials that go on from the end of the trial before them, in training and evaluation."""
+"""`carry=True`: trials that start from the final state of the one before, and the order of batches that this needs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StatefulEngine(EngineWrapper):
         return result
 
     def _before(self, data: Data, samples: np.ndarray) -> TrialState | None:
-        """The end of the trials that these go on from."""
+        """The final state of the trials that these continue; None where they start from the initial state."""
         assert data.follows is not None
         on = data.follows[samples]
         if not on.any():
@@ -64,6 +64,8 @@ def in_order(follows: np.ndarray | None, order: np.ndarray | None, samples: int,
     if follows is None:
         every = np.arange(samples) if order is None else order
         return [every[i : i + size] for i in range(0, samples, size)]
+    # Chunk c of every recording in a batch runs at the same time, so that the final states of one batch are the initial
+    # ones of the next; recordings that are shorter drop out at the end of theirs.
     first = np.flatnonzero(~follows)
     length = np.diff(np.append(first, samples))
     every = np.arange(len(first)) if order is None else order
@@ -74,14 +76,16 @@ def in_order(follows: np.ndarray | None, order: np.ndarray | None, samples: int,
     return batches
 
 
-def recordings(follows: np.ndarray | None, samples: int) -> int:
-    """How many recordings, or samples, there are to put into an order."""
+def count_recordings(follows: np.ndarray | None, samples: int) -> int:
+    """Number of recordings, or of samples where none continues another: what an epoch shuffles."""
     return samples if follows is None else int(np.count_nonzero(~follows))
 
 
-def begins(follows: np.ndarray | None, samples: np.ndarray) -> bool:
-    """Whether nothing is carried into a batch."""
+def is_fresh(follows: np.ndarray | None, samples: np.ndarray) -> bool:
+    """Whether a batch starts from the initial state: none of its trials continues another one."""
     return follows is None or not follows[samples].any()
 
 
-__getattr__ = renamed(__name__, {"CarryingEngine": "StatefulEngine"})
+__getattr__ = renamed(
+    __name__, {"CarryingEngine": "StatefulEngine", "begins": "is_fresh", "recordings": "count_recordings"}
+)
