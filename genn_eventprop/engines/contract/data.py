@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Data:
     """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
 
-    steps (E,) int32 and, in exact mode, times (E,) float64 ms; channels (E,) int32; offsets (S + 1,);
-    labels (S,) int64, -1 without a label; clipped: how many spikes were moved back into the last step. targets
-    (S, ...) float64 if the loss compares with them, in the shape of `Loss.target_shape`. weights (S,) float64: how much
-    each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b; None: all the same, 1. numbers
-    (S,) int64: of the samples in the set that these were taken from, which keys their noise; None: their own. follows
-    (S,) bool: whether the trial of a sample goes on from that of the sample before it; None: it never does. answers:
-    what auxiliary losses compare with, by the population that they read: (labels, targets) as above.
+    Attributes:
+        steps: (E,) int32. times: (E,) float64 ms, with exact spike times. channels: (E,) int32. offsets: (S + 1,).
+        labels: (S,) int64, -1 without a label. targets: (S, ...) float64 if the loss compares with them, in the shape
+            of `Loss.target_shape`. answers: labels and targets of auxiliary losses, by the population that they read.
+        clipped: how many spikes were moved back into the last step.
+        weights: (S,) float64, by which each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b;
+            None: 1.
+        numbers: (S,) int64 numbers of the samples in the whole data set, which key their noise; None: 0, 1, ...
+        follows: (S,) bool, whether the trial of a sample continues that of the sample before; None: it never does.
     """
 
     steps: np.ndarray
@@ -94,6 +96,7 @@ def quantise(events: Events, plan: Plan) -> Data:
     labels, targets = _answers(events, plan)
     others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
     exact = plan.spike_times == "exact"
+    # on the grid the nearest step, so that rounding has no bias; with exact times the step in which a spike is
     times = np.ascontiguousarray(events.times, np.float64) if exact else None
     steps, clipped = _steps(events.times, plan.dt, 0.0 if exact else 0.5, plan.n_steps - 1)
     if clipped or exact:  # else no spike is even near the end of the trial
@@ -105,14 +108,14 @@ def quantise(events: Events, plan: Plan) -> Data:
 
 def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
     """(labels (S,), targets or None) of the plan's main loss."""
-    loss, given = plan.loss, events.labels
+    loss, classes = plan.loss, events.labels
     if loss.answer and loss.compares == "labels":
-        given = named_answer(events, loss)
-        if given.ndim != 1 or given.dtype.kind not in "iu":
+        classes = named_answer(events, loss)
+        if classes.ndim != 1 or classes.dtype.kind not in "iu":
             raise DataError(f"the loss of {loss.output!r} needs a class for each sample; {loss.answer!r} has numbers")
     elif loss.answer and loss.answer != "label":  # the labels belong to another loss
-        given = None
-    labels = np.full(len(events), -1, np.int64) if given is None else np.asarray(given, np.int64)
+        classes = None
+    labels = np.full(len(events), -1, np.int64) if classes is None else np.asarray(classes, np.int64)
     if labels.size and (labels.max() >= loss.n_classes or labels.min() < -1):
         bad = int(np.argmax((labels >= loss.n_classes) | (labels < -1)))
         raise DataError(
@@ -123,7 +126,7 @@ def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def named_answer(events: Events, loss: LossRecord) -> np.ndarray:
-    """What a data set calls `loss.answer`.
+    """The labels or targets of a data set that a loss asks for by name (`loss.answer`).
 
     Raises:
         DataError: it has no such target.
@@ -140,6 +143,7 @@ def named_answer(events: Events, loss: LossRecord) -> np.ndarray:
 
 def _check_times(events: Events, duration: float) -> None:
     """Raise `DataError` at the first spike that is not within the trial."""
+    # block by block: the times may be mapped from a file larger than memory
     for start in range(0, len(events.times), BLOCK):
         block = events.times[start : start + BLOCK]
         if block.max() < duration:
@@ -185,10 +189,10 @@ def _targets(events: Events, plan: Plan) -> np.ndarray | None:
             f"the loss compares the {loss.readout} of {plan.output.name!r} with targets, but the data has none; "
             f"give Events targets= of shape {wanted}"
         )
-    found = targets.shape[1:]
-    free = plan.spike_times == "exact" and loss.readout == "voltage" and len(found) == 2 and found[0] >= 2
-    fits = len(found) == len(shape) and all(m == n or (n is None and m > 0) for n, m in zip(shape, found))
-    if not (fits or (free and found[1] == shape[1])):
+    got = targets.shape[1:]
+    free = plan.spike_times == "exact" and loss.readout == "voltage" and len(got) == 2 and got[0] >= 2
+    fits = len(got) == len(shape) and all(m == n or (n is None and m > 0) for n, m in zip(shape, got))
+    if not (fits or (free and got[1] == shape[1])):
         meaning = {
             "voltage": f": V at k dt, k = 0 .. {plan.n_steps}, of every output",
             "spike_times": ": times in ms of every output's spikes, nan for none",

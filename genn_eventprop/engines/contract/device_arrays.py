@@ -38,7 +38,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
     Assigning writes into the array that is there: the arrays themselves are never exchanged.
 
     Args:
-        lock: taken while an array is copied to the host, as the device may be running for another thread.
+        lock: locked while an array is copied to the host, as the device may be running for another thread.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], lock: Any = None) -> None:

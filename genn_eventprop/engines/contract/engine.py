@@ -16,14 +16,14 @@ from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
 from ...renamed import RenamedAttribute
 from .data import Data, batch_indices, quantise
-from .features import refuse
+from .features import no_input_times, refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
 from .memory import check_batch, trial_bytes
 from .noise import keys
 from .parameters import parameter_shapes
 from .result import Result
 from .slices import BatchShard
-from .split import SplitForm
+from .split import READ, PendingPass, Readouts, check_slope
 from .state import TrialState
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Availability:
     detail: str
 
 
-class Engine(SplitForm, ABC):
+class Engine(ABC):
     """Runs one plan. `parameters` are live: write into them in place. `gradients` belong to the last training run.
 
     Args:
@@ -64,11 +64,16 @@ class Engine(SplitForm, ABC):
     own_differences: ClassVar[bool] = False
     """Whether gradcheck can difference its losses: they resolve as much as those of `reference_event`."""
 
+    splits: ClassVar[bool] = False
+    """Whether it can run the forward and the backward pass of a batch in two calls, see `contract/split.py`."""
+
     lock: EngineLock
+    plan: Plan
+    _inputs: np.ndarray | None = None
 
     def __new__(cls, *args: Any, **settings: Any) -> Engine:
         self = super().__new__(cls)
-        self.lock, self._displaced = EngineLock(), set()
+        self.lock, self._pending = EngineLock(), PendingPass()
         return self
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -155,8 +160,8 @@ class Engine(SplitForm, ABC):
         """Which samples of a batch of this size this process runs: all, unless other ranks run some of them."""
         return slice(0, batch)
 
-    @one_at_a_time
-    def share_machine(self, number: int, processes: int) -> None:  # noqa: B027  (most engines need nothing)
+    @one_at_a_time  # noqa: B027  (most engines need nothing)
+    def share_machine(self, number: int, processes: int) -> None:
         """Leave threads and devices to others: this is process `number` of `processes` that run such an engine here."""
 
     def batch(self, data: Data, samples: Any) -> np.ndarray:
@@ -177,6 +182,96 @@ class Engine(SplitForm, ABC):
     def gradient_copies(cls, batch: int) -> int:
         """How many further copies of the gradient a batch of this size needs at least, e.g. one a slice."""
         return 0
+
+    # a batch in two calls, see `contract/split.py`
+
+    @one_at_a_time
+    def forward(
+        self, data: Data, samples: Any, *, keep: bool = True, stochastic: bool = False, record_spikes: bool = False
+    ) -> Readouts:
+        """Run the trials of `samples` forwards.
+
+        Args:
+            keep: what `backward` needs. It goes with the next run, or with a change of parameters. Threads that share
+                an engine hold its lock from `forward` to `backward`: ``with engine.lock:``.
+            stochastic: noise and dropout act, as in training.
+            record_spikes: may be read until the engine runs again.
+
+        Raises:
+            EngineError: the engine has no halves, or the loss does not read one number of every output.
+        """
+        if not self.splits:
+            raise EngineError(
+                f"{self.name} cannot run the forward and backward passes separately; use native, reference_clock or "
+                "reference_event"
+            )
+        if self.plan.auxiliary:
+            raise EngineError("a loss in Python reads only one population; make the plan with one loss")
+        if self.plan.loss.readout not in READ:
+            raise EngineError(
+                f"the readout {self.plan.loss.readout!r} has its outer loss in the trial; a loss in Python needs one "
+                f"of {', '.join(READ)}"
+            )
+        self.displace()
+        self._inputs = None
+        readouts, saved = self._forward_half(data, samples, keep, stochastic, record_spikes)
+        if keep:
+            self._pending.store(readouts, saved)
+        return readouts
+
+    @one_at_a_time
+    def backward(self, slope: Any, also: Mapping[str, Any] | None = None, *, inputs: bool = True) -> None:
+        """Run the trials of the last `forward` backwards; sets `gradients` and `input_gradients`.
+
+        Args:
+            slope: dL/dr (B, K); where an output has no readout, it does not count. also: the same of readouts in
+                `Readouts.also`, in their shapes; those that are left out do not count. inputs: whether
+                `input_gradients` are wanted; without, it is quicker on some engines.
+
+        Raises:
+            EngineError: no forward run is stored, a wrong shape, or numbers that are not finite.
+        """
+        readouts, saved = self._pending.get()
+        if inputs and (why := no_input_times(self.plan, self.features)):
+            raise EngineError(f"{self.name} {why}; or call backward with inputs=False")
+        slope, others = check_slope(slope, readouts.value, ""), dict(also or {})
+        slopes = {
+            name: check_slope(others.pop(name, np.zeros_like(r)), r, f" of {name}") for name, r in readouts.also.items()
+        }
+        if others:
+            raise EngineError(f"dL/dr is given for {', '.join(others)}, which the loss does not list in also=")
+        self._pending.drop()
+        of_inputs = self._backward_half(saved, slope, slopes, inputs)
+        self._inputs = of_inputs if inputs else None
+
+    @one_at_a_time
+    def forget(self) -> None:
+        """Free what the last `forward` left for `backward`."""
+        self._pending.drop()
+
+    def displace(self) -> None:
+        """A run begins that overwrites what the last `forward` left; `backward` of another thread will say so."""
+        self._pending.begin_run()
+
+    @property
+    def input_gradients(self) -> np.ndarray:
+        """(E,) float64 dL/d(time) per ms of every input spike of the last `backward`, in the order of the data.
+
+        On the grid it is D at the step of the arrival.
+        """
+        if self._inputs is None:
+            raise EngineError("there are no gradients of input times; run forward and backward first, with inputs=True")
+        return self._inputs
+
+    def _forward_half(
+        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
+    ) -> tuple[Readouts, Any]:
+        """(readouts, what `_backward_half` needs)."""
+        raise NotImplementedError
+
+    def _backward_half(self, saved: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        """Sets gradients, returns those of input times, anything if `inputs` is False."""
+        raise NotImplementedError
 
     # batches shared by several processes (`distributed`)
 
@@ -290,8 +385,8 @@ class Engine(SplitForm, ABC):
     add_sums = RenamedAttribute("add_subtrees")
     take_gradient = RenamedAttribute("set_gradient")
 
-    @one_at_a_time
-    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
+    @one_at_a_time  # noqa: B027  (most engines have nothing to free)
+    def close(self) -> None:
         """Free threads and memory; the engine cannot be used afterwards."""
 
 

@@ -1,4 +1,4 @@
-"""The losses of a plan as the engines' host side hands them over; see `program.host_values.auxiliary` for the names."""
+"""The losses of a plan on the host: what a trial needs of them, and the evaluation of those in Python."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
 
 
 def loss_inputs(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, Any]:
-    """What a loss needs to know of samples: weights, labels, targets, the input's activity."""
-    own = data.for_loss(loss)
-    found = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": own.labels[samples]}
-    if own.targets is not None:
-        found["targets"] = np.ascontiguousarray(own.targets[samples], np.float64)
+    """What a loss needs of samples: weights, labels, targets, the input's activity."""
+    view = data.for_loss(loss)
+    inputs = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": view.labels[samples]}
+    if view.targets is not None:
+        inputs["targets"] = np.ascontiguousarray(view.targets[samples], np.float64)
     driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
-    return found | (activity(plan, loss, data, samples) if driven else {})
+    return inputs | (activity(plan, loss, data, samples) if driven else {})
 
 
 def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, np.ndarray]:
@@ -41,14 +41,14 @@ def evaluate_outer_loss(
     loss: LossRecord, readout: np.ndarray, data: Data, samples: np.ndarray, duration: float, tau: np.ndarray | None,
     weight: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """An outer loss that the host takes: its value (B,), dL/dr (B, K), and lambda_V at T (B, K).
+    """An outer loss evaluated on the host: its value (B,), dL/dr (B, K), and lambda_V at T (B, K).
 
     Args:
         readout: (B, K), not finite where an output has none. tau: tau_mem of the outputs, if they have one. weight:
             (B,) of the samples in the mean, on the two last.
     """
-    own, weight = data.for_loss(loss), weight[:, None]
-    y, scored, valid = own.targets_of(samples), own.scored(samples), np.isfinite(readout)
+    view, weight = data.for_loss(loss), weight[:, None]
+    y, scored, valid = view.targets_of(samples), view.scored(samples), np.isfinite(readout)
     r = np.where(valid, readout, duration)
     value, slope = loss.evaluate(r, valid, y, duration)
     last = np.zeros_like(slope)

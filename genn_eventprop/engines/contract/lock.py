@@ -25,7 +25,7 @@ PATIENCE = 10.0
 
 
 class EngineLock:
-    """Of one engine, or of engines that share their memory.
+    """The lock of one engine, or of engines that share their memory.
 
     Attributes:
         in_loss: whether the thread that holds it runs an outer loss in Python, between the two halves of a batch.
@@ -49,7 +49,7 @@ class EngineLock:
 
     @contextmanager
     def running_loss(self) -> Iterator[None]:
-        """While an outer loss in Python runs; the lock is held."""
+        """While an outer loss in Python runs, under this lock: the loss may not run the same engine."""
         self.in_loss = True
         try:
             yield
@@ -61,7 +61,7 @@ class EngineLock:
         return self._lock.acquire(timeout=max(timeout, 0.0))
 
     def tear(self) -> None:
-        """In a child: the thread that held it does not exist here, and what it was doing is half done."""
+        """In a child process: the thread with this lock does not exist here, and what it was doing is half done."""
         self._lock, self._torn = threading.RLock(), True
 
 
@@ -96,11 +96,11 @@ def mark_overrides(cls: type) -> None:
 
 def _before_fork() -> None:
     """Wait for the batches that run; a thread that itself waits for this one may not make the fork wait for ever."""
-    until, held = time.monotonic() + PATIENCE, _forking.setdefault(threading.get_ident(), [])
+    until, locks = time.monotonic() + PATIENCE, _forking.setdefault(threading.get_ident(), [])
     for ref in _locks.valuerefs():
         lock = ref()
         if lock is not None and lock.acquire(until - time.monotonic()):
-            held.append(lock)
+            locks.append(lock)
 
 
 def _after_in_parent() -> None:
@@ -109,14 +109,14 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    held = _forking.pop(threading.get_ident(), [])
+    locked = _forking.pop(threading.get_ident(), [])  # by this thread, which is the one that goes on here
     _forking.clear()
-    numbers = set(map(id, held))
+    numbers = set(map(id, locked))
     for ref in _locks.valuerefs():
         lock = ref()
         if lock is not None and id(lock) not in numbers:
             lock.tear()
-    for lock in held:
+    for lock in locked:
         lock.__exit__()
 
 

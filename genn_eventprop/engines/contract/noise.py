@@ -6,7 +6,7 @@ then with SplitMix64 `mix` and the 32-bit mixer ``mix32`` (lowbias32 of C. Wello
 
     step key = mix(key + (step + 1) GOLDEN) = (high, low);   bits = mix32(mix32(neuron ^ low) ^ high)
 
-A spike found at `step` is dropped if bits < p 2^32. The normal number of a step is the sum of two entries of a table of
+A spike of step `step` is dropped if bits < p 2^32. The normal number of a step is the sum of two entries of a table of
 quantiles, picked by the lowest 12 bits and the 12 above: integers and one addition, so that NumPy and C++ agree bit
 for bit. It is added to V at the end of the step, before the thresholds are tested: dV = f dt + noise dW.
 Both act in training runs only.
@@ -69,7 +69,7 @@ def normal(key: np.ndarray, step: int, size: int) -> np.ndarray:
 
 
 def dropped(key: np.ndarray, step: int, size: int, p: float) -> np.ndarray:
-    """(B, size) whether a spike found at this step is dropped."""
+    """(B, size) whether a spike of this step is dropped."""
     return bits(key, step, size) < limit(p)
 
 

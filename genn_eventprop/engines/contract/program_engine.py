@@ -1,7 +1,7 @@
-"""The host's side of an engine whose trial is `program.trial`: inputs, results, and the losses in Python.
+"""The host's side of an engine whose trial is `program.trial`: its arguments, its results, and the losses in Python.
 
-A target adds `execute` and `execute_half`: run the batch, or one pass of it, with these arrays and numbers, by the
-names of the trial's buffers.
+A target adds `execute` and `execute_half`: run the batch, or one pass of it. Arguments and results are arrays and
+numbers by the names of the trial's buffers.
 """
 
 from __future__ import annotations
@@ -65,15 +65,19 @@ class ProgramEngine(Engine):
         self.tables = Tables(plan)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self.room = [FIRST_ROOM] * len(plan.populations)
-        self._seen: tuple[bytes | None, Arrays] = (None, {})
+        self._neuron_values: tuple[bytes | None, Arrays] = (None, {})  # of the parameter values that they follow from
 
     @abstractmethod
-    def execute(self, given: Arrays, training: bool) -> Arrays:
-        """Run the batch. Returns every buffer of role "result" or "gradient"; results have a sample axis."""
+    def execute(self, arguments: Arrays, training: bool) -> Arrays:
+        """Run the batch.
+
+        Returns:
+            every buffer of role "result" or "gradient"; results have a sample axis.
+        """
 
     @abstractmethod
-    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
-        """Run one pass of the split trial: forwards (kept None), or backwards with what the other call returned.
+    def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
+        """Run one pass of the split trial: forwards (saved None), or backwards with what the other call returned.
 
         Returns:
             (as `execute`, and with the gradients of input times; what the way back needs).
@@ -82,11 +86,11 @@ class ProgramEngine(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples, plan = self.batch(data, samples), self.plan
         data.scored(samples, training=training)
-        given = self._given(data, samples, training) | {"record": record_spikes}
+        arguments = self._arguments(data, samples, training) | {"record": record_spikes}
         if on_host(plan):
-            out = self._run_around(given, data, samples, training)
+            out = self._run_around(arguments, data, samples, training)
         else:
-            out = self.execute(given | self._regularisers(given, training), training)
+            out = self.execute(arguments | self._regularisers(arguments, training), training)
         if training:
             self._collect(out)
         parts = {
@@ -104,25 +108,25 @@ class ProgramEngine(Engine):
         value = np.where(data.for_loss(loss).scored(samples), out[f"{prefix}loss"], np.nan)
         return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
 
-    def _run_around(self, given: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+    def _run_around(self, arguments: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""
-        out, kept = self.execute_half(given, None) if training else (self.execute(given, False), None)
-        slopes = self._host_losses(given, out, data, samples)
+        out, saved = self.execute_half(arguments, None) if training else (self.execute(arguments, False), None)
+        slopes = self._host_losses(arguments, out, data, samples)
         if training:
-            given |= slopes | self._regularisers(given, training, self._counts(out))
-            out |= self.execute_half(given, kept)[0]
+            arguments |= slopes | self._regularisers(arguments, training, self._counts(out))
+            out |= self.execute_half(arguments, saved)[0]
         return out
 
-    def _host_losses(self, given: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
-        """Outer losses in Python, added to the results of the way there; what `Given` takes for the way back."""
+    def _host_losses(self, arguments: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
+        """Outer losses in Python: adds them to the results `out`, returns the arguments of the way back, dL/dr and such."""
         slopes = Arrays()
         for prefix, loss in prefixed_losses(self.plan):
             readout, valid = self._read(out, loss)
             tau = self.parameters.get(f"{loss.output}.tau_mem")
-            shown, weight = np.where(valid, readout, np.inf), given[f"{prefix}sample_weight"]
+            shown, weight = np.where(valid, readout, np.inf), arguments[f"{prefix}sample_weight"]
             with self.lock.running_loss():
-                found = evaluate_outer_loss(loss, shown, data, samples, self.plan.duration, tau, weight)
-            out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = found
+                loss_and_slopes = evaluate_outer_loss(loss, shown, data, samples, self.plan.duration, tau, weight)
+            out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = loss_and_slopes
             slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes
 
@@ -132,37 +136,39 @@ class ProgramEngine(Engine):
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, Any]:
         samples = self.batch(data, samples)
-        given = self._given(data, samples, stochastic) | {"record": record_spikes}
-        out, kept = self.execute_half(given, None) if keep else (self.execute(given, False), None)
+        arguments = self._arguments(data, samples, stochastic) | {"record": record_spikes}
+        out, saved = self.execute_half(arguments, None) if keep else (self.execute(arguments, False), None)
         readout, valid = self._read(out, self.plan.loss)
         spikes = self._spikes(out) if record_spikes else None
         counts, others = self._counts(out), self._others(out, self.plan.loss)
-        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes, others), (given, kept, counts)
+        return Readouts(np.where(valid, readout, np.inf), valid, counts, spikes, others), (arguments, saved, counts)
 
-    def _backward_half(self, kept: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
-        given, kept, counts = kept
-        given |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(given, True, counts)
-        given |= {f"given_{name}": array for name, array in also.items()}
-        out, _ = self.execute_half(given, kept)
+    def _backward_half(self, saved: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
+        arguments, of_target, counts = saved
+        arguments |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(
+            arguments, True, counts
+        )
+        arguments |= {f"given_{name}": array for name, array in also.items()}
+        out, _ = self.execute_half(arguments, of_target)
         self._collect(out)
         return out["input_gradient"].astype(np.float64)
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
-        """(B, K) the readouts of a loss, and where they are there."""
+        """(B, K) the readouts of a loss, and whether an output has one."""
         index = self.plan.populations.index(self.plan.population(loss.output))
         readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
         return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        """name -> readouts of a loss besides its own, inf where an output has none; of a trial in halves."""
+        """name -> readouts of a loss besides its own, inf where an output has none; of a trial in two calls."""
         index = self.plan.populations.index(self.plan.population(loss.output))
-        found = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
-        if "first_spike" in found:
-            found["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
-        return found
+        readouts = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
+        if "first_spike" in readouts:
+            readouts["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
+        return readouts
 
     def rows(self) -> list[str]:
-        """Buffers that the host reads of a trial in halves, though they are not results: V at every step."""
+        """Buffers that the host reads of a trial in two calls, though they are not results: V at every step."""
         read = ((self.plan.population(loss.output), loss) for loss in self.plan.losses)
         return [f"p{self.plan.populations.index(p)}_w_r_trace" for p, loss in read if "trace" in loss.also]
 
@@ -173,59 +179,59 @@ class ProgramEngine(Engine):
         return grid_values(self.plan, self.slope_floor)
 
     def _of_neurons(self) -> Arrays:
-        """Numbers that follow from parameters of neurons, made anew where one has changed."""
+        """Numbers that follow from parameters of neurons, computed anew when one has changed."""
         names = [f"{p.name}.{n}" for p in self.plan.populations for n in p.derived.params]
         now = b"".join(self.parameters[n].tobytes() for n in names)
-        if self._seen[0] != now:
-            self._seen = now, neuron_values(self.plan, self.parameters)
-        return self._seen[1]
+        if self._neuron_values[0] != now:
+            self._neuron_values = now, neuron_values(self.plan, self.parameters)
+        return self._neuron_values[1]
 
     def _of_synapses(self) -> Arrays:
         """Weights, tables of synapses and delays."""
         weights = {f"c{i}_weight": self.parameters[c.weight] for i, c in enumerate(self.plan.connections)}
         return weights | synapse_values(self.tables, self.parameters)
 
-    def _given(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
+    def _arguments(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """Arrays and numbers by the names of the trial's buffers."""
         plan, B = self.plan, len(samples)
-        given: Arrays = {
+        arguments: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "quantiles": quantiles(), "batch": B, "training": training, "n_targets": 0,
             "numbers": data.numbers_of(samples),
         }  # fmt: skip
         lengths = data.offsets[samples + 1] - data.offsets[samples]
-        given["input_start"] = np.cumsum(lengths) - lengths
-        given["input_spikes"] = int(lengths.sum())
-        given |= self._of_grid | self._of_neurons() | self._of_synapses()
+        arguments["input_start"] = np.cumsum(lengths) - lengths
+        arguments["input_spikes"] = int(lengths.sum())
+        arguments |= self._of_grid | self._of_neurons() | self._of_synapses()
         for prefix, loss in prefixed_losses(plan):
-            given |= {f"{prefix}{n}": v for n, v in loss_inputs(plan, loss, data, samples).items()}
-        given["n_targets"] = given["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
+            arguments |= {f"{prefix}{n}": v for n, v in loss_inputs(plan, loss, data, samples).items()}
+        arguments["n_targets"] = arguments["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
         for i, p in enumerate(plan.populations):
-            given[f"p{i}_room"] = self.room[i]
-            given[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
-            given[f"p{i}_lost"] = limit(p.dropout) if training else 0
+            arguments[f"p{i}_room"] = self.room[i]
+            arguments[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
+            arguments[f"p{i}_lost"] = limit(p.dropout) if training else 0
         keys = self.stochastic_keys(data, samples)
         names = {p.name: i for i, p in enumerate(plan.populations)}
         which = {"noise": "noise_key", "dropout": "dropout"}
-        given |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
-        return given
+        arguments |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
+        return arguments
 
-    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
-        """Strengths and targets. An excess of the batch's mean count needs `counts`, or a forward run of its own."""
-        plan, found = self.plan, Arrays()
+    def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        """Strengths and targets. The excess of a batch's mean count needs `counts`, or a forward run before."""
+        plan, values = self.plan, Arrays()
         terms = [(i, p.name, r) for i, p in enumerate(plan.populations) for r in plan.spike_regularisers(p.name)]
         if training and counts is None and any(r.mean == "batch" for _, _, r in terms):
-            counts = self._counts(self.execute(given, False))
+            counts = self._counts(self.execute(arguments, False))
         for number, (i, name, r) in enumerate(terms):
             k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
             upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
-            found |= {f"p{i}_upper{k}": upper / given["batch"], f"p{i}_lower{k}": lower / given["batch"]}
+            values |= {f"p{i}_upper{k}": upper / arguments["batch"], f"p{i}_lower{k}": lower / arguments["batch"]}
             if r.mean == "batch":
                 excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
-                found[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
+                values[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
             else:
-                found[f"p{i}_target{k}"] = r.target
-        return found
+                values[f"p{i}_target{k}"] = r.target
+        return values
 
     # results
 
@@ -237,8 +243,9 @@ class ProgramEngine(Engine):
         """Gradients by the names of parameters."""
         for i, c in enumerate(self.plan.connections):
             if f"c{i}_gradient" in out:
-                found = out[f"c{i}_gradient"].reshape(c.weight_shape)
-                self.gradients[c.weight] = self.gradients[c.weight] + found if c.shares else found
+                gradient = out[f"c{i}_gradient"].reshape(c.weight_shape)
+                # a connection that shares weights comes after their owner, whose gradient is there already
+                self.gradients[c.weight] = self.gradients[c.weight] + gradient if c.shares else gradient
             if c.delays and f"c{i}_delay_gradient" in out:
                 self.gradients[c.delays_name] = out[f"c{i}_delay_gradient"].reshape(c.delays.shape)
         for i, p in enumerate(self.plan.populations):
@@ -251,26 +258,26 @@ class ProgramEngine(Engine):
         self.clear_masked()
 
     def _spikes(self, out: Arrays) -> dict[str, Spikes]:
-        found = {}
+        spikes = {}
         for i, buffer in self.trial.spikes.items():
             rows = out[buffer.name]
             flags = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
             b, k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
-            found[self.plan.populations[i].name] = Spikes(b, k * self.plan.dt, n)
-        return found
+            spikes[self.plan.populations[i].name] = Spikes(b, k * self.plan.dt, n)
+        return spikes
 
     # memory
 
-    def lengths(self, given: Arrays) -> dict[str, int]:
+    def lengths(self, arguments: Arrays) -> dict[str, int]:
         """Run-time lengths of axes."""
         names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes")
-        known = {n: int(given[n]) for n in (*names, *(n for n in given if n.endswith("_ring")))}
+        known = {n: int(arguments[n]) for n in (*names, *(n for n in arguments if n.endswith("_ring")))}
         known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 
-    def shape(self, buffer: Buffer, given: Arrays, of_sample: bool) -> tuple[int, ...]:
-        """Of a buffer; of_sample: it has a part for every sample of the batch."""
-        axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(given)
+    def shape(self, buffer: Buffer, arguments: Arrays, of_sample: bool) -> tuple[int, ...]:
+        """Shape of a buffer; of_sample: it has a part for every sample of the batch."""
+        axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(arguments)
         return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
 
     def kind(self, buffer: Buffer) -> np.dtype:

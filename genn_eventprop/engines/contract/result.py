@@ -1,4 +1,4 @@
-"""What a batch of trials gives: losses, predictions, readouts, spikes."""
+"""The results of a batch of trials: losses, predictions, readouts, spikes."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ class SpikeRecords(Mapping[str, Spikes]):
         self, names: Sequence[str], read: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]], lock: EngineLock
     ) -> None:
         self._lock = lock
-        self._read, self._names, self._found = read, list(names), dict[str, Spikes]()
+        self._read, self._names, self._sorted = read, list(names), dict[str, Spikes]()
         self._raw: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def fetch(self) -> None:
-        """Read all now, for a look after the engine has run again."""
+        """Read all now: the next run of the engine overwrites them."""
         with self._lock:
             for i, name in enumerate(self._names):
-                if name not in self._found and name not in self._raw:
+                if name not in self._sorted and name not in self._raw:
                     self._raw[name] = self._read(i)
 
     def __getitem__(self, name: str) -> Spikes:
         if name not in self._names:
             raise KeyError(name)
         with self._lock:
-            if name not in self._found:
+            if name not in self._sorted:
                 raw = self._raw.pop(name) if name in self._raw else self._read(self._names.index(name))
-                self._found[name] = Spikes.in_order(*raw)
-            return self._found[name]
+                self._sorted[name] = Spikes.in_order(*raw)
+            return self._sorted[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -66,8 +66,8 @@ class SpikeRecords(Mapping[str, Spikes]):
 
 @dataclass(frozen=True, eq=False)
 class LossPart:
-    """One of several losses on a batch: loss (B,), nan for a sample without anything to compare with, prediction (B,)
-    and readout (B, K) as in `Result`."""
+    """One of several losses on a batch: loss (B,), nan without a label or target; prediction (B,) and readout (B, K) as
+    in `Result`."""
 
     loss: np.ndarray
     prediction: np.ndarray
@@ -76,6 +76,7 @@ class LossPart:
 
 def summed(plan: Plan, parts: Mapping[str, LossPart]) -> np.ndarray:
     """(B,) the sum of losses times their factors; an auxiliary loss that has nothing to compare with adds nothing."""
+    # a main loss that is nan makes the sum nan: such a sample has no loss; an auxiliary one may be missing
     main, *others = plan.losses
     total = main.factor * parts[main.output].loss
     for loss in others:

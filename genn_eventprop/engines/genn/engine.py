@@ -213,7 +213,7 @@ class GennEngine(ProgramEngine):
 
     def _choose_form(self, split: bool) -> None:
         """Networks for batches in two calls have no outer loss, and return gradients of input times: another text."""
-        self._kept = None
+        self._pending.drop()
         if split != self._split:
             self._leave()
         self._split = split

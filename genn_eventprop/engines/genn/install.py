@@ -29,9 +29,9 @@ def import_pygenn() -> Any:
         pygenn = importlib.import_module("pygenn")
     except Exception as error:  # a broken installation fails in many ways: libraries, NumPy, backends
         raise EngineError(f"pygenn is installed but cannot be imported ({error}): {HOW}") from error
-    found = str(getattr(pygenn, "__version__", "unknown"))
-    if found.split(".")[:2] != VERSION.split("."):
-        raise EngineError(f"pygenn {found} is installed, but this engine is written for {VERSION}: {HOW}")
+    installed = str(getattr(pygenn, "__version__", "unknown"))
+    if installed.split(".")[:2] != VERSION.split("."):
+        raise EngineError(f"pygenn {installed} is installed, but this engine is written for {VERSION}: {HOW}")
     return pygenn
 
 

@@ -36,7 +36,7 @@ class Network:
         device: number of the device; None: the one that GeNN chooses. tables: synapses of sparse connections.
 
     Raises:
-        EngineError: if GeNN cannot build or load it; the folder with its code is kept and named.
+        EngineError: if GeNN cannot build or load it; the folder with its code stays, and is named.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Network:
         self._pygenn = import_pygenn()
         self._numbers: dict[tuple[str, str], float] = {}
         self._update_numbers: dict[tuple[str, str], float] = {}
-        self._kept: list[Any] = []  # GeNN holds no reference to model classes; without one they are freed under it
+        self._model_classes: list[Any] = []  # GeNN has no reference to them; without one they are freed under it
         self._lengths = {(p, a): 1 for p, (_, t) in text.populations.items() for a, *_ in t.arrays}
         self._lengths.update(lengths or {})
         self.folder = Path(tempfile.mkdtemp(prefix="genn_eventprop_genn_"))
@@ -100,7 +100,7 @@ class Network:
             additional_input_vars=[(n, "scalar", 0.0) for n in text.inputs], sim_code=text.sim_code,
             threshold_condition_code=text.threshold_condition_code or None,
         )  # fmt: skip
-        self._kept.append(kind)
+        self._model_classes.append(kind)
         group = model.add_neuron_population(
             name, size, kind, dict.fromkeys((n for n, _ in text.params), 1), _zeros(text.vars)
         )
@@ -122,7 +122,7 @@ class Network:
             pre_event_syn_code=update.pre_event_syn_code or None,
         )  # fmt: skip
         arrive = genn.create_postsynaptic_model("arrive", sim_code=POSTSYNAPTIC_CODE)
-        self._kept += [kind, arrive]
+        self._model_classes += [kind, arrive]
         group = model.add_synapse_population(
             name, "SPARSE" if text.sparse else "DENSE",
             model.neuron_populations[text.source], model.neuron_populations[text.target],
@@ -150,7 +150,7 @@ class Network:
             var_refs=[(n, t, getattr(genn.VarAccessMode, m)) for n, t, m, _, _ in text.refs], update_code=text.code,
             extra_global_param_refs=[(n, f"{t}*") for n, t, *_ in text.arrays],
         )  # fmt: skip
-        self._kept.append(kind)
+        self._model_classes.append(kind)
         on_synapses = text.of in self.text.synapses
         places = model.synapse_populations if on_synapses else model.neuron_populations
         create = genn.create_wu_var_ref if on_synapses else genn.create_var_ref

@@ -118,7 +118,7 @@ def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | N
     is halved, left half first. A touch within rounding, 2^-40 of the piece, is no crossing.
     """
     _, left, right = _bernstein()
-    stack = [(0.0, 1.0, bounds)]  # the left half is pushed last, so that the first root is found first
+    stack = [(0.0, 1.0, bounds)]  # the left half is pushed last, so that the search goes from left to right
     while stack:
         low, high, b = stack.pop()
         positive = b >= 0
@@ -136,7 +136,7 @@ def first_upward_root(coefficients: np.ndarray, bounds: np.ndarray) -> float | N
 
 
 def solve(coefficients: np.ndarray, low: float, high: float) -> float:
-    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton, kept in the bracket by bisection.
+    """The root of a polynomial that is < 0 at `low` and >= 0 at `high`: Newton within the bracket, else bisection.
 
     It ends when a step is rounding: the first short step that is not less than half the one before, since Newton's
     steps otherwise shrink quadratically.
