@@ -118,7 +118,7 @@ class ProgramEngine(Engine):
         return out
 
     def _host_losses(self, arguments: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
-        """Outer losses in Python: adds them to the results `out`, returns the arguments of the way back, dL/dr and such."""
+        """Outer losses in Python: adds them to the results `out`, returns dL/dr, an argument of the way back."""
         slopes = Arrays()
         for prefix, loss in prefixed_losses(self.plan):
             readout, valid = self._read(out, loss)
