@@ -17,11 +17,11 @@ from genn_eventprop.studies.scan import locked, read_scan
 
 
 def test_too_many_seeds_are_refused_at_once(tmp_path, capsys):
-    began = time.monotonic()
+    began = time.process_time()
     assert main(["train", "yin_yang", "--seeds", "1-3000000000", "--run-dir", str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert "--seeds '1-3000000000': more than 10,000 numbers; give fewer" in said and "memory" not in said
-    assert time.monotonic() - began < 60 and len(whole_numbers("1-10000")) == 10_000
+    assert time.process_time() - began < 60 and len(whole_numbers("1-10000")) == 10_000
     with pytest.raises(SettingError, match="more than 10,000 numbers"):
         whole_numbers("1-9999,10000-19999,20000-29999")
 

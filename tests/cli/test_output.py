@@ -80,6 +80,7 @@ def as_whole(run="run"):
     assert Path(run, "results.json").is_file()
 
 
+@pytest.mark.one_in(3)
 @FULL
 @pytest.mark.parametrize(
     ("line", "status"),
@@ -97,6 +98,7 @@ def test_output_never_ends_a_training(folder, line, status):
     as_whole()
 
 
+@pytest.mark.one_in(3)
 @FULL
 @pytest.mark.parametrize("command", ["report run", "show run", "cache where", "engines", "plot run --only curves"])
 def test_a_full_stdout_is_named(folder, command):
@@ -114,6 +116,7 @@ def test_results_on_a_full_stdout_are_in_the_run_folder(folder):
     as_whole()
 
 
+@pytest.mark.one_in(3)
 @FULL
 @pytest.mark.parametrize("where", [">&- 2>&-", ">/dev/full", "| true"])
 def test_a_scan_goes_on_without_output(folder, where):
@@ -134,6 +137,7 @@ def test_a_job_succeeds_without_its_log(folder):
     assert status == 0 and "seed=1: finished" in said and "seed=2: finished" in said, said
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGHUP, 129, "hung up"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -177,6 +181,7 @@ def test_a_signal_that_could_not_be_raised_comes_again(folder, monkeypatch, caps
     assert capsys.readouterr().err == "genn-eventprop: hung up\n"
 
 
+@pytest.mark.ci
 def test_a_worker_whose_scan_is_gone_says_nothing(folder):
     """As after `kill -9` of a scan: its workers end with checkpoints, and nobody reads their answers."""
     command = ["train", "page.py", "--run-dir", "run", "--pause", "0.1"]
@@ -211,6 +216,7 @@ def test_a_hang_up_that_is_ignored_stays_so(folder):
     as_whole()
 
 
+@pytest.mark.ci
 def test_a_hang_up_ends_a_scan_and_its_trainings_go_on_later(folder):
     Path("s.toml").write_text('experiment = "page.py"\n[settings]\npause = 0.1\n[grid]\nseed = "1-2"\n')
     command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]

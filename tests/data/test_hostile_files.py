@@ -95,12 +95,12 @@ def test_hdf5_tables_of_two_thousand_million_samples(layout: Path, name: str, fi
         kind = h5py.vlen_dtype(np.float32) if name == "spikes/times" else np.int64
         del file[name]
         file.create_dataset(name, (2_000_000_000,), kind, chunks=(1000,), **filters)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(
         DataError, match=rf"x\.h5: {name} declares 2000000000 values, 14\.9|{name} declares .* 29\.8 GiB"
     ):
         hdf5.read_shd(layout)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_hdf5_samples_that_lie_in_one_place(tmp_path: Path) -> None:
@@ -291,10 +291,10 @@ def test_toml_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_toml_of_a_hundred_thousand_dots_ends(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(".".join("a" * 20_000) + " = 1")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SettingError, match=r"x\.toml is not valid TOML: .*nested"):
         read_toml(tmp_path / "x.toml")
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 # checkpoints

@@ -40,10 +40,10 @@ def diamonds(count, delay=lambda i: 2.0**i * 1e-6):
 
 
 def test_delays_that_double_the_paths_are_bounded():
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DescriptionError, match=r"node 's\d+' gets its input over 2,048 different delays"):
         from_nir(diamonds(22))
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     found = from_nir(diamonds(5))
     assert len(found.network.connections) == 32
     assert len(from_nir(diamonds(30, lambda i: 0.001)).network.connections) == 31  # sums of paths of one delay
@@ -68,9 +68,9 @@ def test_a_row_that_does_not_say_its_size_ends():
         edges += [(last, f"a{i}"), (last, f"b{i}"), (f"a{i}", f"c{i}"), (f"b{i}", f"c{i}")]
         last = f"c{i}"
     made = graph({**nodes, "m": one}, [*edges, (last, "m"), ("m", "n")])
-    began = time.monotonic()
+    began = time.process_time()
     assert {p.name: p.size for p in from_nir(made).network.populations} == {"m": 2, "n": 2}
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize("length", [1, 2, 500])
