@@ -138,7 +138,8 @@ def standard_streams(lasting: bool = True) -> Iterator[Output]:
                 os.close(nowhere)
     before: tuple[Any, Any] = sys.stdout, sys.stderr
     out = Output(before[0], lasting)
-    sys.stdout, sys.stderr = out, stderr()  # type: ignore[assignment]
+    streams: Any = out, stderr()
+    sys.stdout, sys.stderr = streams
     try:
         yield out
     finally:

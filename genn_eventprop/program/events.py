@@ -305,7 +305,7 @@ class Events:
         body.append(Let(E, dl + along(s, event, before, name("b", "mode"))))
         if self.pushed:
             share = Add(name("w", "push", "before"), E / name("b", "raise"))
-            body.append(When(both(_odd(name("b", "flags")), above(name("b", "raise"), 0)), (share,)))
+            body.append(When(both(_is_pushed(name("b", "flags")), above(name("b", "raise"), 0)), (share,)))
         body.append(Let(rate, E * name("b", "inv")))
         body += gradients(s, event, rate, before)
         given = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
@@ -317,6 +317,6 @@ class Events:
         return self._if_newest(i, equal(name("b", "kind"), i), body)
 
 
-def _odd(flags: sp.Symbol) -> sp.Expr:
+def _is_pushed(flags: sp.Symbol) -> sp.Expr:
     """The flag PUSHED is set; entries have at most the flags PUSHED and UNSENT."""
     return either(equal(flags, PUSHED), equal(flags, PUSHED + UNSENT))

@@ -11,6 +11,7 @@ from genn_eventprop.data import Events
 from genn_eventprop.data.augment import kernels
 from genn_eventprop.data.augment import steps as augment
 from genn_eventprop.data.augment.augmented import Augmented, Blend, centre_of_mass
+from genn_eventprop.data.augment.batchwise import is_fixed, moves_times
 from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.augment.steps import (
     Affine,
@@ -482,3 +483,16 @@ def test_merging_two_ordered_lists_is_a_stable_sort() -> None:
         np.testing.assert_array_equal(times, both[order])
         np.testing.assert_array_equal(channels, np.concatenate([parts[0][1], parts[1][1]])[order])
         assert offsets.tolist() == [0, sum(sizes)]
+
+
+def test_steps_say_of_themselves_what_they_do() -> None:
+    """Evaluation sets need what changes the form of the input; a crop to the trial comes after what moves times."""
+    names = lambda what: {name for name, step in augment.STEPS.items() if what(step)}  # noqa: E731
+    assert names(is_fixed) == {
+        "Bin", "ChannelsLast", "CompressTime", "Crop", "CropChannels", "DelayLine", "FitTime", "MergeChannels",
+        "NormaliseCounts", "Pad", "TrimSilence",
+    }  # fmt: skip
+    assert names(moves_times) == {"Bin", "CompressTime", "DelayLine", "Dilate", "FitTime", "Pad", "TrimSilence"}
+    assert not is_fixed(lambda events, rng: events) and not moves_times(lambda events, rng: events)
+    with pytest.warns(DeprecationWarning, match="steps.FIXED is now"):
+        assert set(augment.FIXED) == {augment.STEPS[name] for name in names(is_fixed)}

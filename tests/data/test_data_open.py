@@ -1,6 +1,8 @@
 """Whatever a user points at: told apart by what it is."""
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from genn_eventprop.data import Events
 from genn_eventprop.data.audio import inner_ear
-from genn_eventprop.data.open import official_test, open_events
+from genn_eventprop.data.open import official_test, open_events, open_samples
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
@@ -17,12 +19,13 @@ def some_events() -> Events:
     return Events([1.0, 2.0, 0.5], [0, 1, 2], [0, 2, 2, 3], 700, [0, 1, 2], [4, 5, 4], n_classes=4, name="some")
 
 
-@pytest.mark.parametrize("name", ["x.h5", "x.hdf5", "x.npz", "folder"])
+@pytest.mark.parametrize("name", ["x.h5", "x.hdf5", "x.npz", "folder", "X.H5", "X.NPZ"])
 def test_files_and_folders_of_events(tmp_path: Path, name: str) -> None:
     if name.endswith("5"):
         hdf5.write_shd(some_events(), tmp_path / name, keys=["a", "b", "c", "d"])
     else:
-        some_events().save(tmp_path / name)
+        some_events().save(tmp_path / name.lower())
+        (tmp_path / name.lower()).rename(tmp_path / name)
     events, names = open_events(tmp_path / name, cache=tmp_path / "cache")
     assert np.allclose(events.times, some_events().times) and np.array_equal(events.channels, some_events().channels)
     assert events.groups.tolist() == ([0, 1, 0] if name.endswith("5") else [4, 5, 4])
@@ -67,3 +70,23 @@ def test_what_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no wav files"):
         open_events(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["x.h5", "X.NPZ", "folder"])
+def test_training_and_prediction_open_the_same(tmp_path: Path, name: str) -> None:
+    if name.endswith("5"):
+        hdf5.write_shd(some_events(), tmp_path / name, keys=["a", "b", "c", "d"])
+    else:
+        some_events().save(tmp_path / name.lower())
+        (tmp_path / name.lower()).rename(tmp_path / name)
+    ((names, samples),) = open_samples([tmp_path / name], 700)
+    events, _ = open_events(tmp_path / name, cache=tmp_path / "cache")
+    assert names == [f"{name}[{i}]" for i in range(3)] and np.array_equal(samples.times, events.times)
+
+
+@pytest.mark.parametrize("old", ["sources", "samples"])
+def test_modules_of_the_previous_version_open_too(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, f"genn_eventprop.data.{old}", raising=False)
+    with pytest.warns(DeprecationWarning, match=f"data.{old} is now genn_eventprop.data.open"):
+        module = importlib.import_module(f"genn_eventprop.data.{old}")
+    assert module.open_events is open_events and module.open_samples is open_samples

@@ -17,7 +17,7 @@ from ...models.lif import LIF
 from ...models.lif_refractory import LIFRefractory
 from ...plan import make_plan
 from .layout import STARTED
-from .networks import Case, odd_names
+from .networks import Case, awkward_names
 
 Neuron = Any
 
@@ -129,7 +129,7 @@ def _known() -> dict[str, Callable[[], Case]]:
         add(f"no weight at all, {loss}, grid", LIF(), 2, LI(), 3, loss, weights={"in": 0.0, "out": 0.0}, **grid)
     add("no weight at all, spike_count", LIF(), 2, LIF(), 3, "spike_count", weights={"in": 0.0, "out": 0.0})
     cases["states spikes and history_input"] = lambda: network(
-        "states spikes and history_input", odd_names()(), 2, LI(), 2, "sum", **grid
+        "states spikes and history_input", awkward_names()(), 2, LI(), 2, "sum", **grid
     )
     for weight in ("", "1 + sin(t / 7) / 2"):
         slow, name = LIF(tau_mem=5000.0, tau_syn=350.0), f"V(t) of slow outputs{weight and ', weighted'}"

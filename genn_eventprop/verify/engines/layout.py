@@ -132,8 +132,8 @@ class Wiring:
 class Layer:
     """A population: model, size, kind of every parameter, and how it hangs in the network.
 
-    delayed, looped, loop_delayed: whether its connections have delays. twins: all neurons alike. odd_names: its states
-    are called like variables of the generated code. shape, wiring, loop_wiring: of a network with connectivity.
+    delayed, looped, loop_delayed: whether its connections have delays. twins: all neurons alike. awkward_names: its
+    states are called like variables of the generated code. shape, wiring, loop_wiring: of a network with connectivity.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Layer:
     loop_delayed: bool = False
     delayed: bool = False
     skip: bool = False
-    odd_names: bool = False
+    awkward_names: bool = False
     twins: bool = False
     learned_weights: bool = True
     noise: float = 0.0
@@ -155,7 +155,9 @@ class Layer:
     loop_wiring: Wiring | None = None
 
     def __str__(self) -> str:
-        marks = [m for m in ("looped", "delayed", "skip", "odd_names", "twins", "noise", "dropout") if getattr(self, m)]
+        marks = [
+            m for m in ("looped", "delayed", "skip", "awkward_names", "twins", "noise", "dropout") if getattr(self, m)
+        ]
         kinds = " ".join(f"{n}:{k}" for n, k in self.kinds.items() if k != "number")
         marks += [str(self.wiring)] if self.wiring else []
         marks += [f"loop {self.loop_wiring}"] if self.looped and self.loop_wiring else []
@@ -202,7 +204,7 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
         model = dice.pick(_bent_outputs(loss, settings) or options)
     output = replace(draw_layer(dice, "output", model, dice.pick(OUTPUTS), len(hidden), exact), dropout=0.0)
     if settings.get("silent") == "end":
-        output = replace(output, odd_names=False)  # the push needs a tau_mem by name
+        output = replace(output, awkward_names=False)  # the push needs a tau_mem by name
     if loss == "several":
         also = [n for n in beside(model, settings["readout"]) if dice.bernoulli(0.6)]
         settings["also"] = " ".join(also or beside(model, settings["readout"])[:1])
@@ -280,7 +282,7 @@ def draw_layer(dice: Dice, name: str, model: str, size: int, before: int, exact:
         loop_delayed=looped and (at_once or dice.bernoulli(0.5)),
         delayed=dice.bernoulli(0.3),
         skip=before > 1 and dice.bernoulli(0.3),
-        odd_names=model == "LIF" and dice.bernoulli(0.15),
+        awkward_names=model == "LIF" and dice.bernoulli(0.15),
         twins=dice.bernoulli(0.15),
         learned_weights=dice.bernoulli(0.85),
         noise=0.01 if not exact and spiking and dice.bernoulli(0.1) else 0.0,

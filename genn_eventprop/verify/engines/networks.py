@@ -129,7 +129,7 @@ def draw_neuron(layer: Layer, dice: Dice, dt: float) -> Neuron:
         values[n] = Param(value, p.unit, trainable=kind in ("learned", "shared"), shared=kind == "shared")
     if layer.model == "Started" and dice.bernoulli(0.05):
         values["v_start"] = replace(values["v_start"], value=values["v_start"].value + 1.5)
-    return odd_names()(**_renamed(values)) if layer.odd_names else model(**values)
+    return awkward_names()(**_renamed(values)) if layer.awkward_names else model(**values)
 
 
 def _values(model: str, name: str, rng: np.random.Generator, size: int, extreme: bool) -> np.ndarray:
@@ -147,15 +147,15 @@ def _values(model: str, name: str, rng: np.random.Generator, size: int, extreme:
     return found.astype(np.float32).astype(np.float64)
 
 
-ODD = {"V": "spikes", "I": "history_input", "tau_mem": "tau_1", "v_reset": "steps_"}
+AWKWARD_NAMES = {"V": "spikes", "I": "history_input", "tau_mem": "tau_1", "v_reset": "steps_"}
 
 
-def odd_names() -> NeuronModel:
+def awkward_names() -> NeuronModel:
     """LIF whose states are called like variables of the generated code."""
     return NeuronModel(
-        name="OddNames",
+        name="AwkwardNames",
         state={"spikes": "steps_", "history_input": 0.0},
-        params={ODD.get(n, n): p for n, p in MODELS["LIF"].params.items()},
+        params={AWKWARD_NAMES.get(n, n): p for n, p in MODELS["LIF"].params.items()},
         dynamics={"spikes": "(history_input - spikes) / tau_1", "history_input": "-history_input / tau_syn"},
         threshold="spikes - v_thresh",
         reset={"spikes": "steps_"},
@@ -165,7 +165,7 @@ def odd_names() -> NeuronModel:
 
 
 def _renamed(values: dict[str, Param]) -> dict[str, Param]:
-    return {ODD.get(n, n): p for n, p in values.items()}
+    return {AWKWARD_NAMES.get(n, n): p for n, p in values.items()}
 
 
 def _delays(dice: Dice, dt: float, duration: float) -> Callable[[], float]:
