@@ -271,7 +271,7 @@ def test_machines_on_one_folder_get_different_settings(folder, sampler):
 def test_a_trial_of_a_killed_process_gets_all_settings(folder):
     (run,) = searches("random", 1)
     run.study.ask()  # its process was killed before it could ask for the settings
-    trial = run._left()
+    trial = run._orphan()
     assert trial.number == 0 and set(trial.params) == {"rate", "hidden"}
     (other,) = searches("random", 1)
     assert other.study.get_trials()[0].params == trial.params
