@@ -14,7 +14,7 @@ from .options import parse
 
 
 def gradcheck(arguments: Sequence[str], program: str) -> None:
-    """Check a model's gradient against finite differences of exact forward runs: gradcheck lif."""
+    """Check a model's gradient against finite differences of forward runs: gradcheck lif."""
     parse(_gradcheck, arguments, program)
 
 
@@ -24,7 +24,8 @@ def _gradcheck(
     quick: bool = False,
     seed: int = 0,
     engine: str = "reference_event",
-    spike_times: Literal["exact", "grid"] = "exact",
+    spike_times: Literal["exact", "grid"] | None = None,
+    dt: float | None = None,
 ) -> None:
     """Compare every gradient of a model with finite differences, in small random networks; exit with status 1 if one is
     wrong.
@@ -34,16 +35,17 @@ def _gradcheck(
         all: Check every installed model, one line each.
         quick: Use one network per model.
         seed: Random seed for the networks, parameters and input.
-        engine: The engine whose gradient is checked; native is compared with differences of its own runs, the others
-            with those of reference_event.
-        spike_times: Only exact spike times can be checked; on a grid, differences are meaningless.
+        engine: The engine whose gradient is checked, against differences of its own forward runs; on a grid spikes stay
+            in their steps, and those of their times are taken apart (docs/equations.md).
+        spike_times: Default: exact where the engine has such spike times, and no dt is given.
+        dt: Step of the grid, in ms.
     """
     from ..verify.gradients import main
 
     if bool(model) == all:
         say("genn-eventprop gradcheck: give one MODEL, or --all for every installed model")
         raise SystemExit(2)
-    status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times)
+    status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times, dt=dt)
     if status:
         raise SystemExit(status)
 

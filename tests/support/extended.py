@@ -1,4 +1,5 @@
-"""Runs what docs/extend.md adds, in a copy of the package with its diffs: gradients against a reference.
+"""Runs what docs/extend.md adds, in a copy of the package with its diffs: gradients against a reference, and the check
+that the recipes end with.
 
 `python extended.py readout|outer|connectivity|engine`, with the copy first on the path; exit status 0 if they agree.
 """
@@ -14,6 +15,7 @@ from genn_eventprop.losses import Function, Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify import check_network
 
 B, CHANNELS, HIDDEN, OUTPUTS = 7, 6, 13, 3
 
@@ -25,13 +27,13 @@ def events(targets=None):
     return Events.from_samples(samples, CHANNELS, labels=labels, targets=targets)
 
 
-def network(output, recurrent=None):
+def network(output, recurrent=None, channels=CHANNELS, hidden=HIDDEN, weight=0.9):
     net = Network()
-    hidden, out = net.population(LIF(), HIDDEN, "hidden"), net.population(output, OUTPUTS, "output")
-    net.connect(net.input(CHANNELS), hidden, Dense(Normal(0.9, 0.4)))
+    hidden, out = net.population(LIF(), hidden, "hidden"), net.population(output, OUTPUTS, "output")
+    net.connect(net.input(channels), hidden, Dense(Normal(weight, 0.4)))
     if recurrent is not None:
         net.connect(hidden, hidden, recurrent, delay=1.0)
-    net.connect(hidden, out, Dense(Normal(0.6, 0.4)))
+    net.connect(hidden, out, Dense(Normal(0.6 * weight / 0.9, 0.4)))
     return net, out
 
 
@@ -53,10 +55,46 @@ def agree(found, wanted):
         np.testing.assert_allclose(found[name], want, rtol=1e-9, atol=1e-9 * np.abs(want).max(), err_msg=name)
 
 
+def proven(loss, output, engine="native", recurrent=None, exact=True):
+    """The check that the recipe ends with, on a small network: with exact spike times, and on a grid."""
+    net, out = network(output, recurrent, channels=3, hidden=5, weight=2.0)
+    rng = np.random.default_rng(0)
+    samples = [(np.sort(rng.uniform(0.0, 10.0, 10)), rng.integers(0, 3, 10)) for _ in range(2)]
+    few = Events.from_samples(samples, 3, labels=[0, 2], n_classes=3)
+    for how in ({"spike_times": "exact"}, {"dt": 1.0}) if exact else ({"dt": 1.0},):
+        report = check_network(net, loss(out), events=few, duration=16.0, engine=engine, seed=3, **how)
+        assert report.passed, report.text()
+
+
 def readout():
     """On the grid, and with exact spike times."""
     readout_in("grid", "reference_clock", RUNS_READOUTS)
     readout_in("exact", "reference_event", ["native"])
+    proven(lambda out: Loss(out, "last_spikes", score="-r"), LIF())
+    a_flipped_sign_is_found()
+
+
+def a_flipped_sign_is_found():
+    from genn_eventprop.program.readouts.last_spikes import LastSpikes
+
+    right = LastSpikes.own
+
+    def wrong(self, event, before):
+        self.DR = -self.DR
+        try:
+            return right(self, event, before)
+        finally:
+            self.DR = -self.DR
+
+    LastSpikes.own = wrong
+    try:
+        proven(lambda out: Loss(out, "last_spikes", score="-r"), LIF())
+    except AssertionError as error:
+        assert "relative error" in str(error)
+    else:
+        raise AssertionError("a wrong sign of dL/dt passes the check")
+    finally:
+        LastSpikes.own = right
 
 
 def readout_in(spike_times, reference, engines):
@@ -105,12 +143,16 @@ def outer():
             truth, slopes = (result, wanted) if spike_times == "grid" else (exact, of_times)
             np.testing.assert_allclose(same.loss, truth.loss, rtol=1e-12, atol=1e-12)
             agree(found, slopes)
+    proven(lambda out: Loss(out, "max", outer="hinge", constants={"margin": 0.5}), LI())
 
 
 def connectivity():
     """Against dense connections with the same weights; dL/d(weight of a distance) is the sum over its synapses."""
     for spike_times, engine in (("grid", "reference_clock"), ("exact", "native")):
         connectivity_in(spike_times, engine)
+    from genn_eventprop.modelling.connectivity import Ring
+
+    proven(lambda out: Loss(out, "integral"), LI(), recurrent=Ring(Uniform(-0.3, 0.3), radius=2))
 
 
 def connectivity_in(spike_times, engine):
@@ -139,6 +181,7 @@ def engine():
     np.testing.assert_allclose(same.loss, result.loss, rtol=1e-12)
     np.testing.assert_array_equal(same.spike_counts["hidden"], result.spike_counts["hidden"])
     agree(found, wanted)
+    proven(lambda out: Loss(out, "integral"), LI(), engine="c99_threads", exact=False)
 
 
 RUNS_READOUTS = ("c99", "native", "genn")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import models
 from ...engines.native.engine import available_processors
-from ...errors import EventPropError, ModelError, SettingError, suggest
+from ...errors import EventPropError, ModelError, suggest
 from ...modelling import Neuron, NeuronModel
 from ...modelling.user_file import import_file
 from .draw import check
@@ -24,33 +24,31 @@ def main(
     seed: int = 0,
     engine: str = "reference_event",
     quick: bool = False,
-    spike_times: str = "exact",
+    spike_times: str | None = None,
     processes: int | None = None,
+    dt: float | None = None,
 ) -> int:
     """Check a model, print the table, return the exit status: 0 only if every block is right and something was shown.
 
     Args:
         target: see `find_model`; None for the whole zoo, one line a model.
+        engine, spike_times, dt: see `check_network`.
         processes: of the whole zoo, one model each; None: as many as processors. The output does not depend on it.
 
     Raises:
-        ModelError: if `target` names no model. SettingError: for spikes on the grid.
+        ModelError: if `target` names no model.
     """
-    if spike_times != "exact":
-        raise SettingError(
-            f"gradcheck needs exact spike times, not {spike_times!r}: on a grid a small change of a weight moves no "
-            "spike, so differences are meaningless; grid engines are compared with reference_clock instead"
-        )
+    how: dict[str, Any] = {"seed": seed, "engine": engine, "quick": quick, "spike_times": spike_times, "dt": dt}
     if target is None:
-        return _whole_zoo(partial(_checked, seed=seed, engine=engine, quick=quick), processes or available_processors())
-    report = check(find_model(target), seed=seed, engine=engine, quick=quick)
+        return _whole_zoo(partial(_checked, **how), processes or available_processors())
+    report = check(find_model(target), **how)
     print(report.text())
     return 0 if report.passed else 1
 
 
-def _checked(name: str, seed: int, engine: str, quick: bool) -> Report:
+def _checked(name: str, **how: Any) -> Report:
     try:
-        return check(models.ZOO[name], seed=seed, engine=engine, quick=quick)
+        return check(models.ZOO[name], **how)
     except EventPropError as error:
         return Report([], [str(error)])
 

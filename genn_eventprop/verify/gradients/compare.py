@@ -2,23 +2,32 @@
 
 Differences: central with steps h and h/2, combined to order 4 (Richardson), or five points ahead for a delay of zero.
 A step is halved while spikes change in number or order, a maximum moves to another arrival, or the two steps disagree.
+On a grid they are differences of the straight-through model (`grid`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ...data import Events
-from ...engines import Data, create
+from ...engines import Data, create, engine_class
+from ...engines.contract.engine import Engine
+from ...engines.contract.features import refuse
+from ...engines.contract.result import Result
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...engines.reference.exact.records import Arrival
-from ...errors import EventPropError, SettingError
+from ...errors import EngineError, EventPropError, LossError, SettingError
 from ...losses import Loss, LossRecord, as_losses
+from ...losses.record import LossFormulas
 from ...modelling import Network
 from ...plan import Plan, make_plan
+from ...plan.clock import window_steps
+from ...regularisers import Regulariser
+from .grid import GridProblem
 from .own import Change, OwnProblem
 from .report import Block, Case, Report
 
@@ -86,12 +95,16 @@ class Problem:
         return 0.05 * float(high - low) if low < 0 < high - low else np.inf
 
 
-def differences(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, np.ndarray]:
+AnyProblem = Problem | OwnProblem | GridProblem
+MakeEngine = Callable[[Plan, Mapping[str, np.ndarray]], Engine]
+
+
+def differences(problem: AnyProblem, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The derivative of the loss by every element of blocks; nan where no step is safe."""
     return {n: value for n, (value, _) in settled(problem, names).items()}
 
 
-def settled(problem: Problem | OwnProblem, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def settled(problem: AnyProblem, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(derivatives, the smaller step that each was taken with) of blocks; nan where no step is safe.
 
     All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
@@ -140,7 +153,7 @@ class _Estimate:
         return gap <= AGREE * max(abs(fine), largest) or gap == 0
 
 
-def _ahead(problem: Problem | OwnProblem, name: str, index: tuple[int, ...]) -> tuple[float, float]:
+def _ahead(problem: AnyProblem, name: str, index: tuple[int, ...]) -> tuple[float, float]:
     """Five points ahead of a value that cannot be lowered, a delay of zero; and the step."""
     h = STEP * problem.scale(name)
     for _ in range(HALVINGS):
@@ -184,43 +197,92 @@ def compare(
     parameters: Mapping[str, np.ndarray],
     events: Events,
     *,
-    engine: str = "reference_event",
+    engine: str | MakeEngine = "reference_event",
     tolerance: float = 1e-6,
     seed: int = 0,
     may_vanish: frozenset[str] = frozenset(),
 ) -> Case:
-    """Check every block that the engine has a gradient for; the differences for `native` are its own."""
+    """Check every block that the engine has a gradient for; see `check_network` for what the differences are of."""
     surrogate = next((loss for loss in plan.losses if loss.surrogate), None)
     if surrogate is not None:
         raise SettingError(
             f"a loss of the {surrogate.readout} of spikes has a surrogate gradient, which differences cannot show; "
             "check the network with another loss"
         )
+    make = partial(_made, engine=engine) if isinstance(engine, str) else engine
+    if plan.spike_times == "grid":
+        return _on_grid(name, plan, parameters, events, make, tolerance=tolerance, may_vanish=may_vanish)
     plan = replace(plan, pushes=())
-    tested, samples = create(plan, parameters, engine=engine, dtype="float64"), np.arange(len(events))
+    tested, samples = make(plan, parameters), np.arange(len(events))
     result = tested.run(tested.load(events), samples, training=True)
-    for loss in plan.losses:
-        readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
-        _no_push(loss, readout, tested.load(events).for_loss(loss).labels)
-    own = tested if isinstance(tested, ReferenceEvent) else ReferenceEvent(plan, parameters)
-    own_result = result if own is tested else own.run(own.load(events), samples, training=True)
-    gradients = dict(getattr(tested, "full_gradients", tested.gradients))
-    every = own.full_gradients | gradients
+    _no_pushes(plan, tested, events, result)
     own_losses = tested.own_differences
-    problem = OwnProblem(plan, parameters, events, engine) if own_losses else Problem(plan, parameters, events)
-    noise = ROUNDING * max(1.0, abs(float(own_result.loss.mean())))
+    own = tested if isinstance(tested, ReferenceEvent) else _reference(plan, parameters, needed=not own_losses)
+    if own is not None and own is not tested:
+        own.run(own.load(events), samples, training=True)
+    gradients = dict(getattr(tested, "full_gradients", tested.gradients))
+    every = gradients if own is None else own.full_gradients | gradients
+    problem = OwnProblem(plan, parameters, events, tested.name) if own_losses else Problem(plan, parameters, events)
+    noise = ROUNDING * max(1.0, abs(float(result.loss.mean())))
+    case = Case(
+        name=name, blocks=_blocks(plan, problem, gradients, noise),
+        spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
+        smallest_slope=np.nan if own is None else own.smallest_slope,
+        slope=taylor_order(problem, every, np.random.default_rng(seed)), tolerance=tolerance, may_vanish=may_vanish,
+        cannot_move=frozenset() if own is None else _driven(own),
+    )  # fmt: skip
+    case.judge()
+    return case
+
+
+def _reference(plan: Plan, parameters: Mapping[str, np.ndarray], needed: bool) -> ReferenceEvent | None:
+    """`reference_event`, which also knows slopes at spikes; None if it cannot run the plan (a readout of your own)
+    and is not `needed`."""
+    try:
+        refuse(plan, ReferenceEvent.name, ReferenceEvent.features)
+    except EngineError:
+        if needed:
+            raise
+        return None
+    return ReferenceEvent(plan, parameters)
+
+
+def _made(plan: Plan, parameters: Mapping[str, np.ndarray], engine: str) -> Engine:
+    return create(plan, parameters, engine=engine, dtype="float64", threads=1)
+
+
+def _on_grid(
+    name: str, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events, make: MakeEngine, *, tolerance: float,
+    may_vanish: frozenset[str],
+) -> Case:  # fmt: skip
+    tested, samples = make(plan, parameters), np.arange(len(events))
+    result = tested.run(tested.load(events), samples, training=True)
+    _no_pushes(plan, tested, events, result)
+    gradients = {k: np.array(g, dtype=np.float64) for k, g in tested.gradients.items()}
+    problem = GridProblem(plan, parameters, events, make)
+    case = Case(
+        name=name, blocks=_blocks(plan, problem, gradients, ROUNDING * problem.size),
+        spikes={k: int(v.sum()) for k, v in result.spike_counts.items()}, smallest_slope=problem.smallest_slope,
+        slope=None, tolerance=tolerance, may_vanish=may_vanish, cannot_move=problem.cannot_move, dt=plan.dt,
+    )  # fmt: skip
+    case.judge()
+    return case
+
+
+def _blocks(plan: Plan, problem: AnyProblem, gradients: Mapping[str, np.ndarray], noise: float) -> list[Block]:
+    """Gradients by their differences; noise: the rounding of a loss."""
     blocks = []
     for key, (difference, step) in settled(problem, list(gradients)).items():
         difference = difference * _synapses(plan, key)
         missing, floor = int(np.isnan(difference).sum()), noise / (STEP * problem.scale(key))
         blocks.append(Block(key, gradients[key], difference, missing, floor, 10 * noise / step))
-    case = Case(
-        name=name, blocks=blocks, spikes={k: int(v.sum()) for k, v in result.spike_counts.items()},
-        smallest_slope=own.smallest_slope, slope=taylor_order(problem, every, np.random.default_rng(seed)),
-        tolerance=tolerance, may_vanish=may_vanish, cannot_move=_driven(own),
-    )  # fmt: skip
-    case.judge()
-    return case
+    return blocks
+
+
+def _no_pushes(plan: Plan, engine: Engine, events: Events, result: Result) -> None:
+    for loss in plan.losses:
+        readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
+        _no_push(loss, readout, engine.load(events).for_loss(loss).labels)
 
 
 def _driven(engine: ReferenceEvent) -> frozenset[str]:
@@ -254,19 +316,63 @@ def check_network(
     duration: float,
     parameters: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
-    engine: str = "reference_event",
+    engine: str | MakeEngine = "reference_event",
+    spike_times: str | None = None,
+    dt: float | None = None,
+    regularisers: Sequence[Regulariser] = (),
     tolerance: float = 1e-6,
 ) -> Report:
-    """Check your own network: every weight, parameter, delay and input time.
+    """Check your own network, with whatever readout, loss, regulariser, connection or engine is your own: every weight,
+    parameter and delay, and on `reference_event` every input time.
 
     Args:
         loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
         parameters: values at which to check; default ``network.initial_parameters(seed)``.
-        engine: the engine to check; differences come from `reference_event`, or from `native` itself for `native`.
+        engine: the engine to check, by its name, or a function of a plan and parameter values that makes it in float64.
+            With exact spike times `native` and `reference_event` are compared with differences of their own losses, on
+            a grid every engine is, by the straight-through model of docs/equations.md, section 6.
+        spike_times: "exact" or "grid"; default "exact" where the engine has such spike times and no dt is given.
+        dt: step of the grid in ms; default see `grid_step`.
+        regularisers: of spikes, which act by a jump of the adjoint; on a grid it is checked that they do.
         tolerance: largest relative error of a block.
     """
     if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):
         raise SettingError("check_network needs labelled events: the loss is a function of the label")
-    plan = make_plan(network, loss, dt=duration, duration=duration, spike_times="exact")
+    kind = spike_times or kind_of(engine, dt)
+    if kind == "exact" and (regularisers or dt is not None):
+        what = "regularisers of spikes are the gradient of nothing" if regularisers else f"dt={dt:g}"
+        raise SettingError(f"check_network: {what} with exact spike times; use spike_times='grid', or leave it out")
+    step = duration if kind == "exact" else dt or grid_step(duration, as_losses(loss))
+    plan = make_plan(network, loss, dt=step, duration=duration, spike_times=kind, regularisers=regularisers)
     values = network.initial_parameters(seed) if parameters is None else parameters
     return Report([compare("network", plan, values, events, engine=engine, tolerance=tolerance, seed=seed)])
+
+
+def kind_of(engine: str | MakeEngine, dt: float | None = None) -> str:
+    """The spike times in which an engine is checked: exact ones if it has them and nobody gave a step of a grid."""
+    exact = isinstance(engine, str) and "exact" in engine_class(engine).features
+    return "exact" if exact and dt is None else "grid"
+
+
+STEPS_PER_TRIAL = 40
+
+
+def grid_step(duration: float, losses: Sequence[LossFormulas]) -> float:
+    """The largest of 1, 0.5, 0.25, ... ms of which the trial is a whole number, at least 40, and so are the windows of
+    losses; 1/40 of the trial, 1/80, ... if none is."""
+    for first in (1.0, 0.2, duration / STEPS_PER_TRIAL):
+        for halving in range(6):
+            dt = first / 2**halving
+            whole = abs(duration / dt - round(duration / dt)) < 1e-9
+            if whole and round(duration / dt) >= STEPS_PER_TRIAL and _fit(losses, duration, dt):
+                return dt
+    raise SettingError(f"no step of a grid fits a trial of {duration:g} ms and the windows of its losses; give dt")
+
+
+def _fit(losses: Sequence[LossFormulas], duration: float, dt: float) -> bool:
+    try:
+        for loss in losses:
+            window_steps(loss.weight.ends(duration), dt)
+    except LossError:
+        return False
+    return True

@@ -14,13 +14,15 @@ from ...data import Events
 from ...engines import engine_class
 from ...engines.contract.features import INEXACT_INTEGRALS
 from ...engines.reference.exact.engine import ReferenceEvent
+from ...engines.reference.grid.engine import ReferenceClock
 from ...errors import EngineError, SettingError, suggest
 from ...losses import Loss, TimeWeight
 from ...modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
 from ...models.li import LI
 from ...models.lif import LIF
 from ...plan import Plan, make_plan
-from .compare import compare
+from ...plan.clock import number_of_steps
+from .compare import compare, grid_step, kind_of
 from .report import Case, Report
 from .scheme import scheme_errors
 from .snippets import TRIALS, suspects
@@ -89,6 +91,8 @@ def check(
     loss: str | None = None,
     seed: int = 0,
     engine: str = "reference_event",
+    spike_times: str | None = None,
+    dt: float | None = None,
     tolerance: float = 1e-6,
     quick: bool = False,
 ) -> Report:
@@ -100,13 +104,14 @@ def check(
     Args:
         loss: only the networks with this loss (a name of `LOSSES`); default all that fit the model.
         seed: of networks, parameters and input.
-        engine: whose gradient; differences come from `reference_event`, for `native` from itself.
+        engine: whose gradient. spike_times, dt: see `check_network`, also for what the differences are of.
         quick: the first network only.
     """
     model = model.model if isinstance(model, Neuron) else model
+    kind = spike_times or kind_of(engine, dt)
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
-    if model.modes and INEXACT_INTEGRALS not in engine_class(engine).features.get("exact", ()):
+    if model.modes and INEXACT_INTEGRALS not in engine_class(engine).features.get(kind, ()):
         layouts = tuple(x for x in layouts if not (x.model_is_output and x.loss.startswith("integral")))
     layouts = layouts[:1] if quick else layouts
     if loss is not None:
@@ -117,8 +122,11 @@ def check(
     for i, layout in enumerate(layouts):
         name = f"{model.name}, {layout.name}"
         report.cases.append(
-            drawn_case(name, model, layout, (seed, i), engine=engine, tolerance=tolerance, own_output=False)
-        )
+            drawn_case(
+                name, model, layout, (seed, i),
+                engine=engine, spike_times=kind, dt=dt, tolerance=tolerance, own_output=False,
+            )
+        )  # fmt: skip
     if not quick:
         _never_moved(model, report)
     if loss is None and not linear:
@@ -136,6 +144,8 @@ def drawn_case(
     seed: tuple[int, ...],
     *,
     engine: str = "reference_event",
+    spike_times: str = "exact",
+    dt: float | None = None,
     tolerance: float = 1e-6,
     own_output: bool = True,
 ) -> Case:
@@ -143,12 +153,16 @@ def drawn_case(
     `DRAWS` times; a wrong gradient never is.
 
     Args:
-        seed: of network, parameters and input.
+        seed: of network, parameters and input. spike_times, dt: on a grid the same network runs there.
         own_output: whether parameters of a readout that never spikes may have no influence.
     """
     for attempt in range(DRAWS):
         rng = np.random.default_rng([*seed, attempt] if attempt else seed)
         plan, parameters, events = draw(model, layout, rng)
+        if spike_times == "grid":
+            plan, events = _on_grid(plan, events, dt)
+            if not _decided_on_grid(plan, parameters, events) and attempt < DRAWS - 1:
+                continue
         vanish = frozenset(
             f"{p.name}.{n}" for p in plan.populations for n in p.derived.params if p.spiking or own_output
         )
@@ -158,6 +172,28 @@ def drawn_case(
         if not case.failures or case.wrong:
             break
     return case
+
+
+def _on_grid(plan: Plan, events: Events, dt: float | None) -> tuple[Plan, Events]:
+    """The same network on a grid, and targets of V at its steps."""
+    step = dt or grid_step(plan.duration, plan.losses)
+    plan = plan.on_grid(number_of_steps(plan.duration, step))
+    if plan.loss.readout != "voltage" or events.targets is None:
+        return plan, events
+    given = np.asarray(events.targets)
+    places = np.linspace(0.0, given.shape[1] - 1.0, plan.n_steps + 1)
+    before = np.minimum(places.astype(int), given.shape[1] - 2)
+    part = (places - before)[None, :, None]
+    targets = given[:, before] * (1 - part) + given[:, before + 1] * part
+    samples = [events.sample(i) for i in range(len(events))]
+    return plan, Events.from_samples(samples, N_INPUT, events.labels, n_classes=N_OUTPUT, targets=targets)
+
+
+def _decided_on_grid(plan: Plan, parameters: dict[str, np.ndarray], events: Events) -> bool:
+    """Every layer spikes there too, and see `_decided`."""
+    clock = ReferenceClock(plan, parameters)
+    result = clock.run(clock.load(events), np.arange(len(events)))
+    return all(n.sum() > 0 for n in result.spike_counts.values()) and _decided(plan, result.readout, events)
 
 
 def _with_loss(model: NeuronModel, loss: str) -> tuple[Layout, ...]:

@@ -1,0 +1,153 @@
+"""Gradients on a grid against the straight-through model, by runs of the engine; and that wrong ones are found."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, Param, losses
+from genn_eventprop.cli.app import main as command_line
+from genn_eventprop.engines.reference.grid import readout_spikes, readout_v
+from genn_eventprop.engines.reference.grid.backward import Trial
+from genn_eventprop.engines.reference.grid.events import Dynamics
+from genn_eventprop.errors import SettingError
+from genn_eventprop.modelling.delay import Delay
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.models.qif import QIF
+from genn_eventprop.program.regularise import Regularise
+from genn_eventprop.regularisers import SpikeCount
+from genn_eventprop.verify import check, check_network
+from genn_eventprop.verify.gradients.compare import grid_step
+from support.engines import ENGINES
+
+T = 16.0
+
+
+def events(channels=3, seed=0):
+    rng = np.random.default_rng(seed)
+    samples = [(np.sort(rng.uniform(0.0, 0.7 * T, 12)), rng.integers(0, channels, 12)) for _ in range(2)]
+    return Events.from_samples(samples, channels, labels=[0, 1], n_classes=2)
+
+
+def network(hidden=None, output=None, delay=1.0):
+    """(network, output): recurrent, every layer spiking if it can."""
+    hidden = hidden or LIF(v_thresh=Param(0.6, trainable=True), tau_mem=Param(15.0, "ms", trainable=True))
+    net = Network()
+    h, o = net.population(hidden, 2, "hidden"), net.population(output or LI(), 2, "output")
+    net.connect(net.input(3), h, Dense(Normal(2.2, 0.6)), delay=delay)
+    net.connect(h, h, Dense(Normal(0.0, 0.5)), delay=2.0)
+    net.connect(h, o, Dense(Normal(1.8, 0.4)))
+    return net, o
+
+
+def report(loss=losses.EndVoltageCrossEntropy, engine="reference_clock", regularisers=(), **parts):
+    net, o = network(**parts)
+    asked = [r(net.populations[0]) for r in regularisers]
+    return check_network(
+        net, loss(o), events=events(), duration=T, dt=1.0, engine=engine, seed=1, regularisers=asked
+    )  # fmt: skip
+
+
+def short_period(**values):
+    return LIFRefractory(t_ref=Param(1.0, "ms", trainable=True), v_thresh=0.4, **values)
+
+
+SPIKES = {"output": LIF(v_thresh=0.3)}
+CASES = {
+    "end": {},
+    "max": {"loss": losses.MaxVoltageCrossEntropy},
+    "integral": {"loss": losses.IntegratedVoltageCrossEntropy, **SPIKES},
+    "voltage": {"loss": losses.PerStepCrossEntropy, **SPIKES},
+    "first_spike": {"loss": losses.FirstSpikeCrossEntropy, "output": LIF(v_thresh=1.6)},
+    "refractory": {"hidden": short_period()},
+    "delays": {"delay": Delay(np.full((3, 2), 1.2), max=4.0)},
+    "regularised": {"regularisers": [lambda hidden: SpikeCount(hidden, target=2, strength=0.1)]},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_differentiates_its_model(case):
+    found = report(**CASES[case])
+    assert found.passed and found.worst < 1e-6, found.text()
+
+
+@pytest.mark.slow
+def test_nonlinear_dynamics_in_steps():
+    found = check(QIF, engine="reference_clock", quick=True)
+    assert found.passed and found.worst < 1e-6, found.text()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_by_its_own_runs(engine):
+    def make(plan, values):
+        return ENGINES[engine](plan, values, dtype="float64")
+
+    found = report(engine=make, **CASES["first_spike"])
+    assert found.passed and found.worst < 1e-6, found.text()
+
+
+def negated(monkeypatch, owner, name):
+    right = getattr(owner, name)
+
+    def wrong(*args, **kwargs):
+        value = right(*args, **kwargs)
+        return None if value is None else -value
+
+    monkeypatch.setattr(owner, name, wrong)
+
+
+MUTANTS = {
+    "feedback": (Trial, "_feedback", "end"),
+    "difference": (Trial, "_difference", "first_spike"),
+    "rate": (Trial, "_rate", "end"),
+    "jump": (Dynamics, "jump_coefficient", "end"),
+    "end_of_mode": (Dynamics, "end_of_mode", "refractory"),
+    "difference_each": (Trial, "_difference_each", "delays"),
+    "kink": (readout_v.Maximum, "_share", "max"),
+    "integrand": (readout_v.Integral, "own", "integral"),
+    "between": (readout_v.Voltage, "own", "voltage"),
+    "spike_time": (readout_spikes.FirstSpike, "own", "first_spike"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_flipped_sign_is_found(mutant, monkeypatch):
+    owner, name, case = MUTANTS[mutant]
+    negated(monkeypatch, owner, name)
+    failures = [f for c in report(**CASES[case]).cases for f in c.failures]
+    assert any("relative error" in f for f in failures), failures
+
+
+def test_a_regulariser_that_is_not_applied_is_found(monkeypatch):
+    monkeypatch.setattr(Regularise, "after", lambda self: [])
+    failures = report(engine="c99", **CASES["regularised"]).cases[0].failures
+    assert any("relative error" in f for f in failures), failures
+
+
+def test_what_cannot_be_checked_is_an_error():
+    net, o = network(hidden=LIF(v_thresh=0.6))
+    how = {"events": events(), "duration": T, "dt": 1.0, "engine": "reference_clock"}
+    loss = losses.IntegratedVoltageCrossEntropy(o, weight=losses.TimeWeight(input_tau=5.0))
+    with pytest.raises(SettingError, match="activity of the input"):
+        check_network(net, loss, **how)
+    with pytest.raises(SettingError, match="dt=1 with exact spike times"):
+        check_network(net, losses.EndVoltageCrossEntropy(o), **how | {"spike_times": "exact"})
+    noisy = Network()
+    out = noisy.population(LI(), 2, "output", noise=0.1)
+    noisy.connect(noisy.input(3), out, Dense(1.0))
+    with pytest.raises(SettingError, match="no two runs are alike"):
+        check_network(noisy, losses.EndVoltageCrossEntropy(out), **how)
+
+
+def test_a_step_that_fits_trial_and_windows():
+    net, o = network()
+    window = losses.IntegratedVoltageCrossEntropy(o, weight=losses.TimeWeight(window=(2.5, 10.0)))
+    assert grid_step(60.0, [losses.EndVoltageCrossEntropy(o)]) == 1.0
+    assert grid_step(60.0, [window]) == 0.5
+    assert grid_step(np.pi, [losses.EndVoltageCrossEntropy(o)]) == np.pi / 40
+
+
+@pytest.mark.ci
+def test_the_command_line_checks_engines_on_a_grid(capsys):
+    assert command_line(["gradcheck", "lif", "--engine", "c99", "--quick", "--dt", "2"]) == 0
+    assert "grid of 2 ms" in capsys.readouterr().out
